@@ -1,0 +1,37 @@
+# Two commands for a newcomer: `make train` and `make test`. Everything else is listed by `make help`.
+PYTHON ?= python3
+BIN := .venv/bin
+# Versions that the tests passed with. `make CONSTRAINTS= train` takes the newest instead.
+CONSTRAINTS ?= tests/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check fix clean
+
+help:  ## List these commands
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+train: .venv/installed  ## Install into .venv, then train the default run: a small CNN on handwritten digits
+	@$(BIN)/trainrun
+
+test: .venv/installed  ## Install into .venv, then run the tests
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+
+check: .venv/installed  ## What CI runs: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+
+fix: .venv/installed  ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove .venv and caches; runs in outputs/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trainrun needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
+	@touch $@

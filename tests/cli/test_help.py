@@ -1,0 +1,59 @@
+"""`trainrun --help`: fast, complete, and its examples run."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from trainrun.cli.help import EXAMPLES, _page
+from trainrun.cli.main import COMMANDS, main
+from trainrun.config.check import check
+from trainrun.config.compose import Composer, parse_arguments
+from trainrun.config.dials import NAMES
+from trainrun.config.paths import CONF
+
+
+def test_help_takes_less_than_a_third_of_a_second_and_no_torch() -> None:
+    code = (
+        "import sys; from trainrun.cli.main import main; code = main(['--help']);"
+        "sys.exit(code or any(m in sys.modules for m in ('torch', 'hydra', 'yaml')))"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_goes_to_stdout(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("trainrun: ") and not err
+
+
+def test_help_names_every_command_option_and_dial() -> None:
+    text = "\n".join(_page())
+    words = set(text.replace("=", " ").split())
+    assert {*COMMANDS, *NAMES} <= words
+    for file in CONF.glob("*/*.yaml"):
+        if file.stem != "default" and file.parent.name != "hydra":
+            assert {file.parent.name, file.stem} <= words
+
+
+def test_help_is_plain_and_fits() -> None:
+    for line in _page():
+        assert line.isascii() and len(line) <= 110 and line == line.rstrip()
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_examples_compose(line: str) -> None:
+    arguments = parse_arguments(shlex.split(line)[1:])
+    composer = Composer()
+    compose = composer.compose_sweep if arguments.multirun else lambda words: [composer.compose(words)]
+    for job in compose(arguments.overrides):
+        assert not check(job.settings, job.explicit, job.choices)

@@ -1,0 +1,67 @@
+"""An empty folder to start the command in, and the command itself, without a new process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from trainrun.cli.main import main
+from trainrun.config import compose
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command said. `line` is the corrected command that it offered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str | None:
+        found = [line[2:] for line in self.err.splitlines() if line.startswith("  trainrun ")]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder; modules that a test writes there are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(compose, "_EXPERIMENTS", {})
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the command; restored with the rest
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def cli(folder: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
+    def run(*words: str) -> Answer:
+        code = main(words)
+        out, err = capfd.readouterr()
+        return Answer(code, out, err)
+
+    return run
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Files by name, with their folders."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def files(folder: Path) -> Callable[[Mapping[str, str]], None]:
+    return lambda named: write(folder, named)

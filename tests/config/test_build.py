@@ -1,0 +1,144 @@
+"""The assembly: each call is handed what came before it, and the user's own parts take any place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainrun.config.build import Parts, build
+from trainrun.config.check import check
+from trainrun.config.compose import Composer
+
+Files = Callable[[Mapping[str, str]], None]
+SMALL = ("data.limit=40", "runtime.threads=1", "model=linear", "budget=2step")
+
+
+def built(*words: str) -> Parts:
+    composed = Composer().compose([*SMALL, *words])
+    assert check(composed.settings, composed.explicit, composed.files) == []
+    return build(composed.settings)
+
+
+def rates(parts: Parts) -> list[float]:
+    return [group["base_lr"] for group in parts.state.optimizer.param_groups]
+
+
+def test_the_defaults_become_parts_without_touching_the_disk(folder: Path) -> None:
+    parts = built()
+    assert parts.state.total_steps == 2
+    assert isinstance(parts.state.optimizer, torch.optim.AdamW)
+    assert sum(p.numel() for p in parts.state.model.parameters()) == 64 * 10 + 10  # 8 x 8 pixels, ten digits
+    assert list(folder.iterdir()) == []
+
+
+def test_the_same_settings_give_the_same_weights() -> None:
+    first, second, other = built(), built(), built("seed=1")
+    weights = [next(iter(parts.state.model.parameters())) for parts in (first, second, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("words", "lr"),
+    [
+        (("optimizer.lr=0.3",), 0.3),
+        (("optimizer._target_=torch.optim.SGD", "optimizer.lr=0.3"), 0.3),
+        (("optimizer._target_=torch.optim.SGD",), 1e-3),  # torch's own default
+        (("optimizer._target_=torch.optim.Rprop",), 1e-2),
+        (("optimizer.lr=0.3", "optimizer.lr_scaling=linear", "batch_size=128", "loop.accumulate=4"), 0.6),
+        (("optimizer.lr=0.3", "optimizer.lr_scaling=sqrt", "batch_size=64"), 0.15),
+    ],
+)
+def test_the_learning_rate_is_what_was_asked_for(words: tuple[str, ...], lr: float) -> None:
+    assert rates(built(*words)) == [pytest.approx(lr)] * len(rates(built(*words)))
+
+
+def test_one_rule_alone_treats_its_parameters_differently() -> None:
+    parts = built("model=mlp", "init=zeros", "parameters.rules={head.weight:{init:{constant:{value:0.5}}}}")
+    named = dict(parts.state.model.named_parameters())
+    head = [p for name, p in named.items() if name == "head.weight"]
+    assert len(head) == 1 and torch.all(head[0] == 0.5)
+    assert all(torch.all(p == 0) for name, p in named.items() if name != "head.weight")
+
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+class Pairs(Dataset):
+    def __init__(self, size: int):
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(size, 4, generator=generator)
+        self.y = (self.x.sum(1) > 0).long()
+    def __len__(self): return len(self.x)
+    def __getitem__(self, index): return self.x[index], int(self.y[index])
+class Net(nn.Module):
+    def __init__(self, width: int, num_outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(width), nn.ReLU(), nn.Linear(width, num_outputs))
+    def forward(self, x): return self.layers(x)
+def spread(outputs, targets): return float(outputs.std())
+"""
+
+
+def test_own_code_takes_every_place(folder: Path, files: Files) -> None:
+    files({"my_code.py": OWN})
+    words = ["data._target_=my_code.Pairs", "data.size=60", "model._target_=my_code.Net", "model.width=3"]
+    composed = Composer().compose(
+        [*words, "task.metrics=[my_code.spread]", "budget=1step", "runtime.threads=1", "batch_size=8"]
+    )
+    assert check(composed.settings, composed.explicit, composed.files) == []
+    parts = build(composed.settings)
+    shapes = [tuple(p.shape) for p in parts.state.model.parameters()]
+    assert shapes == [(3, 4), (3,), (2, 3), (2,)]  # lazy layers have seen a batch; two classes
+
+
+def test_a_runtime_value_can_be_asked_for() -> None:
+    words = [*SMALL[:2], "model._target_=torch.nn.Bilinear"]  # its features only the data know
+    problems = check(Composer().compose(words).settings)
+    assert {problem.key for problem in problems} >= {"model.in1_features", "model.out_features"}
+    parts = built("model=mlp", "model.width='@num_outputs'")
+    assert parts.state.model.get_parameter("head.weight").shape == (10, 10)
+
+
+# Only the data, or a call, can tell these: words -> (key, part of the message)
+LATE: dict[str, tuple[str, str]] = {
+    "scheduler.warmup=200%": ("scheduler.warmup", "the whole run"),
+    "model=resnet model.depth=21": ("model.depth", "6 n + 2"),
+    "model=mlp model.dropout=[0.5,0.3,0.1]": ("model.dropout", "one per layer"),
+    "loss.class_weights=[1,2]": ("loss.class_weights", "10 weights"),
+    "monitor=val/accuracyy": ("monitor", "val/accuracy"),
+    "monitor=val/rmse": ("monitor", "val/accuracy"),
+    "data=diabetes model=cnn": ("model", "pictures"),
+    "task=binary loss=bce_with_logits": ("task", "two classes"),
+    "model=torchvision model.name=resnet1888": ("model.name", "did you mean resnet18?"),
+    "scheduler=torch scheduler.name=StepLRR": ("scheduler.name", "did you mean StepLR?"),
+    "parameters.rules={nothing*:{lr:0.1}}": ("parameters.rules.nothing*", "matches no parameter"),
+    "runtime.device=gpu": ("runtime.device", "cpu, cuda"),
+    "model._target_=torch.nn.Flatten": ("model", "no parameter"),
+}
+
+
+@pytest.mark.parametrize("words", LATE, ids=str)
+def test_what_only_the_parts_can_tell_is_told_before_anything_is_written(
+    words: str, cli: Any, folder: Path
+) -> None:
+    key, said = LATE[words]
+    answer = cli("data.limit=40", "budget=2step", *words.split())
+    assert answer.code == 2
+    (line,) = [line for line in answer.err.splitlines() if line.startswith(f"{key}:")]
+    assert said in line
+    assert "Traceback" not in answer.err
+    assert list(folder.iterdir()) == []
+
+
+def test_parts_below_a_base_are_what_they_claim() -> None:
+    parts = built("regularization=[ema]")
+    assert isinstance(parts.state.model, nn.Module)
+    assert parts.state.averager is not None
+    assert list(parts.regularizers) == ["ema"]

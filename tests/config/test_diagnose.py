@@ -1,0 +1,125 @@
+"""A word without a place is answered with the place that was meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainrun.config.diagnose import Given, misread, options_with, paths_of, unknown_argument, unknown_key
+from trainrun.config.paths import CONF
+
+GROUPS = {
+    "optimizer": ["adam", "adamw", "sgd"],
+    "precision": ["bf16", "fp16", "fp32"],
+    "loss": ["bce_with_logits", "l1", "mse"],
+    "regularization": ["dropout", "ema"],
+    "experiment": ["mine"],
+}
+KNOWN = [
+    "budget",
+    "seed",
+    "optimizer",
+    "optimizer.lr",
+    "optimizer._target_",
+    "loop",
+    "loop.every",
+    "save.every",
+]
+COMBINES = ("regularization",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said", "fix"),
+    [
+        ("epochs", 3, "is called budget here", "budget=3ep"),
+        ("lr", 0.1, "is called optimizer.lr here", "optimizer.lr=0.1"),
+        ("opt", "Adam", "is called optimizer here", "optimizer=adam"),
+        ("opt", "lion", "there are adam, adamw, sgd", None),
+        ("gpus", 1, "is runtime.device here", "runtime.device=cuda"),
+        ("bf16", True, "is the group precision", "precision=bf16"),
+        ("fp16", False, "is the group precision", "precision=fp32"),
+        ("ckpt_path", "a b", "is a command here", "trainrun resume 'a b'"),
+        ("ema", True, "is an option: regularization=ema", "regularization=ema"),
+        ("ema", 0.9, "is an option: regularization=ema", None),
+        ("every", "1ep", "is loop.every or save.every here", None),
+        ("budgett", "1ep", "did you mean budget?", "budget=1ep"),
+        ("optimiser", {"lr": 1}, "did you mean optimizer?", "optimizer={lr:1}"),
+        ("optimizr.lrr", 1, "did you mean optimizer.lr?", "optimizer.lr=1"),
+        ("zzz", 1, "there are budget, experiment", None),
+    ],
+)
+def test_an_unknown_key_names_what_was_meant(key: str, value: Any, said: str, fix: str | None) -> None:
+    problem = unknown_key(key, value, KNOWN, GROUPS)
+    assert problem.key == key
+    assert said in problem.text
+    assert problem.fix == fix
+
+
+def test_a_call_is_never_offered_as_a_misspelling() -> None:
+    assert "_target_" not in unknown_key("optimizerr.target", 1, KNOWN, GROUPS).text
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "fix"),
+    [
+        (Given("optimizer=adm", "optimizer", values=["adm"]), "did you mean adam?", "optimizer=adam"),
+        (Given("optimizer=zz", "optimizer", values=["zz"]), "there are adam, adamw, sgd", None),
+        (Given("loss=bce", "loss", values=["bce"]), "log(0)", "loss=bce_with_logits"),
+        (Given("precision=16", "precision", values=["16"]), "did you mean fp16?", "precision=fp16"),
+        (Given("optimizer=null", "optimizer", values=None), "got null", None),
+        (Given("regularization=null", "regularization", values=None), "got null", "regularization=[]"),
+        (Given("optimizer=[sgd]", "optimizer", values=["sgd"], is_list=True), "takes one option", None),
+        (Given("+optimizer=sgd", "optimizer", "+", ["sgd"]), "takes no +", "optimizer=sgd"),
+        (Given("~optimizer", "optimizer", "~"), "cannot be left out", None),
+        (Given("optimizer=adam,sgd", "optimizer", values=["adam", "sgd"], is_sweep=True), "add -m", None),
+        (Given("=", problem="is not KEY=VALUE"), "is not KEY=VALUE", None),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(given: Given, said: str, fix: str | None) -> None:
+    (problem,) = misread(given, GROUPS, COMBINES, multirun=False)
+    assert said in problem.text
+    assert problem.fix == fix
+
+
+def test_all_members_of_a_list_are_mended_together() -> None:
+    given = Given("regularization=[emaa,dropot]", "regularization", values=["emaa", "dropot"], is_list=True)
+    problems = misread(given, GROUPS, COMBINES, multirun=False)
+    assert [problem.fix for problem in problems] == ["regularization=[ema,dropout]"] * 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Given("optimizer=adam", "optimizer", values=["adam"]),
+        Given("regularization=[ema]", "regularization", values=["ema"], is_list=True),
+        Given("regularization=[]", "regularization", values=[], is_list=True),
+        Given("anything.else=1", "anything.else", values=["1"]),
+    ],
+)
+def test_a_choice_that_can_be_is_no_problem(given: Given) -> None:
+    assert misread(given, GROUPS, COMBINES, multirun=False) == []
+
+
+def test_a_sweep_is_none_of_a_single_runs_words() -> None:
+    given = Given("optimizer=adam,sgd", "optimizer", values=["adam", "sgd"], is_sweep=True)
+    assert misread(given, GROUPS, COMBINES, multirun=True) == []
+
+
+def test_an_argument_of_another_option_is_named_with_it() -> None:
+    text, near = unknown_argument("optimizer", "momentum", ["lr", "eps"], "trainrun.optimizer.adamw")
+    assert "adamw takes no 'momentum'" in text
+    assert "optimizer=momentum, nesterov or rmsprop does" in text
+    assert near is None
+    text, near = unknown_argument("optimizer", "learning_rate", ["lr", "eps"], "torch.optim.AdamW")
+    assert (near, "torch.optim.AdamW takes no" in text) == ("lr", True)
+
+
+def test_options_with_reads_the_option_files() -> None:
+    for option in options_with("momentum")["optimizer"]:
+        assert "\nmomentum:" in (CONF / "optimizer" / f"{option}.yaml").read_text()
+    assert options_with("nothing_has_this") == {}
+
+
+def test_paths_of_names_every_level() -> None:
+    assert list(paths_of({"a": {"b": {"c": 1}}, "d": [1]})) == ["a", "a.b", "a.b.c", "d"]

@@ -1,0 +1,123 @@
+"""Settings that contradict each other, or that nothing would read, are refused with the way out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from trainrun.config.check import check
+from trainrun.config.compose import Composer
+from trainrun.config.slots import SLOTS
+from trainrun.errors import Problem
+
+# words -> (key, part of the message, the way out or None)
+REFUSED: dict[str, tuple[str, str, str | None]] = {
+    "task=regression": ("loss", "does not fit task=regression", "loss=mse"),
+    "data=diabetes loss=cross_entropy": ("loss", "one of mse, l1, huber", "loss=mse"),
+    "data=breast_cancer loss=mse": ("loss", "does not fit task=binary", "loss=bce_with_logits"),
+    "optimizer=lbfgs precision=fp16": ("precision", "line search", "precision=fp32"),
+    "optimizer=lbfgs loop.clip.norm=1": ("loop.clip.norm", "curvature", "loop.clip.norm=null"),
+    "optimizer=lbfgs loop.clip.value=1": ("loop.clip.value", "curvature", "loop.clip.value=null"),
+    "optimizer=lbfgs parameters.rules={head*:{lr:0.1}}": ("parameters.rules", "one group", None),
+    "loop.clip.norm=1 loop.clip.value=1": ("loop.clip.value", "loop.clip.norm", "loop.clip.value=null"),
+    "optimizer.base_batch_size=128": ("optimizer.base_batch_size", "lr_scaling is none", None),
+    "scheduler=cosine scheduler.warmup_start=0.1": ("scheduler.warmup_start", "warmup is 0", None),
+    "scheduler=cyclic scheduler.gamma=0.9": ("scheduler.gamma", "mode triangular", None),
+    "batch_size=full loop.accumulate=2": ("loop.accumulate", "would be ignored", None),
+    "data.val_fraction=0 monitor=val/loss": ("monitor", "data.val_fraction is 0", None),
+    "data.val_fraction=0 regularization=early_stopping": ("data.val_fraction", "early_stopping", None),
+    "data.val_fraction=0 scheduler=plateau": ("data.val_fraction", "plateau", None),
+    "data.val_fraction=0 loop.stop_at=0.9": ("data.val_fraction", "loop.stop_at", None),
+    "data.val_fraction=0.5 data.test_fraction=0.5": ("data.val_fraction", "nothing to train on", None),
+    "regularization=dropout model.dropout=0.1": ("model.dropout", "would be ignored", None),
+    "data=diabetes regularization=label_smoothing": (
+        "regularization.label_smoothing",
+        "the task is regression",
+        None,
+    ),
+    "loss=focal regularization=label_smoothing": ("regularization.label_smoothing", "soft targets", None),
+    "monitor=test/accuracy": ("monitor", "worthless", "monitor=val/accuracy"),
+    "monitor=loss": ("monitor", "val/loss", "monitor=val/loss"),
+    "monitor_mode=min": ("monitor_mode", "worst weights by val/accuracy", "monitor_mode=auto"),
+    "monitor=val/loss monitor_mode=max": ("monitor_mode", "worst weights by val/loss", "monitor_mode=auto"),
+    "budget=50%": ("budget", "share of itself", None),
+    "name=last": ("name", "wants letters", None),
+    "name=a/b": ("name", "wants letters", None),
+    "name=-x": ("name", "wants letters", None),
+    "parameters.rules={head*:3}": ("parameters.rules.head*", "got 3", None),
+    "parameters.rules={head*:{lrr:1}}": ("parameters.rules.head*.lrr", "lr, weight_decay, freeze", None),
+    "parameters.rules={head*:{lr:-1}}": ("parameters.rules.head*.lr", "at least 0, got -1", None),
+    "parameters.rules={head*:{freeze:1}}": ("parameters.rules.head*.freeze", "true or false", None),
+    "parameters.rules={head*:{init:xavier}}": ("parameters.rules.head*.init", "xavier_uniform", None),
+    "parameters.rules={head*:{init:{zeros:{},normal:{}}}}": ("parameters.rules.head*.init", "one init", None),
+    "optimizer=lbfgs parameters.rules={head*:{weight_decay:0}}": ("parameters.rules", "", None),
+}
+
+
+@cache
+def chosen(options: tuple[str, ...]) -> dict[str, Any]:
+    return Composer().compose(list(options)).settings
+
+
+def problems_of(words: Sequence[str]) -> list[Problem]:
+    """The problems of settings with these choices of options, and these values put in by hand."""
+    options = tuple(word for word in words if word.split("=")[0] in SLOTS)
+    settings = copy.deepcopy(chosen(options))
+    for word in words:
+        if word in options:
+            continue
+        *path, leaf = word.split("=")[0].split(".")
+        node = settings
+        for part in path:
+            node = node[part]
+        value = OverridesParser.create().parse_override(word).value()
+        node[leaf] = {**node[leaf], **value} if leaf == "clip" else value
+    return check(settings, [word.split("=")[0] for word in words])
+
+
+@pytest.mark.parametrize("words", REFUSED, ids=str)
+def test_a_contradiction_is_named_with_the_way_out(words: str) -> None:
+    key, said, fix = REFUSED[words]
+    found = [problem for problem in problems_of(words.split()) if problem.key == key]
+    assert found
+    assert said in found[0].text
+    assert found[0].fix == fix
+
+
+@pytest.mark.parametrize("words", [words for words, (_, _, fix) in REFUSED.items() if fix], ids=str)
+def test_the_way_out_is_one(words: str) -> None:
+    key, _, fix = REFUSED[words]
+    assert problems_of([*(word for word in words.split() if word.split("=")[0] != key), str(fix)]) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "data=diabetes",
+        "data=diabetes loss=huber",
+        "data=breast_cancer loss=focal",
+        "optimizer=lbfgs batch_size=full",
+        "optimizer.base_batch_size=128 optimizer.lr_scaling=linear",
+        "scheduler=cosine scheduler.warmup=5% scheduler.warmup_start=0.1",
+        "scheduler=cyclic scheduler.mode=exp_range scheduler.gamma=0.9",
+        "regularization=[dropout,ema,early_stopping,label_smoothing]",
+        "regularization=dropout regularization.dropout.p=0.5",
+        "data.val_fraction=0",
+        "monitor=val/loss monitor_mode=min",
+        "monitor=val/my_own monitor_mode=min",
+        "name=a.b-c_1",
+        "parameters.rules={head*:{init:xavier_uniform,lr:0.1,freeze:false},stages*:{freeze:true}}",
+        "parameters.rules={head*:{init:{normal:{std:0.01}}}}",
+        "loop.clip.norm=1",
+        "loop.clip={value:0.5}",
+    ],
+    ids=str,
+)
+def test_what_goes_together_is_let_through(words: str) -> None:
+    assert problems_of(words.split()) == []

@@ -1,0 +1,245 @@
+"""Any torch Dataset as data: the same batches whoever loads them, streams that resume, errors by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from trainrun.data.dataset import DatasetData, from_dataset
+from trainrun.errors import ConfigError, DataError
+from trainrun.evaluate import evaluate
+from trainrun.loss import MSE
+from trainrun.model.linear import Linear
+from trainrun.precision import fp32
+from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.task.regression import Regression
+
+
+class Pictures(Dataset[Any]):
+    """Classes 0, 1, 2 in the proportions 1 : 2 : 7; a sample is transformed at random."""
+
+    def __init__(self, size: int = 40, listed: bool = True) -> None:
+        self.labels = [(0, 1, 1, 2, 2, 2, 2, 2, 2, 2)[i % 10] for i in range(size)]
+        if listed:
+            self.targets = self.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Any:
+        noise = [random.random(), float(np.random.rand()), float(torch.rand(()))]
+        return torch.tensor([index, *noise], dtype=torch.float64), self.labels[index]
+
+
+class Named(Pictures):
+    classes = ("a", "b", "c", "d")
+
+
+class Broken(Pictures):
+    def __getitem__(self, index: int) -> Any:
+        if index == 23:
+            raise OSError("truncated file")
+        return super().__getitem__(index)
+
+
+class Stream(IterableDataset[Any]):
+    num_classes = 2
+
+    def __init__(self, size: int = 7) -> None:
+        self.size = size
+
+    def __iter__(self) -> Iterator[Any]:
+        for i in range(self.size):
+            yield torch.tensor([float(i), float(torch.rand(()))]), i % 2
+
+
+def make(train: Any, **changes: Any) -> DatasetData:
+    settings = {"val": None, "test": None, "val_fraction": 0.2, "test_fraction": 0.1, "split_seed": 0}
+    settings |= {"limit": None, "eval_batch_size": 8, "num_workers": 0}
+    return from_dataset(train, **{**settings, **changes})
+
+
+def streamed(train: Any = None, **changes: Any) -> DatasetData:
+    return make(train or Stream(), **{"val_fraction": 0, "test_fraction": 0, **changes})
+
+
+def some(
+    data: DatasetData, count: int, at: Position | None = None, cut: Cut | None = None, seed: int = 1
+) -> list[Batch]:
+    return list(islice(data.train_batches(at or Position(), cut or Cut(8, 1), seed), count))
+
+
+def assert_same(one: list[Batch], other: list[Batch]) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a.inputs, b.inputs) and torch.equal(a.targets, b.targets)
+        assert torch.equal(torch.as_tensor(a.indices), torch.as_tensor(b.indices))
+        assert a.position == b.position
+
+
+def test_splits_are_disjoint_complete_and_stratified_where_classes_are_listed() -> None:
+    data = make(Pictures())
+    parts = {name: part.tolist() for name, (_, part) in data.splits.items() if part is not None}
+    assert sorted(index for part in parts.values() for index in part) == list(range(40))
+    assert data.info.sizes == {"train": 28, "val": 8, "test": 4}
+    assert data.info.class_counts == tuple(np.bincount([Pictures().labels[i] for i in parts["train"]]))
+    counts = np.bincount([Pictures().labels[i] for i in parts["val"]], minlength=3)
+    assert counts[0] in (0, 1) and counts[1] in (1, 2) and counts[2] in (5, 6)  # 0.8, 1.6, 5.6
+
+
+def test_separate_datasets_are_used_whole() -> None:
+    data = make(Pictures(40), val=Pictures(12), test=Pictures(9))
+    assert data.info.sizes == {"train": 40, "val": 12, "test": 9}
+    assert [len(b) for b in data.eval_batches("val")] == [8, 4]
+
+
+def test_limit_keeps_that_many_training_samples() -> None:
+    assert make(Pictures(), limit=10).info.sizes == {"train": 10, "val": 8, "test": 4}
+
+
+def test_two_workers_and_none_give_identical_batches() -> None:
+    alone, together = make(Pictures()), make(Pictures(), num_workers=2)
+    assert_same(some(alone, 5), some(together, 5))
+    assert_same(list(alone.eval_batches("val")), list(together.eval_batches("val")))
+
+
+def test_random_transforms_depend_on_seed_epoch_and_index_alone() -> None:
+    data = make(Pictures())
+    whole = {int(row[0]): row for b in some(data, 4) for row in b.inputs}
+    for size in (1, 3, 28):  # however the epoch is cut
+        random.seed(size), np.random.seed(size), torch.manual_seed(size)
+        cut = [row for b in some(data, -(-28 // size), cut=Cut(size, 1)) for row in b.inputs]
+        assert all(torch.equal(row, whole[int(row[0])]) for row in cut)
+    second = some(data, 4, Position(1))
+    reseeded = some(data, 4, seed=2)
+    for row in (row for b in (*second, *reseeded) for row in b.inputs):
+        assert (row[1:] != whole[int(row[0])][1:]).all()
+
+
+def test_evaluation_sees_every_sample_once_and_alike_each_time() -> None:
+    data = make(Pictures())
+    for split in ("train", "val", "test"):
+        batches = list(data.eval_batches(split))
+        _, part = data.splits[split]
+        assert torch.equal(torch.cat([torch.as_tensor(b.indices) for b in batches]), torch.as_tensor(part))
+        assert_same(batches, list(data.eval_batches(split)))
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_resuming_at_any_position_continues_identically(at: int) -> None:
+    data = make(Pictures())
+    whole = some(data, 9)
+    assert [len(b) for b in whole[:5]] == [8, 8, 8, 4, 8]
+    assert whole[3].position == Position(1, 0)
+    assert_same(some(data, 9 - at, whole[at - 1].position if at else None), whole[at:])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        (Pictures(), ("classes", 3, ())),
+        (Pictures(listed=False), ("classes", 3, ())),
+        (Named(), ("classes", 4, ("a", "b", "c", "d"))),
+        (TensorDataset(torch.rand(20, 4), torch.rand(20)), ("values", 1, ())),
+        (TensorDataset(torch.rand(20, 4), torch.rand(20, 3)), ("values", 3, ())),
+        (TensorDataset(torch.rand(20, 4), torch.ones(20, 5).bool()), ("labels", 5, ())),
+        (TensorDataset(torch.rand(20, 4), torch.ones(20, 5, 5)), ("other", 0, ())),
+        (Stream(), ("classes", 2, ())),
+    ],
+)
+def test_the_kind_of_target_is_read_from_the_samples(dataset: Any, expected: tuple[Any, ...]) -> None:
+    info = (streamed if isinstance(dataset, Stream) else make)(dataset).info
+    assert (info.kind, info.num_targets, info.class_names) == expected
+    assert info.input_shape == ((2,) if isinstance(dataset, Stream) else (4,))
+
+
+def test_class_counts_are_known_even_where_the_dataset_does_not_list_them() -> None:
+    assert make(Pictures(listed=False)).info.class_counts == make(Pictures()).info.class_counts
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_failing_sample_is_a_data_error_naming_it_without_a_traceback(workers: int) -> None:
+    data = make(Broken(), val_fraction=0, test_fraction=0, num_workers=workers)
+    with pytest.raises(DataError) as caught:
+        list(data.eval_batches("train"))
+    assert str(caught.value) == "data: sample 23 of Broken failed: OSError: truncated file"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text"),
+    [
+        (TensorDataset(torch.rand(20, 4)), r"not \(input, target\)"),
+        (Pictures(0), "is empty"),
+        (Stream(0), "is empty"),
+    ],
+)
+def test_datasets_that_cannot_be_read_are_data_errors(dataset: Any, text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        (streamed if isinstance(dataset, Stream) else make)(dataset)
+
+
+def test_a_class_beyond_the_named_ones_is_a_data_error() -> None:
+    dataset = Named()
+    dataset.labels[12] = 4
+    with pytest.raises(DataError, match="sample 12 of Named has class 4, there are 4"):
+        make(dataset)
+
+
+def test_a_stream_of_classes_must_say_how_many() -> None:
+    dataset = Stream()
+    dataset.num_classes = 0
+    with pytest.raises(DataError, match="num_classes"):
+        streamed(dataset)
+
+
+@pytest.mark.parametrize("changes", [{"val_fraction": 0.1}, {"test_fraction": 0.1}, {"limit": 3}])
+def test_what_a_stream_cannot_do_is_a_config_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.{next(iter(changes))}: "):
+        streamed(**changes)
+
+
+def test_a_stream_is_read_pass_after_pass() -> None:
+    data = streamed(val=Stream(5))
+    assert data.info.sizes == {"train": None, "val": None, "test": 0}
+    batches = some(data, 5, cut=Cut(3, 1))
+    assert [int(row[0]) for b in batches for row in b.inputs] == [*range(7), *range(7), 0]
+    assert [b.position for b in batches] == [Position(0, n) for n in (3, 6, 9, 12, 15)]
+    assert torch.cat([torch.as_tensor(b.indices) for b in batches]).tolist() == list(range(15))
+    evaluated = [int(row[0]) for b in data.eval_batches("val") for row in b.inputs]
+    assert evaluated == list(range(5))
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_resumed_stream_skips_to_the_identical_sample(at: int) -> None:
+    data, cut = streamed(), Cut(3, 1)
+    whole = some(data, 8, cut=cut)
+    random.seed(at), torch.manual_seed(at)
+    assert_same(some(data, 8 - at, Position(0, 3 * at), cut), whole[at:])
+
+
+def test_regression_on_scalar_float64_targets_learns_the_line() -> None:
+    inputs = torch.linspace(-1, 1, 64, dtype=torch.float64)[:, None]
+    data = make(TensorDataset(inputs, 3 * inputs[:, 0] + 2))
+    task = Regression([], MSE(), data.info)
+    model = Linear(data.info.input_shape, task.num_outputs)
+    optimizer = torch.optim.SGD(model.parameters(), 0.3)
+    for batch in some(data, 300, cut=Cut(16, 1)):
+        assert batch.targets.shape == (len(batch), 1) and batch.targets.dtype == torch.float32
+        optimizer.zero_grad()
+        (task(model, batch).terms["loss"] / task.count(batch)["loss"]).backward()
+        optimizer.step()
+    metrics = evaluate(model, task, data.eval_batches("test"), fp32(torch.device("cpu")))
+    assert metrics["r2"] > 0.999 and metrics["rmse"] < 0.01
+    assert model.head.weight.item() == pytest.approx(3, abs=0.01)
+    assert model.head.bias.item() == pytest.approx(2, abs=0.01)
+
+
+def test_values_keep_their_own_units() -> None:
+    info: DataInfo = make(TensorDataset(torch.rand(20, 1), torch.rand(20) * 50)).info
+    assert info.target_scaling == ()

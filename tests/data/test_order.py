@@ -1,0 +1,87 @@
+"""Order and splits: pure functions of seeds."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+
+import pytest
+import torch
+
+from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.protocols import Cut, Position
+
+
+def test_order_is_a_permutation_and_pure_in_seed_and_purpose() -> None:
+    order = permutation(100, 3, "order", 5)
+    assert sorted(order.tolist()) == list(range(100))
+    torch.manual_seed(77)  # the global generator has no part in it
+    assert torch.equal(order, permutation(100, 3, "order", 5))
+    for other in (
+        permutation(100, 4, "order", 5),
+        permutation(100, 3, "order", 6),
+        permutation(100, 3, "x", 5),
+    ):
+        assert not torch.equal(order, other)
+
+
+def test_shuffling_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    permutation(10, 0, "order", 0)
+    hold_out(torch.arange(10), 3, 0, "val", None)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("offset", [0, 4, 8])
+def test_micro_batches_cover_the_rest_of_the_epoch_with_a_short_last_one(offset: int) -> None:
+    order = permutation(10, 0, "order", 2)
+    parts = list(micro_batches(order, Position(2, offset), Cut(4, 1)))
+    assert torch.equal(torch.cat([part for part, _ in parts]), order[offset:])
+    assert [len(part) for part, _ in parts] == [4, 4, 2][offset // 4 :]
+    assert [after for _, after in parts] == [Position(2, 4), Position(2, 8), Position(3, 0)][offset // 4 :]
+
+
+def test_an_epoch_that_divides_evenly_ends_as_the_start_of_the_next() -> None:
+    *_, (_, after) = micro_batches(torch.arange(8), Position(0), Cut(4, 1))
+    assert after == Position(1, 0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.2, 0.37, 0.5])
+@pytest.mark.parametrize("counts", [(50, 50, 50), (59, 71, 48), (212, 357), (3, 90, 7, 1), (1, 1, 1, 30)])
+def test_stratified_split_gives_floor_or_ceiling_of_every_class_share(
+    share: float, counts: tuple[int, ...]
+) -> None:
+    classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    classes = classes[permutation(len(classes), 9)]
+    count = round(share * len(classes))
+    rest, held = hold_out(torch.arange(len(classes)), count, 1, "val", classes)
+    assert sorted([*rest.tolist(), *held.tolist()]) == list(range(len(classes)))
+    assert len(held) == count
+    for label, size in enumerate(counts):
+        expected = size * count / len(classes)
+        assert int((classes[held] == label).sum()) in (math.floor(expected), math.ceil(expected))
+
+
+def test_every_sample_of_a_class_may_be_the_one_held_out() -> None:
+    held = {int(i) for seed in range(40) for i in hold_out(torch.arange(5), 1, seed, "val", None)[1]}
+    assert held == set(range(5))
+
+
+def test_splits_depend_on_seed_and_purpose_alone() -> None:
+    indices = torch.arange(60)
+    one = hold_out(indices, 15, 5, "val", None)[1]
+    assert torch.equal(one, hold_out(indices, 15, 5, "val", None)[1])
+    assert not torch.equal(one, hold_out(indices, 15, 6, "val", None)[1])
+    assert not torch.equal(one, hold_out(indices, 15, 5, "test", None)[1])
+
+
+def test_nothing_and_everything_can_be_held_out() -> None:
+    assert [part.tolist() for part in hold_out(torch.arange(3), 0, 0, "val", None)] == [[0, 1, 2], []]
+    assert [part.tolist() for part in hold_out(torch.arange(3), 3, 0, "val", None)] == [[], [0, 1, 2]]
+
+
+def test_windows_never_cross_an_epoch() -> None:
+    cut = Cut(batch_size=2, accumulate=3, num_ranks=2)
+    assert cut.window == 12
+    ends = [after.offset for _, after in islice(micro_batches(torch.arange(7), Position(), cut), 4)]
+    assert ends == [2, 4, 6, 0]

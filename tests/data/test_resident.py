@@ -1,0 +1,189 @@
+"""Data held in memory: exact splits, scaling fitted on training samples, order that resumes anywhere."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from trainrun.data.resident import Holdout, Resident, fingerprint, resident, standardization
+from trainrun.errors import ConfigError, DataError
+from trainrun.protocols import Batch, Cut, DataInfo, Position
+
+GENERATOR = torch.Generator().manual_seed(0)
+TABLE = torch.randn(53, 4, generator=GENERATOR) * torch.tensor([1.0, 5.0, 0.1, 0.0]) + 3
+CLASSES = torch.randint(0, 3, (53,), generator=GENERATOR)
+
+
+def make(
+    inputs: Tensor = TABLE,
+    targets: Tensor = CLASSES,
+    kind: str = "classes",
+    num_targets: int = 3,
+    val: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+    limit: int | None = None,
+    per_feature: bool = True,
+    official: Tensor | None = None,
+) -> Resident:
+    info = DataInfo("toy", tuple(inputs.shape[1:]), kind, num_targets, {})
+    return resident(info, inputs, targets, Holdout(val, test, seed, limit), 8, per_feature, official)
+
+
+def some(data: Resident, count: int, at: Position, cut: Cut, seed: int = 1) -> list[Batch]:
+    return list(islice(data.train_batches(at, cut, seed), count))
+
+
+def test_splits_are_disjoint_complete_and_sized_as_info_says() -> None:
+    data = make()
+    parts = {name: set(part.tolist()) for name, part in data.splits.items()}
+    assert set.union(*parts.values()) == set(range(53))
+    assert sum(map(len, parts.values())) == 53
+    assert {name: len(part) for name, part in parts.items()} == data.info.sizes
+    assert data.info.sizes == {"train": 53 - 22, "val": 11, "test": 11}
+    assert data.info.class_counts == tuple(np.bincount(CLASSES[data.splits["train"]], minlength=3))
+
+
+def test_splits_depend_on_their_own_seed() -> None:
+    assert torch.equal(make(seed=4).splits["test"], make(seed=4).splits["test"])
+    assert not torch.equal(make(seed=4).splits["test"], make(seed=5).splits["test"])
+
+
+def test_the_test_split_does_not_depend_on_the_validation_share_or_the_limit() -> None:
+    wanted = make().splits["test"]
+    assert torch.equal(wanted, make(val=0.4).splits["test"])
+    assert torch.equal(wanted, make(limit=5).splits["test"])
+    assert torch.equal(make().splits["val"], make(limit=5).splits["val"])
+
+
+def test_an_official_test_split_is_kept_and_never_trained_on() -> None:
+    official = torch.arange(40, 53)
+    data = make(test=0.0, official=official)
+    assert torch.equal(data.splits["test"], official)
+    assert not set(official.tolist()) & {*data.splits["train"].tolist(), *data.splits["val"].tolist()}
+    assert data.info.sizes["val"] == round(0.2 * 40)
+
+
+def test_tables_are_scaled_as_by_a_standard_scaler_fitted_on_the_training_split_alone() -> None:
+    data = make()
+    scaler = StandardScaler().fit(TABLE[data.splits["train"]].double().numpy())
+    for split in ("train", "val", "test"):
+        batches = torch.cat([batch.inputs for batch in data.eval_batches(split)])
+        expected = scaler.transform(TABLE[data.splits[split]].double().numpy())
+        np.testing.assert_allclose(batches.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_pictures_are_scaled_by_channel() -> None:
+    pictures = torch.randint(0, 256, (40, 2, 3, 3), generator=GENERATOR).to(torch.uint8)
+    data = make(pictures, CLASSES[:40], per_feature=False)
+    assert data.shift.shape == data.scale.shape == (1, 2, 1, 1)
+    train = torch.cat([batch.inputs for batch in data.eval_batches("train")])
+    assert train.dtype == torch.float32 and train.shape[1:] == (2, 3, 3)
+    torch.testing.assert_close(train.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(train.std((0, 2, 3), correction=0), torch.ones(2))
+    assert data.inputs.dtype == torch.uint8
+
+
+def test_a_constant_feature_becomes_zero_over_more_samples_than_one_block() -> None:
+    shift, scale = standardization(torch.full((10_001, 1), 0.1), per_feature=True)
+    assert shift.item() == torch.tensor(0.1).item() and scale.item() == 1
+
+
+def test_regression_targets_are_standardised_by_the_training_split_and_told_in_info() -> None:
+    values = TABLE[:, :2] * 10 + 7
+    data = make(targets=values, kind="values", num_targets=2)
+    train = values[data.splits["train"]].double()
+    expected = [(m, s) for m, s in zip(train.mean(0), train.std(0, correction=0), strict=True)]
+    np.testing.assert_allclose(data.info.target_scaling, expected, rtol=1e-6)
+    (mean0, std0), (mean1, std1) = data.info.target_scaling
+    back = data.targets * torch.tensor([std0, std1]) + torch.tensor([mean0, mean1])
+    torch.testing.assert_close(back, values)
+
+
+def test_every_epoch_is_a_permutation_of_the_training_split_and_orders_differ() -> None:
+    data = make()
+    batches = some(data, 8, Position(), Cut(8, 1))
+    epochs = [torch.cat([b.indices for b in batches[start : start + 4]]) for start in (0, 4)]
+    for order in epochs:
+        assert sorted(order.tolist()) == data.splits["train"].tolist()
+    assert not torch.equal(*epochs)
+    assert [len(b) for b in batches] == [8, 8, 8, 7] * 2
+    assert not torch.equal(some(data, 1, Position(), Cut(8, 1), seed=2)[0].indices, batches[0].indices)
+
+
+@pytest.mark.parametrize("at", range(9))
+def test_resuming_at_any_position_continues_with_the_identical_batches(at: int) -> None:
+    data, cut = make(), Cut(8, 2)
+    whole = some(data, 12, Position(), cut)
+    position = whole[at - 1].position if at else Position()
+    for resumed, expected in zip(some(data, 12 - at, position, cut), whole[at:], strict=True):
+        assert torch.equal(resumed.inputs, expected.inputs) and torch.equal(resumed.targets, expected.targets)
+        assert torch.equal(resumed.indices, expected.indices) and resumed.position == expected.position
+
+
+def test_targets_belong_to_their_inputs() -> None:
+    data = make()
+    for batch in (*some(data, 4, Position(), Cut(8, 1)), *data.eval_batches("val")):
+        assert torch.equal(batch.targets, CLASSES[batch.indices])
+        torch.testing.assert_close(batch.inputs / data.scale + data.shift, TABLE[batch.indices])
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_evaluation_sees_every_sample_exactly_once(split: str) -> None:
+    data = make()
+    batches = list(data.eval_batches(split))
+    assert torch.cat([b.indices for b in batches]).tolist() == data.splits[split].tolist()
+    assert all(len(b) == 8 for b in batches[:-1])
+
+
+@pytest.mark.parametrize("limit", [1, 7, 30])
+def test_limit_keeps_that_many_training_samples(limit: int) -> None:
+    data = make(limit=limit)
+    assert data.info.sizes == {"train": limit, "val": 11, "test": 11}
+    assert set(data.splits["train"].tolist()) <= set(make().splits["train"].tolist())
+
+
+def test_a_limit_above_the_size_keeps_all() -> None:
+    assert make(limit=1000).info.sizes == make().info.sizes
+
+
+def test_fingerprint_changes_with_one_pixel_and_one_target_but_not_with_the_split() -> None:
+    changed, relabelled = TABLE.clone(), CLASSES.clone()
+    changed[17, 1] = torch.nextafter(changed[17, 1], torch.tensor(9.0))
+    relabelled[3] = (relabelled[3] + 1) % 3
+    prints = {fingerprint(TABLE, CLASSES), fingerprint(changed, CLASSES), fingerprint(TABLE, relabelled)}
+    assert len(prints) == 3
+    assert make().info.fingerprint == make(seed=5, limit=9).info.fingerprint
+    values = TABLE[:, :1]
+    regressions = [make(targets=values, kind="values", num_targets=1, seed=s) for s in (0, 1)]
+    assert regressions[0].info.fingerprint == regressions[1].info.fingerprint == fingerprint(TABLE, values)
+
+
+def test_fitted_values_are_restored_in_place_of_the_own_ones() -> None:
+    data, other = make(), make(seed=9)
+    assert not torch.equal(data.shift, other.shift)
+    other.restore(data.fitted())
+    assert torch.equal(data.shift, other.shift) and torch.equal(data.scale, other.scale)
+
+
+def test_batches_are_copies() -> None:
+    data = make(inputs=TABLE.clone())
+    some(data, 1, Position(), Cut(8, 1))[0].inputs.zero_()
+    assert torch.equal(data.inputs, TABLE)
+
+
+def test_shares_that_leave_nothing_to_train_on_are_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"data\.val_fraction"):
+        make(val=0.5, test=0.5)
+
+
+@pytest.mark.parametrize("what", ["inputs", "targets"])
+def test_values_that_are_not_finite_are_a_data_error(what: str) -> None:
+    bad = torch.where(torch.arange(53)[:, None] == 5, torch.nan, TABLE)
+    with pytest.raises(DataError, match=rf"toy has {what}"):
+        make(**{"inputs": TABLE, "targets": TABLE[:, :1], what: bad}, kind="values", num_targets=1)

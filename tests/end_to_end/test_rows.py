@@ -1,0 +1,167 @@
+"""Every command of rows.md and of the README, pasted into bash and zsh, means the same and runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
+REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
+UNSHORTENED = ("trainrun show", "trainrun resume", "trainrun eval", "trainrun name=")
+
+
+def rows() -> list[tuple[str, list[str]]]:
+    """(row, its commands) of rows.md."""
+    found = []
+    for line in (HERE / "rows.md").read_text().splitlines():
+        if match := re.match(r"\| (\w+) \| [^|]* \| (.*) \|$", line):
+            found.append((match[1], re.findall(r"`([^`]+)`", match[2])))
+    return [row for row in found if row[0] != "row"]
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of the README in one language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.S)
+
+
+def readme_commands() -> list[str]:
+    """Every command in the README's table of examples and in its shell blocks, in order."""
+    text = re.sub(r"```text\n.*?```", "", README.read_text(), flags=re.S)  # what a terminal showed
+    found = re.findall(r"^\| [^|]* \| `(trainrun[^`]*)` \|$|^(trainrun .*)$", text, re.M)
+    return [cell or line for cell, line in found]
+
+
+def paste(shell: str, line: str, folder: Path) -> list[str]:
+    """The words that a pasted line hands to trainrun (or tensorboard), according to the shell itself."""
+    stub = folder / "bin"
+    stub.mkdir(exist_ok=True)
+    for name in ("trainrun", "tensorboard"):
+        body = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
+        (stub / name).write_text(body)
+        (stub / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{stub}{os.pathsep}{os.environ['PATH']}"}
+    flags = ["-f"] if shell == "zsh" else ["--norc", "--noprofile"]
+    done = subprocess.run(
+        [shell, *flags, "-c", line], capture_output=True, text=True, env=environment, cwd=folder
+    )
+    assert done.returncode == 0, f"{shell}: {line}\n{done.stderr}"
+    words: list[str] = json.loads(done.stdout)
+    return words
+
+
+def shortened(line: str, words: list[str]) -> list[str]:
+    return words if line.startswith(UNSHORTENED) else [*words, "budget=2step"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_commands_mean_the_same_in_every_shell(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    import shlex
+
+    assert "#" not in "".join(blocks("bash"))  # an interactive zsh takes comments for arguments
+    lines = [line for _, commands in rows() for line in commands] + readme_commands()
+    for line in dict.fromkeys(lines):
+        assert paste(shell, line, tmp_path) == shlex.split(line)[1:], line
+
+
+@pytest.mark.parametrize(("row", "lines"), rows(), ids=[row for row, _ in rows()])
+def test_a_row_works_as_printed(
+    row: str, lines: list[str], server: Callable, small_mnist: Callable, tmp_path: Path
+) -> None:
+    if row == "J1":
+        small_mnist(tmp_path / "data" / "MNIST")
+        small_mnist(tmp_path / "data" / "FashionMNIST")
+    if row == "G3":
+        assert server(["budget=2step"], tmp_path).code == 0
+    for line in lines:
+        if line.startswith("tensorboard"):
+            _tensorboard_serves(paste("bash", line, tmp_path), tmp_path)
+            continue
+        done = server(shortened(line, paste("bash", line, tmp_path)), tmp_path)
+        assert done.code == REFUSED.get(line, 0), f"{line}\n{done}"
+        assert "Traceback" not in done.err
+        if row == "A11":
+            assert "512 / 256" in done.err  # the arithmetic is printed
+        if line in REFUSED:
+            assert "logits" in done.err
+            assert "loss=bce_with_logits" in done.err
+
+
+def test_the_readmes_own_code_and_commands_work(server: Callable, tmp_path: Path) -> None:
+    for language in ("python", "yaml"):
+        for block in blocks(language):
+            if match := re.match(r"# (\S+\.(?:py|yaml))\n", block):
+                file = tmp_path / match[1]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block)
+    commands = readme_commands()
+    assert len(commands) >= 15
+    for line in commands:
+        words = paste("bash", line, tmp_path)
+        done = server(shortened(line, words), tmp_path)
+        assert done.code == 0, f"{line}\n{done}"
+
+
+def test_the_readmes_python_works(tmp_path: Path) -> None:
+    code = next(block for block in blocks("python") if block.startswith("import trainrun"))
+    code = textwrap.dedent(code).replace("budget=3ep", "budget=3step")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    folder, accuracy = done.stdout.split()
+    assert (tmp_path / folder / "status.json").is_file()
+    assert 0 <= float(accuracy) <= 1
+
+
+def test_the_readmes_mistakes_are_answered_as_it_says(server: Callable, tmp_path: Path) -> None:
+    block = next(block for block in blocks("text") if block.startswith("$ trainrun"))
+    line, _, answer = block.partition("\n")
+    done = server(line.split()[2:], tmp_path)
+    assert done.code == 2
+    assert done.err.strip() == answer.strip()
+    assert not list(tmp_path.glob("outputs"))
+
+
+def _tensorboard_serves(words: list[str], folder: Path) -> None:
+    """Start it on a free port, wait until it answers with the run's scalars, stop it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", *words, "--port", "0"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        url = None
+        for line in process.stderr:
+            if match := re.search(r"http://localhost:\d+/", line):
+                url = match[0]
+                break
+        assert url, "tensorboard did not start"
+        deadline = time.monotonic() + 60
+        runs: list[str] = []
+        while not runs and time.monotonic() < deadline:
+            with urllib.request.urlopen(f"{url}data/runs", timeout=10) as response:
+                runs = json.load(response)
+            time.sleep(0.5)
+        assert any(run.endswith("tensorboard") for run in runs)
+    finally:
+        process.terminate()
+        process.wait(20)
+        if process.stderr:
+            process.stderr.close()

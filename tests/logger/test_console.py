@@ -1,0 +1,161 @@
+"""The terminal's two faces: live with a table, and plain lines without control codes."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console as RichConsole
+
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Progressed,
+    Started,
+    StepsLogged,
+)
+from trainrun.logger.console import Console, Live, Plain
+
+STARTED = Started(
+    name="demo",
+    run_dir="outputs/x",
+    step=0,
+    total_steps=20,
+    steps_per_epoch=5,
+    monitor="val/accuracy",
+    monitor_mode="max",
+    plan=(("data", "digits: [bold]1258[/bold] train"), ("model", "CNN")),
+    config="a: 1\n",
+)
+LOGGED = StepsLogged(
+    step=5,
+    epoch=1.0,
+    loss=0.5,
+    lr={"decay": 0.1},
+    grad_norm=2.0,
+    grad_norm_after=1.0,
+    clipped=0.5,
+    skipped=3,
+    samples_per_s=1234.5,
+    data_wait=0.01,
+)
+VAL = Evaluated(
+    step=5,
+    epoch=1.0,
+    split="val",
+    weights="raw",
+    metrics={"loss": 0.4, "accuracy": 0.8},
+    train={"loss": 0.6, "accuracy": 0.7},
+    lr=0.1,
+    is_best=True,
+    seconds=0.1,
+)
+TEST = replace(VAL, split="test", weights="ema", metrics={"loss": 0.45, "accuracy": 0.79}, is_best=False)
+FINISHED = Finished(
+    step=20, reason="budget", skipped=3, monitor="val/accuracy", best=0.8, best_step=5, seconds=1.5
+)
+EVENTS: list[Event] = [
+    *[STARTED, Progressed(step=2, samples_per_s=1000.0), LOGGED, VAL],
+    *[CheckpointSaved(step=5, path="p", num_bytes=99, seconds=0.1), replace(VAL, step=10, is_best=False)],
+    *[TEST, FINISHED],
+]
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+@pytest.fixture
+def screen() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def live(screen: io.StringIO) -> Iterator[Live]:
+    terminal = RichConsole(file=screen, force_terminal=True, width=100, highlight=False, soft_wrap=True)
+    made = Live(terminal)
+    yield made
+    made.progress.stop()
+
+
+def test_the_live_view_shows_the_plan_a_table_and_the_test_result(live: Live, screen: io.StringIO) -> None:
+    for event in EVENTS:
+        live(event)
+    text = CONTROL.sub("", screen.getvalue()).replace("\r", "\n")
+    assert "digits: [bold]1258[/bold] train" in text  # data are not markup
+    lines = [line.rstrip() for line in text.splitlines()]
+    heads = [line for line in lines if "train loss" in line]
+    assert len(heads) == 1
+    assert heads[0].split("  ")[-1].strip() == "lr"
+    rows = [line.split() for line in lines if re.match(r"\s+1\s+(5|10)\s", line)]
+    assert rows == [
+        ["1", "5", "0.6000", "0.7000", "0.4000", "0.8000", "0.1", "best"],
+        ["1", "10", "0.6000", "0.7000", "0.4000", "0.8000", "0.1"],
+    ]
+    assert any(line.startswith("test   loss 0.4500 accuracy 0.7900") for line in lines)
+    assert "the ema weights of step 5" in text
+
+
+def test_the_live_view_shows_progress_loss_rate_and_speed(live: Live, screen: io.StringIO) -> None:
+    for event in (STARTED, LOGGED):
+        live(event)
+    live.progress.refresh()
+    text = CONTROL.sub("", screen.getvalue())
+    assert "step 5/20" in text
+    assert "loss 0.5000  lr 0.1  1,234 samples/s" in text
+
+
+@pytest.mark.parametrize(
+    "end",
+    [FINISHED, Interrupted(step=7, signal="SIGINT"), Failed(step=7, reason="x", exit_code=1)],
+    ids=lambda event: type(event).__name__,
+)
+def test_however_a_run_ends_the_terminal_gets_its_cursor_back(
+    live: Live, screen: io.StringIO, end: Event
+) -> None:
+    live(STARTED)
+    assert HIDE in screen.getvalue()
+    live(end)
+    assert screen.getvalue().rindex(SHOW) > screen.getvalue().rindex(HIDE)
+    assert not live.progress.live.is_started
+    assert ("SIGINT: saved at step 7" in screen.getvalue()) is isinstance(end, Interrupted)
+
+
+def test_a_resumed_run_says_where_it_goes_on(live: Live, screen: io.StringIO) -> None:
+    live(replace(STARTED, step=7, resumed_from=7))
+    assert "resumed at step 7" in CONTROL.sub("", screen.getvalue())
+
+
+def test_plain_lines_have_no_control_codes_and_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = (("data", "x" * 300),)
+    failed = Failed(step=20, reason="printed by the command", exit_code=1)
+    for event in [replace(STARTED, plan=plan), *EVENTS[1:], failed]:
+        Plain()(event)
+    out, err = capsys.readouterr()
+    assert out == ""  # stdout is for results
+    assert "\x1b" not in err and "\r" not in err
+    lines = err.splitlines()
+    assert lines[0] == "run outputs/x"
+    assert lines[1].endswith("x" * 300)
+    assert lines[2:] == [
+        "step 5 train loss 0.5000 lr 0.1 grad_norm 2.0000 after 1.0000 clipped 50% skipped 3 1,234 samples/s",
+        "step 5 val loss 0.4000 accuracy 0.8000 best",
+        "step 10 val loss 0.4000 accuracy 0.8000",
+        "step 5 test (ema) loss 0.4500 accuracy 0.7900",
+        "step 20 finished: budget, 1.5 s of training",
+    ]
+
+
+@pytest.mark.parametrize(("terminal", "view"), [(True, Live), (False, Plain)])
+def test_the_terminal_decides(
+    terminal: bool, view: type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    assert isinstance(Console(tmp_path).view, view)

@@ -1,0 +1,74 @@
+"""metrics.csv: a line per evaluation that a spreadsheet can read."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from trainrun.events import Evaluated, Progressed, Started
+from trainrun.logger.csv import CSV
+
+
+def started(step: int = 0, resumed_from: int | None = None) -> Started:
+    return Started(
+        name="demo",
+        run_dir="x",
+        step=step,
+        total_steps=20,
+        steps_per_epoch=5,
+        monitor="",
+        monitor_mode="max",
+        plan=(),
+        config="",
+        resumed_from=resumed_from,
+    )
+
+
+def evaluated(step: int, split: str = "val", **metrics: float) -> Evaluated:
+    return Evaluated(step=step, epoch=step / 5, split=split, weights="raw", metrics=metrics, seconds=0.1)
+
+
+def rows(folder: Path) -> list[list[str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_line_per_evaluation_under_one_head(tmp_path: Path) -> None:
+    logger = CSV(tmp_path)
+    for event in (
+        started(),
+        Progressed(step=1, samples_per_s=1.0),
+        evaluated(5, loss=0.5, accuracy=0.75),
+        evaluated(10, loss=0.25, accuracy=1.0),
+        evaluated(5, "test", loss=0.5, accuracy=0.5, extra=1.0),
+    ):
+        logger(event)
+    assert rows(tmp_path) == [
+        ["step", "epoch", "split", "loss", "accuracy"],
+        ["5", "1.0", "val", "0.5", "0.75"],
+        ["10", "2.0", "val", "0.25", "1.0"],
+        ["5", "1.0", "test", "0.5", "0.5"],
+    ]
+
+
+def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+    first = CSV(tmp_path)
+    for event in (started(), evaluated(5, loss=0.5), evaluated(10, loss=0.4), evaluated(5, "test", loss=0.6)):
+        first(event)
+    second = CSV(tmp_path)
+    for event in (started(5, resumed_from=5), evaluated(10, loss=0.3), evaluated(10, "test", loss=0.7)):
+        second(event)
+    assert [row[:4] for row in rows(tmp_path)] == [
+        ["step", "epoch", "split", "loss"],
+        ["5", "1.0", "val", "0.5"],
+        ["10", "2.0", "val", "0.3"],
+        ["10", "2.0", "test", "0.7"],
+    ]
+
+
+def test_a_run_resumed_before_its_first_line_writes_a_head(tmp_path: Path) -> None:
+    CSV(tmp_path)(evaluated(5, loss=0.5))
+    again = CSV(tmp_path)
+    again(started(2, resumed_from=2))
+    again(evaluated(5, loss=0.5))
+    assert rows(tmp_path) == [["step", "epoch", "split", "loss"], ["5", "1.0", "val", "0.5"]]

@@ -1,0 +1,34 @@
+"""Every event that matters has its line, and numbers keep the digits that matter."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainrun.events import CheckpointSaved, Failed, Interrupted, Progressed
+from trainrun.logger.lines import lines_of, number
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *[
+            (0.99261, "0.9926"),
+            (12.3456, "12.35"),
+            (3.14159e-5, "3.14e-05"),
+            (0.0, "0.0000"),
+            (1.0, "1.0000"),
+        ],
+        *[(123456.0, "1.23e+05"), (-0.5, "-0.5000"), (9999.5, "9999.50"), (float("nan"), "nan")],
+        *[(float("inf"), "inf"), (-float("inf"), "-inf"), (0.001, "0.0010"), (-0.0001, "-0.0001")],
+    ],
+)
+def test_numbers_are_short_and_keep_four_digits(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_what_happened_is_said_in_one_line() -> None:
+    saved = CheckpointSaved(step=5, path="p", num_bytes=12345, seconds=0.0123)
+    assert lines_of(saved) == ["step 5 saved 12,345 bytes in 0.012 s"]
+    assert lines_of(Interrupted(step=5, signal="SIGTERM")) == ["step 5 interrupted by SIGTERM, saved"]
+    assert lines_of(Failed(step=5, reason="no space", exit_code=9)) == ["step 5 failed: no space"]
+    assert lines_of(Progressed(step=5, samples_per_s=1.0)) == []

@@ -1,0 +1,112 @@
+"""What TensorBoard itself reads back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started, StepsLogged
+from trainrun.logger.tensorboard import TensorBoard
+
+STARTED = Started(
+    name="demo",
+    run_dir="outputs/x",
+    step=0,
+    total_steps=20,
+    steps_per_epoch=5,
+    monitor="val/accuracy",
+    monitor_mode="max",
+    plan=(),
+    config="optimizer:\n  lr: 0.1\n",
+)
+
+
+def logged(step: int, loss: float) -> StepsLogged:
+    return StepsLogged(
+        step=step,
+        epoch=1.0,
+        loss=loss,
+        lr={"decay": 0.1, "no_decay": 0.2},
+        grad_norm=2.0,
+        grad_norm_after=1.0,
+        clipped=0.25,
+        skipped=3,
+        metrics={"accuracy": 0.75},
+        samples_per_s=100.0,
+        data_wait=0.5,
+    )
+
+
+def evaluated(step: int, split: str = "val") -> Evaluated:
+    return Evaluated(
+        step=step, epoch=1.0, split=split, weights="raw", metrics={"loss": 0.4, "accuracy": 0.8}, seconds=0.1
+    )
+
+
+FINISHED = Finished(step=20, reason="budget", skipped=0, monitor="", best=None, best_step=None, seconds=1.0)
+
+
+def read(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder / "tensorboard"))
+    accumulator.Reload()
+    return accumulator
+
+
+def write(folder: Path, *events: Event) -> None:
+    logger = TensorBoard(folder)
+    for event in events:
+        logger(event)
+
+
+def test_scalars_and_the_config_are_read_back(tmp_path: Path) -> None:
+    write(tmp_path, STARTED, logged(5, 0.5), evaluated(5), logged(10, 0.25), evaluated(10, "test"), FINISHED)
+    found = read(tmp_path)
+    values = {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    assert values["train/loss"] == [(5, 0.5), (10, 0.25)]
+    last = {tag: points[-1][1] for tag, points in values.items()}
+    assert last == {
+        "train/loss": 0.25,
+        "train/accuracy": 0.75,
+        "train/grad_norm": 2.0,
+        "train/grad_norm_after": 1.0,
+        "train/clipped": 0.25,
+        "train/skipped": 3.0,
+        "lr/decay": pytest.approx(0.1),
+        "lr/no_decay": pytest.approx(0.2),
+        "val/loss": pytest.approx(0.4),
+        "val/accuracy": pytest.approx(0.8),
+        "test/loss": pytest.approx(0.4),
+        "test/accuracy": pytest.approx(0.8),
+        "speed/samples_per_s": 100.0,
+        "speed/data_wait": 0.5,
+    }
+    (config,) = found.Tensors("config/text_summary")
+    assert config.tensor_proto.string_val[0].decode() == "```yaml\noptimizer:\n  lr: 0.1\n```"
+
+
+def test_without_clipping_there_is_no_curve_of_it(tmp_path: Path) -> None:
+    write(tmp_path, STARTED, replace(logged(5, 0.5), clipped=None, grad_norm_after=None, skipped=0), FINISHED)
+    tags = read(tmp_path).Tags()["scalars"]
+    assert not {"train/clipped", "train/grad_norm_after", "train/skipped"} & set(tags)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [FINISHED, Interrupted(step=7, signal="SIGINT"), Failed(step=7, reason="x", exit_code=1)],
+    ids=lambda event: type(event).__name__,
+)
+def test_however_a_run_ends_its_points_are_on_disk(tmp_path: Path, end: Event) -> None:
+    write(tmp_path, STARTED, logged(5, 0.5), end)
+    assert [e.step for e in read(tmp_path).Scalars("train/loss")] == [5]
+
+
+def test_points_after_the_checkpoint_are_replaced_by_the_resumed_runs(tmp_path: Path) -> None:
+    died = Failed(step=15, reason="killed", exit_code=1)
+    write(tmp_path, STARTED, logged(5, 0.5), logged(10, 0.4), logged(15, 0.3), died)
+    again = replace(STARTED, step=10, resumed_from=10)
+    write(tmp_path, again, logged(15, 0.35), logged(20, 0.2), FINISHED)
+    points = [(e.step, pytest.approx(e.value)) for e in read(tmp_path).Scalars("train/loss")]
+    assert points == [(5, 0.5), (10, 0.4), (15, 0.35), (20, 0.2)]

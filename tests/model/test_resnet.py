@@ -1,0 +1,73 @@
+"""Residual networks in their CIFAR form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainrun.errors import ConfigError
+from trainrun.model.resnet import ResNet
+
+
+def make(**changes: Any) -> ResNet:
+    settings: dict[str, Any] = {"input_shape": (3, 32, 32), "num_outputs": 10, "depth": 20, "width": 16}
+    return ResNet(**{**settings, "norm": "batch", "dropout": 0.0, **changes})
+
+
+def main_path(model: nn.Module) -> int:
+    return sum(p.numel() for name, p in model.named_parameters() if "shortcut" not in name)
+
+
+# He et al. (2016), table 6: depth and millions of parameters, whose shortcuts have none.
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_the_papers_depths_have_the_papers_number_of_parameters(depth: int, millions: float) -> None:
+    digits = 1 if depth == 110 else 2
+    assert round(main_path(make(depth=depth)) / 1e6, digits) == millions
+
+
+def test_depth_counts_weighted_layers_on_the_main_path() -> None:
+    for depth in (8, 20, 32):
+        layers = [
+            name
+            for name, m in make(depth=depth).named_modules()
+            if isinstance(m, (nn.Conv2d, nn.Linear)) and "shortcut" not in name
+        ]
+        assert len(layers) == depth
+
+
+def test_stages_halve_the_picture_and_double_the_channels() -> None:
+    model = make(depth=8)
+    x, found = model.stem(torch.randn(1, 3, 32, 32)), []
+    for block in model.body:
+        x = block(x)
+        found.append(tuple(x.shape[1:]))
+    assert found == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28), (2, 5, 7)])
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+def test_any_picture_gives_one_row_of_outputs(shape: tuple[int, ...], norm: str) -> None:
+    model = make(input_shape=shape, depth=8, width=8, norm=norm)
+    assert model(torch.randn(2, *shape)).shape == (2, 10)
+
+
+def test_the_gradient_reaches_every_parameter() -> None:
+    model = make(depth=14, width=8, input_shape=(3, 16, 16))
+    model(torch.randn(4, 3, 16, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"depth": 18}, r"model\.depth: wants 6 n \+ 2"),
+        ({"depth": 2}, r"model\.depth"),
+        ({"input_shape": (30,)}, r"model: resnet needs pictures"),
+    ],
+)
+def test_settings_that_it_cannot_take_are_config_errors(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        make(**changes)

@@ -1,0 +1,45 @@
+"""One process owns a run's folder; what dies lets go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainrun.errors import FolderBusy
+from trainrun.run.lock import lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from trainrun.run.lock import lock
+held = lock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_by_name_and_death_lets_go(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(FolderBusy, match=f"in use by process {holder.pid}$"):
+            lock(tmp_path)
+        holder.kill()
+    with lock(tmp_path):
+        pass
+
+
+def test_the_holder_is_named_again_after_it_changed(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("99999999 and a longer text than any pid")
+    with lock(tmp_path), pytest.raises(FolderBusy, match=f"in use by process {os.getpid()}$"):
+        lock(tmp_path)
+
+
+def test_closing_lets_go(tmp_path: Path) -> None:
+    lock(tmp_path).close()
+    lock(tmp_path).close()

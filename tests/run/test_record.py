@@ -1,0 +1,222 @@
+"""What is always written: strict JSON, one object a line, and a status for every state."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainrun.errors import CannotResume, StorageFailed
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Progressed,
+    Started,
+    StepsLogged,
+)
+from trainrun.run.files import read_json
+from trainrun.run.record import Record, write_status
+
+NAN, INF = float("nan"), float("inf")
+STARTED = Started(
+    name="demo",
+    run_dir="outputs/x",
+    step=0,
+    total_steps=20,
+    steps_per_epoch=5,
+    monitor="val/accuracy",
+    monitor_mode="max",
+    plan=(("data", "toy"),),
+    config="a: 1\n",
+)
+LOGGED = StepsLogged(
+    step=5,
+    epoch=1.0,
+    loss=0.5,
+    lr={"decay": 0.1, "no_decay": 0.1},
+    grad_norm=2.0,
+    grad_norm_after=None,
+    clipped=None,
+    skipped=0,
+    metrics={"accuracy": 0.75},
+    samples_per_s=123.456,
+    data_wait=0.01234,
+)
+FINISHED = Finished(
+    step=20, reason="budget", skipped=0, monitor="val/accuracy", best=0.9, best_step=10, seconds=1.5
+)
+
+
+def evaluated(step: int, split: str = "val", is_best: bool = False, **metrics: float) -> Evaluated:
+    return Evaluated(
+        step=step, epoch=1.0, split=split, weights="raw", metrics=metrics, is_best=is_best, seconds=0.1
+    )
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Record]:
+    made = Record(tmp_path)
+    yield made
+    made.close()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+
+
+def test_metrics_hold_what_was_computed_and_timing_what_happened(record: Record, tmp_path: Path) -> None:
+    saved = CheckpointSaved(step=5, path="p", num_bytes=9, seconds=0.1)
+    progressed = Progressed(step=3, samples_per_s=1.0)
+    for event in (STARTED, progressed, LOGGED, evaluated(5, loss=0.4, accuracy=0.8), saved, FINISHED):
+        record(event)
+    record(Interrupted(step=7, signal="SIGTERM"))
+    record(Failed(step=8, reason="boom", exit_code=1))
+    train = {
+        "event": "train",
+        "step": 5,
+        "epoch": 1.0,
+        "loss": 0.5,
+        "lr": 0.1,
+        "grad_norm": 2.0,
+        "accuracy": 0.75,
+    }
+    val = {
+        "event": "eval",
+        "step": 5,
+        "epoch": 1.0,
+        "split": "val",
+        "weights": "raw",
+        "loss": 0.4,
+        "accuracy": 0.8,
+    }
+    end = {"event": "finished", "step": 20, "reason": "budget"}
+    end |= {"monitor": "val/accuracy", "best": 0.9, "best_step": 10}
+    assert lines(tmp_path / "metrics.jsonl") == [train, val, end]
+    timing = lines(tmp_path / "timing.jsonl")
+    happened = ["started", "train", "eval", "saved", "finished", "interrupted", "failed"]
+    assert [line["event"] for line in timing] == happened
+    assert all(line["time"] > 1.7e9 for line in timing)
+    assert timing[1]["samples_per_s"] == 123.5
+
+
+def test_numbers_that_are_not_finite_are_null_and_said(record: Record, tmp_path: Path) -> None:
+    record(evaluated(5, loss=NAN, accuracy=0.5, worst=-INF))
+    record(evaluated(6, loss=0.5))
+    record(Failed(step=1, reason="x", exit_code=7))
+    bad, good = lines(tmp_path / "metrics.jsonl")
+    assert (bad["loss"], bad["accuracy"], bad["worst"], bad["nonfinite"]) == (None, 0.5, None, True)
+    assert "nonfinite" not in good
+    assert lines(tmp_path / "timing.jsonl")
+
+
+def test_a_metric_that_is_not_finite_does_not_break_the_status(record: Record, tmp_path: Path) -> None:
+    record(evaluated(5, loss=NAN, accuracy=0.5))
+    assert read_json(tmp_path / "status.json")["metric"] == {"loss": None, "accuracy": 0.5}
+    record(evaluated(6, loss=0.25))
+    assert read_json(tmp_path / "status.json")["metric"] == {"loss": 0.25}
+
+
+def test_rates_that_differ_by_group_are_all_recorded(record: Record, tmp_path: Path) -> None:
+    clipped = {"grad_norm_after": 1.0, "clipped": 0.5}
+    record(replace(LOGGED, lr={"a": 0.1, "b": 0.2}, skipped=3, **clipped))
+    (line,) = lines(tmp_path / "metrics.jsonl")
+    assert line["lr"] == {"a": 0.1, "b": 0.2}
+    assert (line["skipped"], line["grad_norm_after"], line["clipped"]) == (3, 1.0, 0.5)
+
+
+FIELDS = ("state", "step", "exit_code", "reason", "resumable")
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([STARTED], ("running", 0, None, None, True)),
+        ([STARTED, evaluated(5, loss=1.0)], ("running", 5, None, None, True)),
+        ([STARTED, FINISHED], ("completed", 20, 0, "budget", False)),
+        ([STARTED, Interrupted(step=7, signal="SIGINT")], ("interrupted", 7, 130, "SIGINT", True)),
+        (
+            [STARTED, Failed(step=9, reason="the disk is full", exit_code=9)],
+            ("failed", 9, 9, "the disk is full", True),
+        ),
+        ([STARTED, FINISHED, STARTED], ("running", 0, None, None, True)),  # resumed: nothing of the end stays
+        ([Failed(step=9, reason="x", exit_code=1), STARTED, FINISHED], ("completed", 20, 0, "budget", False)),
+    ],
+)
+def test_the_status_follows_the_run(
+    record: Record, tmp_path: Path, events: list[Event], expected: tuple[Any, ...]
+) -> None:
+    for event in events:
+        record(event)
+    status = read_json(tmp_path / "status.json")
+    assert tuple(status[field] for field in FIELDS) == expected
+    assert {"metric", "best", "name", "started"} <= status.keys()
+
+
+def test_the_status_keeps_the_best_and_the_test_metrics(record: Record, tmp_path: Path) -> None:
+    for event in (
+        evaluated(5, is_best=True, accuracy=0.9),
+        evaluated(10, accuracy=0.8),
+        evaluated(5, split="test", accuracy=0.7),
+    ):
+        record(event)
+    status = read_json(tmp_path / "status.json")
+    assert status["best"] == {"step": 5, "metrics": {"accuracy": 0.9}}
+    assert status["metric"] == {"accuracy": 0.8}
+    assert status["test"] == {"accuracy": 0.7}
+    assert status["step"] == 10
+
+
+def test_entries_of_the_status_that_are_not_changed_stay(tmp_path: Path) -> None:
+    write_status(tmp_path, run_id="abc", name="demo")
+    started = read_json(tmp_path / "status.json")["started"]
+    write_status(tmp_path, state="failed", exit_code=1)
+    status = read_json(tmp_path / "status.json")
+    assert (status["run_id"], status["name"], status["started"], status["state"]) == (
+        "abc",
+        "demo",
+        started,
+        "failed",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]  # no temporary stays
+
+
+def test_cutting_forgets_what_came_after_and_writing_goes_on_there(record: Record, tmp_path: Path) -> None:
+    record(evaluated(5, loss=0.5))
+    kept = record.metrics_bytes()
+    record(evaluated(6, loss=0.4))
+    assert record.metrics_bytes() > kept
+    record.close()
+    again = Record(tmp_path)
+    again.cut(kept)
+    again(evaluated(7, loss=0.3))
+    again.close()
+    assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [5, 7]
+    assert b"\0" not in (tmp_path / "metrics.jsonl").read_bytes()
+
+
+def test_a_record_shorter_than_its_checkpoint_is_refused(record: Record) -> None:
+    record(evaluated(5, loss=0.5))
+    with pytest.raises(CannotResume, match=r"has \d+ bytes, 100000 were saved; restore it"):
+        record.cut(100_000)
+
+
+def test_a_failing_disk_is_a_storage_failure(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageFailed, match="No space left on device"):
+        record(evaluated(5, loss=0.5))

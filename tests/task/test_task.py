@@ -1,0 +1,251 @@
+"""Tasks: metrics from sums over uneven batches are scikit-learn's on the whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+from trainrun.evaluate import evaluate
+from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
+from trainrun.precision import fp32
+from trainrun.protocols import Batch, DataInfo, Position
+from trainrun.task.base import Task
+from trainrun.task.binary import Binary
+from trainrun.task.classification import Classification
+from trainrun.task.multilabel import Multilabel
+from trainrun.task.regression import Regression
+
+GENERATOR = torch.Generator().manual_seed(0)
+N = 101
+CUTS = (40, 1, 33, 27)  # uneven on purpose
+
+
+class Echo(nn.Module):
+    """Its outputs are its inputs: the tests choose what is predicted."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def info(kind: str, num_targets: int, **more: Any) -> DataInfo:
+    return DataInfo("toy", (4,), kind, num_targets, {"train": N}, **more)
+
+
+def judged(task: Task, outputs: Tensor, targets: Tensor, training: bool = False) -> dict[str, float]:
+    """Loss and metrics, added up over batches as an evaluation or a log window does."""
+    model = Echo().train(training)
+    sums: dict[str, Tensor] = {}
+    loss = count = torch.zeros(())
+    for some_outputs, some_targets in zip(outputs.split(CUTS), targets.split(CUTS), strict=True):
+        batch = Batch(some_outputs, some_targets, range(len(some_outputs)), Position())
+        outcome = task(model, batch)
+        loss, count = loss + outcome.terms["loss"], count + task.count(batch)["loss"]
+        for name, value in outcome.sums.items():
+            sums[name] = sums[name] + value if name in sums else value
+    return {"loss": float(loss / count), **task.summarize(sums, N)}
+
+
+def close(found: Mapping[str, float], **expected: float) -> None:
+    assert set(expected) <= set(found)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+
+
+@pytest.mark.parametrize("num_classes", [3, 10])
+def test_classification(num_classes: int) -> None:
+    outputs = torch.randn(N, num_classes, generator=GENERATOR)
+    targets = torch.randint(0, num_classes - 1, (N,), generator=GENERATOR)  # the last class never occurs
+    outputs[torch.arange(N), targets] += 1.5
+    task = Classification([], CrossEntropy(None, ()), info("classes", num_classes))
+    found = judged(task, outputs, targets)
+    predicted = outputs.argmax(1)
+    expected = {
+        "accuracy": sk.accuracy_score(targets, predicted),
+        "f1_macro": sk.f1_score(targets, predicted, average="macro"),
+        "loss": sk.log_loss(targets, torch.softmax(outputs.double(), 1), labels=range(num_classes)),
+    }
+    if num_classes > 5:
+        expected["top5"] = sk.top_k_accuracy_score(targets, outputs, k=5, labels=range(num_classes))
+    close(found, **expected)
+    assert set(found) == set(expected)
+    close(judged(task, outputs, targets, training=True), accuracy=expected["accuracy"])
+    torch.testing.assert_close(task.predict(Echo(), outputs).sum(1), torch.ones(N))
+    assert task.num_outputs == num_classes
+
+
+def test_class_weights_weigh_the_mean_over_the_whole_split() -> None:
+    outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
+    weights = [0.2, 1.0, 5.0]
+    task = Classification([], CrossEntropy(weights, ()), info("classes", 3))
+    expected = nn.functional.cross_entropy(outputs, targets, torch.tensor(weights))
+    close(judged(task, outputs, targets), loss=float(expected))
+
+
+def test_the_likeliest_class_of_soft_targets_is_the_true_one() -> None:
+    outputs, targets = torch.randn(N, 4, generator=GENERATOR), torch.randint(0, 4, (N,), generator=GENERATOR)
+    soft = 0.7 * nn.functional.one_hot(targets, 4) + 0.3 / 4
+    task = Classification([], CrossEntropy(None, ()), info("classes", 4))
+    hard, smoothed = judged(task, outputs, targets), judged(task, outputs, soft)
+    close(smoothed, accuracy=hard["accuracy"], f1_macro=hard["f1_macro"])
+    close(smoothed, loss=float(nn.functional.cross_entropy(outputs, soft)))
+
+
+@pytest.mark.parametrize("as_probabilities", [False, True])
+def test_binary(as_probabilities: bool) -> None:
+    outputs, classes = torch.randn(N, 1, generator=GENERATOR), torch.randint(0, 2, (N,), generator=GENERATOR)
+    task = Binary([], BCEWithLogits(None, ()), info("classes", 2))
+    targets = nn.functional.one_hot(classes, 2).float() if as_probabilities else classes
+    predicted = outputs[:, 0] > 0
+    close(
+        judged(task, outputs, targets),
+        accuracy=sk.accuracy_score(classes, predicted),
+        f1_macro=sk.f1_score(classes, predicted, average="macro"),
+        loss=sk.log_loss(classes, torch.sigmoid(outputs[:, 0].double())),
+    )
+    close(judged(task, outputs, targets, training=True), accuracy=sk.accuracy_score(classes, predicted))
+    assert task.num_outputs == 1
+    torch.testing.assert_close(task.predict(Echo(), outputs), torch.sigmoid(outputs))
+
+
+def test_binary_learns_the_second_classs_probability() -> None:
+    task = Binary([], BCEWithLogits(None, ()), info("classes", 2))
+    outputs = torch.randn(N, 1, generator=GENERATOR)
+    p = torch.rand(N, generator=GENERATOR)
+    expected = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], p)
+    close(judged(task, outputs, torch.stack([1 - p, p], 1)), loss=float(expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_multilabel(dtype: torch.dtype) -> None:
+    outputs = torch.randn(N, 4, generator=GENERATOR) - torch.tensor([0.0, 1.0, 2.0, 9.0])
+    targets = (torch.rand(N, 4, generator=GENERATOR) > torch.tensor([0.5, 0.7, 0.9, 1.0])).to(dtype)
+    task = Multilabel([], BCEWithLogits(None, ()), info("labels", 4))
+    predicted = outputs > 0
+    close(
+        judged(task, outputs, targets),
+        accuracy=1 - sk.hamming_loss(targets, predicted),
+        f1_macro=sk.f1_score(targets, predicted, average="macro", zero_division=0),
+        loss=float(nn.functional.binary_cross_entropy_with_logits(outputs, targets.float())),
+    )
+    close(judged(task, outputs, targets, training=True), accuracy=1 - sk.hamming_loss(targets, predicted))
+
+
+@pytest.mark.parametrize("scaling", [(), ((100.0, 20.0), (-3.0, 0.5), (0.0, 1.0))])
+def test_regression_in_the_targets_own_units(scaling: tuple[tuple[float, float], ...]) -> None:
+    targets = torch.randn(N, 3, generator=GENERATOR)
+    outputs = targets + 0.3 * torch.randn(N, 3, generator=GENERATOR)
+    task = Regression([], MSE(), info("values", 3, target_scaling=scaling))
+    mean, std = np.array(scaling or [(0, 1)] * 3).T
+    own_targets, own_outputs = targets.double().numpy() * std + mean, outputs.double().numpy() * std + mean
+    close(
+        judged(task, outputs, targets),
+        rmse=sk.root_mean_squared_error(own_targets, own_outputs),
+        mae=sk.mean_absolute_error(own_targets, own_outputs),
+        r2=sk.r2_score(own_targets, own_outputs),
+        loss=sk.mean_squared_error(targets, outputs),
+    )
+    np.testing.assert_allclose(task.predict(Echo(), outputs), own_outputs, rtol=1e-6)
+
+
+def test_regression_with_a_predicted_variance_is_judged_by_the_mean() -> None:
+    targets = torch.randn(N, 2, generator=GENERATOR)
+    outputs = torch.randn(N, 4, generator=GENERATOR)
+    task = Regression([], GaussianNLL(1e-6), info("values", 2))
+    assert task.num_outputs == 4
+    close(judged(task, outputs, targets), r2=sk.r2_score(targets, outputs[:, :2]))
+    assert task.predict(Echo(), outputs).shape == (N, 2)
+
+
+def test_r2_of_large_values_keeps_its_digits() -> None:
+    targets = 2000 + torch.randn(N, 1, generator=GENERATOR)
+    outputs = targets + 0.5 * torch.randn(N, 1, generator=GENERATOR)
+    task = Regression([], MSE(), info("values", 1))
+    close(judged(task, outputs, targets), r2=sk.r2_score(targets.double(), outputs.double()))
+
+
+def test_metrics_say_which_way_is_better() -> None:
+    for task, outputs, targets in (
+        (
+            Classification([], CrossEntropy(None, ()), info("classes", 6)),
+            torch.randn(N, 6),
+            torch.arange(N) % 6,
+        ),
+        (Binary([], BCEWithLogits(None, ()), info("classes", 2)), torch.randn(N, 1), torch.arange(N) % 2),
+        (Multilabel([], BCEWithLogits(None, ()), info("labels", 2)), torch.randn(N, 2), torch.ones(N, 2)),
+        (Regression([], MSE(), info("values", 1)), torch.randn(N, 1), torch.randn(N, 1)),
+    ):
+        assert set(judged(task, outputs, targets)) == set(task.metric_modes)
+
+
+def test_the_gradient_is_the_losses_alone() -> None:
+    model = nn.Linear(4, 3)
+    task = Classification([], CrossEntropy(None, ()), info("classes", 3))
+    x, y = torch.randn(8, 4, generator=GENERATOR), torch.arange(8) % 3
+    outcome = task(model, Batch(x, y, range(8), Position()))
+    assert not any(value.requires_grad for value in outcome.sums.values())
+    outcome.terms["loss"].backward()
+    found = model.weight.grad
+    model.weight.grad = None
+    nn.functional.cross_entropy(model(x), y, reduction="sum").backward()
+    torch.testing.assert_close(found, model.weight.grad)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [
+        (Classification, "values"),
+        (Classification, "labels"),
+        (Binary, "values"),
+        (Multilabel, "classes"),
+        (Regression, "classes"),
+        (Regression, "other"),
+    ],
+)
+def test_targets_that_a_task_cannot_learn_are_a_config_error(task: Any, kind: str) -> None:
+    name = task.__name__.lower()
+    with pytest.raises(ConfigError, match=f"task: {name} learns .*, the targets of toy are {kind}"):
+        task([], MSE(), info(kind, 2))
+
+
+def test_binary_with_more_than_two_classes_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="task: binary needs two classes, toy has 3; use classification"):
+        Binary([], BCEWithLogits(None, ()), info("classes", 3))
+
+
+def test_own_metrics_are_known_by_their_names() -> None:
+    def error_rate(outputs: Tensor, targets: Tensor) -> float:
+        return 0.0
+
+    class Kappa:
+        def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+            return 0.0
+
+    task = Classification([error_rate, Kappa()], CrossEntropy(None, ()), info("classes", 3))
+    assert list(task.own_metrics) == ["error_rate", "Kappa"]
+
+
+def test_a_foreign_loss_works_with_a_task() -> None:
+    outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    task = Classification([], Custom(nn.CrossEntropyLoss(weight)), info("classes", 3))
+    close(judged(task, outputs, targets), loss=float(nn.functional.cross_entropy(outputs, targets, weight)))
+
+
+def test_own_metrics_of_a_regression_see_the_targets_own_units() -> None:
+    def largest(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).abs().max()
+
+    data = info("values", 1, target_scaling=((100.0, 20.0),))
+    batch = Batch(torch.tensor([[0.5], [1.0]]), torch.tensor([[0.0], [2.0]]), range(2), Position())
+    metrics = evaluate(Echo(), Regression([largest], MSE(), data), [batch], fp32(torch.device("cpu")))
+    assert metrics["largest"] == pytest.approx(20.0)
+    outcome = Regression([largest], MSE(), data)(Echo().eval(), batch)
+    assert outcome.outputs is not None and outcome.outputs.flatten().tolist() == [110, 120]
+    assert outcome.targets is not None and outcome.targets.flatten().tolist() == [100, 140]

@@ -1,0 +1,88 @@
+"""A split's metrics are exact whatever the batches, and evaluating leaves no trace."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+from torch import nn
+from torch.nn import functional as F
+from toy import CPU, ToyData, ToyTask, mlp, same_bits
+
+from trainrun.evaluate import evaluate
+from trainrun.precision import Precision
+from trainrun.protocols import Batch
+
+FP32 = Precision("fp32", None, CPU)
+
+
+@pytest.mark.parametrize("sizes", [[16], [5, 5, 5, 1], [1] * 16, [15, 1]])
+def test_metrics_do_not_depend_on_how_the_split_is_batched(sizes: list[int]) -> None:
+    data, model = ToyData(), mlp(dropout=0.5, batch_norm=True)
+    val = data.splits["val"]
+    metrics = evaluate(model, ToyTask(), [data.batch(part) for part in val.split(sizes)], FP32)
+    with torch.no_grad():
+        outputs = model.eval()(data.inputs[val])
+    assert metrics["loss"] == pytest.approx(float(F.cross_entropy(outputs, data.targets[val])), rel=1e-5)
+    assert metrics["accuracy"] == accuracy_score(data.targets[val], outputs.argmax(1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_restores_the_mode_and_changes_nothing(training: bool) -> None:
+    data, model = ToyData(), mlp(dropout=0.5, batch_norm=True).train(training)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first = evaluate(model, ToyTask(), data.eval_batches("val"), FP32)
+    assert model.training is training
+    assert same_bits(model.state_dict(), before)
+    assert evaluate(model, ToyTask(), data.eval_batches("val"), FP32) == first
+
+
+def test_the_mode_is_restored_when_evaluation_fails() -> None:
+    def broken() -> object:
+        raise RuntimeError("no data")
+        yield
+
+    model = mlp()
+    with pytest.raises(RuntimeError, match="no data"):
+        evaluate(model, ToyTask(), broken(), FP32)  # type: ignore[arg-type]
+    assert model.training
+
+
+def test_a_model_that_draws_while_it_is_judged_draws_the_same_each_time() -> None:
+    class Random(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.randn(len(inputs), 3)
+
+    data = ToyData()
+    torch.manual_seed(1)
+    first = evaluate(Random(), ToyTask(), data.eval_batches("val"), FP32)
+    torch.manual_seed(2)
+    assert evaluate(Random(), ToyTask(), data.eval_batches("val"), FP32) == first
+
+
+def test_own_metrics_see_the_whole_split_at_once() -> None:
+    data, task, model = ToyData(), ToyTask(), mlp()
+    seen = []
+
+    def median_margin(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+        seen.append(len(targets))
+        top = outputs.topk(2).values
+        return float((top[:, 0] - top[:, 1]).median())
+
+    task.own_metrics = {"median_margin": median_margin}
+    metrics = evaluate(model, task, data.eval_batches("val"), FP32)
+    with torch.no_grad():
+        expected = median_margin(model(data.inputs[data.splits["val"]]), data.targets[data.splits["val"]])
+    assert seen == [16, 16]
+    assert metrics["median_margin"] == pytest.approx(expected)
+
+
+def test_samples_that_weigh_nothing_have_no_loss() -> None:
+    class Weightless(ToyTask):
+        def count(self, batch: Batch) -> dict[str, float]:
+            return {"loss": 0.0}
+
+    metrics = evaluate(mlp(), Weightless(), ToyData().eval_batches("val"), FP32)
+    assert math.isnan(metrics["loss"])

@@ -1,0 +1,348 @@
+"""The order of things, the cadences, and what ends a run."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+from toy import ACCURACY, VAL, Toy, ToyData, ToyTask, mlp, same_bits
+
+from trainrun.errors import NonFinite
+from trainrun.evaluate import evaluate
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Finished,
+    Interrupted,
+    Progressed,
+    StepsLogged,
+)
+from trainrun.loop import Monitor
+from trainrun.precision import ScaledPrecision
+from trainrun.protocols import Batch
+from trainrun.regularization.early_stopping import EarlyStopping
+from trainrun.regularization.ema import EMA
+from trainrun.regularization.penalty import L2
+from trainrun.scheduler import cosine
+from trainrun.step import Clip
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+class Scripted(ToyTask):
+    """Validation accuracies as given, or (accuracy, loss); one for each evaluation, the last one stays."""
+
+    def __init__(self, values: Sequence[float | tuple[float, float]]) -> None:
+        super().__init__()
+        self.values = [value if isinstance(value, tuple) else (value, 1.0) for value in values]
+
+    def summarize(self, sums: Mapping[str, Any], num_samples: int) -> dict[str, float]:
+        metrics = super().summarize(sums, num_samples)
+        if num_samples == VAL:  # no log window is of this size
+            metrics["accuracy"], metrics["loss"] = self.values.pop(0) if self.values[1:] else self.values[0]
+        return metrics
+
+
+def scripted(*values: float | tuple[float, float]) -> Callable[[], Scripted]:
+    return lambda: Scripted(values)
+
+
+def order_of(trained: Any) -> list[tuple[int, str]]:
+    names = {
+        StepsLogged: "log",
+        Evaluated: "eval",
+        CheckpointSaved: "save",
+        Finished: "end",
+        Interrupted: "stop",
+    }
+    return [(e.step, names[type(e)]) for e in trained.events if not isinstance(e, Progressed)]
+
+
+def test_events_come_in_one_order_at_their_cadence(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "run", task=scripted(0.5, 0.4, 0.6, 0.1), log_every=2, eval_every=4, save_every=6)
+    trained = toy.but(state={"total_steps": 13}).train()
+    assert order_of(trained) == [
+        *[(2, "log"), (4, "log"), (4, "eval"), (4, "save")],  # the first metric is the best so far
+        *[(6, "log"), (6, "save"), (8, "log"), (8, "eval"), (10, "log")],
+        *[(12, "log"), (12, "eval"), (12, "save")],  # better, and due anyway: one save
+        *[(13, "log"), (13, "eval"), (13, "save")],  # the last step does everything
+        *[(12, "eval"), (13, "end")],  # the test split, with the weights of step 12
+    ]
+    assert [event.split for event in trained.of(Evaluated)] == ["val"] * 4 + ["test"]
+
+
+@pytest.mark.parametrize("total", [1, 12])
+def test_nothing_happens_twice_where_cadences_meet_the_end(tmp_path: Path, total: int) -> None:
+    toy = Toy(tmp_path / "run", state={"total_steps": total}, log_every=1, eval_every=total, save_every=1)
+    assert order_of(toy.train())[-5:] == [
+        *[(total, "log"), (total, "eval"), (total, "save")],
+        *[(total, "eval"), (total, "end")],  # the test split
+    ]
+
+
+def test_the_loss_that_is_logged_is_the_mean_over_samples(tmp_path: Path) -> None:
+    losses: list[tuple[int, float]] = []
+
+    class Spy(ToyTask):
+        def __call__(self, model: Any, batch: Any) -> Any:
+            outcome = super().__call__(model, batch)
+            if model.training:
+                losses.append((len(batch), outcome.terms["loss"].item()))
+            return outcome
+
+    trained = Toy(tmp_path / "run", task=Spy, log_every=4, state={"total_steps": 8}).train()
+    per_epoch = 3 * 3 + 2  # micro-batches of an epoch; a log window here is an epoch
+    for log, part in zip(trained.of(StepsLogged), (losses[:per_epoch], losses[per_epoch:]), strict=True):
+        assert sum(size for size, _ in part) == 41
+        assert log.loss == pytest.approx(sum(loss for _, loss in part) / 41, rel=1e-6)
+    assert [log.epoch for log in trained.of(StepsLogged)] == [1.0, 2.0]
+
+
+def test_the_norm_and_the_share_of_clipped_steps_are_logged(tmp_path: Path) -> None:
+    plain = Toy(tmp_path / "plain", log_every=1).train().of(StepsLogged)
+    assert all(log.clipped is None and log.grad_norm_after is None for log in plain)
+    clipped = Toy(tmp_path / "clipped", step={"clip": Clip(0.5, None)}, log_every=1).train().of(StepsLogged)
+    whole = Toy(tmp_path / "whole", step={"clip": Clip(0.5, None)}, log_every=16).train().of(StepsLogged)[0]
+    for log in clipped:
+        assert log.clipped == float(log.grad_norm > 0.5)
+        assert log.grad_norm_after == pytest.approx(min(log.grad_norm, 0.5), rel=1e-5)
+    assert 0 < whole.clipped < 1
+    for name in ("grad_norm", "grad_norm_after", "clipped"):
+        assert getattr(whole, name) == pytest.approx(sum(getattr(log, name) for log in clipped) / 16)
+
+
+def test_the_penalty_is_logged_beside_the_loss_not_in_it(tmp_path: Path) -> None:
+    once = Toy(tmp_path / "plain", log_every=1, state={"total_steps": 1})
+    plain = once.train().of(StepsLogged)[0]
+    log = once.but(folder=tmp_path / "l2", step={"penalties": {"l2": L2(0.01)}}).train().of(StepsLogged)[0]
+    squares = sum((p**2).sum().item() for p in mlp().parameters() if p.ndim > 1)
+    assert log.metrics["penalty"] == pytest.approx(0.01 * squares, rel=1e-5)
+    assert log.loss == plain.loss
+    assert "penalty" not in plain.metrics
+
+
+# What training does not notice
+
+
+def test_evaluating_and_logging_do_not_change_training(tmp_path: Path) -> None:
+    runs = []
+    for number, (log_every, eval_every, save_every, monitor) in enumerate(
+        [(1, 1, 1, ACCURACY), (7, 5, 3, ACCURACY), (100, 100, 100, None)]
+    ):
+        toy = Toy(
+            tmp_path / str(number),
+            model=lambda: mlp(dropout=0.3, batch_norm=True),
+            batch_size=3,  # no micro-batch of one: batch norm cannot take it
+            accumulate=4,
+            log_every=log_every,
+            eval_every=eval_every,
+            save_every=save_every,
+            monitor=monitor,
+        )
+        runs.append(toy.train())
+    assert same_bits(runs[1].weights, runs[0].weights)
+    assert same_bits(runs[2].weights, runs[0].weights)
+    assert runs[2].of(Evaluated)[0].split == "test"
+
+
+def test_the_same_seed_repeats_and_another_differs(tmp_path: Path) -> None:
+    one, two, other = (
+        Toy(tmp_path / str(n), seed=seed, model=lambda: mlp(dropout=0.3)).train()
+        for n, seed in enumerate((1, 1, 2))
+    )
+    assert one.metrics == two.metrics
+    assert same_bits(one.weights, two.weights)
+    assert other.metrics != one.metrics
+
+
+# How a run ends
+
+
+def test_the_schedule_spans_exactly_the_run(tmp_path: Path) -> None:
+    asked = []
+    schedule = cosine(total_steps=16, base_lr=0.05, warmup=0, warmup_start=0.0, min_lr=0.0)
+
+    def spy(update: int) -> Any:
+        asked.append(update)
+        return schedule(update)
+
+    trained = Toy(tmp_path / "run", state={"schedule": lambda: spy, "total_steps": 16}, log_every=1).train()
+    rates = [log.lr["all"] for log in trained.of(StepsLogged)]
+    expected = [0.05 * (1 + math.cos(math.pi * n / 16)) / 2 for n in range(16)]
+    assert asked == list(range(16))
+    assert rates == pytest.approx(expected, abs=1e-15)
+    assert schedule(16)[0] == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("values", "stop_at", "maximize", "ends"),
+    [
+        ([0.1, 0.5, 0.9, 0.2], 0.9, True, 12),
+        ([0.1, 0.5, 0.9, 0.2], 0.95, True, 16),
+        ([0.9, 0.5, 0.1, 0.2], 0.5, False, 8),
+        ([math.nan, math.inf, 0.1, 0.2], 0.9, True, 8),  # infinite is above, not a number is nothing
+        ([math.nan, math.nan, math.nan, math.nan], -1.0, True, 16),
+    ],
+)
+def test_stop_at_ends_the_run_when_it_is_reached(
+    tmp_path: Path, values: list[float], stop_at: float, maximize: bool, ends: int
+) -> None:
+    toy = Toy(
+        tmp_path / "run", task=scripted(*values), stop_at=stop_at, monitor=Monitor("accuracy", maximize)
+    )
+    trained = toy.train()
+    finished = trained.of(Finished)[0]
+    assert finished.step == trained.state.step == ends
+    assert finished.reason == ("stop_at" if ends < 16 else "budget")
+    assert trained.of(CheckpointSaved)[-1].step == ends
+
+
+def test_early_stopping_ends_after_patience_and_the_best_weights_are_judged(tmp_path: Path) -> None:
+    stopper = {"stopper": lambda: EarlyStopping(patience=2, min_delta=0.0, restore_best=True)}
+    toy = Toy(tmp_path / "run", task=scripted(0.3, 0.8, 0.8, 0.7, 0.9), state=stopper, eval_every=2)
+    trained = toy.train()
+    finished = trained.of(Finished)[0]
+    assert (finished.reason, finished.step, finished.best, finished.best_step) == (
+        "early_stopping",
+        8,
+        0.8,
+        4,
+    )
+    at_best = Toy(tmp_path / "short", state={"total_steps": 4}, eval_every=2).train()
+    expected = _test_loss(at_best.state.model)
+    test = trained.of(Evaluated)[-1]
+    assert (test.split, test.step) == ("test", 4)
+    assert test.metrics["loss"] == pytest.approx(expected, rel=1e-5)
+    assert test.metrics["loss"] != pytest.approx(_test_loss(trained.state.model), rel=1e-3)
+
+
+def test_early_stopping_may_keep_the_last_weights(tmp_path: Path) -> None:
+    stopper = {"stopper": lambda: EarlyStopping(patience=2, min_delta=0.0, restore_best=False)}
+    trained = Toy(tmp_path / "run", task=scripted(0.8, 0.3, 0.2, 0.1), state=stopper, eval_every=2).train()
+    assert (trained.of(Evaluated)[-1].split, trained.of(Evaluated)[-1].step) == ("test", 6)
+
+
+def test_without_kept_best_the_last_weights_are_judged(tmp_path: Path) -> None:
+    trained = Toy(tmp_path / "run", task=scripted(0.8, 0.3, 0.2, 0.1), keep_best=0, keep_last=1).train()
+    assert trained.of(Finished)[0].best_step == 4
+    assert (trained.of(Evaluated)[-1].split, trained.of(Evaluated)[-1].step) == ("test", 16)
+
+
+def _test_loss(model: Any, data: ToyData | None = None) -> float:
+    data = data or ToyData()
+    test = data.splits["test"]
+    with torch.no_grad():
+        return float(F.cross_entropy(model.eval()(data.inputs[test]), data.targets[test]))
+
+
+@pytest.mark.parametrize(
+    ("values", "maximize", "best", "best_step"),
+    [
+        ([math.nan, 0.2, math.nan, 0.1], True, 0.2, 8),
+        ([0.2, math.inf, 0.1, 0.3], True, 0.3, 16),
+        ([0.2, -math.inf, 0.1, 0.3], False, 0.1, 12),
+        ([0.5, 0.5, 0.5, 0.5], True, 0.5, 4),  # an equal one is not better,
+        ([(0.5, 1.0), (0.5, 0.8), (0.5, 0.9), (0.4, 0.1)], True, 0.5, 8),  # but for its loss
+        ([(0.5, math.nan), (0.5, 0.9), (0.5, math.nan), (0.5, math.inf)], True, 0.5, 8),
+        ([math.nan] * 4, True, None, None),
+    ],
+)
+def test_the_best_is_finite_and_first(
+    tmp_path: Path, values: list[Any], maximize: bool, best: float | None, best_step: int | None
+) -> None:
+    toy = Toy(tmp_path / "run", task=scripted(*values), monitor=Monitor("accuracy", maximize))
+    trained = toy.train()
+    finished = trained.of(Finished)[0]
+    assert (finished.best, finished.best_step) == (best, best_step)
+    assert trained.of(Evaluated)[-1].step == (best_step or 16)
+
+
+def test_the_test_split_is_read_once_and_only_after_training(tmp_path: Path) -> None:
+    trained = Toy(tmp_path / "run").train()
+    assert trained.data.asked == ["val"] * 4 + ["test"]
+    again = Toy(tmp_path / "run").train()  # complete already: only the judgement is repeated
+    assert again.data.asked == ["test"]
+    assert order_of(again) == order_of(trained)[-2:]
+
+
+def test_no_validation_split_trains_to_the_end_and_judges_the_last_weights(tmp_path: Path) -> None:
+    trained = Toy(tmp_path / "run", monitor=None, data=lambda: ToyData(val=0)).train()
+    finished = trained.of(Finished)[0]
+    assert trained.data.asked == ["test"]
+    assert (finished.monitor, finished.best, finished.best_step, finished.step) == ("", None, None, 16)
+    loss = trained.of(Evaluated)[0].metrics["loss"]
+    assert loss == pytest.approx(_test_loss(trained.state.model, trained.data), rel=1e-5)
+
+
+def test_no_test_split_is_never_asked_for(tmp_path: Path) -> None:
+    trained = Toy(tmp_path / "run", data=lambda: ToyData(test=0)).train()
+    assert "test" not in trained.data.asked
+    assert isinstance(trained.events[-1], Finished)
+
+
+def test_an_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
+    trained = Toy(
+        tmp_path / "run", state={"averager": lambda: EMA(0.8)}, task=scripted(0.1, 0.2, 0.3, 0.4)
+    ).train()
+    assert {event.weights for event in trained.of(Evaluated)} == {"ema"}
+    average = trained.state.averager.model
+    test = trained.of(Evaluated)[-1]
+    assert test.metrics["loss"] == pytest.approx(_test_loss(average), rel=1e-5)
+    assert test.metrics["loss"] != pytest.approx(_test_loss(trained.state.model), rel=1e-3)
+
+
+def test_a_signal_finishes_the_step_saves_and_says_so(tmp_path: Path) -> None:
+    trained = Toy(tmp_path / "run").train(signal_at=7)
+    assert order_of(trained)[-2:] == [(7, "save"), (7, "stop")]
+    assert trained.events[-1].signal == "SIGTERM"
+    assert trained.state.step == 7
+    assert "test" not in trained.data.asked
+
+
+def test_skipped_steps_are_counted_in_every_log(tmp_path: Path) -> None:
+    state = {"precision": lambda: ScaledPrecision(torch.device("cpu"), 2.0**60, growth_interval=50)}
+    trained = Toy(tmp_path / "run", state={**state, "total_steps": 60}, log_every=1).train()
+    logs = trained.of(StepsLogged)
+    skipped = trained.state.skipped
+    assert 0 < skipped < 60
+    assert [log.skipped for log in logs] == sorted(log.skipped for log in logs)
+    assert logs[-1].skipped == trained.of(Finished)[0].skipped == skipped
+    assert logs[0].skipped == 1
+    for before, log in itertools.pairwise(logs):
+        assert math.isnan(log.grad_norm) == (log.skipped > before.skipped)  # no update, so no norm
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_and_leaves_only_good_checkpoints(tmp_path: Path) -> None:
+    class BadInEpochTwo(ToyData):
+        def train_batches(self, position: Any, cut: Any, seed: int) -> Iterator[Batch]:
+            for batch in super().train_batches(position, cut, seed):
+                yield replace(batch, inputs=batch.inputs / (1 - batch.position.epoch))
+
+    with pytest.raises(NonFinite, match="norm is nan at step 4"):
+        Toy(tmp_path / "run", data=BadInEpochTwo, save_every=2).train()
+    folder = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in folder.glob("step-*")] == ["step-000000002"]
+    weights = torch.load(folder / "step-000000002" / "state.pt", weights_only=True)["model"]
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_progress_is_shown_and_recorded_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainrun.loop.PROGRESS_EVERY_S", 0.0)
+    trained = Toy(tmp_path / "run").train()
+    assert [event.step for event in trained.of(Progressed)] == list(range(1, 17))
+    assert b"progress" not in trained.metrics
+    monkeypatch.undo()
+    assert Toy(tmp_path / "quiet").train().metrics == trained.metrics
+
+
+def test_evaluate_is_what_the_loop_reports(tmp_path: Path) -> None:
+    trained = Toy(tmp_path / "run", state={"total_steps": 4}).train()
+    metrics = evaluate(trained.state.model, ToyTask(), ToyData().eval_batches("val"), trained.state.precision)
+    assert trained.of(Evaluated)[0].metrics == metrics

@@ -1,0 +1,191 @@
+"""What is stored is everything, loads whole or not at all, and fits or is refused in words."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from toy import CPU, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
+
+from trainrun.errors import CannotResume
+from trainrun.precision import ScaledPrecision
+from trainrun.protocols import Cut, Position
+from trainrun.regularization.early_stopping import EarlyStopping
+from trainrun.regularization.ema import EMA
+from trainrun.scheduler import cosine, plateau
+from trainrun.state import TrainState
+
+
+def full_state(**changes: Any) -> TrainState:
+    """A state with every part there is."""
+    parts: dict[str, Any] = {
+        "optimizer": adamw,
+        "precision": ScaledPrecision(CPU, 2.0**10, 4),
+        "averager": EMA(0.9),
+        "stopper": EarlyStopping(3, 0.0, restore_best=True),
+        "schedule": plateau(0.05, True, 0.5, 1, 0.0, 0, warmup=0, warmup_start=0.0, min_lr=0.0),
+        "fitted": {"shift": torch.zeros(2)},
+    }
+    return new_state(mlp(batch_norm=True), **(parts | changes))
+
+
+def trained(state: TrainState, steps: int = 3) -> TrainState:
+    data = ToyData()
+    step, batches = new_step(data, ToyTask()), data.train_batches(Position(), Cut(8, 1), 1)
+    for _ in range(steps):
+        state.meter.add(step(state, [next(batches)]))
+    if state.stopper is not None:
+        state.stopper.observe(0.5, True)
+        state.schedule.observe(0.5)
+    return state
+
+
+def stored(state: TrainState) -> dict[str, Any]:
+    """Through a file, as a checkpoint does."""
+    body = io.BytesIO()
+    torch.save(state.state_dict(), body)
+    body.seek(0)
+    parts = torch.load(body, weights_only=True)
+    assert isinstance(parts, dict)
+    return parts
+
+
+def leaves(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in nested containers, inner ones too."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield (*at, key)
+        yield from leaves(value, (*at, key))
+
+
+def test_a_fresh_state_becomes_the_stored_one_to_the_last_bit() -> None:
+    state = trained(full_state())
+    state.best, state.best_step, state.evaluated_at = 0.5, 2, 2
+    fresh = full_state(total_steps=99)
+    fresh.load_state_dict(stored(state))
+    assert same_bits(fresh.state_dict(), state.state_dict())
+    assert (fresh.step, fresh.applied, fresh.total_steps) == (3, 3, 16)
+
+
+STORED = stored(trained(full_state()))
+
+
+def test_a_state_that_lacks_anything_is_refused_before_anything_is_copied() -> None:
+    fresh = full_state()
+    before, accepted = copy.deepcopy(fresh.state_dict()), []
+    places = list(leaves(STORED))
+    for place in places:
+        parts = copy.deepcopy(STORED)
+        holder: Any = parts
+        for key in place[:-1]:
+            holder = holder[key]
+        del holder[place[-1]]
+        try:
+            fresh.load_state_dict(parts)
+            accepted.append(place)
+        except CannotResume:
+            pass
+    assert len(places) > 100
+    assert accepted == []
+    assert same_bits(fresh.state_dict(), before)
+
+
+def test_what_is_missing_is_named() -> None:
+    parts = copy.deepcopy(STORED)
+    del parts["optimizer"]["state"]["state"][3]["exp_avg"]
+    with pytest.raises(CannotResume, match="not whole; see optimizer/state/state/3/exp_avg"):
+        full_state().load_state_dict(parts)
+
+
+class Wider(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 3))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (lambda: full_state(averager=None), "parts differ from this run's: averager"),
+        (lambda: full_state(stopper=None), "parts differ from this run's: stopper"),
+        (
+            lambda: _with_model(Wider()),
+            r"0.weight \(8, 5\) torch.float32, this run trains 0.weight \(9, 5\)",
+        ),
+        (
+            lambda: _with_model(mlp(batch_norm=True).double()),
+            "float32, this run trains .*float64",
+        ),
+        (lambda: _with_model(nn.Sequential(mlp(batch_norm=True))), "trained 0.weight .* trains 0.0.weight"),
+        (lambda: _with_model(mlp()), "this run trains"),
+        (lambda: _with_two_groups(), "does not fit this run: .*parameter group"),
+    ],
+)
+def test_a_state_of_another_run_is_refused_in_words(other: Any, said: str) -> None:
+    with pytest.raises(CannotResume, match=said):
+        other().load_state_dict(STORED)
+
+
+def _with_model(model: nn.Module) -> TrainState:
+    return new_state(
+        model,
+        adamw,
+        precision=ScaledPrecision(CPU, 2.0**10, 4),
+        averager=EMA(0.9),
+        stopper=EarlyStopping(3, 0.0, restore_best=True),
+        fitted={"shift": torch.zeros(2)},
+    )
+
+
+def _with_two_groups() -> TrainState:
+    state = full_state()
+    group = state.optimizer.param_groups[0]
+    parameters = group["params"]
+    group["params"] = parameters[:2]
+    state.optimizer.add_param_group({"params": parameters[2:], "name": "rest", "base_lr": 0.05})
+    return state
+
+
+def test_a_frozen_parameter_is_not_among_the_trained_and_that_is_noticed() -> None:
+    state = full_state()
+    state.optimizer.param_groups[0]["params"].pop()
+    with pytest.raises(CannotResume, match="6 trained parameters, this run has 5"):
+        state.load_state_dict(STORED)
+
+
+def test_an_optimizer_value_changed_since_takes_effect_and_the_others_stay() -> None:
+    def state(lr: float, weight_decay: float) -> TrainState:
+        return new_state(mlp(), lambda p, lr: torch.optim.AdamW(p, lr, weight_decay=weight_decay), lr)
+
+    before = trained(state(0.05, 0.01))
+    before.optimizer.param_groups[0]["betas"] = (0.77, 0.999)  # as a schedule of the momentum does
+    after = state(0.05, 0.3)
+    after.load_state_dict(stored(before))
+    group = after.optimizer.param_groups[0]
+    assert (group["weight_decay"], group["base_lr"], group["betas"]) == (0.3, 0.05, (0.77, 0.999))
+    faster = state(0.5, 0.01)
+    faster.load_state_dict(stored(before))
+    assert (faster.optimizer.param_groups[0]["base_lr"], group["weight_decay"]) == (0.5, 0.3)
+    assert same_bits(after.optimizer.state_dict()["state"], before.optimizer.state_dict()["state"])
+    again = state(0.5, 0.01)  # and the change is part of the next checkpoint
+    again.load_state_dict(stored(faster))
+    assert again.optimizer.param_groups[0]["base_lr"] == 0.5
+
+
+def test_a_schedule_of_another_kind_starts_without_the_memory_of_the_old() -> None:
+    replaced = full_state(schedule=cosine(16, 0.05, 0, 0.0, 0.0))
+    replaced.load_state_dict(STORED)
+    assert replaced.applied == 3
+    back = full_state()
+    back.load_state_dict(stored(replaced))
+    assert back.schedule.best is None
+
+
+def test_skipped_is_what_was_tried_and_not_applied() -> None:
+    state = new_state(mlp(), momentum)
+    state.step, state.applied = 7, 5
+    assert state.skipped == 2

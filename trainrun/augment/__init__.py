@@ -1,0 +1,1 @@
+"""Random changes to training samples; samples that are evaluated never change."""

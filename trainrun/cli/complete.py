@@ -1,0 +1,78 @@
+"""Tab completion: `eval "$(trainrun -sc install=bash)"`, or install=zsh."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import suppress
+
+from trainrun.cli.main import COMMANDS
+from trainrun.config.paths import groups
+
+_OWN_FLAGS = ("-q", "-v")
+# What bash completion needs in a zsh that has not started it.
+_ZSH = """\
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
+(( $+functions[complete] )) || { autoload -Uz bashcompinit && bashcompinit; }"""
+
+
+def run(words: list[str]) -> int:
+    """Answer the shell's question, or print what installs the completion."""
+    if "COMP_LINE" not in os.environ:
+        if any(word.endswith("install=zsh") for word in words):
+            print(_ZSH)
+        return _hydra(words)
+    line = os.environ["COMP_LINE"][: _point()]
+    typed = line.split()[1:]
+    current = "" if line[-1:].isspace() else (typed.pop() if typed else "")
+    command = typed[0] if typed and typed[0] in COMMANDS else ""
+    if command == "show":
+        print(" ".join(topic for topic in _topics() if topic.startswith(current)))
+    elif command and len(typed) == 1:
+        pass  # bash falls back to file names, which is what RUN wants
+    else:
+        if not typed:
+            print(" ".join(name for name in COMMANDS if name.startswith(current)), end=" ")
+        os.environ["COMP_LINE"] = " ".join(["trainrun", *_overrides(typed), current])
+        _silently(words)
+    return 0
+
+
+def _silently(words: list[str]) -> None:
+    """Hydra's answer; a line that cannot be composed has none, and is no place for a message."""
+    with suppress(Exception):  # whatever a half-typed line provokes
+        _hydra(words)
+
+
+def _hydra(words: list[str]) -> int:
+    from trainrun.config.compose import Composer, parse_arguments
+
+    arguments = parse_arguments(words)
+    Composer(arguments.config_dir).complete(arguments.overrides)
+    return 0
+
+
+def _overrides(typed: list[str]) -> list[str]:
+    """The words before the cursor that Hydra can read: no command and its RUN, quotes, files or own flags."""
+    words = typed[2:] if typed and typed[0] in COMMANDS else typed
+    plain = []
+    for word in words:
+        try:
+            parts = shlex.split(word)
+        except ValueError:  # half of something quoted that has spaces
+            continue
+        plain += [part for part in parts if part not in _OWN_FLAGS and ("=" in part or part[:1] in "-~")]
+    return plain
+
+
+def _topics() -> list[str]:
+    from trainrun.cli.show import TOPICS
+
+    known = groups()
+    return [*known, *TOPICS, *(f"{group}/{name}" for group in known for name in known[group])]
+
+
+def _point() -> int | None:
+    """Where the cursor stands in the line."""
+    point = os.environ.get("COMP_POINT", "")
+    return int(point) if point.isdigit() else None

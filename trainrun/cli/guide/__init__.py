@@ -1,0 +1,73 @@
+"""What to choose when, and where guides err: a Markdown file per topic beside this one, and their reader.
+
+A file holds paragraphs, `##` headings, `-` bullets, tables, and commands in indented lines. A bullet
+that begins with `OPTION: ` is about that option, and its page repeats it. In a table the column
+`command` holds whole commands, several apart by <br>.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass
+class Block:
+    """One piece of a page: `kind` is paragraph, heading, bullet, command or table."""
+
+    kind: str
+    text: str = ""
+    rows: list[list[str]] = field(default_factory=list)  # of a table, its head first
+
+
+def topics() -> list[str]:
+    """The topics that have a file."""
+    return sorted(file.stem for file in _FOLDER.glob("*.md"))
+
+
+def read(topic: str) -> list[Block]:
+    """The blocks of a topic's file, in order; none where it has no file."""
+    file = _FOLDER / f"{topic}.md"
+    blocks: list[Block] = []
+    ended = True  # by an empty line: what follows begins a new block
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        kind, text = _kind(line)
+        if kind == "table":
+            row = [cell.strip() for cell in text.strip("|").split("|")]
+            if ended or blocks[-1].kind != "table":
+                blocks.append(Block("table"))
+            if set("".join(row)) - set("-: "):
+                blocks[-1].rows.append(row)
+        elif kind == "paragraph" and not ended and blocks[-1].kind in ("paragraph", "bullet"):
+            blocks[-1].text += f" {text}"
+        elif text:
+            blocks.append(Block(kind, text))
+        ended = not text
+    return blocks
+
+
+def table(topic: str) -> list[dict[str, str]]:
+    """The first table of a topic, a dictionary per row."""
+    head, *rows = next((block.rows for block in read(topic) if block.kind == "table"), [[]])
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def about(topic: str, option: str) -> list[str]:
+    """The bullets of a topic that are about one option."""
+    mark = f"{option}: "
+    return [b.text.removeprefix(mark) for b in read(topic) if b.kind == "bullet" and b.text.startswith(mark)]
+
+
+def _kind(line: str) -> tuple[str, str]:
+    text = line.strip()
+    if text.startswith("|"):
+        return "table", text
+    if line.startswith("    "):
+        return "command", text
+    if text.startswith("## "):
+        return "heading", text[3:]
+    if text.startswith("- "):
+        return "bullet", text[2:]
+    return "paragraph", text

@@ -1,0 +1,105 @@
+"""Plain text in columns, as wide as the terminal, and at most 110 columns."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from trainrun.cli.guide import Block
+
+WIDEST = 110
+_GAP = "  "
+
+
+def width() -> int:
+    """Columns to fill: the terminal's, up to WIDEST; off a terminal WIDEST."""
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else WIDEST
+    except (OSError, ValueError):  # not a real file, or a terminal that does not say
+        columns = WIDEST
+    return max(60, min(columns or WIDEST, WIDEST))
+
+
+def paragraph(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
+    """Lines of a text; `hanging` indents those after the first."""
+    return textwrap.wrap(
+        text,
+        width(),
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def columns(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str = "  ") -> list[str]:
+    """Lines of a table; cells wrap where it is too wide, the widest columns first."""
+    return [line for row in _laid_out([*([head] if head else []), *rows], indent) for line in row]
+
+
+def page(blocks: Sequence[Block]) -> list[str]:
+    """Lines of a guide's blocks, an empty line between two of different kinds."""
+    lines: list[str] = []
+    previous = "heading"
+    for block in blocks:
+        if previous != "heading" and (block.kind != previous or block.kind == "paragraph"):
+            lines.append("")
+        lines += _block(block)
+        previous = block.kind
+    return lines
+
+
+def _block(block: Block) -> list[str]:
+    if block.kind == "table":
+        head, *rows = block.rows
+        return _with_commands(head, rows) if head[-1] == "command" else columns(rows, head)
+    if block.kind == "command":
+        return [f"  {block.text}"]
+    if block.kind == "bullet":
+        return paragraph(block.text, "  - ", "    ")
+    return paragraph(block.text)
+
+
+def _with_commands(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table whose last column stands below its rows, where no command is cut."""
+    first, *others = _laid_out([head[:-1], *(row[:-1] for row in rows)], "  ")
+    lines = first
+    for text, row in zip(others, rows, strict=True):
+        commands = [f"      {command.strip()}" for command in row[-1].split("<br>") if command]
+        lines = [*lines, "", *text, *commands]
+    return lines
+
+
+def _laid_out(table: Sequence[Sequence[str]], indent: str) -> list[list[str]]:
+    """The lines of each row."""
+    if not table:
+        return []
+    widths = _widths(table, width() - len(indent) - len(_GAP) * (len(table[0]) - 1))
+    found = []
+    for row in table:
+        cells = [_cell(text, w) for text, w in zip(row, widths, strict=True)]
+        height = max(map(len, cells))
+        padded = [cell + [""] * (height - len(cell)) for cell in cells]
+        found.append(
+            [
+                (indent + _GAP.join(text.ljust(w) for text, w in zip(line, widths, strict=True))).rstrip()
+                for line in zip(*padded, strict=True)
+            ]
+        )
+    return found
+
+
+def _widths(table: Sequence[Sequence[str]], room: int) -> list[int]:
+    """As wide as the widest cell, or less where `room` is short; never less than the longest word."""
+    columns = list(zip(*table, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    least = [max(len(word) for text in column for word in (text.split() or [""])) for column in columns]
+    while sum(widths) > room and (wide := [i for i, w in enumerate(widths) if w > least[i]]):
+        widths[max(wide, key=lambda i: widths[i])] -= 1
+    return widths
+
+
+def _cell(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

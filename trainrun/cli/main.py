@@ -1,0 +1,91 @@
+"""Dispatches the command line; the one place that prints errors and chooses exit codes."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from trainrun import __version__
+from trainrun.config.suggest import corrected_line, did_you_mean
+from trainrun.errors import ConfigError, TrainrunError
+
+COMMANDS = {
+    "resume": "continue a run: trainrun resume RUN [overrides]",
+    "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split val|test]",
+    "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Never raises for a user's mistake."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    sys.path.insert(0, os.getcwd())  # the user's own modules
+    gc.disable()  # until parts are built: composing makes many small objects and hardly any garbage
+    # libgomp's threads spin at every barrier; where other processes want the cores a step then takes
+    # up to ten times as long. It reads this once, when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    return guarded(lambda: _dispatch(words), words)
+
+
+def guarded(command: Callable[[], int], words: list[str]) -> int:
+    """The command's exit code, or that of what it raised, which is reported."""
+    try:
+        return command()
+    except TrainrunError as error:
+        _report(error, words)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the rest
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        print(f"\nunexpected {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if "COMP_LINE" in os.environ or any(w in ("-sc", "--shell-completion") for w in words):
+        return _run("complete", words)
+    if words and words[0] in ("-h", "--help", "help"):
+        return _run("help", words[1:])
+    if words and words[0] == "--version":
+        print(f"trainrun {__version__}")
+        return 0
+    if words and _is_command(words[0]):
+        if words[0] not in COMMANDS:
+            known = ", ".join(COMMANDS)
+            hint = did_you_mean(words[0], COMMANDS)
+            raise ConfigError.one(
+                words[0], f"no such command{hint}; there are {known}, and overrides such as lr=0.1"
+            )
+        name = {"eval": "evaluate"}.get(words[0], words[0])
+        return _run(name, words[1:])
+    return _run("train", words)
+
+
+def _is_command(word: str) -> bool:
+    """A word that cannot be an override, a flag or a file is a command."""
+    return "=" not in word and word[:1] not in ("-", "+", "~") and not word.endswith((".yaml", ".yml"))
+
+
+def _run(name: str, words: list[str]) -> int:
+    """Run a command's module, imported only now: --help and mistakes must not wait for torch."""
+    code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
+    return code
+
+
+def _report(error: TrainrunError, words: list[str]) -> None:
+    print(str(error), file=sys.stderr)
+    if isinstance(error, ConfigError):
+        command, rest = ("trainrun", words)
+        if words and _is_command(words[0]):
+            command, rest = f"trainrun {shlex.quote(words[0])}", words[1:]
+        if line := corrected_line(rest, error.problems, command):
+            print(f"\n  {line}", file=sys.stderr)

@@ -1,0 +1,70 @@
+"""`trainrun resume RUN [overrides]`: go on from the newest valid checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from trainrun.config.suggest import override
+from trainrun.errors import ConfigError, Problem
+
+# What a resumed run may change; everything else makes it another run.
+FREE = (
+    "logger*",
+    "checkpoint*",
+    "loop.log_every",
+    "data.num_workers",
+    "data.root",
+    "runtime.threads",
+    "runtime.trust",
+    "name",
+)
+TAKES_EFFECT = ("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at")
+
+
+def run(words: list[str]) -> int:
+    """Returns the exit code of the resumed run; 0 where there is nothing to do."""
+    quiet = "-q" in words
+    words = [word for word in words if word != "-q"]
+    if not words or "=" in words[0]:
+        raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
+    from trainrun.cli.session import drive
+    from trainrun.cli.stored import changes, open_run
+    from trainrun.run.directory import find
+    from trainrun.run.files import read_json
+
+    run_dir, overrides = find(words[0]), words[1:]
+    status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
+    changed = changes(stored.before, stored.composition.settings)
+    _refuse_identity(changed)
+    for key, (old, new) in changed.items():
+        print(f"{key}: {old} -> {new} ({'free' if _is(key, FREE) else 'takes effect'})", file=sys.stderr)
+    if any(_is(key, ("budget", "scheduler*")) for key in changed):
+        steps = stored.parts.state.total_steps
+        print(f"the learning rate is planned anew over {steps} steps, from where it stands", file=sys.stderr)
+    done = status.get("state") == "completed"
+    if done and not changed and status.get("reason") != "budget":
+        print(
+            f"{run_dir} ended at step {status['step']} by {status['reason']}: nothing to do", file=sys.stderr
+        )
+        return 0
+    if done and stored.parts.state.total_steps <= int(status.get("step") or 0):
+        print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
+        return 0
+    return drive(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+
+
+def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:
+    problems = []
+    for key, (old, new) in changed.items():
+        if not _is(key, FREE) and not _is(key, TAKES_EFFECT):
+            text = f"cannot change on resume, {old} -> {new}; start a new run: trainrun {override(key, new)}"
+            problems.append(Problem(key, text))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _is(key: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)

@@ -1,0 +1,199 @@
+"""One process of a run: its folder and records around the loop, every event to every logger."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainrun.checkpoint import Checkpoints
+from trainrun.config.build import Parts
+from trainrun.config.compose import Composition, to_yaml
+from trainrun.errors import INTERRUPTED, OutOfMemory, StorageFailed, TrainrunError
+from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
+from trainrun.logger.lines import lines_of
+from trainrun.run.directory import claim
+from trainrun.run.files import read_json, replace_json, replace_text
+from trainrun.run.lock import lock
+from trainrun.run.provenance import environment
+from trainrun.run.record import Record, write_status
+from trainrun.run.signals import StopSignal
+from trainrun.state import TrainState
+
+Sink = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished or interrupted run came to."""
+
+    run_dir: Path
+    exit_code: int
+    state: str  # "completed" or "interrupted"
+    step: int
+    best: float | None
+    seconds: float  # of training, over all processes of the run
+    metrics: Mapping[str, Mapping[str, float]]  # the last of each split
+
+
+def start(
+    composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
+) -> Result:
+    """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
+    folder = run_dir or claim(composition.settings["run_dir"])
+    try:
+        replace_text(folder / "config.yaml", to_yaml(composition.storable))
+        (folder / ".hydra").mkdir(exist_ok=True)
+        for name, text in composition.record.items():
+            (folder / ".hydra" / name).write_text(text, encoding="utf-8")
+        replace_json(folder / "environment.json", environment(parts.runtime, parts.info, command))
+        write_status(folder, name=composition.settings["name"], run_id=secrets.token_hex(8))
+    except OSError as error:
+        raise StorageFailed(f"{folder}: cannot write: {error.strerror}") from None
+    return drive(parts, folder, composition.storable, quiet)
+
+
+def drive(
+    parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool = False
+) -> Result:
+    """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
+
+    `changed`: a resume brings other settings, which become the run's once the folder is ours.
+    """
+    owner, stop, record = lock(run_dir), StopSignal(), Record(run_dir)
+    run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
+    loop = parts.loop(run_dir, run_id, record.metrics_bytes, stop)
+    resumed_from = _restore(parts, loop.checkpoints, record)
+    if changed:
+        parts.state.stop_reason = None  # what ended the run is judged anew
+        replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
+    views = [
+        Forgiving(view) for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet
+    ]
+    sinks: list[Sink] = [record, Log(run_dir), *views]
+    started = _started(parts, run_dir, storable, resumed_from)
+    stop.install()
+    try:
+        return _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
+    except BaseException as error:
+        _tell_failure(error, sinks, parts.state.step)
+        failed = as_trainrun_error(error)
+        if failed is not None and failed is not error:
+            raise failed from error
+        raise
+    finally:
+        stop.restore()
+        record.close()
+        owner.close()
+
+
+def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
+    monitor = parts.monitor
+    return Started(
+        name=str(parts.settings["name"] or run_dir.name),
+        run_dir=str(run_dir),
+        step=parts.state.step,
+        total_steps=parts.state.total_steps,
+        steps_per_epoch=parts.pace.steps_per_epoch,
+        monitor=f"val/{monitor.name}" if monitor else "",
+        monitor_mode="max" if monitor and monitor.maximize else "min",
+        plan=parts.plan,
+        config=to_yaml(dict(storable)),
+        resumed_from=resumed_from,
+    )
+
+
+def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state: TrainState) -> Result:
+    """Hand every event to every sink, in order; the last event says how the run ended."""
+    metrics: dict[str, Mapping[str, float]] = {}
+    event: Event | None = None
+    for event in events:
+        for sink in sinks:
+            sink(event)
+        if isinstance(event, Evaluated):
+            metrics[event.split] = event.metrics
+    if isinstance(event, Interrupted):
+        code = INTERRUPTED[event.signal]
+        return Result(run_dir, code, "interrupted", state.step, state.best, state.seconds, metrics)
+    assert isinstance(event, Finished)
+    return Result(run_dir, 0, "completed", state.step, state.best, event.seconds, metrics)
+
+
+def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
+    failed = as_trainrun_error(error)
+    code = failed.exit_code if failed else 130 if isinstance(error, KeyboardInterrupt) else 1
+    reason = (str(failed or f"{type(error).__name__}: {error}").splitlines() or [""])[0]
+    for sink in sinks:
+        with contextlib.suppress(Exception):  # the storage may be what failed
+            sink(Failed(step=step, reason=reason, exit_code=code))
+
+
+class Log:
+    """trainrun.log: every event as plain lines. A view, so it may fail."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "trainrun.log"
+
+    def __call__(self, event: Event) -> None:
+        try:
+            if lines := lines_of(event):
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{line}\n" for line in lines))
+        except OSError:
+            pass  # metrics.jsonl is the record; its failure is reported
+
+
+class Forgiving:
+    """A logger whose failure is told once and never stops the run."""
+
+    def __init__(self, logger: Callable[[Event], None]) -> None:
+        self.logger: Callable[[Event], None] | None = logger
+
+    def __call__(self, event: Event) -> None:
+        if self.logger is None:
+            return
+        try:
+            self.logger(event)
+        except Exception as error:
+            name = type(self.logger).__name__.lower()
+            self.logger = None
+            print(
+                f"logger.{name}: failed and is off from here on: {type(error).__name__}: {error}",
+                file=sys.stderr,
+            )
+
+
+def as_trainrun_error(error: BaseException) -> TrainrunError | None:
+    """The error as one of ours: itself, or out of memory, which torch has no single type for."""
+    if isinstance(error, TrainrunError):
+        return error
+    text = str(error)
+    told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in told):
+        return OutOfMemory(
+            "out of memory: halve batch_size and double loop.accumulate, which trains the same, "
+            "or try precision=bf16"
+        )
+    return None
+
+
+def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | None:
+    """Load the newest valid checkpoint and cut metrics.jsonl back to it; None where there is none."""
+    checkpoints.clean()
+    stored = checkpoints.load_newest(lambda text: print(text, file=sys.stderr))
+    if stored is None:
+        record.cut(0)
+        return None
+    record.cut(stored.pop("metrics_bytes"))
+    total = parts.state.total_steps
+    parts.state.load_state_dict(stored)
+    parts.state.total_steps = total
+    parts.data.restore(parts.state.fitted)
+    return parts.state.step

@@ -1,0 +1,219 @@
+"""`trainrun show [TOPIC]`: what can be chosen, what each argument means, and what guides advise."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainrun.cli import guide
+from trainrun.cli.guide.layout import columns, page, paragraph
+from trainrun.config.paths import COMBINES, groups
+from trainrun.config.show import Argument, Option, about, defaults, dials, is_yours, option
+from trainrun.config.suggest import nearest
+from trainrun.errors import ConfigError
+
+GUIDES = ("tuning", "symptoms", "not-offered")  # topics that are no group
+TOPICS = (*GUIDES, "dials")
+
+
+def run(words: list[str]) -> int:
+    """Print the pages asked for to stdout, or the overview."""
+    words = [word for word in words if word not in ("-h", "--help")]
+    pages = ["\n".join(_page(word)) for word in words] if words else ["\n".join(_overview())]
+    print("\n\n".join(pages))
+    return 0
+
+
+def _page(word: str) -> list[str]:
+    topic = word.strip("/").replace("=", "/", 1)
+    known = groups()
+    group, _, name = topic.partition("/")
+    if topic == "dials":
+        return _dials()
+    if topic in GUIDES:
+        return page(guide.read(topic))
+    if topic in known:
+        return _group(topic, known[topic])
+    if name in known.get(group, {}):
+        return _option(group, name, known[group][name])
+    homes = [f"{g}/{topic}" for g, options in known.items() if topic in options]
+    if len(homes) == 1:
+        group = homes[0].partition("/")[0]
+        return _option(group, topic, known[group][topic])
+    raise _unknown(word, topic, homes, known)
+
+
+def _unknown(word: str, topic: str, homes: list[str], known: dict[str, dict[str, Path]]) -> ConfigError:
+    if homes:
+        return ConfigError.one(word, f"is in several groups: show {' or '.join(homes)}")
+    options = [f"{group}/{name}" for group, found in known.items() for name in found]
+    bare = {name.partition("/")[2]: name for name in options}
+    near = nearest(topic, [*known, *TOPICS, *bare] if "/" not in topic else options)
+    near = bare.get(near or "", near) if near not in known and near not in TOPICS else near
+    if near:
+        return ConfigError.one(word, f"no such topic; did you mean {near}?", f"trainrun show {near}")
+    return ConfigError.one(word, f"no such topic; there are {', '.join([*_ordered(known), *TOPICS])}")
+
+
+def _overview() -> list[str]:
+    chosen, known, meaning = defaults(), groups(), _meanings()
+    lines = ["What can be chosen, with GROUP=OPTION. Options marked * are taken where nothing is said."]
+    for group in _ordered(known):
+        marked = _default_options(chosen.get(group, ""))
+        lines += ["", f"{group}: {meaning.get(group, '')}".rstrip(": ")]
+        lines += columns([_entry(name, file, name in marked) for name, file in known[group].items()])
+    lines += ["", "dials: what stands beside the groups, set as NAME=VALUE"]
+    lines += columns([[one.name, one.default, one.meaning] for one in dials()])
+    return [
+        *lines,
+        "",
+        "More",
+        *columns(
+            [
+                ["trainrun show optimizer", "a group: which option when"],
+                ["trainrun show optimizer/adamw", "an option: its arguments, their types and defaults"],
+                ["trainrun show tuning", "the order in which to tune"],
+                ["trainrun show symptoms", "what goes wrong, and what helps"],
+                ["trainrun show not-offered", "what this tool leaves to others"],
+            ]
+        ),
+    ]
+
+
+def _group(group: str, options: dict[str, Path]) -> list[str]:
+    marked = _default_options(defaults().get(group, ""))
+    lines = paragraph(f"{group}: {_meanings().get(group, 'no description')}")
+    only = list(options) == ["default"]  # then nothing is chosen, and its arguments are the page
+    if only:
+        lines += paragraph(about(options["default"]))
+        lines += ["", *_arguments(group, option(group, "default").arguments)]
+    else:
+        lines += ["", *columns([_entry(name, file, name in marked) for name, file in options.items()])]
+        lines += ["  * taken where nothing is said"] if marked else []
+    blocks = guide.read(group)
+    lines += ["", *page(blocks)] if blocks else []
+    if not any(block.kind == "command" for block in blocks):
+        names = [name for name in options if name not in marked] or list(options)
+        examples = (_example(group, name, option(group, name)) for name in names)
+        lines += ["", "Set it", f"  {next(filter(None, examples), '')}"]
+    if only:
+        return lines
+    return [*lines, "", "An option's arguments", f"  trainrun show {group}/{[*marked, *options][0]}"]
+
+
+def _option(group: str, name: str, file: Path) -> list[str]:
+    found = option(group, name)
+    lines = [f"{group}={name}{'  (yours)' if is_yours(file) else ''}", *paragraph(about(file))]
+    for text in _described(found.doc):
+        lines += ["", *paragraph(text)]
+    notes = guide.about(group, name)
+    if notes:
+        lines += ["", "Where guides err"]
+        lines += [line for note in notes for line in paragraph(note, "  - ", "    ")]
+    lines.append("")
+    if found.selects:
+        lines += paragraph(f"also sets  {', '.join(found.selects)}", hanging=" " * 11)
+    source = f"{_short(file)}, which calls {found.target}" if found.target else _short(file)
+    lines += paragraph(f"source     {source}", hanging=" " * 11)
+    if is_yours(file) and found.given:
+        lines.append(f"from run   {', '.join(found.given)}")
+    lines += ["", *_arguments(_prefix(group, name), found.arguments)]
+    if found.more:
+        lines += [
+            "",
+            f"Its code also takes {', '.join(found.more)}; set with +{_prefix(group, name)}.NAME=VALUE.",
+        ]
+    example = _example(group, name, found)
+    return [*lines, "", "Set it", f"  {example}"] if example else lines
+
+
+def _dials() -> list[str]:
+    return [
+        "dials: what stands beside the groups, set as NAME=VALUE",
+        "",
+        *_table(dials()),
+        "",
+        "Set it",
+        "  trainrun budget=10ep batch_size=32 seed=1",
+        "  trainrun name=demo monitor=val/loss",
+    ]
+
+
+def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
+    if not arguments:
+        return ["It has no arguments."]
+    return [f"Arguments, each set as {prefix}.NAME=VALUE", "", *_table(list(arguments))]
+
+
+def _table(arguments: list[Argument]) -> list[str]:
+    rows = [[one.name, _needed(one.default), _listed(one.takes), one.meaning] for one in arguments]
+    return columns(rows, ["name", "default", "takes", "meaning"])
+
+
+def _entry(name: str, file: Path, is_default: bool) -> list[str]:
+    """A line of a list of options."""
+    return [
+        f"{name}{' *' if is_default else ''}",
+        f"{about(file)}{' (yours)' if is_yours(file) else ''}".strip(),
+    ]
+
+
+def _described(doc: str) -> Iterator[str]:
+    """The paragraphs of a docstring, without what they raise."""
+    for text in doc.split("\n\n"):
+        kept = re.sub(r"\s*Raises \w+ [^.]*\.", "", " ".join(text.split()))
+        if kept:
+            yield kept
+
+
+def _example(group: str, name: str, found: Option) -> str:
+    """A command that chooses the option and sets one argument; none where a value is needed first."""
+    by_hand = {row["option"]: row["command"] for row in guide.table("examples")}
+    if f"{group}/{name}" in by_hand:
+        return by_hand[f"{group}/{name}"]
+    if any(one.default == "???" for one in found.arguments):
+        return ""
+    plain = re.compile(r"[\w.%+-]+")
+    argument = next((a for a in found.arguments if plain.fullmatch(a.default) and a.default != "null"), None)
+    setting = shlex.quote(f"{argument.key}={argument.default}") if argument else ""
+    if list(groups()[group]) == ["default"] and setting:
+        return f"trainrun {setting}"
+    return f"{_choosing(group, name)} {setting}".strip()
+
+
+def _choosing(group: str, name: str) -> str:
+    return f"trainrun {shlex.quote(f'{group}={name}')}"
+
+
+def _default_options(value: str) -> list[str]:
+    return [name for name in re.split(r"[\[\], ]+", value) if name and name != "null"]
+
+
+def _prefix(group: str, name: str) -> str:
+    return f"{group}.{name}" if group in COMBINES else group
+
+
+def _ordered(known: dict[str, dict[str, Path]]) -> list[str]:
+    """Groups that have options, in the order of the guide; the user's own last."""
+    order = [name for name in _meanings() if known.get(name)]
+    return order + [name for name in known if known[name] and name not in order]
+
+
+def _meanings() -> dict[str, str]:
+    return {row["group"]: row["what it decides"] for row in guide.table("groups")}
+
+
+def _needed(default: str) -> str:
+    return "needed" if default == "???" else default
+
+
+def _listed(words: str) -> str:
+    """a or b or c as a, b or c."""
+    return words.replace(" or ", ", ", max(0, words.count(" or ") - 1))
+
+
+def _short(file: Path) -> str:
+    """conf/GROUP/OPTION.yaml."""
+    return "/".join(file.parts[-3:])

@@ -1,0 +1,85 @@
+"""A stored run as live parts again: from its folder alone, or with a few settings changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from trainrun.checkpoint import load_judged, load_parts, manifest_of, problem_of, steps_in
+from trainrun.config.build import Parts, build
+from trainrun.config.check import check
+from trainrun.config.compose import Composer, Composition
+from trainrun.config.stored import load_stored
+from trainrun.errors import CannotResume, ConfigError
+from trainrun.run.directory import find
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run's folder as live parts. `before` are its settings as stored, `composition` with the overrides."""
+
+    parts: Parts
+    before: Mapping[str, Any]
+    composition: Composition
+
+
+def open_run(run_dir: Path, overrides: Sequence[str] = ()) -> StoredRun:
+    """Build a stored run. Raises CannotResume for settings that no run would store.
+
+    Packages beyond torch's own are imported only where `overrides` name them in runtime.trust.
+    """
+    tree, composer = load_stored(run_dir / "config.yaml"), Composer()
+    before = composer.compose_stored(tree, [], run_dir)
+    composition = composer.compose_stored(tree, list(overrides), run_dir) if overrides else before
+    settings = composition.settings
+    trust = tuple(settings["runtime"]["trust"]) if any("runtime.trust=" in word for word in overrides) else ()
+    if problems := check(settings, trust=trust):
+        raise ConfigError(problems)
+    return StoredRun(build(settings, stored=True, trust=trust), before.settings, composition)
+
+
+def load_weights(parts: Parts, run_dir: Path, checkpoint: str) -> tuple[int, str]:
+    """Load a checkpoint's judged weights into the model: `best`, `last` or a step; returns (step, which)."""
+    folder = run_dir / "checkpoints"
+    steps = [step for step in steps_in(folder) if problem_of(folder / f"step-{step:09d}", None) is None]
+    if not steps:
+        raise CannotResume(f"checkpoint: {folder} holds no valid checkpoint")
+    newest = manifest_of(folder / f"step-{steps[-1]:09d}")
+    wanted = {"last": steps[-1], "best": newest["best_step"] or steps[-1]}.get(checkpoint)
+    step = wanted if wanted is not None else int(checkpoint) if checkpoint.isdigit() else -1
+    if step not in steps:
+        shown = ", ".join(map(str, steps))
+        raise CannotResume(
+            f"checkpoint: there is none of {checkpoint}; there are best, last and steps {shown}"
+        )
+    path = folder / f"step-{step:09d}"
+    stored = load_parts(path)
+    weights = load_judged(parts.state.model, path, stored)
+    parts.data.restore(stored["fitted"])
+    return step, weights
+
+
+def load(run: str, checkpoint: str = "best", trust: Sequence[str] = ()) -> nn.Module:
+    """`trainrun.load(RUN)`: the trained model of a run, on its device, in evaluation mode."""
+    run_dir = find(run)
+    overrides = [f"runtime.trust=[{','.join(trust)}]"] if trust else []
+    parts = open_run(run_dir, overrides).parts
+    load_weights(parts, run_dir, checkpoint)
+    return parts.state.model.eval()
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], at: str = "") -> dict[str, tuple[Any, Any]]:
+    """key -> (old, new) of every value that differs."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {**before, **after}:
+        path = f"{at}.{key}" if at else str(key)
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= changes(old, new, path)
+        elif old != new or type(old) is not type(new):
+            found[path] = (old, new)
+    return found

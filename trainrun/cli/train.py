@@ -1,0 +1,187 @@
+"""`trainrun [overrides]`: one run, or with -m a sweep with a process for each job."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainrun.config.compose import (
+    Composer,
+    Composition,
+    parse_arguments,
+    problems_of,
+    store_experiment,
+)
+from trainrun.config.suggest import together
+from trainrun.duration import parse
+from trainrun.errors import ConfigError, FolderBusy
+from trainrun.run.files import read_json
+
+if TYPE_CHECKING:
+    from trainrun.cli.session import Result
+
+
+def run(words: list[str]) -> int:
+    """Train as the words say. Returns the exit code."""
+    quiet, verbose = "-q" in words, "-v" in words
+    words = _experiment_files([word for word in words if word not in ("-q", "-v")])
+    arguments = parse_arguments(words)
+    composer = Composer(arguments.config_dir)
+    if arguments.hydra_help:
+        composer.help(arguments)
+        return 0
+    if arguments.cfg or arguments.info:
+        what, value = ("cfg", arguments.cfg) if arguments.cfg else ("info", arguments.info)
+        composer.show(what, value, arguments.overrides, arguments.package, arguments.resolve)
+        return 0
+    if arguments.multirun:
+        return _sweep(composer, arguments.overrides, quiet)
+    composition = composer.compose(arguments.overrides)
+    _check([composition])
+    result = train_one(composition, ["trainrun", *words], quiet, verbose)
+    if result.state == "completed":
+        _farewell(result, composition, quiet)
+    return result.exit_code
+
+
+def train(words: Sequence[str]) -> Result:
+    """`trainrun.train([...])`: the same from Python. Raises what the command would print."""
+    composer = Composer()
+    composition = composer.compose(_experiment_files(list(words)))
+    _check([composition])
+    return train_one(composition, ["trainrun", *words], quiet=False, verbose=False)
+
+
+def train_one(
+    composition: Composition, command: list[str], quiet: bool, verbose: bool, run_dir: Path | None = None
+) -> Result:
+    """Build everything, which finds the last mistakes, then claim a folder and train."""
+    from trainrun.cli.session import start
+    from trainrun.config.build import build
+
+    for note in composition.notes:
+        print(note, file=sys.stderr)
+    parts = build(composition.settings)
+    if verbose:
+        from trainrun.cli.coverage import coverage
+
+        print(coverage(parts), file=sys.stderr)
+    return start(composition, parts, command, quiet, run_dir)
+
+
+def _check(compositions: list[Composition]) -> None:
+    """Raises ConfigError with the problems of all jobs, each once."""
+    if problems := together([problems_of(one) for one in compositions]):
+        raise ConfigError(problems)
+
+
+def _sweep(composer: Composer, overrides: list[str], quiet: bool) -> int:
+    """Check every job before the first starts, run them, and tell what became of each."""
+    jobs = composer.compose_sweep(overrides)
+    _check(jobs)
+    run_dir = jobs[0].settings["run_dir"]
+    if run_dir and Path(run_dir).exists() and any(Path(run_dir).iterdir()):
+        raise FolderBusy(f"run_dir: {run_dir} is not empty; name another folder for the sweep")
+    folders: list[Path] = []
+
+    def job(composition: Composition, folder: Path) -> None:
+        if any(read_json(one / "status.json").get("state") == "interrupted" for one in folders):
+            return  # the signal was meant for the sweep
+        folders.append(folder)
+        print(f"\njob {len(folders)}: {shlex.join(composition.overrides)}", file=sys.stderr, flush=True)
+        _in_child(composition, folder, quiet)
+
+    composer.sweep(overrides, job, run_dir)
+    return _summary(folders)
+
+
+def _in_child(composition: Composition, folder: Path, quiet: bool) -> None:
+    """Fork, so that a job's threads, flags, memory and crashes do not reach the next one.
+
+    The parent has torch imported and never computes with it: a fork after that could hang.
+    """
+    import torch  # noqa: F401  once, for all children
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        from trainrun.cli.main import guarded
+
+        code = 1
+        try:
+            command = ["trainrun", *composition.overrides]
+            code = guarded(
+                lambda: train_one(composition, command, quiet, False, folder).exit_code, command[1:]
+            )
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    code = _wait(child)
+    if code and read_json(folder / "status.json").get("state") in (None, "running"):
+        from trainrun.run.record import write_status
+
+        reason = f"killed by signal {-code}" if code < 0 else "failed before training"
+        write_status(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
+
+
+def _wait(child: int) -> int:
+    """The child's exit code. Signals are its business: it saves, and says with its code why it ended."""
+
+    def forward(number: int, frame: object) -> None:
+        os.kill(child, number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the child itself
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _summary(folders: list[Path]) -> int:
+    """A line per job; the exit code is that of the first that failed."""
+    worst = 0
+    print("", file=sys.stderr)
+    for number, folder in enumerate(folders, 1):
+        status = read_json(folder / "status.json")
+        code = int(status.get("exit_code") or 0)
+        worst = worst or code
+        best = (status.get("best") or {}).get("metrics", {})
+        metric = str(status.get("monitor") or "").removeprefix("val/")
+        figure = (
+            f"best val/{metric} {best[metric]:.4f}" if metric in best else str(status.get("reason") or "")
+        )
+        print(f"{number:>4}  {status.get('state', 'failed'):<10} {figure:<28} {folder}", file=sys.stderr)
+    return worst
+
+
+def _experiment_files(words: list[str]) -> list[str]:
+    """Words that are YAML files become experiments."""
+    return [store_experiment(Path(w)) if w.endswith((".yaml", ".yml")) and "=" not in w else w for w in words]
+
+
+def _farewell(result: Result, composition: Composition, quiet: bool) -> None:
+    """Where the run lies, and what to do next; with -q the folder alone, on stdout."""
+    folder = shlex.quote(str(result.run_dir))
+    if quiet:
+        print(result.run_dir)
+        return
+    budget = parse(composition.settings["budget"])
+    twice = f"{2 * budget.value:g}{budget.unit}"
+    lines = [
+        f"\nfinished in {result.seconds:.1f} s: {folder}",
+        "next:",
+        f"  trainrun resume {folder} budget={twice}",
+        f"  trainrun eval {folder} --split val",
+        "  tensorboard --logdir outputs",
+        "  trainrun show optimizer",
+    ]
+    print("\n".join(lines), file=sys.stderr)

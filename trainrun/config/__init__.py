@@ -1,0 +1,1 @@
+"""From the words in the shell to live parts: compose, check, build."""

@@ -1,0 +1,346 @@
+"""From checked settings to a live run: the calls, in order, each offered what came before it.
+
+The only module that knows the whole configuration. Nothing here touches the disk but the data.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import Dataset
+
+from trainrun.config.build.maker import Maker, Settings
+from trainrun.config.build.plan import plan_of
+from trainrun.config.call import call, parameters_of, resolve
+from trainrun.config.paths import CONF, groups
+from trainrun.config.slots import SLOTS
+from trainrun.data.dataset import from_dataset
+from trainrun.duration import Pace, parse, to_steps
+from trainrun.errors import ConfigError
+from trainrun.init import Init
+from trainrun.loop import Loop, Monitor
+from trainrun.loss import as_loss
+from trainrun.optimizer import needs_closure, scaled_lr
+from trainrun.parameters import Parameters, Treatment
+from trainrun.precision import Precision
+from trainrun.protocols import Cut, Data, DataInfo, Position, Task
+from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
+from trainrun.runtime import Runtime, seed_everything
+from trainrun.scheduler import FromTorch
+from trainrun.seeds import derive
+from trainrun.state import TrainState
+from trainrun.step import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything of a run but its folder."""
+
+    make: Maker
+    runtime: Runtime
+    data: Data
+    task: Task
+    regularizers: Mapping[str, Any]
+    cut: Cut
+    pace: Pace
+    treatments: list[Treatment]
+    monitor: Monitor | None
+    state: TrainState
+    plan: tuple[tuple[str, str], ...]
+
+    @property
+    def settings(self) -> Settings:
+        return self.make.settings
+
+    @property
+    def info(self) -> DataInfo:
+        return self.data.info
+
+    def loop(
+        self,
+        folder: Path,
+        run_id: str,
+        metrics_bytes: Callable[[], int],
+        stop_signal: Callable[[], str | None],
+    ) -> Loop:
+        """The loop, once the run has a folder."""
+        make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
+        node = dict(self.settings["loop"])
+        policy = Policy(make.at("loop.clip", node.pop("clip")), node.pop("nonfinite"))
+        offered = {"folder": folder / "checkpoints", "run_id": run_id, "metrics_bytes": metrics_bytes}
+        checkpoints = make("checkpoint", offered)
+        shared = {"task": self.task, "seed": seed}
+        offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
+        offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
+        offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
+        step = make.at("loop.step", node.pop("step"), offered)
+        offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
+        loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "stop_signal": stop_signal})
+        return loop
+
+    def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:
+        """The views of the run by name."""
+        members = self.settings["logger"] or {}
+        return {
+            name: self.make.at(f"logger.{name}", node, {"run_dir": run_dir}) for name, node in members.items()
+        }
+
+
+def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | None = None) -> Parts:
+    """Build every part in order. `stored`: the settings come from a run's folder, not from the user,
+    so that only what the user names in `trust` may be imported beyond torch's own.
+
+    Raises ConfigError and DataError; nothing has been written when it does.
+    """
+    gc.enable()  # the command line turned it off while composing
+    make = Maker(settings, stored, trust)
+    runtime: Runtime = make("runtime")
+    seed_everything(settings["seed"])
+    data = _data(make)
+    loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
+    task = _task(make, loss, data.info)
+    make("augment")
+    cut, pace = _pace(settings, data.info)
+    make.pace = pace
+    make.check_durations("loop")
+    make.check_durations("checkpoint")
+    model = _model(make, data, task)
+    regularizers = _regularizers(make, model, data.info)
+    parameters: Parameters = make("parameters")
+    treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
+    _initialize(make, model, treatments)
+    model = runtime.prepare(model, cut.batch_size)
+    data.to(runtime.device)
+    loss.to(runtime.device)
+    lr, lr_arithmetic = _scaled_lr(make, cut.window)
+    optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
+    monitor = _monitor(settings, data.info, task)
+    schedule = _schedule(make, pace, lr, monitor)
+    averager = _one_of(regularizers, Averager)
+    if averager is not None:
+        averager.start(model)
+    runtime.optimize(model)
+    precision: Precision = make("precision", {"device": runtime.device})
+    state = TrainState(model, optimizer, schedule, precision, pace.total_steps or 0, averager)
+    state.stopper, state.fitted = _one_of(regularizers, Stopper), data.fitted()
+    _try(data, task, state, settings["seed"])
+    return Parts(
+        make=make,
+        runtime=runtime,
+        data=data,
+        task=task,
+        regularizers=regularizers,
+        cut=cut,
+        pace=pace,
+        treatments=treatments,
+        monitor=monitor,
+        state=state,
+        plan=plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor),
+    )
+
+
+def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
+    """One forward pass of two samples: a model that does not fit is told before anything is written."""
+    batch = next(iter(data.train_batches(Position(), Cut(2, 1), seed)))
+    state.model.eval()
+    try:
+        with torch.no_grad(), state.precision.autocast():
+            task(state.model, batch)
+    except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
+        inputs = tuple(getattr(batch.inputs, "shape", ()))
+        text = f"fails on inputs of shape {inputs}, with {task.num_outputs} outputs wanted: {error}"
+        raise ConfigError.one("model", text) from error
+    finally:
+        state.model.train()
+
+
+def _data(make: Maker) -> Data:
+    node = dict(make.settings["data"])
+    workers = node.pop("num_workers", 0)
+    names, _ = parameters_of(resolve(node["_target_"], "data", SLOTS["data"], make.trust, make.stored))
+    if "num_workers" in names:
+        node["num_workers"] = workers
+    for split in ("train", "val", "test"):
+        if isinstance(node.get(split), Mapping):
+            node[split] = make.at(f"data.{split}", node[split])
+    data = make.at("data", node)
+    if isinstance(data, Dataset):
+        defaults = _option_values("data", "dataset")
+        data = from_dataset(**{**defaults, "train": data, "num_workers": workers})
+    return data  # type: ignore[no-any-return]
+
+
+def _task(make: Maker, loss: Any, info: DataInfo) -> Task:
+    node = dict(make.settings["task"])
+    slot = SLOTS["task.metrics"]
+    if "metrics" in node:
+        metrics = [_metric(make, one, slot) for one in node["metrics"] or []]
+        node["metrics"] = metrics
+    task: Task = make.at("task", node, {"loss": loss, "info": info})
+    return task
+
+
+def _metric(make: Maker, one: Any, slot: Any) -> Any:
+    """A metric by name: a function as it is, a class (torchmetrics, or any callable one) made."""
+    target, node = (one["_target_"], one) if isinstance(one, Mapping) else (one, {"_target_": one})
+    thing = resolve(target, "task.metrics", slot, make.trust, make.stored)
+    return call(node, "task.metrics", slot, {}, make.trust, make.stored) if isinstance(thing, type) else thing
+
+
+def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
+    """How samples become steps, and how many steps the budget is."""
+    size = info.sizes["train"]
+    batch_size, accumulate = settings["batch_size"], settings["loop"]["accumulate"]
+    if batch_size == "full":
+        if size is None:
+            raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
+        batch_size, accumulate = size, 1
+    cut = Cut(batch_size, accumulate)
+    pace = Pace(cut.window, size)
+    try:
+        total = to_steps(parse(settings["budget"]), pace)
+    except ValueError as error:
+        raise ConfigError.one("budget", str(error)) from None
+    if total < 1:
+        raise ConfigError.one("budget", f"is shorter than one step, got {settings['budget']}")
+    return cut, replace(pace, total_steps=total)
+
+
+def _model(make: Maker, data: Data, task: Task) -> nn.Module:
+    info = data.info
+    offered = {
+        "input_shape": info.input_shape,
+        "num_outputs": task.num_outputs,
+        "num_classes": task.num_outputs,
+        "vocab_size": info.num_targets,
+    }
+    model: nn.Module = make("model", offered)
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        batch = next(iter(data.train_batches(Position(), Cut(2, 1), make.settings["seed"])))
+        with torch.no_grad():
+            model.eval()(batch.inputs)  # lazy layers learn their shapes, and nothing else
+        model.train()
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError.one("model", "has no parameter that can be trained")
+    return model
+
+
+def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, Any]:
+    """Every regulariser by name; those that change the model have done so."""
+    nodes = make.settings["regularization"] or {}
+    made = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
+    for regularizer in made.values():
+        if isinstance(regularizer, ModelChange):
+            regularizer.change_model(model)
+        if isinstance(regularizer, BatchChange):
+            regularizer.check(info)
+    return made
+
+
+def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment]) -> None:
+    """The run's init on the whole model, then the rules' own on the parameters they name."""
+    torch.manual_seed(derive(make.settings["seed"], "init"))
+    init: Init = make("init")
+    init(model)
+    for treatment in treatments:
+        if treatment.init is not None:
+            special: Init = make.at("parameters.rules.init", _init_node(treatment.init))
+            special(model, only={treatment.name})
+
+
+def _init_node(wanted: Any) -> dict[str, Any]:
+    """A rule's init: an option's name, `{option: {argument: value}}`, or a call."""
+    if isinstance(wanted, Mapping) and "_target_" in wanted:
+        return dict(wanted)
+    name, values = (wanted, {}) if isinstance(wanted, str) else next(iter(wanted.items()))
+    if name not in groups()["init"]:
+        raise ConfigError.one(
+            "parameters.rules", f"no init is called {name}; there are {', '.join(groups()['init'])}"
+        )
+    node = yaml.safe_load(groups()["init"][name].read_text(encoding="utf-8"))
+    return {**node, **values}
+
+
+def _scaled_lr(make: Maker, window: int) -> tuple[float, str]:
+    node = make.settings["optimizer"]
+    if "lr" not in node:
+        lr = _own_lr(resolve(node["_target_"], "optimizer", SLOTS["optimizer"], make.trust, make.stored))
+        return lr, f"{lr:g}, the optimizer's own"
+    if "lr_scaling" not in node:
+        return node["lr"], f"{node['lr']:g}"
+    return scaled_lr(node["lr"], window, node["lr_scaling"], node["base_batch_size"])
+
+
+def _own_lr(optimizer: Callable[..., Any]) -> float:
+    """The learning rate that an optimizer of no option has by default."""
+    parameter = inspect.signature(optimizer).parameters.get("lr")
+    return float(parameter.default) if parameter and isinstance(parameter.default, (int, float)) else 1.0
+
+
+def _optimizer(make: Maker, params: list[dict[str, Any]], lr: float) -> Any:
+    node = {k: v for k, v in make.settings["optimizer"].items() if k not in ("lr_scaling", "base_batch_size")}
+    if "lr" in node:
+        node["lr"] = lr
+    if isinstance(node.get("betas"), list):
+        node["betas"] = tuple(node["betas"])
+    for group in params:
+        group["base_lr"] = group["lr"]
+    optimizer = make.at("optimizer", node, {"params": params})
+    if needs_closure(optimizer) and len(optimizer.param_groups) > 1:
+        raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
+    return optimizer
+
+
+def _schedule(make: Maker, pace: Pace, lr: float, monitor: Monitor | None) -> Any:
+    offered: dict[str, Any] = {
+        "total_steps": pace.total_steps,
+        "base_lr": lr,
+        "maximize": monitor is None or monitor.maximize,
+    }
+    node = make.settings["scheduler"]
+    thing = resolve(node["_target_"], "scheduler", SLOTS["scheduler"], make.trust, make.stored)
+    if isinstance(thing, type) and issubclass(thing, LRScheduler):
+        arguments = {key: value for key, value in node.items() if key != "_target_"}
+        asked = {
+            k: offered[v[1:]] if isinstance(v, str) and v[:1] == "@" else v for k, v in arguments.items()
+        }
+        return FromTorch(thing, offered["base_lr"], offered["maximize"], asked)
+    return make("scheduler", offered)
+
+
+def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:
+    """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""
+    if not info.sizes.get("val") and "val" in info.sizes and info.sizes["val"] == 0:
+        return None
+    name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
+    modes = dict(task.metric_modes)
+    if name not in modes and name not in task.own_metrics:
+        known = ", ".join(f"val/{one}" for one in (*modes, *task.own_metrics))
+        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}")
+    if mode == "auto" and name not in modes:
+        raise ConfigError.one("monitor_mode", f"wants max or min for your own metric {name}")
+    return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
+
+
+def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:
+    found = [name for name, one in regularizers.items() if isinstance(one, kind)]
+    if len(found) > 1:
+        raise ConfigError.one(
+            "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(found)}"
+        )
+    return regularizers[found[0]] if found else None
+
+
+def _option_values(group: str, option: str) -> dict[str, Any]:
+    """The values of a built-in option, for what is called without having been composed."""
+    node = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))[group]
+    return {key: value for key, value in node.items() if key != "_target_"}

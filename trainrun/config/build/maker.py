@@ -1,0 +1,49 @@
+"""Makes the call of a config's node: durations become steps, runtime values are offered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainrun.config.call import annotation_of, call
+from trainrun.config.judge import kind_of
+from trainrun.config.slots import slot_of
+from trainrun.duration import Pace, parse, to_steps
+from trainrun.errors import ConfigError
+
+Settings = Mapping[str, Any]
+
+
+class Maker:
+    """Makes the call of a group's node; durations become steps where a parameter says so."""
+
+    def __init__(self, settings: Settings, stored: bool, trust: tuple[str, ...] | None) -> None:
+        self.settings, self.stored = settings, stored
+        self.trust = tuple(settings["runtime"]["trust"]) if trust is None and not stored else trust or ()
+        self.pace: Pace | None = None  # known once the data are
+
+    def __call__(self, group: str, offered: Mapping[str, Any] | None = None) -> Any:
+        return self.at(group, self.settings[group], offered or {})
+
+    def at(self, path: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> Any:
+        slot = slot_of(path)
+        if slot is None:
+            raise ConfigError.one(path, "no call has a place here")
+        arguments = {key: self._in_steps(node["_target_"], path, key, value) for key, value in node.items()}
+        return call(arguments, path, slot, offered or {}, self.trust, self.stored)
+
+    def check_durations(self, group: str) -> None:
+        """Convert the durations of a group that is made only once the run has a folder."""
+        node = self.settings[group]
+        for key, value in node.items():
+            self._in_steps(node["_target_"], group, key, value)
+
+    def _in_steps(self, target: str, path: str, key: str, value: Any) -> Any:
+        if self.pace is None or key == "_target_" or not kind_of(annotation_of(target, key)).holds_steps:
+            return value
+        try:
+            if isinstance(value, list):
+                return [to_steps(parse(one), self.pace) for one in value]
+            return None if value is None else to_steps(parse(value), self.pace)
+        except ValueError as error:
+            raise ConfigError.one(f"{path}.{key}", str(error)) from None

@@ -1,0 +1,211 @@
+"""From a dotted name and plain values to a live object; the only place that imports what a config names.
+
+A target is a class below its slot's base, or a function of the slot's own module in trainrun, of
+torchvision.models or timm.models, or of a module in the folder where the command was started.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sysconfig
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainrun.config.signature import names_in, signature, source_file
+from trainrun.config.slots import Slot
+from trainrun.config.suggest import did_you_mean
+from trainrun.errors import ConfigError, TrainrunError
+
+_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")  # no leading underscores, nothing but names and dots
+_FUNCTION_HOMES = ("torchvision.models", "timm.models")
+# Never the user's own, even where the command is started above them.
+_LIBRARIES = (
+    Path(__file__).resolve().parents[1],
+    *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+_STORED_HOMES = ("torch", "torchvision", "timm", "trainrun")
+
+
+def call(
+    node: Mapping[str, Any],
+    path: str,
+    slot: Slot,
+    offered: Mapping[str, Any],
+    trust: Collection[str] = (),
+    stored: bool = False,
+) -> Any:
+    """Make the call of `node`, {_target_, **arguments}, with what is offered and asked for.
+
+    Raises ConfigError naming the key for a target that does not fit, for arguments that the
+    callable refuses with ValueError or TypeError, and for a result of the wrong kind.
+    """
+    target = node["_target_"]
+    thing = resolve(target, path, slot, trust, stored)
+    arguments = {key: _asked(value, offered) for key, value in node.items() if key != "_target_"}
+    names, _ = parameters_of(thing)
+    arguments |= {
+        n: offered[n] for n, required in names.items() if required and n not in arguments and n in offered
+    }
+    try:
+        made = thing(**arguments)
+    except TrainrunError:
+        raise
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        key = re.match(rf"{re.escape(path)}\.\w+", text)
+        raise ConfigError.one(
+            key[0] if key else path, text[len(key[0]) + 2 :] if key else f"{target}: {text}"
+        ) from error
+    _check_result(made, target, path, slot)
+    return made
+
+
+def resolve(
+    target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: bool = False
+) -> Callable[..., Any]:
+    """The class or function of that name; raises ConfigError where it has no place in the slot."""
+    text = misfit(target, slot, trust, stored)
+    if text:
+        raise ConfigError.one(f"{path}._target_", text)
+    thing: Callable[..., Any] = _lookup(target)
+    return thing
+
+
+def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: bool = False) -> str | None:
+    """Why a target cannot stand in a slot, in words; None where it can.
+
+    Imports its module, of a stored run's only one that lies in this folder, is torch's, or is trusted.
+    """
+    if not _NAME.fullmatch(target):
+        return f"wants a plain dotted name, got {target!r}"
+    module, _, name = target.rpartition(".")
+    trusting = f"if you trust it: 'runtime.trust=[{target.split('.')[0]}]'"
+    if stored and not _may_be_stored(module, trust):
+        return f"{target} comes from a stored run; {trusting}"
+    try:
+        thing = _lookup(target)
+    except ModuleNotFoundError as error:
+        return f"cannot import {target}: {error}"
+    except Exception as error:  # the user's module runs at import, and may do anything
+        return f"importing {target} failed: {type(error).__name__}: {error}"
+    if thing is None:
+        return f"{module} has no {name}{did_you_mean(name, names_in(module))}"
+    if inspect.isclass(thing):
+        bases = _bases(slot)
+        fits = any(
+            issubclass(thing, base) if not _is_protocol(base) else _has_methods(thing, base) for base in bases
+        )
+        if fits or (not bases and _is_own(thing, slot, trust)):
+            return None
+        wanted = " or ".join(f"{_article(base)} {base.rpartition('.')[2]}" for base in slot.bases)
+        return f"{target} is not {wanted}" if wanted else f"{target} does not belong here; {trusting}"
+    if inspect.isfunction(thing):
+        if _is_own(thing, slot, trust):
+            return None
+        homes = ", ".join((*slot.modules, *_FUNCTION_HOMES))
+        return f"{target} is a function of neither {homes} nor this folder; {trusting}"
+    return f"{target} is neither a class nor a function"
+
+
+def imported_parameters(target: str) -> tuple[dict[str, bool], bool] | None:
+    """({name: required}, takes any) by import; None where even that cannot tell."""
+    try:
+        return parameters_of(_lookup(target))
+    except (ImportError, TypeError, ValueError):
+        return None
+
+
+def parameters_of(thing: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
+    """The named parameters of a callable and whether each is required; and whether it takes any name."""
+    parameters = inspect.signature(thing).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return {p.name: p.default is inspect.Parameter.empty for p in named}, takes_any
+
+
+def annotation_of(target: str, name: str) -> Any:
+    """The source of a first-party parameter's annotation; None where there is none."""
+    found = signature(target)
+    parameter = found.parameters.get(name) if found else None
+    return parameter.annotation if parameter else None
+
+
+def _lookup(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    if module.split(".")[0] == "torchvision":  # whose compiled operators may be missing
+        importlib.import_module("trainrun.vision").import_torchvision()
+    return vars(importlib.import_module(module)).get(name)  # the module's own: no walk through attributes
+
+
+def _asked(value: Any, offered: Mapping[str, Any]) -> Any:
+    """`'@name'` as the runtime value of that name, also inside lists and mappings."""
+    if isinstance(value, str) and value.startswith("@") and value[1:] in offered:
+        return offered[value[1:]]
+    if isinstance(value, Mapping):
+        return {key: _asked(inner, offered) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_asked(inner, offered) for inner in value]
+    return value
+
+
+def _bases(slot: Slot) -> list[type]:
+    """The slot's base classes; their modules are trainrun's and torch's."""
+    if any(base.startswith("torch.") for base in slot.bases):
+        importlib.import_module("torch.optim.lr_scheduler")
+        importlib.import_module("torch.utils.data")
+    return [
+        getattr(importlib.import_module(base.rpartition(".")[0]), base.rpartition(".")[2])
+        for base in slot.bases
+    ]
+
+
+def _is_protocol(base: type) -> bool:
+    return bool(getattr(base, "_is_protocol", False))
+
+
+def _has_methods(thing: type, protocol: type) -> bool:
+    wanted = [name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")]
+    return all(hasattr(thing, name) for name in wanted)
+
+
+def _is_own(thing: Any, slot: Slot, trust: Collection[str]) -> bool:
+    """Defined in the slot's own modules, a library of models, a trusted package, or this folder."""
+    module = thing.__module__
+    homes = (*slot.modules, *_FUNCTION_HOMES, *trust)
+    return any(f"{module}.".startswith(f"{home}.") for home in homes) or _is_local(_file_of(thing))
+
+
+def _file_of(thing: Any) -> str | None:
+    return getattr(inspect.getmodule(thing), "__file__", None)
+
+
+def _is_local(file: str | Path | None) -> bool:
+    """Whether a module's file is the user's: in this folder, not in a run's, not a library's."""
+    if not file:
+        return False
+    here, path = Path.cwd().resolve(), Path(file).resolve()
+    if here not in path.parents or any(library in path.parents for library in _LIBRARIES):
+        return False
+    within = [folder for folder in path.parents if here in folder.parents]
+    return not path.is_relative_to(here / "outputs") and not any(
+        folder.name in ("site-packages", "dist-packages") or (folder / "status.json").exists()
+        for folder in within
+    )
+
+
+def _may_be_stored(module: str, trust: Collection[str]) -> bool:
+    return module.split(".")[0] in (*_STORED_HOMES, *trust) or _is_local(source_file(module))
+
+
+def _article(base: str) -> str:
+    return "an" if base.rpartition(".")[2][0] in "AEIOU" else "a"
+
+
+def _check_result(made: Any, target: str, path: str, slot: Slot) -> None:
+    bases = _bases(slot)
+    if bases and not isinstance(made, tuple(bases)) and path != "scheduler":
+        wanted = " or a ".join(base.__name__ for base in bases)
+        raise ConfigError.one(path, f"{target} made {type(made).__name__}, not a {wanted}")

@@ -1,0 +1,269 @@
+"""Names, types and ranges of every setting, without importing what they call wherever source tells."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainrun.config.call import imported_parameters, misfit
+from trainrun.config.diagnose import paths_of, unknown_argument, unknown_key
+from trainrun.config.dials import NAMES
+from trainrun.config.judge import complaint
+from trainrun.config.paths import COMBINES, CONF, groups
+from trainrun.config.rules import contradictions
+from trainrun.config.signature import Parameter, Signature, locate, module_exists, names_in, signature
+from trainrun.config.slots import Slot, slot_of
+from trainrun.config.suggest import did_you_mean, hydra_value
+from trainrun.errors import Problem
+
+DIALS = "trainrun.config.dials.Dials"
+
+
+@dataclass(frozen=True)
+class _Trust:
+    """Which packages may be imported: `packages`, and for the user's own settings any that fits."""
+
+    packages: Collection[str]
+    stored: bool
+
+
+def check(
+    settings: Mapping[str, Any],
+    explicit: Collection[str] = (),
+    files: Sequence[Path] = (),
+    trust: Collection[str] | None = None,
+) -> list[Problem]:
+    """All problems of composed settings.
+
+    `explicit` are the keys named in the shell, `files` the user's own YAML that others come from.
+    `trust` is given for a stored run's settings: the packages that they may import beyond torch's own.
+    """
+    known = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "hydra"}
+    trusted = _Trust(_own_trust(settings) if trust is None else trust, trust is not None)
+    unknown = list(_unknown_keys(settings, known, explicit))
+    dials = {key: settings[key] for key in NAMES if key in settings}
+    problems = list(_arguments(dials, "", _signature(DIALS), (), "the run"))
+    for group in sorted(known):
+        if group in settings:
+            problems += _group(group, settings[group], trusted)
+        elif group != "augment":
+            problems.append(Problem(group, "is missing; every run needs it"))
+    found = [_located(problem, explicit, files) for problem in (*unknown, *problems)]
+    return found + ([] if problems else contradictions(settings, explicit))
+
+
+def _unknown_keys(
+    settings: Mapping[str, Any], known_groups: Collection[str], explicit: Collection[str]
+) -> Iterator[Problem]:
+    """Keys beside the dials and groups; of nested ones the words of the shell."""
+    options = {group: list(found) for group, found in groups().items() if group in known_groups}
+    known = {*NAMES, *paths_of({key: value for key, value in settings.items() if key in known_groups})}
+    for top in [key for key in settings if key not in NAMES and key not in known_groups]:
+        if top == "experiment":
+            yield Problem(top, "its file lacks the first line `# @package _global_`")
+            continue
+        for key in [key for key in explicit if key.split(".")[0] == top] or [top]:
+            problem = unknown_key(key, _at(settings, key), known, options)
+            yield _sound(problem, settings)
+
+
+def _sound(problem: Problem, settings: Mapping[str, Any]) -> Problem:
+    """The problem without its fix where the value does not fit the setting that was meant."""
+    key, _, text = (problem.fix or "").partition("=")
+    path, _, name = key.rpartition(".")
+    if not problem.fix or " " in key or not (path or name in NAMES):
+        return problem
+    node = _at(settings, path) if path else {"_target_": DIALS}
+    found = signature(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
+    parameter = found.parameters.get(name) if found else None
+    wrong = complaint(_parsed(text), parameter.annotation) if parameter else None
+    return Problem(problem.key, f"{problem.text}, and {wrong}") if wrong else problem
+
+
+def _group(group: str, node: Any, trust: _Trust) -> Iterator[Problem]:
+    if group in COMBINES and isinstance(node, (Mapping, type(None))):
+        for name, member in (node or {}).items():
+            if isinstance(member, Mapping) and "_target_" in member:
+                yield from _call(member, f"{group}.{name}", trust)
+            else:
+                yield _not_selected(group, name, node or {})
+    elif node is None or (not node and group == "augment"):
+        return
+    elif not isinstance(node, Mapping):
+        text = f"wants a mapping, got {node!r}"
+        if isinstance(node, str) and node in groups()[group]:
+            text += f"; in a file an option is chosen by `defaults: [override /{group}: {node}]`"
+        yield Problem(group, text)
+    elif "_target_" not in node:
+        yield Problem(group, "names nothing to call; it needs a _target_")
+    else:
+        yield from _call(node, group, trust)
+
+
+def _not_selected(group: str, name: str, node: Mapping[str, Any]) -> Problem:
+    """Values of an option that was not chosen."""
+    options = groups()[group]
+    if name not in options:
+        hint = did_you_mean(name, options)
+        return Problem(f"{group}.{name}", f"no option of {group}{hint}; there are {', '.join(options)}")
+    chosen = [key for key, member in node.items() if isinstance(member, Mapping) and "_target_" in member]
+    fix = f"{group}=[{','.join([*chosen, name])}]"
+    return Problem(group, f"{group}.{name} is set, but {name} is not selected: {fix}", fix)
+
+
+def _call(node: Mapping[str, Any], path: str, trust: _Trust) -> Iterator[Problem]:
+    """Problems of one `{_target_, **arguments}`."""
+    slot = slot_of(path)
+    if slot is None:
+        yield Problem(f"{path}._target_", "no call has a place here")
+        return
+    target = node["_target_"]
+    if problem := _target_problem(target, f"{path}._target_", slot, trust):
+        yield problem
+        return
+    found = signature(target) or _imported_signature(target)
+    if found is None:
+        return
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    known = {**_extras(slot), **found.parameters}
+    yield from _arguments(arguments, path, Signature(known, found.takes_any, found.doc), slot.offers, target)
+    for key, value in arguments.items():
+        yield from _nested(value, f"{path}.{key}", trust)
+
+
+def _extras(slot: Slot) -> dict[str, Parameter]:
+    """The keys that every option of a slot takes; none of them is required."""
+    found = {name: _signature(target).parameters[name] for name, target in slot.extras.items()}
+    return {name: Parameter(name, one.annotation, required=False) for name, one in found.items()}
+
+
+def _nested(value: Any, path: str, trust: _Trust) -> Iterator[Problem]:
+    """Calls inside a call's arguments, and names of callables in a list."""
+    slot = slot_of(path)
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield from _call(value, path, trust)
+        else:
+            for key, inner in value.items():
+                yield from _nested(inner, f"{path}.{key}", trust)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            if slot and isinstance(inner, str):
+                problem = _target_problem(inner, path, slot, trust)
+                yield from [problem] if problem else []
+            else:
+                yield from _nested(inner, path if slot else f"{path}[{index}]", trust)
+
+
+def _arguments(
+    arguments: Mapping[str, Any], path: str, found: Signature, offers: Collection[str], target: str
+) -> Iterator[Problem]:
+    prefix = f"{path}." if path else ""
+    for key, value in arguments.items():
+        parameter = found.parameters.get(key)
+        if parameter is None:
+            if not found.takes_any:
+                usable = {n: p for n, p in found.parameters.items() if n not in offers}
+                text, near = unknown_argument(path, key, usable, target)
+                fits = near and not complaint(value, usable[near].annotation)
+                yield Problem(
+                    f"{prefix}{key}", text, f"{prefix}{near}={hydra_value(value)}" if fits else None
+                )
+        elif value == "???":
+            yield Problem(f"{prefix}{key}", f"needs a value: {prefix}{key}=...")
+        elif isinstance(value, str) and value.startswith("@"):
+            if value[1:] not in offers:
+                yield Problem(f"{prefix}{key}", f"there is no {value} here; there are {_listed(offers)}")
+        elif isinstance(value, Mapping) and "_target_" in value:
+            continue  # judged as a call of its own
+        elif slot_of(f"{prefix}{key}") and not isinstance(value, (Mapping, list, type(None))):
+            yield Problem(f"{prefix}{key}", f"wants a mapping with a _target_, got {value!r}")
+        elif wrong := _not_finite(value) or complaint(value, parameter.annotation):
+            yield Problem(f"{prefix}{key}", wrong)
+    for name, parameter in found.parameters.items():
+        if parameter.required and name not in arguments and name not in offers:
+            yield Problem(f"{prefix}{name}", f"{target} needs a value: {prefix}{name}=...")
+
+
+def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem | None:
+    """Whether a name exists and could stand in its slot; first-party ones are judged by source alone."""
+    if not isinstance(target, str) or "." not in target:
+        got = "null" if target is None else repr(target)
+        return Problem(key, f"wants a dotted name such as my_package.MyClass, got {got}")
+    module, _, name = target.rpartition(".")
+    if not module_exists(module):
+        return Problem(key, f"there is no module {module}, got {target}")
+    if target.startswith("trainrun."):
+        if not any(f"{module}.".startswith(f"{own}.") for own in slot.modules):
+            return Problem(key, f"{target} does not belong here; that takes {' or '.join(slot.modules)}")
+        if locate(target) is None:
+            return Problem(key, f"{module} has no {name}{did_you_mean(name, names_in(module))}")
+        return None
+    text = misfit(target, slot, trust.packages, trust.stored)
+    return Problem(key, text) if text else None
+
+
+def _imported_signature(target: str) -> Signature | None:
+    """What only an import can tell: names and which of them are required."""
+    found = imported_parameters(target)
+    if found is None:
+        return None
+    names, takes_any = found
+    return Signature({n: Parameter(n, None, required) for n, required in names.items()}, takes_any, "")
+
+
+def _signature(target: str) -> Signature:
+    found = signature(target)
+    if found is None:
+        raise LookupError(f"{target} has no source")
+    return found
+
+
+def _not_finite(value: Any) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"wants a finite number, got {value}"
+    if isinstance(value, str) and value.lower() in (".nan", ".inf", "-.inf", "nan", "inf", "-inf"):
+        return f"wants a finite number, got {value}"
+    return None
+
+
+def _located(problem: Problem, explicit: Collection[str], files: Sequence[Path]) -> Problem:
+    """Name the YAML file and line of a faulty key, unless it came from the shell.
+
+    A word in the shell can mend a faulty value of a file, but not take a key out of it.
+    """
+    if any(problem.key == key or key.startswith(f"{problem.key}.") for key in explicit):
+        return problem
+    leaf = re.compile(rf"[\s{{,]*{re.escape(problem.key.rpartition('.')[2])}\s*:")
+    for file in files:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if leaf.search(line):
+                shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+                return Problem(problem.key, f"{problem.text} ({shown}:{number})")
+    return problem
+
+
+def _own_trust(settings: Mapping[str, Any]) -> Collection[str]:
+    trust = _at(settings, "runtime.trust")
+    return trust if isinstance(trust, list) else ()
+
+
+def _at(tree: Any, key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _parsed(text: str) -> Any:
+    return yaml.safe_load(text)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(f"@{name}" for name in names) or "none"

@@ -1,0 +1,24 @@
+"""The run's top-level dials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainrun.ranges import Count, Period, Seed
+
+
+@dataclass(frozen=True)
+class Dials:
+    """What `conf/trainrun.yaml` holds beside the groups; their meaning stands there."""
+
+    budget: Period
+    batch_size: Count | Literal["full"]
+    seed: Seed
+    monitor: str
+    monitor_mode: Literal["auto", "max", "min"]
+    name: str | None
+    run_dir: str | None
+
+
+NAMES = tuple(Dials.__dataclass_fields__)

@@ -1,0 +1,172 @@
+"""Whether a value from YAML fits an annotation, judged from the annotation's source alone."""
+
+from __future__ import annotations
+
+import ast
+import math
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trainrun import ranges
+from trainrun.duration import parse
+
+Test = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: what it is called, and whether a value is one. `holds_steps`: durations in it."""
+
+    words: str
+    fits: Test
+    holds_steps: bool = False
+
+
+UNKNOWN = Kind("anything", lambda value: True)  # only an import could tell
+NEVER = Kind("", lambda value: False)  # nothing that YAML can write
+
+
+def complaint(value: Any, annotation: ast.expr | None) -> str | None:
+    """What is wrong with `value`, as `wants ..., got ...`; None where nothing is, or nobody can tell."""
+    kind = kind_of(annotation)
+    if kind.fits(value):
+        return None
+    got = "null" if value is None else repr(value)
+    if kind.holds_steps and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        try:
+            if parse(value).is_clock:
+                return f"wants {kind.words}, got {value}; clock units are not taken here"
+        except ValueError as error:
+            return str(error)
+    return f"wants {kind.words}, got {got}"
+
+
+def kind_of(annotation: ast.expr | None) -> Kind:
+    """The kind that an annotation's source means; names of `trainrun.ranges` and builtins are known."""
+    if annotation is None:
+        return UNKNOWN
+    if isinstance(annotation, ast.Constant):
+        if annotation.value is None:
+            return _SIMPLE["None"]
+        return (
+            kind_of(ast.parse(annotation.value, mode="eval").body)
+            if isinstance(annotation.value, str)
+            else UNKNOWN
+        )
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        return _union([kind_of(annotation.left), kind_of(annotation.right)])
+    if isinstance(annotation, ast.Subscript):
+        return _subscript(ast.unparse(annotation.value).rpartition(".")[2], annotation.slice)
+    name = ast.unparse(annotation).rpartition(".")[2]
+    if name in _SIMPLE:
+        return _SIMPLE[name]
+    return _from_typing(vars(ranges)[name]) if name in vars(ranges) else UNKNOWN
+
+
+def _subscript(name: str, inner: ast.expr) -> Kind:
+    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if name == "Optional":
+        return _union([kind_of(inner), _SIMPLE["None"]])
+    if name == "Union":
+        return _union([kind_of(part) for part in parts])
+    if name == "Literal":
+        return _choice([part.value for part in parts if isinstance(part, ast.Constant)])
+    if name.lower() == "tuple" and not (len(parts) == 2 and ast.unparse(parts[1]) == "..."):
+        return _fixed([kind_of(part) for part in parts])
+    if name.lower() in ("list", "tuple", "sequence", "iterable", "collection"):
+        return _many(kind_of(parts[0]))
+    if name.lower() in ("dict", "mapping"):
+        return _SIMPLE["dict"]
+    return UNKNOWN
+
+
+def _from_typing(form: Any) -> Kind:
+    """The same for a live annotation of `trainrun.ranges`."""
+    origin, arguments = typing.get_origin(form), typing.get_args(form)
+    if origin is typing.Annotated:
+        base, note = arguments
+        if isinstance(note, ranges.InSteps):
+            return _duration(note.least)
+        return _number(base, note)
+    if origin is typing.Literal:
+        return _choice(list(arguments))
+    if origin in (typing.Union, types.UnionType):
+        return _union([_from_typing(part) for part in arguments])
+    if origin is tuple:
+        return _fixed([_from_typing(part) for part in arguments])
+    if origin is list:
+        return _many(_from_typing(arguments[0]))
+    return _SIMPLE.get(getattr(form, "__name__", ""), UNKNOWN)
+
+
+def _is_number(value: Any, whole: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, int) if whole else math.isfinite(value)
+
+
+def _number(base: type, interval: ranges.Interval) -> Kind:
+    noun = "a whole number" if base is int else "a number"
+    return Kind(f"{noun} {interval}", lambda value: _is_number(value, base is int) and value in interval)
+
+
+def _duration(least: int) -> Kind:
+    def fits(value: Any) -> bool:
+        try:
+            duration = parse(value)
+        except ValueError:
+            return False
+        return not duration.is_clock and (duration.value > 0 or not least)
+
+    return Kind(
+        "a duration above 0 in ep, step, sample or %" if least else "a duration in ep, step, sample or %",
+        fits,
+        True,
+    )
+
+
+def _choice(values: list[Any]) -> Kind:
+    return Kind(
+        " or ".join(map(str, values)),
+        lambda value: any(value == v and type(value) is type(v) for v in values),
+    )
+
+
+def _union(kinds: list[Kind]) -> Kind:
+    words = [kind.words for kind in kinds if kind.words]
+    steps = any(kind.holds_steps for kind in kinds)
+    return Kind(" or ".join(words), lambda value: any(kind.fits(value) for kind in kinds), steps)
+
+
+def _many(item: Kind) -> Kind:
+    def fits(value: Any) -> bool:
+        return isinstance(value, list) and all(item.fits(one) for one in value)
+
+    words = "a list" if item is UNKNOWN else f"a list, each {item.words}"
+    return Kind(words, fits, item.holds_steps)
+
+
+def _fixed(items: list[Kind]) -> Kind:
+    def fits(value: Any) -> bool:
+        if not isinstance(value, list) or len(value) != len(items):
+            return False
+        return all(item.fits(one) for item, one in zip(items, value, strict=True))
+
+    return Kind(f"a list of {len(items)}, each {items[0].words}" if items else "a list", fits)
+
+
+_SIMPLE = {
+    "float": Kind("a number", lambda value: _is_number(value, whole=False)),
+    "int": Kind("a whole number", lambda value: _is_number(value, whole=True)),
+    "bool": Kind("true or false", lambda value: isinstance(value, bool)),
+    "str": Kind("text", lambda value: isinstance(value, str)),
+    "None": Kind("null", lambda value: value is None),
+    "NoneType": Kind("null", lambda value: value is None),
+    "dict": Kind("a mapping", lambda value: isinstance(value, dict)),
+    "list": Kind("a list", lambda value: isinstance(value, list)),
+    "tuple": Kind("a list", lambda value: isinstance(value, list)),
+    "Tensor": NEVER,
+}

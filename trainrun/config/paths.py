@@ -1,0 +1,32 @@
+"""Where configs lie: the built-in `conf/`, and a `conf/` in the folder the command was started in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# Beside the package in a checkout, inside it in a wheel.
+CONF = next(
+    (p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (p / "trainrun.yaml").is_file()), _PACKAGE
+)
+COMBINES = ("regularization", "logger")  # groups that take several options at once
+
+
+def roots() -> list[Path]:
+    """The folders that options are looked up in, the user's own first."""
+    own = Path.cwd() / "conf"
+    return [own, CONF] if own.is_dir() and own.resolve() != CONF else [CONF]
+
+
+def groups(more: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
+    """Every group with its options and their files; the user's own win, and those of `more` folders."""
+    found: dict[str, dict[str, Path]] = {}
+    for root in (*reversed(roots()), *filter(Path.is_dir, more)):
+        for folder in sorted(root.iterdir()):
+            if folder.is_dir() and folder.name != "hydra":
+                options = {
+                    str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.yaml"))
+                }
+                found.setdefault(folder.name, {}).update(options)
+    return {name: dict(sorted(options.items())) for name, options in sorted(found.items())}

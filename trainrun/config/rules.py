@@ -1,0 +1,224 @@
+"""Settings that contradict each other, or that would be ignored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from trainrun.config.diagnose import no_option
+from trainrun.config.paths import groups
+from trainrun.errors import Problem
+
+Settings = Mapping[str, Any]
+
+_TASK_LOSSES = {
+    "classification": ("CrossEntropy", "Focal"),
+    "binary": ("BCEWithLogits", "Focal"),
+    "multilabel": ("BCEWithLogits", "Focal"),
+    "regression": ("MSE", "L1", "Huber", "SmoothL1", "GaussianNLL"),
+}
+_LOSS_OPTIONS = {
+    "CrossEntropy": "cross_entropy",
+    "Focal": "focal",
+    "BCEWithLogits": "bce_with_logits",
+    "MSE": "mse",
+    "L1": "l1",
+    "Huber": "huber",
+    "SmoothL1": "smooth_l1",
+    "GaussianNLL": "gaussian_nll",
+}
+_LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
+_SMALLER_IS_BETTER = ("loss", "mae", "rmse")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
+
+
+def contradictions(settings: Settings, explicit: Collection[str]) -> list[Problem]:
+    """Problems between settings that are each right. `explicit` are the keys named in the shell."""
+    rules: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
+        _name,
+        _budget,
+        _splits,
+        _loss_of_task,
+        _lbfgs,
+        _clipping,
+        _idle_settings,
+        _monitor,
+        _best_kept,
+        _monitor_mode,
+        _one_averager,
+        _dropout_twice,
+        _parameter_rules,
+        _smoothing,
+    )
+    return [problem for rule in rules for problem in rule(settings, explicit)]
+
+
+def _name(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    name = s["name"]
+    if name is not None and (not _NAME.fullmatch(name) or name == "last"):
+        text = "wants letters, digits, dots, dashes and underscores, and not the word last"
+        yield Problem("name", f"{text}, got {name!r}")
+
+
+def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if str(s["budget"]).endswith("%"):
+        yield Problem("budget", f"cannot be a share of itself, got {s['budget']}; use ep, step or sample")
+
+
+def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
+    if val + test >= 1:
+        yield Problem("data.val_fraction", f"{val} and data.test_fraction={test} leave nothing to train on")
+
+
+def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    task, loss = _target(s, "task"), _target(s, "loss")
+    if not task.startswith("trainrun.task.") or not loss.startswith("trainrun.loss."):
+        return
+    name, loss_name = task.split(".")[2], loss.rpartition(".")[2]
+    fitting = _TASK_LOSSES.get(name, ())
+    if fitting and loss_name in _LOSS_OPTIONS and loss_name not in fitting:
+        better = _LOSS_OPTIONS[fitting[0]]
+        text = f"{_LOSS_OPTIONS[loss_name]} does not fit task={name}; one of"
+        yield Problem("loss", f"{text} {', '.join(_LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
+
+
+def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if _target(s, "optimizer") not in ("trainrun.optimizer.lbfgs", "torch.optim.LBFGS"):
+        return
+    if _target(s, "precision").endswith(".fp16"):
+        yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
+    clip = s["loop"].get("clip") or {}
+    for kind in ("norm", "value"):
+        if clip.get(kind) is not None:
+            yield Problem(
+                f"loop.clip.{kind}", "clipped gradients break L-BFGS's curvature", f"loop.clip.{kind}=null"
+            )
+    rules = s["parameters"].get("rules") or {}
+    if any(isinstance(rule, Mapping) and {"lr", "weight_decay"} & rule.keys() for rule in rules.values()):
+        yield Problem(
+            "parameters.rules", "L-BFGS takes one group of parameters; no lr or weight_decay by rule"
+        )
+
+
+def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    clip = s["loop"].get("clip") or {}
+    if clip.get("norm") is not None and clip.get("value") is not None:
+        yield Problem("loop.clip.value", "cannot stand beside loop.clip.norm", "loop.clip.value=null")
+
+
+def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """What the shell sets and nothing would read."""
+    optimizer, scheduler, data = s["optimizer"], s["scheduler"], s["data"]
+    if "optimizer.base_batch_size" in explicit and optimizer.get("lr_scaling") == "none":
+        text = "would be ignored, for optimizer.lr_scaling is none"
+        yield Problem("optimizer.base_batch_size", text, None)
+    warmup = str(scheduler.get("warmup", ""))
+    if "scheduler.warmup_start" in explicit and warmup.startswith("0") and not warmup.strip("0stepamlh%.in"):
+        yield Problem("scheduler.warmup_start", "would be ignored, for scheduler.warmup is 0", None)
+    if "scheduler.gamma" in explicit and scheduler.get("mode") in ("triangular", "triangular2"):
+        yield Problem("scheduler.gamma", f"would be ignored by mode {scheduler['mode']}", None)
+    if "loop.accumulate" in explicit and s["batch_size"] == "full" and s["loop"]["accumulate"] != 1:
+        yield Problem(
+            "loop.accumulate", "would be ignored, for batch_size=full is the whole training set", None
+        )
+    if "monitor" in explicit and data.get("val_fraction") == 0 and "val" not in data:
+        yield Problem("monitor", "would be ignored, for data.val_fraction is 0", None)
+
+
+def _monitor(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    monitor = s["monitor"]
+    if not monitor.startswith("val/"):
+        reason = (
+            "choosing by the test split would make its figure worthless" if monitor.startswith("test") else ""
+        )
+        text = f"wants a metric of the validation split, such as val/loss, got {monitor}"
+        yield Problem(
+            "monitor", f"{text}{'; ' + reason if reason else ''}", f"monitor=val/{monitor.rpartition('/')[2]}"
+        )
+    if s["data"].get("val_fraction") == 0 and not s["data"].get("val"):
+        needy = [name for name in ("early_stopping",) if name in (s.get("regularization") or {})]
+        needy += ["plateau"] if _target(s, "scheduler").endswith(".plateau") else []
+        needy += ["loop.stop_at"] if s["loop"].get("stop_at") is not None else []
+        for name in needy:
+            yield Problem("data.val_fraction", f"is 0, but {name} needs a validation split", None)
+
+
+def _monitor_mode(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    metric = s["monitor"].rpartition("/")[2]
+    right = "max" if metric in _LARGER_IS_BETTER else "min" if metric in _SMALLER_IS_BETTER else None
+    if s["monitor_mode"] not in ("auto", right) and right:
+        text = f"{s['monitor_mode']} would keep the worst weights by {s['monitor']}"
+        yield Problem("monitor_mode", text, "monitor_mode=auto")
+
+
+def _best_kept(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    stopper = (s.get("regularization") or {}).get("early_stopping") or {}
+    if stopper.get("restore_best") and s["checkpoint"].get("keep_best") == 0:
+        text = "is 0, but early_stopping.restore_best needs the best checkpoint"
+        yield Problem("checkpoint.keep_best", text, "checkpoint.keep_best=1")
+
+
+def _one_averager(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    averagers = [name for name in ("ema", "swa") if name in (s.get("regularization") or {})]
+    if len(averagers) > 1:
+        yield Problem("regularization", f"takes one average of the weights, got {' and '.join(averagers)}")
+
+
+def _dropout_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if "dropout" in (s.get("regularization") or {}) and "model.dropout" in explicit:
+        yield Problem(
+            "model.dropout", "would be ignored, for regularization=dropout sets every rate of the model"
+        )
+
+
+def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    task = _target(s, "task")
+    if "label_smoothing" not in (s.get("regularization") or {}):
+        return
+    if task.endswith((".Regression", ".Multilabel")):
+        yield Problem("regularization.label_smoothing", f"needs classes, the task is {task.split('.')[2]}")
+    if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
+        text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
+        yield Problem("regularization.label_smoothing", text)
+
+
+def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    for pattern, rule in (s["parameters"].get("rules") or {}).items():
+        key = f"parameters.rules.{pattern}"
+        if not isinstance(rule, Mapping):
+            yield Problem(
+                key, f"wants {{lr: factor}} or the like, got {rule!r}; it takes {', '.join(_RULE_KEYS)}"
+            )
+            continue
+        for name, value in rule.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if name not in _RULE_KEYS:
+                yield Problem(f"{key}.{name}", f"no such setting of a rule; it takes {', '.join(_RULE_KEYS)}")
+            elif name in ("lr", "weight_decay") and not (number and value >= 0):
+                yield Problem(f"{key}.{name}", f"wants a number at least 0, got {value!r}")
+            elif name == "freeze" and not isinstance(value, bool):
+                yield Problem(f"{key}.{name}", f"wants true or false, got {value!r}")
+            elif name == "init" and (wrong := _no_init(value)):
+                yield Problem(f"{key}.init", wrong)
+        decays = "weight_decay" in s["optimizer"]
+        if "weight_decay" in rule and not decays:
+            yield Problem(f"{key}.weight_decay", "would be ignored, for the optimizer has no weight_decay")
+
+
+def _no_init(wanted: Any) -> str | None:
+    """What is wrong with a rule's init: an option's name, `{option: {argument: value}}`, or a call."""
+    if isinstance(wanted, Mapping) and "_target_" in wanted:
+        return None
+    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
+    if len(names) != 1 or not isinstance(names[0], str):
+        return f"wants one init, such as zeros or {{normal: {{std: 0.01}}}}, got {wanted!r}"
+    options = groups()["init"]
+    return None if names[0] in options else no_option("init", names[0], list(options))
+
+
+def _target(settings: Settings, group: str) -> str:
+    node = settings.get(group)
+    return str(node.get("_target_", "")) if isinstance(node, Mapping) else ""

@@ -1,0 +1,191 @@
+"""What a dotted name takes, read from its source without importing it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+_DEPTH = 8  # re-exports and base classes followed
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named parameter; its annotation is source, to be judged by `trainrun.config.judge`."""
+
+    name: str
+    annotation: ast.expr | None
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The named parameters of a callable. `takes_any`: it has **kwargs, so names cannot be judged."""
+
+    parameters: dict[str, Parameter]
+    takes_any: bool
+    doc: str
+
+
+def signature(target: str) -> Signature | None:
+    """The signature of a function or of a class's __init__ or fields; None if source cannot tell."""
+    found = locate(target)
+    if found is None:
+        return None
+    node, module = found
+    if isinstance(node, ast.ClassDef):
+        return _class_signature(node, module, 0)
+    return _function_signature(node, skip_self=False)
+
+
+def locate(target: str, depth: int = 0) -> tuple[ast.ClassDef | ast.FunctionDef, str] | None:
+    """(definition, module) of a class or function, following re-exports; None where source does not tell."""
+    module, _, name = target.rpartition(".")
+    tree = _tree(module) if module else None
+    if tree is None or depth > _DEPTH:
+        return None
+    for node in _top_level(tree):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name and not _is_overload(node):
+            return node, module
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if name == (alias.asname or alias.name) or alias.name == "*":
+                    source = f"{_imported_from(node, module)}.{name if alias.name == '*' else alias.name}"
+                    if hit := locate(source, depth + 1):
+                        return hit
+    return None
+
+
+def names_in(module: str, depth: int = 0) -> list[str]:
+    """Public classes and functions that a module's source defines or re-exports."""
+    tree = _tree(module)
+    names: list[str] = []
+    for node in _top_level(tree) if tree and depth <= _DEPTH else ():
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.append(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                star = alias.name == "*"
+                names += (
+                    names_in(_imported_from(node, module), depth + 1)
+                    if star
+                    else [alias.asname or alias.name]
+                )
+    return [name for name in names if not name.startswith("_")]
+
+
+def source_file(module: str) -> Path | None:
+    """The file of a module, found without importing its parents."""
+    spec = _spec(module)
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def module_exists(module: str) -> bool:
+    """Whether a module could be imported, of whatever kind."""
+    return module in sys.builtin_module_names or _spec(module) is not None
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    path: list[str] | None = None
+    spec = None
+    parts = module.split(".")
+    for depth, part in enumerate(parts, 1):
+        try:
+            spec = PathFinder.find_spec(part, path)  # the whole name would ask for imported parents
+        except (ImportError, ValueError):
+            return None
+        inside = spec.submodule_search_locations if spec else None
+        if spec is None or (inside is None and depth < len(parts)):
+            return None  # there is none, or a plain module that holds no others
+        path = list(inside or ())
+    return spec
+
+
+def _tree(module: str) -> ast.Module | None:
+    file = source_file(module)
+    try:
+        return _parsed(file, file.stat().st_mtime_ns) if file else None
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+@cache
+def _parsed(file: Path, changed: int) -> ast.Module:
+    """The file's syntax tree; `changed` is its time stamp, for a notebook outlives edits."""
+    return ast.parse(file.read_bytes())
+
+
+def _top_level(tree: ast.AST) -> Iterator[ast.stmt]:
+    """Statements of a module, those under `if` and `try` included."""
+    for node in getattr(tree, "body", []):
+        if isinstance(node, (ast.If, ast.Try)):
+            yield from _top_level(node)
+            yield from _top_level(ast.Module(node.orelse, []))
+            for handler in getattr(node, "handlers", []):
+                yield from _top_level(handler)
+        else:
+            yield node
+
+
+def _imported_from(node: ast.ImportFrom, module: str) -> str:
+    if not node.level:
+        return node.module or ""
+    file = source_file(module)
+    package = module if file and file.name == "__init__.py" else module.rpartition(".")[0]
+    parts = package.split(".")
+    base = ".".join(parts[: len(parts) - node.level + 1])
+    return ".".join(part for part in (base, node.module) if part)
+
+
+def _class_signature(node: ast.ClassDef, module: str, depth: int) -> Signature | None:
+    doc = ast.get_docstring(node) or ""
+    for statement in node.body:
+        if (
+            isinstance(statement, ast.FunctionDef)
+            and statement.name == "__init__"
+            and not _is_overload(statement)
+        ):
+            found = _function_signature(statement, skip_self=True)
+            return Signature(found.parameters, found.takes_any, doc or found.doc)
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        return Signature(_fields(node), False, doc)
+    for base in node.bases:
+        name = ast.unparse(base).split("[")[0]
+        hit = locate(f"{module}.{name}") or (locate(name) if "." in name else None)
+        if hit and isinstance(hit[0], ast.ClassDef) and depth < _DEPTH:
+            inherited = _class_signature(hit[0], hit[1], depth + 1)
+            return inherited and Signature(inherited.parameters, inherited.takes_any, doc or inherited.doc)
+    plain = not node.bases or all(
+        ast.unparse(base) in ("nn.Module", "torch.nn.Module", "Module") for base in node.bases
+    )
+    return Signature({}, False, doc) if plain else None
+
+
+def _is_overload(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    """A declaration for type checkers; what is called comes after it."""
+    return any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list)
+
+
+def _fields(node: ast.ClassDef) -> dict[str, Parameter]:
+    found = {}
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            name = statement.target.id
+            found[name] = Parameter(name, statement.annotation, statement.value is None)
+    return found
+
+
+def _function_signature(node: ast.FunctionDef, skip_self: bool) -> Signature:
+    arguments = node.args
+    positional = arguments.posonlyargs + arguments.args
+    required = len(positional) - len(arguments.defaults)
+    found = {a.arg: Parameter(a.arg, a.annotation, i < required) for i, a in enumerate(positional)}
+    for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        found[a.arg] = Parameter(a.arg, a.annotation, default is None)
+    if skip_self and positional:
+        del found[positional[0].arg]
+    return Signature(found, arguments.kwarg is not None, ast.get_docstring(node) or "")

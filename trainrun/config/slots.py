@@ -1,0 +1,90 @@
+"""The places of a config where a call stands: what must come of it, and what it is offered.
+
+A runtime value is offered as pytest hands out fixtures: only to a parameter of that name that
+has no default and no value in the YAML. Anywhere else it is asked for in words: `'@num_outputs'`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Slot:
+    """`bases`: classes that the result must be one of (none: what the slot's own modules make).
+
+    `extras` are further keys of every option, read by the build itself: name -> the callable whose
+    parameter of that name says what it may be.
+    """
+
+    modules: tuple[str, ...]
+    bases: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+
+_STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
+_LOOP = ("step", "task", "data", "cut", "seed", "monitor", "checkpoints", "stop_signal")
+_KINDS = tuple(
+    f"trainrun.regularization.kinds.{name}"
+    for name in ("ModelChange", "BatchChange", "Penalty", "Averager", "Stopper")
+)
+
+SLOTS: dict[str, Slot] = {
+    "runtime": Slot(("trainrun.runtime",)),
+    "data": Slot(
+        ("trainrun.data",),
+        ("trainrun.protocols.Data", "torch.utils.data.Dataset"),
+        extras={"num_workers": "trainrun.data.dataset.Loading"},
+    ),
+    "data.train": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
+    "data.val": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
+    "data.test": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
+    "loss": Slot(("trainrun.loss",), ("torch.nn.Module",), ("class_counts",)),
+    "task": Slot(("trainrun.task",), (), ("loss", "info")),
+    "augment": Slot(("trainrun.augment",)),
+    "model": Slot(
+        ("trainrun.model",), ("torch.nn.Module",), ("input_shape", "num_outputs", "num_classes", "vocab_size")
+    ),
+    "init": Slot(("trainrun.init",), ("trainrun.init.Init",)),
+    "parameters": Slot(("trainrun.parameters",), ("trainrun.parameters.Parameters",)),
+    "optimizer": Slot(
+        ("trainrun.optimizer",),
+        ("torch.optim.Optimizer",),
+        ("params",),
+        extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr"),
+    ),
+    "scheduler": Slot(
+        ("trainrun.scheduler",),
+        ("torch.optim.lr_scheduler.LRScheduler",),
+        ("total_steps", "base_lr", "maximize", "optimizer"),
+    ),
+    "regularization": Slot(("trainrun.regularization",), _KINDS),
+    "precision": Slot(("trainrun.precision",), ("trainrun.precision.Precision",), ("device",)),
+    "loop": Slot(
+        ("trainrun.loop",),
+        ("trainrun.loop.Loop",),
+        _LOOP,
+        extras=dict.fromkeys(("clip", "nonfinite"), "trainrun.step.Policy"),
+    ),
+    "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",)),
+    "loop.step": Slot(("trainrun.step",), (), _STEP),
+    "checkpoint": Slot(
+        ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), ("folder", "run_id", "metrics_bytes")
+    ),
+    "logger": Slot(("trainrun.logger",), (), ("run_dir",)),
+    "task.metrics": Slot(("trainrun.task",)),
+}
+
+
+def slot_of(path: str) -> Slot | None:
+    """The slot at a dotted path; members of a list group (`regularization.ema`) share the group's."""
+    if path in SLOTS:
+        return SLOTS[path]
+    head, _, rest = path.partition(".")
+    if head in ("regularization", "logger") and rest and "." not in rest:
+        return SLOTS[head]
+    if head == "parameters" and path.endswith(".init"):
+        return SLOTS["init"]
+    return None

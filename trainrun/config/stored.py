@@ -1,0 +1,111 @@
+"""The config as a run's folder keeps it: values, and references to the environment and to run_dir."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import Container, DictConfig, Node, OmegaConf
+from omegaconf.resolvers import oc
+
+from trainrun.config.suggest import hydra_value
+from trainrun.errors import CannotResume
+
+_MARK = "\0"  # stands for the $ of a reference that is kept, while everything else is resolved
+_ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
+_ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+# A `${` behind an even number of backslashes is read; behind an odd one it is text.
+_OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")
+
+
+def storable(cfg: DictConfig) -> dict[str, Any]:
+    """Everything resolved but what must stay a reference, so that no secret reaches the disk.
+
+    `${oc.env:NAME}`, alone or inside `${oc.decode:...}`, and `${run_dir}` are kept as they are.
+    """
+    shadow: DictConfig = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[assignment]
+    shadow["run_dir"] = _MARK + "{run_dir}"
+    OmegaConf.register_new_resolver("oc.env", _own_text, replace=True)
+    OmegaConf.register_new_resolver("oc.decode", _undecoded, replace=True)
+    try:
+        done = OmegaConf.to_container(shadow, resolve=True)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+        OmegaConf.register_new_resolver("oc.decode", oc.decode, replace=True)
+    kept = _on_texts(done, _escaped)
+    assert isinstance(kept, dict)
+    kept["run_dir"] = None  # a folder may be moved
+    return kept
+
+
+def load_stored(file: Path) -> dict[str, Any]:
+    """The tree of a run's config.yaml. Raises CannotResume for what a run would not have written.
+
+    References are left as they are, and no others than `storable` keeps are accepted;
+    aliases, tags and deep nesting are refused, so that a small file cannot grow without bound.
+    """
+    try:
+        if file.stat().st_size > 1 << 20:
+            raise CannotResume(f"{file}: larger than a config can be")
+        text = file.read_text(encoding="utf-8")
+        depth = 0
+        for token in yaml.scan(text, yaml.SafeLoader):
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken)) or depth > 32:
+                line = token.start_mark.line + 1
+                raise CannotResume(f"{file}:{line}: aliases, tags and deep nesting are not accepted")
+        cfg = OmegaConf.create(text)
+        if not OmegaConf.is_dict(cfg):
+            raise CannotResume(f"{file}: is not a mapping of settings")
+        settings = OmegaConf.to_container(cfg, resolve=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotResume(f"{file}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise CannotResume(f"{file}: is not valid YAML: {error}") from None
+    except (RecursionError, ValueError, KeyError) as error:
+        raise CannotResume(f"{file}: {str(error).splitlines()[0]}") from None
+    assert isinstance(settings, dict)
+    for found in filter(_OTHER.search, _texts(settings)):
+        raise CannotResume(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {found}")
+    return {str(key): value for key, value in settings.items()}
+
+
+def _own_text(name: str, *default: Any) -> str:
+    return _MARK + "{oc.env:" + ",".join([name, *map(hydra_value, default)]) + "}"
+
+
+def _undecoded(expr: str | None, _parent_: Container, _node_: Node) -> Any:
+    if expr is not None and _MARK in expr:
+        return _MARK + "{oc.decode:" + expr + "}"
+    return oc.decode(expr, _parent_, _node_)
+
+
+def _escaped(text: str) -> str:
+    """A resolved text as the config's grammar reads it back, with the kept references in place."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text).replace(_MARK, "$")
+
+
+def _on_texts(tree: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(tree, dict):
+        return {str(key): _on_texts(value, change) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_on_texts(value, change) for value in tree]
+    return change(tree) if isinstance(tree, str) else tree
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    if isinstance(tree, (dict, list)):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from _texts(value)
+    elif isinstance(tree, str):
+        yield tree

@@ -1,0 +1,240 @@
+"""Any `torch.utils.data.Dataset` as data: map-style with a seeded order, iterable as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.data.samples import Seeded, chunks, collate, endless, map_tensors, stream, unpacked
+from trainrun.errors import ConfigError, DataError
+from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.ranges import Count, Natural, Split
+from trainrun.seeds import derive
+
+Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None as indices is a stream
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What every data option takes."""
+
+    num_workers: Natural
+
+
+def from_dataset(
+    train: Dataset[Any],
+    val: Dataset[Any] | None,
+    test: Dataset[Any] | None,
+    val_fraction: Split,
+    test_fraction: Split,
+    split_seed: Natural,
+    limit: Count | None,
+    eval_batch_size: Count,
+    num_workers: Natural,
+) -> DatasetData:
+    """Data from datasets whose samples are (input, target).
+
+    Without `val` or `test` datasets their share is held out of `train`, by class where the
+    dataset lists its `targets`. An integer target is a class, a vector of integers or bools holds
+    labels, floats are values, left in their own units. How many classes there are is read from
+    the dataset's `classes`, `num_classes` or `targets`, else from every sample.
+    Raises DataError for samples that cannot be read so.
+    """
+    found = {name: one for name, one in (("train", train), ("val", val), ("test", test)) if one is not None}
+    shares = {"val": val_fraction, "test": test_fraction}
+    if isinstance(train, IterableDataset):
+        _refuse_on_stream(found, shares, limit)
+        info = _describe(train)
+        splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in found.items()}
+    else:
+        info = _describe(train)
+        classes = _classes(train, info) if info.kind == "classes" else None
+        splits = _map_splits(found, shares, split_seed, limit, classes)
+        if classes is not None:
+            info = _counted(info, classes, splits["train"][1])
+    sizes = {name: None if part is None else len(part) for name, (_, part) in splits.items()}
+    info = replace(info, sizes={"val": 0, "test": 0} | sizes)
+    return DatasetData(info, splits, eval_batch_size, num_workers)
+
+
+class DatasetData:
+    """Datasets behind torch's DataLoader; a sample's draws depend on (seed, epoch, index) alone.
+
+    A stream is read in its own order, pass after pass; its position is the number of samples
+    read, to which a resumed run skips.
+    """
+
+    def __init__(self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int) -> None:
+        self.info, self.splits = info, splits
+        self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> None:
+        self.device = device
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        dataset, indices = self.splits["train"]
+        if indices is None:
+            samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
+            yield from self._collated(samples, cut.batch_size, position.offset)
+            return
+        while True:
+            order = indices[permutation(len(indices), seed, "order", position.epoch)]
+            parts = list(micro_batches(order, position, cut))
+            loaded = self._load(dataset, [part for part, _ in parts], derive(seed, position.epoch))
+            for (part, after), (inputs, targets) in zip(parts, loaded, strict=True):
+                yield Batch(inputs, targets, part, after)
+            position = Position(position.epoch + 1)
+
+    def eval_batches(self, split: str) -> Iterator[Batch]:
+        dataset, indices = self.splits[split]
+        if indices is None:
+            yield from self._collated(stream(dataset, 0), self.eval_batch_size, 0)
+            return
+        parts = list(indices.split(self.eval_batch_size))
+        for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
+            yield Batch(inputs, targets, part, Position())
+
+    def fitted(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, fitted: Mapping[str, Any]) -> None:
+        pass
+
+    def _load(self, dataset: Dataset[Any], parts: list[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
+        loader = DataLoader(
+            Seeded(dataset, seed),
+            batch_sampler=[part.tolist() for part in parts],
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            worker_init_fn=_quiet_worker,
+            generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
+            pin_memory=self.device.type == "cuda",
+        )
+        for batch in loader:
+            yield self._moved(batch)
+
+    def _collated(self, samples: Iterator[Any], size: int, start: int) -> Iterator[Batch]:
+        for chunk in chunks(samples, size):
+            inputs, targets = self._moved(collate(chunk))
+            end = start + len(chunk)
+            yield Batch(inputs, targets, torch.arange(start, end), Position(0, end))
+            start = end
+
+    def _moved(self, batch: Any) -> tuple[Any, Any]:
+        inputs, targets = map_tensors(unpacked(batch), lambda t: t.to(self.device, non_blocking=True))
+        return inputs, targets
+
+
+def _quiet_worker(worker_id: int) -> None:
+    """Workers leave TERM and INT to the process that owns the run."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], limit: int | None) -> None:
+    for split, share in shares.items():
+        if share and split not in found:
+            text = f"cannot be held out of a stream; with data=dataset give data.{split}, or 0"
+            raise ConfigError.one(f"data.{split}_fraction", text, f"data.{split}_fraction=0")
+    if limit is not None:
+        raise ConfigError.one(
+            "data.limit", "has no meaning on a stream; end it in the dataset", "data.limit=null"
+        )
+
+
+def _map_splits(
+    found: Mapping[str, Dataset[Any]],
+    shares: Mapping[str, float],
+    split_seed: int,
+    limit: int | None,
+    classes: Tensor | None,
+) -> Splits:
+    train = found["train"]
+    total = len(cast(Sized, train))
+    rest, splits = torch.arange(total), cast(Splits, {})
+    for name in ("test", "val"):
+        if name in found:
+            splits[name] = (found[name], _all_of(found[name]))
+        elif shares[name]:
+            rest, held = hold_out(
+                rest, min(len(rest), round(shares[name] * total)), split_seed, name, classes
+            )
+            splits[name] = (train, held)
+    if limit is not None and limit < len(rest):
+        rest = hold_out(rest, limit, split_seed, "limit", classes)[1]
+    if len(rest) == 0:
+        raise DataError(f"data: no sample is left to train on, got {total} samples in all")
+    return {"train": (train, rest), **splits}
+
+
+def _all_of(dataset: Dataset[Any]) -> Tensor | None:
+    if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
+        return None
+    return torch.arange(len(dataset))
+
+
+def _describe(dataset: Dataset[Any]) -> DataInfo:
+    """Shapes and kind of target from the first sample; 0 targets where the classes are not yet known."""
+    name = type(dataset).__name__
+    inputs, targets = unpacked(collate([_first(dataset, name)]))
+    shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
+    if not isinstance(targets, Tensor) or targets.ndim > 2:
+        return DataInfo(name, shape, "other", 0, {})
+    if targets.is_floating_point() or targets.ndim == 2:
+        kind = "values" if targets.is_floating_point() else "labels"
+        return DataInfo(name, shape, kind, targets.shape[1], {})
+    names = tuple(str(one) for one in getattr(dataset, "classes", ()))
+    count = len(names) or int(getattr(dataset, "num_classes", 0))
+    if not count and isinstance(dataset, IterableDataset):
+        raise DataError("data.train: a stream of classes must say how many: give the dataset num_classes")
+    return DataInfo(name, shape, "classes", count, {}, names)
+
+
+def _first(dataset: Dataset[Any], name: str) -> Any:
+    if isinstance(dataset, IterableDataset):
+        sample = next(stream(dataset, 0), None)
+    elif not isinstance(dataset, Sized):
+        raise DataError(f"data.train: {name} has no length; a stream must be an IterableDataset")
+    else:
+        sample = Seeded(dataset, 0)[0] if len(dataset) else None
+    if sample is None:
+        raise DataError(f"data.train: {name} is empty")
+    return sample
+
+
+def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
+    """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
+    size = len(cast(Sized, dataset))
+    listed = np.asarray(getattr(dataset, "targets", ()))
+    if listed.shape == (size,) and listed.dtype.kind in "iub" and listed[0] == _class_of(dataset, 0):
+        return torch.from_numpy(listed.astype(np.int64))
+    return None if info.num_targets else torch.tensor([_class_of(dataset, i) for i in range(size)])
+
+
+def _class_of(dataset: Dataset[Any], index: int) -> int:
+    _, target = unpacked(collate([Seeded(dataset, 0)[index]]))
+    return int(target)
+
+
+def _counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
+    """With the number of classes and how many training samples each has."""
+    num_classes = info.num_targets or int(classes.max()) + 1
+    outside = ((classes < 0) | (classes >= num_classes)).nonzero()
+    if len(outside):
+        at = int(outside[0])
+        raise DataError(
+            f"data: sample {at} of {info.name} has class {int(classes[at])}, there are {num_classes}"
+        )
+    counts = torch.bincount(classes[train], minlength=num_classes)
+    return replace(info, num_targets=num_classes, class_counts=tuple(counts.tolist()))

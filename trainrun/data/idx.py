@@ -1,0 +1,194 @@
+"""MNIST and Fashion-MNIST from IDX files, plain or gzipped; downloaded only when asked."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import struct
+import urllib.request
+import zlib
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.errors import DataError
+from trainrun.protocols import DataInfo
+from trainrun.ranges import Count, Natural, Split
+
+_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_AT_HAND = "digits, breast_cancer, wine, iris, diabetes and synthetic need no files"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set lies and how to know that it arrived whole."""
+
+    class_names: tuple[str, ...]
+    folder: str  # in torchvision's layout
+    system: str  # where a system package puts it
+    url: str
+    md5: tuple[str, ...]  # of the gzipped files, as published
+
+
+SOURCES = {
+    "mnist": Source(
+        tuple("0123456789"),
+        "MNIST",
+        "/usr/share/datasets/mnist",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        (
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
+    ),
+    "fashion_mnist": Source(
+        (
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        "FashionMNIST",
+        "/usr/share/datasets/fashion-mnist",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+}
+
+
+def idx(
+    name: Literal["mnist", "fashion_mnist"],
+    root: str | None,
+    download: bool,
+    val_fraction: Split,
+    split_seed: Natural,
+    limit: Count | None,
+    eval_batch_size: Count,
+) -> Resident:
+    """60,000 + 10,000 grey pictures of 28 x 28, 10 classes.
+
+    mnist: handwritten digits (LeCun, Cortes and Burges, 1998). fashion_mnist: pieces of clothing
+    (Xiao, Rasul and Vollgraf, 2017). Raises DataError naming the file and what is wrong with it.
+    """
+    source = SOURCES[name]
+    files = _find(name, source, root, download)
+    num_classes = len(source.class_names)
+    train_x, train_y = _read_pair(files[0], files[1], num_classes)
+    test_x, test_y = _read_pair(files[2], files[3], num_classes)
+    if train_x.shape[1:] != test_x.shape[1:]:
+        raise DataError(f"data.root: {files[2]} has pictures of {test_x.shape[1:]}, not {train_x.shape[1:]}")
+    inputs = torch.from_numpy(np.concatenate([train_x, test_x])).unsqueeze(1)  # (N, 1, 28, 28) uint8
+    targets = torch.from_numpy(np.concatenate([train_y, test_y])).to(torch.int64)
+    test = torch.arange(len(train_x), len(inputs))
+    info = DataInfo(name, tuple(inputs.shape[1:]), "classes", num_classes, {}, source.class_names)
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit)
+    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+
+
+def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, H, W) pictures and their (N,) classes; raises DataError where they do not fit each other."""
+    x, y = read_idx(images), read_idx(labels)
+    for path, array, ndim in ((images, x, 3), (labels, y, 1)):
+        if array.ndim != ndim or not array.size:
+            raise DataError(f"data.root: {path} should hold an array of {ndim} axes, got shape {array.shape}")
+    if len(x) != len(y):
+        raise DataError(f"data.root: {images} has {len(x)} pictures, {labels} has {len(y)} labels")
+    if y.max() >= num_classes:
+        raise DataError(f"data.root: {labels} has the label {y.max()}, there are {num_classes} classes")
+    return x, y
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes as an array. Raises DataError naming the file and what is wrong."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"data.root: cannot read {path}: {error}") from None
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != 0x08:
+        raise DataError(
+            f"data.root: {path} is not an IDX file of bytes, it begins with {raw[:4].hex() or 'nothing'}"
+        )
+    header = 4 + 4 * raw[3]
+    if len(raw) < header:
+        raise DataError(f"data.root: {path} ends within its header")
+    shape = struct.unpack(f">{raw[3]}I", raw[4:header])
+    expected = header + math.prod(shape)
+    if len(raw) != expected:
+        raise DataError(f"data.root: {path} should have {expected} bytes for shape {shape}, got {len(raw)}")
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def _find(name: str, source: Source, root: str | None, download: bool) -> list[Path]:
+    """The four files: in `root` flat or in torchvision's layout, else where a system package puts them."""
+    base = Path(root).expanduser() if root else Path("data")
+    folders = [base, base / name, base / source.folder / "raw", base / "raw"]
+    if root is None:
+        folders += [Path(source.system)]
+    for folder in folders:
+        found = [next((p for p in (folder / f, folder / f"{f}.gz") if p.is_file()), None) for f in _FILES]
+        if all(found):
+            return [path for path in found if path]
+        if any(found) and not download:
+            missing = ", ".join(f for f, path in zip(_FILES, found, strict=True) if path is None)
+            raise DataError(f"data.root: {folder} lacks {missing}")
+    if not download:
+        package = " (Debian: apt-get install dataset-fashion-mnist)" if name == "fashion_mnist" else ""
+        raise DataError(
+            f"data.root: no {name} files below {base}; name their folder with data.root=, or fetch them "
+            f"with data.download=true{package}; {_AT_HAND}"
+        )
+    return _download(name, source, base / source.folder / "raw")
+
+
+def _download(name: str, source: Source, folder: Path) -> list[Path]:
+    paths = []
+    for file, md5 in zip(_FILES, source.md5, strict=True):
+        path = folder / f"{file}.gz"
+        if not path.is_file():
+            try:
+                with urllib.request.urlopen(f"{source.url}{file}.gz", timeout=30) as response:
+                    body = response.read(64 << 20)
+            except (OSError, HTTPException) as error:
+                raise DataError(f"data.download: cannot fetch {name}: {error}; {_AT_HAND}") from None
+            if hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
+                raise DataError(
+                    f"data.download: {file}.gz of {name} arrived with another content than published"
+                )
+            _write(path, body)
+        paths.append(path)
+    return paths
+
+
+def _write(path: Path, body: bytes) -> None:
+    """All of the file or none of it."""
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(body)
+        part.rename(path)
+    except OSError as error:
+        raise DataError(f"data.root: cannot write {path}: {error}") from None

@@ -1,0 +1,50 @@
+"""The order of samples and the splits: pure functions of seeds, never of what ran before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from trainrun.protocols import Cut, Position
+from trainrun.seeds import derive
+
+
+def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:
+    """A random order of n samples, (n,) int64, the same for the same seed and purpose."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(derive(seed, *purpose)))
+
+
+def micro_batches(order: Tensor, position: Position, cut: Cut) -> Iterator[tuple[Tensor, Position]]:
+    """The rest of one epoch from `position`: (indices, position after them).
+
+    A window never crosses the end of an epoch, so its last one may be short.
+    """
+    start = position.offset
+    while start < len(order):
+        end = min(start + cut.batch_size, len(order))
+        after = Position(position.epoch, end) if end < len(order) else Position(position.epoch + 1)
+        yield order[start:end], after
+        start = end
+
+
+def hold_out(
+    indices: Tensor, count: int, seed: int, purpose: str, classes: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Split `indices` into (rest, `count` held out), each sorted.
+
+    With `classes`, (number of samples,) of all samples, every class gives the floor or the ceiling
+    of its share.
+    """
+    if count == 0:
+        return indices, indices[:0]
+    shuffled = indices[permutation(len(indices), seed, purpose)]
+    if classes is not None:
+        # Sorting the shuffled samples by class and taking them at even distances is stratified
+        # sampling: of any run of k samples it takes floor or ceil of k x count / all.
+        shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
+    middles = (2 * torch.arange(count) + 1) * len(shuffled)  # of `count` equal stretches, doubled
+    held = torch.zeros(len(shuffled), dtype=torch.bool)
+    held[torch.div(middles, 2 * count, rounding_mode="floor")] = True
+    return shuffled[~held].sort().values, shuffled[held].sort().values

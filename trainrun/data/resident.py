@@ -1,0 +1,157 @@
+"""Data that fit in memory: one tensor, batched by gather, without any per-sample Python."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.errors import ConfigError, DataError
+from trainrun.protocols import Batch, Cut, DataInfo, Position
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """How validation and test samples are taken where a data set has no split of its own."""
+
+    val_fraction: float
+    test_fraction: float
+    split_seed: int
+    limit: int | None  # keep only this many training samples
+
+
+class Resident:
+    """Samples as one tensor on the device that trains.
+
+    `inputs` (N, ...) keep their stored dtype (uint8 pictures stay bytes) and become float32 batch
+    by batch: `(x - shift) * scale`. `targets` are (N,) int64 classes or (N, outputs) float32.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        inputs: Tensor,
+        targets: Tensor,
+        splits: Mapping[str, Tensor],
+        shift: Tensor,
+        scale: Tensor,
+        eval_batch_size: int,
+    ) -> None:
+        self.info, self.inputs, self.targets, self.splits = info, inputs, targets, dict(splits)
+        self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> None:
+        self.device = device
+        self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
+        self.shift, self.scale = self.shift.to(device), self.scale.to(device)
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        train = self.splits["train"]
+        while True:
+            order = train[permutation(len(train), seed, "order", position.epoch)].to(self.device)
+            for indices, after in micro_batches(order, position, cut):
+                yield self._gather(indices, after)
+            position = Position(position.epoch + 1)
+
+    def eval_batches(self, split: str) -> Iterator[Batch]:
+        for indices in self.splits[split].to(self.device).split(self.eval_batch_size):
+            yield self._gather(indices, Position())
+
+    def fitted(self) -> dict[str, Any]:
+        return {"shift": self.shift.cpu(), "scale": self.scale.cpu()}
+
+    def restore(self, fitted: Mapping[str, Any]) -> None:
+        self.shift, self.scale = fitted["shift"].to(self.device), fitted["scale"].to(self.device)
+
+    def _gather(self, indices: Tensor, after: Position) -> Batch:
+        inputs = self.inputs.index_select(0, indices).to(torch.float32).sub_(self.shift).mul_(self.scale)
+        return Batch(inputs, self.targets.index_select(0, indices), indices, after)
+
+
+def resident(
+    info: DataInfo,
+    inputs: Tensor,
+    targets: Tensor,
+    holdout: Holdout,
+    eval_batch_size: int,
+    per_feature: bool,
+    test: Tensor | None = None,
+) -> Resident:
+    """Split, count, and fit the scaling on the training split alone.
+
+    `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
+    `test` are the indices of an official test split; without it `test_fraction` is held out.
+    Regression targets are standardised too; the task undoes it for metrics and predictions.
+    Raises DataError where no sample is left to train on or a value is not finite.
+    """
+    classes = targets if info.kind == "classes" else None
+    if test is None and holdout.val_fraction + holdout.test_fraction >= 1:
+        raise ConfigError.one(
+            "data.val_fraction", "leaves no sample to train on, together with data.test_fraction"
+        )
+    rest = torch.arange(len(inputs))
+    if test is None:
+        num_val = round(holdout.val_fraction * len(rest))
+        num_test = round(holdout.test_fraction * len(rest))
+        rest, test = hold_out(rest, num_test, holdout.split_seed, "test", classes)
+    else:
+        rest = rest[~torch.isin(rest, test)]
+        num_val = round(holdout.val_fraction * len(rest))
+    train, val = hold_out(rest, num_val, holdout.split_seed, "val", classes)
+    if holdout.limit is not None and holdout.limit < len(train):
+        train = hold_out(train, holdout.limit, holdout.split_seed, "limit", classes)[1]
+    if len(train) == 0:
+        raise DataError(f"data: no sample is left to train on, got {len(inputs)} samples in all")
+    for what, values in (("inputs", inputs), ("targets", targets)):
+        if not torch.isfinite(values).all():
+            raise DataError(f"data: {info.name} has {what} that are not finite numbers")
+    info = replace(info, fingerprint=fingerprint(inputs, targets))
+    shift, scale = standardization(inputs[train], per_feature)
+    if info.kind == "values":
+        targets, info = _standardized_targets(targets, train, info)
+    sizes = {"train": len(train), "val": len(val), "test": len(test)}
+    counts = (
+        tuple(torch.bincount(targets[train], minlength=info.num_targets).tolist())
+        if classes is not None
+        else ()
+    )
+    info = replace(info, sizes=sizes, class_counts=counts, in_memory=True)
+    splits = {name: part for name, part in (("train", train), ("val", val), ("test", test)) if len(part)}
+    return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)
+
+
+def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
+    """(shift, scale) in float32, shaped to broadcast over (N, ...): mean and 1 / std."""
+    axes = (0,) if per_feature or inputs.ndim == 2 else tuple(a for a in range(inputs.ndim) if a != 1)
+    count = math.prod(inputs.shape[axis] for axis in axes)
+    total = squares = torch.zeros(())
+    for part in inputs.split(4096):  # a float64 copy of everything may not fit
+        total = total + part.to(torch.float64).sum(axes, keepdim=True)
+    mean = total / count  # divided once, so that the mean of a constant is that constant
+    for part in inputs.split(4096):
+        squares = squares + (part.to(torch.float64) - mean).square().sum(axes, keepdim=True)
+    std = (squares / count).sqrt()
+    std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature stays 0
+    return mean.float(), (1 / std).float()
+
+
+def fingerprint(inputs: Tensor, targets: Tensor) -> str:
+    """16 hex digits of the SHA-256 of all samples."""
+    digest = hashlib.sha256()
+    for tensor in (inputs, targets):
+        digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _standardized_targets(targets: Tensor, train: Tensor, info: DataInfo) -> tuple[Tensor, DataInfo]:
+    mean, scale = standardization(targets[train], per_feature=True)
+    scaling = tuple(zip(mean.flatten().tolist(), (1 / scale).flatten().tolist(), strict=True))
+    return (targets - mean) * scale, replace(info, target_scaling=scaling)

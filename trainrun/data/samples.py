@@ -1,0 +1,141 @@
+"""Reading a foreign dataset: a sample's random draws are its own, and a failure names the sample."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from trainrun.errors import DataError
+from trainrun.seeds import derive
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a sample or batch became instead: text, so that it leaves a worker without a traceback."""
+
+    message: str
+
+
+class Seeded(Dataset[Any]):
+    """A map-style dataset whose sample i is a function of (seed, i), whoever reads it and when."""
+
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+
+    def __getitem__(self, index: int) -> Any:
+        _seed_all(derive(self.seed, index))
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            return Failed(_what_failed(self.dataset, index, error))
+
+
+def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
+    """One pass over an iterable dataset; draws are seeded from the sample's number, from `start` on."""
+    count = start
+    _seed_all(derive(seed, count))
+    samples = iter(cast(Any, dataset))
+    while True:
+        _seed_all(derive(seed, count))
+        try:
+            sample = next(samples)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise DataError(_what_failed(dataset, count, error)) from error
+        yield sample
+        count += 1
+
+
+def endless(dataset: Dataset[Any], seed: int) -> Iterator[Any]:
+    """Pass after pass over an iterable dataset."""
+    count = 0
+    while True:
+        before = count
+        for sample in stream(dataset, seed, count):
+            yield sample
+            count += 1
+        if count == before:
+            raise DataError(f"data.train: the stream {type(dataset).__name__} is empty")
+
+
+def chunks(samples: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size`, the last one short."""
+    chunk = []
+    for sample in samples:
+        chunk.append(sample)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def collate(samples: list[Any]) -> tuple[Any, Any] | Failed:
+    """(inputs, targets) of samples, stacked, in the types that models and losses take.
+
+    float64 becomes float32, integer and bool targets int64, one float target per sample (N, 1).
+    """
+    for sample in samples:
+        if isinstance(sample, Failed):
+            return sample
+    try:
+        batch = default_collate(samples)
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        return Failed(f"data: samples cannot be stacked to a batch: {error}")
+    if not isinstance(batch, (list, tuple)) or len(batch) != 2:
+        return Failed(f"data: a sample is not (input, target), got a {type(samples[0]).__name__}")
+    inputs, targets = batch
+    return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
+
+
+def unpacked(batch: tuple[Any, Any] | Failed) -> tuple[Any, Any]:
+    """Raises DataError for a batch that failed."""
+    if isinstance(batch, Failed):
+        raise DataError(batch.message)
+    inputs, targets = batch
+    return inputs, targets
+
+
+def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """`function` on every tensor inside mappings, lists and tuples."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {key: map_tensors(value, function) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named one
+        return type(tree)(*(map_tensors(value, function) for value in tree))
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(map_tensors(value, function) for value in tree)
+    return tree
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def _as_targets(targets: Any) -> Any:
+    if not isinstance(targets, Tensor):
+        return targets
+    if not targets.is_floating_point():
+        return targets.long()
+    return targets[:, None] if targets.ndim == 1 else targets
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(seed)
+
+
+def _what_failed(dataset: Dataset[Any], index: int, error: Exception) -> str:
+    if isinstance(error, DataError):
+        return str(error)
+    return f"data: sample {index} of {type(dataset).__name__} failed: {type(error).__name__}: {error}"

@@ -1,0 +1,80 @@
+"""Durations in any unit, converted once to optimizer steps: `10ep 500step 60000sample 5%`."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+STEP_UNITS = ("ep", "step", "sample", "%")
+CLOCK_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|step|sample|%|s|min|h)")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length of training: `value` in `unit`."""
+
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value:g}{self.unit}"
+
+    @property
+    def is_clock(self) -> bool:
+        return self.unit in CLOCK_UNITS
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What turns durations into steps.
+
+    `samples_per_epoch` is None for a stream without length; `total_steps` is None while the budget
+    itself is being converted, so that a percentage of itself is refused.
+    """
+
+    window: int  # samples per optimizer step: batch_size x accumulate x ranks
+    samples_per_epoch: int | None
+    total_steps: int | None = None
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        if self.samples_per_epoch is None:
+            return None
+        return math.ceil(self.samples_per_epoch / self.window)
+
+
+def parse(text: object) -> Duration:
+    """`"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
+    found = _PATTERN.fullmatch(str(text).strip())
+    if not found:
+        hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else ""
+        raise ValueError(f"wants a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
+    return Duration(float(found[1]), found[2])
+
+
+def to_steps(duration: Duration, pace: Pace) -> int:
+    """Whole optimizer steps, rounded up so that something asked for is never nothing.
+
+    Raises ValueError where the unit has no meaning here: `ep` of a stream, `%` of the budget
+    itself, or a clock unit.
+    """
+    if duration.is_clock:
+        raise ValueError(f"wants ep, step, sample or %, got {duration} (a clock unit)")
+    if duration.unit == "ep":
+        if pace.steps_per_epoch is None:
+            raise ValueError(f"has no epochs on a stream without length, got {duration}; use step or sample")
+        # Whole epochs exactly; a part of an epoch from its share of the epoch's steps.
+        return math.ceil(round(duration.value * pace.steps_per_epoch, 6))
+    if duration.unit == "sample":
+        per_epoch, steps = pace.samples_per_epoch, pace.steps_per_epoch
+        if per_epoch is None or steps is None:
+            return math.ceil(duration.value / pace.window)
+        epochs, rest = divmod(duration.value, per_epoch)  # the epoch's last window may be short
+        return int(epochs) * steps + math.ceil(rest / pace.window)
+    if duration.unit == "%":
+        if pace.total_steps is None:
+            raise ValueError(f"cannot be a share of itself, got {duration}; use ep, step or sample")
+        return math.ceil(round(duration.value / 100 * pace.total_steps, 6))
+    return math.ceil(duration.value)

@@ -1,0 +1,166 @@
+"""The frozen records a run consists of, and their lines in metrics.jsonl and timing.jsonl.
+
+metrics.jsonl holds what was computed and nothing that depends on the clock or on interruptions;
+timing.jsonl holds what happened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The run's folder exists and training is about to begin at `step`."""
+
+    name: str
+    run_dir: str
+    step: int
+    total_steps: int
+    steps_per_epoch: int | None
+    monitor: str
+    monitor_mode: str
+    plan: tuple[tuple[str, str], ...]  # label, text: derived numbers for people
+    config: str  # the composed YAML
+    resumed_from: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progressed:
+    """A sign of life, a few times a second; recorded nowhere."""
+
+    step: int
+    samples_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepsLogged:
+    """Means over the log window that ends at `step`."""
+
+    step: int
+    epoch: float | None
+    loss: float
+    lr: Mapping[str, float]  # per parameter group, as used by the last update
+    grad_norm: float  # mean over the window, before clipping
+    grad_norm_after: float | None  # the same after clipping; None where nothing clips
+    clipped: float | None  # share of the window's steps that were clipped
+    skipped: int  # steps of the whole run whose update was not applied
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    samples_per_s: float
+    data_wait: float  # share of the window's time spent waiting for data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """The metrics of one whole split."""
+
+    step: int
+    epoch: float | None
+    split: str
+    weights: str  # "raw", "ema": which weights were judged
+    metrics: Mapping[str, float]
+    train: Mapping[str, float] = field(default_factory=dict)  # means since the last evaluation
+    lr: float | None = None
+    is_best: bool = False
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSaved:
+    """A checkpoint is whole and on the disk."""
+
+    step: int
+    path: str
+    num_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupted:
+    """A signal asked the run to stop; it is saved and can be resumed."""
+
+    step: int
+    signal: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The run came to its end; nothing is left to do."""
+
+    step: int
+    reason: str  # "budget", "stop_at" or "early_stopping"
+    skipped: int
+    monitor: str
+    best: float | None
+    best_step: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """An error ended the run; what was saved before it stays."""
+
+    step: int
+    reason: str
+    exit_code: int
+
+
+Event = Started | Progressed | StepsLogged | Evaluated | CheckpointSaved | Interrupted | Finished | Failed
+
+
+def metrics_record(event: Event) -> dict[str, Any] | None:
+    """The event's object in metrics.jsonl; None where it has none."""
+    if isinstance(event, StepsLogged):
+        rates = list(event.lr.values())
+        record = {"event": "train", "step": event.step, "epoch": event.epoch, "loss": event.loss}
+        record |= {"lr": rates[0]} if len(set(rates)) == 1 else {"lr": dict(event.lr)}
+        record |= {"grad_norm": event.grad_norm}
+        if event.clipped is not None:
+            record |= {"grad_norm_after": event.grad_norm_after, "clipped": event.clipped}
+        record |= {"skipped": event.skipped} if event.skipped else {}
+        return record | dict(event.metrics)
+    if isinstance(event, Evaluated):
+        record = {"event": "eval", "step": event.step, "epoch": event.epoch, "split": event.split}
+        return record | {"weights": event.weights} | dict(event.metrics)
+    if isinstance(event, Finished):
+        record = {"event": "finished", "step": event.step, "reason": event.reason}
+        return record | {"monitor": event.monitor, "best": event.best, "best_step": event.best_step}
+    return None
+
+
+def timing_record(event: Event) -> dict[str, Any] | None:
+    """The event's object in timing.jsonl, without the time of day; None where it has none."""
+    if isinstance(event, Started):
+        return {"event": "started", "step": event.step, "resumed_from": event.resumed_from}
+    if isinstance(event, StepsLogged):
+        record = {"event": "train", "step": event.step, "samples_per_s": round(event.samples_per_s, 1)}
+        return record | {"data_wait": round(event.data_wait, 4)}
+    if isinstance(event, Evaluated):
+        return {"event": "eval", "step": event.step, "split": event.split, "seconds": event.seconds}
+    if isinstance(event, CheckpointSaved):
+        record = {"event": "saved", "step": event.step, "bytes": event.num_bytes}
+        return record | {"seconds": event.seconds}
+    if isinstance(event, Interrupted):
+        return {"event": "interrupted", "step": event.step, "signal": event.signal}
+    if isinstance(event, Finished):
+        return {"event": "finished", "step": event.step, "seconds": event.seconds}
+    if isinstance(event, Failed):
+        return {"event": "failed", "step": event.step, "reason": event.reason}
+    return None
+
+
+def to_line(record: Mapping[str, Any]) -> str:
+    """One line of strict JSON: a number that is not finite becomes null beside `"nonfinite": true`."""
+    clean = without_nonfinite(record)
+    return json.dumps(clean if clean == record else {**clean, "nonfinite": True}, allow_nan=False) + "\n"
+
+
+def without_nonfinite(value: Any) -> Any:
+    """`value` with None in place of the numbers that JSON cannot write."""
+    if isinstance(value, Mapping):
+        return {key: without_nonfinite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

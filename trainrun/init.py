@@ -1,0 +1,216 @@
+"""Initial weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases.
+
+Schemes never touch 1-D parameters; fan_in and fan_out have no meaning for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+from trainrun.ranges import NonNegative, Positive
+
+Fill = Callable[[Tensor, str], None]  # a matrix or kernel, and the activation that follows it
+Mode = Literal["fan_in", "fan_out"]
+Nonlinearity = Literal["auto", "linear", "relu", "leaky_relu", "tanh", "sigmoid", "selu"]
+
+_ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu",
+    nn.LeakyReLU: "leaky_relu",
+    nn.GELU: "relu",  # GELU, SiLU and the like pass about what ReLU passes
+    nn.SiLU: "relu",
+    nn.Mish: "relu",
+    nn.Hardswish: "relu",
+    nn.ELU: "relu",
+    nn.PReLU: "relu",
+    nn.SELU: "selu",
+    nn.Tanh: "tanh",
+    nn.Sigmoid: "sigmoid",
+}
+_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
+
+class Init:
+    """Fills a model's weights in place, layer by layer.
+
+    `fill` is the scheme; None leaves the layers' own defaults. With `zero_residual` the last
+    norm or layer of every residual branch starts at 0, so that the block begins as the identity
+    (Goyal et al., 2017).
+    """
+
+    def __init__(self, fill: Fill | None, zero_residual: bool) -> None:
+        self.fill, self.zero_residual = fill, zero_residual
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, only: Collection[str] | None = None) -> None:
+        """Initialise the parameters named in `only`, or all."""
+        activation = activation_of(model)
+        last = _output_layer(model)
+        for path, layer in model.named_modules():
+            prefix = f"{path}." if path else ""
+            names = {
+                n for n, _ in layer.named_parameters(recurse=False) if only is None or prefix + n in only
+            }
+            if names and self.fill is not None:
+                _fill_layer(layer, names, self.fill, "linear" if layer is last else activation)
+        if self.zero_residual and only is None:
+            _zero_residual_branches(model)
+
+
+def activation_of(model: nn.Module) -> str:
+    """The activation that most hidden layers of a model are followed by.
+
+    "relu" where no module tells, for `F.relu` and its kin leave no trace in the modules.
+    """
+    found = Counter(_ACTIVATIONS[type(m)] for m in model.modules() if type(m) in _ACTIVATIONS)
+    return found.most_common(1)[0][0] if found else "relu"
+
+
+def default(zero_residual: bool) -> Init:
+    """What torch's layers do themselves.
+
+    Linear and Conv: Kaiming-uniform with a = sqrt(5), that is U(-1/sqrt(fan_in), 1/sqrt(fan_in)),
+    biases the same. RNN, LSTM, GRU: U(-1/sqrt(hidden), 1/sqrt(hidden)). Embedding: N(0, 1).
+    """
+    return Init(None, zero_residual)
+
+
+def auto(zero_residual: bool) -> Init:
+    """He-normal before ReLU and its kin, LeCun-normal before SELU, Xavier-uniform before tanh and sigmoid.
+
+    The output layer, which no activation follows, is LeCun-normal.
+    """
+    he, lecun, xavier = _kaiming(nn.init.kaiming_normal_, "fan_in", "auto"), _lecun_normal, _xavier_uniform
+
+    def fill(weight: Tensor, activation: str) -> None:
+        scheme = {"tanh": xavier, "sigmoid": xavier, "selu": lecun, "linear": lecun}.get(activation, he)
+        scheme(weight, activation)
+
+    return Init(fill, zero_residual)
+
+
+def xavier_uniform(gain: Positive, zero_residual: bool) -> Init:
+    """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+    return Init(lambda weight, _: _done(nn.init.xavier_uniform_(weight, gain)), zero_residual)
+
+
+def xavier_normal(gain: Positive, zero_residual: bool) -> Init:
+    """N(0, gain^2 2 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+    return Init(lambda weight, _: _done(nn.init.xavier_normal_(weight, gain)), zero_residual)
+
+
+def kaiming_uniform(mode: Mode, nonlinearity: Nonlinearity, zero_residual: bool) -> Init:
+    """U(-a, a) with a = gain sqrt(3 / fan); gain sqrt(2) for ReLU (He et al., 2015)."""
+    return Init(_kaiming(nn.init.kaiming_uniform_, mode, nonlinearity), zero_residual)
+
+
+def kaiming_normal(mode: Mode, nonlinearity: Nonlinearity, zero_residual: bool) -> Init:
+    """N(0, gain^2 / fan); gain sqrt(2) for ReLU (He et al., 2015)."""
+    return Init(_kaiming(nn.init.kaiming_normal_, mode, nonlinearity), zero_residual)
+
+
+def lecun_normal(zero_residual: bool) -> Init:
+    """N(0, 1 / fan_in) (LeCun et al., 1998), which SELU needs (Klambauer et al., 2017)."""
+    return Init(_lecun_normal, zero_residual)
+
+
+def orthogonal(gain: Positive, zero_residual: bool) -> Init:
+    """A random orthogonal matrix times `gain` (Saxe et al., 2014); kernels as (out, rest) matrices."""
+    return Init(lambda weight, _: _done(nn.init.orthogonal_(weight, gain)), zero_residual)
+
+
+def normal(std: NonNegative, zero_residual: bool) -> Init:
+    """N(0, std^2), whatever the layer's size."""
+    return Init(lambda weight, _: _done(nn.init.normal_(weight, 0.0, std)), zero_residual)
+
+
+def truncated_normal(std: Positive, zero_residual: bool) -> Init:
+    """N(0, std^2) cut at two standard deviations, as transformers use it with std 0.02."""
+    return Init(
+        lambda weight, _: _done(nn.init.trunc_normal_(weight, 0.0, std, -2 * std, 2 * std)), zero_residual
+    )
+
+
+def constant(value: float, zero_residual: bool) -> Init:
+    """Every weight alike: a demonstration, for units that start alike stay alike."""
+    return Init(lambda weight, _: _done(nn.init.constant_(weight, value)), zero_residual)
+
+
+def zeros(zero_residual: bool) -> Init:
+    """Every weight 0: a demonstration, for no gradient reaches the hidden layers."""
+    return Init(lambda weight, _: _done(nn.init.zeros_(weight)), zero_residual)
+
+
+def _kaiming(fill: Callable[..., Tensor], mode: Mode, nonlinearity: Nonlinearity) -> Fill:
+    def scheme(weight: Tensor, activation: str) -> None:
+        follows = activation if nonlinearity == "auto" else nonlinearity
+        slope = 0.01 if follows == "leaky_relu" else 0.0
+        fill(weight, slope, mode, follows)
+
+    return scheme
+
+
+def _lecun_normal(weight: Tensor, activation: str) -> None:
+    fan_in, _ = nn.init._calculate_fan_in_and_fan_out(weight)
+    nn.init.normal_(weight, 0.0, math.sqrt(1 / fan_in))
+
+
+def _xavier_uniform(weight: Tensor, activation: str) -> None:
+    nn.init.xavier_uniform_(weight)
+
+
+def _done(_: Tensor) -> None:
+    """A scheme returns nothing."""
+
+
+def _fill_layer(layer: nn.Module, names: set[str], fill: Fill, activation: str) -> None:
+    if isinstance(layer, _NORMS):
+        for name in names:
+            nn.init.constant_(layer.get_parameter(name), 1.0 if name == "weight" else 0.0)
+    elif isinstance(layer, _LAYERS):
+        for name in names:
+            parameter = layer.get_parameter(name)
+            fill(parameter, activation) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+    elif isinstance(layer, _RECURRENT):
+        for name in names:
+            parameter = layer.get_parameter(name)
+            if parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+            else:
+                gates = max(1, len(parameter) // layer.hidden_size)  # each gate is a matrix of its own
+                for gate in parameter.chunk(gates):
+                    fill(gate, "tanh")
+
+
+def _output_layer(model: nn.Module) -> nn.Module | None:
+    layers = [m for m in model.modules() if isinstance(m, _LAYERS)]
+    return layers[-1] if layers else None
+
+
+def _zero_residual_branches(model: nn.Module) -> None:
+    """Zero the last norm, or else the last layer, of every module's `branch`."""
+    found = [getattr(module, "branch", None) for module in model.modules()]
+    branches = [branch for branch in found if isinstance(branch, nn.Sequential)]
+    if not branches:
+        text = "would be ignored: no module of the model has a residual `branch`"
+        raise ConfigError.one("init.zero_residual", text, "init.zero_residual=false")
+    for branch in branches:
+        tail = list(branch)
+        while tail and not isinstance(tail[-1], (*_NORMS, *_LAYERS)):
+            # relu'(0) = 0, so that no gradient would ever reach the block; sigmoid(0) is not 0.
+            if isinstance(last := tail.pop(), (nn.ReLU, nn.ReLU6, nn.Sigmoid)):
+                text = (
+                    f"has no use for a branch that ends in {type(last).__name__}; use model.activation=gelu"
+                )
+                raise ConfigError.one("init.zero_residual", text)
+        for parameter in tail[-1].parameters(recurse=False) if tail else ():
+            nn.init.zeros_(parameter)

@@ -1,0 +1,116 @@
+"""The terminal: live progress and one table line per evaluation; plain lines where it is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Progressed,
+    Started,
+    StepsLogged,
+)
+from trainrun.logger.lines import lines_of, metrics_text, number
+
+
+class Console:
+    """Writes to stderr; stdout is for results."""
+
+    def __init__(self, run_dir: Path) -> None:
+        terminal = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self.view = Live(terminal) if sys.stderr.isatty() else Plain()
+
+    def __call__(self, event: Event) -> None:
+        self.view(event)
+
+
+class Plain:
+    """One line per thing that happened, for pipes, logs and batch systems."""
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, (CheckpointSaved, Failed)):  # the command itself prints its error
+            for line in lines_of(event):
+                print(line, file=sys.stderr, flush=True)
+
+
+class Live:
+    """A progress bar at the bottom, and above it a table that grows by a line per evaluation."""
+
+    def __init__(self, console: RichConsole) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.note = ""
+        self.columns: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Progressed):
+            self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
+        elif isinstance(event, StepsLogged):
+            rate = max(event.lr.values())
+            self.note = f"loss {number(event.loss)}  lr {rate:.2g}"
+            self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
+        elif isinstance(event, Evaluated):
+            self._evaluated(event)
+        elif isinstance(event, (Finished, Interrupted, Failed)):
+            self.progress.stop()  # also gives the cursor back
+            if isinstance(event, Interrupted):
+                self.console.print(f"{event.signal}: saved at step {event.step}")
+
+    def _start(self, event: Started) -> None:
+        title = Text("trainrun ", style="bold") + Text(event.run_dir, style="cyan")
+        if event.resumed_from is not None:
+            title += Text(f"  resumed at step {event.step}", style="yellow")
+        self.console.print(title)
+        for label, text in event.plan:
+            self.console.print(Text(f"  {label:<10} ", style="dim") + Text(text))
+        self.console.print()
+        self.task = self.progress.add_task("", total=event.total_steps, completed=event.step, note="")
+        self.progress.start()
+
+    def _advance(self, step: int, speed: str) -> None:
+        if self.task is not None:
+            self.progress.update(
+                self.task, completed=step, note="  ".join(x for x in (self.note, speed) if x)
+            )
+
+    def _evaluated(self, event: Evaluated) -> None:
+        if event.split == "test":
+            self.progress.stop()
+            which = "" if event.weights == "raw" else f" {event.weights}"
+            line = Text(f"\ntest   {metrics_text(event.metrics)}", style="bold")
+            self.console.print(line + Text(f"   (the{which} weights of step {event.step})", style="dim"))
+            return
+        cells = {"epoch": "" if event.epoch is None else f"{event.epoch:g}", "step": str(event.step)}
+        cells |= {f"train {name}": number(value) for name, value in event.train.items()}
+        cells |= {f"val {name}": number(value) for name, value in event.metrics.items()}
+        cells |= {"lr": "" if event.lr is None else f"{event.lr:.2g}"}
+        if not self.columns:
+            self.columns = list(cells)
+            heads = "".join(f"{name:>{_width(name)}}" for name in self.columns)
+            self.console.print(Text(heads, style="dim"))
+        row = Text("".join(f"{cells.get(name, ''):>{_width(name)}}" for name in self.columns))
+        self.console.print(row + Text("  best", style="green") if event.is_best else row)
+
+
+def _width(name: str) -> int:
+    return max(8, len(name) + 2)

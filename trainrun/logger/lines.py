@@ -1,0 +1,61 @@
+"""Events as plain lines: what a log file and a pipe get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Started,
+    StepsLogged,
+)
+
+
+def lines_of(event: Event) -> list[str]:
+    """Zero or more lines without control codes."""
+    if isinstance(event, Started):
+        place = (
+            f"{event.run_dir}"
+            if event.resumed_from is None
+            else f"{event.run_dir}, resumed at step {event.step}"
+        )
+        return [f"run {place}", *(f"  {label:<10} {text}" for label, text in event.plan)]
+    if isinstance(event, StepsLogged):
+        rates = " ".join(f"lr {rate:.3g}" for rate in sorted(set(event.lr.values()), reverse=True)[:1])
+        line = f"step {event.step} train loss {number(event.loss)} {metrics_text(event.metrics)} {rates}"
+        line += f" grad_norm {number(event.grad_norm)}"
+        if event.clipped is not None:
+            line += f" after {number(event.grad_norm_after or 0.0)} clipped {event.clipped:.0%}"
+        line += f" skipped {event.skipped}" if event.skipped else ""
+        return [f"{' '.join(line.split())} {event.samples_per_s:,.0f} samples/s"]
+    if isinstance(event, Evaluated):
+        best = " best" if event.is_best else ""
+        weights = "" if event.weights == "raw" else f" ({event.weights})"
+        return [f"step {event.step} {event.split}{weights} {metrics_text(event.metrics)}{best}"]
+    if isinstance(event, CheckpointSaved):
+        return [f"step {event.step} saved {event.num_bytes:,} bytes in {event.seconds:.3f} s"]
+    if isinstance(event, Interrupted):
+        return [f"step {event.step} interrupted by {event.signal}, saved"]
+    if isinstance(event, Finished):
+        return [f"step {event.step} finished: {event.reason}, {event.seconds:.1f} s of training"]
+    if isinstance(event, Failed):
+        return [f"step {event.step} failed: {event.reason}"]
+    return []
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {number(value)}" for name, value in metrics.items())
+
+
+def number(value: float) -> str:
+    """Four significant digits where they matter: 0.9926, 12.35, 3.1e-05."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return str(value)
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        return f"{value:.3g}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"

@@ -1,0 +1,237 @@
+"""Losses per sample: what the step sums, and divides by the whole window's count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainrun.errors import ConfigError
+from trainrun.ranges import NonNegative, Positive
+
+
+class Loss(nn.Module):
+    """A loss is called with (outputs, targets) and returns one value per sample, (N,).
+
+    `weight` says what each sample counts for in the mean. `outputs_per_target` is how many
+    outputs the model needs for each target.
+    """
+
+    outputs_per_target = 1
+
+    def weight(self, targets: Tensor) -> Tensor | None:
+        """(N,) weights, or None where every sample counts as one."""
+        return None
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class CrossEntropy(Loss):
+    """Softmax cross-entropy on logits (N, C); targets (N,) classes or (N, C) probabilities.
+
+    With class weights the mean is the weighted one, sum(w_i l_i) / sum(w_i), as torch's.
+    `balanced` gives class c the weight N / (C N_c), so that every class counts alike.
+    """
+
+    def __init__(
+        self, class_weights: Literal["balanced"] | list[NonNegative] | None, class_counts: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.register_buffer("class_weights", _class_weights(class_weights, class_counts), persistent=False)
+        self.class_weights: Tensor | None
+
+    def weight(self, targets: Tensor) -> Tensor | None:
+        if self.class_weights is None:
+            return None
+        return self.class_weights[targets] if targets.ndim == 1 else targets @ self.class_weights
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, self.class_weights, reduction="none")
+
+
+class Focal(Loss):
+    """Focal loss, -(1 - p)^gamma log p of the true class (Lin et al., 2017), on logits.
+
+    Logits (N, C) with classes (N,), or (N, K) with binary targets (N, K): then the mean over K.
+    """
+
+    def __init__(self, gamma: NonNegative) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.dtype == torch.int64:
+            log_p = F.log_softmax(outputs.float(), 1).gather(1, targets[:, None])[:, 0]
+            return self._focused(-log_p)
+        _require_alike(outputs, targets)
+        return self._focused(F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")).mean(1)
+
+    def _focused(self, cross_entropy: Tensor) -> Tensor:
+        # Where p rounds to 1, a gamma below 1 would have an infinite slope.
+        missing = (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(cross_entropy.dtype).tiny)
+        return missing**self.gamma * cross_entropy
+
+
+class BCEWithLogits(Loss):
+    """Binary cross-entropy on logits (N, K); targets (N, K) in [0, 1]; the mean over K.
+
+    `pos_weight` multiplies the positive part; `balanced` takes negatives / positives.
+    """
+
+    def __init__(
+        self, pos_weight: Literal["balanced"] | Positive | None, class_counts: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        if pos_weight == "balanced":
+            if len(class_counts) != 2 or 0 in class_counts:
+                raise ConfigError.one("loss.pos_weight", "balanced needs two classes with samples in both")
+            pos_weight = class_counts[0] / class_counts[1]
+        weight = None if pos_weight is None else torch.tensor(float(pos_weight))
+        self.register_buffer("pos_weight", weight, persistent=False)
+        self.pos_weight: Tensor | None
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        _require_alike(outputs, targets)
+        loss = F.binary_cross_entropy_with_logits(
+            outputs, targets, pos_weight=self.pos_weight, reduction="none"
+        )
+        return loss.mean(1)
+
+
+class Elementwise(Loss):
+    """A regression loss of (N, K) outputs and targets, the mean over K."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        _require_alike(outputs, targets)
+        return self.each(outputs, targets).mean(1)
+
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class MSE(Elementwise):
+    """Squared error: its minimum is the mean."""
+
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(outputs, targets, reduction="none")
+
+
+class L1(Elementwise):
+    """Absolute error (MAE): its minimum is the median."""
+
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.l1_loss(outputs, targets, reduction="none")
+
+
+class Huber(Elementwise):
+    """Squared below `delta`, then delta times as steep as the absolute error (Huber, 1964)."""
+
+    def __init__(self, delta: Positive) -> None:
+        super().__init__()
+        self.delta = delta
+
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.huber_loss(outputs, targets, reduction="none", delta=self.delta)
+
+
+class SmoothL1(Elementwise):
+    """Huber's loss divided by `beta`: its slope beyond beta is 1 whatever beta is."""
+
+    def __init__(self, beta: Positive) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.smooth_l1_loss(outputs, targets, reduction="none", beta=self.beta)
+
+
+class GaussianNLL(Loss):
+    """Negative log-likelihood of a normal with predicted mean and variance (Nix and Weigend, 1994).
+
+    Outputs (N, 2K): K means, then K raw scales whose softplus plus `eps` is the variance.
+    """
+
+    outputs_per_target = 2
+
+    def __init__(self, eps: Positive) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs = outputs.to(targets.dtype)  # softplus is too coarse in half precision
+        mean, raw = outputs[:, : targets.shape[1]], outputs[:, targets.shape[1] :]
+        _require_alike(mean, targets)
+        _require_alike(raw, targets)
+        variance = F.softplus(raw) + self.eps
+        return F.gaussian_nll_loss(mean, targets, variance, reduction="none", eps=self.eps).mean(1)
+
+
+class Custom(Loss):
+    """The user's own: a callable of (outputs, targets) that returns (N, ...), or one mean.
+
+    torch's losses are asked for every sample's value, so that a ragged window stays exact; their
+    class weights and `ignore_index` make the same weighted mean. A `sum` or `batchmean` reduction
+    sums over all but the samples.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.sums = getattr(function, "reduction", "mean") in ("sum", "batchmean")
+        if hasattr(function, "reduction"):
+            function.reduction = "none"
+        self.function = function
+
+    def weight(self, targets: Tensor) -> Tensor | None:
+        function = self.function
+        if not isinstance(function, (nn.CrossEntropyLoss, nn.NLLLoss)) or targets.is_floating_point():
+            return None
+        counted = targets != function.ignore_index
+        if function.weight is None:
+            each = counted.float()
+        else:
+            each = function.weight[targets.where(counted, 0)] * counted
+        return each.flatten(1).mean(1) if each.ndim > 1 else each
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        loss = self.function(outputs, targets)
+        if loss.ndim == 0:
+            return loss.expand(len(targets))
+        if loss.ndim == 1:
+            return loss
+        return loss.flatten(1).sum(1) if self.sums else loss.flatten(1).mean(1)
+
+
+def as_loss(function: nn.Module) -> Loss:
+    """A loss of this module as it is, any other wrapped."""
+    return function if isinstance(function, Loss) else Custom(function)
+
+
+def label_weights(counts: tuple[int, ...]) -> Tensor:
+    """N / (C N_c) per class; a class without samples gets 0."""
+    found = torch.tensor(counts, dtype=torch.float32)
+    return torch.where(found > 0, found.sum() / (len(counts) * found), torch.zeros(()))
+
+
+def _class_weights(wanted: str | list[float] | None, counts: tuple[int, ...]) -> Tensor | None:
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        if not counts:
+            raise ConfigError.one("loss.class_weights", "the data do not say how many samples each class has")
+        return label_weights(counts)
+    if counts and len(wanted) != len(counts):
+        raise ConfigError.one(
+            "loss.class_weights", f"wants {len(counts)} weights, one per class, got {len(wanted)}"
+        )
+    return torch.tensor(wanted, dtype=torch.float32)
+
+
+def _require_alike(outputs: Tensor, targets: Tensor) -> None:
+    """Shapes that differ would be broadcast, and a wrong model trained in silence."""
+    if outputs.shape != targets.shape:
+        text = f"gives outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(targets.shape)}"
+        raise ConfigError.one("model", text)

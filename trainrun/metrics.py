@@ -1,0 +1,124 @@
+"""Means over many steps that leave their tensors on the device until somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.protocols import StepResult
+
+Sums = dict[str, float]
+
+
+@dataclass
+class Totals:
+    """Sums over some steps, on the host."""
+
+    steps: int = 0
+    applied: int = 0
+    samples: int = 0
+    clipped: int = 0
+    norm: float = 0.0
+    norm_after: float = 0.0
+    penalty: float = 0.0
+    terms: Sums = field(default_factory=dict)
+    counts: Sums = field(default_factory=dict)
+    sums: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, result: StepResult, values: Mapping[str, float], norm_after: float) -> None:
+        """`values` are the tensors of `result` as numbers, named `kind/name`."""
+        self.steps += 1
+        self.samples += result.num_samples
+        if result.applied:
+            self.applied += 1
+            self.norm += result.norm
+            self.norm_after += norm_after
+            self.clipped += norm_after < result.norm * (1 - 1e-6)
+        for name, value in values.items():
+            kind, _, key = name.partition("/")
+            if kind == "penalties":
+                self.penalty += value
+            else:
+                into = {"terms": self.terms, "counts": self.counts, "sums": self.sums}[kind]
+                into[key] = into.get(key, 0.0) + value
+
+    @property
+    def loss(self) -> float:
+        """Every term averaged over its own count, added up; without penalties."""
+        return sum(total / self.counts[name] for name, total in self.terms.items() if self.counts[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {key: dict(v) if isinstance(v, dict) else v for key, v in vars(self).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for key in vars(self):
+            value = state[key]
+            setattr(self, key, dict(value) if isinstance(value, dict) else value)
+
+
+class Meter:
+    """Collects step results; reads them off the device only when they are needed.
+
+    Adding a step is appending to a list. The order of additions, and so every last bit of a
+    mean, does not depend on when somebody reads.
+    """
+
+    def __init__(self) -> None:
+        self.since_log, self.since_eval = Totals(), Totals()
+        self._pending: list[StepResult] = []
+
+    def add(self, result: StepResult) -> None:
+        self._pending.append(result)
+        if len(self._pending) >= 1000:  # bounds memory where nothing is logged for long
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring all pending results to the host in one transfer."""
+        if not self._pending:
+            return
+        tensors: list[Tensor] = []
+        for result in self._pending:
+            tensors += [t for t in _tensors(result).values() if isinstance(t, Tensor)]
+        numbers = iter(
+            torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else []
+        )
+        for result in self._pending:
+            values = {
+                n: next(numbers) if isinstance(t, Tensor) else float(t) for n, t in _tensors(result).items()
+            }
+            norm_after = values.pop("norm_after")
+            for totals in (self.since_log, self.since_eval):
+                totals.add(result, values, norm_after)
+        self._pending.clear()
+
+    def read_log(self) -> Totals:
+        """Totals since the last call, which begin anew."""
+        self.flush()
+        totals, self.since_log = self.since_log, Totals()
+        return totals
+
+    def read_eval(self) -> Totals:
+        self.flush()
+        totals, self.since_eval = self.since_eval, Totals()
+        return totals
+
+    def state_dict(self) -> dict[str, Any]:
+        self.flush()
+        return {"since_log": self.since_log.state_dict(), "since_eval": self.since_eval.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._pending.clear()
+        self.since_log.load_state_dict(state["since_log"])
+        self.since_eval.load_state_dict(state["since_eval"])
+
+
+def _tensors(result: StepResult) -> dict[str, Any]:
+    """All that may still be on the device, named `kind/name`."""
+    named: dict[str, Any] = {"norm_after": result.norm_after}
+    for kind in ("terms", "counts", "sums", "penalties"):
+        named |= {f"{kind}/{key}": value for key, value in getattr(result, kind).items()}
+    return named

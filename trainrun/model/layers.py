@@ -1,0 +1,52 @@
+"""The pieces that several models share: activations, norms, residual branches."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def norm_1d(name: str, width: int) -> nn.Module:
+    """A norm over (N, width)."""
+    kinds: dict[str, type[nn.Module]] = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+    return kinds[name](width)
+
+
+def norm_2d(name: str, channels: int) -> nn.Module:
+    """A norm over (N, channels, H, W); groups of 8 channels, or one where they do not divide."""
+    if name == "group":
+        return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
+    return nn.BatchNorm2d(channels) if name == "batch" else nn.Identity()
+
+
+def per_layer(value: float | list[float], depth: int, key: str) -> list[float]:
+    """One value for each of `depth` layers, from one for all or a list of them."""
+    if not isinstance(value, list):
+        return [value] * depth
+    if len(value) != depth:
+        raise ConfigError.one(key, f"wants one value or {depth}, one per layer, got {len(value)}")
+    return value
+
+
+class Residual(nn.Module):
+    """x + branch(x); the branch's last weights are what a zero residual init sets to 0."""
+
+    def __init__(self, branch: nn.Sequential) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.branch(x)
+        return out

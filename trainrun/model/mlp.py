@@ -1,0 +1,59 @@
+"""A multilayer perceptron of any depth, with norm, dropout and residual connections."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, per_layer
+from trainrun.ranges import Activation, Count, Norm, Rate
+
+
+class MLP(nn.Module):
+    """(N, *input_shape) -> (N, num_outputs) through `depth` hidden layers.
+
+    A hidden layer is Linear, norm, activation, dropout. With `residual` every layer but the first
+    adds its input to its output (He et al., 2016), so all widths must be alike.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        num_outputs: int,
+        width: Count | list[Count],
+        depth: Count | None,
+        activation: Activation,
+        norm: Norm,
+        dropout: Rate | list[Rate],
+        residual: bool,
+    ) -> None:
+        super().__init__()
+        widths = _widths(width, depth)
+        if residual and len(set(widths)) > 1:
+            raise ConfigError.one("model.residual", f"needs layers of one width, got {widths}")
+        rates = per_layer(dropout, len(widths), "model.dropout")
+        layers: list[nn.Module] = [nn.Flatten()]
+        last = math.prod(input_shape)
+        for i, (size, rate) in enumerate(zip(widths, rates, strict=True)):
+            act = ACTIVATIONS[activation]()
+            layer = nn.Sequential(nn.Linear(last, size), norm_1d(norm, size), act, nn.Dropout(rate))
+            layers.append(Residual(layer) if residual and i > 0 else layer)
+            last = size
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(last, num_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x))
+        return out
+
+
+def _widths(width: int | list[int], depth: int | None) -> list[int]:
+    if isinstance(width, list):
+        if depth is not None and depth != len(width):
+            raise ConfigError.one("model.depth", f"is {depth}, but model.width lists {len(width)} layers")
+        return width
+    if depth is None:
+        raise ConfigError.one("model.depth", "needs a value where model.width is one number")
+    return [width] * depth

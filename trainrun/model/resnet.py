@@ -1,0 +1,72 @@
+"""Residual networks in their CIFAR form: 6 n + 2 layers on small pictures (He et al., 2016, section 4.2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainrun.errors import ConfigError
+from trainrun.model.layers import norm_2d
+from trainrun.ranges import ConvNorm, Count, Rate
+
+
+class Block(nn.Module):
+    """relu(shortcut(x) + branch(x)), two 3 x 3 convolutions; the shortcut is a 1 x 1 where shapes change."""
+
+    def __init__(self, channels: int, width: int, stride: int, norm: str, dropout: float) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False),
+            norm_2d(norm, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            norm_2d(norm, width),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels != width:
+            conv = nn.Conv2d(channels, width, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, norm_2d(norm, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.shortcut(x) + self.branch(x))
+
+
+class ResNet(nn.Module):
+    """(N, C, H, W) -> (N, num_outputs).
+
+    `depth` is 20, 32, 44, 56 or 110 (6 n + 2); `width` the channels of the first of three stages,
+    16 in the paper, more for wide networks (Zagoruyko and Komodakis, 2016).
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        num_outputs: int,
+        depth: Count,
+        width: Count,
+        norm: ConvNorm,
+        dropout: Rate,
+    ) -> None:
+        super().__init__()
+        if len(input_shape) != 3:
+            text = f"resnet needs pictures (channels, height, width), the input is {input_shape}; use mlp"
+            raise ConfigError.one("model", text, "model=mlp")
+        if depth < 8 or (depth - 2) % 6:
+            raise ConfigError.one("model.depth", f"wants 6 n + 2, such as 20, 32 or 56, got {depth}")
+        self.stem = nn.Sequential(
+            nn.Conv2d(input_shape[0], width, 3, 1, 1, bias=False), norm_2d(norm, width), nn.ReLU()
+        )
+        blocks: list[nn.Module] = []
+        channels = width
+        for stage, size in enumerate((width, 2 * width, 4 * width)):
+            for i in range((depth - 2) // 6):
+                blocks.append(Block(channels, size, 2 if stage and not i else 1, norm, dropout))
+                channels = size
+        self.body = nn.Sequential(*blocks)
+        self.head = nn.Linear(channels, num_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.body(self.stem(x)).mean((2, 3))
+        out: Tensor = self.head(features)
+        return out

@@ -1,0 +1,69 @@
+"""Any classification model of torchvision, by name."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrun.errors import ConfigError
+from trainrun.vision import import_torchvision
+
+
+def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    """The model `name` of `torchvision.models`, untrained, with `num_outputs` outputs.
+
+    Its first convolution is replaced where the pictures have other than 3 channels. Raises
+    ConfigError for a name that torchvision lacks, and for pictures that the model cannot take.
+    """
+    if len(input_shape) != 3:
+        text = f"torchvision's models need pictures (channels, height, width), the input is {input_shape}"
+        raise ConfigError.one("model", f"{text}; use mlp", "model=mlp")
+    models = import_torchvision("torchvision.models")
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known[:8])} ..."
+        raise ConfigError.one("model.name", f"torchvision has no model {name!r}; {hint}")
+    try:
+        model: nn.Module = models.get_model(
+            name, weights=None, num_classes=num_outputs, **_arguments(name, input_shape[1:])
+        )
+        if input_shape[0] != 3:
+            _replace_first_convolution(model, input_shape[0])
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *input_shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError.one(
+            "model.name", f"{name} cannot take pictures of {input_shape}: {reason}"
+        ) from None
+    return model.train()
+
+
+def _arguments(name: str, size: tuple[int, ...]) -> dict[str, Any]:
+    """What some models must be told: the pictures' size, and to have one output only."""
+    if name.startswith("vit_"):
+        return {"image_size": size[0]}
+    if name.startswith("maxvit"):
+        return {"input_size": size}
+    return {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+
+
+def _replace_first_convolution(model: nn.Module, channels: int) -> None:
+    for path, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            fresh = nn.Conv2d(
+                channels,
+                layer.out_channels,
+                layer.kernel_size,  # type: ignore[arg-type]
+                layer.stride,  # type: ignore[arg-type]
+                layer.padding,  # type: ignore[arg-type]
+                layer.dilation,  # type: ignore[arg-type]
+                bias=layer.bias is not None,
+            )
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, fresh)
+            return

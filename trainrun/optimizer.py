@@ -1,0 +1,155 @@
+"""Optimizers: torch's own, with the fused kernel wherever there is one, and the learning rate's scaling.
+
+Every function takes `params`, the parameter groups that `trainrun.parameters` made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch.optim import Optimizer
+
+from trainrun.errors import ConfigError
+from trainrun.ranges import Betas, Count, NonNegative, Positive, Rate
+
+Params = list[dict[str, Any]]
+
+
+def sgd(params: Params, lr: Positive, weight_decay: NonNegative) -> Optimizer:
+    """w <- w - lr (g + weight_decay w) (Robbins and Monro, 1951)."""
+    return torch.optim.SGD(params, lr, weight_decay=weight_decay, fused=_fused(params))
+
+
+def momentum(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNegative) -> Optimizer:
+    """v <- momentum v + g; w <- w - lr v (Polyak, 1964).
+
+    The form with (1 - momentum) g is this one with the learning rate lr (1 - momentum).
+    """
+    return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, fused=_fused(params))
+
+
+def nesterov(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNegative) -> Optimizer:
+    """Momentum whose step looks ahead: w <- w - lr (g + momentum v) (Sutskever et al., 2013)."""
+    if momentum == 0:
+        raise ConfigError.one("optimizer.momentum", "nesterov needs more than 0, got 0; use sgd")
+    fused = _fused(params)
+    return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, nesterov=True, fused=fused)
+
+
+def adagrad(
+    params: Params, lr: Positive, lr_decay: NonNegative, eps: Positive, weight_decay: NonNegative
+) -> Optimizer:
+    """Steps divided by the root of the sum of all squared gradients (Duchi et al., 2011)."""
+    return torch.optim.Adagrad(params, lr, lr_decay, weight_decay, eps=eps)
+
+
+def adadelta(params: Params, lr: Positive, rho: Rate, eps: Positive, weight_decay: NonNegative) -> Optimizer:
+    """Steps in the ratio of running root mean squares of updates and gradients (Zeiler, 2012)."""
+    return torch.optim.Adadelta(params, lr, rho, eps, weight_decay)
+
+
+def rmsprop(
+    params: Params,
+    lr: Positive,
+    alpha: Rate,
+    eps: Positive,
+    momentum: Rate,
+    centered: bool,
+    weight_decay: NonNegative,
+) -> Optimizer:
+    """Steps divided by a running root mean square of the gradient (Tieleman and Hinton, 2012)."""
+    return torch.optim.RMSprop(params, lr, alpha, eps, weight_decay, momentum, centered)
+
+
+def adam(
+    params: Params, lr: Positive, betas: Betas, eps: Positive, amsgrad: bool, weight_decay: NonNegative
+) -> Optimizer:
+    """Running means of gradient and squared gradient, bias-corrected (Kingma and Ba, 2015).
+
+    weight_decay here is L2: it enters the gradient and is divided like it. AdamW's is not.
+    """
+    fused = _fused(params)
+    return torch.optim.Adam(params, lr, betas, eps, weight_decay, amsgrad, fused=fused)
+
+
+def adamw(
+    params: Params, lr: Positive, betas: Betas, eps: Positive, amsgrad: bool, weight_decay: NonNegative
+) -> Optimizer:
+    """Adam with decoupled decay, w <- (1 - lr weight_decay) w (Loshchilov and Hutter, 2019)."""
+    fused = _fused(params)
+    return torch.optim.AdamW(params, lr, betas, eps, weight_decay, amsgrad, fused=fused)
+
+
+def adamax(params: Params, lr: Positive, betas: Betas, eps: Positive, weight_decay: NonNegative) -> Optimizer:
+    """Adam with the maximum in place of the root mean square (Kingma and Ba, 2015, section 7)."""
+    return torch.optim.Adamax(params, lr, betas, eps, weight_decay)
+
+
+def nadam(
+    params: Params,
+    lr: Positive,
+    betas: Betas,
+    eps: Positive,
+    momentum_decay: NonNegative,
+    decoupled: bool,
+    weight_decay: NonNegative,
+) -> Optimizer:
+    """Adam with Nesterov's look-ahead (Dozat, 2016); `decoupled` decays as AdamW does."""
+    return torch.optim.NAdam(params, lr, betas, eps, weight_decay, momentum_decay, decoupled)
+
+
+def radam(
+    params: Params, lr: Positive, betas: Betas, eps: Positive, decoupled: bool, weight_decay: NonNegative
+) -> Optimizer:
+    """Adam that waits until its second moment can be trusted (Liu et al., 2020)."""
+    return torch.optim.RAdam(params, lr, betas, eps, weight_decay, decoupled)
+
+
+def lbfgs(
+    params: Params,
+    lr: Positive,
+    max_iter: Count,
+    history_size: Count,
+    tolerance_grad: NonNegative,
+    tolerance_change: NonNegative,
+    line_search: Literal["strong_wolfe"] | None,
+) -> Optimizer:
+    """Limited-memory BFGS (Liu and Nocedal, 1989): a step evaluates its window up to 1.25 max_iter times."""
+    return torch.optim.LBFGS(
+        params,
+        lr,
+        max_iter,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+        history_size=history_size,
+        line_search_fn=line_search,
+    )
+
+
+def scaled_lr(
+    lr: float, window: int, lr_scaling: Literal["none", "linear", "sqrt"], base_batch_size: Count
+) -> tuple[float, str]:
+    """The learning rate for windows of `window` samples, and the arithmetic in words.
+
+    linear: lr x window / base (Goyal et al., 2017); sqrt: lr x sqrt(window / base) (Krizhevsky, 2014).
+    """
+    ratio = window / base_batch_size
+    if lr_scaling == "linear":
+        return lr * ratio, f"{lr:g} x {window} / {base_batch_size} = {lr * ratio:g}"
+    if lr_scaling == "sqrt":
+        return lr * ratio**0.5, f"{lr:g} x sqrt({window} / {base_batch_size}) = {lr * ratio**0.5:g}"
+    return lr, f"{lr:g}"
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Whether a step evaluates the window several times (L-BFGS)."""
+    return isinstance(optimizer, torch.optim.LBFGS)
+
+
+def _fused(params: Iterable[dict[str, Any]]) -> bool | None:
+    """Fused kernels want real floating tensors on a device that has them; else torch chooses (None)."""
+    tensors = [p for group in params for p in group["params"]]
+    fits = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in tensors)
+    return True if fits else None

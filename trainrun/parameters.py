@@ -1,0 +1,117 @@
+"""Which parameter is trained how: one table by name pattern, and groups for the optimizer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from trainrun.errors import ConfigError, Problem
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How one parameter is trained."""
+
+    name: str
+    shape: tuple[int, ...]
+    lr_factor: float
+    weight_decay: float | None  # None where the optimizer has no decay
+    frozen: bool
+    init: Any  # a rule's init, or None for the run's
+
+    @property
+    def group(self) -> str:
+        """The parameter group's name: what differs from the rest."""
+        if self.frozen:
+            return "frozen"
+        lr = "" if self.lr_factor == 1 else f"lr x {self.lr_factor:g}"
+        decay = "" if self.weight_decay is None else f"decay {self.weight_decay:g}"
+        return ", ".join(part for part in (lr, decay) if part) or "all"
+
+
+class Parameters:
+    """The rules. Each is `pattern: {lr: factor, weight_decay: value, freeze: true, init: scheme}`.
+
+    Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names; where several
+    match, later ones win, setting by setting. The parameters of norms, biases and other 1-D
+    parameters stay undecayed unless `decay_norm_and_bias` or a rule says otherwise.
+    """
+
+    def __init__(self, decay_norm_and_bias: bool, rules: Mapping[str, Mapping[str, Any]]) -> None:
+        self.decay_norm_and_bias = decay_norm_and_bias
+        self.rules = rules
+
+    def treatments(self, model: nn.Module, weight_decay: float | None) -> list[Treatment]:
+        """One entry per parameter, in the model's order. Raises ConfigError for an idle pattern."""
+        named = dict(model.named_parameters())
+        self._check(named)
+        spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
+        found = []
+        for name, parameter in named.items():
+            decay = 0.0 if weight_decay is not None and name in spared else weight_decay
+            one = Treatment(name, tuple(parameter.shape), 1.0, decay, not parameter.requires_grad, None)
+            for pattern, rule in self.rules.items():
+                if fnmatchcase(name, pattern):
+                    one = _apply(one, rule)
+            found.append(one)
+        if all(one.frozen for one in found):
+            raise ConfigError.one("parameters.rules", "freeze every parameter; nothing is left to train")
+        return found
+
+    def groups(self, model: nn.Module, treatments: list[Treatment], lr: float) -> list[dict[str, Any]]:
+        """Parameter groups as torch's optimizers take them; freezes what a rule froze."""
+        named = dict(model.named_parameters())
+        groups: dict[tuple[float, float | None], dict[str, Any]] = {}
+        for one in treatments:
+            named[one.name].requires_grad_(not one.frozen)
+            if one.frozen:
+                continue
+            settings: dict[str, Any] = {"params": [], "name": one.group, "lr": lr * one.lr_factor}
+            if one.weight_decay is not None:
+                settings["weight_decay"] = one.weight_decay
+            groups.setdefault((one.lr_factor, one.weight_decay), settings)["params"].append(named[one.name])
+        return list(groups.values())
+
+    def _check(self, names: Mapping[str, Any]) -> None:
+        problems = []
+        for pattern in self.rules:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                text = f"matches no parameter; nearest is {_nearest(pattern, names)}"
+                problems.append(Problem(f"parameters.rules.{pattern}", text))
+        if problems:
+            raise ConfigError(problems)
+
+
+def _norms_and_biases(model: nn.Module) -> set[str]:
+    """Names of what weight decay spares: norms of any shape, and whatever is 1-D or called bias."""
+    found = {n for n, p in model.named_parameters() if p.ndim < 2 or n.rpartition(".")[2] == "bias"}
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # those that may have more than one dimension
+            found |= {n for n, _ in module.named_parameters(path, recurse=False)}
+    return found
+
+
+def _nearest(pattern: str, names: Iterable[str]) -> str:
+    """The name, or the module or last part of one, that a pattern comes closest to."""
+    parts = [name.split(".") for name in names]
+    known = {".".join(one[:end]) for one in parts for end in range(1, len(one) + 1)}
+    known |= {one[-1] for one in parts}
+    return difflib.get_close_matches(pattern.strip("*.?"), sorted(known), 1, 0.0)[0]
+
+
+def _apply(one: Treatment, rule: Mapping[str, Any]) -> Treatment:
+    changes: dict[str, Any] = {}
+    if "lr" in rule:
+        changes["lr_factor"] = rule["lr"]
+    if "weight_decay" in rule:
+        changes["weight_decay"] = rule["weight_decay"]
+    if "freeze" in rule:
+        changes["frozen"] = rule["freeze"]
+    if "init" in rule:
+        changes["init"] = rule["init"]
+    return replace(one, **changes)

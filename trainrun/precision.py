@@ -1,0 +1,132 @@
+"""Number formats: what runs in fewer bits, and the loss scaling that fp16 needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.errors import ConfigError, NonFinite
+from trainrun.ranges import Count, Positive
+
+
+class Precision:
+    """Autocast to `dtype` (None: none) around the forward pass, and a loss scale of 1.
+
+    Weights, gradients and the optimizer's state stay float32.
+    """
+
+    def __init__(self, name: str, dtype: torch.dtype | None, device: torch.device) -> None:
+        self.name, self.dtype, self.device = name, dtype, device
+        self.scale = 1.0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        (loss * self.scale if self.scale != 1.0 else loss).backward()
+
+    def unscale(self, gradients: list[Tensor]) -> None:
+        if self.scale != 1.0:
+            torch._foreach_mul_(gradients, 1 / self.scale)
+
+    def record(self, applied: bool) -> None:
+        """Learn from whether the step's gradient was finite."""
+
+    @property
+    def skips(self) -> bool:
+        """Whether a gradient that is not finite is the format's doing, to be skipped and mended."""
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class ScaledPrecision(Precision):
+    """fp16: the loss is multiplied by a power of two so that small gradients do not vanish.
+
+    The scale halves when a gradient overflows and doubles after `growth_interval` finite steps
+    (Micikevicius et al., 2018). Raises NonFinite when even a scale below 1 overflows.
+    """
+
+    def __init__(self, device: torch.device, init_scale: float, growth_interval: int) -> None:
+        super().__init__("fp16", torch.float16, device)
+        self.scale, self.growth_interval = float(init_scale), growth_interval
+        self.finite_steps = 0
+
+    @property
+    def skips(self) -> bool:
+        return True
+
+    def record(self, applied: bool) -> None:
+        if not applied:
+            self.scale, self.finite_steps = self.scale / 2, 0
+            if self.scale < 1:
+                raise NonFinite(
+                    "precision: gradients overflow in fp16 at every loss scale down to 1; "
+                    "use precision=bf16, or lower optimizer.lr"
+                )
+            return
+        self.finite_steps += 1
+        if self.finite_steps == self.growth_interval:
+            self.scale, self.finite_steps = self.scale * 2, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scale": self.scale, "finite_steps": self.finite_steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.scale, self.finite_steps = float(state["scale"]), int(state["finite_steps"])
+
+
+def fp32(device: torch.device) -> Precision:
+    """32 bits everywhere, also in cuDNN's convolutions, which torch lets round by itself."""
+    _round_products(False)
+    return Precision("fp32", None, device)
+
+
+def tf32(device: torch.device) -> Precision:
+    """float32 whose matrix products round their inputs to 10 bits of mantissa: NVIDIA GPUs since Ampere."""
+    if device.type != "cuda":
+        raise ConfigError.one(
+            "precision", f"tf32 has no effect on {device.type}; use fp32 or bf16", "precision=fp32"
+        )
+    _round_products(True)
+    return Precision("tf32", None, device)
+
+
+def bf16(device: torch.device) -> Precision:
+    """bfloat16 in matrix products and convolutions: float32's range in 16 bits, no scaling needed."""
+    return Precision("bf16", torch.bfloat16, device)
+
+
+def fp16(init_scale: Positive, growth_interval: Count, device: torch.device) -> Precision:
+    """float16 in matrix products and convolutions, with dynamic loss scaling."""
+    return ScaledPrecision(device, init_scale, growth_interval)
+
+
+def auto(device: torch.device) -> Precision:
+    """bf16 where the hardware has units for it, else fp32."""
+    return bf16(device) if has_bf16_units(device) else fp32(device)
+
+
+def _round_products(yes: bool) -> None:
+    torch.set_float32_matmul_precision("high" if yes else "highest")
+    torch.backends.cudnn.allow_tf32 = yes
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether bf16 is faster than fp32 here, from what the hardware says, never from a timing."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+        return any(capabilities.get(unit) for unit in ("avx512_bf16", "amx_bf16", "bf16"))
+    return device.type == "mps"

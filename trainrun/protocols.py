@@ -1,0 +1,156 @@
+"""The seams: what data, task, schedule, regulariser, step and logger look like to the loop.
+
+Whatever has these methods fits; nothing is registered and nothing needs to inherit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from trainrun.events import Event
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands in the data: `offset` samples into `epoch`.
+
+    The end of epoch e is always written as the start of e + 1, so a position has one form.
+    """
+
+    epoch: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch on the device that trains. N samples."""
+
+    inputs: Any  # (N, ...); anything the model takes
+    targets: Any  # (N,), (N, outputs) or (N, classes) as probabilities
+    indices: Sequence[int] | Tensor  # (N,): which samples these are
+    position: Position  # where the data stand after this batch
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+Window = Sequence[Batch]  # the micro-batches of one optimizer step
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How an epoch's order is cut: windows of `window` samples, each into micro-batches."""
+
+    batch_size: int  # samples per micro-batch and rank
+    accumulate: int  # micro-batches per optimizer step
+    num_ranks: int = 1
+
+    @property
+    def window(self) -> int:
+        return self.batch_size * self.accumulate * self.num_ranks
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What the rest of the run needs to know of the data."""
+
+    name: str
+    input_shape: tuple[int, ...]  # of one sample, channels first
+    kind: str  # what the targets are: "classes", "labels" (several per sample), "values" or "other"
+    num_targets: int  # classes, labels or regression outputs
+    sizes: Mapping[str, int | None]  # samples per split; None for a stream without length
+    class_names: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()  # of the training split
+    target_scaling: tuple[tuple[float, float], ...] = ()  # (mean, std) taken out of each output
+    in_memory: bool = False  # no loader processes are needed
+    fingerprint: str = ""  # of the samples' content
+    notes: tuple[str, ...] = ()  # for people: where constants come from, how the split was made
+
+
+@runtime_checkable
+class Data(Protocol):
+    info: DataInfo
+
+    def to(self, device: torch.device) -> None:
+        """Move what fits to the device that trains."""
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        """Micro-batches without end, beginning at `position`. Pure in (seed, epoch)."""
+
+    def eval_batches(self, split: str) -> Iterator[Batch]:
+        """Every sample of "train", "val" or "test" exactly once, in order."""
+
+    def fitted(self) -> dict[str, Any]:
+        """What was estimated from the training split: stored with the weights, never refitted."""
+
+    def restore(self, fitted: Mapping[str, Any]) -> None:
+        """Use the stored estimates in place of the own ones."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task makes of one micro-batch. All values are sums over it, not means."""
+
+    terms: Mapping[str, Tensor]  # loss terms, with gradient
+    sums: Mapping[str, Tensor]  # what metrics are made of, without gradient
+    outputs: Tensor | None = None  # only read when the user's own metrics need them
+    targets: Tensor | None = None  # what they are compared with; None: the batch's
+
+
+class Task(Protocol):
+    num_outputs: int
+    metric_modes: Mapping[str, str]  # metric name -> "max" or "min": which way is better
+    own_metrics: Mapping[str, Callable[..., Any]]  # the user's: (outputs, targets) of the whole split
+
+    def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
+        """What each loss term is averaged over, known before the forward pass."""
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome: ...
+
+    def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        """Metrics from the sums over a split or a log window; takes what is there."""
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Probabilities or values, (N, outputs)."""
+
+
+class Schedule(Protocol):
+    def __call__(self, update: int) -> tuple[float, float | None]:
+        """Learning-rate factor and absolute momentum (None: leave it) for the update of that index."""
+
+
+@runtime_checkable
+class ObservingSchedule(Protocol):
+    """A schedule that a metric steers, so that it has state of its own."""
+
+    def __call__(self, update: int) -> tuple[float, float | None]: ...
+
+    def observe(self, metric: float) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one attempted optimizer step did. Tensors stay on the device until they are logged."""
+
+    num_samples: int
+    terms: Mapping[str, Tensor]  # sums over the window
+    counts: Mapping[str, float | Tensor]  # what the terms are averaged over
+    sums: Mapping[str, Tensor]  # of the task's metrics
+    norm: float  # of the whole gradient, before clipping
+    norm_after: float | Tensor  # and after
+    applied: bool  # False: the gradient was not finite and no weight changed
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Step = Callable[[Any, Window], StepResult]  # (TrainState, window); the state is above this file
+Logger = Callable[[Event], None]

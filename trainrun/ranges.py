@@ -1,0 +1,58 @@
+"""What a value may be: the annotations that make a signature the schema of its YAML.
+
+`config/judge.py` reads these names from source, without importing what carries them. A `Steps`
+is written as a duration in YAML (`5%`, `10ep`) and reaches the callable as optimizer steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers from `low` to `high`; an end named in `open_ends` is excluded."""
+
+    low: float = float("-inf")
+    high: float = float("inf")
+    open_ends: str = ""  # "low", "high" or "low high"
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if "low" in self.open_ends else value >= self.low
+        below = value < self.high if "high" in self.open_ends else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        if self.high == float("inf"):
+            return f"more than {self.low:g}" if "low" in self.open_ends else f"at least {self.low:g}"
+        left = "(" if "low" in self.open_ends else "["
+        right = ")" if "high" in self.open_ends else "]"
+        return f"in {left}{self.low:g}, {self.high:g}{right}"
+
+
+@dataclass(frozen=True)
+class InSteps:
+    """A duration in YAML; optimizer steps in the call. `least` is the smallest that has a meaning."""
+
+    least: int = 0
+
+
+Positive = Annotated[float, Interval(0, open_ends="low")]
+NonNegative = Annotated[float, Interval(0)]
+Fraction = Annotated[float, Interval(0, 1)]  # both ends included
+PositiveFraction = Annotated[float, Interval(0, 1, "low")]
+Rate = Annotated[float, Interval(0, 1, "high")]  # dropout, betas, momentum: 1 has no meaning
+Split = Annotated[float, Interval(0, 1, "high")]  # a share of the samples held out
+Betas = tuple[Rate, Rate]
+Count = Annotated[int, Interval(1)]
+Natural = Annotated[int, Interval(0)]
+Switch = Annotated[int, Interval(0, 1)]  # 1 on, 0 off
+Seed = Annotated[int, Interval(0, 2**63 - 1)]
+Steps = Annotated[int, InSteps()]
+Period = Annotated[int, InSteps(1)]
+
+# Choices that several models share.
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid"]
+Norm = Literal["none", "batch", "layer"]
+ConvNorm = Literal["none", "batch", "group"]

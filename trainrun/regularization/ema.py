@@ -1,0 +1,57 @@
+"""An exponential moving average of the weights, evaluated and kept in place of the raw ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.ranges import Rate
+from trainrun.regularization.kinds import Averager
+
+
+class EMA(Averager):
+    """avg <- d avg + (1 - d) w after every applied step, over parameters and float buffers.
+
+    d is `decay`, but at most (1 + n) / (10 + n) at the n-th update, so that the first random
+    weights are soon forgotten (as in TensorFlow's ExponentialMovingAverage).
+    """
+
+    name = "ema"
+
+    def __init__(self, decay: Rate) -> None:
+        self.decay, self.updates = decay, 0
+        self.model: nn.Module | None = None
+
+    def start(self, model: nn.Module) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        if self.model is None:
+            raise RuntimeError("EMA.update before EMA.start")
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averages, values = _floats(self.model), _floats(model)
+        torch._foreach_lerp_(averages, values, 1 - decay)
+        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            if not ours.is_floating_point():
+                ours.copy_(theirs)
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.model is None:
+            raise RuntimeError("EMA.state_dict before EMA.start")
+        return {"updates": self.updates, "model": self.model.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if self.model is None:
+            raise RuntimeError("EMA.load_state_dict before EMA.start")
+        self.updates = int(state["updates"])
+        self.model.load_state_dict(state["model"])
+
+
+def _floats(model: nn.Module) -> list[Tensor]:
+    return [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]

@@ -1,0 +1,83 @@
+"""The five kinds of regulariser; each acts at one place of the run and nowhere else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.protocols import Batch, DataInfo
+
+
+class ModelChange(ABC):
+    """Changes the model once, when it is built."""
+
+    @abstractmethod
+    def change_model(self, model: nn.Module) -> None: ...
+
+
+class BatchChange(ABC):
+    """Changes every training batch; its draws come from `generator` alone."""
+
+    @abstractmethod
+    def check(self, info: DataInfo) -> None:
+        """Raises ConfigError where the data's targets cannot be changed so."""
+
+    @abstractmethod
+    def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch: ...
+
+
+class Penalty(ABC):
+    """Adds a term to the loss, once per optimizer step."""
+
+    @abstractmethod
+    def penalty(self, model: nn.Module) -> Tensor: ...
+
+
+class Averager(ABC):
+    """Keeps a second model of averaged weights; `model` is that copy, None before it has started."""
+
+    name: str
+    model: nn.Module | None
+
+    @abstractmethod
+    def start(self, model: nn.Module) -> None:
+        """Make the copy; the model is on its device and initialised."""
+
+    @abstractmethod
+    def update(self, model: nn.Module) -> None:
+        """After an applied optimizer step."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Stopper(ABC):
+    """Ends the run by what it sees of the monitored metric."""
+
+    name: str
+    restore_best: bool
+
+    @abstractmethod
+    def observe(self, value: float, maximize: bool) -> bool:
+        """Called after every evaluation; True ends the run."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+KINDS = (ModelChange, BatchChange, Penalty, Averager, Stopper)
+
+
+def decayed(model: nn.Module) -> list[Tensor]:
+    """The trained matrices and kernels of a model: what penalties act on; norms and biases are left alone."""
+    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]

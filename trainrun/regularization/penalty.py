@@ -1,0 +1,46 @@
+"""L1, L2 and elastic-net penalties on matrices and kernels, added to the loss once per step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+from trainrun.ranges import Fraction, NonNegative
+from trainrun.regularization.kinds import Penalty, decayed
+
+
+class L1(Penalty):
+    """strength x sum |w|. Its subgradient makes weights small; it leaves few exactly zero."""
+
+    def __init__(self, strength: NonNegative) -> None:
+        self.strength = strength
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        return self.strength * _total([w.abs().sum() for w in decayed(model)])
+
+
+class L2(Penalty):
+    """strength x sum w^2: for plain SGD the same as weight_decay = 2 x strength."""
+
+    def __init__(self, strength: NonNegative) -> None:
+        self.strength = strength
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        return self.strength * _total([w.square().sum() for w in decayed(model)])
+
+
+class Elastic(Penalty):
+    """strength x (share sum |w| + (1 - share) sum w^2) (Zou and Hastie, 2005)."""
+
+    def __init__(self, strength: NonNegative, l1_share: Fraction) -> None:
+        self.l1, self.l2 = L1(strength * l1_share), L2(strength * (1 - l1_share))
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        return self.l1.penalty(model) + self.l2.penalty(model)
+
+
+def _total(sums: list[Tensor]) -> Tensor:
+    if not sums:
+        raise ConfigError.one("regularization", "a penalty needs a trained matrix or kernel, there is none")
+    return torch.stack(sums).sum()

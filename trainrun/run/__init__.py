@@ -1,0 +1,1 @@
+"""A run as a folder: its place, owner, status, records and provenance."""

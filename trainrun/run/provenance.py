@@ -1,0 +1,56 @@
+"""Where a run's numbers come from: commit, uncommitted diff, packages, device, data, command."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from trainrun import __version__
+from trainrun.protocols import DataInfo
+from trainrun.runtime import Runtime
+
+
+def environment(runtime: Runtime, info: DataInfo, command: list[str]) -> dict[str, Any]:
+    """The content of environment.json. Nothing of the process's environment variables is stored."""
+    packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
+    device = str(runtime.device)
+    if runtime.device.type == "cuda":
+        device += f" ({torch.cuda.get_device_name(runtime.device)})"
+    return {
+        "command": shlex.join(command),
+        "trainrun": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "device": device,
+        "threads": runtime.num_threads,
+        "deterministic": runtime.deterministic,
+        "data": {"name": info.name, "fingerprint": info.fingerprint, "sizes": dict(info.sizes)},
+        "git": _git(),
+        "packages": dict(sorted((name, version) for name, version in packages.items() if name)),
+    }
+
+
+def _git() -> dict[str, str] | None:
+    """Commit and uncommitted changes of the folder the run was started in; None outside a checkout."""
+    commit = _run("git", "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    diff = _run("git", "diff", "HEAD") or ""
+    return {
+        "commit": commit.strip(),
+        "diff": diff if len(diff) < 1 << 20 else f"{len(diff)} characters, left out",
+    }
+
+
+def _run(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, errors="replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

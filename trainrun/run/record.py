@@ -1,0 +1,98 @@
+"""The always-written records of a run: metrics.jsonl, timing.jsonl and status.json."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from trainrun.errors import INTERRUPTED, CannotResume, StorageFailed
+from trainrun.events import (
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Started,
+    metrics_record,
+    timing_record,
+    to_line,
+    without_nonfinite,
+)
+from trainrun.run.files import read_json, replace_json
+
+
+class Record:
+    """Writes events to a run's folder. metrics.jsonl is the truth; everything else is a view."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self._metrics = (run_dir / "metrics.jsonl").open("ab")
+        self._timing = (run_dir / "timing.jsonl").open("a", encoding="utf-8")
+
+    def cut(self, num_bytes: int) -> None:
+        """Forget the lines written after the checkpoint that training continues from."""
+        if num_bytes > self._metrics.tell():
+            path = self.run_dir / "metrics.jsonl"
+            raise CannotResume(f"{path} has {self._metrics.tell()} bytes, {num_bytes} were saved; restore it")
+        self._metrics.truncate(num_bytes)
+        self._metrics.seek(0, os.SEEK_END)
+
+    def metrics_bytes(self) -> int:
+        """metrics.jsonl flushed to disk, and its length."""
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        return self._metrics.tell()
+
+    def __call__(self, event: Event) -> None:
+        try:
+            if (record := metrics_record(event)) is not None:
+                self._metrics.write(to_line(record).encode())
+                self._metrics.flush()
+            if (timing := timing_record(event)) is not None:
+                self._timing.write(to_line({"time": round(time.time(), 3)} | timing))
+                self._timing.flush()
+            self._update_status(event)
+        except OSError as error:
+            raise StorageFailed(f"{self.run_dir}: cannot write: {error.strerror}") from None
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._timing.close()
+
+    def _update_status(self, event: Event) -> None:
+        if changes := _status_changes(event):
+            write_status(self.run_dir, **changes)
+
+
+def _status_changes(event: Event) -> dict[str, Any]:
+    """What an event changes in status.json."""
+    if isinstance(event, Started):
+        changes = {"state": "running", "name": event.name, "monitor": event.monitor, "pid": os.getpid()}
+        changes |= {"step": event.step, "total_steps": event.total_steps}
+        return changes | {"exit_code": None, "reason": None, "resumable": True}
+    if isinstance(event, Evaluated) and event.split == "test":
+        return {"test": dict(event.metrics)}
+    if isinstance(event, Evaluated):
+        metrics = dict(event.metrics)
+        changes = {"step": event.step, "metric": metrics}
+        return changes | ({"best": {"step": event.step, "metrics": metrics}} if event.is_best else {})
+    if isinstance(event, Interrupted):
+        changes = {"state": "interrupted", "step": event.step, "reason": event.signal, "resumable": True}
+        return changes | {"exit_code": INTERRUPTED[event.signal]}
+    if isinstance(event, Finished):
+        changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
+        return changes | {"resumable": False, "seconds": round(event.seconds, 3)}
+    if isinstance(event, Failed):
+        changes = {"state": "failed", "step": event.step, "reason": event.reason}
+        return changes | {"exit_code": event.exit_code}
+    return {}
+
+
+def write_status(run_dir: Path, **changes: Any) -> None:
+    """Change some entries of status.json; the rest stay. A number that is not finite becomes null."""
+    empty: dict[str, Any] = {"state": "running", "name": None, "step": 0, "metric": None, "best": None}
+    empty |= {"exit_code": None, "reason": None, "resumable": True, "started": time.time()}
+    path = run_dir / "status.json"
+    replace_json(path, without_nonfinite(empty | read_json(path) | changes))

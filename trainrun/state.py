@@ -1,0 +1,190 @@
+"""Everything that changes during a run, and nothing else: what a checkpoint stores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from trainrun.errors import CannotResume
+from trainrun.metrics import Meter
+from trainrun.precision import Precision
+from trainrun.protocols import ObservingSchedule, Position, Schedule
+from trainrun.regularization.kinds import Averager, Stopper
+
+
+@dataclass
+class TrainState:
+    """The live parts and the counters of a run.
+
+    `step` counts attempted optimizer steps and is the clock of budget, data and cadence;
+    `applied` counts those whose update was made and indexes the schedule alone.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    precision: Precision
+    total_steps: int
+    averager: Averager | None = None
+    stopper: Stopper | None = None
+    fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
+    position: Position = field(default_factory=Position)
+    step: int = 0
+    applied: int = 0
+    samples: int = 0
+    best: float | None = None  # of the monitored metric
+    best_loss: float = math.inf  # and the validation loss beside it
+    best_step: int | None = None
+    logged_at: int = 0
+    evaluated_at: int = 0
+    stop_reason: str | None = None  # set when a metric ends the run before its budget
+    seconds: float = 0.0  # spent training, over all processes of the run
+    meter: Meter = field(default_factory=Meter)
+
+    def __post_init__(self) -> None:
+        self._configured = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in self.optimizer.param_groups
+        ]
+
+    @property
+    def skipped(self) -> int:
+        """Attempted steps whose update was not made, for their gradient was not finite."""
+        return self.step - self.applied
+
+    @property
+    def judged_model(self) -> nn.Module:
+        """The weights that are evaluated: the averaged ones once there are any."""
+        if self.averager is not None and self.averager.model is not None:
+            return self.averager.model
+        return self.model
+
+    @property
+    def judged_name(self) -> str:
+        return self.averager.name if self.averager is not None and self.averager.model is not None else "raw"
+
+    def is_better(self, value: float, loss: float, maximize: bool) -> bool:
+        """Whether `value` would be the best so far; a value that is not finite never is.
+
+        Of equal values the lower loss is better: on a small validation split many epochs share
+        the same accuracy, and the first of them is rarely the best.
+        """
+        if not math.isfinite(value):
+            return False
+        if self.best is None or value == self.best:
+            return self.best is None or loss < self.best_loss
+        return value > self.best if maximize else value < self.best
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers and tensors only, by part; `contents` names everything in them."""
+        parts: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimizer": {
+                "parameters": self._parameters(),
+                "configured": self._configured,
+                "state": self.optimizer.state_dict(),
+            },
+            "precision": self.precision.state_dict(),
+            "schedule": {"kind": type(self.schedule).__name__, "state": self._schedule_state()},
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+            "position": {"epoch": self.position.epoch, "offset": self.position.offset},
+            "fitted": dict(self.fitted),
+            "meter": self.meter.state_dict(),
+        }
+        if self.averager is not None:
+            parts["averager"] = self.averager.state_dict()
+        if self.stopper is not None:
+            parts["stopper"] = self.stopper.state_dict()
+        return {**parts, "contents": sorted(_paths(parts))}
+
+    def load_state_dict(self, parts: Mapping[str, Any]) -> None:
+        """Raises CannotResume where the stored parts are not whole, or not those of this state."""
+        self._check(parts)
+        try:
+            self.model.load_state_dict(parts["model"])
+            self._load_optimizer(parts["optimizer"])
+            self.precision.load_state_dict(parts["precision"])
+            self._load_schedule(parts["schedule"])
+            for name in _COUNTERS:
+                setattr(self, name, parts["counters"][name])
+            self.position = Position(**parts["position"])
+            self.fitted = dict(parts["fitted"])
+            self.meter.load_state_dict(parts["meter"])
+            if self.averager is not None:
+                self.averager.load_state_dict(parts["averager"])
+            if self.stopper is not None:
+                self.stopper.load_state_dict(parts["stopper"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CannotResume(f"checkpoint: does not fit this run: {error}") from None
+
+    def _check(self, parts: Mapping[str, Any]) -> None:
+        """What is wrong is found before anything is copied."""
+        found = {path for part in parts if part != "contents" for path in _paths(parts[part], part)}
+        if differing := found ^ set(parts.get("contents", ())):
+            raise CannotResume(f"checkpoint: is not whole; see {', '.join(sorted(differing)[:4])}")
+        if differing := set(self.state_dict()) ^ set(parts):
+            raise CannotResume(f"checkpoint: parts differ from this run's: {', '.join(sorted(differing))}")
+        ours, stored = self._parameters(), [tuple(one) for one in parts["optimizer"]["parameters"]]
+        for mine, theirs in zip(ours, stored, strict=False):
+            if mine != theirs:
+                was, now = " ".join(theirs), " ".join(mine)
+                raise CannotResume(f"checkpoint: the optimizer trained {was}, this run trains {now} there")
+        if len(stored) != len(ours):
+            raise CannotResume(f"checkpoint: {len(stored)} trained parameters, this run has {len(ours)}")
+
+    def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
+        """Values that the configuration changed since the checkpoint keep their new ones."""
+        self.optimizer.load_state_dict(stored["state"])
+        for group, now, before in zip(
+            self.optimizer.param_groups, self._configured, stored["configured"], strict=True
+        ):
+            group.update({key: value for key, value in now.items() if before.get(key) != value})
+
+    def _schedule_state(self) -> dict[str, Any]:
+        return self.schedule.state_dict() if isinstance(self.schedule, ObservingSchedule) else {}
+
+    def _load_schedule(self, stored: Mapping[str, Any]) -> None:
+        """A schedule of another kind begins with no memory of the one it replaced."""
+        same = stored["kind"] == type(self.schedule).__name__
+        if same and isinstance(self.schedule, ObservingSchedule):
+            self.schedule.load_state_dict(stored["state"])
+
+    def _parameters(self) -> list[tuple[str, str, str]]:
+        """(name, shape, dtype) of what is trained, in the optimizer's order; torch compares none of it."""
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        groups = self.optimizer.param_groups
+        return [
+            (names[id(p)], str(tuple(p.shape)), str(p.dtype)) for group in groups for p in group["params"]
+        ]
+
+
+def _paths(tree: Any, at: str = "") -> Iterator[str]:
+    """`part/key/...` of every leaf of nested containers, and of every empty one."""
+    if isinstance(tree, Mapping) and tree:
+        for key, value in tree.items():
+            yield from _paths(value, f"{at}/{key}" if at else str(key))
+    elif isinstance(tree, list) and tree:
+        for index, value in enumerate(tree):
+            yield from _paths(value, f"{at}/{index}")
+    else:
+        yield at
+
+
+_COUNTERS = (
+    "step",
+    "applied",
+    "samples",
+    "best",
+    "best_loss",
+    "best_step",
+    "logged_at",
+    "evaluated_at",
+    "stop_reason",
+    "seconds",
+    "total_steps",
+)

@@ -1,0 +1,272 @@
+"""One optimizer step from one window of micro-batches.
+
+Fetch first, then weigh: what the losses average over is known before the first forward pass, so
+a short last window is exact. Whether the gradient is finite is decided before any weight changes.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError, NonFinite
+from trainrun.optimizer import needs_closure
+from trainrun.protocols import Batch, DataInfo, StepResult, Task, Window
+from trainrun.ranges import Positive
+from trainrun.regularization.kinds import BatchChange, Penalty
+from trainrun.runtime import seed_forward
+from trainrun.seeds import stream
+from trainrun.state import TrainState
+
+
+class Clip:
+    """Limits the gradient: its L2 norm over all parameters (Pascanu et al., 2013), or every element.
+
+    The arithmetic is torch's clip_grad_norm_ and clip_grad_value_.
+    """
+
+    def __init__(self, norm: Positive | None, value: Positive | None) -> None:
+        self.norm, self.value = norm, value
+
+    def __bool__(self) -> bool:
+        return self.norm is not None or self.value is not None
+
+    def __call__(self, gradients: list[Tensor], norm: float) -> float | Tensor:
+        """Clip in place, given the gradient's norm; returns the norm afterwards."""
+        if self.norm is not None and (factor := self.norm / (norm + 1e-6)) < 1:
+            torch._foreach_mul_(gradients, factor)
+            return norm * factor
+        if self.value is not None:
+            torch._foreach_clamp_min_(gradients, -self.value)
+            torch._foreach_clamp_max_(gradients, self.value)
+            return torch.nn.utils.get_total_norm(gradients)
+        return norm
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is done to a gradient before it is applied.
+
+    `nonfinite`: stop the run at a gradient that is not finite, or skip that step and count it.
+    """
+
+    clip: Clip
+    nonfinite: Literal["stop", "skip"]
+
+
+class Step:
+    """(state, window) -> StepResult: gradients, clipping, update, average, counters."""
+
+    def __init__(
+        self,
+        task: Task,
+        policy: Policy,
+        batch_changes: Sequence[BatchChange],
+        penalties: Mapping[str, Penalty],
+        info: DataInfo,
+        accumulate: int,
+        seed: int,
+    ) -> None:
+        self.task, self.policy, self.info = task, policy, info
+        self.batch_changes, self.penalties = batch_changes, penalties
+        self.accumulate, self.seed = accumulate, seed
+        self._draws = torch.Generator()  # for the batch changes, reseeded before each
+
+    def __call__(self, state: TrainState, window: Window) -> StepResult:
+        set_rates(state)
+        pass_ = Pass(self, state, [self._changed(batch, state.step, i) for i, batch in enumerate(window)])
+        update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
+        applied = update(state, pass_)
+        self._account(state, window, applied, pass_.norm)
+        return pass_.result(applied)
+
+    def may_skip(self, state: TrainState) -> bool:
+        """Whether training goes on after a gradient that is not finite."""
+        return state.precision.skips or self.policy.nonfinite == "skip"
+
+    def _changed(self, batch: Batch, step: int, micro: int) -> Batch:
+        if self.batch_changes:
+            self._draws.manual_seed(stream(self.seed ^ 0x5EED, step * self.accumulate + micro))
+        for change in self.batch_changes:
+            batch = change.change_batch(batch, self.info, self._draws)
+        return batch
+
+    def _account(self, state: TrainState, window: Window, applied: bool, norm: float) -> None:
+        if not applied and not self.may_skip(state):
+            samples = [str(int(i)) for batch in window for i in batch.indices]
+            shown = ", ".join(samples[:8] + ["..."] * (len(samples) > 8))
+            raise NonFinite(
+                f"the gradient's norm is {norm} at step {state.step + 1} (samples {shown}); no weight "
+                "was changed; lower optimizer.lr, clip with loop.clip.norm=1, or look at these samples"
+            )
+        state.precision.record(applied)
+        if applied:
+            state.applied += 1
+            if state.averager is not None:
+                state.averager.update(state.model)
+        state.step += 1
+        state.samples += sum(len(batch) for batch in window)
+        state.position = window[-1].position
+
+
+class Pass:
+    """Forward and backward over one window; may be repeated with the same random draws."""
+
+    def __init__(self, step: Step, state: TrainState, window: Window) -> None:
+        self.step, self.state, self.window = step, state, window
+        self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        self.counts = _total([step.task.count(batch) for batch in window])
+        self.norm, self.norm_after = 0.0, 0.0  # type: float, float | Tensor
+        self.terms: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.penalty_values: dict[str, Tensor] = {}
+
+    def gradients(self) -> Tensor:
+        """Fill every parameter's gradient; returns the loss, penalties included."""
+        state, step = self.state, self.step
+        state.optimizer.zero_grad(set_to_none=True)
+        if not state.model.training:
+            state.model.train()
+        terms, sums, loss = [], [], torch.zeros((), device=state.precision.device)
+        for micro, batch in enumerate(self.window):
+            seed_forward(step.seed, state.step * step.accumulate + micro, state.precision.device)
+            with state.precision.autocast():
+                outcome = step.task(state.model, batch)
+                share = torch.stack([term / self.counts[name] for name, term in outcome.terms.items()]).sum()
+            state.precision.backward(share)
+            terms.append({name: term.detach() for name, term in outcome.terms.items()})
+            sums.append(outcome.sums)
+            loss = loss + share.detach()
+        self.penalty_values = {}
+        for name, penalty in step.penalties.items():
+            value = penalty.penalty(state.model)
+            state.precision.backward(value)
+            self.penalty_values[name] = value.detach()
+            loss = loss + value.detach()
+        self.terms, self.sums = _total(terms), _total(sums)
+        self._measure()
+        return loss
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.norm)
+
+    def clip(self) -> None:
+        self.norm_after = self.step.policy.clip(self._gradients, self.norm)
+
+    def result(self, applied: bool) -> StepResult:
+        return StepResult(
+            num_samples=sum(len(batch) for batch in self.window),
+            terms=self.terms,
+            counts=self.counts,
+            sums=self.sums,
+            norm=self.norm,
+            norm_after=self.norm_after,
+            applied=applied,
+            penalties=self.penalty_values,
+        )
+
+    def _measure(self) -> None:
+        """The step's one read of the device: the norm, after unscaling."""
+        self._gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if not self._gradients:
+            raise ConfigError.one("model", "no parameter gets a gradient from the loss")
+        self.state.precision.unscale(self._gradients)
+        self.norm = float(torch.nn.utils.get_total_norm(self._gradients))
+        self.norm_after = self.norm
+
+
+def _single_pass_update(state: TrainState, pass_: Pass) -> bool:
+    """The usual step; returns whether the update was made."""
+    before = _buffers(state.model) if pass_.step.may_skip(state) else []
+    pass_.gradients()
+    if pass_.finite:
+        pass_.clip()
+        state.optimizer.step()
+    elif before:
+        _restore_buffers(state.model, before)  # an overflow would stay in running statistics for good
+    return pass_.finite
+
+
+class _NotFinite(Exception):
+    """An evaluation inside a multi-pass step gave a gradient that is not finite."""
+
+
+def _multi_pass_update(state: TrainState, pass_: Pass) -> bool:
+    """A step that evaluates its window several times (L-BFGS); undone if any evaluation is not finite.
+
+    Only the first evaluation updates running statistics and is what gets logged.
+    """
+    weights = [p.detach().clone() for p in pass_.parameters]
+    memory, before = _copied(state.optimizer.state_dict()), _buffers(state.model)
+    first: list[tuple[Pass, list[Tensor]]] = []
+
+    def closure() -> Tensor:
+        loss = pass_.gradients()
+        if not pass_.finite:
+            raise _NotFinite
+        if not first:
+            first.append((copy.copy(pass_), _buffers(state.model)))
+        return loss
+
+    try:
+        state.optimizer.step(closure)  # type: ignore[arg-type]
+        if not all(bool(torch.isfinite(p).all()) for p in pass_.parameters):
+            pass_.norm = math.nan
+            raise _NotFinite
+    except _NotFinite:
+        with torch.no_grad():
+            torch._foreach_copy_(pass_.parameters, weights)
+        state.optimizer.load_state_dict(memory)
+        _restore_buffers(state.model, before)
+        return False
+    logged, statistics = first[0]
+    vars(pass_).update(vars(logged))
+    _restore_buffers(state.model, statistics)
+    return True
+
+
+def _buffers(model: nn.Module) -> list[Tensor]:
+    """Copies of the running statistics."""
+    return [buffer.detach().clone() for buffer in model.buffers()]
+
+
+def _restore_buffers(model: nn.Module, kept: list[Tensor]) -> None:
+    for buffer, value in zip(model.buffers(), kept, strict=True):
+        buffer.copy_(value)
+
+
+def set_rates(state: TrainState) -> None:
+    """Set each group's learning rate, and momentum where the schedule has one, for the next update."""
+    factor, momentum = state.schedule(state.applied)
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+        if momentum is None:
+            continue
+        if "betas" in group:
+            group["betas"] = (momentum, *group["betas"][1:])
+        elif "momentum" in group:
+            group["momentum"] = momentum
+
+
+def _total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Key by key, the sum over micro-batches."""
+    total: dict[str, Any] = dict(parts[0])
+    for part in parts[1:]:
+        for name, value in part.items():
+            total[name] = total[name] + value
+    return total
+
+
+def _copied(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_copied(value) for value in tree]
+    return tree.clone() if isinstance(tree, Tensor) else tree

@@ -1,0 +1,100 @@
+"""What tasks share: one loss, one model output per target, metrics as sums over a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+from trainrun.protocols import Batch, DataInfo, Outcome
+
+_FITTING = {
+    "classes": "; use task=classification loss=cross_entropy",
+    "labels": "; use task=multilabel loss=bce_with_logits",
+    "values": "; use task=regression loss=mse",
+}
+
+OwnMetric = Callable[..., Any]  # (outputs, targets) of the whole split -> a number
+
+
+class Task:
+    """Base of the tasks here; your own needs only the methods of `trainrun.protocols.Task`.
+
+    `kinds` are the kinds of target (`DataInfo.kind`) a task can learn.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+    metric_modes: Mapping[str, str] = {"loss": "min"}
+
+    def __init__(self, metrics: Sequence[OwnMetric], loss: Any, info: DataInfo) -> None:
+        if info.kind not in self.kinds:
+            name = type(self).__name__.lower()
+            wants = " or ".join(self.kinds)
+            text = f"{name} learns {wants}, the targets of {info.name} are {info.kind}"
+            raise ConfigError.one("task", text + _FITTING.get(info.kind, ""))
+        self.loss, self.info = loss, info
+        self.own_metrics = {_name_of(metric): metric for metric in metrics}
+
+    @property
+    def num_outputs(self) -> int:
+        return self.info.num_targets * getattr(self.loss, "outputs_per_target", 1)
+
+    def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
+        weight = self.loss.weight(self.targets(batch.targets))
+        return {"loss": float(len(batch)) if weight is None else weight.sum()}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        outputs = model(batch.inputs)
+        targets = self.targets(batch.targets)
+        losses = self.loss(outputs, targets)
+        exact = torch.promote_types(losses.dtype, torch.float32)  # a sum in 16 bits would overflow
+        terms = {"loss": losses.sum(dtype=exact)}
+        with torch.no_grad():
+            if model.training:
+                return Outcome(terms, self.quick_sums(outputs, targets), outputs)
+            judged = self.judged(outputs, batch.targets) if self.own_metrics else (None, None)
+            return Outcome(terms, self.sums(outputs, targets), *judged)
+
+    def targets(self, targets: Tensor) -> Tensor:
+        """Targets in the form that the loss takes."""
+        return targets
+
+    def judged(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(outputs, targets) as the user's own metrics see them."""
+        return outputs, targets
+
+    def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The sums, one number each, that are cheap enough for every training step."""
+        return {}
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What the metrics of a split are made of, added up over batches."""
+        raise NotImplementedError
+
+    def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        raise NotImplementedError
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """(num_classes, num_classes) int64: rows are true classes, columns predicted ones."""
+    flat = targets * num_classes + predicted
+    return torch.bincount(flat, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def f1_macro(confusion: Tensor) -> float:
+    """The mean over classes of 2 TP / (2 TP + FP + FN); classes that nowhere occur are left out."""
+    confusion = confusion.cpu().double()
+    hits = confusion.diag()
+    claimed, real = confusion.sum(0), confusion.sum(1)
+    seen = (claimed + real) > 0
+    return float((2 * hits[seen] / (claimed + real)[seen]).mean()) if seen.any() else 0.0
+
+
+def _name_of(metric: OwnMetric) -> str:
+    return getattr(metric, "__name__", type(metric).__name__)

@@ -1,0 +1,51 @@
+"""One of two classes with a single output: a logit for the second class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+from trainrun.protocols import DataInfo
+from trainrun.task.base import OwnMetric, Task, confusion_matrix, f1_macro
+
+
+class Binary(Task):
+    """Targets are classes 0 and 1, (N,), or their probabilities (N, 2). Metrics: accuracy, f1_macro."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("classes",)
+    metric_modes: Mapping[str, str] = {"loss": "min", "accuracy": "max", "f1_macro": "max"}
+
+    def __init__(self, metrics: list[OwnMetric], loss: nn.Module, info: DataInfo) -> None:
+        super().__init__(metrics, loss, info)
+        if info.num_targets != 2:
+            text = f"binary needs two classes, {info.name} has {info.num_targets}; use classification"
+            raise ConfigError.one("task", text, "task=classification")
+
+    @property
+    def num_outputs(self) -> int:
+        return 1
+
+    def targets(self, targets: Tensor) -> Tensor:
+        """The probability of the second class, (N, 1) float32."""
+        return targets.float()[:, None] if targets.ndim == 1 else targets[:, 1:]
+
+    def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"correct": ((outputs > 0) == (targets > 0.5)).sum()}
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        predicted, true = (outputs[:, 0] > 0).long(), (targets[:, 0] > 0.5).long()
+        return {"confusion": confusion_matrix(predicted, true, 2)}
+
+    def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        if "correct" in sums:
+            return {"accuracy": float(sums["correct"]) / num_samples}
+        confusion = sums["confusion"]
+        return {"accuracy": float(confusion.diag().sum()) / num_samples, "f1_macro": f1_macro(confusion)}
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Probability of the second class, (N, 1)."""
+        return torch.sigmoid(model(inputs).float())

@@ -1,0 +1,56 @@
+"""One of several classes: softmax over the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.protocols import DataInfo
+from trainrun.task.base import OwnMetric, Task, confusion_matrix, f1_macro
+
+
+class Classification(Task):
+    """Targets are classes (N,) or, where a regulariser softened them, probabilities (N, C).
+
+    Metrics: accuracy, f1_macro, and with more than five classes top5. Under soft targets the
+    class with the highest probability counts as the true one.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("classes",)
+    metric_modes: Mapping[str, str] = {"loss": "min", "accuracy": "max", "f1_macro": "max"}
+
+    def __init__(self, metrics: Sequence[OwnMetric], loss: Any, info: DataInfo) -> None:
+        super().__init__(metrics, loss, info)
+        if info.num_targets > 5:
+            self.metric_modes = {**self.metric_modes, "top5": "max"}
+
+    def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"correct": (outputs.argmax(1) == _hard(targets)).sum()}
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        true = _hard(targets)
+        num_classes = self.info.num_targets
+        sums = {"confusion": confusion_matrix(outputs.argmax(1), true, num_classes)}
+        if num_classes > 5:
+            sums["top5"] = (outputs.topk(5).indices == true[:, None]).any(1).sum()
+        return sums
+
+    def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        if "correct" in sums:
+            return {"accuracy": float(sums["correct"]) / num_samples}
+        confusion = sums["confusion"]
+        metrics = {"accuracy": float(confusion.diag().sum()) / num_samples, "f1_macro": f1_macro(confusion)}
+        if "top5" in sums:
+            metrics["top5"] = float(sums["top5"]) / num_samples
+        return metrics
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Probabilities, (N, C)."""
+        return torch.softmax(model(inputs).float(), 1)
+
+
+def _hard(targets: Tensor) -> Tensor:
+    return targets if targets.ndim == 1 else targets.argmax(1)

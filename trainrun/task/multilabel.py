@@ -1,0 +1,45 @@
+"""Any number of labels per sample: one logit for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.task.base import Task
+
+
+class Multilabel(Task):
+    """Targets are 0 or 1 per label, (N, K). Metrics: accuracy over all labels, f1_macro over labels."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("labels",)
+    metric_modes: Mapping[str, str] = {"loss": "min", "accuracy": "max", "f1_macro": "max"}
+
+    def targets(self, targets: Tensor) -> Tensor:
+        return targets.float()
+
+    def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"correct": ((outputs > 0) == (targets > 0.5)).sum()}
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        predicted, true = outputs > 0, targets > 0.5
+        return {
+            "hits": (predicted & true).sum(0),
+            "claimed": predicted.sum(0),
+            "real": true.sum(0),
+            **self.quick_sums(outputs, targets),
+        }
+
+    def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        accuracy = float(sums["correct"]) / (num_samples * self.info.num_targets)
+        if "hits" not in sums:
+            return {"accuracy": accuracy}
+        hits, total = sums["hits"].cpu().double(), (sums["claimed"] + sums["real"]).cpu().double()
+        f1 = torch.where(total > 0, 2 * hits / total.clamp(min=1), torch.zeros(()).double())
+        return {"accuracy": accuracy, "f1_macro": float(f1.mean())}
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Probability of each label, (N, K)."""
+        return torch.sigmoid(model(inputs).float())
