@@ -32,7 +32,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def make(**changes: Any) -> Runtime:
     values = {"device": "cpu", "threads": 1, "deterministic": False, "compile": False, "channels_last": False}
-    return runtime(**{**values, "trust": [], **changes})
+    return runtime(**{**values, "sync_batch_norm": False, "trust": [], **changes})
 
 
 def test_what_is_used_is_said() -> None:
@@ -131,7 +131,7 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
-    made = Runtime(CPU, 1, False, False, channels_last)
+    made = Runtime(CPU, 1, False, False, channels_last, False)
     convolution = made.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
     linear = made.prepare(nn.Linear(3, 4), batch_size=8)
@@ -142,9 +142,9 @@ def test_compiling_keeps_the_names_of_the_state(monkeypatch: pytest.MonkeyPatch)
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
     model = nn.Linear(2, 2)
-    Runtime(CPU, 1, False, False, False).optimize(model)
+    Runtime(CPU, 1, False, False, False, False).optimize(model)
     assert compiled == []
-    Runtime(CPU, 1, False, True, False).optimize(model)
+    Runtime(CPU, 1, False, True, False, False).optimize(model)
     assert compiled == [model]
     assert list(model.state_dict()) == ["weight", "bias"]
 

@@ -50,10 +50,22 @@ class Cut:
     batch_size: int  # samples per micro-batch and rank
     accumulate: int  # micro-batches per optimizer step
     num_ranks: int = 1
+    rank: int = 0  # whose micro-batches are wanted: every num_ranks-th of a window, from this one on
 
     @property
     def window(self) -> int:
         return self.batch_size * self.accumulate * self.num_ranks
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which batches of a split are one rank's: every `num_ranks`-th, from the `rank`-th on."""
+
+    rank: int = 0
+    num_ranks: int = 1
+
+
+ALL = Share()
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,14 @@ class Data(Protocol):
         """Move what fits to the device that trains."""
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
-        """Micro-batches without end, beginning at `position`. Pure in (seed, epoch)."""
+        """Micro-batches without end, beginning at `position`. Pure in (seed, epoch).
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
-        """Every sample of "train", "val" or "test" exactly once, in order."""
+        Those of all ranks together are what one rank would get. All ranks get equally many, where
+        samples are short with none in them, and each batch's position is that after all of its round.
+        """
+
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+        """Every sample of "train", "val" or "test" exactly once, in order; of several ranks one's share."""
 
     def fitted(self) -> dict[str, Any]:
         """What was estimated from the training split: stored with the weights, never refitted."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from trainrun import ranks
 from trainrun.errors import ConfigError
 from trainrun.ranges import Count
 from trainrun.seeds import derive, stream
@@ -27,6 +28,7 @@ class Runtime:
     deterministic: bool
     compile: bool
     channels_last: bool
+    sync_batch_norm: bool
 
     @property
     def num_threads(self) -> int:
@@ -36,6 +38,8 @@ class Runtime:
     def prepare(self, model: nn.Module, batch_size: int) -> nn.Module:
         """The model on its device, in the memory format that convolutions like."""
         model = model.to(self.device)
+        if self.sync_batch_norm:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if self.threads is None and self.device.type == "cpu" and _is_small(model, batch_size):
             torch.set_num_threads(1)
         for parameter in model.parameters() if self.channels_last else ():
@@ -55,14 +59,20 @@ def runtime(
     deterministic: bool,
     compile: bool,
     channels_last: bool,
+    sync_batch_norm: bool,
     trust: list[str],
 ) -> Runtime:
     """Choose the device, set threads and determinism for this process.
 
+    Of several ranks each gets the GPU of its number on its machine, or its part of the cores.
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
     config is resolved, and has no effect here.
     """
-    chosen = _device(device)
+    chosen = _device(device) if ranks.size() == 1 else _device_of_rank(device)
+    if sync_batch_norm and (ranks.size() == 1 or chosen.type != "cuda"):
+        where = "one rank" if ranks.size() == 1 else str(chosen)
+        text = f"is torch's SyncBatchNorm, for several ranks on GPUs; on {where} it has no effect"
+        raise ConfigError.one("runtime.sync_batch_norm", text, "runtime.sync_batch_norm=false")
     torch.set_num_threads(threads or _cores())
     tune_allocator()
     if deterministic:
@@ -70,7 +80,12 @@ def runtime(
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
-    return Runtime(chosen, threads, deterministic, compile, channels_last)
+    return Runtime(chosen, threads, deterministic, compile, channels_last, sync_batch_norm)
+
+
+def syncs_batch_norm(model: nn.Module) -> bool:
+    """Whether ranks meet inside the forward pass, so that even one without samples must make it."""
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
 
 def seed_everything(seed: int) -> None:
@@ -136,16 +151,37 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _device_of_rank(name: str) -> torch.device:
+    """One of several ranks' own device."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError.one(
+            "runtime.device",
+            f"wants auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}",
+        )
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    _device("cuda")  # or the error that there is none
+    place, found = ranks.place(), torch.cuda.device_count()
+    if place.local_size > found:
+        text = f"{place.local_size} ranks on this machine need a GPU each, there are {found}"
+        raise ConfigError.one("runtime.device", text)
+    torch.cuda.set_device(place.local_rank)  # what names no device, and NCCL, then means this one
+    return torch.device("cuda", place.local_rank)
+
+
 def _is_small(model: nn.Module, batch_size: int) -> bool:
     """Whether every layer is a small product: a second thread would cost more than it saves."""
     return all(p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
 
 
 def _cores() -> int:
-    """OMP_NUM_THREADS where it is set, else the cores this process may run on, not the whole machine's."""
-    if (wanted := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(wanted) > 0:
+    """OMP_NUM_THREADS where it is set, else this rank's part of the cores this process may run on."""
+    local = ranks.place().local_size
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0 and not (local > 1 and wanted == "1"):  # torchrun's own way out
         return int(wanted)
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    return max(1, cores // local)

@@ -2,6 +2,8 @@
 
 Fetch first, then weigh: what the losses average over is known before the first forward pass, so
 a short last window is exact. Whether the gradient is finite is decided before any weight changes.
+With several ranks each has its share of the window; what it averages over, gradients, terms and
+sums are those of all, so that every rank makes the same update.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from trainrun import ranks
 from trainrun.errors import ConfigError, NonFinite
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, StepResult, Task, Window
 from trainrun.ranges import Positive
 from trainrun.regularization.kinds import BatchChange, Penalty
-from trainrun.runtime import seed_forward
+from trainrun.runtime import seed_forward, syncs_batch_norm
 from trainrun.seeds import stream
 from trainrun.state import TrainState
 
@@ -77,32 +81,53 @@ class Step:
         self.batch_changes, self.penalties = batch_changes, penalties
         self.accumulate, self.seed = accumulate, seed
         self._draws = torch.Generator()  # for the batch changes, reseeded before each
+        self._names: list[str] = []  # of the numbers that ranks sum, once they have agreed
 
     def __call__(self, state: TrainState, window: Window) -> StepResult:
         set_rates(state)
         pass_ = Pass(self, state, [self._changed(batch, state.step, i) for i, batch in enumerate(window)])
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
         applied = update(state, pass_)
-        self._account(state, window, applied, pass_.norm)
+        self._account(state, window, applied, pass_)
         return pass_.result(applied)
 
     def may_skip(self, state: TrainState) -> bool:
         """Whether training goes on after a gradient that is not finite."""
         return state.precision.skips or self.policy.nonfinite == "skip"
 
+    def count(self, step: int, micro: int) -> int:
+        """Which micro-batch of the run is this rank's `micro`-th of a step.
+
+        Ranks take them in turn, so that it draws what one rank would have drawn for it.
+        """
+        return (step * self.accumulate + micro) * ranks.size() + ranks.rank()
+
+    def agreed(self, names: list[str]) -> list[str]:
+        """The names of the numbers that a step sums over the ranks; `names` is empty of an empty share."""
+        if not self._names:
+            self._names = ranks.from_first(names)
+        if names and names != self._names:
+            wanted, got = ", ".join(self._names), ", ".join(names)
+            text = f"gives {got} for one batch and {wanted} for another, which ranks cannot add up"
+            raise ConfigError.one("task", text)
+        return self._names
+
     def _changed(self, batch: Batch, step: int, micro: int) -> Batch:
+        if not len(batch):
+            return batch
         if self.batch_changes:
-            self._draws.manual_seed(stream(self.seed ^ 0x5EED, step * self.accumulate + micro))
+            self._draws.manual_seed(stream(self.seed ^ 0x5EED, self.count(step, micro)))
         for change in self.batch_changes:
             batch = change.change_batch(batch, self.info, self._draws)
         return batch
 
-    def _account(self, state: TrainState, window: Window, applied: bool, norm: float) -> None:
+    def _account(self, state: TrainState, window: Window, applied: bool, pass_: Pass) -> None:
         if not applied and not self.may_skip(state):
-            samples = [str(int(i)) for batch in window for i in batch.indices]
+            shares = ranks.gather([str(int(i)) for batch in window for i in batch.indices])
+            samples = list(chain.from_iterable(shares))
             shown = ", ".join(samples[:8] + ["..."] * (len(samples) > 8))
             raise NonFinite(
-                f"the gradient's norm is {norm} at step {state.step + 1} (samples {shown}); no weight "
+                f"the gradient's norm is {pass_.norm} at step {state.step + 1} (samples {shown}); no weight "
                 "was changed; lower optimizer.lr, clip with loop.clip.norm=1, or look at these samples"
             )
         state.precision.record(applied)
@@ -111,7 +136,7 @@ class Step:
             if state.averager is not None:
                 state.averager.update(state.model)
         state.step += 1
-        state.samples += sum(len(batch) for batch in window)
+        state.samples += pass_.num_samples
         state.position = window[-1].position
 
 
@@ -121,7 +146,9 @@ class Pass:
     def __init__(self, step: Step, state: TrainState, window: Window) -> None:
         self.step, self.state, self.window = step, state, window
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        self.counts = _total([step.task.count(batch) for batch in window])
+        num_samples = float(sum(len(batch) for batch in window))
+        counts = ranks.total({"": num_samples, **_total([step.task.count(batch) for batch in window])})
+        self.num_samples, self.counts = int(counts.pop("")), counts
         self.norm, self.norm_after = 0.0, 0.0  # type: float, float | Tensor
         self.terms: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}
@@ -135,7 +162,9 @@ class Pass:
             state.model.train()
         terms, sums, loss = [], [], torch.zeros((), device=state.precision.device)
         for micro, batch in enumerate(self.window):
-            seed_forward(step.seed, state.step * step.accumulate + micro, state.precision.device)
+            if not len(batch) and not syncs_batch_norm(state.model):
+                continue  # a rank without samples adds zeros
+            seed_forward(step.seed, step.count(state.step, micro), state.precision.device)
             with state.precision.autocast():
                 outcome = step.task(state.model, batch)
                 share = torch.stack([term / self.counts[name] for name, term in outcome.terms.items()]).sum()
@@ -143,13 +172,14 @@ class Pass:
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
             loss = loss + share.detach()
+        self.terms, self.sums = _total(terms), _total(sums)
+        loss = self._over_ranks(loss)
         self.penalty_values = {}
         for name, penalty in step.penalties.items():
             value = penalty.penalty(state.model)
             state.precision.backward(value)
             self.penalty_values[name] = value.detach()
             loss = loss + value.detach()
-        self.terms, self.sums = _total(terms), _total(sums)
         self._measure()
         return loss
 
@@ -162,7 +192,7 @@ class Pass:
 
     def result(self, applied: bool) -> StepResult:
         return StepResult(
-            num_samples=sum(len(batch) for batch in self.window),
+            num_samples=self.num_samples,
             terms=self.terms,
             counts=self.counts,
             sums=self.sums,
@@ -171,6 +201,28 @@ class Pass:
             applied=applied,
             penalties=self.penalty_values,
         )
+
+    def _over_ranks(self, loss: Tensor) -> Tensor:
+        """Sum gradients, terms, sums and the loss over the ranks; returns the loss."""
+        if ranks.size() == 1:
+            return loss
+        # A parameter that no rank used keeps no gradient, as with one rank: the optimizer leaves it alone.
+        used = ranks.add_numbers([float(p.grad is not None) for p in self.parameters])
+        for parameter, count in zip(self.parameters, used, strict=True):
+            if count and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        parts = {"terms": self.terms, "sums": self.sums}
+        mine = {f"{kind}/{name}": value for kind, part in parts.items() for name, value in part.items()}
+        names = self.step.agreed(list(mine))
+        numbers = [loss, *(mine.get(name, torch.zeros_like(loss)) for name in names)]
+        row = torch.stack([number.detach().to(loss).reshape(()) for number in numbers])
+        ranks.add([*(p.grad for p in self.parameters if p.grad is not None), row])
+        found = dict(zip(names, row[1:], strict=True))
+        self.terms, self.sums = (
+            {name.removeprefix(f"{kind}/"): v for name, v in found.items() if name.startswith(f"{kind}/")}
+            for kind in parts
+        )
+        return row[0]
 
     def _measure(self) -> None:
         """The step's one read of the device: the norm, after unscaling."""
@@ -257,7 +309,7 @@ def set_rates(state: TrainState) -> None:
 
 def _total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Key by key, the sum over micro-batches."""
-    total: dict[str, Any] = dict(parts[0])
+    total: dict[str, Any] = dict(parts[0]) if parts else {}
     for part in parts[1:]:
         for name, value in part.items():
             total[name] = total[name] + value

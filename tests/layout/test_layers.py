@@ -16,6 +16,7 @@ GRAMMAR = {"config"}  # all of config but build, call and what they need is free
 PARTS = {
     *("data", "augment", "model", "task", "regularization"),
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),
+    "ranks",
 }
 CORE = {"state", "step", "evaluate", "loop", "checkpoint"}
 ASSEMBLY = {"cli", "config.build"}
@@ -27,7 +28,7 @@ LAYER = (
     | dict.fromkeys(ASSEMBLY, 4)
 )
 # A part may use these: the machine and the seams' own kinds.
-SHARED_PARTS = {"vision"}
+SHARED_PARTS = {"vision", "ranks"}
 
 
 def place_of(module: str) -> str:

@@ -53,7 +53,10 @@ def start(
         (folder / ".hydra").mkdir(exist_ok=True)
         for name, text in composition.record.items():
             (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-        replace_json(folder / "environment.json", environment(parts.runtime, parts.info, command))
+        replace_json(
+            folder / "environment.json",
+            environment(parts.runtime, parts.info, parts.samples_per_step, command),
+        )
         write_status(folder, name=composition.settings["name"], run_id=secrets.token_hex(8))
     except OSError as error:
         raise StorageFailed(f"{folder}: cannot write: {error.strerror}") from None
