@@ -16,9 +16,9 @@ from trainrun.checkpoint import Checkpoints
 from trainrun.events import Event
 from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
-from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
 from trainrun.run.record import Record
-from trainrun.run.signals import Signals, Stopped
+from trainrun.run.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Clip, Policy, Step
 
@@ -50,15 +50,15 @@ class ToyData:
         epoch, offset, size = position.epoch, position.offset, len(self.splits["train"])
         while True:
             order = torch.randperm(size, generator=torch.Generator().manual_seed(1000 * seed + epoch))
-            for start in range(offset, size, cut.batch_size):
-                end = min(start + cut.batch_size, size)
+            for start in range(offset, size, cut.batch_size * cut.num_ranks):
+                end = min(start + cut.batch_size * cut.num_ranks, size)
                 after = Position(epoch, end) if end < size else Position(epoch + 1)
-                yield self.batch(order[start:end], after)
+                yield self.batch(order[start:end][cut.batch_size * cut.rank :][: cut.batch_size], after)
             epoch, offset = epoch + 1, 0
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
         self.asked.append(split)
-        for indices in self.splits[split].split(7):
+        for indices in self.splits[split].split(7)[share.rank :: share.num_ranks]:
             yield self.batch(indices)
 
     def batch(self, indices: Tensor, after: Position | None = None) -> Batch:
@@ -153,7 +153,8 @@ class SignalAt(Signals):
 
     def check(self) -> None:
         if self.at is not None and self.state.step >= self.at:
-            raise Stopped("SIGTERM")
+            self._asked = "SIGTERM"
+        super().check()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
 from typing import Any
 
@@ -28,20 +29,24 @@ def shared_batches(data: Data, split: str) -> Iterator[Batch]:
 
 
 def evaluate(
-    model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
+    model: nn.Module,
+    task: Task,
+    batches: Iterable[Batch],
+    precision: Precision,
+    interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, float]:
     """Loss and metrics over all of `batches`, exact whatever their sizes.
 
     The model is put into evaluation mode and back; a model that draws random numbers even then
     draws the same ones each time. With several ranks `batches` are this one's share, the metrics
     are those of all together, the same bits on every rank, and the first one's running statistics count.
-    Raises RankFailed where their weights have come to differ.
+    Raises RankFailed where their weights have come to differ, and what `interruptible` raises.
     """
     ranks.broadcast(list(model.buffers()))
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with interruptible(), torch.inference_mode():
             sums, judged = _judge(model, task, batches, precision)
     finally:
         model.train(was_training)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from trainrun.checkpoint import Checkpoints
-from trainrun.evaluate import evaluate
+from trainrun.evaluate import evaluate, shared_batches
 from trainrun.events import CheckpointSaved, Evaluated, Event, Finished, Interrupted, Progressed, StepsLogged
 from trainrun.metrics import Totals
 from trainrun.protocols import Batch, Cut, Data, Step, Task, Window
@@ -58,7 +58,6 @@ class Loop:
             yield from self._due(state, clock)  # what an interruption left undone at this step
             windows = self._windows(state)
             while state.step < state.total_steps and state.stop_reason is None:
-                self.signals.check()
                 with self.signals.interruptible():
                     window = clock.fetch(windows)
                 state.meter.add(self.step(state, window))
@@ -119,9 +118,7 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
-        batches = self.data.eval_batches("val")
-        with self.signals.interruptible():
-            metrics = evaluate(state.judged_model, self.task, batches, state.precision)
+        metrics = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         value, loss = metrics[monitor.name], metrics["loss"]
@@ -141,6 +138,10 @@ class Loop:
             is_best=is_best,
             seconds=time.perf_counter() - began,
         )
+
+    def _judge(self, model: nn.Module, split: str, state: TrainState) -> dict[str, float]:
+        batches = shared_batches(self.data, split)
+        return evaluate(model, self.task, batches, state.precision, self.signals.interruptible)
 
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """What the monitored metric decides: plateau, stop_at, early stopping."""
@@ -164,8 +165,7 @@ class Loop:
         model, step, weights = self._kept(state)
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
-            with self.signals.interruptible():
-                metrics = evaluate(model, self.task, self.data.eval_batches("test"), state.precision)
+            metrics = self._judge(model, "test", state)
             yield Evaluated(
                 step=step,
                 epoch=None,

@@ -16,7 +16,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -76,6 +76,15 @@ def launched() -> Place:
         return Place()
     number, total, local = (int(os.environ[name]) for name in _LAUNCHED[:3])
     return Place(number, total, local, int(os.environ.get("LOCAL_WORLD_SIZE", total)))
+
+
+def command() -> list[str]:
+    """The words that start trainrun with as many processes as the launcher started."""
+    found = launched()
+    if found.size == 1:
+        return ["trainrun"]
+    machines = ["--nnodes", str(found.size // found.local_size)] if found.size > found.local_size else []
+    return ["torchrun", *machines, "--nproc-per-node", str(found.local_size), "-m", "trainrun"]
 
 
 def join() -> None:
@@ -138,6 +147,17 @@ def tell(error: BaseException) -> bool:
 
 
 @contextmanager
+def hush() -> Iterator[None]:
+    """Within, only the first rank prints; what ends another one is told outside."""
+    with ExitStack() as opened:
+        if not is_first():
+            nowhere = opened.enter_context(open(os.devnull, "w"))
+            opened.enter_context(redirect_stdout(nowhere))
+            opened.enter_context(redirect_stderr(nowhere))
+        yield
+
+
+@contextmanager
 def local_first() -> Iterator[None]:
     """The first process of each machine goes ahead, the others follow: for downloads and caches."""
     if _place.local_rank > 0:
@@ -182,9 +202,9 @@ def add_numbers(numbers: Sequence[float]) -> list[float]:
     return _on_hosts(numbers, "SUM")
 
 
-def largest(number: float) -> float:
-    """The largest of the ranks' numbers."""
-    return _on_hosts([number], "MAX")[0]
+def largest(numbers: Sequence[float]) -> list[float]:
+    """Of each number the ranks' largest."""
+    return _on_hosts(numbers, "MAX")
 
 
 def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:

@@ -26,7 +26,7 @@ def run(words: list[str]) -> int:
         return int(end.code or 0)
     _check_overrides(arguments.overrides)
     from trainrun.cli.stored import load_weights, open_run
-    from trainrun.evaluate import evaluate
+    from trainrun.evaluate import evaluate, shared_batches
     from trainrun.events import Evaluated, metrics_record, to_line
     from trainrun.logger.lines import metrics_text
     from trainrun.run.directory import find
@@ -36,7 +36,7 @@ def run(words: list[str]) -> int:
     step, weights = load_weights(parts, run_dir, arguments.checkpoint)
     if parts.info.sizes.get(arguments.split, 0) == 0:
         raise ConfigError.one("--split", f"the run has no {arguments.split} split")
-    model, batches = parts.state.model, parts.data.eval_batches(arguments.split)
+    model, batches = parts.state.model, shared_batches(parts.data, arguments.split)
     metrics = evaluate(model, parts.task, batches, parts.state.precision)
     event = Evaluated(
         step=step, epoch=None, split=arguments.split, weights=weights, metrics=metrics, seconds=0.0

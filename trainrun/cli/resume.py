@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from trainrun import ranks
 from trainrun.config.suggest import override
 from trainrun.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from trainrun.config.build import Parts
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -17,6 +22,8 @@ FREE = (
     "loop.log_every",
     "data.num_workers",
     "data.root",
+    "batch_size",  # of these two and the ranks the product is the run's, and its cut is free
+    "loop.accumulate",
     "runtime.threads",
     "runtime.trust",
     "name",
@@ -35,10 +42,14 @@ def run(words: list[str]) -> int:
     from trainrun.run.directory import find
     from trainrun.run.files import read_json
 
-    run_dir, overrides = find(words[0]), words[1:]
+    run_dir, overrides = Path(ranks.from_first(str(find(words[0])))), words[1:]
     status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
     changed = changes(stored.before, stored.composition.settings)
+    begun = read_json(run_dir / "environment.json")
+    _refuse_other_window(begun, stored.parts)
     _refuse_identity(changed)
+    if begun.get("ranks", 1) != ranks.size():
+        print(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)", file=sys.stderr)
     for key, (old, new) in changed.items():
         print(f"{key}: {old} -> {new} ({'free' if _is(key, FREE) else 'takes effect'})", file=sys.stderr)
     if any(_is(key, ("budget", "scheduler*")) for key in changed):
@@ -54,6 +65,19 @@ def run(words: list[str]) -> int:
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
     return drive(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+
+
+def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
+    """How ranks and accumulation cut the samples of a step is free; how many they are is not."""
+    cut, before, now = parts.cut, begun.get("samples_per_step"), parts.samples_per_step
+    if before == now:
+        return
+    ranks_text = f" x {cut.num_ranks} ranks" if cut.num_ranks > 1 else ""
+    text = f"the run takes {before} samples a step, this is {cut.batch_size} x {cut.accumulate}{ranks_text}"
+    accumulate, rest = divmod(before or 0, cut.batch_size * cut.num_ranks)
+    if rest or not accumulate:
+        raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
+    raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")
 
 
 def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:

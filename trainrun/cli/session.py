@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from trainrun import ranks
 from trainrun.checkpoint import Checkpoints
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
@@ -47,7 +48,15 @@ def start(
     composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
 ) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
-    folder = run_dir or claim(composition.settings["run_dir"])
+    folder = run_dir
+    if ranks.is_first():
+        folder = run_dir or claim(composition.settings["run_dir"])
+        _describe(folder, composition, parts, command)
+    return drive(parts, Path(ranks.from_first(str(folder))), composition.storable, quiet)
+
+
+def _describe(folder: Path, composition: Composition, parts: Parts, command: list[str]) -> None:
+    """Write what the run is, before anything is computed."""
     try:
         replace_text(folder / "config.yaml", to_yaml(composition.storable))
         (folder / ".hydra").mkdir(exist_ok=True)
@@ -60,7 +69,6 @@ def start(
         write_status(folder, name=composition.settings["name"], run_id=secrets.token_hex(8))
     except OSError as error:
         raise storage_failed(folder, error) from None
-    return drive(parts, folder, composition.storable, quiet)
 
 
 def drive(
@@ -70,6 +78,8 @@ def drive(
 
     `changed`: a resume brings other settings, which become the run's once the folder is ours.
     """
+    if not ranks.is_first():
+        return _assist(parts, run_dir, changed)
     with contextlib.ExitStack() as opened:
         opened.enter_context(lock(run_dir))
         record = opened.enter_context(contextlib.closing(Record(run_dir)))
@@ -78,9 +88,8 @@ def drive(
         run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
         loop = parts.loop(run_dir, run_id, record, signals)
         opened.callback(loop.checkpoints.close)
-        resumed_from = _restore(parts, loop.checkpoints, record)
+        resumed_from = _restore(parts, _newest(loop.checkpoints, record), changed)
         if changed:
-            parts.state.stop_reason = None  # what ended the run is judged anew
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         _check_room(parts.state, loop.checkpoints)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
@@ -91,6 +100,23 @@ def drive(
             return _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
             _tell_failure(error, sinks, parts.state.step)
+            failed = as_trainrun_error(error)
+            if failed is not None and failed is not error:
+                raise failed from error
+            raise
+
+
+def _assist(parts: Parts, run_dir: Path, changed: bool) -> Result:
+    """What every rank but the first does: compute, and leave folder, records and views to the first."""
+    signals = Signals()
+    with contextlib.ExitStack() as opened:
+        opened.callback(signals.restore)
+        loop = parts.loop(run_dir, "", None, signals)
+        _restore(parts, None, changed)
+        signals.install()
+        try:
+            return _follow(loop.train(parts.state), [], run_dir, parts.state)
+        except Exception as error:
             failed = as_trainrun_error(error)
             if failed is not None and failed is not error:
                 raise failed from error
@@ -196,16 +222,23 @@ def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
         raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 
 
-def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | None:
-    """Load the newest valid checkpoint and cut metrics.jsonl back to it; None where there is none."""
+def _newest(checkpoints: Checkpoints, record: Record) -> dict[str, Any] | None:
+    """The newest valid checkpoint, metrics.jsonl cut back to it; None where there is none."""
     checkpoints.clean()
     stored = checkpoints.load_newest(lambda text: print(text, file=sys.stderr))
+    record.cut(stored.pop("metrics_bytes") if stored is not None else 0)
+    return stored
+
+
+def _restore(parts: Parts, stored: dict[str, Any] | None, changed: bool) -> int | None:
+    """Go on from the first rank's checkpoint; returns its step, None where there is none."""
+    stored, state = ranks.from_first(stored), parts.state
     if stored is None:
-        record.cut(0)
         return None
-    record.cut(stored.pop("metrics_bytes"))
-    total = parts.state.total_steps
-    parts.state.load_state_dict(stored)
-    parts.state.total_steps = total
-    parts.data.restore(parts.state.fitted)
-    return parts.state.step
+    total = state.total_steps
+    state.load_state_dict(stored)
+    state.total_steps = total
+    if changed:
+        state.stop_reason = None  # what ended the run is judged anew
+    parts.data.restore(state.fitted)
+    return state.step

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainrun import ranks
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -40,10 +41,13 @@ def run(words: list[str]) -> int:
         composer.show(what, value, arguments.overrides, arguments.package, arguments.resolve)
         return 0
     if arguments.multirun:
+        if ranks.size() > 1:
+            text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
+            raise ConfigError.one("-m", text)
         return _sweep(composer, arguments.overrides, quiet)
     composition = composer.compose(arguments.overrides)
     _check([composition])
-    result = train_one(composition, ["trainrun", *words], quiet, verbose)
+    result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
     if result.state == "completed":
         _farewell(result, composition, quiet)
     return result.exit_code
@@ -51,10 +55,12 @@ def run(words: list[str]) -> int:
 
 def train(words: Sequence[str]) -> Result:
     """`trainrun.train([...])`: the same from Python. Raises what the command would print."""
-    composer = Composer()
-    composition = composer.compose(_experiment_files(list(words)))
-    _check([composition])
-    return train_one(composition, ["trainrun", *words], quiet=False, verbose=False)
+    ranks.join()
+    with ranks.hush():
+        composer = Composer()
+        composition = composer.compose(_experiment_files(list(words)))
+        _check([composition])
+        return train_one(composition, [*ranks.command(), *words], quiet=False, verbose=False)
 
 
 def train_one(
@@ -179,7 +185,7 @@ def _farewell(result: Result, composition: Composition, quiet: bool) -> None:
     lines = [
         f"\nfinished in {result.seconds:.1f} s: {folder}",
         "next:",
-        f"  trainrun resume {folder} budget={twice}",
+        f"  {shlex.join(ranks.command())} resume {folder} budget={twice}",
         f"  trainrun eval {folder} --split val",
         "  tensorboard --logdir outputs",
         "  trainrun show optimizer",

@@ -77,10 +77,10 @@ class Parts:
         self,
         folder: Path,
         run_id: str,
-        record: Record,
+        record: Record | None,
         signals: Signals,
     ) -> Loop:
-        """The loop, once the run has a folder."""
+        """The loop, once the run has a folder; without `record` it saves nothing."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
         node = dict(self.settings["loop"])
         policy = Policy(make.at("loop.clip", node.pop("clip")), node.pop("nonfinite"))
