@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -120,8 +121,13 @@ class DatasetData:
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
         )
-        for batch in loader:
-            yield self._moved(batch)
+        batches = iter(loader)
+        try:
+            for batch in batches:
+                yield self._moved(batch)
+        except BaseException:  # a stop, while a loader process may be stuck in a sample
+            _kill(getattr(batches, "_workers", ()))
+            raise
 
     def _collated(self, samples: Iterator[Any], size: int, start: int) -> Iterator[Batch]:
         for chunk in chunks(samples, size):
@@ -139,6 +145,14 @@ def _quiet_worker(worker_id: int) -> None:
     """Workers leave signals to the process that owns the run."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _kill(workers: Sequence[Any]) -> None:
+    """End loader processes now: they ignore the signal by which the loader would end them."""
+    for worker in workers:
+        with contextlib.suppress(RuntimeError):  # by which torch tells that a worker died
+            worker.kill()
+            worker.join()
 
 
 def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], limit: int | None) -> None:
