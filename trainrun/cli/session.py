@@ -95,7 +95,7 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         _check_room(parts.state, loop.checkpoints)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
-        sinks: list[Sink] = [record, *map(Forgiving, (Log(run_dir), *views))]
+        sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
