@@ -15,7 +15,7 @@ from trainrun.errors import ConfigError
 from trainrun.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
 from trainrun.precision import fp32
-from trainrun.protocols import Batch, DataInfo, Position
+from trainrun.protocols import Batch, DataInfo, Outcome, Position
 from trainrun.task.base import Task
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
@@ -217,6 +217,34 @@ def test_targets_that_a_task_cannot_learn_are_a_config_error(task: Any, kind: st
 def test_binary_with_more_than_two_classes_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="task: binary needs two classes, toy has 3; use classification"):
         Binary([], BCEWithLogits(None, ()), info("classes", 3))
+
+
+def test_a_task_of_ones_own_needs_no_more_than_its_call() -> None:
+    class Votes(Task):
+        kinds = ("classes",)
+
+        def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+            logits = model(batch.inputs)
+            loss = nn.functional.cross_entropy(logits, batch.targets, reduction="sum")
+            return Outcome({"loss": loss}, {"accuracy": (logits.argmax(1) == batch.targets).sum()})
+
+    outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
+    task = Votes([], CrossEntropy(None, ()), info("classes", 3))
+    for training in (True, False):
+        found = judged(task, outputs, targets, training)
+        close(found, accuracy=sk.accuracy_score(targets, outputs.argmax(1)))
+        close(found, loss=float(nn.functional.cross_entropy(outputs, targets)))
+    assert torch.equal(task.predict(Echo(), outputs), outputs)
+
+
+def test_the_base_alone_learns_and_reports_the_loss() -> None:
+    class Values(Task):
+        kinds = ("values",)
+
+    outputs, targets = torch.randn(N, 2, generator=GENERATOR), torch.randn(N, 2, generator=GENERATOR)
+    task = Values([], MSE(), info("values", 2))
+    assert set(judged(task, outputs, targets)) == {"loss"}
+    close(judged(task, outputs, targets), loss=sk.mean_squared_error(targets, outputs))
 
 
 def test_own_metrics_are_known_by_their_names() -> None:
