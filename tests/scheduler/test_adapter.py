@@ -49,6 +49,66 @@ def test_the_adapter_resumes_bit_for_bit(name: str, arguments: dict[str, Any], c
     assert [second(update) for update in range(cut, 20)] == values[cut:]
 
 
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "an argument": ({"arguments": {"step_size": 3}}, {"arguments": {"step_size": 4, "gamma": 0.5}}),
+    "the class": ({}, {"name": "ExponentialLR", "arguments": {"gamma": 0.9}}),
+    "the learning rate": ({}, {"base_lr": 0.06}),
+    "from a plateau": ({"name": "ReduceLROnPlateau", "arguments": {}}, {}),
+    "the length": (
+        {"name": "OneCycleLR", "arguments": {"max_lr": 0.3, "total_steps": 12}},
+        {"name": "OneCycleLR", "arguments": {"max_lr": 0.3, "total_steps": 20}},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_changed_call_takes_effect_on_resume(what: str) -> None:
+    """From there on the values are those of a run that had the new call from the start."""
+    common: dict[str, Any] = {
+        "base_lr": 0.3,
+        "maximize": False,
+        "name": "StepLR",
+        "arguments": {"step_size": 3},
+    }
+    then, now = (common | change for change in CHANGED[what])
+    first, second = scheduler.from_torch(**then), scheduler.from_torch(**now)
+    for update in range(8):
+        first(update)
+    second.load_state_dict(through_a_file(first.state_dict()))
+    theirs = torch_curve(
+        lambda o: getattr(torch_schedulers, now["name"])(o, **now["arguments"]), 20, now["base_lr"]
+    )
+    ours = [now["base_lr"] * second(update)[0] for update in range(7, 20)]
+    assert_same(ours, [lr for lr, _ in theirs[7:]])
+    third = scheduler.from_torch(**now)  # and the new call is what the next checkpoint stores
+    third.load_state_dict(through_a_file(second.state_dict()))
+    assert third(19) == second(19)
+
+
+def test_a_changed_call_that_ends_too_early_is_said_in_torchs_words() -> None:
+    first = scheduler.from_torch(0.3, False, "OneCycleLR", {"max_lr": 0.3, "total_steps": 20})
+    first(15)
+    second = scheduler.from_torch(0.3, False, "OneCycleLR", {"max_lr": 0.3, "total_steps": 10})
+    with pytest.raises(ValueError, match="Tried to step 11 times"):
+        second.load_state_dict(first.state_dict())
+
+
+def test_torchs_plateau_keeps_what_it_saw_when_its_call_changes() -> None:
+    first = scheduler.from_torch(1.0, False, "ReduceLROnPlateau", {"patience": 1, "factor": 0.5})
+    for metric in (3.0, 3.0, 3.0, 3.0):  # one drop, and one more that counts towards the next
+        first.observe(metric)
+    assert first(4)[0] == 0.5
+    changed = {"patience": 1, "factor": 0.1, "min_lr": 0.04}
+    second = scheduler.from_torch(2.0, False, "ReduceLROnPlateau", changed)
+    second.load_state_dict(through_a_file(first.state_dict()))
+    assert second(4)[0] == 0.5  # of the new learning rate
+    second.observe(3.0)  # not better than the best that was seen, and one too many
+    assert second(5)[0] == pytest.approx(0.05)
+    for _ in range(4):
+        second.observe(3.0)
+    assert second(6)[0] == pytest.approx(0.02)  # the new min_lr
+
+
 def test_the_adapter_repeats_the_rate_of_a_skipped_update() -> None:
     ours = scheduler.from_torch(1.0, False, "ExponentialLR", {"gamma": 0.5})
     assert [ours(n)[0] for n in (0, 0, 1, 1, 1, 2)] == [1.0, 1.0, 0.5, 0.5, 0.5, 0.25]

@@ -13,12 +13,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trainrun.errors import ConfigError
 
+_SEEN = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # by ReduceLROnPlateau
+
 
 class FromTorch:
     """Any `torch.optim.lr_scheduler` class, driven on a stand-in optimizer; its values are read off.
 
-    Its state is the torch scheduler's own; it cannot go back, so resuming loads that state.
-    ReduceLROnPlateau follows the monitored metric, and `maximize` unless a mode is given.
+    Its state is the torch scheduler's own and the call that made it. ReduceLROnPlateau follows the
+    monitored metric, and `maximize` unless a mode is given.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class FromTorch:
             raise ConfigError.one("scheduler", f"{target.__name__}: {error}") from None
         self.optimizer.step()  # torch warns where a scheduler steps before its optimizer
         self.base_lr, self.at = base_lr, 0
+        self.name = f"{target.__module__}.{target.__qualname__}"
+        self.call = {"name": self.name, "base_lr": base_lr, "arguments": dict(arguments)}
         self.sets_momentum = getattr(self.scheduler, "cycle_momentum", False)
 
     def __call__(self, update: int) -> tuple[float, float | None]:
@@ -53,12 +57,22 @@ class FromTorch:
 
     def state_dict(self) -> dict[str, Any]:
         group = {key: value for key, value in self.optimizer.param_groups[0].items() if key != "params"}
-        return {"at": self.at, "scheduler": self.scheduler.state_dict(), "group": group}
+        return {"call": self.call, "at": self.at, "scheduler": self.scheduler.state_dict(), "group": group}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.at = state["at"]
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.optimizer.param_groups[0].update(state["group"])
+        """Go on from the state of the same call. Another call is replayed from update 0 instead; what
+        it saw of a metric cannot be, so that stays and its new arguments hold from here on.
+        """
+        group, before = self.optimizer.param_groups[0], state["call"]
+        if before == self.call:
+            self.at = state["at"]
+            self.scheduler.load_state_dict(state["scheduler"])
+            group.update(state["group"])
+            return
+        self(state["at"])
+        if self.needs_metric and before["name"] == self.name:
+            self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _SEEN})
+            group["lr"] = state["group"]["lr"] * self.base_lr / before["base_lr"]
 
 
 def from_torch(base_lr: float, maximize: bool, name: str, arguments: dict[str, Any]) -> FromTorch:

@@ -19,6 +19,8 @@ class Plateau:
     negative metric for an improving one. After a drop `cooldown` evaluations are not counted.
     """
 
+    needs_metric = True
+
     def __init__(
         self,
         after: Warmed,
