@@ -70,7 +70,11 @@ class DataInfo:
     target_scaling: tuple[tuple[float, float], ...] = ()  # (mean, std) taken out of each output
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
-    notes: tuple[str, ...] = ()  # for people: where constants come from, how the split was made
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these data from others; stored with the run and compared when it goes on."""
+        return {"name": self.name, "fingerprint": self.fingerprint, "sizes": dict(self.sizes)}
 
 
 @runtime_checkable

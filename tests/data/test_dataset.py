@@ -223,6 +223,20 @@ def test_a_resumed_stream_skips_to_the_identical_sample(at: int) -> None:
     assert_same(some(data, 8 - at, Position(0, 3 * at), cut), whole[at:])
 
 
+def test_the_fingerprint_is_of_every_dataset_and_not_of_the_split() -> None:
+    one = make(Pictures()).info.fingerprint
+    assert (
+        one
+        == make(Pictures(), limit=10, split_seed=3).info.fingerprint
+        != make(Pictures(41)).info.fingerprint
+    )
+    apart = [
+        make(Pictures(), val=val, test=Pictures(9)).info.fingerprint for val in (Pictures(12), Pictures(13))
+    ]
+    assert len({one, *apart}) == 3
+    assert streamed().info.fingerprint == ""  # to read it is to consume it
+
+
 def test_regression_on_scalar_float64_targets_learns_the_line() -> None:
     inputs = torch.linspace(-1, 1, 64, dtype=torch.float64)[:, None]
     data = make(TensorDataset(inputs, 3 * inputs[:, 0] + 2))

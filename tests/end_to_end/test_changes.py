@@ -33,3 +33,22 @@ def test_a_scheduler_of_torchs_that_changes_on_resume_takes_effect(command: Call
         "budget=9step",
     )
     assert "what the schedule has seen of the metric stays" in again.err
+
+
+def test_other_data_than_the_runs_are_refused(
+    command: Callable, small_mnist: Callable, tmp_path: Path
+) -> None:
+    small_mnist(tmp_path / "before")
+    small_mnist(tmp_path / "after", num_train=301)
+    moved = (tmp_path / "before").rename(tmp_path / "moved")
+    small_mnist(tmp_path / "before")
+    command("data=mnist", "data.root=before", "model=linear", "budget=3step", "run_dir=run")
+    assert command("resume", "run", "budget=4step", "data.root=moved").code == 0
+    for words in (["resume", "run", "budget=5step"], ["eval", "run"]):
+        said = command(*words, "data.root=after", code=4).err
+        assert "data: the run has seen mnist (" in said
+        assert "bring the run's data back" in said
+    images = moved / "raw" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1] + bytes([images.read_bytes()[-1] ^ 1]))
+    assert "here are mnist (" in command("eval", "run", "data.root=moved", code=4).err
+    assert command("eval", "run", "data.root=before").code == 0

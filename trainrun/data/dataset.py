@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from trainrun.data.fingerprint import sampled_fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.data.samples import Seeded, chunks, collate, endless, map_tensors, stream, unpacked
 from trainrun.errors import ConfigError, DataError
@@ -60,8 +61,10 @@ def from_dataset(
         splits = _map_splits(found, shares, split_seed, limit, classes)
         if classes is not None:
             info = _counted(info, classes, splits["train"][1])
-    sizes = {name: None if part is None else len(part) for name, (_, part) in splits.items()}
-    info = replace(info, sizes={"val": 0, "test": 0} | sizes)
+    sizes: dict[str, int | None] = {"val": 0, "test": 0}
+    sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
+    whole = [one for one in found.values() if _all_of(one) is not None]
+    info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
     return DatasetData(info, splits, eval_batch_size, num_workers)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, Cut, DataInfo, Position
@@ -112,7 +112,7 @@ def resident(
     for what, values in (("inputs", inputs), ("targets", targets)):
         if not torch.isfinite(values).all():
             raise DataError(f"data: {info.name} has {what} that are not finite numbers")
-    info = replace(info, fingerprint=fingerprint(inputs, targets))
+    info = replace(info, fingerprint=fingerprint([inputs, targets]))
     shift, scale = standardization(inputs[train], per_feature)
     if info.kind == "values":
         targets, info = _standardized_targets(targets, train, info)
@@ -140,15 +140,6 @@ def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
     std = (squares / count).sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature stays 0
     return mean.float(), (1 / std).float()
-
-
-def fingerprint(inputs: Tensor, targets: Tensor) -> str:
-    """16 hex digits of the SHA-256 of all samples."""
-    digest = hashlib.sha256()
-    for tensor in (inputs, targets):
-        digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def _standardized_targets(targets: Tensor, train: Tensor, info: DataInfo) -> tuple[Tensor, DataInfo]:
