@@ -73,6 +73,8 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
     if any(_is(key, ("budget", "scheduler*")) for key in changed):
         steps = stored.parts.state.total_steps
         print(f"the learning rate is planned anew over {steps} steps, from where it stands", file=sys.stderr)
+        if getattr(stored.parts.state.schedule, "needs_metric", False):
+            print("what the schedule has seen of the metric stays", file=sys.stderr)
     done = status.get("state") == "completed"
     if done and not changed and status.get("reason") != "budget":
         print(

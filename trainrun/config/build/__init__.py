@@ -133,7 +133,8 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     state = TrainState(model, optimizer, schedule, precision, pace.total_steps or 0, averager)
-    state.stopper, state.fitted = _one_of(regularizers, Stopper), data.fitted()
+    state.stopper = _one_of(regularizers, Stopper)
+    state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
     return Parts(
         make=make,
