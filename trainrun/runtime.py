@@ -14,8 +14,11 @@ import torch
 from torch import nn
 
 from trainrun import ranks
+from trainrun.duration import parse
 from trainrun.errors import ConfigError
 from trainrun.ranges import Count
+from trainrun.run.signals import Signals
+from trainrun.run.slurm import is_job
 from trainrun.seeds import derive, stream
 
 
@@ -29,6 +32,8 @@ class Runtime:
     compile: bool
     channels_last: bool
     sync_batch_norm: bool
+    preemption_signal: str | None
+    time_limit_s: float | None
 
     @property
     def num_threads(self) -> int:
@@ -47,6 +52,10 @@ class Runtime:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return model
 
+    def signals(self) -> Signals:
+        """What the outside may ask of a run."""
+        return Signals(self.preemption_signal, self.time_limit_s)
+
     def optimize(self, model: nn.Module) -> None:
         """Compile in place, so that names in the state dict stay as they are."""
         if self.compile:
@@ -60,11 +69,15 @@ def runtime(
     compile: bool,
     channels_last: bool,
     sync_batch_norm: bool,
+    preemption_signal: Literal["auto", "USR1", "USR2", "TERM", "HUP"] | None,
+    time_limit: str | None,
     trust: list[str],
 ) -> Runtime:
     """Choose the device, set threads and determinism for this process.
 
     Of several ranks each gets the GPU of its number on its machine, or its part of the cores.
+    `preemption_signal` auto is USR2 in a Slurm job, none elsewhere. `time_limit` is by the clock: 90min.
+
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
     config is resolved, and has no effect here.
     """
@@ -80,7 +93,19 @@ def runtime(
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
-    return Runtime(chosen, threads, deterministic, compile, channels_last, sync_batch_norm)
+    if preemption_signal == "auto":
+        preemption_signal = "USR2" if is_job() else None
+    limit_s = None if time_limit is None else _seconds(time_limit)
+    return Runtime(
+        chosen,
+        threads,
+        deterministic,
+        compile,
+        channels_last,
+        sync_batch_norm,
+        preemption_signal,
+        limit_s,
+    )
 
 
 def syncs_batch_norm(model: nn.Module) -> bool:
@@ -167,6 +192,16 @@ def _device_of_rank(name: str) -> torch.device:
         raise ConfigError.one("runtime.device", text)
     torch.cuda.set_device(place.local_rank)  # what names no device, and NCCL, then means this one
     return torch.device("cuda", place.local_rank)
+
+
+def _seconds(limit: str) -> float:
+    try:
+        duration = parse(limit)
+        if not duration.is_clock:
+            raise ValueError(f"wants a time such as 30s, 90min or 12h, got {limit}")
+    except ValueError as error:
+        raise ConfigError.one("runtime.time_limit", str(error)) from None
+    return duration.seconds
 
 
 def _is_small(model: nn.Module, batch_size: int) -> bool:

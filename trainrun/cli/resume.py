@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from trainrun import ranks
 from trainrun.config.suggest import override
@@ -25,6 +27,8 @@ FREE = (
     "batch_size",  # of these two and the ranks the product is the run's, and its cut is free
     "loop.accumulate",
     "runtime.threads",
+    "runtime.preemption_signal",
+    "runtime.time_limit",
     "runtime.trust",
     "name",
 )
@@ -37,12 +41,36 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
-    from trainrun.cli.session import drive
-    from trainrun.cli.stored import changes, open_run
     from trainrun.run.directory import find
+
+    return go_on(Path(ranks.from_first(str(find(words[0])))), words[1:], quiet)
+
+
+def same_line(run_dir: Path, words: Sequence[str], quiet: bool) -> int:
+    """`run_dir=PATH resume=auto` where PATH holds a run: go on with it, as its line says.
+
+    The stored settings are the base, so that changed defaults cannot leak in; what the line says
+    now and did not say at the start is a change.
+    """
+    file = run_dir / ".hydra" / "overrides.yaml"
+    first = (
+        [str(word) for word in yaml.safe_load(file.read_text(encoding="utf-8")) or ()]
+        if file.is_file()
+        else []
+    )
+    ours = [word for word in words if word.partition("=")[0] not in ("run_dir", "resume")]
+    for word in first:
+        if word.partition("=")[0] not in ("run_dir", "resume") and word not in ours:
+            print(f"{word} was said when the run began, and stays", file=sys.stderr)
+    return go_on(run_dir, [word for word in ours if word not in first], quiet)
+
+
+def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
+    """Continue a stored run with some settings changed."""
+    from trainrun.cli import session
+    from trainrun.cli.stored import changes, open_run
     from trainrun.run.files import read_json
 
-    run_dir, overrides = Path(ranks.from_first(str(find(words[0])))), words[1:]
     status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
     changed = changes(stored.before, stored.composition.settings)
     begun = read_json(run_dir / "environment.json")
@@ -55,6 +83,8 @@ def run(words: list[str]) -> int:
     if any(_is(key, ("budget", "scheduler*")) for key in changed):
         steps = stored.parts.state.total_steps
         print(f"the learning rate is planned anew over {steps} steps, from where it stands", file=sys.stderr)
+        if getattr(stored.parts.state.schedule, "needs_metric", False):
+            print("what the schedule has seen of the metric stays", file=sys.stderr)
     done = status.get("state") == "completed"
     if done and not changed and status.get("reason") != "budget":
         print(
@@ -64,17 +94,17 @@ def run(words: list[str]) -> int:
     if done and stored.parts.state.total_steps <= int(status.get("step") or 0):
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
-    return drive(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+    return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
 
 
 def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
     """How ranks and accumulation cut the samples of a step is free; how many they are is not."""
     cut, before, now = parts.cut, begun.get("samples_per_step"), parts.samples_per_step
-    if before == now:
+    if before in (None, now):
         return
     ranks_text = f" x {cut.num_ranks} ranks" if cut.num_ranks > 1 else ""
     text = f"the run takes {before} samples a step, this is {cut.batch_size} x {cut.accumulate}{ranks_text}"
-    accumulate, rest = divmod(before or 0, cut.batch_size * cut.num_ranks)
+    accumulate, rest = divmod(before, cut.batch_size * cut.num_ranks)
     if rest or not accumulate:
         raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
     raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")

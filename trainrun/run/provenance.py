@@ -33,7 +33,7 @@ def environment(
         "ranks": ranks.size(),
         "threads": runtime.num_threads,
         "deterministic": runtime.deterministic,
-        "data": {"name": info.name, "fingerprint": info.fingerprint, "sizes": dict(info.sizes)},
+        "data": info.identity,
         "samples_per_step": samples_per_step,  # how ranks and accumulation cut it is free on resume
         "git": _git(),
         "packages": dict(sorted((name, version) for name, version in packages.items() if name)),

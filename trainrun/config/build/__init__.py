@@ -141,7 +141,8 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     state = TrainState(model, optimizer, schedule, precision, pace.total_steps or 0, averager)
-    state.stopper, state.fitted = _one_of(regularizers, Stopper), data.fitted()
+    state.stopper = _one_of(regularizers, Stopper)
+    state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
     if ranks.size() > 1:
         _check_shares(data, settings["seed"])
@@ -181,13 +182,11 @@ def _check_shares(data: Data, seed: int) -> None:
         text = "judges whole splits; with several ranks eval_batches takes (split, share) and gives a share"
         raise ConfigError.one("data", text)
     mine = next(iter(data.train_batches(Position(), Cut(1, 1, ranks.size(), ranks.rank()), seed)))
-    found = ranks.gather([data.info.fingerprint, str(dict(data.info.sizes)), *map(int, mine.indices)])
+    found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
     for rank, theirs in enumerate(found):
-        if theirs[:2] != found[0][:2]:
-            raise DataError(
-                f"data: rank {rank} has other data than rank 0: sizes {theirs[1]} and {found[0][1]}"
-            )
-    samples = [index for theirs in found for index in theirs[2:]]
+        if theirs[0] != found[0][0]:
+            raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
+    samples = [index for theirs in found for index in theirs[1:]]
     if len(set(samples)) < len(samples):
         text = "gives several ranks the same samples; train_batches must give those of cut.rank"
         raise ConfigError.one("data", text)
