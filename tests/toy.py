@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainrun import ranks
 from trainrun.checkpoint import Checkpoints
 from trainrun.events import Event
 from trainrun.loop import Loop, Monitor
@@ -181,22 +182,29 @@ class Toy:
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
 
-    def checkpoints(self, record: Record) -> Checkpoints:
+    def checkpoints(self, record: Record | None) -> Checkpoints:
         folder = self.folder / "checkpoints"
         return Checkpoints(self.save_every, self.keep_last, self.keep_best, None, folder, "toy", record)
 
     def train(self, signal_at: int | None = None) -> Trained:
-        """To the end, or to a signal during step `signal_at`; continues what the folder holds."""
+        """To the end, or to a signal during step `signal_at`; continues what the folder holds.
+
+        Of several ranks the first alone writes, as in a real run.
+        """
+        if not ranks.is_first():
+            return self._train(None, signal_at)
         self.folder.mkdir(exist_ok=True)
         with contextlib.closing(Record(self.folder)) as record:
             return self._train(record, signal_at)
 
-    def _train(self, record: Record, signal_at: int | None) -> Trained:
+    def _train(self, record: Record | None, signal_at: int | None) -> Trained:
         data, task, checkpoints = self.data(), self.task(), self.checkpoints(record)
         made = {name: part() if name in _MADE else part for name, part in self.state.items()}
         state = new_state(self.model(), **made)
-        stored = checkpoints.load_newest(_no_warning)
-        record.cut(stored.pop("metrics_bytes") if stored else 0)
+        stored = ranks.from_first(checkpoints.load_newest(_no_warning) if record else None)
+        size = stored.pop("metrics_bytes") if stored else 0
+        if record:
+            record.cut(size)
         if stored:
             state.load_state_dict(stored)
         loop = Loop(
@@ -207,7 +215,7 @@ class Toy:
             step=new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step),
             task=task,
             data=data,
-            cut=Cut(self.batch_size, self.accumulate),
+            cut=Cut(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
             seed=self.seed,
             monitor=self.monitor,
             checkpoints=checkpoints,
@@ -215,10 +223,11 @@ class Toy:
         )
         events = []
         for event in loop.train(state):
-            record(event)
+            if record:
+                record(event)
             events.append(event)
         checkpoints.close()
-        return Trained(state, events, data, (self.folder / "metrics.jsonl").read_bytes())
+        return Trained(state, events, data, (self.folder / "metrics.jsonl").read_bytes() if record else b"")
 
 
 @dataclass(frozen=True)
