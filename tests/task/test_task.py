@@ -288,6 +288,37 @@ def test_own_metrics_are_known_by_their_names() -> None:
     assert list(task.own_metrics) == ["error_rate", "Kappa"]
 
 
+def test_a_metric_that_adds_up_what_it_sees_begins_anew_with_every_split() -> None:
+    class Accuracy:
+        """As torchmetrics' are: made once, it remembers everything since its last reset."""
+
+        def __init__(self) -> None:
+            self.seen: list[Tensor] = []
+
+        def reset(self) -> None:
+            self.seen = []
+
+        def update(self, outputs: Tensor, targets: Tensor) -> None:
+            self.seen.append(outputs.argmax(1) == targets)
+
+        def compute(self) -> Tensor:
+            return torch.cat(self.seen).float().mean()
+
+        def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            self.update(outputs, targets)
+            return self.compute()
+
+    metric = Accuracy()
+    task = Classification([metric], CrossEntropy(None, ()), info("classes", 3))
+    outputs = torch.randn(N, 3, generator=GENERATOR)
+    right, wrong = outputs.argmax(1), outputs.argmin(1)
+    for targets, expected in ((right, 1.0), (wrong, 0.0), (right, 1.0)):
+        batches = [Batch(outputs, targets, range(N), Position())]
+        found = evaluate(Echo(), task, batches, fp32(torch.device("cpu")))
+        assert found["Accuracy"] == found["accuracy"] == expected
+    assert len(metric.seen) == 1  # nor does it hold what earlier splits were
+
+
 def test_a_foreign_loss_works_with_a_task() -> None:
     outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
     weight = torch.tensor([1.0, 2.0, 3.0])

@@ -36,7 +36,7 @@ class Task:
             text = f"{name} learns {wants}, the targets of {info.name} are {info.kind}"
             raise ConfigError.one("task", text + _FITTING.get(info.kind, ""))
         self.loss, self.info = loss, info
-        self.own_metrics = {_name_of(metric): metric for metric in metrics}
+        self.own_metrics = {_name_of(metric): _forgetful(metric) for metric in metrics}
 
     @property
     def num_outputs(self) -> int:
@@ -108,3 +108,17 @@ def accuracy_and_f1(confusion: Tensor, num_samples: int) -> dict[str, float]:
 
 def _name_of(metric: OwnMetric) -> str:
     return getattr(metric, "__name__", type(metric).__name__)
+
+
+def _forgetful(metric: OwnMetric) -> OwnMetric:
+    """An object that adds up what it sees, as torchmetrics' do, as a function of one split alone."""
+    if not all(hasattr(metric, name) for name in ("reset", "update", "compute")):
+        return metric
+    adding: Any = metric
+
+    def judge(outputs: Tensor, targets: Tensor) -> Any:
+        adding.reset()
+        adding.update(outputs, targets)
+        return adding.compute()
+
+    return judge
