@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+from trainrun.config.suggest import did_you_mean
 from trainrun.errors import ConfigError
 
 _SEEN = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # by ReduceLROnPlateau
@@ -83,7 +83,6 @@ def from_torch(base_lr: float, maximize: bool, name: str, arguments: dict[str, A
         if isinstance(thing, type) and issubclass(thing, LRScheduler) and not name.endswith("LRScheduler")
     }
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(known))}"
-        raise ConfigError.one("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}; {hint}")
+        hint = did_you_mean(name, known) or f"; one of {', '.join(sorted(known))}"
+        raise ConfigError.one("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}{hint}")
     return FromTorch(known[name], base_lr, maximize, arguments)
