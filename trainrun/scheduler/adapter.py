@@ -37,8 +37,8 @@ class FromTorch:
             raise ConfigError.one("scheduler", f"{target.__name__}: {error}") from None
         self.optimizer.step()  # torch warns where a scheduler steps before its optimizer
         self.base_lr, self.at = base_lr, 0
-        self.name = f"{target.__module__}.{target.__qualname__}"
-        self.call = {"name": self.name, "base_lr": base_lr, "arguments": dict(arguments)}
+        name = f"{target.__module__}.{target.__qualname__}"
+        self.call = {"name": name, "base_lr": base_lr, "arguments": dict(arguments)}
         self.sets_momentum = getattr(self.scheduler, "cycle_momentum", False)
 
     def __call__(self, update: int) -> tuple[float, float | None]:
@@ -70,7 +70,7 @@ class FromTorch:
             group.update(state["group"])
             return
         self(state["at"])
-        if self.needs_metric and before["name"] == self.name:
+        if self.needs_metric and before["name"] == self.call["name"]:
             self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _SEEN})
             group["lr"] = state["group"]["lr"] * self.base_lr / before["base_lr"]
 
