@@ -23,4 +23,5 @@ def lock(run_dir: Path) -> IO[str]:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
+    os.register_at_fork(after_in_child=file.close)  # a loader worker outlives a killed run by seconds
     return file
