@@ -10,13 +10,20 @@ from typing import Any
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write by temporary file, fsync and rename."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write by temporary file, fsync and rename.
+
+    A folder has one owner, so the temporary name can be fixed: what a kill leaves is replaced next time.
+    """
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
