@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torture.harness import Ended, Run, assert_finishes_identical
+from torture.harness import Ended, Run, assert_finishes_identical, assert_whole
 from torture.scenarios import SCENARIOS
 from torture.settings import KILLS, SEED
 
@@ -51,6 +51,7 @@ def drawn(rng: random.Random, lasts_s: float) -> dict[str, Any]:
 def assert_interrupted(run: Run, ended: Ended) -> None:
     """Dead without a word, or with a word that is true."""
     assert ended.code in (-9, -15, 143), ended
+    assert_whole(run)
     if ended.code == 143:
         status = run.status()
         assert (status["state"], status["exit_code"], status["resumable"]) == ("interrupted", 143, True)

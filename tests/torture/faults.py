@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_AUDITED = {"os.mkdir": "mkdir", "os.remove": "remove", "os.rmdir": "rmdir", "os.truncate": "truncate"}
+_AUDITED = {"open": "open", "os.mkdir": "mkdir", "os.remove": "remove", "os.rmdir": "rmdir", "os.truncate": "truncate"}
 
 
 class Strike:
@@ -89,11 +89,10 @@ class Watch:
             paths = self.relative(arguments[0], arguments[2]), self.relative(arguments[1], arguments[3])
             if any(paths):
                 self.operation(f"rename {paths[0]} {paths[1]}")
-        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & _CHANGING:
-            if path := self.relative(arguments[0]):
-                self.operation(f"open {path}")
         elif name := _AUDITED.get(event):
-            if path := self.relative(arguments[0], arguments[-1] if event != "os.truncate" else -1):
+            is_change = event != "open" or (isinstance(arguments[2], int) and arguments[2] & _CHANGING)
+            path = self.relative(arguments[0], -1 if event in ("open", "os.truncate") else arguments[-1])
+            if is_change and path:
                 self.operation(f"{name} {path}")
 
     def _fsync(self, file: Any) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from toy import same_bits
 
+from trainrun.checkpoint import problem_of
+
 TESTS = Path(__file__).resolve().parents[1]
 PROJECT = Path(__file__).with_name("project")
 
@@ -118,6 +120,18 @@ class Run:
     def checkpoint(self, which: int = -1) -> Path:
         return sorted(self.folder.glob("checkpoints/step-*"))[which]
 
+    def killed(self, at: int, of: str) -> Run:
+        """Goes on, and dies at the `at`-th operation, from 0, that matches `of`."""
+        ended = self.go_on(strikes=[{"what": "SIGKILL", "of": of, "at": at}])
+        assert ended.code == -9, ended
+        return self
+
+    def traced(self, trace: Path) -> list[str]:
+        """Goes on to the end; every operation on its folder, in order."""
+        ended = self.go_on(trace=str(trace))
+        assert ended.code == 0, ended
+        return trace.read_text().splitlines()
+
     def status(self) -> dict[str, Any]:
         return json.loads((self.folder / "status.json").read_text())
 
@@ -140,6 +154,14 @@ def assert_identical(run: Run, straight: Run) -> None:
     assert same_bits(run.state(), straight.state()), "the final state differs"
     left = [path.name for path in run.folder.rglob(".tmp*")]
     assert not left, f"left behind: {left}"
+
+
+def assert_whole(run: Run) -> None:
+    """A checkpoint that has its name is whole, whatever happened and when."""
+    run_id = run.status()["run_id"] if (run.folder / "status.json").exists() else None
+    for step in run.steps():
+        path = run.folder / "checkpoints" / f"step-{step:09d}"
+        assert problem_of(path, run_id) is None, f"{path.name} {problem_of(path, run_id)}"
 
 
 def assert_finishes_identical(run: Run, straight: Run) -> Ended:
