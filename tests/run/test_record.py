@@ -78,7 +78,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_metrics_hold_what_was_computed_and_timing_what_happened(record: Record, tmp_path: Path) -> None:
-    saved = CheckpointSaved(step=5, path="p", num_bytes=9, seconds=0.1)
+    saved = CheckpointSaved(step=5, path="p", num_bytes=9, seconds=0.1, blocked_s=0.01)
     progressed = Progressed(step=3, samples_per_s=1.0)
     for event in (STARTED, progressed, LOGGED, evaluated(5, loss=0.4, accuracy=0.8), saved, FINISHED):
         record(event)

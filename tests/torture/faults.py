@@ -1,6 +1,6 @@
 """What goes wrong inside a process: its operations on a folder are counted, and one of them is struck.
 
-Python's audit events, a patched fsync and watched files show every operation before it happens:
+Python's audit events, patched calls and watched files show every operation before it happens:
 
     open PATH | write PATH | fsync PATH | truncate PATH | mkdir PATH | rename FROM TO | remove PATH
     rmdir PATH | train | judge        (the last two: forward passes of project/parts.py)
@@ -54,9 +54,10 @@ class Watch:
 
     def begin(self) -> None:
         """From here on; there is no end."""
-        self.open, self.fsync = io.open, os.fsync
+        self.open, self.fsync, self.write = io.open, os.fsync, os.write
         io.open = builtins.open = self._open
         os.fsync = os.fdatasync = self._fsync
+        os.write = self._write
         sys.addaudithook(self._audit)
 
     def operation(self, text: str, torn: Any = None) -> None:
@@ -64,7 +65,7 @@ class Watch:
         if os.getpid() != self.pid:
             return
         if self.trace is not None:
-            os.write(self.trace, f"{text}\n".encode())
+            self.write(self.trace, f"{text}\n".encode())
         for strike in self.strikes:
             if strike.hits(text):
                 if torn is not None and strike.what != "SIGTERM":
@@ -79,8 +80,9 @@ class Watch:
         """The path below the folder; None outside. `parent`: the descriptor it is relative to."""
         if isinstance(path, int):
             return None
-        text = os.path.join(_path_of(parent) if parent != -1 else os.getcwd(), os.fsdecode(path))
-        return text.removeprefix(self.folder) if text.startswith(self.folder) else None
+        start = _path_of(parent) if parent != -1 else os.getcwd()
+        text = os.path.join(start, os.fsdecode(path), "")
+        return text.removeprefix(self.folder).rstrip("/") or "." if text.startswith(self.folder) else None
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "torture.point":
@@ -96,10 +98,15 @@ class Watch:
                 self.operation(f"{name} {path}")
 
     def _fsync(self, file: Any) -> None:
-        path = f"{_path_of(file if isinstance(file, int) else file.fileno())}/"
-        if path.startswith(self.folder):
-            self.operation(f"fsync {path.removeprefix(self.folder).rstrip('/') or '.'}")
+        if path := self.relative(_path_of(file if isinstance(file, int) else file.fileno())):
+            self.operation(f"fsync {path}")
         self.fsync(file)
+
+    def _write(self, descriptor: int, data: Any) -> int:
+        if path := self.relative(_path_of(descriptor)):
+            half = memoryview(data).cast("B")[: len(data) // 2]
+            self.operation(f"write {path}", lambda: self.write(descriptor, half))
+        return self.write(descriptor, data)
 
     def _open(
         self,

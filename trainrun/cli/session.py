@@ -16,15 +16,15 @@ import torch
 from trainrun.checkpoint import Checkpoints
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
-from trainrun.errors import INTERRUPTED, OutOfMemory, StorageFailed, TrainrunError
+from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
 from trainrun.run.directory import claim
-from trainrun.run.files import read_json, replace_json, replace_text
+from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
 from trainrun.run.record import Record, write_status
-from trainrun.run.signals import StopSignal
+from trainrun.run.signals import Signals, exit_code
 from trainrun.state import TrainState
 
 Sink = Callable[[Event], None]
@@ -56,7 +56,7 @@ def start(
         replace_json(folder / "environment.json", environment(parts.runtime, parts.info, command))
         write_status(folder, name=composition.settings["name"], run_id=secrets.token_hex(8))
     except OSError as error:
-        raise StorageFailed(f"{folder}: cannot write: {error.strerror}") from None
+        raise storage_failed(folder, error) from None
     return drive(parts, folder, composition.storable, quiet)
 
 
@@ -67,31 +67,31 @@ def drive(
 
     `changed`: a resume brings other settings, which become the run's once the folder is ours.
     """
-    owner, stop, record = lock(run_dir), StopSignal(), Record(run_dir)
-    run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
-    loop = parts.loop(run_dir, run_id, record.metrics_bytes, stop)
-    resumed_from = _restore(parts, loop.checkpoints, record)
-    if changed:
-        parts.state.stop_reason = None  # what ended the run is judged anew
-        replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
-    views = [
-        Forgiving(view) for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet
-    ]
-    sinks: list[Sink] = [record, Log(run_dir), *views]
-    started = _started(parts, run_dir, storable, resumed_from)
-    stop.install()
-    try:
-        return _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
-    except BaseException as error:
-        _tell_failure(error, sinks, parts.state.step)
-        failed = as_trainrun_error(error)
-        if failed is not None and failed is not error:
-            raise failed from error
-        raise
-    finally:
-        stop.restore()
-        record.close()
-        owner.close()
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(lock(run_dir))
+        record = opened.enter_context(contextlib.closing(Record(run_dir)))
+        signals = Signals()
+        opened.callback(signals.restore)
+        run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
+        loop = parts.loop(run_dir, run_id, record, signals)
+        opened.callback(loop.checkpoints.close)
+        resumed_from = _restore(parts, loop.checkpoints, record)
+        if changed:
+            parts.state.stop_reason = None  # what ended the run is judged anew
+            replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
+        _check_room(parts.state, loop.checkpoints)
+        views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
+        sinks: list[Sink] = [record, Log(run_dir), *map(Forgiving, views)]
+        started = _started(parts, run_dir, storable, resumed_from)
+        signals.install()
+        try:
+            return _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
+        except BaseException as error:
+            _tell_failure(error, sinks, parts.state.step)
+            failed = as_trainrun_error(error)
+            if failed is not None and failed is not error:
+                raise failed from error
+            raise
 
 
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
@@ -120,7 +120,7 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
         if isinstance(event, Evaluated):
             metrics[event.split] = event.metrics
     if isinstance(event, Interrupted):
-        code = INTERRUPTED[event.signal]
+        code = exit_code(event.signal)
         return Result(run_dir, code, "interrupted", state.step, state.best, state.seconds, metrics)
     assert isinstance(event, Finished)
     return Result(run_dir, 0, "completed", state.step, state.best, event.seconds, metrics)
@@ -182,6 +182,15 @@ def as_trainrun_error(error: BaseException) -> TrainrunError | None:
             "or try precision=bf16"
         )
     return None
+
+
+def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
+    """Raises StorageFailed where the disk has no room for one checkpoint, before time is spent."""
+    needed, free = checkpoints.expected_bytes(state), free_bytes(checkpoints.folder)
+    if free < needed:
+        folder = checkpoints.folder.parent
+        text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
+        raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 
 
 def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -135,11 +136,9 @@ class DatasetData:
 
 
 def _quiet_worker(worker_id: int) -> None:
-    """Workers leave TERM and INT to the process that owns the run."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Workers leave signals to the process that owns the run."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], limit: int | None) -> None:

@@ -20,8 +20,8 @@ def lock(run_dir: Path) -> IO[str]:
         holder = file.read().strip() or "unknown"
         file.close()
         raise FolderBusy(f"{run_dir} is in use by process {holder}") from None
+    os.register_at_fork(after_in_child=file.close)  # else loader processes hold it when this one is killed
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
-    os.register_at_fork(after_in_child=file.close)  # a loader worker outlives a killed run by seconds
     return file

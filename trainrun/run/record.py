@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainrun.errors import INTERRUPTED, CannotResume, StorageFailed
+from trainrun.errors import CannotResume
 from trainrun.events import (
     Evaluated,
     Event,
@@ -20,7 +20,8 @@ from trainrun.events import (
     to_line,
     without_nonfinite,
 )
-from trainrun.run.files import read_json, replace_json
+from trainrun.run.files import read_json, replace_json, storage_failed
+from trainrun.run.signals import exit_code
 
 
 class Record:
@@ -40,10 +41,12 @@ class Record:
         self._metrics.seek(0, os.SEEK_END)
 
     def metrics_bytes(self) -> int:
-        """metrics.jsonl flushed to disk, and its length."""
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
+        """The length of metrics.jsonl."""
         return self._metrics.tell()
+
+    def sync(self) -> None:
+        """Have metrics.jsonl, as far as it is written, on the disk. May be called from another thread."""
+        os.fsync(self._metrics.fileno())
 
     def __call__(self, event: Event) -> None:
         try:
@@ -55,7 +58,7 @@ class Record:
                 self._timing.flush()
             self._update_status(event)
         except OSError as error:
-            raise StorageFailed(f"{self.run_dir}: cannot write: {error.strerror}") from None
+            raise storage_failed(self.run_dir, error) from None
 
     def close(self) -> None:
         self._metrics.close()
@@ -80,7 +83,7 @@ def _status_changes(event: Event) -> dict[str, Any]:
         return changes | ({"best": {"step": event.step, "metrics": metrics}} if event.is_best else {})
     if isinstance(event, Interrupted):
         changes = {"state": "interrupted", "step": event.step, "reason": event.signal, "resumable": True}
-        return changes | {"exit_code": INTERRUPTED[event.signal]}
+        return changes | {"exit_code": exit_code(event.signal)}
     if isinstance(event, Finished):
         changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
         return changes | {"resumable": False, "seconds": round(event.seconds, 3)}
