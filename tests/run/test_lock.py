@@ -48,7 +48,7 @@ def test_closing_lets_go(tmp_path: Path) -> None:
 
 def test_what_the_holder_forked_does_not_hold_on_after_its_death(tmp_path: Path) -> None:
     """Loader workers notice only after seconds that they are orphans; a resume must not wait for them."""
-    fork = "import os, time\nif os.fork() == 0:\n    time.sleep(60)\n"
+    fork = "import os, time\nif os.fork():\n    time.sleep(60)\n"  # it is the child that goes on
     with subprocess.Popen(
         [sys.executable, "-c", HOLD.replace("print(", f"{fork}print(", 1), str(tmp_path)],
         stdin=subprocess.PIPE,

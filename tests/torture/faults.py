@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import Any
 
 _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_AUDITED = {"open": "open", "os.mkdir": "mkdir", "os.remove": "remove", "os.rmdir": "rmdir", "os.truncate": "truncate"}
+_AUDITED = {
+    "open": "open",
+    "os.mkdir": "mkdir",
+    "os.remove": "remove",
+    "os.rmdir": "rmdir",
+    "os.truncate": "truncate",
+}
 
 
 class Strike:

@@ -111,16 +111,18 @@ class Run:
         return self.server(Job(words, str(PROJECT), **goes_wrong))
 
     def copy(self, folder: Path) -> Run:
-        shutil.copytree(self.folder, folder, symlinks=True)
+        """The same run, as far as it is, elsewhere."""
+        if self.folder.exists():
+            shutil.copytree(self.folder, folder, symlinks=True)
         return Run(self.server, self.words, folder)
 
-    def steps(self) -> list[int]:
-        return [int(path.name[5:]) for path in sorted(self.folder.glob("checkpoints/step-*"))]
+    def checkpoints(self) -> list[Path]:
+        return sorted(self.folder.glob("checkpoints/step-" + 9 * "[0-9]"))
 
     def checkpoint(self, which: int = -1) -> Path:
-        return sorted(self.folder.glob("checkpoints/step-*"))[which]
+        return self.checkpoints()[which]
 
-    def killed(self, at: int, of: str) -> Run:
+    def killed(self, of: str, at: int) -> Run:
         """Goes on, and dies at the `at`-th operation, from 0, that matches `of`."""
         ended = self.go_on(strikes=[{"what": "SIGKILL", "of": of, "at": at}])
         assert ended.code == -9, ended
@@ -134,6 +136,11 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         return json.loads((self.folder / "status.json").read_text())
+
+    def started_at(self) -> list[int]:
+        """The step that each process began at."""
+        events = map(json.loads, (self.folder / "timing.jsonl").read_text().splitlines())
+        return [event["step"] for event in events if event["event"] == "started"]
 
     def metrics(self) -> bytes:
         return (self.folder / "metrics.jsonl").read_bytes()
@@ -158,10 +165,9 @@ def assert_identical(run: Run, straight: Run) -> None:
 
 def assert_whole(run: Run) -> None:
     """A checkpoint that has its name is whole, whatever happened and when."""
-    run_id = run.status()["run_id"] if (run.folder / "status.json").exists() else None
-    for step in run.steps():
-        path = run.folder / "checkpoints" / f"step-{step:09d}"
-        assert problem_of(path, run_id) is None, f"{path.name} {problem_of(path, run_id)}"
+    for path in run.checkpoints():
+        problem = problem_of(path, run.status().get("run_id"))
+        assert problem is None, f"{path.name} {problem}"
 
 
 def assert_finishes_identical(run: Run, straight: Run) -> Ended:

@@ -9,7 +9,7 @@ COMMIT = re.compile(r"rename (checkpoints/\.tmp-\S+) (checkpoints/step-\d{9})")
 
 
 def assert_ordered(operations: Sequence[str]) -> int:
-    """Files, manifest, directory, rename, parent; nothing older goes before. Returns how many commits there are."""
+    """Files, manifest, directory, rename, parent; nothing older goes before. Returns how many commits."""
     renames = [(at, found) for at, text in enumerate(operations) if (found := COMMIT.fullmatch(text))]
     before = -1
     for at, found in renames:
@@ -40,8 +40,12 @@ def _last(operations: list[str], wanted: str) -> int:
     return len(operations) - 1 - operations[::-1].index(wanted)
 
 
-def commits(operations: Sequence[str]) -> list[range]:
-    """For each commit, which of the operations below checkpoints/ are its own, with what it removes."""
+def one_commit(operations: Sequence[str], which: int) -> list[int]:
+    """Of the operations on checkpoints/, counted from 0, those of one commit and of what it removes.
+
+    The first begins with the first operation: what was left behind is removed, or the folder made.
+    """
     own = [text for text in operations if "checkpoints" in text]
     starts = [at for at, text in enumerate(own) if re.match(r"mkdir checkpoints/\.tmp-", text)]
-    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(own)], strict=True)]
+    ends = [*starts[1:], len(own)]
+    return list(range(starts[which] if which else 0, ends[which]))

@@ -8,7 +8,13 @@ CADENCE = ("loop.log_every=3step", "loop.eval_every=7step", "checkpoint.every=5s
 BASE = (*SHORT, *CADENCE)
 
 SCENARIOS: dict[str, tuple[str, ...]] = {
-    "tiny": (*SHORT, "budget=12step", "checkpoint.every=4step", "checkpoint.keep_best=0", "loop.eval_every=6step"),
+    "tiny": (
+        *SHORT,
+        "budget=12step",
+        "checkpoint.every=4step",
+        "checkpoint.keep_best=0",
+        "loop.eval_every=6step",
+    ),
     "dropout, batch norm, transforms": BASE,
     "two workers": (*BASE, "data.num_workers=2", "loop.eval_every=1ep", "budget=3ep"),
     "accumulation, clipping": (*BASE, "loop.accumulate=4", "optimizer=momentum", "loop.clip.norm=0.5"),
