@@ -178,10 +178,9 @@ def assert_finishes_identical(run: Run, straight: Run) -> Ended:
 
 
 def snapshot(folder: Path) -> dict[str, Any]:
-    """Every file's content, link's target and kind below a folder, to compare with a later one."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        kind = path.lstat().st_mode
-        name = str(path.relative_to(folder))
-        found[name] = path.read_bytes() if path.is_file() and not path.is_symlink() else kind
-    return found
+    """Every path below a folder with its content, but for the owner's pid and what a kill left behind."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock" and ".tmp-" not in str(path.relative_to(folder))
+    }
