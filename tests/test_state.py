@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from toy import CPU, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
-from trainrun.errors import CannotResume
+from trainrun.errors import CannotResume, DataError
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Cut, Position
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -29,6 +29,7 @@ def full_state(**changes: Any) -> TrainState:
         "averager": EMA(0.9),
         "stopper": EarlyStopping(3, 0.0, restore_best=True),
         "schedule": plateau(0.05, True, 0.5, 1, 0.0, 0, warmup=0, warmup_start=0.0, min_lr=0.0),
+        "data": {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 41, "val": None}},
         "fitted": {"shift": torch.zeros(2)},
     }
     return new_state(mlp(batch_norm=True), **(parts | changes))
@@ -137,6 +138,7 @@ def _with_model(model: nn.Module) -> TrainState:
         precision=ScaledPrecision(CPU, 2.0**10, 4),
         averager=EMA(0.9),
         stopper=EarlyStopping(3, 0.0, restore_best=True),
+        data=STORED["data"],
         fitted={"shift": torch.zeros(2)},
     )
 
@@ -158,7 +160,9 @@ def fused_state() -> TrainState:
 
 
 @pytest.mark.parametrize(
-    "moment", [torch.zeros(3), torch.zeros(99, 99), torch.zeros(()), "zeros", 0.0], ids=repr
+    "moment",
+    [torch.zeros(3), torch.zeros(99, 99), torch.zeros(()), "zeros", 0.0],
+    ids=["shorter", "larger", "one number", "text", "float"],
 )
 def test_a_moment_of_another_shape_is_refused(moment: Any) -> None:
     parts = stored(fused_state())
@@ -208,6 +212,23 @@ def test_a_value_of_another_kind_is_refused_before_anything_is_copied(
     with pytest.raises(CannotResume, match=f"{part}/{name} "):
         fresh.load_state_dict(parts)
     assert same_bits(fresh.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fingerprint": "ef01"}, r"has seen toy \(41 train, abcd\); here are toy \(41 train, ef01\)"),
+        ({"fingerprint": ""}, r"here are toy \(41 train, no fingerprint\)"),
+        ({"sizes": {"train": 40, "val": 1}}, r"here are toy \(40 train, 1 val, abcd\)"),
+        ({"name": "other"}, r"here are other \(41 train, abcd\)"),
+    ],
+)
+def test_other_data_are_refused_before_anything_is_copied(change: dict[str, Any], said: str) -> None:
+    state = full_state(data=STORED["data"] | change)
+    before = copy.deepcopy(state.state_dict())
+    with pytest.raises(DataError, match=said):
+        state.load_state_dict(STORED)
+    assert same_bits(state.state_dict(), before)
 
 
 def test_a_frozen_parameter_is_not_among_the_trained_and_that_is_noticed() -> None:

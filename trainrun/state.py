@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.errors import CannotResume
+from trainrun.errors import CannotResume, DataError
 from trainrun.metrics import Meter
 from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
@@ -33,6 +33,7 @@ class TrainState:
     total_steps: int
     averager: Averager | None = None
     stopper: Stopper | None = None
+    data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
     position: Position = field(default_factory=Position)
     step: int = 0
@@ -94,6 +95,7 @@ class TrainState:
             "schedule": {"kind": type(self.schedule).__name__, "state": self._schedule_state()},
             "counters": {name: getattr(self, name) for name in _COUNTERS},
             "position": {"epoch": self.position.epoch, "offset": self.position.offset},
+            "data": dict(self.data),
             "fitted": dict(self.fitted),
             "meter": self.meter.state_dict(),
         }
@@ -104,7 +106,9 @@ class TrainState:
         return {**parts, "contents": sorted(_paths(parts))}
 
     def load_state_dict(self, parts: Mapping[str, Any]) -> None:
-        """Raises CannotResume where the stored parts are not whole, or not those of this state."""
+        """Raises CannotResume where the stored parts are not whole, or not those of this state, and
+        DataError where they were trained on other data.
+        """
         self._check(parts)
         try:
             self.model.load_state_dict(parts["model"])
@@ -130,6 +134,7 @@ class TrainState:
             raise CannotResume(f"checkpoint: is not whole; see {', '.join(sorted(differing)[:4])}")
         if differing := set(self.state_dict()) ^ set(parts):
             raise CannotResume(f"checkpoint: parts differ from this run's: {', '.join(sorted(differing))}")
+        require_same_data(parts["data"], self.data)
         ours, stored = self._parameters(), [tuple(one) for one in parts["optimizer"]["parameters"]]
         for mine, theirs in zip(ours, stored, strict=False):
             if mine != theirs:
@@ -181,6 +186,20 @@ class TrainState:
         return [
             (names[id(p)], str(tuple(p.shape)), str(p.dtype)) for group in groups for p in group["params"]
         ]
+
+
+def require_same_data(stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raises DataError naming both where the data at hand are not those of the stored run."""
+    if stored != found:
+        raise DataError(
+            f"data: the run has seen {_told(stored)}; here are {_told(found)}; bring the run's data back, "
+            "or start a new run"
+        )
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    sizes = [f"{size} {split}" for split, size in data.get("sizes", {}).items() if size]
+    return f"{data.get('name')} ({', '.join([*sizes, data.get('fingerprint') or 'no fingerprint'])})"
 
 
 def _paths(tree: Any, at: str = "") -> Iterator[str]:

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,14 +25,15 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_eight_starts_at_once_get_eight_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda form: {"%Y-%m-%d": "2026-01-02"}.get(form, "03-04-05"))
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: claim(None), range(8)))
+        claims = list(pool.map(lambda _: claim(None), range(8)))
+    folders = [folder for folder, _ in claims]
     assert len(set(folders)) == 8
     assert {folder.name for folder in folders} == {"03-04-05", *(f"03-04-05-{n}" for n in range(2, 9))}
-    assert all(folder.is_dir() and not list(folder.iterdir()) for folder in folders)
+    assert all(folder.is_dir() and [one.name for one in folder.iterdir()] == [".lock"] for folder in folders)
 
 
 def test_processes_do_not_share_a_folder_either() -> None:
-    code = "from trainrun.run.directory import claim; print(claim(None))"
+    code = "from trainrun.run.directory import claim; print(claim(None)[0])"
     command = [sys.executable, "-c", code]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     folders = [process.communicate(timeout=60)[0].strip() for process in processes]
@@ -42,9 +44,15 @@ def test_processes_do_not_share_a_folder_either() -> None:
 def test_a_named_folder_goes_to_one_of_many() -> None:
     def attempt(_: int) -> str:
         try:
-            return str(claim("mine"))
+            return str(owned(claim("mine")))
         except FolderBusy:
             return "busy"
+
+    owners: list[IO[str]] = []
+
+    def owned(claimed: tuple[Path, IO[str]]) -> Path:
+        owners.append(claimed[1])
+        return claimed[0]
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(attempt, range(8))) == ["busy"] * 7 + ["mine"]
@@ -52,8 +60,17 @@ def test_a_named_folder_goes_to_one_of_many() -> None:
 
 def test_a_named_folder_may_lie_anywhere_and_be_there_empty(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert claim("empty") == Path("empty")
-    assert claim("a/b/c").is_dir()
+    assert claim("empty")[0] == Path("empty")
+    assert claim("a/b/c")[0].is_dir()
+
+
+def test_what_a_start_that_died_left_behind_is_no_run() -> None:
+    folder, owner = claim("died")
+    (folder / ".tmp-config.yaml-123").touch()
+    with pytest.raises(FolderBusy, match="in use by process"):
+        claim("died")
+    owner.close()  # as the system does for a process that is killed
+    assert claim("died")[0] == folder
 
 
 def test_a_used_folder_is_refused_with_what_to_do() -> None:

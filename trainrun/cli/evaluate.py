@@ -30,9 +30,12 @@ def run(words: list[str]) -> int:
     from trainrun.events import Evaluated, metrics_record, to_line
     from trainrun.logger.lines import metrics_text
     from trainrun.run.directory import find
+    from trainrun.run.files import read_json
+    from trainrun.state import require_same_data
 
     run_dir = find(arguments.run)
     parts = open_run(run_dir, arguments.overrides).parts
+    require_same_data(read_json(run_dir / "environment.json").get("data", parts.state.data), parts.state.data)
     step, weights = load_weights(parts, run_dir, arguments.checkpoint)
     if parts.info.sizes.get(arguments.split, 0) == 0:
         raise ConfigError.one("--split", f"the run has no {arguments.split} split")

@@ -43,6 +43,10 @@ def run(words: list[str]) -> int:
         return _sweep(composer, arguments.overrides, quiet)
     composition = composer.compose(arguments.overrides)
     _check([composition])
+    if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
+        from trainrun.cli.resume import same_line
+
+        return same_line(folder, composition.overrides, quiet)
     result = train_one(composition, ["trainrun", *words], quiet, verbose)
     if result.state == "completed":
         _farewell(result, composition, quiet)
@@ -72,6 +76,12 @@ def train_one(
 
         print(coverage(parts), file=sys.stderr)
     return start(composition, parts, command, quiet, run_dir)
+
+
+def _used_folder(composition: Composition) -> Path | None:
+    """`run_dir` where it holds a run already; one without a config is unused."""
+    folder = Path(composition.settings["run_dir"]).expanduser()
+    return folder if (folder / "config.yaml").is_file() else None
 
 
 def _check(compositions: list[Composition]) -> None:

@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from trainrun.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
 from trainrun.run.files import read_json
+from trainrun.run.lock import lock
 
 ROOT = Path("outputs")
 
 
-def claim(run_dir: str | None) -> Path:
-    """Create a run's folder exclusively: `run_dir`, or outputs/<date>/<time>, numbered if taken.
+def claim(run_dir: str | None) -> tuple[Path, IO[str]]:
+    """Create a run's folder and own it: `run_dir`, or outputs/<date>/<time>, numbered if taken.
 
-    Raises FolderBusy where `run_dir` is already a run's, StorageFailed where it cannot be made.
+    Returns the folder and its lock. A folder that a start left behind before it wrote a config is
+    unused. Raises FolderBusy where `run_dir` is a run's already, StorageFailed where it cannot be made.
     """
     try:
-        if run_dir is not None:
-            path = Path(run_dir).expanduser()
-            path.mkdir(parents=True, exist_ok=True)
-            if (path / "config.yaml").exists():
-                text = f"run_dir: {path} holds a run already"
-                raise FolderBusy(f"{text}; continue it with trainrun resume {path}, or name another")
-            if any(path.iterdir()):
-                raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
-            (path / ".lock").touch(exist_ok=False)  # of two that found it empty, one gets it
-            return path
-        base = ROOT / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
-        base.parent.mkdir(parents=True, exist_ok=True)
-        for number in range(1, 10_000):
-            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            return path
+        path = _stamped() if run_dir is None else _named(Path(run_dir).expanduser())
+        owner = lock(path)
     except FileExistsError:
-        raise FolderBusy(f"run_dir: {run_dir} is a file, or another run just took it") from None
+        raise FolderBusy(f"run_dir: {run_dir} is a file") from None
     except OSError as error:
         raise StorageFailed(f"run_dir: cannot create {run_dir or ROOT}: {error.strerror}") from None
+    if (path / "config.yaml").exists():  # of several that found it empty the first has it
+        owner.close()
+        raise _used(path)
+    return path, owner
+
+
+def _named(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    if (path / "config.yaml").exists():
+        raise _used(path)
+    if any(one.name != ".lock" and not one.name.startswith(".tmp-") for one in path.iterdir()):
+        raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
+    return path
+
+
+def _stamped() -> Path:
+    base = ROOT / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 10_000):
+        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
     raise StorageFailed(f"run_dir: no free name beside {base}")
+
+
+def _used(path: Path) -> FolderBusy:
+    text = f"run_dir: {path} holds a run already; continue it with trainrun resume {shlex.quote(str(path))}"
+    return FolderBusy(f"{text}, or the same line with resume=auto, or name another folder")
 
 
 def find(run: str) -> Path:

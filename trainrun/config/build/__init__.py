@@ -133,7 +133,8 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     state = TrainState(model, optimizer, schedule, precision, pace.total_steps or 0, averager)
-    state.stopper, state.fitted = _one_of(regularizers, Stopper), data.fitted()
+    state.stopper = _one_of(regularizers, Stopper)
+    state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
     return Parts(
         make=make,
@@ -251,12 +252,13 @@ def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, An
 def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment]) -> None:
     """The run's init on the whole model, then the rules' own on the parameters they name."""
     torch.manual_seed(derive(make.settings["seed"], "init"))
+    ruled = {one.name: one.init for one in treatments if one.init is not None}
+    made = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
     init(model)
-    for treatment in treatments:
-        if treatment.init is not None:
-            special: Init = make.at("parameters.rules.init", _init_node(treatment.init))
-            special(model, only={treatment.name})
+    for name, wanted in ruled.items():
+        special: Init = make.at("parameters.rules.init", _init_node(wanted))
+        special.one(model, name, made[name])
 
 
 def _init_node(wanted: Any) -> dict[str, Any]:
