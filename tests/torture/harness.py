@@ -156,7 +156,8 @@ def assert_identical(run: Run, straight: Run) -> None:
     assert run.metrics() == straight.metrics(), "metrics.jsonl differs"
     assert run.checkpoint().name == straight.checkpoint().name
     assert same_bits(run.state(), straight.state()), "the final state differs"
-    assert {path.name for path in run.folder.iterdir()} == {path.name for path in straight.folder.iterdir()}
+    ours, theirs = ({path.name for path in one.folder.iterdir()} for one in (run, straight))
+    assert ours == theirs, f"files differ: {sorted(ours ^ theirs)}"
     left = [path.name for path in run.folder.rglob(".tmp*")]
     assert not left, f"left behind: {left}"
 

@@ -66,9 +66,8 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
 def load_parts(path: Path) -> dict[str, Any]:
     """state.pt of a checkpoint that `problem_of` found whole, on the CPU. No code is unpickled."""
     try:
-        with zipfile.ZipFile(
-            path / "state.pt"
-        ) as archive:  # torch packs nothing; a bomb would fill the memory
+        # torch packs nothing; a bomb would fill the memory
+        with zipfile.ZipFile(path / "state.pt") as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("it is compressed")
         parts = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
@@ -102,11 +101,8 @@ def not_finite_in(parts: Mapping[str, Any]) -> str | None:
     """The name of a weight that holds a number that is not finite, raw or averaged; None: there is none."""
     weights = {**parts["model"], **{f"averager.{k}": v for k, v in _averaged(parts).items()}}
     for name, tensor in weights.items():
-        if (
-            isinstance(tensor, Tensor)
-            and tensor.is_floating_point()
-            and not bool(torch.isfinite(tensor).all())
-        ):
+        is_float = isinstance(tensor, Tensor) and tensor.is_floating_point()
+        if is_float and not bool(torch.isfinite(tensor).all()):
             return str(name)
     return None
 

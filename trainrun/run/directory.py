@@ -39,7 +39,7 @@ def _named(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     if (path / "config.yaml").exists():
         raise _used(path)
-    if any(one.name != ".lock" and not one.name.startswith(".tmp-") for one in path.iterdir()):
+    if any(not one.name.startswith((".lock", ".hydra", ".tmp-")) for one in path.iterdir()):
         raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
     return path
 
