@@ -30,9 +30,9 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
+    from trainrun.cli.found import find
     from trainrun.cli.session import drive
     from trainrun.cli.stored import changes, open_run
-    from trainrun.run.directory import find
     from trainrun.run.files import read_json
 
     run_dir, overrides = find(words[0]), words[1:]
