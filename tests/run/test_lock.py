@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from trainrun.errors import FolderBusy
-from trainrun.run.lock import lock
+from trainrun.errors import FolderBusy, StorageFailed
+from trainrun.run.lock import is_held, lock
 
 HOLD = """
 import sys
+import threading
 from pathlib import Path
 from trainrun.run.lock import lock
 held = lock(Path(sys.argv[1]))
@@ -63,3 +65,47 @@ def test_what_the_holder_forked_does_not_hold_on_after_its_death(tmp_path: Path)
             lock(tmp_path).close()
         finally:
             os.killpg(holder.pid, signal.SIGKILL)
+
+
+def test_looking_tells_whether_the_folder_is_held_and_changes_nothing(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with lock(tmp_path):
+        before = (tmp_path / ".lock").read_text(), (tmp_path / ".lock").stat().st_mtime_ns
+        assert is_held(tmp_path)
+        assert before == ((tmp_path / ".lock").read_text(), (tmp_path / ".lock").stat().st_mtime_ns)
+    assert not is_held(tmp_path)
+
+
+def test_whoever_looks_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            is_held(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for one in lookers:
+        one.start()
+    try:
+        for _ in range(300):
+            lock(tmp_path).close()
+    finally:
+        done.set()
+        for one in lookers:
+            one.join()
+
+
+def test_the_lock_is_a_file_and_no_way_to_write_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(StorageFailed, match=r"cannot open its \.lock"):
+        lock(run)
+    assert is_held(run)  # not ours to judge
+    assert (tmp_path / "precious").read_text() == "kept"
+    (run / ".lock").unlink()
+    os.mkfifo(run / ".lock")
+    assert not is_held(run)  # and nobody waits for the pipe's other end

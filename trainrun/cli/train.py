@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainrun.cli.found import say_if_taken
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -75,6 +76,8 @@ def train_one(
         from trainrun.cli.coverage import coverage
 
         print(coverage(parts), file=sys.stderr)
+    if run_dir is None:
+        say_if_taken(composition.settings["name"])
     return start(composition, parts, command, quiet, run_dir)
 
 
