@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainrun.errors import CannotResume, DataError
@@ -141,14 +142,33 @@ class TrainState:
                 raise CannotResume(f"checkpoint: the optimizer trained {was}, this run trains {now} there")
         if len(stored) != len(ours):
             raise CannotResume(f"checkpoint: {len(stored)} trained parameters, this run has {len(ours)}")
+        for misfit in _misfits(self.state_dict(), parts):
+            raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
 
     def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
         """Values that the configuration changed since the checkpoint keep their new ones."""
+        if "fused" in self.optimizer.defaults:
+            self._fit_memory(stored["state"]["state"])
         self.optimizer.load_state_dict(stored["state"])
         for group, now, before in zip(
             self.optimizer.param_groups, self._configured, stored["configured"], strict=True
         ):
             group.update({key: value for key, value in now.items() if before.get(key) != value})
+
+    def _fit_memory(self, memory: Mapping[int, dict[str, Any]]) -> None:
+        """Raises ValueError where a moment has not its weight's shape, and lays it out as the weight lies.
+
+        A fused kernel looks at neither, and would write beyond the end.
+        """
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, of_one in memory.items():
+            weight = parameters[index]
+            for name, value in of_one.items():
+                fits = isinstance(value, Tensor) and value.shape == (() if name == "step" else weight.shape)
+                if value is not None and not fits:
+                    raise ValueError(f"{name} of trained parameter {index} has another shape")
+                if value is not None and name != "step" and value.stride() != weight.stride():
+                    of_one[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
     def _schedule_state(self) -> dict[str, Any]:
         return self.schedule.state_dict() if isinstance(self.schedule, ObservingSchedule) else {}
@@ -192,6 +212,25 @@ def _paths(tree: Any, at: str = "") -> Iterator[str]:
             yield from _paths(value, f"{at}/{index}")
     else:
         yield at
+
+
+def _misfits(ours: Any, stored: Any, at: str = "") -> Iterator[str]:
+    """What is of another kind than here. None here may be anything; optimizers have a check of their own."""
+    wrong = False
+    if isinstance(ours, Mapping) and isinstance(stored, Mapping):
+        for key in ours:
+            if key in stored and key not in ("optimizer", "contents"):
+                yield from _misfits(ours[key], stored[key], f"{at}/{key}" if at else str(key))
+    elif isinstance(ours, Tensor):
+        wrong = not isinstance(stored, Tensor) or stored.shape != ours.shape
+    elif isinstance(ours, int):
+        wrong = not isinstance(stored, int) or ours >= 0 > stored
+    elif isinstance(ours, float):
+        wrong = not isinstance(stored, (int, float))
+    else:
+        wrong = isinstance(ours, Mapping)
+    if wrong:
+        yield f"{at} is {f'of shape {tuple(stored.shape)}' if isinstance(stored, Tensor) else stored}"
 
 
 _COUNTERS = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 OWN = '''
 import time
 
@@ -51,11 +54,11 @@ QUICK = ["model=mlp", "model.width=8", "logger=none", "batch_size=8", "runtime.t
 class Process:
     """A `trainrun` of its own process group, in `folder`."""
 
-    def __init__(self, folder: Path, *words: str, **environment: str) -> None:
+    def __init__(self, folder: Path, *words: str, job: str = "", **environment: str) -> None:
         (folder / "own.py").write_text(OWN)
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trainrun", *words],
+            ["bash", job] if job else [sys.executable, "-m", "trainrun", *words],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
             stdout=subprocess.PIPE,
@@ -159,6 +162,30 @@ def test_a_preempted_job_saves_asks_to_be_started_again_and_goes_on_by_the_same_
     assert third.process.returncode == 0
     assert "nothing to do" in err
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
+
+
+def test_the_readmes_batch_file_is_preempted_and_goes_on(tmp_path: Path) -> None:
+    """srun and scontrol are stand-ins; the words that train are replaced by shorter ones."""
+    text = re.search(r"#!/bin/bash\n#SBATCH.*?(?=```)", README.read_text(), re.S)
+    assert text is not None
+    job = text[0].replace("data=fashion_mnist budget=50ep", shlex.join(["budget=300step", *LONG[1:]]))
+    (tmp_path / "job.sh").write_text(job)
+    programs = {"srun": 'exec "$@"', "trainrun": f'exec {sys.executable} -m trainrun "$@"'}
+    programs["scontrol"] = f'echo "$@" >> {tmp_path}/called'
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "4711", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    run = tmp_path / "runs" / "fashion"
+    process = Process(tmp_path, job="job.sh", **slurm)
+    process.wait_for(lambda: step_of(run) >= 20)
+    code, _, err = process.send(signal.SIGUSR2)
+    assert code == 140, err
+    assert (tmp_path / "called").read_text() == "requeue 4711\n"
+    again = Process(tmp_path, job="job.sh", **slurm)
+    _, err = again.process.communicate(timeout=60)
+    assert again.process.returncode == 0, err
+    assert status(run)["step"] == 300
 
 
 def test_a_time_limit_saves_and_says_so(tmp_path: Path) -> None:

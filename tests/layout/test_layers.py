@@ -19,7 +19,7 @@ PARTS = {
     "ranks",
 }
 CORE = {"state", "step", "evaluate", "loop", "checkpoint"}
-ASSEMBLY = {"cli", "config.build"}
+ASSEMBLY = {"cli", "config.build", "report"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
     | dict.fromkeys(GRAMMAR, 1)

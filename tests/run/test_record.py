@@ -220,3 +220,24 @@ def test_a_failing_disk_is_a_storage_failure(record: Record, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageFailed, match="No space left on device"):
         record(evaluated(5, loss=0.5))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl", "trainrun.log", "checkpoints", "notes"])
+def test_a_folder_with_links_or_pipes_is_not_written_to(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "run" / name).symlink_to(precious)
+    with pytest.raises(CannotResume, match="is a link or a pipe"):
+        Record(tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    os.mkfifo(tmp_path / "run" / name)
+    with pytest.raises(CannotResume, match="is a link or a pipe"):
+        Record(tmp_path / "run")
+    assert precious.read_text() == "precious"
+
+
+def test_a_folder_in_place_of_a_record_is_a_storage_failure(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(StorageFailed, match="Is a directory"):
+        Record(tmp_path)

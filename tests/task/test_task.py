@@ -59,17 +59,25 @@ def close(found: Mapping[str, float], **expected: float) -> None:
         assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
+def f1(targets: Tensor, predicted: Tensor, num_classes: int) -> float:
+    """scikit-learn's mean over classes or labels, without those that nowhere occur."""
+    labels = range(num_classes)
+    return float(sk.f1_score(targets, predicted, average="macro", labels=labels, zero_division=np.nan))
+
+
 @pytest.mark.parametrize("num_classes", [3, 10])
 def test_classification(num_classes: int) -> None:
     outputs = torch.randn(N, num_classes, generator=GENERATOR)
     targets = torch.randint(0, num_classes - 1, (N,), generator=GENERATOR)  # the last class never occurs
     outputs[torch.arange(N), targets] += 1.5
+    if num_classes == 10:
+        outputs[:, 9] -= 99  # nor is it ever predicted
     task = Classification([], CrossEntropy(None, ()), info("classes", num_classes))
     found = judged(task, outputs, targets)
     predicted = outputs.argmax(1)
     expected = {
         "accuracy": sk.accuracy_score(targets, predicted),
-        "f1_macro": sk.f1_score(targets, predicted, average="macro"),
+        "f1_macro": f1(targets, predicted, num_classes),
         "loss": sk.log_loss(targets, torch.softmax(outputs.double(), 1), labels=range(num_classes)),
     }
     if num_classes > 5:
@@ -107,7 +115,7 @@ def test_binary(as_probabilities: bool) -> None:
     close(
         judged(task, outputs, targets),
         accuracy=sk.accuracy_score(classes, predicted),
-        f1_macro=sk.f1_score(classes, predicted, average="macro"),
+        f1_macro=f1(classes, predicted, 2),
         loss=sk.log_loss(classes, torch.sigmoid(outputs[:, 0].double())),
     )
     close(judged(task, outputs, targets, training=True), accuracy=sk.accuracy_score(classes, predicted))
@@ -132,7 +140,7 @@ def test_multilabel(dtype: torch.dtype) -> None:
     close(
         judged(task, outputs, targets),
         accuracy=1 - sk.hamming_loss(targets, predicted),
-        f1_macro=sk.f1_score(targets, predicted, average="macro", zero_division=0),
+        f1_macro=f1(targets, predicted, 4),
         loss=float(nn.functional.binary_cross_entropy_with_logits(outputs, targets.float())),
     )
     close(judged(task, outputs, targets, training=True), accuracy=1 - sk.hamming_loss(targets, predicted))
@@ -278,6 +286,37 @@ def test_own_metrics_are_known_by_their_names() -> None:
 
     task = Classification([error_rate, Kappa()], CrossEntropy(None, ()), info("classes", 3))
     assert list(task.own_metrics) == ["error_rate", "Kappa"]
+
+
+def test_a_metric_that_adds_up_what_it_sees_begins_anew_with_every_split() -> None:
+    class Accuracy:
+        """As torchmetrics' are: made once, it remembers everything since its last reset."""
+
+        def __init__(self) -> None:
+            self.seen: list[Tensor] = []
+
+        def reset(self) -> None:
+            self.seen = []
+
+        def update(self, outputs: Tensor, targets: Tensor) -> None:
+            self.seen.append(outputs.argmax(1) == targets)
+
+        def compute(self) -> Tensor:
+            return torch.cat(self.seen).float().mean()
+
+        def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            self.update(outputs, targets)
+            return self.compute()
+
+    metric = Accuracy()
+    task = Classification([metric], CrossEntropy(None, ()), info("classes", 3))
+    outputs = torch.randn(N, 3, generator=GENERATOR)
+    right, wrong = outputs.argmax(1), outputs.argmin(1)
+    for targets, expected in ((right, 1.0), (wrong, 0.0), (right, 1.0)):
+        batches = [Batch(outputs, targets, range(N), Position())]
+        found = evaluate(Echo(), task, batches, fp32(torch.device("cpu")))
+        assert found["Accuracy"] == found["accuracy"] == expected
+    assert len(metric.seen) == 1  # nor does it hold what earlier splits were
 
 
 def test_a_foreign_loss_works_with_a_task() -> None:

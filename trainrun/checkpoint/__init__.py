@@ -35,6 +35,7 @@ from trainrun.checkpoint.stored import (
     not_finite_in,
     own_hash,
     path_of,
+    problem_in,
     problem_of,
     steps_in,
 )
@@ -130,9 +131,8 @@ class Checkpoints:
             path = path_of(self.folder, step)
             if (problem := problem_of(path, self.run_id)) is None:
                 parts = load_parts(path)
-                if (name := not_finite_in(parts)) is None:
+                if (problem := problem_in(parts, step)) is None:
                     return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
-                problem = f"holds numbers that are not finite in {name}"
             warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
         if found:
             raise CannotResume(f"checkpoint: none of the {len(found)} checkpoints in {self.folder} is valid")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainrun.errors import CannotResume
 
@@ -46,6 +47,8 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
             return f"holds step {manifest['step']}"
         if "state.pt" not in manifest["files"]:
             return "has a manifest without state.pt"
+        if not isinstance(manifest["metrics_bytes"], int) or manifest["metrics_bytes"] < 0:
+            return f"counts {manifest['metrics_bytes']} bytes of metrics.jsonl"
         for name, expected in manifest["files"].items():
             file = path / Path(name).name  # a stored path cannot lead elsewhere
             if not file.is_file() or file.is_symlink():
@@ -63,10 +66,14 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
 def load_parts(path: Path) -> dict[str, Any]:
     """state.pt of a checkpoint that `problem_of` found whole, on the CPU. No code is unpickled."""
     try:
+        # torch packs nothing; a bomb would fill the memory
+        with zipfile.ZipFile(path / "state.pt") as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it is compressed")
         parts = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
     except Exception as error:  # damage shows as a dozen types; all mean the same here
         raise CannotResume(f"checkpoint: {path / 'state.pt'} cannot be loaded: {error}") from None
-    if not isinstance(parts, dict):
+    if not isinstance(parts, dict) or not isinstance(parts.get("model"), dict):
         raise CannotResume(f"checkpoint: {path / 'state.pt'} holds no state")
     return parts
 
@@ -81,17 +88,29 @@ def load_judged(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
     return weights
 
 
+def problem_in(parts: Mapping[str, Any], step: int) -> str | None:
+    """What is wrong with the content of a checkpoint that is whole, in words; None: nothing."""
+    counters = parts.get("counters")
+    if not isinstance(counters, Mapping) or counters.get("step") != step:
+        return "holds the state of another step"
+    name = not_finite_in(parts)
+    return f"holds numbers that are not finite in {name}" if name else None
+
+
 def not_finite_in(parts: Mapping[str, Any]) -> str | None:
     """The name of a weight that holds a number that is not finite, raw or averaged; None: there is none."""
     weights = {**parts["model"], **{f"averager.{k}": v for k, v in _averaged(parts).items()}}
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        is_float = isinstance(tensor, Tensor) and tensor.is_floating_point()
+        if is_float and not bool(torch.isfinite(tensor).all()):
             return str(name)
     return None
 
 
 def _averaged(parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return parts.get("averager", {}).get("model") or {}
+    averager = parts.get("averager")
+    weights = averager.get("model") if isinstance(averager, Mapping) else None
+    return weights if isinstance(weights, Mapping) else {}
 
 
 def manifest_of(path: Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
-    from trainrun.run.directory import find
+    from trainrun.cli.found import find
 
     return go_on(Path(ranks.from_first(str(find(words[0])))), words[1:], quiet)
 

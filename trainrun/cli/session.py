@@ -55,13 +55,13 @@ def start(
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
     with owner:
         try:
-            replace_text(folder / "config.yaml", to_yaml(composition.storable))
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-            _introduce(folder, parts, command)
+            replace_text(folder / "config.yaml", to_yaml(composition.storable))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
+        _introduce(folder, parts, command)
         return _drive(parts, folder, composition.storable, quiet, changed=False)
 
 
@@ -79,11 +79,14 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
 
 def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
-    if not (run_dir / "environment.json").exists():
-        content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
-        replace_json(run_dir / "environment.json", content)
-    if not read_json(run_dir / "status.json").get("run_id"):
-        write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
+    try:
+        if not (run_dir / "environment.json").exists():
+            content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
+            replace_json(run_dir / "environment.json", content)
+        if not read_json(run_dir / "status.json").get("run_id"):
+            write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
+    except OSError as error:
+        raise storage_failed(run_dir, error) from None
 
 
 def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:

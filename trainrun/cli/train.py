@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
+from trainrun.cli.found import say_if_taken
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -81,6 +82,8 @@ def train_one(
         from trainrun.cli.coverage import coverage
 
         print(coverage(parts), file=sys.stderr)
+    if run_dir is None:
+        say_if_taken(composition.settings["name"])
     return start(composition, parts, command, quiet, run_dir)
 
 

@@ -14,8 +14,11 @@ from trainrun.errors import StorageFailed
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write by temporary file, fsync and rename. Raises OSError and then leaves nothing behind."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    """Write by temporary file, fsync and rename. Raises OSError and then leaves nothing behind.
+
+    A folder has one owner, so the temporary name is fixed: the next write replaces what a kill left.
+    """
+    temporary = path.with_name(f".tmp-{path.name}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -25,12 +25,22 @@ from trainrun.run.signals import exit_code
 
 
 class Record:
-    """Writes events to a run's folder. metrics.jsonl is the truth; everything else is a view."""
+    """Writes events to a run's folder. metrics.jsonl is the truth; everything else is a view.
+
+    Raises CannotResume for a folder with links or pipes in it: what is written there would end up
+    elsewhere, or nowhere. Raises StorageFailed where the files cannot be opened.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._metrics = (run_dir / "metrics.jsonl").open("ab")
-        self._timing = (run_dir / "timing.jsonl").open("a", encoding="utf-8")
+        for path in run_dir.iterdir():
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise CannotResume(f"{path} is a link or a pipe, which a run's folder never has; remove it")
+        try:
+            self._metrics = (run_dir / "metrics.jsonl").open("ab")
+            self._timing = (run_dir / "timing.jsonl").open("a", encoding="utf-8")
+        except OSError as error:
+            raise storage_failed(run_dir, error) from None
 
     def cut(self, num_bytes: int) -> None:
         """Forget the lines written after the checkpoint that training continues from."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+from trainrun.config.suggest import did_you_mean
 from trainrun.errors import ConfigError
 
 _SEEN = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # by ReduceLROnPlateau
@@ -37,8 +37,8 @@ class FromTorch:
             raise ConfigError.one("scheduler", f"{target.__name__}: {error}") from None
         self.optimizer.step()  # torch warns where a scheduler steps before its optimizer
         self.base_lr, self.at = base_lr, 0
-        self.name = f"{target.__module__}.{target.__qualname__}"
-        self.call = {"name": self.name, "base_lr": base_lr, "arguments": dict(arguments)}
+        name = f"{target.__module__}.{target.__qualname__}"
+        self.call = {"name": name, "base_lr": base_lr, "arguments": dict(arguments)}
         self.sets_momentum = getattr(self.scheduler, "cycle_momentum", False)
 
     def __call__(self, update: int) -> tuple[float, float | None]:
@@ -70,7 +70,7 @@ class FromTorch:
             group.update(state["group"])
             return
         self(state["at"])
-        if self.needs_metric and before["name"] == self.name:
+        if self.needs_metric and before["name"] == self.call["name"]:
             self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _SEEN})
             group["lr"] = state["group"]["lr"] * self.base_lr / before["base_lr"]
 
@@ -83,7 +83,6 @@ def from_torch(base_lr: float, maximize: bool, name: str, arguments: dict[str, A
         if isinstance(thing, type) and issubclass(thing, LRScheduler) and not name.endswith("LRScheduler")
     }
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(known))}"
-        raise ConfigError.one("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}; {hint}")
+        hint = did_you_mean(name, known) or f"; one of {', '.join(sorted(known))}"
+        raise ConfigError.one("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}{hint}")
     return FromTorch(known[name], base_lr, maximize, arguments)

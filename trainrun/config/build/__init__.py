@@ -284,12 +284,13 @@ def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, An
 def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment]) -> None:
     """The run's init on the whole model, then the rules' own on the parameters they name."""
     torch.manual_seed(derive(make.settings["seed"], "init"))
+    ruled = {one.name: one.init for one in treatments if one.init is not None}
+    made = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
     init(model)
-    for treatment in treatments:
-        if treatment.init is not None:
-            special: Init = make.at("parameters.rules.init", _init_node(treatment.init))
-            special(model, only={treatment.name})
+    for name, wanted in ruled.items():
+        special: Init = make.at("parameters.rules.init", _init_node(wanted))
+        special.one(model, name, made[name])
 
 
 def _init_node(wanted: Any) -> dict[str, Any]:
