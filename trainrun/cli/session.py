@@ -21,6 +21,7 @@ from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
 from trainrun.run.directory import claim
+from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
@@ -104,7 +105,8 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         _check_room(parts.state, loop.checkpoints)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
-        sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
+        told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
+        sinks: list[Sink] = [record, *map(Forgiving, told)]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:

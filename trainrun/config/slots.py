@@ -66,7 +66,7 @@ SLOTS: dict[str, Slot] = {
         ("trainrun.loop",),
         ("trainrun.loop.Loop",),
         _LOOP,
-        extras=dict.fromkeys(("clip", "nonfinite"), "trainrun.step.Policy"),
+        extras=dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.step.Policy"),
     ),
     "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",)),
     "loop.step": Slot(("trainrun.step",), (), _STEP),

@@ -83,7 +83,8 @@ class Parts:
         """The loop, once the run has a folder; without `record` it saves nothing."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
         node = dict(self.settings["loop"])
-        policy = Policy(make.at("loop.clip", node.pop("clip")), node.pop("nonfinite"))
+        rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
+        policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
         offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
@@ -91,7 +92,8 @@ class Parts:
         offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
+        offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
+        offered["monitor"] = self.monitor
         loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
 
