@@ -49,7 +49,7 @@ class StepsLogged:
     grad_norm_after: float | None  # the same after clipping; None where nothing clips
     clipped: float | None  # share of the window's steps that were clipped
     skipped: int  # steps of the whole run whose update was not applied
-    spikes: int  # steps of the whole run whose loss leapt
+    spikes: int = 0  # steps of the whole run whose loss leapt
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples_per_s: float
     data_wait: float  # share of the window's time spent waiting for data

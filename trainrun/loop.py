@@ -134,6 +134,7 @@ class Loop:
     def _reload(self, state: TrainState) -> None:
         """The newest checkpoint; how long the run is stays as planned."""
         stored = (self.checkpoints.load_newest(warnings.warn) if ranks.is_first() else None) or {}
+        stored.pop("metrics_bytes", None)  # the record tells of all that happened
         total = state.total_steps
         state.load_state_dict(ranks.from_first(stored))
         state.total_steps = total
@@ -273,9 +274,7 @@ def _told(step: int, found: Finding, policy: Policy) -> str:
     if policy.nonfinite != "stop":
         limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
         text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
-    return (
-        f"{text}; no weight was changed; lower optimizer.lr, set loop.clip.norm=1, or look at these samples"
-    )
+    return f"{text}; no weight was changed; lower optimizer.lr, clip with loop.clip.norm=1, or look at these"
 
 
 class Clock:

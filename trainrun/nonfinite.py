@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -22,22 +23,23 @@ def find(
     """
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     with torch.no_grad():
-        where, samples = next(_suspects(model, window, forward), _OVERFLOW)
+        mine = next(_suspects(model, window, forward), None)
         for buffer, value in buffers:
             buffer.copy_(value)
-    mine = (where == _OVERFLOW[0], where, samples or _samples(window))
-    _, where, samples = min(ranks.gather(mine), key=lambda one: one[0])
+    seen = [one for one in ranks.gather(mine) if one is not None]  # gradients are the same on all ranks
+    where, samples = seen[0] if seen else (_in_gradients(model), [])
+    samples = samples or list(chain.from_iterable(ranks.gather(_samples(window))))
     batches = [_plain({"inputs": b.inputs, "targets": b.targets, "indices": b.indices}) for b in window]
+    all_batches = list(chain.from_iterable(ranks.gather(batches)))
     return Finding(
         where=where,
         samples=samples,
         norm=norm,
-        replay={"batches": sum(ranks.gather(batches), []), "model": _plain(model.state_dict())},
+        replay={"batches": all_batches, "model": _plain(model.state_dict())},
     )
 
 
 _Suspect = tuple[str, list[int]]  # what, and the samples in which it is seen, where that can be told
-_OVERFLOW: _Suspect = ("the sum of the squares of the gradient, each of which is finite", [])
 
 
 def _suspects(
@@ -47,15 +49,19 @@ def _suspects(
         for name, value in (("inputs", batch.inputs), ("targets", batch.targets)):
             if isinstance(value, Tensor) and _is_bad(value):
                 yield f"the {name}", _rows(value, batch)
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+    for name, tensor in model.named_parameters():  # running statistics are spoilt by the step itself
         if _is_bad(tensor):
             yield f"the weight {name}", []
     for micro, batch in enumerate(window if forward else ()):
         yield from _outputs(model, batch, lambda batch, at=micro: forward(at, batch))  # type: ignore[misc]
+
+
+def _in_gradients(model: nn.Module) -> str:
     named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     for name, gradient in reversed(named):  # the backward pass came from the end
         if _is_bad(gradient):
-            yield f"the gradient of {name}", []
+            return f"the gradient of {name}"
+    return "the sum of the squares of the gradient, which is finite itself"
 
 
 def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]) -> Iterator[_Suspect]:
@@ -69,9 +75,8 @@ def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]
 
         return hook
 
-    hooks = [
-        module.register_forward_hook(look(name or "the model")) for name, module in model.named_modules()
-    ]
+    named = model.named_modules()
+    hooks = [module.register_forward_hook(look(name or "the model")) for name, module in named]
     try:
         outcome = forward(batch)
     finally:

@@ -13,7 +13,7 @@ KEPT = 3  # the first ones of a run
 
 
 class Failures:
-    """Stores of such a step its `batches` (inputs, targets, indices), the `model`'s weights and what was found.
+    """Stores of such a step `batches` (inputs, targets, indices), the weights as `model`, and what was found.
 
     `torch.load` reads the file with weights_only=True.
     """
