@@ -13,7 +13,7 @@ from torch import nn
 
 from trainrun import ranks
 from trainrun.checkpoint import Checkpoints
-from trainrun.errors import NonFinite
+from trainrun.errors import NonFinite, OutOfMemory
 from trainrun.evaluate import evaluate, shared_batches
 from trainrun.events import (
     CheckpointSaved,
@@ -31,6 +31,7 @@ from trainrun.metrics import Totals
 from trainrun.protocols import Batch, Cut, Data, Finding, Step, Task, Window
 from trainrun.ranges import Count, Period
 from trainrun.run.signals import Signals, Stopped
+from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 from trainrun.step import Policy
 
@@ -201,7 +202,12 @@ class Loop:
 
     def _judge(self, model: nn.Module, split: str, state: TrainState) -> dict[str, float]:
         batches = shared_batches(self.data, split)
-        return evaluate(model, self.task, batches, state.precision, self.signals.interruptible)
+        try:
+            return evaluate(model, self.task, batches, state.precision, self.signals.interruptible)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"out of memory while evaluating the {split} split") from error
+            raise
 
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """What the monitored metric decides: plateau, stop_at, early stopping."""

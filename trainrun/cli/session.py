@@ -11,10 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainrun import ranks
 from trainrun.checkpoint import Checkpoints
+from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
@@ -28,6 +27,7 @@ from trainrun.run.provenance import environment
 from trainrun.run.record import Record, write_status
 from trainrun.run.signals import exit_code
 from trainrun.run.slurm import requeue
+from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 Sink = Callable[[Event], None]
@@ -112,9 +112,9 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         try:
             result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
-            _tell_failure(error, sinks, parts.state.step)
-            failed = as_trainrun_error(error)
-            if failed is not None and failed is not error:
+            failed = _as_trainrun_error(error, parts, run_dir) or error
+            _tell_failure(failed, sinks, parts.state.step)
+            if failed is not error:
                 raise failed from error
             raise
         if result.reason == signals.preemption:
@@ -135,7 +135,7 @@ def _assist(parts: Parts, changed: bool) -> Result:
         try:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
         except Exception as error:
-            failed = as_trainrun_error(error)
+            failed = _as_trainrun_error(error, parts, run_dir)
             if failed is not None and failed is not error:
                 raise failed from error
             raise
@@ -175,9 +175,9 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
-    failed = as_trainrun_error(error)
-    code = failed.exit_code if failed else 130 if isinstance(error, KeyboardInterrupt) else 1
-    reason = (str(failed or f"{type(error).__name__}: {error}").splitlines() or [""])[0]
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+    text = str(error) if isinstance(error, TrainrunError) else f"{type(error).__name__}: {error}"
+    reason = (text.splitlines() or [""])[0]
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
             sink(Failed(step=step, reason=reason, exit_code=code))
@@ -215,18 +215,13 @@ class Forgiving:
             )
 
 
-def as_trainrun_error(error: BaseException) -> TrainrunError | None:
+def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
     """The error as one of ours: itself, or out of memory, which torch has no single type for."""
+    if isinstance(error, OutOfMemory):
+        return out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
         return error
-    text = str(error)
-    told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in told):
-        return OutOfMemory(
-            "out of memory: halve batch_size and double loop.accumulate, which trains the same, "
-            "or try precision=bf16"
-        )
-    return None
+    return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 
 def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:

@@ -38,7 +38,7 @@ from trainrun.protocols import Cut, Data, DataInfo, Position, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
-from trainrun.runtime import Runtime, seed_everything
+from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
 from trainrun.scheduler import FromTorch
 from trainrun.seeds import derive
 from trainrun.state import TrainState
@@ -171,6 +171,8 @@ def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
         with torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
     except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         inputs = tuple(getattr(batch.inputs, "shape", ()))
         text = f"fails on inputs of shape {inputs}, with {task.num_outputs} outputs wanted: {error}"
         raise ConfigError.one("model", text) from error
