@@ -246,7 +246,7 @@ def test_a_rank_without_samples_gets_a_batch_of_none() -> None:
 
 
 def test_ranks_share_a_stream() -> None:
-    data = ranked.dataset(Flowing(), Flowing())
+    data = ranked.dataset(Flowing(2), Flowing(2))
     one = ranked.loaded(data, Cut(3, 1), 8)
     shares = [ranked.loaded(data, Cut(3, 1, num_ranks=2, rank=rank), 4) for rank in range(2)]
     in_turn = [batch for turn in zip(*shares, strict=True) for batch in turn]
