@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from toy import CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
 
 from trainrun import ranks
+from trainrun.cli.main import main
 from trainrun.data.dataset import from_dataset
 from trainrun.evaluate import evaluate, shared_batches
 from trainrun.events import Evaluated
@@ -31,7 +33,10 @@ from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.kinds import BatchChange
 from trainrun.regularization.penalty import L2
+from trainrun.scheduler import Plateau, plateau
 from trainrun.step import Clip
+
+LOSS = Monitor("loss", maximize=False)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,30 @@ def serving() -> Iterator[Ranks]:
         yield Ranks(server)
         assert server.stdin
         server.stdin.close()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command came to on one rank."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(folder: Path, *words: str) -> Said:
+    """`trainrun WORDS` in `folder`, as one of the ranks."""
+    os.chdir(folder)
+    files = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
+    for descriptor, file in enumerate(files, start=1):
+        os.dup2(file.fileno(), descriptor)
+    code = main(words)
+    texts = []
+    for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
+        stream.flush()
+        file.seek(0)
+        texts.append(file.read().decode())
+    return Said(code, *texts)
 
 
 # What is called in every rank. All of it can also be called where there is only one.
@@ -187,6 +216,11 @@ def lbfgs(parameters: Any, lr: float) -> torch.optim.Optimizer:
     return torch.optim.LBFGS(parameters, lr, max_iter=3, history_size=3)
 
 
+def reduce_on_plateau() -> Plateau:
+    values = {"factor": 0.3, "patience": 0, "threshold": 0.1, "cooldown": 1}
+    return plateau(base_lr=0.05, maximize=False, **values, warmup=3, warmup_start=0.1, min_lr=1e-4)
+
+
 def overflowing() -> ScaledPrecision:
     """Its first steps are skipped, and it keeps growing into overflow."""
     return ScaledPrecision(CPU, 2.0**22, growth_interval=1)
@@ -208,10 +242,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None), "penalties": {"l2": L2(0.01)}}},
     "class weights": {"task": Weighted},
     "parameters used by some": {"model": sometimes, "state": {"optimizer": adamw}},
+    "plateau": {"monitor": LOSS, "eval_every": 2, "state": {"schedule": reduce_on_plateau}},
+    "a stream": {"data": lambda: dataset(Flowing(FEATURES), Flowing(FEATURES)), "state": {"lr": 0.001}},
     "fewer samples than ranks": {"data": lambda: ToyData(train=3, val=2, test=1), "accumulate": 2},
     "noise drawn for each batch": {"step": {"batch_changes": [Noise()]}},
     "early stopping": {
-        "monitor": Monitor("loss", maximize=False),
+        "monitor": LOSS,
         "eval_every": 2,
         "state": {"lr": 0.9, "stopper": lambda: EarlyStopping(3, 0.0, restore_best=True)},
     },
@@ -268,11 +304,14 @@ class Reading(torch.utils.data.Dataset[Any]):
 class Flowing(torch.utils.data.IterableDataset[Any]):
     """A stream of 10 samples, each its number."""
 
-    num_classes = 2
+    num_classes = 3
+
+    def __init__(self, features: int) -> None:
+        self.features = features
 
     def __iter__(self) -> Iterator[Any]:
         for number in range(10):
-            yield torch.full((2,), float(number)), number % 2
+            yield torch.full((self.features,), float(number)), number % 3
 
 
 def loaded(data: Any, cut: Cut, count: int) -> list[tuple[list[int], list[float], Position]]:

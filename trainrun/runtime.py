@@ -43,7 +43,7 @@ class Runtime:
     def prepare(self, model: nn.Module, batch_size: int) -> nn.Module:
         """The model on its device, in the memory format that convolutions like."""
         model = model.to(self.device)
-        if self.sync_batch_norm:
+        if self.sync_batch_norm and self._can_sync:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if self.threads is None and self.device.type == "cpu" and _is_small(model, batch_size):
             torch.set_num_threads(1)
@@ -55,6 +55,17 @@ class Runtime:
     def signals(self) -> Signals:
         """What the outside may ask of a run."""
         return Signals(self.preemption_signal, self.time_limit_s)
+
+    def require_sync(self) -> None:
+        """Raises ConfigError where training would ignore `sync_batch_norm`; judging a stored run may."""
+        if self.sync_batch_norm and not self._can_sync:
+            where = "one rank" if ranks.size() == 1 else self.device.type
+            text = f"is torch's SyncBatchNorm, for several ranks on GPUs; on {where} it has no effect"
+            raise ConfigError.one("runtime.sync_batch_norm", text, "runtime.sync_batch_norm=false")
+
+    @property
+    def _can_sync(self) -> bool:
+        return ranks.size() > 1 and self.device.type == "cuda"
 
     def optimize(self, model: nn.Module) -> None:
         """Compile in place, so that names in the state dict stay as they are."""
@@ -82,10 +93,6 @@ def runtime(
     config is resolved, and has no effect here.
     """
     chosen = _device(device) if ranks.size() == 1 else _device_of_rank(device)
-    if sync_batch_norm and (ranks.size() == 1 or chosen.type != "cuda"):
-        where = "one rank" if ranks.size() == 1 else str(chosen)
-        text = f"is torch's SyncBatchNorm, for several ranks on GPUs; on {where} it has no effect"
-        raise ConfigError.one("runtime.sync_batch_norm", text, "runtime.sync_batch_norm=false")
     torch.set_num_threads(threads or _cores())
     tune_allocator()
     if deterministic:
@@ -96,16 +103,8 @@ def runtime(
     if preemption_signal == "auto":
         preemption_signal = "USR2" if is_job() else None
     limit_s = None if time_limit is None else _seconds(time_limit)
-    return Runtime(
-        chosen,
-        threads,
-        deterministic,
-        compile,
-        channels_last,
-        sync_batch_norm,
-        preemption_signal,
-        limit_s,
-    )
+    flags = (deterministic, compile, channels_last, sync_batch_norm)
+    return Runtime(chosen, threads, *flags, preemption_signal, limit_s)
 
 
 def syncs_batch_norm(model: nn.Module) -> bool:

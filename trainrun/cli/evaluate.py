@@ -69,10 +69,10 @@ def run(words: list[str]) -> int:
 
 def _judge(parts: Parts, split: str) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
     """The metrics of a split, and the report that suits its task."""
-    from trainrun.evaluate import evaluate, shared_batches
+    from trainrun.evaluate import evaluate
     from trainrun.report.watch import report_on, watched
 
-    model, batches, report = parts.state.model, shared_batches(parts.data, split), report_on(parts.task)
+    model, batches, report = parts.state.model, parts.data.eval_batches(split), report_on(parts.task)
     if report is not None:
         batches = watched(model, batches, report.see)
     return evaluate(model, parts.task, batches, parts.state.precision), report

@@ -20,7 +20,7 @@ COMMANDS = {
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
-SHARED = ("train", "resume", "evaluate")  # among the processes that torchrun starts
+SHARED = ("train", "resume")  # among the processes that torchrun starts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -51,6 +51,7 @@ def start(
     composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
 ) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
+    parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, changed=False)
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
@@ -71,6 +72,7 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
 
     `changed`: other settings than stored, which become the run's once the folder is ours.
     """
+    parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, changed)
     with lock(run_dir):
