@@ -6,20 +6,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainrun.config.compose import Composer, Composition, experiment_files, problems_of
+from trainrun.cli.train import _experiment_files as experiment_files
+from trainrun.config.compose import Composer, Composition, problems_of
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
 
 FOUND = 3
+_ABOUT = """Build everything that a run needs, without training. With --exact, train some steps twice,
+and once killed and resumed, and compare every weight and the optimizer's memory after every step."""
 # What --exact sets itself: it changes no weight.
 _OWN = ("logger", "loop.log_every", "loop.eval_every", "checkpoint.every", "run_dir", "resume", "name")
 
 
 def run(words: list[str]) -> int:
     """0: nothing found, 3: the resumed run differs, with where and the likely cause on stdout."""
-    parser = argparse.ArgumentParser(prog="trainrun check", description=__doc__)
+    parser = argparse.ArgumentParser(prog="trainrun check", description=_ABOUT)
     parser.add_argument("--exact", action="store_true", help="train, kill, resume and compare every step")
-    parser.add_argument("--steps", type=int, default=20, help="of the comparison, killed half way; default: 20")
+    parser.add_argument("--steps", type=int, default=20, help="to compare, killed half way; default: 20")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
     try:
         arguments = parser.parse_intermixed_args(words)
@@ -53,7 +56,7 @@ def _exact(words: Sequence[str], steps: int) -> int:
     theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _OWN]
     composition = _composed([*theirs, *ours])
     if parse(composition.settings["budget"]).unit in CLOCK_UNITS:
-        raise ConfigError.one("budget", "ends by the clock, which no run does twice alike; give steps", "budget=2ep")
+        raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
     verdict = prove(composition, steps, half)
     for line in verdict.lines:
         print(line)

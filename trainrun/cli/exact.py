@@ -37,7 +37,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Step:
-    """What there was after a step: the loss it had, and a digest of every stored tensor and number."""
+    """What there was after a step: the loss it had, and a digest of all that the next one computes with."""
 
     loss: float | None  # None before the first step of a process
     digests: Mapping[str, str]
@@ -127,13 +127,13 @@ def _in_child(function: Callable[[], int]) -> int:
 
 
 def _digests(state: TrainState) -> Iterator[tuple[str, str]]:
-    """(name, digest) of everything a checkpoint holds but the time."""
+    """(name, digest) of what the next step computes with: weights, averages, the optimizer's memory."""
     parts = state.state_dict()
     names = [name for name, _, _ in parts["optimizer"]["parameters"]]
     memory = parts["optimizer"]["state"]["state"]
     parts["optimizer"] = {names[index]: values for index, values in memory.items()}
-    del parts["contents"], parts["counters"]["seconds"]
-    for name, value in _leaves(parts):
+    kept = {name: parts[name] for name in ("model", "optimizer", "averager") if name in parts}
+    for name, value in _leaves(kept):
         plain = value.detach().cpu().contiguous() if isinstance(value, Tensor) else None
         body = bytes(plain.view(-1).view(torch.uint8).numpy()) if plain is not None else repr(value).encode()
         yield name, hashlib.blake2b(body, digest_size=8).hexdigest()
@@ -173,10 +173,10 @@ class Difference:
 
 
 _NOT_REPEATABLE = """no run of this configuration is repeated exactly: kernels that add in any order, which
-runtime.deterministic=true forbids, or randomness that does not come from torch, random or numpy's seeds"""
+runtime.deterministic=true forbids, or randomness that does not come from torch, random or numpy"""
 _NOT_STORED = """it is changed by loading: a state_dict or load_state_dict that leaves something out"""
 _OUTSIDE = """the data or the forward pass depend on what no checkpoint holds: an attribute that is neither
-parameter nor buffer, a buffer with persistent=False, a counter or cache in the data set, a generator of their own"""
+parameter nor buffer, a buffer with persistent=False, a counter or cache in the data set, an own generator"""
 _OPTIMIZER = """the loss was the same and the update was not: the optimizer, schedule or average keeps
 something outside its state_dict"""
 
@@ -185,9 +185,9 @@ def _judge(straight: Trace, again: Trace, resumed: Trace) -> Verdict:
     last = max(straight)
     if found := _difference(straight, again):
         return _different(f"straight  two runs differ {found}", _NOT_REPEATABLE)
-    lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after every step"]
+    lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
     if not resumed:
-        text = f"resumed   the run has only {last} steps and ended before it could be killed; ask for fewer --steps"
+        text = "resumed   the run ended before it could be killed; ask for fewer --steps, or a longer budget"
         return Verdict(False, [*lines, text])
     begun = min(resumed)
     if found := _difference(straight, resumed):

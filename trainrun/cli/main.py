@@ -17,7 +17,7 @@ from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
-    "check": "build everything without training; --exact: train, kill, resume and compare: trainrun check [overrides]",
+    "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
