@@ -329,13 +329,19 @@ def test_skipped_steps_are_counted_in_every_log(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run_and_leaves_only_good_checkpoints(tmp_path: Path) -> None:
+    closed = []
+
     class BadInEpochTwo(ToyData):
         def train_batches(self, position: Any, cut: Any, seed: int) -> Iterator[Batch]:
-            for batch in super().train_batches(position, cut, seed):
-                yield replace(batch, inputs=batch.inputs / (1 - batch.position.epoch))
+            try:
+                for batch in super().train_batches(position, cut, seed):
+                    yield replace(batch, inputs=batch.inputs / (1 - batch.position.epoch))
+            finally:
+                closed.append(True)
 
-    with pytest.raises(NonFinite, match="norm is nan at step 4"):
+    with pytest.raises(NonFinite, match="norm is nan at step 4") as held:
         Toy(tmp_path / "run", data=BadInEpochTwo, save_every=2).train()
+    assert closed and held.tb  # loader processes end although the error's frames still hold the data
     folder = tmp_path / "run" / "checkpoints"
     assert [path.name for path in folder.glob("step-*")] == ["step-000000002"]
     weights = torch.load(folder / "step-000000002" / "state.pt", weights_only=True)["model"]

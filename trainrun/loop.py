@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -56,22 +57,22 @@ class Loop:
         clock = Clock(state)
         try:
             yield from self._due(state, clock)  # what an interruption left undone at this step
-            windows = self._windows(state)
-            while state.step < state.total_steps and state.stop_reason is None:
-                with self.signals.interruptible():
-                    window = clock.fetch(windows)
-                state.meter.add(self.step(state, window))
-                clock.stepped()
-                if clock.progress_is_due():
-                    yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
-                yield from self._due(state, clock)
+            with contextlib.closing(self._windows(state)) as windows:  # at an error loader processes end, too
+                while state.step < state.total_steps and state.stop_reason is None:
+                    with self.signals.interruptible():
+                        window = clock.fetch(windows)
+                    state.meter.add(self.step(state, window))
+                    clock.stepped()
+                    if clock.progress_is_due():
+                        yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
+                    yield from self._due(state, clock)
             yield from self._finish(state, clock)
         except Stopped as stopped:
             yield from self._save(state, clock)
             yield from self.checkpoints.wait()
             yield Interrupted(step=state.step, signal=stopped.reason)
 
-    def _windows(self, state: TrainState) -> Iterator[Window]:
+    def _windows(self, state: TrainState) -> Generator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""
         window: list[Batch] = []
         for batch in self.data.train_batches(state.position, self.cut, self.seed):

@@ -146,7 +146,10 @@ def test_two_ranks_are_one_run(together: tuple[Path, list[Said]], alone: Path) -
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["epochs=3", "model.dropuot=0.5"], "torchrun --nproc-per-node 2 -m trainrun budget=3ep model.dropout=0.5"),
+        (
+            ["epochs=3", "model.dropuot=0.5"],
+            "torchrun --nproc-per-node 2 -m trainrun budget=3ep model.dropout=0.5",
+        ),
         (["runtime.sync_batch_norm=true"], "on cpu it has no effect"),
         (["runs"], "is the work of one process; run it without torchrun"),
         (["-m", "seed=0,1"], "run it without torchrun"),
