@@ -15,6 +15,7 @@ import atexit
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -303,4 +304,5 @@ def _why(error: RuntimeError) -> str:
             who, text = json.loads(_store.get("failure"))
             return f"rank {who} failed: {text}"
     minutes = TIMEOUT.total_seconds() / 60
-    return f"another rank died, or did not come within {minutes:g} minutes: {str(error).splitlines()[0]}"
+    text = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without the line of C++
+    return f"another rank died, or did not come within {minutes:g} minutes: {text}"
