@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from trainrun.config.suggest import override
+from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
 
 # What a resumed run may change; everything else makes it another run.
@@ -30,6 +32,8 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
+    if (meant := as_overrides(words, ())) != words:
+        raise ConfigError([other_form(words, meant, shlex.join(["trainrun", "resume", *meant]))])
     from trainrun.cli.session import drive
     from trainrun.cli.stored import changes, open_run
     from trainrun.run.directory import find

@@ -37,6 +37,7 @@ class Result:
     run_dir: Path
     exit_code: int
     state: str  # "completed" or "interrupted"
+    reason: str  # "budget", "stop_at", "early_stopping", or the signal
     step: int
     best: float | None
     seconds: float  # of training, over all processes of the run
@@ -121,9 +122,11 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
             metrics[event.split] = event.metrics
     if isinstance(event, Interrupted):
         code = INTERRUPTED[event.signal]
-        return Result(run_dir, code, "interrupted", state.step, state.best, state.seconds, metrics)
+        return Result(
+            run_dir, code, "interrupted", event.signal, state.step, state.best, state.seconds, metrics
+        )
     assert isinstance(event, Finished)
-    return Result(run_dir, 0, "completed", state.step, state.best, event.seconds, metrics)
+    return Result(run_dir, 0, "completed", event.reason, state.step, state.best, event.seconds, metrics)
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:

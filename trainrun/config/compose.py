@@ -24,7 +24,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainrun.config import settle
 from trainrun.config.check import check
-from trainrun.config.diagnose import Given, misread, no_option, not_a_mapping, yaml_problem
+from trainrun.config.diagnose import Given, misread, no_option, no_such_file, not_a_mapping, yaml_problem
 from trainrun.config.paths import COMBINES, CONF, groups, roots
 from trainrun.config.stored import storable
 from trainrun.config.suggest import did_you_mean, hydra_value, together
@@ -234,7 +234,7 @@ class Composer:
             return
         lost = {some[0].key for some in found.values() if some and not some[0].fix}
         rest = [some[0].fix or "" if some else text for text, some in found.items()]
-        rest = [text for text in rest if text and _key(text).split(".")[0] not in lost]
+        rest = experiment_files([text for text in rest if text and _key(text).split(".")[0] not in lost])
         raise ConfigError(problems + self._problems_of(rest, multirun))
 
     def _problems_of(self, overrides: list[str], multirun: bool) -> list[Problem]:
@@ -247,8 +247,13 @@ class Composer:
 
 def problems_of(job: Composition) -> list[Problem]:
     """All problems of one run's settings; what merely refers to a faulty value is not told again."""
-    problems = check(job.settings, job.explicit, job.files)
+    problems = check(job.settings, job.explicit, job.files, choices=job.choices)
     return [one for one in problems if not job.refers(one.key)] or problems
+
+
+def flags() -> set[str]:
+    """Every flag of the command line."""
+    return {"-q", "-v", *get_args_parser()._option_string_actions}
 
 
 def parse_arguments(argv: list[str]) -> Namespace:
@@ -260,7 +265,20 @@ def parse_arguments(argv: list[str]) -> Namespace:
     except SystemExit:
         text = complaint.getvalue().strip().rpartition("error: ")[2]
         raise ConfigError.one("command line", f"{text}; see trainrun --help") from None
+    for name in ("config_name", "config_path", "experimental_rerun"):
+        if getattr(parsed, name):
+            text = (
+                f"--{name.replace('_', '-')} is not taken; your own options go into ./conf, or --config-dir"
+            )
+            raise ConfigError.one("command line", text)
+    if parsed.config_dir and not Path(parsed.config_dir).is_dir():
+        raise ConfigError.one("command line", f"--config-dir wants a folder, got {parsed.config_dir}")
     return parsed
+
+
+def experiment_files(words: list[str]) -> list[str]:
+    """The words, those that are YAML files as experiments."""
+    return [store_experiment(Path(w)) if w.endswith((".yaml", ".yml")) and "=" not in w else w for w in words]
 
 
 def store_experiment(file: Path) -> str:
@@ -268,8 +286,10 @@ def store_experiment(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8")
         node = OmegaConf.create(text)
-    except OSError as error:
-        raise ConfigError.one(str(file), f"cannot be read: {error.strerror}") from None
+    except FileNotFoundError:
+        raise ConfigError([no_such_file(file)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError.one(str(file), f"cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError([yaml_problem(error, file)]) from None
     if not OmegaConf.is_dict(node):
@@ -339,15 +359,11 @@ def _given(text: str) -> Given:
     if not parsed.key_or_group:
         return Given(text, problem="is not KEY=VALUE")
     prefix = "~" if parsed.is_delete() else "++" if parsed.is_force_add() else "+" if parsed.is_add() else ""
-    value = None if parsed.is_sweep_override() else parsed.value()
-    return Given(
-        text,
-        parsed.key_or_group,
-        prefix,
-        _values(parsed),
-        isinstance(value, list),
-        parsed.is_sweep_override(),
-    )
+    is_sweep = parsed.is_sweep_override()
+    items = [_parsed(item) for item in parsed.sweep_string_iterator()] if is_sweep else [parsed.value()]
+    values = [_text(one) for item in items for one in (item if isinstance(item, list) else [item])]
+    is_list = any(isinstance(item, list) for item in items)
+    return Given(text, parsed.key_or_group, prefix, None if items == [None] else values, is_list, is_sweep)
 
 
 def _expanded(word: str) -> str:
@@ -356,19 +372,15 @@ def _expanded(word: str) -> str:
     return f"{key}={hydra_value(os.path.expanduser(value))}" if value.startswith("~/") else word
 
 
-def _values(parsed: Override) -> list[str] | None:
-    if parsed.is_sweep_override():
-        return [_text(item) for item in parsed.sweep_string_iterator()]
-    value = parsed.value()
-    if value is None:
-        return None
-    return [_text(item) for item in (value if isinstance(value, list) else [value])]
-
-
 def _value_of(word: str) -> Any:
     """The value of an override as a plain object; None for a sweep."""
     parsed = OverridesParser.create().parse_override(word)
     return None if parsed.is_sweep_override() else parsed.value()
+
+
+def _parsed(text: str) -> Any:
+    """One value of a sweep."""
+    return OverridesParser.create().parse_override(f"x={text}").value()
 
 
 def _text(value: Any) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainrun.duration import Pace
+from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
+from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo
 from trainrun.runtime import Runtime
 from trainrun.state import TrainState
@@ -25,12 +26,11 @@ def plan_of(
     monitor: Monitor | None,
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people."""
-    optimizer, scheduler = _short(settings["optimizer"]), _short(settings["scheduler"])
     return (
         ("data", _data(info)),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
-        ("optimizer", f"{optimizer}, lr {lr_arithmetic}; {scheduler} schedule"),
+        ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         ("compute", _compute(settings, runtime, info, state)),
         ("decides", _decides(monitor)),
     )
@@ -56,13 +56,27 @@ def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
     return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window}"
 
 
+def _schedule(settings: Settings, pace: Pace) -> str:
+    node = settings["scheduler"]
+    name, warmup = _short(node), node.get("warmup")
+    text = f"{node['name'] if name == 'from_torch' else name} schedule"
+    if warmup is None or not node["_target_"].startswith("trainrun."):
+        return text
+    steps = to_steps(parse(warmup), pace)
+    given = "" if str(warmup).endswith("step") else f" ({warmup})"
+    return f"{text} after a warm-up of {steps} step{'s' if steps > 1 else ''}{given}" if steps else text
+
+
 def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState) -> str:
     threads = f"{runtime.num_threads} thread{'s' if runtime.num_threads > 1 else ''}"
     workers = settings["data"].get("num_workers", 0)
     loading = f", {workers} loader processes" if workers else ""
     if workers and info.in_memory:
         loading = ", no loader processes: the data are in memory"
-    return f"{runtime.device}, {state.precision.name}, {threads}{loading}"
+    precision = state.precision.name
+    if precision == "bf16" and not has_bf16_units(runtime.device):
+        precision += " (slow here: this hardware has no units for it)"
+    return f"{runtime.device}, {precision}, {threads}{loading}"
 
 
 def _decides(monitor: Monitor | None) -> str:
