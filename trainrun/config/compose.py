@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trainrun.config import settle
 from trainrun.config.check import check
 from trainrun.config.diagnose import Given, misread, no_option, no_such_file, not_a_mapping, yaml_problem
+from trainrun.config.guard import foreign, misplaced
 from trainrun.config.paths import COMBINES, CONF, groups, roots
 from trainrun.config.stored import storable
 from trainrun.config.suggest import did_you_mean, hydra_value, together
@@ -102,6 +103,7 @@ class _Loader(ConfigLoaderImpl):
         super().__init__(path)
         self.notes: list[str] = []
         self._files = groups(own)  # Hydra's own listing takes longer than composing
+        self._is_plain = not own and roots() == [CONF]
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -121,8 +123,19 @@ class _Loader(ConfigLoaderImpl):
             return cfg
 
         cfg = load(overrides)
+        if problems := self._foreign(cfg):
+            raise ConfigError(problems)
         self.notes = settle.settle(cfg, load, self._experiment(cfg.hydra.runtime.choices.get("experiment")))
         return cfg
+
+    def _foreign(self, cfg: DictConfig) -> list[Problem]:
+        """What the user's files say of Hydra itself."""
+        words = [str(word) for word in cfg.hydra.overrides.hydra]
+        if not words and not _EXPERIMENTS and self._is_plain:
+            return []
+        hydra, builtin = (OmegaConf.to_container(one, resolve=False) for one in (cfg.hydra, _hydras_own()))
+        assert isinstance(hydra, dict) and isinstance(builtin, dict)
+        return foreign(hydra, builtin, words)
 
     def _experiment(self, name: str | None) -> dict[str, Any]:
         """What the file of an experiment holds itself."""
@@ -134,6 +147,14 @@ class _Loader(ConfigLoaderImpl):
         key, is_value, _ = word.lstrip("+").partition("=")
         elsewhere = key.startswith(("~", "hydra")) or "@" in key or "/" in key or key in self.groups
         return word if elsewhere or not is_value else "++" + word.lstrip("+")
+
+
+@cache
+def _hydras_own() -> DictConfig:
+    """Hydra's part of the config where no file but the built-in ones is asked."""
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    cfg: DictConfig = loader.load_configuration(NAME, [], RunMode.RUN).hydra
+    return cfg
 
 
 class Composer:
@@ -226,8 +247,8 @@ class Composer:
     def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
         """Raise for words that cannot be read or choose no option, with every problem of the others too."""
         found = {
-            text: misread(_given(text), self.loader.groups, COMBINES, multirun)
-            for text in dict.fromkeys(overrides)
+            text: misplaced(given) or misread(given, self.loader.groups, COMBINES, multirun)
+            for text, given in ((text, _given(text)) for text in dict.fromkeys(overrides))
         }
         problems = [problem for some in found.values() for problem in some]
         if not problems:
