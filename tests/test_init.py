@@ -291,23 +291,68 @@ def test_a_fitting_scheme_keeps_the_variance_through_depth(activation: Any, opti
     assert lost < 1e-9
 
 
-# ---- some parameters only
+# ---- one parameter, as a rule names it
 
 
-def test_only_restricts_what_is_initialised() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+class Parts(nn.Module):
+    """A matrix, kernel or vector of every kind of owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(400, 100, padding_idx=3)
+        self.attention = nn.MultiheadAttention(100, 2)
+        self.memory = nn.LSTM(100, 400)
+        self.body = nn.Sequential(nn.Linear(400, 100), nn.ReLU(), nn.BatchNorm1d(100))
+        self.token = nn.Parameter(torch.zeros(400, 100))
+        self.scale = nn.Parameter(torch.ones(()))
+        self.head = nn.Linear(400, 100)
+
+
+NAMES = [name for name, _ in Parts().named_parameters()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_parameter_is_filled_whatever_it_belongs_to_and_no_other_changes(name: str) -> None:
+    model = Parts()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    from_yaml("constant", value=7.0)(model, only={"2.weight"})
+    from_yaml("constant", value=7.0).one(model, name, before[name])
     after = model.state_dict()
-    changed = [name for name in before if not torch.equal(before[name], after[name])]
-    assert changed == ["2.weight"]
-    assert torch.equal(after["2.weight"], torch.full((4, 4), 7.0))
+    assert [other for other in before if not torch.equal(before[other], after[other])] == [name]
+    expected = torch.full_like(after[name], 7.0)
+    if name == "embed.weight":
+        expected[3] = 0  # padding stays nothing
+    assert torch.equal(after[name], expected)
 
 
-def test_only_still_knows_which_layer_is_the_output() -> None:
-    model = nn.Sequential(nn.Linear(400, 100), nn.ReLU(), nn.Linear(400, 100))
-    from_yaml("kaiming_normal")(model, only={"2.weight"})
-    assert_distribution(model.get_parameter("2.weight"), 1 / math.sqrt(400), None)
+@pytest.mark.parametrize(
+    ("name", "std"),
+    [
+        ("body.0.weight", math.sqrt(2 / 400)),
+        ("head.weight", 1 / math.sqrt(400)),  # no activation follows
+        ("token", 1 / math.sqrt(100)),
+        ("memory.weight_ih_l0", 5 / 3 / math.sqrt(100)),  # an LSTM's is tanh, gate by gate
+    ],
+)
+def test_one_matrix_fits_what_follows_it(name: str, std: float) -> None:
+    model = Parts()
+    from_yaml("kaiming_normal").one(model, name, torch.empty(0))
+    assert_distribution(model.get_parameter(name), std, None)
+
+
+def test_one_parameter_of_the_default_goes_back_to_what_its_layer_gave_it() -> None:
+    model = Parts()
+    made = model.get_parameter("body.0.weight").detach().clone()
+    from_yaml("zeros")(model)
+    from_yaml("default").one(model, "body.0.weight", made)
+    assert torch.equal(model.get_parameter("body.0.weight"), made)
+    assert not model.get_parameter("head.weight").any()
+
+
+@pytest.mark.parametrize("option", ["auto", "xavier_uniform", "kaiming_normal", "lecun_normal", "orthogonal"])
+@pytest.mark.parametrize(("name", "shape"), [("head.bias", r"\(100,\)"), ("scale", r"\(\)")])
+def test_a_scheme_that_needs_a_fan_in_is_refused_for_a_vector(option: str, name: str, shape: str) -> None:
+    with pytest.raises(ConfigError, match=f"parameters.rules: init of {name}, shape {shape}: .*no fan_in"):
+        from_yaml(option).one(Parts(), name, torch.empty(0))
 
 
 # ---- residual branches

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 from toy import ACCURACY, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 
+from trainrun.checkpoint import Checkpoints
 from trainrun.errors import NonFinite
 from trainrun.evaluate import evaluate
 from trainrun.events import (
@@ -65,6 +66,13 @@ def order_of(trained: Any) -> list[tuple[int, str]]:
     return [(e.step, names[type(e)]) for e in trained.events if not isinstance(e, Progressed)]
 
 
+@pytest.fixture
+def prompt_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save is told at the step that began it."""
+    monkeypatch.setattr(Checkpoints, "finished", Checkpoints.wait)
+
+
+@pytest.mark.usefixtures("prompt_saves")
 def test_events_come_in_one_order_at_their_cadence(tmp_path: Path) -> None:
     toy = Toy(tmp_path / "run", task=scripted(0.5, 0.4, 0.6, 0.1), log_every=2, eval_every=4, save_every=6)
     trained = toy.but(state={"total_steps": 13}).train()
@@ -78,6 +86,7 @@ def test_events_come_in_one_order_at_their_cadence(tmp_path: Path) -> None:
     assert [event.split for event in trained.of(Evaluated)] == ["val"] * 4 + ["test"]
 
 
+@pytest.mark.usefixtures("prompt_saves")
 @pytest.mark.parametrize("total", [1, 12])
 def test_nothing_happens_twice_where_cadences_meet_the_end(tmp_path: Path, total: int) -> None:
     toy = Toy(tmp_path / "run", state={"total_steps": total}, log_every=1, eval_every=total, save_every=1)

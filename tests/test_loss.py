@@ -18,6 +18,7 @@ from trainrun.loss import (
     BCEWithLogits,
     CrossEntropy,
     Custom,
+    Elementwise,
     Focal,
     GaussianNLL,
     Huber,
@@ -235,3 +236,9 @@ def test_weights_that_cannot_be_are_config_errors(make: Any, text: str) -> None:
 
 def test_weights_are_no_part_of_a_checkpoint() -> None:
     assert CrossEntropy(WEIGHTS, COUNTS).state_dict() == {} == BCEWithLogits(2.0, ()).state_dict()
+
+
+@pytest.mark.parametrize("base", [Loss, Elementwise])
+def test_a_loss_without_its_formula_is_refused_when_it_is_made(base: type[Loss]) -> None:
+    with pytest.raises(TypeError, match="Can't instantiate abstract class Half"):
+        type("Half", (base,), {})()

@@ -107,10 +107,23 @@ def test_later_rules_win_setting_by_setting() -> None:
     )
     said = {n: (one.lr_factor, one.weight_decay, one.frozen, one.init) for n, one in found.items()}
     assert said["body.0.weight"] == (0.1, 0.5, False, "zeros")
-    assert said["body.1.weight"] == (0.1, 0.5, False, "zeros")  # a rule outweighs the flag
-    assert said["body.0.bias"] == (0.1, 0.3, True, "zeros")
+    assert said["body.1.weight"] == (0.1, 0.5, False, None)  # a rule outweighs the flag
+    assert said["body.0.bias"] == (0.1, 0.3, True, None)
     assert said["head.weight"] == (2.0, 0.5, False, "zeros")
-    assert said["head.bias"] == (2.0, 0.3, False, "zeros")
+    assert said["head.bias"] == (2.0, 0.3, False, None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hit"),
+    [
+        ("head*", ["head.weight"]),  # its bias is left to the run's init
+        ("*", ["body.0.weight", "body.3.weight", "head.weight"]),
+        ("*.bias", ["body.0.bias", "body.1.bias", "head.bias"]),
+        ("body.1.weight", ["body.1.weight"]),
+    ],
+)
+def test_an_init_is_for_matrices_and_for_vectors_named_alone(pattern: str, hit: list[str]) -> None:
+    assert [name for name, one in table({pattern: {"init": "zeros"}}).items() if one.init] == hit
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,13 @@ def test_tf32_is_refused_where_it_has_no_effect() -> None:
         precision.tf32(CPU)
 
 
-def test_fp32_takes_back_what_a_tf32_run_before_it_allowed() -> None:
+@pytest.mark.parametrize("option", ["fp32", "bf16", "fp16", "auto"])
+def test_only_tf32_rounds_what_stays_in_32_bits(option: str) -> None:
+    """Whatever was run before: torch's own default lets cuDNN round, and a tf32 run lets everything."""
     precision.tf32(torch.device("cuda"))  # sets flags only
     assert torch.get_float32_matmul_precision() == "high" and torch.backends.cudnn.allow_tf32
-    precision.fp32(CPU)
+    arguments = (1024.0, 10) if option == "fp16" else ()
+    getattr(precision, option)(*arguments, CPU)
     assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
 
 

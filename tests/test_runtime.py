@@ -32,7 +32,8 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def make(**changes: Any) -> Runtime:
     values = {"device": "cpu", "threads": 1, "deterministic": False, "compile": False, "channels_last": False}
-    return runtime(**{**values, "trust": [], **changes})
+    outside = {"preemption_signal": None, "time_limit": None, "trust": []}
+    return runtime(**{**values, **outside, **changes})
 
 
 def test_what_is_used_is_said() -> None:
@@ -131,7 +132,7 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
-    made = Runtime(CPU, 1, False, False, channels_last)
+    made = Runtime(CPU, 1, False, False, channels_last, None, None)
     convolution = made.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
     linear = made.prepare(nn.Linear(3, 4), batch_size=8)
@@ -142,9 +143,9 @@ def test_compiling_keeps_the_names_of_the_state(monkeypatch: pytest.MonkeyPatch)
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
     model = nn.Linear(2, 2)
-    Runtime(CPU, 1, False, False, False).optimize(model)
+    Runtime(CPU, 1, False, False, False, None, None).optimize(model)
     assert compiled == []
-    Runtime(CPU, 1, False, True, False).optimize(model)
+    Runtime(CPU, 1, False, True, False, None, None).optimize(model)
     assert compiled == [model]
     assert list(model.state_dict()) == ["weight", "bias"]
 
@@ -152,3 +153,19 @@ def test_compiling_keeps_the_names_of_the_state(monkeypatch: pytest.MonkeyPatch)
 def test_tuning_the_allocator_may_be_repeated() -> None:
     tune_allocator()
     tune_allocator()
+
+
+def test_the_preemption_signal_is_usr2_in_a_slurm_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert make(preemption_signal="auto").preemption_signal is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert make(preemption_signal="auto").preemption_signal == "USR2"
+    assert make(preemption_signal=None).preemption_signal is None
+    assert make(preemption_signal="USR1").signals().preemption == "SIGUSR1"
+
+
+def test_a_time_limit_is_by_the_clock() -> None:
+    assert make(time_limit="90min").time_limit_s == 5400
+    for wrong in ("10ep", "soon"):
+        with pytest.raises(ConfigError, match=rf"runtime\.time_limit: wants .*got {wrong}"):
+            make(time_limit=wrong)

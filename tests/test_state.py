@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from toy import CPU, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
-from trainrun.errors import CannotResume
+from trainrun.errors import CannotResume, DataError
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Cut, Position
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -29,6 +29,7 @@ def full_state(**changes: Any) -> TrainState:
         "averager": EMA(0.9),
         "stopper": EarlyStopping(3, 0.0, restore_best=True),
         "schedule": plateau(0.05, True, 0.5, 1, 0.0, 0, warmup=0, warmup_start=0.0, min_lr=0.0),
+        "data": {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 41, "val": None}},
         "fitted": {"shift": torch.zeros(2)},
     }
     return new_state(mlp(batch_norm=True), **(parts | changes))
@@ -137,6 +138,7 @@ def _with_model(model: nn.Module) -> TrainState:
         precision=ScaledPrecision(CPU, 2.0**10, 4),
         averager=EMA(0.9),
         stopper=EarlyStopping(3, 0.0, restore_best=True),
+        data=STORED["data"],
         fitted={"shift": torch.zeros(2)},
     )
 
@@ -148,6 +150,85 @@ def _with_two_groups() -> TrainState:
     group["params"] = parameters[:2]
     state.optimizer.add_param_group({"params": parameters[2:], "name": "rest", "base_lr": 0.05})
     return state
+
+
+# Fused kernels trust what they are given: shapes and layouts from a file must not reach them.
+
+
+def fused_state() -> TrainState:
+    return trained(new_state(mlp(), lambda p, lr: torch.optim.AdamW(p, lr, fused=True)))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [torch.zeros(3), torch.zeros(99, 99), torch.zeros(()), "zeros", 0.0],
+    ids=["shorter", "larger", "one number", "text", "float"],
+)
+def test_a_moment_of_another_shape_is_refused(moment: Any) -> None:
+    parts = stored(fused_state())
+    parts["optimizer"]["state"]["state"][0]["exp_avg"] = moment
+    with pytest.raises(CannotResume, match="exp_avg of trained parameter 0 has another shape"):
+        fused_state().load_state_dict(parts)
+
+
+def test_moments_are_laid_out_as_their_weights_lie() -> None:
+    parts, fresh = stored(fused_state()), fused_state()
+    memory = parts["optimizer"]["state"]["state"][0]
+    values = memory["exp_avg_sq"].clone()
+    memory["exp_avg"] = torch.zeros(1).expand(memory["exp_avg"].shape)  # one number on the disk
+    memory["exp_avg_sq"] = memory["exp_avg_sq"].t().contiguous().t()
+    fresh.load_state_dict(parts)
+    weight = next(fresh.model.parameters())
+    for name, value in fresh.optimizer.state[weight].items():
+        if name != "step":
+            assert value.stride() == weight.stride()
+            assert value.untyped_storage().nbytes() >= weight.nbytes
+    assert torch.equal(fresh.optimizer.state[weight]["exp_avg_sq"], values)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("counters", "step", "many"),
+        ("counters", "samples", -1),
+        ("counters", "seconds", None),
+        ("position", "offset", -5),
+        ("position", "epoch", 0.5),
+        ("precision", "scale", "large"),
+        ("model", "0.weight", "zeros"),
+        ("averager", "updates", -3),
+        ("averager", "model", 7),
+        ("stopper", "waited", []),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_before_anything_is_copied(
+    part: str, name: str, value: Any
+) -> None:
+    parts, fresh = copy.deepcopy(STORED), full_state()
+    before = copy.deepcopy(fresh.state_dict())
+    parts[part][name] = value
+    parts["contents"] = [one for one in parts["contents"] if not one.startswith(f"{part}/{name}")]
+    parts["contents"].append(f"{part}/{name}")
+    with pytest.raises(CannotResume, match=f"{part}/{name} "):
+        fresh.load_state_dict(parts)
+    assert same_bits(fresh.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fingerprint": "ef01"}, r"has seen toy \(41 train, abcd\); here are toy \(41 train, ef01\)"),
+        ({"fingerprint": ""}, r"here are toy \(41 train, no fingerprint\)"),
+        ({"sizes": {"train": 40, "val": 1}}, r"here are toy \(40 train, 1 val, abcd\)"),
+        ({"name": "other"}, r"here are other \(41 train, abcd\)"),
+    ],
+)
+def test_other_data_are_refused_before_anything_is_copied(change: dict[str, Any], said: str) -> None:
+    state = full_state(data=STORED["data"] | change)
+    before = copy.deepcopy(state.state_dict())
+    with pytest.raises(DataError, match=said):
+        state.load_state_dict(STORED)
+    assert same_bits(state.state_dict(), before)
 
 
 def test_a_frozen_parameter_is_not_among_the_trained_and_that_is_noticed() -> None:

@@ -18,6 +18,7 @@ from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
 from trainrun.run.record import Record
+from trainrun.run.signals import Signals, Stopped
 from trainrun.state import TrainState
 from trainrun.step import Clip, Policy, Step
 
@@ -143,6 +144,18 @@ def new_step(
     return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed)
 
 
+class SignalAt(Signals):
+    """A SIGTERM that comes during step `at`."""
+
+    def __init__(self, state: TrainState, at: int | None) -> None:
+        super().__init__()
+        self.state, self.at = state, at
+
+    def check(self) -> None:
+        if self.at is not None and self.state.step >= self.at:
+            raise Stopped("SIGTERM")
+
+
 @dataclass(frozen=True)
 class Toy:
     """A small run in `folder`. Every call of `train` makes all parts anew, as a new process would."""
@@ -169,9 +182,7 @@ class Toy:
 
     def checkpoints(self, record: Record) -> Checkpoints:
         folder = self.folder / "checkpoints"
-        return Checkpoints(
-            self.save_every, self.keep_last, self.keep_best, None, folder, "toy", record.metrics_bytes
-        )
+        return Checkpoints(self.save_every, self.keep_last, self.keep_best, None, folder, "toy", record)
 
     def train(self, signal_at: int | None = None) -> Trained:
         """To the end, or to a signal during step `signal_at`; continues what the folder holds."""
@@ -199,12 +210,13 @@ class Toy:
             seed=self.seed,
             monitor=self.monitor,
             checkpoints=checkpoints,
-            stop_signal=lambda: "SIGTERM" if signal_at is not None and state.step >= signal_at else None,
+            signals=SignalAt(state, signal_at),
         )
         events = []
         for event in loop.train(state):
             record(event)
             events.append(event)
+        checkpoints.close()
         return Trained(state, events, data, (self.folder / "metrics.jsonl").read_bytes())
 
 

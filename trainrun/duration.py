@@ -35,6 +35,11 @@ class Duration:
     def is_clock(self) -> bool:
         return self.unit in CLOCK_UNITS
 
+    @property
+    def seconds(self) -> float:
+        """Of a duration by the clock."""
+        return self.value * CLOCK_UNITS[self.unit]
+
 
 @dataclass(frozen=True)
 class Pace:

@@ -76,7 +76,8 @@ class CheckpointSaved:
     step: int
     path: str
     num_bytes: int
-    seconds: float
+    seconds: float  # until it was on the disk
+    blocked_s: float  # of these the loop waited for the copy in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ def timing_record(event: Event) -> dict[str, Any] | None:
         return {"event": "eval", "step": event.step, "split": event.split, "seconds": event.seconds}
     if isinstance(event, CheckpointSaved):
         record = {"event": "saved", "step": event.step, "bytes": event.num_bytes}
-        return record | {"seconds": event.seconds}
+        return record | {"seconds": round(event.seconds, 4), "blocked_s": round(event.blocked_s, 4)}
     if isinstance(event, Interrupted):
         return {"event": "interrupted", "step": event.step, "signal": event.signal}
     if isinstance(event, Finished):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -51,19 +51,36 @@ class Init:
         self.fill, self.zero_residual = fill, zero_residual
 
     @torch.no_grad()
-    def __call__(self, model: nn.Module, only: Collection[str] | None = None) -> None:
-        """Initialise the parameters named in `only`, or all."""
-        activation = activation_of(model)
-        last = _output_layer(model)
-        for path, layer in model.named_modules():
-            prefix = f"{path}." if path else ""
-            names = {
-                n for n, _ in layer.named_parameters(recurse=False) if only is None or prefix + n in only
-            }
-            if names and self.fill is not None:
-                _fill_layer(layer, names, self.fill, "linear" if layer is last else activation)
-        if self.zero_residual and only is None:
+    def __call__(self, model: nn.Module) -> None:
+        """Initialise the layers whose type is known; embeddings and the like keep their own weights."""
+        if self.fill is not None:
+            activation, last = activation_of(model), _output_layer(model)
+            for layer in model.modules():
+                _fill_layer(layer, self.fill, "linear" if layer is last else activation)
+        if self.zero_residual:
             _zero_residual_branches(model)
+
+    @torch.no_grad()
+    def one(self, model: nn.Module, name: str, made: Tensor) -> None:
+        """Initialise the parameter of that name, whatever it belongs to.
+
+        `made` are the values that its layer gave it, to which the default goes back. Raises
+        ConfigError for a vector where the scheme needs a fan_in.
+        """
+        layer, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
+        if self.fill is None:
+            parameter.copy_(made)
+            return
+        hidden = isinstance(layer, _LAYERS) and layer is not _output_layer(model)
+        try:
+            _fill(layer, parameter, self.fill, activation_of(model) if hidden else "linear")
+        except ValueError:
+            text = (
+                f"init of {name}, shape {tuple(parameter.shape)}: there is no fan_in; use constant or normal"
+            )
+            raise ConfigError.one("parameters.rules", text) from None
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.padding_idx is not None:
+            parameter[layer.padding_idx] = 0
 
 
 def activation_of(model: nn.Module) -> str:
@@ -172,23 +189,21 @@ def _done(_: Tensor) -> None:
     """A scheme returns nothing."""
 
 
-def _fill_layer(layer: nn.Module, names: set[str], fill: Fill, activation: str) -> None:
-    if isinstance(layer, _NORMS):
-        for name in names:
-            nn.init.constant_(layer.get_parameter(name), 1.0 if name == "weight" else 0.0)
-    elif isinstance(layer, _LAYERS):
-        for name in names:
-            parameter = layer.get_parameter(name)
-            fill(parameter, activation) if parameter.ndim > 1 else nn.init.zeros_(parameter)
-    elif isinstance(layer, _RECURRENT):
-        for name in names:
-            parameter = layer.get_parameter(name)
-            if parameter.ndim == 1:
-                nn.init.zeros_(parameter)
-            else:
-                gates = max(1, len(parameter) // layer.hidden_size)  # each gate is a matrix of its own
-                for gate in parameter.chunk(gates):
-                    fill(gate, "tanh")
+def _fill_layer(layer: nn.Module, fill: Fill, activation: str) -> None:
+    for name, parameter in layer.named_parameters(recurse=False):
+        if isinstance(layer, _NORMS):
+            nn.init.constant_(parameter, 1.0 if name == "weight" else 0.0)
+        elif isinstance(layer, (*_LAYERS, *_RECURRENT)):
+            _fill(layer, parameter, fill, activation) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+
+
+def _fill(layer: nn.Module, parameter: Tensor, fill: Fill, activation: str) -> None:
+    if isinstance(layer, _RECURRENT) and parameter.ndim > 1:
+        gates = max(1, len(parameter) // layer.hidden_size)  # each gate is a matrix of its own
+        for gate in parameter.chunk(gates):
+            fill(gate, "tanh")
+    else:
+        fill(parameter, activation)
 
 
 def _output_layer(model: nn.Module) -> nn.Module | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,6 +16,7 @@ from trainrun.events import CheckpointSaved, Evaluated, Event, Finished, Interru
 from trainrun.metrics import Totals
 from trainrun.protocols import Batch, Cut, Data, Step, Task, Window
 from trainrun.ranges import Count, Period
+from trainrun.run.signals import Signals, Stopped
 from trainrun.state import TrainState
 
 PROGRESS_EVERY_S = 0.2
@@ -48,23 +49,28 @@ class Loop:
     seed: int
     monitor: Monitor | None  # None: there is no validation split
     checkpoints: Checkpoints
-    stop_signal: Callable[[], str | None]  # the name of a signal that asked to stop
+    signals: Signals
 
     def train(self, state: TrainState) -> Iterator[Event]:
         """From where `state` stands to the end of the run, or to a signal."""
         clock = Clock(state)
-        yield from self._due(state, clock)  # what an interruption left undone at this step
-        windows = self._windows(state)
-        while state.step < state.total_steps and state.stop_reason is None:
-            state.meter.add(self.step(state, clock.fetch(windows)))
-            if clock.progress_is_due():
-                yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
-            yield from self._due(state, clock)
-            if signal := self.stop_signal():
-                yield from self._save(state, clock)
-                yield Interrupted(step=state.step, signal=signal)
-                return
-        yield from self._finish(state, clock)
+        try:
+            yield from self._due(state, clock)  # what an interruption left undone at this step
+            windows = self._windows(state)
+            while state.step < state.total_steps and state.stop_reason is None:
+                self.signals.check()
+                with self.signals.interruptible():
+                    window = clock.fetch(windows)
+                state.meter.add(self.step(state, window))
+                clock.stepped()
+                if clock.progress_is_due():
+                    yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
+                yield from self._due(state, clock)
+            yield from self._finish(state, clock)
+        except Stopped as stopped:
+            yield from self._save(state, clock)
+            yield from self.checkpoints.wait()
+            yield Interrupted(step=state.step, signal=stopped.reason)
 
     def _windows(self, state: TrainState) -> Iterator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""
@@ -76,7 +82,7 @@ class Loop:
                 window = []
 
     def _due(self, state: TrainState, clock: Clock) -> Iterator[Event]:
-        """What this step's cadence asks for and has not happened yet."""
+        """What this step's cadence asks for and has not happened yet; then saves that came to their end."""
         at, last = state.step, state.step == state.total_steps
         if at > state.logged_at and (last or at % self.log_every == 0):
             yield self._log(state, clock)
@@ -85,8 +91,10 @@ class Loop:
             event = self._evaluate(state, self.monitor)
             improved = event.is_best
             yield event
-        if improved or last or state.stop_reason or self.checkpoints.is_due(at):
+        asked = self.signals.take_save()
+        if asked or improved or last or state.stop_reason or self.checkpoints.is_due(at):
             yield from self._save(state, clock)
+        yield from self.checkpoints.finished()
 
     def _log(self, state: TrainState, clock: Clock) -> StepsLogged:
         totals = state.meter.read_log()
@@ -112,7 +120,8 @@ class Loop:
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
         batches = self.data.eval_batches("val")
-        metrics = evaluate(state.judged_model, self.task, batches, state.precision)
+        with self.signals.interruptible():
+            metrics = evaluate(state.judged_model, self.task, batches, state.precision)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         value, loss = metrics[monitor.name], metrics["loss"]
@@ -147,16 +156,16 @@ class Loop:
 
     def _save(self, state: TrainState, clock: Clock) -> Iterator[CheckpointSaved]:
         state.seconds = clock.seconds()
-        saved = self.checkpoints.commit(state)
-        if saved is not None:
-            yield saved
+        yield from self.checkpoints.begin(state)
 
     def _finish(self, state: TrainState, clock: Clock) -> Iterator[Event]:
         """Judge the kept weights on the test split, where there is one; nothing selects on it."""
+        yield from self.checkpoints.wait()
         model, step, weights = self._kept(state)
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
-            metrics = evaluate(model, self.task, self.data.eval_batches("test"), state.precision)
+            with self.signals.interruptible():
+                metrics = evaluate(model, self.task, self.data.eval_batches("test"), state.precision)
             yield Evaluated(
                 step=step,
                 epoch=None,
@@ -209,14 +218,18 @@ class Clock:
 
     def restart(self, state: TrainState) -> None:
         """Begin a log window."""
-        self.log_began, self.samples_then, self.waited = time.perf_counter(), state.samples, 0.0
+        self.samples_then, self.waited, self.stepping = state.samples, 0.0, 0.0
 
     def fetch(self, windows: Iterator[Window]) -> Window:
         """The next window, its time counted as waiting for data."""
-        began = time.perf_counter()
+        self.fetching = time.perf_counter()
         window = next(windows)
-        self.waited += time.perf_counter() - began
+        self.waited += time.perf_counter() - self.fetching
         return window
+
+    def stepped(self) -> None:
+        """A step that began with `fetch` is done. Evaluating and saving are no part of any."""
+        self.stepping += time.perf_counter() - self.fetching
 
     def progress_is_due(self) -> bool:
         now = time.perf_counter()
@@ -226,12 +239,12 @@ class Clock:
         return due
 
     def samples_per_s(self, state: TrainState) -> float:
-        """Since the last log."""
-        return (state.samples - self.samples_then) / max(time.perf_counter() - self.log_began, 1e-9)
+        """Trained on since the last log, by the time that steps took."""
+        return (state.samples - self.samples_then) / max(self.stepping, 1e-9)
 
     def data_wait(self) -> float:
-        """Share of the time since the last log spent waiting for data."""
-        return self.waited / max(time.perf_counter() - self.log_began, 1e-9)
+        """Share of the time of the steps since the last log that was spent waiting for data."""
+        return self.waited / max(self.stepping, 1e-9)
 
     def seconds(self) -> float:
         """Spent training by all processes of the run so far."""

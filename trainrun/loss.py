@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,7 +14,7 @@ from trainrun.errors import ConfigError
 from trainrun.ranges import NonNegative, Positive
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, metaclass=ABCMeta):
     """A loss is called with (outputs, targets) and returns one value per sample, (N,).
 
     `weight` says what each sample counts for in the mean. `outputs_per_target` is how many
@@ -26,8 +27,8 @@ class Loss(nn.Module):
         """(N,) weights, or None where every sample counts as one."""
         return None
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
 
 class CrossEntropy(Loss):
@@ -109,8 +110,8 @@ class Elementwise(Loss):
         _require_alike(outputs, targets)
         return self.each(outputs, targets).mean(1)
 
-    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def each(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
 
 class MSE(Elementwise):

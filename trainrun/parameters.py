@@ -39,7 +39,8 @@ class Parameters:
 
     Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names; where several
     match, later ones win, setting by setting. The parameters of norms, biases and other 1-D
-    parameters stay undecayed unless `decay_norm_and_bias` or a rule says otherwise.
+    parameters stay undecayed unless `decay_norm_and_bias` or a rule says otherwise, and are left
+    to the run's init by a rule that names matrices too.
     """
 
     def __init__(self, decay_norm_and_bias: bool, rules: Mapping[str, Mapping[str, Any]]) -> None:
@@ -50,6 +51,11 @@ class Parameters:
         """One entry per parameter, in the model's order. Raises ConfigError for an idle pattern."""
         named = dict(model.named_parameters())
         self._check(named)
+        of_vectors = {
+            pattern
+            for pattern in self.rules
+            if all(p.ndim < 2 for name, p in named.items() if fnmatchcase(name, pattern))
+        }
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
         found = []
         for name, parameter in named.items():
@@ -57,7 +63,7 @@ class Parameters:
             one = Treatment(name, tuple(parameter.shape), 1.0, decay, not parameter.requires_grad, None)
             for pattern, rule in self.rules.items():
                 if fnmatchcase(name, pattern):
-                    one = _apply(one, rule)
+                    one = _apply(one, rule, parameter.ndim > 1 or pattern in of_vectors)
             found.append(one)
         if all(one.frozen for one in found):
             raise ConfigError.one("parameters.rules", "freeze every parameter; nothing is left to train")
@@ -104,7 +110,7 @@ def _nearest(pattern: str, names: Iterable[str]) -> str:
     return difflib.get_close_matches(pattern.strip("*.?"), sorted(known), 1, 0.0)[0]
 
 
-def _apply(one: Treatment, rule: Mapping[str, Any]) -> Treatment:
+def _apply(one: Treatment, rule: Mapping[str, Any], with_init: bool) -> Treatment:
     changes: dict[str, Any] = {}
     if "lr" in rule:
         changes["lr_factor"] = rule["lr"]
@@ -112,6 +118,6 @@ def _apply(one: Treatment, rule: Mapping[str, Any]) -> Treatment:
         changes["weight_decay"] = rule["weight_decay"]
     if "freeze" in rule:
         changes["frozen"] = rule["freeze"]
-    if "init" in rule:
+    if "init" in rule and with_init:
         changes["init"] = rule["init"]
     return replace(one, **changes)

@@ -104,11 +104,13 @@ def tf32(device: torch.device) -> Precision:
 
 def bf16(device: torch.device) -> Precision:
     """bfloat16 in matrix products and convolutions: float32's range in 16 bits, no scaling needed."""
+    _round_products(False)
     return Precision("bf16", torch.bfloat16, device)
 
 
 def fp16(init_scale: Positive, growth_interval: Count, device: torch.device) -> Precision:
     """float16 in matrix products and convolutions, with dynamic loss scaling."""
+    _round_products(False)
     return ScaledPrecision(device, init_scale, growth_interval)
 
 
@@ -118,6 +120,7 @@ def auto(device: torch.device) -> Precision:
 
 
 def _round_products(yes: bool) -> None:
+    """Whether products of float32 may use TF32; under autocast, of those that it leaves in float32."""
     torch.set_float32_matmul_precision("high" if yes else "highest")
     torch.backends.cudnn.allow_tf32 = yes
 

@@ -56,6 +56,17 @@ class Cut:
         return self.batch_size * self.accumulate * self.num_ranks
 
 
+@dataclass(eq=False)
+class TargetScaling:
+    """Mean and std of each regression output over the training split, (K,) on the device that trains.
+
+    Data and task hold the same one: the data move and restore it in place.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+
 @dataclass(frozen=True)
 class DataInfo:
     """What the rest of the run needs to know of the data."""
@@ -67,10 +78,14 @@ class DataInfo:
     sizes: Mapping[str, int | None]  # samples per split; None for a stream without length
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()  # of the training split
-    target_scaling: tuple[tuple[float, float], ...] = ()  # (mean, std) taken out of each output
+    target_scaling: TargetScaling | None = None  # what standardises regression targets
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
-    notes: tuple[str, ...] = ()  # for people: where constants come from, how the split was made
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these data from others; stored with the run and compared when it goes on."""
+        return {"name": self.name, "fingerprint": self.fingerprint, "sizes": dict(self.sizes)}
 
 
 @runtime_checkable

@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from trainrun.duration import parse
 from trainrun.errors import ConfigError
 from trainrun.ranges import Count
+from trainrun.run.signals import Signals
+from trainrun.run.slurm import is_job
 from trainrun.seeds import derive, stream
 
 
@@ -27,6 +30,8 @@ class Runtime:
     deterministic: bool
     compile: bool
     channels_last: bool
+    preemption_signal: str | None
+    time_limit_s: float | None
 
     @property
     def num_threads(self) -> int:
@@ -43,6 +48,10 @@ class Runtime:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return model
 
+    def signals(self) -> Signals:
+        """What the outside may ask of a run."""
+        return Signals(self.preemption_signal, self.time_limit_s)
+
     def optimize(self, model: nn.Module) -> None:
         """Compile in place, so that names in the state dict stay as they are."""
         if self.compile:
@@ -55,9 +64,13 @@ def runtime(
     deterministic: bool,
     compile: bool,
     channels_last: bool,
+    preemption_signal: Literal["auto", "USR1", "USR2", "TERM", "HUP"] | None,
+    time_limit: str | None,
     trust: list[str],
 ) -> Runtime:
     """Choose the device, set threads and determinism for this process.
+
+    `preemption_signal` auto is USR2 in a Slurm job, none elsewhere. `time_limit` is by the clock: 90min.
 
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
     config is resolved, and has no effect here.
@@ -70,7 +83,10 @@ def runtime(
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
-    return Runtime(chosen, threads, deterministic, compile, channels_last)
+    if preemption_signal == "auto":
+        preemption_signal = "USR2" if is_job() else None
+    limit_s = None if time_limit is None else _seconds(time_limit)
+    return Runtime(chosen, threads, deterministic, compile, channels_last, preemption_signal, limit_s)
 
 
 def seed_everything(seed: int) -> None:
@@ -134,6 +150,16 @@ def _device(name: str) -> torch.device:
         text = f"there are {torch.cuda.device_count()} GPUs, counted from 0, got {name}"
         raise ConfigError.one("runtime.device", text)
     return device
+
+
+def _seconds(limit: str) -> float:
+    try:
+        duration = parse(limit)
+        if not duration.is_clock:
+            raise ValueError(f"wants a time such as 30s, 90min or 12h, got {limit}")
+    except ValueError as error:
+        raise ConfigError.one("runtime.time_limit", str(error)) from None
+    return duration.seconds
 
 
 def _is_small(model: nn.Module, batch_size: int) -> bool:

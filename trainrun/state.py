@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.errors import CannotResume
+from trainrun.errors import CannotResume, DataError
 from trainrun.metrics import Meter
 from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
@@ -32,6 +33,7 @@ class TrainState:
     total_steps: int
     averager: Averager | None = None
     stopper: Stopper | None = None
+    data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
     position: Position = field(default_factory=Position)
     step: int = 0
@@ -93,6 +95,7 @@ class TrainState:
             "schedule": {"kind": type(self.schedule).__name__, "state": self._schedule_state()},
             "counters": {name: getattr(self, name) for name in _COUNTERS},
             "position": {"epoch": self.position.epoch, "offset": self.position.offset},
+            "data": dict(self.data),
             "fitted": dict(self.fitted),
             "meter": self.meter.state_dict(),
         }
@@ -103,7 +106,9 @@ class TrainState:
         return {**parts, "contents": sorted(_paths(parts))}
 
     def load_state_dict(self, parts: Mapping[str, Any]) -> None:
-        """Raises CannotResume where the stored parts are not whole, or not those of this state."""
+        """Raises CannotResume where the stored parts are not whole, or not those of this state, and
+        DataError where they were trained on other data.
+        """
         self._check(parts)
         try:
             self.model.load_state_dict(parts["model"])
@@ -129,6 +134,7 @@ class TrainState:
             raise CannotResume(f"checkpoint: is not whole; see {', '.join(sorted(differing)[:4])}")
         if differing := set(self.state_dict()) ^ set(parts):
             raise CannotResume(f"checkpoint: parts differ from this run's: {', '.join(sorted(differing))}")
+        require_same_data(parts["data"], self.data)
         ours, stored = self._parameters(), [tuple(one) for one in parts["optimizer"]["parameters"]]
         for mine, theirs in zip(ours, stored, strict=False):
             if mine != theirs:
@@ -136,14 +142,33 @@ class TrainState:
                 raise CannotResume(f"checkpoint: the optimizer trained {was}, this run trains {now} there")
         if len(stored) != len(ours):
             raise CannotResume(f"checkpoint: {len(stored)} trained parameters, this run has {len(ours)}")
+        for misfit in _misfits(self.state_dict(), parts):
+            raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
 
     def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
         """Values that the configuration changed since the checkpoint keep their new ones."""
+        if "fused" in self.optimizer.defaults:
+            self._fit_memory(stored["state"]["state"])
         self.optimizer.load_state_dict(stored["state"])
         for group, now, before in zip(
             self.optimizer.param_groups, self._configured, stored["configured"], strict=True
         ):
             group.update({key: value for key, value in now.items() if before.get(key) != value})
+
+    def _fit_memory(self, memory: Mapping[int, dict[str, Any]]) -> None:
+        """Raises ValueError where a moment has not its weight's shape, and lays it out as the weight lies.
+
+        A fused kernel looks at neither, and would write beyond the end.
+        """
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, of_one in memory.items():
+            weight = parameters[index]
+            for name, value in of_one.items():
+                fits = isinstance(value, Tensor) and value.shape == (() if name == "step" else weight.shape)
+                if value is not None and not fits:
+                    raise ValueError(f"{name} of trained parameter {index} has another shape")
+                if value is not None and name != "step" and value.stride() != weight.stride():
+                    of_one[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
     def _schedule_state(self) -> dict[str, Any]:
         return self.schedule.state_dict() if isinstance(self.schedule, ObservingSchedule) else {}
@@ -163,6 +188,20 @@ class TrainState:
         ]
 
 
+def require_same_data(stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raises DataError naming both where the data at hand are not those of the stored run."""
+    if stored != found:
+        raise DataError(
+            f"data: the run has seen {_told(stored)}; here are {_told(found)}; bring the run's data back, "
+            "or start a new run"
+        )
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    sizes = [f"{size} {split}" for split, size in data.get("sizes", {}).items() if size]
+    return f"{data.get('name')} ({', '.join([*sizes, data.get('fingerprint') or 'no fingerprint'])})"
+
+
 def _paths(tree: Any, at: str = "") -> Iterator[str]:
     """`part/key/...` of every leaf of nested containers, and of every empty one."""
     if isinstance(tree, Mapping) and tree:
@@ -173,6 +212,25 @@ def _paths(tree: Any, at: str = "") -> Iterator[str]:
             yield from _paths(value, f"{at}/{index}")
     else:
         yield at
+
+
+def _misfits(ours: Any, stored: Any, at: str = "") -> Iterator[str]:
+    """What is of another kind than here. None here may be anything; optimizers have a check of their own."""
+    wrong = False
+    if isinstance(ours, Mapping) and isinstance(stored, Mapping):
+        for key in ours:
+            if key in stored and key not in ("optimizer", "contents"):
+                yield from _misfits(ours[key], stored[key], f"{at}/{key}" if at else str(key))
+    elif isinstance(ours, Tensor):
+        wrong = not isinstance(stored, Tensor) or stored.shape != ours.shape
+    elif isinstance(ours, int):
+        wrong = not isinstance(stored, int) or ours >= 0 > stored
+    elif isinstance(ours, float):
+        wrong = not isinstance(stored, (int, float))
+    else:
+        wrong = isinstance(ours, Mapping)
+    if wrong:
+        yield f"{at} is {f'of shape {tuple(stored.shape)}' if isinstance(stored, Tensor) else stored}"
 
 
 _COUNTERS = (

@@ -66,6 +66,15 @@ def test_one_rule_alone_treats_its_parameters_differently() -> None:
     assert all(torch.all(p == 0) for name, p in named.items() if name != "head.weight")
 
 
+def test_an_init_by_rule_reaches_biases_named_alone_and_default_leaves_a_layer_alone() -> None:
+    rules = "parameters.rules={head.weight:{init:default},'*.bias':{init:{constant:{value:-2}}}}"
+    parts = built("model=mlp", "init=zeros", rules.replace("'", ""))
+    named = dict(parts.state.model.named_parameters())
+    assert all(torch.all(p == -2) for name, p in named.items() if name.endswith("bias"))
+    assert named["head.weight"].any()
+    assert not any(p.any() for name, p in named.items() if name.endswith("weight") and name != "head.weight")
+
+
 OWN = """
 import torch
 from torch import nn

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from toy import same_bits
 
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.errors import ConfigError, DataError
@@ -18,7 +19,7 @@ from trainrun.evaluate import evaluate
 from trainrun.loss import MSE
 from trainrun.model.linear import Linear
 from trainrun.precision import fp32
-from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.protocols import Batch, Cut, Position
 from trainrun.task.regression import Regression
 
 
@@ -223,23 +224,91 @@ def test_a_resumed_stream_skips_to_the_identical_sample(at: int) -> None:
     assert_same(some(data, 8 - at, Position(0, 3 * at), cut), whole[at:])
 
 
-def test_regression_on_scalar_float64_targets_learns_the_line() -> None:
-    inputs = torch.linspace(-1, 1, 64, dtype=torch.float64)[:, None]
-    data = make(TensorDataset(inputs, 3 * inputs[:, 0] + 2))
-    task = Regression([], MSE(), data.info)
+def test_the_fingerprint_is_of_every_dataset_and_not_of_the_split() -> None:
+    one = make(Pictures()).info.fingerprint
+    assert (
+        one
+        == make(Pictures(), limit=10, split_seed=3).info.fingerprint
+        != make(Pictures(41)).info.fingerprint
+    )
+    apart = [
+        make(Pictures(), val=val, test=Pictures(9)).info.fingerprint for val in (Pictures(12), Pictures(13))
+    ]
+    assert len({one, *apart}) == 3
+    assert streamed().info.fingerprint == ""  # to read it is to consume it
+
+
+class Houses(Dataset[Any]):
+    """Prices in the hundred thousands, as one float64 a sample; `read` says which samples were."""
+
+    def __init__(self, size: int = 64) -> None:
+        self.sizes, self.read = torch.linspace(-1, 1, size, dtype=torch.float64), set[int]()
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> Any:
+        self.read.add(index)
+        return self.sizes[index : index + 1], 3e5 * self.sizes[index] + 2e5
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_regression_on_prices_learns_them_standardised_and_diverges_or_crawls_without(
+    standardize: bool,
+) -> None:
+    data = make(Houses())
+    task = Regression([], MSE(), data.info, standardize)
     model = Linear(data.info.input_shape, task.num_outputs)
-    optimizer = torch.optim.SGD(model.parameters(), 0.3)
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
     for batch in some(data, 300, cut=Cut(16, 1)):
         assert batch.targets.shape == (len(batch), 1) and batch.targets.dtype == torch.float32
         optimizer.zero_grad()
         (task(model, batch).terms["loss"] / task.count(batch)["loss"]).backward()
         optimizer.step()
     metrics = evaluate(model, task, data.eval_batches("test"), fp32(torch.device("cpu")))
-    assert metrics["r2"] > 0.999 and metrics["rmse"] < 0.01
-    assert model.head.weight.item() == pytest.approx(3, abs=0.01)
-    assert model.head.bias.item() == pytest.approx(2, abs=0.01)
+    slope = task.predict(model, torch.tensor([[0.0], [1.0]])).diff(dim=0).item()
+    if standardize:
+        assert metrics["r2"] > 0.999 and metrics["rmse"] < 1000
+        assert slope == pytest.approx(3e5, rel=0.01)
+    else:
+        assert metrics["r2"] < 0
+
+
+def test_target_scaling_is_the_training_splits() -> None:
+    data = make(Houses())
+    train = data.splits["train"][1]
+    assert train is not None and data.info.target_scaling is not None
+    prices = (3e5 * Houses().sizes[train] + 2e5).numpy()
+    assert data.info.target_scaling.mean.item() == pytest.approx(prices.mean())
+    assert data.info.target_scaling.std.item() == pytest.approx(prices.std())
+    other = make(Houses(), limit=10)
+    assert not same_bits(other.fitted(), data.fitted())
+    other.restore(data.fitted())
+    assert same_bits(other.fitted(), data.fitted())
+
+
+def test_target_scaling_of_many_samples_reads_a_few_of_them() -> None:
+    houses = Houses(5000)
+    data = make(houses)
+    assert len(houses.read) <= 512 + 3 + 1
+    assert data.info.target_scaling is not None
+    prices = (3e5 * houses.sizes + 2e5).numpy()
+    assert data.info.target_scaling.mean.item() == pytest.approx(prices.mean(), rel=0.02)
+    assert data.info.target_scaling.std.item() == pytest.approx(prices.std(), rel=0.02)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.ones(2)])
+def test_a_target_that_cannot_be_learned_is_named(bad: Any) -> None:
+    class Odd(Houses):
+        def __getitem__(self, index: int) -> Any:
+            return (super().__getitem__(index)[0], bad) if index == 20 else super().__getitem__(index)
+
+    with pytest.raises(DataError, match=r"data: sample 20 of Odd has the target .*, not 1 finite numbers"):
+        make(Odd(), val_fraction=0, test_fraction=0)
 
 
 def test_values_keep_their_own_units() -> None:
-    info: DataInfo = make(TensorDataset(torch.rand(20, 1), torch.rand(20) * 50)).info
-    assert info.target_scaling == ()
+    data = make(Houses())
+    (batch,) = data.eval_batches("test")
+    expected = 3e5 * Houses().sizes[batch.indices] + 2e5
+    torch.testing.assert_close(batch.targets[:, 0], expected.float())

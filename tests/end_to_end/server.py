@@ -17,6 +17,14 @@ import warnings
 
 
 def main() -> None:
+    import_everything()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+def import_everything() -> None:
+    """All of trainrun, and what it imports late: every optimizer asks for torch's compiler, a second."""
     warnings.simplefilter("ignore")
 
     import trainrun
@@ -24,11 +32,10 @@ def main() -> None:
     for module in pkgutil.walk_packages(trainrun.__path__, "trainrun."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    for late in ("torch._dynamo", "sklearn.datasets", "tensorboard.summary.writer.event_file_writer"):
+        importlib.import_module(late)
     gc.collect()
     gc.freeze()  # a fork then copies fewer pages
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
 
 
 def answer(job: dict) -> dict:

@@ -19,7 +19,7 @@ import pytest
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
-UNSHORTENED = ("trainrun show", "trainrun resume", "trainrun eval", "trainrun name=")
+UNSHORTENED = ("trainrun show", "trainrun resume", "trainrun eval", "trainrun runs", "trainrun name=")
 
 
 def rows() -> list[tuple[str, list[str]]]:

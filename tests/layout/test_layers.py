@@ -18,7 +18,7 @@ PARTS = {
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),
 }
 CORE = {"state", "step", "evaluate", "loop", "checkpoint"}
-ASSEMBLY = {"cli", "config.build"}
+ASSEMBLY = {"cli", "config.build", "report"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
     | dict.fromkeys(GRAMMAR, 1)

@@ -65,7 +65,10 @@ FINISHED = Finished(
 )
 EVENTS: list[Event] = [
     *[STARTED, Progressed(step=2, samples_per_s=1000.0), LOGGED, VAL],
-    *[CheckpointSaved(step=5, path="p", num_bytes=99, seconds=0.1), replace(VAL, step=10, is_best=False)],
+    *[
+        CheckpointSaved(step=5, path="p", num_bytes=99, seconds=0.1, blocked_s=0.01),
+        replace(VAL, step=10, is_best=False),
+    ],
     *[TEST, FINISHED],
 ]
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -27,7 +27,7 @@ def test_numbers_are_short_and_keep_four_digits(value: float, text: str) -> None
 
 
 def test_what_happened_is_said_in_one_line() -> None:
-    saved = CheckpointSaved(step=5, path="p", num_bytes=12345, seconds=0.0123)
+    saved = CheckpointSaved(step=5, path="p", num_bytes=12345, seconds=0.0123, blocked_s=0.01)
     assert lines_of(saved) == ["step 5 saved 12,345 bytes in 0.012 s"]
     assert lines_of(Interrupted(step=5, signal="SIGTERM")) == ["step 5 interrupted by SIGTERM, saved"]
     assert lines_of(Failed(step=5, reason="no space", exit_code=9)) == ["step 5 failed: no space"]

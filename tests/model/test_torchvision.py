@@ -47,7 +47,7 @@ def test_a_vision_transformer_is_made_for_the_pictures_size() -> None:
         ("zzz", (3, 32, 32), r"model\.name: torchvision has no model 'zzz'; one of alexnet"),
         ("alexnet", (3, 8, 8), r"model\.name: alexnet cannot take pictures of \(3, 8, 8\)"),
         ("vit_b_32", (3, 28, 28), r"model\.name: vit_b_32 cannot take"),
-        ("resnet18", (30,), r"model: torchvision's models need pictures"),
+        ("resnet18", (30,), r"model: torchvision needs pictures"),
     ],
 )
 def test_what_does_not_fit_is_a_config_error(name: str, shape: tuple[int, ...], text: str) -> None:

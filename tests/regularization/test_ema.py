@@ -49,6 +49,43 @@ def test_the_average_is_a_brute_force_loops_over_parameters_and_buffers(decay: f
         )
 
 
+class Drifting(nn.Module):
+    """Puts a new tensor in its buffer's place, as modules of users' do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.register_buffer("seen", torch.zeros(2))
+        self.seen: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen = self.seen + x.sum(0)
+        return self.layer(x)
+
+
+def test_a_buffer_that_a_module_replaces_is_followed() -> None:
+    model, ema = Drifting(), EMA(0.5)
+    ema.start(model)
+    expected = torch.zeros(2)
+    for n in range(1, 6):
+        model(torch.ones(1, 2))
+        ema.update(model)
+        d = min(0.5, (1 + n) / (10 + n))
+        expected = d * expected + (1 - d) * n
+    assert ema.model is not None
+    torch.testing.assert_close(ema.model.get_buffer("seen"), expected)
+
+
+def test_an_average_that_starts_anew_forgets_what_it_followed() -> None:
+    model, ema = make(), EMA(0.0)
+    for _ in range(2):
+        ema.start(make())
+        wander(model, 2, ema)
+        assert ema.model is not None
+        for ours, theirs in zip(ema.model.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
 def test_the_copy_is_separate_in_evaluation_mode_and_untrained() -> None:
     model, ema = make(), EMA(0.9)
     before = copy.deepcopy(model.state_dict())

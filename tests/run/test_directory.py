@@ -9,11 +9,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from trainrun.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
-from trainrun.run.directory import claim, find
+from trainrun.run.directory import claim, find, look_up, short
+from trainrun.run.directory import runs as all_runs
 
 
 @pytest.fixture(autouse=True)
@@ -24,14 +26,15 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_eight_starts_at_once_get_eight_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda form: {"%Y-%m-%d": "2026-01-02"}.get(form, "03-04-05"))
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: claim(None), range(8)))
+        claims = list(pool.map(lambda _: claim(None), range(8)))
+    folders = [folder for folder, _ in claims]
     assert len(set(folders)) == 8
     assert {folder.name for folder in folders} == {"03-04-05", *(f"03-04-05-{n}" for n in range(2, 9))}
-    assert all(folder.is_dir() and not list(folder.iterdir()) for folder in folders)
+    assert all(folder.is_dir() and [one.name for one in folder.iterdir()] == [".lock"] for folder in folders)
 
 
 def test_processes_do_not_share_a_folder_either() -> None:
-    code = "from trainrun.run.directory import claim; print(claim(None))"
+    code = "from trainrun.run.directory import claim; print(claim(None)[0])"
     command = [sys.executable, "-c", code]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     folders = [process.communicate(timeout=60)[0].strip() for process in processes]
@@ -42,9 +45,15 @@ def test_processes_do_not_share_a_folder_either() -> None:
 def test_a_named_folder_goes_to_one_of_many() -> None:
     def attempt(_: int) -> str:
         try:
-            return str(claim("mine"))
+            return str(owned(claim("mine")))
         except FolderBusy:
             return "busy"
+
+    owners: list[IO[str]] = []
+
+    def owned(claimed: tuple[Path, IO[str]]) -> Path:
+        owners.append(claimed[1])
+        return claimed[0]
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(attempt, range(8))) == ["busy"] * 7 + ["mine"]
@@ -52,8 +61,17 @@ def test_a_named_folder_goes_to_one_of_many() -> None:
 
 def test_a_named_folder_may_lie_anywhere_and_be_there_empty(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert claim("empty") == Path("empty")
-    assert claim("a/b/c").is_dir()
+    assert claim("empty")[0] == Path("empty")
+    assert claim("a/b/c")[0].is_dir()
+
+
+def test_what_a_start_that_died_left_behind_is_no_run() -> None:
+    folder, owner = claim("died")
+    (folder / ".tmp-config.yaml-123").touch()
+    with pytest.raises(FolderBusy, match="in use by process"):
+        claim("died")
+    owner.close()  # as the system does for a process that is killed
+    assert claim("died")[0] == folder
 
 
 def test_a_used_folder_is_refused_with_what_to_do() -> None:
@@ -82,6 +100,8 @@ def run(path: str, started: float, name: str | None = None) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").touch()
     (folder / "status.json").write_text(json.dumps({"started": started, "name": name}))
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml").touch()  # Hydra's record, and no run
     return folder
 
 
@@ -110,7 +130,10 @@ def runs() -> dict[str, Path]:
         ("2026-01-02/10-00-00", "first"),  # a whole path, though it also begins another
         ("2026-01-02/10-00-00-", "second"),
         ("multirun/grid/a", "job"),
+        ("grid/abc123", "job"),  # a sweep's job as the table shows it
+        ("grid/", "job"),
         ("thesis", "typed"),
+        ("thes", "typed"),
     ],
 )
 def test_a_run_is_found(runs: dict[str, Path], typed: str, meant: str) -> None:
@@ -130,6 +153,47 @@ def test_a_beginning_of_several_names_them(runs: dict[str, Path]) -> None:
 def test_a_run_that_is_not_there_names_the_newest(runs: dict[str, Path]) -> None:
     with pytest.raises(CannotResume, match=r"no run is called nope; the newest: .*2026-01-03/11-00-00"):
         find("nope")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("dmeo", "demo"),
+        ("othr", "other"),
+        ("2026-01-03/11-00-0l", "2026-01-03/11-00-00"),
+        ("outputs/theses", "thesis"),
+    ],
+)
+def test_a_misspelt_run_names_the_nearest(runs: dict[str, Path], typed: str, meant: str) -> None:
+    with pytest.raises(CannotResume, match=f"no run is called {typed}; did you mean {meant}\\?"):
+        find(typed)
+    find(meant)
+
+
+def test_how_many_others_share_the_name_is_told(runs: dict[str, Path]) -> None:
+    assert look_up("demo") == (runs["second"], 1)
+    assert look_up("other") == (runs["third"], 0)
+    assert look_up("last") == (runs["third"], 0)
+    assert look_up("outputs/2026-01-02/10-00-00") == (runs["first"], 0)
+
+
+def test_runs_are_those_below_outputs_by_start(runs: dict[str, Path]) -> None:
+    below = [path for path in runs.values() if path.parts[0] == "outputs"]
+    started = {path: json.loads((path / "status.json").read_text())["started"] for path in below}
+    assert list(all_runs()) == sorted(below, key=lambda path: started[path])
+    assert all_runs()[runs["second"]] == "demo"
+
+
+@pytest.mark.parametrize("started", ["null", '"soon"', "NaN", "Infinity", "1" + "0" * 400, "true", "[]"])
+def test_a_start_that_is_no_time_sorts_first(runs: dict[str, Path], started: str) -> None:
+    (runs["third"] / "status.json").write_text(f'{{"started": {started}, "name": ["x"]}}')
+    assert list(all_runs())[-1] == runs["job"]
+
+
+def test_a_whole_path_wins_over_a_sweeps_shortened_one(runs: dict[str, Path]) -> None:
+    plain = run("outputs/grid/abc123", 0.1)
+    assert short(plain) == short(runs["job"]) == "grid/abc123"
+    assert find("grid/abc123") == plain
 
 
 def test_before_the_first_run_it_is_said_how_to_start_one() -> None:

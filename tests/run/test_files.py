@@ -28,6 +28,20 @@ def test_a_write_that_is_cut_short_leaves_the_old_content(
     with pytest.raises(OSError, match="gone"):
         replace_text(file, '{"x": 2')
     assert read_json(file) == {"x": 1}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_kill_left_behind_is_gone_after_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: os._exit(0))
+        replace_text(tmp_path / "a.txt", "half")
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    replace_text(tmp_path / "a.txt", "whole")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[1]", '"text"', "\udcff"])

@@ -15,7 +15,7 @@ from trainrun.protocols import DataInfo
 from trainrun.run.provenance import environment
 from trainrun.runtime import Runtime
 
-RUNTIME = Runtime(torch.device("cpu"), threads=2, deterministic=True, compile=False, channels_last=False)
+RUNTIME = Runtime(torch.device("cpu"), 2, True, False, False, None, None)
 INFO = DataInfo("toy", (4,), "classes", 3, {"train": 10, "val": None}, fingerprint="abcd")
 
 

@@ -78,7 +78,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_metrics_hold_what_was_computed_and_timing_what_happened(record: Record, tmp_path: Path) -> None:
-    saved = CheckpointSaved(step=5, path="p", num_bytes=9, seconds=0.1)
+    saved = CheckpointSaved(step=5, path="p", num_bytes=9, seconds=0.1, blocked_s=0.01)
     progressed = Progressed(step=3, samples_per_s=1.0)
     for event in (STARTED, progressed, LOGGED, evaluated(5, loss=0.4, accuracy=0.8), saved, FINISHED):
         record(event)
@@ -220,3 +220,24 @@ def test_a_failing_disk_is_a_storage_failure(record: Record, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageFailed, match="No space left on device"):
         record(evaluated(5, loss=0.5))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl", "trainrun.log", "checkpoints", "notes"])
+def test_a_folder_with_links_or_pipes_is_not_written_to(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "run" / name).symlink_to(precious)
+    with pytest.raises(CannotResume, match="is a link or a pipe"):
+        Record(tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    os.mkfifo(tmp_path / "run" / name)
+    with pytest.raises(CannotResume, match="is a link or a pipe"):
+        Record(tmp_path / "run")
+    assert precious.read_text() == "precious"
+
+
+def test_a_folder_in_place_of_a_record_is_a_storage_failure(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(StorageFailed, match="Is a directory"):
+        Record(tmp_path)

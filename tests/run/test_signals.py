@@ -2,57 +2,119 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from trainrun.errors import INTERRUPTED
-from trainrun.run.signals import StopSignal
+from trainrun.run.signals import ECHO_S, Signals, Stopped, exit_code
 
 WAIT = """
-import sys, time
-from trainrun.run.signals import StopSignal
-stop = StopSignal()
-stop.install()
+import time
+from trainrun.run.signals import Signals, Stopped
+signals = Signals()
+signals.install()
 print("ready", flush=True)
-while stop() is None:
-    time.sleep(0.01)
-print(stop(), flush=True)
+try:
+    while True:
+        signals.check()
+        time.sleep(0.01)
+except Stopped as stopped:
+    print(stopped.reason, flush=True)
 time.sleep(60)  # a step that takes its time
 """
 
 
+@pytest.fixture
+def signals() -> Iterator[Signals]:
+    made = Signals(preemption="USR2")
+    made.install()
+    yield made
+    made.restore()
+
+
 @pytest.mark.parametrize("name", INTERRUPTED)
-def test_the_first_sets_the_flag_and_the_second_exits_at_once(name: str) -> None:
+def test_the_first_asks_and_the_second_exits_at_once(name: str) -> None:
     with subprocess.Popen([sys.executable, "-c", WAIT], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(getattr(signal, name))
         assert process.stdout.readline() == f"{name}\n"  # still running
+        time.sleep(ECHO_S + 0.1)
         process.send_signal(getattr(signal, name))
         assert process.wait(timeout=10) == INTERRUPTED[name] == 128 + getattr(signal, name)
 
 
-def test_no_signal_is_none() -> None:
-    assert StopSignal()() is None
+def test_an_echo_of_the_first_is_not_a_second(signals: Signals) -> None:
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # would have ended this process
+    with pytest.raises(Stopped, match="SIGTERM"):
+        signals.check()
+
+
+def test_without_a_signal_nothing_is_asked(signals: Signals) -> None:
+    signals.check()
+    with signals.interruptible():
+        pass
+    assert not signals.take_save()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2"])
+def test_what_changes_nothing_is_left_at_once(signals: Signals, name: str) -> None:
+    began = time.monotonic()
+    threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, getattr(signal, name))).start()
+    as_a_data_set_might = contextlib.suppress(Exception)
+    with pytest.raises(Stopped, match=name), signals.interruptible(), as_a_data_set_might:
+        time.sleep(30)
+    assert time.monotonic() - began < 5
+
+
+def test_elsewhere_a_signal_waits_for_the_check(signals: Signals) -> None:
+    with signals.interruptible():
+        pass
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Stopped), signals.interruptible():
+        raise AssertionError("begun after the signal")
+
+
+def test_usr1_asks_for_one_save(signals: Signals) -> None:
+    signal.raise_signal(signal.SIGUSR1)
+    signals.check()
+    assert signals.take_save()
+    assert not signals.take_save()
+
+
+def test_a_time_limit_stops() -> None:
+    signals = Signals(time_limit_s=0.05)
+    signals.install()
+    try:
+        signals.check()
+        time.sleep(0.06)
+        with pytest.raises(Stopped, match="time_limit"):
+            signals.check()
+    finally:
+        signals.restore()
+    assert exit_code("time_limit") == 124
 
 
 def test_after_a_run_the_handlers_are_the_old_ones() -> None:
-    numbers = [getattr(signal, name) for name in INTERRUPTED]
+    numbers = [signal.SIGUSR1, *(getattr(signal, name) for name in INTERRUPTED)]
     before = [signal.getsignal(number) for number in numbers]
-    stop = StopSignal()
-    stop.install()
-    assert [signal.getsignal(number) for number in numbers] != before
-    signal.raise_signal(signal.SIGINT)
-    assert stop() == "SIGINT"  # and no KeyboardInterrupt
-    stop.restore()
+    signals = Signals()
+    signals.install()
+    assert all(signal.getsignal(n) != old for n, old in zip(numbers, before, strict=True))
+    signal.raise_signal(signal.SIGINT)  # and no KeyboardInterrupt
+    signals.restore()
     assert [signal.getsignal(number) for number in numbers] == before
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    stop.restore()  # twice is once
+    signals.restore()  # twice is once
 
 
 def test_in_another_thread_nothing_is_installed_and_nothing_fails() -> None:
@@ -60,9 +122,9 @@ def test_in_another_thread_nothing_is_installed_and_nothing_fails() -> None:
 
     def work() -> None:
         try:
-            stop = StopSignal()
-            stop.install()
-            stop.restore()
+            signals = Signals()
+            signals.install()
+            signals.restore()
         except Exception as error:
             failures.append(error)
 

@@ -11,11 +11,12 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor, nn
 
+from trainrun.data import scaling
 from trainrun.errors import ConfigError
 from trainrun.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
 from trainrun.precision import fp32
-from trainrun.protocols import Batch, DataInfo, Position
+from trainrun.protocols import Batch, DataInfo, Outcome, Position, TargetScaling
 from trainrun.task.base import Task
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
@@ -58,17 +59,25 @@ def close(found: Mapping[str, float], **expected: float) -> None:
         assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
+def f1(targets: Tensor, predicted: Tensor, num_classes: int) -> float:
+    """scikit-learn's mean over classes or labels, without those that nowhere occur."""
+    labels = range(num_classes)
+    return float(sk.f1_score(targets, predicted, average="macro", labels=labels, zero_division=np.nan))
+
+
 @pytest.mark.parametrize("num_classes", [3, 10])
 def test_classification(num_classes: int) -> None:
     outputs = torch.randn(N, num_classes, generator=GENERATOR)
     targets = torch.randint(0, num_classes - 1, (N,), generator=GENERATOR)  # the last class never occurs
     outputs[torch.arange(N), targets] += 1.5
+    if num_classes == 10:
+        outputs[:, 9] -= 99  # nor is it ever predicted
     task = Classification([], CrossEntropy(None, ()), info("classes", num_classes))
     found = judged(task, outputs, targets)
     predicted = outputs.argmax(1)
     expected = {
         "accuracy": sk.accuracy_score(targets, predicted),
-        "f1_macro": sk.f1_score(targets, predicted, average="macro"),
+        "f1_macro": f1(targets, predicted, num_classes),
         "loss": sk.log_loss(targets, torch.softmax(outputs.double(), 1), labels=range(num_classes)),
     }
     if num_classes > 5:
@@ -106,7 +115,7 @@ def test_binary(as_probabilities: bool) -> None:
     close(
         judged(task, outputs, targets),
         accuracy=sk.accuracy_score(classes, predicted),
-        f1_macro=sk.f1_score(classes, predicted, average="macro"),
+        f1_macro=f1(classes, predicted, 2),
         loss=sk.log_loss(classes, torch.sigmoid(outputs[:, 0].double())),
     )
     close(judged(task, outputs, targets, training=True), accuracy=sk.accuracy_score(classes, predicted))
@@ -131,33 +140,53 @@ def test_multilabel(dtype: torch.dtype) -> None:
     close(
         judged(task, outputs, targets),
         accuracy=1 - sk.hamming_loss(targets, predicted),
-        f1_macro=sk.f1_score(targets, predicted, average="macro", zero_division=0),
+        f1_macro=f1(targets, predicted, 4),
         loss=float(nn.functional.binary_cross_entropy_with_logits(outputs, targets.float())),
     )
     close(judged(task, outputs, targets, training=True), accuracy=1 - sk.hamming_loss(targets, predicted))
 
 
-@pytest.mark.parametrize("scaling", [(), ((100.0, 20.0), (-3.0, 0.5), (0.0, 1.0))])
-def test_regression_in_the_targets_own_units(scaling: tuple[tuple[float, float], ...]) -> None:
-    targets = torch.randn(N, 3, generator=GENERATOR)
-    outputs = targets + 0.3 * torch.randn(N, 3, generator=GENERATOR)
-    task = Regression([], MSE(), info("values", 3, target_scaling=scaling))
-    mean, std = np.array(scaling or [(0, 1)] * 3).T
-    own_targets, own_outputs = targets.double().numpy() * std + mean, outputs.double().numpy() * std + mean
-    close(
-        judged(task, outputs, targets),
-        rmse=sk.root_mean_squared_error(own_targets, own_outputs),
-        mae=sk.mean_absolute_error(own_targets, own_outputs),
-        r2=sk.r2_score(own_targets, own_outputs),
-        loss=sk.mean_squared_error(targets, outputs),
-    )
+SCALINGS = {
+    "a table's": TargetScaling(torch.tensor([100.0, -3.0, 0.0]), torch.tensor([20.0, 0.5, 1.0])),
+    "a stream's": None,
+}
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("known", SCALINGS)
+def test_regression_is_learned_standardised_and_judged_in_the_targets_own_units(
+    known: str, standardize: bool
+) -> None:
+    scaling = SCALINGS[known]
+    task = Regression([], MSE(), info("values", 3, target_scaling=scaling), standardize)
+    learned = torch.randn(N, 3, generator=GENERATOR)
+    outputs = learned + 0.3 * torch.randn(N, 3, generator=GENERATOR)
+    mean, std = (scaling.mean, scaling.std) if scaling and standardize else (torch.zeros(3), torch.ones(3))
+    targets, own_outputs = learned * std + mean, outputs.double() * std + mean
+    expected = {
+        "rmse": sk.root_mean_squared_error(targets, own_outputs),
+        "mae": sk.mean_absolute_error(targets, own_outputs),
+        "r2": sk.r2_score(targets, own_outputs),
+    }
+    loss = sk.mean_squared_error(learned, outputs)
+    close(judged(task, outputs, targets), **expected, loss=loss)
     np.testing.assert_allclose(task.predict(Echo(), outputs), own_outputs, rtol=1e-6)
+
+
+def test_a_regression_follows_the_scaling_that_a_resumed_run_restores() -> None:
+    data = info("values", 1, target_scaling=TargetScaling(torch.zeros(1), torch.ones(1)))
+    task = Regression([], MSE(), data, standardize=True)
+    scaling.restore(
+        data.target_scaling, {"target_mean": torch.tensor([10.0]), "target_std": torch.tensor([2.0])}
+    )
+    assert task.targets(torch.tensor([[14.0]])).item() == 2
+    assert task.predict(Echo(), torch.tensor([[2.0]])).item() == 14
 
 
 def test_regression_with_a_predicted_variance_is_judged_by_the_mean() -> None:
     targets = torch.randn(N, 2, generator=GENERATOR)
     outputs = torch.randn(N, 4, generator=GENERATOR)
-    task = Regression([], GaussianNLL(1e-6), info("values", 2))
+    task = Regression([], GaussianNLL(1e-6), info("values", 2), standardize=True)
     assert task.num_outputs == 4
     close(judged(task, outputs, targets), r2=sk.r2_score(targets, outputs[:, :2]))
     assert task.predict(Echo(), outputs).shape == (N, 2)
@@ -166,7 +195,7 @@ def test_regression_with_a_predicted_variance_is_judged_by_the_mean() -> None:
 def test_r2_of_large_values_keeps_its_digits() -> None:
     targets = 2000 + torch.randn(N, 1, generator=GENERATOR)
     outputs = targets + 0.5 * torch.randn(N, 1, generator=GENERATOR)
-    task = Regression([], MSE(), info("values", 1))
+    task = Regression([], MSE(), info("values", 1), standardize=True)
     close(judged(task, outputs, targets), r2=sk.r2_score(targets.double(), outputs.double()))
 
 
@@ -179,7 +208,7 @@ def test_metrics_say_which_way_is_better() -> None:
         ),
         (Binary([], BCEWithLogits(None, ()), info("classes", 2)), torch.randn(N, 1), torch.arange(N) % 2),
         (Multilabel([], BCEWithLogits(None, ()), info("labels", 2)), torch.randn(N, 2), torch.ones(N, 2)),
-        (Regression([], MSE(), info("values", 1)), torch.randn(N, 1), torch.randn(N, 1)),
+        (Regression([], MSE(), info("values", 1), standardize=True), torch.randn(N, 1), torch.randn(N, 1)),
     ):
         assert set(judged(task, outputs, targets)) == set(task.metric_modes)
 
@@ -211,12 +240,40 @@ def test_the_gradient_is_the_losses_alone() -> None:
 def test_targets_that_a_task_cannot_learn_are_a_config_error(task: Any, kind: str) -> None:
     name = task.__name__.lower()
     with pytest.raises(ConfigError, match=f"task: {name} learns .*, the targets of toy are {kind}"):
-        task([], MSE(), info(kind, 2))
+        task([], MSE(), info(kind, 2), *([True] if task is Regression else []))
 
 
 def test_binary_with_more_than_two_classes_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="task: binary needs two classes, toy has 3; use classification"):
         Binary([], BCEWithLogits(None, ()), info("classes", 3))
+
+
+def test_a_task_of_ones_own_needs_no_more_than_its_call() -> None:
+    class Votes(Task):
+        kinds = ("classes",)
+
+        def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+            logits = model(batch.inputs)
+            loss = nn.functional.cross_entropy(logits, batch.targets, reduction="sum")
+            return Outcome({"loss": loss}, {"accuracy": (logits.argmax(1) == batch.targets).sum()})
+
+    outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
+    task = Votes([], CrossEntropy(None, ()), info("classes", 3))
+    for training in (True, False):
+        found = judged(task, outputs, targets, training)
+        close(found, accuracy=sk.accuracy_score(targets, outputs.argmax(1)))
+        close(found, loss=float(nn.functional.cross_entropy(outputs, targets)))
+    assert torch.equal(task.predict(Echo(), outputs), outputs)
+
+
+def test_the_base_alone_learns_and_reports_the_loss() -> None:
+    class Values(Task):
+        kinds = ("values",)
+
+    outputs, targets = torch.randn(N, 2, generator=GENERATOR), torch.randn(N, 2, generator=GENERATOR)
+    task = Values([], MSE(), info("values", 2))
+    assert set(judged(task, outputs, targets)) == {"loss"}
+    close(judged(task, outputs, targets), loss=sk.mean_squared_error(targets, outputs))
 
 
 def test_own_metrics_are_known_by_their_names() -> None:
@@ -231,6 +288,37 @@ def test_own_metrics_are_known_by_their_names() -> None:
     assert list(task.own_metrics) == ["error_rate", "Kappa"]
 
 
+def test_a_metric_that_adds_up_what_it_sees_begins_anew_with_every_split() -> None:
+    class Accuracy:
+        """As torchmetrics' are: made once, it remembers everything since its last reset."""
+
+        def __init__(self) -> None:
+            self.seen: list[Tensor] = []
+
+        def reset(self) -> None:
+            self.seen = []
+
+        def update(self, outputs: Tensor, targets: Tensor) -> None:
+            self.seen.append(outputs.argmax(1) == targets)
+
+        def compute(self) -> Tensor:
+            return torch.cat(self.seen).float().mean()
+
+        def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            self.update(outputs, targets)
+            return self.compute()
+
+    metric = Accuracy()
+    task = Classification([metric], CrossEntropy(None, ()), info("classes", 3))
+    outputs = torch.randn(N, 3, generator=GENERATOR)
+    right, wrong = outputs.argmax(1), outputs.argmin(1)
+    for targets, expected in ((right, 1.0), (wrong, 0.0), (right, 1.0)):
+        batches = [Batch(outputs, targets, range(N), Position())]
+        found = evaluate(Echo(), task, batches, fp32(torch.device("cpu")))
+        assert found["Accuracy"] == found["accuracy"] == expected
+    assert len(metric.seen) == 1  # nor does it hold what earlier splits were
+
+
 def test_a_foreign_loss_works_with_a_task() -> None:
     outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
     weight = torch.tensor([1.0, 2.0, 3.0])
@@ -242,10 +330,11 @@ def test_own_metrics_of_a_regression_see_the_targets_own_units() -> None:
     def largest(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).abs().max()
 
-    data = info("values", 1, target_scaling=((100.0, 20.0),))
-    batch = Batch(torch.tensor([[0.5], [1.0]]), torch.tensor([[0.0], [2.0]]), range(2), Position())
-    metrics = evaluate(Echo(), Regression([largest], MSE(), data), [batch], fp32(torch.device("cpu")))
+    data = info("values", 1, target_scaling=TargetScaling(torch.tensor([100.0]), torch.tensor([20.0])))
+    batch = Batch(torch.tensor([[0.5], [1.0]]), torch.tensor([[100.0], [140.0]]), range(2), Position())
+    task = Regression([largest], MSE(), data, standardize=True)
+    metrics = evaluate(Echo(), task, [batch], fp32(torch.device("cpu")))
     assert metrics["largest"] == pytest.approx(20.0)
-    outcome = Regression([largest], MSE(), data)(Echo().eval(), batch)
+    outcome = task(Echo().eval(), batch)
     assert outcome.outputs is not None and outcome.outputs.flatten().tolist() == [110, 120]
     assert outcome.targets is not None and outcome.targets.flatten().tolist() == [100, 140]

@@ -10,6 +10,7 @@ from trainrun.cli.main import COMMANDS
 from trainrun.config.paths import groups
 
 _OWN_FLAGS = ("-q", "-v")
+_FLAGS = {"eval": ("--checkpoint", "--split"), "runs": ("--clean", "--failed", "--json", "--yes")}
 # What bash completion needs in a zsh that has not started it.
 _ZSH = """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
@@ -28,6 +29,8 @@ def run(words: list[str]) -> int:
     command = typed[0] if typed and typed[0] in COMMANDS else ""
     if command == "show":
         print(" ".join(topic for topic in _topics() if topic.startswith(current)))
+    elif command in _FLAGS and (current.startswith("-") or command == "runs"):
+        print(" ".join(flag for flag in _FLAGS[command] if flag.startswith(current)))
     elif command and len(typed) == 1:
         pass  # bash falls back to file names, which is what RUN wants
     else:

@@ -17,7 +17,8 @@ from trainrun.errors import ConfigError, TrainrunError
 
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
-    "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split val|test]",
+    "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
+    "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 

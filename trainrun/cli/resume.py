@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from trainrun.config.suggest import override
 from trainrun.config.words import as_overrides, other_form
@@ -20,6 +23,8 @@ FREE = (
     "data.num_workers",
     "data.root",
     "runtime.threads",
+    "runtime.preemption_signal",
+    "runtime.time_limit",
     "runtime.trust",
     "name",
 )
@@ -34,12 +39,36 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     if (meant := as_overrides(words, ())) != words:
         raise ConfigError([other_form(words, meant, shlex.join(["trainrun", "resume", *meant]))])
-    from trainrun.cli.session import drive
+    from trainrun.cli.found import find
+
+    return go_on(find(words[0]), words[1:], quiet)
+
+
+def same_line(run_dir: Path, words: Sequence[str], quiet: bool) -> int:
+    """`run_dir=PATH resume=auto` where PATH holds a run: go on with it, as its line says.
+
+    The stored settings are the base, so that changed defaults cannot leak in; what the line says
+    now and did not say at the start is a change.
+    """
+    file = run_dir / ".hydra" / "overrides.yaml"
+    first = (
+        [str(word) for word in yaml.safe_load(file.read_text(encoding="utf-8")) or ()]
+        if file.is_file()
+        else []
+    )
+    ours = [word for word in words if word.partition("=")[0] not in ("run_dir", "resume")]
+    for word in first:
+        if word.partition("=")[0] not in ("run_dir", "resume") and word not in ours:
+            print(f"{word} was said when the run began, and stays", file=sys.stderr)
+    return go_on(run_dir, [word for word in ours if word not in first], quiet)
+
+
+def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
+    """Continue a stored run with some settings changed."""
+    from trainrun.cli import session
     from trainrun.cli.stored import changes, open_run
-    from trainrun.run.directory import find
     from trainrun.run.files import read_json
 
-    run_dir, overrides = find(words[0]), words[1:]
     status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
     changed = changes(stored.before, stored.composition.settings)
     _refuse_identity(changed)
@@ -48,6 +77,8 @@ def run(words: list[str]) -> int:
     if any(_is(key, ("budget", "scheduler*")) for key in changed):
         steps = stored.parts.state.total_steps
         print(f"the learning rate is planned anew over {steps} steps, from where it stands", file=sys.stderr)
+        if getattr(stored.parts.state.schedule, "needs_metric", False):
+            print("what the schedule has seen of the metric stays", file=sys.stderr)
     done = status.get("state") == "completed"
     if done and not changed and status.get("reason") != "budget":
         print(
@@ -57,7 +88,7 @@ def run(words: list[str]) -> int:
     if done and stored.parts.state.total_steps <= int(status.get("step") or 0):
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
-    return drive(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+    return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
 
 
 def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:

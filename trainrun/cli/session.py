@@ -16,15 +16,16 @@ import torch
 from trainrun.checkpoint import Checkpoints
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
-from trainrun.errors import INTERRUPTED, OutOfMemory, StorageFailed, TrainrunError
+from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
 from trainrun.run.directory import claim
-from trainrun.run.files import read_json, replace_json, replace_text
+from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
 from trainrun.run.record import Record, write_status
-from trainrun.run.signals import StopSignal
+from trainrun.run.signals import exit_code
+from trainrun.run.slurm import requeue
 from trainrun.state import TrainState
 
 Sink = Callable[[Event], None]
@@ -37,7 +38,7 @@ class Result:
     run_dir: Path
     exit_code: int
     state: str  # "completed" or "interrupted"
-    reason: str  # "budget", "stop_at", "early_stopping", or the signal
+    reason: str  # "budget", "stop_at", "early_stopping", a signal's name or "time_limit"
     step: int
     best: float | None
     seconds: float  # of training, over all processes of the run
@@ -48,51 +49,69 @@ def start(
     composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
 ) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
-    folder = run_dir or claim(composition.settings["run_dir"])
-    try:
-        replace_text(folder / "config.yaml", to_yaml(composition.storable))
-        (folder / ".hydra").mkdir(exist_ok=True)
-        for name, text in composition.record.items():
-            (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-        replace_json(folder / "environment.json", environment(parts.runtime, parts.info, command))
-        write_status(folder, name=composition.settings["name"], run_id=secrets.token_hex(8))
-    except OSError as error:
-        raise StorageFailed(f"{folder}: cannot write: {error.strerror}") from None
-    return drive(parts, folder, composition.storable, quiet)
+    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
+    with owner:
+        try:
+            (folder / ".hydra").mkdir(exist_ok=True)
+            for name, text in composition.record.items():
+                (folder / ".hydra" / name).write_text(text, encoding="utf-8")
+            replace_text(folder / "config.yaml", to_yaml(composition.storable))  # a run's from here on
+        except OSError as error:
+            raise storage_failed(folder, error) from None
+        _introduce(folder, parts, command)
+        return _drive(parts, folder, composition.storable, quiet, changed=False)
 
 
-def drive(
-    parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool = False
-) -> Result:
+def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
-    `changed`: a resume brings other settings, which become the run's once the folder is ours.
+    `changed`: other settings than stored, which become the run's once the folder is ours.
     """
-    owner, stop, record = lock(run_dir), StopSignal(), Record(run_dir)
-    run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
-    loop = parts.loop(run_dir, run_id, record.metrics_bytes, stop)
-    resumed_from = _restore(parts, loop.checkpoints, record)
-    if changed:
-        parts.state.stop_reason = None  # what ended the run is judged anew
-        replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
-    views = [
-        Forgiving(view) for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet
-    ]
-    sinks: list[Sink] = [record, Log(run_dir), *views]
-    started = _started(parts, run_dir, storable, resumed_from)
-    stop.install()
+    with lock(run_dir):
+        _introduce(run_dir, parts, ["trainrun", "resume", str(run_dir)])
+        return _drive(parts, run_dir, storable, quiet, changed)
+
+
+def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
+    """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
-        return _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
-    except BaseException as error:
-        _tell_failure(error, sinks, parts.state.step)
-        failed = as_trainrun_error(error)
-        if failed is not None and failed is not error:
-            raise failed from error
-        raise
-    finally:
-        stop.restore()
-        record.close()
-        owner.close()
+        if not (run_dir / "environment.json").exists():
+            replace_json(run_dir / "environment.json", environment(parts.runtime, parts.info, command))
+        if not read_json(run_dir / "status.json").get("run_id"):
+            write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
+    except OSError as error:
+        raise storage_failed(run_dir, error) from None
+
+
+def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
+    """Open the records, restore what is stored, and follow the loop; the folder is ours."""
+    with contextlib.ExitStack() as opened:
+        record = opened.enter_context(contextlib.closing(Record(run_dir)))
+        signals = parts.runtime.signals()
+        opened.callback(signals.restore)
+        run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
+        loop = parts.loop(run_dir, run_id, record, signals)
+        opened.callback(loop.checkpoints.close)
+        resumed_from = _restore(parts, loop.checkpoints, record)
+        if changed:
+            parts.state.stop_reason = None  # what ended the run is judged anew
+            replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
+        _check_room(parts.state, loop.checkpoints)
+        views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
+        sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
+        started = _started(parts, run_dir, storable, resumed_from)
+        signals.install()
+        try:
+            result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
+        except BaseException as error:
+            _tell_failure(error, sinks, parts.state.step)
+            failed = as_trainrun_error(error)
+            if failed is not None and failed is not error:
+                raise failed from error
+            raise
+        if result.reason == signals.preemption:
+            print(requeue(), file=sys.stderr)
+        return result
 
 
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
@@ -120,13 +139,12 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
             sink(event)
         if isinstance(event, Evaluated):
             metrics[event.split] = event.metrics
+    step, best = state.step, state.best
     if isinstance(event, Interrupted):
-        code = INTERRUPTED[event.signal]
-        return Result(
-            run_dir, code, "interrupted", event.signal, state.step, state.best, state.seconds, metrics
-        )
+        code, why = exit_code(event.signal), event.signal
+        return Result(run_dir, code, "interrupted", why, step, best, state.seconds, metrics)
     assert isinstance(event, Finished)
-    return Result(run_dir, 0, "completed", event.reason, state.step, state.best, event.seconds, metrics)
+    return Result(run_dir, 0, "completed", event.reason, step, best, event.seconds, metrics)
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
@@ -139,18 +157,15 @@ def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> Non
 
 
 class Log:
-    """trainrun.log: every event as plain lines. A view, so it may fail."""
+    """trainrun.log: every event as plain lines."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "trainrun.log"
 
     def __call__(self, event: Event) -> None:
-        try:
-            if lines := lines_of(event):
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write("".join(f"{line}\n" for line in lines))
-        except OSError:
-            pass  # metrics.jsonl is the record; its failure is reported
+        if lines := lines_of(event):
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
 
 
 class Forgiving:
@@ -185,6 +200,15 @@ def as_trainrun_error(error: BaseException) -> TrainrunError | None:
             "or try precision=bf16"
         )
     return None
+
+
+def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
+    """Raises StorageFailed where the disk has no room for one checkpoint, before time is spent."""
+    needed, free = checkpoints.expected_bytes(state), free_bytes(checkpoints.folder)
+    if free < needed:
+        folder = checkpoints.folder.parent
+        text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
+        raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 
 
 def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | None:

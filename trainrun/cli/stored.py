@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.checkpoint import load_judged, load_parts, manifest_of, problem_of, steps_in
+from trainrun.checkpoint.stored import load_judged, load_parts, manifest_of, path_of, problem_of, steps_in
 from trainrun.config.build import Parts, build
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, Composition
 from trainrun.config.stored import load_stored
 from trainrun.errors import CannotResume, ConfigError
 from trainrun.run.directory import find
+from trainrun.run.files import read_json
 
 
 @dataclass(frozen=True)
@@ -42,25 +43,53 @@ def open_run(run_dir: Path, overrides: Sequence[str] = ()) -> StoredRun:
     return StoredRun(build(settings, stored=True, trust=trust), before.settings, composition)
 
 
-def load_weights(parts: Parts, run_dir: Path, checkpoint: str) -> tuple[int, str]:
-    """Load a checkpoint's judged weights into the model: `best`, `last` or a step; returns (step, which)."""
+@dataclass(frozen=True)
+class Choice:
+    """A checkpoint of a run, and what is special about it."""
+
+    path: Path
+    step: int
+    is_best: bool  # on the monitored metric
+    is_last: bool
+
+
+def choose(run_dir: Path, checkpoint: str) -> Choice:
+    """The checkpoint that `best`, `last` or a step means; without a best one, `best` is the last."""
     folder = run_dir / "checkpoints"
-    steps = [step for step in steps_in(folder) if problem_of(folder / f"step-{step:09d}", None) is None]
+    steps = [step for step in steps_in(folder) if problem_of(path_of(folder, step), None) is None]
     if not steps:
         raise CannotResume(f"checkpoint: {folder} holds no valid checkpoint")
-    newest = manifest_of(folder / f"step-{steps[-1]:09d}")
-    wanted = {"last": steps[-1], "best": newest["best_step"] or steps[-1]}.get(checkpoint)
+    best = _best_step(run_dir, steps)
+    wanted = {"last": steps[-1], "best": best or steps[-1]}.get(checkpoint)
     step = wanted if wanted is not None else int(checkpoint) if checkpoint.isdigit() else -1
     if step not in steps:
         shown = ", ".join(map(str, steps))
         raise CannotResume(
             f"checkpoint: there is none of {checkpoint}; there are best, last and steps {shown}"
         )
-    path = folder / f"step-{step:09d}"
-    stored = load_parts(path)
-    weights = load_judged(parts.state.model, path, stored)
+    return Choice(path_of(folder, step), step, step == best, step == steps[-1])
+
+
+def load_choice(parts: Parts, choice: Choice) -> str:
+    """Load a checkpoint's judged weights into the model; returns which they are: raw or an average."""
+    stored = load_parts(choice.path)
+    weights = load_judged(parts.state.model, choice.path, stored)
     parts.data.restore(stored["fitted"])
-    return step, weights
+    return weights
+
+
+def load_weights(parts: Parts, run_dir: Path, checkpoint: str) -> tuple[int, str]:
+    """Load a checkpoint's judged weights into the model: `best`, `last` or a step; returns (step, which)."""
+    choice = choose(run_dir, checkpoint)
+    return choice.step, load_choice(parts, choice)
+
+
+def _best_step(run_dir: Path, steps: Sequence[int]) -> int | None:
+    """By status.json, which also knows of an evaluation after the last save, else by that save."""
+    newest = manifest_of(path_of(run_dir / "checkpoints", steps[-1]))
+    told = (read_json(run_dir / "status.json").get("best") or {}).get("step")
+    known = [step for step in steps if step in (told, newest["best_step"])]
+    return told if told in known else known[-1] if known else None
 
 
 def load(run: str, checkpoint: str = "best", trust: Sequence[str] = ()) -> nn.Module:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainrun.cli.found import say_if_taken
 from trainrun.cli.summary import Job, summary
 from trainrun.config.compose import (
     Composer,
@@ -47,6 +48,10 @@ def run(words: list[str]) -> int:
         return _sweep(composer, arguments.overrides, quiet)
     composition = composer.compose(arguments.overrides)
     _check([composition])
+    if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
+        from trainrun.cli.resume import same_line
+
+        return same_line(folder, composition.overrides, quiet)
     result = train_one(composition, ["trainrun", *words], quiet, verbose)
     if result.state == "completed":
         _farewell(result, composition, quiet)
@@ -75,6 +80,8 @@ def train_one(
         from trainrun.cli.coverage import coverage
 
         print(coverage(parts), file=sys.stderr)
+    if run_dir is None:
+        say_if_taken(composition.settings["name"])
     return start(composition, parts, command, quiet, run_dir)
 
 
@@ -93,6 +100,12 @@ def _refuse_other_forms(words: list[str]) -> None:
         problems = error.problems
     line = corrected_line(meant, problems) if problems else shlex.join(["trainrun", *meant])
     raise ConfigError([other_form(words, meant, line), *problems])
+
+
+def _used_folder(composition: Composition) -> Path | None:
+    """`run_dir` where it holds a run already; one without a config is unused."""
+    folder = Path(composition.settings["run_dir"]).expanduser()
+    return folder if (folder / "config.yaml").is_file() else None
 
 
 def _check(compositions: list[Composition]) -> None:

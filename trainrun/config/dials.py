@@ -19,6 +19,7 @@ class Dials:
     monitor_mode: Literal["auto", "max", "min"]
     name: str | None
     run_dir: str | None
+    resume: Literal["never", "auto"]
 
 
 NAMES = tuple(Dials.__dataclass_fields__)

@@ -52,6 +52,7 @@ def contradictions(
     """
     rules: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
         _name,
+        _resume,
         _budget,
         _splits,
         _loss_of_task,
@@ -76,6 +77,11 @@ def _name(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if name is not None and (not _NAME.fullmatch(name) or name == "last"):
         text = "wants letters, digits, dots, dashes and underscores, and not the word last"
         yield Problem("name", f"{text}, got {name!r}")
+
+
+def _resume(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if s["resume"] == "auto" and s["run_dir"] is None:
+        yield Problem("resume", "auto needs to know the folder: run_dir=PATH beside it")
 
 
 def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

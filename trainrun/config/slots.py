@@ -26,7 +26,7 @@ class Slot:
 
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
-_LOOP = ("step", "task", "data", "cut", "seed", "monitor", "checkpoints", "stop_signal")
+_LOOP = ("step", "task", "data", "cut", "seed", "monitor", "checkpoints", "signals")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"
     for name in ("ModelChange", "BatchChange", "Penalty", "Averager", "Stopper")
@@ -72,7 +72,7 @@ SLOTS: dict[str, Slot] = {
     "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",), main="norm"),
     "loop.step": Slot(("trainrun.step",), (), _STEP),
     "checkpoint": Slot(
-        ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), ("folder", "run_id", "metrics_bytes")
+        ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), ("folder", "run_id", "record")
     ),
     "logger": Slot(("trainrun.logger",), (), ("run_dir",)),
     "task.metrics": Slot(("trainrun.task",)),

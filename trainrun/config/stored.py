@@ -44,7 +44,7 @@ def storable(cfg: DictConfig) -> dict[str, Any]:
         OmegaConf.register_new_resolver("oc.decode", oc.decode, replace=True)
     kept = _on_texts(done, _escaped)
     assert isinstance(kept, dict)
-    kept["run_dir"] = None  # a folder may be moved
+    kept |= {"run_dir": None, "resume": "never"}  # a folder may be moved; its line is not its own
     return kept
 
 

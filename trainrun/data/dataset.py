@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sized
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -12,10 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from trainrun.data import scaling
+from trainrun.data.fingerprint import sampled_fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.data.samples import Seeded, chunks, collate, endless, map_tensors, stream, unpacked
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.protocols import Batch, Cut, DataInfo, Position, TargetScaling
 from trainrun.ranges import Count, Natural, Split
 from trainrun.seeds import derive
 
@@ -44,8 +48,9 @@ def from_dataset(
 
     Without `val` or `test` datasets their share is held out of `train`, by class where the
     dataset lists its `targets`. An integer target is a class, a vector of integers or bools holds
-    labels, floats are values, left in their own units. How many classes there are is read from
-    the dataset's `classes`, `num_classes` or `targets`, else from every sample.
+    labels, floats are values, whose mean and std are read from up to 512 training samples. How many
+    classes there are is read from the dataset's `classes`, `num_classes` or `targets`, else from
+    every sample.
     Raises DataError for samples that cannot be read so.
     """
     found = {name: one for name, one in (("train", train), ("val", val), ("test", test)) if one is not None}
@@ -60,8 +65,12 @@ def from_dataset(
         splits = _map_splits(found, shares, split_seed, limit, classes)
         if classes is not None:
             info = _counted(info, classes, splits["train"][1])
-    sizes = {name: None if part is None else len(part) for name, (_, part) in splits.items()}
-    info = replace(info, sizes={"val": 0, "test": 0} | sizes)
+        elif info.kind == "values":
+            info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info))
+    sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
+    sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
+    whole = [one for one in found.values() if _all_of(one) is not None]
+    info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
     return DatasetData(info, splits, eval_batch_size, num_workers)
 
 
@@ -79,6 +88,7 @@ class DatasetData:
 
     def to(self, device: torch.device) -> None:
         self.device = device
+        scaling.move(self.info.target_scaling, device)
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         dataset, indices = self.splits["train"]
@@ -104,10 +114,10 @@ class DatasetData:
             yield Batch(inputs, targets, part, Position())
 
     def fitted(self) -> dict[str, Any]:
-        return {}
+        return scaling.fitted(self.info.target_scaling)
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
-        pass
+        scaling.restore(self.info.target_scaling, fitted)
 
     def _load(self, dataset: Dataset[Any], parts: list[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
         loader = DataLoader(
@@ -119,8 +129,13 @@ class DatasetData:
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
         )
-        for batch in loader:
-            yield self._moved(batch)
+        batches = iter(loader)
+        try:
+            for batch in batches:
+                yield self._moved(batch)
+        except BaseException:  # a stop, while a loader process may be stuck in a sample
+            _kill(getattr(batches, "_workers", ()))
+            raise
 
     def _collated(self, samples: Iterator[Any], size: int, start: int) -> Iterator[Batch]:
         for chunk in chunks(samples, size):
@@ -135,11 +150,17 @@ class DatasetData:
 
 
 def _quiet_worker(worker_id: int) -> None:
-    """Workers leave TERM and INT to the process that owns the run."""
-    import signal
+    """Workers leave signals to the process that owns the run."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+def _kill(workers: Sequence[Any]) -> None:
+    """End loader processes now: they ignore the signal by which the loader would end them."""
+    for worker in workers:
+        with contextlib.suppress(RuntimeError):  # by which torch tells that a worker died
+            worker.kill()
+            worker.join()
 
 
 def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], limit: int | None) -> None:
@@ -238,3 +259,16 @@ def _counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
         )
     counts = torch.bincount(classes[train], minlength=num_classes)
     return replace(info, num_targets=num_classes, class_counts=tuple(counts.tolist()))
+
+
+def _target_scaling(dataset: Dataset[Any], train: Tensor | None, info: DataInfo) -> TargetScaling:
+    """Estimated from samples at even distances: enough to scale by, cheap where reading is not."""
+    assert train is not None  # it is a stream's
+    count, seeded, targets = min(len(train), 512), Seeded(dataset, 0), []
+    for index in train[torch.arange(count) * len(train) // count].tolist():
+        _, target = unpacked(collate([seeded[index]]))
+        if target.shape != (1, info.num_targets) or not torch.isfinite(target).all():
+            text = f"has the target {target.tolist()}, not {info.num_targets} finite numbers"
+            raise DataError(f"data: sample {index} of {info.name} {text}")
+        targets.append(target)
+    return scaling.target_scaling(torch.cat(targets))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.data import scaling
+from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, Cut, DataInfo, Position
@@ -51,6 +51,7 @@ class Resident:
         self.device = device
         self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
         self.shift, self.scale = self.shift.to(device), self.scale.to(device)
+        scaling.move(self.info.target_scaling, device)
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
@@ -65,10 +66,12 @@ class Resident:
             yield self._gather(indices, Position())
 
     def fitted(self) -> dict[str, Any]:
-        return {"shift": self.shift.cpu(), "scale": self.scale.cpu()}
+        inputs = {"shift": self.shift.cpu(), "scale": self.scale.cpu()}
+        return inputs | scaling.fitted(self.info.target_scaling)
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
         self.shift, self.scale = fitted["shift"].to(self.device), fitted["scale"].to(self.device)
+        scaling.restore(self.info.target_scaling, fitted)
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         inputs = self.inputs.index_select(0, indices).to(torch.float32).sub_(self.shift).mul_(self.scale)
@@ -88,7 +91,7 @@ def resident(
 
     `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
     `test` are the indices of an official test split; without it `test_fraction` is held out.
-    Regression targets are standardised too; the task undoes it for metrics and predictions.
+    Regression targets keep their own units; `info` says what would standardise them.
     Raises DataError where no sample is left to train on or a value is not finite.
     """
     classes = targets if info.kind == "classes" else None
@@ -112,10 +115,10 @@ def resident(
     for what, values in (("inputs", inputs), ("targets", targets)):
         if not torch.isfinite(values).all():
             raise DataError(f"data: {info.name} has {what} that are not finite numbers")
-    info = replace(info, fingerprint=fingerprint(inputs, targets))
-    shift, scale = standardization(inputs[train], per_feature)
+    info = replace(info, fingerprint=fingerprint([inputs, targets]))
+    shift, scale = scaling.standardization(inputs[train], per_feature)
     if info.kind == "values":
-        targets, info = _standardized_targets(targets, train, info)
+        info = replace(info, target_scaling=scaling.target_scaling(targets[train]))
     sizes = {"train": len(train), "val": len(val), "test": len(test)}
     counts = (
         tuple(torch.bincount(targets[train], minlength=info.num_targets).tolist())
@@ -125,33 +128,3 @@ def resident(
     info = replace(info, sizes=sizes, class_counts=counts, in_memory=True)
     splits = {name: part for name, part in (("train", train), ("val", val), ("test", test)) if len(part)}
     return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)
-
-
-def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
-    """(shift, scale) in float32, shaped to broadcast over (N, ...): mean and 1 / std."""
-    axes = (0,) if per_feature or inputs.ndim == 2 else tuple(a for a in range(inputs.ndim) if a != 1)
-    count = math.prod(inputs.shape[axis] for axis in axes)
-    total = squares = torch.zeros(())
-    for part in inputs.split(4096):  # a float64 copy of everything may not fit
-        total = total + part.to(torch.float64).sum(axes, keepdim=True)
-    mean = total / count  # divided once, so that the mean of a constant is that constant
-    for part in inputs.split(4096):
-        squares = squares + (part.to(torch.float64) - mean).square().sum(axes, keepdim=True)
-    std = (squares / count).sqrt()
-    std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature stays 0
-    return mean.float(), (1 / std).float()
-
-
-def fingerprint(inputs: Tensor, targets: Tensor) -> str:
-    """16 hex digits of the SHA-256 of all samples."""
-    digest = hashlib.sha256()
-    for tensor in (inputs, targets):
-        digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()[:16]
-
-
-def _standardized_targets(targets: Tensor, train: Tensor, info: DataInfo) -> tuple[Tensor, DataInfo]:
-    mean, scale = standardization(targets[train], per_feature=True)
-    scaling = tuple(zip(mean.flatten().tolist(), (1 / scale).flatten().tolist(), strict=True))
-    return (targets - mean) * scale, replace(info, target_scaling=scaling)

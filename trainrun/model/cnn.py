@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
-from trainrun.model.layers import ACTIVATIONS, norm_2d
+from trainrun.model.layers import ACTIVATIONS, norm_2d, picture_shape
 from trainrun.ranges import Activation, ConvNorm, Count, Rate
 
 
@@ -29,10 +29,7 @@ class CNN(nn.Module):
         dropout: Rate,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3:
-            text = f"cnn needs pictures (channels, height, width), the input is {input_shape}; use mlp"
-            raise ConfigError.one("model", text, "model=mlp")
-        channels, height, width = input_shape
+        channels, height, width = picture_shape(input_shape, "cnn")
         shrink = 2 ** len(widths)
         if min(height, width) < shrink:
             text = f"{len(widths)} stages halve {height} x {width} pictures to nothing; give fewer widths"

@@ -18,6 +18,14 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+def picture_shape(input_shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+    """(channels, height, width). Raises ConfigError where the input of the model `name` is no picture."""
+    if len(input_shape) != 3:
+        text = f"{name} needs pictures (channels, height, width), the input is {input_shape}; use mlp"
+        raise ConfigError.one("model", text, "model=mlp")
+    return input_shape
+
+
 def norm_1d(name: str, width: int) -> nn.Module:
     """A norm over (N, width)."""
     kinds: dict[str, type[nn.Module]] = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.errors import ConfigError
-from trainrun.model.layers import norm_2d
+from trainrun.model.layers import norm_2d, picture_shape
 from trainrun.ranges import ConvNorm, Count, Rate
 
 
@@ -49,13 +49,11 @@ class ResNet(nn.Module):
         dropout: Rate,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3:
-            text = f"resnet needs pictures (channels, height, width), the input is {input_shape}; use mlp"
-            raise ConfigError.one("model", text, "model=mlp")
+        channels, _, _ = picture_shape(input_shape, "resnet")
         if depth < 8 or (depth - 2) % 6:
             raise ConfigError.one("model.depth", f"wants 6 n + 2, such as 20, 32 or 56, got {depth}")
         self.stem = nn.Sequential(
-            nn.Conv2d(input_shape[0], width, 3, 1, 1, bias=False), norm_2d(norm, width), nn.ReLU()
+            nn.Conv2d(channels, width, 3, 1, 1, bias=False), norm_2d(norm, width), nn.ReLU()
         )
         blocks: list[nn.Module] = []
         channels = width

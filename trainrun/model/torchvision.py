@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import torch
 from torch import nn
 
+from trainrun.config.suggest import did_you_mean
 from trainrun.errors import ConfigError
+from trainrun.model.layers import picture_shape
 from trainrun.vision import import_torchvision
 
 
@@ -18,21 +19,18 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
     Its first convolution is replaced where the pictures have other than 3 channels. Raises
     ConfigError for a name that torchvision lacks, and for pictures that the model cannot take.
     """
-    if len(input_shape) != 3:
-        text = f"torchvision's models need pictures (channels, height, width), the input is {input_shape}"
-        raise ConfigError.one("model", f"{text}; use mlp", "model=mlp")
+    channels, height, width = picture_shape(input_shape, "torchvision")
     models = import_torchvision("torchvision.models")
     known = models.list_models(module=models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known[:8])} ..."
-        raise ConfigError.one("model.name", f"torchvision has no model {name!r}; {hint}")
+        hint = did_you_mean(name, known) or f"; one of {', '.join(known[:8])} ..."
+        raise ConfigError.one("model.name", f"torchvision has no model {name!r}{hint}")
     try:
         model: nn.Module = models.get_model(
-            name, weights=None, num_classes=num_outputs, **_arguments(name, input_shape[1:])
+            name, weights=None, num_classes=num_outputs, **_arguments(name, (height, width))
         )
-        if input_shape[0] != 3:
-            _replace_first_convolution(model, input_shape[0])
+        if channels != 3:
+            _replace_first_convolution(model, channels)
         with torch.no_grad():
             model.eval()(torch.zeros(1, *input_shape))
     except (RuntimeError, ValueError, AssertionError) as error:

@@ -25,9 +25,12 @@ class EMA(Averager):
     def __init__(self, decay: Rate) -> None:
         self.decay, self.updates = decay, 0
         self.model: nn.Module | None = None
+        self._followed: nn.Module | None = None
+        self._averages: list[Tensor] = []  # its parameters in `model`; to walk over all modules is slow
+        self._weights: list[Tensor] = []  # and in itself
 
     def start(self, model: nn.Module) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.model, self._followed = copy.deepcopy(model).requires_grad_(False).eval(), None
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -35,11 +38,16 @@ class EMA(Averager):
             raise RuntimeError("EMA.update before EMA.start")
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages, values = _floats(self.model), _floats(model)
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        if model is not self._followed:
+            self._followed, self._averages, self._weights = model, _floats(self.model), _floats(model)
+        averages, values = self._averages.copy(), self._weights.copy()
         for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            if not ours.is_floating_point():
+            if ours.is_floating_point():  # looked up each time, for a module may replace its buffers
+                averages.append(ours)
+                values.append(theirs)
+            else:
                 ours.copy_(theirs)
+        torch._foreach_lerp_(averages, values, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         if self.model is None:
@@ -54,4 +62,4 @@ class EMA(Averager):
 
 
 def _floats(model: nn.Module) -> list[Tensor]:
-    return [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+    return [p for p in model.parameters() if p.is_floating_point()]

@@ -2,46 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+from trainrun.config.suggest import nearest
 from trainrun.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
 from trainrun.run.files import read_json
+from trainrun.run.lock import lock
 
 ROOT = Path("outputs")
+PLACES = ("*", "*/*", "multirun/*/*")  # where runs lie below it: run_dir=outputs/NAME, by date, in a sweep
 
 
-def claim(run_dir: str | None) -> Path:
-    """Create a run's folder exclusively: `run_dir`, or outputs/<date>/<time>, numbered if taken.
+def claim(run_dir: str | None) -> tuple[Path, IO[str]]:
+    """Create a run's folder and own it: `run_dir`, or outputs/<date>/<time>, numbered if taken.
 
-    Raises FolderBusy where `run_dir` is already a run's, StorageFailed where it cannot be made.
+    Returns the folder and its lock. A folder that a start left behind before it wrote a config is
+    unused. Raises FolderBusy where `run_dir` is a run's already, StorageFailed where it cannot be made.
     """
     try:
-        if run_dir is not None:
-            path = Path(run_dir).expanduser()
-            path.mkdir(parents=True, exist_ok=True)
-            if (path / "config.yaml").exists():
-                text = f"run_dir: {path} holds a run already"
-                raise FolderBusy(f"{text}; continue it with trainrun resume {path}, or name another")
-            if any(path.iterdir()):
-                raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
-            (path / ".lock").touch(exist_ok=False)  # of two that found it empty, one gets it
-            return path
-        base = ROOT / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
-        base.parent.mkdir(parents=True, exist_ok=True)
-        for number in range(1, 10_000):
-            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            return path
+        path = _stamped() if run_dir is None else _named(Path(run_dir).expanduser())
+        owner = lock(path)
     except FileExistsError:
-        raise FolderBusy(f"run_dir: {run_dir} is a file, or another run just took it") from None
+        raise FolderBusy(f"run_dir: {run_dir} is a file") from None
     except OSError as error:
         raise StorageFailed(f"run_dir: cannot create {run_dir or ROOT}: {error.strerror}") from None
+    if (path / "config.yaml").exists():  # of several that found it empty the first has it
+        owner.close()
+        raise _used(path)
+    return path, owner
+
+
+def _named(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    if (path / "config.yaml").exists():
+        raise _used(path)
+    begun = (".lock", ".hydra")  # what a start that was killed leaves
+    if any(one.name not in begun and not one.name.startswith(".tmp-") for one in path.iterdir()):
+        raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
+    return path
+
+
+def _stamped() -> Path:
+    base = ROOT / time.strftime("%Y-%m-%d") / time.strftime("%H-%M-%S")
+    for number in range(1, 10_000):
+        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
     raise StorageFailed(f"run_dir: no free name beside {base}")
+
+
+def _used(path: Path) -> FolderBusy:
+    text = f"run_dir: {path} holds a run already; continue it with trainrun resume {shlex.quote(str(path))}"
+    return FolderBusy(f"{text}, or the same line with resume=auto, or name another folder")
 
 
 def find(run: str) -> Path:
@@ -49,33 +66,56 @@ def find(run: str) -> Path:
 
     Of several runs with one name it is the newest. Raises CannotResume naming what there is.
     """
+    return look_up(run)[0]
+
+
+def look_up(run: str) -> tuple[Path, int]:
+    """The folder that RUN means, as `find` has it, and how many older runs have the same name."""
     path = Path(run).expanduser()
     if (path / "config.yaml").is_file():
-        return path
-    known = sorted(_runs(), key=_started)
+        return path, 0
+    names = runs()
+    known = list(names)
     if run == "last":
         if known:
-            return known[-1]
+            return known[-1], 0
         raise CannotResume(f"RUN: there is no run in {ROOT}/ yet; start one with trainrun")
-    if named := [one for one in known if read_json(one / "status.json").get("name") == run]:
-        return named[-1]
+    if named := [one for one in known if names[one] == run]:
+        return named[-1], len(named) - 1
     prefix = run.removeprefix(f"{ROOT}/")
-    matching = [one for one in known if str(one.relative_to(ROOT)).startswith(prefix)]
-    matching = [one for one in matching if str(one.relative_to(ROOT)) == prefix] or matching
+    matching = [one for one in known if any(word.startswith(prefix) for word in _words(one))]
+    for place in (0, 1):  # a whole path wins over the beginning of another
+        matching = [one for one in matching if _words(one)[place] == prefix] or matching
     if len(matching) == 1:
-        return matching[0]
+        return matching[0], 0
     if matching:
         shown = ", ".join(str(one) for one in matching[:4])
         raise ConfigError.one("RUN", f"{run} begins the path of {len(matching)} runs: {shown}")
+    candidates = [*names.values(), *(word for one in known for word in _words(one))]
+    if near := nearest(prefix, filter(None, candidates)):
+        raise CannotResume(f"RUN: no run is called {run}; did you mean {near}? trainrun runs lists them all")
     shown = ", ".join(str(one) for one in known[-3:]) or "none"
     raise CannotResume(f"RUN: no run is called {run}; the newest: {shown}")
 
 
-def _runs() -> Iterator[Path]:
-    for place in ("*", "*/*", "multirun/*/*"):
+def runs() -> dict[Path, str]:
+    """Every run below outputs/ and its name, the newest last; '' where none is stored."""
+    found = []
+    for place in PLACES:
         for config in ROOT.glob(f"{place}/config.yaml"):
-            yield config.parent
+            if config.parent.name.startswith("."):  # a run's .hydra has one too
+                continue
+            status = read_json(config.parent / "status.json")
+            started, name = status.get("started"), status.get("name")
+            at = float(started) if isinstance(started, (int, float)) and 0 < started < 1e12 else 0.0
+            found.append((at, str(config.parent), name if isinstance(name, str) else ""))
+    return {Path(path): name for _, path, name in sorted(found)}
 
 
-def _started(path: Path) -> tuple[float, str]:
-    return float(read_json(path / "status.json").get("started", 0.0)), str(path)
+def short(path: Path) -> str:
+    """A run's path as RUN may be typed: without outputs/, and a sweep's job as SWEEP/JOB."""
+    return str(path.relative_to(ROOT)).removeprefix("multirun/")
+
+
+def _words(path: Path) -> tuple[str, str]:
+    return str(path.relative_to(ROOT)), short(path)

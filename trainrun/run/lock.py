@@ -4,23 +4,55 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import IO
 
-from trainrun.errors import FolderBusy
+from trainrun.errors import FolderBusy, StorageFailed
 
 
 def lock(run_dir: Path) -> IO[str]:
     """Hold the folder until the returned file is closed; raises FolderBusy naming the holder's pid."""
-    file = (run_dir / ".lock").open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        file = open(run_dir / ".lock", "a+", opener=_no_link)  # noqa: SIM115  held for the process's life
+    except OSError as error:
+        raise StorageFailed(f"{run_dir}: cannot open its .lock: {error.strerror}") from None
+    if not _taken(file):
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
-        raise FolderBusy(f"{run_dir} is in use by process {holder}") from None
+        raise FolderBusy(f"{run_dir} is in use by process {holder}")
+    os.register_at_fork(after_in_child=file.close)  # else loader processes hold it when this one is killed
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def is_held(run_dir: Path) -> bool:
+    """Whether a process owns the folder. Looks without writing, for a moment that `lock` waits out."""
+    try:
+        with open(run_dir / ".lock", opener=_no_link) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # held, or not ours to look at
+    return False
+
+
+def _taken(file: IO[str]) -> bool:
+    """Take the lock; tries again for 50 ms, because `is_held` may be looking."""
+    for attempt in range(6):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.01 if attempt < 5 else 0)
+        else:
+            return True
+    return False
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file that is really there: a link's target would be written to, and a pipe waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

@@ -30,7 +30,7 @@ def environment(runtime: Runtime, info: DataInfo, command: list[str]) -> dict[st
         "device": device,
         "threads": runtime.num_threads,
         "deterministic": runtime.deterministic,
-        "data": {"name": info.name, "fingerprint": info.fingerprint, "sizes": dict(info.sizes)},
+        "data": info.identity,
         "git": _git(),
         "packages": dict(sorted((name, version) for name, version in packages.items() if name)),
     }

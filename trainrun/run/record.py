@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainrun.errors import INTERRUPTED, CannotResume, StorageFailed
+from trainrun.errors import CannotResume
 from trainrun.events import (
     Evaluated,
     Event,
@@ -20,16 +20,27 @@ from trainrun.events import (
     to_line,
     without_nonfinite,
 )
-from trainrun.run.files import read_json, replace_json
+from trainrun.run.files import read_json, replace_json, storage_failed
+from trainrun.run.signals import exit_code
 
 
 class Record:
-    """Writes events to a run's folder. metrics.jsonl is the truth; everything else is a view."""
+    """Writes events to a run's folder. metrics.jsonl is the truth; everything else is a view.
+
+    Raises CannotResume for a folder with links or pipes in it: what is written there would end up
+    elsewhere, or nowhere. Raises StorageFailed where the files cannot be opened.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._metrics = (run_dir / "metrics.jsonl").open("ab")
-        self._timing = (run_dir / "timing.jsonl").open("a", encoding="utf-8")
+        for path in run_dir.iterdir():
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise CannotResume(f"{path} is a link or a pipe, which a run's folder never has; remove it")
+        try:
+            self._metrics = (run_dir / "metrics.jsonl").open("ab")
+            self._timing = (run_dir / "timing.jsonl").open("a", encoding="utf-8")
+        except OSError as error:
+            raise storage_failed(run_dir, error) from None
 
     def cut(self, num_bytes: int) -> None:
         """Forget the lines written after the checkpoint that training continues from."""
@@ -40,10 +51,12 @@ class Record:
         self._metrics.seek(0, os.SEEK_END)
 
     def metrics_bytes(self) -> int:
-        """metrics.jsonl flushed to disk, and its length."""
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
+        """The length of metrics.jsonl."""
         return self._metrics.tell()
+
+    def sync(self) -> None:
+        """Have metrics.jsonl, as far as it is written, on the disk. May be called from another thread."""
+        os.fsync(self._metrics.fileno())
 
     def __call__(self, event: Event) -> None:
         try:
@@ -55,7 +68,7 @@ class Record:
                 self._timing.flush()
             self._update_status(event)
         except OSError as error:
-            raise StorageFailed(f"{self.run_dir}: cannot write: {error.strerror}") from None
+            raise storage_failed(self.run_dir, error) from None
 
     def close(self) -> None:
         self._metrics.close()
@@ -80,7 +93,7 @@ def _status_changes(event: Event) -> dict[str, Any]:
         return changes | ({"best": {"step": event.step, "metrics": metrics}} if event.is_best else {})
     if isinstance(event, Interrupted):
         changes = {"state": "interrupted", "step": event.step, "reason": event.signal, "resumable": True}
-        return changes | {"exit_code": INTERRUPTED[event.signal]}
+        return changes | {"exit_code": exit_code(event.signal)}
     if isinstance(event, Finished):
         changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
         return changes | {"resumable": False, "seconds": round(event.seconds, 3)}

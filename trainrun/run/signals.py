@@ -1,40 +1,105 @@
-"""Signals set a flag: the first one ends the run after its step, the second ends it at once."""
+"""Signals: the first one ends the run after its step, or at once where nothing would be half done.
+
+TERM, INT, HUP       save and exit with 143, 130, 129; the second one exits at once
+USR1                 save and go on
+`preemption_signal`  save, ask the scheduler to start the job again, and exit
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from trainrun.errors import INTERRUPTED
 
+# A signal to a whole process group is often passed on by a launcher too: within this time it is the same.
+ECHO_S = 0.3
 
-class StopSignal:
-    """Called, returns the name of the signal that asked to stop, or None."""
 
-    def __init__(self) -> None:
-        self.name: str | None = None
+class Stopped(BaseException):
+    """The run was asked to stop. Not an Exception: a data set's own `except` must not swallow it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason  # a signal's name, or "time_limit"
+
+
+class Signals:
+    """What the outside asked of a run.
+
+    `preemption` is the name of a further signal that stops, such as USR2; `time_limit_s` stops the
+    process that long after `install`.
+    """
+
+    def __init__(self, preemption: str | None = None, time_limit_s: float | None = None) -> None:
+        self.preemption = f"SIG{preemption.removeprefix('SIG')}" if preemption else None
+        self.time_limit_s = time_limit_s
+        self._asked: str | None = None
+        self._asked_at = 0.0
+        self._save = False
+        self._may_raise = False
+        self._deadline: float | None = None
         self._before: dict[int, Any] = {}
 
     def install(self) -> None:
         """Only the main thread of a process may do this; elsewhere (notebooks' threads) it does nothing."""
-        if threading.current_thread() is threading.main_thread():
-            for name in INTERRUPTED:
-                number = getattr(signal, name)
-                self._before[number] = signal.signal(number, self._received)
+        if self.time_limit_s is not None:
+            self._deadline = time.monotonic() + self.time_limit_s
+        if threading.current_thread() is not threading.main_thread():
+            return
+        handlers = {name: self._stop for name in (*INTERRUPTED, self.preemption) if name}
+        for name, handler in {"SIGUSR1": self._ask_to_save, **handlers}.items():
+            number = getattr(signal, name)
+            self._before[number] = signal.signal(number, handler)
 
     def restore(self) -> None:
         """Give the signals back: after a run in a notebook Ctrl-C interrupts again."""
         while self._before:
             signal.signal(*self._before.popitem())
 
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self.name is not None:
-            os._exit(INTERRUPTED[name])
-        self.name = name
+    def check(self) -> None:
+        """Raise Stopped where a stop was asked for or the time is up."""
+        if self._asked is None and self._deadline is not None and time.monotonic() >= self._deadline:
+            self._asked = "time_limit"
+        if self._asked is not None:
+            raise Stopped(self._asked)
 
-    def __call__(self) -> str | None:
-        return self.name
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within, a signal raises Stopped at once: for waiting and for evaluating, which change nothing."""
+        self._may_raise = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._may_raise = False
+
+    def take_save(self) -> bool:
+        """Whether a save was asked for since the last call."""
+        asked, self._save = self._save, False
+        return asked
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._asked is not None:
+            if time.monotonic() - self._asked_at > ECHO_S:
+                os._exit(exit_code(self._asked))
+            return
+        self._asked, self._asked_at = name, time.monotonic()
+        if self._may_raise:
+            self._may_raise = False
+            raise Stopped(name)
+
+    def _ask_to_save(self, number: int, frame: FrameType | None) -> None:
+        self._save = True
+
+
+def exit_code(reason: str) -> int:
+    """What a run that was stopped exits with: 124 at its time limit, else 128 + the signal's number."""
+    return 124 if reason == "time_limit" else 128 + getattr(signal, reason)

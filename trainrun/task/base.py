@@ -36,7 +36,7 @@ class Task:
             text = f"{name} learns {wants}, the targets of {info.name} are {info.kind}"
             raise ConfigError.one("task", text + _FITTING.get(info.kind, ""))
         self.loss, self.info = loss, info
-        self.own_metrics = {_name_of(metric): metric for metric in metrics}
+        self.own_metrics = {_name_of(metric): _forgetful(metric) for metric in metrics}
 
     @property
     def num_outputs(self) -> int:
@@ -72,13 +72,16 @@ class Task:
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """What the metrics of a split are made of, added up over batches."""
-        raise NotImplementedError
+        return {}
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
-        raise NotImplementedError
+        """Every sum's mean over the samples, under the sum's own name."""
+        return {name: float(total) / num_samples for name, total in sums.items()}
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The model's outputs as they are."""
+        outputs: Tensor = model(inputs)
+        return outputs
 
 
 def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
@@ -87,14 +90,35 @@ def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Te
     return torch.bincount(flat, minlength=num_classes**2).view(num_classes, num_classes)
 
 
-def f1_macro(confusion: Tensor) -> float:
-    """The mean over classes of 2 TP / (2 TP + FP + FN); classes that nowhere occur are left out."""
-    confusion = confusion.cpu().double()
+def f1_macro(hits: Tensor, claimed: Tensor, real: Tensor) -> float:
+    """The mean of 2 TP / (2 TP + FP + FN) over classes or labels, (C,) counts: of those predicted and
+    right, predicted, and true. What nowhere occurs is left out.
+    """
+    total = (claimed + real).cpu().double()
+    seen = total > 0
+    return float((2 * hits.cpu().double()[seen] / total[seen]).mean()) if seen.any() else 0.0
+
+
+def accuracy_and_f1(confusion: Tensor, num_samples: int) -> dict[str, float]:
+    """From the confusion matrix of a split."""
     hits = confusion.diag()
-    claimed, real = confusion.sum(0), confusion.sum(1)
-    seen = (claimed + real) > 0
-    return float((2 * hits[seen] / (claimed + real)[seen]).mean()) if seen.any() else 0.0
+    f1 = f1_macro(hits, confusion.sum(0), confusion.sum(1))
+    return {"accuracy": float(hits.sum()) / num_samples, "f1_macro": f1}
 
 
 def _name_of(metric: OwnMetric) -> str:
     return getattr(metric, "__name__", type(metric).__name__)
+
+
+def _forgetful(metric: OwnMetric) -> OwnMetric:
+    """An object that adds up what it sees, as torchmetrics' do, as a function of one split alone."""
+    if not all(hasattr(metric, name) for name in ("reset", "update", "compute")):
+        return metric
+    adding: Any = metric
+
+    def judge(outputs: Tensor, targets: Tensor) -> Any:
+        adding.reset()
+        adding.update(outputs, targets)
+        return adding.compute()
+
+    return judge

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
-from trainrun.task.base import OwnMetric, Task, confusion_matrix, f1_macro
+from trainrun.task.base import OwnMetric, Task, accuracy_and_f1, confusion_matrix
 
 
 class Binary(Task):
@@ -43,8 +43,7 @@ class Binary(Task):
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
         if "correct" in sums:
             return {"accuracy": float(sums["correct"]) / num_samples}
-        confusion = sums["confusion"]
-        return {"accuracy": float(confusion.diag().sum()) / num_samples, "f1_macro": f1_macro(confusion)}
+        return accuracy_and_f1(sums["confusion"], num_samples)
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Probability of the second class, (N, 1)."""

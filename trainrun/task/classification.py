@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo
-from trainrun.task.base import OwnMetric, Task, confusion_matrix, f1_macro
+from trainrun.task.base import OwnMetric, Task, accuracy_and_f1, confusion_matrix
 
 
 class Classification(Task):
@@ -41,8 +41,7 @@ class Classification(Task):
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
         if "correct" in sums:
             return {"accuracy": float(sums["correct"]) / num_samples}
-        confusion = sums["confusion"]
-        metrics = {"accuracy": float(confusion.diag().sum()) / num_samples, "f1_macro": f1_macro(confusion)}
+        metrics = accuracy_and_f1(sums["confusion"], num_samples)
         if "top5" in sums:
             metrics["top5"] = float(sums["top5"]) / num_samples
         return metrics

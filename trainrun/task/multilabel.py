@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainrun.task.base import Task
+from trainrun.task.base import Task, f1_macro
 
 
 class Multilabel(Task):
@@ -36,9 +36,7 @@ class Multilabel(Task):
         accuracy = float(sums["correct"]) / (num_samples * self.info.num_targets)
         if "hits" not in sums:
             return {"accuracy": accuracy}
-        hits, total = sums["hits"].cpu().double(), (sums["claimed"] + sums["real"]).cpu().double()
-        f1 = torch.where(total > 0, 2 * hits / total.clamp(min=1), torch.zeros(()).double())
-        return {"accuracy": accuracy, "f1_macro": float(f1.mean())}
+        return {"accuracy": accuracy, "f1_macro": f1_macro(sums["hits"], sums["claimed"], sums["real"])}
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Probability of each label, (N, K)."""

@@ -13,29 +13,31 @@ from trainrun.task.base import OwnMetric, Task
 
 
 class Regression(Task):
-    """Targets are (N, K), as the data standardised them. Metrics, each the mean over the K outputs:
-    rmse and mae in the targets' own units, r2 = 1 - SSE / SST about the split's own mean.
+    """Targets are (N, K) in their own units. With `standardize` the model learns (y - mean) / std, as
+    the data estimated these from the training split; a stream's are not known and left out.
+
+    Metrics, each the mean over the K outputs: rmse and mae in the targets' own units, r2 = 1 - SSE /
+    SST about the split's own mean.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("values",)
     metric_modes: Mapping[str, str] = {"loss": "min", "rmse": "min", "mae": "min", "r2": "max"}
 
-    def __init__(self, metrics: list[OwnMetric], loss: nn.Module, info: DataInfo) -> None:
+    def __init__(self, metrics: list[OwnMetric], loss: nn.Module, info: DataInfo, standardize: bool) -> None:
         super().__init__(metrics, loss, info)
-        scaling = info.target_scaling or ((0.0, 1.0),) * info.num_targets
-        self.mean: Tensor
-        self.std: Tensor
-        self.mean, self.std = (
-            torch.tensor(column, dtype=torch.float64) for column in zip(*scaling, strict=True)
-        )
+        self.scaling = info.target_scaling if standardize else None
+
+    def targets(self, targets: Tensor) -> Tensor:
+        return targets if self.scaling is None else (targets - self.scaling.mean) / self.scaling.std
 
     def judged(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """In the targets' own units."""
-        return self._own_units(outputs).float(), self._own_units(targets).float()
+        return self._own_units(outputs).float(), targets
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        means = outputs[:, : self.info.num_targets]  # a loss with a variance has more outputs
-        means, targets = means.cpu().double() * self.std, targets.cpu().double() * self.std
+        """In the targets' own units but for their mean: far from 0, squares would lose digits."""
+        std = 1.0 if self.scaling is None else self.scaling.std.cpu()
+        means, targets = self._means(outputs) * std, targets.cpu().double() * std
         error = means - targets
         return {
             "squared": error.square().sum(0),
@@ -58,5 +60,10 @@ class Regression(Task):
         """Values in the targets' own units, (N, K)."""
         return self._own_units(model(inputs))
 
-    def _own_units(self, values: Tensor) -> Tensor:
-        return values[:, : self.info.num_targets].cpu().double() * self.std + self.mean
+    def _own_units(self, outputs: Tensor) -> Tensor:
+        means = self._means(outputs)
+        return means if self.scaling is None else means * self.scaling.std.cpu() + self.scaling.mean.cpu()
+
+    def _means(self, outputs: Tensor) -> Tensor:
+        """(N, K) float64 on the host; a loss with a variance has more outputs."""
+        return outputs[:, : self.info.num_targets].cpu().double()

@@ -34,6 +34,8 @@ from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
 from trainrun.protocols import Cut, Data, DataInfo, Position, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
+from trainrun.run.record import Record
+from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, seed_everything
 from trainrun.scheduler import FromTorch
 from trainrun.seeds import derive
@@ -69,14 +71,14 @@ class Parts:
         self,
         folder: Path,
         run_id: str,
-        metrics_bytes: Callable[[], int],
-        stop_signal: Callable[[], str | None],
+        record: Record,
+        signals: Signals,
     ) -> Loop:
         """The loop, once the run has a folder."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
         node = dict(self.settings["loop"])
         policy = Policy(make.at("loop.clip", node.pop("clip")), node.pop("nonfinite"))
-        offered = {"folder": folder / "checkpoints", "run_id": run_id, "metrics_bytes": metrics_bytes}
+        offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
         offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
@@ -84,7 +86,7 @@ class Parts:
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
-        loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "stop_signal": stop_signal})
+        loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:
@@ -131,7 +133,8 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     state = TrainState(model, optimizer, schedule, precision, pace.total_steps or 0, averager)
-    state.stopper, state.fitted = _one_of(regularizers, Stopper), data.fitted()
+    state.stopper = _one_of(regularizers, Stopper)
+    state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
     return Parts(
         make=make,
@@ -249,12 +252,13 @@ def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, An
 def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment]) -> None:
     """The run's init on the whole model, then the rules' own on the parameters they name."""
     torch.manual_seed(derive(make.settings["seed"], "init"))
+    ruled = {one.name: one.init for one in treatments if one.init is not None}
+    made = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
     init(model)
-    for treatment in treatments:
-        if treatment.init is not None:
-            special: Init = make.at("parameters.rules.init", _init_node(treatment.init))
-            special(model, only={treatment.name})
+    for name, wanted in ruled.items():
+        special: Init = make.at("parameters.rules.init", _init_node(wanted))
+        special.one(model, name, made[name])
 
 
 def _init_node(wanted: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def plan_of(
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people."""
     return (
-        ("data", _data(info)),
+        ("data", _data(settings, info)),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
@@ -36,9 +36,13 @@ def plan_of(
     )
 
 
-def _data(info: DataInfo) -> str:
+def _data(settings: Settings, info: DataInfo) -> str:
     sizes = ", ".join(f"{size} {split}" for split, size in info.sizes.items() if size)
-    return f"{info.name}: {sizes or 'a stream without length'}"
+    text = f"{info.name}: {sizes or 'a stream without length'}"
+    if info.kind != "values":
+        return text
+    scaled = info.target_scaling is not None and settings["task"].get("standardize")
+    return f"{text}; targets {'standardised' if scaled else 'in their own units'}"
 
 
 def _model(settings: Settings, state: TrainState) -> str:

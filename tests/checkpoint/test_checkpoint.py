@@ -19,13 +19,34 @@ from toy import mlp, new_state, same_bits
 
 from trainrun.checkpoint import Checkpoints, problem_of
 from trainrun.errors import CannotResume, NonFinite, StorageFailed
+from trainrun.events import CheckpointSaved
 from trainrun.regularization.ema import EMA
 from trainrun.state import TrainState
 
 
 def checkpoints(tmp_path: Path, **changes: Any) -> Checkpoints:
     values = {"every": 10, "keep_last": 2, "keep_best": 1, "keep_every": None, "run_id": "this run"} | changes
-    return Checkpoints(**values, folder=tmp_path / "checkpoints", metrics_bytes=lambda: 123)
+    return Checkpoints(**values, folder=tmp_path / "checkpoints", record=RECORD)  # type: ignore[arg-type]
+
+
+class Lines:
+    """Stands for metrics.jsonl."""
+
+    def metrics_bytes(self) -> int:
+        return 123
+
+    def sync(self) -> None:
+        pass
+
+
+RECORD = Lines()
+
+
+def commit(owner: Checkpoints, state: TrainState) -> CheckpointSaved | None:
+    """A save, waited for; None where the step was stored whole already."""
+    assert owner.begin(state) == ()
+    saved = owner.wait()
+    return saved[0] if saved else None
 
 
 def at(step: int, **changes: Any) -> TrainState:
@@ -36,7 +57,7 @@ def at(step: int, **changes: Any) -> TrainState:
 
 
 def committed(tmp_path: Path, step: int = 5) -> Path:
-    saved = checkpoints(tmp_path).commit(at(step))
+    saved = commit(checkpoints(tmp_path), at(step))
     assert saved is not None
     return Path(saved.path)
 
@@ -47,7 +68,7 @@ def load(tmp_path: Path, warnings: list[str] | None = None, **changes: Any) -> A
 
 
 def test_a_commit_is_two_files_with_their_hashes_and_loads_without_unpickling(tmp_path: Path) -> None:
-    saved = checkpoints(tmp_path).commit(at(7, best=0.5, best_step=7))
+    saved = commit(checkpoints(tmp_path), at(7, best=0.5, best_step=7))
     assert saved is not None
     path = tmp_path / "checkpoints" / "step-000000007"
     assert (saved.step, saved.path) == (7, str(path))
@@ -71,7 +92,7 @@ def test_a_commit_is_two_files_with_their_hashes_and_loads_without_unpickling(tm
 
 def test_loading_gives_what_was_stored_and_where_metrics_stood(tmp_path: Path) -> None:
     state = at(7)
-    checkpoints(tmp_path).commit(state)
+    commit(checkpoints(tmp_path), state)
     parts = load(tmp_path)
     assert parts.pop("metrics_bytes") == 123
     fresh = new_state(mlp(seed=99))
@@ -126,14 +147,14 @@ def test_a_commit_that_is_cut_short_leaves_the_older_one_and_is_cleaned(
 
     monkeypatch.setattr(os, "fsync", killed)
     with contextlib.suppress(Killed):
-        checkpoints(tmp_path).commit(at(6))
+        commit(checkpoints(tmp_path), at(6))
     monkeypatch.undo()
     again = checkpoints(tmp_path)
     again.clean()
     assert not list((tmp_path / "checkpoints").glob(".tmp*"))
     assert problem_of(older, "this run") is None
     assert load(tmp_path)["counters"]["step"] == (5 if dies_at < 3 else 6)  # there is no third state
-    again.commit(at(6))
+    commit(again, at(6))
     assert load(tmp_path)["counters"]["step"] == 6
 
 
@@ -248,7 +269,7 @@ def test_a_pickle_in_place_of_the_state_is_not_executed(tmp_path: Path) -> None:
 def test_committing_a_valid_step_again_changes_nothing(tmp_path: Path) -> None:
     path = committed(tmp_path)
     before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()}
-    assert checkpoints(tmp_path).commit(at(5)) is None
+    assert commit(checkpoints(tmp_path), at(5)) is None
     assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()} == before
 
 
@@ -256,7 +277,7 @@ def test_a_damaged_step_is_moved_aside_and_committed_again(tmp_path: Path) -> No
     path = committed(tmp_path)
     flip_a_bit(path)
     damaged = (path / "state.pt").read_bytes()
-    assert checkpoints(tmp_path).commit(at(5)) is not None
+    assert commit(checkpoints(tmp_path), at(5)) is not None
     assert problem_of(path, "this run") is None
     (aside,) = (tmp_path / "checkpoints").glob(".damaged-step-000000005-*")
     assert (aside / "state.pt").read_bytes() == damaged
@@ -268,7 +289,7 @@ def test_weights_that_are_not_finite_are_never_committed(tmp_path: Path, value: 
     state = at(6)
     state.model[0].bias.data[2] = value
     with pytest.raises(NonFinite, match=r"0\.bias holds numbers that are not finite"):
-        checkpoints(tmp_path).commit(state)
+        commit(checkpoints(tmp_path), state)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [older.name]
 
 
@@ -296,7 +317,7 @@ def test_the_last_the_best_and_every_nth_are_kept(
 ) -> None:
     owner = checkpoints(tmp_path, **changes)
     for step, best_step in enumerate(best_steps, 1):
-        owner.commit(at(step, best=0.5, best_step=best_step))
+        commit(owner, at(step, best=0.5, best_step=best_step))
     assert kept(tmp_path) == expected
     assert all(problem_of(tmp_path / "checkpoints" / f"step-{s:09d}", "this run") is None for s in expected)
 
@@ -305,7 +326,7 @@ def test_damaged_later_ones_do_not_crowd_out_the_good(tmp_path: Path) -> None:
     flip_a_bit(committed(tmp_path, 50))
     owner = checkpoints(tmp_path)
     for step in (10, 20, 30):
-        owner.commit(at(step))
+        commit(owner, at(step))
     assert kept(tmp_path) == [20, 30, 50]
 
 
@@ -316,7 +337,7 @@ def test_only_own_names_are_removed(tmp_path: Path) -> None:
         (folder / name).mkdir(parents=True)
     owner = checkpoints(tmp_path, keep_last=1)
     for step in (1, 2, 3):
-        owner.commit(at(step))
+        commit(owner, at(step))
     owner.clean()
     assert {path.name for path in folder.iterdir()} == {*strangers, "step-000000003"}
 
@@ -340,7 +361,7 @@ def test_a_failing_disk_is_said_with_the_systems_reason_and_costs_nothing_older(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageFailed, match=os.strerror(code)):
-        checkpoints(tmp_path).commit(at(6))
+        commit(checkpoints(tmp_path), at(6))
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [older.name]
     assert load(tmp_path)["counters"]["step"] == 5
@@ -349,7 +370,7 @@ def test_a_failing_disk_is_said_with_the_systems_reason_and_costs_nothing_older(
 def test_a_folder_in_the_place_of_a_file_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(StorageFailed):
-        checkpoints(tmp_path).commit(at(6))
+        commit(checkpoints(tmp_path), at(6))
 
 
 # Weights
@@ -365,7 +386,7 @@ def test_the_judged_weights_are_loaded(tmp_path: Path, averaged: bool) -> None:
             state.model[0].bias += 1.0
         averager.update(state.model)
     owner = checkpoints(tmp_path)
-    owner.commit(state)
+    commit(owner, state)
     model = mlp(seed=2)
     assert owner.load_weights(model, 3) == ("ema" if averaged else "raw")
     assert same_bits(dict(model.state_dict()), dict(state.judged_model.state_dict()))

@@ -1,0 +1,40 @@
+"""Where several runs have one name, it is said which one is meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainrun.cli.found import find, say_if_taken
+
+
+@pytest.fixture(autouse=True)
+def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(["demo", "demo", "other", "demo"]):
+        folder = Path(f"outputs/2026-01-02/{number}")
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+        (folder / "status.json").write_text(json.dumps({"started": number + 1, "name": name}))
+
+
+def test_the_newest_of_several_is_taken_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert find("demo") == Path("outputs/2026-01-02/3")
+    assert capsys.readouterr() == ("", "demo: outputs/2026-01-02/3, the newest of 3 runs with that name\n")
+
+
+@pytest.mark.parametrize("run", ["other", "last", "outputs/2026-01-02/1"])
+def test_one_that_is_meant_alone_needs_no_word(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    find(run)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_name_that_is_taken_is_said_and_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    say_if_taken("demo")
+    line = "name: demo is also the name of outputs/2026-01-02/3; from now on it means this run\n"
+    assert capsys.readouterr() == ("", line)
+    say_if_taken("new")
+    say_if_taken(None)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,110 @@
+"""Fingerprints: other for other data, the same for the same data read again or on another CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from trainrun.data.fingerprint import fingerprint, sampled_fingerprint
+from trainrun.errors import DataError
+
+GENERATOR = torch.Generator().manual_seed(0)
+INPUTS, CLASSES = torch.randn(20, 3, generator=GENERATOR), torch.arange(20) % 4
+
+
+def test_it_is_the_hash_of_every_byte() -> None:
+    head = str(((20, 3), torch.float32)).encode(), str(((20,), torch.int64)).encode()
+    body = head[0] + INPUTS.numpy().tobytes() + head[1] + CLASSES.numpy().tobytes()
+    assert fingerprint([INPUTS, CLASSES]) == hashlib.sha256(body).hexdigest()[:16]
+
+
+def test_one_bit_a_type_and_a_shape_each_make_another() -> None:
+    changed = INPUTS.clone()
+    changed[17, 1] = torch.nextafter(changed[17, 1], torch.tensor(9.0))
+    different = [INPUTS, changed, INPUTS.T, INPUTS.double(), INPUTS.bfloat16(), INPUTS > 0]
+    for one, other in combinations(different, 2):
+        assert fingerprint([one]) != fingerprint([other])
+
+
+class Pairs(Dataset[Any]):
+    """A foreign dataset of these inputs and targets, with noise from the global generators."""
+
+    def __init__(self, inputs: Tensor = INPUTS, targets: Tensor = CLASSES, noise: float = 0.0) -> None:
+        self.inputs, self.targets, self.noise = inputs, targets, noise
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> Any:
+        draws = random.random() + float(np.random.rand()) + torch.randn(3)
+        return {"x": self.inputs[index] + self.noise * draws}, self.targets[index]
+
+
+def changed(tensor: Tensor, index: int, by: float) -> Tensor:
+    tensor = tensor.clone()
+    tensor[index] += by
+    return tensor
+
+
+def test_a_few_samples_tell_other_data() -> None:
+    plain = sampled_fingerprint([Pairs()])
+    assert plain == sampled_fingerprint([Pairs()])
+    others = [Pairs(INPUTS[:19], CLASSES[:19])]
+    others += [Pairs(changed(INPUTS, i, by)) for i in (0, 10, 19) for by in (0.1, -0.1)]
+    others += [Pairs(INPUTS[:, [1, 0, 2]])]
+    others += [Pairs(targets=changed(CLASSES, i, 1)) for i in (0, 10, 19)]
+    for one in others:
+        assert sampled_fingerprint([one]) != plain
+    assert sampled_fingerprint([Pairs(), Pairs()]) != plain
+
+
+def test_seeded_draws_are_the_same_draws() -> None:
+    noisy = sampled_fingerprint([Pairs(noise=1.0)])
+    torch.manual_seed(5)
+    random.seed(5)
+    assert sampled_fingerprint([Pairs(noise=1.0)]) == noisy != sampled_fingerprint([Pairs(noise=2.0)])
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_the_last_bits_of_a_float_do_not_count(shift: float) -> None:
+    """Decoding and resizing round differently on different CPUs."""
+    inputs = INPUTS + shift
+    nudged = torch.nextafter(inputs, torch.full_like(inputs, 99.0))
+    assert not torch.equal(inputs, nudged)
+    assert sampled_fingerprint([Pairs(inputs)]) == sampled_fingerprint([Pairs(nudged)])
+
+
+def test_draws_that_nobody_can_seed_do_not_count_but_the_length_does() -> None:
+    class Restless(Pairs):
+        generator = np.random.default_rng()
+
+        def __getitem__(self, index: int) -> Any:
+            return self.inputs[index] + self.generator.random(), self.targets[index]
+
+    assert sampled_fingerprint([Restless()]) == sampled_fingerprint([Restless()])
+    assert sampled_fingerprint([Restless()]) != sampled_fingerprint([Restless(INPUTS[:9])])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_however_short(size: int) -> None:
+    data = TensorDataset(INPUTS[:size], CLASSES[:size])
+    assert sampled_fingerprint([data]) != sampled_fingerprint([TensorDataset(INPUTS[:3], CLASSES[:3])])
+
+
+def test_a_sample_that_cannot_be_read_is_named() -> None:
+    class Truncated(Pairs):
+        def __getitem__(self, index: int) -> Any:
+            if index == 19:
+                raise OSError("truncated file")
+            return super().__getitem__(index)
+
+    with pytest.raises(DataError, match="sample 19 of Truncated failed: OSError: truncated file"):
+        sampled_fingerprint([Truncated()])

@@ -1,0 +1,51 @@
+"""Scaling: NumPy's means and deviations, and what a task and its data share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from trainrun.data import scaling
+from trainrun.data.scaling import standardization, target_scaling
+from trainrun.protocols import TargetScaling
+
+GENERATOR = torch.Generator().manual_seed(0)
+VALUES = torch.randn(5000, 3, generator=GENERATOR) * torch.tensor([1.0, 1e3, 0.0]) + torch.tensor([0, 1e6, 7])
+
+
+@pytest.mark.parametrize("per_feature", [True, False])
+def test_pictures_are_scaled_by_channel_and_tables_by_feature(per_feature: bool) -> None:
+    pictures = torch.randint(0, 256, (5000, 2, 3, 3), generator=GENERATOR, dtype=torch.uint8)
+    axes = (0,) if per_feature else (0, 2, 3)
+    shift, scale = standardization(pictures, per_feature)
+    exact = pictures.double().numpy()
+    np.testing.assert_allclose(shift, exact.mean(axes, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(scale, 1 / exact.std(axes, keepdims=True), rtol=1e-6)
+
+
+def test_a_constant_feature_becomes_zero_over_more_samples_than_one_block() -> None:
+    shift, scale = standardization(torch.full((10_001, 1), 0.1), per_feature=True)
+    assert shift.item() == torch.tensor(0.1).item() and scale.item() == 1
+
+
+def test_target_scaling_is_numpys_and_spares_a_constant() -> None:
+    found = target_scaling(VALUES)
+    np.testing.assert_allclose(found.mean, VALUES.double().numpy().mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.std, [*VALUES.double().numpy().std(0)[:2], 1], rtol=1e-6)
+    assert found.mean.dtype == found.std.dtype == torch.float32
+
+
+def test_restoring_reaches_whoever_holds_it() -> None:
+    held = target_scaling(VALUES)
+    stored = scaling.fitted(TargetScaling(torch.tensor([1.0]), torch.tensor([2.0])))
+    scaling.restore(held, stored)
+    assert (held.mean.tolist(), held.std.tolist()) == ([1], [2])
+    scaling.move(held, torch.device("meta"))
+    assert held.mean.device.type == held.std.device.type == "meta"
+
+
+def test_without_values_there_is_nothing_to_store() -> None:
+    assert scaling.fitted(None) == {}
+    scaling.restore(None, {})
+    scaling.move(None, torch.device("cpu"))

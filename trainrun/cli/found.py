@@ -1,0 +1,23 @@
+"""Which run a name means, said in a line where it could have meant another."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from trainrun.run.directory import look_up, runs
+
+
+def find(run: str) -> Path:
+    """The folder that RUN means; of several runs with that name the newest, and that is said."""
+    path, others = look_up(run)
+    if others:
+        print(f"{run}: {path}, the newest of {others + 1} runs with that name", file=sys.stderr)
+    return path
+
+
+def say_if_taken(name: str | None) -> None:
+    """Before a run starts: its name may be taken, and means this run from then on."""
+    older = [path for path, known in runs().items() if known == name] if name else []
+    if older:
+        print(f"name: {name} is also the name of {older[-1]}; from now on it means this run", file=sys.stderr)

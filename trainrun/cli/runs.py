@@ -1,0 +1,107 @@
+"""`trainrun runs`: the stored runs as a table, and removing those that came to nothing."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainrun.cli.terminal import columns, show
+from trainrun.errors import ConfigError
+from trainrun.events import to_line
+from trainrun.run import cleaning
+from trainrun.run.directory import ROOT
+from trainrun.run.listing import Entry, entries
+
+_ABOUT = f"""List the runs below {ROOT}/, the newest last. A run that says it is running, and that no
+process owns, has died. The column run is what to type as RUN."""
+_CLEAN = """remove, after asking, what failed or died before its first checkpoint or on numbers that
+were not finite, and folders in which no run came to be"""
+
+
+def run(words: list[str]) -> int:
+    """The table goes to stdout, what is said about it to stderr."""
+    parser = argparse.ArgumentParser(prog="trainrun runs", description=_ABOUT)
+    parser.add_argument("--failed", action="store_true", help="only what failed or died, with the reason")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--clean", action="store_true", help=_CLEAN)
+    parser.add_argument("--yes", action="store_true", help="with --clean: do not ask")
+    try:
+        arguments = parser.parse_args(words)
+        if arguments.clean and (arguments.json or arguments.failed):
+            parser.error("--clean takes --yes alone")
+        if arguments.yes and not arguments.clean:
+            parser.error("--yes answers what --clean asks, which is not given")
+    except SystemExit as end:
+        return int(end.code or 0)
+    if arguments.clean:
+        return _clean(arguments.yes)
+    found = [one for one in entries() if not arguments.failed or one.state in ("failed", "died")]
+    if arguments.json:
+        from trainrun.report.runs import record
+
+        print("".join(to_line(record(one)) for one in found), end="")
+    else:
+        _show(found, arguments.failed)
+    return 0
+
+
+def _show(found: Sequence[Entry], failed: bool) -> None:
+    if not found:
+        nothing = "no run failed" if failed else f"no run in {ROOT}/ yet; start one with trainrun"
+        print(nothing, file=sys.stderr)
+        return
+    from trainrun.report.runs import table, total
+
+    show(table(found, columns(sys.stdout), time.time(), failed), sys.stdout)
+    print(f"\n{total(found)}", file=sys.stderr)
+    if lost := cleaning.lost(found):
+        print(f"trainrun runs --clean removes {len(lost)} that came to nothing", file=sys.stderr)
+
+
+def _clean(yes: bool) -> int:
+    """List what would go, ask, remove it. Returns 0 also where the answer was no."""
+    found = entries()
+    lost, (remnants, young) = cleaning.lost(found), cleaning.remnants()
+    if lost:
+        from trainrun.report.runs import table
+
+        show(table(lost, columns(sys.stderr), time.time(), True), sys.stderr)
+    for folder in remnants:
+        print(f"{folder}  no run came to be here", file=sys.stderr)
+    _say_what_stays(found, lost, young)
+    folders = [*(one.path for one in lost), *remnants]
+    if not folders:
+        print("nothing to remove", file=sys.stderr)
+        return 0
+    noun = "this folder" if len(folders) == 1 else f"these {len(folders)} folders"
+    if not yes and not sys.stdin.isatty():
+        text = f"nobody can be asked here whether {noun} may go"
+        raise ConfigError.one("--clean", text, "trainrun runs --clean --yes")
+    if not yes and not _agreed(f"remove {noun}? [y/N] "):
+        print("nothing was removed", file=sys.stderr)
+        return 0
+    removed = [folder for folder in folders if cleaning.remove(folder)]
+    for folder in set(folders) - set(removed):
+        print(f"{folder} stays: it was taken up meanwhile", file=sys.stderr)
+    print(f"removed {len(removed)} of {len(folders)}", file=sys.stderr)
+    return 0
+
+
+def _say_what_stays(found: Sequence[Entry], lost: Sequence[Entry], young: Sequence[Path]) -> None:
+    """What failed and yet is not removed, and how to do it all the same."""
+    stays = [one for one in found if one.state in ("failed", "died") and one not in lost]
+    if stays:
+        print(f"{len(stays)} more failed or died, and can be resumed. To remove them too:", file=sys.stderr)
+        print(f"  rm -r {shlex.join(str(one.path) for one in stays)}", file=sys.stderr)
+    if young:
+        noun = "folder stays" if len(young) == 1 else "folders stay"
+        print(f"{len(young)} {noun} for an hour: a run may be starting there", file=sys.stderr)
+
+
+def _agreed(question: str) -> bool:
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

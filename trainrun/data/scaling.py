@@ -1,0 +1,53 @@
+"""What inputs and regression targets are scaled by, estimated from the training split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.protocols import TargetScaling
+
+
+def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
+    """(shift, scale) in float32, shaped to broadcast over (N, ...): mean and 1 / std."""
+    axes = (0,) if per_feature or inputs.ndim == 2 else tuple(a for a in range(inputs.ndim) if a != 1)
+    count = math.prod(inputs.shape[axis] for axis in axes)
+    total = squares = torch.zeros(())
+    for part in inputs.split(4096):  # a float64 copy of everything may not fit
+        total = total + part.to(torch.float64).sum(axes, keepdim=True)
+    mean = total / count  # divided once, so that the mean of a constant is that constant
+    for part in inputs.split(4096):
+        squares = squares + (part.to(torch.float64) - mean).square().sum(axes, keepdim=True)
+    std = (squares / count).sqrt()
+    std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature stays 0
+    return mean.float(), (1 / std).float()
+
+
+def target_scaling(targets: Tensor) -> TargetScaling:
+    """Of regression targets (N, K); an output that never varies has std 1."""
+    mean, scale = standardization(targets, per_feature=True)
+    return TargetScaling(mean[0], 1 / scale[0])
+
+
+def move(scaling: TargetScaling | None, device: torch.device) -> None:
+    """In place, for the task holds the same one."""
+    if scaling is not None:
+        scaling.mean, scaling.std = scaling.mean.to(device), scaling.std.to(device)
+
+
+def fitted(scaling: TargetScaling | None) -> dict[str, Any]:
+    """As part of what the data fitted."""
+    if scaling is None:
+        return {}
+    return {"target_mean": scaling.mean.cpu(), "target_std": scaling.std.cpu()}
+
+
+def restore(scaling: TargetScaling | None, stored: Mapping[str, Any]) -> None:
+    """In place, for the task holds the same one."""
+    if scaling is not None:
+        device = scaling.mean.device
+        scaling.mean, scaling.std = stored["target_mean"].to(device), stored["target_std"].to(device)

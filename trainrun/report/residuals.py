@@ -1,0 +1,97 @@
+"""How far a regression is off: by output, by share of the samples, and where most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.text import Text
+from torch import Tensor
+
+from trainrun.logger.lines import number
+from trainrun.protocols import Batch
+from trainrun.report.text import heading, laid_out
+from trainrun.task.regression import Regression
+
+_LARGEST = 5
+_OUTPUTS = 20  # that are listed
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of each output, (K,), in its own units."""
+
+    mae: Floats
+    rmse: Floats
+    r2: Floats  # 1 - SSE / SST about the mean of these targets; NaN where they are all the same
+    bias: Floats  # the mean of predicted - target
+    half: Floats  # half of the absolute errors are at most this
+    most: Floats  # and 95 % of them
+
+
+def errors(predicted: Floats, targets: Floats) -> Errors:
+    """Of predictions and targets (N, K)."""
+    with np.errstate(all="ignore"):  # what is not finite shows as such
+        off = predicted - targets
+        sst = np.square(targets - targets.mean(0)).sum(0)
+        r2 = np.where(sst > 0, 1 - np.square(off).sum(0) / sst, np.nan)
+        half, most = np.quantile(np.abs(off), [0.5, 0.95], axis=0)
+        return Errors(np.abs(off).mean(0), np.sqrt(np.square(off).mean(0)), r2, off.mean(0), half, most)
+
+
+def largest(predicted: Floats, targets: Floats, count: int) -> list[tuple[int, int]]:
+    """(row, output) of the errors that are largest against their output's rmse, the largest first."""
+    with np.errstate(all="ignore"):
+        off = np.abs(predicted - targets)
+        scale = np.sqrt(np.square(off).mean(0))
+        relative = off / np.where(scale > 0, scale, 1)
+    order = np.argsort(-np.nan_to_num(relative, nan=np.inf), axis=None, kind="stable")[:count]
+    return [(int(flat) // off.shape[1], int(flat) % off.shape[1]) for flat in order]
+
+
+class ResidualReport:
+    """What a regression made of a split."""
+
+    def __init__(self, task: Regression) -> None:
+        self.task = task
+        self._seen: list[tuple[Floats, Floats, NDArray[np.int64]]] = []
+
+    def see(self, outputs: Tensor, batch: Batch) -> None:
+        """Keep a batch's predictions and targets in the targets' own units."""
+        predicted, targets = self.task.judged(outputs, batch.targets)
+        indices = torch.as_tensor(batch.indices).cpu().numpy()
+        self._seen.append((predicted.cpu().double().numpy(), targets.cpu().double().numpy(), indices))
+
+    def lines(self, width: int) -> list[Text]:
+        """Text; it fits into any terminal."""
+        predicted, targets, samples = (np.concatenate(one) for one in zip(*self._seen, strict=True))
+        found = errors(predicted, targets)
+        title, shown = "", list(range(len(found.r2)))
+        if len(shown) > _OUTPUTS:
+            title = f"the {_OUTPUTS} of {len(shown)} outputs with the lowest r2"
+            shown = [int(k) for k in np.argsort(found.r2, kind="stable")[:_OUTPUTS]]
+        heads = ["output", "mae", "rmse", "r2", "mean error", "half within", "95% within"]
+        columns = [found.mae, found.rmse, found.r2, found.bias, found.half, found.most]
+        rows = [[str(k), *(number(float(column[k])) for column in columns)] for k in shown]
+        lines = [*heading(title), *_by_output([heads, *rows], len(found.r2))]
+        against = ", against each output's rmse" if len(found.r2) > 1 else ""
+        return [*lines, *heading(f"the largest errors{against}"), *_largest(predicted, targets, samples)]
+
+
+def _largest(predicted: Floats, targets: Floats, samples: NDArray[np.int64]) -> list[Text]:
+    """Each with the index of its sample in the data set."""
+    rows = [["output", "sample", "target", "predicted", "error"]]
+    for row, k in largest(predicted, targets, _LARGEST):
+        values = targets[row, k], predicted[row, k], predicted[row, k] - targets[row, k]
+        rows.append([str(k), str(samples[row]), *map(number, map(float, values))])
+    return _by_output(rows, predicted.shape[1])
+
+
+def _by_output(table: Sequence[Sequence[str]], num_outputs: int) -> list[Text]:
+    """Without the first column, the output's number, where there is only one."""
+    return laid_out(table if num_outputs > 1 else [row[1:] for row in table], left=0)

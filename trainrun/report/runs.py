@@ -1,0 +1,122 @@
+"""The stored runs as a table for people and as objects for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from trainrun.logger.lines import number
+from trainrun.report.text import GAP, row_of
+from trainrun.run.listing import STATES, Entry
+
+_STYLES = {"running": "cyan", "completed": "green", "interrupted": "yellow", "failed": "red", "died": "red"}
+_FIGURES = ("best", "step", "age", "size")
+_NOTE = 24  # columns, below which a reason is not worth its place
+# What goes first where the terminal is narrow.
+_GIVEN_UP = ("folder", "reason", "size", "model", "age", "data", "best")
+_GIVEN_UP_FOR_REASONS = ("folder", "size", "model", "age", "data", "best", "reason")
+
+
+def table(entries: Sequence[Entry], width: int | None, now: float, reasons: bool) -> list[Text]:
+    """A line per run below a line of heads, at most `width` columns wide; None: as wide as it comes.
+
+    `now` is in seconds since 1970. `reasons`: why a run ended matters more than what it was.
+    """
+    monitors = {one.monitor for one in entries if one.best is not None}
+    columns = _columns(entries, now, monitors)
+    heads = {name: name for name in columns}
+    if len(monitors) == 1:
+        heads["best"] = min(monitors)
+    widths = {
+        name: max(map(cell_len, [heads[name], *cells])) for name, cells in columns.items() if any(cells)
+    }
+    if width is not None:
+        _fit(widths, width, _GIVEN_UP_FOR_REASONS if reasons else _GIVEN_UP)
+    rows = zip(*([heads[name], *columns[name]] for name in widths), strict=True)
+    words = [place for place, name in enumerate(widths) if name not in _FIGURES]
+    lines = [Text(row_of(row, list(widths.values()), words)) for row in rows]
+    lines[0].stylize("dim")
+    for line, entry in zip(lines[1:], entries, strict=True):
+        line.stylize(_STYLES[entry.state], 0, len(entry.state))
+    return lines
+
+
+def _columns(entries: Sequence[Entry], now: float, monitors: set[str]) -> dict[str, list[str]]:
+    """The cells of every column, the columns in their order."""
+    return {
+        "state": [one.state for one in entries],
+        "run": [_run(one) for one in entries],
+        "data": [one.data for one in entries],
+        "model": [one.model for one in entries],
+        "best": [_best(one, len(monitors) > 1) for one in entries],
+        "step": [_step(one) for one in entries],
+        "age": ["" if one.started is None else age(now - one.started) for one in entries],
+        "size": [size(one.num_bytes) for one in entries],
+        "folder": [str(one.path) if one.run == one.name else "" for one in entries],
+        "reason": [(one.reason or "") if one.state in ("failed", "interrupted") else "" for one in entries],
+    }
+
+
+def total(entries: Sequence[Entry]) -> str:
+    """`12 runs, 45.2 MB: 9 completed, 3 failed`."""
+    counts = Counter(one.state for one in entries)
+    states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    noun = "run" if len(entries) == 1 else "runs"
+    return f"{len(entries)} {noun}, {size(sum(one.num_bytes for one in entries))}: {states}"
+
+
+def record(entry: Entry) -> Mapping[str, Any]:
+    """The entry as JSON writes it: its fields by their names, `path` as text."""
+    return asdict(entry) | {"path": str(entry.path)}
+
+
+def age(seconds: float) -> str:
+    """The largest unit that a person would name: 45 s, 12 min, 3 h, 9 d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length or (unit == "min" and seconds >= length):
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def size(num_bytes: int) -> str:
+    """In powers of 1000, as disks are sold: 980 B, 12 kB, 3.4 MB."""
+    value = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if value >= 9.95 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _run(entry: Entry) -> str:
+    """What to type as RUN, and the name where that means a newer run."""
+    return entry.run if entry.name in (None, entry.run) else f"{entry.run} ({entry.name})"
+
+
+def _best(entry: Entry, with_name: bool) -> str:
+    if entry.best is None:
+        return ""
+    return f"{entry.monitor} {number(entry.best)}" if with_name else number(entry.best)
+
+
+def _step(entry: Entry) -> str:
+    if entry.total_steps is None or entry.step == entry.total_steps:
+        return str(entry.step)
+    return f"{entry.step}/{entry.total_steps}"
+
+
+def _fit(widths: dict[str, int], width: int, given_up: Sequence[str]) -> None:
+    """Leave out columns, and cut the reasons, until the table is not wider than `width`."""
+    for name in ("", *given_up):
+        widths.pop(name, None)
+        excess = sum(widths.values()) + GAP * (len(widths) - 1) - width
+        if excess <= 0:
+            return
+        if widths.get("reason", 0) - excess >= _NOTE:
+            widths["reason"] -= excess
+            return

@@ -1,0 +1,38 @@
+"""Looks on while a split is evaluated, so that a report needs no second pass and evaluation no change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from torch import Tensor, nn
+
+from trainrun.protocols import Batch, Task
+from trainrun.report.classes import ClassReport
+from trainrun.report.residuals import ResidualReport
+from trainrun.task.binary import Binary
+from trainrun.task.classification import Classification
+from trainrun.task.regression import Regression
+
+
+def report_on(task: Task) -> ClassReport | ResidualReport | None:
+    """The empty report that suits a task; None for other tasks, the user's own among them."""
+    if isinstance(task, (Classification, Binary)) and type(task) in (Classification, Binary):
+        return ClassReport(task)
+    return ResidualReport(task) if isinstance(task, Regression) and type(task) is Regression else None
+
+
+def watched(
+    model: nn.Module, batches: Iterable[Batch], see: Callable[[Tensor, Batch], None]
+) -> Iterator[Batch]:
+    """The same batches; `see` gets each one's outputs once the model has made them, before the next.
+
+    For tasks that call the model once a batch, as those here do.
+    """
+    made: list[Tensor] = []
+    hook = model.register_forward_hook(lambda module, inputs, outputs: made.append(outputs))
+    try:
+        for batch in batches:
+            yield batch
+            see(made.pop(), batch)
+    finally:
+        hook.remove()

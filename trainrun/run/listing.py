@@ -1,0 +1,164 @@
+"""What the folders below outputs/ say of their runs, read without torch and without a full YAML parse."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainrun.run.directory import ROOT, runs, short
+from trainrun.run.files import read_json
+from trainrun.run.lock import is_held
+
+STATES = ("running", "completed", "interrupted", "failed", "died")
+STARTING_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored run. What its files do not tell is None or empty."""
+
+    path: Path
+    run: str  # what to type as RUN: its name where that means this run, else its path
+    name: str | None  # as given by name=
+    sweep: str | None  # the folder of the sweep it is a job of
+    state: str  # one of STATES; "died" where it was running and no process owns the folder any more
+    reason: str | None  # why it ended
+    exit_code: int | None
+    data: str
+    model: str
+    monitor: str  # the metric that decides: "val/accuracy"
+    best: float | None  # its best value
+    best_step: int | None
+    step: int
+    total_steps: int | None
+    started: float | None  # seconds since 1970
+    num_bytes: int  # of everything in the folder
+    has_checkpoint: bool
+
+
+def entries() -> list[Entry]:
+    """Every run below outputs/, the newest last."""
+    names = runs()
+    newest = {str(path.relative_to(ROOT)): path for path in names}
+    newest |= {name: path for path, name in names.items()}
+    return [_entry(path, _run(path, name, newest)) for path, name in names.items()]
+
+
+def is_starting(folder: Path) -> bool:
+    """Whether a run may be about to come to be there: without status.json, and not for long.
+
+    Until then no process owns it, and a sweep's job may build its data for long.
+    """
+    return not (folder / "status.json").exists() and time.time() - folder.stat().st_mtime < STARTING_S
+
+
+def state_of(status: Mapping[str, Any], held: bool) -> str:
+    """One of STATES. `held`: a process owns the folder, whatever the status says."""
+    if held:
+        return "running"
+    state = status.get("state")
+    return str(state) if state in ("completed", "interrupted", "failed") else "died"
+
+
+def has_checkpoint(run_dir: Path) -> bool:
+    """Whether a checkpoint was committed there, valid or not."""
+    return any((run_dir / "checkpoints").glob("step-*"))
+
+
+def _run(path: Path, name: str, newest: dict[str, Path]) -> str:
+    """The shortest word that finds the run."""
+    if name != path.name and name not in ("", "last") and newest[name] == path:
+        return name
+    word = short(path)
+    return word if word != "last" and newest.get(word, path) == path else str(path)
+
+
+def printable(value: object) -> str:
+    """One printable line: these files may come from anywhere, and a terminal obeys control characters."""
+    line = str(value if value is not None else "").partition("\n")[0]
+    return "".join(one if one.isprintable() else "?" for one in line)
+
+
+def _entry(path: Path, run: str) -> Entry:
+    status = read_json(path / "status.json")
+    monitor, best = printable(status.get("monitor")), status.get("best")
+    best = best if isinstance(best, dict) else {}
+    metrics = best.get("metrics")
+    value = metrics.get(monitor.partition("/")[2]) if isinstance(metrics, dict) else None
+    name = printable(status.get("name"))
+    return Entry(
+        path=path,
+        run=printable(run),
+        name=name if name and name != path.name else None,
+        sweep=_sweep(path),
+        state=state_of(status, is_held(path) or is_starting(path)),
+        reason=printable(status.get("reason")) or None,
+        exit_code=_whole(status.get("exit_code")),
+        data=_data(path),
+        model=_model(path),
+        monitor=monitor,
+        best=_number(value),
+        best_step=_whole(best.get("step")),
+        step=_whole(status.get("step")) or 0,
+        total_steps=_whole(status.get("total_steps")),
+        started=_number(status.get("started")),
+        num_bytes=_num_bytes(path),
+        has_checkpoint=has_checkpoint(path),
+    )
+
+
+def _sweep(path: Path) -> str | None:
+    is_job = path.parent.parent == ROOT / "multirun" or (path.parent / "multirun.yaml").is_file()
+    return path.parent.name if is_job else None
+
+
+def _data(path: Path) -> str:
+    """The data set's own name, as environment.json has it; that file may hold a long diff, so no parse."""
+    found = re.search(r'^ "data": \{\n  "name": "([^"\\]*)"', _read(path / "environment.json"), re.M)
+    return printable(found[1]) if found else ""
+
+
+def _model(path: Path) -> str:
+    """The model's `name`, where its settings have one, else the last word of its `_target_`."""
+    block = re.search(r"^model:\n((?:  .*\n)+)", _read(path / "config.yaml"), re.M)
+    if block is None:
+        return ""
+    settings = dict(re.findall(r"^  (name|_target_): ([\w.]+)$", block[1], re.M))
+    return str(settings.get("name") or settings.get("_target_", "")).rpartition(".")[2]
+
+
+def _num_bytes(folder: Path) -> int:
+    """Of all files in a folder; links count as links. What vanishes meanwhile counts nothing."""
+    total = 0
+    try:
+        with os.scandir(folder) as found:
+            for one in found:
+                if one.is_dir(follow_symlinks=False):
+                    total += _num_bytes(Path(one.path))
+                else:
+                    total += one.stat(follow_symlinks=False).st_size
+    except OSError:
+        pass
+    return total
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _number(value: Any) -> float | None:
+    is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if is_one else None
+
+
+def _whole(value: Any) -> int | None:
+    found = _number(value)
+    return None if found is None else int(found)

@@ -1,0 +1,24 @@
+"""Slurm: asking for the job to be started again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+
+def is_job() -> bool:
+    """Whether this process runs as a job of Slurm's."""
+    return "SLURM_JOB_ID" in os.environ
+
+
+def requeue() -> str:
+    """Have Slurm start this job again with the same line; returns what to tell of it."""
+    if not is_job():
+        return "no Slurm job: nobody was asked to start this run again"
+    command = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = (getattr(error, "stderr", "") or str(error)).strip()
+        return f"{' '.join(command)} failed: {reason}; the run is saved, start its line again"
+    return f"{' '.join(command)}: the job will start again and go on"

@@ -1,0 +1,88 @@
+"""Any scheduler class of torch's, its values read off as factors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+
+from trainrun.config.suggest import did_you_mean
+from trainrun.errors import ConfigError
+
+_SEEN = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # by ReduceLROnPlateau
+
+
+class FromTorch:
+    """Any `torch.optim.lr_scheduler` class, driven on a stand-in optimizer; its values are read off.
+
+    Its state is the torch scheduler's own and the call that made it. ReduceLROnPlateau follows the
+    monitored metric, and `maximize` unless a mode is given.
+    """
+
+    def __init__(
+        self, target: type[LRScheduler], base_lr: float, maximize: bool, arguments: Mapping[str, Any]
+    ) -> None:
+        parameter = torch.nn.Parameter(torch.zeros(()))
+        self.optimizer = torch.optim.SGD([parameter], base_lr, momentum=0.9, foreach=False)
+        self.needs_metric = issubclass(target, lr_scheduler.ReduceLROnPlateau)
+        if self.needs_metric:
+            arguments = {"mode": "max" if maximize else "min", **arguments}
+        try:
+            self.scheduler = target(self.optimizer, **arguments)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError.one("scheduler", f"{target.__name__}: {error}") from None
+        self.optimizer.step()  # torch warns where a scheduler steps before its optimizer
+        self.base_lr, self.at = base_lr, 0
+        name = f"{target.__module__}.{target.__qualname__}"
+        self.call = {"name": name, "base_lr": base_lr, "arguments": dict(arguments)}
+        self.sets_momentum = getattr(self.scheduler, "cycle_momentum", False)
+
+    def __call__(self, update: int) -> tuple[float, float | None]:
+        if update < self.at:
+            raise ValueError(f"a torch scheduler cannot go back from update {self.at} to {update}")
+        while self.at < update:
+            if not self.needs_metric:
+                self.scheduler.step()
+            self.at += 1
+        group = self.optimizer.param_groups[0]
+        return float(group["lr"]) / self.base_lr, float(group["momentum"]) if self.sets_momentum else None
+
+    def observe(self, metric: float) -> None:
+        if self.needs_metric and math.isfinite(metric):
+            self.scheduler.step(metric)  # type: ignore[arg-type]  # ReduceLROnPlateau takes a metric
+
+    def state_dict(self) -> dict[str, Any]:
+        group = {key: value for key, value in self.optimizer.param_groups[0].items() if key != "params"}
+        return {"call": self.call, "at": self.at, "scheduler": self.scheduler.state_dict(), "group": group}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the state of the same call. Another call is replayed from update 0 instead; what
+        it saw of a metric cannot be, so that stays and its new arguments hold from here on.
+        """
+        group, before = self.optimizer.param_groups[0], state["call"]
+        if before == self.call:
+            self.at = state["at"]
+            self.scheduler.load_state_dict(state["scheduler"])
+            group.update(state["group"])
+            return
+        self(state["at"])
+        if self.needs_metric and before["name"] == self.call["name"]:
+            self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _SEEN})
+            group["lr"] = state["group"]["lr"] * self.base_lr / before["base_lr"]
+
+
+def from_torch(base_lr: float, maximize: bool, name: str, arguments: dict[str, Any]) -> FromTorch:
+    """The class `name` of `torch.optim.lr_scheduler`, called with `arguments`."""
+    known = {
+        name: thing
+        for name, thing in vars(lr_scheduler).items()
+        if isinstance(thing, type) and issubclass(thing, LRScheduler) and not name.endswith("LRScheduler")
+    }
+    if name not in known:
+        hint = did_you_mean(name, known) or f"; one of {', '.join(sorted(known))}"
+        raise ConfigError.one("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}{hint}")
+    return FromTorch(known[name], base_lr, maximize, arguments)

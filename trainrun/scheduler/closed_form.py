@@ -1,0 +1,234 @@
+"""Schedules that are formulas of (update, total): each call plans one anew, and none has memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from trainrun.errors import ConfigError
+from trainrun.ranges import (
+    Count,
+    Fraction,
+    NonNegative,
+    Period,
+    Positive,
+    PositiveFraction,
+    Rate,
+    Steps,
+)
+from trainrun.scheduler.warmup import Shape, Warmed, floor_of, rest_of
+
+
+def constant(warmup: Steps, warmup_start: Fraction) -> Warmed:
+    """The learning rate itself, after the warm-up."""
+    return Warmed(lambda n: 1.0, warmup, warmup_start, spans_rest=True)
+
+
+def step(
+    base_lr: float,
+    every: Period,
+    gamma: PositiveFraction,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """Times `gamma` every `every`: gamma^floor(n / every)."""
+    floor = floor_of(min_lr, base_lr)
+    return Warmed(lambda n: max(floor, gamma ** (n // every)), warmup, warmup_start, spans_rest=False)
+
+
+def multistep(
+    base_lr: float,
+    at: list[Steps],
+    gamma: PositiveFraction,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """Times `gamma` at each of the given points of the run."""
+    floor = floor_of(min_lr, base_lr)
+    shape = lambda n: max(floor, gamma ** sum(n >= point for point in at))  # noqa: E731
+    return Warmed(shape, warmup, warmup_start, spans_rest=False)
+
+
+def exponential(
+    base_lr: float,
+    gamma: PositiveFraction,
+    every: Period,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """Smoothly times `gamma` over every `every`: gamma^(n / every)."""
+    floor = floor_of(min_lr, base_lr)
+    return Warmed(lambda n: max(floor, gamma ** (n / every)), warmup, warmup_start, spans_rest=False)
+
+
+def linear(
+    total_steps: int, base_lr: float, warmup: Steps, warmup_start: Fraction, min_lr: NonNegative
+) -> Warmed:
+    """A straight line down to `min_lr` at the end of the run; BERT's with a warm-up (Devlin et al., 2019)."""
+    return polynomial(total_steps, base_lr, 1.0, warmup, warmup_start, min_lr)
+
+
+def polynomial(
+    total_steps: int,
+    base_lr: float,
+    power: Positive,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """(1 - n / T)^power down to `min_lr`."""
+    rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
+    shape = lambda n: floor + (1 - floor) * (1 - min(n, rest) / rest) ** power  # noqa: E731
+    return Warmed(shape, warmup, warmup_start, spans_rest=True)
+
+
+def cosine(
+    total_steps: int, base_lr: float, warmup: Steps, warmup_start: Fraction, min_lr: NonNegative
+) -> Warmed:
+    """Half a cosine to `min_lr` at the end of the run (Loshchilov and Hutter, 2017); it never rises again."""
+    rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
+    shape = lambda n: floor + (1 - floor) * _cosine(min(n, rest) / rest)  # noqa: E731
+    return Warmed(shape, warmup, warmup_start, spans_rest=True)
+
+
+def cosine_restarts(
+    base_lr: float,
+    first: Period,
+    mult: Count,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """SGDR: cosines one after another, the first `first` long, each `mult` times the one before
+    (Loshchilov and Hutter, 2017).
+    """
+    floor = floor_of(min_lr, base_lr)
+
+    def shape(n: int) -> float:
+        length = first
+        while n >= length:
+            n, length = n - length, length * mult
+            if mult == 1:
+                n %= length
+        return floor + (1 - floor) * _cosine(n / length)
+
+    return Warmed(shape, warmup, warmup_start, spans_rest=True)
+
+
+def noam(
+    base_lr: float, d_model: Count | None, warmup: Period, warmup_start: Fraction, min_lr: NonNegative
+) -> Warmed:
+    """Rises linearly for `warmup`, then falls as n^-0.5 (Vaswani et al., 2017, section 5.3).
+
+    With `d_model` it is the paper's: lr d_model^-0.5 min(n^-0.5, n warmup^-1.5), n from 1, and
+    optimizer.lr a mere factor (1 in the paper). Without, optimizer.lr is the peak.
+    """
+    floor = floor_of(min_lr, base_lr)
+    peak = 1.0 if d_model is None else 1 / math.sqrt(d_model * warmup)
+    shape = lambda n: max(floor, peak * min(1.0, math.sqrt(warmup / (n + 1))))  # noqa: E731
+    return Warmed(shape, warmup, warmup_start, spans_rest=False)
+
+
+def one_cycle(
+    total_steps: int,
+    base_lr: float,
+    rise: Fraction,
+    div: Positive,
+    final_div: Positive,
+    momentum_high: Rate | None,
+    momentum_low: Rate | None,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """Up from lr / div over the share `rise` of the run, then down to lr / (div final_div), as
+    cosines; momentum the other way (Smith and Topin, 2018). The last update, not one after it,
+    has the end value.
+    """
+    rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
+    top, end = rise * rest - 1, rest - 1
+    low, final = max(floor, 1 / div), max(floor, 1 / (div * final_div))
+
+    def between(n: int, start: float, peak: float, last: float) -> float:
+        n = min(n, end)
+        if n <= top:
+            return peak + (start - peak) * _cosine(n / top if top else 1.0)
+        return last + (peak - last) * _cosine((n - top) / (end - top))
+
+    shape = lambda n: between(n, low, 1.0, final)  # noqa: E731
+    momentum = _momentum(momentum_high, momentum_low, lambda n: between(n, 0.0, 1.0, 0.0))
+    return Warmed(shape, warmup, warmup_start, spans_rest=True, momentum=momentum)
+
+
+def cyclic(
+    base_lr: float,
+    up: Period,
+    down: Period | None,
+    mode: Literal["triangular", "triangular2", "exp_range"],
+    gamma: PositiveFraction,
+    low: Fraction,
+    momentum_high: Rate | None,
+    momentum_low: Rate | None,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """Up and down between low x lr (or `min_lr`, if that is more) and lr (Smith, 2017); triangular2
+    halves each cycle's height, exp_range multiplies it by gamma^n. Momentum goes the other way.
+    """
+    bottom = max(low, floor_of(min_lr, base_lr))
+    period = up + (down or up)
+
+    def height(n: int) -> float:
+        cycle, at = divmod(n, period)
+        triangle = at / up if at <= up else (period - at) / (period - up)
+        return triangle * {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": gamma**n}[mode]
+
+    shape = lambda n: bottom + (1 - bottom) * height(n)  # noqa: E731
+    momentum = _momentum(momentum_high, momentum_low, height)
+    return Warmed(shape, warmup, warmup_start, spans_rest=False, momentum=momentum)
+
+
+def wsd(
+    total_steps: int,
+    base_lr: float,
+    decay: Steps,
+    curve: Literal["linear", "cosine", "sqrt"],
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Warmed:
+    """Warm-up, stable, decay: constant until the last `decay` of the run (Hu et al., 2024).
+
+    `sqrt` is 1 - sqrt(x), which ended best in Haegele et al., 2024.
+    """
+    rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
+    if warmup + decay > total_steps + 1:  # two shares of a run, each rounded up, may overlap by one step
+        text = f"of {decay} steps and the warm-up of {warmup} exceed the run's {total_steps}"
+        raise ConfigError.one("scheduler.decay", text)
+    decay = min(decay, rest)
+
+    def shape(n: int) -> float:
+        x = max(0.0, (min(n, rest) - (rest - decay)) / decay) if decay else 0.0
+        return floor + (1 - floor) * {"linear": 1 - x, "cosine": _cosine(x), "sqrt": 1 - math.sqrt(x)}[curve]
+
+    return Warmed(shape, warmup, warmup_start, spans_rest=True)
+
+
+def _cosine(x: float) -> float:
+    """From 1 at x = 0 to 0 at x = 1."""
+    return (1 + math.cos(math.pi * x)) / 2
+
+
+def _momentum(high: float | None, low: float | None, height: Shape) -> Callable[[int], float] | None:
+    """`high` at the bottom of a cycle and `low` at its top, where `height` is 1."""
+    if high is None and low is None:
+        return None
+    if high is None or low is None:
+        raise ConfigError.one("scheduler.momentum_low", "and momentum_high: give both, or null for both")
+    start, fall = high, high - low
+    return lambda n: start - fall * height(n)

@@ -1,0 +1,80 @@
+"""The learning rate lowered when the monitored metric stalls: a schedule with a memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from trainrun.ranges import Fraction, Natural, NonNegative, Rate, Steps
+from trainrun.scheduler.closed_form import constant
+from trainrun.scheduler.warmup import Warmed, floor_of
+
+
+class Plateau:
+    """Times `factor` when the monitored metric has not improved for more than `patience` evaluations.
+
+    As torch's ReduceLROnPlateau, except that a metric that is not finite is ignored, and that
+    `threshold`, the improvement that counts, is a share of the best's size: torch takes a constant
+    negative metric for an improving one. After a drop `cooldown` evaluations are not counted.
+    """
+
+    needs_metric = True
+
+    def __init__(
+        self,
+        after: Warmed,
+        floor: float,
+        maximize: bool,
+        factor: float,
+        patience: int,
+        threshold: float,
+        cooldown: int,
+    ) -> None:
+        self.after, self.floor, self.maximize, self.factor = after, floor, maximize, factor
+        self.patience, self.threshold, self.cooldown = patience, threshold, cooldown
+        self.scale, self.bad, self.resting = 1.0, 0, 0
+        self.best: float | None = None
+
+    def __call__(self, update: int) -> tuple[float, float | None]:
+        warm, _ = self.after(update)
+        return warm * max(self.scale, self.floor), None
+
+    def observe(self, metric: float) -> None:
+        if not math.isfinite(metric):
+            return
+        if self.best is None or self._better(metric, self.best):
+            self.best, self.bad = metric, 0
+        else:
+            self.bad += 1
+        if self.resting > 0:
+            self.resting, self.bad = self.resting - 1, 0
+        if self.bad > self.patience:
+            self.scale, self.bad, self.resting = self.scale * self.factor, 0, self.cooldown
+
+    def _better(self, metric: float, best: float) -> bool:
+        least = self.threshold * abs(best)
+        return metric > best + least if self.maximize else metric < best - least
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scale": self.scale, "best": self.best, "bad": self.bad, "resting": self.resting}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.scale, self.best = state["scale"], state["best"]
+        self.bad, self.resting = state["bad"], state["resting"]
+
+
+def plateau(
+    base_lr: float,
+    maximize: bool,
+    factor: Rate,
+    patience: Natural,
+    threshold: NonNegative,
+    cooldown: Natural,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Plateau:
+    """Lower the learning rate when the monitored metric stalls."""
+    after, floor = constant(warmup, warmup_start), floor_of(min_lr, base_lr)
+    return Plateau(after, floor, maximize, factor, patience, threshold, cooldown)

@@ -1,0 +1,53 @@
+"""The warm-up that every schedule takes, and what its settings come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trainrun.errors import ConfigError
+
+Shape = Callable[[int], float]  # updates since its start -> factor of the learning rate
+
+
+class Warmed:
+    """`shape` after, or with `spans_rest` False under, a linear warm-up.
+
+    `momentum` is the absolute momentum (or first beta) at an update, for schedules that set it.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        warmup: int,
+        warmup_start: float,
+        spans_rest: bool,
+        momentum: Callable[[int], float] | None = None,
+    ) -> None:
+        self.shape, self.momentum = shape, momentum
+        self.warmup, self.warmup_start = warmup, warmup_start
+        self.begins_at = warmup if spans_rest else 0
+
+    def __call__(self, update: int) -> tuple[float, float | None]:
+        since = max(0, update - self.begins_at)
+        factor = self.shape(since)
+        if update < self.warmup:
+            factor *= self.warmup_start + (1 - self.warmup_start) * (update + 1) / self.warmup
+        return factor, None if self.momentum is None else self.momentum(since)
+
+
+def floor_of(min_lr: float, base_lr: float) -> float:
+    """`min_lr` as a factor of the learning rate."""
+    if min_lr > base_lr:
+        raise ConfigError.one("scheduler.min_lr", f"is above the learning rate {base_lr:g}, got {min_lr:g}")
+    return min_lr / base_lr
+
+
+def rest_of(total_steps: int, warmup: int) -> int:
+    """The updates after the warm-up, at least 1.
+
+    A warm-up may take the whole run, as 5 % of a run of one step does; nothing is left to decay.
+    """
+    if warmup > total_steps:
+        text = f"takes {warmup} steps, the whole run only {total_steps}; shorten it"
+        raise ConfigError.one("scheduler.warmup", text)
+    return max(1, total_steps - warmup)
