@@ -198,12 +198,14 @@ class Toy:
         record.cut(stored.pop("metrics_bytes") if stored else 0)
         if stored:
             state.load_state_dict(stored)
+        step = new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step)
         loop = Loop(
             accumulate=self.accumulate,
             eval_every=self.eval_every,
             log_every=self.log_every,
             stop_at=self.stop_at,
-            step=new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step),
+            step=step,
+            clips=bool(step.policy.clip),
             task=task,
             data=data,
             cut=Cut(self.batch_size, self.accumulate),

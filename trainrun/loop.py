@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from torch import nn
 
 from trainrun.checkpoint import Checkpoints
+from trainrun.errors import CannotResume
 from trainrun.evaluate import evaluate
-from trainrun.events import CheckpointSaved, Evaluated, Event, Finished, Interrupted, Progressed, StepsLogged
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Finished,
+    Interrupted,
+    Progressed,
+    StepsLogged,
+    Warned,
+)
 from trainrun.metrics import Totals
 from trainrun.protocols import Batch, Cut, Data, Step, Task, Window
 from trainrun.ranges import Count, Period
@@ -43,6 +53,7 @@ class Loop:
     log_every: Period
     stop_at: float | None
     step: Step
+    clips: bool  # whether the step clips gradients, so that logs tell the norm afterwards
     task: Task
     data: Data
     cut: Cut
@@ -107,8 +118,8 @@ class Loop:
             loss=totals.loss,
             lr=rates,
             grad_norm=totals.norm / applied,
-            grad_norm_after=totals.norm_after / applied if self._clips else None,
-            clipped=totals.clipped / applied if self._clips else None,
+            grad_norm_after=totals.norm_after / applied if self.clips else None,
+            clipped=totals.clipped / applied if self.clips else None,
             skipped=state.skipped,
             metrics=self._train_metrics(totals),
             samples_per_s=clock.samples_per_s(state),
@@ -161,7 +172,12 @@ class Loop:
     def _finish(self, state: TrainState, clock: Clock) -> Iterator[Event]:
         """Judge the kept weights on the test split, where there is one; nothing selects on it."""
         yield from self.checkpoints.wait()
-        model, step, weights = self._kept(state)
+        try:
+            model, step, weights = self._kept(state)
+        except CannotResume as error:  # hours of training are not thrown away with one file
+            text = f"the best weights are lost, the last are judged: {error}"
+            yield Warned(step=state.step, text=text)
+            model, step, weights = state.judged_model, state.step, state.judged_name
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
             with self.signals.interruptible():
@@ -192,11 +208,6 @@ class Loop:
         model = copy.deepcopy(state.model)
         weights = self.checkpoints.load_weights(model, state.best_step)
         return model, state.best_step, weights
-
-    @property
-    def _clips(self) -> bool:
-        policy = getattr(self.step, "policy", None)
-        return bool(policy and policy.clip)
 
     def _train_metrics(self, totals: Totals) -> dict[str, float]:
         """The task's metrics over training samples, and the penalties' mean."""

@@ -75,8 +75,9 @@ def test_every_other_mistake_is_told_with_the_form(cli: Any) -> None:
 
 
 def test_resume_answers_other_forms_too(cli: Any) -> None:
-    answer = cli("resume", "last", "--budget", "40ep")
-    assert (answer.code, answer.line) == (2, "trainrun resume last budget=40ep")
+    for words in (["--budget", "40ep"], ["--epochs=40"], ["epochs", "40"]):
+        answer = cli("resume", "last", *words)
+        assert (answer.code, answer.line) == (2, "trainrun resume last budget=40ep")
 
 
 def test_a_file_named_without_its_ending_is_found(cli: Any, files: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.suggest import override
+from trainrun.config.suggest import in_our_words, override
 from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
 
@@ -38,7 +38,8 @@ def run(words: list[str]) -> int:
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     if (meant := as_overrides(words, ())) != words:
-        raise ConfigError([other_form(words, meant, shlex.join(["trainrun", "resume", *meant]))])
+        line = shlex.join(["trainrun", "resume", *map(in_our_words, meant)])
+        raise ConfigError([other_form(words, meant, line)])
     from trainrun.cli.found import find
 
     return go_on(find(words[0]), words[1:], quiet)

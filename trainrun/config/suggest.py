@@ -91,6 +91,13 @@ REFUSED = {
 }
 
 
+def in_our_words(word: str) -> str:
+    """`epochs=3` as `budget=3ep`; any other override as it is."""
+    key, is_value, value = word.partition("=")
+    name, form = SPELLINGS.get(key, (key, "{}"))
+    return f"{name}={form.format(value)}" if is_value else word
+
+
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The most alike of `words`, or the only one that begins so; None where there is none."""
     by_lower = {one.lower(): one for one in words}

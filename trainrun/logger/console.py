@@ -19,6 +19,7 @@ from trainrun.events import (
     Progressed,
     Started,
     StepsLogged,
+    Warned,
 )
 from trainrun.logger.lines import lines_of, metrics_text, number
 
@@ -72,6 +73,8 @@ class Live:
             self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
         elif isinstance(event, Evaluated):
             self._evaluated(event)
+        elif isinstance(event, Warned):
+            self.console.print(Text(event.text, style="yellow"))
         elif isinstance(event, (Finished, Interrupted, Failed)):
             self.progress.stop()  # also gives the cursor back
             if isinstance(event, Interrupted):

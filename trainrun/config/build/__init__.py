@@ -85,8 +85,9 @@ class Parts:
         offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
-        loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
+        offered = shared | {"step": step, "clips": bool(policy.clip), "data": self.data, "cut": self.cut}
+        offered |= {"monitor": self.monitor, "checkpoints": checkpoints, "signals": signals}
+        loop: Loop = make.at("loop", node, offered)
         return loop
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:

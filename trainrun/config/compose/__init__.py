@@ -77,17 +77,20 @@ class Composer:
     def compose_stored(self, stored: dict[str, Any], overrides: list[str], run_dir: Path) -> Composition:
         """Stored settings with overrides; what `conf/` holds today cannot leak in."""
         tree = {key: value for key, value in stored.items() if key != "hydra"} | {"run_dir": str(run_dir)}
-        problems = [
-            Problem(key, "an option cannot change here, its values can; another option is a new run")
-            for key in map(key_of, overrides)
-            if key in self.loader.groups
-        ]
-        if problems:
+        if problems := [one for text in overrides for one in self._unfit(text)]:
             raise ConfigError(problems)
         ConfigStore.instance().store(name="_stored", node=OmegaConf.create({"defaults": ["_self_"], **tree}))
         with self._explained(overrides):
             cfg = self.hydra.compose_config("_stored", overrides, RunMode.RUN, with_log_configuration=False)
             return composition(cfg, [])
+
+    def _unfit(self, text: str) -> list[Problem]:
+        """Problems of a word about a stored run."""
+        word = given(text)
+        if word.key in self.loader.groups:
+            reason = "an option cannot change here, its values can; another option is a new run"
+            return [Problem(word.key, reason)]
+        return misplaced(word) or misread(word, {}, COMBINES, multirun=False)
 
     def compose_sweep(self, overrides: list[str]) -> list[Composition]:
         """Every job of a sweep over the basic sweeper's lists and ranges."""
