@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from trainrun.events import (
 )
 from trainrun.loop import Monitor
 from trainrun.precision import ScaledPrecision
-from trainrun.protocols import Batch
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.penalty import L2
@@ -345,13 +344,13 @@ def test_skipped_steps_are_counted_in_every_log(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run_and_leaves_only_good_checkpoints(tmp_path: Path) -> None:
-    class BadInEpochTwo(ToyData):
-        def train_batches(self, position: Any, cut: Any, seed: int) -> Iterator[Batch]:
-            for batch in super().train_batches(position, cut, seed):
-                yield replace(batch, inputs=batch.inputs / (1 - batch.position.epoch))
+    class BadInEpochTwo(ToyTask):
+        def __call__(self, model: Any, batch: Any) -> Any:
+            outcome = super().__call__(model, batch)
+            return replace(outcome, terms={"loss": outcome.terms["loss"] / (1 - batch.position.epoch)})
 
     with pytest.raises(NonFinite, match="norm is nan at step 4"):
-        Toy(tmp_path / "run", data=BadInEpochTwo, save_every=2).train()
+        Toy(tmp_path / "run", task=BadInEpochTwo, save_every=2).train()
     folder = tmp_path / "run" / "checkpoints"
     assert [path.name for path in folder.glob("step-*")] == ["step-000000002"]
     weights = torch.load(folder / "step-000000002" / "state.pt", weights_only=True)["model"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import CLASSES, CPU, FEATURES, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
-from trainrun.errors import ConfigError, NonFinite
+from trainrun.errors import ConfigError, DataError, NonFinite
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, Cut, Outcome, Position
@@ -53,6 +53,14 @@ class OneBadSample(ToyData):
     def __init__(self) -> None:
         super().__init__()
         self.inputs[7] = math.nan
+
+
+class NoNumber(ToyTask):
+    """The loss is not a number."""
+
+    def __call__(self, model: Any, batch: Any) -> Any:
+        outcome = super().__call__(model, batch)
+        return replace(outcome, terms={"loss": outcome.terms["loss"] * math.nan})
 
 
 # Accumulation
@@ -269,9 +277,9 @@ def test_a_step_that_the_scaler_skips_leaves_no_trace_but_its_count(
 
 @pytest.mark.parametrize("with_closure", [False, True], ids=["sgd", "lbfgs"])
 def test_nonfinite_stop_raises_before_any_weight_changes_and_names_the_samples(with_closure: bool) -> None:
-    data = OneBadSample()
+    data = ToyData()
     optimizer = lbfgs if with_closure else momentum
-    state, step = new_state(mlp(), optimizer), new_step(data, ToyTask(), nonfinite="stop")
+    state, step = new_state(mlp(), optimizer), new_step(data, NoNumber(), nonfinite="stop")
     before = _everything(state)
     with pytest.raises(NonFinite, match=r"norm is nan at step 1 \(samples 6, 7, 8\); no weight was changed"):
         step(state, [data.batch(torch.tensor([6, 7, 8]))])
@@ -279,10 +287,18 @@ def test_nonfinite_stop_raises_before_any_weight_changes_and_names_the_samples(w
     assert state.step == 0
 
 
+def test_a_sample_that_is_not_a_number_is_to_blame_itself() -> None:
+    data, state = OneBadSample(), new_state(mlp())
+    before = _everything(state)
+    with pytest.raises(DataError, match=r"sample 7 of toy \(train\) has an input"):
+        new_step(data, ToyTask())(state, [data.batch(torch.arange(4)), data.batch(torch.arange(4, 9))])
+    assert same_bits(_everything(state), before)
+
+
 def test_many_samples_are_named_by_the_first_eight() -> None:
-    data = OneBadSample()
+    data = ToyData()
     with pytest.raises(NonFinite, match=r"\(samples 0, 1, 2, 3, 4, 5, 6, 7, \.\.\.\)"):
-        new_step(data, ToyTask())(new_state(mlp()), [data.batch(torch.arange(9))])
+        new_step(data, NoNumber())(new_state(mlp()), [data.batch(torch.arange(9))])
 
 
 @pytest.mark.parametrize("with_closure", [False, True], ids=["sgd", "lbfgs"])

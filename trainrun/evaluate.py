@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
+from trainrun.errors import ConfigError, DataError
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Task
 from trainrun.runtime import seed_forward
@@ -48,6 +48,8 @@ def evaluate(
                     targets.append((batch.targets if outcome.targets is None else outcome.targets).cpu())
     finally:
         model.train(was_training)
+    if not num_samples:
+        raise DataError("data: a stream to be evaluated is empty")
     metrics = {"loss": sum(float(terms[name]) / (float(counts[name]) or math.nan) for name in terms)}
     metrics |= task.summarize(sums, num_samples)
     if task.own_metrics:

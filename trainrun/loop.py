@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from trainrun.checkpoint import Checkpoints
+from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import CannotResume
 from trainrun.evaluate import evaluate
 from trainrun.events import (
@@ -130,9 +131,7 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
-        batches = self.data.eval_batches("val")
-        with self.signals.interruptible():
-            metrics = evaluate(state.judged_model, self.task, batches, state.precision)
+        metrics = self._judge(state, state.judged_model, "val")
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         value, loss = metrics[monitor.name], metrics["loss"]
@@ -152,6 +151,14 @@ class Loop:
             is_best=is_best,
             seconds=time.perf_counter() - began,
         )
+
+    def _judge(self, state: TrainState, model: nn.Module, split: str) -> dict[str, float]:
+        """The metrics of a split. Raises DataError where a sample's inputs are why the loss is no number."""
+        with self.signals.interruptible():
+            metrics = evaluate(model, self.task, self.data.eval_batches(split), state.precision)
+            if not math.isfinite(metrics["loss"]):
+                refuse_not_finite(self.data.eval_batches(split), split, self.data.info.name)
+        return metrics
 
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """What the monitored metric decides: plateau, stop_at, early stopping."""
@@ -180,8 +187,7 @@ class Loop:
             model, step, weights = state.judged_model, state.step, state.judged_name
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
-            with self.signals.interruptible():
-                metrics = evaluate(model, self.task, self.data.eval_batches("test"), state.precision)
+            metrics = self._judge(state, model, "test")
             yield Evaluated(
                 step=step,
                 epoch=None,

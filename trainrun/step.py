@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import ConfigError, NonFinite
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, StepResult, Task, Window
@@ -99,6 +100,7 @@ class Step:
 
     def _account(self, state: TrainState, window: Window, applied: bool, norm: float) -> None:
         if not applied and not self.may_skip(state):
+            refuse_not_finite(window, "train", self.info.name)
             samples = [str(int(i)) for batch in window for i in batch.indices]
             shown = ", ".join(samples[:8] + ["..."] * (len(samples) > 8))
             raise NonFinite(

@@ -15,9 +15,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
+from trainrun.data.faults import check_targets
 from trainrun.data.fingerprint import sampled_fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
-from trainrun.data.samples import Seeded, chunks, collate, endless, map_tensors, stream, unpacked
+from trainrun.data.samples import (
+    Seeded,
+    chunks,
+    collate,
+    endless,
+    map_tensors,
+    size_of,
+    stream,
+    unpacked,
+)
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, Cut, DataInfo, Position, TargetScaling
 from trainrun.ranges import Count, Natural, Split
@@ -94,7 +104,7 @@ class DatasetData:
         dataset, indices = self.splits["train"]
         if indices is None:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
-            yield from self._collated(samples, cut.batch_size, position.offset)
+            yield from self._collated(samples, "train", cut.batch_size, position.offset)
             return
         while True:
             order = indices[permutation(len(indices), seed, "order", position.epoch)]
@@ -107,7 +117,7 @@ class DatasetData:
     def eval_batches(self, split: str) -> Iterator[Batch]:
         dataset, indices = self.splits[split]
         if indices is None:
-            yield from self._collated(stream(dataset, 0), self.eval_batch_size, 0)
+            yield from self._collated(stream(dataset, 0), split, self.eval_batch_size, 0)
             return
         parts = list(indices.split(self.eval_batch_size))
         for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
@@ -131,22 +141,25 @@ class DatasetData:
         )
         batches = iter(loader)
         try:
-            for batch in batches:
-                yield self._moved(batch)
+            for part, batch in zip(parts, batches, strict=True):
+                yield self._moved(batch, part, dataset)
         except BaseException:  # a stop, while a loader process may be stuck in a sample
             _kill(getattr(batches, "_workers", ()))
             raise
 
-    def _collated(self, samples: Iterator[Any], size: int, start: int) -> Iterator[Batch]:
+    def _collated(self, samples: Iterator[Any], split: str, size: int, start: int) -> Iterator[Batch]:
+        dataset, _ = self.splits[split]
         for chunk in chunks(samples, size):
-            inputs, targets = self._moved(collate(chunk))
-            end = start + len(chunk)
-            yield Batch(inputs, targets, torch.arange(start, end), Position(0, end))
-            start = end
+            indices = torch.arange(start, start + len(chunk))
+            start += len(chunk)
+            inputs, targets = self._moved(collate(chunk), indices, dataset)
+            yield Batch(inputs, targets, indices, Position(0, start))
 
-    def _moved(self, batch: Any) -> tuple[Any, Any]:
-        inputs, targets = map_tensors(unpacked(batch), lambda t: t.to(self.device, non_blocking=True))
-        return inputs, targets
+    def _moved(self, batch: Any, indices: Tensor, dataset: Dataset[Any]) -> tuple[Any, Any]:
+        inputs, targets = unpacked(batch, indices)
+        check_targets(targets, indices, type(dataset).__name__, self.info)  # while they are on the host
+        moved = map_tensors((inputs, targets), lambda t: t.to(self.device, non_blocking=True))
+        return moved[0], moved[1]
 
 
 def _quiet_worker(worker_id: int) -> None:
@@ -182,7 +195,7 @@ def _map_splits(
     classes: Tensor | None,
 ) -> Splits:
     train = found["train"]
-    total = len(cast(Sized, train))
+    total = size_of(train)
     rest, splits = torch.arange(total), cast(Splits, {})
     for name in ("test", "val"):
         if name in found:
@@ -202,7 +215,7 @@ def _map_splits(
 def _all_of(dataset: Dataset[Any]) -> Tensor | None:
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         return None
-    return torch.arange(len(dataset))
+    return torch.arange(size_of(dataset))
 
 
 def _describe(dataset: Dataset[Any]) -> DataInfo:
@@ -228,7 +241,7 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
     elif not isinstance(dataset, Sized):
         raise DataError(f"data.train: {name} has no length; a stream must be an IterableDataset")
     else:
-        sample = Seeded(dataset, 0)[0] if len(dataset) else None
+        sample = Seeded(dataset, 0)[0] if size_of(dataset) else None
     if sample is None:
         raise DataError(f"data.train: {name} is empty")
     return sample
@@ -236,7 +249,7 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
 
 def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
     """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
-    size = len(cast(Sized, dataset))
+    size = size_of(dataset)
     listed = np.asarray(getattr(dataset, "targets", ()))
     if listed.shape == (size,) and listed.dtype.kind in "iub" and listed[0] == _class_of(dataset, 0):
         return torch.from_numpy(listed.astype(np.int64))
@@ -244,7 +257,11 @@ def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
 
 
 def _class_of(dataset: Dataset[Any], index: int) -> int:
-    _, target = unpacked(collate([Seeded(dataset, 0)[index]]))
+    _, target = unpacked(collate([Seeded(dataset, 0)[index]]), [index])
+    if not isinstance(target, Tensor) or target.shape != (1,) or target.is_floating_point():
+        got = target.tolist() if isinstance(target, Tensor) else target
+        text = f"has the target {got[0]!r}, and the first sample a class"
+        raise DataError(f"data: sample {index} of {type(dataset).__name__} {text}")
     return int(target)
 
 
@@ -266,9 +283,7 @@ def _target_scaling(dataset: Dataset[Any], train: Tensor | None, info: DataInfo)
     assert train is not None  # it is a stream's
     count, seeded, targets = min(len(train), 512), Seeded(dataset, 0), []
     for index in train[torch.arange(count) * len(train) // count].tolist():
-        _, target = unpacked(collate([seeded[index]]))
-        if target.shape != (1, info.num_targets) or not torch.isfinite(target).all():
-            text = f"has the target {target.tolist()}, not {info.num_targets} finite numbers"
-            raise DataError(f"data: sample {index} of {info.name} {text}")
+        _, target = unpacked(collate([seeded[index]]), [index])
+        check_targets(target, [index], info.name, info)
         targets.append(target)
     return scaling.target_scaling(torch.cat(targets))
