@@ -16,7 +16,9 @@ from trainrun.events import (
     Failed,
     Finished,
     Interrupted,
+    NotFinite,
     Progressed,
+    RolledBack,
     Started,
     StepsLogged,
     Warned,
@@ -73,8 +75,9 @@ class Live:
             self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
         elif isinstance(event, Evaluated):
             self._evaluated(event)
-        elif isinstance(event, Warned):
-            self.console.print(Text(event.text, style="yellow"))
+        elif isinstance(event, (Warned, NotFinite, RolledBack)):
+            for line in lines_of(event):
+                self.console.print(Text(line, style="yellow"))
         elif isinstance(event, (Finished, Interrupted, Failed)):
             self.progress.stop()  # also gives the cursor back
             if isinstance(event, Interrupted):
