@@ -6,8 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainrun.cli.train import _experiment_files as experiment_files
-from trainrun.config.compose import Composer, Composition, problems_of
+from trainrun.config.compose import Composer, Composition, experiment_files, problems_of
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
 
