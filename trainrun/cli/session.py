@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -110,12 +110,10 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
-            result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
+            with _as_ours():
+                result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
             _tell_failure(error, sinks, parts.state.step)
-            failed = as_trainrun_error(error)
-            if failed is not None and failed is not error:
-                raise failed from error
             raise
         if result.reason == signals.preemption:
             print(requeue(), file=sys.stderr)
@@ -132,13 +130,8 @@ def _assist(parts: Parts, changed: bool) -> Result:
         opened.callback(loop.checkpoints.close)
         _restore(parts, None, changed)
         signals.install()
-        try:
+        with _as_ours():
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
-        except Exception as error:
-            failed = as_trainrun_error(error)
-            if failed is not None and failed is not error:
-                raise failed from error
-            raise
 
 
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
@@ -175,9 +168,10 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
-    failed = as_trainrun_error(error)
-    code = failed.exit_code if failed else 130 if isinstance(error, KeyboardInterrupt) else 1
-    reason = (str(failed or f"{type(error).__name__}: {error}").splitlines() or [""])[0]
+    code, text = 130 if isinstance(error, KeyboardInterrupt) else 1, f"{type(error).__name__}: {error}"
+    if isinstance(error, TrainrunError):
+        code, text = error.exit_code, str(error)
+    reason = (text.splitlines() or [""])[0]
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
             sink(Failed(step=step, reason=reason, exit_code=code))
@@ -215,18 +209,20 @@ class Forgiving:
             )
 
 
-def as_trainrun_error(error: BaseException) -> TrainrunError | None:
-    """The error as one of ours: itself, or out of memory, which torch has no single type for."""
-    if isinstance(error, TrainrunError):
-        return error
-    text = str(error)
-    told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in told):
-        return OutOfMemory(
+@contextlib.contextmanager
+def _as_ours() -> Iterator[None]:
+    """Raises OutOfMemory for what torch, which has no single type for it, raises then."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+        typed = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not typed and not any(words in str(error) for words in told):
+            raise
+        raise OutOfMemory(
             "out of memory: halve batch_size and double loop.accumulate, which trains the same, "
             "or try precision=bf16"
-        )
-    return None
+        ) from error
 
 
 def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
