@@ -325,3 +325,16 @@ def dataset(train: Any, val: Any = None) -> Any:
     """Data that are read sample by sample, without hold-out."""
     rest = {"val_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "limit": None}
     return from_dataset(train=train, val=val, test=None, **rest, eval_batch_size=4, num_workers=0)
+
+
+def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
+    """What is found in a step of 8 samples of which one is not a number."""
+    data = ToyData()
+    data.inputs[sample] = float("nan")
+    state, step = new_state(mlp()), new_step(data, ToyTask())
+    mine = torch.arange(8).chunk(ranks.size())[ranks.rank()]
+    result = step(state, [data.batch(mine)])
+    assert result.finding is not None
+    found = result.finding
+    indices = [batch["indices"].tolist() for batch in found.replay["batches"]]
+    return found.where, list(found.samples), str(found.norm), indices

@@ -141,7 +141,7 @@ def new_step(
     batch_changes: Sequence[Any] = (),
     penalties: Mapping[str, Any] | None = None,
 ) -> Step:
-    policy = Policy(clip or Clip(None, None), nonfinite)
+    policy = Policy(clip or Clip(None, None), nonfinite, 3, 0.5)
     return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed)
 
 
@@ -207,12 +207,14 @@ class Toy:
             record.cut(size)
         if stored:
             state.load_state_dict(stored)
+        step = new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step)
         loop = Loop(
             accumulate=self.accumulate,
             eval_every=self.eval_every,
             log_every=self.log_every,
             stop_at=self.stop_at,
-            step=new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step),
+            step=step,
+            policy=step.policy,
             task=task,
             data=data,
             cut=Cut(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),

@@ -170,6 +170,16 @@ class ObservingSchedule(Protocol):
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What first was not finite in a step."""
+
+    where: str
+    samples: Sequence[int]  # in which it is seen, or all of the step
+    norm: float  # of the gradient
+    replay: Mapping[str, Any]  # `batches` and `model`, on the host: what it takes to see it again
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What one attempted optimizer step did. Tensors stay on the device until they are logged."""
 
@@ -181,6 +191,7 @@ class StepResult:
     norm_after: float | Tensor  # and after
     applied: bool  # False: the gradient was not finite and no weight changed
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
+    finding: Finding | None = None  # why it was not, where that is not the number format's doing
 
 
 Step = Callable[[Any, Window], StepResult]  # (TrainState, window); the state is above this file

@@ -112,6 +112,13 @@ def syncs_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is a lack of memory, of which a GPU's has a type of its own and a CPU's only words."""
+    told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(words in str(error) for words in told)
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch with all its devices, once, before anything is built.
 

@@ -12,17 +12,17 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from trainrun import ranks
-from trainrun.errors import ConfigError, NonFinite
+from trainrun.errors import ConfigError
+from trainrun.nonfinite import find
 from trainrun.optimizer import needs_closure
-from trainrun.protocols import Batch, DataInfo, StepResult, Task, Window
-from trainrun.ranges import Positive
+from trainrun.protocols import Batch, DataInfo, Finding, Outcome, StepResult, Task, Window
+from trainrun.ranges import Count, Positive, Rate
 from trainrun.regularization.kinds import BatchChange, Penalty
 from trainrun.runtime import seed_forward, syncs_batch_norm
 from trainrun.seeds import stream
@@ -55,13 +55,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done to a gradient before it is applied.
+    """What is done to a gradient before it is applied, and to a step whose gradient is not finite.
 
-    `nonfinite`: stop the run at a gradient that is not finite, or skip that step and count it.
+    `nonfinite`: stop the run, skip the step, or roll back to the newest checkpoint with the learning
+    rate multiplied by `rollback_lr`; at most `nonfinite_limit` steps in a row are skipped, and as many
+    times a run is rolled back, before it stops.
     """
 
     clip: Clip
-    nonfinite: Literal["stop", "skip"]
+    nonfinite: Literal["stop", "skip", "rollback"]
+    nonfinite_limit: Count
+    rollback_lr: Rate
 
 
 class Step:
@@ -88,8 +92,9 @@ class Step:
         pass_ = Pass(self, state, [self._changed(batch, state.step, i) for i, batch in enumerate(window)])
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
         applied = update(state, pass_)
-        self._account(state, window, applied, pass_)
-        return pass_.result(applied)
+        finding = None if applied or state.precision.skips else pass_.find()
+        self._account(state, window, applied, pass_.num_samples)
+        return pass_.result(applied, finding)
 
     def may_skip(self, state: TrainState) -> bool:
         """Whether training goes on after a gradient that is not finite."""
@@ -121,22 +126,15 @@ class Step:
             batch = change.change_batch(batch, self.info, self._draws)
         return batch
 
-    def _account(self, state: TrainState, window: Window, applied: bool, pass_: Pass) -> None:
-        if not applied and not self.may_skip(state):
-            shares = ranks.gather([str(int(i)) for batch in window for i in batch.indices])
-            samples = list(chain.from_iterable(shares))
-            shown = ", ".join(samples[:8] + ["..."] * (len(samples) > 8))
-            raise NonFinite(
-                f"the gradient's norm is {pass_.norm} at step {state.step + 1} (samples {shown}); no weight "
-                "was changed; lower optimizer.lr, clip with loop.clip.norm=1, or look at these samples"
-            )
+    def _account(self, state: TrainState, window: Window, applied: bool, num_samples: int) -> None:
         state.precision.record(applied)
+        state.skipped_in_a_row = 0 if applied else state.skipped_in_a_row + 1
         if applied:
             state.applied += 1
             if state.averager is not None:
                 state.averager.update(state.model)
         state.step += 1
-        state.samples += pass_.num_samples
+        state.samples += num_samples
         state.position = window[-1].position
 
 
@@ -164,9 +162,8 @@ class Pass:
         for micro, batch in enumerate(self.window):
             if not len(batch) and not syncs_batch_norm(state.model):
                 continue  # a rank without samples adds zeros
-            seed_forward(step.seed, step.count(state.step, micro), state.precision.device)
+            outcome = self.forward(micro, batch)
             with state.precision.autocast():
-                outcome = step.task(state.model, batch)
                 share = torch.stack([term / self.counts[name] for name, term in outcome.terms.items()]).sum()
             state.precision.backward(share)
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
@@ -183,6 +180,17 @@ class Pass:
         self._measure()
         return loss
 
+    def forward(self, micro: int, batch: Batch) -> Outcome:
+        """Draws what this micro-batch of this step draws, whatever ran before."""
+        seed_forward(self.step.seed, self.step.count(self.state.step, micro), self.state.precision.device)
+        with self.state.precision.autocast():
+            return self.step.task(self.state.model, batch)
+
+    def find(self) -> Finding:
+        """What was not finite."""
+        model = self.state.model
+        return find(model, self.window, self.norm, None if syncs_batch_norm(model) else self.forward)
+
     @property
     def finite(self) -> bool:
         return math.isfinite(self.norm)
@@ -190,7 +198,7 @@ class Pass:
     def clip(self) -> None:
         self.norm_after = self.step.policy.clip(self._gradients, self.norm)
 
-    def result(self, applied: bool) -> StepResult:
+    def result(self, applied: bool, finding: Finding | None) -> StepResult:
         return StepResult(
             num_samples=self.num_samples,
             terms=self.terms,
@@ -200,6 +208,7 @@ class Pass:
             norm_after=self.norm_after,
             applied=applied,
             penalties=self.penalty_values,
+            finding=finding,
         )
 
     def _over_ranks(self, loss: Tensor) -> Tensor:
@@ -298,7 +307,7 @@ def set_rates(state: TrainState) -> None:
     """Set each group's learning rate, and momentum where the schedule has one, for the next update."""
     factor, momentum = state.schedule(state.applied)
     for group in state.optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        group["lr"] = group["base_lr"] * factor * state.lr_factor
         if momentum is None:
             continue
         if "betas" in group:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from trainrun import __version__, ranks
 from trainrun.config.suggest import corrected_line, did_you_mean
-from trainrun.errors import ConfigError, TrainrunError
+from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
 
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
@@ -50,10 +50,20 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the rest
         return 0
     except Exception as error:
+        if _is_out_of_memory(error):
+            text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
+            _report(OutOfMemory(text), words)
+            return OutOfMemory.exit_code
         if ranks.tell(error):
             traceback.print_exc()
             print(f"\n{_who()}unexpected {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from trainrun.runtime import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _dispatch(words: list[str]) -> int:

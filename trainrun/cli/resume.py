@@ -26,13 +26,17 @@ FREE = (
     "data.root",
     "batch_size",  # of these two and the ranks the product is the run's, and its cut is free
     "loop.accumulate",
+    "data.eval_batch_size",
     "runtime.threads",
     "runtime.preemption_signal",
     "runtime.time_limit",
     "runtime.trust",
     "name",
 )
-TAKES_EFFECT = ("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at")
+TAKES_EFFECT = (
+    *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
+    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr"),
+)
 
 
 def run(words: list[str]) -> int:

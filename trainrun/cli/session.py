@@ -5,28 +5,29 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainrun import ranks
 from trainrun.checkpoint import Checkpoints
+from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
 from trainrun.run.directory import claim
+from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
 from trainrun.run.record import Record, write_status
 from trainrun.run.signals import exit_code
 from trainrun.run.slurm import requeue
+from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 Sink = Callable[[Event], None]
@@ -106,14 +107,17 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         _check_room(parts.state, loop.checkpoints)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
-        sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
+        told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
+        sinks: list[Sink] = [record, *map(Forgiving, told)]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
-            with _as_ours():
-                result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
+            result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
-            _tell_failure(error, sinks, parts.state.step)
+            failed = _as_trainrun_error(error, parts, run_dir) or error
+            _tell_failure(failed, sinks, parts.state.step)
+            if failed is not error:
+                raise failed from error
             raise
         if result.reason == signals.preemption:
             print(requeue(), file=sys.stderr)
@@ -130,8 +134,13 @@ def _assist(parts: Parts, changed: bool) -> Result:
         opened.callback(loop.checkpoints.close)
         _restore(parts, None, changed)
         signals.install()
-        with _as_ours():
+        try:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
+        except Exception as error:
+            failed = _as_trainrun_error(error, parts, run_dir)
+            if failed is not None and failed is not error:
+                raise failed from error
+            raise
 
 
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
@@ -168,9 +177,8 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
-    code, text = 130 if isinstance(error, KeyboardInterrupt) else 1, f"{type(error).__name__}: {error}"
-    if isinstance(error, TrainrunError):
-        code, text = error.exit_code, str(error)
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+    text = str(error) if isinstance(error, TrainrunError) else f"{type(error).__name__}: {error}"
     reason = (text.splitlines() or [""])[0]
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
@@ -209,20 +217,13 @@ class Forgiving:
             )
 
 
-@contextlib.contextmanager
-def _as_ours() -> Iterator[None]:
-    """Raises OutOfMemory for what torch, which has no single type for it, raises then."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-        typed = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not typed and not any(words in str(error) for words in told):
-            raise
-        raise OutOfMemory(
-            "out of memory: halve batch_size and double loop.accumulate, which trains the same, "
-            "or try precision=bf16"
-        ) from error
+def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
+    """The error as one of ours: itself, or out of memory, which torch has no single type for."""
+    if isinstance(error, OutOfMemory):
+        return out_of_memory(parts, run_dir, evaluating=True)
+    if isinstance(error, TrainrunError):
+        return error
+    return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 
 def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:

@@ -38,7 +38,7 @@ from trainrun.protocols import Cut, Data, DataInfo, Position, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
-from trainrun.runtime import Runtime, seed_everything
+from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
 from trainrun.scheduler import FromTorch
 from trainrun.seeds import derive
 from trainrun.state import TrainState
@@ -83,7 +83,8 @@ class Parts:
         """The loop, once the run has a folder; without `record` it saves nothing."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
         node = dict(self.settings["loop"])
-        policy = Policy(make.at("loop.clip", node.pop("clip")), node.pop("nonfinite"))
+        rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
+        policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
         offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
@@ -91,7 +92,8 @@ class Parts:
         offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
+        offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
+        offered["monitor"] = self.monitor
         loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
 
@@ -169,6 +171,8 @@ def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
         with torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
     except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         inputs = tuple(getattr(batch.inputs, "shape", ()))
         text = f"fails on inputs of shape {inputs}, with {task.num_outputs} outputs wanted: {error}"
         raise ConfigError.one("model", text) from error
