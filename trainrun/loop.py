@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import time
@@ -73,28 +72,29 @@ class Loop:
 
     def train(self, state: TrainState) -> Iterator[Event]:
         """From where `state` stands to the end of the run, or to a signal."""
-        clock = Clock(state)
+        clock, windows = Clock(state), self._windows(state)
         try:
             if self.policy.nonfinite == "rollback" and state.step == 0:
                 yield from self._save(state, clock)  # to roll back to
             yield from self._due(state, clock)  # what an interruption left undone at this step
-            with contextlib.closing(self._windows(state)) as windows:  # at an error loader processes end, too
-                while state.step < state.total_steps and state.stop_reason is None:
-                    with self.signals.interruptible():
-                        window = clock.fetch(windows)
-                    result = self.step(state, window)
-                    state.meter.add(result)
-                    clock.stepped()
-                    if result.finding is not None:
-                        yield from self._answer(state, clock, result.finding)
-                    if clock.progress_is_due():
-                        yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
-                    yield from self._due(state, clock)
+            while state.step < state.total_steps and state.stop_reason is None:
+                with self.signals.interruptible():
+                    window = clock.fetch(windows)
+                result = self.step(state, window)
+                state.meter.add(result)
+                clock.stepped()
+                if result.finding is not None:
+                    yield from self._answer(state, clock, result.finding)
+                if clock.progress_is_due():
+                    yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
+                yield from self._due(state, clock)
             yield from self._finish(state, clock)
         except Stopped as stopped:
             yield from self._save(state, clock)
             yield from self.checkpoints.wait()
             yield Interrupted(step=state.step, signal=stopped.reason)
+        finally:
+            windows.close()  # and with it loader processes: an error's frames would keep them
 
     def _windows(self, state: TrainState) -> Generator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""

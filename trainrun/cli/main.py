@@ -116,7 +116,7 @@ def _who() -> str:
 
 
 def _report(error: TrainrunError, words: list[str]) -> None:
-    print(f"{error}" if isinstance(error, ConfigError) else f"{_who()}{error}", file=sys.stderr)
+    print(f"{'' if isinstance(error, ConfigError) else _who()}{error}", file=sys.stderr)
     if isinstance(error, ConfigError):
         command, rest = shlex.join(ranks.command()), words
         if words and words[0] in COMMANDS:
