@@ -76,7 +76,7 @@ def runtime(
     config is resolved, and has no effect here.
     """
     chosen = _device(device)
-    torch.set_num_threads(threads or _cores())
+    torch.set_num_threads(threads or cores())
     tune_allocator()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at first use
@@ -167,7 +167,7 @@ def _is_small(model: nn.Module, batch_size: int) -> bool:
     return all(p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
 
 
-def _cores() -> int:
+def cores() -> int:
     """OMP_NUM_THREADS where it is set, else the cores this process may run on, not the whole machine's."""
     if (wanted := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(wanted) > 0:
         return int(wanted)

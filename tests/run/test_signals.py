@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -73,6 +74,39 @@ def test_what_changes_nothing_is_left_at_once(signals: Signals, name: str) -> No
     with pytest.raises(Stopped, match=name), signals.interruptible(), as_a_data_set_might:
         time.sleep(30)
     assert time.monotonic() - began < 5
+
+
+class Closing:
+    """As a loader's iterator, which ends its processes when nobody holds it any more."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+
+
+def fork_with_a_hook() -> None:
+    from multiprocessing import get_context
+
+    process = get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+
+
+@pytest.mark.parametrize("what", ["a finalizer", "a fork"])
+def test_a_stop_is_not_lost_where_exceptions_are(
+    signals: Signals, what: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", hooks.append)
+    os.register_at_fork(after_in_parent=lambda: once.pop()() if once else None)
+    once = [lambda: signal.raise_signal(signal.SIGTERM)] if what == "a fork" else []
+    with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
+        if what == "a fork":
+            fork_with_a_hook()
+        else:
+            Closing()
+        time.sleep(30)
+    assert not hooks and not once
 
 
 def test_elsewhere_a_signal_waits_for_the_check(signals: Signals) -> None:

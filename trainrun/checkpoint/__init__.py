@@ -196,4 +196,5 @@ class Checkpoints:
             path = path_of(self.folder, one)
             trash = self.folder / f".tmp-{path.name}-old"  # a name that cleaning knows
             path.rename(trash)
+        for trash in self.folder.glob(".tmp-step-*-old"):  # also what could not be removed before
             shutil.rmtree(trash, ignore_errors=True)

@@ -50,16 +50,17 @@ def start(
 ) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
+    settled = _settled(composition.storable, parts)
     with owner:
         try:
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-            replace_text(folder / "config.yaml", to_yaml(composition.storable))  # a run's from here on
+            replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
         _introduce(folder, parts, command)
-        return _drive(parts, folder, composition.storable, quiet, changed=False)
+        return _drive(parts, folder, settled, quiet, changed=False)
 
 
 def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
@@ -70,6 +71,11 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
     with lock(run_dir):
         _introduce(run_dir, parts, ["trainrun", "resume", str(run_dir)])
         return _drive(parts, run_dir, storable, quiet, changed)
+
+
+def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """With the number of threads: sums are rounded by it, and a resume may find another machine."""
+    return {**settings, "runtime": {**settings["runtime"], "threads": parts.runtime.num_threads}}
 
 
 def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -71,8 +72,10 @@ class Record:
             raise storage_failed(self.run_dir, error) from None
 
     def close(self) -> None:
-        self._metrics.close()
-        self._timing.close()
+        """What could not be written was told when it could not."""
+        for file in (self._metrics, self._timing):
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _update_status(self, event: Event) -> None:
         if changes := _status_changes(event):
