@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -105,15 +106,16 @@ def test_however_a_run_ends_its_points_are_on_disk(tmp_path: Path, end: Event) -
 
 
 def test_a_full_disk_is_an_error_of_the_call_and_of_no_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    logger = TensorBoard(tmp_path)
-    monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))
-    before = threading.active_count()
-    with pytest.raises(OSError, match="No space left on device"):
-        logger(STARTED)
+    logger, before = TensorBoard(tmp_path), threading.active_count()
+    logger(STARTED)
     assert threading.active_count() == before
-    logger.writer = None  # what is left in its buffer goes with it
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), logger.writer._writer.fileno())
+    logger(logged(5, 0.5))
+    with pytest.raises(OSError, match="No space left on device"):
+        logger(FINISHED)
 
 
 def test_a_run_that_failed_before_it_started_has_nothing_to_show(tmp_path: Path) -> None:

@@ -225,7 +225,8 @@ def test_a_failing_disk_is_a_storage_failure(record: Record, monkeypatch: pytest
 def test_what_could_not_be_written_is_told_once(tmp_path: Path) -> None:
     """Closing a file tries again to write what is left in its buffer."""
     record = Record(tmp_path)
-    record._metrics = open("/dev/full", "wb")  # noqa: SIM115  closed by the record
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), record._metrics.fileno())
     with pytest.raises(StorageFailed, match=r"No space left on device; [\d,]+ bytes are free"):
         record(evaluated(5, loss=0.5))
     record.close()

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 
 import pytest
 
@@ -84,9 +85,7 @@ class Closing:
         time.sleep(0.1)
 
 
-def fork_with_a_hook() -> None:
-    from multiprocessing import get_context
-
+def fork() -> None:
     process = get_context("fork").Process(target=int)
     process.start()
     process.join()
@@ -94,19 +93,20 @@ def fork_with_a_hook() -> None:
 
 @pytest.mark.parametrize("what", ["a finalizer", "a fork"])
 def test_a_stop_is_not_lost_where_exceptions_are(
-    signals: Signals, what: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    signals: Signals, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hooks: list[object] = []
-    monkeypatch.setattr("sys.unraisablehook", hooks.append)
-    os.register_at_fork(after_in_parent=lambda: once.pop()() if once else None)
-    once = [lambda: signal.raise_signal(signal.SIGTERM)] if what == "a fork" else []
-    with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
-        if what == "a fork":
-            fork_with_a_hook()
-        else:
-            Closing()
+    lost: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lost.append)
+    at_fork = [signal.SIGTERM] if what == "a fork" else []
+    os.register_at_fork(after_in_parent=lambda: at_fork and signal.raise_signal(at_fork.pop()))
+
+    def wait() -> None:
+        fork() if at_fork else Closing()
         time.sleep(30)
-    assert not hooks and not once
+
+    with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
+        wait()
+    assert not lost and not at_fork
 
 
 def test_elsewhere_a_signal_waits_for_the_check(signals: Signals) -> None:

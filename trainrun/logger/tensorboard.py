@@ -18,7 +18,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started, StepsLogged
 
-
 FLUSH_EVERY_S = 10.0
 
 
