@@ -26,7 +26,7 @@ FIFTH_COMMIT = (r"rename \S+ checkpoints/step-", 4)
 def stopped(straight: Straight, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with three checkpoints that was killed before its end. Copy it."""
     expected = straight("average")
-    run = Run(expected.server, expected.words, tmp_path_factory.mktemp("stopped") / "run")
+    run = expected.new(tmp_path_factory.mktemp("stopped") / "run")
     return run.killed(*FIFTH_COMMIT)
 
 
@@ -82,7 +82,7 @@ def test_after_a_flipped_bit_the_older_checkpoint_leads_to_the_same_end(
 def test_a_checkpoint_of_another_run_or_step_is_not_taken(
     stopped: Run, straight: Straight, tmp_path: Path
 ) -> None:
-    other = Run(stopped.server, stopped.words, tmp_path / "other").killed(*FIFTH_COMMIT)
+    other = stopped.new(tmp_path / "other").killed(*FIFTH_COMMIT)
     run = stopped.copy(tmp_path / "run")
     path = run.checkpoint()
     assert other.checkpoint().name == path.name

@@ -23,7 +23,7 @@ def test_killed_at_random(scenario: str, straight: Callable[[str], Run], tmp_pat
     left, number = -(-KILLS // len(SCENARIOS)), 0
     while left > 0:
         number += 1
-        run = Run(expected.server, expected.words, tmp_path / str(number))
+        run = expected.new(tmp_path / str(number))
         suffered: list[str] = []
         try:
             while left > 0:
@@ -81,7 +81,7 @@ AIMED: dict[str, list[tuple[str, int]]] = {
 @pytest.mark.parametrize("where", AIMED)
 def test_killed_where_it_hurts(where: str, straight: Callable[[str], Run], tmp_path: Path) -> None:
     expected = straight("average")
-    run = Run(expected.server, expected.words, tmp_path / "run")
+    run = expected.new(tmp_path / "run")
     codes = [run.go_on(strikes=[{"what": "SIGKILL", "of": of, "at": at}]).code for of, at in AIMED[where]]
     assert codes.count(-9) >= 3, codes  # else it proves less than its name
     assert_finishes_identical(run, expected)

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from trainrun.checkpoint import Checkpoints
+from trainrun.checkpoint import Checkpoints, expected_bytes
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
-from trainrun.run.directory import claim
+from trainrun.run.directory import ROOT, claim
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
@@ -49,7 +49,9 @@ def start(
     composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
 ) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
-    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
+    wanted = composition.settings["run_dir"]
+    _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
+    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
     settled = _settled(composition.storable, parts)
     with owner:
         try:
@@ -68,6 +70,7 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
 
     `changed`: other settings than stored, which become the run's once the folder is ours.
     """
+    _check_room(parts.state, run_dir)
     with lock(run_dir):
         _introduce(run_dir, parts, ["trainrun", "resume", str(run_dir)])
         return _drive(parts, run_dir, storable, quiet, changed)
@@ -102,7 +105,6 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         if changed:
             parts.state.stop_reason = None  # what ended the run is judged anew
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
-        _check_room(parts.state, loop.checkpoints)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
         sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
         started = _started(parts, run_dir, storable, resumed_from)
@@ -110,6 +112,7 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         try:
             result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
+            loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
             _tell_failure(error, sinks, parts.state.step)
             failed = as_trainrun_error(error)
             if failed is not None and failed is not error:
@@ -208,11 +211,10 @@ def as_trainrun_error(error: BaseException) -> TrainrunError | None:
     return None
 
 
-def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
-    """Raises StorageFailed where the disk has no room for one checkpoint, before time is spent."""
-    needed, free = checkpoints.expected_bytes(state), free_bytes(checkpoints.folder)
+def _check_room(state: TrainState, folder: Path) -> None:
+    """Raises StorageFailed where the disk has no room for one checkpoint, before anything is written."""
+    needed, free = expected_bytes(state), free_bytes(folder)
     if free < needed:
-        folder = checkpoints.folder.parent
         text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
         raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 

@@ -64,10 +64,10 @@ class Record:
             if (record := metrics_record(event)) is not None:
                 self._metrics.write(to_line(record).encode())
                 self._metrics.flush()
+            self._update_status(event)
             if (timing := timing_record(event)) is not None:
                 self._timing.write(to_line({"time": round(time.time(), 3)} | timing))
                 self._timing.flush()
-            self._update_status(event)
         except OSError as error:
             raise storage_failed(self.run_dir, error) from None
 
