@@ -1,4 +1,4 @@
-"""What looks on has no say: logging, evaluating, saving, workers and surroundings leave every bit as it is."""
+"""What looks on has no say: logging, evaluating, saving, workers and surroundings change no bit."""
 
 from __future__ import annotations
 
