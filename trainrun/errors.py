@@ -7,7 +7,8 @@
     |-- FolderBusy               6  another process owns the run's folder
     |-- NonFinite                7  a loss, gradient or weight is not a finite number
     |-- OutOfMemory              8  the micro-batch does not fit
-    `-- StorageFailed            9  the disk is full, read-only or gone
+    |-- StorageFailed            9  the disk is full, read-only or gone
+    `-- RankFailed              10  another process of the run failed
 
 Messages are written for people: `key: what is wrong, got value; what to do`.
 """
@@ -79,3 +80,7 @@ class OutOfMemory(TrainrunError):
 
 class StorageFailed(TrainrunError):
     exit_code = 9
+
+
+class RankFailed(TrainrunError):
+    exit_code = 10

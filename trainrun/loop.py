@@ -5,19 +5,35 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
+from trainrun import ranks
 from trainrun.checkpoint import Checkpoints
-from trainrun.evaluate import evaluate
-from trainrun.events import CheckpointSaved, Evaluated, Event, Finished, Interrupted, Progressed, StepsLogged
+from trainrun.errors import NonFinite, OutOfMemory
+from trainrun.evaluate import evaluate, shared_batches
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Finished,
+    Interrupted,
+    NotFinite,
+    Progressed,
+    RolledBack,
+    StepsLogged,
+    shown,
+)
 from trainrun.metrics import Totals
-from trainrun.protocols import Batch, Cut, Data, Step, Task, Window
+from trainrun.protocols import Batch, Cut, Data, Finding, Step, Task, Window
 from trainrun.ranges import Count, Period
 from trainrun.run.signals import Signals, Stopped
+from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
+from trainrun.step import Policy
 
 PROGRESS_EVERY_S = 0.2
 
@@ -43,6 +59,7 @@ class Loop:
     log_every: Period
     stop_at: float | None
     step: Step
+    policy: Policy
     task: Task
     data: Data
     cut: Cut
@@ -55,14 +72,18 @@ class Loop:
         """From where `state` stands to the end of the run, or to a signal."""
         clock = Clock(state)
         try:
+            if self.policy.nonfinite == "rollback" and state.step == 0:
+                yield from self._save(state, clock)  # to roll back to
             yield from self._due(state, clock)  # what an interruption left undone at this step
             windows = self._windows(state)
             while state.step < state.total_steps and state.stop_reason is None:
-                self.signals.check()
                 with self.signals.interruptible():
                     window = clock.fetch(windows)
-                state.meter.add(self.step(state, window))
+                result = self.step(state, window)
+                state.meter.add(result)
                 clock.stepped()
+                if result.finding is not None:
+                    windows = (yield from self._answer(state, clock, result.finding)) or windows
                 if clock.progress_is_due():
                     yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
                 yield from self._due(state, clock)
@@ -80,6 +101,44 @@ class Loop:
             if len(window) == self.accumulate or batch.position.offset == 0:
                 yield window
                 window = []
+
+    def _answer(
+        self, state: TrainState, clock: Clock, found: Finding
+    ) -> Generator[Event, None, Iterator[Window] | None]:
+        """What the policy has for a gradient that is not finite; returns the windows after a rollback.
+
+        Raises NonFinite where the run ends.
+        """
+        policy, at = self.policy, state.step
+        so_far = {"stop": math.inf, "skip": state.skipped_in_a_row - 1, "rollback": state.rollbacks}
+        goes_on = so_far[policy.nonfinite] < policy.nonfinite_limit
+        yield NotFinite(
+            step=at,
+            norm=found.norm,
+            where=found.where,
+            samples=found.samples,
+            answer=policy.nonfinite if goes_on else "stop",
+            replay=found.replay,
+        )
+        if not goes_on:
+            raise NonFinite(_told(at, found, policy))
+        if policy.nonfinite == "skip":
+            return None
+        yield from self.checkpoints.wait()
+        counters = state.rollbacks + 1, state.lr_factor * policy.rollback_lr
+        self._reload(state)
+        state.rollbacks, state.lr_factor = counters
+        clock.restart(state)
+        yield RolledBack(step=at, to=state.step, lr_factor=state.lr_factor)
+        return self._windows(state)
+
+    def _reload(self, state: TrainState) -> None:
+        """The newest checkpoint; how long the run is stays as planned."""
+        stored = (self.checkpoints.load_newest(warnings.warn) if ranks.is_first() else None) or {}
+        stored.pop("metrics_bytes", None)  # the record tells of all that happened
+        total = state.total_steps
+        state.load_state_dict(ranks.from_first(stored))
+        state.total_steps = total
 
     def _due(self, state: TrainState, clock: Clock) -> Iterator[Event]:
         """What this step's cadence asks for and has not happened yet; then saves that came to their end."""
@@ -110,6 +169,7 @@ class Loop:
             grad_norm_after=totals.norm_after / applied if self._clips else None,
             clipped=totals.clipped / applied if self._clips else None,
             skipped=state.skipped,
+            spikes=state.meter.spikes.count,
             metrics=self._train_metrics(totals),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
@@ -119,9 +179,7 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
-        batches = self.data.eval_batches("val")
-        with self.signals.interruptible():
-            metrics = evaluate(state.judged_model, self.task, batches, state.precision)
+        metrics = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         value, loss = metrics[monitor.name], metrics["loss"]
@@ -141,6 +199,15 @@ class Loop:
             is_best=is_best,
             seconds=time.perf_counter() - began,
         )
+
+    def _judge(self, model: nn.Module, split: str, state: TrainState) -> dict[str, float]:
+        batches = shared_batches(self.data, split)
+        try:
+            return evaluate(model, self.task, batches, state.precision, self.signals.interruptible)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"out of memory while evaluating the {split} split") from error
+            raise
 
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """What the monitored metric decides: plateau, stop_at, early stopping."""
@@ -164,8 +231,7 @@ class Loop:
         model, step, weights = self._kept(state)
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
-            with self.signals.interruptible():
-                metrics = evaluate(model, self.task, self.data.eval_batches("test"), state.precision)
+            metrics = self._judge(model, "test", state)
             yield Evaluated(
                 step=step,
                 epoch=None,
@@ -206,6 +272,15 @@ class Loop:
     def _epoch(self, state: TrainState) -> float | None:
         size = self.data.info.sizes["train"]
         return None if size is None else round(state.position.epoch + state.position.offset / size, 4)
+
+
+def _told(step: int, found: Finding, policy: Policy) -> str:
+    text = f"the gradient's norm is {found.norm} at step {step}; first not finite: {found.where}"
+    text += f" ({shown(found.samples)})"
+    if policy.nonfinite != "stop":
+        limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
+        text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
+    return f"{text}; no weight was changed; lower optimizer.lr, clip with loop.clip.norm=1, or look at these"
 
 
 class Clock:

@@ -10,9 +10,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from trainrun import __version__
+from trainrun import __version__, ranks
 from trainrun.config.suggest import corrected_line, did_you_mean
-from trainrun.errors import ConfigError, TrainrunError
+from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
 
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
@@ -20,6 +20,7 @@ COMMANDS = {
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
+SHARED = ("train", "resume")  # among the processes that torchrun starts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # libgomp's threads spin at every barrier; where other processes want the cores a step then takes
     # up to ten times as long. It reads this once, when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    return guarded(lambda: _dispatch(words), words)
+    code = guarded(lambda: _dispatch(words), words)
+    ranks.leave(clean=False)  # where it was, it has left
+    return code
 
 
 def guarded(command: Callable[[], int], words: list[str]) -> int:
@@ -38,7 +41,8 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
     try:
         return command()
     except TrainrunError as error:
-        _report(error, words)
+        if ranks.tell(error):
+            _report(error, words)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -46,9 +50,20 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the rest
         return 0
     except Exception as error:
-        traceback.print_exc()
-        print(f"\nunexpected {type(error).__name__}: {error}", file=sys.stderr)
+        if _is_out_of_memory(error):
+            text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
+            _report(OutOfMemory(text), words)
+            return OutOfMemory.exit_code
+        if ranks.tell(error):
+            traceback.print_exc()
+            print(f"\n{_who()}unexpected {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from trainrun.runtime import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -78,15 +93,24 @@ def _is_command(word: str) -> bool:
 
 def _run(name: str, words: list[str]) -> int:
     """Run a command's module, imported only now: --help and mistakes must not wait for torch."""
-    code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
+    ranks.join()
+    if ranks.size() > 1 and name not in SHARED:
+        raise ConfigError.one(name, "is the work of one process; run it without torchrun")
+    with ranks.hush():
+        code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
+    ranks.leave(clean=True)
     return code
 
 
+def _who() -> str:
+    return "" if ranks.is_first() else f"rank {ranks.rank()}: "
+
+
 def _report(error: TrainrunError, words: list[str]) -> None:
-    print(str(error), file=sys.stderr)
+    print(f"{error}" if isinstance(error, ConfigError) else f"{_who()}{error}", file=sys.stderr)
     if isinstance(error, ConfigError):
-        command, rest = ("trainrun", words)
+        command, rest = shlex.join(ranks.command()), words
         if words and _is_command(words[0]):
-            command, rest = f"trainrun {shlex.quote(words[0])}", words[1:]
+            command, rest = f"{command} {shlex.quote(words[0])}", words[1:]
         if line := corrected_line(rest, error.problems, command):
             print(f"\n  {line}", file=sys.stderr)

@@ -6,12 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from trainrun import ranks
 from trainrun.config.suggest import override
 from trainrun.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from trainrun.config.build import Parts
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -20,14 +24,17 @@ FREE = (
     "loop.log_every",
     "data.num_workers",
     "data.root",
+    "batch_size",  # of these two and the ranks the product is the run's, and its cut is free
+    "loop.accumulate",
+    "data.eval_batch_size",
     "runtime.preemption_signal",
     "runtime.time_limit",
     "runtime.trust",
     "name",
 )
 TAKES_EFFECT = (
-    *("budget", "scheduler*", "optimizer.*", "regularization.*"),
-    *("loop.eval_every", "loop.stop_at", "runtime.threads"),
+    *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
+    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
 )
 
 
@@ -39,7 +46,7 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     from trainrun.cli.found import find
 
-    return go_on(find(words[0]), words[1:], quiet)
+    return go_on(Path(ranks.from_first(str(find(words[0])))), words[1:], quiet)
 
 
 def same_line(run_dir: Path, words: Sequence[str], quiet: bool) -> int:
@@ -70,7 +77,11 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
 
     status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
     changed = changes(stored.before, stored.composition.settings)
+    begun = read_json(run_dir / "environment.json")
+    _refuse_other_window(begun, stored.parts)
     _refuse_identity(changed)
+    if begun.get("ranks", 1) != ranks.size():
+        print(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)", file=sys.stderr)
     for key, (old, new) in changed.items():
         print(f"{key}: {old} -> {new} ({'free' if _is(key, FREE) else 'takes effect'})", file=sys.stderr)
     if any(_is(key, ("budget", "scheduler*")) for key in changed):
@@ -91,6 +102,19 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
     return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+
+
+def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
+    """How ranks and accumulation cut the samples of a step is free; how many they are is not."""
+    cut, before, now = parts.cut, begun.get("samples_per_step"), parts.samples_per_step
+    if before in (None, now):
+        return
+    ranks_text = f" x {cut.num_ranks} ranks" if cut.num_ranks > 1 else ""
+    text = f"the run takes {before} samples a step, this is {cut.batch_size} x {cut.accumulate}{ranks_text}"
+    accumulate, rest = divmod(before, cut.batch_size * cut.num_ranks)
+    if rest or not accumulate:
+        raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
+    raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")
 
 
 def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:

@@ -11,21 +11,23 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from trainrun import ranks
 from trainrun.checkpoint import Checkpoints, expected_bytes
+from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
 from trainrun.run.directory import ROOT, claim
+from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
 from trainrun.run.record import Record, write_status
 from trainrun.run.signals import exit_code
 from trainrun.run.slurm import requeue
+from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 Sink = Callable[[Event], None]
@@ -49,6 +51,9 @@ def start(
     composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
 ) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
+    parts.runtime.require_sync()
+    if not ranks.is_first():
+        return _assist(parts, changed=False)
     wanted = composition.settings["run_dir"]
     _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
@@ -70,9 +75,12 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
 
     `changed`: other settings than stored, which become the run's once the folder is ours.
     """
+    parts.runtime.require_sync()
+    if not ranks.is_first():
+        return _assist(parts, changed)
     _check_room(parts.state, run_dir)
     with lock(run_dir):
-        _introduce(run_dir, parts, ["trainrun", "resume", str(run_dir)])
+        _introduce(run_dir, parts, [*ranks.command(), "resume", str(run_dir)])
         return _drive(parts, run_dir, storable, quiet, changed)
 
 
@@ -85,7 +93,8 @@ def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
         if not (run_dir / "environment.json").exists():
-            replace_json(run_dir / "environment.json", environment(parts.runtime, parts.info, command))
+            content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
+            replace_json(run_dir / "environment.json", content)
         if not read_json(run_dir / "status.json").get("run_id"):
             write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
     except OSError as error:
@@ -94,6 +103,7 @@ def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
 
 def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
     """Open the records, restore what is stored, and follow the loop; the folder is ours."""
+    ranks.from_first(str(run_dir))
     with contextlib.ExitStack() as opened:
         record = opened.enter_context(contextlib.closing(Record(run_dir)))
         signals = parts.runtime.signals()
@@ -101,26 +111,45 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
         loop = parts.loop(run_dir, run_id, record, signals)
         opened.callback(loop.checkpoints.close)
-        resumed_from = _restore(parts, loop.checkpoints, record)
+        resumed_from = _restore(parts, _newest(loop.checkpoints, record), changed)
         if changed:
-            parts.state.stop_reason = None  # what ended the run is judged anew
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
-        sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
+        told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
+        sinks: list[Sink] = [record, *map(Forgiving, told)]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
             result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
             loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
-            _tell_failure(error, sinks, parts.state.step)
-            failed = as_trainrun_error(error)
-            if failed is not None and failed is not error:
+            failed = _as_trainrun_error(error, parts, run_dir) or error
+            _tell_failure(failed, sinks, parts.state.step)
+            if failed is not error:
                 raise failed from error
             raise
         if result.reason == signals.preemption:
             print(requeue(), file=sys.stderr)
         return result
+
+
+def _assist(parts: Parts, changed: bool) -> Result:
+    """What every rank but the first does: compute, and leave folder, records and views to the first."""
+    run_dir = Path(ranks.from_first(""))
+    with contextlib.ExitStack() as opened:
+        signals = parts.runtime.signals()
+        opened.callback(signals.restore)
+        loop = parts.loop(run_dir, "", None, signals)
+        opened.callback(loop.checkpoints.close)
+        _restore(parts, None, changed)
+        signals.install()
+        try:
+            return _follow(loop.train(parts.state), [], run_dir, parts.state)
+        except Exception as error:
+            failed = _as_trainrun_error(error, parts, run_dir)
+            if failed is not None and failed is not error:
+                raise failed from error
+            raise
 
 
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
@@ -157,9 +186,9 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
-    failed = as_trainrun_error(error)
-    code = failed.exit_code if failed else 130 if isinstance(error, KeyboardInterrupt) else 1
-    reason = (str(failed or f"{type(error).__name__}: {error}").splitlines() or [""])[0]
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+    text = str(error) if isinstance(error, TrainrunError) else f"{type(error).__name__}: {error}"
+    reason = (text.splitlines() or [""])[0]
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
             sink(Failed(step=step, reason=reason, exit_code=code))
@@ -197,18 +226,13 @@ class Forgiving:
             )
 
 
-def as_trainrun_error(error: BaseException) -> TrainrunError | None:
+def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
     """The error as one of ours: itself, or out of memory, which torch has no single type for."""
+    if isinstance(error, OutOfMemory):
+        return out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
         return error
-    text = str(error)
-    told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in told):
-        return OutOfMemory(
-            "out of memory: halve batch_size and double loop.accumulate, which trains the same, "
-            "or try precision=bf16"
-        )
-    return None
+    return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 
 def _check_room(state: TrainState, folder: Path) -> None:
@@ -219,16 +243,23 @@ def _check_room(state: TrainState, folder: Path) -> None:
         raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 
 
-def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | None:
-    """Load the newest valid checkpoint and cut metrics.jsonl back to it; None where there is none."""
+def _newest(checkpoints: Checkpoints, record: Record) -> dict[str, Any] | None:
+    """The newest valid checkpoint, metrics.jsonl cut back to it; None where there is none."""
     checkpoints.clean()
     stored = checkpoints.load_newest(lambda text: print(text, file=sys.stderr))
+    record.cut(stored.pop("metrics_bytes") if stored is not None else 0)
+    return stored
+
+
+def _restore(parts: Parts, stored: dict[str, Any] | None, changed: bool) -> int | None:
+    """Go on from what the first rank found stored; returns its step, None where there is nothing."""
+    stored, state = ranks.from_first(stored), parts.state
     if stored is None:
-        record.cut(0)
         return None
-    record.cut(stored.pop("metrics_bytes"))
-    total = parts.state.total_steps
-    parts.state.load_state_dict(stored)
-    parts.state.total_steps = total
-    parts.data.restore(parts.state.fitted)
-    return parts.state.step
+    total = state.total_steps
+    state.load_state_dict(stored)
+    state.total_steps = total
+    if changed:
+        state.stop_reason = None  # what ended the run is judged anew
+    parts.data.restore(state.fitted)
+    return state.step

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainrun import ranks
 from trainrun.cli.found import say_if_taken
 from trainrun.config.compose import (
     Composer,
@@ -41,6 +42,9 @@ def run(words: list[str]) -> int:
         composer.show(what, value, arguments.overrides, arguments.package, arguments.resolve)
         return 0
     if arguments.multirun:
+        if ranks.size() > 1:
+            text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
+            raise ConfigError.one("-m", text)
         return _sweep(composer, arguments.overrides, quiet)
     composition = composer.compose(arguments.overrides)
     _check([composition])
@@ -48,7 +52,7 @@ def run(words: list[str]) -> int:
         from trainrun.cli.resume import same_line
 
         return same_line(folder, composition.overrides, quiet)
-    result = train_one(composition, ["trainrun", *words], quiet, verbose)
+    result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
     if result.state == "completed":
         _farewell(result, composition, quiet)
     return result.exit_code
@@ -56,10 +60,12 @@ def run(words: list[str]) -> int:
 
 def train(words: Sequence[str]) -> Result:
     """`trainrun.train([...])`: the same from Python. Raises what the command would print."""
-    composer = Composer()
-    composition = composer.compose(_experiment_files(list(words)))
-    _check([composition])
-    return train_one(composition, ["trainrun", *words], quiet=False, verbose=False)
+    ranks.join()
+    with ranks.hush():
+        composer = Composer()
+        composition = composer.compose(_experiment_files(list(words)))
+        _check([composition])
+        return train_one(composition, [*ranks.command(), *words], quiet=False, verbose=False)
 
 
 def train_one(
@@ -84,7 +90,7 @@ def train_one(
 def _used_folder(composition: Composition) -> Path | None:
     """`run_dir` where it holds a run already; one without a config is unused."""
     folder = Path(composition.settings["run_dir"]).expanduser()
-    return folder if (folder / "config.yaml").is_file() else None
+    return folder if ranks.from_first((folder / "config.yaml").is_file()) else None
 
 
 def _check(compositions: list[Composition]) -> None:
@@ -192,7 +198,7 @@ def _farewell(result: Result, composition: Composition, quiet: bool) -> None:
     lines = [
         f"\nfinished in {result.seconds:.1f} s: {folder}",
         "next:",
-        f"  trainrun resume {folder} budget={twice}",
+        f"  {shlex.join(ranks.command())} resume {folder} budget={twice}",
         f"  trainrun eval {folder} --split val",
         "  tensorboard --logdir outputs",
         "  trainrun show optimizer",

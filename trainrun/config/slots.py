@@ -25,7 +25,7 @@ class Slot:
 
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
-_LOOP = ("step", "task", "data", "cut", "seed", "monitor", "checkpoints", "signals")
+_LOOP = ("step", "policy", "task", "data", "cut", "seed", "monitor", "checkpoints", "signals")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"
     for name in ("ModelChange", "BatchChange", "Penalty", "Averager", "Stopper")
@@ -66,7 +66,7 @@ SLOTS: dict[str, Slot] = {
         ("trainrun.loop",),
         ("trainrun.loop.Loop",),
         _LOOP,
-        extras=dict.fromkeys(("clip", "nonfinite"), "trainrun.step.Policy"),
+        extras=dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.step.Policy"),
     ),
     "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",)),
     "loop.step": Slot(("trainrun.step",), (), _STEP),

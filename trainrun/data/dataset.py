@@ -19,7 +19,7 @@ from trainrun.data.fingerprint import sampled_fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.data.samples import Seeded, chunks, collate, endless, map_tensors, stream, unpacked
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import Batch, Cut, DataInfo, Position, TargetScaling
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share, TargetScaling
 from trainrun.ranges import Count, Natural, Split
 from trainrun.seeds import derive
 
@@ -78,7 +78,8 @@ class DatasetData:
     """Datasets behind torch's DataLoader; a sample's draws depend on (seed, epoch, index) alone.
 
     A stream is read in its own order, pass after pass; its position is the number of samples
-    read, to which a resumed run skips.
+    read, to which a resumed run skips. Every rank reads a stream whole and keeps its share, so it
+    must give all of them the same samples.
     """
 
     def __init__(self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int) -> None:
@@ -94,22 +95,25 @@ class DatasetData:
         dataset, indices = self.splits["train"]
         if indices is None:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
-            yield from self._collated(samples, cut.batch_size, position.offset)
+            share = Share(cut.rank, cut.num_ranks)
+            yield from self._collated(samples, cut.batch_size, position.offset, share)
             return
         while True:
             order = indices[permutation(len(indices), seed, "order", position.epoch)]
             parts = list(micro_batches(order, position, cut))
-            loaded = self._load(dataset, [part for part, _ in parts], derive(seed, position.epoch))
-            for (part, after), (inputs, targets) in zip(parts, loaded, strict=True):
+            wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
+            loaded = self._load(dataset, wanted, derive(seed, position.epoch))
+            for (part, after), batch in zip(parts, loaded, strict=True):
+                inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
                 yield Batch(inputs, targets, part, after)
             position = Position(position.epoch + 1)
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
         dataset, indices = self.splits[split]
         if indices is None:
-            yield from self._collated(stream(dataset, 0), self.eval_batch_size, 0)
+            yield from self._collated(stream(dataset, 0), self.eval_batch_size, 0, share)
             return
-        parts = list(indices.split(self.eval_batch_size))
+        parts = list(indices.split(self.eval_batch_size))[share.rank :: share.num_ranks]
         for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
             yield Batch(inputs, targets, part, Position())
 
@@ -137,11 +141,13 @@ class DatasetData:
             _kill(getattr(batches, "_workers", ()))
             raise
 
-    def _collated(self, samples: Iterator[Any], size: int, start: int) -> Iterator[Batch]:
-        for chunk in chunks(samples, size):
-            inputs, targets = self._moved(collate(chunk))
-            end = start + len(chunk)
-            yield Batch(inputs, targets, torch.arange(start, end), Position(0, end))
+    def _collated(self, samples: Iterator[Any], size: int, start: int, share: Share) -> Iterator[Batch]:
+        """Batches of `size` from a stream, one for every rank of each stretch that is read."""
+        for chunk in chunks(samples, size * share.num_ranks):
+            first, end = start + size * share.rank, start + len(chunk)
+            if mine := chunk[size * share.rank :][:size]:
+                inputs, targets = self._moved(collate(mine))
+                yield Batch(inputs, targets, torch.arange(first, first + len(mine)), Position(0, end))
             start = end
 
     def _moved(self, batch: Any) -> tuple[Any, Any]:

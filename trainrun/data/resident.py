@@ -13,7 +13,7 @@ from trainrun.data import scaling
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Resident:
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
-        for indices in self.splits[split].to(self.device).split(self.eval_batch_size):
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+        batches = self.splits[split].to(self.device).split(self.eval_batch_size)
+        for indices in batches[share.rank :: share.num_ranks]:
             yield self._gather(indices, Position())
 
     def fitted(self) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from trainrun.events import (
     Failed,
     Finished,
     Interrupted,
+    NotFinite,
     Progressed,
+    RolledBack,
     Started,
     StepsLogged,
 )
@@ -71,6 +73,9 @@ class Live:
             self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
         elif isinstance(event, Evaluated):
             self._evaluated(event)
+        elif isinstance(event, (NotFinite, RolledBack)):
+            for line in lines_of(event):
+                self.console.print(Text(line, style="yellow"))
         elif isinstance(event, (Finished, Interrupted, Failed)):
             self.progress.stop()  # also gives the cursor back
             if isinstance(event, Interrupted):

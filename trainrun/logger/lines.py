@@ -11,8 +11,11 @@ from trainrun.events import (
     Failed,
     Finished,
     Interrupted,
+    NotFinite,
+    RolledBack,
     Started,
     StepsLogged,
+    shown,
 )
 
 
@@ -32,7 +35,13 @@ def lines_of(event: Event) -> list[str]:
         if event.clipped is not None:
             line += f" after {number(event.grad_norm_after or 0.0)} clipped {event.clipped:.0%}"
         line += f" skipped {event.skipped}" if event.skipped else ""
+        line += f" spikes {event.spikes}" if event.spikes else ""
         return [f"{' '.join(line.split())} {event.samples_per_s:,.0f} samples/s"]
+    if isinstance(event, NotFinite):
+        answer = {"stop": "stopping", "skip": "skipped", "rollback": "rolling back"}[event.answer]
+        return [f"step {event.step} {answer}: not finite: {event.where} ({shown(event.samples)})"]
+    if isinstance(event, RolledBack):
+        return [f"step {event.step} rolled back to step {event.to}, learning rate x {event.lr_factor:g}"]
     if isinstance(event, Evaluated):
         best = " best" if event.is_best else ""
         weights = "" if event.weights == "raw" else f" ({event.weights})"

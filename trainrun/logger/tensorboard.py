@@ -16,7 +16,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started, StepsLogged
+from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, RolledBack, Started, StepsLogged
 
 FLUSH_EVERY_S = 10.0
 
@@ -34,9 +34,11 @@ class TensorBoard:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             self._open()
-            if event.resumed_from is not None:  # points after the checkpoint are written again
-                self._write(TensorBoardEvent(session_log=SessionLog(status=SessionLog.START)), event.step + 1)
+            if event.resumed_from is not None:
+                self._forget_after(event.step)
             self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
+        elif isinstance(event, RolledBack):
+            self._forget_after(event.to)
         elif isinstance(event, StepsLogged):
             scalars = {"train/loss": event.loss, "train/grad_norm": event.grad_norm}
             scalars |= {f"train/{name}": value for name, value in event.metrics.items()}
@@ -44,6 +46,7 @@ class TensorBoard:
             if event.clipped is not None and event.grad_norm_after is not None:
                 scalars |= {"train/clipped": event.clipped, "train/grad_norm_after": event.grad_norm_after}
             scalars |= {"train/skipped": float(event.skipped)} if event.skipped else {}
+            scalars |= {"train/spikes": float(event.spikes)} if event.spikes else {}
             scalars |= {"speed/samples_per_s": event.samples_per_s, "speed/data_wait": event.data_wait}
             self._scalars(scalars, event.step)
         elif isinstance(event, Evaluated):
@@ -65,6 +68,10 @@ class TensorBoard:
         if self.writer and not self.writer.closed and time.monotonic() - self.flushed_at > FLUSH_EVERY_S:
             self.writer.flush()
             self.flushed_at = time.monotonic()
+
+    def _forget_after(self, step: int) -> None:
+        """The points after the checkpoint that training goes on from are written again."""
+        self._write(TensorBoardEvent(session_log=SessionLog(status=SessionLog.START)), step + 1)
 
     def _scalars(self, scalars: dict[str, float], step: int) -> None:
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]

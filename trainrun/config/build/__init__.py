@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 
+from trainrun import ranks
 from trainrun.config.build.maker import Maker, Settings
 from trainrun.config.build.plan import plan_of
 from trainrun.config.call import call, parameters_of, resolve
@@ -25,7 +27,7 @@ from trainrun.config.paths import CONF, groups
 from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
 from trainrun.duration import Pace, parse, to_steps
-from trainrun.errors import ConfigError
+from trainrun.errors import ConfigError, DataError
 from trainrun.init import Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
@@ -36,7 +38,7 @@ from trainrun.protocols import Cut, Data, DataInfo, Position, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
-from trainrun.runtime import Runtime, seed_everything
+from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
 from trainrun.scheduler import FromTorch
 from trainrun.seeds import derive
 from trainrun.state import TrainState
@@ -67,17 +69,22 @@ class Parts:
     def info(self) -> DataInfo:
         return self.data.info
 
+    @property
+    def samples_per_step(self) -> int:
+        return samples_per_step(self.cut, self.info)
+
     def loop(
         self,
         folder: Path,
         run_id: str,
-        record: Record,
+        record: Record | None,
         signals: Signals,
     ) -> Loop:
-        """The loop, once the run has a folder."""
+        """The loop, once the run has a folder; without `record` it saves nothing."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
         node = dict(self.settings["loop"])
-        policy = Policy(make.at("loop.clip", node.pop("clip")), node.pop("nonfinite"))
+        rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
+        policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
         offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
@@ -85,7 +92,8 @@ class Parts:
         offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
+        offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
+        offered["monitor"] = self.monitor
         loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
 
@@ -107,7 +115,8 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     make = Maker(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
-    data = _data(make)
+    with ranks.local_first():  # one downloads, the others find it
+        data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
     task = _task(make, loss, data.info)
     make("augment")
@@ -121,9 +130,10 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
     _initialize(make, model, treatments)
     model = runtime.prepare(model, cut.batch_size)
+    ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
-    lr, lr_arithmetic = _scaled_lr(make, cut.window)
+    lr, lr_arithmetic = _scaled_lr(make, _nominal_window(settings, cut, data.info))
     optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     schedule = _schedule(make, pace, lr, monitor)
@@ -136,6 +146,8 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
+    if ranks.size() > 1:
+        _check_shares(data, settings["seed"])
     return Parts(
         make=make,
         runtime=runtime,
@@ -159,11 +171,35 @@ def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
         with torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
     except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         inputs = tuple(getattr(batch.inputs, "shape", ()))
         text = f"fails on inputs of shape {inputs}, with {task.num_outputs} outputs wanted: {error}"
         raise ConfigError.one("model", text) from error
     finally:
         state.model.train()
+
+
+def _check_shares(data: Data, seed: int) -> None:
+    """Every rank must read the same data and be given other samples of them."""
+    if "share" not in inspect.signature(data.eval_batches).parameters:
+        text = "judges whole splits; with several ranks eval_batches takes (split, share) and gives a share"
+        raise ConfigError.one("data", text)
+    mine = next(iter(data.train_batches(Position(), Cut(1, 1, ranks.size(), ranks.rank()), seed)))
+    found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
+    for rank, theirs in enumerate(found):
+        if theirs[0] != found[0][0]:
+            raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
+    samples = [index for theirs in found for index in theirs[1:]]
+    if len(set(samples)) < len(samples):
+        text = "gives several ranks the same samples; train_batches must give those of cut.rank"
+        raise ConfigError.one("data", text)
+
+
+def samples_per_step(cut: Cut, info: DataInfo) -> int:
+    """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
+    size = info.sizes["train"]
+    return cut.window if size is None else min(cut.window, size)
 
 
 def _data(make: Maker) -> Data:
@@ -206,8 +242,8 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
     if batch_size == "full":
         if size is None:
             raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
-        batch_size, accumulate = size, 1
-    cut = Cut(batch_size, accumulate)
+        batch_size, accumulate = math.ceil(size / ranks.size()), 1
+    cut = Cut(batch_size, accumulate, ranks.size(), ranks.rank())
     pace = Pace(cut.window, size)
     try:
         total = to_steps(parse(settings["budget"]), pace)
@@ -282,6 +318,11 @@ def _scaled_lr(make: Maker, window: int) -> tuple[float, str]:
     if "lr_scaling" not in node:
         return node["lr"], f"{node['lr']:g}"
     return scaled_lr(node["lr"], window, node["lr_scaling"], node["base_batch_size"])
+
+
+def _nominal_window(settings: Settings, cut: Cut, info: DataInfo) -> int:
+    """Samples per step as asked for: ranks may divide the whole training set with a remainder."""
+    return samples_per_step(cut, info) if settings["batch_size"] == "full" else cut.window
 
 
 def _own_lr(optimizer: Callable[..., Any]) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from trainrun.duration import Pace
 from trainrun.loop import Monitor
 from trainrun.protocols import Cut, DataInfo
@@ -30,8 +32,9 @@ def plan_of(
         ("data", _data(settings, info)),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
+        *_batch_norm(state, cut),
         ("optimizer", f"{optimizer}, lr {lr_arithmetic}; {scheduler} schedule"),
-        ("compute", _compute(settings, runtime, info, state)),
+        ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
     )
 
@@ -54,19 +57,36 @@ def _model(settings: Settings, state: TrainState) -> str:
 
 def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
     per_epoch = f"{pace.steps_per_epoch} an epoch" if pace.steps_per_epoch else "a stream without epochs"
-    window = f"{cut.batch_size} samples a step"
-    if cut.accumulate > 1:
-        window = f"{cut.batch_size} x {cut.accumulate} accumulated = {cut.window} samples a step"
-    return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window}"
+    factors = [str(cut.batch_size)]
+    factors += [f"{cut.accumulate} accumulated"] if cut.accumulate > 1 else []
+    factors += [f"{cut.num_ranks} ranks"] if cut.num_ranks > 1 else []
+    window = " x ".join(factors) + (f" = {cut.window}" if len(factors) > 1 else "")
+    return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window} samples a step"
 
 
-def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState) -> str:
+def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
+    """What batch norm sees where it is not the whole step."""
+    layers = [m for m in state.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not layers or cut.window == cut.batch_size:
+        return []
+    synced = isinstance(layers[0], nn.SyncBatchNorm)
+    seen = cut.batch_size * (cut.num_ranks if synced else 1)
+    if seen == cut.window:
+        return [("batch norm", f"sees the {seen} samples of all ranks")]
+    whose = "a micro-batch" if cut.accumulate > 1 else "a rank"
+    return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
+
+
+def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:
     threads = f"{runtime.num_threads} thread{'s' if runtime.num_threads > 1 else ''}"
     workers = settings["data"].get("num_workers", 0)
     loading = f", {workers} loader processes" if workers else ""
     if workers and info.in_memory:
         loading = ", no loader processes: the data are in memory"
-    return f"{runtime.device}, {state.precision.name}, {threads}{loading}"
+    if cut.num_ranks == 1:
+        return f"{runtime.device}, {state.precision.name}, {threads}{loading}"
+    where = f"{cut.num_ranks} ranks on {runtime.device.type}, each with {threads}"
+    return f"{where}{f' and{loading[1:]}' if loading else ''}, {state.precision.name}"
 
 
 def _decides(monitor: Monitor | None) -> str:
