@@ -25,7 +25,7 @@ from trainrun import ranks
 from trainrun.cli.main import main
 from trainrun.data.dataset import from_dataset
 from trainrun.evaluate import evaluate, shared_batches
-from trainrun.events import Evaluated
+from trainrun.events import Evaluated, RolledBack
 from trainrun.loop import Monitor
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
@@ -338,3 +338,23 @@ def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
     found = result.finding
     indices = [batch["indices"].tolist() for batch in found.replay["batches"]]
     return found.where, list(found.samples), str(found.norm), indices
+
+
+class BadOnce(ToyData):
+    """The last rank's first batch beyond the 20th sample of the second epoch is not a number, once."""
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        for batch in super().train_batches(position, cut, seed):
+            at = batch.position
+            if at.epoch == 1 and at.offset > 20 and ranks.rank() == ranks.size() - 1 and len(self.asked) < 99:
+                self.asked += ["train"] * 99  # no more
+                batch = replace(batch, inputs=batch.inputs * float("nan"))
+            yield batch
+
+
+def roll_back(folder: Path) -> tuple[list[tuple[int, int, float]], dict[str, Tensor], int]:
+    """(rollbacks, final weights, last step) of a run that meets one bad batch."""
+    accumulate = 4 // ranks.size()
+    done = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate).train()
+    told = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
+    return told, done.weights, done.state.step

@@ -258,3 +258,13 @@ def test_ranks_share_a_stream() -> None:
     )
     judged = [b.inputs[:, 0].tolist() for r in range(2) for b in data.eval_batches("val", Share(r, 2))]
     assert sorted(number for batch in judged for number in batch) == [float(n) for n in range(10)]
+
+
+def test_all_ranks_roll_back_from_what_one_of_them_met(in_ranks: Ranks, tmp_path: Path) -> None:
+    first, second = in_ranks.values(2, ranked.roll_back, tmp_path / "two")
+    told, weights, step = ranked.roll_back(tmp_path / "one")
+    assert first[0] == second[0] == told and len(told) == 1
+    assert first[2] == second[2] == step
+    assert same_bits(first[1], second[1])
+    for name, value in weights.items():
+        torch.testing.assert_close(first[1][name], value, rtol=0, atol=1e-6)
