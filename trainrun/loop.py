@@ -292,8 +292,8 @@ def _error(step: int, found: Finding, policy: Policy) -> TrainrunError:
     if policy.nonfinite != "stop":
         limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
         text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
-    advice = "lower optimizer.lr, clip with loop.clip.norm=1, or look at these"
-    return NonFinite(f"{text}; no weight was changed; {advice}")
+    advice = "lower optimizer.lr, or clip with loop.clip.norm=1"
+    return NonFinite(f"{text}; no weight was changed by it; {advice}")
 
 
 class Clock:
