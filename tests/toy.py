@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.events import Event
 from trainrun.loop import Loop, Monitor
@@ -176,6 +177,7 @@ class Toy:
     stop_at: float | None = None
     monitor: Monitor | None = ACCURACY
     seed: int = 1
+    budget: Callable[[], ClockBudget] | None = None
 
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
@@ -198,6 +200,9 @@ class Toy:
         record.cut(stored.pop("metrics_bytes") if stored else 0)
         if stored:
             state.load_state_dict(stored)
+        budget = self.budget() if self.budget else None
+        if budget and stored:
+            budget.restore(state)
         loop = Loop(
             accumulate=self.accumulate,
             eval_every=self.eval_every,
@@ -208,6 +213,7 @@ class Toy:
             data=data,
             cut=Cut(self.batch_size, self.accumulate),
             seed=self.seed,
+            budget=budget,
             monitor=self.monitor,
             checkpoints=checkpoints,
             signals=SignalAt(state, signal_at),

@@ -20,7 +20,7 @@ class Started:
     name: str
     run_dir: str
     step: int
-    total_steps: int
+    total_steps: int | None  # None: by the clock, its pace not known yet
     steps_per_epoch: int | None
     monitor: str
     monitor_mode: str
@@ -70,6 +70,16 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replanned:
+    """A budget by the clock: the run's length as its pace at `step` tells it."""
+
+    step: int
+    total_steps: int
+    seconds: float  # used so far, over all processes of the run
+    is_first: bool  # of this process
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointSaved:
     """A checkpoint is whole and on the disk."""
 
@@ -110,7 +120,17 @@ class Failed:
     exit_code: int
 
 
-Event = Started | Progressed | StepsLogged | Evaluated | CheckpointSaved | Interrupted | Finished | Failed
+Event = (
+    Started
+    | Progressed
+    | StepsLogged
+    | Evaluated
+    | Replanned
+    | CheckpointSaved
+    | Interrupted
+    | Finished
+    | Failed
+)
 
 
 def metrics_record(event: Event) -> dict[str, Any] | None:
@@ -142,6 +162,9 @@ def timing_record(event: Event) -> dict[str, Any] | None:
         return record | {"data_wait": round(event.data_wait, 4)}
     if isinstance(event, Evaluated):
         return {"event": "eval", "step": event.step, "split": event.split, "seconds": event.seconds}
+    if isinstance(event, Replanned):
+        record = {"event": "replanned", "step": event.step, "total_steps": event.total_steps}
+        return record | {"seconds": round(event.seconds, 3)}
     if isinstance(event, CheckpointSaved):
         record = {"event": "saved", "step": event.step, "bytes": event.num_bytes}
         return record | {"seconds": round(event.seconds, 4), "blocked_s": round(event.blocked_s, 4)}

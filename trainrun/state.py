@@ -46,6 +46,7 @@ class TrainState:
     evaluated_at: int = 0
     stop_reason: str | None = None  # set when a metric ends the run before its budget
     seconds: float = 0.0  # spent training, over all processes of the run
+    planned_s: float = 0.0  # the clock's budget that total_steps is the plan of; 0: not by the clock
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
@@ -245,4 +246,5 @@ _COUNTERS = (
     "stop_reason",
     "seconds",
     "total_steps",
+    "planned_s",
 )

@@ -17,7 +17,7 @@ PARTS = {
     *("data", "augment", "model", "task", "regularization"),
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),
 }
-CORE = {"state", "step", "evaluate", "loop", "checkpoint"}
+CORE = {"state", "step", "evaluate", "budget", "loop", "checkpoint"}
 ASSEMBLY = {"cli", "config.build", "report"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)

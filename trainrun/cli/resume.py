@@ -6,12 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from trainrun.config.suggest import override
 from trainrun.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from trainrun.config.build import Parts
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -71,8 +74,8 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
     for key, (old, new) in changed.items():
         print(f"{key}: {old} -> {new} ({'free' if _is(key, FREE) else 'takes effect'})", file=sys.stderr)
     if any(_is(key, ("budget", "scheduler*")) for key in changed):
-        steps = stored.parts.state.total_steps
-        print(f"the learning rate is planned anew over {steps} steps, from where it stands", file=sys.stderr)
+        length = f"{stored.parts.state.total_steps} steps" if stored.parts.budget is None else "the time left"
+        print(f"the learning rate is planned anew over {length}, from where it stands", file=sys.stderr)
         if getattr(stored.parts.state.schedule, "needs_metric", False):
             print("what the schedule has seen of the metric stays", file=sys.stderr)
     done = status.get("state") == "completed"
@@ -81,10 +84,17 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
             f"{run_dir} ended at step {status['step']} by {status['reason']}: nothing to do", file=sys.stderr
         )
         return 0
-    if done and stored.parts.state.total_steps <= int(status.get("step") or 0):
+    if done and not _has_more(stored.parts, status, bool(changed)):
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
     return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+
+
+def _has_more(parts: Parts, status: Mapping[str, Any], changed: bool) -> bool:
+    """Whether a completed run's budget holds more than it used."""
+    if parts.budget is not None:
+        return changed and parts.budget.limit_s > float(status.get("seconds") or 0.0)
+    return parts.state.total_steps > int(status.get("step") or 0)
 
 
 def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:

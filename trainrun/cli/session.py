@@ -95,6 +95,7 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         resumed_from = _restore(parts, loop.checkpoints, record)
         if changed:
             parts.state.stop_reason = None  # what ended the run is judged anew
+            write_status(run_dir, state="running", exit_code=None, reason=None)  # no longer complete
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         _check_room(parts.state, loop.checkpoints)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
@@ -120,7 +121,7 @@ def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_f
         name=str(parts.settings["name"] or run_dir.name),
         run_dir=str(run_dir),
         step=parts.state.step,
-        total_steps=parts.state.total_steps,
+        total_steps=parts.state.total_steps if parts.budget is None or parts.state.planned_s else None,
         steps_per_epoch=parts.pace.steps_per_epoch,
         monitor=f"val/{monitor.name}" if monitor else "",
         monitor_mode="max" if monitor and monitor.maximize else "min",
@@ -221,6 +222,9 @@ def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | No
     record.cut(stored.pop("metrics_bytes"))
     total = parts.state.total_steps
     parts.state.load_state_dict(stored)
-    parts.state.total_steps = total
+    if parts.budget is None:
+        parts.state.total_steps, parts.state.planned_s = total, 0.0
+    else:
+        parts.budget.restore(parts.state)
     parts.data.restore(parts.state.fitted)
     return parts.state.step

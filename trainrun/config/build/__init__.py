@@ -15,11 +15,12 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 
+from trainrun.budget import FAR, ClockBudget
 from trainrun.config.build.maker import Maker, Settings
 from trainrun.config.build.plan import plan_of
+from trainrun.config.build.schedule import schedule_over
 from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF, groups
 from trainrun.config.slots import SLOTS
@@ -37,7 +38,6 @@ from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Pe
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, seed_everything
-from trainrun.scheduler import FromTorch
 from trainrun.seeds import derive
 from trainrun.state import TrainState
 from trainrun.step import Policy
@@ -57,6 +57,7 @@ class Parts:
     treatments: list[Treatment]
     monitor: Monitor | None
     state: TrainState
+    budget: ClockBudget | None  # None: counted in steps
     plan: tuple[tuple[str, str], ...]
 
     @property
@@ -86,6 +87,7 @@ class Parts:
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
+        offered["budget"] = self.budget
         loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
 
@@ -126,16 +128,18 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     lr, lr_arithmetic = _scaled_lr(make, cut.window)
     optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
-    schedule = _schedule(make, pace, lr, monitor)
+    over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
+    total = pace.total_steps or FAR
     averager = _one_of(regularizers, Averager)
     if averager is not None:
         averager.start(model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
-    state = TrainState(model, optimizer, schedule, precision, pace.total_steps or 0, averager)
+    state = TrainState(model, optimizer, over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
+    length = parse(settings["budget"])
     return Parts(
         make=make,
         runtime=runtime,
@@ -147,6 +151,7 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
         treatments=treatments,
         monitor=monitor,
         state=state,
+        budget=ClockBudget(length.seconds, over) if length.is_clock else None,
         plan=plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor),
     )
 
@@ -200,7 +205,7 @@ def _metric(make: Maker, one: Any, slot: Any) -> Any:
 
 
 def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
-    """How samples become steps, and how many steps the budget is."""
+    """How samples become steps, and how many steps the budget is; None for one by the clock."""
     size = info.sizes["train"]
     batch_size, accumulate = settings["batch_size"], settings["loop"]["accumulate"]
     if batch_size == "full":
@@ -208,9 +213,11 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
             raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
         batch_size, accumulate = size, 1
     cut = Cut(batch_size, accumulate)
-    pace = Pace(cut.window, size)
+    pace, budget = Pace(cut.window, size), parse(settings["budget"])
+    if budget.is_clock:
+        return cut, pace
     try:
-        total = to_steps(parse(settings["budget"]), pace)
+        total = to_steps(budget, pace)
     except ValueError as error:
         raise ConfigError.one("budget", str(error)) from None
     if total < 1:
@@ -302,23 +309,6 @@ def _optimizer(make: Maker, params: list[dict[str, Any]], lr: float) -> Any:
     if needs_closure(optimizer) and len(optimizer.param_groups) > 1:
         raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
     return optimizer
-
-
-def _schedule(make: Maker, pace: Pace, lr: float, monitor: Monitor | None) -> Any:
-    offered: dict[str, Any] = {
-        "total_steps": pace.total_steps,
-        "base_lr": lr,
-        "maximize": monitor is None or monitor.maximize,
-    }
-    node = make.settings["scheduler"]
-    thing = resolve(node["_target_"], "scheduler", SLOTS["scheduler"], make.trust, make.stored)
-    if isinstance(thing, type) and issubclass(thing, LRScheduler):
-        arguments = {key: value for key, value in node.items() if key != "_target_"}
-        asked = {
-            k: offered[v[1:]] if isinstance(v, str) and v[:1] == "@" else v for k, v in arguments.items()
-        }
-        return FromTorch(thing, offered["base_lr"], offered["maximize"], asked)
-    return make("scheduler", offered)
 
 
 def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:

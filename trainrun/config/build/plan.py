@@ -57,6 +57,9 @@ def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
     window = f"{cut.batch_size} samples a step"
     if cut.accumulate > 1:
         window = f"{cut.batch_size} x {cut.accumulate} accumulated = {cut.window} samples a step"
+    if pace.total_steps is None:
+        outside = "the clock plans their number, so no second run has the same bits"
+        return f"for {settings['budget']} of training, {per_epoch}, {window}; {outside}"
     return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window}"
 
 
