@@ -30,6 +30,7 @@ FREE = (
     "name",
 )
 TAKES_EFFECT = ("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at")
+PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")
 
 
 def run(words: list[str]) -> int:
@@ -40,10 +41,10 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     from trainrun.cli.found import find
 
-    return go_on(find(words[0]), words[1:], quiet)
+    return go_on(find(words[0]), words[1:], quiet, ["trainrun", "resume", *words])
 
 
-def same_line(run_dir: Path, words: Sequence[str], quiet: bool) -> int:
+def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
     """`run_dir=PATH resume=auto` where PATH holds a run: go on with it, as its line says.
 
     The stored settings are the base, so that changed defaults cannot leak in; what the line says
@@ -59,24 +60,31 @@ def same_line(run_dir: Path, words: Sequence[str], quiet: bool) -> int:
     for word in first:
         if word.partition("=")[0] not in ("run_dir", "resume") and word not in ours:
             print(f"{word} was said when the run began, and stays", file=sys.stderr)
-    return go_on(run_dir, [word for word in ours if word not in first], quiet)
+    return go_on(run_dir, [word for word in ours if word not in first], quiet, command)
 
 
-def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
-    """Continue a stored run with some settings changed."""
+def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
+    """Continue a stored run with some settings changed. `command`: what was typed."""
     from trainrun.cli import session
+    from trainrun.cli.lineage import Process
     from trainrun.cli.stored import changes, open_run
+    from trainrun.config.build import rates_of
     from trainrun.run.files import read_json
 
     status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
     changed = changes(stored.before, stored.composition.settings)
     _refuse_identity(changed)
-    for key, (old, new) in changed.items():
-        print(f"{key}: {old} -> {new} ({'free' if _is(key, FREE) else 'takes effect'})", file=sys.stderr)
-    if any(_is(key, ("budget", "scheduler*")) for key in changed):
+    classed = {
+        key: (*change, "free" if _is(key, FREE) else "takes effect") for key, change in changed.items()
+    }
+    for key, (old, new, kind) in classed.items():
+        print(f"{key}: {_shown(old)} -> {_shown(new)} ({kind})", file=sys.stderr)
+    replanned = any(_is(key, PLANS_LR) for key in changed)
+    if replanned:
         length = f"{stored.parts.state.total_steps} steps" if stored.parts.budget is None else "the time left"
         print(f"the learning rate is planned anew over {length}, from where it stands", file=sys.stderr)
-        if getattr(stored.parts.state.schedule, "needs_metric", False):
+        follows_metric = getattr(stored.parts.state.schedule, "needs_metric", False)
+        if follows_metric and "scheduler._target_" not in changed:
             print("what the schedule has seen of the metric stays", file=sys.stderr)
     done = status.get("state") == "completed"
     if done and not changed and status.get("reason") != "budget":
@@ -87,7 +95,15 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
     if done and not _has_more(stored.parts, status, bool(changed)):
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
-    return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+    was = rates_of(stored.before, stored.parts) if replanned else None
+    process = Process(command, classed, was)
+    return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, process).exit_code
+
+
+def _shown(value: Any) -> Any:
+    """A call by its name alone."""
+    is_call = isinstance(value, Mapping) and "_target_" in value
+    return value["_target_"].rpartition(".")[2] if is_call else value
 
 
 def _has_more(parts: Parts, status: Mapping[str, Any], changed: bool) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from typing import Any
 import torch
 
 from trainrun.checkpoint import Checkpoints
+from trainrun.cli.lineage import Process, table
 from trainrun.config.build import Parts
+from trainrun.config.build.schedule import Course, Rates
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
+from trainrun.run import lineage
 from trainrun.run.directory import claim
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
@@ -59,17 +63,17 @@ def start(
         except OSError as error:
             raise storage_failed(folder, error) from None
         _introduce(folder, parts, command)
-        return _drive(parts, folder, composition.storable, quiet, changed=False)
+        return _drive(parts, folder, composition.storable, quiet, Process(command, {}, None))
 
 
-def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
+def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, process: Process) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
-    `changed`: other settings than stored, which become the run's once the folder is ours.
+    What `process` changes becomes the run's once the folder is ours.
     """
     with lock(run_dir):
         _introduce(run_dir, parts, ["trainrun", "resume", str(run_dir)])
-        return _drive(parts, run_dir, storable, quiet, changed)
+        return _drive(parts, run_dir, storable, quiet, process)
 
 
 def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
@@ -83,7 +87,7 @@ def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
         raise storage_failed(run_dir, error) from None
 
 
-def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
+def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, process: Process) -> Result:
     """Open the records, restore what is stored, and follow the loop; the folder is ours."""
     with contextlib.ExitStack() as opened:
         record = opened.enter_context(contextlib.closing(Record(run_dir)))
@@ -92,12 +96,13 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
         loop = parts.loop(run_dir, run_id, record, signals)
         opened.callback(loop.checkpoints.close)
-        resumed_from = _restore(parts, loop.checkpoints, record)
-        if changed:
+        resumed_from = _restore(parts, loop.checkpoints, record, process.was)
+        if process.changes:
             parts.state.stop_reason = None  # what ended the run is judged anew
             write_status(run_dir, state="running", exit_code=None, reason=None)  # no longer complete
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         _check_room(parts.state, loop.checkpoints)
+        lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, _course(parts))
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
         sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
         started = _started(parts, run_dir, storable, resumed_from)
@@ -212,8 +217,11 @@ def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
         raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 
 
-def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | None:
-    """Load the newest valid checkpoint and cut metrics.jsonl back to it; None where there is none."""
+def _restore(parts: Parts, checkpoints: Checkpoints, record: Record, was: Rates | None) -> int | None:
+    """Load the newest valid checkpoint and cut metrics.jsonl back to it; None where there is none.
+
+    Prints the learning rates ahead beside what they were by `was`.
+    """
     checkpoints.clean()
     stored = checkpoints.load_newest(lambda text: print(text, file=sys.stderr))
     if stored is None:
@@ -222,9 +230,18 @@ def _restore(parts: Parts, checkpoints: Checkpoints, record: Record) -> int | No
     record.cut(stored.pop("metrics_bytes"))
     total = parts.state.total_steps
     parts.state.load_state_dict(stored)
+    before = was.course(parts.state, stored["schedule"]) if was else []
     if parts.budget is None:
         parts.state.total_steps, parts.state.planned_s = total, 0.0
     else:
         parts.budget.restore(parts.state)
     parts.data.restore(parts.state.fitted)
+    if was:
+        print(table(before, _course(parts)), file=sys.stderr)
     return parts.state.step
+
+
+def _course(parts: Parts) -> Course:
+    """The learning rates ahead; none where the clock's pace is not known yet."""
+    is_known = parts.budget is None or parts.state.planned_s
+    return parts.rates.course(parts.state, parts.state.state_dict()["schedule"]) if is_known else []

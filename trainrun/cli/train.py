@@ -47,7 +47,7 @@ def run(words: list[str]) -> int:
     if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
         from trainrun.cli.resume import same_line
 
-        return same_line(folder, composition.overrides, quiet)
+        return same_line(folder, composition.overrides, quiet, ["trainrun", *words])
     result = train_one(composition, ["trainrun", *words], quiet, verbose)
     if result.state == "completed":
         _farewell(result, composition, quiet)

@@ -39,6 +39,7 @@ from trainrun.config.suggest import did_you_mean, hydra_value, together
 from trainrun.errors import ConfigError, Problem
 
 NAME = "trainrun"
+_REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
 _EXPERIMENTS: dict[str, Path] = {}  # name -> the single file that was named in the shell
 
 
@@ -162,6 +163,11 @@ class Composer:
     def compose_stored(self, stored: dict[str, Any], overrides: list[str], run_dir: Path) -> Composition:
         """Stored settings with overrides; what `conf/` holds today cannot leak in."""
         tree = {key: value for key, value in stored.items() if key != "hydra"} | {"run_dir": str(run_dir)}
+        whole = [word for word in overrides if _key(word) in _REPLACEABLE and not word.startswith("~")]
+        self._refuse_misread(whole, multirun=False)
+        given = [_given(word) for word in whole]
+        options = {one.key: one.values if one.is_list else (one.values or [])[0] for one in given}
+        overrides = [word for word in overrides if word not in whole]
         problems = [
             Problem(key, "an option cannot change here, its values can; another option is a new run")
             for key in map(_key, overrides)
@@ -169,7 +175,9 @@ class Composer:
         ]
         if problems:
             raise ConfigError(problems)
-        ConfigStore.instance().store(name="_stored", node=OmegaConf.create({"defaults": ["_self_"], **tree}))
+        tree |= {group: {} for group in options}
+        defaults = ["_self_", *({group: option} for group, option in options.items())]
+        ConfigStore.instance().store(name="_stored", node=OmegaConf.create({"defaults": defaults, **tree}))
         with self._explained(overrides):
             cfg = self.hydra.compose_config("_stored", overrides, RunMode.RUN, with_log_configuration=False)
             return _composition(cfg, [])

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from trainrun.budget import FAR, ClockBudget
 from trainrun.config.build.maker import Maker, Settings
 from trainrun.config.build.plan import plan_of
-from trainrun.config.build.schedule import schedule_over
+from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF, groups
 from trainrun.config.slots import SLOTS
@@ -58,6 +58,7 @@ class Parts:
     monitor: Monitor | None
     state: TrainState
     budget: ClockBudget | None  # None: counted in steps
+    rates: Rates
     plan: tuple[tuple[str, str], ...]
 
     @property
@@ -152,8 +153,17 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
         monitor=monitor,
         state=state,
         budget=ClockBudget(length.seconds, over) if length.is_clock else None,
+        rates=Rates(lr, over),
         plan=plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor),
     )
+
+
+def rates_of(settings: Settings, parts: Parts) -> Rates:
+    """The learning rates that other settings of the same stored run plan."""
+    make = Maker(settings, stored=True, trust=parts.make.trust)
+    cut, pace = _pace(settings, parts.info)
+    lr, _ = _scaled_lr(make, cut.window)
+    return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
 
 
 def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
