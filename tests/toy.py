@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun import ranks
+from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.events import Event
 from trainrun.loop import Loop, Monitor
@@ -178,6 +179,7 @@ class Toy:
     stop_at: float | None = None
     monitor: Monitor | None = ACCURACY
     seed: int = 1
+    budget: Callable[[], ClockBudget] | None = None
 
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
@@ -208,6 +210,9 @@ class Toy:
         if stored:
             state.load_state_dict(stored)
         step = new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step)
+        budget = self.budget() if self.budget else None
+        if budget and stored:
+            budget.restore(state)
         loop = Loop(
             accumulate=self.accumulate,
             eval_every=self.eval_every,
@@ -219,6 +224,7 @@ class Toy:
             data=data,
             cut=Cut(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
             seed=self.seed,
+            budget=budget,
             monitor=self.monitor,
             checkpoints=checkpoints,
             signals=SignalAt(state, signal_at),

@@ -20,7 +20,7 @@ class Started:
     name: str
     run_dir: str
     step: int
-    total_steps: int
+    total_steps: int | None  # None: by the clock, its pace not known yet
     monitor: str
     plan: tuple[tuple[str, str], ...]  # label, text: derived numbers for people
     config: str  # the composed YAML
@@ -90,6 +90,16 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replanned:
+    """A budget by the clock: the run's length as its pace at `step` tells it."""
+
+    step: int
+    total_steps: int
+    seconds: float  # used so far, over all processes of the run
+    is_first: bool  # of this process
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointSaved:
     """A checkpoint is whole and on the disk."""
 
@@ -144,6 +154,7 @@ Event = (
     | StepsLogged
     | NotFinite
     | RolledBack
+    | Replanned
     | Evaluated
     | CheckpointSaved
     | Warned
@@ -188,6 +199,9 @@ def timing_record(event: Event) -> dict[str, Any] | None:
         return record | {"data_wait": round(event.data_wait, 4)}
     if isinstance(event, Evaluated):
         return {"event": "eval", "step": event.step, "split": event.split, "seconds": event.seconds}
+    if isinstance(event, Replanned):
+        record = {"event": "replanned", "step": event.step, "total_steps": event.total_steps}
+        return record | {"seconds": round(event.seconds, 3)}
     if isinstance(event, CheckpointSaved):
         record = {"event": "saved", "step": event.step, "bytes": event.num_bytes}
         return record | {"seconds": round(event.seconds, 4), "blocked_s": round(event.blocked_s, 4)}

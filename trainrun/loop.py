@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from trainrun import ranks
+from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
@@ -66,6 +67,7 @@ class Loop:
     data: Data
     cut: Cut
     seed: int
+    budget: ClockBudget | None  # None: the budget is total_steps itself
     monitor: Monitor | None  # None: there is no validation split
     checkpoints: Checkpoints
     signals: Signals
@@ -85,6 +87,8 @@ class Loop:
                 clock.stepped()
                 if result.finding is not None:
                     yield from self._answer(state, clock, result.finding)
+                if self.budget and (event := self.budget.replan(state, clock.seconds_with_end)):
+                    yield event
                 if clock.progress_is_due():
                     yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
                 yield from self._due(state, clock)
@@ -152,6 +156,7 @@ class Loop:
         improved = False
         if self.monitor and at > state.evaluated_at and (last or at % self.eval_every == 0):
             event = self._evaluate(state, self.monitor)
+            clock.judging_s = event.seconds
             improved = event.is_best
             yield event
         asked = self.signals.take_save()
@@ -302,6 +307,7 @@ class Clock:
     def __init__(self, state: TrainState) -> None:
         self.before, self.began = state.seconds, time.perf_counter()
         self.last_progress = self.began
+        self.judging_s = 0.0  # what the last evaluation took
         self.restart(state)
 
     def restart(self, state: TrainState) -> None:
@@ -337,3 +343,7 @@ class Clock:
     def seconds(self) -> float:
         """Spent training by all processes of the run so far."""
         return self.before + time.perf_counter() - self.began
+
+    def seconds_with_end(self) -> float:
+        """The same and a last evaluation: what the run will have used if it ends now."""
+        return self.seconds() + self.judging_s

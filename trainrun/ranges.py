@@ -33,9 +33,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class InSteps:
-    """A duration in YAML; optimizer steps in the call. `least` is the smallest that has a meaning."""
+    """A duration in YAML; optimizer steps in the call. `least` is the smallest that has a meaning.
+
+    `by_clock`: seconds, minutes and hours are taken too.
+    """
 
     least: int = 0
+    by_clock: bool = False
 
 
 Positive = Annotated[float, Interval(0, open_ends="low")]
@@ -51,6 +55,7 @@ Switch = Annotated[int, Interval(0, 1)]  # 1 on, 0 off
 Seed = Annotated[int, Interval(0, 2**63 - 1)]
 Steps = Annotated[int, InSteps()]
 Period = Annotated[int, InSteps(1)]
+Length = Annotated[str, InSteps(1, by_clock=True)]
 
 # Choices that several models share.
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid"]

@@ -49,6 +49,7 @@ class TrainState:
     evaluated_at: int = 0
     stop_reason: str | None = None  # set when a metric ends the run before its budget
     seconds: float = 0.0  # spent training, over all processes of the run
+    planned_s: float = 0.0  # the clock's budget that total_steps is the plan of; 0: not by the clock
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
@@ -149,14 +150,17 @@ class TrainState:
             raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
 
     def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
-        """Values that the configuration changed since the checkpoint keep their new ones."""
+        """Values that the configuration changed since the checkpoint keep their new ones; so do those that
+        the stored run's schedule may have set, for the present one may be another.
+        """
         if "fused" in self.optimizer.defaults:
             self._fit_memory(stored["state"]["state"])
         self.optimizer.load_state_dict(stored["state"])
         for group, now, before in zip(
             self.optimizer.param_groups, self._configured, stored["configured"], strict=True
         ):
-            group.update({key: value for key, value in now.items() if before.get(key) != value})
+            own = {k: v for k, v in now.items() if before.get(k) != v or k in ("momentum", "betas")}
+            group.update(own)
 
     def _fit_memory(self, memory: Mapping[int, dict[str, Any]]) -> None:
         """Raises ValueError where a moment has not its weight's shape, and lays it out as the weight lies.
@@ -251,4 +255,5 @@ _COUNTERS = (
     "stop_reason",
     "seconds",
     "total_steps",
+    "planned_s",
 )

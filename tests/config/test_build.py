@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.config.build import Parts, build, plan
+from trainrun.config.build import Parts, build, plan, rates_of
 from trainrun.config.check import check
 from trainrun.config.compose import Composer
 
@@ -56,6 +57,29 @@ def test_the_same_settings_give_the_same_weights() -> None:
 )
 def test_the_learning_rate_is_what_was_asked_for(words: tuple[str, ...], lr: float) -> None:
     assert rates(built(*words)) == [pytest.approx(lr)] * len(rates(built(*words)))
+
+
+def test_the_rates_ahead_are_the_schedules_own_at_fifths_of_what_remains() -> None:
+    parts = built("budget=100step", "scheduler=cosine", "optimizer.lr=0.2")
+    state = parts.state
+    state.step, state.applied = 20, 18  # two were skipped
+    rates = parts.rates.course(state, state.state_dict()["schedule"])
+    assert [step for step, _ in rates] == [21, 41, 61, 80, 100]
+    assert [rate for _, rate in rates] == pytest.approx(
+        [0.1 * (1 + math.cos(math.pi * update / 100)) for update in (18, 38, 58, 77, 97)]
+    )
+    state.step = state.applied = 100
+    assert parts.rates.course(state, {}) == [(100, pytest.approx(0.1 * (1 + math.cos(math.pi * 0.99))))]
+
+
+def test_the_next_rate_alone_is_known_of_a_schedule_that_follows_a_metric() -> None:
+    parts = built("budget=100step", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.2")
+    schedule = parts.state.schedule
+    for metric in (0.5, 0.4):
+        schedule.observe(metric)
+    assert parts.rates.course(parts.state, parts.state.state_dict()["schedule"]) == [(1, pytest.approx(0.02))]
+    other = rates_of(parts.settings | {"budget": "50step"}, parts)
+    assert other.course(parts.state, {"kind": "function", "state": {}}) == [(1, pytest.approx(0.2))]
 
 
 def test_one_rule_alone_treats_its_parameters_differently() -> None:

@@ -78,7 +78,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
     "durations": {
         "budget=10": ("budget: wants a duration", "write 10step or 10ep"),
         "budget=0ep": ("budget: wants a duration above 0",),
-        "budget=5min": ("budget: wants a duration", "5min", "clock units"),
+        "budget=0min": ("budget: wants a duration above 0", "s, min or h"),
         "budget=10%": ("budget: cannot be a share of itself",),
         "budget=-3ep": ("budget: wants a duration",),
         "loop.eval_every=5s": ("loop.eval_every:", "clock units"),

@@ -53,6 +53,7 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
     "Steps": (["0step", "10ep", "5%", "60000sample"], ["5min", "2h", "x", 10, None, "-1ep"]),
     "Period": (["1step", "0.5ep"], ["0ep", "5s", 3]),
     "Period | None": (["1ep", None], ["0ep"]),
+    "Length": (["1step", "0.5ep", "90s", "5min", "0.5h"], ["0ep", "0s", 3, "1day", None]),
     "list[Steps]": ([["50%", "75%"]], ["50%", [3]]),
     "SomethingElse": ([1, "a", None, [1]], []),
     "Callable[[int], int]": ([1, "a"], []),
@@ -92,6 +93,7 @@ def test_every_range_is_known_by_name(name: str) -> None:
         ("Count | Literal['full']", 0, "wants a whole number at least 1 or full, got 0"),
         ("Period", 10, "write 10step or 10ep"),
         ("Period", "5min", "clock units are not taken here"),
+        ("Length", "0s", "wants a duration above 0 in ep, step, sample, s, min or h"),
         ("bool", "yes", "wants true or false, got 'yes'"),
     ],
 )

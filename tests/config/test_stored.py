@@ -147,6 +147,21 @@ def test_a_word_that_cannot_be_read_of_a_stored_run_is_refused(word: str, text: 
         Composer().compose_stored(tree, [word], folder / "run")
 
 
+def test_the_scheduler_and_the_loggers_of_a_stored_run_are_replaced_whole(folder: Path) -> None:
+    settings, tree = stored_again(["scheduler=one_cycle", "scheduler.warmup=3ep"], folder)
+    words = ["scheduler=step", "scheduler.every=2ep", "logger=[csv]"]
+    again = Composer().compose_stored(tree, words, folder / "run").settings
+    fresh = Composer().compose(words).settings
+    assert again["scheduler"] == fresh["scheduler"]
+    assert again["logger"] == fresh["logger"]
+    assert list(again["logger"]) == ["csv"]
+    rest = settings.keys() - {"scheduler", "logger", "run_dir"}
+    assert {key: again[key] for key in rest} == {key: settings[key] for key in rest}
+    for word in ("scheduler=stepp", "scheduler=[step,cosine]", "scheduler=null", "logger=nope"):
+        with pytest.raises(ConfigError, match=word.partition("=")[0]):
+            Composer().compose_stored(tree, [word], folder / "run")
+
+
 def test_a_secret_is_in_nothing_that_a_run_writes(folder: Path) -> None:
     words = ["name=${oc.env:MY_SECRET}", "optimizer.lr='${oc.decode:${oc.env:MY_RATE}}'"]
     composed = Composer().compose(words)

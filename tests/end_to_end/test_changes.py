@@ -35,6 +35,49 @@ def test_a_scheduler_of_torchs_that_changes_on_resume_takes_effect(command: Call
     assert "what the schedule has seen of the metric stays" in again.err
 
 
+def lineage(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "lineage.jsonl").read_text().splitlines()]
+
+
+def test_every_process_is_in_the_lineage_with_what_it_changed(command: Callable, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    line = ("data=iris", "scheduler=linear", "optimizer.lr=0.1", "loop.log_every=1step", "run_dir=run")
+    command(*line, "budget=4step", "resume=auto")
+    said = command("resume", "run", "budget=8step", "loop.log_every=2step", "scheduler.min_lr=0.02").err
+    assert "budget: 4step -> 8step (takes effect)" in said
+    assert "loop.log_every: 1step -> 2step (free)" in said
+    assert "step 4: 0.025   step 5: 0.06" in said  # 0.1 (1 - 3/4), and 0.02 + 0.08 (1 - 4/8)
+    assert "step 8: 0.03" in said  # 0.02 + 0.08 / 8
+    said = command(*line, "budget=4step", "optimizer.weight_decay=0.5", "resume=auto").err
+    assert "complete at step 8: nothing to do" in said  # the stored budget is the base
+    command(*line, "budget=10step", "resume=auto")
+    command("resume", "run", "budget=12step", "scheduler=constant")
+
+    first, longer, again, replaced = lineage(run)
+    assert first["command"].startswith("trainrun data=iris")
+    assert (first["from_step"], first["changes"]) == (0, {})
+    assert [step for step, _ in first["lr"]] == [1, 2, 3, 3, 4]
+    assert [lr for _, lr in first["lr"]] == pytest.approx([0.1, 0.075, 0.05, 0.05, 0.025])
+    assert (longer["from_step"], longer["command"]) == (
+        4,
+        "trainrun resume run budget=8step loop.log_every=2step scheduler.min_lr=0.02",
+    )
+    assert longer["changes"] == {
+        "budget": ["4step", "8step", "takes effect"],
+        "loop.log_every": ["1step", "2step", "free"],
+        "scheduler.min_lr": [0.0, 0.02, "takes effect"],
+    }
+    assert again["changes"] == {"budget": ["8step", "10step", "takes effect"]}
+    assert again["command"].endswith("budget=10step resume=auto")
+    assert replaced["changes"]["scheduler._target_"][2] == "takes effect"
+    found = dict(rates(run))
+    for process in (longer, again, replaced):
+        for step, lr in process["lr"]:
+            if step in found and step <= process["from_step"] + 4:
+                assert found[step] == pytest.approx(lr), (process["command"], step)
+    assert found[12] == 0.1
+
+
 def test_other_data_than_the_runs_are_refused(
     command: Callable, small_mnist: Callable, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from trainrun.cli import session
+from trainrun.cli.lineage import Process
 from trainrun.cli.main import guarded
 from trainrun.cli.stored import open_run
 from trainrun.config.build import build
@@ -98,14 +99,16 @@ def _start(composition: Composition, run_dir: Path, watch: Watch) -> int:
     run_dir.mkdir()
     parts = build(composition.settings)
     watch.state = parts.state
-    return session.start(composition, parts, ["trainrun"], True, run_dir, watch).exit_code
+    process = Process(["trainrun", *composition.overrides], quiet=True, watch=watch)
+    return session.start(composition, parts, process, run_dir).exit_code
 
 
 def _go_on(run_dir: Path, trust: Sequence[str], watch: Watch) -> int:
     trusted = ",".join(trust)
     stored = open_run(run_dir, [f"runtime.trust=[{trusted}]"] if trust else [])
     watch.state = stored.parts.state
-    return session.go_on(stored.parts, run_dir, stored.composition.storable, True, False, watch).exit_code
+    process = Process(["trainrun", "resume", str(run_dir)], quiet=True, watch=watch)
+    return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
 
 
 def _in_child(function: Callable[[], int]) -> int:

@@ -38,6 +38,7 @@ TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
     *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
 )
+PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")
 
 
 def run(words: list[str]) -> int:
@@ -51,10 +52,11 @@ def run(words: list[str]) -> int:
         raise ConfigError([other_form(words, meant, line)])
     from trainrun.cli.found import find
 
-    return go_on(Path(ranks.from_first(str(find(words[0])))), words[1:], quiet)
+    command = [*ranks.command(), "resume", *words]
+    return go_on(Path(ranks.from_first(str(find(words[0])))), words[1:], quiet, command)
 
 
-def same_line(run_dir: Path, words: Sequence[str], quiet: bool) -> int:
+def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
     """`run_dir=PATH resume=auto` where PATH holds a run: go on with it, as its line says.
 
     The stored settings are the base, so that changed defaults cannot leak in; what the line says
@@ -70,13 +72,15 @@ def same_line(run_dir: Path, words: Sequence[str], quiet: bool) -> int:
     for word in first:
         if word.partition("=")[0] not in ("run_dir", "resume") and word not in ours:
             print(f"{word} was said when the run began, and stays", file=sys.stderr)
-    return go_on(run_dir, [word for word in ours if word not in first], quiet)
+    return go_on(run_dir, [word for word in ours if word not in first], quiet, command)
 
 
-def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
-    """Continue a stored run with some settings changed."""
+def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
+    """Continue a stored run with some settings changed. `command`: what was typed."""
     from trainrun.cli import session
+    from trainrun.cli.lineage import Process
     from trainrun.cli.stored import changes, open_run
+    from trainrun.config.build import rates_of
     from trainrun.run.files import read_json
     from trainrun.runtime import cores
 
@@ -87,12 +91,17 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
     _refuse_identity(changed)
     if begun.get("ranks", 1) != ranks.size():
         print(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)", file=sys.stderr)
-    for key, (old, new) in changed.items():
-        print(f"{key}: {old} -> {new} ({'free' if _is(key, FREE) else 'takes effect'})", file=sys.stderr)
-    if any(_is(key, ("budget", "scheduler*")) for key in changed):
-        steps = stored.parts.state.total_steps
-        print(f"the learning rate is planned anew over {steps} steps, from where it stands", file=sys.stderr)
-        if getattr(stored.parts.state.schedule, "needs_metric", False):
+    classed = {
+        key: (*change, "free" if _is(key, FREE) else "takes effect") for key, change in changed.items()
+    }
+    for key, (old, new, kind) in classed.items():
+        print(f"{key}: {_shown(old)} -> {_shown(new)} ({kind})", file=sys.stderr)
+    replanned = any(_is(key, PLANS_LR) for key in changed)
+    if replanned:
+        length = f"{stored.parts.state.total_steps} steps" if stored.parts.budget is None else "the time left"
+        print(f"the learning rate is planned anew over {length}, from where it stands", file=sys.stderr)
+        follows_metric = getattr(stored.parts.state.schedule, "needs_metric", False)
+        if follows_metric and "scheduler._target_" not in changed:
             print("what the schedule has seen of the metric stays", file=sys.stderr)
     if (threads := stored.parts.runtime.num_threads) > cores():
         text = "as when the run began, for the same bits; this machine offers fewer"
@@ -103,10 +112,25 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
             f"{run_dir} ended at step {status['step']} by {status['reason']}: nothing to do", file=sys.stderr
         )
         return 0
-    if done and stored.parts.state.total_steps <= int(status.get("step") or 0):
+    if done and not _has_more(stored.parts, status, bool(changed)):
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
-    return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, bool(changed)).exit_code
+    was = rates_of(stored.before, stored.parts) if replanned else None
+    process = Process(command, quiet, classed, was)
+    return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
+
+
+def _shown(value: Any) -> Any:
+    """A call by its name alone."""
+    is_call = isinstance(value, Mapping) and "_target_" in value
+    return value["_target_"].rpartition(".")[2] if is_call else value
+
+
+def _has_more(parts: Parts, status: Mapping[str, Any], changed: bool) -> bool:
+    """Whether a completed run's budget holds more than it used."""
+    if parts.budget is not None:
+        return changed and parts.budget.limit_s > float(status.get("seconds") or 0.0)
+    return parts.state.total_steps > int(status.get("step") or 0)
 
 
 def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from typing import Any
 
 from trainrun import ranks
 from trainrun.checkpoint import Checkpoints, expected_bytes
+from trainrun.cli.lineage import Process, table
 from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
+from trainrun.config.build.schedule import Course
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
+from trainrun.run import lineage
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
@@ -47,21 +51,11 @@ class Result:
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
 
 
-def start(
-    composition: Composition,
-    parts: Parts,
-    command: list[str],
-    quiet: bool,
-    run_dir: Path | None = None,
-    watch: Sink | None = None,
-) -> Result:
-    """Claim a folder for a new run and train.
-
-    `run_dir`: a sweep's job has its folder already. `watch` is given every event after all others.
-    """
+def start(composition: Composition, parts: Parts, process: Process, run_dir: Path | None = None) -> Result:
+    """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
     if not ranks.is_first():
-        return _assist(parts, changed=False)
+        return _assist(parts, process)
     wanted = composition.settings["run_dir"]
     _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
@@ -74,29 +68,22 @@ def start(
             replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
-        _introduce(folder, parts, command)
-        return _drive(parts, folder, settled, quiet, changed=False, watch=watch)
+        _introduce(folder, parts, process.command)
+        return _drive(parts, folder, settled, process)
 
 
-def go_on(
-    parts: Parts,
-    run_dir: Path,
-    storable: Mapping[str, Any],
-    quiet: bool,
-    changed: bool,
-    watch: Sink | None = None,
-) -> Result:
+def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
-    `changed`: other settings than stored, which become the run's once the folder is ours.
+    What `process` changes becomes the run's once the folder is ours.
     """
     parts.runtime.require_sync()
     if not ranks.is_first():
-        return _assist(parts, changed)
+        return _assist(parts, process)
     _check_room(parts.state, run_dir)
     with lock(run_dir):
-        _introduce(run_dir, parts, [*ranks.command(), "resume", str(run_dir)])
-        return _drive(parts, run_dir, storable, quiet, changed, watch)
+        _introduce(run_dir, parts, process.command)
+        return _drive(parts, run_dir, storable, process)
 
 
 def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
@@ -104,7 +91,7 @@ def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     return {**settings, "runtime": {**settings["runtime"], "threads": parts.runtime.num_threads}}
 
 
-def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
+def _introduce(run_dir: Path, parts: Parts, command: Sequence[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
         if not (run_dir / "environment.json").exists():
@@ -116,14 +103,7 @@ def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
         raise storage_failed(run_dir, error) from None
 
 
-def _drive(
-    parts: Parts,
-    run_dir: Path,
-    storable: Mapping[str, Any],
-    quiet: bool,
-    changed: bool,
-    watch: Sink | None,
-) -> Result:
+def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
     """Open the records, restore what is stored, and follow the loop; the folder is ours."""
     ranks.from_first(str(run_dir))
     with contextlib.ExitStack() as opened:
@@ -133,12 +113,15 @@ def _drive(
         run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
         loop = parts.loop(run_dir, run_id, record, signals)
         opened.callback(loop.checkpoints.close)
-        resumed_from = _restore(parts, _newest(loop.checkpoints, record), changed)
-        if changed:
+        resumed_from = _restore(parts, _newest(loop.checkpoints, record), process)
+        if process.changes:
+            write_status(run_dir, state="running", exit_code=None, reason=None)  # no longer complete
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
-        views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
+        lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, _course(parts))
+        loggers = parts.loggers(run_dir).items()
+        views = [view for name, view in loggers if name != "console" or not process.quiet]
         told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
-        sinks: list[Sink] = [record, *map(Forgiving, told), *([watch] if watch else [])]
+        sinks: list[Sink] = [record, *map(Forgiving, told), *([process.watch] if process.watch else [])]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
@@ -155,7 +138,7 @@ def _drive(
         return result
 
 
-def _assist(parts: Parts, changed: bool) -> Result:
+def _assist(parts: Parts, process: Process) -> Result:
     """What every rank but the first does: compute, and leave folder, records and views to the first."""
     run_dir = Path(ranks.from_first(""))
     with contextlib.ExitStack() as opened:
@@ -163,7 +146,7 @@ def _assist(parts: Parts, changed: bool) -> Result:
         opened.callback(signals.restore)
         loop = parts.loop(run_dir, "", None, signals)
         opened.callback(loop.checkpoints.close)
-        _restore(parts, None, changed)
+        _restore(parts, None, process)
         signals.install()
         try:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
@@ -180,7 +163,7 @@ def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_f
         name=str(parts.settings["name"] or run_dir.name),
         run_dir=str(run_dir),
         step=parts.state.step,
-        total_steps=parts.state.total_steps,
+        total_steps=parts.state.total_steps if parts.budget is None or parts.state.planned_s else None,
         monitor=f"val/{monitor.name}" if monitor else "",
         plan=parts.plan,
         config=to_yaml(dict(storable)),
@@ -271,15 +254,30 @@ def _newest(checkpoints: Checkpoints, record: Record) -> dict[str, Any] | None:
     return stored
 
 
-def _restore(parts: Parts, stored: dict[str, Any] | None, changed: bool) -> int | None:
-    """Go on from what the first rank found stored; returns its step, None where there is nothing."""
+def _restore(parts: Parts, stored: dict[str, Any] | None, process: Process) -> int | None:
+    """Go on from what the first rank found stored; returns its step, None where there is nothing.
+
+    Prints the learning rates ahead beside what they were, where the process changes them.
+    """
     stored, state = ranks.from_first(stored), parts.state
     if stored is None:
         return None
     total = state.total_steps
     state.load_state_dict(stored)
-    state.total_steps = total
-    if changed:
+    before = process.was.course(state, stored["schedule"]) if process.was else []
+    if parts.budget is None:
+        state.total_steps, state.planned_s = total, 0.0
+    else:
+        parts.budget.restore(state)
+    if process.changes:
         state.stop_reason = None  # what ended the run is judged anew
     parts.data.restore(state.fitted)
+    if process.was:
+        print(table(before, _course(parts)), file=sys.stderr)
     return state.step
+
+
+def _course(parts: Parts) -> Course:
+    """The learning rates ahead; none where the clock's pace is not known yet."""
+    is_known = parts.budget is None or parts.state.planned_s
+    return parts.rates.course(parts.state, parts.state.state_dict()["schedule"]) if is_known else []

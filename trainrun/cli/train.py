@@ -55,7 +55,7 @@ def run(words: list[str]) -> int:
     if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
         from trainrun.cli.resume import same_line
 
-        return same_line(folder, composition.overrides, quiet)
+        return same_line(folder, composition.overrides, quiet, [*ranks.command(), *words])
     result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
     if result.state == "completed":
         _farewell(result, composition, quiet)
@@ -76,6 +76,7 @@ def train_one(
     composition: Composition, command: list[str], quiet: bool, verbose: bool, run_dir: Path | None = None
 ) -> Result:
     """Build everything, which finds the last mistakes, then claim a folder and train."""
+    from trainrun.cli.lineage import Process
     from trainrun.cli.session import start
     from trainrun.config.build import build
 
@@ -88,7 +89,7 @@ def train_one(
         print(coverage(parts), file=sys.stderr)
     if run_dir is None:
         say_if_taken(composition.settings["name"])
-    return start(composition, parts, command, quiet, run_dir)
+    return start(composition, parts, Process(command, quiet), run_dir)
 
 
 def _refuse_other_forms(words: list[str]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainrun.ranges import Count, Period, Seed
+from trainrun.ranges import Count, Length, Seed
 
 
 @dataclass(frozen=True)
 class Dials:
     """What `conf/trainrun.yaml` holds beside the groups; their meaning stands there."""
 
-    budget: Period
+    budget: Length
     batch_size: Count | Literal["full"]
     seed: Seed
     monitor: str

@@ -21,13 +21,15 @@ Test = Callable[[Any], bool]
 class Kind:
     """A kind of value: what it is called, and whether a value is one.
 
-    `holds_steps`: durations in it. `choices`: the words that it is chosen from.
+    `holds_steps`: durations in it. `by_clock`: also in seconds, minutes and hours.
+    `choices`: the words that it is chosen from.
     """
 
     words: str
     fits: Test
     holds_steps: bool = False
     choices: tuple[str, ...] = ()
+    by_clock: bool = False
 
 
 UNKNOWN = Kind("anything", lambda value: True)  # only an import could tell
@@ -42,7 +44,7 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
     got = "null" if value is None else repr(value)
     if kind.holds_steps and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
-            if parse(value).is_clock:
+            if parse(value).is_clock and not kind.by_clock:
                 return f"wants {kind.words}, got {value}; clock units are not taken here"
         except ValueError as error:
             return str(error)
@@ -133,7 +135,7 @@ def _from_typing(form: Any) -> Kind:
     if origin is typing.Annotated:
         base, note = arguments
         if isinstance(note, ranges.InSteps):
-            return _duration(note.least)
+            return _duration(note)
         return _number(base, note)
     if origin is typing.Literal:
         return _choice(list(arguments))
@@ -157,18 +159,17 @@ def _number(base: type, interval: ranges.Interval) -> Kind:
     return Kind(f"{noun} {interval}", lambda value: _is_number(value, base is int) and value in interval)
 
 
-def _duration(least: int) -> Kind:
+def _duration(note: ranges.InSteps) -> Kind:
     def fits(value: Any) -> bool:
         try:
             duration = parse(value)
         except ValueError:
             return False
-        return not duration.is_clock and (duration.value > 0 or not least)
+        return (note.by_clock or not duration.is_clock) and (duration.value > 0 or not note.least)
 
+    units = "ep, step, sample, s, min or h" if note.by_clock else "ep, step, sample or %"
     return Kind(
-        "a duration above 0 in ep, step, sample or %" if least else "a duration in ep, step, sample or %",
-        fits,
-        True,
+        f"a duration {'above 0 ' if note.least else ''}in {units}", fits, True, by_clock=note.by_clock
     )
 
 
@@ -183,7 +184,8 @@ def _choice(values: list[Any]) -> Kind:
 def _union(kinds: list[Kind]) -> Kind:
     words = [kind.words for kind in kinds if kind.words]
     steps, choices = any(kind.holds_steps for kind in kinds), sum((kind.choices for kind in kinds), ())
-    return Kind(" or ".join(words), lambda value: any(kind.fits(value) for kind in kinds), steps, choices)
+    by_clock = any(kind.by_clock for kind in kinds)
+    return Kind(" or ".join(words), lambda value: any(k.fits(value) for k in kinds), steps, choices, by_clock)
 
 
 def _many(item: Kind) -> Kind:

@@ -11,6 +11,7 @@ from trainrun.config.paths import groups
 from trainrun.config.show import option
 from trainrun.config.signature import keys_of
 from trainrun.config.suggest import nearest
+from trainrun.duration import parse
 from trainrun.errors import Problem
 
 Settings = Mapping[str, Any]
@@ -40,6 +41,7 @@ _KIND_OF_TARGET = {
 _LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
 _SMALLER_IS_BETTER = ("loss", "mae", "rmse")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHARE = re.compile(r"\d+(\.\d+)?\s*%")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
@@ -54,6 +56,7 @@ def contradictions(
         _name,
         _resume,
         _budget,
+        _by_clock,
         _splits,
         _loss_of_task,
         _lbfgs,
@@ -87,6 +90,21 @@ def _resume(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if str(s["budget"]).endswith("%"):
         yield Problem("budget", f"cannot be a share of itself, got {s['budget']}; use ep, step or sample")
+
+
+def _by_clock(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """What would have to know a run's steps beforehand, where they follow the clock."""
+    if not parse(s["budget"]).is_clock:
+        return
+    reason = f"is not known beforehand under budget={s['budget']}"
+    for group in ("loop", "checkpoint", "regularization"):
+        for key, value in _leaves(s.get(group) or {}, group):
+            if isinstance(value, str) and _SHARE.fullmatch(value):
+                yield Problem(key, f"a share of the run {reason}; use ep, step or sample, got {value}")
+    for key, value in _leaves(s["scheduler"], "scheduler"):
+        if value == "@total_steps":
+            text = f"the run's length {reason}, and a scheduler of torch's cannot be planned anew"
+            yield Problem(key, f"{text}; take one of trainrun's, or a budget in steps")
 
 
 def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -271,6 +289,15 @@ def _no_init(wanted: Any) -> str | None:
         return f"wants one init, such as zeros or {{normal: {{std: 0.01}}}}, got {wanted!r}"
     options = groups()["init"]
     return None if names[0] in options else no_option("init", names[0], list(options))
+
+
+def _leaves(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every value in nested mappings."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{at}.{key}")
+        else:
+            yield f"{at}.{key}", value
 
 
 def _target(settings: Settings, group: str) -> str:

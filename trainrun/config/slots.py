@@ -26,7 +26,7 @@ class Slot:
 
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
-_LOOP = ("step", "policy", "task", "data", "cut", "seed", "monitor", "checkpoints", "signals")
+_LOOP = ("step", "policy", "task", "data", "cut", "seed", "budget", "monitor", "checkpoints", "signals")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"
     for name in ("ModelChange", "BatchChange", "Penalty", "Averager", "Stopper")

@@ -18,6 +18,7 @@ from trainrun.events import (
     Interrupted,
     NotFinite,
     Progressed,
+    Replanned,
     RolledBack,
     Started,
     StepsLogged,
@@ -52,7 +53,7 @@ class Live:
     def __init__(self, console: RichConsole) -> None:
         self.console = console
         self.progress = Progress(
-            TextColumn("step {task.completed}/{task.total}"),
+            TextColumn("step {task.completed}{task.fields[of]}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(compact=True),
@@ -69,6 +70,8 @@ class Live:
             self._start(event)
         elif isinstance(event, Progressed):
             self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
+        elif isinstance(event, Replanned) and self.task is not None:
+            self.progress.update(self.task, total=event.total_steps, of=f"/{event.total_steps}")
         elif isinstance(event, StepsLogged):
             rate = max(event.lr.values())
             self.note = f"loss {number(event.loss)}  lr {rate:.2g}"
@@ -92,7 +95,9 @@ class Live:
         for label, text in event.plan:
             self.console.print(Text(f"  {label:<10} ", style="dim") + Text(text))
         self.console.print()
-        self.task = self.progress.add_task("", total=event.total_steps, completed=event.step, note="")
+        total = event.total_steps
+        of = f"/{total}" if total else ""
+        self.task = self.progress.add_task("", total=total, completed=event.step, of=of, note="")
         self.progress.start()
 
     def _advance(self, step: int, speed: str) -> None:

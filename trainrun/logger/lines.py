@@ -12,6 +12,7 @@ from trainrun.events import (
     Finished,
     Interrupted,
     NotFinite,
+    Replanned,
     RolledBack,
     Started,
     StepsLogged,
@@ -47,6 +48,8 @@ def lines_of(event: Event) -> list[str]:
         best = " best" if event.is_best else ""
         weights = "" if event.weights == "raw" else f" ({event.weights})"
         return [f"step {event.step} {event.split}{weights} {metrics_text(event.metrics)}{best}"]
+    if isinstance(event, Replanned) and event.is_first:
+        return [f"step {event.step} planned: about {event.total_steps:,} steps in all"]
     if isinstance(event, CheckpointSaved):
         return [f"step {event.step} saved {event.num_bytes:,} bytes in {event.seconds:.3f} s"]
     if isinstance(event, Warned):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainrun.runtime import Runtime
 
 
 def environment(
-    runtime: Runtime, info: DataInfo, samples_per_step: int, command: list[str]
+    runtime: Runtime, info: DataInfo, samples_per_step: int, command: Sequence[str]
 ) -> dict[str, Any]:
     """The content of environment.json. Nothing of the process's environment variables is stored."""
     packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}

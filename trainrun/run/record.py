@@ -15,6 +15,7 @@ from trainrun.events import (
     Failed,
     Finished,
     Interrupted,
+    Replanned,
     Started,
     metrics_record,
     timing_record,
@@ -88,6 +89,9 @@ def _status_changes(event: Event) -> dict[str, Any]:
         changes = {"state": "running", "name": event.name, "monitor": event.monitor, "pid": os.getpid()}
         changes |= {"step": event.step, "total_steps": event.total_steps}
         return changes | {"exit_code": None, "reason": None, "resumable": True}
+    if isinstance(event, Replanned):  # each write waits for the disk: the first and the last are enough
+        told = event.is_first or event.step == event.total_steps
+        return {"total_steps": event.total_steps} if told else {}
     if isinstance(event, Evaluated) and event.split == "test":
         return {"test": dict(event.metrics)}
     if isinstance(event, Evaluated):

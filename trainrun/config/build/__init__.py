@@ -16,12 +16,13 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 
 from trainrun import ranks
+from trainrun.budget import FAR, ClockBudget
 from trainrun.config.build.maker import Maker, Settings
 from trainrun.config.build.plan import plan_of
+from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF, groups
 from trainrun.config.slots import SLOTS
@@ -40,7 +41,6 @@ from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Pe
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
-from trainrun.scheduler import FromTorch
 from trainrun.seeds import derive
 from trainrun.state import TrainState
 from trainrun.step import Policy
@@ -60,6 +60,8 @@ class Parts:
     treatments: list[Treatment]
     monitor: Monitor | None
     state: TrainState
+    budget: ClockBudget | None  # None: counted in steps
+    rates: Rates
     plan: tuple[tuple[str, str], ...]
 
     @property
@@ -94,7 +96,7 @@ class Parts:
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
-        offered["monitor"] = self.monitor
+        offered |= {"monitor": self.monitor, "budget": self.budget}
         loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
 
@@ -137,18 +139,20 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     lr, lr_arithmetic = _scaled_lr(make, _nominal_window(settings, cut, data.info))
     optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
-    schedule = _schedule(make, pace, lr, monitor)
+    over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
+    total = pace.total_steps or FAR
     averager = _one_of(regularizers, Averager)
     if averager is not None:
         averager.start(model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
-    state = TrainState(model, optimizer, schedule, precision, pace.total_steps or 0, averager)
+    state = TrainState(model, optimizer, over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
     if ranks.size() > 1:
         _check_shares(data, settings["seed"])
+    length = parse(settings["budget"])
     return Parts(
         make=make,
         runtime=runtime,
@@ -160,8 +164,18 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
         treatments=treatments,
         monitor=monitor,
         state=state,
+        budget=ClockBudget(length.seconds, over) if length.is_clock else None,
+        rates=Rates(lr, over),
         plan=plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor),
     )
+
+
+def rates_of(settings: Settings, parts: Parts) -> Rates:
+    """The learning rates that other settings of the same stored run plan."""
+    make = Maker(settings, stored=True, trust=parts.make.trust)
+    cut, pace = _pace(settings, parts.info)
+    lr, _ = _scaled_lr(make, cut.window)
+    return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
 
 
 def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
@@ -248,7 +262,7 @@ def _metric(make: Maker, one: Any, slot: Any) -> Any:
 
 
 def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
-    """How samples become steps, and how many steps the budget is."""
+    """How samples become steps, and how many steps the budget is; None for one by the clock."""
     size = info.sizes["train"]
     batch_size, accumulate = settings["batch_size"], settings["loop"]["accumulate"]
     if batch_size == "full":
@@ -256,9 +270,11 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
             raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
         batch_size, accumulate = math.ceil(size / ranks.size()), 1
     cut = Cut(batch_size, accumulate, ranks.size(), ranks.rank())
-    pace = Pace(cut.window, size)
+    pace, budget = Pace(cut.window, size), parse(settings["budget"])
+    if budget.is_clock:
+        return cut, pace
     try:
-        total = to_steps(parse(settings["budget"]), pace)
+        total = to_steps(budget, pace)
     except ValueError as error:
         raise ConfigError.one("budget", str(error)) from None
     if total < 1:
@@ -355,23 +371,6 @@ def _optimizer(make: Maker, params: list[dict[str, Any]], lr: float) -> Any:
     if needs_closure(optimizer) and len(optimizer.param_groups) > 1:
         raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
     return optimizer
-
-
-def _schedule(make: Maker, pace: Pace, lr: float, monitor: Monitor | None) -> Any:
-    offered: dict[str, Any] = {
-        "total_steps": pace.total_steps,
-        "base_lr": lr,
-        "maximize": monitor is None or monitor.maximize,
-    }
-    node = make.settings["scheduler"]
-    thing = resolve(node["_target_"], "scheduler", SLOTS["scheduler"], make.trust, make.stored)
-    if isinstance(thing, type) and issubclass(thing, LRScheduler):
-        arguments = {key: value for key, value in node.items() if key != "_target_"}
-        asked = {
-            k: offered[v[1:]] if isinstance(v, str) and v[:1] == "@" else v for k, v in arguments.items()
-        }
-        return FromTorch(thing, offered["base_lr"], offered["maximize"], asked)
-    return make("scheduler", offered)
 
 
 def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:

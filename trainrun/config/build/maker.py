@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,12 @@ class Maker:
 
     def __call__(self, group: str, offered: Mapping[str, Any] | None = None) -> Any:
         return self.at(group, self.settings[group], offered or {})
+
+    def over(self, pace: Pace) -> Maker:
+        """The same, its durations in steps of another pace."""
+        other = copy.copy(self)
+        other.pace = pace
+        return other
 
     def at(self, path: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> Any:
         slot = slot_of(path)

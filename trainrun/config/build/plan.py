@@ -61,6 +61,9 @@ def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
     factors += [f"{cut.accumulate} accumulated"] if cut.accumulate > 1 else []
     factors += [f"{cut.num_ranks} ranks"] if cut.num_ranks > 1 else []
     window = " x ".join(factors) + (f" = {cut.window}" if len(factors) > 1 else "")
+    if pace.total_steps is None:
+        outside = "the clock plans their number, so no second run has the same bits"
+        return f"for {settings['budget']} of training, {per_epoch}, {window} samples a step; {outside}"
     return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window} samples a step"
 
 

@@ -50,6 +50,8 @@ __all__ = [
     "to_yaml",
 ]
 
+_REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
+
 
 class Composer:
     """An open Hydra over the built-in `conf/`, the user's own before it."""
@@ -77,9 +79,15 @@ class Composer:
     def compose_stored(self, stored: dict[str, Any], overrides: list[str], run_dir: Path) -> Composition:
         """Stored settings with overrides; what `conf/` holds today cannot leak in."""
         tree = {key: value for key, value in stored.items() if key != "hydra"} | {"run_dir": str(run_dir)}
+        whole = [word for text in overrides if (word := given(text)).key in _REPLACEABLE and not word.prefix]
+        self._refuse_misread([word.text for word in whole], multirun=False)
+        options = {one.key: one.values if one.is_list else (one.values or [])[0] for one in whole}
+        overrides = [text for text in overrides if given(text) not in whole]
         if problems := [one for text in overrides for one in self._unfit(text)]:
             raise ConfigError(problems)
-        ConfigStore.instance().store(name="_stored", node=OmegaConf.create({"defaults": ["_self_"], **tree}))
+        tree |= {group: {} for group in options}
+        defaults = ["_self_", *({group: option} for group, option in options.items())]
+        ConfigStore.instance().store(name="_stored", node=OmegaConf.create({"defaults": defaults, **tree}))
         with self._explained(overrides):
             cfg = self.hydra.compose_config("_stored", overrides, RunMode.RUN, with_log_configuration=False)
             return composition(cfg, [])

@@ -1,0 +1,68 @@
+"""The schedule's call for a run of any length, and the learning rates that it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler
+
+from trainrun.config.build.maker import Maker
+from trainrun.config.call import resolve
+from trainrun.config.slots import SLOTS
+from trainrun.duration import Pace
+from trainrun.protocols import ObservingSchedule, Schedule
+from trainrun.scheduler import FromTorch
+from trainrun.state import TrainState
+
+Course = list[tuple[int, float]]  # (step, learning rate)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The learning rate that settings plan: `lr` times the factor of the schedule `over` total steps.
+
+    `over` raises ConfigError where there is no schedule of that length.
+    """
+
+    lr: float
+    over: Callable[[int], Schedule]
+
+    def course(self, state: TrainState, memory: Mapping[str, Any]) -> Course:
+        """From the next step to the last of `state`, at 0, 25, 50, 75 and 100 % of what remains.
+
+        Where nothing does, the last rate that there was. `memory` is a stored schedule. Of one that
+        follows a metric, or is torch's, only the next rate is known.
+        """
+        last = state.total_steps
+        first = min(state.step + 1, last)
+        schedule = self.over(max(last, 1))
+        shares = (0, 0.25, 0.5, 0.75, 1) if first < last else (0,)
+        steps = [first + round(share * (last - first)) for share in shares]
+        if isinstance(schedule, ObservingSchedule):
+            if memory["kind"] == type(schedule).__name__:
+                schedule.load_state_dict(memory["state"])
+            return [(first, self.lr * schedule(state.applied)[0])]
+        made = state.step - state.applied  # steps that were skipped do not count for the schedule
+        return [(at, self.lr * schedule(max(0, at - 1 - made))[0]) for at in steps]
+
+
+def schedule_over(make: Maker, pace: Pace, lr: float, maximize: bool) -> Callable[[int], Schedule]:
+    """total steps -> the schedule planned over them; raises ConfigError where none is of that length."""
+    node = make.settings["scheduler"]
+    thing = resolve(node["_target_"], "scheduler", SLOTS["scheduler"], make.trust, make.stored)
+
+    def over(total_steps: int) -> Schedule:
+        offered: dict[str, Any] = {"total_steps": total_steps, "base_lr": lr, "maximize": maximize}
+        if isinstance(thing, type) and issubclass(thing, LRScheduler):
+            asked = {
+                key: offered[value[1:]] if isinstance(value, str) and value[:1] == "@" else value
+                for key, value in node.items()
+                if key != "_target_"
+            }
+            return FromTorch(thing, lr, maximize, asked)
+        schedule: Schedule = make.over(replace(pace, total_steps=total_steps))("scheduler", offered)
+        return schedule
+
+    return over
