@@ -47,13 +47,14 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
-    if (meant := as_overrides(words, ())) != words:
-        line = shlex.join(["trainrun", "resume", *map(in_our_words, meant)])
-        raise ConfigError([other_form(words, meant, line)])
+    name, overrides = words[0], words[1:]
+    if (meant := as_overrides(overrides, ())) != overrides:
+        line = shlex.join(["trainrun", "resume", name, *map(in_our_words, meant)])
+        raise ConfigError([other_form(overrides, meant, line)])
     from trainrun.cli.found import find
 
     command = [*ranks.command(), "resume", *words]
-    return go_on(Path(ranks.from_first(str(find(words[0])))), words[1:], quiet, command)
+    return go_on(Path(ranks.from_first(str(find(name)))), overrides, quiet, command)
 
 
 def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
