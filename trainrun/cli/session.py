@@ -53,17 +53,18 @@ def start(
     composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
 ) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
+    storable = composition.storable | ({"init_from": str(parts.weights.path)} if parts.weights else {})
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
     with owner:
         try:
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-            replace_text(folder / "config.yaml", to_yaml(composition.storable))  # a run's from here on
+            replace_text(folder / "config.yaml", to_yaml(storable))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
         _introduce(folder, parts, command)
-        return _drive(parts, folder, composition.storable, quiet, Process(command, {}, None))
+        return _drive(parts, folder, storable, quiet, Process(command, {}, None))
 
 
 def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, process: Process) -> Result:
@@ -80,7 +81,10 @@ def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
         if not (run_dir / "environment.json").exists():
-            replace_json(run_dir / "environment.json", environment(parts.runtime, parts.info, command))
+            content = environment(parts.runtime, parts.info, command)
+            if parts.weights:
+                content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
+            replace_json(run_dir / "environment.json", content)
         if not read_json(run_dir / "status.json").get("run_id"):
             write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
     except OSError as error:

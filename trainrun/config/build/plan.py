@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainrun.checkpoint.weights import Weights
 from trainrun.duration import Pace
 from trainrun.loop import Monitor
 from trainrun.protocols import Cut, DataInfo
@@ -12,6 +13,7 @@ from trainrun.runtime import Runtime
 from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
+_SHOWN = 8
 
 
 def plan_of(
@@ -34,6 +36,14 @@ def plan_of(
         ("compute", _compute(settings, runtime, info, state)),
         ("decides", _decides(monitor)),
     )
+
+
+def started_from(weights: Weights | None, anew: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Where the first weights are from, and which of them are not."""
+    if weights is None:
+        return ()
+    more = [("", f"and {len(anew) - _SHOWN} more")] if len(anew) > _SHOWN else []
+    return (("init from", weights.told), *(("", line) for line in anew[:_SHOWN]), *more)
 
 
 def _data(settings: Settings, info: DataInfo) -> str:
