@@ -23,8 +23,8 @@ class TensorBoard:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
-            if event.resumed_from is not None:  # points after the checkpoint are written again
-                self._write(TensorBoardEvent(session_log=SessionLog(status=SessionLog.START)), event.step + 1)
+            # What a process before this one wrote after the checkpoint, or before there was one, is no more.
+            self._write(TensorBoardEvent(session_log=SessionLog(status=SessionLog.START)), event.step + 1)
             self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
         elif isinstance(event, StepsLogged):
             scalars = {"train/loss": event.loss, "train/grad_norm": event.grad_norm}
@@ -49,6 +49,7 @@ class TensorBoard:
     def _write(self, event: TensorBoardEvent, step: int) -> None:
         event.step, event.wall_time = step, time.time()
         self.writer.add_event(event)
+        self.writer.flush()  # a checkpoint must not outlive the points before it
 
 
 def _text(tag: str, text: str) -> Summary:
