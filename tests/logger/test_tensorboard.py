@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,13 @@ def write(folder: Path, *events: Event) -> None:
     logger = TensorBoard(folder)
     for event in events:
         logger(event)
+
+
+def age(folder: Path) -> None:
+    """Make the files a minute older: TensorBoard orders files by the second in their names."""
+    for file in (folder / "tensorboard").iterdir():
+        prefix, second, rest = re.split(r"(?<=tfevents\.)(\d+)", file.name)
+        file.rename(file.with_name(f"{prefix}{int(second) - 60:010d}{rest}"))
 
 
 def test_scalars_and_the_config_are_read_back(tmp_path: Path) -> None:
@@ -124,7 +132,36 @@ def test_a_run_that_failed_before_it_started_has_nothing_to_show(tmp_path: Path)
 def test_points_after_the_checkpoint_are_replaced_by_the_resumed_runs(tmp_path: Path) -> None:
     died = Failed(step=15, reason="killed", exit_code=1)
     write(tmp_path, STARTED, logged(5, 0.5), logged(10, 0.4), logged(15, 0.3), died)
+    age(tmp_path)
     again = replace(STARTED, step=10, resumed_from=10)
     write(tmp_path, again, logged(15, 0.35), logged(20, 0.2), FINISHED)
     points = [(e.step, pytest.approx(e.value)) for e in read(tmp_path).Scalars("train/loss")]
     assert points == [(5, 0.5), (10, 0.4), (15, 0.35), (20, 0.2)]
+
+
+def test_curves_have_no_overlap_and_no_gap_over_a_kill(tmp_path: Path) -> None:
+    """Nothing is closed, as SIGKILL leaves it, and the last record is torn."""
+    killed = TensorBoard(tmp_path)
+    for event in (STARTED, logged(5, 0.5), evaluated(5), logged(10, 0.4), logged(15, 0.3), evaluated(15)):
+        killed(event)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    file.write_bytes(file.read_bytes()[:-7])
+    age(tmp_path)
+    again = replace(STARTED, step=10, resumed_from=10)
+    write(tmp_path, again, evaluated(10), logged(15, 0.35), logged(20, 0.2), evaluated(20), FINISHED)
+    found = read(tmp_path)
+    losses = [(e.step, pytest.approx(e.value)) for e in found.Scalars("train/loss")]
+    assert losses == [(5, 0.5), (10, 0.4), (15, 0.35), (20, 0.2)]
+    assert [e.step for e in found.Scalars("val/loss")] == [5, 10, 20]
+    killed.writer.close()
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_its_curves_anew(tmp_path: Path) -> None:
+    killed = TensorBoard(tmp_path)
+    for event in (STARTED, logged(5, 0.5), logged(10, 0.4)):
+        killed(event)
+    age(tmp_path)
+    write(tmp_path, STARTED, logged(5, 0.45), FINISHED)
+    points = [(e.step, pytest.approx(e.value)) for e in read(tmp_path).Scalars("train/loss")]
+    assert points == [(5, 0.45)]
+    killed.writer.close()

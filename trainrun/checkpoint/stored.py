@@ -66,11 +66,7 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
 def load_parts(path: Path) -> dict[str, Any]:
     """state.pt of a checkpoint that `problem_of` found whole, on the CPU. No code is unpickled."""
     try:
-        # torch packs nothing; a bomb would fill the memory
-        with zipfile.ZipFile(path / "state.pt") as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("it is compressed")
-        parts = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        parts = unpacked(path / "state.pt")
     except Exception as error:  # damage shows as a dozen types; all mean the same here
         raise CannotResume(f"checkpoint: {path / 'state.pt'} cannot be loaded: {error}") from None
     if not isinstance(parts, dict) or not isinstance(parts.get("model"), dict):
@@ -78,11 +74,27 @@ def load_parts(path: Path) -> dict[str, Any]:
     return parts
 
 
+def unpacked(file: Path) -> Any:
+    """What torch.save wrote, on the CPU. Raises whatever comes up; no code is unpickled."""
+    with zipfile.ZipFile(file) as archive:  # torch packs nothing; a bomb would fill the memory
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed")
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def judged_in(parts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights that were judged when `parts` were stored, raw or averaged."""
+    weights = parts["model"] if manifest["weights"] == "raw" else _averaged(parts)
+    assert isinstance(weights, Mapping)
+    return weights
+
+
 def load_judged(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
     """Load the weights that were judged when `parts` were stored, raw or averaged; returns which."""
-    weights = str(manifest_of(path)["weights"])
+    manifest = manifest_of(path)
+    weights = str(manifest["weights"])
     try:
-        model.load_state_dict(parts["model"] if weights == "raw" else parts["averager"]["model"])
+        model.load_state_dict(judged_in(parts, manifest))
     except (RuntimeError, KeyError) as error:
         raise CannotResume(f"checkpoint: {path} does not fit the model: {error}") from None
     return weights

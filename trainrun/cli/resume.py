@@ -152,6 +152,7 @@ def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:
     for key, (old, new) in changed.items():
         if not _is(key, FREE) and not _is(key, TAKES_EFFECT):
             text = f"cannot change on resume, {old} -> {new}; start a new run: trainrun {override(key, new)}"
+            text += "" if key == "init_from" else ", with init_from=RUN from these weights"
             problems.append(Problem(key, text))
     if problems:
         raise ConfigError(problems)

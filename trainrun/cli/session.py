@@ -87,8 +87,13 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pro
 
 
 def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
-    """With the number of threads: sums are rounded by it, and a resume may find another machine."""
-    return {**settings, "runtime": {**settings["runtime"], "threads": parts.runtime.num_threads}}
+    """With the number of threads: sums are rounded by it, and a resume may find another machine.
+
+    And with the path of the weights it began with.
+    """
+    runtime = {**settings["runtime"], "threads": parts.runtime.num_threads}
+    weights = {"init_from": str(parts.weights.path)} if parts.weights else {}
+    return {**settings, "runtime": runtime, **weights}
 
 
 def _introduce(run_dir: Path, parts: Parts, command: Sequence[str]) -> None:
@@ -96,6 +101,8 @@ def _introduce(run_dir: Path, parts: Parts, command: Sequence[str]) -> None:
     try:
         if not (run_dir / "environment.json").exists():
             content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
+            if parts.weights:
+                content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
             replace_json(run_dir / "environment.json", content)
         if not read_json(run_dir / "status.json").get("run_id"):
             write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))

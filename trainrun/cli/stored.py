@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from torch import nn
 
 from trainrun.checkpoint.stored import load_judged, load_parts, manifest_of, path_of, problem_of, steps_in
+from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
+from trainrun.cli.found import find as find_aloud
 from trainrun.config.build import Parts, build
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, Composition
@@ -17,6 +20,8 @@ from trainrun.config.stored import load_stored
 from trainrun.errors import CannotResume, ConfigError
 from trainrun.run.directory import find
 from trainrun.run.files import read_json
+
+_FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ def open_run(run_dir: Path, overrides: Sequence[str] = ()) -> StoredRun:
     trust = tuple(settings["runtime"]["trust"]) if any("runtime.trust=" in word for word in overrides) else ()
     if problems := check(settings, trust=trust):
         raise ConfigError(problems)
-    return StoredRun(build(settings, stored=True, trust=trust), before.settings, composition)
+    weights = weights_again(before.settings["init_from"], run_dir)
+    return StoredRun(build(settings, True, trust, weights), before.settings, composition)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,35 @@ def _best_step(run_dir: Path, steps: Sequence[int]) -> int | None:
     told = (read_json(run_dir / "status.json").get("best") or {}).get("step")
     known = [step for step in steps if step in (told, newest["best_step"])]
     return told if told in known else known[-1] if known else None
+
+
+def weights_from(source: str) -> Weights:
+    """The weights that `source` means; of a run those of its best checkpoint. Raises CannotResume."""
+    path = Path(source).expanduser()
+    if path.suffix in _FILES and not (path / "config.yaml").is_file():
+        return read_file(path)
+    if (path / "manifest.json").is_file():
+        return read_checkpoint(path)
+    if path.is_file():
+        raise CannotResume(f"init_from: {path} is none of {', '.join(_FILES)}")
+    try:
+        return read_checkpoint(choose(find_aloud(source), "best").path)
+    except CannotResume as error:
+        raise CannotResume(re.sub("^(RUN|checkpoint):", "init_from:", str(error))) from None
+
+
+def weights_again(source: str | None, run_dir: Path) -> Weights | None:
+    """The same for a stored run, which needs them only until its first checkpoint.
+
+    Raises CannotResume where they are no longer those that it began with.
+    """
+    if source is None or steps_in(run_dir / "checkpoints"):
+        return None
+    weights = weights_from(source)
+    begun = (read_json(run_dir / "environment.json").get("init_from") or {}).get("sha256", weights.sha256)
+    if begun != weights.sha256:
+        raise CannotResume(f"init_from: {source} has changed since the run began; start a new run")
+    return weights
 
 
 def load(run: str, checkpoint: str = "best", trust: Sequence[str] = ()) -> nn.Module:

@@ -78,11 +78,13 @@ def train_one(
     """Build everything, which finds the last mistakes, then claim a folder and train."""
     from trainrun.cli.lineage import Process
     from trainrun.cli.session import start
+    from trainrun.cli.stored import weights_from
     from trainrun.config.build import build
 
     for note in composition.notes:
         print(note, file=sys.stderr)
-    parts = build(composition.settings)
+    source = composition.settings["init_from"]
+    parts = build(composition.settings, weights=weights_from(source) if source else None)
     if verbose:
         from trainrun.cli.coverage import coverage
 

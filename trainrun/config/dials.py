@@ -20,6 +20,7 @@ class Dials:
     name: str | None
     run_dir: str | None
     resume: Literal["never", "auto"]
+    init_from: str | None
 
 
 NAMES = tuple(Dials.__dataclass_fields__)

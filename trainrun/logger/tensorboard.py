@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -18,8 +17,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, RolledBack, Started, StepsLogged
 
-FLUSH_EVERY_S = 10.0
-
 
 class TensorBoard:
     """Writes `run_dir`/tensorboard; open it with `tensorboard --logdir outputs`.
@@ -28,14 +25,14 @@ class TensorBoard:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.folder, self.flushed_at = run_dir / "tensorboard", -math.inf
+        self.folder = run_dir / "tensorboard"
         self.writer: Any = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             self._open()
-            if event.resumed_from is not None:
-                self._forget_after(event.step)
+            # What a process before this one wrote after the checkpoint, or before there was one, is no more.
+            self._forget_after(event.step)
             self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
         elif isinstance(event, RolledBack):
             self._forget_after(event.to)
@@ -55,19 +52,12 @@ class TensorBoard:
             )
         elif isinstance(event, (Finished, Interrupted, Failed)) and self.writer:
             self.writer.close()
-        self._flush()
 
     def _open(self) -> None:
         self.folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns() // 10**9}.{socket.gethostname()}.{os.getpid()}.0"
         self.writer = RecordWriter((self.folder / name).open("ab"))
         self._write(TensorBoardEvent(file_version="brain.Event:2"), 0)
-
-    def _flush(self) -> None:
-        """What is shown lags behind by this much; a disk is not asked at every event."""
-        if self.writer and not self.writer.closed and time.monotonic() - self.flushed_at > FLUSH_EVERY_S:
-            self.writer.flush()
-            self.flushed_at = time.monotonic()
 
     def _forget_after(self, step: int) -> None:
         """The points after the checkpoint that training goes on from are written again."""
@@ -80,6 +70,7 @@ class TensorBoard:
     def _write(self, event: TensorBoardEvent, step: int) -> None:
         event.step, event.wall_time = step, time.time()
         self.writer.write(event.SerializeToString())
+        self.writer.flush()  # a checkpoint must not outlive the points before it
 
 
 def _text(tag: str, text: str) -> Summary:

@@ -20,8 +20,9 @@ from torch.utils.data import Dataset
 
 from trainrun import ranks
 from trainrun.budget import FAR, ClockBudget
+from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.maker import Maker, Settings
-from trainrun.config.build.plan import plan_of
+from trainrun.config.build.plan import plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF, groups
@@ -63,6 +64,7 @@ class Parts:
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
     plan: tuple[tuple[str, str], ...]
+    weights: Weights | None  # that it started from
 
     @property
     def settings(self) -> Settings:
@@ -108,9 +110,15 @@ class Parts:
         }
 
 
-def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | None = None) -> Parts:
+def build(
+    settings: Settings,
+    stored: bool = False,
+    trust: tuple[str, ...] | None = None,
+    weights: Weights | None = None,
+) -> Parts:
     """Build every part in order. `stored`: the settings come from a run's folder, not from the user,
-    so that only what the user names in `trust` may be imported beyond torch's own.
+    so that only what the user names in `trust` may be imported beyond torch's own. `weights` are
+    those of `init_from`.
 
     Raises ConfigError and DataError; nothing has been written when it does.
     """
@@ -132,6 +140,7 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     parameters: Parameters = make("parameters")
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
     _initialize(make, model, treatments)
+    anew = start_from(model, weights) if weights else []
     model = runtime.prepare(model, cut.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
@@ -153,6 +162,7 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
     if ranks.size() > 1:
         _check_shares(data, settings["seed"])
     length = parse(settings["budget"])
+    plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor)
     return Parts(
         make=make,
         runtime=runtime,
@@ -166,7 +176,8 @@ def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | Non
         state=state,
         budget=ClockBudget(length.seconds, over) if length.is_clock else None,
         rates=Rates(lr, over),
-        plan=plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor),
+        weights=weights,
+        plan=plan + started_from(weights, anew),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
+from trainrun.checkpoint.weights import Weights
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
@@ -15,6 +16,7 @@ from trainrun.runtime import Runtime
 from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
+_SHOWN = 8
 
 
 def plan_of(
@@ -37,6 +39,14 @@ def plan_of(
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
     )
+
+
+def started_from(weights: Weights | None, anew: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Where the first weights are from, and which of them are not."""
+    if weights is None:
+        return ()
+    more = [("", f"and {len(anew) - _SHOWN} more")] if len(anew) > _SHOWN else []
+    return (("init from", weights.told), *(("", line) for line in anew[:_SHOWN]), *more)
 
 
 def _data(settings: Settings, info: DataInfo) -> str:

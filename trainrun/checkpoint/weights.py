@@ -1,0 +1,126 @@
+"""Stored weights that a new run starts from: a checkpoint's, or those of a .pt or .safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.checkpoint.stored import judged_in, load_parts, manifest_of, problem_of, unpacked
+from trainrun.errors import CannotResume, ConfigError
+
+_INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
+_WRAPPERS = ("module.", "_orig_mod.")  # what data-parallel and compiled models put before every name
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by name, and the file that they are from."""
+
+    path: Path
+    sha256: str
+    told: str  # which weights these are, in words
+    tensors: Mapping[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> Weights:
+    """The weights that were judged when a checkpoint was stored: raw, or an average."""
+    if problem := problem_of(path, None):
+        raise CannotResume(f"init_from: {path} {problem}")
+    manifest = manifest_of(path)
+    weights = judged_in(load_parts(path), manifest)
+    told = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
+    return Weights(path, str(manifest["files"]["state.pt"]["sha256"]), told, _tensors(weights, path))
+
+
+def read_file(path: Path) -> Weights:
+    """The weights in a .safetensors file, or in one that torch.save made; no code is unpickled."""
+    if not path.is_file():
+        raise CannotResume(f"init_from: there is no file {path}")
+    content = _safetensors(path) if path.suffix == ".safetensors" else _unpacked(path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Weights(path, sha256, str(path), _tensors(content, path))
+
+
+@torch.no_grad()
+def start_from(model: nn.Module, weights: Weights) -> list[str]:
+    """Copy what has a model's name and shape into it; returns a line of each that keeps its init.
+
+    Raises CannotResume where no parameter is found, with the names of both sides.
+    """
+    own, anew = model.state_dict(), []
+    fitting = {name for name, tensor in own.items() if _fits(weights.tensors.get(name), tensor)}
+    matrices = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
+    if not fitting & (matrices or own.keys()):  # a bias of that name alone is a coincidence
+        theirs, ours = _listed(weights.tensors), _listed(own)
+        raise CannotResume(
+            f"init_from: nothing in {weights.path} fits this model: there are {theirs}; the model has {ours}"
+        )
+    for name, tensor in own.items():
+        stored = weights.tensors.get(name)
+        if name in fitting and stored is not None:
+            if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
+                raise CannotResume(f"init_from: {weights.path} holds numbers that are not finite in {name}")
+            tensor.copy_(stored)
+        else:
+            was = "not stored" if stored is None else f"{tuple(stored.shape)} stored"
+            anew.append(f"{name}: {was}, {tuple(tensor.shape)} here: initialised anew")
+    return anew
+
+
+def _fits(stored: Tensor | None, tensor: Tensor) -> bool:
+    if stored is None or stored.layout != torch.strided or stored.is_quantized:
+        return False
+    return stored.shape == tensor.shape and torch.can_cast(stored.dtype, tensor.dtype)
+
+
+def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    inner = next((content[key] for key in _INSIDE if isinstance(content.get(key), Mapping)), content)
+    found = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
+    if not found:
+        raise CannotResume(f"init_from: {path} holds no weights by name")
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in found):
+            found = {name.removeprefix(wrapper): value for name, value in found.items()}
+    return found
+
+
+def _unpacked(path: Path) -> Mapping[str, Any]:
+    try:
+        content = unpacked(path)
+    except Exception as error:  # damage shows as a dozen types; all mean the same here
+        reason = str(error).split("\n")[0]
+        raise CannotResume(
+            f"init_from: {path} cannot be loaded without running its code: {reason}; store a state dict, "
+            "torch.save(model.state_dict(), FILE)"
+        ) from None
+    if not isinstance(content, Mapping):
+        raise CannotResume(f"init_from: {path} holds no weights by name")
+    return content
+
+
+def _safetensors(path: Path) -> Mapping[str, Any]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError:
+        raise ConfigError.one(
+            "init_from", "a .safetensors file needs a package: pip install safetensors"
+        ) from None
+    try:
+        tensors: Mapping[str, Any] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CannotResume(f"init_from: {path} cannot be loaded: {error}") from None
+    return tensors
+
+
+def _listed(names: Mapping[str, Tensor]) -> str:
+    shown = [f"{name} {tuple(tensor.shape)}" for name, tensor in list(names.items())[:_SHOWN]]
+    return ", ".join([*shown, *(["..."] if len(names) > _SHOWN else [])])
