@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from toy import ACCURACY, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 
 from trainrun.checkpoint import Checkpoints
+from trainrun.checkpoint.stored import path_of
 from trainrun.evaluate import evaluate
 from trainrun.events import (
     CheckpointSaved,
@@ -22,6 +23,7 @@ from trainrun.events import (
     Interrupted,
     Progressed,
     StepsLogged,
+    Warned,
 )
 from trainrun.loop import Monitor
 from trainrun.precision import ScaledPrecision
@@ -233,6 +235,20 @@ def test_early_stopping_may_keep_the_last_weights(tmp_path: Path) -> None:
     stopper = {"stopper": lambda: EarlyStopping(patience=2, min_delta=0.0, restore_best=False)}
     trained = Toy(tmp_path / "run", task=scripted(0.8, 0.3, 0.2, 0.1), state=stopper, eval_every=2).train()
     assert (trained.of(Evaluated)[-1].split, trained.of(Evaluated)[-1].step) == ("test", 6)
+
+
+def test_a_best_checkpoint_that_was_lost_costs_a_warning_not_the_run(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "run", task=scripted(0.8, 0.3), keep_last=1)
+    began = toy.train(signal_at=14)
+    assert began.state.best_step == 4
+    best = path_of(toy.folder / "checkpoints", 4)
+    (best / "state.pt").write_bytes(b"")
+    trained = toy.but(task=scripted(0.1)).train()
+    (warned,) = trained.of(Warned)
+    assert "the last are judged" in warned.text and str(best) in warned.text
+    test = trained.of(Evaluated)[-1]
+    assert (test.split, test.step) == ("test", 16)
+    assert trained.of(Finished)[0].best_step == 4
 
 
 def test_without_kept_best_the_last_weights_are_judged(tmp_path: Path) -> None:

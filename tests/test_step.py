@@ -55,6 +55,14 @@ class OneBadSample(ToyData):
         self.inputs[7] = math.nan
 
 
+class NoNumber(ToyTask):
+    """The loss is not a number."""
+
+    def __call__(self, model: Any, batch: Any) -> Any:
+        outcome = super().__call__(model, batch)
+        return replace(outcome, terms={"loss": outcome.terms["loss"] * math.nan})
+
+
 # Accumulation
 
 

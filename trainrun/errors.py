@@ -27,7 +27,7 @@ class Problem:
     """One mistake in a configuration.
 
     `fix` replaces the faulty override in the command line that is offered as the corrected one;
-    it is a whole `key=value`, or a whole command where it starts with `trainrun `.
+    it is a whole `key=value`, or a whole command where its first word is `trainrun`.
     """
 
     key: str

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import ranks
-from trainrun.errors import ConfigError, RankFailed
+from trainrun.errors import ConfigError, DataError, RankFailed
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Share, Task
 from trainrun.runtime import seed_forward
@@ -51,6 +51,8 @@ def evaluate(
     finally:
         model.train(was_training)
     sums = _over_ranks(sums, model)
+    if not sums["samples"]["n"]:
+        raise DataError("data: a stream to be evaluated is empty")
     terms, counts = sums["terms"], sums["counts"]
     metrics = {"loss": sum(float(terms[name]) / (float(counts[name]) or math.nan) for name in terms)}
     metrics |= task.summarize(sums["sums"], sums["samples"]["n"])

@@ -21,9 +21,7 @@ class Started:
     run_dir: str
     step: int
     total_steps: int
-    steps_per_epoch: int | None
     monitor: str
-    monitor_mode: str
     plan: tuple[tuple[str, str], ...]  # label, text: derived numbers for people
     config: str  # the composed YAML
     resumed_from: int | None = None
@@ -103,6 +101,14 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something went wrong that the run can do without."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interrupted:
     """A signal asked the run to stop; it is saved and can be resumed."""
 
@@ -140,6 +146,7 @@ Event = (
     | RolledBack
     | Evaluated
     | CheckpointSaved
+    | Warned
     | Interrupted
     | Finished
     | Failed
@@ -184,6 +191,8 @@ def timing_record(event: Event) -> dict[str, Any] | None:
     if isinstance(event, CheckpointSaved):
         record = {"event": "saved", "step": event.step, "bytes": event.num_bytes}
         return record | {"seconds": round(event.seconds, 4), "blocked_s": round(event.blocked_s, 4)}
+    if isinstance(event, Warned):
+        return {"event": "warned", "step": event.step, "text": event.text}
     if isinstance(event, Interrupted):
         return {"event": "interrupted", "step": event.step, "signal": event.signal}
     if isinstance(event, Finished):

@@ -18,9 +18,7 @@ STARTED = Started(
     run_dir="outputs/x",
     step=0,
     total_steps=20,
-    steps_per_epoch=5,
     monitor="val/accuracy",
-    monitor_mode="max",
     plan=(),
     config="optimizer:\n  lr: 0.1\n",
 )

@@ -33,9 +33,7 @@ STARTED = Started(
     run_dir="outputs/x",
     step=0,
     total_steps=20,
-    steps_per_epoch=5,
     monitor="val/accuracy",
-    monitor_mode="max",
     plan=(("data", "toy"),),
     config="a: 1\n",
 )

@@ -9,14 +9,17 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from trainrun import __version__, ranks
 from trainrun.config.suggest import corrected_line, did_you_mean
+from trainrun.config.words import as_overrides
 from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
 
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
+    "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
@@ -76,14 +79,20 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if words and _is_command(words[0]):
         if words[0] not in COMMANDS:
-            known = ", ".join(COMMANDS)
-            hint = did_you_mean(words[0], COMMANDS)
-            raise ConfigError.one(
-                words[0], f"no such command{hint}; there are {known}, and overrides such as lr=0.1"
-            )
+            if as_overrides(words, ())[:1] == words[:1]:
+                raise _no_such_command(words[0])
+            return _run("train", words)  # a setting in another form, which is refused there
         name = {"eval": "evaluate"}.get(words[0], words[0])
         return _run(name, words[1:])
     return _run("train", words)
+
+
+def _no_such_command(word: str) -> ConfigError:
+    if Path(f"{word}.yaml").is_file():
+        return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
+    hint = did_you_mean(word, COMMANDS)
+    text = f"no such command{hint}; there are {', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    return ConfigError.one(word, text)
 
 
 def _is_command(word: str) -> bool:
@@ -107,10 +116,10 @@ def _who() -> str:
 
 
 def _report(error: TrainrunError, words: list[str]) -> None:
-    print(f"{error}" if isinstance(error, ConfigError) else f"{_who()}{error}", file=sys.stderr)
+    print(f"{'' if isinstance(error, ConfigError) else _who()}{error}", file=sys.stderr)
     if isinstance(error, ConfigError):
         command, rest = shlex.join(ranks.command()), words
-        if words and _is_command(words[0]):
-            command, rest = f"{command} {shlex.quote(words[0])}", words[1:]
+        if words and words[0] in COMMANDS:
+            command, rest = f"{command} {words[0]}", words[1:]
         if line := corrected_line(rest, error.problems, command):
             print(f"\n  {line}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from trainrun import ranks
-from trainrun.config.suggest import override
+from trainrun.config.suggest import in_our_words, override
+from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
+    if (meant := as_overrides(words, ())) != words:
+        line = shlex.join(["trainrun", "resume", *map(in_our_words, meant)])
+        raise ConfigError([other_form(words, meant, line)])
     from trainrun.cli.found import find
 
     return go_on(Path(ranks.from_first(str(find(words[0])))), words[1:], quiet)

@@ -48,9 +48,17 @@ class Result:
 
 
 def start(
-    composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
+    composition: Composition,
+    parts: Parts,
+    command: list[str],
+    quiet: bool,
+    run_dir: Path | None = None,
+    watch: Sink | None = None,
 ) -> Result:
-    """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
+    """Claim a folder for a new run and train.
+
+    `run_dir`: a sweep's job has its folder already. `watch` is given every event after all others.
+    """
     parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, changed=False)
@@ -67,10 +75,17 @@ def start(
         except OSError as error:
             raise storage_failed(folder, error) from None
         _introduce(folder, parts, command)
-        return _drive(parts, folder, settled, quiet, changed=False)
+        return _drive(parts, folder, settled, quiet, changed=False, watch=watch)
 
 
-def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
+def go_on(
+    parts: Parts,
+    run_dir: Path,
+    storable: Mapping[str, Any],
+    quiet: bool,
+    changed: bool,
+    watch: Sink | None = None,
+) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
     `changed`: other settings than stored, which become the run's once the folder is ours.
@@ -81,7 +96,7 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
     _check_room(parts.state, run_dir)
     with lock(run_dir):
         _introduce(run_dir, parts, [*ranks.command(), "resume", str(run_dir)])
-        return _drive(parts, run_dir, storable, quiet, changed)
+        return _drive(parts, run_dir, storable, quiet, changed, watch)
 
 
 def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
@@ -101,7 +116,14 @@ def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
         raise storage_failed(run_dir, error) from None
 
 
-def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
+def _drive(
+    parts: Parts,
+    run_dir: Path,
+    storable: Mapping[str, Any],
+    quiet: bool,
+    changed: bool,
+    watch: Sink | None,
+) -> Result:
     """Open the records, restore what is stored, and follow the loop; the folder is ours."""
     ranks.from_first(str(run_dir))
     with contextlib.ExitStack() as opened:
@@ -116,7 +138,7 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
         told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
-        sinks: list[Sink] = [record, *map(Forgiving, told)]
+        sinks: list[Sink] = [record, *map(Forgiving, told), *([watch] if watch else [])]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
@@ -159,9 +181,7 @@ def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_f
         run_dir=str(run_dir),
         step=parts.state.step,
         total_steps=parts.state.total_steps,
-        steps_per_epoch=parts.pace.steps_per_epoch,
         monitor=f"val/{monitor.name}" if monitor else "",
-        monitor_mode="max" if monitor and monitor.maximize else "min",
         plan=parts.plan,
         config=to_yaml(dict(storable)),
         resumed_from=resumed_from,

@@ -89,7 +89,7 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: bool = 
         thing = _lookup(target)
     except ModuleNotFoundError as error:
         return f"cannot import {target}: {error}"
-    except Exception as error:  # the user's module runs at import, and may do anything
+    except (Exception, SystemExit) as error:  # the user's module runs at import, and may do anything
         return f"importing {target} failed: {type(error).__name__}: {error}"
     if thing is None:
         return f"{module} has no {name}{did_you_mean(name, names_in(module))}"

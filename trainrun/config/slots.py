@@ -15,13 +15,14 @@ class Slot:
     """`bases`: classes that the result must be one of (none: what the slot's own modules make).
 
     `extras` are further keys of every option, read by the build itself: name -> the callable whose
-    parameter of that name says what it may be.
+    parameter of that name says what it may be. `main`: the argument that a bare value is meant for.
     """
 
     modules: tuple[str, ...]
     bases: tuple[str, ...] = ()
     offers: tuple[str, ...] = ()
     extras: Mapping[str, str] = field(default_factory=dict)
+    main: str = ""
 
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
@@ -68,7 +69,7 @@ SLOTS: dict[str, Slot] = {
         _LOOP,
         extras=dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.step.Policy"),
     ),
-    "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",)),
+    "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",), main="norm"),
     "loop.step": Slot(("trainrun.step",), (), _STEP),
     "checkpoint": Slot(
         ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), ("folder", "run_id", "record")

@@ -115,7 +115,8 @@ def resident(
         raise DataError(f"data: no sample is left to train on, got {len(inputs)} samples in all")
     for what, values in (("inputs", inputs), ("targets", targets)):
         if not torch.isfinite(values).all():
-            raise DataError(f"data: {info.name} has {what} that are not finite numbers")
+            at = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
+            raise DataError(f"data: sample {at} of {info.name} has {what} that are not finite numbers")
     info = replace(info, fingerprint=fingerprint([inputs, targets]))
     shift, scale = scaling.standardization(inputs[train], per_feature)
     if info.kind == "values":

@@ -15,6 +15,7 @@ from trainrun.events import (
     RolledBack,
     Started,
     StepsLogged,
+    Warned,
     shown,
 )
 
@@ -48,6 +49,8 @@ def lines_of(event: Event) -> list[str]:
         return [f"step {event.step} {event.split}{weights} {metrics_text(event.metrics)}{best}"]
     if isinstance(event, CheckpointSaved):
         return [f"step {event.step} saved {event.num_bytes:,} bytes in {event.seconds:.3f} s"]
+    if isinstance(event, Warned):
+        return [f"step {event.step} warning: {event.text}"]
     if isinstance(event, Interrupted):
         return [f"step {event.step} interrupted by {event.signal}, saved"]
     if isinstance(event, Finished):

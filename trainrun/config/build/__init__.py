@@ -26,8 +26,9 @@ from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF, groups
 from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
+from trainrun.data.samples import told
 from trainrun.duration import Pace, parse, to_steps
-from trainrun.errors import ConfigError, DataError
+from trainrun.errors import ConfigError, DataError, TrainrunError
 from trainrun.init import Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
@@ -210,12 +211,23 @@ def _data(make: Maker) -> Data:
         node["num_workers"] = workers
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
-            node[split] = make.at(f"data.{split}", node[split])
-    data = make.at("data", node)
+            node[split] = _opened(make, f"data.{split}", node[split])
+    data = _opened(make, "data", node)
     if isinstance(data, Dataset):
         defaults = _option_values("data", "dataset")
         data = from_dataset(**{**defaults, "train": data, "num_workers": workers})
     return data  # type: ignore[no-any-return]
+
+
+def _opened(make: Maker, path: str, node: Settings) -> Any:
+    """Data as their class makes them. Raises DataError for what goes wrong in a class of the user's."""
+    try:
+        return make.at(path, node)
+    except (Exception, SystemExit) as error:
+        target = str(node["_target_"])
+        if isinstance(error, TrainrunError) or target.startswith("trainrun."):
+            raise
+        raise DataError(f"{path}: {target} failed: {told(error, target.rpartition('.')[0])}") from error
 
 
 def _task(make: Maker, loss: Any, info: DataInfo) -> Task:

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.duration import Pace
+from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
+from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo
 from trainrun.runtime import Runtime
 from trainrun.state import TrainState
@@ -27,13 +28,12 @@ def plan_of(
     monitor: Monitor | None,
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people."""
-    optimizer, scheduler = _short(settings["optimizer"]), _short(settings["scheduler"])
     return (
         ("data", _data(settings, info)),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
-        ("optimizer", f"{optimizer}, lr {lr_arithmetic}; {scheduler} schedule"),
+        ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
     )
@@ -64,6 +64,17 @@ def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
     return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window} samples a step"
 
 
+def _schedule(settings: Settings, pace: Pace) -> str:
+    node = settings["scheduler"]
+    name, warmup = _short(node), node.get("warmup")
+    text = f"{node['name'] if name == 'from_torch' else name} schedule"
+    if warmup is None or not node["_target_"].startswith("trainrun."):
+        return text
+    steps = to_steps(parse(warmup), pace)
+    given = "" if str(warmup).endswith("step") else f" ({warmup})"
+    return f"{text} after a warm-up of {steps} step{'s' if steps > 1 else ''}{given}" if steps else text
+
+
 def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
     """What batch norm sees where it is not the whole step."""
     layers = [m for m in state.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -83,10 +94,13 @@ def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainS
     loading = f", {workers} loader processes" if workers else ""
     if workers and info.in_memory:
         loading = ", no loader processes: the data are in memory"
+    precision = state.precision.name
+    if precision == "bf16" and not has_bf16_units(runtime.device):
+        precision += " (slow here: this hardware has no units for it)"
     if cut.num_ranks == 1:
-        return f"{runtime.device}, {state.precision.name}, {threads}{loading}"
+        return f"{runtime.device}, {precision}, {threads}{loading}"
     where = f"{cut.num_ranks} ranks on {runtime.device.type}, each with {threads}"
-    return f"{where}{f' and{loading[1:]}' if loading else ''}, {state.precision.name}"
+    return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
 
 
 def _decides(monitor: Monitor | None) -> str:
