@@ -104,6 +104,14 @@ def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     return {**settings, "runtime": {**settings["runtime"], "threads": parts.runtime.num_threads}}
 
 
+def _store(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """From here on they are the run's."""
+    try:
+        replace_text(run_dir / "config.yaml", to_yaml(dict(settings)))
+    except OSError as error:
+        raise storage_failed(run_dir, error) from None
+
+
 def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
@@ -135,7 +143,7 @@ def _drive(
         opened.callback(loop.checkpoints.close)
         resumed_from = _restore(parts, _newest(loop.checkpoints, record), changed)
         if changed:
-            replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
+            _store(storable, run_dir)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
         told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
         sinks: list[Sink] = [record, *map(Forgiving, told), *([watch] if watch else [])]
