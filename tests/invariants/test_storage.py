@@ -62,6 +62,16 @@ def test_a_start_that_fails_is_begun_anew(of: str, straight: Straight, tmp_path:
     assert_identical(run, straight("tiny"))
 
 
+@pytest.mark.parametrize("of", ["open .lock", "open metrics.jsonl", "truncate metrics.jsonl", "config.yaml"])
+def test_going_on_fails_before_it_begins(of: str, straight: Straight, tmp_path: Path) -> None:
+    run = straight("average").new(tmp_path / "run").killed(r"rename \S+ checkpoints/step", 9)
+    checkpoints, settings = run.checkpoints(), (run.folder / "config.yaml").read_bytes()
+    ended = run.resume("loop.log_every=2step", strikes=[{"what": "EROFS", "of": of, "times": FOR_EVER}])
+    assert ended.code == STORAGE_FAILED and "Read-only file system" in ended.err, ended
+    assert (run.checkpoints(), (run.folder / "config.yaml").read_bytes()) == (checkpoints, settings)
+    assert_finishes_identical(run, straight("average"))
+
+
 def test_a_file_may_not_grow_so_large(straight: Straight, tmp_path: Path) -> None:
     run = straight("average").new(tmp_path / "run")
     ended = run.go_on(file_limit_bytes=14_000)

@@ -77,7 +77,7 @@ class Server:
         self.process.stdin.flush()
         ended = Ended(**json.loads(self.process.stdout.readline()))
         assert ended.code is not None, f"hung: {ended}"
-        killed = ended.code == -9  # loader processes that lose their parent may say so
+        killed = ended.code in (-9, -15)  # loader processes that lose their parent may say so
         assert killed or "Traceback" not in ended.err, ended
         return ended
 

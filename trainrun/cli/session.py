@@ -96,6 +96,15 @@ def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     return {**settings, "runtime": runtime, **weights}
 
 
+def _store(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """From here on they are the run's, which is no longer complete."""
+    try:
+        write_status(run_dir, state="running", exit_code=None, reason=None)
+        replace_text(run_dir / "config.yaml", to_yaml(dict(settings)))
+    except OSError as error:
+        raise storage_failed(run_dir, error) from None
+
+
 def _introduce(run_dir: Path, parts: Parts, command: Sequence[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
@@ -122,8 +131,7 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pr
         opened.callback(loop.checkpoints.close)
         resumed_from = _restore(parts, _newest(loop.checkpoints, record), process)
         if process.changes:
-            write_status(run_dir, state="running", exit_code=None, reason=None)  # no longer complete
-            replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
+            _store(storable, run_dir)
         lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, _course(parts))
         loggers = parts.loggers(run_dir).items()
         views = [view for name, view in loggers if name != "console" or not process.quiet]

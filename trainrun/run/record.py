@@ -49,8 +49,11 @@ class Record:
         if num_bytes > self._metrics.tell():
             path = self.run_dir / "metrics.jsonl"
             raise CannotResume(f"{path} has {self._metrics.tell()} bytes, {num_bytes} were saved; restore it")
-        self._metrics.truncate(num_bytes)
-        self._metrics.seek(0, os.SEEK_END)
+        try:
+            self._metrics.truncate(num_bytes)
+            self._metrics.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise storage_failed(self.run_dir, error) from None
 
     def metrics_bytes(self) -> int:
         """The length of metrics.jsonl."""
