@@ -63,7 +63,7 @@ def start(
             replace_text(folder / "config.yaml", to_yaml(composition.storable))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
-        _introduce(folder, parts, command)
+        _introduce(folder, parts, composition.storable, command)
         return _drive(parts, folder, composition.storable, quiet, changed=False)
 
 
@@ -76,18 +76,18 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
     if not ranks.is_first():
         return _assist(parts, changed)
     with lock(run_dir):
-        _introduce(run_dir, parts, [*ranks.command(), "resume", str(run_dir)])
+        _introduce(run_dir, parts, storable, [*ranks.command(), "resume", str(run_dir)])
         return _drive(parts, run_dir, storable, quiet, changed)
 
 
-def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
+def _introduce(run_dir: Path, parts: Parts, storable: Mapping[str, Any], command: list[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
         if not (run_dir / "environment.json").exists():
             content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
             replace_json(run_dir / "environment.json", content)
         if not read_json(run_dir / "status.json").get("run_id"):
-            write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
+            write_status(run_dir, name=_name(storable), run_id=secrets.token_hex(8))
     except OSError as error:
         raise storage_failed(run_dir, error) from None
 
@@ -143,10 +143,16 @@ def _assist(parts: Parts, changed: bool) -> Result:
             raise
 
 
+def _name(storable: Mapping[str, Any]) -> str | None:
+    """The run's name; none where it comes from the environment, which is kept off the disk."""
+    name = storable["name"]
+    return None if name is None or "${" in name else str(name)
+
+
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
     monitor = parts.monitor
     return Started(
-        name=str(parts.settings["name"] or run_dir.name),
+        name=_name(storable) or run_dir.name,
         run_dir=str(run_dir),
         step=parts.state.step,
         total_steps=parts.state.total_steps,

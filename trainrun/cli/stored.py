@@ -38,9 +38,9 @@ def open_run(run_dir: Path, overrides: Sequence[str] = ()) -> StoredRun:
     composition = composer.compose_stored(tree, list(overrides), run_dir) if overrides else before
     settings = composition.settings
     trust = tuple(settings["runtime"]["trust"]) if any("runtime.trust=" in word for word in overrides) else ()
-    if problems := check(settings, trust=trust):
+    if problems := check(settings, trust=trust, stored=run_dir):
         raise ConfigError(problems)
-    return StoredRun(build(settings, stored=True, trust=trust), before.settings, composition)
+    return StoredRun(build(settings, stored=run_dir, trust=trust), before.settings, composition)
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,8 @@ class Parts:
         }
 
 
-def build(settings: Settings, stored: bool = False, trust: tuple[str, ...] | None = None) -> Parts:
-    """Build every part in order. `stored`: the settings come from a run's folder, not from the user,
+def build(settings: Settings, stored: Path | None = None, trust: tuple[str, ...] | None = None) -> Parts:
+    """Build every part in order. `stored`: the run's folder that the settings come from, not the user,
     so that only what the user names in `trust` may be imported beyond torch's own.
 
     Raises ConfigError and DataError; nothing has been written when it does.
