@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainrun import __version__, ranks
+from trainrun.config.paths import is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
 from trainrun.config.words import as_overrides
 from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
@@ -29,7 +30,8 @@ SHARED = ("train", "resume")  # among the processes that torchrun starts
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Never raises for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.path.insert(0, os.getcwd())  # the user's own modules
+    if not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
+        sys.path.insert(0, os.getcwd())  # the user's own modules
     gc.disable()  # until parts are built: composing makes many small objects and hardly any garbage
     # libgomp's threads spin at every barrier; where other processes want the cores a step then takes
     # up to ten times as long. It reads this once, when torch is imported.

@@ -68,7 +68,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
             replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
-        _introduce(folder, parts, process.command)
+        _introduce(folder, parts, settled, process.command)
         return _drive(parts, folder, settled, process)
 
 
@@ -82,7 +82,7 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pro
         return _assist(parts, process)
     _check_room(parts.state, run_dir)
     with lock(run_dir):
-        _introduce(run_dir, parts, process.command)
+        _introduce(run_dir, parts, storable, process.command)
         return _drive(parts, run_dir, storable, process)
 
 
@@ -105,7 +105,7 @@ def _store(settings: Mapping[str, Any], run_dir: Path) -> None:
         raise storage_failed(run_dir, error) from None
 
 
-def _introduce(run_dir: Path, parts: Parts, command: Sequence[str]) -> None:
+def _introduce(run_dir: Path, parts: Parts, storable: Mapping[str, Any], command: Sequence[str]) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
         if not (run_dir / "environment.json").exists():
@@ -114,7 +114,7 @@ def _introduce(run_dir: Path, parts: Parts, command: Sequence[str]) -> None:
                 content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
             replace_json(run_dir / "environment.json", content)
         if not read_json(run_dir / "status.json").get("run_id"):
-            write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
+            write_status(run_dir, name=_name(storable), run_id=secrets.token_hex(8))
     except OSError as error:
         raise storage_failed(run_dir, error) from None
 
@@ -172,10 +172,16 @@ def _assist(parts: Parts, process: Process) -> Result:
             raise
 
 
+def _name(storable: Mapping[str, Any]) -> str | None:
+    """The run's name; none where it comes from the environment, which is kept off the disk."""
+    name = storable["name"]
+    return None if name is None or "${" in name else str(name)
+
+
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
     monitor = parts.monitor
     return Started(
-        name=str(parts.settings["name"] or run_dir.name),
+        name=_name(storable) or run_dir.name,
         run_dir=str(run_dir),
         step=parts.state.step,
         total_steps=parts.state.total_steps if parts.budget is None or parts.state.planned_s else None,

@@ -30,7 +30,7 @@ class _Trust:
     """Which packages may be imported: `packages`, and for the user's own settings any that fits."""
 
     packages: Collection[str]
-    stored: bool
+    stored: Path | None
 
 
 def check(
@@ -39,15 +39,17 @@ def check(
     files: Sequence[Path] = (),
     trust: Collection[str] | None = None,
     choices: Mapping[str, Any] | None = None,
+    stored: Path = Path("outputs"),
 ) -> list[Problem]:
     """All problems of composed settings.
 
     `explicit` are the keys named in the shell, `files` the user's own YAML that others come from,
     `choices` the option that each group has, where that is known.
-    `trust` is given for a stored run's settings: the packages that they may import beyond torch's own.
+    `trust` is given for a stored run's settings: the packages that they may import beyond torch's own;
+    `stored` is then its folder.
     """
     known = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "hydra"}
-    trusted = _Trust(_own_trust(settings) if trust is None else trust, trust is not None)
+    trusted = _Trust(_own_trust(settings) if trust is None else trust, None if trust is None else stored)
     unknown = list(_unknown_keys(settings, known, explicit))
     dials = {key: settings[key] for key in NAMES if key in settings}
     problems = list(_arguments(dials, "", _signature(DIALS), (), "the run"))
@@ -168,10 +170,13 @@ def _nested(value: Any, path: str, trust: _Trust) -> Iterator[Problem]:
 def _arguments(
     arguments: Mapping[str, Any], path: str, found: Signature, offers: Collection[str], target: str
 ) -> Iterator[Problem]:
-    prefix = f"{path}." if path else ""
+    prefix, slot = f"{path}." if path else "", slot_of(path)
+    reserved = slot.reserved if slot else ()
     for key, value in arguments.items():
         parameter = found.parameters.get(key)
-        if parameter is None:
+        if key in reserved:
+            yield Problem(f"{prefix}{key}", "is the run's own to give; leave it out")
+        elif parameter is None:
             if not found.takes_any and (problem := _of_class(key, arguments, path, found)):
                 yield problem
             elif not found.takes_any:
@@ -186,7 +191,7 @@ def _arguments(
         elif isinstance(value, str) and value.startswith("@"):
             if value[1:] not in offers:
                 yield Problem(f"{prefix}{key}", f"there is no {value} here; there are {_listed(offers)}")
-        elif isinstance(value, Mapping) and "_target_" in value:
+        elif path and isinstance(value, Mapping) and "_target_" in value:
             continue  # judged as a call of its own
         elif (inner := slot_of(f"{prefix}{key}")) and (problem := _no_call(f"{prefix}{key}", value, inner)):
             yield problem

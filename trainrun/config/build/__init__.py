@@ -112,11 +112,11 @@ class Parts:
 
 def build(
     settings: Settings,
-    stored: bool = False,
+    stored: Path | None = None,
     trust: tuple[str, ...] | None = None,
     weights: Weights | None = None,
 ) -> Parts:
-    """Build every part in order. `stored`: the settings come from a run's folder, not from the user,
+    """Build every part in order. `stored`: the run's folder that the settings come from, not the user,
     so that only what the user names in `trust` may be imported beyond torch's own. `weights` are
     those of `init_from`.
 
@@ -183,7 +183,7 @@ def build(
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
-    make = Maker(settings, stored=True, trust=parts.make.trust)
+    make = Maker(settings, stored=parts.make.stored, trust=parts.make.trust)
     cut, pace = _pace(settings, parts.info)
     lr, _ = _scaled_lr(make, cut.window)
     return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))

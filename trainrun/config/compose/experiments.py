@@ -9,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from trainrun.config.diagnose import no_such_file, yaml_problem
+from trainrun.config.limits import TooLarge, check_text, read_text
 from trainrun.config.suggest import hydra_value
 from trainrun.errors import ConfigError
 
@@ -23,10 +24,13 @@ def experiment_files(words: list[str]) -> list[str]:
 def store_experiment(file: Path) -> str:
     """Make an experiment of one YAML file; returns the override that selects it."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
+        check_text(text, with_aliases=True)
         node = OmegaConf.create(text)
     except FileNotFoundError:
         raise ConfigError([no_such_file(file)]) from None
+    except TooLarge as error:
+        raise ConfigError.one(f"{file}{error.place}", str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError.one(str(file), f"cannot be read: {error}") from None
     except yaml.YAMLError as error:

@@ -17,6 +17,8 @@ def given(text: str) -> Given:
     """An override as its parts; `problem` where Hydra's grammar cannot read it."""
     try:
         parsed = OverridesParser.create().parse_override(expanded(text))
+    except RecursionError:
+        return Given(text, problem="nests too deep")
     except HydraException:
         known = "=" not in text.strip("=")
         return Given(text, problem="is not KEY=VALUE" if known else "cannot be read; quote it for the shell")

@@ -7,8 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -16,6 +19,7 @@ from trainrun.config import settle
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import expanded, value_of
 from trainrun.config.guard import foreign
+from trainrun.config.limits import TooLarge, check_references, check_text, read_text
 from trainrun.config.paths import CONF, groups, roots
 from trainrun.errors import ConfigError, Problem
 
@@ -31,6 +35,7 @@ class Loader(ConfigLoaderImpl):
 
     def __init__(self, path: Any, own: Sequence[Path]) -> None:
         super().__init__(path)
+        self.repository = _Bounded(path, roots()[:-1] + list(own))
         self.notes: list[str] = []
         self._files = groups(own)  # Hydra's own listing takes longer than composing
         self._is_plain = not own and roots() == [CONF]
@@ -53,6 +58,10 @@ class Loader(ConfigLoaderImpl):
             return cfg
 
         cfg = load(overrides)
+        try:
+            check_references(_tree(cfg))
+        except TooLarge as error:
+            raise ConfigError.one("config", str(error)) from None
         if config_name == NAME and (problems := self._foreign(cfg)):
             raise ConfigError(problems)
         self.notes = settle.settle(cfg, load, self._experiment(cfg.hydra.runtime.choices.get("experiment")))
@@ -74,6 +83,24 @@ class Loader(ConfigLoaderImpl):
         key, is_value, _ = word.lstrip("+").partition("=")
         elsewhere = key.startswith(("~", "hydra")) or "@" in key or "/" in key or key in self.groups
         return word if elsewhere or not is_value else "++" + word.lstrip("+")
+
+
+class _Bounded(ConfigRepository):
+    """Hydra's files, of which the user's are looked at before they are read."""
+
+    def __init__(self, path: Any, own: Sequence[Path]) -> None:
+        super().__init__(path)
+        self._own = own
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        for file in (folder / f"{config_path}.yaml" for folder in self._own):
+            try:
+                check_text(read_text(file), with_aliases=True)
+            except TooLarge as error:
+                raise ConfigError.one(f"{file}{error.place}", str(error)) from None
+            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                continue  # none of that name, or told by whoever reads it
+        return super().load_config(config_path)
 
 
 @cache
