@@ -42,7 +42,7 @@ def test_death_at_every_operation(
         base.killed(*before)
     places = one_commit(base.copy(tmp_path / "whole").traced(tmp_path / "trace"), which)
     assert len(places) >= 11
-    places = places if LONG else places[::3]
+    places = places if LONG else places[::4]
     for place in places:
         run = base.copy(tmp_path / str(place))
         run.killed("checkpoints", place)
