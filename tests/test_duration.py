@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.duration import Duration, Pace, parse, to_steps
+from trainrun.duration import Duration, Pace, meant, parse, to_steps
 
 # 100 samples in windows of 12: 8 full windows and one of 4, so 9 steps an epoch.
 RAGGED = Pace(window=12, samples_per_epoch=100, total_steps=180)
@@ -87,3 +87,23 @@ def test_a_bare_number_is_offered_its_units() -> None:
 
 def test_durations_print_as_they_are_typed() -> None:
     assert [str(parse(text)) for text in ("10ep", "0.5ep", "5%")] == ["10ep", "0.5ep", "5%"]
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        *[
+            ("10epochs", "10ep"),
+            ("3e", "3ep"),
+            ("2 Epoch", "2ep"),
+            ("100steps", "100step"),
+            ("5iters", "5step"),
+        ],
+        *[("60000samples", "60000sample"), ("0.5 percent", "0.5%"), ("2hours", "2h"), ("10 min", "10min")],
+        *[("10x", None), ("epochs", None), ("10", None), ("", None), (None, None), ("1e3step", None)],
+    ],
+)
+def test_a_unit_spelt_otherwise_is_understood(text: object, right: str | None) -> None:
+    assert meant(text) == right
+    if right:
+        assert str(parse(right)) == right

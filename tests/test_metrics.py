@@ -103,3 +103,48 @@ def test_what_is_pending_is_bounded() -> None:
         meter.add(result)
     assert meter.since_log.steps == 2000
     assert meter.read_log().steps == 2500
+
+
+def step_of(loss: float, size: int = 4) -> StepResult:
+    return StepResult(size, {"loss": torch.tensor(loss * size)}, {"loss": float(size)}, {}, 1.0, 1.0, True)
+
+
+def test_leaps_of_the_loss_are_counted_as_a_brute_force_loop_counts_them() -> None:
+    draw = random.Random(1)
+    losses = [2 + draw.gauss(0, 0.1) for _ in range(600)]
+    for index in (10, 100, 300, 301, 599):
+        losses[index] += 5
+    losses[200] = float("nan")
+    mean, mean_square, expected = 0.0, 0.0, []
+    finite = [(index, loss) for index, loss in enumerate(losses) if loss == loss]
+    for seen, (index, loss) in enumerate(finite, 1):
+        weight = max(0.02, 1 / seen)
+        spread = max(0.0, mean_square - mean * mean) ** 0.5
+        if seen > 50 and loss > mean + 5 * spread:
+            expected.append(index)
+        mean, mean_square = (
+            old + weight * (new - old) for old, new in ((mean, loss), (mean_square, loss**2))
+        )
+    meter = Meter()
+    for loss in losses:
+        meter.add(step_of(loss))
+    meter.flush()
+    assert meter.spikes.count == len(expected)
+    assert {100, 300, 599} <= set(expected) and len(expected) <= 5
+
+
+def test_counted_leaps_are_the_same_whenever_they_are_read_or_stored() -> None:
+    draw = random.Random(2)
+    losses = [draw.expovariate(1.0) ** 3 for _ in range(400)]
+    whole, parts = Meter(), Meter()
+    for index, loss in enumerate(losses):
+        whole.add(step_of(loss))
+        parts.add(step_of(loss))
+        if index % 7 == 0:
+            parts.read_log()
+        if index == 123:
+            stored, parts = parts.state_dict(), Meter()
+            parts.load_state_dict(stored)
+    whole.flush(), parts.flush()
+    assert whole.spikes == parts.spikes
+    assert whole.spikes.count > 0

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from trainrun import precision
-from trainrun.errors import ConfigError, NonFinite
+from trainrun.errors import ConfigError
 from trainrun.precision import Precision, ScaledPrecision
 
 CPU = torch.device("cpu")
@@ -178,13 +178,14 @@ def test_the_scaler_is_torchs() -> None:
         assert ours.scale == theirs.get_scale()
 
 
-def test_overflow_at_every_scale_down_to_1_is_an_error() -> None:
+def test_overflow_at_a_scale_of_1_is_not_the_formats_doing() -> None:
     policy = precision.fp16(4.0, 10, CPU)
-    policy.record(False)
-    policy.record(False)
-    assert policy.scale == 1.0
-    with pytest.raises(NonFinite, match="precision=bf16"):
+    mended = []
+    for _ in range(4):
+        mended.append(policy.skips)
         policy.record(False)
+    assert mended == [True, True, False, False]
+    assert policy.scale == 1.0
 
 
 def test_the_scaler_resumes_where_it_stood() -> None:

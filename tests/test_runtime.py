@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trainrun.errors import ConfigError
+from trainrun.ranks import Place
 from trainrun.runtime import Runtime, runtime, seed_everything, seed_forward, tune_allocator
 
 CPU = torch.device("cpu")
@@ -32,7 +33,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def make(**changes: Any) -> Runtime:
     values = {"device": "cpu", "threads": 1, "deterministic": False, "compile": False, "channels_last": False}
-    outside = {"preemption_signal": None, "time_limit": None, "trust": []}
+    outside = {"sync_batch_norm": False, "preemption_signal": None, "time_limit": None, "trust": []}
     return runtime(**{**values, **outside, **changes})
 
 
@@ -132,7 +133,7 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
-    made = Runtime(CPU, 1, False, False, channels_last, None, None)
+    made = Runtime(CPU, 1, False, False, channels_last, False, None, None)
     convolution = made.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
     linear = made.prepare(nn.Linear(3, 4), batch_size=8)
@@ -143,9 +144,9 @@ def test_compiling_keeps_the_names_of_the_state(monkeypatch: pytest.MonkeyPatch)
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
     model = nn.Linear(2, 2)
-    Runtime(CPU, 1, False, False, False, None, None).optimize(model)
+    Runtime(CPU, 1, False, False, False, False, None, None).optimize(model)
     assert compiled == []
-    Runtime(CPU, 1, False, True, False, None, None).optimize(model)
+    Runtime(CPU, 1, False, True, False, False, None, None).optimize(model)
     assert compiled == [model]
     assert list(model.state_dict()) == ["weight", "bias"]
 
@@ -169,3 +170,57 @@ def test_a_time_limit_is_by_the_clock() -> None:
     for wrong in ("10ep", "soon"):
         with pytest.raises(ConfigError, match=rf"runtime\.time_limit: wants .*got {wrong}"):
             make(time_limit=wrong)
+
+
+def of_ranks(monkeypatch: pytest.MonkeyPatch, place: Place, gpus: int) -> list[int]:
+    """As if this were one of several ranks on a machine with GPUs; returns where what is chosen is noted."""
+    chosen: list[int] = []
+    monkeypatch.setattr("trainrun.ranks._place", place)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_each_rank_takes_the_gpu_of_its_number_on_its_machine(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = of_ranks(monkeypatch, Place(3, 4, 1, 2), gpus=2)
+    assert make(device=device).device == torch.device("cuda", 1)
+    assert chosen == [1]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "said"),
+    [
+        ("cuda:0", 2, "wants auto, cpu or cuda with several ranks"),
+        ("cuda", 1, "2 ranks on this machine need a GPU each, there are 1"),
+        ("cuda", 0, "no cuda"),
+    ],
+)
+def test_ranks_never_share_a_gpu(device: str, gpus: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_ranks(monkeypatch, Place(0, 2, 0, 2), gpus)
+    with pytest.raises(ConfigError, match=rf"runtime\.device: .*{said}"):
+        make(device=device)
+
+
+def test_ranks_without_gpus_divide_the_cores_whatever_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_ranks(monkeypatch, Place(0, 2, 0, 2), gpus=0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
+    for said, used in (("", 3), ("1", 3), ("2", 2)):  # torchrun sets 1 where nobody has chosen
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        assert make(device="auto", threads=None).num_threads == used
+
+
+@pytest.mark.parametrize(("size", "where"), [(1, "one rank"), (2, "cpu")])
+def test_training_refuses_to_ignore_sync_batch_norm(
+    size: int, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_ranks(monkeypatch, Place(0, size, 0, size), gpus=0)
+    made = make(sync_batch_norm=True)
+    model = made.prepare(nn.Sequential(nn.BatchNorm1d(3)), batch_size=8)  # as to judge a stored run
+    assert type(model[0]) is nn.BatchNorm1d
+    with pytest.raises(ConfigError, match=f"on {where} it has no effect"):
+        made.require_sync()
+    make().require_sync()

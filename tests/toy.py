@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainrun import ranks
 from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.events import Event
 from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
-from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
 from trainrun.run.record import Record
-from trainrun.run.signals import Signals, Stopped
+from trainrun.run.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Clip, Policy, Step
 
@@ -51,15 +52,15 @@ class ToyData:
         epoch, offset, size = position.epoch, position.offset, len(self.splits["train"])
         while True:
             order = torch.randperm(size, generator=torch.Generator().manual_seed(1000 * seed + epoch))
-            for start in range(offset, size, cut.batch_size):
-                end = min(start + cut.batch_size, size)
+            for start in range(offset, size, cut.batch_size * cut.num_ranks):
+                end = min(start + cut.batch_size * cut.num_ranks, size)
                 after = Position(epoch, end) if end < size else Position(epoch + 1)
-                yield self.batch(order[start:end], after)
+                yield self.batch(order[start:end][cut.batch_size * cut.rank :][: cut.batch_size], after)
             epoch, offset = epoch + 1, 0
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
         self.asked.append(split)
-        for indices in self.splits[split].split(7):
+        for indices in self.splits[split].split(7)[share.rank :: share.num_ranks]:
             yield self.batch(indices)
 
     def batch(self, indices: Tensor, after: Position | None = None) -> Batch:
@@ -141,7 +142,7 @@ def new_step(
     batch_changes: Sequence[Any] = (),
     penalties: Mapping[str, Any] | None = None,
 ) -> Step:
-    policy = Policy(clip or Clip(None, None), nonfinite)
+    policy = Policy(clip or Clip(None, None), nonfinite, 3, 0.5)
     return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed)
 
 
@@ -154,7 +155,8 @@ class SignalAt(Signals):
 
     def check(self) -> None:
         if self.at is not None and self.state.step >= self.at:
-            raise Stopped("SIGTERM")
+            self._asked = "SIGTERM"
+        super().check()
 
 
 @dataclass(frozen=True)
@@ -182,24 +184,32 @@ class Toy:
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
 
-    def checkpoints(self, record: Record) -> Checkpoints:
+    def checkpoints(self, record: Record | None) -> Checkpoints:
         folder = self.folder / "checkpoints"
         return Checkpoints(self.save_every, self.keep_last, self.keep_best, None, folder, "toy", record)
 
     def train(self, signal_at: int | None = None) -> Trained:
-        """To the end, or to a signal during step `signal_at`; continues what the folder holds."""
+        """To the end, or to a signal during step `signal_at`; continues what the folder holds.
+
+        Of several ranks the first alone writes, as in a real run.
+        """
+        if not ranks.is_first():
+            return self._train(None, signal_at)
         self.folder.mkdir(exist_ok=True)
         with contextlib.closing(Record(self.folder)) as record:
             return self._train(record, signal_at)
 
-    def _train(self, record: Record, signal_at: int | None) -> Trained:
+    def _train(self, record: Record | None, signal_at: int | None) -> Trained:
         data, task, checkpoints = self.data(), self.task(), self.checkpoints(record)
         made = {name: part() if name in _MADE else part for name, part in self.state.items()}
         state = new_state(self.model(), **made)
-        stored = checkpoints.load_newest(_no_warning)
-        record.cut(stored.pop("metrics_bytes") if stored else 0)
+        stored = ranks.from_first(checkpoints.load_newest(_no_warning) if record else None)
+        size = stored.pop("metrics_bytes") if stored else 0
+        if record:
+            record.cut(size)
         if stored:
             state.load_state_dict(stored)
+        step = new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step)
         budget = self.budget() if self.budget else None
         if budget and stored:
             budget.restore(state)
@@ -208,10 +218,11 @@ class Toy:
             eval_every=self.eval_every,
             log_every=self.log_every,
             stop_at=self.stop_at,
-            step=new_step(data, task, accumulate=self.accumulate, seed=self.seed, **self.step),
+            step=step,
+            policy=step.policy,
             task=task,
             data=data,
-            cut=Cut(self.batch_size, self.accumulate),
+            cut=Cut(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
             seed=self.seed,
             budget=budget,
             monitor=self.monitor,
@@ -219,11 +230,12 @@ class Toy:
             signals=SignalAt(state, signal_at),
         )
         events = []
-        for event in loop.train(state):
-            record(event)
-            events.append(event)
-        checkpoints.close()
-        return Trained(state, events, data, (self.folder / "metrics.jsonl").read_bytes())
+        with contextlib.closing(checkpoints):
+            for event in loop.train(state):
+                if record:
+                    record(event)
+                events.append(event)
+        return Trained(state, events, data, (self.folder / "metrics.jsonl").read_bytes() if record else b"")
 
 
 @dataclass(frozen=True)

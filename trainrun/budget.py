@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+from trainrun import ranks
 from trainrun.errors import ConfigError
 from trainrun.events import Replanned
 from trainrun.protocols import ObservingSchedule, Schedule
@@ -52,7 +53,7 @@ class ClockBudget:
         self._last = state.step
         if state.step < self._due:
             return None
-        used = seconds()
+        used = ranks.from_first(seconds())  # all ranks plan the same
         is_first = self._from is None
         total = self._total(state, used)
         moved = total == state.step or abs(total - state.total_steps) > _MOVED * state.total_steps

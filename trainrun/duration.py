@@ -9,6 +9,16 @@ from dataclasses import dataclass
 STEP_UNITS = ("ep", "step", "sample", "%")
 CLOCK_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|step|sample|%|s|min|h)")
+# What people write for a unit.
+_SPELLINGS = {
+    "ep": ("e", "eps", "epoch", "epochs"),
+    "step": ("steps", "it", "iter", "iters", "iteration", "iterations", "update", "updates"),
+    "sample": ("samples",),
+    "%": ("percent",),
+    "s": ("sec", "secs", "second", "seconds"),
+    "min": ("m", "mins", "minute", "minutes"),
+    "h": ("hr", "hrs", "hour", "hours"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,9 +64,20 @@ def parse(text: object) -> Duration:
     """`"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
     found = _PATTERN.fullmatch(str(text).strip())
     if not found:
-        hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else ""
+        near = meant(text)
+        hint = f"; did you mean {near}?" if near else ""
+        hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else hint
         raise ValueError(f"wants a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
     return Duration(float(found[1]), found[2])
+
+
+def meant(text: object) -> str | None:
+    """`10 Epochs` -> `10ep`: a duration whose unit is spelt otherwise; None where it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)[\s_]*([a-z]+)", str(text).strip().lower())
+    if not found:
+        return None
+    unit = next((unit for unit, others in _SPELLINGS.items() if found[2] in (unit, *others)), None)
+    return f"{found[1]}{unit}" if unit else None
 
 
 def to_steps(duration: Duration, pace: Pace) -> int:

@@ -7,7 +7,8 @@
     |-- FolderBusy               6  another process owns the run's folder
     |-- NonFinite                7  a loss, gradient or weight is not a finite number
     |-- OutOfMemory              8  the micro-batch does not fit
-    `-- StorageFailed            9  the disk is full, read-only or gone
+    |-- StorageFailed            9  the disk is full, read-only or gone
+    `-- RankFailed              10  another process of the run failed
 
 Messages are written for people: `key: what is wrong, got value; what to do`.
 """
@@ -26,7 +27,7 @@ class Problem:
     """One mistake in a configuration.
 
     `fix` replaces the faulty override in the command line that is offered as the corrected one;
-    it is a whole `key=value`, or a whole command where it starts with `trainrun `.
+    it is a whole `key=value`, or a whole command where its first word is `trainrun`.
     """
 
     key: str
@@ -79,3 +80,7 @@ class OutOfMemory(TrainrunError):
 
 class StorageFailed(TrainrunError):
     exit_code = 9
+
+
+class RankFailed(TrainrunError):
+    exit_code = 10

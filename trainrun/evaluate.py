@@ -3,59 +3,109 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
+from trainrun import ranks
+from trainrun.errors import ConfigError, DataError, RankFailed
 from trainrun.precision import Precision
-from trainrun.protocols import Batch, Task
+from trainrun.protocols import Batch, Data, Share, Task
 from trainrun.runtime import seed_forward
+
+_Sums = dict[str, Any]
+_Judged = list[tuple[Tensor, Tensor]]  # (outputs, targets) of each batch, where own metrics need them
+
+
+def shared_batches(data: Data, split: str) -> Iterator[Batch]:
+    """The batches of a split that this rank is to judge: all of them where there is one."""
+    if ranks.size() == 1:
+        return data.eval_batches(split)
+    return data.eval_batches(split, Share(ranks.rank(), ranks.size()))
 
 
 def evaluate(
-    model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
+    model: nn.Module,
+    task: Task,
+    batches: Iterable[Batch],
+    precision: Precision,
+    interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> dict[str, float]:
     """Loss and metrics over all of `batches`, exact whatever their sizes.
 
     The model is put into evaluation mode and back; a model that draws random numbers even then
-    draws the same ones each time.
+    draws the same ones each time. With several ranks `batches` are this one's share, the metrics
+    are those of all together, the same bits on every rank, and the first one's running statistics count.
+    Raises RankFailed where their weights have come to differ, and what `interruptible` raises.
     """
+    ranks.broadcast(list(model.buffers()))
     was_training = model.training
     model.eval()
-    terms: dict[str, Any] = {}
-    counts: dict[str, Any] = {}
-    sums: dict[str, Any] = {}
-    outputs: list[Tensor] = []
-    targets: list[Tensor] = []
-    num_samples = 0
     try:
-        with torch.inference_mode():
-            for index, batch in enumerate(batches):
-                seed_forward(0, index, precision.device)
-                with precision.autocast():
-                    outcome = task(model, batch)
-                _add(terms, outcome.terms)
-                _add(counts, task.count(batch))
-                _add(sums, outcome.sums)
-                num_samples += len(batch)
-                if task.own_metrics:
-                    if outcome.outputs is None:
-                        raise ConfigError.one("task.metrics", "needs a task whose Outcome has outputs")
-                    outputs.append(outcome.outputs.float().cpu())
-                    targets.append((batch.targets if outcome.targets is None else outcome.targets).cpu())
+        with interruptible(), torch.inference_mode():
+            sums, judged = _judge(model, task, batches, precision)
     finally:
         model.train(was_training)
+    sums = _over_ranks(sums, model)
+    if not sums["samples"]["n"]:
+        raise DataError("data: a stream to be evaluated is empty")
+    terms, counts = sums["terms"], sums["counts"]
     metrics = {"loss": sum(float(terms[name]) / (float(counts[name]) or math.nan) for name in terms)}
-    metrics |= task.summarize(sums, num_samples)
+    metrics |= task.summarize(sums["sums"], sums["samples"]["n"])
     if task.own_metrics:
+        outputs, targets = zip(*_in_order(ranks.gather(judged)), strict=True)
         whole = torch.cat(outputs), torch.cat(targets)
         metrics |= {name: float(metric(*whole)) for name, metric in task.own_metrics.items()}
-    return metrics
+    return ranks.from_first(metrics)
 
 
-def _add(into: dict[str, Any], values: Any) -> None:
+def _judge(
+    model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
+) -> tuple[dict[str, _Sums], _Judged]:
+    """This rank's sums by kind, and what the user's own metrics will see."""
+    sums: dict[str, _Sums] = {"terms": {}, "counts": {}, "sums": {}, "samples": {"n": 0}}
+    judged: _Judged = []
+    for index, batch in enumerate(batches):
+        seed_forward(0, index * ranks.size() + ranks.rank(), precision.device)
+        with precision.autocast():
+            outcome = task(model, batch)
+        _add(sums["terms"], outcome.terms)
+        _add(sums["counts"], task.count(batch))
+        _add(sums["sums"], outcome.sums)
+        _add(sums["samples"], {"n": len(batch)})
+        if task.own_metrics:
+            if outcome.outputs is None:
+                raise ConfigError.one("task.metrics", "needs a task whose Outcome has outputs")
+            targets = batch.targets if outcome.targets is None else outcome.targets
+            judged.append((outcome.outputs.float().cpu(), targets.cpu()))
+    return sums, judged
+
+
+def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
+    """The sums of all ranks, added in their order."""
+    if ranks.size() == 1:
+        return sums
+    # Equal sums of equal updates leave equal weights; a step of the user's own may have forgotten to add.
+    norms = torch.stack(torch._foreach_norm([p.detach() for p in model.parameters()]))
+    found = ranks.gather((norms.cpu(), sums))
+    whole: dict[str, _Sums] = {kind: {} for kind in sums}
+    for rank, (their_norms, theirs) in enumerate(found):
+        if not torch.equal(their_norms, found[0][0]):
+            raise RankFailed(f"the weights of rank {rank} differ from those of rank 0")
+        for kind, values in theirs.items():
+            _add(whole[kind], values)
+    return whole
+
+
+def _in_order(judged: Sequence[_Judged]) -> _Judged:
+    """Batches in the order of the split, of which ranks took every so-many-th."""
+    return [batch for turn in zip_longest(*judged) for batch in turn if batch is not None]
+
+
+def _add(into: _Sums, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         into[name] = into[name] + value if name in into else value

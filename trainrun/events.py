@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,7 @@ class Started:
     run_dir: str
     step: int
     total_steps: int | None  # None: by the clock, its pace not known yet
-    steps_per_epoch: int | None
     monitor: str
-    monitor_mode: str
     plan: tuple[tuple[str, str], ...]  # label, text: derived numbers for people
     config: str  # the composed YAML
     resumed_from: int | None = None
@@ -49,9 +47,31 @@ class StepsLogged:
     grad_norm_after: float | None  # the same after clipping; None where nothing clips
     clipped: float | None  # share of the window's steps that were clipped
     skipped: int  # steps of the whole run whose update was not applied
+    spikes: int = 0  # steps of the whole run whose loss leapt
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples_per_s: float
     data_wait: float  # share of the window's time spent waiting for data
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotFinite:
+    """A step's gradient was not finite; no weight was changed by it."""
+
+    step: int
+    norm: float
+    where: str  # what first was not finite
+    samples: Sequence[int]  # in which it is seen, or all of the step
+    answer: str  # "stop", "skip" or "rollback"
+    replay: Mapping[str, Any]  # the step's batches and the weights, on the host
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack:
+    """The run goes on from an earlier checkpoint."""
+
+    step: int  # at which it was given up
+    to: int
+    lr_factor: float  # of the learning rate from here on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +111,14 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something went wrong that the run can do without."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interrupted:
     """A signal asked the run to stop; it is saved and can be resumed."""
 
@@ -124,9 +152,12 @@ Event = (
     Started
     | Progressed
     | StepsLogged
-    | Evaluated
+    | NotFinite
+    | RolledBack
     | Replanned
+    | Evaluated
     | CheckpointSaved
+    | Warned
     | Interrupted
     | Finished
     | Failed
@@ -143,7 +174,13 @@ def metrics_record(event: Event) -> dict[str, Any] | None:
         if event.clipped is not None:
             record |= {"grad_norm_after": event.grad_norm_after, "clipped": event.clipped}
         record |= {"skipped": event.skipped} if event.skipped else {}
+        record |= {"spikes": event.spikes} if event.spikes else {}
         return record | dict(event.metrics)
+    if isinstance(event, NotFinite):
+        record = {"event": "nonfinite", "step": event.step, "where": event.where, "answer": event.answer}
+        return record | {"samples": list(event.samples)}
+    if isinstance(event, RolledBack):
+        return {"event": "rollback", "step": event.step, "to": event.to, "lr_factor": event.lr_factor}
     if isinstance(event, Evaluated):
         record = {"event": "eval", "step": event.step, "epoch": event.epoch, "split": event.split}
         return record | {"weights": event.weights} | dict(event.metrics)
@@ -168,6 +205,8 @@ def timing_record(event: Event) -> dict[str, Any] | None:
     if isinstance(event, CheckpointSaved):
         record = {"event": "saved", "step": event.step, "bytes": event.num_bytes}
         return record | {"seconds": round(event.seconds, 4), "blocked_s": round(event.blocked_s, 4)}
+    if isinstance(event, Warned):
+        return {"event": "warned", "step": event.step, "text": event.text}
     if isinstance(event, Interrupted):
         return {"event": "interrupted", "step": event.step, "signal": event.signal}
     if isinstance(event, Finished):
@@ -175,6 +214,11 @@ def timing_record(event: Event) -> dict[str, Any] | None:
     if isinstance(event, Failed):
         return {"event": "failed", "step": event.step, "reason": event.reason}
     return None
+
+
+def shown(samples: Sequence[int]) -> str:
+    """`samples 3, 7`: at most eight of them."""
+    return "samples " + ", ".join([*map(str, samples[:8]), *["..."] * (len(samples) > 8)])
 
 
 def to_line(record: Mapping[str, Any]) -> str:

@@ -5,20 +5,38 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
+from trainrun import ranks
 from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
-from trainrun.evaluate import evaluate
-from trainrun.events import CheckpointSaved, Evaluated, Event, Finished, Interrupted, Progressed, StepsLogged
+from trainrun.data.faults import refuse_not_finite
+from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
+from trainrun.evaluate import evaluate, shared_batches
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Finished,
+    Interrupted,
+    NotFinite,
+    Progressed,
+    RolledBack,
+    StepsLogged,
+    Warned,
+    shown,
+)
 from trainrun.metrics import Totals
-from trainrun.protocols import Batch, Cut, Data, Step, Task, Window
+from trainrun.protocols import Batch, Cut, Data, Finding, Step, Task, Window
 from trainrun.ranges import Count, Period
 from trainrun.run.signals import Signals, Stopped
+from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
+from trainrun.step import Policy
 
 PROGRESS_EVERY_S = 0.2
 
@@ -44,6 +62,7 @@ class Loop:
     log_every: Period
     stop_at: float | None
     step: Step
+    policy: Policy
     task: Task
     data: Data
     cut: Cut
@@ -55,16 +74,19 @@ class Loop:
 
     def train(self, state: TrainState) -> Iterator[Event]:
         """From where `state` stands to the end of the run, or to a signal."""
-        clock = Clock(state)
+        clock, windows = Clock(state), self._windows(state)
         try:
+            if self.policy.nonfinite == "rollback" and state.step == 0:
+                yield from self._save(state, clock)  # to roll back to
             yield from self._due(state, clock)  # what an interruption left undone at this step
-            windows = self._windows(state)
             while state.step < state.total_steps and state.stop_reason is None:
-                self.signals.check()
                 with self.signals.interruptible():
                     window = clock.fetch(windows)
-                state.meter.add(self.step(state, window))
+                result = self.step(state, window)
+                state.meter.add(result)
                 clock.stepped()
+                if result.finding is not None:
+                    yield from self._answer(state, clock, result.finding)
                 if self.budget and (event := self.budget.replan(state, clock.seconds_with_end)):
                     yield event
                 if clock.progress_is_due():
@@ -75,15 +97,56 @@ class Loop:
             yield from self._save(state, clock)
             yield from self.checkpoints.wait()
             yield Interrupted(step=state.step, signal=stopped.reason)
+        finally:
+            windows.close()  # and with it loader processes: an error's frames would keep them
 
-    def _windows(self, state: TrainState) -> Iterator[Window]:
+    def _windows(self, state: TrainState) -> Generator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""
-        window: list[Batch] = []
+        begun, window = state.rollbacks, list[Batch]()
         for batch in self.data.train_batches(state.position, self.cut, self.seed):
             window.append(batch)
             if len(window) == self.accumulate or batch.position.offset == 0:
                 yield window
                 window = []
+                if state.rollbacks > begun:
+                    break
+        if state.rollbacks > begun:
+            yield from self._windows(state)
+
+    def _answer(self, state: TrainState, clock: Clock, found: Finding) -> Iterator[Event]:
+        """What the policy has for a gradient that is not finite.
+
+        Raises NonFinite where the run ends, DataError where it ends for what the data hold.
+        """
+        policy, at = self.policy, state.step
+        so_far = {"stop": math.inf, "skip": state.skipped_in_a_row - 1, "rollback": state.rollbacks}
+        goes_on = so_far[policy.nonfinite] < policy.nonfinite_limit
+        yield NotFinite(
+            step=at,
+            norm=found.norm,
+            where=found.where,
+            samples=found.samples,
+            answer=policy.nonfinite if goes_on else "stop",
+            replay=found.replay,
+        )
+        if not goes_on:
+            raise _error(at, found, policy)
+        if policy.nonfinite == "skip":
+            return
+        yield from self.checkpoints.wait()
+        counters = state.rollbacks + 1, state.lr_factor * policy.rollback_lr
+        self._reload(state)
+        state.rollbacks, state.lr_factor = counters
+        clock.restart(state)
+        yield RolledBack(step=at, to=state.step, lr_factor=state.lr_factor)
+
+    def _reload(self, state: TrainState) -> None:
+        """The newest checkpoint; how long the run is stays as planned."""
+        stored = (self.checkpoints.load_newest(warnings.warn) if ranks.is_first() else None) or {}
+        stored.pop("metrics_bytes", None)  # the record tells of all that happened
+        total = state.total_steps
+        state.load_state_dict(ranks.from_first(stored))
+        state.total_steps = total
 
     def _due(self, state: TrainState, clock: Clock) -> Iterator[Event]:
         """What this step's cadence asks for and has not happened yet; then saves that came to their end."""
@@ -112,9 +175,10 @@ class Loop:
             loss=totals.loss,
             lr=rates,
             grad_norm=totals.norm / applied,
-            grad_norm_after=totals.norm_after / applied if self._clips else None,
-            clipped=totals.clipped / applied if self._clips else None,
+            grad_norm_after=totals.norm_after / applied if self.policy.clip else None,
+            clipped=totals.clipped / applied if self.policy.clip else None,
             skipped=state.skipped,
+            spikes=state.meter.spikes.count,
             metrics=self._train_metrics(totals),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
@@ -124,9 +188,7 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
-        batches = self.data.eval_batches("val")
-        with self.signals.interruptible():
-            metrics = evaluate(state.judged_model, self.task, batches, state.precision)
+        metrics = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         value, loss = metrics[monitor.name], metrics["loss"]
@@ -147,6 +209,20 @@ class Loop:
             seconds=time.perf_counter() - began,
         )
 
+    def _judge(self, model: nn.Module, split: str, state: TrainState) -> dict[str, float]:
+        """The metrics of a split. Raises DataError where inputs are why the loss is no number."""
+        batches = shared_batches(self.data, split)
+        try:
+            metrics = evaluate(model, self.task, batches, state.precision, self.signals.interruptible)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"out of memory while evaluating the {split} split") from error
+            raise
+        if not math.isfinite(metrics["loss"]):
+            with self.signals.interruptible():
+                refuse_not_finite(shared_batches(self.data, split), split, self.data.info.name)
+        return metrics
+
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """What the monitored metric decides: plateau, stop_at, early stopping."""
         observe = getattr(state.schedule, "observe", None)
@@ -166,11 +242,15 @@ class Loop:
     def _finish(self, state: TrainState, clock: Clock) -> Iterator[Event]:
         """Judge the kept weights on the test split, where there is one; nothing selects on it."""
         yield from self.checkpoints.wait()
-        model, step, weights = self._kept(state)
+        try:
+            model, step, weights = self._kept(state)
+        except CannotResume as error:  # hours of training are not thrown away with one file
+            text = f"the best weights are lost, the last are judged: {error}"
+            yield Warned(step=state.step, text=text)
+            model, step, weights = state.judged_model, state.step, state.judged_name
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
-            with self.signals.interruptible():
-                metrics = evaluate(model, self.task, self.data.eval_batches("test"), state.precision)
+            metrics = self._judge(model, "test", state)
             yield Evaluated(
                 step=step,
                 epoch=None,
@@ -198,11 +278,6 @@ class Loop:
         weights = self.checkpoints.load_weights(model, state.best_step)
         return model, state.best_step, weights
 
-    @property
-    def _clips(self) -> bool:
-        policy = getattr(self.step, "policy", None)
-        return bool(policy and policy.clip)
-
     def _train_metrics(self, totals: Totals) -> dict[str, float]:
         """The task's metrics over training samples, and the penalties' mean."""
         metrics = self.task.summarize(totals.sums, totals.samples) if totals.sums else {}
@@ -211,6 +286,19 @@ class Loop:
     def _epoch(self, state: TrainState) -> float | None:
         size = self.data.info.sizes["train"]
         return None if size is None else round(state.position.epoch + state.position.offset / size, 4)
+
+
+def _error(step: int, found: Finding, policy: Policy) -> TrainrunError:
+    if policy.nonfinite == "stop" and found.where in ("the inputs", "the targets"):
+        text = f"{found.where} are not finite ({shown(found.samples)}), met at step {step}"
+        return DataError(f"data: {text}; no weight was changed; mend them, or leave them out")
+    text = f"the gradient's norm is {found.norm} at step {step}; first not finite: {found.where}"
+    text += f" ({shown(found.samples)})"
+    if policy.nonfinite != "stop":
+        limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
+        text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
+    advice = "lower optimizer.lr, or clip with loop.clip.norm=1"
+    return NonFinite(f"{text}; no weight was changed by it; {advice}")
 
 
 class Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,30 @@ class Totals:
             setattr(self, key, dict(value) if isinstance(value, dict) else value)
 
 
+@dataclass
+class Spikes:
+    """Counts the steps whose loss leaps: by more than 5 standard deviations above its running mean.
+
+    Both are exponential averages over some 50 steps. What is not finite is counted elsewhere.
+    """
+
+    count: int = 0
+    seen: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def add(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            return
+        self.seen += 1
+        away = loss - self.mean
+        if self.seen > 50 and away > 5 * math.sqrt(self.variance):
+            self.count += 1
+        weight = max(0.02, 1 / self.seen)
+        self.mean += weight * away
+        self.variance = (1 - weight) * (self.variance + weight * away * away)
+
+
 class Meter:
     """Collects step results; reads them off the device only when they are needed.
 
@@ -68,7 +93,7 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.since_log, self.since_eval = Totals(), Totals()
+        self.since_log, self.since_eval, self.spikes = Totals(), Totals(), Spikes()
         self._pending: list[StepResult] = []
 
     def add(self, result: StepResult) -> None:
@@ -91,6 +116,7 @@ class Meter:
                 n: next(numbers) if isinstance(t, Tensor) else float(t) for n, t in _tensors(result).items()
             }
             norm_after = values.pop("norm_after")
+            self.spikes.add(_loss(values))
             for totals in (self.since_log, self.since_eval):
                 totals.add(result, values, norm_after)
         self._pending.clear()
@@ -108,12 +134,20 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         self.flush()
-        return {"since_log": self.since_log.state_dict(), "since_eval": self.since_eval.state_dict()}
+        totals = {"since_log": self.since_log.state_dict(), "since_eval": self.since_eval.state_dict()}
+        return {**totals, "spikes": vars(self.spikes).copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._pending.clear()
         self.since_log.load_state_dict(state["since_log"])
         self.since_eval.load_state_dict(state["since_eval"])
+        self.spikes = Spikes(**state["spikes"])
+
+
+def _loss(values: Mapping[str, float]) -> float:
+    """Of one step, without penalties."""
+    terms = {name[6:]: value for name, value in values.items() if name.startswith("terms/")}
+    return sum(value / (values[f"counts/{name}"] or math.nan) for name, value in terms.items())
 
 
 def _tensors(result: StepResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError, NonFinite
+from trainrun.errors import ConfigError
 from trainrun.ranges import Count, Positive
 
 
@@ -54,7 +54,7 @@ class ScaledPrecision(Precision):
     """fp16: the loss is multiplied by a power of two so that small gradients do not vanish.
 
     The scale halves when a gradient overflows and doubles after `growth_interval` finite steps
-    (Micikevicius et al., 2018). Raises NonFinite when even a scale below 1 overflows.
+    (Micikevicius et al., 2018). At a scale of 1 an overflow is no longer the format's to mend.
     """
 
     def __init__(self, device: torch.device, init_scale: float, growth_interval: int) -> None:
@@ -64,16 +64,11 @@ class ScaledPrecision(Precision):
 
     @property
     def skips(self) -> bool:
-        return True
+        return self.scale >= 2
 
     def record(self, applied: bool) -> None:
         if not applied:
-            self.scale, self.finite_steps = self.scale / 2, 0
-            if self.scale < 1:
-                raise NonFinite(
-                    "precision: gradients overflow in fp16 at every loss scale down to 1; "
-                    "use precision=bf16, or lower optimizer.lr"
-                )
+            self.scale, self.finite_steps = max(1.0, self.scale / 2), 0
             return
         self.finite_steps += 1
         if self.finite_steps == self.growth_interval:

@@ -50,6 +50,7 @@ class Cut:
     batch_size: int  # samples per micro-batch and rank
     accumulate: int  # micro-batches per optimizer step
     num_ranks: int = 1
+    rank: int = 0  # whose micro-batches are wanted: every num_ranks-th of a window, from this one on
 
     @property
     def window(self) -> int:
@@ -65,6 +66,17 @@ class TargetScaling:
 
     mean: Tensor
     std: Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which batches of a split are one rank's: every `num_ranks`-th, from the `rank`-th on."""
+
+    rank: int = 0
+    num_ranks: int = 1
+
+
+ALL = Share()
 
 
 @dataclass(frozen=True)
@@ -96,10 +108,14 @@ class Data(Protocol):
         """Move what fits to the device that trains."""
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
-        """Micro-batches without end, beginning at `position`. Pure in (seed, epoch)."""
+        """Micro-batches without end, beginning at `position`. Pure in (seed, epoch).
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
-        """Every sample of "train", "val" or "test" exactly once, in order."""
+        Those of all ranks together are what one rank would get. All ranks get equally many, where
+        samples are short with none in them, and each batch's position is that after all of its round.
+        """
+
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+        """Every sample of "train", "val" or "test" exactly once, in order; of several ranks one's share."""
 
     def fitted(self) -> dict[str, Any]:
         """What was estimated from the training split: stored with the weights, never refitted."""
@@ -154,6 +170,16 @@ class ObservingSchedule(Protocol):
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What first was not finite in a step."""
+
+    where: str
+    samples: Sequence[int]  # in which it is seen, or all of the step
+    norm: float  # of the gradient
+    replay: Mapping[str, Any]  # `batches` and `model`, on the host: what it takes to see it again
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What one attempted optimizer step did. Tensors stay on the device until they are logged."""
 
@@ -165,6 +191,7 @@ class StepResult:
     norm_after: float | Tensor  # and after
     applied: bool  # False: the gradient was not finite and no weight changed
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
+    finding: Finding | None = None  # why it was not, where that is not the number format's doing
 
 
 Step = Callable[[Any, Window], StepResult]  # (TrainState, window); the state is above this file

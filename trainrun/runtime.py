@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from trainrun import ranks
 from trainrun.duration import parse
 from trainrun.errors import ConfigError
 from trainrun.ranges import Count
@@ -30,6 +31,7 @@ class Runtime:
     deterministic: bool
     compile: bool
     channels_last: bool
+    sync_batch_norm: bool
     preemption_signal: str | None
     time_limit_s: float | None
 
@@ -41,6 +43,8 @@ class Runtime:
     def prepare(self, model: nn.Module, batch_size: int) -> nn.Module:
         """The model on its device, in the memory format that convolutions like."""
         model = model.to(self.device)
+        if self.sync_batch_norm and self._can_sync:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if self.threads is None and self.device.type == "cpu" and _is_small(model, batch_size):
             torch.set_num_threads(1)
         for parameter in model.parameters() if self.channels_last else ():
@@ -51,6 +55,17 @@ class Runtime:
     def signals(self) -> Signals:
         """What the outside may ask of a run."""
         return Signals(self.preemption_signal, self.time_limit_s)
+
+    def require_sync(self) -> None:
+        """Raises ConfigError where training would ignore `sync_batch_norm`; judging a stored run may."""
+        if self.sync_batch_norm and not self._can_sync:
+            where = "one rank" if ranks.size() == 1 else self.device.type
+            text = f"is torch's SyncBatchNorm, for several ranks on GPUs; on {where} it has no effect"
+            raise ConfigError.one("runtime.sync_batch_norm", text, "runtime.sync_batch_norm=false")
+
+    @property
+    def _can_sync(self) -> bool:
+        return ranks.size() > 1 and self.device.type == "cuda"
 
     def optimize(self, model: nn.Module) -> None:
         """Compile in place, so that names in the state dict stay as they are."""
@@ -64,19 +79,21 @@ def runtime(
     deterministic: bool,
     compile: bool,
     channels_last: bool,
+    sync_batch_norm: bool,
     preemption_signal: Literal["auto", "USR1", "USR2", "TERM", "HUP"] | None,
     time_limit: str | None,
     trust: list[str],
 ) -> Runtime:
     """Choose the device, set threads and determinism for this process.
 
+    Of several ranks each gets the GPU of its number on its machine, or its part of the cores.
     `preemption_signal` auto is USR2 in a Slurm job, none elsewhere. `time_limit` is by the clock: 90min.
 
     `trust` names packages that stored runs may import beyond torch's own; it is read where a
     config is resolved, and has no effect here.
     """
-    chosen = _device(device)
-    torch.set_num_threads(threads or _cores())
+    chosen = _device(device) if ranks.size() == 1 else _device_of_rank(device)
+    torch.set_num_threads(threads or cores())
     tune_allocator()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at first use
@@ -86,7 +103,20 @@ def runtime(
     if preemption_signal == "auto":
         preemption_signal = "USR2" if is_job() else None
     limit_s = None if time_limit is None else _seconds(time_limit)
-    return Runtime(chosen, threads, deterministic, compile, channels_last, preemption_signal, limit_s)
+    flags = (deterministic, compile, channels_last, sync_batch_norm)
+    return Runtime(chosen, threads, *flags, preemption_signal, limit_s)
+
+
+def syncs_batch_norm(model: nn.Module) -> bool:
+    """Whether ranks meet inside the forward pass, so that even one without samples must make it."""
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is a lack of memory, of which a GPU's has a type of its own and a CPU's only words."""
+    told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(words in str(error) for words in told)
 
 
 def seed_everything(seed: int) -> None:
@@ -152,6 +182,24 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _device_of_rank(name: str) -> torch.device:
+    """One of several ranks' own device."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError.one(
+            "runtime.device",
+            f"wants auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}",
+        )
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    _device("cuda")  # or the error that there is none
+    place, found = ranks.place(), torch.cuda.device_count()
+    if place.local_size > found:
+        text = f"{place.local_size} ranks on this machine need a GPU each, there are {found}"
+        raise ConfigError.one("runtime.device", text)
+    torch.cuda.set_device(place.local_rank)  # what names no device, and NCCL, then means this one
+    return torch.device("cuda", place.local_rank)
+
+
 def _seconds(limit: str) -> float:
     try:
         duration = parse(limit)
@@ -167,11 +215,14 @@ def _is_small(model: nn.Module, batch_size: int) -> bool:
     return all(p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
 
 
-def _cores() -> int:
-    """OMP_NUM_THREADS where it is set, else the cores this process may run on, not the whole machine's."""
-    if (wanted := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(wanted) > 0:
+def cores() -> int:
+    """OMP_NUM_THREADS where it is set, else this rank's part of the cores this process may run on."""
+    local = ranks.place().local_size
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0 and not (local > 1 and wanted == "1"):  # torchrun's own way out
         return int(wanted)
     try:
-        return len(os.sched_getaffinity(0))
+        count = len(os.sched_getaffinity(0))
     except AttributeError:
-        return os.cpu_count() or 1
+        count = os.cpu_count() or 1
+    return max(1, count // local)

@@ -39,6 +39,9 @@ class TrainState:
     step: int = 0
     applied: int = 0
     samples: int = 0
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    lr_factor: float = 1.0  # what they multiplied the learning rate by
     best: float | None = None  # of the monitored metric
     best_loss: float = math.inf  # and the validation loss beside it
     best_step: int | None = None
@@ -241,6 +244,9 @@ _COUNTERS = (
     "step",
     "applied",
     "samples",
+    "skipped_in_a_row",
+    "rollbacks",
+    "lr_factor",
     "best",
     "best_loss",
     "best_step",

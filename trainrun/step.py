@@ -2,6 +2,8 @@
 
 Fetch first, then weigh: what the losses average over is known before the first forward pass, so
 a short last window is exact. Whether the gradient is finite is decided before any weight changes.
+With several ranks each has its share of the window; what it averages over, gradients, terms and
+sums are those of all, so that every rank makes the same update.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError, NonFinite
+from trainrun import ranks
+from trainrun.errors import ConfigError
+from trainrun.nonfinite import find
 from trainrun.optimizer import needs_closure
-from trainrun.protocols import Batch, DataInfo, StepResult, Task, Window
-from trainrun.ranges import Positive
+from trainrun.protocols import Batch, DataInfo, Finding, Outcome, StepResult, Task, Window
+from trainrun.ranges import Count, Positive, Rate
 from trainrun.regularization.kinds import BatchChange, Penalty
-from trainrun.runtime import seed_forward
+from trainrun.runtime import seed_forward, syncs_batch_norm
 from trainrun.seeds import stream
 from trainrun.state import TrainState
 
@@ -51,13 +55,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done to a gradient before it is applied.
+    """What is done to a gradient before it is applied, and to a step whose gradient is not finite.
 
-    `nonfinite`: stop the run at a gradient that is not finite, or skip that step and count it.
+    `nonfinite`: stop the run, skip the step, or roll back to the newest checkpoint with the learning
+    rate multiplied by `rollback_lr`; at most `nonfinite_limit` steps in a row are skipped, and as many
+    times a run is rolled back, before it stops.
     """
 
     clip: Clip
-    nonfinite: Literal["stop", "skip"]
+    nonfinite: Literal["stop", "skip", "rollback"]
+    nonfinite_limit: Count
+    rollback_lr: Rate
 
 
 class Step:
@@ -77,41 +85,56 @@ class Step:
         self.batch_changes, self.penalties = batch_changes, penalties
         self.accumulate, self.seed = accumulate, seed
         self._draws = torch.Generator()  # for the batch changes, reseeded before each
+        self._names: list[str] = []  # of the numbers that ranks sum, once they have agreed
 
     def __call__(self, state: TrainState, window: Window) -> StepResult:
         set_rates(state)
         pass_ = Pass(self, state, [self._changed(batch, state.step, i) for i, batch in enumerate(window)])
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
         applied = update(state, pass_)
-        self._account(state, window, applied, pass_.norm)
-        return pass_.result(applied)
+        finding = None if applied or state.precision.skips else pass_.find()
+        self._account(state, window, applied, pass_.num_samples)
+        return pass_.result(applied, finding)
 
     def may_skip(self, state: TrainState) -> bool:
         """Whether training goes on after a gradient that is not finite."""
         return state.precision.skips or self.policy.nonfinite == "skip"
 
+    def count(self, step: int, micro: int) -> int:
+        """Which micro-batch of the run is this rank's `micro`-th of a step.
+
+        Ranks take them in turn, so that it draws what one rank would have drawn for it.
+        """
+        return (step * self.accumulate + micro) * ranks.size() + ranks.rank()
+
+    def agreed(self, names: list[str]) -> list[str]:
+        """The names of the numbers that a step sums over the ranks; `names` is empty of an empty share."""
+        if not self._names:
+            self._names = ranks.from_first(names)
+        if names and names != self._names:
+            wanted, got = ", ".join(self._names), ", ".join(names)
+            text = f"gives {got} for one batch and {wanted} for another, which ranks cannot add up"
+            raise ConfigError.one("task", text)
+        return self._names
+
     def _changed(self, batch: Batch, step: int, micro: int) -> Batch:
+        if not len(batch):
+            return batch
         if self.batch_changes:
-            self._draws.manual_seed(stream(self.seed ^ 0x5EED, step * self.accumulate + micro))
+            self._draws.manual_seed(stream(self.seed ^ 0x5EED, self.count(step, micro)))
         for change in self.batch_changes:
             batch = change.change_batch(batch, self.info, self._draws)
         return batch
 
-    def _account(self, state: TrainState, window: Window, applied: bool, norm: float) -> None:
-        if not applied and not self.may_skip(state):
-            samples = [str(int(i)) for batch in window for i in batch.indices]
-            shown = ", ".join(samples[:8] + ["..."] * (len(samples) > 8))
-            raise NonFinite(
-                f"the gradient's norm is {norm} at step {state.step + 1} (samples {shown}); no weight "
-                "was changed; lower optimizer.lr, clip with loop.clip.norm=1, or look at these samples"
-            )
+    def _account(self, state: TrainState, window: Window, applied: bool, num_samples: int) -> None:
         state.precision.record(applied)
+        state.skipped_in_a_row = 0 if applied else state.skipped_in_a_row + 1
         if applied:
             state.applied += 1
             if state.averager is not None:
                 state.averager.update(state.model)
         state.step += 1
-        state.samples += sum(len(batch) for batch in window)
+        state.samples += num_samples
         state.position = window[-1].position
 
 
@@ -121,7 +144,9 @@ class Pass:
     def __init__(self, step: Step, state: TrainState, window: Window) -> None:
         self.step, self.state, self.window = step, state, window
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        self.counts = _total([step.task.count(batch) for batch in window])
+        num_samples = float(sum(len(batch) for batch in window))
+        counts = ranks.total({"": num_samples, **_total([step.task.count(batch) for batch in window])})
+        self.num_samples, self.counts = int(counts.pop("")), counts
         self.norm, self.norm_after = 0.0, 0.0  # type: float, float | Tensor
         self.terms: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}
@@ -135,23 +160,36 @@ class Pass:
             state.model.train()
         terms, sums, loss = [], [], torch.zeros((), device=state.precision.device)
         for micro, batch in enumerate(self.window):
-            seed_forward(step.seed, state.step * step.accumulate + micro, state.precision.device)
+            if not len(batch) and not syncs_batch_norm(state.model):
+                continue  # a rank without samples adds zeros
+            outcome = self.forward(micro, batch)
             with state.precision.autocast():
-                outcome = step.task(state.model, batch)
                 share = torch.stack([term / self.counts[name] for name, term in outcome.terms.items()]).sum()
             state.precision.backward(share)
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
             loss = loss + share.detach()
+        self.terms, self.sums = _total(terms), _total(sums)
+        loss = self._over_ranks(loss)
         self.penalty_values = {}
         for name, penalty in step.penalties.items():
             value = penalty.penalty(state.model)
             state.precision.backward(value)
             self.penalty_values[name] = value.detach()
             loss = loss + value.detach()
-        self.terms, self.sums = _total(terms), _total(sums)
         self._measure()
         return loss
+
+    def forward(self, micro: int, batch: Batch) -> Outcome:
+        """Draws what this micro-batch of this step draws, whatever ran before."""
+        seed_forward(self.step.seed, self.step.count(self.state.step, micro), self.state.precision.device)
+        with self.state.precision.autocast():
+            return self.step.task(self.state.model, batch)
+
+    def find(self) -> Finding:
+        """What was not finite."""
+        model = self.state.model
+        return find(model, self.window, self.norm, None if syncs_batch_norm(model) else self.forward)
 
     @property
     def finite(self) -> bool:
@@ -160,9 +198,9 @@ class Pass:
     def clip(self) -> None:
         self.norm_after = self.step.policy.clip(self._gradients, self.norm)
 
-    def result(self, applied: bool) -> StepResult:
+    def result(self, applied: bool, finding: Finding | None) -> StepResult:
         return StepResult(
-            num_samples=sum(len(batch) for batch in self.window),
+            num_samples=self.num_samples,
             terms=self.terms,
             counts=self.counts,
             sums=self.sums,
@@ -170,7 +208,30 @@ class Pass:
             norm_after=self.norm_after,
             applied=applied,
             penalties=self.penalty_values,
+            finding=finding,
         )
+
+    def _over_ranks(self, loss: Tensor) -> Tensor:
+        """Sum gradients, terms, sums and the loss over the ranks; returns the loss."""
+        if ranks.size() == 1:
+            return loss
+        # A parameter that no rank used keeps no gradient, as with one rank: the optimizer leaves it alone.
+        used = ranks.add_numbers([float(p.grad is not None) for p in self.parameters])
+        for parameter, count in zip(self.parameters, used, strict=True):
+            if count and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        parts = {"terms": self.terms, "sums": self.sums}
+        mine = {f"{kind}/{name}": value for kind, part in parts.items() for name, value in part.items()}
+        names = self.step.agreed(list(mine))
+        numbers = [loss, *(mine.get(name, torch.zeros_like(loss)) for name in names)]
+        row = torch.stack([number.detach().to(loss).reshape(()) for number in numbers])
+        ranks.add([*(p.grad for p in self.parameters if p.grad is not None), row])
+        found = dict(zip(names, row[1:], strict=True))
+        self.terms, self.sums = (
+            {name.removeprefix(f"{kind}/"): v for name, v in found.items() if name.startswith(f"{kind}/")}
+            for kind in parts
+        )
+        return row[0]
 
     def _measure(self) -> None:
         """The step's one read of the device: the norm, after unscaling."""
@@ -246,7 +307,7 @@ def set_rates(state: TrainState) -> None:
     """Set each group's learning rate, and momentum where the schedule has one, for the next update."""
     factor, momentum = state.schedule(state.applied)
     for group in state.optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        group["lr"] = group["base_lr"] * factor * state.lr_factor
         if momentum is None:
             continue
         if "betas" in group:
@@ -257,7 +318,7 @@ def set_rates(state: TrainState) -> None:
 
 def _total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Key by key, the sum over micro-batches."""
-    total: dict[str, Any] = dict(parts[0])
+    total: dict[str, Any] = dict(parts[0]) if parts else {}
     for part in parts[1:]:
         for name, value in part.items():
             total[name] = total[name] + value

@@ -315,10 +315,9 @@ def test_pytorchs_default_init_is_as_described(pages: dict[str, str]) -> None:
 
 
 def test_dials_are_those_of_the_run() -> None:
-    tree = yaml.safe_load((CONF / "trainrun.yaml").read_text(encoding="utf-8"))
-    groups = {*GROUPS, "defaults", "hydra", "regularization", "logger"}
+    plain = Composer().compose([]).settings
     assert {one.key: yaml.safe_load(one.default) for one in dials()} == {
-        key: value for key, value in tree.items() if key not in groups
+        key: value for key, value in plain.items() if key not in GROUPS
     }
     assert all(one.meaning and one.takes for one in dials())
 
@@ -397,3 +396,30 @@ def test_show_is_fast_and_imports_neither_torch_nor_hydra(words: list[str]) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+@pytest.mark.parametrize(
+    ("topic", "meant"),
+    [
+        ("trainer", "loop"),
+        ("lr", "optimizer"),
+        ("epochs", "dials"),
+        ("seed", "dials"),
+        ("schedulers", "scheduler"),
+        ("warmup", "scheduler"),
+        ("adm", "optimizer/adam"),
+        ("early", "regularization/early_stopping"),
+        ("model/cn", "model/cnn"),
+        ("zebra", None),
+        ("training_loop_of_mine", None),
+    ],
+)
+def test_a_topic_by_another_name_is_answered_with_its_page(
+    topic: str, meant: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", topic]) == 2
+    err = capsys.readouterr().err
+    assert ("did you mean" in err) is (meant is not None)
+    if meant:
+        assert err.splitlines()[-1] == f"  trainrun show {meant}"
+        assert main(["show", meant]) == 0

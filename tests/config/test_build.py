@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.config.build import Parts, build, rates_of
+from trainrun.config.build import Parts, build, plan, rates_of
 from trainrun.config.check import check
 from trainrun.config.compose import Composer
 
@@ -175,3 +175,28 @@ def test_parts_below_a_base_are_what_they_claim() -> None:
     assert isinstance(parts.state.model, nn.Module)
     assert parts.state.averager is not None
     assert list(parts.regularizers) == ["ema"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("scheduler=warmup_cosine", "budget=200step"), "cosine schedule after a warm-up of 10 steps (5%)"),
+        (("scheduler=cosine",), "cosine schedule"),
+        (("scheduler=linear", "scheduler.warmup=1step"), "linear schedule after a warm-up of 1 step"),
+        (("scheduler=torch",), "StepLR schedule"),
+        (
+            ("scheduler._target_=torch.optim.lr_scheduler.ExponentialLR", "+scheduler.gamma=0.9"),
+            "ExponentialLR",
+        ),
+    ],
+)
+def test_the_plan_names_the_schedule_and_its_warm_up(words: tuple[str, ...], said: str) -> None:
+    plan = dict(built(*words).plan)
+    assert plan["optimizer"].split("; ")[1].removesuffix(" schedule") == said.removesuffix(" schedule")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "has_bf16_units", lambda device: fast)
+    assert ("slow here" in dict(built("precision=bf16").plan)["compute"]) is not fast
+    assert "slow here" not in dict(built("precision=fp32").plan)["compute"]

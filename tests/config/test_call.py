@@ -51,7 +51,7 @@ HOSTILE = [
 def test_a_hostile_name_has_no_place_in_any_slot(target: str, folder: Path) -> None:
     for name, slot in SLOTS.items():
         assert misfit(target, slot), name
-        assert misfit(target, slot, stored=True), name
+        assert misfit(target, slot, stored=Path("outputs/run")), name
     assert not list(folder.iterdir())
 
 
@@ -68,7 +68,7 @@ def test_libraries_below_the_current_folder_are_not_the_users(
 ) -> None:
     monkeypatch.chdir(start)
     for target in ("shutil.rmtree", "numpy.load", "torch.load"):
-        assert misfit(target, SLOTS["model"], stored=True)
+        assert misfit(target, SLOTS["model"], stored=Path("outputs/run"))
 
 
 FITTING = [
@@ -118,7 +118,8 @@ def project(folder: Path, files: Callable[[Mapping[str, str]], None]) -> Path:
 @pytest.mark.parametrize(("slot", "target"), FITTING)
 @pytest.mark.parametrize("stored", [False, True])
 def test_what_fits_its_slot_is_resolved(slot: str, target: str, stored: bool, project: Path) -> None:
-    assert callable(resolve(target, slot, SLOTS[slot], stored=stored))
+    run = Path("outputs/run") if stored else None
+    assert callable(resolve(target, slot, SLOTS[slot], stored=run))
 
 
 @pytest.mark.parametrize(
@@ -148,8 +149,11 @@ def test_a_function_of_another_package_needs_trust(project: Path, tmp_path_facto
         assert said and "'runtime.trust=[their_models]'" in said
         assert misfit("their_models.make", SLOTS["model"], trust=["their_models"]) is None
         assert misfit("their_models.Net", SLOTS["model"]) is None  # the user's own settings name a model
-        assert misfit("their_models.Net", SLOTS["model"], stored=True)  # a stranger's do not
-        assert misfit("their_models.Net", SLOTS["model"], trust=["their_models"], stored=True) is None
+        assert misfit("their_models.Net", SLOTS["model"], stored=Path("outputs/run"))  # a stranger's do not
+        assert (
+            misfit("their_models.Net", SLOTS["model"], trust=["their_models"], stored=Path("outputs/run"))
+            is None
+        )
     finally:
         sys.modules.pop("their_models", None)
 
@@ -158,7 +162,7 @@ def test_a_stored_run_does_not_even_import_another_package(project: Path, tmp_pa
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "their_trap.py").write_text("raise SystemExit('imported')\n")
     sys.path.insert(0, str(elsewhere))
-    assert misfit("their_trap.Net", SLOTS["model"], stored=True)
+    assert misfit("their_trap.Net", SLOTS["model"], stored=Path("outputs/run"))
     assert "their_trap" not in sys.modules
 
 
@@ -169,7 +173,7 @@ def test_a_run_folder_is_not_the_users_code(inside: str, project: Path) -> None:
     (run / "status.json").write_text("{}")
     (run / "trap.py").write_text("raise SystemExit('imported')\n")
     module = ".".join([*Path(inside).parts, "trap"])
-    assert misfit(f"{module}.Net", SLOTS["model"], stored=True)
+    assert misfit(f"{module}.Net", SLOTS["model"], stored=Path("outputs/run"))
     assert module not in sys.modules
 
 

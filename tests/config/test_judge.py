@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainrun import ranges
-from trainrun.config.judge import complaint, kind_of
+from trainrun.config.judge import complaint, kind_of, meant
 
 
 def judged(value: Any, annotation: str) -> str | None:
@@ -113,3 +113,35 @@ def test_the_words_say_what_would_do(annotation: str, value: Any, said: str) -> 
 )
 def test_durations_are_recognised_in_unions_and_lists(annotation: str, holds: bool) -> None:
     assert kind_of(ast.parse(annotation, mode="eval").body).holds_steps is holds
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "right"),
+    [
+        ("Period", "10 epochs", "10ep"),
+        ("Period", 10, None),  # of what, nobody knows
+        ("Literal['max', 'min']", "maximum", "max"),
+        ("Literal['max', 'min']", "both", None),
+        ("Count", 3.0, "3"),
+        ("Count", 3.5, None),
+        ("Count", "3", "3"),
+        ("Positive", "1e-3", "0.001"),
+        ("Positive", "-1", None),
+        ("bool", 1, "true"),
+        ("bool", "yes", "true"),
+        ("bool", "Off", "false"),
+        ("bool", 2, None),
+        ("Positive | None", "None", "null"),
+        ("Positive", "none", None),
+        ("list[str]", "a", "[a]"),
+        ("Betas", 0.9, None),
+    ],
+)
+def test_what_was_meant_fits(annotation: str, value: Any, right: str | None) -> None:
+    assert meant(value, ast.parse(annotation, mode="eval").body) == right
+
+
+def test_a_bare_number_takes_the_unit_that_it_is_given() -> None:
+    annotation = ast.parse("Period", mode="eval").body
+    assert meant(10, annotation, "ep") == "10ep"
+    assert meant("lots", annotation, "ep") is None

@@ -11,13 +11,18 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainrun.config.check import check
-from trainrun.config.compose import Composer
+from trainrun.config.compose import Composer, Composition
+from trainrun.config.rules import contradictions
 from trainrun.config.slots import SLOTS
 from trainrun.errors import Problem
 
 # words -> (key, part of the message, the way out or None)
 REFUSED: dict[str, tuple[str, str, str | None]] = {
-    "task=regression": ("loss", "does not fit task=regression", "loss=mse"),
+    "task=regression": ("task", "digits holds classes", "task=classification"),
+    "data=diabetes task=classification": ("task", "diabetes holds values", "task=regression"),
+    "data=synthetic_table data.kind=labels": ("task", "holds labels", None),
+    "data=breast_cancer task=classification": ("loss", "does not fit", "loss=cross_entropy"),
+    "data=breast_cancer task=multilabel": ("task", "holds classes", "task=binary"),
     "data=diabetes loss=cross_entropy": ("loss", "one of mse, l1, huber", "loss=mse"),
     "data=breast_cancer loss=mse": ("loss", "does not fit task=binary", "loss=bce_with_logits"),
     "optimizer=lbfgs precision=fp16": ("precision", "line search", "precision=fp32"),
@@ -43,6 +48,12 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "loss=focal regularization=label_smoothing": ("regularization.label_smoothing", "soft targets", None),
     "monitor=test/accuracy": ("monitor", "worthless", "monitor=val/accuracy"),
     "monitor=loss": ("monitor", "val/loss", "monitor=val/loss"),
+    "monitor=val/acc": ("monitor", "did you mean val/accuracy?", "monitor=val/accuracy"),
+    "monitor=val_acc": ("monitor", "wants a metric", "monitor=val/accuracy"),
+    "monitor=train/loss": ("monitor", "wants a metric", "monitor=val/loss"),
+    "monitor=val/f1": ("monitor", "did you mean val/f1_macro?", "monitor=val/f1_macro"),
+    "monitor=val/bleu": ("monitor", "val/loss, val/accuracy, val/f1_macro, val/top5", None),
+    "data=diabetes monitor=val/accuracy": ("monitor", "val/rmse, val/mae, val/r2", None),
     "monitor_mode=min": ("monitor_mode", "worst weights by val/accuracy", "monitor_mode=auto"),
     "monitor=val/loss monitor_mode=max": ("monitor_mode", "worst weights by val/loss", "monitor_mode=auto"),
     "budget=50%": ("budget", "share of itself", None),
@@ -68,14 +79,15 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
 
 
 @cache
-def chosen(options: tuple[str, ...]) -> dict[str, Any]:
-    return Composer().compose(list(options)).settings
+def chosen(options: tuple[str, ...]) -> Composition:
+    return Composer().compose(list(options))
 
 
 def problems_of(words: Sequence[str]) -> list[Problem]:
     """The problems of settings with these choices of options, and these values put in by hand."""
     options = tuple(word for word in words if word.split("=")[0] in SLOTS)
-    settings = copy.deepcopy(chosen(options))
+    composed = chosen(options)
+    settings = copy.deepcopy(composed.settings)
     for word in words:
         if word in options:
             continue
@@ -85,7 +97,7 @@ def problems_of(words: Sequence[str]) -> list[Problem]:
             node = node[part]
         value = OverridesParser.create().parse_override(word).value()
         node[leaf] = {**node[leaf], **value} if leaf == "clip" else value
-    return check(settings, [word.split("=")[0] for word in words])
+    return check(settings, [word.split("=")[0] for word in words], choices=composed.choices)
 
 
 @pytest.mark.parametrize("words", REFUSED, ids=str)
@@ -122,7 +134,9 @@ def test_the_way_out_is_one(words: str) -> None:
         "regularization=dropout regularization.dropout.p=0.5",
         "data.val_fraction=0",
         "monitor=val/loss monitor_mode=min",
-        "monitor=val/my_own monitor_mode=min",
+        "monitor=val/top5",
+        "data=diabetes monitor=val/r2",
+        "data=synthetic_table data.kind=classes task=classification loss=cross_entropy",
         "name=a.b-c_1",
         "parameters.rules={head*:{init:xavier_uniform,lr:0.1,freeze:false},stages*:{freeze:true}}",
         "parameters.rules={head*:{init:{normal:{std:0.01}}}}",
@@ -133,3 +147,22 @@ def test_the_way_out_is_one(words: str) -> None:
 )
 def test_what_goes_together_is_let_through(words: str) -> None:
     assert problems_of(words.split()) == []
+
+
+def test_the_loss_is_told_with_the_task_where_both_were_chosen() -> None:
+    found = problems_of(["data=diabetes", "task=classification", "loss=cross_entropy"])
+    assert [problem.fix for problem in found] == ["task=regression", "loss=mse"]
+
+
+@pytest.mark.parametrize("own", [["my_module.my_own"], [{"_target_": "my_module.Own"}]], ids=["name", "call"])
+def test_a_metric_of_the_users_own_may_be_monitored(own: list[Any]) -> None:
+    settings = copy.deepcopy(chosen(()).settings)
+    settings["task"]["metrics"], settings["monitor"] = own, "val/my_own"
+    settings["monitor_mode"] = "min"
+    assert contradictions(settings, (), {}) == []
+
+
+def test_a_task_of_the_users_own_may_have_any_metric() -> None:
+    settings = copy.deepcopy(chosen(()).settings)
+    settings |= {"task": {"_target_": "my_module.MyTask"}, "monitor": "val/my_own", "monitor_mode": "min"}
+    assert contradictions(settings, (), {}) == []

@@ -14,7 +14,7 @@ import torch
 
 from trainrun.config import signature as source
 from trainrun.config.paths import CONF
-from trainrun.config.signature import locate, module_exists, names_in, signature, source_file
+from trainrun.config.signature import keys_of, locate, module_exists, names_in, signature, source_file
 
 OPTIMIZERS = [
     f"torch.optim.{name}" for name in torch.optim.__all__ if inspect.isclass(getattr(torch.optim, name))
@@ -152,3 +152,29 @@ def test_a_file_that_is_no_python_is_no_signature(folder: Path) -> None:
     (folder / "my_broken.py").write_text("def (\n")
     assert signature("my_broken.f") is None
     assert source.source_file("my_broken") == folder / "my_broken.py"
+
+
+KEYS = """
+class Plain:
+    modes: dict = {"loss": "min", "f": "max"}
+    def __init__(self, many):
+        if many:
+            self.modes = {**self.modes, "top5": "max"}
+class Built:
+    modes = dict(loss="min")
+class Spread:
+    modes = {**OTHER, "loss": "min"}
+class Without(Plain): ...
+def modes(): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("Plain", ["loss", "f", "top5"]), ("Built", []), ("Spread", []), ("Without", []), ("modes", [])],
+)
+def test_the_keys_of_an_attribute_are_read_where_all_are_told(
+    name: str, keys: list[str], folder: Path
+) -> None:
+    (folder / "shapes_of_keys.py").write_text(KEYS)
+    assert keys_of(f"shapes_of_keys.{name}", "modes") == keys

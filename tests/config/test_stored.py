@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ REFUSED = [
     "x: 1\nx: 2\n",
     "- 1\n",
     "x: " + "[" * 2000 + "]" * 2000,
-    "x: '" + "a" * (1 << 20) + "'\n",
+    "x: '" + "a" * (1 << 18) + "'\n",
 ]
 
 
@@ -134,6 +135,16 @@ def test_an_option_of_a_stored_run_cannot_change(folder: Path) -> None:
     _, tree = stored_again([], folder)
     with pytest.raises(ConfigError, match=r"optimizer: .* new run"):
         Composer().compose_stored(tree, ["optimizer=sgd"], folder / "run")
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [("hydra.job.chdir=true", "no such setting here"), ("seed=1,2", "-m"), ("seed=[1", "cannot be read")],
+)
+def test_a_word_that_cannot_be_read_of_a_stored_run_is_refused(word: str, text: str, folder: Path) -> None:
+    _, tree = stored_again([], folder)
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        Composer().compose_stored(tree, [word], folder / "run")
 
 
 def test_the_scheduler_and_the_loggers_of_a_stored_run_are_replaced_whole(folder: Path) -> None:

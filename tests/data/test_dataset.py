@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator
 from itertools import islice
@@ -169,7 +170,8 @@ def test_a_failing_sample_is_a_data_error_naming_it_without_a_traceback(workers:
     data = make(Broken(), val_fraction=0, test_fraction=0, num_workers=workers)
     with pytest.raises(DataError) as caught:
         list(data.eval_batches("train"))
-    assert str(caught.value) == "data: sample 23 of Broken failed: OSError: truncated file"
+    where = f"test_dataset.py:{inspect.getsourcelines(Broken)[1] + 3}"
+    assert str(caught.value) == f"data: sample 23 of Broken failed: OSError: truncated file ({where})"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +299,7 @@ def test_target_scaling_of_many_samples_reads_a_few_of_them() -> None:
     assert data.info.target_scaling.std.item() == pytest.approx(prices.std(), rel=0.02)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.ones(2)])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_target_that_cannot_be_learned_is_named(bad: Any) -> None:
     class Odd(Houses):
         def __getitem__(self, index: int) -> Any:

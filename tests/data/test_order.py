@@ -81,7 +81,20 @@ def test_nothing_and_everything_can_be_held_out() -> None:
 
 
 def test_windows_never_cross_an_epoch() -> None:
-    cut = Cut(batch_size=2, accumulate=3, num_ranks=2)
-    assert cut.window == 12
+    cut = Cut(batch_size=2, accumulate=3)
+    assert cut.window == 6
     ends = [after.offset for _, after in islice(micro_batches(torch.arange(7), Position(), cut), 4)]
     assert ends == [2, 4, 6, 0]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 11, 12, 13, 23, 24, 29])
+def test_ranks_together_take_the_micro_batches_of_one(size: int) -> None:
+    order = torch.arange(100, 100 + size)
+    alone = [part.tolist() for part, _ in micro_batches(order, Position(), Cut(4, 3))]
+    shares = [list(micro_batches(order, Position(), Cut(4, 1, num_ranks=3, rank=r))) for r in range(3)]
+    assert len({len(share) for share in shares}) == 1  # as many rounds on each, so that none waits in vain
+    in_turn = [part.tolist() for turn in zip(*shares, strict=True) for part, _ in turn]
+    assert [part for part in in_turn if part] == alone
+    positions = [[after for _, after in share] for share in shares]
+    assert positions[0] == positions[1] == positions[2]
+    assert positions[0][-1] == Position(1, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator
 from itertools import islice
@@ -58,7 +59,9 @@ def test_all_three_generators_depend_on_seed_and_index_alone() -> None:
 
 def test_a_failing_sample_is_named() -> None:
     failed = Seeded(Drawing(), 0)[13]
-    assert failed == Failed("data: sample 13 of Drawing failed: KeyError: 'thirteen'")
+    place = inspect.getsourcelines(Drawing)[1] + 3
+    what = f"KeyError: 'thirteen' (test_samples.py:{place})"
+    assert failed == Failed(f"data: sample 13 of Drawing failed: {what}")
     assert collate([Seeded(Drawing(), 0)[1], failed]) == failed
     with pytest.raises(DataError, match="sample 13 of Drawing"):
         unpacked(failed)
@@ -116,15 +119,16 @@ def test_inputs_may_be_nested() -> None:
 @pytest.mark.parametrize(
     ("samples", "text"),
     [
-        ([(torch.zeros(2), 0), (torch.zeros(3), 0)], "cannot be stacked"),
-        ([(object(), 0)], "cannot be stacked"),
+        ([(torch.zeros(2), 0), (torch.zeros(3), 0)], "sample 8 cannot be stacked"),
+        ([(torch.zeros(2), 0), (torch.zeros(2), "a")], "sample 8 cannot be stacked"),
+        ([(object(), 0)], "sample 7 cannot be stacked"),
         ([torch.zeros(3)], r"not \(input, target\), got a Tensor"),
         ([(torch.zeros(3), 0, 1)], r"not \(input, target\), got a tuple"),
     ],
 )
 def test_samples_that_make_no_batch_are_a_data_error(samples: list[Any], text: str) -> None:
     with pytest.raises(DataError, match=text):
-        unpacked(collate(samples))
+        unpacked(collate(samples), [7, 8])
 
 
 def test_chunks_are_full_but_for_the_last() -> None:

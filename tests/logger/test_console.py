@@ -24,16 +24,14 @@ from trainrun.events import (
     Started,
     StepsLogged,
 )
-from trainrun.logger.console import Console, Live, Plain
+from trainrun.logger.console import Console, Live, Plain, fitting
 
 STARTED = Started(
     name="demo",
     run_dir="outputs/x",
     step=0,
     total_steps=20,
-    steps_per_epoch=5,
     monitor="val/accuracy",
-    monitor_mode="max",
     plan=(("data", "digits: [bold]1258[/bold] train"), ("model", "CNN")),
     config="a: 1\n",
 )
@@ -105,6 +103,29 @@ def test_the_live_view_shows_the_plan_a_table_and_the_test_result(live: Live, sc
     ]
     assert any(line.startswith("test   loss 0.4500 accuracy 0.7900") for line in lines)
     assert "the ema weights of step 5" in text
+
+
+@pytest.mark.parametrize("width", [40, 70, 80, 100, 200])
+def test_the_table_fits_the_terminal(screen: io.StringIO, width: int) -> None:
+    terminal = RichConsole(file=screen, force_terminal=True, width=width, highlight=False, soft_wrap=True)
+    wide = {"loss": 0.4, "accuracy": 0.8, "f1_macro": 0.7, "top5": 1.0}
+    live = Live(terminal)
+    live(STARTED)
+    live(replace(VAL, metrics=wide))
+    live(FINISHED)
+    lines = CONTROL.sub("", screen.getvalue()).replace("\r", "\n").splitlines()
+    (head,), (row,) = ([x for x in lines if "val accuracy" in x], [x for x in lines if "best" in x])
+    assert len(row) <= width and "0.8000" in row
+    assert len(head) == len(row) - len("  best")
+    assert ("val top5" in head) is (width == 200)
+
+
+def test_columns_are_left_out_by_weight_and_kept_in_order() -> None:
+    names = ["epoch", "step", "train loss", "val loss", "val accuracy", "val f1_macro", "lr"]
+    assert fitting(names, "val accuracy", 200) == names
+    assert fitting(names, "val accuracy", 45) == ["step", "val loss", "val accuracy"]
+    assert fitting(names, "val accuracy", 10) == ["step", "val accuracy"]
+    assert fitting(names, "val f1_macro", 10) == ["step", "val f1_macro"]
 
 
 def test_the_live_view_shows_progress_loss_rate_and_speed(live: Live, screen: io.StringIO) -> None:

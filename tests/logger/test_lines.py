@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.events import CheckpointSaved, Failed, Interrupted, Progressed, Replanned
+from trainrun.events import CheckpointSaved, Failed, Interrupted, Progressed, Replanned, Warned
 from trainrun.logger.lines import lines_of, number
 
 
@@ -31,6 +31,7 @@ def test_what_happened_is_said_in_one_line() -> None:
     assert lines_of(saved) == ["step 5 saved 12,345 bytes in 0.012 s"]
     assert lines_of(Interrupted(step=5, signal="SIGTERM")) == ["step 5 interrupted by SIGTERM, saved"]
     assert lines_of(Failed(step=5, reason="no space", exit_code=9)) == ["step 5 failed: no space"]
+    assert lines_of(Warned(step=5, text="lost")) == ["step 5 warning: lost"]
     assert lines_of(Progressed(step=5, samples_per_s=1.0)) == []
 
 

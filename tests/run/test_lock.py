@@ -82,7 +82,7 @@ def test_whoever_looks_does_not_keep_a_run_from_starting(tmp_path: Path) -> None
     done = threading.Event()
 
     def look() -> None:
-        while not done.is_set():
+        while not done.wait(0.001):
             is_held(tmp_path)
 
     lookers = [threading.Thread(target=look) for _ in range(3)]

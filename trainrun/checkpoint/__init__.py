@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun import __version__
+from trainrun import __version__, ranks
 from trainrun.checkpoint.commit import commit
 from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.checkpoint.stored import (
@@ -54,6 +54,7 @@ class Checkpoints:
     last `keep_last`, the best if `keep_best`, and every one at a multiple of `keep_every`.
     A save is begun by `begin`, and whatever went wrong with it is raised by `finished` or `wait`:
     StorageFailed with the system's reason, NonFinite rather than weights that are not finite.
+    Without `record`, on all ranks but the first, nothing is written.
     """
 
     def __init__(
@@ -64,20 +65,13 @@ class Checkpoints:
         keep_every: Period | None,
         folder: Path,
         run_id: str,
-        record: Record,
+        record: Record | None,
     ) -> None:
         self.every, self.keep_last, self.keep_best, self.keep_every = every, keep_last, keep_best, keep_every
         self.folder, self.run_id, self.record = folder, run_id, record
         self._snapshot = Snapshot()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[CheckpointSaved | None] | None = None
-
-    def expected_bytes(self, state: TrainState) -> int:
-        """About the size of a checkpoint: weights, averages, and two numbers per trained weight."""
-        averaged = state.averager.model.state_dict() if state.averager and state.averager.model else {}
-        tensors = (*state.model.state_dict().values(), *averaged.values())
-        trained = (p for p in state.model.parameters() if p.requires_grad)
-        return sum(int(t.nbytes) for t in tensors) + 2 * sum(int(p.nbytes) for p in trained)
 
     def is_due(self, step: int) -> bool:
         return step > 0 and step % self.every == 0
@@ -87,7 +81,9 @@ class Checkpoints:
 
         A step that is stored whole already is left as it is.
         """
-        before = self.wait()
+        before, record = self.wait(), self.record
+        if record is None:
+            return before
         began = time.perf_counter()
         parts = self._snapshot.take(state.state_dict())
         about = {
@@ -95,9 +91,10 @@ class Checkpoints:
             "weights": state.judged_name,
             "best": state.best,
             "best_step": state.best_step,
-            "metrics_bytes": self.record.metrics_bytes(),
+            "metrics_bytes": record.metrics_bytes(),
         }
-        self._writing = self._thread.submit(self._write, parts, about, began, time.perf_counter() - began)
+        blocked_s = time.perf_counter() - began
+        self._writing = self._thread.submit(self._write, record, parts, about, began, blocked_s)
         return before
 
     def finished(self) -> tuple[CheckpointSaved, ...]:
@@ -136,10 +133,13 @@ class Checkpoints:
 
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the judged weights of a stored step into `model`; returns which weights they are."""
-        path = path_of(self.folder, step)
-        if problem := problem_of(path, self.run_id):
-            raise CannotResume(f"checkpoint: {path}: {problem}")
-        return load_judged(model, path, load_parts(path))
+        weights, path = "", path_of(self.folder, step)
+        if ranks.is_first():
+            if problem := problem_of(path, self.run_id):
+                raise CannotResume(f"checkpoint: {path}: {problem}")
+            weights = load_judged(model, path, load_parts(path))
+        ranks.broadcast([*model.parameters(), *model.buffers()])
+        return ranks.from_first(weights)
 
     def clean(self) -> None:
         """Remove what interrupted commits left behind."""
@@ -147,7 +147,12 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
     def _write(
-        self, parts: Mapping[str, Any], about: Mapping[str, Any], began: float, blocked_s: float
+        self,
+        record: Record,
+        parts: Mapping[str, Any],
+        about: Mapping[str, Any],
+        began: float,
+        blocked_s: float,
     ) -> CheckpointSaved | None:
         """In the thread: pack, hash and commit a copy of the state, then forget the old ones."""
         final = path_of(self.folder, about["step"])
@@ -162,7 +167,7 @@ class Checkpoints:
                 raise NonFinite(f"{name} {text}")
             torch.save(parts, body)
             packed = body.getbuffer()
-            self.record.sync()  # the lines before the checkpoint that counts their bytes
+            record.sync()  # the lines before the checkpoint that counts their bytes
             num_bytes = commit(final, {"state.pt": packed, "manifest.json": self._manifest(about, packed)})
             self._forget_old(about["step"], about["best_step"])
         except OSError as error:
@@ -196,4 +201,13 @@ class Checkpoints:
             path = path_of(self.folder, one)
             trash = self.folder / f".tmp-{path.name}-old"  # a name that cleaning knows
             path.rename(trash)
+        for trash in self.folder.glob(".tmp-step-*-old"):  # also what could not be removed before
             shutil.rmtree(trash, ignore_errors=True)
+
+
+def expected_bytes(state: TrainState) -> int:
+    """About the size of a checkpoint: weights, averages, and two numbers per trained weight."""
+    averaged = state.averager.model.state_dict() if state.averager and state.averager.model else {}
+    tensors = (*state.model.state_dict().values(), *averaged.values())
+    trained = (p for p in state.model.parameters() if p.requires_grad)
+    return sum(int(t.nbytes) for t in tensors) + 2 * sum(int(p.nbytes) for p in trained)

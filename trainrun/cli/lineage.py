@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+
+from trainrun.events import Event
 
 if TYPE_CHECKING:
     from trainrun.config.build.schedule import Course, Rates
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
 class Process:
     """What was typed, and what that changes: key -> (old, new, class).
 
-    `was`: the learning rates planned so far, where the change plans others.
+    `was`: the learning rates planned so far, where the change plans others. `watch` is given every
+    event after all loggers.
     """
 
     command: Sequence[str]
-    changes: Mapping[str, tuple[Any, Any, str]]
-    was: Rates | None
+    quiet: bool
+    changes: Mapping[str, tuple[Any, Any, str]] = field(default_factory=dict)
+    was: Rates | None = None
+    watch: Callable[[Event], None] | None = None
 
 
 def table(before: Course, after: Course) -> str:

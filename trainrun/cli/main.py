@@ -9,28 +9,36 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from trainrun import __version__
+from trainrun import __version__, ranks
+from trainrun.config.paths import is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
-from trainrun.errors import ConfigError, TrainrunError
+from trainrun.config.words import as_overrides
+from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
 
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
+    "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
+SHARED = ("train", "resume")  # among the processes that torchrun starts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Never raises for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.path.insert(0, os.getcwd())  # the user's own modules
+    if not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
+        sys.path.insert(0, os.getcwd())  # the user's own modules
     gc.disable()  # until parts are built: composing makes many small objects and hardly any garbage
     # libgomp's threads spin at every barrier; where other processes want the cores a step then takes
     # up to ten times as long. It reads this once, when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    return guarded(lambda: _dispatch(words), words)
+    code = guarded(lambda: _dispatch(words), words)
+    ranks.leave(clean=False)  # where it was, it has left
+    return code
 
 
 def guarded(command: Callable[[], int], words: list[str]) -> int:
@@ -38,7 +46,8 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
     try:
         return command()
     except TrainrunError as error:
-        _report(error, words)
+        if ranks.tell(error):
+            _report(error, words)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -46,9 +55,20 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the rest
         return 0
     except Exception as error:
-        traceback.print_exc()
-        print(f"\nunexpected {type(error).__name__}: {error}", file=sys.stderr)
+        if _is_out_of_memory(error):
+            text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
+            _report(OutOfMemory(text), words)
+            return OutOfMemory.exit_code
+        if ranks.tell(error):
+            traceback.print_exc()
+            print(f"\n{_who()}unexpected {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from trainrun.runtime import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -61,14 +81,20 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if words and _is_command(words[0]):
         if words[0] not in COMMANDS:
-            known = ", ".join(COMMANDS)
-            hint = did_you_mean(words[0], COMMANDS)
-            raise ConfigError.one(
-                words[0], f"no such command{hint}; there are {known}, and overrides such as lr=0.1"
-            )
+            if as_overrides(words, ())[:1] == words[:1]:
+                raise _no_such_command(words[0])
+            return _run("train", words)  # a setting in another form, which is refused there
         name = {"eval": "evaluate"}.get(words[0], words[0])
         return _run(name, words[1:])
     return _run("train", words)
+
+
+def _no_such_command(word: str) -> ConfigError:
+    if Path(f"{word}.yaml").is_file():
+        return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
+    hint = did_you_mean(word, COMMANDS)
+    text = f"no such command{hint}; there are {', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    return ConfigError.one(word, text)
 
 
 def _is_command(word: str) -> bool:
@@ -78,15 +104,24 @@ def _is_command(word: str) -> bool:
 
 def _run(name: str, words: list[str]) -> int:
     """Run a command's module, imported only now: --help and mistakes must not wait for torch."""
-    code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
+    ranks.join()
+    if ranks.size() > 1 and name not in SHARED:
+        raise ConfigError.one(name, "is the work of one process; run it without torchrun")
+    with ranks.hush():
+        code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
+    ranks.leave(clean=True)
     return code
 
 
+def _who() -> str:
+    return "" if ranks.is_first() else f"rank {ranks.rank()}: "
+
+
 def _report(error: TrainrunError, words: list[str]) -> None:
-    print(str(error), file=sys.stderr)
+    print(f"{'' if isinstance(error, ConfigError) else _who()}{error}", file=sys.stderr)
     if isinstance(error, ConfigError):
-        command, rest = ("trainrun", words)
-        if words and _is_command(words[0]):
-            command, rest = f"trainrun {shlex.quote(words[0])}", words[1:]
+        command, rest = shlex.join(ranks.command()), words
+        if words and words[0] in COMMANDS:
+            command, rest = f"{command} {words[0]}", words[1:]
         if line := corrected_line(rest, error.problems, command):
             print(f"\n  {line}", file=sys.stderr)

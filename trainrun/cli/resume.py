@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainrun.config.suggest import override
+from trainrun import ranks
+from trainrun.config.suggest import in_our_words, override
+from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -23,13 +26,18 @@ FREE = (
     "loop.log_every",
     "data.num_workers",
     "data.root",
-    "runtime.threads",
+    "batch_size",  # of these two and the ranks the product is the run's, and its cut is free
+    "loop.accumulate",
+    "data.eval_batch_size",
     "runtime.preemption_signal",
     "runtime.time_limit",
     "runtime.trust",
     "name",
 )
-TAKES_EFFECT = ("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at")
+TAKES_EFFECT = (
+    *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
+    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
+)
 PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")
 
 
@@ -39,9 +47,14 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
+    name, overrides = words[0], words[1:]
+    if (meant := as_overrides(overrides, ())) != overrides:
+        line = shlex.join(["trainrun", "resume", name, *map(in_our_words, meant)])
+        raise ConfigError([other_form(overrides, meant, line)])
     from trainrun.cli.found import find
 
-    return go_on(find(words[0]), words[1:], quiet, ["trainrun", "resume", *words])
+    command = [*ranks.command(), "resume", *words]
+    return go_on(Path(ranks.from_first(str(find(name)))), overrides, quiet, command)
 
 
 def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
@@ -70,10 +83,15 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
     from trainrun.cli.stored import changes, open_run
     from trainrun.config.build import rates_of
     from trainrun.run.files import read_json
+    from trainrun.runtime import cores
 
     status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
     changed = changes(stored.before, stored.composition.settings)
+    begun = read_json(run_dir / "environment.json")
+    _refuse_other_window(begun, stored.parts)
     _refuse_identity(changed)
+    if begun.get("ranks", 1) != ranks.size():
+        print(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)", file=sys.stderr)
     classed = {
         key: (*change, "free" if _is(key, FREE) else "takes effect") for key, change in changed.items()
     }
@@ -86,6 +104,9 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
         follows_metric = getattr(stored.parts.state.schedule, "needs_metric", False)
         if follows_metric and "scheduler._target_" not in changed:
             print("what the schedule has seen of the metric stays", file=sys.stderr)
+    if (threads := stored.parts.runtime.num_threads) > cores():
+        text = "as when the run began, for the same bits; this machine offers fewer"
+        print(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster", file=sys.stderr)
     done = status.get("state") == "completed"
     if done and not changed and status.get("reason") != "budget":
         print(
@@ -96,8 +117,8 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
         print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
         return 0
     was = rates_of(stored.before, stored.parts) if replanned else None
-    process = Process(command, classed, was)
-    return session.go_on(stored.parts, run_dir, stored.composition.storable, quiet, process).exit_code
+    process = Process(command, quiet, classed, was)
+    return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
 
 
 def _shown(value: Any) -> Any:
@@ -111,6 +132,19 @@ def _has_more(parts: Parts, status: Mapping[str, Any], changed: bool) -> bool:
     if parts.budget is not None:
         return changed and parts.budget.limit_s > float(status.get("seconds") or 0.0)
     return parts.state.total_steps > int(status.get("step") or 0)
+
+
+def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
+    """How ranks and accumulation cut the samples of a step is free; how many they are is not."""
+    cut, before, now = parts.cut, begun.get("samples_per_step"), parts.samples_per_step
+    if before in (None, now):
+        return
+    ranks_text = f" x {cut.num_ranks} ranks" if cut.num_ranks > 1 else ""
+    text = f"the run takes {before} samples a step, this is {cut.batch_size} x {cut.accumulate}{ranks_text}"
+    accumulate, rest = divmod(before, cut.batch_size * cut.num_ranks)
+    if rest or not accumulate:
+        raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
+    raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")
 
 
 def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:

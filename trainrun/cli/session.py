@@ -12,24 +12,26 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from trainrun.checkpoint import Checkpoints
+from trainrun import ranks
+from trainrun.checkpoint import Checkpoints, expected_bytes
 from trainrun.cli.lineage import Process, table
+from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
-from trainrun.config.build.schedule import Course, Rates
+from trainrun.config.build.schedule import Course
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
 from trainrun.run import lineage
-from trainrun.run.directory import claim
+from trainrun.run.directory import ROOT, claim
+from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
 from trainrun.run.record import Record, write_status
 from trainrun.run.signals import exit_code
 from trainrun.run.slurm import requeue
+from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 Sink = Callable[[Event], None]
@@ -49,50 +51,77 @@ class Result:
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
 
 
-def start(
-    composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
-) -> Result:
+def start(composition: Composition, parts: Parts, process: Process, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
-    storable = composition.storable | ({"init_from": str(parts.weights.path)} if parts.weights else {})
-    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
+    parts.runtime.require_sync()
+    if not ranks.is_first():
+        return _assist(parts, process)
+    wanted = composition.settings["run_dir"]
+    _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
+    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
+    settled = _settled(composition.storable, parts)
     with owner:
         try:
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-            replace_text(folder / "config.yaml", to_yaml(storable))  # a run's from here on
+            replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
-        _introduce(folder, parts, command)
-        return _drive(parts, folder, storable, quiet, Process(command, {}, None))
+        _introduce(folder, parts, settled, process.command)
+        return _drive(parts, folder, settled, process)
 
 
-def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, process: Process) -> Result:
+def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
     What `process` changes becomes the run's once the folder is ours.
     """
+    parts.runtime.require_sync()
+    if not ranks.is_first():
+        return _assist(parts, process)
+    _check_room(parts.state, run_dir)
     with lock(run_dir):
-        _introduce(run_dir, parts, ["trainrun", "resume", str(run_dir)])
-        return _drive(parts, run_dir, storable, quiet, process)
+        _introduce(run_dir, parts, storable, process.command)
+        return _drive(parts, run_dir, storable, process)
 
 
-def _introduce(run_dir: Path, parts: Parts, command: list[str]) -> None:
-    """Give a run its identity and provenance, unless a start that was killed got as far as this."""
+def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """With the number of threads: sums are rounded by it, and a resume may find another machine.
+
+    And with the path of the weights it began with.
+    """
+    runtime = {**settings["runtime"], "threads": parts.runtime.num_threads}
+    weights = {"init_from": str(parts.weights.path)} if parts.weights else {}
+    return {**settings, "runtime": runtime, **weights}
+
+
+def _store(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """From here on they are the run's, which is no longer complete."""
     try:
-        if not (run_dir / "environment.json").exists():
-            content = environment(parts.runtime, parts.info, command)
-            if parts.weights:
-                content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
-            replace_json(run_dir / "environment.json", content)
-        if not read_json(run_dir / "status.json").get("run_id"):
-            write_status(run_dir, name=parts.settings["name"], run_id=secrets.token_hex(8))
+        write_status(run_dir, state="running", exit_code=None, reason=None)
+        replace_text(run_dir / "config.yaml", to_yaml(dict(settings)))
     except OSError as error:
         raise storage_failed(run_dir, error) from None
 
 
-def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, process: Process) -> Result:
+def _introduce(run_dir: Path, parts: Parts, storable: Mapping[str, Any], command: Sequence[str]) -> None:
+    """Give a run its identity and provenance, unless a start that was killed got as far as this."""
+    try:
+        if not (run_dir / "environment.json").exists():
+            content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
+            if parts.weights:
+                content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
+            replace_json(run_dir / "environment.json", content)
+        if not read_json(run_dir / "status.json").get("run_id"):
+            write_status(run_dir, name=_name(storable), run_id=secrets.token_hex(8))
+    except OSError as error:
+        raise storage_failed(run_dir, error) from None
+
+
+def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
     """Open the records, restore what is stored, and follow the loop; the folder is ours."""
+    ranks.from_first(str(run_dir))
     with contextlib.ExitStack() as opened:
         record = opened.enter_context(contextlib.closing(Record(run_dir)))
         signals = parts.runtime.signals()
@@ -100,23 +129,23 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
         loop = parts.loop(run_dir, run_id, record, signals)
         opened.callback(loop.checkpoints.close)
-        resumed_from = _restore(parts, loop.checkpoints, record, process.was)
+        resumed_from = _restore(parts, _newest(loop.checkpoints, record), process)
         if process.changes:
-            parts.state.stop_reason = None  # what ended the run is judged anew
-            write_status(run_dir, state="running", exit_code=None, reason=None)  # no longer complete
-            replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
-        _check_room(parts.state, loop.checkpoints)
+            _store(storable, run_dir)
         lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, _course(parts))
-        views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
-        sinks: list[Sink] = [record, Forgiving(Log(run_dir)), *map(Forgiving, views)]
+        loggers = parts.loggers(run_dir).items()
+        views = [view for name, view in loggers if name != "console" or not process.quiet]
+        told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
+        sinks: list[Sink] = [record, *map(Forgiving, told), *([process.watch] if process.watch else [])]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
             result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
-            _tell_failure(error, sinks, parts.state.step)
-            failed = as_trainrun_error(error)
-            if failed is not None and failed is not error:
+            loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
+            failed = _as_trainrun_error(error, parts, run_dir) or error
+            _tell_failure(failed, sinks, parts.state.step)
+            if failed is not error:
                 raise failed from error
             raise
         if result.reason == signals.preemption:
@@ -124,16 +153,39 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         return result
 
 
+def _assist(parts: Parts, process: Process) -> Result:
+    """What every rank but the first does: compute, and leave folder, records and views to the first."""
+    run_dir = Path(ranks.from_first(""))
+    with contextlib.ExitStack() as opened:
+        signals = parts.runtime.signals()
+        opened.callback(signals.restore)
+        loop = parts.loop(run_dir, "", None, signals)
+        opened.callback(loop.checkpoints.close)
+        _restore(parts, None, process)
+        signals.install()
+        try:
+            return _follow(loop.train(parts.state), [], run_dir, parts.state)
+        except Exception as error:
+            failed = _as_trainrun_error(error, parts, run_dir)
+            if failed is not None and failed is not error:
+                raise failed from error
+            raise
+
+
+def _name(storable: Mapping[str, Any]) -> str | None:
+    """The run's name; none where it comes from the environment, which is kept off the disk."""
+    name = storable["name"]
+    return None if name is None or "${" in name else str(name)
+
+
 def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_from: int | None) -> Started:
     monitor = parts.monitor
     return Started(
-        name=str(parts.settings["name"] or run_dir.name),
+        name=_name(storable) or run_dir.name,
         run_dir=str(run_dir),
         step=parts.state.step,
         total_steps=parts.state.total_steps if parts.budget is None or parts.state.planned_s else None,
-        steps_per_epoch=parts.pace.steps_per_epoch,
         monitor=f"val/{monitor.name}" if monitor else "",
-        monitor_mode="max" if monitor and monitor.maximize else "min",
         plan=parts.plan,
         config=to_yaml(dict(storable)),
         resumed_from=resumed_from,
@@ -158,9 +210,9 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
-    failed = as_trainrun_error(error)
-    code = failed.exit_code if failed else 130 if isinstance(error, KeyboardInterrupt) else 1
-    reason = (str(failed or f"{type(error).__name__}: {error}").splitlines() or [""])[0]
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+    text = str(error) if isinstance(error, TrainrunError) else f"{type(error).__name__}: {error}"
+    reason = (text.splitlines() or [""])[0]
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
             sink(Failed(step=step, reason=reason, exit_code=code))
@@ -198,51 +250,52 @@ class Forgiving:
             )
 
 
-def as_trainrun_error(error: BaseException) -> TrainrunError | None:
+def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
     """The error as one of ours: itself, or out of memory, which torch has no single type for."""
+    if isinstance(error, OutOfMemory):
+        return out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
         return error
-    text = str(error)
-    told = ("DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in text for words in told):
-        return OutOfMemory(
-            "out of memory: halve batch_size and double loop.accumulate, which trains the same, "
-            "or try precision=bf16"
-        )
-    return None
+    return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 
-def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
-    """Raises StorageFailed where the disk has no room for one checkpoint, before time is spent."""
-    needed, free = checkpoints.expected_bytes(state), free_bytes(checkpoints.folder)
+def _check_room(state: TrainState, folder: Path) -> None:
+    """Raises StorageFailed where the disk has no room for one checkpoint, before anything is written."""
+    needed, free = expected_bytes(state), free_bytes(folder)
     if free < needed:
-        folder = checkpoints.folder.parent
         text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
         raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 
 
-def _restore(parts: Parts, checkpoints: Checkpoints, record: Record, was: Rates | None) -> int | None:
-    """Load the newest valid checkpoint and cut metrics.jsonl back to it; None where there is none.
-
-    Prints the learning rates ahead beside what they were by `was`.
-    """
+def _newest(checkpoints: Checkpoints, record: Record) -> dict[str, Any] | None:
+    """The newest valid checkpoint, metrics.jsonl cut back to it; None where there is none."""
     checkpoints.clean()
     stored = checkpoints.load_newest(lambda text: print(text, file=sys.stderr))
+    record.cut(stored.pop("metrics_bytes") if stored is not None else 0)
+    return stored
+
+
+def _restore(parts: Parts, stored: dict[str, Any] | None, process: Process) -> int | None:
+    """Go on from what the first rank found stored; returns its step, None where there is nothing.
+
+    Prints the learning rates ahead beside what they were, where the process changes them.
+    """
+    stored, state = ranks.from_first(stored), parts.state
     if stored is None:
-        record.cut(0)
         return None
-    record.cut(stored.pop("metrics_bytes"))
-    total = parts.state.total_steps
-    parts.state.load_state_dict(stored)
-    before = was.course(parts.state, stored["schedule"]) if was else []
+    total = state.total_steps
+    state.load_state_dict(stored)
+    before = process.was.course(state, stored["schedule"]) if process.was else []
     if parts.budget is None:
-        parts.state.total_steps, parts.state.planned_s = total, 0.0
+        state.total_steps, state.planned_s = total, 0.0
     else:
-        parts.budget.restore(parts.state)
-    parts.data.restore(parts.state.fitted)
-    if was:
+        parts.budget.restore(state)
+    if process.changes:
+        state.stop_reason = None  # what ended the run is judged anew
+    parts.data.restore(state.fitted)
+    if process.was:
         print(table(before, _course(parts)), file=sys.stderr)
-    return parts.state.step
+    return state.step
 
 
 def _course(parts: Parts) -> Course:

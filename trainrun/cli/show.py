@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,13 +10,17 @@ from pathlib import Path
 
 from trainrun.cli import guide
 from trainrun.cli.guide.layout import columns, page, paragraph
+from trainrun.config.diagnose import options_with
+from trainrun.config.dials import NAMES
 from trainrun.config.paths import COMBINES, groups
 from trainrun.config.show import Argument, Option, about, defaults, dials, is_yours, option
-from trainrun.config.suggest import nearest
+from trainrun.config.suggest import SPELLINGS, nearest
 from trainrun.errors import ConfigError
 
 GUIDES = ("tuning", "symptoms", "not-offered")  # topics that are no group
 TOPICS = (*GUIDES, "dials")
+# What other tools call a group.
+ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": "task", "callbacks": "loop"}
 
 
 def run(words: list[str]) -> int:
@@ -48,13 +53,29 @@ def _page(word: str) -> list[str]:
 def _unknown(word: str, topic: str, homes: list[str], known: dict[str, dict[str, Path]]) -> ConfigError:
     if homes:
         return ConfigError.one(word, f"is in several groups: show {' or '.join(homes)}")
-    options = [f"{group}/{name}" for group, found in known.items() for name in found]
-    bare = {name.partition("/")[2]: name for name in options}
-    near = nearest(topic, [*known, *TOPICS, *bare] if "/" not in topic else options)
-    near = bare.get(near or "", near) if near not in known and near not in TOPICS else near
-    if near:
+    if near := _meant(topic, known):
         return ConfigError.one(word, f"no such topic; did you mean {near}?", f"trainrun show {near}")
     return ConfigError.one(word, f"no such topic; there are {', '.join([*_ordered(known), *TOPICS])}")
+
+
+def _meant(topic: str, known: dict[str, dict[str, Path]]) -> str | None:
+    """The page of a misspelt topic, of a setting, or of what other tools call it."""
+    options = {f"{group}/{name}": f"{group}/{name}" for group, found in known.items() for name in found}
+    if "/" in topic:
+        return nearest(topic, options)
+    called = SPELLINGS.get(topic, (topic, ""))[0].split(".")[0]
+    called = ELSEWHERE.get(called, called)
+    if called in known or called in TOPICS:
+        return called
+    if called in NAMES:
+        return "dials"
+    having = list(options_with(topic))
+    if len(having) == 1:
+        return having[0]
+    pages = {name: name for name in (*known, *TOPICS)} | {key.partition("/")[2]: key for key in options}
+    near = nearest(topic, pages)
+    alike = difflib.SequenceMatcher(None, topic.lower(), (near or "").lower()).ratio() > 0.7
+    return pages[near] if near and (alike or near.startswith(topic)) else None
 
 
 def _overview() -> list[str]:

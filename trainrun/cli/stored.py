@@ -43,10 +43,10 @@ def open_run(run_dir: Path, overrides: Sequence[str] = ()) -> StoredRun:
     composition = composer.compose_stored(tree, list(overrides), run_dir) if overrides else before
     settings = composition.settings
     trust = tuple(settings["runtime"]["trust"]) if any("runtime.trust=" in word for word in overrides) else ()
-    if problems := check(settings, trust=trust):
+    if problems := check(settings, trust=trust, stored=run_dir):
         raise ConfigError(problems)
     weights = weights_again(before.settings["init_from"], run_dir)
-    return StoredRun(build(settings, True, trust, weights), before.settings, composition)
+    return StoredRun(build(settings, run_dir, trust, weights), before.settings, composition)
 
 
 @dataclass(frozen=True)

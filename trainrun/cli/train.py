@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainrun import ranks
 from trainrun.cli.found import say_if_taken
+from trainrun.cli.summary import Job, summary
 from trainrun.config.compose import (
     Composer,
     Composition,
+    experiment_files,
+    flags,
     parse_arguments,
     problems_of,
-    store_experiment,
 )
-from trainrun.config.suggest import together
+from trainrun.config.suggest import corrected_line, together
+from trainrun.config.words import as_overrides, other_form
 from trainrun.duration import parse
-from trainrun.errors import ConfigError, FolderBusy
+from trainrun.errors import ConfigError, FolderBusy, Problem
 from trainrun.run.files import read_json
 
 if TYPE_CHECKING:
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
 def run(words: list[str]) -> int:
     """Train as the words say. Returns the exit code."""
     quiet, verbose = "-q" in words, "-v" in words
-    words = _experiment_files([word for word in words if word not in ("-q", "-v")])
+    _refuse_other_forms(words)
+    words = experiment_files([word for word in words if word not in ("-q", "-v")])
     arguments = parse_arguments(words)
     composer = Composer(arguments.config_dir)
     if arguments.hydra_help:
@@ -41,14 +46,17 @@ def run(words: list[str]) -> int:
         composer.show(what, value, arguments.overrides, arguments.package, arguments.resolve)
         return 0
     if arguments.multirun:
+        if ranks.size() > 1:
+            text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
+            raise ConfigError.one("-m", text)
         return _sweep(composer, arguments.overrides, quiet)
     composition = composer.compose(arguments.overrides)
     _check([composition])
     if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
         from trainrun.cli.resume import same_line
 
-        return same_line(folder, composition.overrides, quiet, ["trainrun", *words])
-    result = train_one(composition, ["trainrun", *words], quiet, verbose)
+        return same_line(folder, composition.overrides, quiet, [*ranks.command(), *words])
+    result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
     if result.state == "completed":
         _farewell(result, composition, quiet)
     return result.exit_code
@@ -56,16 +64,19 @@ def run(words: list[str]) -> int:
 
 def train(words: Sequence[str]) -> Result:
     """`trainrun.train([...])`: the same from Python. Raises what the command would print."""
-    composer = Composer()
-    composition = composer.compose(_experiment_files(list(words)))
-    _check([composition])
-    return train_one(composition, ["trainrun", *words], quiet=False, verbose=False)
+    ranks.join()
+    with ranks.hush():
+        composer = Composer()
+        composition = composer.compose(experiment_files(list(words)))
+        _check([composition])
+        return train_one(composition, [*ranks.command(), *words], quiet=False, verbose=False)
 
 
 def train_one(
     composition: Composition, command: list[str], quiet: bool, verbose: bool, run_dir: Path | None = None
 ) -> Result:
     """Build everything, which finds the last mistakes, then claim a folder and train."""
+    from trainrun.cli.lineage import Process
     from trainrun.cli.session import start
     from trainrun.cli.stored import weights_from
     from trainrun.config.build import build
@@ -80,13 +91,30 @@ def train_one(
         print(coverage(parts), file=sys.stderr)
     if run_dir is None:
         say_if_taken(composition.settings["name"])
-    return start(composition, parts, command, quiet, run_dir)
+    return start(composition, parts, Process(command, quiet), run_dir)
+
+
+def _refuse_other_forms(words: list[str]) -> None:
+    """Raises ConfigError for `--lr 0.1` and the like, with every other problem of what was meant."""
+    meant = as_overrides(words, flags())
+    if meant == words:
+        return
+    problems: list[Problem] = []
+    try:
+        arguments = parse_arguments(experiment_files(meant))
+        composer = Composer(arguments.config_dir)
+        compose = composer.compose_sweep if arguments.multirun else lambda texts: [composer.compose(texts)]
+        _check(compose(arguments.overrides))
+    except ConfigError as error:
+        problems = error.problems
+    line = corrected_line(meant, problems) if problems else shlex.join(["trainrun", *meant])
+    raise ConfigError([other_form(words, meant, line), *problems])
 
 
 def _used_folder(composition: Composition) -> Path | None:
     """`run_dir` where it holds a run already; one without a config is unused."""
     folder = Path(composition.settings["run_dir"]).expanduser()
-    return folder if (folder / "config.yaml").is_file() else None
+    return folder if ranks.from_first((folder / "config.yaml").is_file()) else None
 
 
 def _check(compositions: list[Composition]) -> None:
@@ -102,17 +130,19 @@ def _sweep(composer: Composer, overrides: list[str], quiet: bool) -> int:
     run_dir = jobs[0].settings["run_dir"]
     if run_dir and Path(run_dir).exists() and any(Path(run_dir).iterdir()):
         raise FolderBusy(f"run_dir: {run_dir} is not empty; name another folder for the sweep")
-    folders: list[Path] = []
+    done: list[Job] = []
 
     def job(composition: Composition, folder: Path) -> None:
-        if any(read_json(one / "status.json").get("state") == "interrupted" for one in folders):
+        if any(one.status.get("state") == "interrupted" for one in done):
             return  # the signal was meant for the sweep
-        folders.append(folder)
-        print(f"\njob {len(folders)}: {shlex.join(composition.overrides)}", file=sys.stderr, flush=True)
+        done.append(Job(composition.overrides, folder))
+        print(f"\njob {len(done)}: {shlex.join(composition.overrides)}", file=sys.stderr, flush=True)
         _in_child(composition, folder, quiet)
 
     composer.sweep(overrides, job, run_dir)
-    return _summary(folders)
+    lines, code = summary(done)
+    print("", *lines, sep="\n", file=sys.stderr)
+    return code
 
 
 def _in_child(composition: Composition, folder: Path, quiet: bool) -> None:
@@ -161,28 +191,6 @@ def _wait(child: int) -> int:
             signal.signal(number, handler)
 
 
-def _summary(folders: list[Path]) -> int:
-    """A line per job; the exit code is that of the first that failed."""
-    worst = 0
-    print("", file=sys.stderr)
-    for number, folder in enumerate(folders, 1):
-        status = read_json(folder / "status.json")
-        code = int(status.get("exit_code") or 0)
-        worst = worst or code
-        best = (status.get("best") or {}).get("metrics", {})
-        metric = str(status.get("monitor") or "").removeprefix("val/")
-        figure = (
-            f"best val/{metric} {best[metric]:.4f}" if metric in best else str(status.get("reason") or "")
-        )
-        print(f"{number:>4}  {status.get('state', 'failed'):<10} {figure:<28} {folder}", file=sys.stderr)
-    return worst
-
-
-def _experiment_files(words: list[str]) -> list[str]:
-    """Words that are YAML files become experiments."""
-    return [store_experiment(Path(w)) if w.endswith((".yaml", ".yml")) and "=" not in w else w for w in words]
-
-
 def _farewell(result: Result, composition: Composition, quiet: bool) -> None:
     """Where the run lies, and what to do next; with -q the folder alone, on stdout."""
     folder = shlex.quote(str(result.run_dir))
@@ -190,11 +198,13 @@ def _farewell(result: Result, composition: Composition, quiet: bool) -> None:
         print(result.run_dir)
         return
     budget = parse(composition.settings["budget"])
-    twice = f"{2 * budget.value:g}{budget.unit}"
+    command = shlex.join(ranks.command())
+    twice = f"  {command} resume {folder} budget={2 * budget.value:g}{budget.unit}"
+    by_budget = result.reason == "budget"  # else more of it would change nothing
     lines = [
-        f"\nfinished in {result.seconds:.1f} s: {folder}",
+        f"\nfinished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
         "next:",
-        f"  trainrun resume {folder} budget={twice}",
+        *([twice] if by_budget else []),
         f"  trainrun eval {folder} --split val",
         "  tensorboard --logdir outputs",
         "  trainrun show optimizer",

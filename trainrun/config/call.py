@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainrun.config.paths import is_run
 from trainrun.config.signature import names_in, signature, source_file
 from trainrun.config.slots import Slot
 from trainrun.config.suggest import did_you_mean
@@ -26,7 +27,7 @@ _LIBRARIES = (
     Path(__file__).resolve().parents[1],
     *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
-_STORED_HOMES = ("torch", "torchvision", "timm", "trainrun")
+_STORED_HOMES = ("torch", *_FUNCTION_HOMES, "trainrun")
 
 
 def call(
@@ -35,7 +36,7 @@ def call(
     slot: Slot,
     offered: Mapping[str, Any],
     trust: Collection[str] = (),
-    stored: bool = False,
+    stored: Path | None = None,
 ) -> Any:
     """Make the call of `node`, {_target_, **arguments}, with what is offered and asked for.
 
@@ -64,7 +65,7 @@ def call(
 
 
 def resolve(
-    target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: bool = False
+    target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: Path | None = None
 ) -> Callable[..., Any]:
     """The class or function of that name; raises ConfigError where it has no place in the slot."""
     text = misfit(target, slot, trust, stored)
@@ -74,7 +75,7 @@ def resolve(
     return thing
 
 
-def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: bool = False) -> str | None:
+def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Path | None = None) -> str | None:
     """Why a target cannot stand in a slot, in words; None where it can.
 
     Imports its module, of a stored run's only one that lies in this folder, is torch's, or is trusted.
@@ -83,13 +84,13 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: bool = 
         return f"wants a plain dotted name, got {target!r}"
     module, _, name = target.rpartition(".")
     trusting = f"if you trust it: 'runtime.trust=[{target.split('.')[0]}]'"
-    if stored and not _may_be_stored(module, trust):
+    if stored and not _may_be_stored(module, trust, stored):
         return f"{target} comes from a stored run; {trusting}"
     try:
         thing = _lookup(target)
     except ModuleNotFoundError as error:
         return f"cannot import {target}: {error}"
-    except Exception as error:  # the user's module runs at import, and may do anything
+    except (Exception, SystemExit) as error:  # the user's module runs at import, and may do anything
         return f"importing {target} failed: {type(error).__name__}: {error}"
     if thing is None:
         return f"{module} has no {name}{did_you_mean(name, names_in(module))}"
@@ -98,12 +99,12 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: bool = 
         fits = any(
             issubclass(thing, base) if not _is_protocol(base) else _has_methods(thing, base) for base in bases
         )
-        if fits or (not bases and _is_own(thing, slot, trust)):
+        if fits or (not bases and _is_own(thing, slot, trust, stored)):
             return None
         wanted = " or ".join(f"{_article(base)} {base.rpartition('.')[2]}" for base in slot.bases)
         return f"{target} is not {wanted}" if wanted else f"{target} does not belong here; {trusting}"
     if inspect.isfunction(thing):
-        if _is_own(thing, slot, trust):
+        if _is_own(thing, slot, trust, stored):
             return None
         homes = ", ".join((*slot.modules, *_FUNCTION_HOMES))
         return f"{target} is a function of neither {homes} nor this folder; {trusting}"
@@ -171,33 +172,39 @@ def _has_methods(thing: type, protocol: type) -> bool:
     return all(hasattr(thing, name) for name in wanted)
 
 
-def _is_own(thing: Any, slot: Slot, trust: Collection[str]) -> bool:
-    """Defined in the slot's own modules, a library of models, a trusted package, or this folder."""
-    module = thing.__module__
-    homes = (*slot.modules, *_FUNCTION_HOMES, *trust)
-    return any(f"{module}.".startswith(f"{home}.") for home in homes) or _is_local(_file_of(thing))
+def _is_own(thing: Any, slot: Slot, trust: Collection[str], stored: Path | None) -> bool:
+    """Defined in the slot's own modules, for models a library of them, a trusted package, or this folder."""
+    models = _FUNCTION_HOMES if "torch.nn.Module" in slot.bases else ()
+    return _is_in(thing.__module__, (*slot.modules, *models, *trust)) or _is_local(_file_of(thing), stored)
 
 
 def _file_of(thing: Any) -> str | None:
     return getattr(inspect.getmodule(thing), "__file__", None)
 
 
-def _is_local(file: str | Path | None) -> bool:
-    """Whether a module's file is the user's: in this folder, not in a run's, not a library's."""
+def _is_in(module: str, homes: Collection[str]) -> bool:
+    return any(f"{module}.".startswith(f"{home}.") for home in homes)
+
+
+def _is_local(file: str | Path | None, stored: Path | None) -> bool:
+    """Whether a module's file is the user's: in this folder, not in a run's, not a library's.
+
+    Nor beside a stored run, in a folder that may have come with it.
+    """
     if not file:
         return False
     here, path = Path.cwd().resolve(), Path(file).resolve()
-    if here not in path.parents or any(library in path.parents for library in _LIBRARIES):
+    if here not in path.parents or is_run(here) or any(library in path.parents for library in _LIBRARIES):
         return False
+    run = (stored or here / "outputs").resolve()
     within = [folder for folder in path.parents if here in folder.parents]
-    return not path.is_relative_to(here / "outputs") and not any(
-        folder.name in ("site-packages", "dist-packages") or (folder / "status.json").exists()
-        for folder in within
-    )
+    foreign = [folder for folder in within if run.is_relative_to(folder) or is_run(folder)]
+    libraries = [folder for folder in within if folder.name in ("site-packages", "dist-packages")]
+    return not here.is_relative_to(run) and not foreign and not libraries
 
 
-def _may_be_stored(module: str, trust: Collection[str]) -> bool:
-    return module.split(".")[0] in (*_STORED_HOMES, *trust) or _is_local(source_file(module))
+def _may_be_stored(module: str, trust: Collection[str], stored: Path) -> bool:
+    return _is_in(module, (*_STORED_HOMES, *trust)) or _is_local(source_file(module), stored)
 
 
 def _article(base: str) -> str:

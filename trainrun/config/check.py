@@ -14,7 +14,7 @@ import yaml
 from trainrun.config.call import imported_parameters, misfit
 from trainrun.config.diagnose import paths_of, unknown_argument, unknown_key
 from trainrun.config.dials import NAMES
-from trainrun.config.judge import complaint
+from trainrun.config.judge import complaint, meant
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
 from trainrun.config.signature import Parameter, Signature, locate, module_exists, names_in, signature
@@ -30,7 +30,7 @@ class _Trust:
     """Which packages may be imported: `packages`, and for the user's own settings any that fits."""
 
     packages: Collection[str]
-    stored: bool
+    stored: Path | None
 
 
 def check(
@@ -38,14 +38,18 @@ def check(
     explicit: Collection[str] = (),
     files: Sequence[Path] = (),
     trust: Collection[str] | None = None,
+    choices: Mapping[str, Any] | None = None,
+    stored: Path = Path("outputs"),
 ) -> list[Problem]:
     """All problems of composed settings.
 
-    `explicit` are the keys named in the shell, `files` the user's own YAML that others come from.
-    `trust` is given for a stored run's settings: the packages that they may import beyond torch's own.
+    `explicit` are the keys named in the shell, `files` the user's own YAML that others come from,
+    `choices` the option that each group has, where that is known.
+    `trust` is given for a stored run's settings: the packages that they may import beyond torch's own;
+    `stored` is then its folder.
     """
     known = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "hydra"}
-    trusted = _Trust(_own_trust(settings) if trust is None else trust, trust is not None)
+    trusted = _Trust(_own_trust(settings) if trust is None else trust, None if trust is None else stored)
     unknown = list(_unknown_keys(settings, known, explicit))
     dials = {key: settings[key] for key in NAMES if key in settings}
     problems = list(_arguments(dials, "", _signature(DIALS), (), "the run"))
@@ -55,14 +59,16 @@ def check(
         elif group != "augment":
             problems.append(Problem(group, "is missing; every run needs it"))
     found = [_located(problem, explicit, files) for problem in (*unknown, *problems)]
-    return found + ([] if problems else contradictions(settings, explicit))
+    return found + ([] if problems else contradictions(settings, explicit, choices or {}))
 
 
 def _unknown_keys(
     settings: Mapping[str, Any], known_groups: Collection[str], explicit: Collection[str]
 ) -> Iterator[Problem]:
     """Keys beside the dials and groups; of nested ones the words of the shell."""
-    options = {group: list(found) for group, found in groups().items() if group in known_groups}
+    options = {
+        group: list(found) for group, found in groups().items() if group in (*known_groups, "experiment")
+    }
     known = {*NAMES, *paths_of({key: value for key, value in settings.items() if key in known_groups})}
     for top in [key for key in settings if key not in NAMES and key not in known_groups]:
         if top == "experiment":
@@ -164,11 +170,16 @@ def _nested(value: Any, path: str, trust: _Trust) -> Iterator[Problem]:
 def _arguments(
     arguments: Mapping[str, Any], path: str, found: Signature, offers: Collection[str], target: str
 ) -> Iterator[Problem]:
-    prefix = f"{path}." if path else ""
+    prefix, slot = f"{path}." if path else "", slot_of(path)
+    reserved = slot.reserved if slot else ()
     for key, value in arguments.items():
         parameter = found.parameters.get(key)
-        if parameter is None:
-            if not found.takes_any:
+        if key in reserved:
+            yield Problem(f"{prefix}{key}", "is the run's own to give; leave it out")
+        elif parameter is None:
+            if not found.takes_any and (problem := _of_class(key, arguments, path, found)):
+                yield problem
+            elif not found.takes_any:
                 usable = {n: p for n, p in found.parameters.items() if n not in offers}
                 text, near = unknown_argument(path, key, usable, target)
                 fits = near and not complaint(value, usable[near].annotation)
@@ -180,15 +191,44 @@ def _arguments(
         elif isinstance(value, str) and value.startswith("@"):
             if value[1:] not in offers:
                 yield Problem(f"{prefix}{key}", f"there is no {value} here; there are {_listed(offers)}")
-        elif isinstance(value, Mapping) and "_target_" in value:
+        elif path and isinstance(value, Mapping) and "_target_" in value:
             continue  # judged as a call of its own
-        elif slot_of(f"{prefix}{key}") and not isinstance(value, (Mapping, list, type(None))):
-            yield Problem(f"{prefix}{key}", f"wants a mapping with a _target_, got {value!r}")
+        elif (inner := slot_of(f"{prefix}{key}")) and (problem := _no_call(f"{prefix}{key}", value, inner)):
+            yield problem
         elif wrong := _not_finite(value) or complaint(value, parameter.annotation):
-            yield Problem(f"{prefix}{key}", wrong)
+            unit = "ep" if key == "budget" and isinstance(value, int) and value <= 1000 else ""
+            mended = None if _not_finite(value) else meant(value, parameter.annotation, unit)
+            yield Problem(f"{prefix}{key}", wrong, f"{prefix}{key}={mended}" if mended else None)
     for name, parameter in found.parameters.items():
         if parameter.required and name not in arguments and name not in offers:
             yield Problem(f"{prefix}{name}", f"{target} needs a value: {prefix}{name}=...")
+
+
+def _no_call(key: str, value: Any, slot: Slot) -> Problem | None:
+    """A bare value in the place of a call, which may be meant for the call's main argument."""
+    if isinstance(value, (Mapping, list)) or (value is None and not slot.main):
+        return None
+    got = "null" if value is None else repr(value)
+    if not slot.main:
+        return Problem(key, f"wants a mapping with a _target_, got {got}")
+    wrong = complaint(value, _signature(slot.bases[0]).parameters[slot.main].annotation)
+    fix = None if wrong else f"{key}.{slot.main}={hydra_value(value)}"
+    return Problem(key, f"wants a mapping, got {got}; did you mean {key}.{slot.main}?", fix)
+
+
+def _of_class(key: str, arguments: Mapping[str, Any], path: str, found: Signature) -> Problem | None:
+    """An argument of the class that an adapter's `name` names; the adapter takes them in `arguments`."""
+    slot = slot_of(path)
+    if not {"name", "arguments"} <= found.parameters.keys() or slot is None:
+        return None
+    theirs = signature(f"{slot.bases[0].rpartition('.')[0]}.{arguments.get('name')}")
+    if theirs is None or key not in theirs.parameters:
+        return None
+    given = arguments.get("arguments")
+    whole = {**(given if isinstance(given, Mapping) else {}), **arguments}
+    mapping = {name: whole[name] for name in theirs.parameters if name in whole}
+    text = f"is an argument of {arguments['name']}, and those go into {path}.arguments"
+    return Problem(f"{path}.{key}", text, f"{path}.arguments={hydra_value(mapping)}")
 
 
 def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem | None:

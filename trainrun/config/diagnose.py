@@ -56,11 +56,19 @@ def _choice(one: Given, options: Collection[str], combines: bool) -> list[Proble
     if one.is_list and not combines:
         given = one.text.partition("=")[2]
         return [Problem(one.key, f"takes one option, got {given}; one of {_listed(options)}")]
-    meant = {value: _meant(one.key, value, options) for value in one.values if value not in options}
+    strangers = [value for value in one.values if value not in options]
+    if one.key == "experiment" and (file := next(filter(None, map(_file_named, strangers)), None)):
+        return [Problem(one.key, f"a file is named alone, got experiment={strangers[0]}", file)]
+    meant = {value: _meant(one.key, value, options) for value in strangers}
     mended = one.text if all(meant.values()) else None
     for wrong, right in meant.items():
         mended = mended and re.sub(rf"(?<![\w-]){re.escape(wrong)}(?![\w-])", right or "", mended)
     return [Problem(one.key, no_option(one.key, wrong, options), mended) for wrong in meant]
+
+
+def _file_named(value: str) -> str | None:
+    """The single experiment file that `experiment=VALUE` means."""
+    return next((name for name in (value, f"{value}.yaml") if Path(name).is_file()), None)
 
 
 def no_option(group: str, value: str, options: Collection[str]) -> str:
@@ -184,7 +192,10 @@ def _misspelt(key: str, value: Any, known: Collection[str], groups: Groups) -> P
         if near is None:
             return None
         at = f"{at}.{near}" if at else near
-    return Problem(key, f"no such setting; did you mean {at}?", _fix(at, value))
+    if at in groups and isinstance(value, str):
+        value = value if value in groups[at] else _meant(at, value, groups[at])
+    fix = None if value is None else _fix(at, value)
+    return Problem(key, f"no such setting; did you mean {at}?", fix)
 
 
 def _or_else(key: str, known: Collection[str], groups: Groups) -> str:
@@ -206,6 +217,17 @@ def _either(words: Collection[str]) -> str:
 
 def _listed(words: Collection[str]) -> str:
     return ", ".join(words) or "none"
+
+
+def no_such_file(file: Path) -> Problem:
+    """An experiment file that is not there: the option of its name, or a file called alike."""
+    options = option_files().get("experiment", {})
+    beside = {path.name: str(path) for path in [*file.parent.glob("*.y*ml"), *Path().glob("*.y*ml")]}
+    near = file.stem if file.stem in options else nearest(file.name, beside) or nearest(file.stem, options)
+    if near is None:
+        return Problem(str(file), "there is no such file")
+    fix = beside.get(near, f"experiment={near}")
+    return Problem(str(file), f"there is no such file; did you mean {fix}?", fix)
 
 
 def yaml_problem(error: yaml.YAMLError, file: Path | None = None) -> Problem:

@@ -6,11 +6,12 @@ import ast
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainrun import ranges
+from trainrun import duration, ranges
+from trainrun.config.suggest import did_you_mean, hydra_value, nearest
 from trainrun.duration import parse
 
 Test = Callable[[Any], bool]
@@ -20,12 +21,14 @@ Test = Callable[[Any], bool]
 class Kind:
     """A kind of value: what it is called, and whether a value is one.
 
-    `holds_steps`: durations in it, `by_clock` also in seconds, minutes and hours.
+    `holds_steps`: durations in it. `by_clock`: also in seconds, minutes and hours.
+    `choices`: the words that it is chosen from.
     """
 
     words: str
     fits: Test
     holds_steps: bool = False
+    choices: tuple[str, ...] = ()
     by_clock: bool = False
 
 
@@ -45,7 +48,46 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
                 return f"wants {kind.words}, got {value}; clock units are not taken here"
         except ValueError as error:
             return str(error)
-    return f"wants {kind.words}, got {got}"
+    hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
+    return f"wants {kind.words}, got {got}{hint}"
+
+
+def meant(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:
+    """The value that one which does not fit was meant to be, as an override writes it; None if unknown.
+
+    `unit` is that of a duration given as a bare number.
+    """
+    kind = kind_of(annotation)
+    return next((hydra_value(one) for one in _near(value, kind, unit) if kind.fits(one)), None)
+
+
+def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
+    """What a value may have been meant to be, the likeliest first."""
+    if kind.holds_steps:
+        yield from filter(None, [duration.meant(value), f"{value}{unit}"])
+    if isinstance(value, float) and value.is_integer():
+        yield int(value)
+    if isinstance(value, int) and value in (0, 1):
+        yield bool(value)
+    if isinstance(value, str):
+        yield nearest(value, kind.choices) or value
+        words = {
+            "none": None,
+            "yes": True,
+            "on": True,
+            "true": True,
+            "no": False,
+            "off": False,
+            "false": False,
+        }
+        if value.lower() in words:
+            yield words[value.lower()]
+        for number in (int, float):
+            try:
+                yield number(value)
+            except ValueError:
+                continue
+    yield [value]
 
 
 def kind_of(annotation: ast.expr | None) -> Kind:
@@ -126,21 +168,24 @@ def _duration(note: ranges.InSteps) -> Kind:
         return (note.by_clock or not duration.is_clock) and (duration.value > 0 or not note.least)
 
     units = "ep, step, sample, s, min or h" if note.by_clock else "ep, step, sample or %"
-    return Kind(f"a duration {'above 0 ' if note.least else ''}in {units}", fits, True, note.by_clock)
+    return Kind(
+        f"a duration {'above 0 ' if note.least else ''}in {units}", fits, True, by_clock=note.by_clock
+    )
 
 
 def _choice(values: list[Any]) -> Kind:
     return Kind(
         " or ".join(map(str, values)),
         lambda value: any(value == v and type(value) is type(v) for v in values),
+        choices=tuple(v for v in values if isinstance(v, str)),
     )
 
 
 def _union(kinds: list[Kind]) -> Kind:
     words = [kind.words for kind in kinds if kind.words]
-    steps = any(kind.holds_steps for kind in kinds)
+    steps, choices = any(kind.holds_steps for kind in kinds), sum((kind.choices for kind in kinds), ())
     by_clock = any(kind.by_clock for kind in kinds)
-    return Kind(" or ".join(words), lambda value: any(kind.fits(value) for kind in kinds), steps, by_clock)
+    return Kind(" or ".join(words), lambda value: any(k.fits(value) for k in kinds), steps, choices, by_clock)
 
 
 def _many(item: Kind) -> Kind:

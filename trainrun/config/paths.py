@@ -16,7 +16,8 @@ COMBINES = ("regularization", "logger")  # groups that take several options at o
 def roots() -> list[Path]:
     """The folders that options are looked up in, the user's own first."""
     own = Path.cwd() / "conf"
-    return [own, CONF] if own.is_dir() and own.resolve() != CONF else [CONF]
+    is_own = own.is_dir() and own.resolve() != CONF and not is_run(Path.cwd())
+    return [own, CONF] if is_own else [CONF]
 
 
 def groups(more: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
@@ -30,3 +31,8 @@ def groups(more: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
                 }
                 found.setdefault(folder.name, {}).update(options)
     return {name: dict(sorted(options.items())) for name, options in sorted(found.items())}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: what lies there may have come from anybody."""
+    return any((folder / name).exists() for name in ("status.json", "metrics.jsonl", ".hydra"))

@@ -8,6 +8,9 @@ from typing import Any
 
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
+from trainrun.config.show import option
+from trainrun.config.signature import keys_of
+from trainrun.config.suggest import nearest
 from trainrun.duration import parse
 from trainrun.errors import Problem
 
@@ -29,6 +32,12 @@ _LOSS_OPTIONS = {
     "SmoothL1": "smooth_l1",
     "GaussianNLL": "gaussian_nll",
 }
+_KIND_OF_TARGET = {
+    "classification": "classes",
+    "binary": "classes",
+    "multilabel": "labels",
+    "regression": "values",
+}
 _LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
 _SMALLER_IS_BETTER = ("loss", "mae", "rmse")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -36,8 +45,13 @@ _SHARE = re.compile(r"\d+(\.\d+)?\s*%")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
-def contradictions(settings: Settings, explicit: Collection[str]) -> list[Problem]:
-    """Problems between settings that are each right. `explicit` are the keys named in the shell."""
+def contradictions(
+    settings: Settings, explicit: Collection[str], choices: Mapping[str, Any]
+) -> list[Problem]:
+    """Problems between settings that are each right.
+
+    `explicit` are the keys named in the shell, `choices` the option that each group has.
+    """
     rules: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
         _name,
         _resume,
@@ -56,6 +70,8 @@ def contradictions(settings: Settings, explicit: Collection[str]) -> list[Proble
         _parameter_rules,
         _smoothing,
     )
+    if problems := list(_task_of_data(settings, explicit, choices)):
+        return problems  # the others would be judged against the wrong task
     return [problem for rule in rules for problem in rule(settings, explicit)]
 
 
@@ -95,6 +111,24 @@ def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
     if val + test >= 1:
         yield Problem("data.val_fraction", f"{val} and data.test_fraction={test} leave nothing to train on")
+
+
+def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, Any]) -> Iterator[Problem]:
+    """A task for other targets than a built-in data set has; a foreign one says itself what it holds."""
+    data, task = choices.get("data"), str(choices.get("task"))
+    if not _target(s, "data").startswith("trainrun.data.") or data in (None, "dataset"):
+        return
+    chosen = dict(choice.split("=") for choice in option("data", str(data)).selects if "=" in choice)
+    fitting, kind = chosen.get("task", ""), _KIND_OF_TARGET.get(chosen.get("task", ""))
+    kind = s["data"].get("kind", kind)
+    if task not in _KIND_OF_TARGET or not kind or _KIND_OF_TARGET[task] == kind:
+        return
+    text = f"{task} learns {_KIND_OF_TARGET[task]}, and {data} holds {kind}"
+    mended = fitting if _KIND_OF_TARGET.get(fitting) == kind else None
+    yield Problem("task", text, f"task={mended}" if mended else None)
+    loss = str(choices.get("loss"))
+    if "loss" in explicit and mended and loss not in map(_LOSS_OPTIONS.get, _TASK_LOSSES[mended]):
+        yield Problem("loss", f"{loss} does not fit task={mended}", f"loss={chosen.get('loss')}")
 
 
 def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -154,20 +188,34 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _monitor(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     monitor = s["monitor"]
+    name = re.sub(r"^((val|valid|validation|test|train|training)[/_.-])?", "", monitor)
+    known = _metrics(s)
+    mended = name if not known or name in known else nearest(name, known)
+    fix = f"monitor=val/{mended}" if mended else None
     if not monitor.startswith("val/"):
         reason = (
-            "choosing by the test split would make its figure worthless" if monitor.startswith("test") else ""
+            "; choosing by the test split would make its figure worthless"
+            if monitor.startswith("test")
+            else ""
         )
         text = f"wants a metric of the validation split, such as val/loss, got {monitor}"
-        yield Problem(
-            "monitor", f"{text}{'; ' + reason if reason else ''}", f"monitor=val/{monitor.rpartition('/')[2]}"
+        yield Problem("monitor", f"{text}{reason}", fix)
+    elif known and name not in known:
+        hint = (
+            f"did you mean val/{mended}?" if mended else f"there are {', '.join(f'val/{n}' for n in known)}"
         )
+        yield Problem("monitor", f"the task has no metric {name}; {hint}", fix)
     if s["data"].get("val_fraction") == 0 and not s["data"].get("val"):
         needy = [name for name in ("early_stopping",) if name in (s.get("regularization") or {})]
         needy += ["plateau"] if _target(s, "scheduler").endswith(".plateau") else []
         needy += ["loop.stop_at"] if s["loop"].get("stop_at") is not None else []
         for name in needy:
             yield Problem("data.val_fraction", f"is 0, but {name} needs a validation split", None)
+
+
+def _metrics(s: Settings) -> list[str]:
+    """The metrics that a task may have, as its source says; none where that cannot tell."""
+    return [] if s["task"].get("metrics") else keys_of(_target(s, "task"), "metric_modes")
 
 
 def _monitor_mode(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

@@ -31,7 +31,7 @@ def mappings(cfg: DictConfig, words: Sequence[str], value_of: Callable[[str], An
     """Put mappings from the shell in place of what was there; only a call's arguments are merged."""
     replaced: list[str] = []
     for word in words:
-        key = _key(word)
+        key = key_of(word)
         inside = any(key.startswith(f"{outer}.") for outer in replaced)
         if word.startswith("~") or not (inside or "={" in word):
             continue
@@ -45,16 +45,18 @@ def mappings(cfg: DictConfig, words: Sequence[str], value_of: Callable[[str], An
 def _options(cfg: DictConfig, load: Load) -> list[str]:
     """Take the experiment's values out of groups that the shell chose differently."""
     task, choices = words_of(cfg), cfg.hydra.runtime.choices
-    chosen = ({_key(word) for word in task} & set(choices)) - {"experiment"}
+    chosen = ({key_of(word) for word in task} & set(choices)) - {"experiment"}
     if not choices.get("experiment") or not chosen:
         return []
-    rest = [word for word in task if _key(word).split(".")[0] not in chosen]
+    rest = [word for word in task if key_of(word).split(".")[0] not in chosen]
     was = load(rest).hydra.runtime.choices
     moved = [group for group in chosen if was.get(group) != choices[group]]
     if not moved:
         return []
     own = [
-        w for w in task if _key(w) != "experiment" and (_key(w) in chosen or _key(w).split(".")[0] in moved)
+        w
+        for w in task
+        if key_of(w) != "experiment" and (key_of(w) in chosen or key_of(w).split(".")[0] in moved)
     ]
     pure = load(["~experiment", *_choices(cfg, without=chosen), *own])
     notes = []
@@ -71,7 +73,7 @@ def _options(cfg: DictConfig, load: Load) -> list[str]:
 
 def _members(cfg: DictConfig) -> list[str]:
     """Take out the experiment's values of members that the shell's `group=[...]` has not."""
-    written, notes = {_key(word) for word in words_of(cfg)}, []
+    written, notes = {key_of(word) for word in words_of(cfg)}, []
     for group in written.intersection(COMBINES) if cfg.hydra.runtime.choices.get("experiment") else ():
         left = [
             str(name)
@@ -88,7 +90,7 @@ def _members(cfg: DictConfig) -> list[str]:
 
 def _targets(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list[str]:
     """Take an option's values away from a `_target_` that was written in the option's place."""
-    written = {_key(word) for word in words_of(cfg)} | set(_leaves(experiment))
+    written = {key_of(word) for word in words_of(cfg)} | set(_leaves(experiment))
     paths = sorted(key.removesuffix("._target_") for key in written if key.endswith("._target_"))
     if not any(slot_of(path) for path in paths):
         return []
@@ -139,7 +141,8 @@ def _leaves(tree: Mapping[str, Any], at: str = "") -> Iterator[str]:
             yield path
 
 
-def _key(word: str) -> str:
+def key_of(word: str) -> str:
+    """The key or group that an override is about."""
     return word.lstrip("+~").split("=")[0].split("@")[0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -88,12 +88,14 @@ def option(group: str, name: str) -> Option:
 
 
 def dials() -> list[Argument]:
-    """The run's top-level settings."""
+    """The run's top-level settings, with the values that a plain `trainrun` takes."""
     file = CONF / "trainrun.yaml"
     text = _read(file)
     root = {key: node for key, node in _mapping(text, file).items() if key in NAMES}
     found = signature(_DIALS)
-    return list(_rows(root, "", "", found.parameters if found else {}, "", text.splitlines()))
+    rows = _rows(root, "", "", found.parameters if found else {}, "", text.splitlines())
+    by_data = dict(one.partition("=")[::2] for one in option("data", defaults()["data"]).selects)
+    return [replace(one, default=by_data.get(one.name, one.default)) for one in rows]
 
 
 def defaults() -> dict[str, str]:

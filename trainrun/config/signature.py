@@ -78,6 +78,27 @@ def names_in(module: str, depth: int = 0) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
+def keys_of(target: str, attribute: str) -> list[str]:
+    """The keys of every dictionary that a class assigns to an attribute of its own; none where its
+    source does not tell them all.
+    """
+    found = locate(target)
+    if found is None or not isinstance(found[0], ast.ClassDef):
+        return []
+    keys: list[str] = []
+    for node in ast.walk(found[0]):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if any(ast.unparse(one).rpartition(".")[2] == attribute for one in targets if one):
+            entries = list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else []
+            named = [str(key.value) for key, _ in entries if isinstance(key, ast.Constant)]
+            spread = [ast.unparse(inner) for key, inner in entries if key is None]
+            if len(named) + spread.count(f"self.{attribute}") < max(1, len(entries)):
+                return []
+            keys += named
+    return list(dict.fromkeys(keys))
+
+
 def source_file(module: str) -> Path | None:
     """The file of a module, found without importing its parents."""
     spec = _spec(module)

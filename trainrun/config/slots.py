@@ -15,17 +15,21 @@ class Slot:
     """`bases`: classes that the result must be one of (none: what the slot's own modules make).
 
     `extras` are further keys of every option, read by the build itself: name -> the callable whose
-    parameter of that name says what it may be.
+    parameter of that name says what it may be. `main`: the argument that a bare value is meant for.
+    `reserved`: offers that nothing else may take the place of: live parts, and where a run writes.
     """
 
     modules: tuple[str, ...]
     bases: tuple[str, ...] = ()
     offers: tuple[str, ...] = ()
     extras: Mapping[str, str] = field(default_factory=dict)
+    main: str = ""
+    reserved: tuple[str, ...] = ()
 
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
-_LOOP = ("step", "task", "data", "cut", "seed", "budget", "monitor", "checkpoints", "signals")
+_CHECKPOINT = ("folder", "run_id", "record")
+_LOOP = ("step", "policy", "task", "data", "cut", "seed", "budget", "monitor", "checkpoints", "signals")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"
     for name in ("ModelChange", "BatchChange", "Penalty", "Averager", "Stopper")
@@ -42,7 +46,7 @@ SLOTS: dict[str, Slot] = {
     "data.val": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
     "data.test": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
     "loss": Slot(("trainrun.loss",), ("torch.nn.Module",), ("class_counts",)),
-    "task": Slot(("trainrun.task",), (), ("loss", "info")),
+    "task": Slot(("trainrun.task",), (), ("loss", "info"), reserved=("loss", "info")),
     "augment": Slot(("trainrun.augment",)),
     "model": Slot(
         ("trainrun.model",), ("torch.nn.Module",), ("input_shape", "num_outputs", "num_classes", "vocab_size")
@@ -53,6 +57,7 @@ SLOTS: dict[str, Slot] = {
         ("trainrun.optimizer",),
         ("torch.optim.Optimizer",),
         ("params",),
+        reserved=("params",),
         extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr"),
     ),
     "scheduler": Slot(
@@ -61,19 +66,22 @@ SLOTS: dict[str, Slot] = {
         ("total_steps", "base_lr", "maximize", "optimizer"),
     ),
     "regularization": Slot(("trainrun.regularization",), _KINDS),
-    "precision": Slot(("trainrun.precision",), ("trainrun.precision.Precision",), ("device",)),
+    "precision": Slot(
+        ("trainrun.precision",), ("trainrun.precision.Precision",), ("device",), reserved=("device",)
+    ),
     "loop": Slot(
         ("trainrun.loop",),
         ("trainrun.loop.Loop",),
         _LOOP,
-        extras=dict.fromkeys(("clip", "nonfinite"), "trainrun.step.Policy"),
+        reserved=tuple(name for name in _LOOP if name != "step"),  # that one is a call of its own
+        extras=dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.step.Policy"),
     ),
-    "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",)),
-    "loop.step": Slot(("trainrun.step",), (), _STEP),
+    "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",), main="norm"),
+    "loop.step": Slot(("trainrun.step",), (), _STEP, reserved=_STEP),
     "checkpoint": Slot(
-        ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), ("folder", "run_id", "record")
+        ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), _CHECKPOINT, reserved=_CHECKPOINT
     ),
-    "logger": Slot(("trainrun.logger",), (), ("run_dir",)),
+    "logger": Slot(("trainrun.logger",), (), ("run_dir",), reserved=("run_dir",)),
     "task.metrics": Slot(("trainrun.task",)),
 }
 

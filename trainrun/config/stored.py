@@ -11,19 +11,13 @@ import yaml
 from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.resolvers import oc
 
+from trainrun.config.limits import TooLarge, check_text, read_text
 from trainrun.config.suggest import hydra_value
 from trainrun.errors import CannotResume
 
 _MARK = "\0"  # stands for the $ of a reference that is kept, while everything else is resolved
 _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
 _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
-_OPENING = (
-    yaml.BlockMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.FlowSequenceStartToken,
-)
-_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.
 _OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")
 
@@ -55,21 +49,16 @@ def load_stored(file: Path) -> dict[str, Any]:
     aliases, tags and deep nesting are refused, so that a small file cannot grow without bound.
     """
     try:
-        if file.stat().st_size > 1 << 20:
-            raise CannotResume(f"{file}: larger than a config can be")
-        text = file.read_text(encoding="utf-8")
-        depth = 0
-        for token in yaml.scan(text, yaml.SafeLoader):
-            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-            if isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken)) or depth > 32:
-                line = token.start_mark.line + 1
-                raise CannotResume(f"{file}:{line}: aliases, tags and deep nesting are not accepted")
+        text = read_text(file)
+        check_text(text, with_aliases=False)
         cfg = OmegaConf.create(text)
         if not OmegaConf.is_dict(cfg):
             raise CannotResume(f"{file}: is not a mapping of settings")
         settings = OmegaConf.to_container(cfg, resolve=False)
     except (OSError, UnicodeDecodeError) as error:
         raise CannotResume(f"{file}: cannot be read: {error}") from None
+    except TooLarge as error:
+        raise CannotResume(f"{file}{error.place}: {error}") from None
     except yaml.YAMLError as error:
         raise CannotResume(f"{file}: is not valid YAML: {error}") from None
     except (RecursionError, ValueError, KeyError) as error:

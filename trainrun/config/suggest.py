@@ -32,6 +32,8 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "threads": ("runtime.threads", "{}"),
     "workers": ("data.num_workers", "{}"),
     "num_workers": ("data.num_workers", "{}"),
+    "clip": ("loop.clip.norm", "{}"),
+    "clip_norm": ("loop.clip.norm", "{}"),
     "grad_clip": ("loop.clip.norm", "{}"),
     "clip_grad": ("loop.clip.norm", "{}"),
     "max_grad_norm": ("loop.clip.norm", "{}"),
@@ -47,6 +49,8 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "deterministic": ("runtime.deterministic", "{}"),
     "warmup_steps": ("scheduler.warmup", "{}step"),
     "warmup_epochs": ("scheduler.warmup", "{}ep"),
+    "data_dir": ("data.root", "{}"),
+    "data_root": ("data.root", "{}"),
     "dataset": ("data", "{}"),
     "arch": ("model", "{}"),
     "opt": ("optimizer", "{}"),
@@ -87,11 +91,19 @@ REFUSED = {
 }
 
 
+def in_our_words(word: str) -> str:
+    """`epochs=3` as `budget=3ep`; any other override as it is."""
+    key, is_value, value = word.partition("=")
+    name, form = SPELLINGS.get(key, (key, "{}"))
+    return f"{name}={form.format(value)}" if is_value else word
+
+
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The most alike of `words`, or None where none is alike."""
+    """The most alike of `words`, or the only one that begins so; None where there is none."""
     by_lower = {one.lower(): one for one in words}
     found = difflib.get_close_matches(word.lower(), by_lower, 1, 0.6)
-    return by_lower[found[0]] if found else None
+    begun = [one for one in by_lower if len(word) > 1 and one.startswith(word.lower())]
+    return by_lower[found[0]] if found else by_lower[begun[0]] if len(begun) == 1 else None
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -159,11 +171,11 @@ def corrected_line(
     A problem's `fix` replaces the words with its key, or is added where no word has it.
     """
     fixes = {problem.key: problem.fix for problem in problems if problem.fix}
-    mended_keys = [str(fix).partition("=")[0] for fix in fixes.values()]
-    if not fixes or not all(problem.fix for problem in problems) or len(set(mended_keys)) < len(fixes):
+    mended_keys = [fix.partition("=")[0] for fix in set(fixes.values())]
+    if not fixes or not all(problem.fix for problem in problems) or len(set(mended_keys)) < len(mended_keys):
         return None
     for fix in fixes.values():
-        if fix.startswith("trainrun "):
+        if fix.split(" ")[0] == "trainrun":
             return fix
     line: list[str] = []
     for word in words:

@@ -15,11 +15,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
+from trainrun.data.faults import check_targets
 from trainrun.data.fingerprint import sampled_fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
-from trainrun.data.samples import Seeded, chunks, collate, endless, map_tensors, stream, unpacked
+from trainrun.data.samples import (
+    Seeded,
+    chunks,
+    collate,
+    endless,
+    map_tensors,
+    size_of,
+    stream,
+    unpacked,
+)
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import Batch, Cut, DataInfo, Position, TargetScaling
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share, TargetScaling
 from trainrun.ranges import Count, Natural, Split
 from trainrun.seeds import derive
 
@@ -78,7 +88,8 @@ class DatasetData:
     """Datasets behind torch's DataLoader; a sample's draws depend on (seed, epoch, index) alone.
 
     A stream is read in its own order, pass after pass; its position is the number of samples
-    read, to which a resumed run skips.
+    read, to which a resumed run skips. Every rank reads a stream whole and keeps its share, so it
+    must give all of them the same samples.
     """
 
     def __init__(self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int) -> None:
@@ -94,22 +105,25 @@ class DatasetData:
         dataset, indices = self.splits["train"]
         if indices is None:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
-            yield from self._collated(samples, cut.batch_size, position.offset)
+            share = Share(cut.rank, cut.num_ranks)
+            yield from self._collated(samples, dataset, cut.batch_size, position.offset, share)
             return
         while True:
             order = indices[permutation(len(indices), seed, "order", position.epoch)]
             parts = list(micro_batches(order, position, cut))
-            loaded = self._load(dataset, [part for part, _ in parts], derive(seed, position.epoch))
-            for (part, after), (inputs, targets) in zip(parts, loaded, strict=True):
+            wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
+            loaded = self._load(dataset, wanted, derive(seed, position.epoch))
+            for (part, after), batch in zip(parts, loaded, strict=True):
+                inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
                 yield Batch(inputs, targets, part, after)
             position = Position(position.epoch + 1)
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
         dataset, indices = self.splits[split]
         if indices is None:
-            yield from self._collated(stream(dataset, 0), self.eval_batch_size, 0)
+            yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
             return
-        parts = list(indices.split(self.eval_batch_size))
+        parts = list(indices.split(self.eval_batch_size))[share.rank :: share.num_ranks]
         for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
             yield Batch(inputs, targets, part, Position())
 
@@ -131,22 +145,29 @@ class DatasetData:
         )
         batches = iter(loader)
         try:
-            for batch in batches:
-                yield self._moved(batch)
+            for part, batch in zip(parts, batches, strict=True):
+                yield self._moved(batch, part, dataset)
         except BaseException:  # a stop, while a loader process may be stuck in a sample
             _kill(getattr(batches, "_workers", ()))
             raise
 
-    def _collated(self, samples: Iterator[Any], size: int, start: int) -> Iterator[Batch]:
-        for chunk in chunks(samples, size):
-            inputs, targets = self._moved(collate(chunk))
-            end = start + len(chunk)
-            yield Batch(inputs, targets, torch.arange(start, end), Position(0, end))
+    def _collated(
+        self, samples: Iterator[Any], dataset: Dataset[Any], size: int, start: int, share: Share
+    ) -> Iterator[Batch]:
+        """Batches of `size` from a stream, one for every rank of each stretch that is read."""
+        for chunk in chunks(samples, size * share.num_ranks):
+            first, end = start + size * share.rank, start + len(chunk)
+            if mine := chunk[size * share.rank :][:size]:
+                indices = torch.arange(first, first + len(mine))
+                inputs, targets = self._moved(collate(mine), indices, dataset)
+                yield Batch(inputs, targets, indices, Position(0, end))
             start = end
 
-    def _moved(self, batch: Any) -> tuple[Any, Any]:
-        inputs, targets = map_tensors(unpacked(batch), lambda t: t.to(self.device, non_blocking=True))
-        return inputs, targets
+    def _moved(self, batch: Any, indices: Tensor, dataset: Dataset[Any]) -> tuple[Any, Any]:
+        inputs, targets = unpacked(batch, indices)
+        check_targets(targets, indices, type(dataset).__name__, self.info)  # while they are on the host
+        moved = map_tensors((inputs, targets), lambda t: t.to(self.device, non_blocking=True))
+        return moved[0], moved[1]
 
 
 def _quiet_worker(worker_id: int) -> None:
@@ -182,7 +203,7 @@ def _map_splits(
     classes: Tensor | None,
 ) -> Splits:
     train = found["train"]
-    total = len(cast(Sized, train))
+    total = size_of(train)
     rest, splits = torch.arange(total), cast(Splits, {})
     for name in ("test", "val"):
         if name in found:
@@ -202,7 +223,7 @@ def _map_splits(
 def _all_of(dataset: Dataset[Any]) -> Tensor | None:
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
         return None
-    return torch.arange(len(dataset))
+    return torch.arange(size_of(dataset))
 
 
 def _describe(dataset: Dataset[Any]) -> DataInfo:
@@ -228,7 +249,7 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
     elif not isinstance(dataset, Sized):
         raise DataError(f"data.train: {name} has no length; a stream must be an IterableDataset")
     else:
-        sample = Seeded(dataset, 0)[0] if len(dataset) else None
+        sample = Seeded(dataset, 0)[0] if size_of(dataset) else None
     if sample is None:
         raise DataError(f"data.train: {name} is empty")
     return sample
@@ -236,7 +257,7 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
 
 def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
     """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
-    size = len(cast(Sized, dataset))
+    size = size_of(dataset)
     listed = np.asarray(getattr(dataset, "targets", ()))
     if listed.shape == (size,) and listed.dtype.kind in "iub" and listed[0] == _class_of(dataset, 0):
         return torch.from_numpy(listed.astype(np.int64))
@@ -244,7 +265,11 @@ def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
 
 
 def _class_of(dataset: Dataset[Any], index: int) -> int:
-    _, target = unpacked(collate([Seeded(dataset, 0)[index]]))
+    _, target = unpacked(collate([Seeded(dataset, 0)[index]]), [index])
+    if not isinstance(target, Tensor) or target.shape != (1,) or target.is_floating_point():
+        got = target.tolist() if isinstance(target, Tensor) else target
+        text = f"has the target {got[0]!r}, and the first sample a class"
+        raise DataError(f"data: sample {index} of {type(dataset).__name__} {text}")
     return int(target)
 
 
@@ -266,9 +291,7 @@ def _target_scaling(dataset: Dataset[Any], train: Tensor | None, info: DataInfo)
     assert train is not None  # it is a stream's
     count, seeded, targets = min(len(train), 512), Seeded(dataset, 0), []
     for index in train[torch.arange(count) * len(train) // count].tolist():
-        _, target = unpacked(collate([seeded[index]]))
-        if target.shape != (1, info.num_targets) or not torch.isfinite(target).all():
-            text = f"has the target {target.tolist()}, not {info.num_targets} finite numbers"
-            raise DataError(f"data: sample {index} of {info.name} {text}")
+        _, target = unpacked(collate([seeded[index]]), [index])
+        check_targets(target, [index], info.name, info)
         targets.append(target)
     return scaling.target_scaling(torch.cat(targets))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trainrun.data.samples import Seeded, collate, map_tensors, unpacked
+from trainrun.data.samples import Seeded, collate, map_tensors, size_of, unpacked
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:
@@ -30,7 +30,7 @@ def sampled_fingerprint(datasets: Iterable[Dataset[Any]]) -> str:
     """
     found: list[Tensor] = []
     for dataset in datasets:
-        size = len(dataset)  # type: ignore[arg-type]  # map-style ones have a length
+        size = size_of(dataset)
         found.append(torch.tensor(size))
         for index in sorted({0, size // 2, size - 1}) if size else ():
             first, again = (_features(dataset, index) for _ in range(2))
@@ -47,7 +47,7 @@ def _features(dataset: Dataset[Any], index: int) -> list[Tensor]:
         found.append(_rounded(tensor) if tensor.is_floating_point() else tensor)
         return tensor
 
-    map_tensors(unpacked(collate([Seeded(dataset, 0)[index]])), note)
+    map_tensors(unpacked(collate([Seeded(dataset, 0)[index]]), [index]), note)
     return found
 
 

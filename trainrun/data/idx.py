@@ -27,6 +27,7 @@ _FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+_LARGEST_BYTES = 256 << 20
 _AT_HAND = "digits, breast_cancer, wine, iris, diabetes and synthetic need no files"
 
 
@@ -125,9 +126,14 @@ def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray
 def read_idx(path: Path) -> np.ndarray:
     """An IDX file of unsigned bytes as an array. Raises DataError naming the file and what is wrong."""
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(_LARGEST_BYTES + 1)  # a small packed file may hold any number of bytes
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"data.root: cannot read {path}: {error}") from None
+    if len(raw) > _LARGEST_BYTES:
+        raise DataError(
+            f"data.root: {path} holds more than {_LARGEST_BYTES:,} bytes, which no data set here has"
+        )
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != 0x08:
         raise DataError(
             f"data.root: {path} is not an IDX file of bytes, it begins with {raw[:4].hex() or 'nothing'}"

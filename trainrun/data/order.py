@@ -19,13 +19,16 @@ def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:
 def micro_batches(order: Tensor, position: Position, cut: Cut) -> Iterator[tuple[Tensor, Position]]:
     """The rest of one epoch from `position`: (indices, position after them).
 
-    A window never crosses the end of an epoch, so its last one may be short.
+    Ranks take micro-batches in turn, so that a round of one each is followed by the next; the
+    position is that after the round, the same on all ranks. A window never crosses the end of an
+    epoch, so its last round may be short, and a rank's part of it empty.
     """
     start = position.offset
     while start < len(order):
-        end = min(start + cut.batch_size, len(order))
+        end = min(start + cut.batch_size * cut.num_ranks, len(order))
         after = Position(position.epoch, end) if end < len(order) else Position(position.epoch + 1)
-        yield order[start:end], after
+        mine = min(start + cut.batch_size * cut.rank, end)
+        yield order[mine : min(mine + cut.batch_size, end)], after
         start = end
 
 

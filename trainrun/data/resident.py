@@ -13,7 +13,7 @@ from trainrun.data import scaling
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Resident:
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 
-    def eval_batches(self, split: str) -> Iterator[Batch]:
-        for indices in self.splits[split].to(self.device).split(self.eval_batch_size):
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+        batches = self.splits[split].to(self.device).split(self.eval_batch_size)
+        for indices in batches[share.rank :: share.num_ranks]:
             yield self._gather(indices, Position())
 
     def fitted(self) -> dict[str, Any]:
@@ -114,7 +115,8 @@ def resident(
         raise DataError(f"data: no sample is left to train on, got {len(inputs)} samples in all")
     for what, values in (("inputs", inputs), ("targets", targets)):
         if not torch.isfinite(values).all():
-            raise DataError(f"data: {info.name} has {what} that are not finite numbers")
+            at = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
+            raise DataError(f"data: sample {at} of {info.name} has {what} that are not finite numbers")
     info = replace(info, fingerprint=fingerprint([inputs, targets]))
     shift, scale = scaling.standardization(inputs[train], per_feature)
     if info.kind == "values":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,9 +21,13 @@ from trainrun.seeds import derive
 
 @dataclass(frozen=True)
 class Failed:
-    """What a sample or batch became instead: text, so that it leaves a worker without a traceback."""
+    """What a sample or batch became instead: text, so that it leaves a worker without a traceback.
+
+    `at`: the place in its batch of the sample that the text is about.
+    """
 
     message: str
+    at: int | None = None
 
 
 class Seeded(Dataset[Any]):
@@ -33,7 +40,7 @@ class Seeded(Dataset[Any]):
         _seed_all(derive(self.seed, index))
         try:
             return self.dataset[index]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return Failed(_what_failed(self.dataset, index, error))
 
 
@@ -48,7 +55,7 @@ def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
             sample = next(samples)
         except StopIteration:
             return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DataError(_what_failed(dataset, count, error)) from error
         yield sample
         count += 1
@@ -89,17 +96,22 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | Failed:
     try:
         batch = default_collate(samples)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        return Failed(f"data: samples cannot be stacked to a batch: {error}")
+        return Failed(f"cannot be stacked with the others: {error}", _odd_one(samples))
     if not isinstance(batch, (list, tuple)) or len(batch) != 2:
         return Failed(f"data: a sample is not (input, target), got a {type(samples[0]).__name__}")
     inputs, targets = batch
     return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
 
 
-def unpacked(batch: tuple[Any, Any] | Failed) -> tuple[Any, Any]:
-    """Raises DataError for a batch that failed."""
+def unpacked(
+    batch: tuple[Any, Any] | Failed, indices: Sequence[int] | Tensor | None = None
+) -> tuple[Any, Any]:
+    """Raises DataError for a batch that failed; `indices` are those of its samples."""
     if isinstance(batch, Failed):
-        raise DataError(batch.message)
+        if batch.at is None:
+            raise DataError(batch.message)
+        number = "" if indices is None else f" {int(indices[batch.at])}"
+        raise DataError(f"data: sample{number} {batch.message}")
     inputs, targets = batch
     return inputs, targets
 
@@ -135,7 +147,36 @@ def _seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def _what_failed(dataset: Dataset[Any], index: int, error: Exception) -> str:
+def size_of(dataset: Any) -> int:
+    """How many samples a map-style dataset says it has."""
+    try:
+        return len(dataset)
+    except Exception as error:
+        name = type(dataset).__name__
+        raise DataError(
+            f"data: the length of {name} cannot be read: {told(error, type(dataset).__module__)}"
+        ) from None
+
+
+def told(error: BaseException, module: str) -> str:
+    """An error in the user's code, with the last place in its module: no traceback is shown."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _what_failed(dataset: Dataset[Any], index: int, error: BaseException) -> str:
     if isinstance(error, DataError):
         return str(error)
-    return f"data: sample {index} of {type(dataset).__name__} failed: {type(error).__name__}: {error}"
+    return f"data: sample {index} of {type(dataset).__name__} failed: {told(error, type(dataset).__module__)}"
+
+
+def _odd_one(samples: list[Any]) -> int:
+    """The place of the first sample that does not stack with the one before it, or alone."""
+    for at in range(len(samples)):
+        try:
+            default_collate(samples[max(0, at - 1) : at + 1])
+        except (TypeError, ValueError, RuntimeError, KeyError):
+            return at
+    return 0

@@ -16,10 +16,13 @@ from trainrun.events import (
     Failed,
     Finished,
     Interrupted,
+    NotFinite,
     Progressed,
     Replanned,
+    RolledBack,
     Started,
     StepsLogged,
+    Warned,
 )
 from trainrun.logger.lines import lines_of, metrics_text, number
 
@@ -60,6 +63,7 @@ class Live:
         self.task: TaskID | None = None
         self.note = ""
         self.columns: list[str] = []
+        self.monitor = ""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
@@ -74,12 +78,16 @@ class Live:
             self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
         elif isinstance(event, Evaluated):
             self._evaluated(event)
+        elif isinstance(event, (Warned, NotFinite, RolledBack)):
+            for line in lines_of(event):
+                self.console.print(Text(line, style="yellow"))
         elif isinstance(event, (Finished, Interrupted, Failed)):
             self.progress.stop()  # also gives the cursor back
             if isinstance(event, Interrupted):
                 self.console.print(f"{event.signal}: saved at step {event.step}")
 
     def _start(self, event: Started) -> None:
+        self.monitor = event.monitor.replace("/", " ")
         title = Text("trainrun ", style="bold") + Text(event.run_dir, style="cyan")
         if event.resumed_from is not None:
             title += Text(f"  resumed at step {event.step}", style="yellow")
@@ -110,11 +118,23 @@ class Live:
         cells |= {f"val {name}": number(value) for name, value in event.metrics.items()}
         cells |= {"lr": "" if event.lr is None else f"{event.lr:.2g}"}
         if not self.columns:
-            self.columns = list(cells)
+            self.columns = fitting(list(cells), self.monitor, self.console.width)
             heads = "".join(f"{name:>{_width(name)}}" for name in self.columns)
             self.console.print(Text(heads, style="dim"))
         row = Text("".join(f"{cells.get(name, ''):>{_width(name)}}" for name in self.columns))
         self.console.print(row + Text("  best", style="green") if event.is_best else row)
+
+
+def fitting(columns: list[str], monitor: str, width: int) -> list[str]:
+    """The columns that a terminal has room for, at least the step and what is monitored."""
+    order = ["step", monitor, "val loss", "train loss", "epoch", "lr", *columns]
+    room, taken = width - len("  best"), set[str]()
+    for name in dict.fromkeys(order):
+        needed = name in ("step", monitor)
+        if name in columns and (needed or _width(name) <= room):
+            taken.add(name)
+            room -= _width(name)
+    return [name for name in columns if name in taken]
 
 
 def _width(name: str) -> int:

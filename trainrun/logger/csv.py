@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from trainrun.events import Evaluated, Event, Started
+from trainrun.events import Evaluated, Event, RolledBack, Started
 
 
 class CSV:
@@ -19,6 +19,8 @@ class CSV:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started) and self.path.exists():
             self._cut(event.step)
+        elif isinstance(event, RolledBack) and self.path.exists():
+            self._cut(event.to)
         elif isinstance(event, Evaluated):
             row = {"step": event.step, "epoch": event.epoch, "split": event.split} | dict(event.metrics)
             self._write([row], "a")

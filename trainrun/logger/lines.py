@@ -11,9 +11,13 @@ from trainrun.events import (
     Failed,
     Finished,
     Interrupted,
+    NotFinite,
     Replanned,
+    RolledBack,
     Started,
     StepsLogged,
+    Warned,
+    shown,
 )
 
 
@@ -33,7 +37,13 @@ def lines_of(event: Event) -> list[str]:
         if event.clipped is not None:
             line += f" after {number(event.grad_norm_after or 0.0)} clipped {event.clipped:.0%}"
         line += f" skipped {event.skipped}" if event.skipped else ""
+        line += f" spikes {event.spikes}" if event.spikes else ""
         return [f"{' '.join(line.split())} {event.samples_per_s:,.0f} samples/s"]
+    if isinstance(event, NotFinite):
+        answer = {"stop": "stopping", "skip": "skipped", "rollback": "rolling back"}[event.answer]
+        return [f"step {event.step} {answer}: not finite: {event.where} ({shown(event.samples)})"]
+    if isinstance(event, RolledBack):
+        return [f"step {event.step} rolled back to step {event.to}, learning rate x {event.lr_factor:g}"]
     if isinstance(event, Evaluated):
         best = " best" if event.is_best else ""
         weights = "" if event.weights == "raw" else f" ({event.weights})"
@@ -42,6 +52,8 @@ def lines_of(event: Event) -> list[str]:
         return [f"step {event.step} planned: about {event.total_steps:,} steps in all"]
     if isinstance(event, CheckpointSaved):
         return [f"step {event.step} saved {event.num_bytes:,} bytes in {event.seconds:.3f} s"]
+    if isinstance(event, Warned):
+        return [f"step {event.step} warning: {event.text}"]
     if isinstance(event, Interrupted):
         return [f"step {event.step} interrupted by {event.signal}, saved"]
     if isinstance(event, Finished):

@@ -42,15 +42,16 @@ def is_held(run_dir: Path) -> bool:
 
 
 def _taken(file: IO[str]) -> bool:
-    """Take the lock; tries again for 50 ms, because `is_held` may be looking."""
-    for attempt in range(6):
+    """Take the lock; tries again for half a second, because `is_held` may be looking."""
+    until = time.monotonic() + 0.5
+    while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            time.sleep(0.01 if attempt < 5 else 0)
-        else:
             return True
-    return False
+        except OSError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
 
 
 def _no_link(path: str, flags: int) -> int:

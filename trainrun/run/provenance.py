@@ -5,17 +5,20 @@ from __future__ import annotations
 import platform
 import shlex
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 import torch
 
-from trainrun import __version__
+from trainrun import __version__, ranks
 from trainrun.protocols import DataInfo
 from trainrun.runtime import Runtime
 
 
-def environment(runtime: Runtime, info: DataInfo, command: list[str]) -> dict[str, Any]:
+def environment(
+    runtime: Runtime, info: DataInfo, samples_per_step: int, command: Sequence[str]
+) -> dict[str, Any]:
     """The content of environment.json. Nothing of the process's environment variables is stored."""
     packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
     device = str(runtime.device)
@@ -28,9 +31,11 @@ def environment(runtime: Runtime, info: DataInfo, command: list[str]) -> dict[st
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "device": device,
+        "ranks": ranks.size(),
         "threads": runtime.num_threads,
         "deterministic": runtime.deterministic,
         "data": info.identity,
+        "samples_per_step": samples_per_step,  # how ranks and accumulation cut it is free on resume
         "git": _git(),
         "packages": dict(sorted((name, version) for name, version in packages.items() if name)),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 from torch import nn
 from torch.utils.data import Dataset
 
+from trainrun import ranks
 from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.maker import Maker, Settings
@@ -26,8 +28,9 @@ from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF, groups
 from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
+from trainrun.data.samples import told
 from trainrun.duration import Pace, parse, to_steps
-from trainrun.errors import ConfigError
+from trainrun.errors import ConfigError, DataError, TrainrunError
 from trainrun.init import Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
@@ -38,7 +41,7 @@ from trainrun.protocols import Cut, Data, DataInfo, Position, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
-from trainrun.runtime import Runtime, seed_everything
+from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
 from trainrun.seeds import derive
 from trainrun.state import TrainState
 from trainrun.step import Policy
@@ -71,17 +74,22 @@ class Parts:
     def info(self) -> DataInfo:
         return self.data.info
 
+    @property
+    def samples_per_step(self) -> int:
+        return samples_per_step(self.cut, self.info)
+
     def loop(
         self,
         folder: Path,
         run_id: str,
-        record: Record,
+        record: Record | None,
         signals: Signals,
     ) -> Loop:
-        """The loop, once the run has a folder."""
+        """The loop, once the run has a folder; without `record` it saves nothing."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
         node = dict(self.settings["loop"])
-        policy = Policy(make.at("loop.clip", node.pop("clip")), node.pop("nonfinite"))
+        rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
+        policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
         offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
@@ -89,8 +97,8 @@ class Parts:
         offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "data": self.data, "cut": self.cut, "monitor": self.monitor}
-        offered["budget"] = self.budget
+        offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
+        offered |= {"monitor": self.monitor, "budget": self.budget}
         loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
 
@@ -104,11 +112,11 @@ class Parts:
 
 def build(
     settings: Settings,
-    stored: bool = False,
+    stored: Path | None = None,
     trust: tuple[str, ...] | None = None,
     weights: Weights | None = None,
 ) -> Parts:
-    """Build every part in order. `stored`: the settings come from a run's folder, not from the user,
+    """Build every part in order. `stored`: the run's folder that the settings come from, not the user,
     so that only what the user names in `trust` may be imported beyond torch's own. `weights` are
     those of `init_from`.
 
@@ -118,7 +126,8 @@ def build(
     make = Maker(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
-    data = _data(make)
+    with ranks.local_first():  # one downloads, the others find it
+        data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
     task = _task(make, loss, data.info)
     make("augment")
@@ -133,9 +142,10 @@ def build(
     _initialize(make, model, treatments)
     anew = start_from(model, weights) if weights else []
     model = runtime.prepare(model, cut.batch_size)
+    ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
-    lr, lr_arithmetic = _scaled_lr(make, cut.window)
+    lr, lr_arithmetic = _scaled_lr(make, _nominal_window(settings, cut, data.info))
     optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
@@ -149,6 +159,8 @@ def build(
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
+    if ranks.size() > 1:
+        _check_shares(data, settings["seed"])
     length = parse(settings["budget"])
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor)
     return Parts(
@@ -171,7 +183,7 @@ def build(
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
-    make = Maker(settings, stored=True, trust=parts.make.trust)
+    make = Maker(settings, stored=parts.make.stored, trust=parts.make.trust)
     cut, pace = _pace(settings, parts.info)
     lr, _ = _scaled_lr(make, cut.window)
     return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
@@ -185,11 +197,35 @@ def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
         with torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
     except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         inputs = tuple(getattr(batch.inputs, "shape", ()))
         text = f"fails on inputs of shape {inputs}, with {task.num_outputs} outputs wanted: {error}"
         raise ConfigError.one("model", text) from error
     finally:
         state.model.train()
+
+
+def _check_shares(data: Data, seed: int) -> None:
+    """Every rank must read the same data and be given other samples of them."""
+    if "share" not in inspect.signature(data.eval_batches).parameters:
+        text = "judges whole splits; with several ranks eval_batches takes (split, share) and gives a share"
+        raise ConfigError.one("data", text)
+    mine = next(iter(data.train_batches(Position(), Cut(1, 1, ranks.size(), ranks.rank()), seed)))
+    found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
+    for rank, theirs in enumerate(found):
+        if theirs[0] != found[0][0]:
+            raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
+    samples = [index for theirs in found for index in theirs[1:]]
+    if len(set(samples)) < len(samples):
+        text = "gives several ranks the same samples; train_batches must give those of cut.rank"
+        raise ConfigError.one("data", text)
+
+
+def samples_per_step(cut: Cut, info: DataInfo) -> int:
+    """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
+    size = info.sizes["train"]
+    return cut.window if size is None else min(cut.window, size)
 
 
 def _data(make: Maker) -> Data:
@@ -200,12 +236,23 @@ def _data(make: Maker) -> Data:
         node["num_workers"] = workers
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
-            node[split] = make.at(f"data.{split}", node[split])
-    data = make.at("data", node)
+            node[split] = _opened(make, f"data.{split}", node[split])
+    data = _opened(make, "data", node)
     if isinstance(data, Dataset):
         defaults = _option_values("data", "dataset")
         data = from_dataset(**{**defaults, "train": data, "num_workers": workers})
     return data  # type: ignore[no-any-return]
+
+
+def _opened(make: Maker, path: str, node: Settings) -> Any:
+    """Data as their class makes them. Raises DataError for what goes wrong in a class of the user's."""
+    try:
+        return make.at(path, node)
+    except (Exception, SystemExit) as error:
+        target = str(node["_target_"])
+        if isinstance(error, TrainrunError) or target.startswith("trainrun."):
+            raise
+        raise DataError(f"{path}: {target} failed: {told(error, target.rpartition('.')[0])}") from error
 
 
 def _task(make: Maker, loss: Any, info: DataInfo) -> Task:
@@ -232,8 +279,8 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
     if batch_size == "full":
         if size is None:
             raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
-        batch_size, accumulate = size, 1
-    cut = Cut(batch_size, accumulate)
+        batch_size, accumulate = math.ceil(size / ranks.size()), 1
+    cut = Cut(batch_size, accumulate, ranks.size(), ranks.rank())
     pace, budget = Pace(cut.window, size), parse(settings["budget"])
     if budget.is_clock:
         return cut, pace
@@ -310,6 +357,11 @@ def _scaled_lr(make: Maker, window: int) -> tuple[float, str]:
     if "lr_scaling" not in node:
         return node["lr"], f"{node['lr']:g}"
     return scaled_lr(node["lr"], window, node["lr_scaling"], node["base_batch_size"])
+
+
+def _nominal_window(settings: Settings, cut: Cut, info: DataInfo) -> int:
+    """Samples per step as asked for: ranks may divide the whole training set with a remainder."""
+    return samples_per_step(cut, info) if settings["batch_size"] == "full" else cut.window
 
 
 def _own_lr(optimizer: Callable[..., Any]) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from trainrun.checkpoint.weights import Weights
-from trainrun.duration import Pace
+from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
+from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo
 from trainrun.runtime import Runtime
 from trainrun.state import TrainState
@@ -27,13 +30,13 @@ def plan_of(
     monitor: Monitor | None,
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people."""
-    optimizer, scheduler = _short(settings["optimizer"]), _short(settings["scheduler"])
     return (
         ("data", _data(settings, info)),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
-        ("optimizer", f"{optimizer}, lr {lr_arithmetic}; {scheduler} schedule"),
-        ("compute", _compute(settings, runtime, info, state)),
+        *_batch_norm(state, cut),
+        ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
+        ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
     )
 
@@ -64,22 +67,53 @@ def _model(settings: Settings, state: TrainState) -> str:
 
 def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
     per_epoch = f"{pace.steps_per_epoch} an epoch" if pace.steps_per_epoch else "a stream without epochs"
-    window = f"{cut.batch_size} samples a step"
-    if cut.accumulate > 1:
-        window = f"{cut.batch_size} x {cut.accumulate} accumulated = {cut.window} samples a step"
+    factors = [str(cut.batch_size)]
+    factors += [f"{cut.accumulate} accumulated"] if cut.accumulate > 1 else []
+    factors += [f"{cut.num_ranks} ranks"] if cut.num_ranks > 1 else []
+    window = " x ".join(factors) + (f" = {cut.window}" if len(factors) > 1 else "")
     if pace.total_steps is None:
         outside = "the clock plans their number, so no second run has the same bits"
-        return f"for {settings['budget']} of training, {per_epoch}, {window}; {outside}"
-    return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window}"
+        return f"for {settings['budget']} of training, {per_epoch}, {window} samples a step; {outside}"
+    return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window} samples a step"
 
 
-def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState) -> str:
+def _schedule(settings: Settings, pace: Pace) -> str:
+    node = settings["scheduler"]
+    name, warmup = _short(node), node.get("warmup")
+    text = f"{node['name'] if name == 'from_torch' else name} schedule"
+    if warmup is None or not node["_target_"].startswith("trainrun."):
+        return text
+    steps = to_steps(parse(warmup), pace)
+    given = "" if str(warmup).endswith("step") else f" ({warmup})"
+    return f"{text} after a warm-up of {steps} step{'s' if steps > 1 else ''}{given}" if steps else text
+
+
+def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
+    """What batch norm sees where it is not the whole step."""
+    layers = [m for m in state.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not layers or cut.window == cut.batch_size:
+        return []
+    synced = isinstance(layers[0], nn.SyncBatchNorm)
+    seen = cut.batch_size * (cut.num_ranks if synced else 1)
+    if seen == cut.window:
+        return [("batch norm", f"sees the {seen} samples of all ranks")]
+    whose = "a micro-batch" if cut.accumulate > 1 else "a rank"
+    return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
+
+
+def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:
     threads = f"{runtime.num_threads} thread{'s' if runtime.num_threads > 1 else ''}"
     workers = settings["data"].get("num_workers", 0)
     loading = f", {workers} loader processes" if workers else ""
     if workers and info.in_memory:
         loading = ", no loader processes: the data are in memory"
-    return f"{runtime.device}, {state.precision.name}, {threads}{loading}"
+    precision = state.precision.name
+    if precision == "bf16" and not has_bf16_units(runtime.device):
+        precision += " (slow here: this hardware has no units for it)"
+    if cut.num_ranks == 1:
+        return f"{runtime.device}, {precision}, {threads}{loading}"
+    where = f"{cut.num_ranks} ranks on {runtime.device.type}, each with {threads}"
+    return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
 
 
 def _decides(monitor: Monitor | None) -> str:

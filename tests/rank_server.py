@@ -1,0 +1,102 @@
+"""Imports trainrun once and calls functions of ranked.py in forks that are the ranks of one run.
+
+Reads pickled (size, function, arguments); answers with what each rank came to. It never computes
+itself, so that every fork begins clean.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import ranked
+import torch._dynamo  # noqa: F401  every optimizer asks for it, which takes a second
+from end_to_end.server import import_everything
+from ranked import Ended
+from torch.distributed import TCPStore
+
+from trainrun import ranks
+
+LIMIT_S = 60
+
+
+def main() -> None:
+    gc.collect()
+    gc.freeze()  # a fork then copies fewer pages
+    while True:
+        try:
+            job = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(answer(*job), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def answer(size: int, function: str, arguments: tuple[Any, ...]) -> list[Ended]:
+    if function == "command":
+        import_everything()  # once
+    with tempfile.TemporaryDirectory() as folder:
+        results = [Path(folder) / str(rank) for rank in range(size)]
+        keeper = os.fork()
+        if keeper == 0:
+            os._exit(keep(results, function, arguments))
+        os.waitpid(keeper, 0)
+        return [
+            pickle.loads(one.read_bytes()) if one.exists() else Ended(None, "died", 0.0) for one in results
+        ]
+
+
+def keep(results: list[Path], function: str, arguments: tuple[Any, ...]) -> int:
+    """What torchrun does: start the ranks, hold the store where they find each other, and wait for them."""
+    started, reading, writing = [], *os.pipe()
+    for rank, result in enumerate(results):
+        child = os.fork()  # before the store has threads
+        if child == 0:
+            os.close(writing)
+            said = {"RANK": rank, "WORLD_SIZE": len(results), "LOCAL_RANK": rank}
+            said |= {"LOCAL_WORLD_SIZE": len(results), "MASTER_ADDR": "127.0.0.1"}
+            said |= {"MASTER_PORT": os.read(reading, 5).decode(), "TORCHELASTIC_USE_AGENT_STORE": True}
+            os.environ.update({name: str(value) for name, value in said.items()})
+            os._exit(be_rank(result, function, arguments))
+        started.append(child)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    os.write(writing, f"{store.port:05}".encode() * len(results))
+    deadline = time.monotonic() + LIMIT_S
+    while started and time.monotonic() < deadline:
+        started = [child for child in started if os.waitpid(child, os.WNOHANG)[0] == 0]
+        time.sleep(0.01)
+    for child in started:
+        os.kill(child, signal.SIGKILL)
+    return 0
+
+
+def be_rank(result: Path, function: str, arguments: tuple[Any, ...]) -> int:
+    os.fsync = lambda descriptor: None  # type: ignore[assignment]  # no test here cuts the power
+    faulthandler.dump_traceback_later(LIMIT_S - 5)  # where a rank waits in vain
+    value, error, began = None, "", time.monotonic()
+    try:
+        if function != "command":  # which joins and leaves by itself
+            ranks.join()
+        began = time.monotonic()
+        value = getattr(ranked, function)(*arguments)
+    except BaseException as raised:
+        ranks.tell(raised)
+        error = f"{type(raised).__name__}: {raised}\n{traceback.format_exc()}"
+    temporary = result.with_suffix(".part")
+    temporary.write_bytes(pickle.dumps(Ended(value, error, time.monotonic() - began)))
+    temporary.rename(result)
+    ranks.leave(clean=not error)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,360 @@
+"""Calls a function in several processes that are the ranks of one run, and what such tests call there.
+
+The processes are forks of a server (rank_server.py) that has imported torch and never computed, so
+that a call takes well under a second. They reach each other over the loopback interface.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from toy import CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
+
+from trainrun import ranks
+from trainrun.cli.main import main
+from trainrun.data.dataset import from_dataset
+from trainrun.evaluate import evaluate, shared_batches
+from trainrun.events import Evaluated, RolledBack
+from trainrun.loop import Monitor
+from trainrun.precision import Precision, ScaledPrecision
+from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
+from trainrun.regularization.early_stopping import EarlyStopping
+from trainrun.regularization.ema import EMA
+from trainrun.regularization.kinds import BatchChange
+from trainrun.regularization.penalty import L2
+from trainrun.scheduler import Plateau, plateau
+from trainrun.step import Clip
+
+LOSS = Monitor("loss", maximize=False)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a rank came to: its result, or the error that ended it."""
+
+    value: Any
+    error: str
+    seconds: float  # from meeting the others to the end
+
+
+class Ranks:
+    """`ranks(size, function, *arguments)`: what each of `size` ranks came to in this module's function."""
+
+    def __init__(self, server: subprocess.Popen[bytes]) -> None:
+        self.server = server
+
+    def __call__(self, size: int, function: Callable[..., Any], *arguments: Any) -> list[Ended]:
+        assert self.server.stdin and self.server.stdout
+        pickle.dump((size, function.__name__, arguments), self.server.stdin)
+        self.server.stdin.flush()
+        ended: list[Ended] = pickle.load(self.server.stdout)
+        return ended
+
+    def values(self, size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """The results, where no rank failed."""
+        ended = self(size, function, *arguments)
+        assert not any(one.error for one in ended), "\n".join(one.error for one in ended)
+        return [one.value for one in ended]
+
+
+@contextmanager
+def serving() -> Iterator[Ranks]:
+    file, here = Path(__file__).with_name("rank_server.py"), os.pathsep.join(sys.path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "20000", "PYTHONPATH": here}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, str(file)], env=environment, **pipes) as server:
+        yield Ranks(server)
+        assert server.stdin
+        server.stdin.close()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command came to on one rank."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(folder: Path, *words: str) -> Said:
+    """`trainrun WORDS` in `folder`, as one of the ranks."""
+    os.chdir(folder)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        code = main(words)
+        texts = []
+        for stream, file in ((sys.stdout, out), (sys.stderr, err)):
+            stream.flush()
+            file.seek(0)
+            texts.append(file.read().decode())
+    return Said(code, *texts)
+
+
+# What is called in every rank. All of it can also be called where there is only one.
+
+
+def meetings() -> dict[str, Any]:
+    """Every way to meet, once, with values that tell the ranks apart."""
+    me = ranks.rank() + 1.0
+    mixed = [torch.full((3, 2), me), torch.tensor(10 * int(me)), torch.full((2,), me, dtype=torch.float64)]
+    picture = torch.arange(48.0).view(1, 3, 4, 4).mul(me).contiguous(memory_format=torch.channels_last)
+    given = [nn.Parameter(torch.full((2,), me)), torch.tensor([me > 1]), torch.full((3,), me).bfloat16()]
+    ranks.add([*mixed, picture])
+    ranks.broadcast(given)
+    return {
+        "place": (ranks.rank(), ranks.size(), ranks.is_first()),
+        "added": mixed,
+        "picture": picture,
+        "is channels last": picture.is_contiguous(memory_format=torch.channels_last),
+        "given": [one.detach() for one in given],
+        "numbers": ranks.add_numbers([me, 0.1]),
+        "largest": ranks.largest([me, -me]),
+        "total": ranks.total({"host": me, "device": torch.tensor(me)}),
+        "first": ranks.from_first({"a": [me, "text", None], "b": torch.full((2,), me)}),
+        "gathered": ranks.gather((me, torch.full((int(me),), me))),
+        "large": _large(),
+    }
+
+
+def _large() -> tuple[float, float]:
+    """Extremes of a sum that takes several buckets."""
+    tensors = [torch.full((5_000_000,), float(ranks.rank() + 1)) for _ in range(3)]
+    ranks.add(tensors)
+    return min(float(t.min()) for t in tensors), max(float(t.max()) for t in tensors)
+
+
+@dataclass(frozen=True)
+class Came:
+    """What can be sent of a training: all that tells two runs apart."""
+
+    weights: dict[str, Tensor]
+    metrics: bytes
+    step: int
+    samples: int
+    position: Position
+    last: str  # event
+    seen: list[dict[str, float]]  # validation metrics
+    skipped: int
+
+
+def train(
+    kind: str, folder: Path, ranks_then: int, signal_at: int | None = None, signal_on: int | None = None
+) -> Came:
+    """One process of a run of that kind, whose window is cut for `ranks_then` ranks.
+
+    `signal_on`: the rank that alone gets the signal, else all do.
+    """
+    parts = {"accumulate": 4, **KINDS[kind]}
+    toy = Toy(folder, **parts | {"accumulate": parts["accumulate"] // ranks_then})
+    done = toy.train(signal_at if signal_on in (None, ranks.rank()) else None)
+    seen = [dict(event.metrics) for event in done.events if isinstance(event, Evaluated)]
+    weights, last, state = done.weights, type(done.events[-1]).__name__, done.state
+    return Came(weights, done.metrics, state.step, state.samples, state.position, last, seen, state.skipped)
+
+
+def train_all(folder: Path, ranks_then: int) -> dict[str, Came]:
+    return {kind: train(kind, folder / kind, ranks_then) for kind in KINDS}
+
+
+class Weighted(ToyTask):
+    """Class weights: what a term averages over depends on the targets, so on the rank."""
+
+    weights = torch.tensor([0.2, 1.0, 3.0])
+
+    def count(self, batch: Batch) -> dict[str, Any]:
+        return {"loss": self.weights[batch.targets].sum()}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        outputs = model(batch.inputs)
+        loss = nn.functional.cross_entropy(outputs, batch.targets, self.weights, reduction="sum")
+        return Outcome({"loss": loss}, {"correct": (outputs.argmax(1) == batch.targets).sum()}, outputs)
+
+
+class Sometimes(nn.Module):
+    """Of two layers only the first is used, but for inputs that one rank alone may see; a third never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always, self.rarely, self.never = (nn.Linear(FEATURES, 3) for _ in range(3))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.always(inputs)
+        return outputs + self.rarely(inputs) if bool(inputs[0, 0] > 0.5) else outputs
+
+
+def sometimes() -> nn.Module:
+    torch.manual_seed(0)
+    return Sometimes()
+
+
+class Noise(BatchChange):
+    """Changes every training batch by random draws."""
+
+    def check(self, info: DataInfo) -> None:
+        pass
+
+    def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
+        return replace(
+            batch, inputs=batch.inputs + 0.5 * torch.randn(batch.inputs.shape, generator=generator)
+        )
+
+
+def lbfgs(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    return torch.optim.LBFGS(parameters, lr, max_iter=3, history_size=3)
+
+
+def reduce_on_plateau() -> Plateau:
+    values = {"factor": 0.3, "patience": 0, "threshold": 0.1, "cooldown": 1}
+    return plateau(base_lr=0.05, maximize=False, **values, warmup=3, warmup_start=0.1, min_lr=1e-4)
+
+
+def overflowing() -> ScaledPrecision:
+    """Its first steps are skipped, and it keeps growing into overflow."""
+    return ScaledPrecision(CPU, 2.0**22, growth_interval=1)
+
+
+# 41 samples are windows of 16, 16 and 9: micro-batches of 4, 4 and 1, of which the second of two ranks
+# gets one, and then none.
+KINDS: dict[str, dict[str, Any]] = {
+    "momentum": {"state": {"optimizer": momentum}},
+    "dropout, the same draws": {"model": lambda: mlp(dropout=0.4)},
+    "batch norm, the same micro-batches": {
+        "model": lambda: mlp(batch_norm=True),
+        "batch_size": 3,  # it takes two samples at least, and 41 are 13 threes and a two
+        "monitor": None,
+    },
+    "adamw and an average": {"state": {"optimizer": adamw, "averager": lambda: EMA(0.9)}},
+    "fp16 that skips": {"state": {"precision": overflowing}},
+    "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
+    "clipping and a penalty": {"step": {"clip": Clip(0.4, None), "penalties": {"l2": L2(0.01)}}},
+    "class weights": {"task": Weighted},
+    "parameters used by some": {"model": sometimes, "state": {"optimizer": adamw}},
+    "plateau": {"monitor": LOSS, "eval_every": 2, "state": {"schedule": reduce_on_plateau}},
+    "a stream": {"data": lambda: dataset(Flowing(FEATURES), Flowing(FEATURES)), "state": {"lr": 0.001}},
+    "fewer samples than ranks": {"data": lambda: ToyData(train=3, val=2, test=1), "accumulate": 2},
+    "noise drawn for each batch": {"step": {"batch_changes": [Noise()]}},
+    "early stopping": {
+        "monitor": LOSS,
+        "eval_every": 2,
+        "state": {"lr": 0.9, "stopper": lambda: EarlyStopping(3, 0.0, restore_best=True)},
+    },
+}
+
+
+def judge() -> dict[str, float]:
+    """Metrics of a split of three batches, with one of the user's own; ranks differ in their statistics."""
+    data, task, model = ToyData(), ToyTask(), mlp(batch_norm=True)
+    task.own_metrics = {"order": in_order, "median": lambda outputs, targets: outputs.median()}
+    model[1].running_mean += float(ranks.rank())
+    return evaluate(model, task, shared_batches(data, "val"), Precision("fp32", None, CPU))
+
+
+def in_order(outputs: Tensor, targets: Tensor) -> float:
+    """Depends on every output and on its place in the split."""
+    return float((outputs.sum(1) * torch.arange(len(targets)) * (targets + 1)).sum())
+
+
+def diverge() -> dict[str, float]:
+    """As a step does that forgets to add: each rank its own weights."""
+    model = mlp(seed=ranks.rank())
+    return evaluate(model, ToyTask(), shared_batches(ToyData(), "val"), Precision("fp32", None, CPU))
+
+
+def fail_on(rank: int, how: str) -> str:
+    """A data set's error, a killed process, or a hand that ends it; the others wait for it in a step."""
+    data, task = ToyData(), ToyTask()
+    state, step = new_state(mlp()), new_step(data, task)
+    batches = data.train_batches(Position(), Cut(4, 1, ranks.size(), ranks.rank()), 1)
+    for count, batch in enumerate(batches):
+        if count == 2 and ranks.rank() == rank:
+            if how == "killed":
+                os._exit(9)
+            raise RuntimeError("sample 17 is broken")
+        step(state, [batch])
+    raise AssertionError("nothing failed")
+
+
+class Reading(torch.utils.data.Dataset[Any]):
+    """Remembers which samples were asked for."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.asked = size, list[int]()
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        self.asked.append(index)
+        return torch.full((2,), float(index)), index % 2
+
+
+class Flowing(torch.utils.data.IterableDataset[Any]):
+    """A stream of 10 samples, each its number."""
+
+    num_classes = 3
+
+    def __init__(self, features: int) -> None:
+        self.features = features
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in range(10):
+            yield torch.full((self.features,), float(number)), number % 3
+
+
+def loaded(data: Any, cut: Cut, count: int) -> list[tuple[list[int], list[float], Position]]:
+    """(indices, inputs, position) of the first batches of a rank."""
+    batches = data.train_batches(Position(), cut, 0)
+    found = [next(batches) for _ in range(count)]
+    return [([int(i) for i in b.indices], b.inputs[:, 0].tolist(), b.position) for b in found]
+
+
+def dataset(train: Any, val: Any = None) -> Any:
+    """Data that are read sample by sample, without hold-out."""
+    rest = {"val_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "limit": None}
+    return from_dataset(train=train, val=val, test=None, **rest, eval_batch_size=4, num_workers=0)
+
+
+def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
+    """What is found in a step of 8 samples of which one is not a number."""
+    data = ToyData()
+    data.inputs[sample] = float("nan")
+    state, step = new_state(mlp()), new_step(data, ToyTask())
+    mine = torch.arange(8).chunk(ranks.size())[ranks.rank()]
+    result = step(state, [data.batch(mine)])
+    assert result.finding is not None
+    found = result.finding
+    indices = [batch["indices"].tolist() for batch in found.replay["batches"]]
+    return found.where, list(found.samples), str(found.norm), indices
+
+
+class BadOnce(ToyData):
+    """The last rank's first batch beyond the 20th sample of the second epoch is not a number, once."""
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        for batch in super().train_batches(position, cut, seed):
+            at = batch.position
+            if at.epoch == 1 and at.offset > 20 and ranks.rank() == ranks.size() - 1 and len(self.asked) < 99:
+                self.asked += ["train"] * 99  # no more
+                batch = replace(batch, inputs=batch.inputs * float("nan"))
+            yield batch
+
+
+def roll_back(folder: Path) -> tuple[list[tuple[int, int, float]], dict[str, Tensor], int]:
+    """(rollbacks, final weights, last step) of a run that meets one bad batch."""
+    accumulate = 4 // ranks.size()
+    done = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate).train()
+    told = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
+    return told, done.weights, done.state.step

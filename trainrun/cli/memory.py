@@ -1,0 +1,48 @@
+"""Out of memory, answered with the settings that train the same in smaller pieces."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+
+from torch import nn
+
+from trainrun import ranks
+from trainrun.config.build import Parts
+from trainrun.errors import OutOfMemory
+
+
+def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
+    """What to tell of a run that ran out of memory: the command that goes on with it, where there is one."""
+    key = "data.eval_batch_size" if evaluating else "batch_size"
+    words = _evaluates_in_halves(parts) if evaluating else _trains_in_halves(parts)
+    size = parts.settings["data"].get("eval_batch_size") if evaluating else parts.cut.batch_size
+    text = f"out of memory with {key}={size} while {'evaluating' if evaluating else 'training'}"
+    if not words:
+        return OutOfMemory(f"{text}; take a smaller model, or precision=bf16")
+    line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
+    text += f"; the same in smaller pieces{_seen_by_batch_norm(parts, evaluating)}:"
+    return OutOfMemory(f"{text}\n\n  {line}")
+
+
+def _trains_in_halves(parts: Parts) -> list[str]:
+    """The same window in smaller micro-batches; none where one holds a single sample."""
+    cut, size = parts.cut, parts.info.sizes["train"]
+    if cut.batch_size == 1:
+        return []
+    pieces = 2
+    if size is None or cut.window < size:  # else the window is all there is, whatever its cut
+        pieces = next(n for n in range(2, cut.batch_size + 1) if cut.batch_size % n == 0)
+    return [f"batch_size={math.ceil(cut.batch_size / pieces)}", f"loop.accumulate={cut.accumulate * pieces}"]
+
+
+def _evaluates_in_halves(parts: Parts) -> list[str]:
+    size = parts.settings["data"].get("eval_batch_size")
+    return [f"data.eval_batch_size={size // 2}"] if isinstance(size, int) and size > 1 else []
+
+
+def _seen_by_batch_norm(parts: Parts, evaluating: bool) -> str:
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    has_one = any(isinstance(module, norms) for module in parts.state.model.modules())
+    return ", but for batch norm, which sees each piece alone" if has_one and not evaluating else ""

@@ -1,0 +1,243 @@
+"""From command-line words to plain settings; the only importer of Hydra and OmegaConf."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import version
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainrun.config import settle
+from trainrun.config.check import check
+from trainrun.config.compose.composition import Composition, composition, to_yaml
+from trainrun.config.compose.experiments import experiment_files, store_experiment
+from trainrun.config.compose.grammar import given
+from trainrun.config.compose.loader import NAME, Loader
+from trainrun.config.diagnose import misread, no_option, not_a_mapping, yaml_problem
+from trainrun.config.guard import misplaced
+from trainrun.config.paths import COMBINES, CONF, roots
+from trainrun.config.settle import key_of
+from trainrun.config.suggest import did_you_mean, hydra_value, together
+from trainrun.errors import ConfigError, Problem
+
+__all__ = [
+    "Composer",
+    "Composition",
+    "experiment_files",
+    "flags",
+    "parse_arguments",
+    "problems_of",
+    "store_experiment",
+    "to_yaml",
+]
+
+_REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
+
+
+class Composer:
+    """An open Hydra over the built-in `conf/`, the user's own before it."""
+
+    def __init__(self, config_dir: str | None = None) -> None:
+        version.setbase("1.3")
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # raise; we print
+        path = create_config_search_path(str(CONF))
+        extra = [Path(config_dir)] if config_dir else []
+        own = roots()[:-1] + extra
+        for folder in own:
+            path.prepend(provider="project", path=f"file://{folder.resolve()}", anchor="main")
+        GlobalHydra.instance().clear()
+        self.loader = Loader(path, extra)
+        self.hydra = Hydra(task_name=NAME, config_loader=self.loader)
+        GlobalHydra.instance().initialize(self.hydra)
+
+    def compose(self, overrides: list[str]) -> Composition:
+        """One run. Raises ConfigError with every problem of the overrides."""
+        self._refuse_misread(overrides, multirun=False)
+        with self._explained(overrides):
+            cfg = self.hydra.compose_config(NAME, overrides, RunMode.RUN, with_log_configuration=False)
+            return composition(cfg, self.loader.notes)
+
+    def compose_stored(self, stored: dict[str, Any], overrides: list[str], run_dir: Path) -> Composition:
+        """Stored settings with overrides; what `conf/` holds today cannot leak in."""
+        tree = {key: value for key, value in stored.items() if key != "hydra"} | {"run_dir": str(run_dir)}
+        whole = [word for text in overrides if (word := given(text)).key in _REPLACEABLE and not word.prefix]
+        self._refuse_misread([word.text for word in whole], multirun=False)
+        options = {one.key: one.values if one.is_list else (one.values or [])[0] for one in whole}
+        overrides = [text for text in overrides if given(text) not in whole]
+        if problems := [one for text in overrides for one in self._unfit(text)]:
+            raise ConfigError(problems)
+        tree |= {group: {} for group in options}
+        defaults = ["_self_", *({group: option} for group, option in options.items())]
+        ConfigStore.instance().store(name="_stored", node=OmegaConf.create({"defaults": defaults, **tree}))
+        with self._explained(overrides):
+            cfg = self.hydra.compose_config("_stored", overrides, RunMode.RUN, with_log_configuration=False)
+            return composition(cfg, [])
+
+    def _unfit(self, text: str) -> list[Problem]:
+        """Problems of a word about a stored run."""
+        word = given(text)
+        if word.key in self.loader.groups:
+            reason = "an option cannot change here, its values can; another option is a new run"
+            return [Problem(word.key, reason)]
+        return misplaced(word) or misread(word, {}, COMBINES, multirun=False)
+
+    def compose_sweep(self, overrides: list[str]) -> list[Composition]:
+        """Every job of a sweep over the basic sweeper's lists and ranges."""
+        self._refuse_misread(overrides, multirun=True)
+        with self._explained(overrides):
+            cfg = self.hydra.compose_config(NAME, overrides, RunMode.MULTIRUN, with_log_configuration=False)
+            parsed = OverridesParser.create(self.loader).parse_overrides(settle.words_of(cfg))
+            jobs = [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+            return [
+                composition(self.loader.load_sweep_config(cfg, list(job)), self.loader.notes) for job in jobs
+            ]
+
+    def sweep(
+        self, overrides: list[str], task: Callable[[Composition, Path], Any], run_dir: str | None
+    ) -> None:
+        """Run every job through Hydra's sweeper and launcher; `task` gets its settings and folder."""
+        place = [f"hydra.sweep.dir={hydra_value(run_dir)}"] if run_dir else []
+        with self._explained(overrides):
+            self.hydra.multirun(NAME, _Task(task), [*overrides, *place], with_log_configuration=False)
+
+    def show(self, what: str, value: str, overrides: list[str], package: str | None, resolve: bool) -> None:
+        """Hydra's own --cfg and --info."""
+        self._refuse_misread(overrides, multirun=False)
+        logging.raiseExceptions = False  # Hydra prints through it, and `| head` closes the pipe
+        with self._explained(overrides):
+            if what == "cfg":
+                self.hydra.show_cfg(NAME, overrides, value, package, resolve)
+            else:
+                self.hydra.show_info(value, NAME, overrides)
+
+    def complete(self, overrides: list[str]) -> None:
+        self.hydra.shell_completion(NAME, overrides)
+
+    def help(self, arguments: Namespace) -> None:
+        """Hydra's help about itself."""
+        self.hydra.hydra_help(NAME, get_args_parser(), arguments)
+
+    @contextmanager
+    def _explained(self, overrides: list[str]) -> Iterator[None]:
+        try:
+            yield
+        except yaml.YAMLError as error:
+            raise ConfigError([yaml_problem(error)]) from None
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+            raise ConfigError([_why_not(error, overrides, self.loader)]) from None
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or error.errno:
+                raise
+            raise ConfigError([not_a_mapping()]) from None
+
+    def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
+        """Raise for words that cannot be read or choose no option, with every problem of the others too."""
+        found = {
+            text: misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
+            for text, word in ((text, given(text)) for text in dict.fromkeys(overrides))
+        }
+        problems = [problem for some in found.values() for problem in some]
+        if not problems:
+            return
+        lost = {some[0].key for some in found.values() if some and not some[0].fix}
+        rest = [some[0].fix or "" if some else text for text, some in found.items()]
+        rest = experiment_files([text for text in rest if text and key_of(text).split(".")[0] not in lost])
+        raise ConfigError(problems + self._problems_of(rest, multirun))
+
+    def _problems_of(self, overrides: list[str], multirun: bool) -> list[Problem]:
+        try:
+            jobs = self.compose_sweep(overrides) if multirun else [self.compose(overrides)]
+            return together([problems_of(job) for job in jobs])
+        except ConfigError as error:
+            return error.problems
+
+
+def problems_of(job: Composition) -> list[Problem]:
+    """All problems of one run's settings; what merely refers to a faulty value is not told again."""
+    problems = check(job.settings, job.explicit, job.files, choices=job.choices)
+    return [one for one in problems if not job.refers(one.key)] or problems
+
+
+def flags() -> set[str]:
+    """Every flag of the command line."""
+    return {"-q", "-v", *get_args_parser()._option_string_actions}
+
+
+def parse_arguments(argv: list[str]) -> Namespace:
+    """Hydra's flags and overrides, in any order. Raises ConfigError for an unknown flag."""
+    parser, complaint = get_args_parser(), io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            parsed: Namespace = parser.parse_intermixed_args(argv)
+    except SystemExit:
+        text = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise ConfigError.one("command line", f"{text}; see trainrun --help") from None
+    for name in ("config_name", "config_path", "experimental_rerun"):
+        if getattr(parsed, name):
+            text = (
+                f"--{name.replace('_', '-')} is not taken; your own options go into ./conf, or --config-dir"
+            )
+            raise ConfigError.one("command line", text)
+    if parsed.config_dir and not Path(parsed.config_dir).is_dir():
+        raise ConfigError.one("command line", f"--config-dir wants a folder, got {parsed.config_dir}")
+    return parsed
+
+
+class _Task:
+    """What Hydra calls for each job of a sweep."""
+
+    def __init__(self, task: Callable[[Composition, Path], Any]) -> None:
+        self.task = task
+
+    def __call__(self, cfg: DictConfig) -> Any:
+        hydra = HydraConfig.get()  # run_job takes it out of cfg
+        whole = OmegaConf.create({**dict(cfg), "hydra": hydra})
+        folder = Path(hydra.runtime.output_dir)
+        here = Path.cwd()
+        return self.task(
+            composition(whole, []), folder.relative_to(here) if here in folder.parents else folder
+        )
+
+
+def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:
+    """What a file, a reference or a `~` asks for and cannot have, in our words."""
+    text = str(error.__cause__ or error).strip()
+    key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None) or "config"
+    experiment = next((word for word in overrides if word.startswith("experiment=")), "")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if group.startswith("experiment/"):
+            return Problem(experiment, f"wants `override /{group[11:]}: {option}` in its defaults")
+        text = no_option(group, option, loader.get_group_options(group))
+        return Problem(group, f"{text} ({experiment} names it)" if experiment else text)
+    if found := re.search(r"Could not override '(.+?)'", text):
+        return Problem(
+            experiment or found[1],
+            f"overrides {found[1]}, which is no group{did_you_mean(found[1], loader.groups)}",
+        )
+    if found := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
+        return Problem(found[1], "no such setting to leave out")
+    if re.search(r"not in (struct|')", text):
+        return Problem(key, "no such setting of Hydra")
+    reason = text.split("\n")[0]
+    inner = re.fullmatch(r"KeyError raised while resolving interpolation: ['\"](.*)['\"]", reason)
+    return Problem(key, inner[1] if inner else reason)

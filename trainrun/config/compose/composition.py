@@ -1,0 +1,95 @@
+"""One composed run: its settings as plain containers, and how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainrun.config import settle
+from trainrun.config.compose.experiments import EXPERIMENTS
+from trainrun.config.paths import CONF, groups
+from trainrun.config.settle import key_of
+from trainrun.config.stored import storable
+
+
+@dataclass(frozen=True)
+class Composition:
+    """One run's settings as plain containers, and how they came about."""
+
+    settings: dict[str, Any]  # every value resolved, without Hydra's own
+    overrides: tuple[str, ...]
+    choices: dict[str, Any]  # group -> option
+    notes: tuple[str, ...]  # what was left out, and why
+    _cfg: DictConfig = field(repr=False)
+
+    @property
+    def explicit(self) -> list[str]:
+        """The keys and groups named in the shell, in its order."""
+        return list(dict.fromkeys(map(key_of, self.overrides)))
+
+    def refers(self, key: str) -> bool:
+        """Whether a value is taken from elsewhere: `${seed}`."""
+        path, _, leaf = key.rpartition(".")
+        node = OmegaConf.select(self._cfg, path) if path else self._cfg
+        return OmegaConf.is_dict(node) and leaf in node and OmegaConf.is_interpolation(node, leaf)
+
+    @property
+    def files(self) -> list[Path]:
+        """The user's own YAML files that the settings come from."""
+        known = groups()
+        chosen = [
+            EXPERIMENTS.get(str(option)) or known.get(group, {}).get(str(option))
+            if group == "experiment"
+            else known.get(group, {}).get(str(option))
+            for group, option in self.choices.items()
+        ]
+        return [file for file in chosen if file and CONF not in file.parents]
+
+    @cached_property
+    def storable(self) -> dict[str, Any]:
+        """The settings with references to the environment and to run_dir kept."""
+        return storable(own(self._cfg))
+
+    @cached_property
+    def record(self) -> dict[str, str]:
+        """Hydra's own files: name -> YAML."""
+        hydra = OmegaConf.to_container(self._cfg.hydra, resolve=False)
+        return {
+            "overrides.yaml": OmegaConf.to_yaml(self._cfg.hydra.overrides.task),
+            "config.yaml": OmegaConf.to_yaml(own(self._cfg)),
+            "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})),
+        }
+
+
+def composition(cfg: DictConfig, notes: Sequence[str]) -> Composition:
+    """What Hydra composed, with what was left out of it."""
+    hydra = cfg.hydra
+    return Composition(
+        settings=_plain(cfg),
+        overrides=tuple(settle.words_of(cfg)),
+        choices=dict(hydra.runtime.choices),
+        notes=tuple(notes),
+        _cfg=cfg,
+    )
+
+
+def own(cfg: DictConfig) -> DictConfig:
+    """A copy without Hydra's part."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    OmegaConf.set_struct(own, False)
+    return own
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(own(cfg), resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def to_yaml(settings: dict[str, Any]) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(settings))

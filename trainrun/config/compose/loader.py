@@ -1,0 +1,117 @@
+"""Hydra's loader, in which a callable's signature, not a file, says which keys there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.utils import create_config_search_path
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from trainrun.config import settle
+from trainrun.config.compose.experiments import EXPERIMENTS
+from trainrun.config.compose.grammar import expanded, value_of
+from trainrun.config.guard import foreign
+from trainrun.config.limits import TooLarge, check_references, check_text, read_text
+from trainrun.config.paths import CONF, groups, roots
+from trainrun.errors import ConfigError, Problem
+
+NAME = "trainrun"
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader, in which a callable's signature, not a file, says which keys there are.
+
+    So every KEY=VALUE reaches `check`, as if written with `++`. Then the shell's choice of an option
+    wins whole (see `settle`).
+    """
+
+    def __init__(self, path: Any, own: Sequence[Path]) -> None:
+        super().__init__(path)
+        self.repository = _Bounded(path, roots()[:-1] + list(own))
+        self.notes: list[str] = []
+        self._files = groups(own)  # Hydra's own listing takes longer than composing
+        self._is_plain = not own and roots() == [CONF]
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Every group with its options."""
+        named = {name: list(options) for name, options in self._files.items()}
+        return named | {"experiment": [*named.get("experiment", []), *EXPERIMENTS]}
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
+    ) -> DictConfig:
+        def load(words: list[str]) -> DictConfig:
+            given = {self._forced(word): word for word in map(expanded, words)}
+            cfg = super(Loader, self).load_configuration(config_name, list(given), *args, **kw)
+            with read_write(cfg), open_dict(cfg):
+                cfg.hydra.overrides.task = [given[word] for word in settle.words_of(cfg)]
+            settle.mappings(cfg, words, value_of)
+            return cfg
+
+        cfg = load(overrides)
+        try:
+            check_references(_tree(cfg))
+        except TooLarge as error:
+            raise ConfigError.one("config", str(error)) from None
+        if config_name == NAME and (problems := self._foreign(cfg)):
+            raise ConfigError(problems)
+        self.notes = settle.settle(cfg, load, self._experiment(cfg.hydra.runtime.choices.get("experiment")))
+        return cfg
+
+    def _foreign(self, cfg: DictConfig) -> list[Problem]:
+        """What the user's files say of Hydra itself."""
+        words = [str(word) for word in cfg.hydra.overrides.hydra]
+        if not words and not EXPERIMENTS and self._is_plain:
+            return []
+        return foreign(_tree(cfg.hydra), _tree(_hydras_own()), words)
+
+    def _experiment(self, name: str | None) -> dict[str, Any]:
+        """What the file of an experiment holds itself."""
+        found = self.repository.load_config(f"experiment/{name}") if name else None
+        return _tree(found.config) if found else {}
+
+    def _forced(self, word: str) -> str:
+        key, is_value, _ = word.lstrip("+").partition("=")
+        elsewhere = key.startswith(("~", "hydra")) or "@" in key or "/" in key or key in self.groups
+        return word if elsewhere or not is_value else "++" + word.lstrip("+")
+
+
+class _Bounded(ConfigRepository):
+    """Hydra's files, of which the user's are looked at before they are read."""
+
+    def __init__(self, path: Any, own: Sequence[Path]) -> None:
+        super().__init__(path)
+        self._own = own
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        for file in (folder / f"{config_path}.yaml" for folder in self._own):
+            try:
+                check_text(read_text(file), with_aliases=True)
+            except TooLarge as error:
+                raise ConfigError.one(f"{file}{error.place}", str(error)) from None
+            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                continue  # none of that name, or told by whoever reads it
+        return super().load_config(config_path)
+
+
+@cache
+def _hydras_own() -> DictConfig:
+    """Hydra's part of the config where no file but the built-in ones is asked."""
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    cfg: DictConfig = loader.load_configuration(NAME, [], RunMode.RUN).hydra
+    return cfg
+
+
+def _tree(cfg: Any) -> dict[str, Any]:
+    """Unresolved, as plain containers; empty where it is no mapping."""
+    tree = OmegaConf.to_container(cfg, resolve=False)
+    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}

@@ -1,0 +1,79 @@
+"""Words that are no overrides yet, as other tools take them: `--lr 0.1`, `lr = 0.1`, `optimizer adam`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Sequence
+
+from trainrun.config.dials import NAMES
+from trainrun.config.paths import groups
+from trainrun.config.suggest import SPELLINGS
+from trainrun.errors import Problem
+
+_DASHED = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.DOTALL)
+_TRAIN = (["train"], ["run"], ["fit"])  # as a first word: what other tools call the command
+_FILE = (".yaml", ".yml")
+
+
+def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
+    """The words with every setting written KEY=VALUE, where it is plain that it is one.
+
+    `flags` are those of the command line itself; they and what follows them stay.
+    """
+    known = {*groups(), *NAMES, *SPELLINGS}
+    rest, settings = list(words[1:] if words[:1] in _TRAIN else words), list[str]()
+    is_after_flag = False
+    while rest:
+        word = rest.pop(0)
+        dashed = _DASHED.fullmatch(word)
+        is_flag = dashed is not None and _is_flag(word.partition("=")[0], flags)
+        if dashed and not is_flag:
+            value = dashed[2]
+            if value is None:
+                value = rest.pop(0) if rest and _is_value(rest[0]) else "true"
+            settings.append(_setting(dashed[1].replace("-", "_"), value))
+        elif not dashed and (taken := _apart(word, rest, is_after_flag, known)):
+            settings.append(word + "".join(taken) if "=" in "".join((word, *taken)) else f"{word}={taken[0]}")
+            del rest[: len(taken)]
+        else:
+            settings.append(word)
+        is_after_flag = is_flag
+    return settings
+
+
+def other_form(words: list[str], meant: list[str], line: str | None) -> Problem:
+    """What is said of words that are no overrides; `line` is the whole corrected command."""
+    given = [word for word in words if word not in meant]
+    text = f"a setting is written KEY=VALUE, without dashes and spaces, got {shlex.join(given)}"
+    return Problem(
+        "command line", f"training needs no word, got {given[0]}" if given in _TRAIN else text, line
+    )
+
+
+def _apart(word: str, rest: Sequence[str], is_after_flag: bool, known: Collection[str]) -> list[str]:
+    """The words after `word` that belong to it: `= 0.1`, `=0.1`, `0.1`; none where it stands alone."""
+    first, second = (*rest, "", "")[:2]
+    if "=" not in word and not is_after_flag and not word.endswith(_FILE):
+        if first == "=" and _is_value(second):
+            return ["=", second]
+        if first.startswith("=") and len(first) > 1:
+            return [first]
+        if word.split(".")[0] in known and _is_value(first) and not first.endswith(_FILE):
+            return [first]
+    elif word.endswith("=") and word.count("=") == 1 and _is_value(first) and not first.endswith(_FILE):
+        return [first]
+    return []
+
+
+def _is_flag(word: str, flags: Collection[str]) -> bool:
+    """A flag, or the beginning of just one long one."""
+    return word in flags or (word.startswith("--") and sum(flag.startswith(word) for flag in flags) == 1)
+
+
+def _is_value(word: str) -> bool:
+    return bool(word) and "=" not in word and (word[0] != "-" or bool(re.match(r"-[.\d]", word)))
+
+
+def _setting(key: str, value: str) -> str:
+    return value if value.endswith(_FILE) else f"{key}={value}"

@@ -1,0 +1,306 @@
+"""The processes of one run: which of them this is, and how they come to agree.
+
+`torchrun` starts one for each GPU. Each computes its share of every window and every split, and
+meets the others only here; with one process these functions give back what they are given.
+Gradients are summed in flat buckets after the last backward pass of a window. Torch's
+DistributedDataParallel sends them during that pass, which is faster for large models over slow
+links. But it averages over ranks where a window is a sum of weighted terms, hangs where shares are
+unequal, and wraps the model, so that names, repeated evaluations of one window (L-BFGS) and loss
+scaling need exceptions. The sum after the pass needs none, and an empty share adds zeros.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeVar
+
+from trainrun.errors import RankFailed
+
+if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
+    from torch import Tensor
+    from torch.distributed.distributed_c10d import Store
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=10)  # for a rank that does not come: longer than a download or a save
+LINGER = timedelta(seconds=5)  # so that the launcher does not end the first rank while it writes why
+BUCKET_BYTES = 32 << 20
+_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those of the run, and among those of its machine."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+
+_place = Place()
+_store: Store | None = None
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return _place.rank
+
+
+def size() -> int:
+    """How many processes compute this run."""
+    return _place.size
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return _place.rank == 0
+
+
+def place() -> Place:
+    """This process among all, and among those of its machine."""
+    return _place
+
+
+def launched() -> Place:
+    """What the launcher says in the environment; one process where there is none."""
+    if not all(name in os.environ for name in _LAUNCHED):
+        return Place()
+    number, total, local = (int(os.environ[name]) for name in _LAUNCHED[:3])
+    return Place(number, total, local, int(os.environ.get("LOCAL_WORLD_SIZE", total)))
+
+
+def command() -> list[str]:
+    """The words that start trainrun with as many processes as the launcher started."""
+    found = launched()
+    if found.size == 1:
+        return ["trainrun"]
+    machines = ["--nnodes", str(found.size // found.local_size)] if found.size > found.local_size else []
+    return ["torchrun", *machines, "--nproc-per-node", str(found.local_size), "-m", "trainrun"]
+
+
+def join() -> None:
+    """Meet the other processes that the launcher started, once. Raises RankFailed where they do not come."""
+    global _place, _store
+    found = launched()
+    if found.size == 1 or _place.size > 1:
+        return
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
+
+    # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
+    nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+    with _meeting():
+        _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        dist.init_process_group(
+            backend, store=_store, rank=found.rank, world_size=found.size, timeout=TIMEOUT
+        )
+    _place = found
+    atexit.register(leave, clean=False)
+
+
+def leave(clean: bool) -> None:
+    """The last act of a process; `clean` where every rank came to its end.
+
+    The first rank's end is waited for, so that the launcher, which ends all when one has ended,
+    does not end it while it saves or writes what happened.
+    """
+    global _place
+    if _place.size == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    with suppress(RuntimeError, RankFailed):
+        if clean:
+            add_numbers([0.0])
+        if clean or not torch.cuda.is_available():  # NCCL would wait for what the others never send
+            dist.destroy_process_group()  # a rank that waits for this one stops waiting now
+        if not clean and _store is not None:
+            _store.set("done", "1") if is_first() else _store.wait(["done"], LINGER)
+    _place = Place()
+
+
+def tell(error: BaseException) -> bool:
+    """Let the others know why this rank ends. Returns whether to print it: a mistake that all ranks
+    make is printed once, and that another rank failed is said by the first.
+    """
+    if _place.size == 1 or _store is None:
+        return True
+    if isinstance(error, RankFailed):
+        return is_first()
+    text = str(error) or type(error).__name__
+    with suppress(RuntimeError):
+        told = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
+        return bool(told[0] == _place.rank or told[1] != text)
+    return True
+
+
+@contextmanager
+def hush() -> Iterator[None]:
+    """Within, only the first rank prints; what ends another one is told outside."""
+    with ExitStack() as opened:
+        if not is_first():
+            nowhere = opened.enter_context(open(os.devnull, "w"))
+            opened.enter_context(redirect_stdout(nowhere))
+            opened.enter_context(redirect_stderr(nowhere))
+        yield
+
+
+@contextmanager
+def local_first() -> Iterator[None]:
+    """The first process of each machine goes ahead, the others follow: for downloads and caches."""
+    if _place.local_rank > 0:
+        add_numbers([0.0])
+    yield
+    if _place.local_rank == 0:
+        add_numbers([0.0])
+
+
+def add(tensors: Sequence[Tensor]) -> None:
+    """Sum each tensor over the ranks, in place; shapes and types are the same on all."""
+    if _place.size == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    buckets = _buckets(tensors)
+    flats = [torch.cat([tensor.reshape(-1) for tensor in bucket]) for bucket in buckets]
+    with _meeting():
+        for work in [dist.all_reduce(flat, async_op=True) for flat in flats]:
+            work.wait()
+    for bucket, flat in zip(buckets, flats, strict=True):
+        _copy_back(bucket, flat)
+
+
+def broadcast(tensors: Sequence[Tensor]) -> None:
+    """Give every rank the first one's values, in place and to the last bit."""
+    if _place.size == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    for bucket in _buckets([tensor.detach() for tensor in tensors]):
+        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        with _meeting():
+            dist.broadcast(flat.view(torch.uint8), 0)
+        _copy_back(bucket, flat)
+
+
+def add_numbers(numbers: Sequence[float]) -> list[float]:
+    """Sum each number over the ranks. The hosts meet here, so that a rank that died is noticed."""
+    return _on_hosts(numbers, "SUM")
+
+
+def largest(numbers: Sequence[float]) -> list[float]:
+    """Of each number the ranks' largest."""
+    return _on_hosts(numbers, "MAX")
+
+
+def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
+    """Sum each number over the ranks: those on the host by the host, tensors on their device in float32."""
+    if _place.size == 1:
+        return dict(numbers)
+    from torch import Tensor
+
+    names = [name for name, number in numbers.items() if not isinstance(number, Tensor)]
+    found: dict[str, float | Tensor] = dict(
+        zip(names, add_numbers([float(numbers[name]) for name in names]), strict=True)
+    )
+    tensors = {name: x.detach().float().clone() for name, x in numbers.items() if isinstance(x, Tensor)}
+    add(list(tensors.values()))
+    return {**found, **tensors}
+
+
+def from_first(value: T) -> T:
+    """The first rank's value: tensors, numbers, texts, and containers of them."""
+    return _sent(value, 0) if _place.size > 1 else value
+
+
+def gather(value: T) -> list[T]:
+    """Every rank's value, in order; with several ranks tensors are on the host."""
+    return [_sent(value, source) for source in range(_place.size)] if _place.size > 1 else [value]
+
+
+def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
+    if _place.size == 1:
+        return list(numbers)
+    import torch
+    import torch.distributed as dist
+
+    row = torch.tensor(numbers, dtype=torch.float64)
+    with _meeting():
+        dist.all_reduce(row, getattr(dist.ReduceOp, operation))
+    found: list[float] = row.tolist()
+    return found
+
+
+def _sent(value: T, source: int) -> T:
+    """The value of rank `source`, its tensors on the host on every rank; no code is unpickled."""
+    import torch
+    import torch.distributed as dist
+
+    body, length = b"", torch.zeros(1, dtype=torch.int64)
+    if _place.rank == source:
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        body, length[0] = buffer.getvalue(), buffer.tell()
+    with _meeting():
+        dist.broadcast(length, source)
+        flat = torch.frombuffer(bytearray(body or bytes(int(length))), dtype=torch.uint8)
+        dist.broadcast(flat, source)
+    sent: T = torch.load(io.BytesIO(flat.numpy().tobytes()), map_location="cpu", weights_only=True)
+    return sent
+
+
+def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors of one type and device together, up to a size at which sending costs more than starting."""
+    buckets: list[list[Tensor]] = []
+    kinds = groupby(sorted(tensors, key=lambda t: str((t.dtype, t.device))), lambda t: (t.dtype, t.device))
+    for _, same in kinds:
+        room = 0
+        for tensor in same:
+            if room < tensor.nbytes:
+                buckets.append([])
+                room = BUCKET_BYTES
+            buckets[-1].append(tensor)
+            room -= tensor.nbytes
+    return buckets
+
+
+def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
+    import torch
+
+    pieces = flat.split([tensor.numel() for tensor in bucket])
+    with torch.no_grad():
+        torch._foreach_copy_(bucket, [p.view(t.shape) for p, t in zip(pieces, bucket, strict=True)])
+
+
+@contextmanager
+def _meeting() -> Iterator[None]:
+    """Raises RankFailed, with what the failed rank said of itself, where the ranks cannot meet."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankFailed(_why(error)) from error
+
+
+def _why(error: RuntimeError) -> str:
+    with suppress(RuntimeError):
+        if _store is not None and _store.check(["failure"]):
+            who, text = json.loads(_store.get("failure"))
+            return f"rank {who} failed: {text}"
+    minutes = TIMEOUT.total_seconds() / 60
+    text = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without the line of C++
+    return f"another rank died, or did not come within {minutes:g} minutes: {text}"
