@@ -112,6 +112,17 @@ def test_a_run_killed_before_its_first_plan_begins_as_a_new_one() -> None:
     assert state.step == pytest.approx(1000, rel=0.02)
 
 
+def test_a_run_that_goes_back_to_a_checkpoint_still_ends_in_its_time() -> None:
+    budget = ClockBudget(30.0, linear_over)
+    state = state_over(budget)
+    drive(state, budget, lambda step: 0.01, until=1500)
+    state.step = state.applied = 400  # the time is spent all the same
+    rates = drive(state, budget, lambda step: 0.01)
+    assert 29.7 <= state.seconds <= 30.05
+    assert state.step == pytest.approx(400 + 1500, rel=0.02)
+    assert rates[-1][1] < 0.02
+
+
 def test_a_warm_up_longer_than_the_run_does_not_end_it() -> None:
     over = lambda total: cosine(total, 1.0, warmup=500, warmup_start=0.0, min_lr=0.0)  # noqa: E731
     budget = ClockBudget(1.0, over)

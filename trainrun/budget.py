@@ -29,6 +29,7 @@ class ClockBudget:
     def __init__(self, limit_s: float, schedule_over: Callable[[int], Schedule]) -> None:
         self.limit_s, self.schedule_over = limit_s, schedule_over
         self._due = 0  # the step to ask at
+        self._last = 0  # the step of the last call
         self._warm: tuple[int, float] | None = None  # (step, seconds) when this process was warm
         self._asked = (0, 0.0)  # the same when the clock was last read
         self._from: tuple[float, float] | None = None  # (seconds, place) that the plan goes on from
@@ -47,6 +48,9 @@ class ClockBudget:
 
         Asked after every step; it reads the clock a few times a second, and at the end at every step.
         """
+        if state.step < self._last:  # a run that went back to an earlier checkpoint finds its pace anew
+            self._due, self._warm, self._from = state.step, None, None
+        self._last = state.step
         if state.step < self._due:
             return None
         used = ranks.from_first(seconds())  # all ranks plan the same

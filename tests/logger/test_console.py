@@ -20,6 +20,7 @@ from trainrun.events import (
     Finished,
     Interrupted,
     Progressed,
+    Replanned,
     Started,
     StepsLogged,
 )
@@ -134,6 +135,15 @@ def test_the_live_view_shows_progress_loss_rate_and_speed(live: Live, screen: io
     text = CONTROL.sub("", screen.getvalue())
     assert "step 5/20" in text
     assert "loss 0.5000  lr 0.1  1,234 samples/s" in text
+
+
+def test_a_budget_by_the_clock_shows_its_steps_once_they_are_known(live: Live) -> None:
+    live(replace(STARTED, total_steps=None))
+    (task,) = live.progress.tasks
+    assert (task.total, task.fields["of"]) == (None, "")
+    live(Replanned(step=6, total_steps=300, seconds=0.1, is_first=True))
+    live(Replanned(step=9, total_steps=280, seconds=0.2, is_first=False))
+    assert (task.total, task.fields["of"]) == (280, "/280")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.events import CheckpointSaved, Failed, Interrupted, Progressed, Warned
+from trainrun.events import CheckpointSaved, Failed, Interrupted, Progressed, Replanned, Warned
 from trainrun.logger.lines import lines_of, number
 
 
@@ -33,3 +33,9 @@ def test_what_happened_is_said_in_one_line() -> None:
     assert lines_of(Failed(step=5, reason="no space", exit_code=9)) == ["step 5 failed: no space"]
     assert lines_of(Warned(step=5, text="lost")) == ["step 5 warning: lost"]
     assert lines_of(Progressed(step=5, samples_per_s=1.0)) == []
+
+
+def test_the_first_plan_of_a_budget_by_the_clock_is_said_and_the_later_ones_are_not() -> None:
+    first = Replanned(step=6, total_steps=12345, seconds=0.5, is_first=True)
+    assert lines_of(first) == ["step 6 planned: about 12,345 steps in all"]
+    assert lines_of(Replanned(step=9, total_steps=12000, seconds=0.6, is_first=False)) == []

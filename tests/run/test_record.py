@@ -21,6 +21,7 @@ from trainrun.events import (
     Finished,
     Interrupted,
     Progressed,
+    Replanned,
     Started,
     StepsLogged,
 )
@@ -249,3 +250,19 @@ def test_a_folder_in_place_of_a_record_is_a_storage_failure(tmp_path: Path) -> N
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(StorageFailed, match="Is a directory"):
         Record(tmp_path)
+
+
+def test_a_plan_by_the_clock_is_what_happened_and_the_first_and_last_are_in_the_status(
+    record: Record, tmp_path: Path
+) -> None:
+    record(replace(STARTED, total_steps=None))
+    told = []
+    for step, total in ((6, 300), (50, 280), (281, 281)):
+        record(Replanned(step=step, total_steps=total, seconds=step / 10, is_first=step == 6))
+        told.append(read_json(tmp_path / "status.json")["total_steps"])
+    assert told == [300, 300, 281]
+    assert lines(tmp_path / "metrics.jsonl") == []
+    plans = [line for line in lines(tmp_path / "timing.jsonl") if line["event"] == "replanned"]
+    assert [(line["step"], line["total_steps"], line["seconds"]) for line in plans] == [
+        *[(6, 300, 0.6), (50, 280, 5.0), (281, 281, 28.1)]
+    ]
