@@ -5,7 +5,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= tests/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check fix clean
+.PHONY: help train test torture check fix clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,6 +15,10 @@ train: .venv/installed  ## Install into .venv, then train the default run: a sma
 
 test: .venv/installed  ## Install into .venv, then run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+
+torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in a quarter of an hour; tells the figures
+	@TORTURE_KILLS=$${TORTURE_KILLS:-220} TORTURE_FLIPS=$${TORTURE_FLIPS:-400} OMP_NUM_THREADS=1 \
+	$(BIN)/pytest --numprocesses auto tests/invariants
 
 check: .venv/installed  ## What CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -91,15 +91,15 @@ class Said:
 def command(folder: Path, *words: str) -> Said:
     """`trainrun WORDS` in `folder`, as one of the ranks."""
     os.chdir(folder)
-    files = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
-    for descriptor, file in enumerate(files, start=1):
-        os.dup2(file.fileno(), descriptor)
-    code = main(words)
-    texts = []
-    for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
-        stream.flush()
-        file.seek(0)
-        texts.append(file.read().decode())
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        code = main(words)
+        texts = []
+        for stream, file in ((sys.stdout, out), (sys.stderr, err)):
+            stream.flush()
+            file.seek(0)
+            texts.append(file.read().decode())
     return Said(code, *texts)
 
 

@@ -48,6 +48,21 @@ def lines(trained: Trained, kind: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, trained.metrics.splitlines()) if line["event"] == kind]
 
 
+def test_an_error_closes_the_data_although_its_frames_still_hold_them(tmp_path: Path) -> None:
+    closed = []
+
+    class Watched(BadAt):
+        def train_batches(self, position: Any, cut: Any, seed: int) -> Iterator[Batch]:
+            try:
+                yield from super().train_batches(position, cut, seed)
+            finally:
+                closed.append(True)
+
+    with pytest.raises(DataError) as held:
+        toy(tmp_path / "run", "stop", lambda: Watched((3,))).train()
+    assert closed and held.tb  # so loader processes have ended
+
+
 def test_stop_ends_the_run_and_leaves_only_good_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data: the inputs are not finite \(samples .*\), met at step 7"):
         toy(tmp_path / "run", "stop", lambda: BadAt((7,))).train()

@@ -224,11 +224,11 @@ class Toy:
             signals=SignalAt(state, signal_at),
         )
         events = []
-        for event in loop.train(state):
-            if record:
-                record(event)
-            events.append(event)
-        checkpoints.close()
+        with contextlib.closing(checkpoints):
+            for event in loop.train(state):
+                if record:
+                    record(event)
+                events.append(event)
         return Trained(state, events, data, (self.folder / "metrics.jsonl").read_bytes() if record else b"")
 
 

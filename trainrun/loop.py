@@ -72,12 +72,11 @@ class Loop:
 
     def train(self, state: TrainState) -> Iterator[Event]:
         """From where `state` stands to the end of the run, or to a signal."""
-        clock = Clock(state)
+        clock, windows = Clock(state), self._windows(state)
         try:
             if self.policy.nonfinite == "rollback" and state.step == 0:
                 yield from self._save(state, clock)  # to roll back to
             yield from self._due(state, clock)  # what an interruption left undone at this step
-            windows = self._windows(state)
             while state.step < state.total_steps and state.stop_reason is None:
                 with self.signals.interruptible():
                     window = clock.fetch(windows)
@@ -85,7 +84,7 @@ class Loop:
                 state.meter.add(result)
                 clock.stepped()
                 if result.finding is not None:
-                    windows = (yield from self._answer(state, clock, result.finding)) or windows
+                    yield from self._answer(state, clock, result.finding)
                 if clock.progress_is_due():
                     yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
                 yield from self._due(state, clock)
@@ -94,20 +93,24 @@ class Loop:
             yield from self._save(state, clock)
             yield from self.checkpoints.wait()
             yield Interrupted(step=state.step, signal=stopped.reason)
+        finally:
+            windows.close()  # and with it loader processes: an error's frames would keep them
 
-    def _windows(self, state: TrainState) -> Iterator[Window]:
+    def _windows(self, state: TrainState) -> Generator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""
-        window: list[Batch] = []
+        begun, window = state.rollbacks, list[Batch]()
         for batch in self.data.train_batches(state.position, self.cut, self.seed):
             window.append(batch)
             if len(window) == self.accumulate or batch.position.offset == 0:
                 yield window
                 window = []
+                if state.rollbacks > begun:
+                    break
+        if state.rollbacks > begun:
+            yield from self._windows(state)
 
-    def _answer(
-        self, state: TrainState, clock: Clock, found: Finding
-    ) -> Generator[Event, None, Iterator[Window] | None]:
-        """What the policy has for a gradient that is not finite; returns the windows after a rollback.
+    def _answer(self, state: TrainState, clock: Clock, found: Finding) -> Iterator[Event]:
+        """What the policy has for a gradient that is not finite.
 
         Raises NonFinite where the run ends, DataError where it ends for what the data hold.
         """
@@ -125,14 +128,13 @@ class Loop:
         if not goes_on:
             raise _error(at, found, policy)
         if policy.nonfinite == "skip":
-            return None
+            return
         yield from self.checkpoints.wait()
         counters = state.rollbacks + 1, state.lr_factor * policy.rollback_lr
         self._reload(state)
         state.rollbacks, state.lr_factor = counters
         clock.restart(state)
         yield RolledBack(step=at, to=state.step, lr_factor=state.lr_factor)
-        return self._windows(state)
 
     def _reload(self, state: TrainState) -> None:
         """The newest checkpoint; how long the run is stays as planned."""

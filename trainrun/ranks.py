@@ -15,6 +15,7 @@ import atexit
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -228,7 +229,7 @@ def from_first(value: T) -> T:
 
 
 def gather(value: T) -> list[T]:
-    """Every rank's value, in order."""
+    """Every rank's value, in order; with several ranks tensors are on the host."""
     return [_sent(value, source) for source in range(_place.size)] if _place.size > 1 else [value]
 
 
@@ -246,7 +247,7 @@ def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
 
 
 def _sent(value: T, source: int) -> T:
-    """The value of rank `source`; no code is unpickled."""
+    """The value of rank `source`, its tensors on the host on every rank; no code is unpickled."""
     import torch
     import torch.distributed as dist
 
@@ -259,8 +260,6 @@ def _sent(value: T, source: int) -> T:
         dist.broadcast(length, source)
         flat = torch.frombuffer(bytearray(body or bytes(int(length))), dtype=torch.uint8)
         dist.broadcast(flat, source)
-    if _place.rank == source:
-        return value
     sent: T = torch.load(io.BytesIO(flat.numpy().tobytes()), map_location="cpu", weights_only=True)
     return sent
 
@@ -303,4 +302,5 @@ def _why(error: RuntimeError) -> str:
             who, text = json.loads(_store.get("failure"))
             return f"rank {who} failed: {text}"
     minutes = TIMEOUT.total_seconds() / 60
-    return f"another rank died, or did not come within {minutes:g} minutes: {str(error).splitlines()[0]}"
+    text = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without the line of C++
+    return f"another rank died, or did not come within {minutes:g} minutes: {text}"

@@ -93,7 +93,7 @@ def runtime(
     config is resolved, and has no effect here.
     """
     chosen = _device(device) if ranks.size() == 1 else _device_of_rank(device)
-    torch.set_num_threads(threads or _cores())
+    torch.set_num_threads(threads or cores())
     tune_allocator()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at first use
@@ -215,14 +215,14 @@ def _is_small(model: nn.Module, batch_size: int) -> bool:
     return all(p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
 
 
-def _cores() -> int:
+def cores() -> int:
     """OMP_NUM_THREADS where it is set, else this rank's part of the cores this process may run on."""
     local = ranks.place().local_size
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0 and not (local > 1 and wanted == "1"):  # torchrun's own way out
         return int(wanted)
     try:
-        cores = len(os.sched_getaffinity(0))
+        count = len(os.sched_getaffinity(0))
     except AttributeError:
-        cores = os.cpu_count() or 1
-    return max(1, cores // local)
+        count = os.cpu_count() or 1
+    return max(1, count // local)

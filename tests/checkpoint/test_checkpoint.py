@@ -330,6 +330,19 @@ def test_damaged_later_ones_do_not_crowd_out_the_good(tmp_path: Path) -> None:
     assert kept(tmp_path) == [20, 30, 50]
 
 
+def test_what_could_not_be_removed_goes_at_the_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = checkpoints(tmp_path, keep_last=1)
+    commit(owner, at(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+        commit(owner, at(2))
+    assert len(list(owner.folder.iterdir())) == 2
+    commit(owner, at(3))
+    assert [path.name for path in owner.folder.iterdir()] == ["step-000000003"]
+
+
 def test_only_own_names_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     strangers = ["step-1", "step-000000001-backup", "best", ".hidden", "step-000000001.pt"]

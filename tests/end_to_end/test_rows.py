@@ -44,10 +44,10 @@ def readme_commands() -> list[str]:
 
 
 def paste(shell: str, line: str, folder: Path) -> list[str]:
-    """The words that a pasted line hands to trainrun (or tensorboard), according to the shell itself."""
+    """The words that a pasted line hands to its program, according to the shell itself."""
     stub = folder / "bin"
     stub.mkdir(exist_ok=True)
-    for name in ("trainrun", "tensorboard"):
+    for name in ("trainrun", "tensorboard", "torchrun"):
         body = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
         (stub / name).write_text(body)
         (stub / name).chmod(0o755)
@@ -89,6 +89,9 @@ def test_a_row_works_as_printed(
     for line in lines:
         if line.startswith("tensorboard"):
             _tensorboard_serves(paste("bash", line, tmp_path), tmp_path)
+            continue
+        if line.startswith("torchrun"):
+            _torchrun_trains(shortened(line, paste("bash", line, tmp_path)), tmp_path)
             continue
         done = server(shortened(line, paste("bash", line, tmp_path)), tmp_path)
         assert done.code == REFUSED.get(line, 0), f"{line}\n{done}"
@@ -135,6 +138,16 @@ def test_the_readmes_mistakes_are_answered_as_it_says(server: Callable, tmp_path
     assert done.code == 2
     assert done.err.strip() == answer.strip()
     assert not list(tmp_path.glob("outputs"))
+
+
+def _torchrun_trains(words: list[str], folder: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run"]
+    done = subprocess.run([*launcher, *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "32 x 2 ranks = 64 samples a step" in done.stderr
+    assert done.stderr.count("finished in") == 1
+    (status,) = (json.loads(file.read_text()) for file in folder.glob("outputs/*/*/status.json"))
+    assert (status["state"], status["step"]) == ("completed", 2)
 
 
 def _tensorboard_serves(words: list[str], folder: Path) -> None:

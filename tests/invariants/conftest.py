@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from torture.harness import Run, Server
 from torture.scenarios import SCENARIOS
+from torture.settings import LONG
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,18 @@ def straight(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callab
         return made[scenario]
 
     return make
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The figures of the long form."""
+    if LONG:
+        reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
+        counted = Counter[str]()
+        for report in reports:
+            counted.update(dict(report.user_properties))
+        failed = len(terminalreporter.getreports("failed"))
+        terminalreporter.write_line(
+            f"killed {counted['kills']} times; all {counted['identical']} runs ended identical\n"
+            f"flipped {counted['flips']} bits of checkpoints; all were noticed\n"
+            f"{failed} tests failed; what they did is not in these figures"
+        )

@@ -15,16 +15,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names of descri
 Straight = Callable[[str], Run]
 
 
-def new(straight: Run, folder: Path) -> Run:
-    return Run(straight.server, straight.words, folder)
-
-
 def test_files_then_manifest_then_folder_then_rename_then_parent(straight: Straight, tmp_path: Path) -> None:
-    run = new(straight("average"), tmp_path / "run")
+    run = straight("average").new(tmp_path / "run")
     operations = run.traced(tmp_path / "trace")
     assert assert_ordered(operations) > 10
     assert sum(text.startswith("rmdir checkpoints/") for text in operations) > 5
-    run = new(straight("average"), tmp_path / "again").killed("rename.*tmp-step", 2)
+    run = straight("average").new(tmp_path / "again").killed("rename.*tmp-step", 2)
     assert assert_ordered(run.traced(tmp_path / "trace again")) > 8
 
 
@@ -37,15 +33,20 @@ COMMITS = {
 
 
 @pytest.mark.parametrize("commit", COMMITS)
-def test_death_at_every_operation(commit: str, straight: Straight, tmp_path: Path) -> None:
+def test_death_at_every_operation(
+    commit: str, straight: Straight, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     before, which = COMMITS[commit]
-    base = new(straight("tiny"), tmp_path / "base")
+    base = straight("tiny").new(tmp_path / "base")
     if before:
         base.killed(*before)
     places = one_commit(base.copy(tmp_path / "whole").traced(tmp_path / "trace"), which)
     assert len(places) >= 11
-    for place in places if LONG else places[::2]:
+    places = places if LONG else places[::3]
+    for place in places:
         run = base.copy(tmp_path / str(place))
         run.killed("checkpoints", place)
         assert_whole(run)
         assert_finishes_identical(run, straight("tiny"))
+    record_property("kills", len(places))
+    record_property("identical", len(places))

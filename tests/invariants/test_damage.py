@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ from trainrun.checkpoint import problem_of
 
 Straight = Callable[[str], Run]
 LARGEST_BYTES = 2 << 30
-FIFTH_COMMIT = (r"rename \S+ checkpoints/step-", 4)
+COMMIT = r"rename \S+ checkpoints/step-"
 
 
 @pytest.fixture(scope="session")
 def stopped(straight: Straight, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with three checkpoints that was killed before its end. Copy it."""
     expected = straight("average")
-    run = Run(expected.server, expected.words, tmp_path_factory.mktemp("stopped") / "run")
-    return run.killed(*FIFTH_COMMIT)
+    run = expected.new(tmp_path_factory.mktemp("stopped") / "run")
+    return run.killed(COMMIT, 11)
 
 
 def assert_passed_over(run: Run, ended: Ended, path: Path, straight: Run) -> None:
@@ -39,15 +40,23 @@ def assert_passed_over(run: Run, ended: Ended, path: Path, straight: Run) -> Non
     assert_identical(run, straight)
 
 
-@pytest.mark.parametrize("kind", ACCIDENTS)
-def test_an_accident(kind: str, stopped: Run, straight: Straight, tmp_path: Path) -> None:
-    run = stopped.copy(tmp_path / "run")
-    path = run.checkpoint()
-    ACCIDENTS[kind](path)
-    assert_passed_over(run, run.resume(patience_s=20), path, straight("average"))
+def test_every_accident(straight: Straight, tmp_path: Path) -> None:
+    """A run that keeps the checkpoint of every step meets a damaged one after the other."""
+    run = straight("average").new(tmp_path / "run")
+    run = replace(run, words=[*run.words, "checkpoint.every=1step", "checkpoint.keep_every=1step"])
+    run.killed(COMMIT, len(ACCIDENTS) + 5)
+    paths = dict(zip(ACCIDENTS, reversed(run.checkpoints()), strict=False))
+    for kind, path in paths.items():
+        ACCIDENTS[kind](path)
+    ended = run.resume(patience_s=20)
+    for kind, path in paths.items():
+        assert f"checkpoint {path.name} is damaged and skipped" in ended.err, kind
+    assert_passed_over(run, ended, path, straight("average"))
 
 
-def test_every_flipped_bit_is_noticed(stopped: Run, straight: Straight, tmp_path: Path) -> None:
+def test_every_flipped_bit_is_noticed(
+    stopped: Run, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Of the state a sample that differs with the seed; of the manifest, in the long form, all."""
     rng = random.Random(SEED)
     run_id = stopped.status()["run_id"]
@@ -61,10 +70,12 @@ def test_every_flipped_bit_is_noticed(stopped: Run, straight: Straight, tmp_path
         shutil.rmtree(path)
     path = Path(shutil.copytree(stopped.checkpoint(), tmp_path / stopped.checkpoint().name))
     manifest = (path / "manifest.json").read_bytes()
-    for bit in range(0, 8 * len(manifest), 1 if LONG else 7):
+    bits = range(0, 8 * len(manifest), 1 if LONG else 7)
+    for bit in bits:
         flipped("manifest.json", bit)(path)
         assert problem_of(path, run_id) is not None, bit
         (path / "manifest.json").write_bytes(manifest)
+    record_property("flips", FLIPS + len(bits))
 
 
 @pytest.mark.parametrize("number", range(40 if LONG else 3))
@@ -82,7 +93,7 @@ def test_after_a_flipped_bit_the_older_checkpoint_leads_to_the_same_end(
 def test_a_checkpoint_of_another_run_or_step_is_not_taken(
     stopped: Run, straight: Straight, tmp_path: Path
 ) -> None:
-    other = Run(stopped.server, stopped.words, tmp_path / "other").killed(*FIFTH_COMMIT)
+    other = stopped.new(tmp_path / "other").killed(COMMIT, 11)
     run = stopped.copy(tmp_path / "run")
     path = run.checkpoint()
     assert other.checkpoint().name == path.name

@@ -17,13 +17,18 @@ PLACES = ("", "", "", "checkpoints/", "rename", "fsync", "metrics.jsonl", "remov
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_killed_at_random(scenario: str, straight: Callable[[str], Run], tmp_path: Path) -> None:
+def test_killed_at_random(
+    scenario: str,
+    straight: Callable[[str], Run],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
     expected = straight(scenario)
     rng = random.Random(f"{SEED} {scenario}")
     left, number = -(-KILLS // len(SCENARIOS)), 0
     while left > 0:
         number += 1
-        run = Run(expected.server, expected.words, tmp_path / str(number))
+        run = expected.new(tmp_path / str(number))
         suffered: list[str] = []
         try:
             while left > 0:
@@ -38,6 +43,8 @@ def test_killed_at_random(scenario: str, straight: Callable[[str], Run], tmp_pat
         except AssertionError as error:
             story = "\n".join(suffered)
             raise AssertionError(f"seed {SEED}, {run.folder}, after\n{story}\n{error}") from error
+    record_property("kills", -(-KILLS // len(SCENARIOS)))
+    record_property("identical", number)
 
 
 def drawn(rng: random.Random, lasts_s: float) -> dict[str, Any]:
@@ -56,6 +63,17 @@ def assert_interrupted(run: Run, ended: Ended) -> None:
         status = run.status()
         assert (status["state"], status["exit_code"], status["resumable"]) == ("interrupted", 143, True)
         assert status["step"] == int(run.checkpoint().name[5:])
+
+
+def test_the_scenarios_do_what_their_names_say(straight: Callable[[str], Run]) -> None:
+    """Else it would prove nothing to kill them."""
+    counters = {name: straight(name).state()["counters"] for name in SCENARIOS}
+    skipped = {name: one["step"] - one["applied"] for name, one in counters.items()}
+    assert skipped.pop("fp16 that skips") > 0 and set(skipped.values()) == {0}
+    assert counters["early stopping"]["stop_reason"] == "early_stopping"
+    assert straight("plateau").state()["schedule"]["state"]["scale"] < 1
+    assert straight("average").status()["best"]["step"] < counters["average"]["step"]
+    assert counters["accumulation, clipping"]["step"] == 4 * 4  # 15 micro-batches an epoch, in fours
 
 
 # Where it hurts, each on purpose
@@ -81,7 +99,7 @@ AIMED: dict[str, list[tuple[str, int]]] = {
 @pytest.mark.parametrize("where", AIMED)
 def test_killed_where_it_hurts(where: str, straight: Callable[[str], Run], tmp_path: Path) -> None:
     expected = straight("average")
-    run = Run(expected.server, expected.words, tmp_path / "run")
+    run = expected.new(tmp_path / "run")
     codes = [run.go_on(strikes=[{"what": "SIGKILL", "of": of, "at": at}]).code for of, at in AIMED[where]]
     assert codes.count(-9) >= 3, codes  # else it proves less than its name
     assert_finishes_identical(run, expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +101,24 @@ def test_without_clipping_there_is_no_curve_of_it(tmp_path: Path) -> None:
 def test_however_a_run_ends_its_points_are_on_disk(tmp_path: Path, end: Event) -> None:
     write(tmp_path, STARTED, logged(5, 0.5), end)
     assert [e.step for e in read(tmp_path).Scalars("train/loss")] == [5]
+
+
+def test_a_full_disk_is_an_error_of_the_call_and_of_no_thread(
+    tmp_path: Path,
+) -> None:
+    logger, before = TensorBoard(tmp_path), threading.active_count()
+    logger(STARTED)
+    assert threading.active_count() == before
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), logger.writer._writer.fileno())
+    logger(logged(5, 0.5))
+    with pytest.raises(OSError, match="No space left on device"):
+        logger(FINISHED)
+
+
+def test_a_run_that_failed_before_it_started_has_nothing_to_show(tmp_path: Path) -> None:
+    write(tmp_path, Failed(step=0, reason="x", exit_code=9))
+    assert not list(tmp_path.iterdir())
 
 
 def test_points_after_the_checkpoint_are_replaced_by_the_resumed_runs(tmp_path: Path) -> None:

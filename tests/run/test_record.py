@@ -220,6 +220,16 @@ def test_a_failing_disk_is_a_storage_failure(record: Record, monkeypatch: pytest
         record(evaluated(5, loss=0.5))
 
 
+def test_what_could_not_be_written_is_told_once(tmp_path: Path) -> None:
+    """Closing a file tries again to write what is left in its buffer."""
+    record = Record(tmp_path)
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), record._metrics.fileno())
+    with pytest.raises(StorageFailed, match=r"No space left on device; [\d,]+ bytes are free"):
+        record(evaluated(5, loss=0.5))
+    record.close()
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl", "trainrun.log", "checkpoints", "notes"])
 def test_a_folder_with_links_or_pipes_is_not_written_to(tmp_path: Path, name: str) -> None:
     (tmp_path / "run").mkdir()

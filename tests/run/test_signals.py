@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 
 import pytest
 
@@ -73,6 +75,38 @@ def test_what_changes_nothing_is_left_at_once(signals: Signals, name: str) -> No
     with pytest.raises(Stopped, match=name), signals.interruptible(), as_a_data_set_might:
         time.sleep(30)
     assert time.monotonic() - began < 5
+
+
+class Closing:
+    """As a loader's iterator, which ends its processes when nobody holds it any more."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+
+
+def fork() -> None:
+    process = get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+
+
+@pytest.mark.parametrize("what", ["a finalizer", "a fork"])
+def test_a_stop_is_not_lost_where_exceptions_are(
+    signals: Signals, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lost.append)
+    at_fork = [signal.SIGTERM] if what == "a fork" else []
+    os.register_at_fork(after_in_parent=lambda: at_fork and signal.raise_signal(at_fork.pop()))
+
+    def wait() -> None:
+        fork() if at_fork else Closing()
+        time.sleep(30)
+
+    with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
+        wait()
+    assert not lost and not at_fork
 
 
 def test_elsewhere_a_signal_waits_for_the_check(signals: Signals) -> None:

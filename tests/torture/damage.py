@@ -55,7 +55,7 @@ def replaced(name: str, make: Callable[[Path, Path], object]) -> Damage:
     """A file, or with "." the whole checkpoint, is moved aside, and `make(place, aside)` fills its place."""
 
     def damage(path: Path) -> None:
-        place, aside = path / name, path.parents[2] / "moved"
+        place, aside = path / name, path.parents[2] / f"moved {path.name}"
         place.rename(aside)
         make(place, aside)
 

@@ -34,7 +34,8 @@ _AUDITED = {
 class Strike:
     """Does `what` at the `at`-th operation (from 0) that matches `of`, and at the `times - 1` after it.
 
-    `what` is a signal, sent to the process itself, or the name of a system error, raised.
+    `what` is a signal, sent to the process itself, the name of a system error, raised, or "vanish":
+    the folder is moved to another name.
     """
 
     def __init__(self, what: str, of: str = "", at: int = 0, times: int = 1) -> None:
@@ -74,6 +75,9 @@ class Watch:
             self.write(self.trace, f"{text}\n".encode())
         for strike in self.strikes:
             if strike.hits(text):
+                if strike.what == "vanish":
+                    os.rename(self.folder, f"{self.folder[:-1]}-moved")
+                    continue
                 if torn is not None and strike.what != "SIGTERM":
                     torn()
                 if strike.what.startswith("SIG"):

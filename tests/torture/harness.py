@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Server:
 
     def __init__(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "20000"}
+        environment["GIT_DIR"] = os.devnull  # the record of a run then does not grow with what is uncommitted
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS), environment.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "torture.server"],
@@ -92,6 +93,7 @@ class Run:
     words: Sequence[str]
     folder: Path
     lasts_s: float = 0.0  # how long one took that nothing happened to
+    saves: str | None = None  # one of naive.VARIANTS
 
     def start(self, *words: str, **goes_wrong: Any) -> Ended:
         return self.command(*self.words, f"run_dir={self.folder}", *words, **goes_wrong)
@@ -106,13 +108,17 @@ class Run:
     def command(self, *words: str, **goes_wrong: Any) -> Ended:
         if goes_wrong.get("strikes") or goes_wrong.get("trace"):
             goes_wrong.setdefault("watched", str(self.folder))
-        return self.server(Job(words, str(PROJECT), **goes_wrong))
+        return self.server(Job(words, str(PROJECT), saves=self.saves, **goes_wrong))
 
     def copy(self, folder: Path) -> Run:
         """The same run, as far as it is, elsewhere."""
         if self.folder.exists():
             shutil.copytree(self.folder, folder, symlinks=True)
-        return Run(self.server, self.words, folder)
+        return replace(self, folder=folder)
+
+    def new(self, folder: Path) -> Run:
+        """The same command, not yet begun."""
+        return replace(self, folder=folder)
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoints/step-" + 9 * "[0-9]"))
@@ -150,17 +156,32 @@ class Run:
         return parts
 
 
-def assert_identical(run: Run, straight: Run) -> None:
-    """The promise: as if nothing had happened. And nothing is left lying about."""
+def assert_identical(run: Run, straight: Run, views: Collection[str] = ()) -> None:
+    """The promise: as if nothing had happened. And nothing is left lying about.
+
+    `views` are files that may be there or not.
+    """
     assert run.status()["state"] == "completed", run.status()
-    assert run.status()["best"] == straight.status()["best"]
+    assert run.status()["best"] == straight.status()["best"], "the best differs"
     assert run.metrics() == straight.metrics(), "metrics.jsonl differs"
     assert run.checkpoint().name == straight.checkpoint().name
     assert same_bits(run.state(), straight.state()), "the final state differs"
     ours, theirs = ({path.name for path in one.folder.iterdir()} for one in (run, straight))
-    assert ours == theirs, f"files differ: {sorted(ours ^ theirs)}"
+    assert (ours ^ theirs) <= {*views}, f"files differ: {sorted(ours ^ theirs)}"
     left = [path.name for path in run.folder.rglob(".tmp*")]
     assert not left, f"left behind: {left}"
+
+
+def assert_storage_failed(run: Run, ended: Ended, reason: str, older: int) -> None:
+    """Said with its reason, nothing lost of at least `older` checkpoints, and the status is true."""
+    assert ended.code == STORAGE_FAILED, ended
+    assert reason in ended.err and "bytes are free" in ended.err, ended
+    assert len(run.checkpoints()) >= older
+    assert_whole(run)
+    assert not list(run.folder.rglob(".tmp*"))
+    status = run.status()
+    assert (status["state"], status["exit_code"], status["resumable"]) == ("failed", STORAGE_FAILED, True)
+    assert status["reason"] in ended.err
 
 
 def assert_whole(run: Run) -> None:

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
-import io
-import json
+import contextlib
 import os
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainrun import checkpoint
+from trainrun.errors import StorageFailed
 from trainrun.events import CheckpointSaved
 from trainrun.protocols import Position
+from trainrun.run.record import Record
 from trainrun.state import TrainState
+
+Files = Mapping[str, memoryview | bytes]
 
 
 def in_place() -> None:
-    """One file straight to its final name, believed because it is there."""
-    checkpoint.Checkpoints.commit = _save_in_place
+    """Straight to its final name, and believed because it is there."""
+    checkpoint.commit = _written
     checkpoint.problem_of = lambda path, run_id: None
 
 
+def without_rename() -> None:
+    """Straight to its final name."""
+    checkpoint.commit = _written
+
+
+def manifest_first() -> None:
+    """What says that the files are whole is on the disk before they are."""
+    commit = checkpoint.commit
+    checkpoint.commit = lambda final, files: commit(final, dict(reversed(files.items())))
+
+
 def unsynced() -> None:
-    """A rename, but nothing reaches the disk before it."""
+    """Nothing reaches the disk before the rename."""
     os.fsync = lambda descriptor: None
+
+
+def old_first() -> None:
+    """Room is made before the new one is there."""
+    commit = checkpoint.commit
+
+    def replacing(final: Path, files: Files) -> int:
+        for path in final.parent.glob("step-*"):
+            path.rename(path.with_name(f".tmp-{path.name}-old"))
+        return commit(final, files)
+
+    checkpoint.commit = replacing
+
+
+def unhashed() -> None:
+    """A checkpoint is whole where its files are."""
+    checkpoint.problem_of = lambda path, run_id: None if (path / "state.pt").exists() else "has no state.pt"
+
+
+def newest_only() -> None:
+    """There is the last one, or there is none."""
+    steps_in = checkpoint.steps_in
+    checkpoint.steps_in = lambda folder: steps_in(folder)[-1:]
 
 
 def forgetful() -> None:
@@ -38,15 +75,35 @@ def forgetful() -> None:
     TrainState.load_state_dict = without_position
 
 
-VARIANTS: dict[str, Callable[[], None]] = {"in place": in_place, "unsynced": unsynced, "forgetful": forgetful}
+def uncut() -> None:
+    """What was recorded after the checkpoint stays, and is recorded again."""
+    Record.cut = lambda record, num_bytes: None
 
 
-def _save_in_place(self: checkpoint.Checkpoints, state: TrainState) -> CheckpointSaved:
-    path = self.folder / f"step-{state.step:09d}"
-    path.mkdir(parents=True, exist_ok=True)
-    manifest = {"weights": state.judged_name, "best": state.best, "best_step": state.best_step}
-    (path / "manifest.json").write_text(json.dumps(manifest | {"metrics_bytes": self.metrics_bytes()}))
-    body = io.BytesIO()
-    torch.save(state.state_dict(), body)
-    (path / "state.pt").write_bytes(body.getvalue())
-    return CheckpointSaved(step=state.step, path=str(path), num_bytes=body.tell(), seconds=0.0)
+def hopeful() -> None:
+    """A save that fails is passed over."""
+    wait = checkpoint.Checkpoints.wait
+
+    def suppressed(checkpoints: checkpoint.Checkpoints) -> tuple[CheckpointSaved, ...]:
+        with contextlib.suppress(StorageFailed):
+            return wait(checkpoints)
+        return ()
+
+    checkpoint.Checkpoints.wait = suppressed
+
+
+NAIVE = (
+    *(in_place, without_rename, manifest_first, unsynced, old_first, unhashed, newest_only),
+    *(forgetful, uncut, hopeful),
+)
+VARIANTS: dict[str, Callable[[], None]] = {variant.__name__: variant for variant in NAIVE}
+
+
+def _written(final: Path, files: Files) -> int:
+    shutil.rmtree(final, ignore_errors=True)
+    final.mkdir(parents=True)
+    for name, body in files.items():
+        with (final / name).open("wb", buffering=0) as file:
+            os.write(file.fileno(), body)
+            os.fsync(file.fileno())
+    return sum(len(body) for body in files.values())

@@ -6,5 +6,5 @@ import os
 
 LONG = "TORTURE_KILLS" in os.environ  # nothing is left to a sample
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
-KILLS = int(os.environ.get("TORTURE_KILLS", "30"))
+KILLS = int(os.environ.get("TORTURE_KILLS", "22"))
 FLIPS = int(os.environ.get("TORTURE_FLIPS", "60"))

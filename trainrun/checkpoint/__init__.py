@@ -73,13 +73,6 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[CheckpointSaved | None] | None = None
 
-    def expected_bytes(self, state: TrainState) -> int:
-        """About the size of a checkpoint: weights, averages, and two numbers per trained weight."""
-        averaged = state.averager.model.state_dict() if state.averager and state.averager.model else {}
-        tensors = (*state.model.state_dict().values(), *averaged.values())
-        trained = (p for p in state.model.parameters() if p.requires_grad)
-        return sum(int(t.nbytes) for t in tensors) + 2 * sum(int(p.nbytes) for p in trained)
-
     def is_due(self, step: int) -> bool:
         return step > 0 and step % self.every == 0
 
@@ -208,4 +201,13 @@ class Checkpoints:
             path = path_of(self.folder, one)
             trash = self.folder / f".tmp-{path.name}-old"  # a name that cleaning knows
             path.rename(trash)
+        for trash in self.folder.glob(".tmp-step-*-old"):  # also what could not be removed before
             shutil.rmtree(trash, ignore_errors=True)
+
+
+def expected_bytes(state: TrainState) -> int:
+    """About the size of a checkpoint: weights, averages, and two numbers per trained weight."""
+    averaged = state.averager.model.state_dict() if state.averager and state.averager.model else {}
+    tensors = (*state.model.state_dict().values(), *averaged.values())
+    trained = (p for p in state.model.parameters() if p.requires_grad)
+    return sum(int(t.nbytes) for t in tensors) + 2 * sum(int(p.nbytes) for p in trained)

@@ -10,7 +10,11 @@ from trainrun.cli.main import COMMANDS
 from trainrun.config.paths import groups
 
 _OWN_FLAGS = ("-q", "-v")
-_FLAGS = {"eval": ("--checkpoint", "--split"), "runs": ("--clean", "--failed", "--json", "--yes")}
+_FLAGS = {
+    "check": ("--exact", "--steps"),
+    "eval": ("--checkpoint", "--split"),
+    "runs": ("--clean", "--failed", "--json", "--yes"),
+}
 # What bash completion needs in a zsh that has not started it.
 _ZSH = """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }

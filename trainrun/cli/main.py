@@ -20,6 +20,7 @@ from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
+    "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
@@ -117,7 +118,7 @@ def _who() -> str:
 
 
 def _report(error: TrainrunError, words: list[str]) -> None:
-    print(f"{error}" if isinstance(error, ConfigError) else f"{_who()}{error}", file=sys.stderr)
+    print(f"{'' if isinstance(error, ConfigError) else _who()}{error}", file=sys.stderr)
     if isinstance(error, ConfigError):
         command, rest = shlex.join(ranks.command()), words
         if words and words[0] in COMMANDS:

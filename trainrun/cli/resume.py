@@ -29,7 +29,6 @@ FREE = (
     "batch_size",  # of these two and the ranks the product is the run's, and its cut is free
     "loop.accumulate",
     "data.eval_batch_size",
-    "runtime.threads",
     "runtime.preemption_signal",
     "runtime.time_limit",
     "runtime.trust",
@@ -37,7 +36,7 @@ FREE = (
 )
 TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
-    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr"),
+    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
 )
 
 
@@ -79,6 +78,7 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
     from trainrun.cli import session
     from trainrun.cli.stored import changes, open_run
     from trainrun.run.files import read_json
+    from trainrun.runtime import cores
 
     status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
     changed = changes(stored.before, stored.composition.settings)
@@ -94,6 +94,9 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool) -> int:
         print(f"the learning rate is planned anew over {steps} steps, from where it stands", file=sys.stderr)
         if getattr(stored.parts.state.schedule, "needs_metric", False):
             print("what the schedule has seen of the metric stays", file=sys.stderr)
+    if (threads := stored.parts.runtime.num_threads) > cores():
+        text = "as when the run began, for the same bits; this machine offers fewer"
+        print(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster", file=sys.stderr)
     done = status.get("state") == "completed"
     if done and not changed and status.get("reason") != "budget":
         print(

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from trainrun import ranks
-from trainrun.checkpoint import Checkpoints
+from trainrun.checkpoint import Checkpoints, expected_bytes
 from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import lines_of
-from trainrun.run.directory import claim
+from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
@@ -48,26 +48,44 @@ class Result:
 
 
 def start(
-    composition: Composition, parts: Parts, command: list[str], quiet: bool, run_dir: Path | None = None
+    composition: Composition,
+    parts: Parts,
+    command: list[str],
+    quiet: bool,
+    run_dir: Path | None = None,
+    watch: Sink | None = None,
 ) -> Result:
-    """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
+    """Claim a folder for a new run and train.
+
+    `run_dir`: a sweep's job has its folder already. `watch` is given every event after all others.
+    """
     parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, changed=False)
-    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(composition.settings["run_dir"])
+    wanted = composition.settings["run_dir"]
+    _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
+    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
+    settled = _settled(composition.storable, parts)
     with owner:
         try:
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-            replace_text(folder / "config.yaml", to_yaml(composition.storable))  # a run's from here on
+            replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
-        _introduce(folder, parts, composition.storable, command)
-        return _drive(parts, folder, composition.storable, quiet, changed=False)
+        _introduce(folder, parts, settled, command)
+        return _drive(parts, folder, settled, quiet, changed=False, watch=watch)
 
 
-def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
+def go_on(
+    parts: Parts,
+    run_dir: Path,
+    storable: Mapping[str, Any],
+    quiet: bool,
+    changed: bool,
+    watch: Sink | None = None,
+) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
     `changed`: other settings than stored, which become the run's once the folder is ours.
@@ -75,9 +93,15 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool,
     parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, changed)
+    _check_room(parts.state, run_dir)
     with lock(run_dir):
         _introduce(run_dir, parts, storable, [*ranks.command(), "resume", str(run_dir)])
-        return _drive(parts, run_dir, storable, quiet, changed)
+        return _drive(parts, run_dir, storable, quiet, changed, watch)
+
+
+def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """With the number of threads: sums are rounded by it, and a resume may find another machine."""
+    return {**settings, "runtime": {**settings["runtime"], "threads": parts.runtime.num_threads}}
 
 
 def _introduce(run_dir: Path, parts: Parts, storable: Mapping[str, Any], command: list[str]) -> None:
@@ -92,7 +116,14 @@ def _introduce(run_dir: Path, parts: Parts, storable: Mapping[str, Any], command
         raise storage_failed(run_dir, error) from None
 
 
-def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool, changed: bool) -> Result:
+def _drive(
+    parts: Parts,
+    run_dir: Path,
+    storable: Mapping[str, Any],
+    quiet: bool,
+    changed: bool,
+    watch: Sink | None,
+) -> Result:
     """Open the records, restore what is stored, and follow the loop; the folder is ours."""
     ranks.from_first(str(run_dir))
     with contextlib.ExitStack() as opened:
@@ -105,15 +136,15 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], quiet: bool
         resumed_from = _restore(parts, _newest(loop.checkpoints, record), changed)
         if changed:
             replace_text(run_dir / "config.yaml", to_yaml(dict(storable)))
-        _check_room(parts.state, loop.checkpoints)
         views = [view for name, view in parts.loggers(run_dir).items() if name != "console" or not quiet]
         told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
-        sinks: list[Sink] = [record, *map(Forgiving, told)]
+        sinks: list[Sink] = [record, *map(Forgiving, told), *([watch] if watch else [])]
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
             result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
+            loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
             failed = _as_trainrun_error(error, parts, run_dir) or error
             _tell_failure(failed, sinks, parts.state.step)
             if failed is not error:
@@ -230,11 +261,10 @@ def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> Tra
     return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 
-def _check_room(state: TrainState, checkpoints: Checkpoints) -> None:
-    """Raises StorageFailed where the disk has no room for one checkpoint, before time is spent."""
-    needed, free = checkpoints.expected_bytes(state), free_bytes(checkpoints.folder)
+def _check_room(state: TrainState, folder: Path) -> None:
+    """Raises StorageFailed where the disk has no room for one checkpoint, before anything is written."""
+    needed, free = expected_bytes(state), free_bytes(folder)
     if free < needed:
-        folder = checkpoints.folder.parent
         text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
         raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
 

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import math
+import os
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, RolledBack, Started, StepsLogged
 
+FLUSH_EVERY_S = 10.0
+
 
 class TensorBoard:
-    """Writes `run_dir`/tensorboard; open it with `tensorboard --logdir outputs`."""
+    """Writes `run_dir`/tensorboard; open it with `tensorboard --logdir outputs`.
+
+    Without TensorBoard's own writer thread, which prints a traceback when the disk is full.
+    """
 
     def __init__(self, run_dir: Path) -> None:
-        self.writer = EventFileWriter(str(run_dir / "tensorboard"), flush_secs=10)
+        self.folder, self.flushed_at = run_dir / "tensorboard", -math.inf
+        self.writer: Any = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
+            self._open()
             if event.resumed_from is not None:
                 self._forget_after(event.step)
             self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
@@ -42,8 +53,21 @@ class TensorBoard:
             self._scalars(
                 {f"{event.split}/{name}": value for name, value in event.metrics.items()}, event.step
             )
-        elif isinstance(event, (Finished, Interrupted, Failed)):
+        elif isinstance(event, (Finished, Interrupted, Failed)) and self.writer:
             self.writer.close()
+        self._flush()
+
+    def _open(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time_ns() // 10**9}.{socket.gethostname()}.{os.getpid()}.0"
+        self.writer = RecordWriter((self.folder / name).open("ab"))
+        self._write(TensorBoardEvent(file_version="brain.Event:2"), 0)
+
+    def _flush(self) -> None:
+        """What is shown lags behind by this much; a disk is not asked at every event."""
+        if self.writer and not self.writer.closed and time.monotonic() - self.flushed_at > FLUSH_EVERY_S:
+            self.writer.flush()
+            self.flushed_at = time.monotonic()
 
     def _forget_after(self, step: int) -> None:
         """The points after the checkpoint that training goes on from are written again."""
@@ -55,7 +79,7 @@ class TensorBoard:
 
     def _write(self, event: TensorBoardEvent, step: int) -> None:
         event.step, event.wall_time = step, time.time()
-        self.writer.add_event(event)
+        self.writer.write(event.SerializeToString())
 
 
 def _text(tag: str, text: str) -> Summary:

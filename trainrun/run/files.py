@@ -46,10 +46,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> StorageFailed:
     """What to tell of a write that failed: the system's reason, and the room there is."""
     text = f"{path}: cannot be written: {error.strerror or error}"
-    if needed_bytes:
-        text += f"; it needs {needed_bytes:,} bytes"
-        with contextlib.suppress(OSError):
-            text += f", {free_bytes(path):,} are free"
+    room = [f"it needs {needed_bytes:,} bytes"] if needed_bytes else []
+    with contextlib.suppress(OSError):
+        room += [f"{free_bytes(path):,} bytes are free"]
+    text += f"; {', '.join(room)}" if room else ""
     return StorageFailed(f"{text}; what was saved before is whole: mend this, then trainrun resume the run")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -63,16 +64,18 @@ class Record:
             if (record := metrics_record(event)) is not None:
                 self._metrics.write(to_line(record).encode())
                 self._metrics.flush()
+            self._update_status(event)
             if (timing := timing_record(event)) is not None:
                 self._timing.write(to_line({"time": round(time.time(), 3)} | timing))
                 self._timing.flush()
-            self._update_status(event)
         except OSError as error:
             raise storage_failed(self.run_dir, error) from None
 
     def close(self) -> None:
-        self._metrics.close()
-        self._timing.close()
+        """What could not be written was told when it could not."""
+        for file in (self._metrics, self._timing):
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _update_status(self, event: Event) -> None:
         if changes := _status_changes(event):

@@ -24,6 +24,7 @@ from trainrun.errors import INTERRUPTED
 # A signal to a whole process group is often passed on by a launcher too: within this time it is the same.
 ECHO_S = 0.3
 ECHO_OF_RANKS_S = 5.0  # torchrun passes a signal on when it next looks, and again when a rank has ended
+AGAIN_S = 0.02  # where an exception would be lost, the signal is sent again after this time
 
 
 class Stopped(BaseException):
@@ -105,19 +106,32 @@ class Signals:
         return asked
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self._asked is not None:
-            echo_s = ECHO_S if ranks.size() == 1 else ECHO_OF_RANKS_S
-            if time.monotonic() - self._asked_at > echo_s:
-                os._exit(exit_code(self._asked))
-            return
-        self._asked, self._asked_at = name, time.monotonic()
-        if self._may_raise:
+        echo_s = ECHO_S if ranks.size() == 1 else ECHO_OF_RANKS_S
+        if self._asked is None:
+            self._asked, self._asked_at = signal.Signals(number).name, time.monotonic()
+        elif time.monotonic() - self._asked_at > echo_s:
+            os._exit(exit_code(self._asked))
+        if self._may_raise and _is_lost_in(frame):
+            self._asked_at = time.monotonic()
+            threading.Timer(AGAIN_S, os.kill, (os.getpid(), number)).start()
+        elif self._may_raise:
             self._may_raise = False
-            raise Stopped(name)
+            raise Stopped(self._asked)
 
     def _ask_to_save(self, number: int, frame: FrameType | None) -> None:
         self._save = True
+
+
+def _is_lost_in(frame: FrameType | None) -> bool:
+    """Whether Python would print an exception raised here and go on: in the hooks of a fork, which
+    hold locks too, and in a finalizer. Loaders start and end their processes in both.
+    """
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if frame.f_code.co_name == "__del__" or module.startswith("multiprocessing.popen_"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def exit_code(reason: str) -> int:

@@ -1,0 +1,115 @@
+"""`trainrun check --exact`: says identical of what is, and of what is not, where and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+OWN = """
+import os
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+
+class Points(Dataset):
+    num_classes = 2
+
+    def __init__(self, counts=False):
+        self.counts, self.calls = counts, 0
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        self.calls += 1
+        shift = self.calls / 100 if self.counts else 0.0
+        return torch.randn(4) + index % 2 + shift, index % 2
+
+
+class Net(nn.Module):
+    def __init__(self, input_shape, num_outputs, fault=""):
+        super().__init__()
+        self.layer, self.fault, self.calls = nn.Linear(4, num_outputs), fault, 0
+        self.drop = nn.Dropout(0.3)
+        self.register_buffer("seen", torch.zeros(4), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+            self.seen += x.mean(0)
+        if self.fault == "random":
+            x = x + int.from_bytes(os.urandom(2), "big") / 1e5
+        if self.fault == "attribute":
+            x = x * (1 + self.calls / 100)
+        if self.fault == "buffer":
+            x = x + self.seen
+        return self.layer(self.drop(x))
+
+    def load_state_dict(self, state, strict=True):
+        if self.fault == "loading":
+            state = {key: value * 1.001 for key, value in state.items()}
+        return super().load_state_dict(state, strict)
+
+
+class Forgetful(torch.optim.SGD):
+    def step(self, closure=None):
+        self.calls = getattr(self, "calls", 0) + 1
+        for group in self.param_groups:
+            group["lr"] *= 1 / self.calls
+        return super().step(closure)
+"""
+DATA = "+data.{}={{_target_:own.Points,counts:{}}}"
+WORDS = ("data=dataset", "model._target_=own.Net", "batch_size=8", "budget=6ep", "runtime.threads=1")
+
+
+def check(command: Callable, folder: Path, *words: str, counts: bool = False, code: int = 3) -> str:
+    (folder / "own.py").write_text(OWN)
+    data = [DATA.format(split, str(counts).lower()) for split in ("train", "val")]
+    return command("check", "--exact", "--steps", "8", *WORDS, *data, *words, code=code).out
+
+
+@pytest.mark.parametrize("words", [(), ("regularization=ema", "data.num_workers=2", "loop.accumulate=2")])
+def test_a_sound_run_is_identical(words: tuple[str, ...], command: Callable, tmp_path: Path) -> None:
+    out = check(command, tmp_path, *words, code=0)
+    assert "8 steps, twice: the same" in out and "gone on from step 4: the same\nidentical\n" in out
+    assert {path.name for path in tmp_path.iterdir()} <= {"own.py", "__pycache__"}  # no run is left behind
+
+
+FAULTS = {
+    "random": ("two runs differ after step 1", "no run of this configuration is repeated exactly"),
+    "attribute": ("from step 4 on, it differs after step 5", "what no checkpoint holds"),
+    "buffer": ("from step 4 on, it differs after step 5", "what no checkpoint holds"),
+    "loading": ("from step 4 on, it differs after step 4 in model/layer.weight", "changed by loading"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_models_fault_is_found_with_its_cause(fault: str, command: Callable, tmp_path: Path) -> None:
+    where, why = FAULTS[fault]
+    out = check(command, tmp_path, f"+model.fault={fault}")
+    assert where in out and why in out
+
+
+def test_a_data_set_that_counts_is_found(command: Callable, tmp_path: Path) -> None:
+    out = check(command, tmp_path, counts=True)
+    assert "differs after step 5" in out and "a counter or cache in the data set" in out
+
+
+def test_an_optimizer_that_forgets_is_found(command: Callable, tmp_path: Path) -> None:
+    out = check(command, tmp_path, "optimizer=sgd", "optimizer._target_=own.Forgetful")
+    assert "differs after step 5 in model/layer" in out and "the optimizer, schedule or average" in out
+
+
+def test_what_cannot_be_compared_is_said(command: Callable, tmp_path: Path) -> None:
+    assert "ended before it could be killed" in check(command, tmp_path, "budget=2step")
+    assert "optimizer.lr" in command("check", "--exact", "optimizer.lr=-1", code=2).err
+    assert "at least 2" in command("check", "--exact", "--steps", "1", code=2).err
+
+
+def test_without_exact_the_plan_is_printed_and_nothing_is_written(command: Callable, tmp_path: Path) -> None:
+    done = command("check", "data=synthetic_table", "model=linear", "budget=3step")
+    assert "steps      3 (3step)" in done.out
+    assert not (tmp_path / "outputs").exists()

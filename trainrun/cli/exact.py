@@ -1,0 +1,217 @@
+"""Train straight, twice; train, kill and resume; and compare what there is after every step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.cli import session
+from trainrun.cli.main import guarded
+from trainrun.cli.stored import open_run
+from trainrun.config.build import build
+from trainrun.config.compose import Composition
+from trainrun.errors import TrainrunError
+from trainrun.events import CheckpointSaved, Event, Started, StepsLogged
+from trainrun.state import TrainState
+
+_REACHED, _KILLED = 0, 137
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether all steps were the same, and what to tell."""
+
+    is_exact: bool
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What there was after a step: the loss it had, and a digest of all that the next one computes with."""
+
+    loss: float | None  # None before the first step of a process
+    digests: Mapping[str, str]
+
+
+Trace = dict[int, Step]
+
+
+class Failed(TrainrunError):
+    """A process of the comparison ended with an error, which it has printed."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("the comparison ended with this run's error")
+        self.exit_code = code
+
+
+def prove(composition: Composition, steps: int, half: int) -> Verdict:
+    """Compare `steps` steps of a run with the same run killed once its save at step `half` is on the disk.
+
+    Raises Failed with the exit code of a process that ended with an error.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainrun-exact-") as name:
+        folder = Path(name)
+
+        def start(run: str, watch: Watch) -> int:
+            return _in_child(lambda: _start(composition, folder / run, watch))
+
+        straight, again, resumed = (folder / f"{run}.jsonl" for run in ("straight", "again", "resumed"))
+        start("straight", Watch(straight, last=steps))
+        start("again", Watch(again, last=steps))
+        killed = start("killed", Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED
+        if killed:
+            trust = composition.settings["runtime"]["trust"]
+            _in_child(lambda: _go_on(folder / "killed", trust, Watch(resumed, last=steps)))
+        return _judge(_read(straight), _read(again), _read(resumed) if killed else {})
+
+
+class Watch:
+    """A sink that writes down what there is after every step, and ends the process where it is told to."""
+
+    def __init__(self, file: Path, last: int, dies_at: int | None = None) -> None:
+        self.file, self.last, self.dies_at = file, last, dies_at
+        self.state: TrainState | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, (Started, StepsLogged)) and self.state is not None:
+            loss = event.loss if isinstance(event, StepsLogged) else None
+            record = {"step": event.step, "loss": loss, "digests": dict(_digests(self.state))}
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        if isinstance(event, CheckpointSaved) and self.dies_at is not None and event.step >= self.dies_at:
+            os._exit(_KILLED)  # as a power cut would: nothing is closed, nothing is said
+        if isinstance(event, StepsLogged) and event.step >= self.last and self.dies_at is None:
+            os._exit(_REACHED)
+
+
+def _start(composition: Composition, run_dir: Path, watch: Watch) -> int:
+    run_dir.mkdir()
+    parts = build(composition.settings)
+    watch.state = parts.state
+    return session.start(composition, parts, ["trainrun"], True, run_dir, watch).exit_code
+
+
+def _go_on(run_dir: Path, trust: Sequence[str], watch: Watch) -> int:
+    trusted = ",".join(trust)
+    stored = open_run(run_dir, [f"runtime.trust=[{trusted}]"] if trust else [])
+    watch.state = stored.parts.state
+    return session.go_on(stored.parts, run_dir, stored.composition.storable, True, False, watch).exit_code
+
+
+def _in_child(function: Callable[[], int]) -> int:
+    """The exit code of a fork that calls `function`. Raises Failed where it ends with an error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = guarded(function, [])
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in (_REACHED, _KILLED):
+        raise Failed(code if code > 0 else 1)
+    return code
+
+
+def _digests(state: TrainState) -> Iterator[tuple[str, str]]:
+    """(name, digest) of what the next step computes with: weights, averages, the optimizer's memory."""
+    parts = state.state_dict()
+    names = [name for name, _, _ in parts["optimizer"]["parameters"]]
+    memory = parts["optimizer"]["state"]["state"]
+    parts["optimizer"] = {names[index]: values for index, values in memory.items()}
+    kept = {name: parts[name] for name in ("model", "optimizer", "averager") if name in parts}
+    for name, value in _leaves(kept):
+        plain = value.detach().cpu().contiguous() if isinstance(value, Tensor) else None
+        body = bytes(plain.view(-1).view(torch.uint8).numpy()) if plain is not None else repr(value).encode()
+        yield name, hashlib.blake2b(body, digest_size=8).hexdigest()
+
+
+def _leaves(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{at}/{key}" if at else str(key))
+    elif isinstance(tree, (list, tuple)):
+        for index, value in enumerate(tree):
+            yield from _leaves(value, f"{at}/{index}")
+    else:
+        yield at, tree
+
+
+# The verdict
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first step after which two runs are not the same."""
+
+    step: int
+    names: Sequence[str]  # of what differs
+    losses: tuple[float | None, float | None]
+
+    @property
+    def loss_differs(self) -> bool:
+        return self.losses[0] != self.losses[1]
+
+    def __str__(self) -> str:
+        first = self.names[0] if self.names else "the loss"
+        others = f" and {len(self.names) - 1} others" if len(self.names) > 1 else ""
+        losses = f"; its loss is {self.losses[0]} and {self.losses[1]}" if self.loss_differs else ""
+        return f"after step {self.step} in {first}{others}{losses}"
+
+
+_NOT_REPEATABLE = """no run of this configuration is repeated exactly: kernels that add in any order, which
+runtime.deterministic=true forbids, or randomness that does not come from torch, random or numpy"""
+_NOT_STORED = """it is changed by loading: a state_dict or load_state_dict that leaves something out"""
+_OUTSIDE = """the data or the forward pass depend on what no checkpoint holds: an attribute that is neither
+parameter nor buffer, a buffer with persistent=False, a counter or cache in the data set, an own generator"""
+_OPTIMIZER = """the loss was the same and the update was not: the optimizer, schedule or average keeps
+something outside its state_dict"""
+
+
+def _judge(straight: Trace, again: Trace, resumed: Trace) -> Verdict:
+    last = max(straight)
+    if found := _difference(straight, again):
+        return _different(f"straight  two runs differ {found}", _NOT_REPEATABLE)
+    lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
+    if not resumed:
+        text = "resumed   the run ended before it could be killed; ask for fewer --steps, or a longer budget"
+        return Verdict(False, [*lines, text])
+    begun = min(resumed)
+    if found := _difference(straight, resumed):
+        cause = _NOT_STORED if found.step == begun else _OUTSIDE if found.loss_differs else _OPTIMIZER
+        different = _different(f"resumed   from step {begun} on, it differs {found}", cause)
+        return Verdict(False, [*lines, *different.lines])
+    return Verdict(True, [*lines, f"resumed   killed, and gone on from step {begun}: the same", "identical"])
+
+
+def _different(where: str, cause: str) -> Verdict:
+    return Verdict(False, [where, f"different; likely {' '.join(cause.split())}"])
+
+
+def _difference(one: Trace, other: Trace) -> Difference | None:
+    for step in sorted(one.keys() & other.keys()):
+        ours, theirs = one[step], other[step]
+        keys = [*ours.digests, *(key for key in theirs.digests if key not in ours.digests)]
+        names = [key for key in keys if ours.digests.get(key) != theirs.digests.get(key)]
+        losses = (ours.loss, theirs.loss)
+        if names or (None not in losses and losses[0] != losses[1]):
+            return Difference(step, names, losses if None not in losses else (None, None))
+    return None
+
+
+def _read(file: Path) -> Trace:
+    records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return {one["step"]: Step(one["loss"], one["digests"]) for one in records}
