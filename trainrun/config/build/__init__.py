@@ -37,7 +37,7 @@ from trainrun.loss import as_loss
 from trainrun.optimizer import needs_closure, scaled_lr
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
-from trainrun.protocols import Cut, Data, DataInfo, Position, Task
+from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
@@ -117,8 +117,7 @@ def build(
     weights: Weights | None = None,
 ) -> Parts:
     """Build every part in order. `stored`: the run's folder that the settings come from, not the user,
-    so that only what the user names in `trust` may be imported beyond torch's own. `weights` are
-    those of `init_from`.
+    so that only what the user names in `trust` may be imported beyond torch's own.
 
     Raises ConfigError and DataError; nothing has been written when it does.
     """
@@ -149,19 +148,16 @@ def build(
     optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
-    total = pace.total_steps or FAR
     averager = _one_of(regularizers, Averager)
     if averager is not None:
         averager.start(model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
+    total = pace.total_steps or FAR
     state = TrainState(model, optimizer, over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     _try(data, task, state, settings["seed"])
-    if ranks.size() > 1:
-        _check_shares(data, settings["seed"])
-    length = parse(settings["budget"])
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor)
     return Parts(
         make=make,
@@ -174,7 +170,7 @@ def build(
         treatments=treatments,
         monitor=monitor,
         state=state,
-        budget=ClockBudget(length.seconds, over) if length.is_clock else None,
+        budget=_clock(settings, over),
         rates=Rates(lr, over),
         weights=weights,
         plan=plan + started_from(weights, anew),
@@ -185,12 +181,20 @@ def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
     make = Maker(settings, stored=parts.make.stored, trust=parts.make.trust)
     cut, pace = _pace(settings, parts.info)
-    lr, _ = _scaled_lr(make, cut.window)
+    lr, _ = _scaled_lr(make, _nominal_window(settings, cut, parts.info))
     return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
 
 
+def _clock(settings: Settings, over: Callable[[int], Schedule]) -> ClockBudget | None:
+    budget = parse(settings["budget"])
+    return ClockBudget(budget.seconds, over) if budget.is_clock else None
+
+
 def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
-    """One forward pass of two samples: a model that does not fit is told before anything is written."""
+    """One forward pass of two samples: a model that does not fit is told before anything is written.
+
+    Where there are several ranks their shares are looked at, too.
+    """
     batch = next(iter(data.train_batches(Position(), Cut(2, 1), seed)))
     state.model.eval()
     try:
@@ -204,6 +208,8 @@ def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
         raise ConfigError.one("model", text) from error
     finally:
         state.model.train()
+    if ranks.size() > 1:
+        _check_shares(data, seed)
 
 
 def _check_shares(data: Data, seed: int) -> None:
