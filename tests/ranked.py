@@ -24,6 +24,7 @@ from toy import CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_
 from trainrun import ranks
 from trainrun.cli.main import main
 from trainrun.data.dataset import from_dataset
+from trainrun.errors import CannotResume
 from trainrun.evaluate import evaluate, shared_batches
 from trainrun.events import Evaluated, RolledBack
 from trainrun.loop import Monitor
@@ -358,3 +359,12 @@ def roll_back(folder: Path) -> tuple[list[tuple[int, int, float]], dict[str, Ten
     done = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate).train()
     told = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
     return told, done.weights, done.state.step
+
+
+def load_lost(folder: Path) -> str:
+    """What is said where the best weights are no longer there."""
+    try:
+        Toy(folder).checkpoints(None).load_weights(mlp(), 4)
+    except CannotResume as error:
+        return str(error)
+    return "loaded"

@@ -268,3 +268,8 @@ def test_all_ranks_roll_back_from_what_one_of_them_met(in_ranks: Ranks, tmp_path
     assert same_bits(first[1], second[1])
     for name, value in weights.items():
         torch.testing.assert_close(first[1][name], value, rtol=0, atol=1e-6)
+
+
+def test_all_ranks_learn_that_stored_weights_are_lost(in_ranks: Ranks, tmp_path: Path) -> None:
+    said = in_ranks.values(2, ranked.load_lost, tmp_path)
+    assert said[0] == said[1] and "step-000000004" in said[0]

@@ -133,13 +133,18 @@ class Checkpoints:
 
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the judged weights of a stored step into `model`; returns which weights they are."""
-        weights, path = "", path_of(self.folder, step)
+        path, problem, weights = path_of(self.folder, step), None, ""
         if ranks.is_first():
-            if problem := problem_of(path, self.run_id):
-                raise CannotResume(f"checkpoint: {path}: {problem}")
-            weights = load_judged(model, path, load_parts(path))
+            try:
+                if (problem := problem_of(path, self.run_id)) is None:
+                    weights = load_judged(model, path, load_parts(path))
+            except CannotResume as error:
+                problem = str(error)
+        problem, weights = ranks.from_first((problem, weights))  # all raise, or none
+        if problem:
+            raise CannotResume(f"checkpoint: {path}: {problem}")
         ranks.broadcast([*model.parameters(), *model.buffers()])
-        return ranks.from_first(weights)
+        return weights
 
     def clean(self) -> None:
         """Remove what interrupted commits left behind."""
