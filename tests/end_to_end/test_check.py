@@ -104,7 +104,8 @@ def test_an_optimizer_that_forgets_is_found(command: Callable, tmp_path: Path) -
 
 
 def test_what_cannot_be_compared_is_said(command: Callable, tmp_path: Path) -> None:
-    assert "ended before it could be killed" in check(command, tmp_path, "budget=2step")
+    assert "gone on from step 2" in check(command, tmp_path, "budget=5step", code=0)  # shorter than asked
+    assert "a single step" in check(command, tmp_path, "budget=1step")
     assert "optimizer.lr" in command("check", "--exact", "optimizer.lr=-1", code=2).err
     assert "at least 2" in command("check", "--exact", "--steps", "1", code=2).err
 

@@ -170,7 +170,7 @@ def test_an_error_on_one_rank_ends_all_and_the_first_says_which(
     ended = in_ranks(2, ranked.command, folder, *RUN)
     first, second = said(ended, 10, 4)
     assert all(one.seconds < 20 for one in ended)
-    why = "data: sample 22 of Faulty failed: RuntimeError: a sample is broken"
+    why = "data: sample 22 of Faulty failed: RuntimeError: a sample is broken (own.py:29)"
     assert f"rank 1 failed: {why}" in first.err
     assert second.err == f"rank 1: {why}\n"
     assert "Traceback" not in first.err

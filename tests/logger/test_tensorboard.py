@@ -119,7 +119,8 @@ def test_a_full_disk_is_an_error_of_the_call_and_of_no_thread(
     assert threading.active_count() == before
     with open("/dev/full", "wb") as full:
         os.dup2(full.fileno(), logger.writer._writer.fileno())
-    logger(logged(5, 0.5))
+    with pytest.raises(OSError, match="No space left on device"):
+        logger(logged(5, 0.5))
     with pytest.raises(OSError, match="No space left on device"):
         logger(FINISHED)
 

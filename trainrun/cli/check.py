@@ -49,14 +49,16 @@ def _exact(words: Sequence[str], steps: int) -> int:
     """Every process is a fork of this one, which never computes."""
     from trainrun.cli.exact import prove
 
-    half = steps // 2
-    ours = ["logger=none", "loop.log_every=1step", f"checkpoint.every={half}step"]
-    ours += [f"loop.eval_every={max(1, half // 2)}step", "resume=never"]
     theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _OWN]
-    composition = _composed([*theirs, *ours])
-    if parse(composition.settings["budget"]).unit in CLOCK_UNITS:
+
+    def killed_at(half: int) -> Composition:
+        ours = ["logger=none", "loop.log_every=1step", f"checkpoint.every={half}step"]
+        ours += [f"loop.eval_every={max(1, half // 2)}step", "resume=never"]
+        return _composed([*theirs, *ours])
+
+    if parse(killed_at(1).settings["budget"]).unit in CLOCK_UNITS:
         raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
-    verdict = prove(composition, steps, half)
+    verdict = prove(killed_at, steps)
     for line in verdict.lines:
         print(line)
     sys.stdout.flush()

@@ -55,25 +55,29 @@ class Failed(TrainrunError):
         self.exit_code = code
 
 
-def prove(composition: Composition, steps: int, half: int) -> Verdict:
-    """Compare `steps` steps of a run with the same run killed once its save at step `half` is on the disk.
+def prove(killed_at: Callable[[int], Composition], steps: int) -> Verdict:
+    """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
 
-    Raises Failed with the exit code of a process that ended with an error.
+    `killed_at(step)` is the run with a save at that step. Raises Failed with the exit code of a
+    process that ended with an error.
     """
     with tempfile.TemporaryDirectory(prefix="trainrun-exact-") as name:
         folder = Path(name)
 
-        def start(run: str, watch: Watch) -> int:
-            return _in_child(lambda: _start(composition, folder / run, watch))
+        def start(run: str, half: int, watch: Watch) -> int:
+            return _in_child(lambda: _start(killed_at(half), folder / run, watch))
 
-        straight, again, resumed = (folder / f"{run}.jsonl" for run in ("straight", "again", "resumed"))
-        start("straight", Watch(straight, last=steps))
-        start("again", Watch(again, last=steps))
-        killed = start("killed", Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED
-        if killed:
-            trust = composition.settings["runtime"]["trust"]
-            _in_child(lambda: _go_on(folder / "killed", trust, Watch(resumed, last=steps)))
-        return _judge(_read(straight), _read(again), _read(resumed) if killed else {})
+        traces = [folder / f"{run}.jsonl" for run in ("straight", "again", "resumed")]
+        for trace in traces[:2]:
+            start(trace.stem, steps // 2, Watch(trace, last=steps))
+        straight, again = map(_read, traces[:2])
+        half = min(steps, max(straight)) // 2
+        if not half:
+            return Verdict(False, ["the run has a single step: there is nothing to resume"])
+        if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
+            trust = killed_at(half).settings["runtime"]["trust"]
+            _in_child(lambda: _go_on(folder / "killed", trust, Watch(traces[2], last=steps)))
+        return _judge(straight, again, _read(traces[2]) if traces[2].exists() else {})
 
 
 class Watch:
@@ -190,7 +194,7 @@ def _judge(straight: Trace, again: Trace, resumed: Trace) -> Verdict:
         return _different(f"straight  two runs differ {found}", _NOT_REPEATABLE)
     lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
     if not resumed:
-        text = "resumed   the run ended before it could be killed; ask for fewer --steps, or a longer budget"
+        text = "resumed   the run ended before its save was on the disk; give a longer budget"
         return Verdict(False, [*lines, text])
     begun = min(resumed)
     if found := _difference(straight, resumed):

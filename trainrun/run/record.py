@@ -106,6 +106,7 @@ def _status_changes(event: Event) -> dict[str, Any]:
         return changes | {"exit_code": exit_code(event.signal)}
     if isinstance(event, Finished):
         changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
+        changes |= {"total_steps": event.step} if event.reason == "budget" else {}  # the clock's, at last
         return changes | {"resumable": False, "seconds": round(event.seconds, 3)}
     if isinstance(event, Failed):
         changes = {"state": "failed", "step": event.step, "reason": event.reason}
