@@ -30,7 +30,7 @@ def test_a_run_by_the_clock_ends_in_its_time_and_goes_on_with_more(command: Call
     (finished,) = records(run / "timing.jsonl", "finished")
     assert 1.4 <= finished["seconds"] <= 10  # a busy machine may stop a process for long
     rates = [record["lr"] for record in records(run / "metrics.jsonl", "train")]
-    assert rates[-1] == min(rates) <= 0.3 * max(rates)
+    assert rates[-1] <= 0.3 * max(rates)
     status = json.loads((run / "status.json").read_text())
     assert status["total_steps"] == status["step"] == finished["step"]
     assert "nothing to do" in command("resume", "run").err

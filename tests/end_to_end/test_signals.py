@@ -212,8 +212,9 @@ def test_a_pager_that_is_closed_early_does_not_end_the_run(tmp_path: Path) -> No
     words = [word for word in LONG[1:] if not word.startswith("logger")]
     words += ["budget=300step", "logger=console", "loop.log_every=1step", "run_dir=run"]
     process = Process(tmp_path, *words)
-    assert process.process.stderr is not None
+    assert process.process.stdout is not None and process.process.stderr is not None
     assert process.process.stderr.readline()
     process.process.stderr.close()
+    process.process.stdout.close()
     assert process.process.wait(60) == 0
     assert (status(tmp_path / "run")["state"], status(tmp_path / "run")["step"]) == ("completed", 300)
