@@ -94,7 +94,8 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
     from trainrun.run.files import read_json
     from trainrun.runtime import cores
 
-    status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
+    stored = open_run(run_dir, overrides)
+    status = read_json(run_dir / "status.json")  # after it: another process may have come to its end
     changed = changes(stored.before, stored.composition.settings)
     begun = read_json(run_dir / "environment.json")
     _refuse_other_window(begun, stored.parts)
