@@ -260,7 +260,7 @@ class _NotFinite(Exception):
 
 
 def _multi_pass_update(state: TrainState, pass_: Pass) -> bool:
-    """A step that evaluates its window several times (L-BFGS); undone if any evaluation is not finite.
+    """A step that evaluates its window several times (L-BFGS, SAM); undone if any evaluation is not finite.
 
     Only the first evaluation updates running statistics and is what gets logged.
     """
@@ -272,6 +272,7 @@ def _multi_pass_update(state: TrainState, pass_: Pass) -> bool:
         loss = pass_.gradients()
         if not pass_.finite:
             raise _NotFinite
+        pass_.clip()  # SAM's; L-BFGS has none
         if not first:
             first.append((copy.copy(pass_), _buffers(state.model)))
         return loss

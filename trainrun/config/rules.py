@@ -60,6 +60,8 @@ def contradictions(
         _splits,
         _loss_of_task,
         _lbfgs,
+        _sam,
+        _schedule_free,
         _clipping,
         _idle_settings,
         _monitor,
@@ -159,6 +161,39 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         yield Problem(
             "parameters.rules", "L-BFGS takes one group of parameters; no lr or weight_decay by rule"
         )
+
+
+def _sam(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if _target(s, "optimizer") not in ("trainrun.optimizer.sam", "trainrun.optimizer.sam.sam"):
+        return
+    if _target(s, "precision").endswith(".fp16"):
+        text = "fp16 skips a step that overflows, and SAM's two evaluations share one loss scale"
+        yield Problem("precision", f"{text}; use bf16 or fp32", "precision=bf16")
+    wanted, options = s["optimizer"].get("base"), groups()["optimizer"]
+    if isinstance(wanted, Mapping) and "_target_" in wanted:
+        return
+    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
+    if len(names) != 1 or not isinstance(names[0], str):
+        text = "wants one optimizer, such as adamw or {momentum: {momentum: 0.8}}"
+        yield Problem("optimizer.base", f"{text}, got {wanted!r}")
+    elif names[0] in ("sam", "lbfgs", "schedule_free"):
+        text = f"{names[0]} cannot be wrapped: it evaluates the window, or averages the weights, by itself"
+        yield Problem("optimizer.base", text, "optimizer.base=momentum")
+    elif names[0] not in options:
+        yield Problem("optimizer.base", no_option("optimizer", names[0], list(options)))
+
+
+def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """An average in the place of a schedule: two of either would undo each other."""
+    if not _target(s, "optimizer").endswith(".schedule_free_adamw"):
+        return
+    if _target(s, "scheduler") != "trainrun.scheduler.constant":
+        text = "schedule_free averages in place of a schedule; take warmup_constant or constant"
+        yield Problem("scheduler", text, "scheduler=warmup_constant")
+    for name in ("ema", "swa"):
+        if name in (s.get("regularization") or {}):
+            text = f"takes one average of the weights, got {name} and schedule_free's own"
+            yield Problem("regularization", text)
 
 
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

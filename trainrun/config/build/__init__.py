@@ -21,11 +21,12 @@ from torch.utils.data import Dataset
 from trainrun import ranks
 from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
-from trainrun.config.build.maker import Maker, Settings
+from trainrun.config.build.maker import Maker, Settings, node_of
+from trainrun.config.build.optimizer import averager_of, optimizer_of
 from trainrun.config.build.plan import plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.call import call, parameters_of, resolve
-from trainrun.config.paths import CONF, groups
+from trainrun.config.paths import CONF
 from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
@@ -34,7 +35,7 @@ from trainrun.errors import ConfigError, DataError, TrainrunError
 from trainrun.init import Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
-from trainrun.optimizer import needs_closure, scaled_lr
+from trainrun.optimizer import scaled_lr
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
 from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
@@ -145,10 +146,10 @@ def build(
     data.to(runtime.device)
     loss.to(runtime.device)
     lr, lr_arithmetic = _scaled_lr(make, _nominal_window(settings, cut, data.info))
-    optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
+    optimizer = optimizer_of(make, model, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
-    averager = _one_of(regularizers, Averager)
+    averager = averager_of(_one_of(regularizers, Averager), optimizer)
     if averager is not None:
         averager.start(model)
     runtime.optimize(model)
@@ -338,21 +339,8 @@ def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment]) -> N
     init: Init = make("init")
     init(model)
     for name, wanted in ruled.items():
-        special: Init = make.at("parameters.rules.init", _init_node(wanted))
+        special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
         special.one(model, name, made[name])
-
-
-def _init_node(wanted: Any) -> dict[str, Any]:
-    """A rule's init: an option's name, `{option: {argument: value}}`, or a call."""
-    if isinstance(wanted, Mapping) and "_target_" in wanted:
-        return dict(wanted)
-    name, values = (wanted, {}) if isinstance(wanted, str) else next(iter(wanted.items()))
-    if name not in groups()["init"]:
-        raise ConfigError.one(
-            "parameters.rules", f"no init is called {name}; there are {', '.join(groups()['init'])}"
-        )
-    node = yaml.safe_load(groups()["init"][name].read_text(encoding="utf-8"))
-    return {**node, **values}
 
 
 def _scaled_lr(make: Maker, window: int) -> tuple[float, str]:
@@ -374,20 +362,6 @@ def _own_lr(optimizer: Callable[..., Any]) -> float:
     """The learning rate that an optimizer of no option has by default."""
     parameter = inspect.signature(optimizer).parameters.get("lr")
     return float(parameter.default) if parameter and isinstance(parameter.default, (int, float)) else 1.0
-
-
-def _optimizer(make: Maker, params: list[dict[str, Any]], lr: float) -> Any:
-    node = {k: v for k, v in make.settings["optimizer"].items() if k not in ("lr_scaling", "base_batch_size")}
-    if "lr" in node:
-        node["lr"] = lr
-    if isinstance(node.get("betas"), list):
-        node["betas"] = tuple(node["betas"])
-    for group in params:
-        group["base_lr"] = group["lr"]
-    optimizer = make.at("optimizer", node, {"params": params})
-    if needs_closure(optimizer) and len(optimizer.param_groups) > 1:
-        raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
-    return optimizer
 
 
 def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:

@@ -1,0 +1,57 @@
+"""The optimizer's call, that of one inside it, and the average that it may keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrun.config.build.maker import Maker, Settings, node_of
+from trainrun.errors import ConfigError
+from trainrun.optimizer import ScheduleFreeAdamW
+from trainrun.regularization.kinds import Averager
+from trainrun.regularization.schedule_free import ScheduleFreeAverage
+
+
+def optimizer_of(make: Maker, model: nn.Module, params: list[dict[str, Any]], lr: float) -> Any:
+    """The optimizer of the groups `params`, each of which learns the rate that it began with."""
+    node = _arguments(make.settings["optimizer"])
+    if "lr" in node:
+        node["lr"] = lr
+    for group in params:
+        group["base_lr"] = group["lr"]
+    if "base" in node and node["_target_"].startswith("trainrun."):
+        node["base"] = _base_optimizer(make, model, node["base"])
+    optimizer = make.at("optimizer", node, {"params": params, "model": model})
+    if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:
+        raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
+    return optimizer
+
+
+def _base_optimizer(make: Maker, model: nn.Module, wanted: Any) -> Callable[[Any, float, float], Any]:
+    """(params, lr, weight_decay) -> the optimizer that another one wraps."""
+    node = _arguments(node_of("optimizer", wanted, "optimizer.base"))
+
+    def base(params: Any, lr: float, weight_decay: float) -> Any:
+        shared = {"lr": lr} | ({"weight_decay": weight_decay} if "weight_decay" in node else {})
+        return make.at("optimizer.base", {**node, **shared}, {"params": params, "model": model})
+
+    return base
+
+
+def _arguments(node: Settings) -> dict[str, Any]:
+    """The call, without what scales the learning rate."""
+    kept = {k: v for k, v in node.items() if k not in ("lr_scaling", "base_batch_size")}
+    return kept | ({"betas": tuple(kept["betas"])} if isinstance(kept.get("betas"), list) else {})
+
+
+def averager_of(averager: Averager | None, optimizer: Any) -> Averager | None:
+    """The one average of the weights: the regulariser's, or the optimizer's own."""
+    if not isinstance(optimizer, ScheduleFreeAdamW):
+        return averager
+    if averager is not None:
+        text = f"{averager.name} is one average of the weights, and schedule_free keeps its own"
+        raise ConfigError.one("regularization", text)
+    return ScheduleFreeAverage(optimizer)
