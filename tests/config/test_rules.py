@@ -36,6 +36,7 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "optimizer=schedule_free scheduler=cosine": ("scheduler", "averages", "scheduler=warmup_constant"),
     "optimizer=schedule_free regularization=ema": ("regularization", "one average", None),
     "loop.clip.norm=1 loop.clip.value=1": ("loop.clip.value", "loop.clip.norm", "loop.clip.value=null"),
+    "loop.clip.norm=1 loop.clip.agc=0.01": ("loop.clip.agc", "loop.clip.norm", "loop.clip.agc=null"),
     "optimizer.base_batch_size=128": ("optimizer.base_batch_size", "lr_scaling is none", None),
     "scheduler=cosine scheduler.warmup_start=0.1": ("scheduler.warmup_start", "warmup is 0", None),
     "scheduler=cyclic scheduler.gamma=0.9": ("scheduler.gamma", "mode triangular", None),

@@ -151,7 +151,7 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
     clip = s["loop"].get("clip") or {}
-    for kind in ("norm", "value"):
+    for kind in ("norm", "value", "agc"):
         if clip.get(kind) is not None:
             yield Problem(
                 f"loop.clip.{kind}", "clipped gradients break L-BFGS's curvature", f"loop.clip.{kind}=null"
@@ -198,8 +198,11 @@ def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     clip = s["loop"].get("clip") or {}
-    if clip.get("norm") is not None and clip.get("value") is not None:
-        yield Problem("loop.clip.value", "cannot stand beside loop.clip.norm", "loop.clip.value=null")
+    given = [kind for kind in ("norm", "value", "agc") if clip.get(kind) is not None]
+    for kind in given[1:]:
+        yield Problem(
+            f"loop.clip.{kind}", f"cannot stand beside loop.clip.{given[0]}", f"loop.clip.{kind}=null"
+        )
 
 
 def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
