@@ -32,7 +32,7 @@ from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.errors import ConfigError, DataError, TrainrunError
-from trainrun.init import Init
+from trainrun.init import LSUV, Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
 from trainrun.optimizer import scaled_lr
@@ -139,7 +139,7 @@ def build(
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
-    _initialize(make, model, treatments)
+    _initialize(make, model, treatments, data, cut)
     anew = start_from(model, weights) if weights else []
     model = runtime.prepare(model, cut.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
@@ -331,13 +331,16 @@ def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, An
     return made
 
 
-def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment]) -> None:
+def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment], data: Data, cut: Cut) -> None:
     """The run's init on the whole model, then the rules' own on the parameters they name."""
     torch.manual_seed(derive(make.settings["seed"], "init"))
     ruled = {one.name: one.init for one in treatments if one.init is not None}
     made = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
     init(model)
+    if isinstance(init, LSUV):
+        first = Cut(max(2, cut.batch_size), 1)
+        init.scale(model, next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs)
     for name, wanted in ruled.items():
         special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
         special.one(model, name, made[name])
