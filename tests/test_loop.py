@@ -116,8 +116,12 @@ def test_the_loss_that_is_logged_is_the_mean_over_samples(tmp_path: Path) -> Non
 def test_the_norm_and_the_share_of_clipped_steps_are_logged(tmp_path: Path) -> None:
     plain = Toy(tmp_path / "plain", log_every=1).train().of(StepsLogged)
     assert all(log.clipped is None and log.grad_norm_after is None for log in plain)
-    clipped = Toy(tmp_path / "clipped", step={"clip": Clip(0.5, None)}, log_every=1).train().of(StepsLogged)
-    whole = Toy(tmp_path / "whole", step={"clip": Clip(0.5, None)}, log_every=16).train().of(StepsLogged)[0]
+    clipped = (
+        Toy(tmp_path / "clipped", step={"clip": Clip(0.5, None, None)}, log_every=1).train().of(StepsLogged)
+    )
+    whole = (
+        Toy(tmp_path / "whole", step={"clip": Clip(0.5, None, None)}, log_every=16).train().of(StepsLogged)[0]
+    )
     for log in clipped:
         assert log.clipped == float(log.grad_norm > 0.5)
         assert log.grad_norm_after == pytest.approx(min(log.grad_norm, 0.5), rel=1e-5)

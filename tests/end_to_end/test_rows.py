@@ -19,7 +19,14 @@ import pytest
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
-UNSHORTENED = ("trainrun show", "trainrun resume", "trainrun eval", "trainrun runs", "trainrun name=")
+UNSHORTENED = (
+    "trainrun show",
+    "trainrun plot",
+    "trainrun resume",
+    "trainrun eval",
+    "trainrun runs",
+    "trainrun name=",
+)
 
 
 def rows() -> list[tuple[str, list[str]]]:

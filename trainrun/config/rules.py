@@ -60,6 +60,8 @@ def contradictions(
         _splits,
         _loss_of_task,
         _lbfgs,
+        _sam,
+        _schedule_free,
         _clipping,
         _idle_settings,
         _monitor,
@@ -149,7 +151,7 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
     clip = s["loop"].get("clip") or {}
-    for kind in ("norm", "value"):
+    for kind in ("norm", "value", "agc"):
         if clip.get(kind) is not None:
             yield Problem(
                 f"loop.clip.{kind}", "clipped gradients break L-BFGS's curvature", f"loop.clip.{kind}=null"
@@ -161,10 +163,46 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         )
 
 
+def _sam(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if _target(s, "optimizer") not in ("trainrun.optimizer.sam", "trainrun.optimizer.sam.sam"):
+        return
+    if _target(s, "precision").endswith(".fp16"):
+        text = "fp16 skips a step that overflows, and SAM's two evaluations share one loss scale"
+        yield Problem("precision", f"{text}; use bf16 or fp32", "precision=bf16")
+    wanted, options = s["optimizer"].get("base"), groups()["optimizer"]
+    if isinstance(wanted, Mapping) and "_target_" in wanted:
+        return
+    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
+    if len(names) != 1 or not isinstance(names[0], str):
+        text = "wants one optimizer, such as adamw or {momentum: {momentum: 0.8}}"
+        yield Problem("optimizer.base", f"{text}, got {wanted!r}")
+    elif names[0] in ("sam", "lbfgs", "schedule_free"):
+        text = f"{names[0]} cannot be wrapped: it evaluates the window, or averages the weights, by itself"
+        yield Problem("optimizer.base", text, "optimizer.base=momentum")
+    elif names[0] not in options:
+        yield Problem("optimizer.base", no_option("optimizer", names[0], list(options)))
+
+
+def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """An average in the place of a schedule: two of either would undo each other."""
+    if not _target(s, "optimizer").endswith(".schedule_free_adamw"):
+        return
+    if _target(s, "scheduler") != "trainrun.scheduler.constant":
+        text = "schedule_free averages in place of a schedule; take warmup_constant or constant"
+        yield Problem("scheduler", text, "scheduler=warmup_constant")
+    for name in ("ema", "swa"):
+        if name in (s.get("regularization") or {}):
+            text = f"takes one average of the weights, got {name} and schedule_free's own"
+            yield Problem("regularization", text)
+
+
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     clip = s["loop"].get("clip") or {}
-    if clip.get("norm") is not None and clip.get("value") is not None:
-        yield Problem("loop.clip.value", "cannot stand beside loop.clip.norm", "loop.clip.value=null")
+    given = [kind for kind in ("norm", "value", "agc") if clip.get(kind) is not None]
+    for kind in given[1:]:
+        yield Problem(
+            f"loop.clip.{kind}", f"cannot stand beside loop.clip.{given[0]}", f"loop.clip.{kind}=null"
+        )
 
 
 def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
