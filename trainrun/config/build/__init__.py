@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trainrun import ranks
+from trainrun.augment.pictures import augmented
 from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.maker import Maker, Settings
@@ -129,7 +130,7 @@ def build(
         data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
     task = _task(make, loss, data.info)
-    make("augment")
+    data = augmented(data, make("augment", {"info": data.info}))
     cut, pace = _pace(settings, data.info)
     make.pace = pace
     make.check_durations("loop")
