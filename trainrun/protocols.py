@@ -35,6 +35,7 @@ class Batch:
     targets: Any  # (N,), (N, outputs) or (N, classes) as probabilities
     indices: Sequence[int] | Tensor  # (N,): which samples these are
     position: Position  # where the data stand after this batch
+    is_mixed: bool = False  # of several samples each, with targets to match
 
     def __len__(self) -> int:
         return len(self.indices)

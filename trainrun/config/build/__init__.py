@@ -39,7 +39,7 @@ from trainrun.optimizer import needs_closure, scaled_lr
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
 from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
-from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
+from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper, joined
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
@@ -95,7 +95,7 @@ class Parts:
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
         offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
-        offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
+        offered["batch_changes"] = joined(kinds.values())
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
