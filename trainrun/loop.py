@@ -31,7 +31,7 @@ from trainrun.events import (
     shown,
 )
 from trainrun.metrics import Totals
-from trainrun.protocols import Batch, Cut, Data, Finding, Step, Task, Window
+from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, Task, Window
 from trainrun.ranges import Count, Period
 from trainrun.run.signals import Signals, Stopped
 from trainrun.runtime import is_out_of_memory
@@ -113,6 +113,13 @@ class Loop:
         if state.rollbacks > begun:
             yield from self._windows(state)
 
+    def _one_epoch(self) -> Iterator[Batch]:
+        """This rank's batches of the first epoch; of a stream its first hundred."""
+        for count, batch in enumerate(self.data.train_batches(Position(), self.cut, self.seed), 1):
+            yield batch
+            if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
+                return
+
     def _answer(self, state: TrainState, clock: Clock, found: Finding) -> Iterator[Event]:
         """What the policy has for a gradient that is not finite.
 
@@ -188,6 +195,9 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
+        if state.averager is not None:
+            with self.signals.interruptible():
+                state.averager.settle(self._one_epoch(), state.precision.autocast)
         metrics = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step

@@ -23,6 +23,7 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
         *(*BASE, "data=digits", "data.limit=70", "augment=trivialaugment", "loop.accumulate=2"),
         "regularization=[mixup,cutmix,label_smoothing,ema,early_stopping]",
     ),
+    "late average": (*BASE, "regularization=swa", "regularization.swa.every=3step", "scheduler=constant"),
     "early stopping": (
         *(*BASE, "budget=40ep", "regularization=[early_stopping,ema]", "monitor=val/loss"),
         *("regularization.early_stopping.patience=3", "optimizer.lr=0.2"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -80,6 +81,11 @@ class Averager(ABC):
     @abstractmethod
     def update(self, model: nn.Module) -> None:
         """After an applied optimizer step."""
+
+    def settle(  # noqa: B027 - most need nothing
+        self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        """Before its copy is judged: estimate what averaging leaves unfit, from training batches."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
