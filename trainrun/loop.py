@@ -33,6 +33,7 @@ from trainrun.events import (
 from trainrun.metrics import Totals
 from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, Task, Window
 from trainrun.ranges import Count, Period
+from trainrun.regularization.penalty import near_zero
 from trainrun.run.signals import Signals, Stopped
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
@@ -186,7 +187,7 @@ class Loop:
             clipped=totals.clipped / applied if self.policy.clip else None,
             skipped=state.skipped,
             spikes=state.meter.spikes.count,
-            metrics=self._train_metrics(totals),
+            metrics=self._train_metrics(totals, state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
         )
@@ -213,7 +214,7 @@ class Loop:
             split="val",
             weights=state.judged_name,
             metrics=metrics,
-            train={"loss": totals.loss} | self._train_metrics(totals) if totals.steps else {},
+            train={"loss": totals.loss} | self._train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
             is_best=is_best,
             seconds=time.perf_counter() - began,
@@ -288,10 +289,14 @@ class Loop:
         weights = self.checkpoints.load_weights(model, state.best_step)
         return model, state.best_step, weights
 
-    def _train_metrics(self, totals: Totals) -> dict[str, float]:
-        """The task's metrics over training samples, and the penalties' mean."""
+    def _train_metrics(self, totals: Totals, state: TrainState) -> dict[str, float]:
+        """The task's, over training samples; and what penalties came to."""
         metrics = self.task.summarize(totals.sums, totals.samples) if totals.sums else {}
-        return metrics | ({"penalty": totals.penalty / totals.steps} if totals.penalty else {})
+        if not totals.penalty:
+            return metrics
+        penalty = totals.penalty / totals.steps
+        share = penalty / (penalty + abs(totals.loss))
+        return metrics | {"penalty": penalty, "penalty_share": share, "near_zero": near_zero(state.model)}
 
     def _epoch(self, state: TrainState) -> float | None:
         size = self.data.info.sizes["train"]
