@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
-from trainrun.cli.found import say_if_taken
+from trainrun.cli.farewell import farewell
+from trainrun.cli.found import say_what_name_means
 from trainrun.cli.summary import Job, summary
 from trainrun.config.compose import (
     Composer,
@@ -23,7 +24,6 @@ from trainrun.config.compose import (
 )
 from trainrun.config.suggest import corrected_line, together
 from trainrun.config.words import as_overrides, other_form
-from trainrun.duration import parse
 from trainrun.errors import ConfigError, FolderBusy, Problem
 from trainrun.run.files import read_json
 
@@ -57,8 +57,7 @@ def run(words: list[str]) -> int:
 
         return same_line(folder, composition.overrides, quiet, [*ranks.command(), *words])
     result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
-    if result.state == "completed":
-        _farewell(result, composition, quiet)
+    farewell(result, composition.settings["budget"], quiet)
     return result.exit_code
 
 
@@ -90,7 +89,7 @@ def train_one(
 
         print(coverage(parts), file=sys.stderr)
     if run_dir is None:
-        say_if_taken(composition.settings["name"])
+        say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
     return start(composition, parts, Process(command, quiet), run_dir)
 
 
@@ -189,24 +188,3 @@ def _wait(child: int) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _farewell(result: Result, composition: Composition, quiet: bool) -> None:
-    """Where the run lies, and what to do next; with -q the folder alone, on stdout."""
-    folder = shlex.quote(str(result.run_dir))
-    if quiet:
-        print(result.run_dir)
-        return
-    budget = parse(composition.settings["budget"])
-    command = shlex.join(ranks.command())
-    twice = f"  {command} resume {folder} budget={2 * budget.value:g}{budget.unit}"
-    by_budget = result.reason == "budget"  # else more of it would change nothing
-    lines = [
-        f"\nfinished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
-        "next:",
-        *([twice] if by_budget else []),
-        f"  trainrun eval {folder} --split val",
-        "  tensorboard --logdir outputs",
-        "  trainrun show optimizer",
-    ]
-    print("\n".join(lines), file=sys.stderr)
