@@ -136,6 +136,9 @@ def test_the_penalty_is_logged_beside_the_loss_not_in_it(tmp_path: Path) -> None
     log = once.but(folder=tmp_path / "l2", step={"penalties": {"l2": L2(0.01)}}).train().of(StepsLogged)[0]
     squares = sum((p**2).sum().item() for p in mlp().parameters() if p.ndim > 1)
     assert log.metrics["penalty"] == pytest.approx(0.01 * squares, rel=1e-5)
+    share = log.metrics["penalty"] / (log.metrics["penalty"] + log.loss)
+    assert log.metrics["penalty_share"] == pytest.approx(share)
+    assert 0 <= log.metrics["near_zero"] < 0.05
     assert log.loss == plain.loss
     assert "penalty" not in plain.metrics
 

@@ -35,6 +35,7 @@ class Batch:
     targets: Any  # (N,), (N, outputs) or (N, classes) as probabilities
     indices: Sequence[int] | Tensor  # (N,): which samples these are
     position: Position  # where the data stand after this batch
+    is_mixed: bool = False  # of several samples each, with targets to match
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -68,6 +69,17 @@ class TargetScaling:
     std: Tensor
 
 
+@dataclass(eq=False)
+class PixelRange:
+    """Which values of inputs that are pictures mean black and white, (C, 1, 1) on the device that trains.
+
+    Data and augmentation hold the same one: the data move and restore it in place.
+    """
+
+    black: Tensor
+    white: Tensor
+
+
 @dataclass(frozen=True)
 class Share:
     """Which batches of a split are one rank's: every `num_ranks`-th, from the `rank`-th on."""
@@ -91,6 +103,8 @@ class DataInfo:
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()  # of the training split
     target_scaling: TargetScaling | None = None  # what standardises regression targets
+    pixels: PixelRange | None = None  # of pictures whose black and white are known
+    input_scaling: str = ""  # for people: what inputs were standardised by
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
 

@@ -285,14 +285,14 @@ def _dropout_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    task = _target(s, "task")
-    if "label_smoothing" not in (s.get("regularization") or {}):
-        return
-    if task.endswith((".Regression", ".Multilabel")):
-        yield Problem("regularization.label_smoothing", f"needs classes, the task is {task.split('.')[2]}")
-    if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
-        text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
-        yield Problem("regularization.label_smoothing", text)
+    """Regularisers that make probabilities of classes."""
+    task, chosen = _target(s, "task"), s.get("regularization") or {}
+    for name in (one for one in ("label_smoothing", "mixup", "cutmix") if one in chosen):
+        if task.endswith((".Regression", ".Multilabel")):
+            yield Problem(f"regularization.{name}", f"needs classes, the task is {task.split('.')[2]}")
+        if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
+            text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
+            yield Problem(f"regularization.{name}", text)
 
 
 def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

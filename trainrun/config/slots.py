@@ -49,7 +49,7 @@ SLOTS: dict[str, Slot] = {
     "data.test": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
     "loss": Slot(("trainrun.loss",), ("torch.nn.Module",), ("class_counts",)),
     "task": Slot(("trainrun.task",), (), ("loss", "info"), reserved=("loss", "info")),
-    "augment": Slot(("trainrun.augment",)),
+    "augment": Slot(("trainrun.augment",), (), ("info",), reserved=("info",)),
     "model": Slot(
         ("trainrun.model",), ("torch.nn.Module",), ("input_shape", "num_outputs", "num_classes", "vocab_size")
     ),

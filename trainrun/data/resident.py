@@ -13,7 +13,7 @@ from trainrun.data import scaling
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Share
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,17 @@ class Resident:
         self.info, self.inputs, self.targets, self.splits = info, inputs, targets, dict(splits)
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
         self.device = torch.device("cpu")
+        self._ends = 0.0, 1.0  # the stored values of black and white
+        if info.pixels is not None:
+            self._ends = min(0.0, float(inputs.min())), float(inputs.max())
+            self._scale_pixels()
 
     def to(self, device: torch.device) -> None:
         self.device = device
         self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
         self.shift, self.scale = self.shift.to(device), self.scale.to(device)
         scaling.move(self.info.target_scaling, device)
+        self._scale_pixels()
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
@@ -73,6 +78,14 @@ class Resident:
     def restore(self, fitted: Mapping[str, Any]) -> None:
         self.shift, self.scale = fitted["shift"].to(self.device), fitted["scale"].to(self.device)
         scaling.restore(self.info.target_scaling, fitted)
+        self._scale_pixels()
+
+    def _scale_pixels(self) -> None:
+        """Black and white, stored as 0 or less and the largest value, as the model sees them."""
+        if self.info.pixels is not None:
+            low, high = self._ends
+            self.info.pixels.black = ((low - self.shift) * self.scale)[0]
+            self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         inputs = self.inputs.index_select(0, indices).to(torch.float32).sub_(self.shift).mul_(self.scale)
@@ -128,5 +141,8 @@ def resident(
         else ()
     )
     info = replace(info, sizes=sizes, class_counts=counts, in_memory=True)
+    info = replace(info, input_scaling=scaling.told(shift, scale, per_feature))
+    if inputs.ndim == 4:
+        info = replace(info, pixels=PixelRange(torch.zeros(()), torch.ones(())))
     splits = {name: part for name, part in (("train", train), ("val", val), ("test", test)) if len(part)}
     return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)

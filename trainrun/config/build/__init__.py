@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trainrun import ranks
+from trainrun.augment.pictures import augmented
 from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.maker import Maker, Settings, node_of
@@ -38,7 +39,7 @@ from trainrun.loss import as_loss
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
 from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
-from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
+from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper, joined
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
@@ -94,7 +95,7 @@ class Parts:
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
         offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
-        offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
+        offered["batch_changes"] = joined(kinds.values())
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
@@ -129,7 +130,7 @@ def build(
         data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
     task = _task(make, loss, data.info)
-    make("augment")
+    data = augmented(data, make("augment", {"info": data.info}))
     cut, pace = _pace(settings, data.info)
     make.pace = pace
     make.check_durations("loop")
