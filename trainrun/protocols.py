@@ -93,6 +93,7 @@ class DataInfo:
     target_scaling: TargetScaling | None = None  # what standardises regression targets
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
+    notes: tuple[str, ...] = ()  # what was made of them, for the plan
 
     @property
     def identity(self) -> dict[str, Any]:

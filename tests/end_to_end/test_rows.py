@@ -84,6 +84,8 @@ def test_a_row_works_as_printed(
     if row == "J1":
         small_mnist(tmp_path / "data" / "MNIST")
         small_mnist(tmp_path / "data" / "FashionMNIST")
+    if row == "K1":
+        shutil.copy(HERE / "houses.csv", tmp_path)
     if row == "G3":
         assert server(["budget=2step"], tmp_path).code == 0
     for line in lines:
@@ -110,6 +112,7 @@ def test_the_readmes_own_code_and_commands_work(server: Callable, tmp_path: Path
                 file = tmp_path / match[1]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block)
+    shutil.copy(HERE / "houses.csv", tmp_path)
     commands = readme_commands()
     assert len(commands) >= 15
     for line in commands:

@@ -43,7 +43,8 @@ class Resident:
         scale: Tensor,
         eval_batch_size: int,
     ) -> None:
-        self.info, self.inputs, self.targets, self.splits = info, inputs, targets, dict(splits)
+        self.info, self.inputs, self.targets = info, inputs, targets
+        self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
         self.device = torch.device("cpu")
 
@@ -92,18 +93,30 @@ def resident(
 
     `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
     `test` are the indices of an official test split; without it `test_fraction` is held out.
-    Regression targets keep their own units; `info` says what would standardise them.
     Raises DataError where no sample is left to train on or a value is not finite.
     """
     classes = targets if info.kind == "classes" else None
+    splits = split(len(inputs), holdout, classes, test)
+    shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
+    info = described(info, inputs, targets, splits)
+    return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)
+
+
+def split(
+    count: int, holdout: Holdout, classes: Tensor | None, test: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Indices of "train", "val" and "test" among `count` samples; by class where they have one.
+
+    Raises DataError where no sample is left to train on.
+    """
     if test is None and holdout.val_fraction + holdout.test_fraction >= 1:
         raise ConfigError.one(
             "data.val_fraction", "leaves no sample to train on, together with data.test_fraction"
         )
-    rest = torch.arange(len(inputs))
+    rest = torch.arange(count)
     if test is None:
-        num_val = round(holdout.val_fraction * len(rest))
-        num_test = round(holdout.test_fraction * len(rest))
+        num_val = round(holdout.val_fraction * count)
+        num_test = round(holdout.test_fraction * count)
         rest, test = hold_out(rest, num_test, holdout.split_seed, "test", classes)
     else:
         rest = rest[~torch.isin(rest, test)]
@@ -112,21 +125,27 @@ def resident(
     if holdout.limit is not None and holdout.limit < len(train):
         train = hold_out(train, holdout.limit, holdout.split_seed, "limit", classes)[1]
     if len(train) == 0:
-        raise DataError(f"data: no sample is left to train on, got {len(inputs)} samples in all")
+        raise DataError(f"data: no sample is left to train on, got {count} samples in all")
+    return {"train": train, "val": val, "test": test}
+
+
+def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[str, Tensor]) -> DataInfo:
+    """With what counts and estimates say, those of the training split alone.
+
+    Regression targets keep their own units; `info` says what would standardise them.
+    Raises DataError where a value is not finite.
+    """
     for what, values in (("inputs", inputs), ("targets", targets)):
         if not torch.isfinite(values).all():
             at = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
             raise DataError(f"data: sample {at} of {info.name} has {what} that are not finite numbers")
-    info = replace(info, fingerprint=fingerprint([inputs, targets]))
-    shift, scale = scaling.standardization(inputs[train], per_feature)
-    if info.kind == "values":
-        info = replace(info, target_scaling=scaling.target_scaling(targets[train]))
-    sizes = {"train": len(train), "val": len(val), "test": len(test)}
-    counts = (
-        tuple(torch.bincount(targets[train], minlength=info.num_targets).tolist())
-        if classes is not None
-        else ()
+    known = targets[splits["train"]]
+    counts = torch.bincount(known, minlength=info.num_targets).tolist() if info.kind == "classes" else ()
+    return replace(
+        info,
+        sizes={name: len(part) for name, part in splits.items()},
+        class_counts=tuple(counts),
+        target_scaling=scaling.target_scaling(known) if info.kind == "values" else None,
+        in_memory=True,
+        fingerprint=fingerprint([inputs, targets]),
     )
-    info = replace(info, sizes=sizes, class_counts=counts, in_memory=True)
-    splits = {name: part for name, part in (("train", train), ("val", val), ("test", test)) if len(part)}
-    return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)
