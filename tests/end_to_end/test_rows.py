@@ -14,7 +14,9 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -86,6 +88,8 @@ def test_a_row_works_as_printed(
         small_mnist(tmp_path / "data" / "FashionMNIST")
     if row == "K1":
         shutil.copy(HERE / "houses.csv", tmp_path)
+    if row == "K2":
+        _photos(tmp_path / "photos")
     if row == "G3":
         assert server(["budget=2step"], tmp_path).code == 0
     for line in lines:
@@ -113,6 +117,7 @@ def test_the_readmes_own_code_and_commands_work(server: Callable, tmp_path: Path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block)
     shutil.copy(HERE / "houses.csv", tmp_path)
+    _photos(tmp_path / "photos")
     commands = readme_commands()
     assert len(commands) >= 15
     for line in commands:
@@ -141,6 +146,16 @@ def test_the_readmes_mistakes_are_answered_as_it_says(server: Callable, tmp_path
     assert done.code == 2
     assert done.err.strip() == answer.strip()
     assert not list(tmp_path.glob("outputs"))
+
+
+def _photos(folder: Path) -> None:
+    """Ten small pictures of each of two classes: noise, brighter in one than in the other."""
+    random = np.random.default_rng(0)
+    for name, brightness in (("day", 100), ("night", 0)):
+        (folder / name).mkdir(parents=True)
+        for n in range(10):
+            pixels = random.integers(0, 128, (20 + n, 24, 3)) + brightness
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{n}.png")
 
 
 def _torchrun_trains(words: list[str], folder: Path) -> None:
