@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -90,6 +91,8 @@ def test_a_row_works_as_printed(
         shutil.copy(HERE / "houses.csv", tmp_path)
     if row == "K2":
         _photos(tmp_path / "photos")
+    if row == "K3":
+        _colour_pictures(tmp_path)
     if row == "G3":
         assert server(["budget=2step"], tmp_path).code == 0
     for line in lines:
@@ -156,6 +159,19 @@ def _photos(folder: Path) -> None:
         for n in range(10):
             pixels = random.integers(0, 128, (20 + n, 24, 3)) + brightness
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{n}.png")
+
+
+def _colour_pictures(folder: Path) -> None:
+    """CIFAR-10 and SVHN of twenty random pictures a file."""
+    random = np.random.default_rng(0)
+    for name in ("cifar", "svhn"):
+        (folder / name).mkdir()
+    for file in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
+        labels, pixels = np.arange(20)[:, None] % 10, random.integers(0, 256, (20, 3072))
+        np.hstack([labels, pixels]).astype(np.uint8).tofile(folder / "cifar" / file)
+    for file in ("train_32x32.mat", "test_32x32.mat"):
+        pixels = random.integers(0, 256, (32, 32, 3, 20)).astype(np.uint8)
+        savemat(folder / "svhn" / file, {"X": pixels, "y": np.arange(20)[:, None] % 10 + 1})
 
 
 def _torchrun_trains(words: list[str], folder: Path) -> None:
