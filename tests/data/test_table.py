@@ -56,7 +56,7 @@ def test_a_csv_of_a_known_table_is_that_table(tmp_path: Path, name: str) -> None
     header = [f"x{n}" for n in range(loaded.data.shape[1])]
     rows = [[*map(repr, map(float, row)), y] for row, y in zip(loaded.data, loaded.target, strict=True)]
     data = load(write(tmp_path, [*header, "y"], rows), "y")
-    known = shipped(name, 0.15, 0.15, 0, None, 64)  # type: ignore[arg-type]
+    known = shipped(name, 0.15, 0.15, 0, None, 5, None, 64)  # type: ignore[arg-type]
     assert (data.info.kind, data.info.num_targets) == (known.info.kind, known.info.num_targets)
     assert torch.equal(data.targets, known.targets)
     for split in ("train", "val", "test"):

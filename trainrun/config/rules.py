@@ -109,7 +109,14 @@ def _by_clock(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
-    if val + test >= 1:
+    fold, num_folds = s["data"].get("fold"), s["data"].get("num_folds")
+    if fold is not None and num_folds is not None:
+        ignored = "data.test_fraction" if "test_fraction" in s["data"] else "data.val_fraction"
+        if fold >= num_folds:
+            yield Problem("data.fold", f"wants 0 to {num_folds - 1}, got {fold}")
+        if ignored in explicit:
+            yield Problem(ignored, f"would be ignored, for data.fold={fold} is that split", None)
+    elif val + test >= 1:
         yield Problem("data.val_fraction", f"{val} and data.test_fraction={test} leave nothing to train on")
 
 

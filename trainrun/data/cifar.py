@@ -64,6 +64,8 @@ def cifar(
     download: bool,
     val_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -80,7 +82,7 @@ def cifar(
     info = DataInfo(
         name, (3, 32, 32), "classes", source.num_classes, {}, _names(folder / source.names, source)
     )
-    holdout = Holdout(val_fraction, 0.0, split_seed, limit)
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
 
 

@@ -85,6 +85,8 @@ def idx(
     download: bool,
     val_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -104,7 +106,7 @@ def idx(
     targets = torch.from_numpy(np.concatenate([train_y, test_y])).to(torch.int64)
     test = torch.arange(len(train_x), len(inputs))
     info = DataInfo(name, tuple(inputs.shape[1:]), "classes", num_classes, {}, source.class_names)
-    holdout = Holdout(val_fraction, 0.0, split_seed, limit)
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
 
 

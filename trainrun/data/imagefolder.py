@@ -83,7 +83,7 @@ def imagefolder(
     mib = total * 3 * image_size**2 / 2**20
     text = f"{total:,} pictures of {len(found['train'].classes)} classes, {mib:,.0f} MiB when decoded:"
     if mib <= memory_mib:
-        holdout = Holdout(val_fraction, test_fraction, split_seed, limit)
+        holdout = Holdout(val_fraction, test_fraction, split_seed, limit, None, 1)
         note = f"{text} kept in memory; mean and std of each channel from the training split"
         return _in_memory(folder, found, holdout, eval_batch_size, num_workers, note)
     parts = (found["train"], found.get("val"), found.get("test"))

@@ -24,6 +24,8 @@ class Holdout:
     test_fraction: float
     split_seed: int
     limit: int | None  # keep only this many training samples
+    fold: int | None  # this part is the test split, or where the data have one the validation split
+    num_folds: int
 
 
 class Resident:
@@ -109,24 +111,41 @@ def split(
 
     Raises DataError where no sample is left to train on.
     """
-    if test is None and holdout.val_fraction + holdout.test_fraction >= 1:
+    if holdout.fold is None and test is None and holdout.val_fraction + holdout.test_fraction >= 1:
         raise ConfigError.one(
             "data.val_fraction", "leaves no sample to train on, together with data.test_fraction"
         )
-    rest = torch.arange(count)
-    if test is None:
-        num_val = round(holdout.val_fraction * count)
-        num_test = round(holdout.test_fraction * count)
-        rest, test = hold_out(rest, num_test, holdout.split_seed, "test", classes)
-    else:
+    if holdout.fold is not None and holdout.fold >= holdout.num_folds:
+        raise ConfigError.one("data.fold", f"wants 0 to {holdout.num_folds - 1}, got {holdout.fold}")
+    rest, seed, part = torch.arange(count), holdout.split_seed, None
+    if test is not None:
         rest = rest[~torch.isin(rest, test)]
-        num_val = round(holdout.val_fraction * len(rest))
-    train, val = hold_out(rest, num_val, holdout.split_seed, "val", classes)
+    num_val = round(holdout.val_fraction * len(rest))
+    if holdout.fold is not None:
+        rest, part = fold_of(rest, holdout, classes)
+    if test is None:
+        num_test = round(holdout.test_fraction * count)
+        rest, test = (rest, part) if part is not None else hold_out(rest, num_test, seed, "test", classes)
+        part = None
+    train, val = (rest, part) if part is not None else hold_out(rest, num_val, seed, "val", classes)
     if holdout.limit is not None and holdout.limit < len(train):
-        train = hold_out(train, holdout.limit, holdout.split_seed, "limit", classes)[1]
+        train = hold_out(train, holdout.limit, seed, "limit", classes)[1]
     if len(train) == 0:
         raise DataError(f"data: no sample is left to train on, got {count} samples in all")
     return {"train": train, "val": val, "test": test}
+
+
+def fold_of(rest: Tensor, holdout: Holdout, classes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(the others, fold number `holdout.fold`), each sorted.
+
+    The folds are the same for every number, disjoint, and together all of `rest`; with classes each
+    holds the floor or the ceiling of its share of every one.
+    """
+    shuffled = rest[permutation(len(rest), holdout.split_seed, "folds")]
+    if classes is not None:
+        shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
+    mine = torch.arange(len(shuffled)) % holdout.num_folds == holdout.fold
+    return shuffled[~mine].sort().values, shuffled[mine].sort().values
 
 
 def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[str, Tensor]) -> DataInfo:

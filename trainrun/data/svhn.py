@@ -26,6 +26,8 @@ def svhn(
     download: bool,
     val_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -46,7 +48,7 @@ def svhn(
     targets = torch.from_numpy(np.concatenate([labels for _, labels in parts]))
     test = torch.arange(len(parts[0][1]), len(inputs))
     info = DataInfo("svhn", (3, 32, 32), "classes", 10, {}, tuple("0123456789"))
-    holdout = Holdout(val_fraction, 0.0, split_seed, limit)
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
 
 

@@ -59,6 +59,8 @@ def table(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> TableData:
@@ -84,7 +86,7 @@ def table(
         if name not in left_out
         and (column := _column(read, name, name in categorical, missing, max_categories, left_out))
     ]
-    holdout = Holdout(val_fraction, test_fraction, split_seed, limit)
+    holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
     if not any(one.inputs for one in features):
