@@ -107,6 +107,7 @@ class DataInfo:
     input_scaling: str = ""  # for people: what inputs were standardised by
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
+    notes: tuple[str, ...] = ()  # what was made of them, for the plan
 
     @property
     def identity(self) -> dict[str, Any]:

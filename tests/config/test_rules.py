@@ -60,6 +60,8 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "monitor=train/loss": ("monitor", "wants a metric", "monitor=val/loss"),
     "monitor=val/f1": ("monitor", "did you mean val/f1_macro?", "monitor=val/f1_macro"),
     "monitor=val/bleu": ("monitor", "val/loss, val/accuracy, val/f1_macro, val/top5", None),
+    "data=wine data.fold=5": ("data.fold", "wants 0 to 4, got 5", None),
+    "data=wine data.fold=0 data.test_fraction=0.1": ("data.test_fraction", "would be ignored", None),
     "data=diabetes monitor=val/accuracy": ("monitor", "val/rmse, val/mae, val/r2", None),
     "monitor_mode=min": ("monitor_mode", "worst weights by val/accuracy", "monitor_mode=auto"),
     "monitor=val/loss monitor_mode=max": ("monitor_mode", "worst weights by val/loss", "monitor_mode=auto"),

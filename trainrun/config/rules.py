@@ -16,13 +16,13 @@ from trainrun.errors import Problem
 
 Settings = Mapping[str, Any]
 
-_TASK_LOSSES = {
+TASK_LOSSES = {
     "classification": ("CrossEntropy", "Focal"),
     "binary": ("BCEWithLogits", "Focal"),
     "multilabel": ("BCEWithLogits", "Focal"),
     "regression": ("MSE", "L1", "Huber", "SmoothL1", "GaussianNLL"),
 }
-_LOSS_OPTIONS = {
+LOSS_OPTIONS = {
     "CrossEntropy": "cross_entropy",
     "Focal": "focal",
     "BCEWithLogits": "bce_with_logits",
@@ -32,7 +32,7 @@ _LOSS_OPTIONS = {
     "SmoothL1": "smooth_l1",
     "GaussianNLL": "gaussian_nll",
 }
-_KIND_OF_TARGET = {
+KIND_OF_TARGET = {
     "classification": "classes",
     "binary": "classes",
     "multilabel": "labels",
@@ -111,7 +111,14 @@ def _by_clock(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
-    if val + test >= 1:
+    fold, num_folds = s["data"].get("fold"), s["data"].get("num_folds")
+    if fold is not None and num_folds is not None:
+        ignored = "data.test_fraction" if "test_fraction" in s["data"] else "data.val_fraction"
+        if fold >= num_folds:
+            yield Problem("data.fold", f"wants 0 to {num_folds - 1}, got {fold}")
+        if ignored in explicit:
+            yield Problem(ignored, f"would be ignored, for data.fold={fold} is that split", None)
+    elif val + test >= 1:
         yield Problem("data.val_fraction", f"{val} and data.test_fraction={test} leave nothing to train on")
 
 
@@ -121,15 +128,17 @@ def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, 
     if not _target(s, "data").startswith("trainrun.data.") or data in (None, "dataset"):
         return
     chosen = dict(choice.split("=") for choice in option("data", str(data)).selects if "=" in choice)
-    fitting, kind = chosen.get("task", ""), _KIND_OF_TARGET.get(chosen.get("task", ""))
+    fitting, kind = chosen.get("task", ""), KIND_OF_TARGET.get(chosen.get("task", ""))
     kind = s["data"].get("kind", kind)
-    if task not in _KIND_OF_TARGET or not kind or _KIND_OF_TARGET[task] == kind:
+    if kind == "auto":
+        return  # a table that cannot be read, which is told where it is loaded
+    if task not in KIND_OF_TARGET or not kind or KIND_OF_TARGET[task] == kind:
         return
-    text = f"{task} learns {_KIND_OF_TARGET[task]}, and {data} holds {kind}"
-    mended = fitting if _KIND_OF_TARGET.get(fitting) == kind else None
+    text = f"{task} learns {KIND_OF_TARGET[task]}, and {data} holds {kind}"
+    mended = fitting if KIND_OF_TARGET.get(fitting) == kind else None
     yield Problem("task", text, f"task={mended}" if mended else None)
     loss = str(choices.get("loss"))
-    if "loss" in explicit and mended and loss not in map(_LOSS_OPTIONS.get, _TASK_LOSSES[mended]):
+    if "loss" in explicit and mended and loss not in map(LOSS_OPTIONS.get, TASK_LOSSES[mended]):
         yield Problem("loss", f"{loss} does not fit task={mended}", f"loss={chosen.get('loss')}")
 
 
@@ -138,11 +147,11 @@ def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if not task.startswith("trainrun.task.") or not loss.startswith("trainrun.loss."):
         return
     name, loss_name = task.split(".")[2], loss.rpartition(".")[2]
-    fitting = _TASK_LOSSES.get(name, ())
-    if fitting and loss_name in _LOSS_OPTIONS and loss_name not in fitting:
-        better = _LOSS_OPTIONS[fitting[0]]
-        text = f"{_LOSS_OPTIONS[loss_name]} does not fit task={name}; one of"
-        yield Problem("loss", f"{text} {', '.join(_LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
+    fitting = TASK_LOSSES.get(name, ())
+    if fitting and loss_name in LOSS_OPTIONS and loss_name not in fitting:
+        better = LOSS_OPTIONS[fitting[0]]
+        text = f"{LOSS_OPTIONS[loss_name]} does not fit task={name}; one of"
+        yield Problem("loss", f"{text} {', '.join(LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
 
 
 def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

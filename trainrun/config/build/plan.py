@@ -32,6 +32,7 @@ def plan_of(
     """(label, text) lines for people."""
     return (
         ("data", _data(settings, info)),
+        *(("", note) for note in info.notes),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
