@@ -40,6 +40,8 @@ class Batch:
         return len(self.indices)
 
 
+IGNORED = -100  # a target that is none: where a window of tokens is longer than the text
+
 Window = Sequence[Batch]  # the micro-batches of one optimizer step
 
 
@@ -85,12 +87,13 @@ class DataInfo:
 
     name: str
     input_shape: tuple[int, ...]  # of one sample, channels first
-    kind: str  # what the targets are: "classes", "labels" (several per sample), "values" or "other"
+    kind: str  # what the targets are: "classes", "labels" (several per sample), "values", "tokens" or "other"
     num_targets: int  # classes, labels or regression outputs
     sizes: Mapping[str, int | None]  # samples per split; None for a stream without length
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()  # of the training split
     target_scaling: TargetScaling | None = None  # what standardises regression targets
+    vocabulary: tuple[bytes, ...] = ()  # of token inputs: what each stands for
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
 

@@ -21,6 +21,7 @@ _TASK_LOSSES = {
     "binary": ("BCEWithLogits", "Focal"),
     "multilabel": ("BCEWithLogits", "Focal"),
     "regression": ("MSE", "L1", "Huber", "SmoothL1", "GaussianNLL"),
+    "language_model": ("CrossEntropy",),
 }
 _LOSS_OPTIONS = {
     "CrossEntropy": "cross_entropy",
@@ -37,9 +38,10 @@ _KIND_OF_TARGET = {
     "binary": "classes",
     "multilabel": "labels",
     "regression": "values",
+    "language_model": "tokens",
 }
 _LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
-_SMALLER_IS_BETTER = ("loss", "mae", "rmse")
+_SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHARE = re.compile(r"\d+(\.\d+)?\s*%")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
