@@ -368,7 +368,9 @@ def test_a_sample_follows_each_evaluation_and_changes_nothing(tmp_path: Path) ->
     judged = [event.step for event in whole.of(Evaluated) if event.split == "val"]
     assert [event.step for event in whole.of(Sampled)] == judged
     assert len({event.text for event in whole.of(Sampled)}) == len(judged)  # of other weights each
-    assert [line for line in whole.metrics.splitlines() if b"sample" not in line] == plain.metrics.splitlines()
+    assert [
+        line for line in whole.metrics.splitlines() if b"sample" not in line
+    ] == plain.metrics.splitlines()
     cut = writing.but(folder=tmp_path / "cut")
     cut.train(signal_at=8)
     assert cut.train().metrics == whole.metrics

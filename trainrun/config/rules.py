@@ -22,6 +22,7 @@ _TASK_LOSSES = {
     "multilabel": ("BCEWithLogits", "Focal"),
     "regression": ("MSE", "L1", "Huber", "SmoothL1", "GaussianNLL"),
     "language_model": ("CrossEntropy",),
+    "masked_lm": ("CrossEntropy",),
 }
 _LOSS_OPTIONS = {
     "CrossEntropy": "cross_entropy",
@@ -39,6 +40,7 @@ _KIND_OF_TARGET = {
     "multilabel": "labels",
     "regression": "values",
     "language_model": "tokens",
+    "masked_lm": "tokens",
 }
 _LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
 _SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
@@ -61,6 +63,7 @@ def contradictions(
         _by_clock,
         _splits,
         _loss_of_task,
+        _model_of_task,
         _lbfgs,
         _clipping,
         _idle_settings,
@@ -143,6 +146,16 @@ def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         better = _LOSS_OPTIONS[fitting[0]]
         text = f"{_LOSS_OPTIONS[loss_name]} does not fit task={name}; one of"
         yield Problem("loss", f"{text} {', '.join(_LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
+
+
+def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """A model that sees what it is to tell, or that does not see enough to tell it."""
+    task, model = _target(s, "task").rpartition(".")[2], _target(s, "model")
+    if task == "LanguageModel" and model == "trainrun.model.transformer.Transformer":
+        yield Problem("model", "transformer sees the very tokens that it is to tell", "model=gpt")
+    if task == "MaskedLM" and model in ("trainrun.model.gpt.GPT", "trainrun.model.recurrent.Recurrent"):
+        text = "sees only what lies before a hidden token; an encoder sees both sides"
+        yield Problem("model", text, "model=transformer")
 
 
 def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

@@ -40,10 +40,9 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.body = nn.Sequential(*(block(width, heads, True, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.initialize()
 
     def initialize(self) -> None:
-        """GPT-2's own weights: what init=auto gives it."""
+        """GPT-2's weights: what init=auto gives it in place of its layers' own."""
         initialize(self, self.depth)
 
     def forward(self, x: Tensor) -> Tensor:
