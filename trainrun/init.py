@@ -53,12 +53,16 @@ class Init:
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> None:
         """Initialise the layers whose type is known; embeddings and the like keep their own weights."""
+        self.whole(model)
+        if self.zero_residual:
+            _zero_residual_branches(model)
+
+    def whole(self, model: nn.Module) -> None:
+        """Every layer whose type is known."""
         if self.fill is not None:
             activation, last = activation_of(model), _output_layer(model)
             for layer in model.modules():
                 _fill_layer(layer, self.fill, "linear" if layer is last else activation)
-        if self.zero_residual:
-            _zero_residual_branches(model)
 
     @torch.no_grad()
     def one(self, model: nn.Module, name: str, made: Tensor) -> None:
@@ -118,6 +122,17 @@ class LSUV(Init):
                 hook.remove()
 
 
+class Fitting(Init):
+    """Leaves a model that has a method `initialize`, as transformers and recurrent networks do, to it."""
+
+    def whole(self, model: nn.Module) -> None:
+        initialize = getattr(model, "initialize", None)
+        if initialize is None:
+            super().whole(model)
+        else:
+            initialize()
+
+
 def activation_of(model: nn.Module) -> str:
     """The activation that most hidden layers of a model are followed by.
 
@@ -139,7 +154,8 @@ def default(zero_residual: bool) -> Init:
 def auto(zero_residual: bool) -> Init:
     """He-normal before ReLU and its kin, LeCun-normal before SELU, Xavier-uniform before tanh and sigmoid.
 
-    The output layer, which no activation follows, is LeCun-normal.
+    The output layer, which no activation follows, is LeCun-normal. A model that knows its own weights
+    (transformer, gpt, lstm, gru: those with a method `initialize`) is left to it.
     """
     he, lecun, xavier = _kaiming(nn.init.kaiming_normal_, "fan_in", "auto"), _lecun_normal, _xavier_uniform
 
@@ -147,7 +163,7 @@ def auto(zero_residual: bool) -> Init:
         scheme = {"tanh": xavier, "sigmoid": xavier, "selu": lecun, "linear": lecun}.get(activation, he)
         scheme(weight, activation)
 
-    return Init(fill, zero_residual)
+    return Fitting(fill, zero_residual)
 
 
 def xavier_uniform(gain: Positive, zero_residual: bool) -> Init:

@@ -265,6 +265,8 @@ def test_the_loss_table_has_just_the_pairs_that_are_accepted() -> None:
         "binary": ["data=breast_cancer"],
         "classification": ["data=wine"],
         "multilabel": ["data=synthetic_table", "data.kind=labels", "task=multilabel"],
+        "language_model": ["data=text"],
+        "masked_lm": ["data=text", "task=masked_lm", "model=transformer"],
     }
     losses = {
         name: option_tree("loss", name) for group, name in OPTIONS if group == "loss" and name != "auto"

@@ -33,7 +33,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
         "loop.clip.nrom=1": ("loop.clip.nrom:", "did you mean norm?"),
         "batchsize=3": ("batchsize:", "did you mean batch_size?"),
         "depth=3": ("depth:", "model.depth"),
-        "width=64": ("width:", "model.width", "model=mlp"),
+        "width=64": ("width:", "model.width", "mlp"),
         "cuda=true": ("cuda:", "batch_size", "optimizer"),
         "experiment=nope": ("experiment:", "'nope'"),
     },

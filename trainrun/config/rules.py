@@ -21,6 +21,8 @@ TASK_LOSSES = {
     "binary": ("BCEWithLogits", "Focal"),
     "multilabel": ("BCEWithLogits", "Focal"),
     "regression": ("MSE", "L1", "Huber", "SmoothL1", "GaussianNLL"),
+    "language_model": ("CrossEntropy",),
+    "masked_lm": ("CrossEntropy",),
 }
 LOSS_OPTIONS = {
     "CrossEntropy": "cross_entropy",
@@ -37,9 +39,11 @@ KIND_OF_TARGET = {
     "binary": "classes",
     "multilabel": "labels",
     "regression": "values",
+    "language_model": "tokens",
+    "masked_lm": "tokens",
 }
 _LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
-_SMALLER_IS_BETTER = ("loss", "mae", "rmse")
+_SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHARE = re.compile(r"\d+(\.\d+)?\s*%")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
@@ -59,6 +63,7 @@ def contradictions(
         _by_clock,
         _splits,
         _loss_of_task,
+        _model_of_task,
         _lbfgs,
         _sam,
         _schedule_free,
@@ -152,6 +157,16 @@ def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         better = LOSS_OPTIONS[fitting[0]]
         text = f"{LOSS_OPTIONS[loss_name]} does not fit task={name}; one of"
         yield Problem("loss", f"{text} {', '.join(LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
+
+
+def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """A model that sees what it is to tell, or that does not see enough to tell it."""
+    task, model = _target(s, "task").rpartition(".")[2], _target(s, "model")
+    if task == "LanguageModel" and model == "trainrun.model.transformer.Transformer":
+        yield Problem("model", "transformer sees the very tokens that it is to tell", "model=gpt")
+    if task == "MaskedLM" and model in ("trainrun.model.gpt.GPT", "trainrun.model.recurrent.Recurrent"):
+        text = "sees only what lies before a hidden token; an encoder sees both sides"
+        yield Problem("model", text, "model=transformer")
 
 
 def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

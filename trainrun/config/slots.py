@@ -51,7 +51,9 @@ SLOTS: dict[str, Slot] = {
     "task": Slot(("trainrun.task",), (), ("loss", "info"), reserved=("loss", "info")),
     "augment": Slot(("trainrun.augment",), (), ("info",), reserved=("info",)),
     "model": Slot(
-        ("trainrun.model",), ("torch.nn.Module",), ("input_shape", "num_outputs", "num_classes", "vocab_size")
+        ("trainrun.model",),
+        ("torch.nn.Module",),
+        ("input_shape", "num_outputs", "num_classes", "vocab_size", "per_token"),
     ),
     "init": Slot(("trainrun.init",), ("trainrun.init.Init",)),
     "parameters": Slot(("trainrun.parameters",), ("trainrun.parameters.Parameters",)),

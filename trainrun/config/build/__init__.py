@@ -306,7 +306,8 @@ def _model(make: Maker, data: Data, task: Task) -> nn.Module:
         "input_shape": info.input_shape,
         "num_outputs": task.num_outputs,
         "num_classes": task.num_outputs,
-        "vocab_size": info.num_targets,
+        "vocab_size": getattr(task, "vocab_size", None),
+        "per_token": getattr(task, "per_token", False),
     }
     model: nn.Module = make("model", offered)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
