@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 import numpy as np
@@ -143,12 +145,12 @@ class DatasetData:
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
         )
-        batches = iter(loader)
+        others = set(active_children())
         try:
-            for part, batch in zip(parts, batches, strict=True):
+            for part, batch in zip(parts, loader, strict=True):
                 yield self._moved(batch, part, dataset)
         except BaseException:  # a stop, while a loader process may be stuck in a sample
-            _kill(getattr(batches, "_workers", ()))
+            _kill(set(active_children()) - others)  # also where the loader does not know them yet
             raise
 
     def _collated(
@@ -176,7 +178,7 @@ def _quiet_worker(worker_id: int) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _kill(workers: Sequence[Any]) -> None:
+def _kill(workers: Iterable[BaseProcess]) -> None:
     """End loader processes now: they ignore the signal by which the loader would end them."""
     for worker in workers:
         with contextlib.suppress(RuntimeError):  # by which torch tells that a worker died
