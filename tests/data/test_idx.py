@@ -17,6 +17,7 @@ import torch
 
 from trainrun.data import idx as module
 from trainrun.data.idx import SOURCES, Source, idx, read_idx
+from trainrun.data.published import PUBLISHED
 from trainrun.data.resident import Resident
 from trainrun.errors import DataError
 from trainrun.vision import import_torchvision
@@ -49,23 +50,15 @@ def write(folder: Path, gzipped: bool = False, **changed: np.ndarray) -> Path:
     return folder
 
 
-def load(
-    root: Path | None, name: str = "mnist", download: bool = False, normalize: str = "train"
-) -> Resident:
-    return idx(name, str(root) if root else None, download, 0.1, 0, None, normalize, 16)  # type: ignore[arg-type]
+def load(root: Path | None, name: str = "mnist", download: bool = False) -> Resident:
+    return idx(name, str(root) if root else None, download, 0.1, 0, None, 5, None, "train", 16)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def nothing_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder without data, on a system without a data package."""
     bare = Source(
-        tuple("0123456789"),
-        "MNIST",
-        str(tmp_path / "absent"),
-        "https://example.invalid/",
-        ("",) * 4,
-        0.0,
-        1.0,
+        tuple("0123456789"), "MNIST", str(tmp_path / "absent"), "https://example.invalid/", ("",) * 4
     )
     monkeypatch.setitem(SOURCES, "mnist", bare)
     monkeypatch.chdir(tmp_path)
@@ -93,8 +86,7 @@ def test_without_a_root_the_systems_folder_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = write(tmp_path / "system", gzipped=True)
-    source = Source(tuple("0123456789"), "MNIST", str(system), "", ("",) * 4, 0.0, 1.0)
-    monkeypatch.setitem(SOURCES, "mnist", source)
+    monkeypatch.setitem(SOURCES, "mnist", Source(tuple("0123456789"), "MNIST", str(system), "", ("",) * 4))
     monkeypatch.chdir(tmp_path)
     assert load(None).info.sizes["test"] == 10
     with pytest.raises(DataError, match="no mnist files below elsewhere"):
@@ -186,7 +178,7 @@ def published(monkeypatch: pytest.MonkeyPatch, tamper: bool = False) -> list[str
     """A server with gzipped files whose MD5 are known; returns the addresses asked for."""
     bodies = {f"https://example.invalid/{name}.gz": gzip.compress(encoded(a)) for name, a in ARRAYS.items()}
     md5 = tuple(hashlib.md5(body).hexdigest() for body in bodies.values())
-    source = Source(tuple("0123456789"), "MNIST", "absent", "https://example.invalid/", md5, 0.0, 1.0)
+    source = Source(tuple("0123456789"), "MNIST", "absent", "https://example.invalid/", md5)
     monkeypatch.setitem(SOURCES, "mnist", source)
     asked: list[str] = []
 
@@ -258,33 +250,14 @@ def test_an_array_survives_the_format(tmp_path: Path) -> None:
     assert np.array_equal(read_idx(tmp_path / "x"), array)
 
 
-@pytest.mark.parametrize(
-    ("name", "mean", "std"), [("mnist", 0.1307, 0.3081), ("fashion_mnist", 0.286, 0.353)]
-)
-def test_published_constants_scale_as_torchvision_would(
-    name: str, mean: float, std: float, tmp_path: Path
-) -> None:
-    data = load(write(tmp_path), name, normalize="published")
-    transforms = import_torchvision().transforms
-    wanted = transforms.Compose([transforms.ToTensor(), transforms.Normalize((mean,), (std,))])
-    batch = next(data.eval_batches("test"))
-    for index, picture in zip(batch.indices, batch.inputs, strict=True):
-        torch.testing.assert_close(picture, wanted(ARRAYS[FILES[2]][int(index) - 30][:, :, None]))
-    assert f"published mean {mean:g} and std {std:g}" in data.info.input_scaling
-    assert data.info.pixels is not None
-    white = (float(data.inputs.max()) / 255 - mean) / std
-    assert float(data.info.pixels.white) == pytest.approx(white, rel=1e-5)
-    assert "training split" in load(write(tmp_path), name).info.input_scaling
-
-
 def test_fashion_mnist_is_the_published_one() -> None:
     if not Path(SOURCES["fashion_mnist"].system, f"{FILES[0]}.gz").is_file():
         pytest.skip("Fashion-MNIST is not installed (Debian: apt-get install dataset-fashion-mnist)")
-    data = idx("fashion_mnist", None, False, 0.0, 0, None, "train", 10_000)
+    data = idx("fashion_mnist", None, False, 0.0, 0, None, 5, None, "train", 10_000)
     assert data.info.sizes == {"train": 60_000, "val": 0, "test": 10_000}
     assert data.info.input_shape == (1, 28, 28)
     assert data.info.class_counts == (6000,) * 10
     assert torch.bincount(data.targets[data.splits["test"]]).tolist() == [1000] * 10
-    source = SOURCES["fashion_mnist"]
-    assert float(data.shift) / 255 == pytest.approx(source.mean, abs=5e-5)
-    assert 1 / float(data.scale) / 255 == pytest.approx(source.std, abs=5e-5)
+    (mean,), (std,) = PUBLISHED["fashion_mnist"]
+    assert float(data.shift) / 255 == pytest.approx(mean, abs=5e-5)
+    assert 1 / float(data.scale) / 255 == pytest.approx(std, abs=5e-5)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.events import CheckpointSaved, Failed, Finished, Interrupted, Progressed, Replanned, Warned
+from trainrun.events import (
+    CheckpointSaved,
+    Failed,
+    Finished,
+    Interrupted,
+    Progressed,
+    Replanned,
+    Sampled,
+    Warned,
+)
 from trainrun.logger.lines import kept, lines_of, number
 
 
@@ -67,3 +76,8 @@ def test_a_run_says_which_weights_it_ends_with(
     )
     assert kept(finished) == said
     assert lines_of(finished) == [f"step 9 finished: early_stopping, 1.0 s of training; {said}"]
+
+
+def test_a_sample_is_shown_line_by_line_and_cannot_steer_the_terminal() -> None:
+    text = "\nif é:\n\tred \x1b[31m \x07"
+    assert lines_of(Sampled(step=7, text=text)) == ["step 7 sample:", "  | if é:", "  |  red ?[31m ?"]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import struct
-import urllib.request
 import zlib
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from trainrun.data.resident import Holdout, Resident, resident, standardised_by
+from trainrun.data.download import fetched
+from trainrun.data.published import Normalize, normalized
+from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
 from trainrun.ranges import Count, Natural, Split
@@ -40,8 +39,6 @@ class Source:
     system: str  # where a system package puts it
     url: str
     md5: tuple[str, ...]  # of the gzipped files, as published
-    mean: float  # of the pixels of its 60,000 training pictures, white being 1
-    std: float
 
 
 SOURCES = {
@@ -56,8 +53,6 @@ SOURCES = {
             "9fb629c4189551a2d022fa330f9573f3",
             "ec29112dd5afa0611ce80d1b7f02629c",
         ),
-        0.1307,
-        0.3081,
     ),
     "fashion_mnist": Source(
         (
@@ -81,8 +76,6 @@ SOURCES = {
             "bef4ecab320f06d8554ea6380940ec79",
             "bb300cfdad3c16e7a12a480ee83cd310",
         ),
-        0.2860,
-        0.3530,
     ),
 }
 
@@ -93,16 +86,16 @@ def idx(
     download: bool,
     val_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
-    normalize: Literal["train", "published"],
+    normalize: Normalize,
     eval_batch_size: Count,
 ) -> Resident:
     """60,000 + 10,000 grey pictures of 28 x 28, 10 classes.
 
     mnist: handwritten digits (LeCun, Cortes and Burges, 1998). fashion_mnist: pieces of clothing
-    (Xiao, Rasul and Vollgraf, 2017). They are standardised by the mean and std of the training split,
-    or by those published for the whole training set.
-    Raises DataError naming the file and what is wrong with it.
+    (Xiao, Rasul and Vollgraf, 2017). Raises DataError naming the file and what is wrong with it.
     """
     source = SOURCES[name]
     files = _find(name, source, root, download)
@@ -115,9 +108,9 @@ def idx(
     targets = torch.from_numpy(np.concatenate([train_y, test_y])).to(torch.int64)
     test = torch.arange(len(train_x), len(inputs))
     info = DataInfo(name, tuple(inputs.shape[1:]), "classes", num_classes, {}, source.class_names)
-    holdout = Holdout(val_fraction, 0.0, split_seed, limit)
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
     data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
-    return data if normalize == "train" else standardised_by(data, [source.mean], [source.std])
+    return normalized(data, normalize)
 
 
 def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -186,25 +179,8 @@ def _download(name: str, source: Source, folder: Path) -> list[Path]:
         path = folder / f"{file}.gz"
         if not path.is_file():
             try:
-                with urllib.request.urlopen(f"{source.url}{file}.gz", timeout=30) as response:
-                    body = response.read(64 << 20)
-            except (OSError, HTTPException) as error:
-                raise DataError(f"data.download: cannot fetch {name}: {error}; {_AT_HAND}") from None
-            if hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
-                raise DataError(
-                    f"data.download: {file}.gz of {name} arrived with another content than published"
-                )
-            _write(path, body)
+                fetched(name, f"{source.url}{file}.gz", md5, path)
+            except DataError as error:
+                raise DataError(f"{error}; {_AT_HAND}") from None
         paths.append(path)
     return paths
-
-
-def _write(path: Path, body: bytes) -> None:
-    """All of the file or none of it."""
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(body)
-        part.rename(path)
-    except OSError as error:
-        raise DataError(f"data.root: cannot write {path}: {error}") from None
