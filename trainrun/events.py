@@ -144,6 +144,8 @@ class Finished:
     monitor: str
     best: float | None
     best_step: int | None
+    kept_step: int  # whose weights the run ends with
+    kept_weights: str  # which of that step: "raw", "ema"
     seconds: float
 
 

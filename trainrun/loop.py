@@ -283,6 +283,8 @@ class Loop:
             monitor=f"val/{self.monitor.name}" if self.monitor else "",
             best=state.best,
             best_step=state.best_step,
+            kept_step=step,
+            kept_weights=weights,
             seconds=clock.seconds(),
         )
 

@@ -74,7 +74,8 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(
 
 
 def test_eval_gives_the_logged_numbers_from_the_folder_alone(command: Callable, tmp_path: Path) -> None:
-    command(*SHORT, "regularization=ema", "name=judged")
+    done = command(*SHORT, "regularization=ema", "name=judged")
+    assert "the ema weights of step" in done.err.partition("finished in")[2]
     moved = tmp_path / "elsewhere"
     run_of(tmp_path).rename(moved)
     for split, checkpoint in (("val", "best"), ("val", "last"), ("test", "best")):
@@ -82,6 +83,7 @@ def test_eval_gives_the_logged_numbers_from_the_folder_alone(command: Callable, 
         logged = [record for record in lines(moved / "metrics.jsonl") if record.get("split") == split]
         same = next(record for record in reversed(logged) if record["step"] == answer["step"])
         assert {**same, "epoch": None} == {**answer, "epoch": None}
+        assert answer["weights"] == "ema"
     done = command("eval", str(moved), "--checkpoint", "7", code=5)
     assert "there are best, last and steps" in done.err
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from trainrun.data.download import fetched
+from trainrun.data.published import Normalize, normalized
 from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
@@ -88,6 +89,7 @@ def idx(
     fold: Natural | None,
     num_folds: Count,
     limit: Count | None,
+    normalize: Normalize,
     eval_batch_size: Count,
 ) -> Resident:
     """60,000 + 10,000 grey pictures of 28 x 28, 10 classes.
@@ -107,7 +109,8 @@ def idx(
     test = torch.arange(len(train_x), len(inputs))
     info = DataInfo(name, tuple(inputs.shape[1:]), "classes", num_classes, {}, source.class_names)
     holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    return normalized(data, normalize)
 
 
 def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -84,7 +84,7 @@ def imagefolder(
     text = f"{total:,} pictures of {len(found['train'].classes)} classes, {mib:,.0f} MiB when decoded:"
     if mib <= memory_mib:
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, None, 1)
-        note = f"{text} kept in memory; mean and std of each channel from the training split"
+        note = f"{text} kept in memory"
         return _in_memory(folder, found, holdout, eval_batch_size, num_workers, note)
     parts = (found["train"], found.get("val"), found.get("test"))
     made = from_dataset(*parts, val_fraction, test_fraction, split_seed, limit, eval_batch_size, num_workers)
