@@ -16,7 +16,7 @@ from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
-from trainrun.evaluate import evaluate, shared_batches
+from trainrun.evaluate import evaluate, sampled, shared_batches
 from trainrun.events import (
     CheckpointSaved,
     Evaluated,
@@ -26,6 +26,7 @@ from trainrun.events import (
     NotFinite,
     Progressed,
     RolledBack,
+    Sampled,
     StepsLogged,
     Warned,
     shown,
@@ -170,6 +171,8 @@ class Loop:
             clock.judging_s = event.seconds
             improved = event.is_best
             yield event
+            if text := sampled(state.judged_model, self.task, state.precision):
+                yield Sampled(step=at, text=text)
         asked = self.signals.take_save()
         if asked or improved or last or state.stop_reason or self.checkpoints.is_due(at):
             yield from self._save(state, clock)

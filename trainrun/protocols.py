@@ -41,6 +41,8 @@ class Batch:
         return len(self.indices)
 
 
+IGNORED = -100  # a target that is none: where a window of tokens is longer than the text
+
 Window = Sequence[Batch]  # the micro-batches of one optimizer step
 
 
@@ -97,7 +99,7 @@ class DataInfo:
 
     name: str
     input_shape: tuple[int, ...]  # of one sample, channels first
-    kind: str  # what the targets are: "classes", "labels" (several per sample), "values" or "other"
+    kind: str  # what the targets are: "classes", "labels" (several per sample), "values", "tokens" or "other"
     num_targets: int  # classes, labels or regression outputs
     sizes: Mapping[str, int | None]  # samples per split; None for a stream without length
     class_names: tuple[str, ...] = ()
@@ -105,8 +107,10 @@ class DataInfo:
     target_scaling: TargetScaling | None = None  # what standardises regression targets
     pixels: PixelRange | None = None  # of pictures whose black and white are known
     input_scaling: str = ""  # for people: what inputs were standardised by
+    vocabulary: tuple[bytes, ...] = ()  # of token inputs: what each stands for
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
+    notes: tuple[str, ...] = ()  # what was made of them, for the plan
 
     @property
     def identity(self) -> dict[str, Any]:

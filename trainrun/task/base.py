@@ -15,6 +15,7 @@ _FITTING = {
     "classes": "; use task=classification loss=cross_entropy",
     "labels": "; use task=multilabel loss=bce_with_logits",
     "values": "; use task=regression loss=mse",
+    "tokens": "; use task=language_model loss=cross_entropy",
 }
 
 OwnMetric = Callable[..., Any]  # (outputs, targets) of the whole split -> a number
@@ -28,6 +29,7 @@ class Task:
 
     kinds: ClassVar[tuple[str, ...]] = ()
     metric_modes: Mapping[str, str] = {"loss": "min"}
+    per_token = False  # whether the model gives outputs for each token of a sample, not for the whole
 
     def __init__(self, metrics: Sequence[OwnMetric], loss: Any, info: DataInfo) -> None:
         if info.kind not in self.kinds:
@@ -41,6 +43,11 @@ class Task:
     @property
     def num_outputs(self) -> int:
         return self.info.num_targets * getattr(self.loss, "outputs_per_target", 1)
+
+    @property
+    def vocab_size(self) -> int | None:
+        """How many tokens the model must know; None where inputs are numbers."""
+        return len(self.info.vocabulary) or None
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         weight = self.loss.weight(self.targets(batch.targets))

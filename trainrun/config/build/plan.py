@@ -32,6 +32,7 @@ def plan_of(
     """(label, text) lines for people."""
     return (
         ("data", _data(settings, info)),
+        *(("", note) for note in info.notes),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
@@ -53,6 +54,8 @@ def started_from(weights: Weights | None, anew: Sequence[str]) -> tuple[tuple[st
 def _data(settings: Settings, info: DataInfo) -> str:
     sizes = ", ".join(f"{size} {split}" for split, size in info.sizes.items() if size)
     text = f"{info.name}: {sizes or 'a stream without length'}"
+    if info.vocabulary:
+        return f"{text} windows of {info.input_shape[0]} tokens, of {len(info.vocabulary)} kinds"
     text += f"; inputs standardised by {info.input_scaling}" if info.input_scaling else ""
     if info.kind != "values":
         return text
