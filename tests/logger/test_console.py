@@ -60,7 +60,15 @@ VAL = Evaluated(
 )
 TEST = replace(VAL, split="test", weights="ema", metrics={"loss": 0.45, "accuracy": 0.79}, is_best=False)
 FINISHED = Finished(
-    step=20, reason="budget", skipped=3, monitor="val/accuracy", best=0.8, best_step=5, seconds=1.5
+    step=20,
+    reason="budget",
+    skipped=3,
+    samples=640,
+    parameters=12,
+    monitor="val/accuracy",
+    best=0.8,
+    best_step=5,
+    seconds=1.5,
 )
 EVENTS: list[Event] = [
     *[STARTED, Progressed(step=2, samples_per_s=1000.0), LOGGED, VAL],
