@@ -88,7 +88,7 @@ def _array(file: Path) -> np.ndarray:
         if file.suffix == ".npy":
             return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
         if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 names = list(arrays)
                 name = names[0] if len(names) == 1 else _NAMED
                 if name not in names:
