@@ -88,10 +88,12 @@ class Resident:
     def read(self, file: Path) -> Samples:
         """Values as they are stored here: (x - shift) * scale follows."""
         found = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
-        return Samples(replace(batch, inputs=self._scaled(batch.inputs)) for batch in found)
+        return Samples(map(self.scaled, found))
 
-    def _scaled(self, inputs: Tensor) -> Tensor:
-        return inputs.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+    def scaled(self, batch: Batch) -> Batch:
+        """One of stored values as the model sees it."""
+        inputs = batch.inputs.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+        return replace(batch, inputs=inputs)
 
     def _scale_pixels(self) -> None:
         """Black and white, stored as 0 or less and the largest value, as the model sees them."""
