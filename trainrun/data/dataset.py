@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
 from trainrun.data.faults import check_targets
+from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import sampled_fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.data.samples import (
@@ -31,7 +33,7 @@ from trainrun.data.samples import (
     unpacked,
 )
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share, TargetScaling
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
 from trainrun.ranges import Count, Natural, Split
 from trainrun.seeds import derive
 
@@ -134,6 +136,12 @@ class DatasetData:
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
         scaling.restore(self.info.target_scaling, fitted)
+
+    def read(self, file: Path) -> Samples:
+        """An array of inputs as the dataset would give them."""
+        if not self.info.input_shape:
+            raise DataError(f"{file}: the inputs of {self.info.name} are not one array, as a file's would be")
+        return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
 
     def _load(self, dataset: Dataset[Any], parts: list[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
         loader = DataLoader(

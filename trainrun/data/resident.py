@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainrun.data import scaling
+from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Share
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Samples, Share
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,16 @@ class Resident:
         self.shift, self.scale = fitted["shift"].to(self.device), fitted["scale"].to(self.device)
         scaling.restore(self.info.target_scaling, fitted)
         self._scale_pixels()
+
+    def read(self, file: Path) -> Samples:
+        """Values as they are stored here: (x - shift) * scale follows."""
+        found = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
+        return Samples(map(self.scaled, found))
+
+    def scaled(self, batch: Batch) -> Batch:
+        """One of stored values as the model sees it."""
+        inputs = batch.inputs.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+        return replace(batch, inputs=inputs)
 
     def _scale_pixels(self) -> None:
         """Black and white, stored as 0 or less and the largest value, as the model sees them."""
