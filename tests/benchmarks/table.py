@@ -52,7 +52,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def write(file: Path) -> None:
-    """20 columns of fractions and 4 of whole numbers, 5 of categories, some values missing; a number to predict."""
+    """20 columns of fractions and 4 of whole numbers, 5 of categories, gaps; a number to predict."""
     rng = np.random.default_rng(0)
     numbers = [[f"{value:.6g}" for value in rng.normal(size=ROWS).tolist()] for _ in range(21)]
     whole = [list(map(str, rng.integers(0, 1000, ROWS).tolist())) for _ in range(4)]

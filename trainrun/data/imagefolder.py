@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.resident import Holdout, Resident, described, split
-from trainrun.errors import DataError
+from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import DataInfo
 from trainrun.ranges import Count, Natural, Split
 
@@ -65,6 +65,8 @@ def imagefolder(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
     num_workers: Natural,
@@ -73,21 +75,24 @@ def imagefolder(
 
     A picture's shorter side is resized to `image_size` and the middle square cut out. All are decoded
     beforehand where they take at most `memory_mib`, else by `num_workers` loader processes.
-    Raises DataError naming a picture that cannot be decoded.
+    Raises DataError naming a picture that cannot be decoded, ConfigError for a fold of data that
+    have validation and test pictures.
     """
     folder = Path(root).expanduser()
     found = _found(folder, image_size)
+    if fold is not None and len(found) == len(_SPLITS):
+        raise ConfigError.one("data.fold", f"{folder} has folders for validation and test", None)
     shares = {"val": val_fraction, "test": test_fraction}
     val_fraction, test_fraction = (0.0 if name in found else share for name, share in shares.items())
+    holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     total = sum(map(len, found.values()))
     mib = total * 3 * image_size**2 / 2**20
     text = f"{total:,} pictures of {len(found['train'].classes)} classes, {mib:,.0f} MiB when decoded:"
     if mib <= memory_mib:
-        holdout = Holdout(val_fraction, test_fraction, split_seed, limit, None, 1)
         note = f"{text} kept in memory; mean and std of each channel from the training split"
         return _in_memory(folder, found, holdout, eval_batch_size, num_workers, note)
     parts = (found["train"], found.get("val"), found.get("test"))
-    made = from_dataset(*parts, val_fraction, test_fraction, split_seed, limit, eval_batch_size, num_workers)
+    made = from_dataset(*parts, **vars(holdout), eval_batch_size=eval_batch_size, num_workers=num_workers)
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read; "
     note += f"mean and std of each channel from {_ESTIMATED_FROM} training pictures"
     data = Lazy(
@@ -168,7 +173,8 @@ def _in_memory(
             inputs[at] = picture
     finally:
         pool.shutdown(cancel_futures=True)
-    splits, start = split(len(train), holdout, targets[: len(train)]), 0
+    elsewhere = torch.arange(0) if "test" in found else None  # no picture of train is a test picture
+    splits, start = split(len(train), holdout, targets[: len(train)], elsewhere), 0
     for name, one in found.items():
         if name != "train":
             splits[name] = torch.arange(start, start + len(one))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainrun.data import scaling
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.data.order import fold_of, hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share
 
@@ -115,14 +115,12 @@ def split(
         raise ConfigError.one(
             "data.val_fraction", "leaves no sample to train on, together with data.test_fraction"
         )
-    if holdout.fold is not None and holdout.fold >= holdout.num_folds:
-        raise ConfigError.one("data.fold", f"wants 0 to {holdout.num_folds - 1}, got {holdout.fold}")
     rest, seed, part = torch.arange(count), holdout.split_seed, None
     if test is not None:
         rest = rest[~torch.isin(rest, test)]
     num_val = round(holdout.val_fraction * len(rest))
     if holdout.fold is not None:
-        rest, part = fold_of(rest, holdout, classes)
+        rest, part = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
     if test is None:
         num_test = round(holdout.test_fraction * count)
         rest, test = (rest, part) if part is not None else hold_out(rest, num_test, seed, "test", classes)
@@ -133,19 +131,6 @@ def split(
     if len(train) == 0:
         raise DataError(f"data: no sample is left to train on, got {count} samples in all")
     return {"train": train, "val": val, "test": test}
-
-
-def fold_of(rest: Tensor, holdout: Holdout, classes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(the others, fold number `holdout.fold`), each sorted.
-
-    The folds are the same for every number, disjoint, and together all of `rest`; with classes each
-    holds the floor or the ceiling of its share of every one.
-    """
-    shuffled = rest[permutation(len(rest), holdout.split_seed, "folds")]
-    if classes is not None:
-        shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
-    mine = torch.arange(len(shuffled)) % holdout.num_folds == holdout.fold
-    return shuffled[~mine].sort().values, shuffled[mine].sort().values
 
 
 def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[str, Tensor]) -> DataInfo:
