@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
-from toy import ACCURACY, VAL, Toy, ToyData, ToyTask, mlp, same_bits
+from toy import ACCURACY, FEATURES, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 
 from trainrun.checkpoint import Checkpoints
 from trainrun.checkpoint.stored import path_of
@@ -22,6 +23,7 @@ from trainrun.events import (
     Finished,
     Interrupted,
     Progressed,
+    Sampled,
     StepsLogged,
     Warned,
 )
@@ -116,8 +118,12 @@ def test_the_loss_that_is_logged_is_the_mean_over_samples(tmp_path: Path) -> Non
 def test_the_norm_and_the_share_of_clipped_steps_are_logged(tmp_path: Path) -> None:
     plain = Toy(tmp_path / "plain", log_every=1).train().of(StepsLogged)
     assert all(log.clipped is None and log.grad_norm_after is None for log in plain)
-    clipped = Toy(tmp_path / "clipped", step={"clip": Clip(0.5, None)}, log_every=1).train().of(StepsLogged)
-    whole = Toy(tmp_path / "whole", step={"clip": Clip(0.5, None)}, log_every=16).train().of(StepsLogged)[0]
+    clipped = (
+        Toy(tmp_path / "clipped", step={"clip": Clip(0.5, None, None)}, log_every=1).train().of(StepsLogged)
+    )
+    whole = (
+        Toy(tmp_path / "whole", step={"clip": Clip(0.5, None, None)}, log_every=16).train().of(StepsLogged)[0]
+    )
     for log in clipped:
         assert log.clipped == float(log.grad_norm > 0.5)
         assert log.grad_norm_after == pytest.approx(min(log.grad_norm, 0.5), rel=1e-5)
@@ -132,6 +138,9 @@ def test_the_penalty_is_logged_beside_the_loss_not_in_it(tmp_path: Path) -> None
     log = once.but(folder=tmp_path / "l2", step={"penalties": {"l2": L2(0.01)}}).train().of(StepsLogged)[0]
     squares = sum((p**2).sum().item() for p in mlp().parameters() if p.ndim > 1)
     assert log.metrics["penalty"] == pytest.approx(0.01 * squares, rel=1e-5)
+    share = log.metrics["penalty"] / (log.metrics["penalty"] + log.loss)
+    assert log.metrics["penalty_share"] == pytest.approx(share)
+    assert 0 <= log.metrics["near_zero"] < 0.05
     assert log.loss == plain.loss
     assert "penalty" not in plain.metrics
 
@@ -348,6 +357,30 @@ def test_progress_is_shown_and_recorded_nowhere(tmp_path: Path, monkeypatch: pyt
     assert b"progress" not in trained.metrics
     monkeypatch.undo()
     assert Toy(tmp_path / "quiet").train().metrics == trained.metrics
+
+
+class Writing(ToyTask):
+    """Writes a text of the first output for zeros, and draws random numbers on the way."""
+
+    def sample(self, model: nn.Module) -> str:
+        assert not model.training
+        torch.rand(7)
+        return f"{float(model(torch.zeros(1, FEATURES))[0, 0]):.6f}"
+
+
+def test_a_sample_follows_each_evaluation_and_changes_nothing(tmp_path: Path) -> None:
+    plain, writing = Toy(tmp_path / "plain").train(), Toy(tmp_path / "writing", task=Writing)
+    whole = writing.train()
+    assert same_bits(plain.weights, whole.weights)
+    judged = [event.step for event in whole.of(Evaluated) if event.split == "val"]
+    assert [event.step for event in whole.of(Sampled)] == judged
+    assert len({event.text for event in whole.of(Sampled)}) == len(judged)  # of other weights each
+    assert [
+        line for line in whole.metrics.splitlines() if b"sample" not in line
+    ] == plain.metrics.splitlines()
+    cut = writing.but(folder=tmp_path / "cut")
+    cut.train(signal_at=8)
+    assert cut.train().metrics == whole.metrics
 
 
 def test_evaluate_is_what_the_loop_reports(tmp_path: Path) -> None:

@@ -63,6 +63,21 @@ def evaluate(
     return ranks.from_first(metrics)
 
 
+def sampled(model: nn.Module, task: Task, precision: Precision) -> str:
+    """What the task lets the model write, nothing where it has no `sample`; training reads none of it."""
+    write = getattr(task, "sample", None)
+    if write is None or not ranks.is_first():
+        return ""
+    was_training = model.training
+    model.eval()
+    try:
+        seed_forward(0, 0, precision.device)
+        with torch.inference_mode(), precision.autocast():
+            return str(write(model))
+    finally:
+        model.train(was_training)
+
+
 def _judge(
     model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
 ) -> tuple[dict[str, _Sums], _Judged]:

@@ -90,6 +90,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """What the weights of `step` write when asked to."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replanned:
     """A budget by the clock: the run's length as its pace at `step` tells it."""
 
@@ -156,6 +164,7 @@ Event = (
     | RolledBack
     | Replanned
     | Evaluated
+    | Sampled
     | CheckpointSaved
     | Warned
     | Interrupted
@@ -184,6 +193,8 @@ def metrics_record(event: Event) -> dict[str, Any] | None:
     if isinstance(event, Evaluated):
         record = {"event": "eval", "step": event.step, "epoch": event.epoch, "split": event.split}
         return record | {"weights": event.weights} | dict(event.metrics)
+    if isinstance(event, Sampled):
+        return {"event": "sample", "step": event.step, "text": event.text}
     if isinstance(event, Finished):
         record = {"event": "finished", "step": event.step, "reason": event.reason}
         return record | {"monitor": event.monitor, "best": event.best, "best_step": event.best_step}

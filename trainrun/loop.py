@@ -16,7 +16,7 @@ from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
-from trainrun.evaluate import evaluate, shared_batches
+from trainrun.evaluate import evaluate, sampled, shared_batches
 from trainrun.events import (
     CheckpointSaved,
     Evaluated,
@@ -26,13 +26,15 @@ from trainrun.events import (
     NotFinite,
     Progressed,
     RolledBack,
+    Sampled,
     StepsLogged,
     Warned,
     shown,
 )
 from trainrun.metrics import Totals
-from trainrun.protocols import Batch, Cut, Data, Finding, Step, Task, Window
+from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, Task, Window
 from trainrun.ranges import Count, Period
+from trainrun.regularization.penalty import near_zero
 from trainrun.run.signals import Signals, Stopped
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
@@ -113,6 +115,13 @@ class Loop:
         if state.rollbacks > begun:
             yield from self._windows(state)
 
+    def _one_epoch(self) -> Iterator[Batch]:
+        """This rank's batches of the first epoch; of a stream its first hundred."""
+        for count, batch in enumerate(self.data.train_batches(Position(), self.cut, self.seed), 1):
+            yield batch
+            if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
+                return
+
     def _answer(self, state: TrainState, clock: Clock, found: Finding) -> Iterator[Event]:
         """What the policy has for a gradient that is not finite.
 
@@ -137,11 +146,14 @@ class Loop:
         counters = state.rollbacks + 1, state.lr_factor * policy.rollback_lr
         self._reload(state)
         state.rollbacks, state.lr_factor = counters
+        state.rolled_back_to = state.step
         clock.restart(state)
         yield RolledBack(step=at, to=state.step, lr_factor=state.lr_factor)
 
     def _reload(self, state: TrainState) -> None:
-        """The newest checkpoint; how long the run is stays as planned."""
+        """The newest checkpoint, or the one before where going back to it did not help; the plan stays."""
+        if ranks.is_first() and state.rolled_back_to is not None:
+            self.checkpoints.forget_for_older(state.rolled_back_to)
         stored = (self.checkpoints.load_newest(warnings.warn) if ranks.is_first() else None) or {}
         stored.pop("metrics_bytes", None)  # the record tells of all that happened
         total = state.total_steps
@@ -159,6 +171,8 @@ class Loop:
             clock.judging_s = event.seconds
             improved = event.is_best
             yield event
+            if text := sampled(state.judged_model, self.task, state.precision):
+                yield Sampled(step=at, text=text)
         asked = self.signals.take_save()
         if asked or improved or last or state.stop_reason or self.checkpoints.is_due(at):
             yield from self._save(state, clock)
@@ -179,7 +193,7 @@ class Loop:
             clipped=totals.clipped / applied if self.policy.clip else None,
             skipped=state.skipped,
             spikes=state.meter.spikes.count,
-            metrics=self._train_metrics(totals),
+            metrics=self._train_metrics(totals, state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
         )
@@ -188,6 +202,9 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
+        if state.averager is not None:
+            with self.signals.interruptible():
+                state.averager.settle(self._one_epoch(), state.precision.autocast)
         metrics = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
@@ -203,7 +220,7 @@ class Loop:
             split="val",
             weights=state.judged_name,
             metrics=metrics,
-            train={"loss": totals.loss} | self._train_metrics(totals) if totals.steps else {},
+            train={"loss": totals.loss} | self._train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
             is_best=is_best,
             seconds=time.perf_counter() - began,
@@ -278,10 +295,14 @@ class Loop:
         weights = self.checkpoints.load_weights(model, state.best_step)
         return model, state.best_step, weights
 
-    def _train_metrics(self, totals: Totals) -> dict[str, float]:
-        """The task's metrics over training samples, and the penalties' mean."""
+    def _train_metrics(self, totals: Totals, state: TrainState) -> dict[str, float]:
+        """The task's, over training samples; and what penalties came to."""
         metrics = self.task.summarize(totals.sums, totals.samples) if totals.sums else {}
-        return metrics | ({"penalty": totals.penalty / totals.steps} if totals.penalty else {})
+        if not totals.penalty:
+            return metrics
+        penalty = totals.penalty / totals.steps
+        share = penalty / (penalty + abs(totals.loss))
+        return metrics | {"penalty": penalty, "penalty_share": share, "near_zero": near_zero(state.model)}
 
     def _epoch(self, state: TrainState) -> float | None:
         size = self.data.info.sizes["train"]
@@ -297,7 +318,7 @@ def _error(step: int, found: Finding, policy: Policy) -> TrainrunError:
     if policy.nonfinite != "stop":
         limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
         text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
-    advice = "lower optimizer.lr, or clip with loop.clip.norm=1"
+    advice = "lower optimizer.lr, clip with loop.clip.norm=1, or set loop.nonfinite=rollback"
     return NonFinite(f"{text}; no weight was changed by it; {advice}")
 
 

@@ -56,13 +56,18 @@ def test_a_seed_alone_needs_no_name(tmp_path: Path) -> None:
 def test_folds_are_averaged_with_the_split_that_judges(tmp_path: Path) -> None:
     figures = {0: (0.5, 0.2), 1: (0.7, 0.6)}
     jobs = [
-        done(tmp_path / f"{fold}{seed}", f"data.fold={fold} seed={seed}", val, test={"accuracy": test})
+        done(
+            tmp_path / f"{fold}{seed}",
+            f"data.fold={fold} seed={seed}",
+            val,
+            test={"loss": 2.0, "accuracy": test},
+        )
         for fold, (val, test) in figures.items()
         for seed in (0, 1)
     ]
     assert summary(jobs)[0][-2:] == [
         "val/accuracy 0.6000 +/- 0.1155 over 2 seeds and 2 folds",  # 0.2 / sqrt 3
-        "test/accuracy 0.4000 +/- 0.2309 over 2 seeds and 2 folds",
+        "test/loss 2.0000 +/- 0.0000 test/accuracy 0.4000 +/- 0.2309 over 2 seeds and 2 folds",
     ]
 
 

@@ -33,7 +33,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
         "loop.clip.nrom=1": ("loop.clip.nrom:", "did you mean norm?"),
         "batchsize=3": ("batchsize:", "did you mean batch_size?"),
         "depth=3": ("depth:", "model.depth"),
-        "width=64": ("width:", "model.width", "model=mlp"),
+        "width=64": ("width:", "model.width", "mlp"),
         "cuda=true": ("cuda:", "batch_size", "optimizer"),
         "experiment=nope": ("experiment:", "'nope'"),
     },
@@ -484,6 +484,8 @@ def test_every_option_checks_clean(file: Path, defaults: dict[str, Any]) -> None
     group, _, member = place.partition(".")
     node = yaml.safe_load(yaml.safe_dump(node).replace("${seed}", "0"))
     changed = {**defaults, group: {member: node} if member else node}
+    if file.stem == "schedule_free":  # which chooses its schedule
+        changed["scheduler"] = node_of(file.parents[1] / "scheduler" / "warmup_constant.yaml")[1]
     if group in ("task", "loss"):  # each of the two is judged beside the other
         fitting = {"task": "loss", "loss": "task"}[group]
         changed[fitting] = {"_target_": f"my_{fitting}.Anything"}

@@ -123,6 +123,17 @@ def test_workers_do_not_change_what_is_read(tmp_path: Path) -> None:
     assert torch.equal(first.inputs, second.inputs)
 
 
+@pytest.mark.parametrize("memory_mib", [0, 100], ids=["lazy", "in memory"])
+def test_black_and_white_are_those_of_picture_files(tmp_path: Path, memory_mib: int) -> None:
+    data = load(photos(tmp_path / "photos"), memory_mib)
+    pictures = [decoded(file, 16).double() for file in sorted((tmp_path / "photos").rglob("*.png"))]
+    (train,) = (part if memory_mib else part[1] for name, part in data.splits.items() if name == "train")
+    values = torch.stack(pictures)[train].transpose(0, 1).flatten(1)
+    mean, std = values.mean(1)[:, None, None], values.std(1, correction=0)[:, None, None]
+    torch.testing.assert_close(data.info.pixels.black.double(), (0 - mean) / std, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(data.info.pixels.white.double(), (255 - mean) / std, rtol=1e-4, atol=1e-5)
+
+
 def test_estimates_are_stored_and_restored(tmp_path: Path) -> None:
     root = photos(tmp_path / "photos")
     first, second = load(root, memory_mib=0), load(root, memory_mib=0, split_seed=5)

@@ -22,7 +22,14 @@ from scipy.io import savemat
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
-UNSHORTENED = ("trainrun show", "trainrun resume", "trainrun eval", "trainrun runs", "trainrun name=")
+UNSHORTENED = (
+    "trainrun show",
+    "trainrun plot",
+    "trainrun resume",
+    "trainrun eval",
+    "trainrun runs",
+    "trainrun name=",
+)
 
 
 def rows() -> list[tuple[str, list[str]]]:

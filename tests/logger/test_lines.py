@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.events import CheckpointSaved, Failed, Interrupted, Progressed, Replanned, Warned
+from trainrun.events import (
+    CheckpointSaved,
+    Failed,
+    Interrupted,
+    Progressed,
+    Replanned,
+    Sampled,
+    Warned,
+)
 from trainrun.logger.lines import lines_of, number
 
 
@@ -39,3 +47,8 @@ def test_the_first_plan_of_a_budget_by_the_clock_is_said_and_the_later_ones_are_
     first = Replanned(step=6, total_steps=12345, seconds=0.5, is_first=True)
     assert lines_of(first) == ["step 6 planned: about 12,345 steps in all"]
     assert lines_of(Replanned(step=9, total_steps=12000, seconds=0.6, is_first=False)) == []
+
+
+def test_a_sample_is_shown_line_by_line_and_cannot_steer_the_terminal() -> None:
+    text = "\nif é:\n\tred \x1b[31m \x07"
+    assert lines_of(Sampled(step=7, text=text)) == ["step 7 sample:", "  | if é:", "  |  red ?[31m ?"]

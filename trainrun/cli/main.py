@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
     "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
+    "plot": "options side by side: trainrun plot scheduler NAME ... [--at STEPS] [overrides]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts
@@ -93,7 +94,8 @@ def _no_such_command(word: str) -> ConfigError:
     if Path(f"{word}.yaml").is_file():
         return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
     hint = did_you_mean(word, COMMANDS)
-    text = f"no such command{hint}; there are {', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    known = f"there are {', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    text = f"no such command{hint or ';'} {known}"
     return ConfigError.one(word, text)
 
 

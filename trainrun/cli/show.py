@@ -10,6 +10,8 @@ from pathlib import Path
 
 from trainrun.cli import guide
 from trainrun.cli.guide.layout import columns, page, paragraph
+from trainrun.cli.layers import lines as layers
+from trainrun.cli.layers import model_of
 from trainrun.config.diagnose import options_with
 from trainrun.config.dials import NAMES
 from trainrun.config.paths import COMBINES, groups
@@ -26,9 +28,15 @@ ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": 
 def run(words: list[str]) -> int:
     """Print the pages asked for to stdout, or the overview."""
     words = [word for word in words if word not in ("-h", "--help")]
-    pages = ["\n".join(_page(word)) for word in words] if words else ["\n".join(_overview())]
+    pages = ["\n".join(_whole(word)) for word in words] if words else ["\n".join(_overview())]
     print("\n\n".join(pages))
     return 0
+
+
+def _whole(word: str) -> list[str]:
+    """A page, of a model also with its layers."""
+    page, model = _page(word), model_of(word)
+    return [*page, *layers(model)] if model else page
 
 
 def _page(word: str) -> list[str]:

@@ -51,17 +51,7 @@ def _swept(job: Job, jobs: Sequence[Job]) -> list[str]:
 def _metric(status: dict[str, Any]) -> tuple[str, float] | None:
     """(name, value) of what was monitored, at its best; None where a job came to none."""
     name = str(status.get("monitor") or "")
-    return _value(name, (status.get("best") or {}).get("metrics"), name.removeprefix("val/"))
-
-
-def _test_metric(status: dict[str, Any]) -> tuple[str, float] | None:
-    """The same of the test split."""
-    metric = str(status.get("monitor") or "").rpartition("/")[2]
-    return _value(f"test/{metric}", status.get("test"), metric)
-
-
-def _value(name: str, metrics: Any, metric: str) -> tuple[str, float] | None:
-    value = (metrics or {}).get(metric)
+    value = ((status.get("best") or {}).get("metrics") or {}).get(name.removeprefix("val/"))
     return (name, float(value)) if isinstance(value, (int, float)) else None
 
 
@@ -73,7 +63,8 @@ def _figure(status: dict[str, Any]) -> str:
 def _over_repeats(swept: dict[Path, list[str]], status: dict[Path, dict[str, Any]]) -> list[str]:
     """Mean and standard deviation over the jobs that differ in seed and fold alone.
 
-    Over folds the test split's too: it is the fold, unless the data have one of their own.
+    Over folds also of all that was measured on the test split: it is the fold, unless the data have
+    one of their own.
     """
     groups: dict[tuple[str, ...], list[Path]] = {}
     for folder, words in swept.items():
@@ -82,15 +73,25 @@ def _over_repeats(swept: dict[Path, list[str]], status: dict[Path, dict[str, Any
             groups.setdefault(rest, []).append(folder)
     lines = []
     for rest, folders in groups.items():
-        over = {
+        counts = {
             name: len({word for folder in folders for word in swept[folder] if word.startswith(f"{key}=")})
             for key, name in _REPEATS.items()
         }
-        told = " and ".join(f"{count} {name}" for name, count in over.items() if count)
-        for of in (_metric, _test_metric) if over["folds"] else (_metric,):
-            found = [one for folder in folders if (one := of(status[folder]))]
-            if len(found) == len(folders) > 1:
-                values = [value for _, value in found]
-                spread = f"{number(statistics.mean(values))} +/- {number(statistics.stdev(values))}"
-                lines.append(f"{' '.join([*rest, found[0][0]])} {spread} over {told}")
+        over = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+        found = [dict([one]) for folder in folders if (one := _metric(status[folder]))]
+        tests = [status[folder].get("test") or {} for folder in folders if counts["folds"]]
+        tests = [{f"test/{name}": value for name, value in one.items()} for one in tests]
+        for values in (found, tests):
+            if len(values) > 1 and (told := _spread(values)):
+                lines.append(f"{' '.join([*rest, told])} over {over}")
     return ["", *lines] if lines else []
+
+
+def _spread(found: Sequence[dict[str, Any]]) -> str:
+    """`accuracy 0.9800 +/- 0.0100 loss ...` of the numbers that all have."""
+    names = [name for name in found[0] if all(isinstance(one.get(name), float) for one in found)]
+    return " ".join(
+        f"{name} {number(statistics.mean(values))} +/- {number(statistics.stdev(values))}"
+        for name in names
+        if (values := [one[name] for one in found])
+    )

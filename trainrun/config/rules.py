@@ -21,6 +21,8 @@ TASK_LOSSES = {
     "binary": ("BCEWithLogits", "Focal"),
     "multilabel": ("BCEWithLogits", "Focal"),
     "regression": ("MSE", "L1", "Huber", "SmoothL1", "GaussianNLL"),
+    "language_model": ("CrossEntropy",),
+    "masked_lm": ("CrossEntropy",),
 }
 LOSS_OPTIONS = {
     "CrossEntropy": "cross_entropy",
@@ -37,9 +39,11 @@ KIND_OF_TARGET = {
     "binary": "classes",
     "multilabel": "labels",
     "regression": "values",
+    "language_model": "tokens",
+    "masked_lm": "tokens",
 }
 _LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
-_SMALLER_IS_BETTER = ("loss", "mae", "rmse")
+_SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHARE = re.compile(r"\d+(\.\d+)?\s*%")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
@@ -59,7 +63,10 @@ def contradictions(
         _by_clock,
         _splits,
         _loss_of_task,
+        _model_of_task,
         _lbfgs,
+        _sam,
+        _schedule_free,
         _clipping,
         _idle_settings,
         _monitor,
@@ -152,13 +159,23 @@ def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         yield Problem("loss", f"{text} {', '.join(LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
 
 
+def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """A model that sees what it is to tell, or that does not see enough to tell it."""
+    task, model = _target(s, "task").rpartition(".")[2], _target(s, "model")
+    if task == "LanguageModel" and model == "trainrun.model.transformer.Transformer":
+        yield Problem("model", "transformer sees the very tokens that it is to tell", "model=gpt")
+    if task == "MaskedLM" and model in ("trainrun.model.gpt.GPT", "trainrun.model.recurrent.Recurrent"):
+        text = "sees only what lies before a hidden token; an encoder sees both sides"
+        yield Problem("model", text, "model=transformer")
+
+
 def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "optimizer") not in ("trainrun.optimizer.lbfgs", "torch.optim.LBFGS"):
         return
     if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
     clip = s["loop"].get("clip") or {}
-    for kind in ("norm", "value"):
+    for kind in ("norm", "value", "agc"):
         if clip.get(kind) is not None:
             yield Problem(
                 f"loop.clip.{kind}", "clipped gradients break L-BFGS's curvature", f"loop.clip.{kind}=null"
@@ -170,10 +187,46 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         )
 
 
+def _sam(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if _target(s, "optimizer") not in ("trainrun.optimizer.sam", "trainrun.optimizer.sam.sam"):
+        return
+    if _target(s, "precision").endswith(".fp16"):
+        text = "fp16 skips a step that overflows, and SAM's two evaluations share one loss scale"
+        yield Problem("precision", f"{text}; use bf16 or fp32", "precision=bf16")
+    wanted, options = s["optimizer"].get("base"), groups()["optimizer"]
+    if isinstance(wanted, Mapping) and "_target_" in wanted:
+        return
+    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
+    if len(names) != 1 or not isinstance(names[0], str):
+        text = "wants one optimizer, such as adamw or {momentum: {momentum: 0.8}}"
+        yield Problem("optimizer.base", f"{text}, got {wanted!r}")
+    elif names[0] in ("sam", "lbfgs", "schedule_free"):
+        text = f"{names[0]} cannot be wrapped: it evaluates the window, or averages the weights, by itself"
+        yield Problem("optimizer.base", text, "optimizer.base=momentum")
+    elif names[0] not in options:
+        yield Problem("optimizer.base", no_option("optimizer", names[0], list(options)))
+
+
+def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """An average in the place of a schedule: two of either would undo each other."""
+    if not _target(s, "optimizer").endswith(".schedule_free_adamw"):
+        return
+    if _target(s, "scheduler") != "trainrun.scheduler.constant":
+        text = "schedule_free averages in place of a schedule; take warmup_constant or constant"
+        yield Problem("scheduler", text, "scheduler=warmup_constant")
+    for name in ("ema", "swa"):
+        if name in (s.get("regularization") or {}):
+            text = f"takes one average of the weights, got {name} and schedule_free's own"
+            yield Problem("regularization", text)
+
+
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     clip = s["loop"].get("clip") or {}
-    if clip.get("norm") is not None and clip.get("value") is not None:
-        yield Problem("loop.clip.value", "cannot stand beside loop.clip.norm", "loop.clip.value=null")
+    given = [kind for kind in ("norm", "value", "agc") if clip.get(kind) is not None]
+    for kind in given[1:]:
+        yield Problem(
+            f"loop.clip.{kind}", f"cannot stand beside loop.clip.{given[0]}", f"loop.clip.{kind}=null"
+        )
 
 
 def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -256,14 +309,14 @@ def _dropout_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    task = _target(s, "task")
-    if "label_smoothing" not in (s.get("regularization") or {}):
-        return
-    if task.endswith((".Regression", ".Multilabel")):
-        yield Problem("regularization.label_smoothing", f"needs classes, the task is {task.split('.')[2]}")
-    if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
-        text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
-        yield Problem("regularization.label_smoothing", text)
+    """Regularisers that make probabilities of classes."""
+    task, chosen = _target(s, "task"), s.get("regularization") or {}
+    for name in (one for one in ("label_smoothing", "mixup", "cutmix") if one in chosen):
+        if task.endswith((".Regression", ".Multilabel")):
+            yield Problem(f"regularization.{name}", f"needs classes, the task is {task.split('.')[2]}")
+        if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
+            text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
+            yield Problem(f"regularization.{name}", text)
 
 
 def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

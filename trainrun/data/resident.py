@@ -13,7 +13,7 @@ from trainrun.data import scaling
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import fold_of, hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Share
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,16 @@ class Resident:
         self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
         self.device = torch.device("cpu")
+        if info.pixels is not None:
+            self._ends = info.pixels.black, info.pixels.white  # as stored
+            self._scale_pixels()
 
     def to(self, device: torch.device) -> None:
         self.device = device
         self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
         self.shift, self.scale = self.shift.to(device), self.scale.to(device)
         scaling.move(self.info.target_scaling, device)
+        self._scale_pixels()
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
@@ -76,6 +80,14 @@ class Resident:
     def restore(self, fitted: Mapping[str, Any]) -> None:
         self.shift, self.scale = fitted["shift"].to(self.device), fitted["scale"].to(self.device)
         scaling.restore(self.info.target_scaling, fitted)
+        self._scale_pixels()
+
+    def _scale_pixels(self) -> None:
+        """Black and white as the model sees them."""
+        if self.info.pixels is not None:
+            low, high = self._ends
+            self.info.pixels.black = ((low - self.shift) * self.scale)[0]
+            self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         inputs = self.inputs.index_select(0, indices).to(torch.float32).sub_(self.shift).mul_(self.scale)
@@ -99,8 +111,26 @@ def resident(
     """
     classes = targets if info.kind == "classes" else None
     splits = split(len(inputs), holdout, classes, test)
+    return standardized(info, inputs, targets, splits, eval_batch_size, per_feature)
+
+
+def standardized(
+    info: DataInfo,
+    inputs: Tensor,
+    targets: Tensor,
+    splits: Mapping[str, Tensor],
+    eval_batch_size: int,
+    per_feature: bool,
+) -> Resident:
+    """Samples of known splits, scaled by what the training split says.
+
+    Raises DataError where a value is not finite.
+    """
     shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
     info = described(info, inputs, targets, splits)
+    info = replace(info, input_scaling=scaling.told(shift, scale, per_feature))
+    if inputs.ndim == 4 and info.pixels is None:  # 0 or less, and the largest value
+        info = replace(info, pixels=PixelRange(inputs.min().float().clamp(max=0), inputs.max().float()))
     return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)
 
 

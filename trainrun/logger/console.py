@@ -20,6 +20,7 @@ from trainrun.events import (
     Progressed,
     Replanned,
     RolledBack,
+    Sampled,
     Started,
     StepsLogged,
     Warned,
@@ -81,6 +82,9 @@ class Live:
         elif isinstance(event, (Warned, NotFinite, RolledBack)):
             for line in lines_of(event):
                 self.console.print(Text(line, style="yellow"))
+        elif isinstance(event, Sampled):
+            for line in lines_of(event)[1:]:
+                self.console.print(Text(line, style="dim"))
         elif isinstance(event, (Finished, Interrupted, Failed)):
             self.progress.stop()  # also gives the cursor back
             if isinstance(event, Interrupted):

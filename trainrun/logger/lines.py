@@ -14,6 +14,7 @@ from trainrun.events import (
     NotFinite,
     Replanned,
     RolledBack,
+    Sampled,
     Started,
     StepsLogged,
     Warned,
@@ -48,6 +49,11 @@ def lines_of(event: Event) -> list[str]:
         best = " best" if event.is_best else ""
         weights = "" if event.weights == "raw" else f" ({event.weights})"
         return [f"step {event.step} {event.split}{weights} {metrics_text(event.metrics)}{best}"]
+    if isinstance(event, Sampled):
+        return [
+            f"step {event.step} sample:",
+            *(f"  | {line}" for line in printable(event.text).strip("\n").split("\n")),
+        ]
     if isinstance(event, Replanned) and event.is_first:
         return [f"step {event.step} planned: about {event.total_steps:,} steps in all"]
     if isinstance(event, CheckpointSaved):
@@ -61,6 +67,11 @@ def lines_of(event: Event) -> list[str]:
     if isinstance(event, Failed):
         return [f"step {event.step} failed: {event.reason}"]
     return []
+
+
+def printable(text: str) -> str:
+    """`text` with its control codes, which a terminal would obey, as question marks; lines stay."""
+    return "".join(c if c == "\n" or c.isprintable() else " " if c == "\t" else "?" for c in text)
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

@@ -15,7 +15,17 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, RolledBack, Started, StepsLogged
+from trainrun.events import (
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    RolledBack,
+    Sampled,
+    Started,
+    StepsLogged,
+)
 
 
 class TensorBoard:
@@ -50,6 +60,9 @@ class TensorBoard:
             self._scalars(
                 {f"{event.split}/{name}": value for name, value in event.metrics.items()}, event.step
             )
+        elif isinstance(event, Sampled):
+            indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code block
+            self._write(TensorBoardEvent(summary=_text("sample", indented)), event.step)
         elif isinstance(event, (Finished, Interrupted, Failed)) and self.writer:
             self.writer.close()
 

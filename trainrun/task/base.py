@@ -15,6 +15,7 @@ _FITTING = {
     "classes": "; use task=classification loss=cross_entropy",
     "labels": "; use task=multilabel loss=bce_with_logits",
     "values": "; use task=regression loss=mse",
+    "tokens": "; use task=language_model loss=cross_entropy",
 }
 
 OwnMetric = Callable[..., Any]  # (outputs, targets) of the whole split -> a number
@@ -28,6 +29,7 @@ class Task:
 
     kinds: ClassVar[tuple[str, ...]] = ()
     metric_modes: Mapping[str, str] = {"loss": "min"}
+    per_token = False  # whether the model gives outputs for each token of a sample, not for the whole
 
     def __init__(self, metrics: Sequence[OwnMetric], loss: Any, info: DataInfo) -> None:
         if info.kind not in self.kinds:
@@ -42,6 +44,11 @@ class Task:
     def num_outputs(self) -> int:
         return self.info.num_targets * getattr(self.loss, "outputs_per_target", 1)
 
+    @property
+    def vocab_size(self) -> int | None:
+        """How many tokens the model must know; None where inputs are numbers."""
+        return len(self.info.vocabulary) or None
+
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         weight = self.loss.weight(self.targets(batch.targets))
         return {"loss": float(len(batch)) if weight is None else weight.sum()}
@@ -54,7 +61,8 @@ class Task:
         terms = {"loss": losses.sum(dtype=exact)}
         with torch.no_grad():
             if model.training:
-                return Outcome(terms, self.quick_sums(outputs, targets), outputs)
+                quick = self.mixed_sums if batch.is_mixed else self.quick_sums
+                return Outcome(terms, quick(outputs, targets), outputs)
             judged = self.judged(outputs, batch.targets) if self.own_metrics else (None, None)
             return Outcome(terms, self.sums(outputs, targets), *judged)
 
@@ -68,6 +76,10 @@ class Task:
 
     def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The sums, one number each, that are cheap enough for every training step."""
+        return {}
+
+    def mixed_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The same for mixtures of samples, none of which has one true class."""
         return {}
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ def plan_of(
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
+        *_decayed_twice(settings),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
@@ -53,6 +54,9 @@ def started_from(weights: Weights | None, anew: Sequence[str]) -> tuple[tuple[st
 def _data(settings: Settings, info: DataInfo) -> str:
     sizes = ", ".join(f"{size} {split}" for split, size in info.sizes.items() if size)
     text = f"{info.name}: {sizes or 'a stream without length'}"
+    if info.vocabulary:
+        return f"{text} windows of {info.input_shape[0]} tokens, of {len(info.vocabulary)} kinds"
+    text += f"; inputs standardised by {info.input_scaling}" if info.input_scaling else ""
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")
@@ -84,7 +88,10 @@ def _schedule(settings: Settings, pace: Pace) -> str:
     text = f"{node['name'] if name == 'from_torch' else name} schedule"
     if warmup is None or not node["_target_"].startswith("trainrun."):
         return text
-    steps = to_steps(parse(warmup), pace)
+    length = parse(warmup)
+    if pace.total_steps is None and length.unit == "%":
+        return f"{text} after a warm-up of {warmup}" if length.value else text
+    steps = to_steps(length, pace)
     given = "" if str(warmup).endswith("step") else f" ({warmup})"
     return f"{text} after a warm-up of {steps} step{'s' if steps > 1 else ''}{given}" if steps else text
 
@@ -100,6 +107,16 @@ def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
         return [("batch norm", f"sees the {seen} samples of all ranks")]
     whose = "a micro-batch" if cut.accumulate > 1 else "a rank"
     return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
+
+
+def _decayed_twice(settings: Settings) -> list[tuple[str, str]]:
+    """L2 beside weight decay."""
+    chosen, decay = settings["regularization"] or {}, settings["optimizer"].get("weight_decay")
+    names = [name for name in ("l2", "elastic") if name in chosen]
+    if not names or not decay:
+        return []
+    text = f"decays weights that optimizer.weight_decay={decay:g} decays already: choose one of the two"
+    return [(" and ".join(names), text)]
 
 
 def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:

@@ -1,0 +1,25 @@
+"""`trainrun show model/NAME` ends with the layers that the model has for the data it is shown with."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainrun.cli import layers, show
+
+
+@pytest.mark.parametrize(
+    ("topic", "model"),
+    [("model/cnn", "cnn"), ("model=cnn", "cnn"), ("gpt", "gpt"), ("model", None), ("optimizer/adamw", None)],
+)
+def test_which_pages_have_layers(topic: str, model: str | None) -> None:
+    assert layers.model_of(topic) == model
+
+
+def test_a_models_page_ends_with_its_shapes_and_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show.run(["model/linear"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("model=linear")
+    *_, heads, head, whole = text.rstrip().splitlines()
+    assert heads.split() == ["layer", "kind", "output", "parameters"]
+    assert head.split() == ["head", "Linear", "10", "650"]  # (8 x 8 + 1) x 10
+    assert whole.split() == ["whole", "Linear", "10", "650"]

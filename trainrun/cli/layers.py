@@ -1,0 +1,30 @@
+"""The layers of a built-in model, as `trainrun show model/NAME` prints them below its page."""
+
+from __future__ import annotations
+
+from trainrun.cli.guide.layout import columns
+from trainrun.config.paths import groups
+from trainrun.config.show import is_yours
+
+_DATA = {"gpt": ["data=text"]}  # others take the default's
+
+
+def model_of(topic: str) -> str | None:
+    """The built-in model that a page is about: `model/cnn`, `model=cnn` or `cnn`."""
+    name = topic.strip("/").replace("=", "/", 1).removeprefix("model/")
+    file = groups()["model"].get(name)
+    return name if file is not None and not is_yours(file) else None
+
+
+def lines(model: str) -> list[str]:
+    """A table of its layers, for the default data or such that it takes."""
+    from trainrun.config.build import build
+    from trainrun.config.compose import Composer
+    from trainrun.protocols import Cut, Position
+    from trainrun.report.layers import layer_rows
+
+    parts = build(Composer().compose([f"model={model}", *_DATA.get(model, [])]).settings)
+    batch = next(parts.data.train_batches(Position(), Cut(2, 1), 0))
+    rows = layer_rows(parts.state.model, batch.inputs)
+    title = f"Layers for {parts.info.name}, with what each gives for one sample"
+    return ["", title, "", *columns(rows, ["layer", "kind", "output", "parameters"])]

@@ -1,0 +1,184 @@
+"""Text of any file or folder as windows of tokens: bytes, or characters of a fitted vocabulary."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainrun.data.fingerprint import fingerprint
+from trainrun.data.order import micro_batches, permutation
+from trainrun.errors import ConfigError, DataError
+from trainrun.protocols import ALL, IGNORED, Batch, Cut, DataInfo, Position, Share
+from trainrun.ranges import Count, Split
+
+_NOT_SOURCES = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
+_UNKNOWN = b""  # a character that the training split lacks; without bytes, it flatters no bits_per_byte
+
+
+class Text:
+    """Windows of a sequence of tokens. Inputs (N, T) and targets (N, T) int64; targets are the tokens
+    that follow the inputs, IGNORED after the end of a split.
+
+    `tokens` (L,) are those of all splits, one after the other; `bounds` tells where each begins and
+    ends. Every token of a split but its first is the target of exactly one window.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        tokens: Tensor,
+        bounds: Mapping[str, tuple[int, int]],
+        limit: int | None,
+        eval_batch_size: int,
+    ) -> None:
+        self.info, self.tokens, self.eval_batch_size = info, tokens, eval_batch_size
+        self.block_size = info.input_shape[0]
+        starts, ends, self.splits = [], [], dict[str, Tensor]()
+        count = 0
+        for split, (begin, end) in bounds.items():
+            firsts = torch.arange(begin, max(begin, end - 1), self.block_size)
+            if split == "train" and limit is not None:
+                firsts = firsts[:limit]
+            starts.append(firsts)
+            ends.append(torch.full_like(firsts, end))
+            if len(firsts):
+                self.splits[split] = torch.arange(count, count + len(firsts))
+            count += len(firsts)
+        self.starts, self.ends = torch.cat(starts), torch.cat(ends)
+
+    def to(self, device: torch.device) -> None:
+        self.tokens = self.tokens.to(device)
+        self.starts, self.ends = self.starts.to(device), self.ends.to(device)
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        train = self.splits["train"]
+        while True:
+            order = train[permutation(len(train), seed, "order", position.epoch)].to(self.tokens.device)
+            for indices, after in micro_batches(order, position, cut):
+                yield self._gather(indices, after)
+            position = Position(position.epoch + 1)
+
+    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+        batches = self.splits[split].to(self.tokens.device).split(self.eval_batch_size)
+        for indices in batches[share.rank :: share.num_ranks]:
+            yield self._gather(indices, Position())
+
+    def fitted(self) -> dict[str, Any]:
+        return {"vocabulary": [token.decode("latin-1") for token in self.info.vocabulary]}
+
+    def restore(self, fitted: Mapping[str, Any]) -> None:
+        """Raises DataError for another vocabulary: the weights belong to the stored one."""
+        if fitted["vocabulary"] != self.fitted()["vocabulary"]:
+            raise DataError("data.path: the text has another vocabulary than the one that was trained on")
+
+    def _gather(self, indices: Tensor, after: Position) -> Batch:
+        places = torch.arange(self.block_size + 1, device=self.tokens.device)
+        places = self.starts[indices][:, None] + places  # (N, T + 1)
+        is_real = places < self.ends[indices][:, None]
+        found = self.tokens[places.clamp(max=len(self.tokens) - 1)].long()
+        inputs = found[:, :-1].masked_fill(~is_real[:, 1:], 0)
+        return Batch(inputs, found[:, 1:].masked_fill(~is_real[:, 1:], IGNORED), indices, after)
+
+
+def text(
+    path: str | None,
+    tokens: Literal["bytes", "characters"],
+    block_size: Count,
+    val_fraction: Split,
+    test_fraction: Split,
+    limit: Count | None,
+    eval_batch_size: Count,
+) -> Text:
+    """A file, or all files below a folder in the order of their names, one after the other.
+
+    Without `path`: the sources of the running Python's own standard library, its tests left out.
+    The last `test_fraction` of the text is the test split, what lies before it the validation
+    split. The vocabulary of characters (UTF-8) is that of the training split; what it lacks is one
+    token of its own. Raises DataError for what cannot be read.
+    """
+    if val_fraction + test_fraction >= 1:
+        raise ConfigError.one("data.val_fraction", "leaves no text to train on, with data.test_fraction")
+    files, name = _files(path), Path(path).name if path else "python_sources"
+    sequence = _bytes(files) if tokens == "bytes" else _characters(files)
+    size = len(sequence)
+    num_test, num_val = round(test_fraction * size), round(val_fraction * size)
+    end = size - num_val - num_test
+    if end < 2:
+        raise DataError(f"data.path: {name} has {size} {tokens}, too few to train on")
+    vocabulary = tuple(bytes([n]) for n in range(256))
+    if tokens == "characters":
+        sequence, vocabulary = _fit(sequence, end)
+    bounds = {"train": (0, end), "val": (end, size - num_test), "test": (size - num_test, size)}
+    whole = torch.from_numpy(sequence)
+    info = DataInfo(
+        name,
+        (block_size,),
+        "tokens",
+        len(vocabulary),
+        {},
+        in_memory=True,
+        fingerprint=fingerprint([whole]),
+        vocabulary=vocabulary,
+    )
+    made = Text(info, whole, bounds, limit, eval_batch_size)
+    made.info = replace(info, sizes={split: len(made.splits.get(split, ())) for split in bounds})
+    return made
+
+
+def _fit(codes: np.ndarray, end: int) -> tuple[np.ndarray, tuple[bytes, ...]]:
+    """(L,) int32 numbers of characters in the vocabulary of the first `end`, and that vocabulary."""
+    known = np.unique(codes[:end])
+    places = np.searchsorted(known, codes).clip(max=len(known) - 1)
+    numbers = np.where(known[places] == codes, places + 1, 0).astype(np.int32)
+    return numbers, (_UNKNOWN, *(chr(code).encode() for code in known))
+
+
+def _files(path: str | None) -> list[Path]:
+    base = Path(path).expanduser() if path else Path(sysconfig.get_path("stdlib"))
+    if path and base.is_file():
+        return [base]
+    if not base.is_dir():
+        raise DataError(f"data.path: there is no file or folder {base}")
+    pattern = "*" if path else "*.py"
+    below = ((file.relative_to(base), file) for file in base.rglob(pattern) if file.is_file())
+    found = sorted((place.as_posix(), file) for place, file in below if _is_wanted(place, path is None))
+    if not found:
+        raise DataError(f"data.path: there are no files below {base}")
+    return [file for _, file in found]
+
+
+def _is_wanted(place: Path, is_library: bool) -> bool:
+    if is_library:
+        return not _NOT_SOURCES.intersection(place.parts)
+    return not any(part.startswith(".") for part in place.parts)  # .git and the like
+
+
+def _bytes(files: list[Path]) -> np.ndarray:
+    """(L,) uint8."""
+    return np.frombuffer(bytearray().join(map(_read, files)), np.uint8)
+
+
+def _characters(files: list[Path]) -> np.ndarray:
+    """(L,) uint32 code points."""
+    parts = []
+    for file in files:
+        try:
+            parts.append(_read(file).decode())
+        except UnicodeDecodeError as error:
+            text = f"{file} is not UTF-8 at byte {error.start}; leave it out, or use data.tokens=bytes"
+            raise DataError(f"data.path: {text}") from None
+    return np.frombuffer(bytearray("".join(parts).encode("utf-32-le")), np.uint32)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"data.path: cannot read {file}: {error}") from None

@@ -1,0 +1,42 @@
+"""A model layer by layer: what each gives for one sample, and how many parameters it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_DEEPEST = 2  # names of up to so many parts: what lies deeper is counted with what it lies in
+
+
+def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
+    """(name, kind, shape of its output for one sample, parameters) of each layer that ran, in the order
+    in which they came to their end, and the model itself last. `inputs` are a batch, (N, ...).
+
+    The model is left as it was. A layer that is part of another shown is counted there too.
+    """
+    rows: list[list[str]] = []
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            first = output[0] if isinstance(output, tuple) else output
+            shape = " x ".join(map(str, first.shape[1:])) if isinstance(first, Tensor) else ""
+            count = sum(p.numel() for p in module.parameters())
+            rows.append([name or "whole", type(module).__name__, shape, f"{count:,}" if count else ""])
+
+        return hook
+
+    shown = [(name, module) for name, module in model.named_modules() if name.count(".") < _DEEPEST]
+    hooks = [module.register_forward_hook(note(name)) for name, module in shown]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model.eval()(inputs)
+    finally:
+        for one in hooks:
+            one.remove()
+        for module, was_training in modes:
+            module.training = was_training
+    return rows

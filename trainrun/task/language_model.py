@@ -1,0 +1,104 @@
+"""The next token of a text: loss, perplexity and bits per byte, and text that the model writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
+from trainrun.ranges import Natural, Positive
+from trainrun.seeds import derive
+from trainrun.task.base import OwnMetric, Task
+
+
+class LanguageModel(Task):
+    """Inputs and targets are tokens (N, T); the model gives logits (N, T, V) for what follows each.
+
+    The loss is a mean over tokens. Metrics: perplexity, e to the mean cross-entropy in nats, and
+    bits_per_byte, the bits that all tokens of a split cost divided by the bytes they stand for, so
+    that runs on bytes and on characters compare. At each evaluation the model goes on from `prompt`
+    by `sample_tokens` tokens, drawn at `temperature`, with the same draws each time.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("tokens",)
+    metric_modes: Mapping[str, str] = {"loss": "min", "perplexity": "min", "bits_per_byte": "min"}
+    per_token = True
+
+    def __init__(
+        self,
+        metrics: list[OwnMetric],
+        loss: Any,
+        info: DataInfo,
+        prompt: str,
+        sample_tokens: Natural,
+        temperature: Positive,
+    ) -> None:
+        super().__init__(metrics, loss, info)
+        self.prompt, self.sample_tokens, self.temperature = prompt, sample_tokens, temperature
+        self.num_bytes = torch.tensor([len(token) for token in info.vocabulary])  # of each token, (V,)
+
+    def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
+        """The tokens that are targets, or what they weigh."""
+        targets = batch.targets.flatten()
+        counted, weight = targets != IGNORED, self.loss.weight(targets.clamp(min=0))
+        return {"loss": counted.sum() if weight is None else (weight * counted).sum()}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        outputs, targets = model(batch.inputs).flatten(0, 1), batch.targets.flatten()
+        losses = self.loss(outputs, targets)
+        terms = {"loss": losses.sum(dtype=torch.promote_types(losses.dtype, torch.float32))}
+        with torch.no_grad():
+            sums = self.sums(outputs, targets)
+        return Outcome(terms, sums, outputs, targets)
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The nats that the targets cost without weights, their number, and their bytes."""
+        nats = F.cross_entropy(outputs.float(), targets, ignore_index=IGNORED, reduction="none")
+        counted = targets != IGNORED
+        self.num_bytes = self.num_bytes.to(targets.device)
+        num_bytes = self.num_bytes[targets.clamp(min=0)] * counted
+        exact = torch.float32 if targets.device.type == "mps" else torch.float64
+        return {"nats": nats.sum(dtype=exact), "tokens": counted.sum(), "bytes": num_bytes.sum()}
+
+    def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        nats, tokens, num_bytes = (float(sums[name]) for name in ("nats", "tokens", "bytes"))
+        per_token = nats / tokens
+        perplexity = math.exp(per_token) if per_token < 700 else math.inf
+        return {"perplexity": perplexity, "bits_per_byte": nats / math.log(2) / (num_bytes or math.nan)}
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Probabilities of the token after each, (N, T, V)."""
+        return torch.softmax(model(inputs).float(), -1)
+
+    def sample(self, model: nn.Module) -> str:
+        """The prompt, and what the model makes follow it; nothing where its outputs are not finite.
+
+        Draws from a generator of its own. What does not fit into a window is forgotten.
+        """
+        if not self.sample_tokens:
+            return ""
+        block_size, device = self.info.input_shape[0], next(model.parameters()).device
+        generator = torch.Generator().manual_seed(derive("sample"))
+        tokens = self._encoded(self.prompt)
+        for _ in range(self.sample_tokens):
+            context = torch.tensor([tokens[-block_size:]], device=device)
+            logits = model(context)[0, -1].float().cpu() / self.temperature
+            if not bool(torch.isfinite(logits).all()):
+                return ""
+            tokens.append(int(torch.multinomial(torch.softmax(logits, 0), 1, generator=generator)))
+        return b"".join(self.info.vocabulary[token] for token in tokens).decode(errors="replace")
+
+    def _encoded(self, text: str) -> list[int]:
+        """Tokens of a text: its characters where the vocabulary has them, else their bytes, else 0."""
+        known = {token: number for number, token in enumerate(self.info.vocabulary)}
+        found = []
+        for character in text:
+            raw = character.encode()
+            parts = [raw] if raw in known else [bytes([byte]) for byte in raw]
+            found += [known.get(part, 0) for part in parts]
+        return found or [0]

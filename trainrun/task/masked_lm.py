@@ -1,0 +1,87 @@
+"""Tokens hidden from the model, to be filled in from both sides (BERT)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError
+from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
+from trainrun.ranges import PositiveFraction
+from trainrun.task.base import OwnMetric, Task
+
+
+class MaskedLM(Task):
+    """Inputs are tokens (N, T); of each window the share `mask_rate`, at least one token, is to be
+    told, and the loss is a mean over those. Of them 80 % become the token after the vocabulary's
+    last, 10 % a random one and 10 % stay (Devlin et al., 2019).
+
+    How many are masked follows from a window's length alone, so that a step knows what it averages
+    over; which ones is drawn anew in each step, and in each evaluation alike. Metrics: perplexity
+    and accuracy over the masked tokens.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("tokens",)
+    metric_modes: Mapping[str, str] = {"loss": "min", "perplexity": "min", "accuracy": "max"}
+    per_token = True
+
+    def __init__(
+        self, metrics: list[OwnMetric], loss: Any, info: DataInfo, mask_rate: PositiveFraction
+    ) -> None:
+        super().__init__(metrics, loss, info)
+        self.mask_rate = mask_rate
+        if self.loss.weight(torch.zeros(1, dtype=torch.int64)) is not None:
+            text = "cannot weigh tokens that are drawn after the step has counted them"
+            raise ConfigError.one("loss.class_weights", text, "loss.class_weights=null")
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the outputs: the mask."""
+        return self.num_outputs + 1
+
+    def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
+        return {"loss": self._masked_per_window(batch).sum()}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        masked = self._choose(batch)
+        targets = batch.inputs.masked_fill(~masked, IGNORED).flatten()
+        outputs = model(self._hidden(batch.inputs, masked)).flatten(0, 1)
+        losses = self.loss(outputs, targets)
+        total = losses.sum(dtype=torch.promote_types(losses.dtype, torch.float32))
+        with torch.no_grad():
+            hits = (outputs.argmax(1) == targets).sum()
+            sums = {"nats": total.detach(), "hits": hits, "masked": masked.sum()}
+        return Outcome({"loss": total}, sums, outputs, targets)
+
+    def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        nats, hits, masked = (float(sums[name]) for name in ("nats", "hits", "masked"))
+        perplexity = math.exp(nats / masked) if nats / masked < 700 else math.inf
+        return {"perplexity": perplexity, "accuracy": hits / masked}
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Probabilities of the token at each place, nothing masked, (N, T, V)."""
+        return torch.softmax(model(inputs).float(), -1)
+
+    def _masked_per_window(self, batch: Batch) -> Tensor:
+        """(N,) int64."""
+        lengths = (batch.targets != IGNORED).sum(1)
+        counts: Tensor = (lengths * self.mask_rate).round().long().clamp(min=1)
+        return counts
+
+    def _choose(self, batch: Batch) -> Tensor:
+        """(N, T) bool: those of the lowest of random numbers, among the real tokens of a window."""
+        draws = torch.rand(batch.inputs.shape, device=batch.inputs.device)
+        draws = draws.masked_fill(batch.targets == IGNORED, 2.0)
+        places: Tensor = draws.argsort(1).argsort(1)
+        return places < self._masked_per_window(batch)[:, None]
+
+    def _hidden(self, tokens: Tensor, masked: Tensor) -> Tensor:
+        """The tokens as the model sees them."""
+        draws = torch.rand(tokens.shape, device=tokens.device)
+        strangers = torch.randint(self.num_outputs, tokens.shape, device=tokens.device)
+        seen = tokens.masked_fill(masked & (draws < 0.8), self.num_outputs)
+        return torch.where(masked & (draws >= 0.9), strangers, seen)
