@@ -70,7 +70,7 @@ class Stream(IterableDataset[Any]):
 
 def make(train: Any, **changes: Any) -> DatasetData:
     settings = {"val": None, "test": None, "val_fraction": 0.2, "test_fraction": 0.1, "split_seed": 0}
-    settings |= {"limit": None, "eval_batch_size": 8, "num_workers": 0}
+    settings |= {"fold": None, "num_folds": 5, "limit": None, "eval_batch_size": 8, "num_workers": 0}
     return from_dataset(train, **{**settings, **changes})
 
 
@@ -109,6 +109,25 @@ def test_separate_datasets_are_used_whole() -> None:
 
 def test_limit_keeps_that_many_training_samples() -> None:
     assert make(Pictures(), limit=10).info.sizes == {"train": 10, "val": 8, "test": 4}
+
+
+@pytest.mark.parametrize("has_test", [False, True], ids=["held out", "own test split"])
+def test_folds_are_a_stratified_partition_of_train(has_test: bool) -> None:
+    own = {"test": Pictures(7)} if has_test else {}
+    folds = [make(Pictures(), fold=fold, **own) for fold in range(5)]
+    parts = [data.splits["val" if has_test else "test"][1] for data in folds]
+    assert sorted(int(index) for part in parts for index in part) == list(range(40))
+    for data, part in zip(folds, parts, strict=True):
+        labels = [Pictures().labels[index] for index in part]
+        shares = {0: 0.8, 1: 1.6, 2: 5.6}  # a fifth of 4, 8 and 28
+        assert all(abs(labels.count(one) - share) < 1 for one, share in shares.items())
+        assert not set(part.tolist()) & set(data.splits["train"][1].tolist())
+        assert data.info.sizes["test"] == (7 if has_test else 8)
+
+
+def test_data_with_all_splits_of_their_own_have_no_folds() -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold"):
+        make(Pictures(), val=Pictures(), test=Pictures(), fold=0)
 
 
 def test_two_workers_and_none_give_identical_batches() -> None:
@@ -252,7 +271,9 @@ def test_a_stream_of_classes_must_say_how_many() -> None:
         streamed(dataset)
 
 
-@pytest.mark.parametrize("changes", [{"val_fraction": 0.1}, {"test_fraction": 0.1}, {"limit": 3}])
+@pytest.mark.parametrize(
+    "changes", [{"val_fraction": 0.1}, {"test_fraction": 0.1}, {"limit": 3}, {"fold": 0}]
+)
 def test_what_a_stream_cannot_do_is_a_config_error(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"data\.{next(iter(changes))}: "):
         streamed(**changes)

@@ -21,7 +21,8 @@ from trainrun.data import scaling
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import sampled_fingerprint
-from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.data.order import fold_of, hold_out, micro_batches, permutation
+from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
     Seeded,
     chunks,
@@ -54,6 +55,8 @@ def from_dataset(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
     num_workers: Natural,
@@ -61,22 +64,24 @@ def from_dataset(
     """Data from datasets whose samples are (input, target).
 
     Without `val` or `test` datasets their share is held out of `train`, by class where the
-    dataset lists its `targets`. An integer target is a class, a vector of integers or bools holds
-    labels, floats are values, whose mean and std are read from up to 512 training samples. How many
-    classes there are is read from the dataset's `classes`, `num_classes` or `targets`, else from
-    every sample.
+    dataset lists its `targets`; with `fold` that fold takes the place of the test split, or of the
+    validation split where there is a `test` dataset. An integer target is a class, a vector of
+    integers or bools holds labels, floats are values, whose mean and std are read from up to 512
+    training samples. How many classes there are is read from the dataset's `classes`,
+    `num_classes` or `targets`, else from every sample.
     Raises DataError for samples that cannot be read so.
     """
     found = {name: one for name, one in (("train", train), ("val", val), ("test", test)) if one is not None}
     shares = {"val": val_fraction, "test": test_fraction}
     if isinstance(train, IterableDataset):
-        _refuse_on_stream(found, shares, limit)
+        _refuse_on_stream(found, shares, fold, limit)
         info = _describe(train)
         splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in found.items()}
     else:
         info = _describe(train)
         classes = _classes(train, info) if info.kind == "classes" else None
-        splits = _map_splits(found, shares, split_seed, limit, classes)
+        holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
+        splits = _map_splits(found, holdout, classes)
         if classes is not None:
             info = _counted(info, classes, splits["train"][1])
         elif info.kind == "values":
@@ -194,7 +199,11 @@ def _kill(workers: Iterable[BaseProcess]) -> None:
             worker.join()
 
 
-def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], limit: int | None) -> None:
+def _refuse_on_stream(
+    found: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
+) -> None:
+    if fold is not None:
+        raise ConfigError.one("data.fold", "cannot be taken out of a stream", "data.fold=null")
     for split, share in shares.items():
         if share and split not in found:
             text = f"cannot be held out of a stream; with data=dataset give data.{split}, or 0"
@@ -205,26 +214,27 @@ def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], lim
         )
 
 
-def _map_splits(
-    found: Mapping[str, Dataset[Any]],
-    shares: Mapping[str, float],
-    split_seed: int,
-    limit: int | None,
-    classes: Tensor | None,
-) -> Splits:
+def _map_splits(found: Mapping[str, Dataset[Any]], holdout: Holdout, classes: Tensor | None) -> Splits:
+    """Raises ConfigError for a fold of data that have all splits, DataError for none left to train on."""
     train = found["train"]
     total = size_of(train)
     rest, splits = torch.arange(total), cast(Splits, {})
-    for name in ("test", "val"):
+    seed, shares = holdout.split_seed, {"test": holdout.test_fraction, "val": holdout.val_fraction}
+    folded = next((name for name in shares if name not in found), None)
+    if holdout.fold is not None and folded is None:
+        raise ConfigError.one("data.fold", "the data have validation and test splits of their own", None)
+    for name, share in shares.items():
         if name in found:
             splits[name] = (found[name], _all_of(found[name]))
-        elif shares[name]:
-            rest, held = hold_out(
-                rest, min(len(rest), round(shares[name] * total)), split_seed, name, classes
-            )
+            continue
+        if holdout.fold is not None and name == folded:
+            rest, held = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
+        else:
+            rest, held = hold_out(rest, min(len(rest), round(share * total)), seed, name, classes)
+        if len(held):
             splits[name] = (train, held)
-    if limit is not None and limit < len(rest):
-        rest = hold_out(rest, limit, split_seed, "limit", classes)[1]
+    if holdout.limit is not None and holdout.limit < len(rest):
+        rest = hold_out(rest, holdout.limit, seed, "limit", classes)[1]
     if len(rest) == 0:
         raise DataError(f"data: no sample is left to train on, got {total} samples in all")
     return {"train": (train, rest), **splits}

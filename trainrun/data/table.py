@@ -95,20 +95,20 @@ def table(
     missing. All that is estimated from the training split alone. Dates are left out.
     Raises DataError naming file, line and column.
     """
-    read = tables.read(path, delimiter)
+    read, gone = tables.read(path, delimiter), frozenset(missing)
     for key, wanted in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
         for name in wanted:
             if name not in read.columns:
                 raise ConfigError.one(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
-    found, _, why = tables.target_kind(read.columns[target], missing)
+    found, _, why = tables.target_kind(read.columns[target], gone)
     kind = found if kind == "auto" else kind  # type: ignore[assignment]
-    targets, names = _targets(read, target, kind, missing)
+    targets, names = _targets(read, target, kind, gone)
     left_out: dict[str, str] = {target: ""} | dict.fromkeys(ignore, "as told")
     columns = [
         column
         for name in read.columns
         if name not in left_out
-        and (column := _column(read, name, name in categorical, missing, max_categories, left_out))
+        and (column := _column(read, name, name in categorical, gone, max_categories, left_out))
     ]
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
