@@ -138,11 +138,14 @@ class Loop:
         counters = state.rollbacks + 1, state.lr_factor * policy.rollback_lr
         self._reload(state)
         state.rollbacks, state.lr_factor = counters
+        state.rolled_back_to = state.step
         clock.restart(state)
         yield RolledBack(step=at, to=state.step, lr_factor=state.lr_factor)
 
     def _reload(self, state: TrainState) -> None:
-        """The newest checkpoint; how long the run is stays as planned."""
+        """The newest checkpoint, or the one before where going back to it did not help; the plan stays."""
+        if ranks.is_first() and state.rolled_back_to is not None:
+            self.checkpoints.forget_for_older(state.rolled_back_to)
         stored = (self.checkpoints.load_newest(warnings.warn) if ranks.is_first() else None) or {}
         stored.pop("metrics_bytes", None)  # the record tells of all that happened
         total = state.total_steps
@@ -300,7 +303,7 @@ def _error(step: int, found: Finding, policy: Policy) -> TrainrunError:
     if policy.nonfinite != "stop":
         limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
         text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
-    advice = "lower optimizer.lr, or clip with loop.clip.norm=1"
+    advice = "lower optimizer.lr, clip with loop.clip.norm=1, or set loop.nonfinite=rollback"
     return NonFinite(f"{text}; no weight was changed by it; {advice}")
 
 

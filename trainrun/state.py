@@ -41,6 +41,7 @@ class TrainState:
     samples: int = 0
     skipped_in_a_row: int = 0
     rollbacks: int = 0
+    rolled_back_to: int | None = None
     lr_factor: float = 1.0  # what they multiplied the learning rate by
     best: float | None = None  # of the monitored metric
     best_loss: float = math.inf  # and the validation loss beside it
@@ -226,7 +227,8 @@ def _misfits(ours: Any, stored: Any, at: str = "") -> Iterator[str]:
     wrong = False
     if isinstance(ours, Mapping) and isinstance(stored, Mapping):
         for key in ours:
-            if key in stored and key not in ("optimizer", "contents"):
+            is_unknown = key in _UNKNOWN and stored.get(key) is None
+            if key in stored and key not in ("optimizer", "contents") and not is_unknown:
                 yield from _misfits(ours[key], stored[key], f"{at}/{key}" if at else str(key))
     elif isinstance(ours, Tensor):
         wrong = not isinstance(stored, Tensor) or stored.shape != ours.shape
@@ -240,12 +242,14 @@ def _misfits(ours: Any, stored: Any, at: str = "") -> Iterator[str]:
         yield f"{at} is {f'of shape {tuple(stored.shape)}' if isinstance(stored, Tensor) else stored}"
 
 
+_UNKNOWN = ("best", "best_step", "stop_reason", "rolled_back_to")  # at first, and again after a rollback
 _COUNTERS = (
     "step",
     "applied",
     "samples",
     "skipped_in_a_row",
     "rollbacks",
+    "rolled_back_to",
     "lr_factor",
     "best",
     "best_loss",

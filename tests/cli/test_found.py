@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.cli.found import find, say_if_taken
+from trainrun.cli.found import find, say_what_name_means
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +32,14 @@ def test_one_that_is_meant_alone_needs_no_word(run: str, capsys: pytest.CaptureF
 
 
 def test_a_name_that_is_taken_is_said_and_allowed(capsys: pytest.CaptureFixture[str]) -> None:
-    say_if_taken("demo")
+    say_what_name_means("demo", None)
     line = "name: demo is also the name of outputs/2026-01-02/3; from now on it means this run\n"
     assert capsys.readouterr() == ("", line)
-    say_if_taken("new")
-    say_if_taken(None)
+    say_what_name_means("new", "outputs/new")
+    say_what_name_means(None, "elsewhere")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_name_of_a_run_elsewhere_finds_nothing_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    say_what_name_means("demo", "runs/demo")
+    assert "this one is found by its path, runs/demo" in capsys.readouterr().err

@@ -16,15 +16,21 @@ def records(file: Path, event: str) -> list[dict]:
 
 def test_a_run_by_the_clock_ends_in_its_time_and_goes_on_with_more(command: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    common = ("data=iris", "model=linear", "scheduler=linear", "loop.log_every=1step", "logger=console")
+    common = (
+        "data=iris",
+        "model=linear",
+        "scheduler=warmup_linear",
+        "loop.log_every=1step",
+        "logger=console",
+    )
     said = command(*common, "budget=1.5s", "run_dir=run").err
-    assert "for 1.5s of training" in said
+    assert "for 1.5s of training" in said and "after a warm-up of 10%" in said
     assert "no second run has the same bits" in said
     assert " planned: about " in said
     (finished,) = records(run / "timing.jsonl", "finished")
     assert 1.4 <= finished["seconds"] <= 10  # a busy machine may stop a process for long
     rates = [record["lr"] for record in records(run / "metrics.jsonl", "train")]
-    assert rates[-1] == min(rates) <= 0.3 * max(rates)
+    assert rates[-1] <= 0.3 * max(rates)
     status = json.loads((run / "status.json").read_text())
     assert status["total_steps"] == status["step"] == finished["step"]
     assert "nothing to do" in command("resume", "run").err

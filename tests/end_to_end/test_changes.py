@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 
 def rates(folder: Path) -> list[tuple[int, float]]:
@@ -95,3 +97,33 @@ def test_other_data_than_the_runs_are_refused(
     images.write_bytes(images.read_bytes()[:-1] + bytes([images.read_bytes()[-1] ^ 1]))
     assert "here are mnist (" in command("eval", "run", "data.root=moved", code=4).err
     assert command("eval", "run", "data.root=before").code == 0
+
+
+def test_a_refused_change_is_answered_with_the_line_of_the_new_run(command: Callable, tmp_path: Path) -> None:
+    command("data=iris", "model=linear", "optimizer=sgd", "budget=2step", "run_dir=run", "logger=none")
+    refused = command("resume", "run", "seed=3", "optimizer.lr=0.02", code=2).err
+    line = refused.strip().splitlines()[-1].strip()
+    words = shlex.split(line)
+    assert words[0] == "trainrun"
+    assert {"data=iris", "model=linear", "optimizer=sgd", "seed=3", "optimizer.lr=0.02"} <= set(words)
+    assert not any(word.startswith("run_dir") for word in words)
+    command(*words[1:], "run_dir=new")
+    settings = yaml.safe_load((tmp_path / "new" / "config.yaml").read_text())
+    assert (settings["seed"], settings["optimizer"]["lr"]) == (3, 0.02)
+
+
+def test_a_change_that_leaves_nothing_to_do_is_not_said_to_take_effect(command: Callable) -> None:
+    command("data=iris", "model=linear", "budget=2step", "run_dir=run", "logger=none")
+    said = command("resume", "run", "optimizer.lr=0.5").err
+    assert "nothing to do; optimizer.lr stays as it was" in said
+    assert "takes effect" not in said
+
+
+def test_the_same_line_with_another_budget_does_not_contradict_itself(command: Callable) -> None:
+    line = ("data=iris", "model=linear", "run_dir=run", "resume=auto", "logger=none")
+    command(*line, "budget=2step", "seed=4")
+    said = command(*line, "budget=4step").err
+    assert "seed=4 was said when the run began, and stays" in said
+    assert "budget=2step was said" not in said
+    assert "budget: 2step -> 4step (takes effect)" in said
+    assert "trainrun resume run budget=8step" in said  # its last words, as a first run's

@@ -83,7 +83,7 @@ def test_a_run_that_stops_says_where_and_keeps_what_shows_it_again(command: Call
 
 
 def test_skipping_and_rolling_back_end_at_their_limit(command: Callable, own: Path) -> None:
-    for policy, told in (("skip", "skipped"), ("rollback", "rolled back to step 8, learning rate x 0.25")):
+    for policy, told in (("skip", "skipped"), ("rollback", "rolled back to step 4, learning rate x 0.25")):
         words = [
             "model._target_=own.Logs",
             "+model.after=9",

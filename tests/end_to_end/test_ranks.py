@@ -31,7 +31,7 @@ from torch.utils.data import Dataset
 
 
 class Faulty(Dataset):
-    """Separable points. The file `fault` says which rank meets what, once, at which of its samples."""
+    """Separable points. The file `fault1` says what rank 1 meets, once, at which of its samples."""
 
     num_classes = 2
 
@@ -43,10 +43,10 @@ class Faulty(Dataset):
 
     def __getitem__(self, index):
         self.count += 1
-        fault = Path("fault")
+        fault = Path(f"fault{os.environ.get('RANK')}")
         if fault.exists():
-            rank, what, at = fault.read_text().split()
-            if rank == os.environ.get("RANK") and self.count == int(at):
+            what, at = fault.read_text().split()
+            if self.count == int(at):
                 fault.unlink()
                 if what == "raises":
                     raise RuntimeError("a sample is broken")
@@ -166,7 +166,7 @@ def test_a_mistake_is_answered_once(in_ranks: Ranks, words: list[str], answer: s
 def test_an_error_on_one_rank_ends_all_and_the_first_says_which(
     in_ranks: Ranks, folder: Path, together: tuple[Path, list[Said]]
 ) -> None:
-    (folder / "fault").write_text("1 raises 60")
+    (folder / "fault1").write_text("raises 60")
     ended = in_ranks(2, ranked.command, folder, *RUN)
     first, second = said(ended, 10, 4)
     assert all(one.seconds < 20 for one in ended)
@@ -186,7 +186,7 @@ def test_an_error_on_one_rank_ends_all_and_the_first_says_which(
 def test_a_killed_rank_ends_all_and_what_was_saved_goes_on(
     in_ranks: Ranks, rank: int, folder: Path, together: tuple[Path, list[Said]], alone: Path
 ) -> None:
-    (folder / "fault").write_text(f"{rank} SIGKILL 60")
+    (folder / f"fault{rank}").write_text("SIGKILL 60")
     ended = in_ranks(2, ranked.command, folder, *RUN)
     assert ended[rank].error == "died"
     other = ended[1 - rank]
@@ -207,7 +207,7 @@ def test_a_killed_rank_ends_all_and_what_was_saved_goes_on(
 def test_a_signal_to_one_rank_saves_and_other_ranks_go_on_with_the_same_window(
     in_ranks: Ranks, folder: Path, alone: Path
 ) -> None:
-    (folder / "fault").write_text("0 SIGTERM 90")
+    (folder / "fault0").write_text("SIGTERM 90")
     said(in_ranks(1, ranked.command, folder, *RUN, ACCUMULATED), 143)
     stopped_at = status(folder)["step"]
     before = {file: file.stat().st_mtime_ns for file in (folder / "run").rglob("*")}
@@ -218,7 +218,7 @@ def test_a_signal_to_one_rank_saves_and_other_ranks_go_on_with_the_same_window(
     spoken = said(in_ranks(2, ranked.command, folder, "resume", "run", "batch_size=3"), 2, 2)
     assert "choose it so that the product stays" in "".join(one.err for one in spoken)
     assert {file: file.stat().st_mtime_ns for file in (folder / "run").rglob("*")} == before
-    (folder / "fault").write_text("1 SIGTERM 30")
+    (folder / "fault1").write_text("SIGTERM 30")
     first, second = said(in_ranks(2, ranked.command, folder, "resume", "run", "loop.accumulate=1"), 143, 143)
     assert second.err == ""
     assert "ranks: 1 -> 2 (free)" in first.err
@@ -238,14 +238,14 @@ def test_all_leave_at_the_time_limit(in_ranks: Ranks, folder: Path) -> None:
 def test_torchrun_that_is_ended_saves_and_goes_on_in_the_same_bits(
     folder: Path, together: tuple[Path, list[Said]], in_ranks: Ranks
 ) -> None:
-    (folder / "fault").write_text("1 SIGSTOP 40")  # it waits there, until it is sent on its way
+    (folder / "fault1").write_text("SIGSTOP 40")  # it waits there, until it is sent on its way
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "trainrun"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [*launcher, *RUN], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 120
-        while (folder / "fault").exists() and time.monotonic() < deadline:
+        while (folder / "fault1").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)

@@ -205,3 +205,16 @@ def test_readers_that_go_away_are_no_disaster(tmp_path: Path) -> None:
     process.process.stderr.close()
     assert process.process.wait(60) == 0
     assert status(tmp_path / "run")["state"] == "completed"
+
+
+def test_a_pager_that_is_closed_early_does_not_end_the_run(tmp_path: Path) -> None:
+    """As in `trainrun 2>&1 | head -3`, where a console speaks at every step."""
+    words = [word for word in LONG[1:] if not word.startswith("logger")]
+    words += ["budget=300step", "logger=console", "loop.log_every=1step", "run_dir=run"]
+    process = Process(tmp_path, *words)
+    assert process.process.stdout is not None and process.process.stderr is not None
+    assert process.process.stderr.readline()
+    process.process.stderr.close()
+    process.process.stdout.close()
+    assert process.process.wait(60) == 0
+    assert (status(tmp_path / "run")["state"], status(tmp_path / "run")["step"]) == ("completed", 300)

@@ -146,6 +146,12 @@ class Checkpoints:
         ranks.broadcast([*model.parameters(), *model.buffers()])
         return weights
 
+    def forget_for_older(self, step: int) -> None:
+        """Remove the newest checkpoint, if it is that of `step` and there is an older one."""
+        found = steps_in(self.folder)
+        if len(found) > 1 and found[-1] == step:
+            shutil.rmtree(path_of(self.folder, step), ignore_errors=True)
+
     def clean(self) -> None:
         """Remove what interrupted commits left behind."""
         for path in self.folder.glob(".tmp-step-*"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -95,12 +96,11 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
 def _unpacked(path: Path) -> Mapping[str, Any]:
     try:
         content = unpacked(path)
-    except Exception as error:  # damage shows as a dozen types; all mean the same here
-        reason = str(error).split("\n")[0]
-        raise CannotResume(
-            f"init_from: {path} cannot be loaded without running its code: {reason}; store a state dict, "
-            "torch.save(model.state_dict(), FILE)"
-        ) from None
+    except Exception:  # damage shows as a dozen types; all mean the same here
+        is_torchs = is_zipfile(path)
+        reason = "holds more than tensors, which would run code" if is_torchs else "is no file of torch's"
+        advice = "store a state dict, torch.save(model.state_dict(), FILE)"
+        raise CannotResume(f"init_from: {path} {reason}, or is damaged; {advice}") from None
     if not isinstance(content, Mapping):
         raise CannotResume(f"init_from: {path} holds no weights by name")
     return content

@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
         prog="trainrun eval",
         description="Evaluate a stored run from its folder alone, with a report by class or of the errors.",
     )
-    parser.add_argument("run", metavar="RUN", help="a path, the beginning of one, a name, or last")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="a path, the beginning of one, a name, or last")
     parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
     parser.add_argument("--split", default="val", choices=["train", "val", "test"], help="default: val")
     parser.add_argument("overrides", nargs="*", help="such as runtime.device=cpu data.root=FOLDER")
@@ -38,6 +38,8 @@ def run(words: list[str]) -> int:
         arguments = parser.parse_intermixed_args(words)
     except SystemExit as end:
         return int(end.code or 0)
+    if arguments.run is None:
+        raise ConfigError.one("RUN", "name the run to judge: a path, the beginning of one, a name, or last")
     _check_overrides(arguments.overrides)
     from trainrun.cli.stored import choose, load_choice, open_run
     from trainrun.run.files import read_json

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor
 
 from trainrun.cli import session
+from trainrun.cli.child import in_child
 from trainrun.cli.lineage import Process
-from trainrun.cli.main import guarded
 from trainrun.cli.stored import open_run
 from trainrun.config.build import build
 from trainrun.config.compose import Composition
@@ -65,7 +64,7 @@ def prove(killed_at: Callable[[int], Composition], steps: int) -> Verdict:
         folder = Path(name)
 
         def start(run: str, half: int, watch: Watch) -> int:
-            return _in_child(lambda: _start(killed_at(half), folder / run, watch))
+            return _come_to(lambda: _start(killed_at(half), folder / run, watch))
 
         traces = [folder / f"{run}.jsonl" for run in ("straight", "again", "resumed")]
         for trace in traces[:2]:
@@ -76,7 +75,7 @@ def prove(killed_at: Callable[[int], Composition], steps: int) -> Verdict:
             return Verdict(False, ["the run has a single step: there is nothing to resume"])
         if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
             trust = killed_at(half).settings["runtime"]["trust"]
-            _in_child(lambda: _go_on(folder / "killed", trust, Watch(traces[2], last=steps)))
+            _come_to(lambda: _go_on(folder / "killed", trust, Watch(traces[2], last=steps)))
         return _judge(straight, again, _read(traces[2]) if traces[2].exists() else {})
 
 
@@ -115,21 +114,11 @@ def _go_on(run_dir: Path, trust: Sequence[str], watch: Watch) -> int:
     return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
 
 
-def _in_child(function: Callable[[], int]) -> int:
-    """The exit code of a fork that calls `function`. Raises Failed where it ends with an error."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            code = guarded(function, [])
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def _come_to(function: Callable[[], int]) -> int:
+    """How a process of its own that calls `function` ended. Raises Failed where it did with an error."""
+    code = in_child(function, [])
     if code not in (_REACHED, _KILLED):
-        raise Failed(code if code > 0 else 1)
+        raise Failed(code if code > 0 else 128 - code)
     return code
 
 

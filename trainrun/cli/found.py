@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from trainrun.run.directory import look_up, runs
+from trainrun.run.directory import ROOT, look_up, runs
 
 
 def find(run: str) -> Path:
@@ -16,8 +16,12 @@ def find(run: str) -> Path:
     return path
 
 
-def say_if_taken(name: str | None) -> None:
-    """Before a run starts: its name may be taken, and means this run from then on."""
+def say_what_name_means(name: str | None, run_dir: str | None) -> None:
+    """Before a run starts: its name may be taken, or find nothing where the run lies elsewhere."""
+    if name and run_dir and ROOT.resolve() not in Path(run_dir).expanduser().resolve().parents:
+        text = f"finds runs below {ROOT} alone; this one is found by its path, {run_dir}"
+        print(f"name: {name} {text}", file=sys.stderr)
+        return
     older = [path for path, known in runs().items() if known == name] if name else []
     if older:
         print(f"name: {name} is also the name of {older[-1]}; from now on it means this run", file=sys.stderr)

@@ -93,7 +93,8 @@ def _no_such_command(word: str) -> ConfigError:
     if Path(f"{word}.yaml").is_file():
         return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
     hint = did_you_mean(word, COMMANDS)
-    text = f"no such command{hint}; there are {', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    known = f"there are {', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    text = f"no such command{hint or ';'} {known}"
     return ConfigError.one(word, text)
 
 

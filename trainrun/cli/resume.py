@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from trainrun import ranks
+from trainrun.cli.farewell import farewell
 from trainrun.config.suggest import in_our_words, override
 from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
@@ -63,17 +64,25 @@ def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequenc
     The stored settings are the base, so that changed defaults cannot leak in; what the line says
     now and did not say at the start is a change.
     """
-    file = run_dir / ".hydra" / "overrides.yaml"
-    first = (
-        [str(word) for word in yaml.safe_load(file.read_text(encoding="utf-8")) or ()]
-        if file.is_file()
-        else []
-    )
-    ours = [word for word in words if word.partition("=")[0] not in ("run_dir", "resume")]
+    first = _first_words(run_dir)
+    ours = [word for word in words if _key(word) not in ("run_dir", "resume")]
+    said = {_key(word) for word in ours}
     for word in first:
-        if word.partition("=")[0] not in ("run_dir", "resume") and word not in ours:
+        if _key(word) not in said:
             print(f"{word} was said when the run began, and stays", file=sys.stderr)
     return go_on(run_dir, [word for word in ours if word not in first], quiet, command)
+
+
+def _first_words(run_dir: Path) -> list[str]:
+    """The overrides that a run began with, but for its place."""
+    file = run_dir / ".hydra" / "overrides.yaml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    words = [str(word) for word in yaml.safe_load(text) or ()]
+    return [word for word in words if _key(word) not in ("run_dir", "resume")]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
 
 
 def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
@@ -85,11 +94,16 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
     from trainrun.run.files import read_json
     from trainrun.runtime import cores
 
-    status, stored = read_json(run_dir / "status.json"), open_run(run_dir, overrides)
+    stored = open_run(run_dir, overrides)
+    status = read_json(run_dir / "status.json")  # after it: another process may have come to its end
     changed = changes(stored.before, stored.composition.settings)
     begun = read_json(run_dir / "environment.json")
     _refuse_other_window(begun, stored.parts)
-    _refuse_identity(changed)
+    _refuse_identity(changed, run_dir)
+    if why := _nothing_left(run_dir, status, stored.parts, bool(changed)):
+        kept = f"; {', '.join(changed)} stay{'' if len(changed) > 1 else 's'} as it was" if changed else ""
+        print(f"{why}: nothing to do{kept}", file=sys.stderr)
+        return 0
     if begun.get("ranks", 1) != ranks.size():
         print(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)", file=sys.stderr)
     classed = {
@@ -107,18 +121,11 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
     if (threads := stored.parts.runtime.num_threads) > cores():
         text = "as when the run began, for the same bits; this machine offers fewer"
         print(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster", file=sys.stderr)
-    done = status.get("state") == "completed"
-    if done and not changed and status.get("reason") != "budget":
-        print(
-            f"{run_dir} ended at step {status['step']} by {status['reason']}: nothing to do", file=sys.stderr
-        )
-        return 0
-    if done and not _has_more(stored.parts, status, bool(changed)):
-        print(f"{run_dir} is complete at step {status['step']}: nothing to do", file=sys.stderr)
-        return 0
     was = rates_of(stored.before, stored.parts) if replanned else None
     process = Process(command, quiet, classed, was)
-    return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
+    result = session.go_on(stored.parts, run_dir, stored.composition.storable, process)
+    farewell(result, stored.composition.settings["budget"], quiet)
+    return result.exit_code
 
 
 def _shown(value: Any) -> Any:
@@ -127,11 +134,18 @@ def _shown(value: Any) -> Any:
     return value["_target_"].rpartition(".")[2] if is_call else value
 
 
-def _has_more(parts: Parts, status: Mapping[str, Any], changed: bool) -> bool:
-    """Whether a completed run's budget holds more than it used."""
+def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, changed: bool) -> str | None:
+    """Why a completed run has nothing more to do; None where it has."""
+    step, reason = int(status.get("step") or 0), status.get("reason")
+    if status.get("state") != "completed":
+        return None
+    if not changed and reason != "budget":
+        return f"{run_dir} ended at step {step} by {reason}"
     if parts.budget is not None:
-        return changed and parts.budget.limit_s > float(status.get("seconds") or 0.0)
-    return parts.state.total_steps > int(status.get("step") or 0)
+        has_more = changed and parts.budget.limit_s > float(status.get("seconds") or 0.0)
+    else:
+        has_more = parts.state.total_steps > step
+    return None if has_more else f"{run_dir} is complete at step {step}"
 
 
 def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
@@ -147,15 +161,14 @@ def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
     raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")
 
 
-def _refuse_identity(changed: Mapping[str, tuple[Any, Any]]) -> None:
-    problems = []
-    for key, (old, new) in changed.items():
-        if not _is(key, FREE) and not _is(key, TAKES_EFFECT):
-            text = f"cannot change on resume, {old} -> {new}; start a new run: trainrun {override(key, new)}"
-            text += "" if key == "init_from" else ", with init_from=RUN from these weights"
-            problems.append(Problem(key, text))
-    if problems:
-        raise ConfigError(problems)
+def _refuse_identity(changed: Mapping[str, tuple[Any, Any]], run_dir: Path) -> None:
+    """Raises ConfigError with the line of the new run that the changes make."""
+    refused = {key: pair for key, pair in changed.items() if not _is(key, (*FREE, *TAKES_EFFECT))}
+    first = [word for word in _first_words(run_dir) if _key(word) not in (*changed, "name")]
+    line = shlex.join(["trainrun", *first, *(override(key, new) for key, (_, new) in changed.items())])
+    told = "cannot change on resume, {} -> {}; it makes a new run, which init_from starts from these weights"
+    if refused:
+        raise ConfigError([Problem(key, told.format(*pair), line) for key, pair in refused.items()])
 
 
 def _is(key: str, patterns: tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shlex
 import sys
@@ -211,7 +212,8 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
     code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-    text = str(error) if isinstance(error, TrainrunError) else f"{type(error).__name__}: {error}"
+    is_ours = isinstance(error, TrainrunError)
+    text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error}"
     reason = (text.splitlines() or [""])[0]
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
@@ -241,6 +243,8 @@ class Forgiving:
             return
         try:
             self.logger(event)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # nobody reads what is told
         except Exception as error:
             name = type(self.logger).__name__.lower()
             self.logger = None

@@ -127,12 +127,16 @@ def weights_again(source: str | None, run_dir: Path) -> Weights | None:
     return weights
 
 
-def load(run: str, checkpoint: str = "best", trust: Sequence[str] = ()) -> nn.Module:
-    """`trainrun.load(RUN)`: the trained model of a run, on its device, in evaluation mode."""
+def load(run: str, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:
+    """`trainrun.load(RUN)`: the trained model of a run, on its device, in evaluation mode.
+
+    `checkpoint`: best, last, a step, or None for the model as it was built.
+    """
     run_dir = find(run)
     overrides = [f"runtime.trust=[{','.join(trust)}]"] if trust else []
     parts = open_run(run_dir, overrides).parts
-    load_weights(parts, run_dir, checkpoint)
+    if checkpoint is not None:
+        load_weights(parts, run_dir, checkpoint)
     return parts.state.model.eval()
 
 

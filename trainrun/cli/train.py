@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
-from trainrun.cli.found import say_if_taken
+from trainrun.cli.child import in_child
+from trainrun.cli.farewell import farewell
+from trainrun.cli.found import say_what_name_means
 from trainrun.cli.summary import Job, summary
 from trainrun.config.compose import (
     Composer,
@@ -23,7 +23,6 @@ from trainrun.config.compose import (
 )
 from trainrun.config.suggest import corrected_line, together
 from trainrun.config.words import as_overrides, other_form
-from trainrun.duration import parse
 from trainrun.errors import ConfigError, FolderBusy, Problem
 from trainrun.run.files import read_json
 
@@ -57,8 +56,7 @@ def run(words: list[str]) -> int:
 
         return same_line(folder, composition.overrides, quiet, [*ranks.command(), *words])
     result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
-    if result.state == "completed":
-        _farewell(result, composition, quiet)
+    farewell(result, composition.settings["budget"], quiet)
     return result.exit_code
 
 
@@ -90,7 +88,7 @@ def train_one(
 
         print(coverage(parts), file=sys.stderr)
     if run_dir is None:
-        say_if_taken(composition.settings["name"])
+        say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
     return start(composition, parts, Process(command, quiet), run_dir)
 
 
@@ -137,7 +135,7 @@ def _sweep(composer: Composer, overrides: list[str], quiet: bool) -> int:
             return  # the signal was meant for the sweep
         done.append(Job(composition.overrides, folder))
         print(f"\njob {len(done)}: {shlex.join(composition.overrides)}", file=sys.stderr, flush=True)
-        _in_child(composition, folder, quiet)
+        _run_job(composition, folder, quiet)
 
     composer.sweep(overrides, job, run_dir)
     lines, code = summary(done)
@@ -145,68 +143,12 @@ def _sweep(composer: Composer, overrides: list[str], quiet: bool) -> int:
     return code
 
 
-def _in_child(composition: Composition, folder: Path, quiet: bool) -> None:
-    """Fork, so that a job's threads, flags, memory and crashes do not reach the next one.
-
-    The parent has torch imported and never computes with it: a fork after that could hang.
-    """
-    import torch  # noqa: F401  once, for all children
-
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        from trainrun.cli.main import guarded
-
-        code = 1
-        try:
-            command = ["trainrun", *composition.overrides]
-            code = guarded(
-                lambda: train_one(composition, command, quiet, False, folder).exit_code, command[1:]
-            )
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    code = _wait(child)
+def _run_job(composition: Composition, folder: Path, quiet: bool) -> None:
+    """One job in a process of its own; what kills it before it can say so is written into its status."""
+    command = ["trainrun", *composition.overrides]
+    code = in_child(lambda: train_one(composition, command, quiet, False, folder).exit_code, command[1:])
     if code and read_json(folder / "status.json").get("state") in (None, "running"):
         from trainrun.run.record import write_status
 
         reason = f"killed by signal {-code}" if code < 0 else "failed before training"
         write_status(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
-
-
-def _wait(child: int) -> int:
-    """The child's exit code. Signals are its business: it saves, and says with its code why it ended."""
-
-    def forward(number: int, frame: object) -> None:
-        os.kill(child, number)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the child itself
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _farewell(result: Result, composition: Composition, quiet: bool) -> None:
-    """Where the run lies, and what to do next; with -q the folder alone, on stdout."""
-    folder = shlex.quote(str(result.run_dir))
-    if quiet:
-        print(result.run_dir)
-        return
-    budget = parse(composition.settings["budget"])
-    command = shlex.join(ranks.command())
-    twice = f"  {command} resume {folder} budget={2 * budget.value:g}{budget.unit}"
-    by_budget = result.reason == "budget"  # else more of it would change nothing
-    lines = [
-        f"\nfinished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
-        "next:",
-        *([twice] if by_budget else []),
-        f"  trainrun eval {folder} --split val",
-        "  tensorboard --logdir outputs",
-        "  trainrun show optimizer",
-    ]
-    print("\n".join(lines), file=sys.stderr)

@@ -22,6 +22,7 @@ from trainrun import ranks
 from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.maker import Maker, Settings
+from trainrun.config.build.optimizer import lr_of, optimizer_over
 from trainrun.config.build.plan import plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.call import call, parameters_of, resolve
@@ -34,7 +35,6 @@ from trainrun.errors import ConfigError, DataError, TrainrunError
 from trainrun.init import Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
-from trainrun.optimizer import needs_closure, scaled_lr
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
 from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
@@ -144,8 +144,8 @@ def build(
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
-    lr, lr_arithmetic = _scaled_lr(make, _nominal_window(settings, cut, data.info))
-    optimizer = _optimizer(make, parameters.groups(model, treatments, lr), lr)
+    lr, lr_arithmetic = lr_of(make, _nominal_window(settings, cut, data.info))
+    optimizer = optimizer_over(make, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
     averager = _one_of(regularizers, Averager)
@@ -181,7 +181,7 @@ def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
     make = Maker(settings, stored=parts.make.stored, trust=parts.make.trust)
     cut, pace = _pace(settings, parts.info)
-    lr, _ = _scaled_lr(make, _nominal_window(settings, cut, parts.info))
+    lr, _ = lr_of(make, _nominal_window(settings, cut, parts.info))
     return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
 
 
@@ -356,39 +356,9 @@ def _init_node(wanted: Any) -> dict[str, Any]:
     return {**node, **values}
 
 
-def _scaled_lr(make: Maker, window: int) -> tuple[float, str]:
-    node = make.settings["optimizer"]
-    if "lr" not in node:
-        lr = _own_lr(resolve(node["_target_"], "optimizer", SLOTS["optimizer"], make.trust, make.stored))
-        return lr, f"{lr:g}, the optimizer's own"
-    if "lr_scaling" not in node:
-        return node["lr"], f"{node['lr']:g}"
-    return scaled_lr(node["lr"], window, node["lr_scaling"], node["base_batch_size"])
-
-
 def _nominal_window(settings: Settings, cut: Cut, info: DataInfo) -> int:
     """Samples per step as asked for: ranks may divide the whole training set with a remainder."""
     return samples_per_step(cut, info) if settings["batch_size"] == "full" else cut.window
-
-
-def _own_lr(optimizer: Callable[..., Any]) -> float:
-    """The learning rate that an optimizer of no option has by default."""
-    parameter = inspect.signature(optimizer).parameters.get("lr")
-    return float(parameter.default) if parameter and isinstance(parameter.default, (int, float)) else 1.0
-
-
-def _optimizer(make: Maker, params: list[dict[str, Any]], lr: float) -> Any:
-    node = {k: v for k, v in make.settings["optimizer"].items() if k not in ("lr_scaling", "base_batch_size")}
-    if "lr" in node:
-        node["lr"] = lr
-    if isinstance(node.get("betas"), list):
-        node["betas"] = tuple(node["betas"])
-    for group in params:
-        group["base_lr"] = group["lr"]
-    optimizer = make.at("optimizer", node, {"params": params})
-    if needs_closure(optimizer) and len(optimizer.param_groups) > 1:
-        raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
-    return optimizer
 
 
 def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:

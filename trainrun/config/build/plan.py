@@ -85,7 +85,10 @@ def _schedule(settings: Settings, pace: Pace) -> str:
     text = f"{node['name'] if name == 'from_torch' else name} schedule"
     if warmup is None or not node["_target_"].startswith("trainrun."):
         return text
-    steps = to_steps(parse(warmup), pace)
+    length = parse(warmup)
+    if pace.total_steps is None and length.unit == "%":
+        return f"{text} after a warm-up of {warmup}" if length.value else text
+    steps = to_steps(length, pace)
     given = "" if str(warmup).endswith("step") else f" ({warmup})"
     return f"{text} after a warm-up of {steps} step{'s' if steps > 1 else ''}{given}" if steps else text
 

@@ -1,0 +1,36 @@
+"""The last words of a run: where it lies, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from trainrun import ranks
+from trainrun.duration import parse
+
+if TYPE_CHECKING:
+    from trainrun.cli.session import Result
+
+
+def farewell(result: Result, budget: str, quiet: bool) -> None:
+    """With -q the folder alone, on stdout, once the run is complete."""
+    folder, command = shlex.quote(str(result.run_dir)), shlex.join(ranks.command())
+    if quiet:
+        if result.state == "completed":
+            print(result.run_dir)
+        return
+    if result.state == "interrupted":
+        print(f"\nto go on:\n  {command} resume {folder}", file=sys.stderr)
+        return
+    length, by_budget = parse(budget), result.reason == "budget"  # else more of it would change nothing
+    twice = f"  {command} resume {folder} budget={2 * length.value:g}{length.unit}"
+    lines = [
+        f"\nfinished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
+        "next:",
+        *([twice] if by_budget else []),
+        f"  trainrun eval {folder} --split val",
+        "  tensorboard --logdir outputs",
+        "  trainrun show optimizer",
+    ]
+    print("\n".join(lines), file=sys.stderr)
