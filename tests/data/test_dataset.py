@@ -105,6 +105,19 @@ def test_limit_keeps_that_many_training_samples() -> None:
     assert make(Pictures(), limit=10).info.sizes == {"train": 10, "val": 8, "test": 4}
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_balanced_classes_are_drawn_equally_often(listed: bool) -> None:
+    data = make(Pictures(listed=listed))
+    data.balance()
+    drawn = torch.cat([batch.targets for batch in some(data, 4)])  # an epoch of 28
+    assert sorted(torch.bincount(drawn).tolist()) == [9, 9, 10]
+
+
+def test_a_stream_cannot_be_balanced() -> None:
+    with pytest.raises(ConfigError, match="no meaning on a stream"):
+        streamed().balance()
+
+
 def test_two_workers_and_none_give_identical_batches() -> None:
     alone, together = make(Pictures()), make(Pictures(), num_workers=2)
     assert_same(some(alone, 5), some(together, 5))

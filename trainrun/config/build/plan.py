@@ -54,6 +54,8 @@ def _data(settings: Settings, info: DataInfo) -> str:
     text = f"{info.name}: {sizes or 'a stream without length'}"
     if info.vocabulary:
         return f"{text} windows of {info.input_shape[0]} tokens, of {len(info.vocabulary)} kinds"
+    if settings["data"].get("balanced"):
+        return f"{text}; every class drawn equally often"
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")
