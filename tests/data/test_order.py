@@ -40,7 +40,9 @@ def test_balanced_classes_are_drawn_equally_often_and_their_samples_too(counts: 
     assert len(order) == len(train)
     share, num_classes = len(train) / sum(count > 0 for count in counts), len(counts)
     drawn = torch.bincount(classes[order - 1000], minlength=num_classes).tolist()
-    assert all(n in (math.floor(share), math.ceil(share)) for n, count in zip(drawn, counts) if count)
+    assert all(
+        n in (math.floor(share), math.ceil(share)) for n, count in zip(drawn, counts, strict=True) if count
+    )
     for label in range(num_classes):  # within a class no sample comes twice before another came once
         each = torch.bincount(order - 1000, minlength=len(train))[classes == label]
         assert not len(each) or int(each.max() - each.min()) <= 1

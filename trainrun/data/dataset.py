@@ -100,7 +100,7 @@ class DatasetData:
         self.device = torch.device("cpu")
 
     def balance(self) -> None:
-        """Draw every class equally often in training. Reads every sample where the dataset lists no targets."""
+        """Draw every class equally often in training; reads all samples of a dataset without `targets`."""
         dataset, indices = self.splits["train"]
         if indices is None:
             raise ConfigError.one("data.balanced", "has no meaning on a stream", "data.balanced=false")

@@ -223,7 +223,8 @@ def _check_shares(data: Data, seed: int) -> None:
     for rank, theirs in enumerate(found):
         if theirs[0] != found[0][0]:
             raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
-    if sorted(index for theirs in found for index in theirs[1:]) != sorted(map(int, whole.indices)):
+    samples = sorted(str(index) for theirs in found for index in theirs[1:])
+    if samples != sorted(str(int(index)) for index in whole.indices):
         text = "gives several ranks the same samples; train_batches must give those of cut.rank"
         raise ConfigError.one("data", text)
 
