@@ -240,7 +240,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "adamw and an average": {"state": {"optimizer": adamw, "averager": lambda: EMA(0.9)}},
     "fp16 that skips": {"state": {"precision": overflowing}},
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
-    "clipping and a penalty": {"step": {"clip": Clip(0.4, None), "penalties": {"l2": L2(0.01)}}},
+    "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
     "class weights": {"task": Weighted},
     "parameters used by some": {"model": sometimes, "state": {"optimizer": adamw}},
     "plateau": {"monitor": LOSS, "eval_every": 2, "state": {"schedule": reduce_on_plateau}},

@@ -409,3 +409,35 @@ def test_the_same_seed_gives_the_same_weights() -> None:
             from_yaml(option)(model)
             drawn.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
         assert torch.equal(*drawn), option
+
+
+# ---- LSUV
+
+
+def test_lsuv_gives_every_layers_outputs_unit_variance() -> None:
+    """Measured layer by layer by hand, where the activations would let the variance vanish."""
+    layers = [nn.Linear(20, 30), nn.Linear(30, 40), nn.Linear(40, 3)]
+    model = nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Dropout(0.5), nn.Sigmoid(), layers[2])
+    made, inputs = from_yaml("lsuv"), 0.01 * torch.randn(64, 20)
+    made(model)
+    kept = torch.nn.functional.normalize(layers[1].weight.detach(), dim=1)
+    made.scale(model, inputs)  # type: ignore[attr-defined]
+    assert model.training
+    with torch.no_grad():
+        first = layers[0](inputs)
+        second = layers[1](first.tanh())
+        third = layers[2](second.sigmoid())
+    for outputs in (first, second, third):
+        assert float(outputs.var()) == pytest.approx(1, abs=0.1)
+    direction = torch.nn.functional.normalize(layers[1].weight.detach(), dim=1)
+    torch.testing.assert_close(direction, kept, rtol=1e-4, atol=1e-5)  # only the scale changes
+
+
+def test_lsuv_leaves_alone_what_cannot_be_scaled_and_running_statistics() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    made = from_yaml("lsuv")
+    made(model)
+    nn.init.zeros_(model[2].weight)  # type: ignore[arg-type]
+    made.scale(model, torch.randn(16, 4))  # type: ignore[attr-defined]
+    assert not model[2].weight.any()  # type: ignore[union-attr,operator]
+    assert not model[1].running_mean.any()  # type: ignore[union-attr,operator]

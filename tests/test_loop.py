@@ -118,8 +118,12 @@ def test_the_loss_that_is_logged_is_the_mean_over_samples(tmp_path: Path) -> Non
 def test_the_norm_and_the_share_of_clipped_steps_are_logged(tmp_path: Path) -> None:
     plain = Toy(tmp_path / "plain", log_every=1).train().of(StepsLogged)
     assert all(log.clipped is None and log.grad_norm_after is None for log in plain)
-    clipped = Toy(tmp_path / "clipped", step={"clip": Clip(0.5, None)}, log_every=1).train().of(StepsLogged)
-    whole = Toy(tmp_path / "whole", step={"clip": Clip(0.5, None)}, log_every=16).train().of(StepsLogged)[0]
+    clipped = (
+        Toy(tmp_path / "clipped", step={"clip": Clip(0.5, None, None)}, log_every=1).train().of(StepsLogged)
+    )
+    whole = (
+        Toy(tmp_path / "whole", step={"clip": Clip(0.5, None, None)}, log_every=16).train().of(StepsLogged)[0]
+    )
     for log in clipped:
         assert log.clipped == float(log.grad_norm > 0.5)
         assert log.grad_norm_after == pytest.approx(min(log.grad_norm, 0.5), rel=1e-5)
@@ -134,6 +138,9 @@ def test_the_penalty_is_logged_beside_the_loss_not_in_it(tmp_path: Path) -> None
     log = once.but(folder=tmp_path / "l2", step={"penalties": {"l2": L2(0.01)}}).train().of(StepsLogged)[0]
     squares = sum((p**2).sum().item() for p in mlp().parameters() if p.ndim > 1)
     assert log.metrics["penalty"] == pytest.approx(0.01 * squares, rel=1e-5)
+    share = log.metrics["penalty"] / (log.metrics["penalty"] + log.loss)
+    assert log.metrics["penalty_share"] == pytest.approx(share)
+    assert 0 <= log.metrics["near_zero"] < 0.05
     assert log.loss == plain.loss
     assert "penalty" not in plain.metrics
 

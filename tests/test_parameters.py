@@ -26,7 +26,7 @@ Rules = dict[str, dict[str, Any]]
 def table(
     rules: Rules | None = None, decay_norm_and_bias: bool = False, weight_decay: float | None = 0.1
 ) -> dict[str, Treatment]:
-    found = Parameters(decay_norm_and_bias, rules or {}).treatments(Net(), weight_decay)
+    found = Parameters(decay_norm_and_bias, 1.0, rules or {}).treatments(Net(), weight_decay)
     return {one.name: one for one in found}
 
 
@@ -36,7 +36,7 @@ MATRICES = ("body.0.weight", "body.3.weight", "head.weight")
 
 
 def test_every_parameter_has_one_entry_in_the_models_order() -> None:
-    found = Parameters(False, {}).treatments(Net(), 0.1)
+    found = Parameters(False, 1.0, {}).treatments(Net(), 0.1)
     assert [one.name for one in found] == NAMES
     assert [one.shape for one in found] == [(3, 4), (3,), (3,), (3,), (3, 3), (2, 3), (2,)]
 
@@ -59,12 +59,12 @@ def test_norms_and_biases_are_not_decayed() -> None:
 )
 def test_a_norm_is_not_decayed_whatever_its_shape(model: nn.Module) -> None:
     for whole in (model, nn.Sequential(nn.Identity(), model)):
-        found = Parameters(False, {}).treatments(whole, 0.1)
+        found = Parameters(False, 1.0, {}).treatments(whole, 0.1)
         assert found and {one.weight_decay for one in found} == {0.0}
 
 
 def test_the_biases_of_recurrent_layers_are_not_decayed() -> None:
-    found = Parameters(False, {}).treatments(nn.LSTM(3, 4), 0.1)
+    found = Parameters(False, 1.0, {}).treatments(nn.LSTM(3, 4), 0.1)
     assert {one.name: one.weight_decay for one in found} == {
         "weight_ih_l0": 0.1,
         "weight_hh_l0": 0.1,
@@ -159,7 +159,7 @@ def test_what_the_model_froze_itself_stays_frozen_unless_a_rule_thaws_it() -> No
     for rules, frozen in ({}, True), ({"head*": {"freeze": False}}, False):
         model = Net()
         model.head.requires_grad_(False)
-        parameters = Parameters(False, rules)  # type: ignore[arg-type]
+        parameters = Parameters(False, 1.0, rules)  # type: ignore[arg-type]
         treatments = parameters.treatments(model, 0.1)
         assert [one.frozen for one in treatments] == [False] * 5 + [frozen] * 2
         parameters.groups(model, treatments, 0.1)
@@ -169,7 +169,7 @@ def test_what_the_model_froze_itself_stays_frozen_unless_a_rule_thaws_it() -> No
 def test_groups_feed_an_optimizer() -> None:
     model = Net()
     rules: Rules = {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}}
-    parameters = Parameters(False, rules)
+    parameters = Parameters(False, 1.0, rules)
     groups = parameters.groups(model, parameters.treatments(model, 0.1), 0.2)
     optimizer = torch.optim.SGD(groups, lr=123.0)
     rows = {
@@ -196,7 +196,7 @@ def test_groups_feed_an_optimizer() -> None:
 
 def test_a_step_moves_what_is_trained_at_its_own_rate_and_nothing_frozen() -> None:
     model = Net()
-    parameters = Parameters(False, {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}})
+    parameters = Parameters(False, 1.0, {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}})
     groups = parameters.groups(model, parameters.treatments(model, 0.1), 0.2)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     optimizer = torch.optim.SGD(groups, lr=123.0)
@@ -213,14 +213,14 @@ def test_a_step_moves_what_is_trained_at_its_own_rate_and_nothing_frozen() -> No
 
 def test_one_group_where_nothing_differs() -> None:
     model = Net()
-    parameters = Parameters(False, {})
+    parameters = Parameters(False, 1.0, {})
     (group,) = parameters.groups(model, parameters.treatments(model, None), 0.1)
     assert group["name"] == "all" and len(group["params"]) == 7 and "weight_decay" not in group
 
 
 def test_factors_that_print_alike_are_still_two_groups() -> None:
     model = Net()
-    parameters = Parameters(True, {"body*": {"lr": 0.12345671}, "head*": {"lr": 0.12345672}})
+    parameters = Parameters(True, 1.0, {"body*": {"lr": 0.12345671}, "head*": {"lr": 0.12345672}})
     groups = parameters.groups(model, parameters.treatments(model, 0.1), 1.0)
     assert [group["lr"] for group in groups] == [0.12345671, 0.12345672]
 
@@ -228,6 +228,37 @@ def test_factors_that_print_alike_are_still_two_groups() -> None:
 def test_a_shared_weight_is_trained_once() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
-    parameters = Parameters(False, {})
+    parameters = Parameters(False, 1.0, {})
     (group,) = parameters.groups(model, parameters.treatments(model, 0.1), 0.1)
     assert len(group["params"]) == 1
+
+
+class Deep(nn.Module):
+    """An embedding, two blocks and a head, with norms between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(4, 3)
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"norm": nn.LayerNorm(3), "up": nn.Linear(3, 5), "down": nn.Linear(5, 3)})
+            for _ in range(2)
+        )
+        self.norm = nn.LayerNorm(3)
+        self.head = nn.Linear(3, 2)
+
+
+def test_layer_decay_lowers_the_rate_with_the_distance_from_the_output() -> None:
+    decayed = Parameters(False, 0.5, {"blocks.0.up.*": {"lr": 2.0}}).treatments(Deep(), None)
+    factors = {one.name: one.lr_factor for one in decayed}
+    assert factors.pop("blocks.0.up.weight") == factors.pop("blocks.0.up.bias") == 2.0
+    wanted = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5, "norm": 0.5, "head": 1.0}
+    for name, factor in factors.items():
+        assert factor == next(value for layer, value in wanted.items() if name.startswith(layer)), name
+
+
+def test_layer_decay_reaches_the_optimizers_groups() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    rules = Parameters(True, 0.1, {})
+    groups = rules.groups(model, rules.treatments(model, None), 0.5)
+    assert [group["lr"] for group in groups] == pytest.approx([0.005, 0.05, 0.5])
+    assert [len(group["params"]) for group in groups] == [2, 4, 2]

@@ -75,7 +75,7 @@ def test_accumulation_equals_the_large_batch_over_epochs_with_a_ragged_last_wind
     weights, norms = [], []
     for batch_size, accumulate in ((12, 1), (4, 3), (6, 2), (3, 4)):
         state = new_state(mlp(), optimizer)
-        step = new_step(data, ToyTask(), Clip(clip, None), accumulate=accumulate)
+        step = new_step(data, ToyTask(), Clip(clip, None, None), accumulate=accumulate)
         results = [step(state, window) for window in windows(data, batch_size, accumulate, 4 * epochs)]
         assert [result.num_samples for result in results] == [12, 12, 12, 5] * epochs
         weights.append(torch.cat([p.detach().flatten() for p in state.model.parameters()]))
@@ -158,7 +158,7 @@ def test_micro_batches_of_one_step_draw_differently() -> None:
 def test_clipping_by_norm_is_torchs(limit: float) -> None:
     ours, theirs = _gradients(), _gradients()
     norm = float(torch.nn.utils.get_total_norm([p.grad for p in ours]))
-    after = Clip(limit, None)([p.grad for p in ours], norm)
+    after = Clip(limit, None, None)([p.grad for p in ours], [], norm)
     torch.nn.utils.clip_grad_norm_(theirs, limit)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=0)
@@ -169,7 +169,7 @@ def test_clipping_by_norm_is_torchs(limit: float) -> None:
 @pytest.mark.parametrize("limit", [1e-3, 0.5, 1e3])
 def test_clipping_by_value_is_torchs(limit: float) -> None:
     ours, theirs = _gradients(), _gradients()
-    after = Clip(None, limit)([p.grad for p in ours], 1.0)
+    after = Clip(None, limit, None)([p.grad for p in ours], [], 1.0)
     torch.nn.utils.clip_grad_value_(theirs, limit)
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True))
     assert float(after) == float(torch.nn.utils.get_total_norm([p.grad for p in theirs]))
@@ -183,7 +183,26 @@ def _gradients() -> list[Any]:
     return parameters
 
 
-@pytest.mark.parametrize("clip", [Clip(0.2, None), Clip(None, 0.05)], ids=["norm", "value"])
+def test_agc_limits_each_unit_by_the_size_of_its_weights() -> None:
+    """Brock et al. (2021), equation 3, unit by unit: rows of matrices and kernels, vectors whole."""
+    torch.manual_seed(0)
+    shapes: list[tuple[int, ...]] = [(3, 4), (2, 3, 2, 2), (5,)]
+    weights = [torch.randn(shape) for shape in shapes]
+    weights[0][1] = 0.0  # counts as 0.001
+    gradients = [torch.randn(shape) * 0.1 for shape in shapes]
+    gradients[1][0] *= 1e-4  # small enough to be left alone
+    wanted = [gradient.clone() for gradient in gradients]
+    for weight, gradient in zip(weights, wanted, strict=True):
+        units = zip(weight, gradient, strict=True) if weight.ndim > 1 else [(weight, gradient)]
+        for w, g in units:
+            most = 0.01 * max(float(w.norm()), 1e-3)
+            g *= min(1.0, most / float(g.norm()))
+    after = Clip(None, None, 0.01)(gradients, weights, 1.0)
+    torch.testing.assert_close(gradients, wanted)
+    assert float(after) == pytest.approx(float(torch.cat([g.flatten() for g in wanted]).norm()), rel=1e-5)
+
+
+@pytest.mark.parametrize("clip", [Clip(0.2, None, None), Clip(None, 0.05, None)], ids=["norm", "value"])
 def test_a_clipped_step_is_torchs_and_says_both_norms(clip: Clip) -> None:
     data = ToyData()
     state, step = new_state(mlp(), adamw), new_step(data, ToyTask(), clip)

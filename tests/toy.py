@@ -142,7 +142,7 @@ def new_step(
     batch_changes: Sequence[Any] = (),
     penalties: Mapping[str, Any] | None = None,
 ) -> Step:
-    policy = Policy(clip or Clip(None, None), nonfinite, 3, 0.5)
+    policy = Policy(clip or Clip(None, None, None), nonfinite, 3, 0.5)
     return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed)
 
 

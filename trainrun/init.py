@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
-from trainrun.ranges import NonNegative, Positive
+from trainrun.ranges import Count, NonNegative, Positive
 
 Fill = Callable[[Tensor, str], None]  # a matrix or kernel, and the activation that follows it
 Mode = Literal["fan_in", "fan_out"]
@@ -85,6 +85,41 @@ class Init:
             raise ConfigError.one("parameters.rules", text) from None
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.padding_idx is not None:
             parameter[layer.padding_idx] = 0
+
+
+class LSUV(Init):
+    """Orthogonal weights, then each layer scaled until its outputs on one batch have variance 1."""
+
+    def __init__(self, tolerance: float, most_passes: int, zero_residual: bool) -> None:
+        super().__init__(lambda weight, _: _done(nn.init.orthogonal_(weight)), zero_residual)
+        self.tolerance, self.most_passes = tolerance, most_passes
+
+    @torch.no_grad()
+    def scale(self, model: nn.Module, inputs: Any) -> None:
+        """Scale the layers in the order that `inputs`, a batch of them, pass through them.
+
+        Dropout is off and no running statistic changes. A layer whose outputs do not vary is left alone.
+        """
+        was_training, found = model.training, dict[nn.Module, float]()
+
+        def measure(layer: nn.Module, _: Any, outputs: Tensor) -> None:
+            found[layer] = float(outputs.float().var())
+
+        hooks = [m.register_forward_hook(measure) for m in model.modules() if isinstance(m, _LAYERS)]
+        model.eval()
+        try:
+            model(inputs)
+            for layer in list(found):
+                for _ in range(self.most_passes):
+                    variance = found[layer]
+                    if not 0 < variance < math.inf or abs(variance - 1) < self.tolerance:
+                        break
+                    layer.get_parameter("weight").div_(math.sqrt(variance))
+                    model(inputs)
+        finally:
+            model.train(was_training)
+            for hook in hooks:
+                hook.remove()
 
 
 class Fitting(Init):
@@ -159,6 +194,13 @@ def lecun_normal(zero_residual: bool) -> Init:
 def orthogonal(gain: Positive, zero_residual: bool) -> Init:
     """A random orthogonal matrix times `gain` (Saxe et al., 2014); kernels as (out, rest) matrices."""
     return Init(lambda weight, _: _done(nn.init.orthogonal_(weight, gain)), zero_residual)
+
+
+def lsuv(tolerance: Positive, most_passes: Count, zero_residual: bool) -> Init:
+    """Layer-sequential unit variance (Mishkin and Matas, 2016): orthogonal, then scaled layer by layer
+    until the outputs on the first batch of training have variance 1, whatever stands between.
+    """
+    return LSUV(tolerance, most_passes, zero_residual)
 
 
 def normal(std: NonNegative, zero_residual: bool) -> Init:

@@ -32,8 +32,9 @@ from trainrun.events import (
     shown,
 )
 from trainrun.metrics import Totals
-from trainrun.protocols import Batch, Cut, Data, Finding, Step, Task, Window
+from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, Task, Window
 from trainrun.ranges import Count, Period
+from trainrun.regularization.penalty import near_zero
 from trainrun.run.signals import Signals, Stopped
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
@@ -114,6 +115,13 @@ class Loop:
         if state.rollbacks > begun:
             yield from self._windows(state)
 
+    def _one_epoch(self) -> Iterator[Batch]:
+        """This rank's batches of the first epoch; of a stream its first hundred."""
+        for count, batch in enumerate(self.data.train_batches(Position(), self.cut, self.seed), 1):
+            yield batch
+            if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
+                return
+
     def _answer(self, state: TrainState, clock: Clock, found: Finding) -> Iterator[Event]:
         """What the policy has for a gradient that is not finite.
 
@@ -185,7 +193,7 @@ class Loop:
             clipped=totals.clipped / applied if self.policy.clip else None,
             skipped=state.skipped,
             spikes=state.meter.spikes.count,
-            metrics=self._train_metrics(totals),
+            metrics=self._train_metrics(totals, state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
         )
@@ -194,6 +202,9 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
+        if state.averager is not None:
+            with self.signals.interruptible():
+                state.averager.settle(self._one_epoch(), state.precision.autocast)
         metrics = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
@@ -209,7 +220,7 @@ class Loop:
             split="val",
             weights=state.judged_name,
             metrics=metrics,
-            train={"loss": totals.loss} | self._train_metrics(totals) if totals.steps else {},
+            train={"loss": totals.loss} | self._train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
             is_best=is_best,
             seconds=time.perf_counter() - began,
@@ -284,10 +295,14 @@ class Loop:
         weights = self.checkpoints.load_weights(model, state.best_step)
         return model, state.best_step, weights
 
-    def _train_metrics(self, totals: Totals) -> dict[str, float]:
-        """The task's metrics over training samples, and the penalties' mean."""
+    def _train_metrics(self, totals: Totals, state: TrainState) -> dict[str, float]:
+        """The task's, over training samples; and what penalties came to."""
         metrics = self.task.summarize(totals.sums, totals.samples) if totals.sums else {}
-        return metrics | ({"penalty": totals.penalty / totals.steps} if totals.penalty else {})
+        if not totals.penalty:
+            return metrics
+        penalty = totals.penalty / totals.steps
+        share = penalty / (penalty + abs(totals.loss))
+        return metrics | {"penalty": penalty, "penalty_share": share, "near_zero": near_zero(state.model)}
 
     def _epoch(self, state: TrainState) -> float | None:
         size = self.data.info.sizes["train"]

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from trainrun.errors import ConfigError, Problem
+from trainrun.ranges import PositiveFraction
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,15 @@ class Parameters:
     Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names; where several
     match, later ones win, setting by setting. The parameters of norms, biases and other 1-D
     parameters stay undecayed unless `decay_norm_and_bias` or a rule says otherwise, and are left
-    to the run's init by a rule that names matrices too.
+    to the run's init by a rule that names matrices too. Each layer's learning rate is `layer_decay`
+    times that of the next (Clark et al., 2020), the last layer's the full one; a rule's `lr` takes
+    that factor's place.
     """
 
-    def __init__(self, decay_norm_and_bias: bool, rules: Mapping[str, Mapping[str, Any]]) -> None:
-        self.decay_norm_and_bias = decay_norm_and_bias
+    def __init__(
+        self, decay_norm_and_bias: bool, layer_decay: PositiveFraction, rules: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self.decay_norm_and_bias, self.layer_decay = decay_norm_and_bias, layer_decay
         self.rules = rules
 
     def treatments(self, model: nn.Module, weight_decay: float | None) -> list[Treatment]:
@@ -57,10 +62,13 @@ class Parameters:
             if all(p.ndim < 2 for name, p in named.items() if fnmatchcase(name, pattern))
         }
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
+        layer_of = _layers(model)
+        last = max(layer_of.values())
         found = []
         for name, parameter in named.items():
+            factor = self.layer_decay ** (last - layer_of[name])
             decay = 0.0 if weight_decay is not None and name in spared else weight_decay
-            one = Treatment(name, tuple(parameter.shape), 1.0, decay, not parameter.requires_grad, None)
+            one = Treatment(name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None)
             for pattern, rule in self.rules.items():
                 if fnmatchcase(name, pattern):
                     one = _apply(one, rule, parameter.ndim > 1 or pattern in of_vectors)
@@ -91,6 +99,29 @@ class Parameters:
                 problems.append(Problem(f"parameters.rules.{pattern}", text))
         if problems:
             raise ConfigError(problems)
+
+
+def _layers(model: nn.Module) -> dict[str, int]:
+    """Parameter name -> which layer it is of, counted from the input in the model's order.
+
+    A layer is one element of the outermost list of modules, or else a module. What holds no matrix,
+    such as a norm, goes with the layer before it.
+    """
+    layers: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    matrices = {_layer(name) for name, p in model.named_parameters() if p.ndim > 1}
+    for name, _ in model.named_parameters():
+        if (layer := _layer(name)) in matrices:
+            numbers.setdefault(layer, len(numbers))
+        layers[name] = numbers.get(layer, max(0, len(numbers) - 1))
+    return layers
+
+
+def _layer(name: str) -> str:
+    """`blocks.3` of `blocks.3.attention.weight`; `head` of `head.weight`."""
+    *parts, _ = name.split(".")
+    numbered = next((at for at, part in enumerate(parts, 1) if part.isdigit()), len(parts))
+    return ".".join(parts[:numbered]) or name
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:

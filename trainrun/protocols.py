@@ -35,6 +35,7 @@ class Batch:
     targets: Any  # (N,), (N, outputs) or (N, classes) as probabilities
     indices: Sequence[int] | Tensor  # (N,): which samples these are
     position: Position  # where the data stand after this batch
+    is_mixed: bool = False  # of several samples each, with targets to match
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -70,6 +71,17 @@ class TargetScaling:
     std: Tensor
 
 
+@dataclass(eq=False)
+class PixelRange:
+    """Which values of inputs that are pictures mean black and white, (C, 1, 1) on the device that trains.
+
+    Data and augmentation hold the same one: the data move and restore it in place.
+    """
+
+    black: Tensor
+    white: Tensor
+
+
 @dataclass(frozen=True)
 class Share:
     """Which batches of a split are one rank's: every `num_ranks`-th, from the `rank`-th on."""
@@ -93,9 +105,12 @@ class DataInfo:
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()  # of the training split
     target_scaling: TargetScaling | None = None  # what standardises regression targets
+    pixels: PixelRange | None = None  # of pictures whose black and white are known
+    input_scaling: str = ""  # for people: what inputs were standardised by
     vocabulary: tuple[bytes, ...] = ()  # of token inputs: what each stands for
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
+    notes: tuple[str, ...] = ()  # what was made of them, for the plan
 
     @property
     def identity(self) -> dict[str, Any]:

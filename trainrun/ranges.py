@@ -26,6 +26,8 @@ class Interval:
     def __str__(self) -> str:
         if self.high == float("inf"):
             return f"more than {self.low:g}" if "low" in self.open_ends else f"at least {self.low:g}"
+        if self.low == float("-inf"):
+            return f"{'less than' if 'high' in self.open_ends else 'at most'} {self.high:g}"
         left = "(" if "low" in self.open_ends else "["
         right = ")" if "high" in self.open_ends else "]"
         return f"in {left}{self.low:g}, {self.high:g}{right}"
@@ -44,6 +46,7 @@ class InSteps:
 
 Positive = Annotated[float, Interval(0, open_ends="low")]
 NonNegative = Annotated[float, Interval(0)]
+Negative = Annotated[float, Interval(high=0, open_ends="high")]
 Fraction = Annotated[float, Interval(0, 1)]  # both ends included
 PositiveFraction = Annotated[float, Interval(0, 1, "low")]
 Rate = Annotated[float, Interval(0, 1, "high")]  # dropout, betas, momentum: 1 has no meaning

@@ -30,18 +30,20 @@ from trainrun.state import TrainState
 
 
 class Clip:
-    """Limits the gradient: its L2 norm over all parameters (Pascanu et al., 2013), or every element.
+    """Limits the gradient: its L2 norm over all parameters (Pascanu et al., 2013), every element, or
+    each unit's norm by that of its weights (AGC; Brock et al., 2021).
 
-    The arithmetic is torch's clip_grad_norm_ and clip_grad_value_.
+    The first two are torch's clip_grad_norm_ and clip_grad_value_. `agc` is the largest ratio of the
+    norms, where a unit's weights count as at least 0.001.
     """
 
-    def __init__(self, norm: Positive | None, value: Positive | None) -> None:
-        self.norm, self.value = norm, value
+    def __init__(self, norm: Positive | None, value: Positive | None, agc: Positive | None) -> None:
+        self.norm, self.value, self.agc = norm, value, agc
 
     def __bool__(self) -> bool:
-        return self.norm is not None or self.value is not None
+        return (self.norm, self.value, self.agc) != (None, None, None)
 
-    def __call__(self, gradients: list[Tensor], norm: float) -> float | Tensor:
+    def __call__(self, gradients: list[Tensor], weights: list[Tensor], norm: float) -> float | Tensor:
         """Clip in place, given the gradient's norm; returns the norm afterwards."""
         if self.norm is not None and (factor := self.norm / (norm + 1e-6)) < 1:
             torch._foreach_mul_(gradients, factor)
@@ -50,7 +52,19 @@ class Clip:
             torch._foreach_clamp_min_(gradients, -self.value)
             torch._foreach_clamp_max_(gradients, self.value)
             return torch.nn.utils.get_total_norm(gradients)
+        if self.agc is not None:
+            for gradient, weight in zip(gradients, weights, strict=True):
+                limit = self.agc * _unit_norms(weight).clamp_(min=1e-3)
+                gradient.mul_((limit / _unit_norms(gradient).clamp_(min=1e-6)).clamp_(max=1))
+            return torch.nn.utils.get_total_norm(gradients)
         return norm
+
+
+def _unit_norms(tensor: Tensor) -> Tensor:
+    """(units, 1, ...): of each row of a matrix or kernel; of a vector the one of the whole."""
+    dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
+    norms: Tensor = torch.linalg.vector_norm(tensor.detach(), dim=dims, keepdim=True)
+    return norms
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,8 @@ class Pass:
         return math.isfinite(self.norm)
 
     def clip(self) -> None:
-        self.norm_after = self.step.policy.clip(self._gradients, self.norm)
+        weights = [p for p in self.parameters if p.grad is not None]
+        self.norm_after = self.step.policy.clip(self._gradients, weights, self.norm)
 
     def result(self, applied: bool, finding: Finding | None) -> StepResult:
         return StepResult(
@@ -260,7 +275,7 @@ class _NotFinite(Exception):
 
 
 def _multi_pass_update(state: TrainState, pass_: Pass) -> bool:
-    """A step that evaluates its window several times (L-BFGS); undone if any evaluation is not finite.
+    """A step that evaluates its window several times (L-BFGS, SAM); undone if any evaluation is not finite.
 
     Only the first evaluation updates running statistics and is what gets logged.
     """
@@ -272,6 +287,7 @@ def _multi_pass_update(state: TrainState, pass_: Pass) -> bool:
         loss = pass_.gradients()
         if not pass_.finite:
             raise _NotFinite
+        pass_.clip()  # SAM's; L-BFGS has none
         if not first:
             first.append((copy.copy(pass_), _buffers(state.model)))
         return loss

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -205,12 +205,21 @@ def test_where_guides_err_the_page_says_what_is_true(topic: str, truth: str, pag
     assert any(truth in source for source in sources)
 
 
-def test_state_per_parameter_is_what_torch_keeps() -> None:
+def test_state_per_parameter_is_what_is_kept() -> None:
     torch = pytest.importorskip("torch")
+    from trainrun import optimizer as ours
+
     torch.set_num_threads(1)
     size = 1000
     classes = {"sgd": "SGD", "momentum": "SGD", "nesterov": "SGD", "lbfgs": "LBFGS", "adam": "Adam"} | {
         name.lower(): name for name in ("AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam")
+    }
+    classes["adafactor"] = "Adafactor"
+    newer: dict[str, Callable[[object], torch.optim.Optimizer]] = {
+        "lion": lambda p: ours.lion(p, 1e-3, (0.9, 0.99), 0.0),
+        "muon": lambda p: ours.Muon(p, 1e-3, 0.9, 5, 0.0),
+        "schedule_free": lambda p: ours.schedule_free_adamw(p, 1e-3, (0.9, 0.99), 1e-8, 0.0),
+        "sam": lambda p: ours.sam(p, lambda q, lr, wd: ours.momentum(q, lr, 0.9, wd), 1e-3, 0.0, 0.05, False),
     }
     extra: dict[str, dict[str, object]] = {
         "momentum": {"momentum": 0.9},
@@ -225,13 +234,17 @@ def test_state_per_parameter_is_what_torch_keeps() -> None:
         return sum(map(numbers, inner))
 
     measured = {}
-    for name, cls in classes.items():
-        weight = torch.nn.Parameter(torch.linspace(-1, 1, size))
-        optimizer = getattr(torch.optim, cls)([weight], lr=1e-3, **extra.get(name, {}))
+    makers = {
+        name: lambda p, name=name, cls=cls: getattr(torch.optim, cls)(p, lr=1e-3, **extra.get(name, {}))
+        for name, cls in classes.items()
+    }
+    for name, make in (makers | newer).items():
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, size).view(40, 25))
+        optimizer = make([{"params": [weight]}])
 
         def loss(weight: torch.nn.Parameter = weight, optimizer: torch.optim.Optimizer = optimizer) -> object:
             optimizer.zero_grad()
-            value = (torch.linspace(0.1, 1, size) * weight**4).sum()
+            value = (torch.linspace(0.1, 1, size) * weight.flatten() ** 4).sum()
             value.backward()
             return value
 
@@ -255,7 +268,9 @@ def test_the_loss_table_has_just_the_pairs_that_are_accepted() -> None:
         "language_model": ["data=text"],
         "masked_lm": ["data=text", "task=masked_lm", "model=transformer"],
     }
-    losses = {name: option_tree("loss", name) for group, name in OPTIONS if group == "loss"}
+    losses = {
+        name: option_tree("loss", name) for group, name in OPTIONS if group == "loss" and name != "auto"
+    }
     composer, accepted = Composer(), set()
     for task, words in stands.items():
         job = composer.compose(words)

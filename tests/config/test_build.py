@@ -205,3 +205,9 @@ def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(plan, "has_bf16_units", lambda device: fast)
     assert ("slow here" in dict(built("precision=bf16").plan)["compute"]) is not fast
     assert "slow here" not in dict(built("precision=fp32").plan)["compute"]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_the_plan_warns_once_of_l2_beside_weight_decay(decay: float) -> None:
+    lines = [label for label, _ in built("regularization=l2", f"optimizer.weight_decay={decay}").plan]
+    assert lines.count("l2") == (1 if decay else 0)

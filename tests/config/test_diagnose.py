@@ -115,7 +115,7 @@ def test_trained_weights_asked_of_a_model_are_told_to_be_the_runs() -> None:
 def test_an_argument_of_another_option_is_named_with_it() -> None:
     text, near = unknown_argument("optimizer", "momentum", ["lr", "eps"], "trainrun.optimizer.adamw")
     assert "adamw takes no 'momentum'" in text
-    assert "optimizer=momentum, nesterov or rmsprop does" in text
+    assert "optimizer=momentum, muon, nesterov or rmsprop does" in text
     assert near is None
     text, near = unknown_argument("optimizer", "learning_rate", ["lr", "eps"], "torch.optim.AdamW")
     assert (near, "torch.optim.AdamW takes no" in text) == ("lr", True)

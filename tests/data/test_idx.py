@@ -50,7 +50,7 @@ def write(folder: Path, gzipped: bool = False, **changed: np.ndarray) -> Path:
 
 
 def load(root: Path | None, name: str = "mnist", download: bool = False) -> Resident:
-    return idx(name, str(root) if root else None, download, 0.1, 0, None, 16)  # type: ignore[arg-type]
+    return idx(name, str(root) if root else None, download, 0.1, 0, None, 5, None, 16)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_an_array_survives_the_format(tmp_path: Path) -> None:
 def test_fashion_mnist_is_the_published_one() -> None:
     if not Path(SOURCES["fashion_mnist"].system, f"{FILES[0]}.gz").is_file():
         pytest.skip("Fashion-MNIST is not installed (Debian: apt-get install dataset-fashion-mnist)")
-    data = idx("fashion_mnist", None, False, 0.0, 0, None, 10_000)
+    data = idx("fashion_mnist", None, False, 0.0, 0, None, 5, None, 10_000)
     assert data.info.sizes == {"train": 60_000, "val": 0, "test": 10_000}
     assert data.info.input_shape == (1, 28, 28)
     assert data.info.class_counts == (6000,) * 10

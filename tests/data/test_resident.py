@@ -32,9 +32,10 @@ def make(
     limit: int | None = None,
     per_feature: bool = True,
     official: Tensor | None = None,
+    fold: int | None = None,
 ) -> Resident:
     info = DataInfo("toy", tuple(inputs.shape[1:]), kind, num_targets, {})
-    return resident(info, inputs, targets, Holdout(val, test, seed, limit), 8, per_feature, official)
+    return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, per_feature, official)
 
 
 def some(data: Resident, count: int, at: Position, cut: Cut, seed: int = 1) -> list[Batch]:
@@ -49,6 +50,27 @@ def test_splits_are_disjoint_complete_and_sized_as_info_says() -> None:
     assert {name: len(part) for name, part in parts.items()} == data.info.sizes
     assert data.info.sizes == {"train": 53 - 22, "val": 11, "test": 11}
     assert data.info.class_counts == tuple(np.bincount(CLASSES[data.splits["train"]], minlength=3))
+
+
+@pytest.mark.parametrize("official", [None, torch.arange(40, 53)], ids=["held out", "official test"])
+def test_folds_are_a_partition_and_hold_their_share_of_every_class(official: Tensor | None) -> None:
+    split = "test" if official is None else "val"
+    found = [make(fold=fold, official=official) for fold in range(5)]
+    parts = [set(data.splits[split].tolist()) for data in found]
+    everything = set(range(53 if official is None else 40))
+    assert set.union(*parts) == everything
+    assert sum(map(len, parts)) == len(everything)
+    for data, part in zip(found, parts, strict=True):
+        assert not part & set(data.splits["train"].tolist())
+        for one in range(3):
+            share = sum(int(CLASSES[n]) == one for n in everything) / 5
+            assert abs(sum(int(CLASSES[n]) == one for n in part) - share) < 1
+        assert official is None or torch.equal(data.splits["test"], official)
+
+
+def test_a_fold_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
+        make(fold=5)
 
 
 def test_splits_depend_on_their_own_seed() -> None:

@@ -14,6 +14,8 @@ SHARES = {
     "val_fraction": 0.15,
     "test_fraction": 0.15,
     "split_seed": 0,
+    "fold": None,
+    "num_folds": 5,
     "limit": None,
     "eval_batch_size": 1024,
 }

@@ -12,7 +12,14 @@ from trainrun.data.resident import Resident
 from trainrun.data.synthetic import images, table
 from trainrun.errors import ConfigError
 
-SHARES: dict[str, Any] = {"val_fraction": 0.2, "test_fraction": 0.2, "limit": None, "eval_batch_size": 64}
+SHARES: dict[str, Any] = {
+    "val_fraction": 0.2,
+    "test_fraction": 0.2,
+    "fold": None,
+    "num_folds": 5,
+    "limit": None,
+    "eval_batch_size": 64,
+}
 
 
 def pictures(seed: int = 0, shape: tuple[int, ...] = (3, 16, 16)) -> Resident:

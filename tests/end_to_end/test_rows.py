@@ -14,12 +14,22 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
-UNSHORTENED = ("trainrun show", "trainrun resume", "trainrun eval", "trainrun runs", "trainrun name=")
+UNSHORTENED = (
+    "trainrun show",
+    "trainrun plot",
+    "trainrun resume",
+    "trainrun eval",
+    "trainrun runs",
+    "trainrun name=",
+)
 
 
 def rows() -> list[tuple[str, list[str]]]:
@@ -84,6 +94,12 @@ def test_a_row_works_as_printed(
     if row == "J1":
         small_mnist(tmp_path / "data" / "MNIST")
         small_mnist(tmp_path / "data" / "FashionMNIST")
+    if row == "K1":
+        shutil.copy(HERE / "houses.csv", tmp_path)
+    if row == "K2":
+        _photos(tmp_path / "photos")
+    if row == "K3":
+        _colour_pictures(tmp_path)
     if row == "G3":
         assert server(["budget=2step"], tmp_path).code == 0
     for line in lines:
@@ -110,6 +126,8 @@ def test_the_readmes_own_code_and_commands_work(server: Callable, tmp_path: Path
                 file = tmp_path / match[1]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block)
+    shutil.copy(HERE / "houses.csv", tmp_path)
+    _photos(tmp_path / "photos")
     commands = readme_commands()
     assert len(commands) >= 15
     for line in commands:
@@ -138,6 +156,29 @@ def test_the_readmes_mistakes_are_answered_as_it_says(server: Callable, tmp_path
     assert done.code == 2
     assert done.err.strip() == answer.strip()
     assert not list(tmp_path.glob("outputs"))
+
+
+def _photos(folder: Path) -> None:
+    """Ten small pictures of each of two classes: noise, brighter in one than in the other."""
+    random = np.random.default_rng(0)
+    for name, brightness in (("day", 100), ("night", 0)):
+        (folder / name).mkdir(parents=True)
+        for n in range(10):
+            pixels = random.integers(0, 128, (20 + n, 24, 3)) + brightness
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{n}.png")
+
+
+def _colour_pictures(folder: Path) -> None:
+    """CIFAR-10 and SVHN of twenty random pictures a file."""
+    random = np.random.default_rng(0)
+    for name in ("cifar", "svhn"):
+        (folder / name).mkdir()
+    for file in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
+        labels, pixels = np.arange(20)[:, None] % 10, random.integers(0, 256, (20, 3072))
+        np.hstack([labels, pixels]).astype(np.uint8).tofile(folder / "cifar" / file)
+    for file in ("train_32x32.mat", "test_32x32.mat"):
+        pixels = random.integers(0, 256, (32, 32, 3, 20)).astype(np.uint8)
+        savemat(folder / "svhn" / file, {"X": pixels, "y": np.arange(20)[:, None] % 10 + 1})
 
 
 def _torchrun_trains(words: list[str], folder: Path) -> None:

@@ -57,7 +57,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "cosine": {"state": {"schedule": lambda: cosine(16, 0.05, 4, 0.0, 1e-3)}},
     "a scheduler of torch's": {"state": {"schedule": torch_one_cycle}},
     "l-bfgs": {"batch_size": 41, "accumulate": 1, "state": {"optimizer": lbfgs, "lr": 0.5}},
-    "clipping and penalty": {"step": {"clip": Clip(0.4, None), "penalties": {"l2": L2(0.01)}}},
+    "clipping and penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
     "early stopping": {
         "monitor": LOSS,
         "eval_every": 2,

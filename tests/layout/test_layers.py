@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "trainrun"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 VOCABULARY = {"errors", "events", "duration", "ranges", "seeds", "protocols"}
-GRAMMAR = {"config"}  # all of config but build, call and what they need is free of torch
+GRAMMAR = {"config", "tables"}  # all of config but build, call and what they need is free of torch
 PARTS = {
     *("data", "augment", "model", "task", "regularization"),
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from trainrun.errors import ConfigError
+from trainrun.model import layers
 from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, norm_2d, per_layer
 from trainrun.ranges import Activation, ConvNorm, Norm
+from trainrun.vision import import_torchvision
 
 
 def test_every_activation_that_a_config_may_name_exists() -> None:
@@ -45,3 +47,17 @@ def test_residual_adds_its_input() -> None:
     x = torch.randn(2, 3)
     branch = nn.Sequential(nn.Linear(3, 3))
     torch.testing.assert_close(Residual(branch)(x), x + branch(x))
+
+
+def test_stochastic_depth_is_torchvisions_for_each_sample_and_nothing_in_evaluation() -> None:
+    ours, x = layers.StochasticDepth(), torch.rand(20_000, 3, 1) + 1
+    theirs = import_torchvision("torchvision.ops").StochasticDepth(0.3, "row")
+    assert ours(x) is x  # until a rate is set
+    ours.p = 0.3
+    torch.manual_seed(0)
+    out = ours(x)
+    kept = out[:, 0, 0] > 0
+    torch.testing.assert_close(out, torch.where(kept[:, None, None], x / 0.7, 0))
+    assert float(kept.float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 20_000) ** 0.5)
+    assert sorted((theirs(x) / x).unique().tolist())[-1] == pytest.approx(1 / 0.7, rel=1e-5)
+    assert ours.eval()(x) is x

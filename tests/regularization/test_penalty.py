@@ -8,7 +8,7 @@ from torch import nn
 
 from trainrun.errors import ConfigError
 from trainrun.regularization.kinds import Penalty
-from trainrun.regularization.penalty import L1, L2, Elastic
+from trainrun.regularization.penalty import L1, L2, Elastic, near_zero
 
 
 class Net(nn.Module):
@@ -76,3 +76,14 @@ def test_frozen_weights_are_left_alone() -> None:
 def test_a_penalty_on_nothing_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="a penalty needs a trained matrix or kernel"):
         L2(0.1).penalty(nn.BatchNorm1d(3))
+
+
+def test_near_zero_counts_small_matrices_and_kernels_alone() -> None:
+    net = Net()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+        net.head.weight[0] = 0.5  # 2 of 6, beside a kernel of 18
+        net.conv.weight[0, 0, 0, 0] = -0.00101
+        net.conv.weight[0, 0, 0, 1] = -0.00099
+    assert near_zero(net) == pytest.approx((6 - 2 + 18 - 1) / 24)

@@ -19,6 +19,11 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
     "two workers": (*BASE, "data.num_workers=2", "loop.eval_every=1ep", "budget=3ep"),
     "accumulation, clipping": (*BASE, "loop.accumulate=4", "optimizer=momentum", "loop.clip.norm=0.5"),
     "average": (*BASE, "regularization=[ema,label_smoothing]", "scheduler=one_cycle"),
+    "mixtures, augmentation": (
+        *(*BASE, "data=digits", "data.limit=70", "augment=trivialaugment", "loop.accumulate=2"),
+        "regularization=[mixup,cutmix,label_smoothing,ema,early_stopping]",
+    ),
+    "late average": (*BASE, "regularization=swa", "regularization.swa.every=3step", "scheduler=constant"),
     "early stopping": (
         *(*BASE, "budget=40ep", "regularization=[early_stopping,ema]", "monitor=val/loss"),
         *("regularization.early_stopping.patience=3", "optimizer.lr=0.2"),

@@ -21,7 +21,7 @@ from trainrun.cli.stored import open_run
 from trainrun.config.build import build
 from trainrun.config.compose import Composition
 from trainrun.errors import TrainrunError
-from trainrun.events import CheckpointSaved, Event, Started, StepsLogged
+from trainrun.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
 from trainrun.state import TrainState
 
 _REACHED, _KILLED = 0, 137
@@ -85,11 +85,13 @@ class Watch:
     def __init__(self, file: Path, last: int, dies_at: int | None = None) -> None:
         self.file, self.last, self.dies_at = file, last, dies_at
         self.state: TrainState | None = None
+        self.loss: float | None = None  # of the step before
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, (Started, StepsLogged)) and self.state is not None:
-            loss = event.loss if isinstance(event, StepsLogged) else None
-            record = {"step": event.step, "loss": loss, "digests": dict(_digests(self.state))}
+        judged = isinstance(event, Evaluated) and event.split == "val"  # which may settle an average anew
+        if (judged or isinstance(event, (Started, StepsLogged))) and self.state is not None:
+            self.loss = event.loss if isinstance(event, StepsLogged) else self.loss
+            record = {"step": event.step, "loss": self.loss, "digests": dict(_digests(self.state))}
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         if isinstance(event, CheckpointSaved) and self.dies_at is not None and event.step >= self.dies_at:

@@ -193,7 +193,11 @@ def _arguments(
                 yield Problem(f"{prefix}{key}", f"there is no {value} here; there are {_listed(offers)}")
         elif path and isinstance(value, Mapping) and "_target_" in value:
             continue  # judged as a call of its own
-        elif (inner := slot_of(f"{prefix}{key}")) and (problem := _no_call(f"{prefix}{key}", value, inner)):
+        elif (
+            (inner := slot_of(f"{prefix}{key}"))
+            and not inner.named
+            and (problem := _no_call(f"{prefix}{key}", value, inner))
+        ):
             yield problem
         elif wrong := _not_finite(value) or complaint(value, parameter.annotation):
             unit = "ep" if key == "budget" and isinstance(value, int) and value <= 1000 else ""

@@ -16,7 +16,7 @@ from trainrun.errors import Problem
 
 Settings = Mapping[str, Any]
 
-_TASK_LOSSES = {
+TASK_LOSSES = {
     "classification": ("CrossEntropy", "Focal"),
     "binary": ("BCEWithLogits", "Focal"),
     "multilabel": ("BCEWithLogits", "Focal"),
@@ -24,7 +24,7 @@ _TASK_LOSSES = {
     "language_model": ("CrossEntropy",),
     "masked_lm": ("CrossEntropy",),
 }
-_LOSS_OPTIONS = {
+LOSS_OPTIONS = {
     "CrossEntropy": "cross_entropy",
     "Focal": "focal",
     "BCEWithLogits": "bce_with_logits",
@@ -34,7 +34,7 @@ _LOSS_OPTIONS = {
     "SmoothL1": "smooth_l1",
     "GaussianNLL": "gaussian_nll",
 }
-_KIND_OF_TARGET = {
+KIND_OF_TARGET = {
     "classification": "classes",
     "binary": "classes",
     "multilabel": "labels",
@@ -66,6 +66,8 @@ def contradictions(
         _model_of_task,
         _balanced_twice,
         _lbfgs,
+        _sam,
+        _schedule_free,
         _clipping,
         _idle_settings,
         _monitor,
@@ -115,7 +117,14 @@ def _by_clock(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
-    if val + test >= 1:
+    fold, num_folds = s["data"].get("fold"), s["data"].get("num_folds")
+    if fold is not None and num_folds is not None:
+        ignored = "data.test_fraction" if "test_fraction" in s["data"] else "data.val_fraction"
+        if fold >= num_folds:
+            yield Problem("data.fold", f"wants 0 to {num_folds - 1}, got {fold}")
+        if ignored in explicit:
+            yield Problem(ignored, f"would be ignored, for data.fold={fold} is that split", None)
+    elif val + test >= 1:
         yield Problem("data.val_fraction", f"{val} and data.test_fraction={test} leave nothing to train on")
 
 
@@ -125,15 +134,17 @@ def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, 
     if not _target(s, "data").startswith("trainrun.data.") or data in (None, "dataset"):
         return
     chosen = dict(choice.split("=") for choice in option("data", str(data)).selects if "=" in choice)
-    fitting, kind = chosen.get("task", ""), _KIND_OF_TARGET.get(chosen.get("task", ""))
+    fitting, kind = chosen.get("task", ""), KIND_OF_TARGET.get(chosen.get("task", ""))
     kind = s["data"].get("kind", kind)
-    if task not in _KIND_OF_TARGET or not kind or _KIND_OF_TARGET[task] == kind:
+    if kind == "auto":
+        return  # a table that cannot be read, which is told where it is loaded
+    if task not in KIND_OF_TARGET or not kind or KIND_OF_TARGET[task] == kind:
         return
-    text = f"{task} learns {_KIND_OF_TARGET[task]}, and {data} holds {kind}"
-    mended = fitting if _KIND_OF_TARGET.get(fitting) == kind else None
+    text = f"{task} learns {KIND_OF_TARGET[task]}, and {data} holds {kind}"
+    mended = fitting if KIND_OF_TARGET.get(fitting) == kind else None
     yield Problem("task", text, f"task={mended}" if mended else None)
     loss = str(choices.get("loss"))
-    if "loss" in explicit and mended and loss not in map(_LOSS_OPTIONS.get, _TASK_LOSSES[mended]):
+    if "loss" in explicit and mended and loss not in map(LOSS_OPTIONS.get, TASK_LOSSES[mended]):
         yield Problem("loss", f"{loss} does not fit task={mended}", f"loss={chosen.get('loss')}")
 
 
@@ -142,11 +153,11 @@ def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if not task.startswith("trainrun.task.") or not loss.startswith("trainrun.loss."):
         return
     name, loss_name = task.split(".")[2], loss.rpartition(".")[2]
-    fitting = _TASK_LOSSES.get(name, ())
-    if fitting and loss_name in _LOSS_OPTIONS and loss_name not in fitting:
-        better = _LOSS_OPTIONS[fitting[0]]
-        text = f"{_LOSS_OPTIONS[loss_name]} does not fit task={name}; one of"
-        yield Problem("loss", f"{text} {', '.join(_LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
+    fitting = TASK_LOSSES.get(name, ())
+    if fitting and loss_name in LOSS_OPTIONS and loss_name not in fitting:
+        better = LOSS_OPTIONS[fitting[0]]
+        text = f"{LOSS_OPTIONS[loss_name]} does not fit task={name}; one of"
+        yield Problem("loss", f"{text} {', '.join(LOSS_OPTIONS[one] for one in fitting)}", f"loss={better}")
 
 
 def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -172,7 +183,7 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
     clip = s["loop"].get("clip") or {}
-    for kind in ("norm", "value"):
+    for kind in ("norm", "value", "agc"):
         if clip.get(kind) is not None:
             yield Problem(
                 f"loop.clip.{kind}", "clipped gradients break L-BFGS's curvature", f"loop.clip.{kind}=null"
@@ -184,10 +195,46 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         )
 
 
+def _sam(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    if _target(s, "optimizer") not in ("trainrun.optimizer.sam", "trainrun.optimizer.sam.sam"):
+        return
+    if _target(s, "precision").endswith(".fp16"):
+        text = "fp16 skips a step that overflows, and SAM's two evaluations share one loss scale"
+        yield Problem("precision", f"{text}; use bf16 or fp32", "precision=bf16")
+    wanted, options = s["optimizer"].get("base"), groups()["optimizer"]
+    if isinstance(wanted, Mapping) and "_target_" in wanted:
+        return
+    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
+    if len(names) != 1 or not isinstance(names[0], str):
+        text = "wants one optimizer, such as adamw or {momentum: {momentum: 0.8}}"
+        yield Problem("optimizer.base", f"{text}, got {wanted!r}")
+    elif names[0] in ("sam", "lbfgs", "schedule_free"):
+        text = f"{names[0]} cannot be wrapped: it evaluates the window, or averages the weights, by itself"
+        yield Problem("optimizer.base", text, "optimizer.base=momentum")
+    elif names[0] not in options:
+        yield Problem("optimizer.base", no_option("optimizer", names[0], list(options)))
+
+
+def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """An average in the place of a schedule: two of either would undo each other."""
+    if not _target(s, "optimizer").endswith(".schedule_free_adamw"):
+        return
+    if _target(s, "scheduler") != "trainrun.scheduler.constant":
+        text = "schedule_free averages in place of a schedule; take warmup_constant or constant"
+        yield Problem("scheduler", text, "scheduler=warmup_constant")
+    for name in ("ema", "swa"):
+        if name in (s.get("regularization") or {}):
+            text = f"takes one average of the weights, got {name} and schedule_free's own"
+            yield Problem("regularization", text)
+
+
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     clip = s["loop"].get("clip") or {}
-    if clip.get("norm") is not None and clip.get("value") is not None:
-        yield Problem("loop.clip.value", "cannot stand beside loop.clip.norm", "loop.clip.value=null")
+    given = [kind for kind in ("norm", "value", "agc") if clip.get(kind) is not None]
+    for kind in given[1:]:
+        yield Problem(
+            f"loop.clip.{kind}", f"cannot stand beside loop.clip.{given[0]}", f"loop.clip.{kind}=null"
+        )
 
 
 def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -270,14 +317,14 @@ def _dropout_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    task = _target(s, "task")
-    if "label_smoothing" not in (s.get("regularization") or {}):
-        return
-    if task.endswith((".Regression", ".Multilabel")):
-        yield Problem("regularization.label_smoothing", f"needs classes, the task is {task.split('.')[2]}")
-    if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
-        text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
-        yield Problem("regularization.label_smoothing", text)
+    """Regularisers that make probabilities of classes."""
+    task, chosen = _target(s, "task"), s.get("regularization") or {}
+    for name in (one for one in ("label_smoothing", "mixup", "cutmix") if one in chosen):
+        if task.endswith((".Regression", ".Multilabel")):
+            yield Problem(f"regularization.{name}", f"needs classes, the task is {task.split('.')[2]}")
+        if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
+            text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
+            yield Problem(f"regularization.{name}", text)
 
 
 def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ class Slot:
 
     `extras` are further keys of every option, read by the build itself: name -> the callable whose
     parameter of that name says what it may be. `main`: the argument that a bare value is meant for.
+    `named`: an option's name may stand for the call; what it means is judged by a rule.
     `reserved`: offers that nothing else may take the place of: live parts, and where a run writes.
     """
 
@@ -24,6 +25,7 @@ class Slot:
     offers: tuple[str, ...] = ()
     extras: Mapping[str, str] = field(default_factory=dict)
     main: str = ""
+    named: bool = False
     reserved: tuple[str, ...] = ()
 
 
@@ -47,7 +49,7 @@ SLOTS: dict[str, Slot] = {
     "data.test": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
     "loss": Slot(("trainrun.loss",), ("torch.nn.Module",), ("class_counts",)),
     "task": Slot(("trainrun.task",), (), ("loss", "info"), reserved=("loss", "info")),
-    "augment": Slot(("trainrun.augment",)),
+    "augment": Slot(("trainrun.augment",), (), ("info",), reserved=("info",)),
     "model": Slot(
         ("trainrun.model",),
         ("torch.nn.Module",),
@@ -58,9 +60,16 @@ SLOTS: dict[str, Slot] = {
     "optimizer": Slot(
         ("trainrun.optimizer",),
         ("torch.optim.Optimizer",),
-        ("params",),
+        ("params", "model"),
         reserved=("params",),
         extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr"),
+    ),
+    "optimizer.base": Slot(
+        ("trainrun.optimizer",),
+        ("torch.optim.Optimizer",),
+        ("params", "model"),
+        reserved=("params",),
+        named=True,
     ),
     "scheduler": Slot(
         ("trainrun.scheduler",),

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import struct
-import urllib.request
 import zlib
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
+from trainrun.data.download import fetched
 from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
@@ -87,6 +85,8 @@ def idx(
     download: bool,
     val_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -106,7 +106,7 @@ def idx(
     targets = torch.from_numpy(np.concatenate([train_y, test_y])).to(torch.int64)
     test = torch.arange(len(train_x), len(inputs))
     info = DataInfo(name, tuple(inputs.shape[1:]), "classes", num_classes, {}, source.class_names)
-    holdout = Holdout(val_fraction, 0.0, split_seed, limit)
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
 
 
@@ -176,25 +176,8 @@ def _download(name: str, source: Source, folder: Path) -> list[Path]:
         path = folder / f"{file}.gz"
         if not path.is_file():
             try:
-                with urllib.request.urlopen(f"{source.url}{file}.gz", timeout=30) as response:
-                    body = response.read(64 << 20)
-            except (OSError, HTTPException) as error:
-                raise DataError(f"data.download: cannot fetch {name}: {error}; {_AT_HAND}") from None
-            if hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
-                raise DataError(
-                    f"data.download: {file}.gz of {name} arrived with another content than published"
-                )
-            _write(path, body)
+                fetched(name, f"{source.url}{file}.gz", md5, path)
+            except DataError as error:
+                raise DataError(f"{error}; {_AT_HAND}") from None
         paths.append(path)
     return paths
-
-
-def _write(path: Path, body: bytes) -> None:
-    """All of the file or none of it."""
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(body)
-        part.rename(path)
-    except OSError as error:
-        raise DataError(f"data.root: cannot write {path}: {error}") from None

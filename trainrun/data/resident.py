@@ -11,9 +11,9 @@ from torch import Tensor
 
 from trainrun.data import scaling
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import epoch_order, hold_out, micro_batches
+from trainrun.data.order import epoch_order, hold_out, micro_batches, permutation
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Share
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Holdout:
     test_fraction: float
     split_seed: int
     limit: int | None  # keep only this many training samples
+    fold: int | None  # this part is the test split, or where the data have one the validation split
+    num_folds: int
 
 
 class Resident:
@@ -43,10 +45,15 @@ class Resident:
         scale: Tensor,
         eval_batch_size: int,
     ) -> None:
-        self.info, self.inputs, self.targets, self.splits = info, inputs, targets, dict(splits)
+        self.info, self.inputs, self.targets = info, inputs, targets
+        self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
         self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
         self.device = torch.device("cpu")
+        self._ends = 0.0, 1.0  # the stored values of black and white
+        if info.pixels is not None:
+            self._ends = min(0.0, float(inputs.min())), float(inputs.max())
+            self._scale_pixels()
 
     def balance(self) -> None:
         """Draw every class equally often in training."""
@@ -57,6 +64,7 @@ class Resident:
         self.inputs, self.targets = self.inputs.to(device), self.targets.to(device)
         self.shift, self.scale = self.shift.to(device), self.scale.to(device)
         scaling.move(self.info.target_scaling, device)
+        self._scale_pixels()
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
@@ -78,6 +86,14 @@ class Resident:
     def restore(self, fitted: Mapping[str, Any]) -> None:
         self.shift, self.scale = fitted["shift"].to(self.device), fitted["scale"].to(self.device)
         scaling.restore(self.info.target_scaling, fitted)
+        self._scale_pixels()
+
+    def _scale_pixels(self) -> None:
+        """Black and white, stored as 0 or less and the largest value, as the model sees them."""
+        if self.info.pixels is not None:
+            low, high = self._ends
+            self.info.pixels.black = ((low - self.shift) * self.scale)[0]
+            self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         inputs = self.inputs.index_select(0, indices).to(torch.float32).sub_(self.shift).mul_(self.scale)
@@ -97,41 +113,94 @@ def resident(
 
     `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
     `test` are the indices of an official test split; without it `test_fraction` is held out.
-    Regression targets keep their own units; `info` says what would standardise them.
     Raises DataError where no sample is left to train on or a value is not finite.
     """
     classes = targets if info.kind == "classes" else None
-    if test is None and holdout.val_fraction + holdout.test_fraction >= 1:
+    splits = split(len(inputs), holdout, classes, test)
+    return standardized(info, inputs, targets, splits, eval_batch_size, per_feature)
+
+
+def standardized(
+    info: DataInfo,
+    inputs: Tensor,
+    targets: Tensor,
+    splits: Mapping[str, Tensor],
+    eval_batch_size: int,
+    per_feature: bool,
+) -> Resident:
+    """Samples of known splits, scaled by what the training split says.
+
+    Raises DataError where a value is not finite.
+    """
+    shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
+    info = described(info, inputs, targets, splits)
+    info = replace(info, input_scaling=scaling.told(shift, scale, per_feature))
+    if inputs.ndim == 4:
+        info = replace(info, pixels=PixelRange(torch.zeros(()), torch.ones(())))
+    return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)
+
+
+def split(
+    count: int, holdout: Holdout, classes: Tensor | None, test: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Indices of "train", "val" and "test" among `count` samples; by class where they have one.
+
+    Raises DataError where no sample is left to train on.
+    """
+    if holdout.fold is None and test is None and holdout.val_fraction + holdout.test_fraction >= 1:
         raise ConfigError.one(
             "data.val_fraction", "leaves no sample to train on, together with data.test_fraction"
         )
-    rest = torch.arange(len(inputs))
-    if test is None:
-        num_val = round(holdout.val_fraction * len(rest))
-        num_test = round(holdout.test_fraction * len(rest))
-        rest, test = hold_out(rest, num_test, holdout.split_seed, "test", classes)
-    else:
+    if holdout.fold is not None and holdout.fold >= holdout.num_folds:
+        raise ConfigError.one("data.fold", f"wants 0 to {holdout.num_folds - 1}, got {holdout.fold}")
+    rest, seed, part = torch.arange(count), holdout.split_seed, None
+    if test is not None:
         rest = rest[~torch.isin(rest, test)]
-        num_val = round(holdout.val_fraction * len(rest))
-    train, val = hold_out(rest, num_val, holdout.split_seed, "val", classes)
+    num_val = round(holdout.val_fraction * len(rest))
+    if holdout.fold is not None:
+        rest, part = fold_of(rest, holdout, classes)
+    if test is None:
+        num_test = round(holdout.test_fraction * count)
+        rest, test = (rest, part) if part is not None else hold_out(rest, num_test, seed, "test", classes)
+        part = None
+    train, val = (rest, part) if part is not None else hold_out(rest, num_val, seed, "val", classes)
     if holdout.limit is not None and holdout.limit < len(train):
-        train = hold_out(train, holdout.limit, holdout.split_seed, "limit", classes)[1]
+        train = hold_out(train, holdout.limit, seed, "limit", classes)[1]
     if len(train) == 0:
-        raise DataError(f"data: no sample is left to train on, got {len(inputs)} samples in all")
+        raise DataError(f"data: no sample is left to train on, got {count} samples in all")
+    return {"train": train, "val": val, "test": test}
+
+
+def fold_of(rest: Tensor, holdout: Holdout, classes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(the others, fold number `holdout.fold`), each sorted.
+
+    The folds are the same for every number, disjoint, and together all of `rest`; with classes each
+    holds the floor or the ceiling of its share of every one.
+    """
+    shuffled = rest[permutation(len(rest), holdout.split_seed, "folds")]
+    if classes is not None:
+        shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
+    mine = torch.arange(len(shuffled)) % holdout.num_folds == holdout.fold
+    return shuffled[~mine].sort().values, shuffled[mine].sort().values
+
+
+def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[str, Tensor]) -> DataInfo:
+    """With what counts and estimates say, those of the training split alone.
+
+    Regression targets keep their own units; `info` says what would standardise them.
+    Raises DataError where a value is not finite.
+    """
     for what, values in (("inputs", inputs), ("targets", targets)):
         if not torch.isfinite(values).all():
             at = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
             raise DataError(f"data: sample {at} of {info.name} has {what} that are not finite numbers")
-    info = replace(info, fingerprint=fingerprint([inputs, targets]))
-    shift, scale = scaling.standardization(inputs[train], per_feature)
-    if info.kind == "values":
-        info = replace(info, target_scaling=scaling.target_scaling(targets[train]))
-    sizes = {"train": len(train), "val": len(val), "test": len(test)}
-    counts = (
-        tuple(torch.bincount(targets[train], minlength=info.num_targets).tolist())
-        if classes is not None
-        else ()
+    known = targets[splits["train"]]
+    counts = torch.bincount(known, minlength=info.num_targets).tolist() if info.kind == "classes" else ()
+    return replace(
+        info,
+        sizes={name: len(part) for name, part in splits.items()},
+        class_counts=tuple(counts),
+        target_scaling=scaling.target_scaling(known) if info.kind == "values" else None,
+        in_memory=True,
+        fingerprint=fingerprint([inputs, targets]),
     )
-    info = replace(info, sizes=sizes, class_counts=counts, in_memory=True)
-    splits = {name: part for name, part in (("train", train), ("val", val), ("test", test)) if len(part)}
-    return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)

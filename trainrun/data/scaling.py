@@ -27,6 +27,14 @@ def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
     return mean.float(), (1 / std).float()
 
 
+def told(shift: Tensor, scale: Tensor, per_feature: bool) -> str:
+    """What inputs are standardised by, for people; the values themselves where they are few."""
+    if shift.numel() > 4:
+        return f"mean and std of each {'feature' if per_feature else 'channel'} in the training split"
+    mean, std = (", ".join(f"{float(v):.4g}" for v in one.flatten()) for one in (shift, 1 / scale))
+    return f"mean {mean} and std {std} of the training split"
+
+
 def target_scaling(targets: Tensor) -> TargetScaling:
     """Of regression targets (N, K); an output that never varies has std 1."""
     mean, scale = standardization(targets, per_feature=True)

@@ -15,6 +15,8 @@ def digits(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -25,7 +27,7 @@ def digits(
     inputs = torch.from_numpy(loaded.images).to(torch.uint8).unsqueeze(1)  # (N, 1, 8, 8), 0 to 16
     targets = torch.from_numpy(loaded.target)
     info = DataInfo("digits", (1, 8, 8), "classes", 10, {}, tuple(str(n) for n in range(10)))
-    holdout = Holdout(val_fraction, test_fraction, split_seed, limit)
+    holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False)
 
 
@@ -34,6 +36,8 @@ def table(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -54,5 +58,5 @@ def table(
         targets = torch.from_numpy(loaded.target).to(torch.int64)
         names = tuple(str(label) for label in loaded.target_names)
         info = DataInfo(name, (inputs.shape[1],), "classes", len(names), {}, names)
-    holdout = Holdout(val_fraction, test_fraction, split_seed, limit)
+    holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=True)

@@ -21,6 +21,8 @@ def images(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -34,7 +36,7 @@ def images(
     inputs = prototypes[targets] + noise * torch.randn(num_samples, *shape, generator=generator)
     names = tuple(f"class {n}" for n in range(num_classes))
     info = DataInfo("synthetic", tuple(shape), "classes", num_classes, {}, names)
-    holdout = Holdout(val_fraction, test_fraction, split_seed, limit)
+    holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False)
 
 
@@ -47,6 +49,8 @@ def table(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
 ) -> Resident:
@@ -58,5 +62,5 @@ def table(
     targets = {"classes": outputs.argmax(1), "labels": (outputs > 0).float()}.get(kind, outputs)
     names = tuple(f"class {n}" for n in range(num_outputs)) if kind != "values" else ()
     info = DataInfo("synthetic_table", (num_features,), kind, num_outputs, {}, names)
-    holdout = Holdout(val_fraction, test_fraction, split_seed, limit)
+    holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
@@ -48,13 +49,28 @@ def per_layer(value: float | list[float], depth: int, key: str) -> list[float]:
     return value
 
 
+class StochasticDepth(nn.Module):
+    """In training 0 in place of x (N, ...) for a share `p` of samples, the others scaled by 1 / (1 - p).
+
+    `p` is 0 until regularization=stochastic_depth sets it (Huang et al., 2016).
+    """
+
+    p = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.p
+        return x * kept / (1 - self.p)
+
+
 class Residual(nn.Module):
     """x + branch(x); the branch's last weights are what a zero residual init sets to 0."""
 
     def __init__(self, branch: nn.Sequential) -> None:
         super().__init__()
-        self.branch = branch
+        self.branch, self.depth = branch, StochasticDepth()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.branch(x)
+        out: Tensor = x + self.depth(self.branch(x))
         return out

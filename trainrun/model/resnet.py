@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.errors import ConfigError
-from trainrun.model.layers import norm_2d, picture_shape
+from trainrun.model.layers import StochasticDepth, norm_2d, picture_shape
 from trainrun.ranges import ConvNorm, Count, Rate
 
 
@@ -23,13 +23,14 @@ class Block(nn.Module):
             nn.Conv2d(width, width, 3, 1, 1, bias=False),
             norm_2d(norm, width),
         )
+        self.depth = StochasticDepth()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
             conv = nn.Conv2d(channels, width, 1, stride, bias=False)
             self.shortcut = nn.Sequential(conv, norm_2d(norm, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.shortcut(x) + self.branch(x))
+        return F.relu(self.shortcut(x) + self.depth(self.branch(x)))
 
 
 class ResNet(nn.Module):

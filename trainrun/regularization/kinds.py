@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -30,6 +31,36 @@ class BatchChange(ABC):
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch: ...
 
 
+class Mixing(BatchChange):
+    """A change that makes mixtures of samples: of several, each batch has one."""
+
+    name: str
+
+
+class _OneOf(BatchChange):
+    """One of several, drawn for each batch."""
+
+    def __init__(self, changes: Sequence[Mixing]) -> None:
+        self.changes = changes
+
+    def check(self, info: DataInfo) -> None:
+        for change in self.changes:
+            change.check(info)
+
+    def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
+        drawn = int(torch.randint(len(self.changes), (1,), generator=generator))
+        return self.changes[drawn].change_batch(batch, info, generator)
+
+
+def joined(changes: Iterable[Any]) -> list[BatchChange]:
+    """The batch changes among `changes`, in their order but that several mixings are one, drawn by batch."""
+    found = [one for one in changes if isinstance(one, BatchChange)]
+    mixings = [one for one in found if isinstance(one, Mixing)]
+    if len(mixings) < 2:
+        return found
+    return [_OneOf(mixings), *(one for one in found if not isinstance(one, Mixing))]
+
+
 class Penalty(ABC):
     """Adds a term to the loss, once per optimizer step."""
 
@@ -50,6 +81,11 @@ class Averager(ABC):
     @abstractmethod
     def update(self, model: nn.Module) -> None:
         """After an applied optimizer step."""
+
+    def settle(  # noqa: B027 - most need nothing
+        self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        """Before its copy is judged: estimate what averaging leaves unfit, from training batches."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...

@@ -9,6 +9,8 @@ from trainrun.errors import ConfigError
 from trainrun.ranges import Fraction, NonNegative
 from trainrun.regularization.kinds import Penalty, decayed
 
+_NEAR_ZERO = 1e-3
+
 
 class L1(Penalty):
     """strength x sum |w|. Its subgradient makes weights small; it leaves few exactly zero."""
@@ -38,6 +40,13 @@ class Elastic(Penalty):
 
     def penalty(self, model: nn.Module) -> Tensor:
         return self.l1.penalty(model) + self.l2.penalty(model)
+
+
+def near_zero(model: nn.Module) -> float:
+    """The share of penalised weights that are smaller than 1e-3."""
+    weights = [w.detach() for w in decayed(model)] or [torch.ones(1)]
+    small = torch.stack([(w.abs() < _NEAR_ZERO).sum() for w in weights]).sum()
+    return float(small) / sum(w.numel() for w in weights)
 
 
 def _total(sums: list[Tensor]) -> Tensor:

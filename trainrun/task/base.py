@@ -61,7 +61,8 @@ class Task:
         terms = {"loss": losses.sum(dtype=exact)}
         with torch.no_grad():
             if model.training:
-                return Outcome(terms, self.quick_sums(outputs, targets), outputs)
+                quick = self.mixed_sums if batch.is_mixed else self.quick_sums
+                return Outcome(terms, quick(outputs, targets), outputs)
             judged = self.judged(outputs, batch.targets) if self.own_metrics else (None, None)
             return Outcome(terms, self.sums(outputs, targets), *judged)
 
@@ -75,6 +76,10 @@ class Task:
 
     def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The sums, one number each, that are cheap enough for every training step."""
+        return {}
+
+    def mixed_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The same for mixtures of samples, none of which has one true class."""
         return {}
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

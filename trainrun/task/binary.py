@@ -36,11 +36,16 @@ class Binary(Task):
     def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {"correct": ((outputs > 0) == (targets > 0.5)).sum()}
 
+    def mixed_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"correct_mixed": torch.where(outputs > 0, targets, 1 - targets).sum()}
+
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         predicted, true = (outputs[:, 0] > 0).long(), (targets[:, 0] > 0.5).long()
         return {"confusion": confusion_matrix(predicted, true, 2)}
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        if "correct_mixed" in sums:
+            return {"accuracy_mixed": float(sums["correct_mixed"]) / num_samples}
         if "correct" in sums:
             return {"accuracy": float(sums["correct"]) / num_samples}
         return accuracy_and_f1(sums["confusion"], num_samples)

@@ -16,7 +16,8 @@ class Classification(Task):
     """Targets are classes (N,) or, where a regulariser softened them, probabilities (N, C).
 
     Metrics: accuracy, f1_macro, and with more than five classes top5. Under soft targets the
-    class with the highest probability counts as the true one.
+    class with the highest probability counts as the true one; under mixtures of samples training reports
+    accuracy_mixed instead, the share of the mixed target that the predicted class holds.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classes",)
@@ -30,6 +31,9 @@ class Classification(Task):
     def quick_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {"correct": (outputs.argmax(1) == _hard(targets)).sum()}
 
+    def mixed_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"correct_mixed": targets.gather(1, outputs.argmax(1, keepdim=True)).sum()}
+
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         true = _hard(targets)
         num_classes = self.info.num_targets
@@ -39,6 +43,8 @@ class Classification(Task):
         return sums
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        if "correct_mixed" in sums:
+            return {"accuracy_mixed": float(sums["correct_mixed"]) / num_samples}
         if "correct" in sums:
             return {"accuracy": float(sums["correct"]) / num_samples}
         metrics = accuracy_and_f1(sums["confusion"], num_samples)

@@ -19,26 +19,27 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trainrun import ranks
+from trainrun.augment.pictures import augmented
 from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
-from trainrun.config.build.maker import Maker, Settings
-from trainrun.config.build.optimizer import lr_of, optimizer_over
+from trainrun.config.build.maker import Maker, Settings, node_of
+from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
 from trainrun.config.build.plan import plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.call import call, parameters_of, resolve
-from trainrun.config.paths import CONF, groups
+from trainrun.config.paths import CONF
 from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.errors import ConfigError, DataError, TrainrunError
-from trainrun.init import Init
+from trainrun.init import LSUV, Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
 from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
-from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper
+from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper, joined
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
@@ -94,7 +95,7 @@ class Parts:
         checkpoints = make("checkpoint", offered)
         shared = {"task": self.task, "seed": seed}
         offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
-        offered["batch_changes"] = [one for one in kinds.values() if isinstance(one, BatchChange)]
+        offered["batch_changes"] = joined(kinds.values())
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
@@ -129,7 +130,7 @@ def build(
         data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
     task = _task(make, loss, data.info)
-    make("augment")
+    data = augmented(data, make("augment", {"info": data.info}))
     cut, pace = _pace(settings, data.info)
     make.pace = pace
     make.check_durations("loop")
@@ -138,17 +139,17 @@ def build(
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
-    _initialize(make, model, treatments)
+    _initialize(make, model, treatments, data, cut)
     anew = start_from(model, weights) if weights else []
     model = runtime.prepare(model, cut.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
     lr, lr_arithmetic = lr_of(make, _nominal_window(settings, cut, data.info))
-    optimizer = optimizer_over(make, parameters.groups(model, treatments, lr), lr)
+    optimizer = optimizer_over(make, model, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
-    averager = _one_of(regularizers, Averager)
+    averager = averager_of(_one_of(regularizers, Averager), optimizer)
     if averager is not None:
         averager.start(model)
     runtime.optimize(model)
@@ -245,9 +246,8 @@ def _data(make: Maker) -> Data:
             node[split] = _opened(make, f"data.{split}", node[split])
     data = _opened(make, "data", node)
     if isinstance(data, Dataset):
-        defaults = _option_values("data", "dataset")
-        given = {"train": data, "num_workers": extras.get("num_workers", 0)}
-        data = from_dataset(**{**defaults, **given})
+        values = _option_values("data", "dataset") | {"train": data} | extras
+        data = from_dataset(**{name: value for name, value in values.items() if name != "balanced"})
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
     return data  # type: ignore[no-any-return]
@@ -344,29 +344,19 @@ def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, An
     return made
 
 
-def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment]) -> None:
+def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment], data: Data, cut: Cut) -> None:
     """The run's init on the whole model, then the rules' own on the parameters they name."""
     torch.manual_seed(derive(make.settings["seed"], "init"))
     ruled = {one.name: one.init for one in treatments if one.init is not None}
     made = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
     init(model)
+    if isinstance(init, LSUV):
+        first = Cut(max(2, cut.batch_size), 1)
+        init.scale(model, next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs)
     for name, wanted in ruled.items():
-        special: Init = make.at("parameters.rules.init", _init_node(wanted))
+        special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
         special.one(model, name, made[name])
-
-
-def _init_node(wanted: Any) -> dict[str, Any]:
-    """A rule's init: an option's name, `{option: {argument: value}}`, or a call."""
-    if isinstance(wanted, Mapping) and "_target_" in wanted:
-        return dict(wanted)
-    name, values = (wanted, {}) if isinstance(wanted, str) else next(iter(wanted.items()))
-    if name not in groups()["init"]:
-        raise ConfigError.one(
-            "parameters.rules", f"no init is called {name}; there are {', '.join(groups()['init'])}"
-        )
-    node = yaml.safe_load(groups()["init"][name].read_text(encoding="utf-8"))
-    return {**node, **values}
 
 
 def _nominal_window(settings: Settings, cut: Cut, info: DataInfo) -> int:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainrun.config.call import annotation_of, call
 from trainrun.config.judge import kind_of
+from trainrun.config.paths import groups
 from trainrun.config.slots import slot_of
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.errors import ConfigError
@@ -55,3 +58,15 @@ class Maker:
             return None if value is None else to_steps(parse(value), self.pace)
         except ValueError as error:
             raise ConfigError.one(f"{path}.{key}", str(error)) from None
+
+
+def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
+    """What stands for a call: an option's name, `{option: {argument: value}}`, or the call itself."""
+    if isinstance(wanted, Mapping) and "_target_" in wanted:
+        return dict(wanted)
+    name, values = (wanted, {}) if isinstance(wanted, str) else next(iter(wanted.items()))
+    options = groups()[group]
+    if name not in options:
+        raise ConfigError.one(key, f"no {group} is called {name}; there are {', '.join(options)}")
+    node = yaml.safe_load(options[name].read_text(encoding="utf-8"))
+    return {**node, **values}

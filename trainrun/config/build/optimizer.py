@@ -1,4 +1,4 @@
-"""The optimizer's call: its learning rate, scaled where asked for, and its groups of parameters."""
+"""The optimizer's call: its learning rate, its groups of parameters, one inside it, and its own average."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from trainrun.config.build.maker import Maker
+import torch
+from torch import nn
+
+from trainrun.config.build.maker import Maker, Settings, node_of
 from trainrun.config.call import resolve
 from trainrun.config.slots import SLOTS
 from trainrun.errors import ConfigError
-from trainrun.optimizer import needs_closure, scaled_lr
+from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr
+from trainrun.regularization.kinds import Averager
+from trainrun.regularization.schedule_free import ScheduleFreeAverage
 
 
 def lr_of(make: Maker, window: int) -> tuple[float, str]:
@@ -24,17 +29,20 @@ def lr_of(make: Maker, window: int) -> tuple[float, str]:
     return scaled_lr(node["lr"], window, node["lr_scaling"], node["base_batch_size"])
 
 
-def optimizer_over(make: Maker, params: list[dict[str, Any]], lr: float) -> Any:
-    """The optimizer of these groups. Raises ConfigError for groups that it cannot take."""
-    node = {k: v for k, v in make.settings["optimizer"].items() if k not in ("lr_scaling", "base_batch_size")}
+def optimizer_over(make: Maker, model: nn.Module, params: list[dict[str, Any]], lr: float) -> Any:
+    """The optimizer of the groups `params`, each of which learns the rate that it began with.
+
+    Raises ConfigError for groups that it cannot take.
+    """
+    node = _arguments(make.settings["optimizer"])
     if "lr" in node:
         node["lr"] = lr
-    if isinstance(node.get("betas"), list):
-        node["betas"] = tuple(node["betas"])
     for group in params:
         group["base_lr"] = group["lr"]
-    optimizer = make.at("optimizer", node, {"params": params})
-    if needs_closure(optimizer) and len(optimizer.param_groups) > 1:
+    if "base" in node and node["_target_"].startswith("trainrun."):
+        node["base"] = _base_optimizer(make, model, node["base"])
+    optimizer = make.at("optimizer", node, {"params": params, "model": model})
+    if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:
         raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
     return optimizer
 
@@ -43,3 +51,30 @@ def _own_lr(optimizer: Callable[..., Any]) -> float:
     """The learning rate that an optimizer of no option has by default."""
     parameter = inspect.signature(optimizer).parameters.get("lr")
     return float(parameter.default) if parameter and isinstance(parameter.default, (int, float)) else 1.0
+
+
+def _base_optimizer(make: Maker, model: nn.Module, wanted: Any) -> Callable[[Any, float, float], Any]:
+    """(params, lr, weight_decay) -> the optimizer that another one wraps."""
+    node = _arguments(node_of("optimizer", wanted, "optimizer.base"))
+
+    def base(params: Any, lr: float, weight_decay: float) -> Any:
+        shared = {"lr": lr} | ({"weight_decay": weight_decay} if "weight_decay" in node else {})
+        return make.at("optimizer.base", {**node, **shared}, {"params": params, "model": model})
+
+    return base
+
+
+def _arguments(node: Settings) -> dict[str, Any]:
+    """The call, without what scales the learning rate."""
+    kept = {k: v for k, v in node.items() if k not in ("lr_scaling", "base_batch_size")}
+    return kept | ({"betas": tuple(kept["betas"])} if isinstance(kept.get("betas"), list) else {})
+
+
+def averager_of(averager: Averager | None, optimizer: Any) -> Averager | None:
+    """The one average of the weights: the regulariser's, or the optimizer's own."""
+    if not isinstance(optimizer, ScheduleFreeAdamW):
+        return averager
+    if averager is not None:
+        text = f"{averager.name} is one average of the weights, and schedule_free keeps its own"
+        raise ConfigError.one("regularization", text)
+    return ScheduleFreeAverage(optimizer)

@@ -32,9 +32,11 @@ def plan_of(
     """(label, text) lines for people."""
     return (
         ("data", _data(settings, info)),
+        *(("", note) for note in info.notes),
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
+        *_decayed_twice(settings),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
@@ -54,8 +56,8 @@ def _data(settings: Settings, info: DataInfo) -> str:
     text = f"{info.name}: {sizes or 'a stream without length'}"
     if info.vocabulary:
         return f"{text} windows of {info.input_shape[0]} tokens, of {len(info.vocabulary)} kinds"
-    if settings["data"].get("balanced"):
-        return f"{text}; every class drawn equally often"
+    text += f"; inputs standardised by {info.input_scaling}" if info.input_scaling else ""
+    text += "; every class drawn equally often" if settings["data"].get("balanced") else ""
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")
@@ -106,6 +108,16 @@ def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
         return [("batch norm", f"sees the {seen} samples of all ranks")]
     whose = "a micro-batch" if cut.accumulate > 1 else "a rank"
     return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
+
+
+def _decayed_twice(settings: Settings) -> list[tuple[str, str]]:
+    """L2 beside weight decay."""
+    chosen, decay = settings["regularization"] or {}, settings["optimizer"].get("weight_decay")
+    names = [name for name in ("l2", "elastic") if name in chosen]
+    if not names or not decay:
+        return []
+    text = f"decays weights that optimizer.weight_decay={decay:g} decays already: choose one of the two"
+    return [(" and ".join(names), text)]
 
 
 def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:

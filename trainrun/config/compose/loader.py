@@ -15,7 +15,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trainrun.config import settle
+from trainrun.config import auto, settle
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import expanded, value_of
 from trainrun.config.guard import foreign
@@ -49,15 +49,21 @@ class Loader(ConfigLoaderImpl):
     def load_configuration(
         self, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
     ) -> DictConfig:
+        followed: list[str] = []
+
         def load(words: list[str]) -> DictConfig:
             given = {self._forced(word): word for word in map(expanded, words)}
-            cfg = super(Loader, self).load_configuration(config_name, list(given), *args, **kw)
+            chosen = {settle.key_of(word) for word in words}
+            more = [self._forced(word) for word in followed if settle.key_of(word) not in chosen]
+            cfg = super(Loader, self).load_configuration(config_name, [*more, *given], *args, **kw)
             with read_write(cfg), open_dict(cfg):
-                cfg.hydra.overrides.task = [given[word] for word in settle.words_of(cfg)]
+                cfg.hydra.overrides.task = [given[word] for word in settle.words_of(cfg) if word not in more]
             settle.mappings(cfg, words, value_of)
             return cfg
 
         cfg = load(overrides)
+        if config_name == NAME and (followed := auto.followed(cfg)):
+            cfg = load([word for word in overrides if word not in ("task=auto", "loss=auto")])
         try:
             check_references(_tree(cfg))
         except TooLarge as error:

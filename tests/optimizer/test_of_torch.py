@@ -16,8 +16,9 @@ from torch import Tensor
 from trainrun import optimizer
 from trainrun.errors import ConfigError
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "optimizer"
-OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))
+CONF = Path(__file__).resolve().parents[2] / "conf" / "optimizer"
+NEWER = {"lion", "muon", "sam", "schedule_free"}  # tested beside this file
+OPTIONS = sorted({path.stem for path in CONF.glob("*.yaml")} - NEWER)
 Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 START = [1.0, -2.0, 0.5, 3.0]
 CURVATURE = [1.0, 10.0, 0.1, 3.0]
@@ -99,6 +100,10 @@ PAIRS: dict[str, tuple[Make, Make]] = {
             weight_decay=0.02,
         ),
     ),
+    "adafactor": (
+        lambda p: optimizer.adafactor(p, 0.1, -0.7, 1e-2, 1.5, 0.02),
+        lambda p: O.Adafactor(p, lr=0.1, beta2_decay=-0.7, eps=(None, 1e-2), d=1.5, weight_decay=0.02),
+    ),
     "radam": (
         lambda p: optimizer.radam(p, 0.1, (0.8, 0.95), 1e-6, True, 0.02),
         lambda p: O.RAdam(
@@ -108,7 +113,7 @@ PAIRS: dict[str, tuple[Make, Make]] = {
 }
 
 
-def test_every_option_of_conf_is_compared_with_torch() -> None:
+def test_every_option_that_is_torchs_is_compared_with_torch() -> None:
     assert {*PAIRS, "lbfgs"} == set(OPTIONS)
 
 
@@ -298,6 +303,26 @@ def test_the_fused_kernel_is_used_where_there_is_one(name: str) -> None:
     assert from_yaml(name, [{"params": [weight()]}]).param_groups[0]["fused"] is True
 
 
+def test_adafactor_is_the_papers_algorithm() -> None:
+    """Algorithm 5 of Shazeer and Stern (2018) on a matrix, with torch's warm decay 1 - t^-0.8."""
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(3, 4, dtype=torch.float64))
+    gradients = torch.randn(5, 3, 4, dtype=torch.float64)
+    one = optimizer.adafactor([{"params": [weight]}], 0.3, -0.8, 1e-3, 1.0, 0.0)
+    x, rows, columns = weight.detach().clone(), torch.zeros(3), torch.zeros(4)
+    for t, gradient in enumerate(gradients, 1):
+        beta = 1 - t**-0.8
+        rows = beta * rows + (1 - beta) * (gradient**2).mean(1)
+        columns = beta * columns + (1 - beta) * (gradient**2).mean(0)
+        update = gradient / (torch.outer(rows, columns) / rows.mean()).sqrt()
+        update = update / max(1.0, float((update**2).mean().sqrt()))
+        size = max(1e-3, float((x**2).mean().sqrt()))
+        x = x - size * min(0.3, t**-0.5) * update
+        weight.grad = gradient.clone()
+        one.step()
+    torch.testing.assert_close(weight.detach(), x, rtol=1e-6, atol=1e-9)
+
+
 def test_torch_chooses_the_kernel_for_what_no_fused_one_takes() -> None:
     odd = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
     assert not from_yaml("adamw", [{"params": [odd]}]).param_groups[0]["fused"]
@@ -345,24 +370,3 @@ def test_only_lbfgs_needs_a_closure() -> None:
         option for option in OPTIONS if optimizer.needs_closure(from_yaml(option, [{"params": [weight()]}]))
     ]
     assert needy == ["lbfgs"]
-
-
-# ---- the learning rate and the batch
-
-
-@pytest.mark.parametrize(
-    ("scaling", "window", "wanted", "words"),
-    [
-        ("none", 512, 0.1, "0.1"),
-        ("linear", 512, 0.2, "0.1 x 512 / 256 = 0.2"),
-        ("linear", 64, 0.025, "0.1 x 64 / 256 = 0.025"),
-        ("sqrt", 1024, 0.2, "0.1 x sqrt(1024 / 256) = 0.2"),
-        ("sqrt", 512, 0.1 * math.sqrt(2), "0.1 x sqrt(512 / 256) = 0.141421"),
-    ],
-)
-def test_the_learning_rate_scales_with_the_batch(
-    scaling: Any, window: int, wanted: float, words: str
-) -> None:
-    lr, said = optimizer.scaled_lr(0.1, window, scaling, 256)
-    assert lr == pytest.approx(wanted, rel=1e-12)
-    assert said == words

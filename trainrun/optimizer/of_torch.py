@@ -1,7 +1,4 @@
-"""Optimizers: torch's own, with the fused kernel wherever there is one, and the learning rate's scaling.
-
-Every function takes `params`, the parameter groups that `trainrun.parameters` made.
-"""
+"""Torch's own optimizers, with the fused kernel wherever there is one."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from trainrun.errors import ConfigError
-from trainrun.ranges import Betas, Count, NonNegative, Positive, Rate
+from trainrun.ranges import Betas, Count, Negative, NonNegative, Positive, Rate
 
 Params = list[dict[str, Any]]
 
@@ -107,6 +104,22 @@ def radam(
     return torch.optim.RAdam(params, lr, betas, eps, weight_decay, decoupled)
 
 
+def adafactor(
+    params: Params,
+    lr: Positive,
+    beta2_decay: Negative,
+    eps: Positive,
+    clip: Positive,
+    weight_decay: NonNegative,
+) -> Optimizer:
+    """Second moments as the product of row and column means (Shazeer and Stern, 2018).
+
+    Steps are relative: min(lr, 1 / sqrt(t)) times the weights' root mean square, which counts as at
+    least `eps`. The update's own root mean square is limited to `clip`.
+    """
+    return torch.optim.Adafactor(params, lr, beta2_decay, (None, eps), clip, weight_decay)
+
+
 def lbfgs(
     params: Params,
     lr: Positive,
@@ -126,26 +139,6 @@ def lbfgs(
         history_size=history_size,
         line_search_fn=line_search,
     )
-
-
-def scaled_lr(
-    lr: float, window: int, lr_scaling: Literal["none", "linear", "sqrt"], base_batch_size: Count
-) -> tuple[float, str]:
-    """The learning rate for windows of `window` samples, and the arithmetic in words.
-
-    linear: lr x window / base (Goyal et al., 2017); sqrt: lr x sqrt(window / base) (Krizhevsky, 2014).
-    """
-    ratio = window / base_batch_size
-    if lr_scaling == "linear":
-        return lr * ratio, f"{lr:g} x {window} / {base_batch_size} = {lr * ratio:g}"
-    if lr_scaling == "sqrt":
-        return lr * ratio**0.5, f"{lr:g} x sqrt({window} / {base_batch_size}) = {lr * ratio**0.5:g}"
-    return lr, f"{lr:g}"
-
-
-def needs_closure(optimizer: Optimizer) -> bool:
-    """Whether a step evaluates the window several times (L-BFGS)."""
-    return isinstance(optimizer, torch.optim.LBFGS)
 
 
 def _fused(params: Iterable[dict[str, Any]]) -> bool | None:

@@ -1,0 +1,143 @@
+"""Crop and flip, and data whose training samples are changed: by seed, epoch and sample alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainrun.augment.draws import Draws
+from trainrun.augment.pictures import Colored, CropFlip, augmented
+from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.errors import ConfigError
+from trainrun.protocols import Cut, DataInfo, Position
+
+CPU, START = torch.device("cpu"), Position()
+PLAIN = DataInfo("toy", (3, 8, 8), "classes", 2, {})
+
+
+def pictures_data(seed: int = 0) -> Resident:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, 200, (60, 3, 8, 8), generator=generator).byte()
+    y = torch.arange(60) % 2
+    return resident(PLAIN, x, y, Holdout(0.2, 0.0, 0, None, None, 5), 16, per_feature=False)
+
+
+def epochs(batch_size: int, ranks: int = 1, start: Position = START, count: int = 2) -> dict[str, Tensor]:
+    """`epoch/sample` -> pixels, over the first epochs, of all ranks."""
+    found = {}
+    for rank in range(ranks):
+        data = pictures_data()
+        data = augmented(data, CropFlip(0.25, 0.5, data.info))  # type: ignore[assignment]
+        for batch in data.train_batches(start, Cut(batch_size, 1, ranks, rank), seed=5):
+            epoch = batch.position.epoch - (batch.position.offset == 0)
+            if epoch == count:
+                break
+            found |= {f"{epoch}/{int(i)}": x for i, x in zip(batch.indices, batch.inputs, strict=True)}
+    return found
+
+
+@pytest.mark.parametrize(("batch_size", "ranks"), [(48, 1), (1, 1), (5, 3), (2, 4)])
+def test_the_same_samples_get_the_same_pixels_in_other_batches_and_on_other_ranks(
+    batch_size: int, ranks: int
+) -> None:
+    expected, found = epochs(7), epochs(batch_size, ranks)
+    assert len(expected) == 2 * 48 and found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_a_run_that_goes_on_draws_what_it_would_have_drawn() -> None:
+    expected, found = epochs(7), epochs(7, start=Position(1, 14))
+    assert len(found) == 48 - 14
+    assert all(torch.equal(found[key], expected[key]) for key in found)
+
+
+def test_an_epoch_draws_anew_and_evaluation_is_left_alone() -> None:
+    pixels, plain = epochs(7), pictures_data()
+    unlike = sum(not torch.equal(pixels[f"0/{i}"], pixels[f"1/{i}"]) for i in plain.splits["train"].tolist())
+    assert unlike > 40  # one in 50 may be drawn twice
+    data = augmented(plain, CropFlip(0.25, 0.5, plain.info))
+    for split in ("train", "val"):
+        for a, b in zip(data.eval_batches(split), pictures_data().eval_batches(split), strict=True):
+            assert torch.equal(a.inputs, b.inputs)
+
+
+def test_without_an_augmentation_the_data_are_the_data() -> None:
+    data = pictures_data()
+    assert augmented(data, None) is data
+
+
+def test_all_places_and_both_sides_come_equally_often() -> None:
+    """A picture of one white pixel shows how far it was moved and whether mirrored."""
+    x = torch.zeros(18_000, 1, 8, 8)
+    x[:, 0, 4, 3] = 1
+    info = DataInfo("toy", (1, 8, 8), "classes", 2, {})
+    out = CropFlip(0.125, 0.5, info)(x, Draws(0, 0, range(len(x)), CPU))
+    places = out.flatten(1).argmax(1)
+    rows, columns = places // 8, places % 8
+    for found, offsets in ((rows, {3: 1, 4: 1, 5: 1}), (columns, {2: 1, 3: 2, 4: 2, 5: 1})):
+        total = sum(offsets.values())
+        counts = torch.bincount(found, minlength=8)
+        assert int(sum(counts[at] for at in offsets)) == len(x)
+        for at, weight in offsets.items():
+            share = weight / total
+            assert float(counts[at]) / len(x) == pytest.approx(share, abs=5 * (share / len(x)) ** 0.5)
+
+
+def test_what_comes_in_from_outside_is_black_as_the_model_sees_it() -> None:
+    data = pictures_data()
+    change = CropFlip(0.5, 0.0, data.info)
+    x = torch.full((50, 3, 8, 8), 9.0)
+    out = change(x, Draws(0, 0, range(50), CPU))
+    black = ((0 - data.shift) * data.scale).expand_as(out)
+    outside = out != 9
+    assert outside.any() and torch.equal(out[outside], black[outside])
+
+
+def test_colored_pictures_are_painted_from_black_to_white_and_scaled_back() -> None:
+    seen: list[Tensor] = []
+
+    class Spy(Colored):
+        def paint(self, x: Tensor, draws: Draws) -> Tensor:
+            seen.append(x)
+            return 1 - x
+
+    data = pictures_data()
+    raw = data.inputs.float()
+    data.restore({"shift": data.shift + 3, "scale": data.scale * 2})  # black and white follow
+    batch = next(islice(data.train_batches(Position(), Cut(20, 1), 0), 1))
+    out = Spy(0.0, 0.0, data.info)(batch.inputs, Draws(0, 0, batch.indices, CPU))
+    white = raw.max()
+    torch.testing.assert_close(seen[0], raw[batch.indices] / white, rtol=0, atol=1e-5)
+    expected = (white - raw[batch.indices] - data.shift) * data.scale
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "message"),
+    [
+        ((30,), CropFlip, r"augment: changes pictures .* the inputs of toy are \(30,\); use none"),
+        ((3, 8, 8), Colored, "augment: changes colours, and toy does not say what black and white are"),
+    ],
+    ids=["a table", "no known range"],
+)
+def test_inputs_that_do_not_fit_are_a_config_error(
+    shape: tuple[int, ...], kind: type[CropFlip], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind(0.1, 0.5, DataInfo("toy", shape, "classes", 2, {}))
+
+
+def test_a_rank_without_samples_stays_without() -> None:
+    data = pictures_data()
+
+    def short() -> Iterator[int]:
+        for batch in augmented(data, CropFlip(0.25, 0.5, data.info)).train_batches(
+            Position(0, 45), Cut(2, 1, 4, 3), 0
+        ):
+            yield len(batch)
+
+    assert next(short()) == 0

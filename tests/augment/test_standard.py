@@ -1,0 +1,89 @@
+"""The usual mixture: its strengths and the order of colour changes spread as torchvision's."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainrun.augment import standard
+from trainrun.augment.draws import Draws
+from trainrun.augment.standard import Standard
+from trainrun.errors import ConfigError
+from trainrun.protocols import DataInfo, PixelRange
+from trainrun.vision import import_torchvision
+
+CPU = torch.device("cpu")
+PIXELS = PixelRange(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
+INFO = DataInfo("toy", (3, 8, 8), "classes", 2, {}, pixels=PIXELS)
+STILL: dict[str, Any] = {
+    **dict.fromkeys(
+        ("shift", "flip", "degrees", "shear", "brightness", "contrast", "saturation", "hue"), 0.0
+    ),
+    "zoom": [1.0, 1.0],
+}
+
+
+def draws(n: int) -> Draws:
+    return Draws(0, 0, range(n), CPU)
+
+
+def test_with_all_at_zero_nothing_changes() -> None:
+    x = torch.rand(20, 3, 8, 8)
+    torch.testing.assert_close(Standard(**STILL, info=INFO)(x, draws(20)), x, rtol=0, atol=1e-5)
+
+
+def test_jitter_is_spread_as_torchvisions() -> None:
+    """Mean and std of every output pixel over many draws, of one picture."""
+    amounts = {"brightness": 0.4, "contrast": 0.5, "saturation": 0.6, "hue": 0.1}
+    picture, n = torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(0)), 4000
+    info = DataInfo("toy", (3, 3, 3), "classes", 2, {}, pixels=PIXELS)
+    ours = Standard(**STILL | amounts, info=info)(picture.expand(n, -1, -1, -1), draws(n))
+    jitter = import_torchvision("torchvision.transforms").ColorJitter(**amounts)
+    torch.manual_seed(0)
+    theirs = torch.stack([jitter(picture) for _ in range(n)])
+    error = (theirs.var(0) * 2 / n).sqrt()
+    assert float(((ours.mean(0) - theirs.mean(0)).abs() / error).max()) < 5
+    torch.testing.assert_close(ours.std(0), theirs.std(0), rtol=0.08, atol=1e-3)
+
+
+def test_every_order_of_the_colour_changes_comes_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("brightness", "contrast", "saturation", "hue")
+    for digit, name in enumerate(names, 1):  # each appends its digit
+
+        def append(x: Tensor, factor: Tensor, digit: int = digit) -> Tensor:
+            return x * 10 + digit
+
+        monkeypatch.setattr(standard.color, name, append)
+    n = 12_000
+    orders = Standard(**STILL, info=INFO).paint(torch.zeros(n, 3, 2, 2), draws(n))[:, 0, 0, 0]
+    counts = [int((orders == int("".join(map(str, order)))).sum()) for order in permutations((1, 2, 3, 4))]
+    assert sum(counts) == n
+    assert max(abs(count - n / 24) for count in counts) < 5 * (n / 24) ** 0.5
+
+
+def test_turns_zooms_and_slants_are_spread_over_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Tensor, ...]] = []
+
+    def spy(*arguments: Tensor) -> Tensor:
+        seen.append(arguments)
+        return torch.tensor([[1.0, 0, 0], [0, 1, 0]], dtype=torch.float64).expand(len(arguments[0]), 2, 3)
+
+    monkeypatch.setattr(standard, "affine", spy)
+    n, options = 6000, STILL | {"degrees": 30.0, "zoom": [0.5, 2.0], "shear": 10.0}
+    Standard(**options, info=INFO).paint(torch.rand(n, 3, 2, 2), draws(n))
+    degrees, right, down, zoom, shear = seen[0]
+    for found, low, high in ((degrees, -30, 30), (zoom, 0.5, 2), (shear[:, 0], -10, 10)):
+        assert low <= float(found.min()) and float(found.max()) <= high
+        assert float(found.mean()) == pytest.approx((low + high) / 2, abs=5 * (high - low) / (12 * n) ** 0.5)
+        assert float(found.std()) == pytest.approx((high - low) / 12**0.5, rel=0.05)
+    assert not right.any() and not down.any() and not shear[:, 1].any()
+
+
+@pytest.mark.parametrize(("key", "value"), [("zoom", [1.0]), ("zoom", [2.0, 1.0]), ("hue", 0.6)])
+def test_ranges_that_are_none_are_a_config_error(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"augment\.{key}: "):
+        Standard(**STILL | {key: value}, info=INFO)

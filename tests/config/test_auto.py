@@ -1,0 +1,95 @@
+"""What is left to the data: task and loss follow the target, the shell's choice wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainrun.config.compose import Composer, problems_of
+from trainrun.errors import ConfigError
+
+TABLES = {
+    "price": ("Regression", "MSE", "values", "val/rmse"),
+    "sold": ("Binary", "BCEWithLogits", "classes", "val/accuracy"),
+    "city": ("Classification", "CrossEntropy", "classes", "val/accuracy"),
+}
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> str:
+    rows = [f"{n * 1.5},{('yes', 'no')[n % 2]},{('rome', 'oslo', 'bern')[n % 3]}" for n in range(30)]
+    (tmp_path / "houses.csv").write_text("\n".join(["price,sold,city", *rows]))
+    return f"data.path={tmp_path / 'houses.csv'}"
+
+
+def composed(*words: str) -> dict:
+    job = Composer().compose(list(words))
+    if problems := problems_of(job):
+        raise ConfigError(problems)
+    return job.settings | {"explicit": job.explicit}
+
+
+def short(settings: dict) -> tuple[str, str, str, str]:
+    task, loss = (settings[group]["_target_"].rpartition(".")[2] for group in ("task", "loss"))
+    return task, loss, settings["data"]["kind"], settings["monitor"]
+
+
+@pytest.mark.parametrize("target", TABLES)
+@pytest.mark.parametrize("data", ["csv", "parquet"])
+def test_task_loss_and_monitor_follow_the_target(houses: str, target: str, data: str) -> None:
+    settings = composed(f"data={data}", houses, f"data.target={target}")
+    assert short(settings) == TABLES[target]
+    assert settings["explicit"] == ["data", "data.path", "data.target"]
+
+
+def test_the_shells_choice_wins(houses: str) -> None:
+    own = ("data=csv", houses, "data.target=sold")
+    assert short(composed(*own, "loss=focal"))[:2] == ("Binary", "Focal")
+    assert short(composed(*own, "task=classification"))[:3] == ("Classification", "CrossEntropy", "classes")
+    wanted = ("Regression", "Huber", "values", "val/rmse")
+    assert short(composed("data=csv", houses, "data.target=price", "task=regression", "loss=huber")) == wanted
+
+
+def test_a_kind_that_is_told_chooses_the_task(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *(f"{n},{n % 4}" for n in range(20))]))
+    own = ("data=csv", f"data.path={tmp_path / 't.csv'}", "data.target=y")
+    assert short(composed(*own))[0] == "Classification"
+    assert short(composed(*own, "data.kind=values"))[:2] == ("Regression", "MSE")
+
+
+def test_an_experiments_choice_wins(houses: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    lines = [
+        "# @package _global_",
+        "# Mine.",
+        "defaults:",
+        "  - override /data: csv",
+        "  - override /loss: l1",
+    ]
+    (folder / "mine.yaml").write_text("\n".join([*lines, "data:", "  target: price"]))
+    monkeypatch.chdir(tmp_path)
+    settings = composed("experiment=mine", houses)
+    assert short(settings) == ("Regression", "L1", "values", "val/rmse")
+    assert short(composed("experiment=mine", houses, "loss=huber"))[1] == "Huber"
+
+
+def test_a_table_that_cannot_be_read_leaves_the_other_mistakes_to_be_told(tmp_path: Path) -> None:
+    own = ("data=csv", f"data.path={tmp_path / 'absent.csv'}", "data.target=y")
+    assert composed(*own)["data"]["kind"] == "auto"
+    with pytest.raises(ConfigError, match=r"optimizer\.lr"):
+        composed(*own, "optimizer.lr=-1")
+    with pytest.raises(ConfigError, match=r"data\.path"):
+        composed("data=csv", "data.target=y")
+
+
+def test_auto_is_what_a_data_set_selects() -> None:
+    settings = composed("data=breast_cancer", "task=auto", "loss=auto")
+    assert settings["task"]["_target_"].endswith(".Binary")
+    assert settings["loss"]["_target_"].endswith(".BCEWithLogits")
+
+
+def test_every_job_of_a_sweep_has_its_own_task(houses: str) -> None:
+    jobs = Composer().compose_sweep(["data=csv", houses, "data.target=price,sold"])
+    assert [short(job.settings)[0] for job in jobs] == ["Regression", "Binary"]

@@ -1,0 +1,98 @@
+"""SAM against its paper's Algorithm 1, written out on a small problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainrun import optimizer
+from trainrun.optimizer.sam import SAM
+
+A = torch.tensor([[3.0, 1.0], [1.0, 0.5]], dtype=torch.float64)
+
+
+def loss(w: Tensor, b: Tensor) -> Tensor:
+    return 0.5 * w @ A @ w + (w**4).sum() + (b * w).sum() ** 2
+
+
+def gradient(w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """By hand."""
+    return A @ w + 4 * w**3 + 2 * (b * w).sum() * b, 2 * (b * w).sum() * w
+
+
+def start() -> tuple[nn.Parameter, nn.Parameter]:
+    w, b = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.3])
+    return nn.Parameter(w.double()), nn.Parameter(b.double())
+
+
+def closure_of(one: SAM, w: Tensor, b: Tensor) -> Callable[[], Tensor]:
+    def closure() -> Tensor:
+        one.zero_grad()
+        value = loss(w, b)
+        value.backward()
+        return value.detach()
+
+    return closure
+
+
+def of_sgd(w: Tensor, b: Tensor, rho: float, adaptive: bool) -> SAM:
+    params = [{"params": [w]}, {"params": [b]}]
+    one = optimizer.sam(
+        params, lambda p, lr, wd: optimizer.momentum(p, lr, 0.5, wd), 0.01, 0.1, rho, adaptive
+    )
+    assert isinstance(one, SAM)
+    return one
+
+
+@pytest.mark.parametrize("adaptive", [False, True], ids=["sam", "asam"])
+def test_each_step_is_the_papers_formula(adaptive: bool) -> None:
+    w, b = start()
+    one = of_sgd(w, b, 0.1, adaptive)
+    x, y = w.detach().clone(), b.detach().clone()
+    vx, vy = torch.zeros(2), torch.zeros(2)
+    for _ in range(7):
+        value = one.step(closure_of(one, w, b))
+        assert float(value) == pytest.approx(float(loss(x, y)))
+        gx, gy = gradient(x, y)
+        tx, ty = (x.abs(), y.abs()) if adaptive else (torch.ones(2).double(),) * 2
+        norm = torch.cat([tx * gx, ty * gy]).norm()
+        gx, gy = gradient(x + 0.1 * tx**2 * gx / norm, y + 0.1 * ty**2 * gy / norm)
+        vx, vy = 0.5 * vx + gx + 0.1 * x, 0.5 * vy + gy + 0.1 * y
+        x, y = x - 0.01 * vx, y - 0.01 * vy
+    torch.testing.assert_close(w.detach(), x, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(b.detach(), y, rtol=1e-9, atol=1e-12)
+
+
+def test_the_bases_memory_is_all_that_is_stored() -> None:
+    w, b = start()
+    one = of_sgd(w, b, 0.1, False)
+    one.step(closure_of(one, w, b))
+    assert [set(of_one) for of_one in one.state_dict()["state"].values()] == [{"momentum_buffer"}] * 2
+
+
+def test_weights_are_back_where_they_were_when_the_second_evaluation_fails() -> None:
+    w, b = start()
+    one = of_sgd(w, b, 0.1, False)
+    calls = []
+
+    def closure() -> Tensor:
+        calls.append(w.detach().clone())
+        if len(calls) == 2:
+            raise ArithmeticError
+        return closure_of(one, w, b)()
+
+    with pytest.raises(ArithmeticError):
+        one.step(closure)
+    assert not torch.equal(calls[0], calls[1])
+    assert torch.equal(w.detach(), calls[0])
+
+
+def test_what_needs_a_closure() -> None:
+    w, b = start()
+    lbfgs = torch.optim.LBFGS([w])
+    assert optimizer.needs_closure(of_sgd(w, b, 0.1, False))
+    assert optimizer.needs_closure(lbfgs)
+    assert not optimizer.needs_closure(torch.optim.SGD([w]))

@@ -1,0 +1,32 @@
+"""Braille curves, read back dot by dot."""
+
+from __future__ import annotations
+
+from trainrun.report.braille import curve
+
+
+def dots(lines: list[str]) -> set[tuple[int, int]]:
+    """(column, row from the bottom) of every dot, by Unicode's numbering of braille."""
+    places = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
+    found = set()
+    for at, line in enumerate(lines):
+        for column, character in enumerate(line):
+            for bit, (x, y) in enumerate(places):
+                if ord(character) - 0x2800 >> bit & 1:
+                    found.add((2 * column + x, 4 * len(lines) - 1 - 4 * at - y))
+    return found
+
+
+def test_a_ramp_is_a_diagonal() -> None:
+    assert dots(curve([i / 7 for i in range(8)], 4, 2, 1.0)) == {(i, i) for i in range(8)}
+
+
+def test_a_jump_is_joined() -> None:
+    found = dots(curve([0.0, 0.0, 1.0, 1.0], 2, 1, 1.0))
+    assert found == {(0, 0), (1, 0), (2, 1), (2, 2), (2, 3), (3, 3)}
+
+
+def test_the_size_is_as_asked_for_whatever_the_values() -> None:
+    for values in ([0.0], [1.0] * 1000, [0.5, float(2)]):
+        lines = curve(values, 13, 3, 1.0)
+        assert [len(line) for line in lines] == [13] * 3

@@ -1,0 +1,125 @@
+"""Files as columns of text: read as the csv module says, kinds told, damage named with its line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainrun.errors import ConfigError, DataError
+from trainrun.tables import kind_of, numbers, read, target_kind
+
+
+def write(folder: Path, text: str | bytes, name: str = "t.csv") -> str:
+    file = folder / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(file)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"], ids=["comma", "semicolon", "tab", "bar"])
+def test_columns_are_found_whatever_stands_between_them(tmp_path: Path, delimiter: str) -> None:
+    lines = [["a", "b c"], ["1", " x "], ["", '"two\nlines"'], ["3", '"say ""hi"""']]
+    table = read(write(tmp_path, "\n".join(delimiter.join(line) for line in lines)), None)
+    assert table.columns == {"a": ["1", "", "3"], "b c": ["x", "two\nlines", 'say "hi"']}
+
+
+def test_a_byte_order_mark_and_blank_lines_are_no_data(tmp_path: Path) -> None:
+    table = read(write(tmp_path, b"\xef\xbb\xbfa,b\r\n1,2\r\n\r\n3,4\r\n"), None)
+    assert table.columns == {"a": ["1", "3"], "b": ["2", "4"]}
+    assert table.place(1, "b").endswith("t.csv:4: column b")
+
+
+def test_one_column_alone_is_the_same_column(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,b\n1,2\n3,4\n")
+    assert read(path, None, only="b").columns == {"b": ["2", "4"]}
+    assert read(path, None, only="c").columns == read(path, None).columns
+
+
+def test_places_count_lines_of_the_file(tmp_path: Path) -> None:
+    table = read(write(tmp_path, 'a,b\n"x\ny",1\n2,3\n'), None)
+    assert table.place(1, "b").endswith("t.csv:4: column b")
+
+
+DAMAGED = {
+    "": "is empty",
+    "a,b\n": "no row below",
+    "a,b\n1,2\n3\n": r"t\.csv:3: has 1 values, and the first line names 2",
+    "a,b\n1,2\n\n3,4,5\n": r"t\.csv:4: has 3 values",
+    "a,a\n1,2\n": r"t\.csv:1: the first line names column 'a' twice",
+    "a,\n1,2\n": r"t\.csv:1: the first line gives column 2 no name",
+    'a,b\n1,"2\n': r"t\.csv:2: unexpected end of data",
+    "a,b\n1,\xff\n": "not UTF-8",
+}
+
+
+@pytest.mark.parametrize("at", range(len(DAMAGED)))
+def test_damage_is_named(tmp_path: Path, at: int) -> None:
+    text, message = list(DAMAGED.items())[at]
+    with pytest.raises(DataError, match=message):
+        read(write(tmp_path, text.encode("latin-1")), None)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*absent\.csv: No such file"):
+        read(str(tmp_path / "absent.csv"), None)
+
+
+KINDS = {
+    "number": ["1", "-2.5", "1e-3"],
+    "boolean": ["Yes", "no"],
+    "date": ["2024-01-31", "2024-02-01 10:00"],
+    "text": ["north", "1"],
+    "empty": [],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds(kind: str) -> None:
+    assert kind_of(KINDS[kind]) == kind
+
+
+def test_a_few_texts_among_numbers_are_mistakes() -> None:
+    with pytest.raises(ValueError) as caught:
+        kind_of([*map(str, range(20)), "12 m"])
+    assert caught.value.args == ("12 m",)
+
+
+def test_missing_numbers_are_nan() -> None:
+    found = numbers(["1", "NA", "2.5"], {"NA"})
+    np.testing.assert_array_equal(found, [1, np.nan, 2.5])
+    assert numbers(["1", "NA"], ()) is None
+
+
+TARGETS = {
+    "texts": (["no", "yes", "no", "x"], ("classes", 3)),
+    "booleans": (["True", "False"], ("classes", 2)),
+    "few whole numbers": (["3", "4.0", "4", "5"], ("classes", 3)),
+    "many whole numbers": ([str(n) for n in range(11)], ("values", 11)),
+    "fractions": (["0.5", "1"], ("values", 2)),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_targets_kind_follows_from_its_values(name: str) -> None:
+    column, expected = TARGETS[name]
+    assert target_kind(column, {""})[:2] == expected
+
+
+def test_parquet_is_read_as_the_same_texts(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"a": [1.5, None], "b": ["x", None], "c": [True, False]})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    found = read(str(tmp_path / "t.parquet"), None)
+    assert found.columns == {"a": ["1.5", ""], "b": ["x", ""], "c": ["True", "False"]}
+    assert found.place(1, "b").endswith("t.parquet: row 1 column b")
+
+
+def test_parquet_without_its_reader_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'trainrun\[tables\]'"):
+        read(write(tmp_path, b"PAR1", "t.parquet"), None)

@@ -1,0 +1,64 @@
+"""Random numbers for each sample of a batch, a function of (seed, epoch, sample) and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainrun.seeds import derive
+
+_64 = 1 << 64
+
+
+def _signed(x: int) -> int:
+    """The 64-bit pattern of `x` as int64 writes it."""
+    return (x + _64 // 2) % _64 - _64 // 2
+
+
+_GOLDEN, _FIRST, _SECOND = (_signed(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+class Draws:
+    """A stream of its own for each of N samples: each call takes the next numbers of all of them.
+
+    The integers are SplitMix64's (Steele, Lea and Flood, 2014), the same on every device and however
+    the samples are cut into batches.
+    """
+
+    def __init__(self, seed: int, epoch: int, indices: Sequence[int] | Tensor, device: torch.device) -> None:
+        samples = torch.as_tensor(indices, dtype=torch.int64).to(device)
+        self._keys = _mixed(samples + derive(seed, "augment", epoch))
+        self._used = 0
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(N, *shape) float32 in [0, 1), multiples of 2^-24."""
+        size = torch.Size(shape).numel()
+        counters = torch.arange(self._used + 1, self._used + size + 1, device=self._keys.device)
+        self._used += size
+        bits = _mixed(self._keys[:, None] + counters * _GOLDEN)
+        return (_shifted(bits, 40).to(torch.float32) / (1 << 24)).reshape(-1, *shape)
+
+    def between(self, low: float, high: float, *shape: int) -> Tensor:
+        """(N, *shape) float32, uniform from `low` to `high`."""
+        return low + (high - low) * self.uniform(*shape)
+
+    def integers(self, end: int, *shape: int) -> Tensor:
+        """(N, *shape) int64, uniform over 0 .. end - 1."""
+        return (self.uniform(*shape).double() * end).to(torch.int64)
+
+    def chance(self, p: float, *shape: int) -> Tensor:
+        """(N, *shape) bool, true with probability `p`."""
+        return self.uniform(*shape) < p
+
+
+def _mixed(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, count: int) -> Tensor:
+    """To the right as unsigned integers are: zeros come in."""
+    return (x >> count) & ((1 << (64 - count)) - 1)

@@ -1,0 +1,64 @@
+"""The operations that learned policies are made of, each sample with its own at its own strength."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainrun.augment import color
+from trainrun.augment.choose import choose
+from trainrun.augment.geometry import affine, warp
+
+NAMES = (
+    *("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
+    *("Brightness", "Color", "Contrast", "Sharpness"),
+    *("Posterize", "Solarize", "AutoContrast", "Equalize", "Invert", "Identity"),
+)
+NUMBERS = {name: number for number, name in enumerate(NAMES)}
+NUM_SIGNED = 9  # of the first so many operations half the samples get the negative strength
+
+
+def strengths(
+    levels: int, slant: float, right: float, down: float, turn: float, factor: float, bits: int
+) -> Tensor:
+    """(operations, levels): from nothing to the most of each, evenly; up to `bits` of 8 bits are lost."""
+    most = [slant, slant, right, down, turn, *[factor] * 4]
+    rows = [torch.linspace(0, one, levels) for one in most]
+    lost = (torch.arange(levels) / ((levels - 1) / bits)).round()
+    rows += [8 - lost, torch.linspace(255, 0, levels)]
+    return torch.stack(rows + [torch.zeros(levels)] * (len(NAMES) - len(rows)))
+
+
+def operate(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """x (N, C, H, W) from 0 to 1 under operations (N,) by number, of strengths (N,).
+
+    Strengths are torchvision's: slants as tangents, moves in pixels (cut to whole ones), turns in
+    degrees, factors as what is added to 1, bits that are kept, and solarising from 0 to 255.
+    """
+    changes = (
+        (_moved, operation, strength),
+        (color.brightness, 1 + strength),
+        (color.saturation, 1 + strength),
+        (color.contrast, 1 + strength),
+        (color.sharpness, 1 + strength),
+        (color.posterize, strength),
+        (color.solarize, strength / 255),
+        (color.autocontrast,),
+        (color.equalize,),
+        (color.invert,),
+    )
+    return choose(x, (operation - NUMBERS["Rotate"]).clamp(min=0), changes)
+
+
+def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """The first five operations: every sample has a map of its own, all are read at once."""
+    slant_x, slant_y, right, down, turn = (
+        torch.where(operation == NUMBERS[name], strength, 0) for name in NAMES[:5]
+    )
+    shear = torch.rad2deg(torch.atan(torch.stack([slant_x, slant_y], 1).double()))
+    matrix = affine(-turn, right.trunc(), down.trunc(), torch.ones_like(turn), shear)
+    # A slant leaves the upper left corner where it is, not the centre.
+    corner = torch.tensor([x.shape[3], x.shape[2]], dtype=matrix.dtype, device=x.device) / -2
+    shift = corner - (matrix[:, :, :2] * corner).sum(2)
+    matrix[:, :, 2] += torch.where(operation[:, None] <= NUMBERS["ShearY"], shift, 0)
+    return warp(x, matrix, "nearest")

@@ -1,0 +1,83 @@
+"""Crop and flip, which every augmentation of pictures begins with, and how it is put before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from trainrun.augment.draws import Draws
+from trainrun.augment.geometry import crop_flip
+from trainrun.errors import ConfigError
+from trainrun.protocols import Batch, Cut, Data, DataInfo, PixelRange, Position
+from trainrun.ranges import Fraction, Split
+
+Change = Callable[[Tensor, Draws], Tensor]  # of inputs (N, ...), as the model would take them
+
+
+class CropFlip:
+    """Crops by up to `shift` of the size in each direction, black where there is no picture, then
+    mirrors with probability `flip`; as torchvision's RandomCrop with padding and RandomHorizontalFlip.
+    Raises ConfigError for inputs that are not pictures.
+    """
+
+    def __init__(self, shift: Split, flip: Fraction, info: DataInfo) -> None:
+        if len(info.input_shape) != 3:
+            text = f"changes pictures (channels, height, width), the inputs of {info.name} are"
+            raise ConfigError.one("augment", f"{text} {info.input_shape}; use none", "augment=none")
+        self.shift, self.flip, self.pixels = shift, flip, info.pixels
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        """Of pictures x (N, C, H, W) as the model would take them."""
+        height, width = (round(self.shift * size) for size in x.shape[2:])
+        down = draws.integers(2 * height + 1) - height
+        right = draws.integers(2 * width + 1) - width
+        black = torch.zeros((), device=x.device) if self.pixels is None else self.pixels.black
+        x = crop_flip(x, down, right, draws.chance(self.flip), black)
+        return self.change(x, draws)
+
+    def change(self, x: Tensor, draws: Draws) -> Tensor:
+        """What follows."""
+        return x
+
+
+class Colored(CropFlip):
+    """For pictures whose black and white must be known: `paint` sees them as 0 and 1."""
+
+    def __init__(self, shift: Split, flip: Fraction, info: DataInfo) -> None:
+        super().__init__(shift, flip, info)
+        if info.pixels is None or info.input_shape[0] not in (1, 3):
+            lacks = "does not say what black and white are" if info.pixels is None else "has neither 1 nor 3"
+            text = f"changes colours, and {info.name} {lacks}{'' if info.pixels is None else ' channels'}"
+            raise ConfigError.one("augment", f"{text}; use crop_flip", "augment=crop_flip")
+        self.range: PixelRange = info.pixels
+
+    def change(self, x: Tensor, draws: Draws) -> Tensor:
+        black, span = self.range.black, self.range.white - self.range.black
+        return self.paint(((x - black) / span).clamp(0, 1), draws) * span + black
+
+    def paint(self, x: Tensor, draws: Draws) -> Tensor:
+        """Of pictures from 0 to 1."""
+        raise NotImplementedError
+
+
+def augmented(data: Data, change: Change | None) -> Data:
+    """Data whose training samples are changed, each by its own draws, on the device that trains."""
+    return data if change is None else _Augmented(data, change)
+
+
+class _Augmented:
+    def __init__(self, data: Data, change: Change) -> None:
+        self.data, self.change = data, change
+        self.info, self.to = data.info, data.to
+        self.eval_batches, self.fitted, self.restore = data.eval_batches, data.fitted, data.restore
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        for batch in self.data.train_batches(position, cut, seed):
+            if len(batch):
+                epoch = batch.position.epoch - (batch.position.offset == 0)  # its end is the next one's start
+                draws = Draws(seed, epoch, batch.indices, batch.inputs.device)
+                batch = replace(batch, inputs=self.change(batch.inputs, draws))
+            yield batch

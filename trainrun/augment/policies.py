@@ -1,0 +1,102 @@
+"""Policies found by search or by none: AutoAugment, RandAugment, TrivialAugment, each sample its own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainrun.augment.draws import Draws
+from trainrun.augment.operations import NUM_SIGNED, NUMBERS, operate, strengths
+from trainrun.augment.pictures import Colored
+from trainrun.errors import ConfigError
+from trainrun.protocols import DataInfo
+from trainrun.ranges import Count, Fraction, Natural, Split
+from trainrun.vision import import_torchvision
+
+
+class _Policy(Colored):
+    """Applies operations of `table`, (operations, levels) strengths, after crop and flip."""
+
+    table: Tensor
+
+    def apply(self, x: Tensor, operation: Tensor, level: Tensor, negative: Tensor) -> Tensor:
+        """One operation for each sample, all (N,); `negative` is heeded where a strength has a sign."""
+        if self.table.device != x.device:
+            self.table = self.table.to(x.device)
+        strength = self.table[operation, level]
+        return operate(x, operation, torch.where(negative & (operation < NUM_SIGNED), -strength, strength))
+
+
+class AutoAugment(_Policy):
+    """Cubuk et al., 2019: one of 25 pairs of operations, each of the two with its own probability and
+    strength, as found on CIFAR-10, ImageNet or SVHN.
+    """
+
+    def __init__(
+        self, shift: Split, flip: Fraction, policy: Literal["cifar10", "imagenet", "svhn"], info: DataInfo
+    ) -> None:
+        super().__init__(shift, flip, info)
+        transforms = import_torchvision("torchvision.transforms")
+        pairs = transforms.AutoAugment(transforms.AutoAugmentPolicy(policy)).policies
+        rows = [[(NUMBERS[name], p, level or 0) for name, p, level in pair] for pair in pairs]
+        self.pairs = torch.tensor(rows, dtype=torch.float64)  # (pairs, 2, 3): operation, probability, level
+        self.table = _narrow(10, info)
+
+    def paint(self, x: Tensor, draws: Draws) -> Tensor:
+        if self.pairs.device != x.device:
+            self.pairs = self.pairs.to(x.device)
+        pair = self.pairs[draws.integers(len(self.pairs))]  # (N, 2, 3)
+        happens, negative = draws.uniform(2) <= pair[:, :, 1], draws.chance(0.5, 2)
+        operation = torch.where(happens, pair[:, :, 0].long(), NUMBERS["Identity"])
+        for turn in range(2):
+            x = self.apply(x, operation[:, turn], pair[:, turn, 2].long(), negative[:, turn])
+        return x
+
+
+class RandAugment(_Policy):
+    """Cubuk et al., 2020: `num_ops` operations, each any of 14, all at strength `magnitude` of `levels`."""
+
+    def __init__(
+        self, shift: Split, flip: Fraction, num_ops: Count, magnitude: Natural, levels: Count, info: DataInfo
+    ) -> None:
+        super().__init__(shift, flip, info)
+        if levels < 2 or magnitude >= levels:
+            text = f"must be smaller than augment.levels={levels}, of which there are at least 2"
+            raise ConfigError.one("augment.magnitude", f"{text}, got {magnitude}")
+        self.num_ops, self.magnitude, self.table = num_ops, magnitude, _narrow(levels, info)
+
+    def paint(self, x: Tensor, draws: Draws) -> Tensor:
+        for _ in range(self.num_ops):
+            operation = _any(draws)
+            level = torch.full_like(operation, self.magnitude)
+            x = self.apply(x, operation, level, draws.chance(0.5))
+        return x
+
+
+class TrivialAugment(_Policy):
+    """Mueller and Hutter, 2021 (wide): one operation, any of 14, at any of `levels` strengths."""
+
+    def __init__(self, shift: Split, flip: Fraction, levels: Count, info: DataInfo) -> None:
+        super().__init__(shift, flip, info)
+        if levels < 2:
+            raise ConfigError.one("augment.levels", f"must be at least 2, got {levels}")
+        self.table = strengths(levels, slant=0.99, right=32, down=32, turn=135, factor=0.99, bits=6)
+
+    def paint(self, x: Tensor, draws: Draws) -> Tensor:
+        level = draws.integers(self.table.shape[1])
+        return self.apply(x, _any(draws), level, draws.chance(0.5))
+
+
+def _any(draws: Draws) -> Tensor:
+    """One of all operations but Invert, (N,)."""
+    operation = draws.integers(len(NUMBERS) - 1)
+    return torch.where(operation == NUMBERS["Invert"], NUMBERS["Identity"], operation)
+
+
+def _narrow(levels: int, info: DataInfo) -> Tensor:
+    """The strengths of AutoAugment and RandAugment for pictures of a size."""
+    _, height, width = info.input_shape
+    right, down = 150 / 331 * width, 150 / 331 * height
+    return strengths(levels, slant=0.3, right=right, down=down, turn=30, factor=0.9, bits=4)

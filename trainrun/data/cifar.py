@@ -1,0 +1,140 @@
+"""CIFAR-10 and CIFAR-100 from their binary version, where nothing is unpickled; fetched only when asked."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from trainrun.data.download import fetched
+from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.errors import DataError
+from trainrun.protocols import DataInfo
+from trainrun.ranges import Count, Natural, Split
+
+_PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set lies, how its records begin, and how to know that it arrived whole."""
+
+    archive: str
+    md5: str  # of the archive, as published
+    folder: str  # inside the archive
+    train: tuple[str, ...]
+    test: str
+    names: str  # the file of the class names
+    num_classes: int
+    label_bytes: int  # before each picture; the last one is the class
+
+
+URL = "https://www.cs.toronto.edu/~kriz/"
+SOURCES = {
+    "cifar10": Source(
+        "cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        "cifar-10-batches-bin",
+        tuple(f"data_batch_{n}.bin" for n in range(1, 6)),
+        "test_batch.bin",
+        "batches.meta.txt",
+        10,
+        1,
+    ),
+    "cifar100": Source(
+        "cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+        "cifar-100-binary",
+        ("train.bin",),
+        "test.bin",
+        "fine_label_names.txt",
+        100,
+        2,
+    ),
+}
+
+
+def cifar(
+    name: Literal["cifar10", "cifar100"],
+    root: str | None,
+    download: bool,
+    val_fraction: Split,
+    split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
+    limit: Count | None,
+    eval_batch_size: Count,
+) -> Resident:
+    """50,000 + 10,000 colour pictures of 32 x 32, 10 or 100 classes (Krizhevsky, 2009).
+
+    Raises DataError naming the file and what is wrong with it.
+    """
+    source = SOURCES[name]
+    folder = _folder(name, source, Path(root).expanduser() if root else Path("data"), download)
+    parts = [_read(folder / file, source) for file in (*source.train, source.test)]
+    inputs = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts]))
+    targets = torch.from_numpy(np.concatenate([labels for _, labels in parts])).to(torch.int64)
+    test = torch.arange(len(inputs) - len(parts[-1][1]), len(inputs))
+    info = DataInfo(
+        name, (3, 32, 32), "classes", source.num_classes, {}, _names(folder / source.names, source)
+    )
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
+    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+
+
+def _read(file: Path, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3, 32, 32) pictures and (N,) classes, both uint8."""
+    record = source.label_bytes + _PIXELS
+    try:
+        raw = np.fromfile(file, np.uint8)
+    except OSError as error:
+        raise DataError(f"data.root: cannot read {file}: {error.strerror or error}") from None
+    if not len(raw) or len(raw) % record:
+        text = f"{file} should have a multiple of {record} bytes, got {len(raw)}"
+        raise DataError(f"data.root: {text}")
+    rows = raw.reshape(-1, record)
+    labels = rows[:, source.label_bytes - 1]
+    if labels.max() >= source.num_classes:
+        text = f"{file} has the label {labels.max()}, there are {source.num_classes} classes"
+        raise DataError(f"data.root: {text}")
+    return rows[:, source.label_bytes :].reshape(-1, 3, 32, 32), labels
+
+
+def _names(file: Path, source: Source) -> tuple[str, ...]:
+    """As their file lists them; numbers where it does not."""
+    try:
+        names = tuple(file.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        names = ()
+    return names if len(names) == source.num_classes else tuple(map(str, range(source.num_classes)))
+
+
+def _folder(name: str, source: Source, base: Path, download: bool) -> Path:
+    """The folder of the binary files: `base`, or below it; unpacked from the archive where that is there."""
+    files = (*source.train, source.test)
+    folder = base / source.folder
+    for one in (base, folder):
+        if all((one / file).is_file() for file in files):
+            return one
+    archive = base / source.archive
+    if not archive.is_file():
+        if not download:
+            text = f"no {name} files below {base}; name their folder with data.root=, or fetch them with"
+            pickled = "; the Python version holds pickles and is not read" if _is_pickled(base) else ""
+            raise DataError(f"data.root: {text} data.download=true{pickled}")
+        fetched(name, f"{URL}{source.archive}", source.md5, archive)
+    try:
+        with tarfile.open(archive) as tar:
+            for file in (*files, source.names):
+                tar.extract(f"{source.folder}/{file}", base, filter="data")
+    except (OSError, KeyError, tarfile.TarError, EOFError) as error:
+        raise DataError(f"data.root: cannot unpack {archive}: {error}") from None
+    return folder
+
+
+def _is_pickled(base: Path) -> bool:
+    return any((base / one).is_dir() for one in ("cifar-10-batches-py", "cifar-100-python"))

@@ -1,0 +1,31 @@
+"""One file from the network, whole and with the content that was published, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from trainrun.errors import DataError
+
+_LARGEST_BYTES = 1 << 30
+
+
+def fetched(name: str, url: str, md5: str, path: Path) -> None:
+    """Write what `url` holds to `path`. Raises DataError where it is not what `md5` says."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            body = response.read(_LARGEST_BYTES)
+    except (OSError, HTTPException) as error:
+        raise DataError(f"data.download: cannot fetch {name}: {error}") from None
+    if hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
+        file = url.rpartition("/")[2]
+        raise DataError(f"data.download: {file} of {name} arrived with another content than published")
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(body)
+        part.rename(path)
+    except OSError as error:
+        raise DataError(f"data.root: cannot write {path}: {error}") from None

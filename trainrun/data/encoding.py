@@ -1,0 +1,94 @@
+"""Columns as numbers: gaps filled and one input per category, as the training split says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Column:
+    """N values: numbers with NaN where one is missing, or places among `categories` with -1 there."""
+
+    name: str
+    values: np.ndarray  # (N,) float64 or int64
+    categories: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> np.ndarray:
+        """(N,) bool."""
+        gone: np.ndarray = self.values < 0 if self.categories else np.isnan(self.values)
+        return gone
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What was learned of a column. A number x becomes (x - mean) / std, a category one input of `kept`.
+
+    `common` is the category that stands for a missing one; None tells a column of numbers.
+    `marks_missing`: one more input is 1 where the value is missing.
+    """
+
+    name: str
+    mean: float
+    std: float
+    common: str | None
+    kept: tuple[str, ...]
+    marks_missing: bool
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of its inputs, in order."""
+        names = (self.name,) if self.common is None else tuple(f"{self.name}={one}" for one in self.kept)
+        return names + ((f"{self.name} is missing",) if self.marks_missing else ())
+
+
+def fit(column: Column, train: np.ndarray, min_count: int) -> Feature:
+    """From the training samples `train` alone: mean and std, or the most frequent category, first by name.
+
+    The mean stands for a missing number; the std is that after filling. A category of fewer than
+    `min_count` samples is not kept. What never varies has std 1, what has no value mean 0.
+    """
+    values, gone = column.values[train], column.missing[train]
+    present, is_gappy = values[~gone], bool(gone.any())
+    if column.categories:
+        counts = np.bincount(present, minlength=len(column.categories))
+        kept = [name for name, count in zip(column.categories, counts, strict=True) if count >= min_count]
+        common = column.categories[int(counts.argmax())]
+        return Feature(column.name, 0.0, 1.0, common, tuple(kept), is_gappy)
+    mean = float(present.mean()) if len(present) else 0.0
+    std = float(np.where(gone, mean, values).std())
+    return Feature(column.name, mean, std or 1.0, None, (), is_gappy)
+
+
+def encode(columns: Sequence[Column], features: Sequence[Feature]) -> Tensor:
+    """(N, inputs) float32. A category that was not kept is 0 in all inputs of its column."""
+    parts: list[np.ndarray] = []
+    for column, feature in zip(columns, features, strict=True):
+        gone = column.missing
+        if feature.common is None:
+            filled = np.where(gone, feature.mean, column.values)
+            parts.append(((filled - feature.mean) / feature.std)[:, None])
+        else:
+            place = {name: at for at, name in enumerate(feature.kept)}
+            # Code -1, a missing value, is the last place of this list.
+            at = np.array([place.get(one, len(place)) for one in (*column.categories, feature.common)])
+            parts.append(np.eye(len(place) + 1, len(place), dtype=np.float32)[at[column.values]])
+        if feature.marks_missing:
+            parts.append(gone[:, None])
+    return torch.from_numpy(np.concatenate([part.astype(np.float32) for part in parts], axis=1))
+
+
+def to_plain(features: Sequence[Feature]) -> list[dict[str, Any]]:
+    """As a checkpoint stores them."""
+    return [asdict(one) | {"kept": list(one.kept)} for one in features]
+
+
+def from_plain(stored: Sequence[Mapping[str, Any]]) -> list[Feature]:
+    """As they were before `to_plain`."""
+    return [Feature(**(dict(one) | {"kept": tuple(one["kept"])})) for one in stored]

@@ -1,0 +1,79 @@
+"""SVHN from its .mat files, read by SciPy; fetched only when asked."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainrun.data.download import fetched
+from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.errors import DataError
+from trainrun.protocols import DataInfo
+from trainrun.ranges import Count, Natural, Split
+
+URL = "http://ufldl.stanford.edu/housenumbers/"
+MD5 = {  # as torchvision has them
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
+
+
+def svhn(
+    root: str | None,
+    download: bool,
+    val_fraction: Split,
+    split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
+    limit: Count | None,
+    eval_batch_size: Count,
+) -> Resident:
+    """73,257 + 26,032 house-number digits of 32 x 32 in colour (Netzer et al., 2011).
+
+    Raises DataError naming the file and what is wrong with it.
+    """
+    base = Path(root).expanduser() if root else Path("data") / "svhn"
+    parts = []
+    for file, md5 in MD5.items():
+        if not (base / file).is_file():
+            if not download:
+                text = f"{base} lacks {file}; name its folder with data.root=, or fetch it with"
+                raise DataError(f"data.root: {text} data.download=true")
+            fetched("svhn", f"{URL}{file}", md5, base / file)
+        parts.append(_read(base / file))
+    inputs = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts]))
+    targets = torch.from_numpy(np.concatenate([labels for _, labels in parts]))
+    test = torch.arange(len(parts[0][1]), len(inputs))
+    info = DataInfo("svhn", (3, 32, 32), "classes", 10, {}, tuple("0123456789"))
+    holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
+    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+
+
+def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3, 32, 32) uint8 pictures and (N,) int64 digits; the file writes a zero as 10."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        found = loadmat(file, variable_names=["X", "y"])
+        pictures, labels = found["X"].transpose(3, 2, 0, 1), found["y"].astype(np.int64).ravel()
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        EOFError,
+        NotImplementedError,
+        MatReadError,
+        zlib.error,
+    ) as error:
+        raise DataError(f"data.root: {file} is not SVHN's .mat file: {error}") from None
+    if pictures.dtype != np.uint8 or pictures.shape != (len(labels), 3, 32, 32) or not len(labels):
+        text = f"has pictures of {pictures.shape} {pictures.dtype} and {len(labels)} labels"
+        raise DataError(f"data.root: {file} {text}")
+    if labels.min() < 0 or labels.max() > 10:
+        raise DataError(f"data.root: {file} has the labels {labels.min()} to {labels.max()}, not 1 to 10")
+    return np.ascontiguousarray(pictures), labels % 10

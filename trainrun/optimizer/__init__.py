@@ -1,0 +1,51 @@
+"""Optimizers: torch's own and newer ones; wrappers of them; the learning rate's scaling.
+
+Every function takes `params`, the parameter groups that `trainrun.parameters` made.
+"""
+
+from trainrun.optimizer.lion import Lion, lion
+from trainrun.optimizer.lr_scaling import scaled_lr
+from trainrun.optimizer.muon import Muon, muon
+from trainrun.optimizer.of_torch import (
+    adadelta,
+    adafactor,
+    adagrad,
+    adam,
+    adamax,
+    adamw,
+    lbfgs,
+    momentum,
+    nadam,
+    nesterov,
+    radam,
+    rmsprop,
+    sgd,
+)
+from trainrun.optimizer.sam import SAM, needs_closure, sam
+from trainrun.optimizer.schedule_free import ScheduleFreeAdamW, schedule_free_adamw
+
+__all__ = [
+    "SAM",
+    "Lion",
+    "Muon",
+    "ScheduleFreeAdamW",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "lbfgs",
+    "lion",
+    "momentum",
+    "muon",
+    "nadam",
+    "needs_closure",
+    "nesterov",
+    "radam",
+    "rmsprop",
+    "sam",
+    "scaled_lr",
+    "schedule_free_adamw",
+    "sgd",
+]

@@ -1,0 +1,73 @@
+"""Sharpness-aware minimisation: any optimizer, fed the gradient at the worst point nearby."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from trainrun.optimizer.joined import Joined
+from trainrun.optimizer.of_torch import Params
+from trainrun.ranges import NonNegative, Positive
+
+
+class SAM(Joined):
+    """e = rho g / |g|; `base` steps from w with the gradient at w + e (Foret et al., 2021).
+
+    `adaptive` measures by each weight's size: e = rho w^2 g / |w g| (Kwon et al., 2021). A step
+    evaluates its window twice. Nothing is kept between steps but the memory of `base`.
+    """
+
+    def __init__(self, base: Optimizer, rho: float, adaptive: bool) -> None:
+        super().__init__([base])
+        self.rho, self.adaptive = rho, adaptive
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Two evaluations and one update; returns the first one's loss."""
+        if closure is None:
+            raise RuntimeError("SAM.step needs a closure")
+        with torch.enable_grad():
+            loss = closure()
+        weights = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        before = [p.detach().clone() for p in weights]
+        try:
+            self._climb(weights)
+            with torch.enable_grad():
+                closure()
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(weights, before)
+        self.parts[0].step()
+        return loss
+
+    @torch.no_grad()
+    def _climb(self, weights: list[torch.Tensor]) -> None:
+        gradients = [p.grad for p in weights if p.grad is not None]
+        if self.adaptive:
+            gradients = list(torch._foreach_mul(gradients, torch._foreach_abs(weights)))
+        scale = self.rho / (torch.nn.utils.get_total_norm(gradients) + 1e-12)
+        moves = torch._foreach_mul(gradients, scale)
+        if self.adaptive:
+            torch._foreach_mul_(moves, torch._foreach_abs(weights))
+        torch._foreach_add_(weights, moves)
+
+
+def sam(
+    params: Params,
+    base: Callable[[Params, float, float], Optimizer],
+    lr: Positive,
+    weight_decay: NonNegative,
+    rho: Positive,
+    adaptive: bool,
+) -> Optimizer:
+    """Sharpness-aware minimisation (Foret et al., 2021) around the optimizer that `base` makes of lr
+    and weight_decay. A step takes two evaluations of its window, and so twice the time.
+    """
+    return SAM(base(params, lr, weight_decay), rho, adaptive)
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Whether a step evaluates the window several times (L-BFGS, SAM)."""
+    return isinstance(optimizer, (torch.optim.LBFGS, SAM))

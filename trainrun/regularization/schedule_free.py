@@ -1,0 +1,54 @@
+"""The average that a schedule-free optimizer keeps, as the weights that are evaluated."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.regularization.kinds import Averager
+
+
+class KeepsAverage(Protocol):
+    """An optimizer that can write its average of each weight into a copy of it."""
+
+    def average_into(self, copies: Mapping[Tensor, Tensor]) -> None: ...
+
+
+class ScheduleFreeAverage(Averager):
+    """A copy of the model with the optimizer's average; buffers are the model's own."""
+
+    name = "schedule_free"
+
+    def __init__(self, optimizer: KeepsAverage) -> None:
+        self.optimizer = optimizer
+        self.model: nn.Module | None = None
+        self._copies: dict[Tensor, Tensor] = {}
+        self._followed: nn.Module | None = None
+
+    def start(self, model: nn.Module) -> None:
+        self.model, self._followed = copy.deepcopy(model).requires_grad_(False).eval(), None
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        if self.model is None:
+            raise RuntimeError("ScheduleFreeAverage.update before start")
+        if model is not self._followed:
+            self._followed = model
+            self._copies = dict(zip(model.parameters(), self.model.parameters(), strict=True))
+        self.optimizer.average_into(self._copies)
+        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.model is None:
+            raise RuntimeError("ScheduleFreeAverage.state_dict before start")
+        return {"model": self.model.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if self.model is None:
+            raise RuntimeError("ScheduleFreeAverage.load_state_dict before start")
+        self.model.load_state_dict(state["model"])

@@ -1,0 +1,32 @@
+"""Stochastic depth: residual branches are left out at random, later ones more often (Huang et al., 2016)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from trainrun.errors import ConfigError
+from trainrun.ranges import Rate
+from trainrun.regularization.kinds import ModelChange
+
+# The layers that drop whole branches, and what they call their rate: here and in torchvision, and in timm.
+_RATES = {"StochasticDepth": "p", "DropPath": "drop_prob"}
+
+
+class StochasticDepth(ModelChange):
+    """Sets the rate of the l-th of L residual branches to `p` l / L, the share of samples it is left out for.
+
+    Raises ConfigError for a model without such branches.
+    """
+
+    def __init__(self, p: Rate) -> None:
+        self.p = p
+
+    def change_model(self, model: nn.Module) -> None:
+        layers: list[Any] = [m for m in model.modules() if type(m).__name__ in _RATES]
+        if not layers:
+            text = f"the model {type(model).__name__} has no residual branches that can be left out"
+            raise ConfigError.one("regularization.stochastic_depth", text)
+        for number, layer in enumerate(layers, 1):
+            setattr(layer, _RATES[type(layer).__name__], self.p * number / len(layers))

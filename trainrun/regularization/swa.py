@@ -1,0 +1,82 @@
+"""Stochastic weight averaging: the plain mean of weights late in the run (Izmailov et al., 2018)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainrun.protocols import Batch
+from trainrun.ranges import Period, Steps
+from trainrun.regularization.kinds import Averager
+
+
+class SWA(Averager):
+    """The mean of the weights after update `start` and every `every` updates from there on.
+
+    Before it is judged, the running statistics of its batch norm are estimated anew over an epoch
+    of training batches: those of the trained weights do not fit averaged ones.
+    """
+
+    name = "swa"
+
+    def __init__(self, start: Steps, every: Period) -> None:
+        self.first, self.every = start, every
+        self.seen, self.averaged = 0, 0
+        self.model: nn.Module | None = None
+        self._copy: nn.Module | None = None
+
+    def start(self, model: nn.Module) -> None:
+        self._copy = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        average = self._made()
+        self.seen += 1
+        if self.seen < max(self.first, 1) or (self.seen - max(self.first, 1)) % self.every:
+            return
+        self.averaged += 1
+        for weight, now in zip(average.parameters(), model.parameters(), strict=True):
+            weight.lerp_(now, 1 / self.averaged) if weight.is_floating_point() else weight.copy_(now)
+        for buffer, value in zip(average.buffers(), model.buffers(), strict=True):
+            buffer.copy_(value)
+        self.model = average
+
+    @torch.no_grad()
+    def settle(self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+        norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)] if self.model else []
+        if self.model is None or not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:  # all else, such as dropout, stays as it is judged
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        for batch in batches:
+            if len(batch) > 1:  # one value has no variance
+                with autocast():
+                    self.model(batch.inputs)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.model.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        model = {} if self.model is None else self.model.state_dict()
+        return {"seen": self.seen, "averaged": self.averaged, "model": model}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        average = self._made()
+        self.seen, self.averaged = int(state["seen"]), int(state["averaged"])
+        if self.averaged:
+            average.load_state_dict(state["model"])
+        self.model = average if self.averaged else None
+
+    def _made(self) -> nn.Module:
+        if self._copy is None:
+            raise RuntimeError("SWA is used before SWA.start")
+        return self._copy

@@ -1,0 +1,178 @@
+"""Tables as columns of text, and what kind each column is; csv needs nothing but Python, parquet pyarrow."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import math
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from trainrun.errors import ConfigError, DataError
+
+_DELIMITERS = ",;\t|"
+BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "t": 1.0, "f": 0.0, "y": 1.0, "n": 0.0}
+_DATE = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}([ T].*)?")
+_FEW = 10  # different whole numbers that are still classes
+_MOST = 0.9  # of a column's different texts are numbers: the rest are mistakes
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows by named columns; every value a text without spaces around it."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    delimiter: str | None  # None: parquet, which has rows and no lines
+
+    def place(self, row: int, column: str) -> str:
+        """`houses.csv:17: column price`; finds the line by reading the file again."""
+        where = f" row {row}"
+        if self.delimiter:
+            with self.path.open(encoding="utf-8-sig", newline="") as stream:
+                reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
+                next(islice(filter(None, reader), row + 1, None))
+                where = f"{reader.line_num}:"
+        return f"{self.path}:{where} column {column}"
+
+
+def read(path: str, delimiter: str | None, only: str | None = None) -> Table:
+    """A parquet file by its suffix, else a csv file whose first line names the columns; `only` one of them.
+
+    Raises DataError naming the file, and the line where one is at fault.
+    """
+    file = Path(path).expanduser()
+    was_on = gc.isenabled()
+    gc.disable()  # it would look through millions of texts again and again, which takes longer than reading
+    try:
+        return _parquet(file, only) if file.suffix in (".parquet", ".pq") else _csv(file, delimiter, only)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"data.path: {file} is not UTF-8 text: {error.reason} at byte {error.start}"
+        ) from None
+    except OSError as error:
+        raise DataError(f"data.path: cannot read {file}: {error.strerror or error}") from None
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def numbers(column: Iterable[str], missing: Collection[str]) -> list[float] | None:
+    """A column of numbers, NaN where one is missing; None for any other."""
+    try:
+        return [math.nan if text in missing else float(text) for text in column]
+    except ValueError:
+        return None
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is one number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def kind_of(texts: Iterable[str]) -> str:
+    """What different texts are together: "number", "boolean", "date", "text", or "empty" without any.
+
+    Raises ValueError with the odd ones where nearly all are numbers.
+    """
+    found = set(texts)
+    if not found:
+        return "empty"
+    if len(found) <= 2 and {text.lower() for text in found} <= BOOLEANS.keys():
+        return "boolean"
+    if numbers(found, ()) is not None:
+        return "number"
+    odd = [text for text in found if not is_number(text)]
+    if all(map(_DATE.fullmatch, found)):
+        return "date"
+    if len(found) - len(odd) >= _MOST * len(found):
+        raise ValueError(*odd)
+    return "text"
+
+
+def target_kind(column: Sequence[str], missing: Collection[str]) -> tuple[str, int, str]:
+    """("classes" or "values", how many different ones, why) of a column to predict.
+
+    Texts and booleans are classes, and so are up to 10 different whole numbers.
+    """
+    found = set(column).difference(missing)
+    try:
+        kind = kind_of(found)
+    except ValueError:
+        kind = "number"  # whoever reads its values will name those that are none
+    if kind != "number":
+        return (
+            "classes",
+            len(found),
+            f"it holds {len(found)} different {'texts' if kind == 'text' else 'values'}",
+        )
+    values = set(map(float, filter(is_number, found)))
+    if len(values) <= _FEW and all(value.is_integer() for value in values):
+        return "classes", len(values), f"it holds {len(values)} different whole numbers"
+    return "values", len(values), f"it holds {len(values):,} different numbers"
+
+
+def _csv(file: Path, delimiter: str | None, only: str | None) -> Table:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        first = stream.readline()
+        stream.seek(0)
+        delimiter = delimiter or max(_DELIMITERS, key=first.count)
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(file, header)
+            if only in header:
+                at = header.index(only)
+                header, rows = [only], [row[at : at + 1] for row in reader if row]
+            else:
+                rows = list(filter(None, reader))
+        except csv.Error as error:
+            raise DataError(f"data.path: {file}:{reader.line_num}: {error}") from None
+    if not rows:
+        raise DataError(f"data.path: {file} has no row below its first line")
+    table = Table(file, {}, delimiter)
+    if set(map(len, rows)) != {len(header)}:
+        row = next(row for row, values in enumerate(rows) if len(values) != len(header))
+        text = f"has {len(rows[row])} values, and the first line names {len(header)} columns"
+        raise DataError(f"data.path: {table.place(row, header[0]).rpartition(':')[0]}: {text}")
+    for name, column in zip(header, zip(*rows, strict=True), strict=True):
+        table.columns[name] = [text.strip() for text in column]
+    return table
+
+
+def _parquet(file: Path, only: str | None) -> Table:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        text = "parquet needs pyarrow: pip install 'trainrun[tables]'"
+        raise ConfigError.one("data.path", text) from None
+    try:
+        with file.open("rb") as stream:
+            loaded = parquet.read_table(stream)
+    except ArrowException as error:
+        raise DataError(f"data.path: {file} is not parquet that can be read: {error}") from None
+    _check_header(file, loaded.column_names)
+    if not len(loaded):
+        raise DataError(f"data.path: {file} has no rows")
+    names = [only] if only and only in loaded.column_names else loaded.column_names
+    texts = {
+        name: ["" if value is None else str(value).strip() for value in loaded[name].to_pylist()]
+        for name in names
+    }
+    return Table(file, texts, None)
+
+
+def _check_header(file: Path, names: Sequence[str]) -> None:
+    if not any(names):
+        raise DataError(f"data.path: {file} is empty; its first line should name the columns")
+    for at, name in enumerate(names):
+        if not name or name in names[:at]:
+            text = f"names column {name!r} twice" if name else f"gives column {at + 1} no name"
+            raise DataError(f"data.path: {file}:1: the first line {text}")
