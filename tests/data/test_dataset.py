@@ -130,6 +130,19 @@ def test_data_with_all_splits_of_their_own_have_no_folds() -> None:
         make(Pictures(), val=Pictures(), test=Pictures(), fold=0)
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_balanced_classes_are_drawn_equally_often(listed: bool) -> None:
+    data = make(Pictures(listed=listed))
+    data.balance()
+    drawn = torch.cat([batch.targets for batch in some(data, 4)])  # an epoch of 28
+    assert sorted(torch.bincount(drawn).tolist()) == [9, 9, 10]
+
+
+def test_a_stream_cannot_be_balanced() -> None:
+    with pytest.raises(ConfigError, match="no meaning on a stream"):
+        streamed().balance()
+
+
 def test_two_workers_and_none_give_identical_batches() -> None:
     alone, together = make(Pictures()), make(Pictures(), num_workers=2)
     assert_same(some(alone, 5), some(together, 5))

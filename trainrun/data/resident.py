@@ -13,7 +13,7 @@ from torch import Tensor
 from trainrun.data import scaling
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import fold_of, hold_out, micro_batches, permutation
+from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Samples, Share
 
@@ -50,10 +50,15 @@ class Resident:
         self.info, self.inputs, self.targets = info, inputs, targets
         self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
+        self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
         self.device = torch.device("cpu")
         if info.pixels is not None:
             self._ends = info.pixels.black, info.pixels.white  # as stored
             self._scale_pixels()
+
+    def balance(self) -> None:
+        """Draw every class equally often in training."""
+        self.classes = self.targets.cpu()[self.splits["train"]]
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -65,7 +70,7 @@ class Resident:
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
         while True:
-            order = train[permutation(len(train), seed, "order", position.epoch)].to(self.device)
+            order = epoch_order(train, seed, position.epoch, self.classes).to(self.device)
             for indices, after in micro_batches(order, position, cut):
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
