@@ -22,7 +22,7 @@ COMMANDS = {
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
     "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
-    "plot": "options side by side: trainrun plot scheduler NAME ... [--at STEPS] [overrides]",
+    "plot": "options side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts
