@@ -218,3 +218,25 @@ def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPa
 def test_the_plan_warns_once_of_l2_beside_weight_decay(decay: float) -> None:
     lines = [label for label, _ in built("regularization=l2", f"optimizer.weight_decay={decay}").plan]
     assert lines.count("l2") == (1 if decay else 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "after 10 evaluations in a row that are not better; then the best weights are restored"),
+        (
+            ("regularization.early_stopping.patience=3", "regularization.early_stopping.min_delta=0.01"),
+            "after 3 evaluations in a row that are not better by more than 0.01; "
+            "then the best weights are restored",
+        ),
+        (
+            ("regularization.early_stopping.restore_best=false",),
+            "after 10 evaluations in a row that are not better; then the last weights are kept",
+        ),
+    ],
+)
+def test_the_plan_says_when_early_stopping_ends_the_run_and_with_which_weights(
+    words: tuple[str, ...], said: str
+) -> None:
+    assert dict(built("regularization=early_stopping", *words).plan)["stops"] == said
+    assert "stops" not in dict(built().plan)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, Position
 from trainrun.seeds import derive
 
@@ -70,3 +71,21 @@ def hold_out(
     held = torch.zeros(len(shuffled), dtype=torch.bool)
     held[torch.div(middles, 2 * count, rounding_mode="floor")] = True
     return shuffled[~held].sort().values, shuffled[held].sort().values
+
+
+def fold_of(
+    indices: Tensor, fold: int, num_folds: int, seed: int, classes: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Split `indices` into (the others, fold number `fold`), each sorted.
+
+    The folds of a seed are disjoint and together all of `indices`. With `classes`, (number of
+    samples,) of all samples, every fold holds the floor or the ceiling of its share of each class.
+    Raises ConfigError where there is no such fold.
+    """
+    if fold >= num_folds:
+        raise ConfigError.one("data.fold", f"wants 0 to {num_folds - 1}, got {fold}")
+    shuffled = indices[permutation(len(indices), seed, "folds")]
+    if classes is not None:
+        shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
+    mine = torch.arange(len(shuffled)) % num_folds == fold
+    return shuffled[~mine].sort().values, shuffled[mine].sort().values

@@ -12,6 +12,7 @@ from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo
+from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.runtime import Runtime
 from trainrun.state import TrainState
 
@@ -41,6 +42,7 @@ def plan_of(
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
+        *_stops(state),
     )
 
 
@@ -145,6 +147,16 @@ def _decides(monitor: Monitor | None) -> str:
     if monitor is None:
         return "nothing: there is no validation split, the last weights are kept"
     return f"val/{monitor.name}, {'larger' if monitor.maximize else 'smaller'} is better"
+
+
+def _stops(state: TrainState) -> list[tuple[str, str]]:
+    """When early stopping ends the run, and with which weights."""
+    stopper = state.stopper
+    if not isinstance(stopper, EarlyStopping):
+        return []
+    better = f"better by more than {stopper.min_delta:g}" if stopper.min_delta else "better"
+    kept = "the best weights are restored" if stopper.restore_best else "the last weights are kept"
+    return [("stops", f"after {stopper.patience} evaluations in a row that are not {better}; then {kept}")]
 
 
 def _short(node: Settings) -> str:
