@@ -281,6 +281,8 @@ class Loop:
             step=state.step,
             reason=state.stop_reason or "budget",
             skipped=state.skipped,
+            samples=state.samples,
+            parameters=sum(p.numel() for p in state.model.parameters()),
             monitor=f"val/{self.monitor.name}" if self.monitor else "",
             best=state.best,
             best_step=state.best_step,

@@ -160,6 +160,11 @@ LATE: dict[str, tuple[str, str]] = {
     "monitor=val/accuracyy": ("monitor", "val/accuracy"),
     "monitor=val/rmse": ("monitor", "val/accuracy"),
     "data=diabetes model=cnn": ("model", "pictures"),
+    "data=diabetes data.balanced=true": ("data.balanced", "must be classes"),
+    "data=synthetic_table data.kind=labels task=multilabel loss=focal data.balanced=true": (
+        "data.balanced",
+        "those of synthetic_table are labels",
+    ),
     "task=binary loss=bce_with_logits": ("task", "two classes"),
     "model=torchvision model.name=resnet1888": ("model.name", "did you mean resnet18?"),
     "scheduler=torch scheduler.name=StepLRR": ("scheduler.name", "did you mean StepLR?"),

@@ -89,9 +89,16 @@ def test_commands_mean_the_same_in_every_shell(shell: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("row", "lines"), rows(), ids=[row for row, _ in rows()])
 def test_a_row_works_as_printed(
-    row: str, lines: list[str], server: Callable, small_mnist: Callable, tmp_path: Path
+    row: str,
+    lines: list[str],
+    server: Callable,
+    small_mnist: Callable,
+    small_cifar: Callable,
+    tmp_path: Path,
 ) -> None:
-    if row == "J1":
+    if row == "J7":
+        small_cifar(tmp_path / "data")
+    if row in ("J1", "A15"):
         small_mnist(tmp_path / "data" / "MNIST")
         small_mnist(tmp_path / "data" / "FashionMNIST")
     if row == "K1":
@@ -99,7 +106,8 @@ def test_a_row_works_as_printed(
     if row == "K2":
         _photos(tmp_path / "photos")
     if row == "K3":
-        _colour_pictures(tmp_path)
+        small_cifar(tmp_path / "cifar")
+        _small_svhn(tmp_path / "svhn")
     if row == "G3":
         assert server(["budget=2step"], tmp_path).code == 0
     for line in lines:
@@ -168,17 +176,13 @@ def _photos(folder: Path) -> None:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{n}.png")
 
 
-def _colour_pictures(folder: Path) -> None:
-    """CIFAR-10 and SVHN of twenty random pictures a file."""
+def _small_svhn(folder: Path) -> None:
+    """Twenty random pictures a file."""
     random = np.random.default_rng(0)
-    for name in ("cifar", "svhn"):
-        (folder / name).mkdir()
-    for file in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
-        labels, pixels = np.arange(20)[:, None] % 10, random.integers(0, 256, (20, 3072))
-        np.hstack([labels, pixels]).astype(np.uint8).tofile(folder / "cifar" / file)
+    folder.mkdir()
     for file in ("train_32x32.mat", "test_32x32.mat"):
         pixels = random.integers(0, 256, (32, 32, 3, 20)).astype(np.uint8)
-        savemat(folder / "svhn" / file, {"X": pixels, "y": np.arange(20)[:, None] % 10 + 1})
+        savemat(folder / file, {"X": pixels, "y": np.arange(20)[:, None] % 10 + 1})
 
 
 def _torchrun_trains(words: list[str], folder: Path) -> None:

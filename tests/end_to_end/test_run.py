@@ -35,6 +35,7 @@ def test_a_run_leaves_the_folder_that_is_promised(command: Callable, tmp_path: P
     names = {path.name for path in run.iterdir()}
     assert names >= {
         *("config.yaml", ".hydra", "environment.json", "status.json", "metrics.jsonl", "timing.jsonl"),
+        "result.json",
         *("trainrun.log", "tensorboard", "checkpoints", ".lock"),
     }
     status = json.loads((run / "status.json").read_text())
@@ -45,6 +46,9 @@ def test_a_run_leaves_the_folder_that_is_promised(command: Callable, tmp_path: P
         False,
     )
     assert {"step", "metric", "best", "reason", "test"} <= status.keys()
+    result = json.loads((run / "result.json").read_text())
+    assert result["test"]["metrics"] == status["test"]
+    assert (result["steps"], result["samples"]) == (status["step"], 200)
     environment = json.loads((run / "environment.json").read_text())
     assert environment["command"] == "trainrun budget=2ep data.limit=100 name=first"
     assert environment["packages"]["torch"]
@@ -99,6 +103,8 @@ def test_a_finished_run_resumed_has_nothing_to_do_and_with_a_larger_budget_goes_
     done = command("resume", "demo", "budget=5ep")
     assert "budget: 3ep -> 5ep" in done.err
     assert json.loads((run / "status.json").read_text())["step"] == 5 * 7
+    result = json.loads((run / "result.json").read_text())
+    assert (result["steps"], result["samples"], result["last"]["step"]) == (5 * 7, 5 * 200, 5 * 7)
     steps = [record["step"] for record in lines(run / "metrics.jsonl") if record.get("split") == "val"]
     assert steps == [7, 14, 21, 28, 35]
     assert "nothing to do" in command("resume", "demo").err  # the new budget is the run's

@@ -12,7 +12,8 @@ from trainrun.config.paths import groups
 _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
     "check": ("--exact", "--steps"),
-    "eval": ("--checkpoint", "--split"),
+    "eval": ("--checkpoint", "--split", "--tta"),
+    "predict": ("--checkpoint", "--input", "--out", "--split", "--tta"),
     "runs": ("--clean", "--failed", "--json", "--yes"),
 }
 # What bash completion needs in a zsh that has not started it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainrun.cli.guide.layout import columns
 from trainrun.config.paths import groups
 from trainrun.config.show import is_yours
+from trainrun.errors import ConfigError
 
 _DATA = {"gpt": ["data=text"]}  # others take the default's
 
@@ -23,7 +24,10 @@ def lines(model: str) -> list[str]:
     from trainrun.protocols import Cut, Position
     from trainrun.report.layers import layer_rows
 
-    parts = build(Composer().compose([f"model={model}", *_DATA.get(model, [])]).settings)
+    try:
+        parts = build(Composer().compose([f"model={model}", *_DATA.get(model, [])]).settings)
+    except ConfigError as error:  # a package that it needs is not installed
+        return ["", *(str(problem) for problem in error.problems)]
     batch = next(parts.data.train_batches(Position(), Cut(2, 1), 0))
     rows = layer_rows(parts.state.model, batch.inputs)
     title = f"Layers for {parts.info.name}, with what each gives for one sample"

@@ -222,12 +222,13 @@ def _check_shares(data: Data, seed: int) -> None:
         text = "judges whole splits; with several ranks eval_batches takes (split, share) and gives a share"
         raise ConfigError.one("data", text)
     mine = next(iter(data.train_batches(Position(), Cut(1, 1, ranks.size(), ranks.rank()), seed)))
+    whole = next(iter(data.train_batches(Position(), Cut(ranks.size(), 1), seed)))
     found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
     for rank, theirs in enumerate(found):
         if theirs[0] != found[0][0]:
             raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
-    samples = [index for theirs in found for index in theirs[1:]]
-    if len(set(samples)) < len(samples):
+    samples = sorted(str(index) for theirs in found for index in theirs[1:])
+    if samples != sorted(str(int(index)) for index in whole.indices):
         text = "gives several ranks the same samples; train_batches must give those of cut.rank"
         raise ConfigError.one("data", text)
 
@@ -240,18 +241,29 @@ def samples_per_step(cut: Cut, info: DataInfo) -> int:
 
 def _data(make: Maker) -> Data:
     node = dict(make.settings["data"])
-    workers = node.pop("num_workers", 0)
+    extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
     names, _ = parameters_of(resolve(node["_target_"], "data", SLOTS["data"], make.trust, make.stored))
-    if "num_workers" in names:
-        node["num_workers"] = workers
+    node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
     data = _opened(make, "data", node)
     if isinstance(data, Dataset):
-        defaults = _option_values("data", "dataset")
-        data = from_dataset(**{**defaults, "train": data, "num_workers": workers})
+        values = _option_values("data", "dataset") | {"train": data} | extras
+        data = from_dataset(**{name: value for name, value in values.items() if name != "balanced"})
+    if extras.get("balanced") and "balanced" not in names:
+        _balance(data)
     return data  # type: ignore[no-any-return]
+
+
+def _balance(data: Any) -> None:
+    """Draw every class equally often. Raises ConfigError for data that have none, or cannot."""
+    if data.info.kind != "classes" or not hasattr(data, "balance"):
+        whose = f"those of {data.info.name} are {data.info.kind}"
+        reason = whose if data.info.kind != "classes" else f"{type(data).__name__} has no method balance"
+        text = f"draws every class equally often, so targets must be classes; {reason}"
+        raise ConfigError.one("data.balanced", text, "data.balanced=false")
+    data.balance()
 
 
 def _opened(make: Maker, path: str, node: Settings) -> Any:

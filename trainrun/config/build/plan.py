@@ -59,6 +59,7 @@ def _data(settings: Settings, info: DataInfo) -> str:
     if info.vocabulary:
         return f"{text} windows of {info.input_shape[0]} tokens, of {len(info.vocabulary)} kinds"
     text += f"; inputs standardised by {info.input_scaling}" if info.input_scaling else ""
+    text += "; every class drawn equally often" if settings["data"].get("balanced") else ""
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")
