@@ -34,6 +34,7 @@ from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.kinds import BatchChange
 from trainrun.regularization.penalty import L2
+from trainrun.regularization.swa import SWA
 from trainrun.scheduler import Plateau, plateau
 from trainrun.step import Clip
 
@@ -236,6 +237,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "model": lambda: mlp(batch_norm=True),
         "batch_size": 3,  # it takes two samples at least, and 41 are 13 threes and a two
         "monitor": None,
+    },
+    "a mean of weights, its batch norm estimated anew": {
+        "model": lambda: mlp(batch_norm=True),
+        "batch_size": 3,
+        "state": {"averager": lambda: SWA(1, 1)},
     },
     "adamw and an average": {"state": {"optimizer": adamw, "averager": lambda: EMA(0.9)}},
     "fp16 that skips": {"state": {"precision": overflowing}},

@@ -116,8 +116,9 @@ class Loop:
             yield from self._windows(state)
 
     def _one_epoch(self) -> Iterator[Batch]:
-        """This rank's batches of the first epoch; of a stream its first hundred."""
-        for count, batch in enumerate(self.data.train_batches(Position(), self.cut, self.seed), 1):
+        """Batches of the first epoch, the same ones on every rank; of a stream the first hundred."""
+        cut = Cut(self.cut.batch_size, 1)
+        for count, batch in enumerate(self.data.train_batches(Position(), cut, self.seed), 1):
             yield batch
             if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
                 return

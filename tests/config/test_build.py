@@ -14,6 +14,7 @@ from torch import nn
 from trainrun.config.build import Parts, build, plan, rates_of
 from trainrun.config.check import check
 from trainrun.config.compose import Composer
+from trainrun.errors import ConfigError
 
 Files = Callable[[Mapping[str, str]], None]
 SMALL = ("data.limit=40", "runtime.threads=1", "model=linear", "budget=2step")
@@ -129,6 +130,17 @@ def test_own_code_takes_every_place(folder: Path, files: Files) -> None:
     parts = build(composed.settings)
     shapes = [tuple(p.shape) for p in parts.state.model.parameters()]
     assert shapes == [(3, 4), (3,), (2, 3), (2,)]  # lazy layers have seen a batch; two classes
+
+
+def test_inputs_that_cannot_be_mixed_are_told_before_anything_is_written(folder: Path, files: Files) -> None:
+    body = "def __getitem__(self, i): return torch.tensor([i % 7, i % 5]), i % 2\n"
+    body = f"class Codes(Dataset):\n    def __len__(self): return 40\n    {body}"
+    files({"my_codes.py": f"import torch\nfrom torch.utils.data import Dataset\n{body}"})
+    words = ["data._target_=my_codes.Codes", "model._target_=torch.nn.EmbeddingBag", "batch_size=8"]
+    words += ["model.num_embeddings=7", "model.embedding_dim=2", "budget=1step", "runtime.threads=1"]
+    build(Composer().compose(words).settings)
+    with pytest.raises(ConfigError, match=r"regularization\.mixup: mixes inputs of real numbers alone"):
+        build(Composer().compose([*words, "regularization=mixup"]).settings)
 
 
 def test_a_runtime_value_can_be_asked_for() -> None:

@@ -158,7 +158,7 @@ def build(
     state = TrainState(model, optimizer, over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    _try(data, task, state, settings["seed"])
+    _try(data, task, state, joined(regularizers.values()), settings["seed"])
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor)
     return Parts(
         make=make,
@@ -191,12 +191,15 @@ def _clock(settings: Settings, over: Callable[[int], Schedule]) -> ClockBudget |
     return ClockBudget(budget.seconds, over) if budget.is_clock else None
 
 
-def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
-    """One forward pass of two samples: a model that does not fit is told before anything is written.
+def _try(data: Data, task: Task, state: TrainState, changes: list[BatchChange], seed: int) -> None:
+    """One forward pass of two samples: a model that does not fit is told before anything is written,
+    and so are inputs that cannot be changed as the regularisers would.
 
     Where there are several ranks their shares are looked at, too.
     """
     batch = next(iter(data.train_batches(Position(), Cut(2, 1), seed)))
+    for change in changes:
+        change.change_batch(batch, data.info, torch.Generator())
     state.model.eval()
     try:
         with torch.no_grad(), state.precision.autocast():
