@@ -143,6 +143,7 @@ def test_the_readmes_own_code_and_commands_work(server: Callable, tmp_path: Path
                 file.write_text(block)
     shutil.copy(HERE / "houses.csv", tmp_path)
     _photos(tmp_path / "photos")
+    _colour_pictures(tmp_path)
     commands = readme_commands()
     assert len(commands) >= 15
     for line in commands:
