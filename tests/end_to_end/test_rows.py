@@ -120,6 +120,8 @@ def test_a_row_works_as_printed(
         done = server(shortened(line, paste("bash", line, tmp_path)), tmp_path)
         assert done.code == REFUSED.get(line, 0), f"{line}\n{done}"
         assert "Traceback" not in done.err
+        if row == "D11":
+            assert (done.out + done.err).count("\ncaution") + done.err.count("\n  caution") == 1
         if row == "A11":
             assert "512 / 256" in done.err  # the arithmetic is printed
         if line in REFUSED:
