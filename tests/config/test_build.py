@@ -226,10 +226,28 @@ def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPa
     assert "slow here" not in dict(built("precision=fp32").plan)["compute"]
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.01])
-def test_the_plan_warns_once_of_l2_beside_weight_decay(decay: float) -> None:
-    lines = [label for label, _ in built("regularization=l2", f"optimizer.weight_decay={decay}").plan]
-    assert lines.count("l2") == (1 if decay else 0)
+CAUTIONS: dict[str, str | None] = {
+    "regularization=l2 optimizer.weight_decay=0.01": "l2 decays weights that optimizer.weight_decay=0.01",
+    "regularization=[l2,elastic] optimizer.weight_decay=0.01": "l2 and elastic decays weights",
+    "regularization=l2 optimizer.weight_decay=0": None,
+    "regularization=l1": None,
+    "model=mlp model.norm=batch batch_size=7": "batch norm estimates mean and variance from 7 samples",
+    "model=mlp model.norm=batch batch_size=8": None,
+    "model=mlp model.norm=layer batch_size=2": None,
+    "model=mlp model.norm=batch batch_size=4 loop.accumulate=4": "from 4 samples at a time",
+    "model=transformer scheduler=cosine": "without a warm-up: scheduler.warmup=5%",
+    "model=transformer scheduler=one_cycle": None,
+    "model=transformer scheduler=cosine scheduler.warmup=1step": None,
+    "model=transformer": None,
+    "model=mlp scheduler=cosine": None,
+}
+
+
+@pytest.mark.parametrize("words", CAUTIONS, ids=str)
+def test_what_is_seldom_meant_is_cautioned_against_once(words: str) -> None:
+    texts = [text for label, text in built(*words.split()).plan if label == "caution"]
+    said = CAUTIONS[words]
+    assert [said in text for text in texts] == ([] if said is None else [True])
 
 
 @pytest.mark.parametrize(

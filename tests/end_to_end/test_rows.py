@@ -127,6 +127,8 @@ def test_a_row_works_as_printed(
         done = server(shortened(line, paste("bash", line, tmp_path)), tmp_path)
         assert done.code == REFUSED.get(line, 0), f"{line}\n{done}"
         assert "Traceback" not in done.err
+        if row == "D11":
+            assert (done.out + done.err).count("\ncaution") + done.err.count("\n  caution") == 1
         if row == "A11":
             assert "512 / 256" in done.err  # the arithmetic is printed
         if line in REFUSED:
@@ -134,7 +136,9 @@ def test_a_row_works_as_printed(
             assert "loss=bce_with_logits" in done.err
 
 
-def test_the_readmes_own_code_and_commands_work(server: Callable, tmp_path: Path) -> None:
+def test_the_readmes_own_code_and_commands_work(
+    server: Callable, small_cifar: Callable, tmp_path: Path
+) -> None:
     for language in ("python", "yaml"):
         for block in blocks(language):
             if match := re.match(r"# (\S+\.(?:py|yaml))\n", block):
@@ -143,7 +147,7 @@ def test_the_readmes_own_code_and_commands_work(server: Callable, tmp_path: Path
                 file.write_text(block)
     shutil.copy(HERE / "houses.csv", tmp_path)
     _photos(tmp_path / "photos")
-    _colour_pictures(tmp_path)
+    small_cifar(tmp_path / "cifar")
     commands = readme_commands()
     assert len(commands) >= 15
     for line in commands:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from trainrun.checkpoint.weights import Weights
+from trainrun.config.build.cautions import cautions
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
@@ -38,11 +39,11 @@ def plan_of(
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
-        *_decayed_twice(settings),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
         *_stops(state),
+        *cautions(settings, state, cut),
     )
 
 
@@ -116,16 +117,6 @@ def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
         return [("batch norm", f"sees the {seen} samples of all ranks")]
     whose = "a micro-batch" if cut.accumulate > 1 else "a rank"
     return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
-
-
-def _decayed_twice(settings: Settings) -> list[tuple[str, str]]:
-    """L2 beside weight decay."""
-    chosen, decay = settings["regularization"] or {}, settings["optimizer"].get("weight_decay")
-    names = [name for name in ("l2", "elastic") if name in chosen]
-    if not names or not decay:
-        return []
-    text = f"decays weights that optimizer.weight_decay={decay:g} decays already: choose one of the two"
-    return [(" and ".join(names), text)]
 
 
 def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:
