@@ -23,8 +23,9 @@ from toy import CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_
 
 from trainrun import ranks
 from trainrun.cli.main import main
+from trainrun.config.build import _check_shares
 from trainrun.data.dataset import from_dataset
-from trainrun.errors import CannotResume
+from trainrun.errors import CannotResume, ConfigError
 from trainrun.evaluate import evaluate, shared_batches
 from trainrun.events import Evaluated, RolledBack
 from trainrun.loop import Monitor
@@ -375,3 +376,28 @@ def load_lost(folder: Path) -> str:
     except CannotResume as error:
         return str(error)
     return "loaded"
+
+
+class _Selfish(ToyData):
+    """Gives every rank what one rank would get."""
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        return super().train_batches(position, replace(cut, num_ranks=1, rank=0), seed)
+
+
+class _Repeating(ToyData):
+    """Draws its first sample again and again, as balanced classes may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.splits["train"][:] = 0
+
+
+def check_shares(kind: str) -> str:
+    """What is said of data that give all ranks the same, or all ranks their own."""
+    kinds = {"own": ToyData, "same": _Selfish, "repeated": _Repeating}
+    try:
+        _check_shares(kinds[kind](), 0)
+    except ConfigError as error:
+        return str(error)
+    return ""

@@ -212,6 +212,13 @@ def test_the_plan_names_the_schedule_and_its_warm_up(words: tuple[str, ...], sai
     assert plan["optimizer"].split("; ")[1].removesuffix(" schedule") == said.removesuffix(" schedule")
 
 
+def test_the_plan_says_where_a_models_parameters_lie() -> None:
+    said = dict(built("model=mlp", "model.width=[3,5]", "model.depth=null").plan)["model"]
+    body, head = (64 * 3 + 3) + (3 * 5 + 5), 5 * 10 + 10
+    assert said == f"MLP: {body + head} parameters (body {body}, head {head})"
+    assert dict(built("model=linear").plan)["model"] == "Linear: 650 parameters"  # has one layer
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "has_bf16_units", lambda device: fast)

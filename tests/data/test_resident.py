@@ -213,3 +213,7 @@ def test_balanced_data_draw_rare_classes_as_often_and_resume_anywhere() -> None:
     assert all(same_bits(one.inputs, other.inputs) for one, other in zip(batches[4:], again, strict=True))
     judged = torch.cat([torch.as_tensor(batch.indices) for batch in data.eval_batches("train")])
     assert torch.equal(judged, data.splits["train"])
+    shares = [some(data, 4, Position(), Cut(5, 1, 2, rank)) for rank in (0, 1)]
+    whole = some(data, 4, Position(), Cut(10, 1))
+    for one, other, both in zip(*shares, whole, strict=True):
+        assert torch.equal(torch.cat([one.targets, other.targets]), both.targets)

@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> TableData:
 
 def load(path: Path, target: str) -> TableData:
     node = yaml.safe_load((CONF / "data" / "csv.yaml").read_text())["data"]
-    values = {key: value for key, value in node.items() if key not in ("_target_", "num_workers")}
+    values = {key: value for key, value in node.items() if key not in ("_target_", "num_workers", "balanced")}
     return table(**(values | {"path": str(path), "target": target, "eval_batch_size": 7}))
 
 

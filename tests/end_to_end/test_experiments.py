@@ -17,5 +17,8 @@ def test_an_experiment_trains(
     small_mnist(tmp_path / "data" / "MNIST")
     small_mnist(tmp_path / "data" / "FashionMNIST")
     small_cifar(tmp_path / "data")
-    done = command(f"experiment={name}", "budget=2step", "logger=[console]")
+    words = [f"experiment={name}", "budget=2step", "logger=[console]"]
+    if "/data: text" in (CONF / "experiment" / f"{name}.yaml").read_text():
+        words.append(f"data.path={Path(__file__).parent / 'rows.md'}")  # a short one
+    done = command(*words)
     assert "finished: budget" in done.err

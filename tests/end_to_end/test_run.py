@@ -192,6 +192,7 @@ def test_quiet_prints_the_folder_alone_and_verbose_the_coverage(command: Callabl
     )
     assert re.search(r"neck\.1\.bias +128 +decay 0 +0\.002 +0 +auto", rows["neck.1.bias"])
     assert "frozen" in rows["body.0.weight"]
+    assert re.search(r"^ +neck +Sequential +128 +32,896$", done.err, re.MULTILINE)  # 256 x 128 + 128
 
 
 def test_a_used_folder_is_refused_and_a_live_one_is_busy(command: Callable, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ COMMANDS = {
     "predict": "predict samples, as CSV: trainrun predict RUN [--split SPLIT | --input FILE] [--out FILE]",
     "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
-    "plot": "options side by side: trainrun plot scheduler NAME ... [--at STEPS] [overrides]",
+    "plot": "options side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides]",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts

@@ -19,6 +19,7 @@ from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
 _SHOWN = 8
+_MOST_LAYERS = 6  # named beside the model; -v shows all
 
 
 def plan_of(
@@ -71,7 +72,12 @@ def _model(settings: Settings, state: TrainState) -> str:
     sizes = [(p.numel(), p.requires_grad) for p in state.model.parameters()]
     trained = sum(size for size, is_trained in sizes if is_trained)
     frozen = sum(size for size, is_trained in sizes if not is_trained)
-    return f"{_short(settings['model'])}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
+    text = f"{_short(settings['model'])}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
+    parts = [
+        (name, sum(p.numel() for p in child.parameters())) for name, child in state.model.named_children()
+    ]
+    shown = [f"{name} {size:,}" for name, size in parts if size]
+    return f"{text} ({', '.join(shown)})" if 1 < len(shown) <= _MOST_LAYERS else text
 
 
 def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
