@@ -56,6 +56,8 @@ def test_without_an_option_it_is_the_runs_own() -> None:
         (["optimizer", "adam", "--out", "nowhere/a.png"], "--out: "),
         (["optimizer", "adam", "--out", "a.jpeg"], "--out: "),
         (["scheduler", "cosine", "--at", "0"], "--at: "),
+        (["init", "zeros", "--depth", "two"], "model.depth: "),
+        (["init", "zeros", "--activation", "tahn"], "did you mean tanh"),
         (["scheduler", "cosine", "budget=5s"], "budget: "),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -83,3 +85,19 @@ def test_a_race_at_given_and_at_searched_rates(capsys: pytest.CaptureFixture[str
     assert "given: sgd(0.0001)" in out
     assert err == "\npicture: race.png\n"
     assert [file.name for file in tmp_path.iterdir()] == ["race.png"]
+
+
+def test_initial_weights_of_the_runs_own_model_or_of_a_deep_mlp(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["init", "zeros,normal(0.01)", "--depth", "3", "--activation", "tanh", "model.width=400"]) == 0
+    title, _, _, head, *rows = capsys.readouterr().out.splitlines()
+    assert title == "MLP for digits before training, a batch of 32"
+    assert head.split() == ["layer", "zeros", "normal(0.01)"]
+    std = [line.split()[2:] for line in rows[rows.index("  std") + 1 :][:4]]
+    assert [zero for zero, _ in std] == ["0"] * 4
+    small = [float(text) for _, text in std]
+    assert small[2] / small[1] == pytest.approx(0.01 * 400**0.5, rel=0.15)  # the root of the width x std
+    assert (tmp_path / "init.png").is_file()
+    assert run(["init", "model=linear"]) == 0
+    assert capsys.readouterr().out.startswith("Linear for digits")

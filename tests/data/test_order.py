@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 import torch
 
-from trainrun.data.order import epoch_order, hold_out, micro_batches, permutation
+from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches, permutation
+from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, Position
 
 
@@ -132,3 +133,26 @@ def test_ranks_together_take_the_micro_batches_of_one(size: int) -> None:
     positions = [[after for _, after in share] for share in shares]
     assert positions[0] == positions[1] == positions[2]
     assert positions[0][-1] == Position(1, 0)
+
+
+@pytest.mark.parametrize("count", [5, 13, 50])
+def test_folds_of_a_seed_are_one_partition_and_as_equal_as_can_be(count: int) -> None:
+    indices = torch.arange(100, 100 + count)
+    pairs = [fold_of(indices, fold, 5, 3, None) for fold in range(5)]
+    assert sorted(int(index) for _, part in pairs for index in part) == indices.tolist()
+    for rest, part in pairs:
+        assert sorted([*rest.tolist(), *part.tolist()]) == indices.tolist()
+        assert len(part) in (count // 5, -(-count // 5))
+    assert torch.equal(
+        pairs[2][1], fold_of(indices, 2, 5, 3, None)[1]
+    )  # so two models can be compared by pairs
+
+
+def test_folds_of_another_seed_are_others() -> None:
+    first, second = (fold_of(torch.arange(50), 0, 5, seed, None)[1] for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_a_fold_beyond_the_last_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
+        fold_of(torch.arange(50), 5, 5, 0, None)

@@ -13,6 +13,7 @@ _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
     "check": ("--exact", "--steps"),
     "eval": ("--checkpoint", "--split", "--tta"),
+    "export": ("--checkpoint",),
     "plot": ("--activation", "--at", "--depth", "--out", "--steps"),
     "predict": ("--checkpoint", "--input", "--out", "--split", "--tta"),
     "runs": ("--clean", "--failed", "--json", "--yes"),

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainrun.cli.plot import optimizer, scheduler
+from trainrun.cli.plot import init, optimizer, scheduler
 from trainrun.cli.plot.choices import choices
 from trainrun.errors import ConfigError, StorageFailed
 
-_KINDS = {"scheduler": scheduler, "optimizer": optimizer}
+_KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init}
 _FORMATS = (".png", ".pdf", ".svg")
 
 
