@@ -39,6 +39,8 @@ FINISHED = Finished(
     monitor="val/accuracy",
     best=0.9,
     best_step=10,
+    kept_step=10,
+    kept_weights="raw",
     seconds=1.23456,
 )
 
