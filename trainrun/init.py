@@ -34,7 +34,7 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Tanh: "tanh",
     nn.Sigmoid: "sigmoid",
 }
-_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
@@ -75,7 +75,7 @@ class Init:
         if self.fill is None:
             parameter.copy_(made)
             return
-        hidden = isinstance(layer, _LAYERS) and layer is not _output_layer(model)
+        hidden = isinstance(layer, LAYERS) and layer is not _output_layer(model)
         try:
             _fill(layer, parameter, self.fill, activation_of(model) if hidden else "linear")
         except ValueError:
@@ -105,7 +105,7 @@ class LSUV(Init):
         def measure(layer: nn.Module, _: Any, outputs: Tensor) -> None:
             found[layer] = float(outputs.float().var())
 
-        hooks = [m.register_forward_hook(measure) for m in model.modules() if isinstance(m, _LAYERS)]
+        hooks = [m.register_forward_hook(measure) for m in model.modules() if isinstance(m, LAYERS)]
         model.eval()
         try:
             model(inputs)
@@ -251,7 +251,7 @@ def _fill_layer(layer: nn.Module, fill: Fill, activation: str) -> None:
     for name, parameter in layer.named_parameters(recurse=False):
         if isinstance(layer, _NORMS):
             nn.init.constant_(parameter, 1.0 if name == "weight" else 0.0)
-        elif isinstance(layer, (*_LAYERS, *_RECURRENT)):
+        elif isinstance(layer, (*LAYERS, *_RECURRENT)):
             _fill(layer, parameter, fill, activation) if parameter.ndim > 1 else nn.init.zeros_(parameter)
 
 
@@ -265,7 +265,7 @@ def _fill(layer: nn.Module, parameter: Tensor, fill: Fill, activation: str) -> N
 
 
 def _output_layer(model: nn.Module) -> nn.Module | None:
-    layers = [m for m in model.modules() if isinstance(m, _LAYERS)]
+    layers = [m for m in model.modules() if isinstance(m, LAYERS)]
     return layers[-1] if layers else None
 
 
@@ -278,7 +278,7 @@ def _zero_residual_branches(model: nn.Module) -> None:
         raise ConfigError.one("init.zero_residual", text, "init.zero_residual=false")
     for branch in branches:
         tail = list(branch)
-        while tail and not isinstance(tail[-1], (*_NORMS, *_LAYERS)):
+        while tail and not isinstance(tail[-1], (*_NORMS, *LAYERS)):
             # relu'(0) = 0, so that no gradient would ever reach the block; sigmoid(0) is not 0.
             if isinstance(last := tail.pop(), (nn.ReLU, nn.ReLU6, nn.Sigmoid)):
                 text = (

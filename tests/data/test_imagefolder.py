@@ -166,3 +166,30 @@ def test_a_class_that_is_not_trained_on_is_told(tmp_path: Path) -> None:
     photos(tmp_path / "photos" / "test", ("cat", "eel"))
     with pytest.raises(DataError, match="eel is a class that"):
         load(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("memory_mib", [100, 0], ids=["in memory", "lazily"])
+def test_further_pictures_are_read_as_those_trained_on(tmp_path: Path, memory_mib: int) -> None:
+    data = load(photos(tmp_path / "photos"), memory_mib)
+    files = sorted((tmp_path / "photos").rglob("*.png"))
+    samples = data.read(tmp_path / "photos")
+    batches = list(samples.batches)
+    assert list(samples.names) == [str(file) for file in files]
+    inputs = torch.cat([batch.inputs for batch in batches])
+    for split in data.splits:
+        for batch in data.eval_batches(split):  # of the same pictures, the classes one after the other
+            for index, known in zip(batch.indices.tolist(), batch.inputs, strict=True):
+                torch.testing.assert_close(inputs[index], known)
+    one = data.read(files[3])
+    assert list(one.names) == [str(files[3])]
+    torch.testing.assert_close(next(one.batches).inputs[0], inputs[3])
+
+
+def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:
+    data = load(photos(tmp_path / "photos"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no picture"):
+        data.read(tmp_path / "empty")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"broken\.png cannot be decoded"):
+        list(data.read(tmp_path / "broken.png").batches)

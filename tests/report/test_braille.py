@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.report.braille import curve
+from trainrun.report.braille import curve, path
 
 
 def dots(lines: list[str]) -> set[tuple[int, int]]:
@@ -30,3 +30,11 @@ def test_the_size_is_as_asked_for_whatever_the_values() -> None:
     for values in ([0.0], [1.0] * 1000, [0.5, float(2)]):
         lines = curve(values, 13, 3, 1.0)
         assert [len(line) for line in lines] == [13] * 3
+
+
+def test_a_path_joins_its_places_and_is_cut_at_the_edges() -> None:
+    across = [(0.0, 0.0), (7.0, 7.0), (7.0, 3.0)]
+    found = dots(path(across, 4, 2, (0, 7), (0, 7)))
+    assert found == {(i, i) for i in range(8)} | {(7, i) for i in range(3, 8)}
+    assert dots(path([(-7.0, -7.0), (14.0, 14.0)], 4, 2, (0, 7), (0, 7))) == {(i, i) for i in range(8)}
+    assert dots(path([(1e9, 1e9), (2.0, 1e9)], 4, 2, (0, 7), (0, 7))) == set()

@@ -12,9 +12,13 @@ from trainrun.config.paths import groups
 _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
     "check": ("--exact", "--steps"),
-    "eval": ("--checkpoint", "--split"),
+    "eval": ("--checkpoint", "--split", "--tta"),
+    "export": ("--checkpoint",),
+    "plot": ("--activation", "--at", "--depth", "--out", "--steps"),
+    "predict": ("--checkpoint", "--input", "--out", "--split", "--tta"),
     "runs": ("--clean", "--failed", "--json", "--yes"),
 }
+_PLOTTED = ("init", "optimizer", "scheduler")
 # What bash completion needs in a zsh that has not started it.
 _ZSH = """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
@@ -35,11 +39,15 @@ def run(words: list[str]) -> int:
         print(" ".join(topic for topic in _topics() if topic.startswith(current)))
     elif command in _FLAGS and (current.startswith("-") or command == "runs"):
         print(" ".join(flag for flag in _FLAGS[command] if flag.startswith(current)))
+    elif command == "plot" and len(typed) == 1:
+        print(" ".join(kind for kind in _PLOTTED if kind.startswith(current)))
     elif command and len(typed) == 1:
         pass  # bash falls back to file names, which is what RUN wants
     else:
         if not typed:
             print(" ".join(name for name in COMMANDS if name.startswith(current)), end=" ")
+        if command == "plot" and typed[1] in _PLOTTED:
+            print(" ".join(name for name in groups()[typed[1]] if name.startswith(current)), end=" ")
         os.environ["COMP_LINE"] = " ".join(["trainrun", *_overrides(typed), current])
         _silently(words)
     return 0

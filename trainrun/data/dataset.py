@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
 from trainrun.data.faults import check_targets
+from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import sampled_fingerprint
-from trainrun.data.order import fold_of, hold_out, micro_batches, permutation
+from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
 from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
     Seeded,
@@ -30,7 +34,7 @@ from trainrun.data.samples import (
     unpacked,
 )
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share, TargetScaling
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
 from trainrun.ranges import Count, Natural, Split
 from trainrun.seeds import derive
 
@@ -39,9 +43,10 @@ Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None
 
 @dataclass(frozen=True)
 class Loading:
-    """What every data option takes."""
+    """What every data option takes; `balanced` those whose targets are classes."""
 
     num_workers: Natural
+    balanced: bool
 
 
 def from_dataset(
@@ -100,7 +105,15 @@ class DatasetData:
     def __init__(self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int) -> None:
         self.info, self.splits = info, splits
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
+        self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
         self.device = torch.device("cpu")
+
+    def balance(self) -> None:
+        """Draw every class equally often in training; reads all samples of a dataset without `targets`."""
+        dataset, indices = self.splits["train"]
+        if indices is None:
+            raise ConfigError.one("data.balanced", "has no meaning on a stream", "data.balanced=false")
+        self.classes = _all_classes(dataset)[indices]
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -114,7 +127,7 @@ class DatasetData:
             yield from self._collated(samples, dataset, cut.batch_size, position.offset, share)
             return
         while True:
-            order = indices[permutation(len(indices), seed, "order", position.epoch)]
+            order = epoch_order(indices, seed, position.epoch, self.classes)
             parts = list(micro_batches(order, position, cut))
             wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))
@@ -138,6 +151,12 @@ class DatasetData:
     def restore(self, fitted: Mapping[str, Any]) -> None:
         scaling.restore(self.info.target_scaling, fitted)
 
+    def read(self, file: Path) -> Samples:
+        """An array of inputs as the dataset would give them."""
+        if not self.info.input_shape:
+            raise DataError(f"{file}: the inputs of {self.info.name} are not one array, as a file's would be")
+        return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
+
     def _load(self, dataset: Dataset[Any], parts: list[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
         loader = DataLoader(
             Seeded(dataset, seed),
@@ -148,12 +167,12 @@ class DatasetData:
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
         )
-        batches = iter(loader)
+        others = set(active_children())
         try:
-            for part, batch in zip(parts, batches, strict=True):
+            for part, batch in zip(parts, loader, strict=True):
                 yield self._moved(batch, part, dataset)
         except BaseException:  # a stop, while a loader process may be stuck in a sample
-            _kill(getattr(batches, "_workers", ()))
+            _kill(set(active_children()) - others)  # also where the loader does not know them yet
             raise
 
     def _collated(
@@ -181,7 +200,7 @@ def _quiet_worker(worker_id: int) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _kill(workers: Sequence[Any]) -> None:
+def _kill(workers: Iterable[BaseProcess]) -> None:
     """End loader processes now: they ignore the signal by which the loader would end them."""
     for worker in workers:
         with contextlib.suppress(RuntimeError):  # by which torch tells that a worker died
@@ -267,11 +286,24 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
 
 def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
     """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
-    size = size_of(dataset)
+    listed = _listed(dataset)
+    return _all_classes(dataset) if listed is None and not info.num_targets else listed
+
+
+def _all_classes(dataset: Dataset[Any]) -> Tensor:
+    """Every sample's class, (N,): as the dataset lists them, else read one after the other."""
+    listed = _listed(dataset)
+    if listed is not None:
+        return listed
+    return torch.tensor([_class_of(dataset, i) for i in range(size_of(dataset))])
+
+
+def _listed(dataset: Dataset[Any]) -> Tensor | None:
     listed = np.asarray(getattr(dataset, "targets", ()))
-    if listed.shape == (size,) and listed.dtype.kind in "iub" and listed[0] == _class_of(dataset, 0):
-        return torch.from_numpy(listed.astype(np.int64))
-    return None if info.num_targets else torch.tensor([_class_of(dataset, i) for i in range(size)])
+    is_plain = listed.shape == (size_of(dataset),) and listed.dtype.kind in "iub"
+    if not is_plain or listed[0] != _class_of(dataset, 0):
+        return None
+    return torch.from_numpy(listed.astype(np.int64))
 
 
 def _class_of(dataset: Dataset[Any], index: int) -> int:

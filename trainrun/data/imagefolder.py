@@ -18,7 +18,7 @@ from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.resident import Holdout, Resident, split, standardized
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import DataInfo, PixelRange
+from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
 from trainrun.ranges import Count, Natural, Split
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -43,6 +43,16 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return (picture - self.shift) * self.scale, self.targets[index]
 
 
+class Decoded(Resident):
+    """Pictures decoded beforehand."""
+
+    def read(self, file: Path) -> Samples:
+        """A picture, or all of a folder and of those below it."""
+        found = _others(file, self.info.input_shape[1], self.eval_batch_size)
+        moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in found.batches)
+        return replace(found, batches=map(self.scaled, moved))
+
+
 class Lazy(DatasetData):
     """Pictures decoded by loader processes; all splits share the estimates of the training split."""
 
@@ -64,6 +74,15 @@ class Lazy(DatasetData):
         first, pixels = self._pictures()[0], self.info.pixels
         assert pixels is not None  # of pictures they are known
         pixels.black, pixels.white = (((end - first.shift) * first.scale).to(self.device) for end in (0, 255))
+
+    def read(self, file: Path) -> Samples:
+        """A picture, or all of a folder and of those below it."""
+        found, first = _others(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
+        scaled = (
+            replace(batch, inputs=((batch.inputs - first.shift) * first.scale).to(self.device))
+            for batch in found.batches
+        )
+        return replace(found, batches=scaled)
 
     def _pictures(self) -> list[Pictures]:
         return [dataset for dataset, _ in self.splits.values() if isinstance(dataset, Pictures)]
@@ -166,6 +185,19 @@ def _pictures(place: Path) -> list[Path]:
     return sorted(one for one in place.rglob("*") if one.suffix.lower() in _SUFFIXES and one.name[0] != ".")
 
 
+def _others(place: Path, size: int, count: int) -> Samples:
+    """Pictures that nobody has sorted, `count` at a time, each by its path; (N, 3, size, size) uint8."""
+    files = _pictures(place) if place.is_dir() else [place]
+    if not files:
+        raise DataError(f"{place} holds no picture ({', '.join(_SUFFIXES)})")
+    parts = torch.arange(len(files)).split(count)
+    batches = (
+        Batch(torch.stack([decoded(files[at], size) for at in part.tolist()]), None, part, Position())
+        for part in parts
+    )
+    return Samples(batches, [str(file) for file in files])
+
+
 def _in_memory(
     folder: Path,
     found: Mapping[str, Pictures],
@@ -193,7 +225,7 @@ def _in_memory(
     classes = tuple(train.classes)
     pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
     info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=(note,))
-    return standardized(info, inputs, targets, splits, eval_batch_size, per_feature=False)
+    return standardized(Decoded, info, inputs, targets, splits, eval_batch_size, per_feature=False)
 
 
 def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:

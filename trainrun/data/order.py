@@ -17,6 +17,25 @@ def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(derive(seed, *purpose)))
 
 
+def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None) -> Tensor:
+    """The training samples of one epoch, as many as there are, in random order.
+
+    With `classes`, (N,) of the N samples, every class that occurs is drawn equally often, floor or
+    ceiling of its share: samples of small classes several times, of large ones not all.
+    """
+    n = len(train)
+    if classes is None:
+        return train[permutation(n, seed, "order", epoch)]
+    found = classes.unique()
+    drawn = []
+    for place, label in enumerate(found[permutation(len(found), seed, "classes", epoch)].tolist()):
+        quota = n // len(found) + (place < n % len(found))
+        members = (classes == label).nonzero()[:, 0]
+        shuffled = members[permutation(len(members), seed, "class", epoch, label)]
+        drawn.append(shuffled.repeat(-(-quota // len(members)))[:quota])
+    return train[torch.cat(drawn)[permutation(n, seed, "order", epoch)]]
+
+
 def micro_batches(order: Tensor, position: Position, cut: Cut) -> Iterator[tuple[Tensor, Position]]:
     """The rest of one epoch from `position`: (indices, position after them).
 

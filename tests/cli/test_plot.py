@@ -1,0 +1,103 @@
+"""`trainrun plot`: options with values of their own, what is refused, and where the pictures go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainrun.cli.plot import run
+from trainrun.cli.plot.choices import Choice, choices, compose
+from trainrun.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_options_take_values_by_position_and_by_name() -> None:
+    words = ["zeros,normal(0.5)", "model.width=8", "kaiming_normal(fan_out,nonlinearity=tanh)"]
+    found, overrides = choices("init", words)
+    assert found == [
+        Choice("zeros", ("init=zeros",)),
+        Choice("normal(0.5)", ("init=normal", "init.std=0.5")),
+        Choice(
+            "kaiming_normal(fan_out,nonlinearity=tanh)",
+            ("init=kaiming_normal", "init.mode=fan_out", "init.nonlinearity=tanh"),
+        ),
+    ]
+    assert overrides == ["model.width=8"]
+
+
+def test_brackets_keep_a_list_together() -> None:
+    (one, other), _ = choices("optimizer", ["adam(0.1, betas=[0.5,0.9]),sgd"])
+    assert one.overrides == ("optimizer=adam", "optimizer.lr=0.1", "optimizer.betas=[0.5,0.9]")
+    assert other.label == "sgd"
+    (composed,) = compose("optimizer", [one], []).values()
+    assert composed.settings["optimizer"]["betas"] == [0.5, 0.9]
+
+
+def test_without_an_option_it_is_the_runs_own() -> None:
+    assert list(compose("optimizer", [], ["optimizer.lr=0.1"])) == ["adamw"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["optimizer", "adm"], "did you mean adam"),
+        (["optimizer", "adam(rl=1)"], "optimizer.rl: adam takes no 'rl'"),
+        (["optimizer", "adam(-1)"], "optimizer.lr: "),
+        (["optimizer", "sgd(1,2,none,8,5)"], "sgd takes 4 values"),
+        (["optimizer", "adam", "model=mlp"], "model: would be ignored"),
+        (["optimizer", "adam", "optimizer.lr_scaling=linear"], "optimizer.lr_scaling: would be ignored"),
+        (["optimizer", "adam", "--steps", "0"], "--steps: "),
+        (["optimizer", "muon"], "muon finds no hidden matrix"),
+        (["optimizer", "adam", "--out", "nowhere/a.png"], "--out: "),
+        (["optimizer", "adam", "--out", "a.jpeg"], "--out: "),
+        (["scheduler", "cosine", "--at", "0"], "--at: "),
+        (["init", "zeros", "--depth", "two"], "model.depth: "),
+        (["init", "zeros", "--activation", "tahn"], "did you mean tanh"),
+        (["scheduler", "cosine", "budget=5s"], "budget: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_mistakes_are_answered_and_nothing_is_written(words: list[str], text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(words)
+    assert text in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_kind_it_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert run(["init_scheme"]) == 2
+    assert "scheduler" in capsys.readouterr().err
+
+
+def test_a_race_at_given_and_at_searched_rates(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["optimizer", "sgd(0.0001),sgd", "--steps", "3", "--out", "race.png"]) == 0
+    out, err = capsys.readouterr()
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line[:2] == "  "}
+    assert rows["sgd(0.0001)"][:2] == ["0.0001", "3"]
+    assert float(rows["sgd"][-2]) < float(rows["sgd(0.0001)"][-2])
+    assert "of 11 from 0.0001 to 10" in out
+    assert "given: sgd(0.0001)" in out
+    assert err == "\npicture: race.png\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["race.png"]
+
+
+def test_initial_weights_of_the_runs_own_model_or_of_a_deep_mlp(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["init", "zeros,normal(0.01)", "--depth", "3", "--activation", "tanh", "model.width=400"]) == 0
+    title, _, _, head, *rows = capsys.readouterr().out.splitlines()
+    assert title == "MLP for digits before training, a batch of 32"
+    assert head.split() == ["layer", "zeros", "normal(0.01)"]
+    std = [line.split()[2:] for line in rows[rows.index("  std") + 1 :][:4]]
+    assert [zero for zero, _ in std] == ["0"] * 4
+    small = [float(text) for _, text in std]
+    assert small[2] / small[1] == pytest.approx(0.01 * 400**0.5, rel=0.15)  # the root of the width x std
+    assert (tmp_path / "init.png").is_file()
+    assert run(["init", "model=linear"]) == 0
+    assert capsys.readouterr().out.startswith("Linear for digits")

@@ -1,0 +1,115 @@
+"""Activations and gradients through depth, against arithmetic by hand and the schemes' theory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainrun import init
+from trainrun.protocols import Batch, Outcome, Position
+from trainrun.report.depth import Level, levels
+
+
+class Squares:
+    """A task: half the squared distance to the targets, averaged over the samples."""
+
+    def count(self, batch: Batch) -> Mapping[str, float]:
+        return {"loss": float(len(batch))}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        return Outcome({"loss": (model(batch.inputs) - batch.targets).square().sum() / 2}, {})
+
+
+def measured(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[Level]:
+    batch = Batch(inputs, targets, range(len(inputs)), Position())
+    return levels(model, Squares(), batch)  # type: ignore[arg-type]
+
+
+def deep(
+    scheme: init.Init, depth: int, width: int, activation: Callable[[], nn.Module] | None
+) -> list[Level]:
+    """Of `depth` layers without bias, on normal inputs; the loss's gradient at the outputs is normal too."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(width, width, bias=False), *([activation()] if activation else [])]
+    model = nn.Sequential(*layers)
+    scheme(model)
+    inputs = torch.randn(512, width)
+    with torch.no_grad():
+        targets = model(inputs) + torch.randn(512, width)
+    return measured(model, inputs, targets)
+
+
+def test_figures_are_those_of_arithmetic_by_hand() -> None:
+    torch.manual_seed(0)
+    first, last = nn.Linear(3, 4), nn.Linear(4, 2)
+    x, t = torch.randn(8, 3), torch.randn(8, 2)
+    one, two = measured(nn.Sequential(first, nn.Tanh(), nn.Dropout(0.5), last), x, t)
+    hidden = torch.tanh(x @ first.weight.T + first.bias).detach()
+    outputs = (hidden @ last.weight.T + last.bias).detach()
+    by_outputs = (outputs - t) / 8
+    by_hidden = by_outputs @ last.weight.detach()
+    for level, values, gradient in ((one, hidden, by_hidden), (two, outputs, by_outputs)):
+        assert level.mean == pytest.approx(values.mean().item())
+        assert level.std == pytest.approx(values.std(correction=0).item())
+        assert level.gradient_std == pytest.approx(gradient.std(correction=0).item())
+    assert (one.layer, two.layer) == ("0", "3")
+    assert torch.equal(one.weights, first.weight.detach().flatten())
+
+
+def test_layers_come_in_the_order_in_which_they_run() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.first = nn.Linear(4, 2), nn.Conv1d(1, 2, 1)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.last(self.first(x[:, None]).flatten(1))
+
+    found = measured(Backwards(), torch.randn(4, 2), torch.randn(4, 2))
+    assert [level.layer for level in found] == ["first", "last"]
+
+
+def test_xavier_keeps_the_variance_of_linear_layers_both_ways() -> None:
+    found = deep(init.xavier_normal(1.0, zero_residual=False), 10, 256, None)
+    assert len(found) == 10
+    for level in found:
+        assert level.std == pytest.approx(1, rel=0.15)
+        assert level.gradient_std == pytest.approx(1 / 512, rel=0.15)
+
+
+def test_kaiming_keeps_the_second_moment_through_relu() -> None:
+    found = deep(init.kaiming_normal("fan_in", "relu", zero_residual=False), 9, 512, nn.ReLU)
+    for level in found:
+        assert level.mean**2 + level.std**2 == pytest.approx(1, rel=0.25)
+
+
+def test_small_weights_shrink_both_ways_by_the_root_of_the_width_times_their_std() -> None:
+    found = deep(init.normal(0.01, zero_residual=False), 10, 256, nn.Tanh)
+    factor = math.sqrt(256) * 0.01
+    for depth, level in enumerate(found, 1):
+        assert level.std == pytest.approx(factor**depth, rel=0.2)
+        assert level.gradient_std == pytest.approx(factor ** (10 - depth) / 512, rel=0.2)
+
+
+def test_zeros_stop_everything_but_the_gradient_at_the_outputs() -> None:
+    *hidden, last = deep(init.zeros(zero_residual=False), 4, 16, nn.Tanh)
+    for level in hidden:
+        assert (level.mean, level.std, level.gradient_std) == (0, 0, 0)
+        assert not level.weights.any()
+    assert (last.mean, last.std) == (0, 0)
+    assert last.gradient_std == pytest.approx(1 / 512, rel=0.1)
+
+
+def test_where_no_gradient_flows_there_is_none() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[0].requires_grad_(False)
+    first, last = measured(model, torch.randn(4, 3), torch.randn(4, 3))
+    assert math.isnan(first.gradient_std)
+    assert last.gradient_std > 0

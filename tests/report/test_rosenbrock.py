@@ -1,0 +1,87 @@
+"""The race's courses, against the updates written out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trainrun.optimizer import SAM, ScheduleFreeAdamW
+from trainrun.regularization.schedule_free import ScheduleFreeAverage
+from trainrun.report.rosenbrock import MINIMUM, START, Made, descend, fastest, rosenbrock
+
+
+def sgd(momentum: float = 0.0):
+    return lambda plane, lr: (torch.optim.SGD(plane.parameters(), lr, momentum), None)
+
+
+def slopes(x: float, y: float) -> tuple[float, float]:
+    """By torch's automatic differentiation of the formula."""
+    at = torch.tensor([x, y], dtype=torch.float64, requires_grad=True)
+    ((1 - at[0]) ** 2 + 100 * (at[1] - at[0] ** 2) ** 2).backward()
+    assert at.grad is not None
+    return at.grad[0].item(), at.grad[1].item()
+
+
+def test_the_function_is_rosenbrocks() -> None:
+    assert rosenbrock(*MINIMUM) == 0
+    assert rosenbrock(*START) == pytest.approx(24.2)
+    assert rosenbrock(0.0, 0.0) == 1
+
+
+def test_a_course_is_the_updates_written_out() -> None:
+    course = descend(sgd(momentum=0.9), 1e-3, 20)
+    (x, y), (u, v) = START, (0.0, 0.0)
+    expected = [START]
+    for _ in range(20):
+        a, b = slopes(x, y)
+        u, v = 0.9 * u + a, 0.9 * v + b
+        x, y = x - 1e-3 * u, y - 1e-3 * v
+        expected.append((x, y))
+    assert course.gradients == 20
+    assert not course.diverged
+    for found, wanted in zip(course.places, expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-9)
+    assert course.last_loss == pytest.approx(rosenbrock(x, y))
+
+
+def test_no_course_knows_of_another() -> None:
+    alone = descend(sgd(0.9), 1e-3, 10)
+    descend(sgd(0.9), 3e-3, 10)
+    assert descend(sgd(0.9), 1e-3, 10) == alone
+
+
+def test_the_rate_that_ends_lowest_wins_and_divergence_loses() -> None:
+    rates = (1.0, 3e-3, 1e-3, 1e-5)
+    ends = {lr: descend(sgd(), lr, 50).last_loss for lr in rates}
+    assert ends[1.0] == math.inf
+    assert fastest(sgd(), rates, 50).lr == min(ends, key=lambda lr: ends[lr])
+    lost = fastest(sgd(), (1.0, 0.5), 50)
+    assert lost.diverged
+    assert all(map(math.isfinite, lost.losses))
+
+
+def test_several_evaluations_a_step_are_counted() -> None:
+    def sam(plane: nn.Module, lr: float) -> Made:
+        return SAM(torch.optim.SGD(plane.parameters(), lr), 0.05, False), None
+
+    assert descend(sam, 1e-3, 7).gradients == 14
+
+
+def test_an_optimizer_with_an_average_is_where_its_average_is() -> None:
+    groups = []
+
+    def made(plane: nn.Module, lr: float) -> Made:
+        optimizer = ScheduleFreeAdamW([{"params": [*plane.parameters()]}], lr, (0.9, 0.999), 1e-8, 0.0)
+        groups.append(optimizer)
+        return optimizer, ScheduleFreeAverage(optimizer)
+
+    course = descend(made, 0.1, 1)
+    # z after one step of Adam: lr against the slope's sign; x is then all z, for its share is 1
+    assert course.places[1] == pytest.approx((START[0] + 0.1, START[1] + 0.1), abs=1e-6)
+    two = descend(made, 0.1, 2)
+    (weight,) = groups[-1].state
+    z, y = groups[-1].state[weight]["z"].tolist(), weight.tolist()
+    assert two.places[2] == pytest.approx([(b - 0.1 * a) / 0.9 for a, b in zip(z, y, strict=True)])

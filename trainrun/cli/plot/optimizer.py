@@ -1,0 +1,75 @@
+"""`trainrun plot optimizer NAME ...`: a race on the Rosenbrock function, each at its best learning rate."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainrun.cli.plot.choices import Choice, compose
+from trainrun.config.compose import Composition
+from trainrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainrun.report.rosenbrock import Course
+
+ABOUT = """Race optimizers on the Rosenbrock function, (1 - x)^2 + 100 (y - x^2)^2, from one start. The
+options' learning rates are meant for networks: here each takes, of the same few rates, the one that ends
+lowest, unless one is given, as in adam(0.01). All other settings are the options' own."""
+_IDLE = ("optimizer.lr_scaling", "optimizer.base_batch_size")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only this command takes."""
+    parser.add_argument("--steps", type=int, default=300, help="default: 300")
+
+
+def draw(
+    arguments: argparse.Namespace, chosen: list[Choice], overrides: list[str]
+) -> tuple[list[str], Callable[[Path], None]]:
+    """The table with small pictures below it, and what writes the large one."""
+    given = [word for one in chosen for word in one.overrides] + overrides
+    for word in given:
+        if not word.startswith(("optimizer=", "optimizer.")) or word.startswith(_IDLE):
+            key = word.partition("=")[0]
+            raise ConfigError.one(key, "would be ignored: a race has no data and no model, only optimizers")
+    if arguments.steps < 1:
+        raise ConfigError.one("--steps", f"wants at least 1, got {arguments.steps}")
+    fixed = {one.label for one in chosen if any(_gives_lr(word) for word in (*one.overrides, *overrides))}
+    composed = compose("optimizer", chosen, overrides)
+    courses = {
+        name: _course(one, name in fixed or not chosen, arguments.steps) for name, one in composed.items()
+    }
+    from trainrun.report import race
+    from trainrun.report.rosenbrock import RATES, START
+
+    title = f"{arguments.steps} steps on the Rosenbrock function from {START} to the minimum at (1, 1)"
+    searched = f"lr: of {len(RATES)} from {min(RATES):g} to {max(RATES):g} the one whose last loss is lowest"
+    if fixed:
+        searched += "; given: " + ", ".join(one.label for one in chosen if one.label in fixed)
+    width = shutil.get_terminal_size().columns
+    lines = [title, searched, "", *race.table(courses), "", *race.pictures(courses, arguments.steps, width)]
+    return lines, partial(race.picture, courses)
+
+
+def _gives_lr(word: str) -> bool:
+    return word.partition("=")[0] == "optimizer.lr"
+
+
+def _course(composition: Composition, is_fixed: bool, steps: int) -> Course:
+    from trainrun.config.build.maker import Maker
+    from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
+    from trainrun.report.rosenbrock import RATES, Made, Plane, fastest
+
+    make = Maker(composition.settings, None, None)
+
+    def made(plane: Plane, lr: float) -> Made:
+        groups = [{"params": [plane.point], "name": "all", "lr": lr}]
+        optimizer = optimizer_over(make, plane, groups, lr)
+        return optimizer, averager_of(None, optimizer)
+
+    is_fixed = is_fixed or "lr" not in composition.settings["optimizer"]
+    return fastest(made, [lr_of(make, 1)[0]] if is_fixed else RATES, steps)

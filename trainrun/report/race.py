@@ -1,0 +1,113 @@
+"""Optimizers raced on the Rosenbrock function: a table, small pictures for the terminal, a PNG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainrun.report.braille import curve, path
+from trainrun.report.rosenbrock import MINIMUM, START, Course, rosenbrock
+from trainrun.report.text import laid_out
+
+Courses = Mapping[str, Course]  # by the optimizer's name
+
+_XS, _YS = (-2.0, 2.0), (-1.0, 3.0)
+_NEAR = 0.01
+_MAP = (24, 6)  # characters
+_LEAST = 1e-16  # losses below it are drawn there
+
+
+def table(courses: Courses) -> list[str]:
+    """Learning rate, gradients, first step with a loss below 0.01, last loss and distance to the minimum."""
+    heads = ["optimizer", "lr", "gradients", f"loss < {_NEAR:g}", "last loss", "distance"]
+    return [line.plain for line in laid_out([heads, *(_row(*item) for item in courses.items())])]
+
+
+def _row(name: str, course: Course) -> list[str]:
+    near = next((step for step, loss in enumerate(course.losses) if loss < _NEAR), None)
+    end = [f"{course.last_loss:.3g}", f"{math.dist(course.places[-1], MINIMUM):.3g}"]
+    if course.diverged:
+        end = [f"diverged, step {len(course.places)}", ""]
+    return [name, f"{course.lr:g}", str(course.gradients), "-" if near is None else f"step {near}", *end]
+
+
+def pictures(courses: Courses, steps: int, width: int) -> list[str]:
+    """Lines of at most `width` characters: for each optimizer its path, `*` the minimum, and its loss."""
+    low, high = _decades(courses)
+    inner = max(24, min(width, 100) - _MAP[0] - 9)
+    lines: list[str] = []
+    for name, course in courses.items():
+        ways = _with_star(path(course.places, *_MAP, _XS, _YS))
+        levels = [math.log10(max(loss, _LEAST)) - low for loss in course.losses]
+        levels += [high - low] * (steps + 1 - len(levels))
+        drawn = curve(levels, inner, _MAP[1], high - low)
+        scale = [f"1e{high:+03d}", *[""] * (_MAP[1] - 2), f"1e{low:+03d}"]
+        lines.append(f"{name}, lr {course.lr:g}")
+        lines += [f"{way}  {at:>6} {one}" for way, at, one in zip(ways, scale, drawn, strict=True)]
+    last = f"step {steps}"
+    return [*lines, f"{'path, (1, 1) at *':<{_MAP[0] + 8}} loss, step 0{last:>{inner - 12}}"]
+
+
+def _decades(courses: Courses) -> tuple[int, int]:
+    """Powers of ten below the lowest loss of all, and above where they start."""
+    lowest = min(min(course.losses) for course in courses.values())
+    return math.floor(math.log10(max(lowest, _LEAST))), math.ceil(math.log10(rosenbrock(*START)))
+
+
+def _with_star(lines: list[str]) -> list[str]:
+    """The minimum's place marked in a map."""
+    column = round((MINIMUM[0] - _XS[0]) / (_XS[1] - _XS[0]) * (2 * _MAP[0] - 1)) // 2
+    row = _MAP[1] - 1 - round((MINIMUM[1] - _YS[0]) / (_YS[1] - _YS[0]) * (4 * _MAP[1] - 1)) // 4
+    return [line[:column] + "*" + line[column + 1 :] if at == row else line for at, line in enumerate(lines)]
+
+
+def picture(courses: Courses, file: Path) -> None:
+    """Write each path over contour lines, and all losses, into one PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    across = math.ceil(math.sqrt(len(courses)))
+    down = math.ceil(len(courses) / across)
+    size = 4.5 if across == 1 else 2.6
+    figure = pyplot.figure(figsize=(size * across + 6, max(4.5, size * down)), layout="constrained")
+    halves: Any = figure.subfigures(1, 2, width_ratios=(size * across, 6))
+    left, right = halves
+    maps = left.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
+    left.suptitle("path from ● to ★, on lines of equal loss")
+    axes = right.subplots()
+    right.suptitle("loss (1 - x)² + 100 (y - x²)²")
+    for index, (name, course) in enumerate(courses.items()):
+        color, style = f"C{index % 10}", ("-", "--", "-.", ":")[index // 10 % 4]
+        label = f"{name}, lr {course.lr:g}" + (", diverged" if course.diverged else "")
+        _contours(maps[index])
+        maps[index].plot(*zip(*course.places, strict=True), color=color, linewidth=1.5)
+        maps[index].set_title(label, fontsize="medium")
+        axes.plot(course.losses, style, color=color, label=label, linewidth=1.5)
+    for spare in list(maps)[len(courses) :]:
+        spare.remove()
+    left.supxlabel("x", fontsize="medium")
+    left.supylabel("y", fontsize="medium")
+    axes.set(xlabel="optimizer step", ylabel="loss", yscale="log")
+    axes.set_xlim(left=0)
+    axes.set_ylim(max(axes.get_ylim()[0], _LEAST), 1e3)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=150)
+    pyplot.close(figure)
+
+
+def _contours(axes: Any) -> None:
+    import numpy as np
+    from matplotlib.colors import LogNorm
+
+    x, y = np.meshgrid(np.linspace(*_XS, 300), np.linspace(*_YS, 300))
+    levels = np.logspace(-1, 3, 9)
+    z = (1 - x) ** 2 + 100 * (y - x**2) ** 2
+    axes.contour(x, y, z, levels, cmap="Greys_r", norm=LogNorm(1e-4, 1e4), linewidths=0.7)
+    axes.plot(*START, "o", color="black", markersize=5)
+    axes.plot(*MINIMUM, "*", color="black", markersize=9)
+    axes.set(xlim=_XS, ylim=_YS, xticks=(-2, -1, 0, 1, 2), yticks=(-1, 0, 1, 2, 3))

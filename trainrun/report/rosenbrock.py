@@ -1,0 +1,98 @@
+"""Optimizers on the Rosenbrock function, each with weights and memory of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrun.regularization.kinds import Averager
+
+Place = tuple[float, float]
+Made = tuple[Any, Averager | None]  # an optimizer, and the average that it keeps
+
+START, MINIMUM = (-1.2, 1.0), (1.0, 1.0)
+RATES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
+_ARRIVED = 1e-12  # losses below it are as good as 0
+_LOST = 1e12  # a loss from which nothing comes back
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where an optimizer went: `places` from START on, one after every step that came to a finite loss."""
+
+    lr: float
+    gradients: int  # how often the gradient was evaluated
+    places: list[Place]
+    diverged: bool  # and so ended before its last step
+
+    @property
+    def losses(self) -> list[float]:
+        return [rosenbrock(*place) for place in self.places]
+
+    @property
+    def last_loss(self) -> float:
+        return math.inf if self.diverged else rosenbrock(*self.places[-1])
+
+
+class Plane(nn.Module):
+    """A point of the plane as the weights, in double precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.point = nn.Parameter(torch.tensor(START, dtype=torch.float64))
+
+    def place(self) -> Place:
+        """Where it is."""
+        x, y = self.point.tolist()
+        return x, y
+
+
+Make = Callable[[Plane, float], Made]  # from the weights and a learning rate
+
+
+def rosenbrock(x: float, y: float) -> float:
+    """(1 - x)^2 + 100 (y - x^2)^2 (Rosenbrock, 1960): a curved valley, whose floor falls slowly to (1, 1)."""
+    return (1 - x) * (1 - x) + 100 * (y - x * x) * (y - x * x)
+
+
+def fastest(make: Make, rates: Sequence[float], steps: int) -> Course:
+    """Of the courses at each of `rates` the one whose last loss is lowest; the first that arrives will do."""
+    courses: list[Course] = []
+    for lr in rates:
+        courses.append(descend(make, lr, steps))
+        if courses[-1].last_loss < _ARRIVED:
+            break
+    return min(courses, key=lambda course: max(course.last_loss, _ARRIVED))
+
+
+def descend(make: Make, lr: float, steps: int) -> Course:
+    """`steps` steps from START of the optimizer that `make` gives; what it averages is where it is."""
+    plane, gradients = Plane(), 0
+    optimizer, averager = make(plane, lr)
+    if averager is not None:
+        averager.start(plane)
+
+    def evaluate() -> float:
+        nonlocal gradients
+        gradients += 1
+        x, y = plane.place()
+        gradient = (2 * (x - 1) - 400 * x * (y - x * x), 200 * (y - x * x))
+        plane.point.grad = torch.tensor(gradient, dtype=torch.float64)
+        return rosenbrock(x, y)
+
+    places = [plane.place()]
+    for _ in range(steps):
+        optimizer.step(evaluate)
+        if averager is not None:
+            averager.update(plane)
+        shown = averager.model if averager is not None else plane
+        assert isinstance(shown, Plane)
+        if not rosenbrock(*shown.place()) < _LOST:
+            return Course(lr, gradients, places, diverged=True)
+        places.append(shown.place())
+    return Course(lr, gradients, places, diverged=False)
