@@ -84,6 +84,10 @@ def test_a_race_at_given_and_at_searched_rates(capsys: pytest.CaptureFixture[str
     assert "of 11 from 0.0001 to 10" in out
     assert "given: sgd(0.0001)" in out
     assert err == "\npicture: race.png\n"
+    assert run(["optimizer", "adam", "optimizer.lr=0.5", "--steps", "2", "--out", "race.png"]) == 0
+    out = capsys.readouterr().out
+    assert "lr: as given" in out
+    assert "adam, lr 0.5" in out
     assert [file.name for file in tmp_path.iterdir()] == ["race.png"]
 
 
