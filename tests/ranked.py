@@ -23,8 +23,9 @@ from toy import CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_
 
 from trainrun import ranks
 from trainrun.cli.main import main
+from trainrun.config.build import _check_shares
 from trainrun.data.dataset import from_dataset
-from trainrun.errors import CannotResume
+from trainrun.errors import CannotResume, ConfigError
 from trainrun.evaluate import evaluate, shared_batches
 from trainrun.events import Evaluated, RolledBack
 from trainrun.loop import Monitor
@@ -34,6 +35,7 @@ from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.kinds import BatchChange
 from trainrun.regularization.penalty import L2
+from trainrun.regularization.swa import SWA
 from trainrun.scheduler import Plateau, plateau
 from trainrun.step import Clip
 
@@ -237,6 +239,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "batch_size": 3,  # it takes two samples at least, and 41 are 13 threes and a two
         "monitor": None,
     },
+    "a mean of weights, its batch norm estimated anew": {
+        "model": lambda: mlp(batch_norm=True),
+        "batch_size": 3,
+        "state": {"averager": lambda: SWA(1, 1)},
+    },
     "adamw and an average": {"state": {"optimizer": adamw, "averager": lambda: EMA(0.9)}},
     "fp16 that skips": {"state": {"precision": overflowing}},
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
@@ -325,6 +332,7 @@ def loaded(data: Any, cut: Cut, count: int) -> list[tuple[list[int], list[float]
 def dataset(train: Any, val: Any = None) -> Any:
     """Data that are read sample by sample, without hold-out."""
     rest = {"val_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "limit": None}
+    rest |= {"fold": None, "num_folds": 5}
     return from_dataset(train=train, val=val, test=None, **rest, eval_batch_size=4, num_workers=0)
 
 
@@ -368,3 +376,28 @@ def load_lost(folder: Path) -> str:
     except CannotResume as error:
         return str(error)
     return "loaded"
+
+
+class _Selfish(ToyData):
+    """Gives every rank what one rank would get."""
+
+    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+        return super().train_batches(position, replace(cut, num_ranks=1, rank=0), seed)
+
+
+class _Repeating(ToyData):
+    """Draws its first sample again and again, as balanced classes may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.splits["train"][:] = 0
+
+
+def check_shares(kind: str) -> str:
+    """What is said of data that give all ranks the same, or all ranks their own."""
+    kinds = {"own": ToyData, "same": _Selfish, "repeated": _Repeating}
+    try:
+        _check_shares(kinds[kind](), 0)
+    except ConfigError as error:
+        return str(error)
+    return ""

@@ -240,10 +240,44 @@ def test_early_stopping_ends_after_patience_and_the_best_weights_are_judged(tmp_
     assert test.metrics["loss"] != pytest.approx(_test_loss(trained.state.model), rel=1e-3)
 
 
+@pytest.mark.parametrize("average", [False, True], ids=["raw", "ema"])
+def test_what_is_judged_at_the_end_has_every_bit_of_a_copy_made_at_the_best_step(
+    tmp_path: Path, average: bool
+) -> None:
+    copies: list[dict[str, torch.Tensor]] = []
+
+    class Copying(Scripted):
+        """Keeps a copy of the weights that each evaluation judges."""
+
+        def __call__(self, model: Any, batch: Any) -> Any:
+            if not model.training and (len(copies) == 0 or not same_bits(copies[-1], model.state_dict())):
+                copies.append({name: value.clone() for name, value in model.state_dict().items()})
+            return super().__call__(model, batch)
+
+    parts: dict[str, Any] = {"stopper": lambda: EarlyStopping(patience=2, min_delta=0.0, restore_best=True)}
+    parts |= {"averager": lambda: EMA(0.9)} if average else {}
+    toy = Toy(
+        tmp_path / "run",
+        model=lambda: mlp(batch_norm=True),
+        batch_size=6,
+        task=lambda: Copying([0.3, 0.8, 0.7, 0.6]),
+        state=parts,
+        eval_every=2,
+    )
+    trained = toy.train()
+    finished = trained.of(Finished)[0]
+    assert (finished.step, finished.kept_step) == (8, 4)
+    assert finished.kept_weights == ("ema" if average else "raw")
+    assert len(copies) == 5  # of steps 2, 4, 6 and 8, and those of the test split
+    assert same_bits(copies[4], copies[1])
+    assert not same_bits(copies[4], copies[3])
+
+
 def test_early_stopping_may_keep_the_last_weights(tmp_path: Path) -> None:
     stopper = {"stopper": lambda: EarlyStopping(patience=2, min_delta=0.0, restore_best=False)}
     trained = Toy(tmp_path / "run", task=scripted(0.8, 0.3, 0.2, 0.1), state=stopper, eval_every=2).train()
     assert (trained.of(Evaluated)[-1].split, trained.of(Evaluated)[-1].step) == ("test", 6)
+    assert trained.of(Finished)[0].kept_step == 6
 
 
 def test_a_best_checkpoint_that_was_lost_costs_a_warning_not_the_run(tmp_path: Path) -> None:

@@ -133,6 +133,16 @@ def test_leaps_of_the_loss_are_counted_as_a_brute_force_loop_counts_them() -> No
     assert {100, 300, 599} <= set(expected) and len(expected) <= 5
 
 
+@pytest.mark.parametrize(("deviations", "count"), [(4.6, 0), (5.4, 1)])
+def test_a_leap_is_one_of_five_standard_deviations(deviations: float, count: int) -> None:
+    meter = Meter()
+    for index in range(400):  # mean 2, to 0.001, and standard deviation 0.1
+        meter.add(step_of(2.1 if index % 2 else 1.9))
+    meter.add(step_of(2 + deviations / 10))
+    meter.flush()
+    assert meter.spikes.count == count
+
+
 def test_counted_leaps_are_the_same_whenever_they_are_read_or_stored() -> None:
     draw = random.Random(2)
     losses = [draw.expovariate(1.0) ** 3 for _ in range(400)]

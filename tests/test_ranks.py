@@ -273,3 +273,10 @@ def test_all_ranks_roll_back_from_what_one_of_them_met(in_ranks: Ranks, tmp_path
 def test_all_ranks_learn_that_stored_weights_are_lost(in_ranks: Ranks, tmp_path: Path) -> None:
     said = in_ranks.values(2, ranked.load_lost, tmp_path)
     assert said[0] == said[1] and "step-000000004" in said[0]
+
+
+@pytest.mark.parametrize("kind", ["own", "same", "repeated"])
+def test_every_rank_must_be_given_its_own_samples(in_ranks: Ranks, kind: str) -> None:
+    found = [one.value for one in in_ranks(2, ranked.check_shares, kind)]
+    expected = "data: gives several ranks the same samples; train_batches must give those of cut.rank"
+    assert found == [expected if kind == "same" else ""] * 2

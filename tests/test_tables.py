@@ -108,7 +108,7 @@ def test_a_targets_kind_follows_from_its_values(name: str) -> None:
 
 
 def test_parquet_is_read_as_the_same_texts(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", reason="parquet is read by pyarrow, which is not installed")
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pyarrow.table({"a": [1.5, None], "b": ["x", None], "c": [True, False]})
     parquet.write_table(table, tmp_path / "t.parquet")

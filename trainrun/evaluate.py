@@ -63,6 +63,21 @@ def evaluate(
     return ranks.from_first(metrics)
 
 
+def predictions(
+    model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Every batch and what the task predicts of it, on the host: probabilities or values, (N, K).
+
+    The model is in evaluation mode from here on.
+    """
+    model.eval()
+    for index, batch in enumerate(batches):
+        seed_forward(0, index, precision.device)
+        with torch.inference_mode(), precision.autocast():
+            predicted = task.predict(model, batch.inputs)
+        yield batch, predicted.cpu()
+
+
 def sampled(model: nn.Module, task: Task, precision: Precision) -> str:
     """What the task lets the model write, nothing where it has no `sample`; training reads none of it."""
     write = getattr(task, "sample", None)

@@ -141,9 +141,13 @@ class Finished:
     step: int
     reason: str  # "budget", "stop_at" or "early_stopping"
     skipped: int
+    samples: int  # that it has trained on, a sample of two epochs counted twice
+    parameters: int
     monitor: str
     best: float | None
     best_step: int | None
+    kept_step: int  # whose weights the run ends with
+    kept_weights: str  # which of that step: "raw", "ema"
     seconds: float
 
 

@@ -116,8 +116,9 @@ class Loop:
             yield from self._windows(state)
 
     def _one_epoch(self) -> Iterator[Batch]:
-        """This rank's batches of the first epoch; of a stream its first hundred."""
-        for count, batch in enumerate(self.data.train_batches(Position(), self.cut, self.seed), 1):
+        """Batches of the first epoch, the same ones on every rank; of a stream the first hundred."""
+        cut = Cut(self.cut.batch_size, 1)
+        for count, batch in enumerate(self.data.train_batches(Position(), cut, self.seed), 1):
             yield batch
             if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
                 return
@@ -280,9 +281,13 @@ class Loop:
             step=state.step,
             reason=state.stop_reason or "budget",
             skipped=state.skipped,
+            samples=state.samples,
+            parameters=sum(p.numel() for p in state.model.parameters()),
             monitor=f"val/{self.monitor.name}" if self.monitor else "",
             best=state.best,
             best_step=state.best_step,
+            kept_step=step,
+            kept_weights=weights,
             seconds=clock.seconds(),
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trainrun.events import Event
@@ -140,6 +141,22 @@ class Data(Protocol):
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
         """Use the stored estimates in place of the own ones."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a file holds beside the data that were trained on."""
+
+    batches: Iterator[Batch]  # in order, scaled as in training; targets are None where the file has none
+    names: Sequence[str] = ()  # of the samples, where they have any
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """Data that can read further samples, to be predicted."""
+
+    def read(self, file: Path) -> Samples:
+        """Raises DataError naming the file and what is wrong with it."""
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,7 @@ class Step:
         return self._names
 
     def _changed(self, batch: Batch, step: int, micro: int) -> Batch:
-        if not len(batch):
-            return batch
-        if self.batch_changes:
+        if self.batch_changes:  # an empty share, too: its sums have the same names
             self._draws.manual_seed(stream(self.seed ^ 0x5EED, self.count(step, micro)))
         for change in self.batch_changes:
             batch = change.change_batch(batch, self.info, self._draws)

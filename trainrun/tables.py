@@ -6,7 +6,8 @@ import csv
 import gc
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "t": 1.0, "f": 0.0
 _DATE = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}([ T].*)?")
 _FEW = 10  # different whole numbers that are still classes
 _MOST = 0.9  # of a column's different texts are numbers: the rest are mistakes
+_BLOCK = 100  # rows turned into columns at a time: few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,10 @@ def read(path: str, delimiter: str | None, only: str | None = None) -> Table:
             gc.enable()
 
 
-def numbers(column: Iterable[str], missing: Collection[str]) -> list[float] | None:
+def numbers(column: Iterable[str], missing: Collection[str]) -> array[float] | None:
     """A column of numbers, NaN where one is missing; None for any other."""
     try:
-        return [math.nan if text in missing else float(text) for text in column]
+        return array("d", [math.nan if text in missing else float(text) for text in column])
     except ValueError:
         return None
 
@@ -113,7 +115,7 @@ def target_kind(column: Sequence[str], missing: Collection[str]) -> tuple[str, i
             len(found),
             f"it holds {len(found)} different {'texts' if kind == 'text' else 'values'}",
         )
-    values = set(map(float, filter(is_number, found)))
+    values = set(numbers(found, ()) or map(float, filter(is_number, found)))
     if len(values) <= _FEW and all(value.is_integer() for value in values):
         return "classes", len(values), f"it holds {len(values)} different whole numbers"
     return "values", len(values), f"it holds {len(values):,} different numbers"
@@ -128,23 +130,29 @@ def _csv(file: Path, delimiter: str | None, only: str | None) -> Table:
         try:
             header = [name.strip() for name in next(reader, [])]
             _check_header(file, header)
-            if only in header:
-                at = header.index(only)
-                header, rows = [only], [row[at : at + 1] for row in reader if row]
-            else:
-                rows = list(filter(None, reader))
+            table = Table(
+                file, {name: [] for name in header if name == only or only not in header}, delimiter
+            )
+            _fill(table, header, filter(None, reader))
         except csv.Error as error:
             raise DataError(f"data.path: {file}:{reader.line_num}: {error}") from None
-    if not rows:
+    if not any(table.columns.values()):
         raise DataError(f"data.path: {file} has no row below its first line")
-    table = Table(file, {}, delimiter)
-    if set(map(len, rows)) != {len(header)}:
-        row = next(row for row, values in enumerate(rows) if len(values) != len(header))
-        text = f"has {len(rows[row])} values, and the first line names {len(header)} columns"
-        raise DataError(f"data.path: {table.place(row, header[0]).rpartition(':')[0]}: {text}")
-    for name, column in zip(header, zip(*rows, strict=True), strict=True):
-        table.columns[name] = [text.strip() for text in column]
     return table
+
+
+def _fill(table: Table, header: Sequence[str], rows: Iterator[list[str]]) -> None:
+    """Add the values of all rows to the table's columns. Raises DataError for one of another length."""
+    count = 0
+    while block := list(islice(rows, _BLOCK)):
+        if set(map(len, block)) != {len(header)}:
+            at = next(at for at, row in enumerate(block) if len(row) != len(header))
+            text = f"has {len(block[at])} values, and the first line names {len(header)} columns"
+            raise DataError(f"data.path: {table.place(count + at, header[0]).rpartition(':')[0]}: {text}")
+        for name, texts in zip(header, zip(*block, strict=True), strict=True):
+            if name in table.columns:
+                table.columns[name].extend(map(str.strip, texts))
+        count += len(block)
 
 
 def _parquet(file: Path, only: str | None) -> Table:

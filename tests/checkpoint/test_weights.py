@@ -17,7 +17,9 @@ from toy import Toy, mlp, same_bits
 from trainrun.checkpoint.stored import path_of
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file, start_from
 from trainrun.errors import CannotResume, ConfigError
+from trainrun.model.torchvision import torchvision
 from trainrun.regularization.ema import EMA
+from trainrun.vision import import_torchvision
 
 
 def net(classes: int = 3) -> nn.Module:
@@ -151,3 +153,21 @@ def test_where_that_library_is_missing_its_install_line_is_told(
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ConfigError, match="pip install safetensors"):
         read_file(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(("channels", "anew"), [(3, []), (1, ["conv1.weight"])])
+def test_torchvisions_trained_weights_serve_other_classes_and_channels(
+    channels: int, anew: list[str], tmp_path: Path
+) -> None:
+    theirs = import_torchvision("torchvision.models").resnet18(num_classes=1000)
+    for norm in (one for one in theirs.modules() if isinstance(one, nn.BatchNorm2d)):
+        norm.running_mean.normal_()  # as training leaves it
+    torch.save(theirs.state_dict(), tmp_path / "resnet18-f37072fd.pth")  # what their server gives
+    ours = torchvision("resnet18", (channels, 32, 32), 7)
+    before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+    told = start_from(ours, read_file(tmp_path / "resnet18-f37072fd.pth"))
+    assert [line.partition(":")[0] for line in told] == [*anew, "fc.weight", "fc.bias"]
+    assert told[-2] == "fc.weight: (1000, 512) stored, (7, 512) here: initialised anew"
+    for name, tensor in ours.state_dict().items():
+        kept = name in (*anew, "fc.weight", "fc.bias")
+        assert torch.equal(tensor, before[name] if kept else theirs.state_dict()[name]), name

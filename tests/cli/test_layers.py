@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from trainrun.cli import layers, show
+
+
+def test_a_package_that_a_model_lacks_is_told_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert layers.lines("timm")[1:] == ["model: timm is not installed; it comes by: pip install timm"]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ def job(folder: Path, words: str, **status: Any) -> Job:
     return Job(tuple(words.split()), folder)
 
 
-def done(folder: Path, words: str, accuracy: float) -> Job:
+def done(folder: Path, words: str, accuracy: float, **more: Any) -> Job:
     best = {"step": 1, "metrics": {"loss": 9.0, "accuracy": accuracy}}
-    return job(folder, words, state="completed", exit_code=0, monitor="val/accuracy", best=best)
+    return job(folder, words, state="completed", exit_code=0, monitor="val/accuracy", best=best, **more)
 
 
 def test_every_job_repeats_what_it_swept_and_seeds_are_averaged(tmp_path: Path) -> None:
@@ -51,6 +51,24 @@ def test_without_a_swept_seed_there_is_no_average(tmp_path: Path) -> None:
 def test_a_seed_alone_needs_no_name(tmp_path: Path) -> None:
     jobs = [done(tmp_path / str(seed), f"seed={seed}", value) for seed, value in enumerate((1.0, 2.0, 3.0))]
     assert summary(jobs)[0][-1] == "val/accuracy 2.0000 +/- 1.0000 over 3 seeds"
+
+
+def test_folds_are_averaged_with_the_split_that_judges(tmp_path: Path) -> None:
+    figures = {0: (0.5, 0.2), 1: (0.7, 0.6)}
+    jobs = [
+        done(
+            tmp_path / f"{fold}{seed}",
+            f"data.fold={fold} seed={seed}",
+            val,
+            test={"loss": 2.0, "accuracy": test},
+        )
+        for fold, (val, test) in figures.items()
+        for seed in (0, 1)
+    ]
+    assert summary(jobs)[0][-2:] == [
+        "val/accuracy 0.6000 +/- 0.1155 over 2 seeds and 2 folds",  # 0.2 / sqrt 3
+        "test/loss 2.0000 +/- 0.0000 test/accuracy 0.4000 +/- 0.2309 over 2 seeds and 2 folds",
+    ]
 
 
 def test_what_failed_is_told_not_averaged_and_gives_the_exit_code(tmp_path: Path) -> None:

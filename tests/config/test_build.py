@@ -14,6 +14,7 @@ from torch import nn
 from trainrun.config.build import Parts, build, plan, rates_of
 from trainrun.config.check import check
 from trainrun.config.compose import Composer
+from trainrun.errors import ConfigError
 
 Files = Callable[[Mapping[str, str]], None]
 SMALL = ("data.limit=40", "runtime.threads=1", "model=linear", "budget=2step")
@@ -131,6 +132,17 @@ def test_own_code_takes_every_place(folder: Path, files: Files) -> None:
     assert shapes == [(3, 4), (3,), (2, 3), (2,)]  # lazy layers have seen a batch; two classes
 
 
+def test_inputs_that_cannot_be_mixed_are_told_before_anything_is_written(folder: Path, files: Files) -> None:
+    body = "def __getitem__(self, i): return torch.tensor([i % 7, i % 5]), i % 2\n"
+    body = f"class Codes(Dataset):\n    def __len__(self): return 40\n    {body}"
+    files({"my_codes.py": f"import torch\nfrom torch.utils.data import Dataset\n{body}"})
+    words = ["data._target_=my_codes.Codes", "model._target_=torch.nn.EmbeddingBag", "batch_size=8"]
+    words += ["model.num_embeddings=7", "model.embedding_dim=2", "budget=1step", "runtime.threads=1"]
+    build(Composer().compose(words).settings)
+    with pytest.raises(ConfigError, match=r"regularization\.mixup: mixes inputs of real numbers alone"):
+        build(Composer().compose([*words, "regularization=mixup"]).settings)
+
+
 def test_a_runtime_value_can_be_asked_for() -> None:
     words = [*SMALL[:2], "model._target_=torch.nn.Bilinear"]  # its features only the data know
     problems = check(Composer().compose(words).settings)
@@ -148,6 +160,11 @@ LATE: dict[str, tuple[str, str]] = {
     "monitor=val/accuracyy": ("monitor", "val/accuracy"),
     "monitor=val/rmse": ("monitor", "val/accuracy"),
     "data=diabetes model=cnn": ("model", "pictures"),
+    "data=diabetes data.balanced=true": ("data.balanced", "must be classes"),
+    "data=synthetic_table data.kind=labels task=multilabel loss=focal data.balanced=true": (
+        "data.balanced",
+        "those of synthetic_table are labels",
+    ),
     "task=binary loss=bce_with_logits": ("task", "two classes"),
     "model=torchvision model.name=resnet1888": ("model.name", "did you mean resnet18?"),
     "scheduler=torch scheduler.name=StepLRR": ("scheduler.name", "did you mean StepLR?"),
@@ -195,6 +212,13 @@ def test_the_plan_names_the_schedule_and_its_warm_up(words: tuple[str, ...], sai
     assert plan["optimizer"].split("; ")[1].removesuffix(" schedule") == said.removesuffix(" schedule")
 
 
+def test_the_plan_says_where_a_models_parameters_lie() -> None:
+    said = dict(built("model=mlp", "model.width=[3,5]", "model.depth=null").plan)["model"]
+    body, head = (64 * 3 + 3) + (3 * 5 + 5), 5 * 10 + 10
+    assert said == f"MLP: {body + head} parameters (body {body}, head {head})"
+    assert dict(built("model=linear").plan)["model"] == "Linear: 650 parameters"  # has one layer
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "has_bf16_units", lambda device: fast)
@@ -202,7 +226,47 @@ def test_bf16_that_will_be_slow_says_so(fast: bool, monkeypatch: pytest.MonkeyPa
     assert "slow here" not in dict(built("precision=fp32").plan)["compute"]
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.01])
-def test_the_plan_warns_once_of_l2_beside_weight_decay(decay: float) -> None:
-    lines = [label for label, _ in built("regularization=l2", f"optimizer.weight_decay={decay}").plan]
-    assert lines.count("l2") == (1 if decay else 0)
+CAUTIONS: dict[str, str | None] = {
+    "regularization=l2 optimizer.weight_decay=0.01": "l2 decays weights that optimizer.weight_decay=0.01",
+    "regularization=[l2,elastic] optimizer.weight_decay=0.01": "l2 and elastic decays weights",
+    "regularization=l2 optimizer.weight_decay=0": None,
+    "regularization=l1": None,
+    "model=mlp model.norm=batch batch_size=7": "batch norm estimates mean and variance from 7 samples",
+    "model=mlp model.norm=batch batch_size=8": None,
+    "model=mlp model.norm=layer batch_size=2": None,
+    "model=mlp model.norm=batch batch_size=4 loop.accumulate=4": "from 4 samples at a time",
+    "model=transformer scheduler=cosine": "without a warm-up: scheduler.warmup=5%",
+    "model=transformer scheduler=one_cycle": None,
+    "model=transformer scheduler=cosine scheduler.warmup=1step": None,
+    "model=transformer": None,
+    "model=mlp scheduler=cosine": None,
+}
+
+
+@pytest.mark.parametrize("words", CAUTIONS, ids=str)
+def test_what_is_seldom_meant_is_cautioned_against_once(words: str) -> None:
+    texts = [text for label, text in built(*words.split()).plan if label == "caution"]
+    said = CAUTIONS[words]
+    assert [said in text for text in texts] == ([] if said is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "after 10 evaluations in a row that are not better; then the best weights are restored"),
+        (
+            ("regularization.early_stopping.patience=3", "regularization.early_stopping.min_delta=0.01"),
+            "after 3 evaluations in a row that are not better by more than 0.01; "
+            "then the best weights are restored",
+        ),
+        (
+            ("regularization.early_stopping.restore_best=false",),
+            "after 10 evaluations in a row that are not better; then the last weights are kept",
+        ),
+    ],
+)
+def test_the_plan_says_when_early_stopping_ends_the_run_and_with_which_weights(
+    words: tuple[str, ...], said: str
+) -> None:
+    assert dict(built("regularization=early_stopping", *words).plan)["stops"] == said
+    assert "stops" not in dict(built().plan)

@@ -106,10 +106,16 @@ def test_a_sweep_is_none_of_a_single_runs_words() -> None:
     assert misread(given, GROUPS, COMBINES, multirun=True) == []
 
 
+def test_trained_weights_asked_of_a_model_are_told_to_be_the_runs() -> None:
+    text, near = unknown_argument("model", "pretrained", ["name"], "trainrun.model.torchvision.torchvision")
+    assert "init_from=FILE" in text
+    assert near is None
+
+
 def test_an_argument_of_another_option_is_named_with_it() -> None:
     text, near = unknown_argument("optimizer", "momentum", ["lr", "eps"], "trainrun.optimizer.adamw")
     assert "adamw takes no 'momentum'" in text
-    assert "optimizer=momentum, nesterov or rmsprop does" in text
+    assert "optimizer=momentum, muon, nesterov or rmsprop does" in text
     assert near is None
     text, near = unknown_argument("optimizer", "learning_rate", ["lr", "eps"], "torch.optim.AdamW")
     assert (near, "torch.optim.AdamW takes no" in text) == ("lr", True)

@@ -29,6 +29,16 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "data=text model=lstm task=masked_lm": ("model", "sees only what lies before", "model=transformer"),
     "data=text loss=focal": ("loss", "does not fit task=language_model", "loss=cross_entropy"),
     "data=text task=classification": ("task", "text holds tokens", "task=language_model"),
+    "data=wine data.balanced=true loss.class_weights=balanced": (
+        "loss.class_weights",
+        "count twice",
+        "loss.class_weights=null",
+    ),
+    "data=breast_cancer data.balanced=true loss.pos_weight=balanced": (
+        "loss.pos_weight",
+        "count twice",
+        "loss.pos_weight=null",
+    ),
     "data=breast_cancer loss=mse": ("loss", "does not fit task=binary", "loss=bce_with_logits"),
     "optimizer=lbfgs precision=fp16": ("precision", "line search", "precision=fp32"),
     "optimizer=lbfgs loop.clip.norm=1": ("loop.clip.norm", "curvature", "loop.clip.norm=null"),

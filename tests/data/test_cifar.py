@@ -51,7 +51,7 @@ def write(folder: Path, name: str) -> Path:
 
 
 def load(root: Path, name: str = "cifar10", download: bool = False) -> Resident:
-    return cifar(name, str(root), download, 0.1, 0, None, 5, None, 16)  # type: ignore[arg-type]
+    return cifar(name, str(root), download, 0.1, 0, None, 5, None, "train", 16)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import inspect
 import random
+import signal
+import time
 from collections.abc import Iterator
 from itertools import islice
+from multiprocessing import active_children
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from toy import same_bits
 
 from trainrun.data.dataset import DatasetData, from_dataset
@@ -21,6 +26,7 @@ from trainrun.loss import MSE
 from trainrun.model.linear import Linear
 from trainrun.precision import fp32
 from trainrun.protocols import Batch, Cut, Position
+from trainrun.run.signals import Signals, Stopped
 from trainrun.task.regression import Regression
 
 
@@ -64,7 +70,7 @@ class Stream(IterableDataset[Any]):
 
 def make(train: Any, **changes: Any) -> DatasetData:
     settings = {"val": None, "test": None, "val_fraction": 0.2, "test_fraction": 0.1, "split_seed": 0}
-    settings |= {"limit": None, "eval_batch_size": 8, "num_workers": 0}
+    settings |= {"fold": None, "num_folds": 5, "limit": None, "eval_batch_size": 8, "num_workers": 0}
     return from_dataset(train, **{**settings, **changes})
 
 
@@ -103,6 +109,38 @@ def test_separate_datasets_are_used_whole() -> None:
 
 def test_limit_keeps_that_many_training_samples() -> None:
     assert make(Pictures(), limit=10).info.sizes == {"train": 10, "val": 8, "test": 4}
+
+
+@pytest.mark.parametrize("has_test", [False, True], ids=["held out", "own test split"])
+def test_folds_are_a_stratified_partition_of_train(has_test: bool) -> None:
+    own = {"test": Pictures(7)} if has_test else {}
+    folds = [make(Pictures(), fold=fold, **own) for fold in range(5)]
+    parts = [data.splits["val" if has_test else "test"][1] for data in folds]
+    assert sorted(int(index) for part in parts for index in part) == list(range(40))
+    for data, part in zip(folds, parts, strict=True):
+        labels = [Pictures().labels[index] for index in part]
+        shares = {0: 0.8, 1: 1.6, 2: 5.6}  # a fifth of 4, 8 and 28
+        assert all(abs(labels.count(one) - share) < 1 for one, share in shares.items())
+        assert not set(part.tolist()) & set(data.splits["train"][1].tolist())
+        assert data.info.sizes["test"] == (7 if has_test else 8)
+
+
+def test_data_with_all_splits_of_their_own_have_no_folds() -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold"):
+        make(Pictures(), val=Pictures(), test=Pictures(), fold=0)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_balanced_classes_are_drawn_equally_often(listed: bool) -> None:
+    data = make(Pictures(listed=listed))
+    data.balance()
+    drawn = torch.cat([batch.targets for batch in some(data, 4)])  # an epoch of 28
+    assert sorted(torch.bincount(drawn).tolist()) == [9, 9, 10]
+
+
+def test_a_stream_cannot_be_balanced() -> None:
+    with pytest.raises(ConfigError, match="no meaning on a stream"):
+        streamed().balance()
 
 
 def test_two_workers_and_none_give_identical_batches() -> None:
@@ -174,6 +212,51 @@ def test_a_failing_sample_is_a_data_error_naming_it_without_a_traceback(workers:
     assert str(caught.value) == f"data: sample 23 of Broken failed: OSError: truncated file ({where})"
 
 
+class Stuck(Pictures):
+    """Once `armed`, a sample never comes, and says that it was asked for."""
+
+    def __init__(self, armed: Path, asked: Path) -> None:
+        super().__init__()
+        self.armed, self.asked = armed, asked
+
+    def __getitem__(self, index: int) -> Any:
+        if self.armed.exists():
+            self.asked.touch()
+            time.sleep(60)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(
+    ("at", "method"), [(_MultiProcessingDataLoaderIter, "_try_put_index"), (DataLoader, "__iter__")]
+)
+def test_a_stop_while_loader_processes_start_leaves_none(
+    at: type, method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    signals, lost, stops = Signals(), list[Any](), [signal.SIGTERM]
+    armed, asked = tmp_path / "armed", tmp_path / "asked"
+    real = getattr(at, method)
+
+    def stopped(self: Any) -> Any:
+        made = real(self)
+        if stops:
+            while not asked.exists():
+                time.sleep(0.01)
+            signal.raise_signal(stops.pop())
+        return made
+
+    monkeypatch.setattr("sys.unraisablehook", lost.append)
+    data = make(Stuck(armed, asked), num_workers=2)
+    monkeypatch.setattr(at, method, stopped)
+    armed.touch()
+    signals.install()
+    try:
+        with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
+            next(data.eval_batches("val"))
+    finally:
+        signals.restore()
+    assert not stops and not active_children() and not lost
+
+
 @pytest.mark.parametrize(
     ("dataset", "text"),
     [
@@ -201,7 +284,9 @@ def test_a_stream_of_classes_must_say_how_many() -> None:
         streamed(dataset)
 
 
-@pytest.mark.parametrize("changes", [{"val_fraction": 0.1}, {"test_fraction": 0.1}, {"limit": 3}])
+@pytest.mark.parametrize(
+    "changes", [{"val_fraction": 0.1}, {"test_fraction": 0.1}, {"limit": 3}, {"fold": 0}]
+)
 def test_what_a_stream_cannot_do_is_a_config_error(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"data\.{next(iter(changes))}: "):
         streamed(**changes)

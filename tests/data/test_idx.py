@@ -17,6 +17,7 @@ import torch
 
 from trainrun.data import idx as module
 from trainrun.data.idx import SOURCES, Source, idx, read_idx
+from trainrun.data.published import PUBLISHED
 from trainrun.data.resident import Resident
 from trainrun.errors import DataError
 from trainrun.vision import import_torchvision
@@ -50,7 +51,7 @@ def write(folder: Path, gzipped: bool = False, **changed: np.ndarray) -> Path:
 
 
 def load(root: Path | None, name: str = "mnist", download: bool = False) -> Resident:
-    return idx(name, str(root) if root else None, download, 0.1, 0, None, 5, None, 16)  # type: ignore[arg-type]
+    return idx(name, str(root) if root else None, download, 0.1, 0, None, 5, None, "train", 16)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -252,11 +253,11 @@ def test_an_array_survives_the_format(tmp_path: Path) -> None:
 def test_fashion_mnist_is_the_published_one() -> None:
     if not Path(SOURCES["fashion_mnist"].system, f"{FILES[0]}.gz").is_file():
         pytest.skip("Fashion-MNIST is not installed (Debian: apt-get install dataset-fashion-mnist)")
-    data = idx("fashion_mnist", None, False, 0.0, 0, None, 5, None, 10_000)
+    data = idx("fashion_mnist", None, False, 0.0, 0, None, 5, None, "train", 10_000)
     assert data.info.sizes == {"train": 60_000, "val": 0, "test": 10_000}
     assert data.info.input_shape == (1, 28, 28)
     assert data.info.class_counts == (6000,) * 10
     assert torch.bincount(data.targets[data.splits["test"]]).tolist() == [1000] * 10
-    # as published widely: mean 0.2860, std 0.3530 of the training pixels in [0, 1]
-    assert float(data.shift) / 255 == pytest.approx(0.2860, abs=5e-5)
-    assert 1 / float(data.scale) / 255 == pytest.approx(0.3530, abs=5e-5)
+    (mean,), (std,) = PUBLISHED["fashion_mnist"]
+    assert float(data.shift) / 255 == pytest.approx(mean, abs=5e-5)
+    assert 1 / float(data.scale) / 255 == pytest.approx(std, abs=5e-5)

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 import torch
 
-from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches, permutation
+from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, Position
 
 
@@ -30,6 +31,40 @@ def test_shuffling_leaves_the_global_generator_alone() -> None:
     permutation(10, 0, "order", 0)
     hold_out(torch.arange(10), 3, 0, "val", None)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("counts", [(50, 7, 3), (1, 1, 98), (20, 20, 20), (5, 0, 16), (1, 40)])
+def test_balanced_classes_are_drawn_equally_often_and_their_samples_too(counts: tuple[int, ...]) -> None:
+    train = 1000 + torch.arange(sum(counts))  # some samples of a larger set
+    classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    order = epoch_order(train, 3, 0, classes)
+    assert len(order) == len(train)
+    share, num_classes = len(train) / sum(count > 0 for count in counts), len(counts)
+    drawn = torch.bincount(classes[order - 1000], minlength=num_classes).tolist()
+    assert all(
+        n in (math.floor(share), math.ceil(share)) for n, count in zip(drawn, counts, strict=True) if count
+    )
+    for label in range(num_classes):  # within a class no sample comes twice before another came once
+        each = torch.bincount(order - 1000, minlength=len(train))[classes == label]
+        assert not len(each) or int(each.max() - each.min()) <= 1
+
+
+def test_balanced_order_is_pure_in_seed_and_epoch_and_mixes_the_classes() -> None:
+    classes = torch.tensor([0] * 90 + [1] * 10)
+    order = epoch_order(torch.arange(100), 3, 1, classes)
+    torch.manual_seed(77)
+    assert torch.equal(order, epoch_order(torch.arange(100), 3, 1, classes))
+    assert not torch.equal(order, epoch_order(torch.arange(100), 3, 2, classes))
+    assert not torch.equal(order, epoch_order(torch.arange(100), 4, 1, classes))
+    first_half = int(classes[order[:50]].sum())
+    assert 15 <= first_half <= 35  # 25 expected, 3 standard deviations of 3.2 and a little
+    over_epochs = [epoch_order(torch.arange(100), 3, epoch, classes).tolist() for epoch in range(40)]
+    assert {index for one in over_epochs for index in one} == set(range(100))  # none is left out for good
+
+
+def test_without_classes_an_epoch_is_a_permutation() -> None:
+    train = torch.tensor([4, 9, 2, 7])
+    assert torch.equal(epoch_order(train, 3, 5, None), train[permutation(4, 3, "order", 5)])
 
 
 @pytest.mark.parametrize("offset", [0, 4, 8])
@@ -98,3 +133,26 @@ def test_ranks_together_take_the_micro_batches_of_one(size: int) -> None:
     positions = [[after for _, after in share] for share in shares]
     assert positions[0] == positions[1] == positions[2]
     assert positions[0][-1] == Position(1, 0)
+
+
+@pytest.mark.parametrize("count", [5, 13, 50])
+def test_folds_of_a_seed_are_one_partition_and_as_equal_as_can_be(count: int) -> None:
+    indices = torch.arange(100, 100 + count)
+    pairs = [fold_of(indices, fold, 5, 3, None) for fold in range(5)]
+    assert sorted(int(index) for _, part in pairs for index in part) == indices.tolist()
+    for rest, part in pairs:
+        assert sorted([*rest.tolist(), *part.tolist()]) == indices.tolist()
+        assert len(part) in (count // 5, -(-count // 5))
+    assert torch.equal(
+        pairs[2][1], fold_of(indices, 2, 5, 3, None)[1]
+    )  # so two models can be compared by pairs
+
+
+def test_folds_of_another_seed_are_others() -> None:
+    first, second = (fold_of(torch.arange(50), 0, 5, seed, None)[1] for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_a_fold_beyond_the_last_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
+        fold_of(torch.arange(50), 5, 5, 0, None)

@@ -200,3 +200,20 @@ def test_values_that_are_not_finite_are_a_data_error(what: str) -> None:
     bad = torch.where(torch.arange(53)[:, None] == 5, torch.nan, TABLE)
     with pytest.raises(DataError, match=rf"toy has {what}"):
         make(**{"inputs": TABLE, "targets": TABLE[:, :1], what: bad}, kind="values", num_targets=1)
+
+
+def test_balanced_data_draw_rare_classes_as_often_and_resume_anywhere() -> None:
+    classes = (torch.arange(53) % 9 == 0).long()
+    data = make(targets=classes, num_targets=2)
+    data.balance()
+    batches = some(data, 7, Position(), Cut(5, 1))  # an epoch of 31
+    drawn = torch.cat([batch.targets for batch in batches])
+    assert abs(int((drawn == 0).sum()) - int((drawn == 1).sum())) <= 1
+    again = some(data, 3, batches[3].position, Cut(5, 1))
+    assert all(same_bits(one.inputs, other.inputs) for one, other in zip(batches[4:], again, strict=True))
+    judged = torch.cat([torch.as_tensor(batch.indices) for batch in data.eval_batches("train")])
+    assert torch.equal(judged, data.splits["train"])
+    shares = [some(data, 4, Position(), Cut(5, 1, 2, rank)) for rank in (0, 1)]
+    whole = some(data, 4, Position(), Cut(10, 1))
+    for one, other, both in zip(*shares, whole, strict=True):
+        assert torch.equal(torch.cat([one.targets, other.targets]), both.targets)

@@ -24,7 +24,7 @@ def write(folder: Path, labels: np.ndarray = LABELS) -> Path:
 
 
 def load(root: Path) -> Resident:
-    return svhn(str(root), False, 0.1, 0, None, 5, None, 16)
+    return svhn(str(root), False, 0.1, 0, None, 5, None, "train", 16)
 
 
 def test_pictures_and_digits_are_those_of_the_files(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def write(folder: Path, header: list[str], rows: list[list[Any]]) -> str:
 
 def load(path: str, target: str = "price", **changed: Any) -> TableData:
     node = yaml.safe_load((CONF / "data" / "csv.yaml").read_text())["data"]
-    values = {key: value for key, value in node.items() if key not in ("_target_", "num_workers")}
+    values = {key: value for key, value in node.items() if key not in ("_target_", "num_workers", "balanced")}
     return table(**(values | {"path": path, "target": target} | changed))
 
 

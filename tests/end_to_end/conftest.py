@@ -83,3 +83,17 @@ def write_small_mnist(folder: Path, num_train: int = 300, num_test: int = 60) ->
             struct.pack(">IIII", 0x803, count, 28, 28) + images.tobytes()
         )
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels.tobytes())
+
+
+@pytest.fixture
+def small_cifar() -> Callable[[Path], None]:
+    return write_small_cifar
+
+
+def write_small_cifar(folder: Path) -> None:
+    """CIFAR-10 in its binary form: twenty random pictures a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for file in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
+        labels, pixels = np.arange(20)[:, None] % 10, generator.integers(0, 256, (20, 3072))
+        np.hstack([labels, pixels]).astype(np.uint8).tofile(folder / file)

@@ -11,8 +11,14 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
-def test_an_experiment_trains(name: str, command: Callable, small_mnist: Callable, tmp_path: Path) -> None:
+def test_an_experiment_trains(
+    name: str, command: Callable, small_mnist: Callable, small_cifar: Callable, tmp_path: Path
+) -> None:
     small_mnist(tmp_path / "data" / "MNIST")
     small_mnist(tmp_path / "data" / "FashionMNIST")
-    done = command(f"experiment={name}", "budget=2step", "logger=[console]")
+    small_cifar(tmp_path / "data")
+    words = [f"experiment={name}", "budget=2step", "logger=[console]"]
+    if "/data: text" in (CONF / "experiment" / f"{name}.yaml").read_text():
+        words.append(f"data.path={Path(__file__).parent / 'rows.md'}")  # a short one
+    done = command(*words)
     assert "finished: budget" in done.err

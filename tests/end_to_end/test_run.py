@@ -35,6 +35,7 @@ def test_a_run_leaves_the_folder_that_is_promised(command: Callable, tmp_path: P
     names = {path.name for path in run.iterdir()}
     assert names >= {
         *("config.yaml", ".hydra", "environment.json", "status.json", "metrics.jsonl", "timing.jsonl"),
+        "result.json",
         *("trainrun.log", "tensorboard", "checkpoints", ".lock"),
     }
     status = json.loads((run / "status.json").read_text())
@@ -45,6 +46,9 @@ def test_a_run_leaves_the_folder_that_is_promised(command: Callable, tmp_path: P
         False,
     )
     assert {"step", "metric", "best", "reason", "test"} <= status.keys()
+    result = json.loads((run / "result.json").read_text())
+    assert result["test"]["metrics"] == status["test"]
+    assert (result["steps"], result["samples"]) == (status["step"], 200)
     environment = json.loads((run / "environment.json").read_text())
     assert environment["command"] == "trainrun budget=2ep data.limit=100 name=first"
     assert environment["packages"]["torch"]
@@ -74,7 +78,8 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(
 
 
 def test_eval_gives_the_logged_numbers_from_the_folder_alone(command: Callable, tmp_path: Path) -> None:
-    command(*SHORT, "regularization=ema", "name=judged")
+    done = command(*SHORT, "regularization=ema", "name=judged")
+    assert "the ema weights of step" in done.err.partition("finished in")[2]
     moved = tmp_path / "elsewhere"
     run_of(tmp_path).rename(moved)
     for split, checkpoint in (("val", "best"), ("val", "last"), ("test", "best")):
@@ -82,6 +87,7 @@ def test_eval_gives_the_logged_numbers_from_the_folder_alone(command: Callable, 
         logged = [record for record in lines(moved / "metrics.jsonl") if record.get("split") == split]
         same = next(record for record in reversed(logged) if record["step"] == answer["step"])
         assert {**same, "epoch": None} == {**answer, "epoch": None}
+        assert answer["weights"] == "ema"
     done = command("eval", str(moved), "--checkpoint", "7", code=5)
     assert "there are best, last and steps" in done.err
 
@@ -97,6 +103,8 @@ def test_a_finished_run_resumed_has_nothing_to_do_and_with_a_larger_budget_goes_
     done = command("resume", "demo", "budget=5ep")
     assert "budget: 3ep -> 5ep" in done.err
     assert json.loads((run / "status.json").read_text())["step"] == 5 * 7
+    result = json.loads((run / "result.json").read_text())
+    assert (result["steps"], result["samples"], result["last"]["step"]) == (5 * 7, 5 * 200, 5 * 7)
     steps = [record["step"] for record in lines(run / "metrics.jsonl") if record.get("split") == "val"]
     assert steps == [7, 14, 21, 28, 35]
     assert "nothing to do" in command("resume", "demo").err  # the new budget is the run's
@@ -184,6 +192,7 @@ def test_quiet_prints_the_folder_alone_and_verbose_the_coverage(command: Callabl
     )
     assert re.search(r"neck\.1\.bias +128 +decay 0 +0\.002 +0 +auto", rows["neck.1.bias"])
     assert "frozen" in rows["body.0.weight"]
+    assert re.search(r"^ +neck +Sequential +128 +32,896$", done.err, re.MULTILINE)  # 256 x 128 + 128
 
 
 def test_a_used_folder_is_refused_and_a_live_one_is_busy(command: Callable, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ PARTS = {
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),
     "ranks",
 }
-CORE = {"state", "step", "nonfinite", "evaluate", "budget", "loop", "checkpoint"}
+CORE = {"state", "step", "nonfinite", "evaluate", "budget", "loop", "checkpoint", "tta", "export"}
 ASSEMBLY = {"cli", "config.build", "report"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)

@@ -60,7 +60,17 @@ VAL = Evaluated(
 )
 TEST = replace(VAL, split="test", weights="ema", metrics={"loss": 0.45, "accuracy": 0.79}, is_best=False)
 FINISHED = Finished(
-    step=20, reason="budget", skipped=3, monitor="val/accuracy", best=0.8, best_step=5, seconds=1.5
+    step=20,
+    reason="budget",
+    skipped=3,
+    samples=640,
+    parameters=12,
+    monitor="val/accuracy",
+    best=0.8,
+    best_step=5,
+    kept_step=5,
+    kept_weights="ema",
+    seconds=1.5,
 )
 EVENTS: list[Event] = [
     *[STARTED, Progressed(step=2, samples_per_s=1000.0), LOGGED, VAL],
@@ -183,7 +193,8 @@ def test_plain_lines_have_no_control_codes_and_are_not_cut(capsys: pytest.Captur
         "step 5 val loss 0.4000 accuracy 0.8000 best",
         "step 10 val loss 0.4000 accuracy 0.8000",
         "step 5 test (ema) loss 0.4500 accuracy 0.7900",
-        "step 20 finished: budget, 1.5 s of training",
+        "step 20 finished: budget, 1.5 s of training; "
+        "restored the ema weights of step 5, best on val/accuracy (0.8000)",
     ]
 
 

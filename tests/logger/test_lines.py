@@ -7,13 +7,14 @@ import pytest
 from trainrun.events import (
     CheckpointSaved,
     Failed,
+    Finished,
     Interrupted,
     Progressed,
     Replanned,
     Sampled,
     Warned,
 )
-from trainrun.logger.lines import lines_of, number
+from trainrun.logger.lines import kept, lines_of, number
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,34 @@ def test_the_first_plan_of_a_budget_by_the_clock_is_said_and_the_later_ones_are_
     first = Replanned(step=6, total_steps=12345, seconds=0.5, is_first=True)
     assert lines_of(first) == ["step 6 planned: about 12,345 steps in all"]
     assert lines_of(Replanned(step=9, total_steps=12000, seconds=0.6, is_first=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("best_step", "kept_step", "weights", "said"),
+    [
+        (5, 5, "raw", "restored the weights of step 5, best on val/loss (0.2500)"),
+        (5, 5, "swa", "restored the swa weights of step 5, best on val/loss (0.2500)"),
+        (9, 9, "raw", "kept the weights of step 9, best on val/loss (0.2500)"),
+        (5, 9, "ema", "kept the ema weights of step 9, the last"),
+        (None, 9, "raw", "kept the weights of step 9, the last"),
+    ],
+)
+def test_a_run_says_which_weights_it_ends_with(
+    best_step: int | None, kept_step: int, weights: str, said: str
+) -> None:
+    finished = Finished(
+        step=9,
+        reason="early_stopping",
+        skipped=0,
+        monitor="val/loss",
+        best=0.25 if best_step else None,
+        best_step=best_step,
+        kept_step=kept_step,
+        kept_weights=weights,
+        seconds=1.0,
+    )
+    assert kept(finished) == said
+    assert lines_of(finished) == [f"step 9 finished: early_stopping, 1.0 s of training; {said}"]
 
 
 def test_a_sample_is_shown_line_by_line_and_cannot_steer_the_terminal() -> None:

@@ -47,7 +47,19 @@ def evaluated(step: int, split: str = "val") -> Evaluated:
     )
 
 
-FINISHED = Finished(step=20, reason="budget", skipped=0, monitor="", best=None, best_step=None, seconds=1.0)
+FINISHED = Finished(
+    step=20,
+    reason="budget",
+    skipped=0,
+    samples=640,
+    parameters=12,
+    monitor="",
+    best=None,
+    best_step=None,
+    kept_step=20,
+    kept_weights="raw",
+    seconds=1.0,
+)
 
 
 def read(folder: Path) -> EventAccumulator:

@@ -28,6 +28,17 @@ def test_the_papers_depths_have_the_papers_number_of_parameters(depth: int, mill
     assert round(main_path(make(depth=depth)) / 1e6, digits) == millions
 
 
+# Zagoruyko and Komodakis (2016), table 4: WRN-d-k has 6 n + 4 layers, its shortcuts counted, so 6 n + 2 here.
+@pytest.mark.parametrize(
+    ("depth", "factor", "millions"), [(40, 4, 8.9), (16, 8, 11.0), (22, 8, 17.2), (28, 10, 36.5)]
+)
+def test_wide_ones_have_the_papers_number_of_parameters(depth: int, factor: int, millions: float) -> None:
+    with torch.device("meta"):
+        model = make(depth=depth - 2, width=16 * factor)
+    count = sum(p.numel() for p in model.parameters()) / 1e6
+    assert count == pytest.approx(millions, rel=0.02)  # their first layer has 16 channels
+
+
 def test_depth_counts_weighted_layers_on_the_main_path() -> None:
     for depth in (8, 20, 32):
         layers = [

@@ -133,3 +133,13 @@ def test_what_cannot_be_mixed_is_a_config_error(change: Mixup | CutMix) -> None:
 def test_cutmix_wants_pictures() -> None:
     with pytest.raises(ConfigError, match=r"regularization\.cutmix: cuts pictures .* \(13,\); use mixup"):
         CutMix(1.0).check(DataInfo("toy", (13,), "classes", 3, {}))
+
+
+@pytest.mark.parametrize(
+    "change", [Mixup(0.2), CutMix(1.0), LabelSmoothing(0.1)], ids=["mixup", "cutmix", "smooth"]
+)
+def test_an_empty_share_is_changed_in_kind(change: BatchChange) -> None:
+    empty = Batch(torch.zeros(0, 1, 8, 6), torch.zeros(0, dtype=torch.int64), (), Position())
+    found = change.change_batch(empty, INFO, torch.Generator())
+    assert found.is_mixed is drawn(change, 0).is_mixed
+    assert found.targets.shape == (0, 4) and found.inputs.shape == empty.inputs.shape

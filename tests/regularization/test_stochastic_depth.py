@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from trainrun.errors import ConfigError
 from trainrun.model import layers
+from trainrun.model.gpt import GPT
 from trainrun.model.mlp import MLP
 from trainrun.model.resnet import ResNet
+from trainrun.model.transformer import Transformer
 from trainrun.regularization.stochastic_depth import StochasticDepth
 from trainrun.vision import import_torchvision
 
@@ -29,6 +32,20 @@ def test_rates_grow_in_proportion_to_depth() -> None:
     assert rates(mlp, 0.4) == pytest.approx([0.1, 0.2, 0.3, 0.4])
     resnet = ResNet((3, 8, 8), 2, 20, 4, "batch", 0.0)
     assert rates(resnet, 0.9) == pytest.approx([0.1 * n for n in range(1, 10)])
+    gpt = GPT((6,), 5, 5, 8, 3, 2, 0.0)  # a branch of attention and one of feed-forward in each block
+    assert rates(gpt, 0.6) == pytest.approx([0.1 * n for n in range(1, 7)])
+    encoder = Transformer((6, 3), 2, None, False, 8, 2, 2, None, 0.0)
+    assert rates(encoder, 0.4) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_a_transformer_that_leaves_all_branches_out_is_its_embedding() -> None:
+    torch.manual_seed(0)
+    gpt, x = GPT((6,), 5, 5, 8, 3, 2, 0.0).train(), torch.randint(5, (4, 6))
+    for layer in (m for m in gpt.modules() if isinstance(m, layers.StochasticDepth)):
+        layer.p = 1 - 1e-12
+    bare = gpt.norm(gpt.tokens(x) + gpt.positions(torch.arange(6)))
+    torch.testing.assert_close(gpt(x), bare @ gpt.tokens.weight.T)
+    assert not torch.allclose(gpt.eval()(x), bare @ gpt.tokens.weight.T)
 
 
 def test_torchvisions_and_timms_layers_are_set_too() -> None:

@@ -38,3 +38,10 @@ def test_the_model_is_left_as_it_was() -> None:
     assert [m.training for m in model] == [False, True, True]
     assert not any(m._forward_hooks for m in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_compiled_layers_are_listed_too() -> None:
+    model = make()
+    expected = layer_rows(model, torch.zeros(2, 3, 4, 4))
+    model.compile(backend="eager")
+    assert layer_rows(model, torch.zeros(2, 3, 4, 4)) == expected

@@ -52,7 +52,17 @@ LOGGED = StepsLogged(
     data_wait=0.01234,
 )
 FINISHED = Finished(
-    step=20, reason="budget", skipped=0, monitor="val/accuracy", best=0.9, best_step=10, seconds=1.5
+    step=20,
+    reason="budget",
+    skipped=0,
+    samples=640,
+    parameters=12,
+    monitor="val/accuracy",
+    best=0.9,
+    best_step=10,
+    kept_step=10,
+    kept_weights="raw",
+    seconds=1.5,
 )
 
 

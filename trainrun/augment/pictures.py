@@ -11,7 +11,7 @@ from torch import Tensor
 from trainrun.augment.draws import Draws
 from trainrun.augment.geometry import crop_flip
 from trainrun.errors import ConfigError
-from trainrun.protocols import Batch, Cut, Data, DataInfo, PixelRange, Position
+from trainrun.protocols import Batch, Cut, Data, DataInfo, PixelRange, Position, Readable
 from trainrun.ranges import Fraction, Split
 
 Change = Callable[[Tensor, Draws], Tensor]  # of inputs (N, ...), as the model would take them
@@ -73,6 +73,8 @@ class _Augmented:
         self.data, self.change = data, change
         self.info, self.to = data.info, data.to
         self.eval_batches, self.fitted, self.restore = data.eval_batches, data.fitted, data.restore
+        if isinstance(data, Readable):
+            self.read = data.read
 
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         for batch in self.data.train_batches(position, cut, seed):

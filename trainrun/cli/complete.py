@@ -12,8 +12,10 @@ from trainrun.config.paths import groups
 _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
     "check": ("--exact", "--steps"),
-    "eval": ("--checkpoint", "--split"),
+    "eval": ("--checkpoint", "--split", "--tta"),
+    "export": ("--checkpoint",),
     "plot": ("--activation", "--at", "--depth", "--out", "--steps"),
+    "predict": ("--checkpoint", "--input", "--out", "--split", "--tta"),
     "runs": ("--clean", "--failed", "--json", "--yes"),
 }
 _PLOTTED = ("init", "optimizer", "scheduler")

@@ -27,6 +27,7 @@ def farewell(result: Result, budget: str, quiet: bool) -> None:
     twice = f"  {command} resume {folder} budget={2 * length.value:g}{length.unit}"
     lines = [
         f"\nfinished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
+        result.kept,
         "next:",
         *([twice] if by_budget else []),
         f"  trainrun eval {folder} --split val",

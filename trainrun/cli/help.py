@@ -16,7 +16,7 @@ EXAMPLES = {
 FLAGS = {
     "-m": "sweep: several values per key, apart by commas",
     "-q": "only the run's folder",
-    "-v": "also every parameter's group, learning rate and decay",
+    "-v": "also every layer, and every parameter's group, learning rate and decay",
     "--cfg job": "print the composed settings, and do not train",
     "--info": "how they were composed",
     "--version": "of trainrun",

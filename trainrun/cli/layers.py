@@ -1,10 +1,16 @@
-"""The layers of a built-in model, as `trainrun show model/NAME` prints them below its page."""
+"""A model's layers: below the page of `trainrun show model/NAME`, and before a run with -v."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trainrun.cli.guide.layout import columns
 from trainrun.config.paths import groups
 from trainrun.config.show import is_yours
+from trainrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainrun.config.build import Parts
 
 _DATA = {"gpt": ["data=text"]}  # others take the default's
 
@@ -20,11 +26,20 @@ def lines(model: str) -> list[str]:
     """A table of its layers, for the default data or such that it takes."""
     from trainrun.config.build import build
     from trainrun.config.compose import Composer
+
+    try:
+        parts = build(Composer().compose([f"model={model}", *_DATA.get(model, [])]).settings)
+    except ConfigError as error:  # a package that it needs is not installed
+        return ["", *(str(problem) for problem in error.problems)]
+    return ["", *table(parts)]
+
+
+def table(parts: Parts) -> list[str]:
+    """A run's layers: what each gives for one sample, and its parameters. Nothing is drawn or changed."""
     from trainrun.protocols import Cut, Position
     from trainrun.report.layers import layer_rows
 
-    parts = build(Composer().compose([f"model={model}", *_DATA.get(model, [])]).settings)
-    batch = next(parts.data.train_batches(Position(), Cut(2, 1), 0))
+    batch = next(parts.data.train_batches(Position(), Cut(2, 1), parts.settings["seed"]))
     rows = layer_rows(parts.state.model, batch.inputs)
     title = f"Layers for {parts.info.name}, with what each gives for one sample"
-    return ["", title, "", *columns(rows, ["layer", "kind", "output", "parameters"])]
+    return [title, "", *columns(rows, ["layer", "kind", "output", "parameters"])]

@@ -22,7 +22,7 @@ from trainrun.config.build.schedule import Course
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
-from trainrun.logger.lines import lines_of
+from trainrun.logger.lines import kept, lines_of
 from trainrun.run import lineage
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
@@ -50,6 +50,7 @@ class Result:
     best: float | None
     seconds: float  # of training, over all processes of the run
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
+    kept: str  # which weights it ended with, in words; empty where it was interrupted
 
 
 def start(composition: Composition, parts: Parts, process: Process, run_dir: Path | None = None) -> Result:
@@ -205,9 +206,10 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
     step, best = state.step, state.best
     if isinstance(event, Interrupted):
         code, why = exit_code(event.signal), event.signal
-        return Result(run_dir, code, "interrupted", why, step, best, state.seconds, metrics)
+        return Result(run_dir, code, "interrupted", why, step, best, state.seconds, metrics, "")
     assert isinstance(event, Finished)
-    return Result(run_dir, 0, "completed", event.reason, step, best, event.seconds, metrics)
+    kept_ = kept(event)
+    return Result(run_dir, 0, "completed", event.reason, step, best, event.seconds, metrics, kept_)
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:

@@ -1,4 +1,4 @@
-"""What became of a sweep: a line per job with what it swept, and mean and spread over seeds."""
+"""What became of a sweep: a line per job with what it swept, and mean and spread over seeds and folds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from trainrun.logger.lines import number
 from trainrun.run.files import read_json
+
+_REPEATS = {"seed": "seeds", "data.fold": "folds"}  # of one experiment
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def summary(jobs: Sequence[Job]) -> tuple[list[str], int]:
         "  ".join([row[0].rjust(widths[0] + 2), *map(str.ljust, row[1:4], widths[1:]), row[4]])
         for row in rows
     ]
-    return lines + _over_seeds(swept, status), next((code for code in codes if code), 0)
+    return lines + _over_repeats(swept, status), next((code for code in codes if code), 0)
 
 
 def _swept(job: Job, jobs: Sequence[Job]) -> list[str]:
@@ -58,18 +60,38 @@ def _figure(status: dict[str, Any]) -> str:
     return f"best {found[0]} {number(found[1])}" if found else str(status.get("reason") or "")
 
 
-def _over_seeds(swept: dict[Path, list[str]], status: dict[Path, dict[str, Any]]) -> list[str]:
-    """Mean and standard deviation over the jobs that differ in `seed` alone."""
-    groups: dict[tuple[str, ...], list[tuple[str, float]]] = {}
+def _over_repeats(swept: dict[Path, list[str]], status: dict[Path, dict[str, Any]]) -> list[str]:
+    """Mean and standard deviation over the jobs that differ in seed and fold alone.
+
+    Over folds also of all that was measured on the test split: it is the fold, unless the data have
+    one of their own.
+    """
+    groups: dict[tuple[str, ...], list[Path]] = {}
     for folder, words in swept.items():
-        rest = tuple(word for word in words if not word.startswith("seed="))
-        found = _metric(status[folder])
-        if found and len(rest) < len(words) and status[folder].get("state") == "completed":
-            groups.setdefault(rest, []).append(found)
-    lines = [
-        f"{' '.join([*rest, found[0][0]])} {number(statistics.mean(value for _, value in found))}"
-        f" +/- {number(statistics.stdev(value for _, value in found))} over {len(found)} seeds"
-        for rest, found in groups.items()
-        if len(found) > 1
-    ]
+        rest = tuple(word for word in words if word.partition("=")[0] not in _REPEATS)
+        if len(rest) < len(words) and status[folder].get("state") == "completed" and _metric(status[folder]):
+            groups.setdefault(rest, []).append(folder)
+    lines = []
+    for rest, folders in groups.items():
+        counts = {
+            name: len({word for folder in folders for word in swept[folder] if word.startswith(f"{key}=")})
+            for key, name in _REPEATS.items()
+        }
+        over = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+        found = [dict([one]) for folder in folders if (one := _metric(status[folder]))]
+        tests = [status[folder].get("test") or {} for folder in folders if counts["folds"]]
+        tests = [{f"test/{name}": value for name, value in one.items()} for one in tests]
+        for values in (found, tests):
+            if len(values) > 1 and (told := _spread(values)):
+                lines.append(f"{' '.join([*rest, told])} over {over}")
     return ["", *lines] if lines else []
+
+
+def _spread(found: Sequence[dict[str, Any]]) -> str:
+    """`accuracy 0.9800 +/- 0.0100 loss ...` of the numbers that all have."""
+    names = [name for name in found[0] if all(isinstance(one.get(name), float) for one in found)]
+    return " ".join(
+        f"{name} {number(statistics.mean(values))} +/- {number(statistics.stdev(values))}"
+        for name in names
+        if (values := [one[name] for one in found])
+    )

@@ -85,8 +85,9 @@ def train_one(
     parts = build(composition.settings, weights=weights_from(source) if source else None)
     if verbose:
         from trainrun.cli.coverage import coverage
+        from trainrun.cli.layers import table
 
-        print(coverage(parts), file=sys.stderr)
+        print("\n".join([*table(parts), "", coverage(parts)]), file=sys.stderr)
     if run_dir is None:
         say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
     return start(composition, parts, Process(command, quiet), run_dir)

@@ -107,6 +107,8 @@ def unknown_argument(path: str, key: str, usable: Collection[str], target: str) 
     group = path.split(".")[0]
     others = options_with(key).get(group)
     text = f"{name} takes no {key!r}" + (f", {group}={_either(others)} does" if others else "")
+    if path == "model" and key in ("weights", "pretrained", "checkpoint"):
+        return f"{text}; init_from=FILE starts from stored weights, nothing is fetched", None
     if near:
         text += f"; did you mean {near}?"
     elif not others:

@@ -64,6 +64,7 @@ def contradictions(
         _splits,
         _loss_of_task,
         _model_of_task,
+        _balanced_twice,
         _lbfgs,
         _sam,
         _schedule_free,
@@ -167,6 +168,13 @@ def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if task == "MaskedLM" and model in ("trainrun.model.gpt.GPT", "trainrun.model.recurrent.Recurrent"):
         text = "sees only what lies before a hidden token; an encoder sees both sides"
         yield Problem("model", text, "model=transformer")
+
+
+def _balanced_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    for key in ("class_weights", "pos_weight"):
+        if s["data"].get("balanced") and s["loss"].get(key) == "balanced":
+            text = "balanced classes that data.balanced=true draws equally often would count twice"
+            yield Problem(f"loss.{key}", text, f"loss.{key}=null")
 
 
 def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:

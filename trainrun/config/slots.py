@@ -42,7 +42,7 @@ SLOTS: dict[str, Slot] = {
     "data": Slot(
         ("trainrun.data",),
         ("trainrun.protocols.Data", "torch.utils.data.Dataset"),
-        extras={"num_workers": "trainrun.data.dataset.Loading"},
+        extras=dict.fromkeys(("num_workers", "balanced"), "trainrun.data.dataset.Loading"),
     ),
     "data.train": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
     "data.val": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from trainrun.data.download import fetched
+from trainrun.data.published import Normalize, normalized
 from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
@@ -67,6 +68,7 @@ def cifar(
     fold: Natural | None,
     num_folds: Count,
     limit: Count | None,
+    normalize: Normalize,
     eval_batch_size: Count,
 ) -> Resident:
     """50,000 + 10,000 colour pictures of 32 x 32, 10 or 100 classes (Krizhevsky, 2009).
@@ -83,7 +85,8 @@ def cifar(
         name, (3, 32, 32), "classes", source.num_classes, {}, _names(folder / source.names, source)
     )
     holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    return normalized(data, normalize)
 
 
 def _read(file: Path, source: Source) -> tuple[np.ndarray, np.ndarray]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,8 +19,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
 from trainrun.data.faults import check_targets
+from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import sampled_fingerprint
-from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
+from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
     Seeded,
     chunks,
@@ -29,7 +34,7 @@ from trainrun.data.samples import (
     unpacked,
 )
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Share, TargetScaling
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
 from trainrun.ranges import Count, Natural, Split
 from trainrun.seeds import derive
 
@@ -38,9 +43,10 @@ Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None
 
 @dataclass(frozen=True)
 class Loading:
-    """What every data option takes."""
+    """What every data option takes; `balanced` those whose targets are classes."""
 
     num_workers: Natural
+    balanced: bool
 
 
 def from_dataset(
@@ -50,6 +56,8 @@ def from_dataset(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
     num_workers: Natural,
@@ -57,22 +65,24 @@ def from_dataset(
     """Data from datasets whose samples are (input, target).
 
     Without `val` or `test` datasets their share is held out of `train`, by class where the
-    dataset lists its `targets`. An integer target is a class, a vector of integers or bools holds
-    labels, floats are values, whose mean and std are read from up to 512 training samples. How many
-    classes there are is read from the dataset's `classes`, `num_classes` or `targets`, else from
-    every sample.
+    dataset lists its `targets`; with `fold` that fold takes the place of the test split, or of the
+    validation split where there is a `test` dataset. An integer target is a class, a vector of
+    integers or bools holds labels, floats are values, whose mean and std are read from up to 512
+    training samples. How many classes there are is read from the dataset's `classes`,
+    `num_classes` or `targets`, else from every sample.
     Raises DataError for samples that cannot be read so.
     """
     found = {name: one for name, one in (("train", train), ("val", val), ("test", test)) if one is not None}
     shares = {"val": val_fraction, "test": test_fraction}
     if isinstance(train, IterableDataset):
-        _refuse_on_stream(found, shares, limit)
+        _refuse_on_stream(found, shares, fold, limit)
         info = _describe(train)
         splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in found.items()}
     else:
         info = _describe(train)
         classes = _classes(train, info) if info.kind == "classes" else None
-        splits = _map_splits(found, shares, split_seed, limit, classes)
+        holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
+        splits = _map_splits(found, holdout, classes)
         if classes is not None:
             info = _counted(info, classes, splits["train"][1])
         elif info.kind == "values":
@@ -95,7 +105,15 @@ class DatasetData:
     def __init__(self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int) -> None:
         self.info, self.splits = info, splits
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
+        self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
         self.device = torch.device("cpu")
+
+    def balance(self) -> None:
+        """Draw every class equally often in training; reads all samples of a dataset without `targets`."""
+        dataset, indices = self.splits["train"]
+        if indices is None:
+            raise ConfigError.one("data.balanced", "has no meaning on a stream", "data.balanced=false")
+        self.classes = _all_classes(dataset)[indices]
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -109,7 +127,7 @@ class DatasetData:
             yield from self._collated(samples, dataset, cut.batch_size, position.offset, share)
             return
         while True:
-            order = indices[permutation(len(indices), seed, "order", position.epoch)]
+            order = epoch_order(indices, seed, position.epoch, self.classes)
             parts = list(micro_batches(order, position, cut))
             wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))
@@ -133,6 +151,12 @@ class DatasetData:
     def restore(self, fitted: Mapping[str, Any]) -> None:
         scaling.restore(self.info.target_scaling, fitted)
 
+    def read(self, file: Path) -> Samples:
+        """An array of inputs as the dataset would give them."""
+        if not self.info.input_shape:
+            raise DataError(f"{file}: the inputs of {self.info.name} are not one array, as a file's would be")
+        return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
+
     def _load(self, dataset: Dataset[Any], parts: list[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
         loader = DataLoader(
             Seeded(dataset, seed),
@@ -143,12 +167,12 @@ class DatasetData:
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
         )
-        batches = iter(loader)
+        others = set(active_children())
         try:
-            for part, batch in zip(parts, batches, strict=True):
+            for part, batch in zip(parts, loader, strict=True):
                 yield self._moved(batch, part, dataset)
         except BaseException:  # a stop, while a loader process may be stuck in a sample
-            _kill(getattr(batches, "_workers", ()))
+            _kill(set(active_children()) - others)  # also where the loader does not know them yet
             raise
 
     def _collated(
@@ -176,7 +200,7 @@ def _quiet_worker(worker_id: int) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _kill(workers: Sequence[Any]) -> None:
+def _kill(workers: Iterable[BaseProcess]) -> None:
     """End loader processes now: they ignore the signal by which the loader would end them."""
     for worker in workers:
         with contextlib.suppress(RuntimeError):  # by which torch tells that a worker died
@@ -184,7 +208,11 @@ def _kill(workers: Sequence[Any]) -> None:
             worker.join()
 
 
-def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], limit: int | None) -> None:
+def _refuse_on_stream(
+    found: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
+) -> None:
+    if fold is not None:
+        raise ConfigError.one("data.fold", "cannot be taken out of a stream", "data.fold=null")
     for split, share in shares.items():
         if share and split not in found:
             text = f"cannot be held out of a stream; with data=dataset give data.{split}, or 0"
@@ -195,26 +223,27 @@ def _refuse_on_stream(found: Mapping[str, Any], shares: Mapping[str, float], lim
         )
 
 
-def _map_splits(
-    found: Mapping[str, Dataset[Any]],
-    shares: Mapping[str, float],
-    split_seed: int,
-    limit: int | None,
-    classes: Tensor | None,
-) -> Splits:
+def _map_splits(found: Mapping[str, Dataset[Any]], holdout: Holdout, classes: Tensor | None) -> Splits:
+    """Raises ConfigError for a fold of data that have all splits, DataError for none left to train on."""
     train = found["train"]
     total = size_of(train)
     rest, splits = torch.arange(total), cast(Splits, {})
-    for name in ("test", "val"):
+    seed, shares = holdout.split_seed, {"test": holdout.test_fraction, "val": holdout.val_fraction}
+    folded = next((name for name in shares if name not in found), None)
+    if holdout.fold is not None and folded is None:
+        raise ConfigError.one("data.fold", "the data have validation and test splits of their own", None)
+    for name, share in shares.items():
         if name in found:
             splits[name] = (found[name], _all_of(found[name]))
-        elif shares[name]:
-            rest, held = hold_out(
-                rest, min(len(rest), round(shares[name] * total)), split_seed, name, classes
-            )
+            continue
+        if holdout.fold is not None and name == folded:
+            rest, held = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
+        else:
+            rest, held = hold_out(rest, min(len(rest), round(share * total)), seed, name, classes)
+        if len(held):
             splits[name] = (train, held)
-    if limit is not None and limit < len(rest):
-        rest = hold_out(rest, limit, split_seed, "limit", classes)[1]
+    if holdout.limit is not None and holdout.limit < len(rest):
+        rest = hold_out(rest, holdout.limit, seed, "limit", classes)[1]
     if len(rest) == 0:
         raise DataError(f"data: no sample is left to train on, got {total} samples in all")
     return {"train": (train, rest), **splits}
@@ -257,11 +286,24 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
 
 def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
     """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
-    size = size_of(dataset)
+    listed = _listed(dataset)
+    return _all_classes(dataset) if listed is None and not info.num_targets else listed
+
+
+def _all_classes(dataset: Dataset[Any]) -> Tensor:
+    """Every sample's class, (N,): as the dataset lists them, else read one after the other."""
+    listed = _listed(dataset)
+    if listed is not None:
+        return listed
+    return torch.tensor([_class_of(dataset, i) for i in range(size_of(dataset))])
+
+
+def _listed(dataset: Dataset[Any]) -> Tensor | None:
     listed = np.asarray(getattr(dataset, "targets", ()))
-    if listed.shape == (size,) and listed.dtype.kind in "iub" and listed[0] == _class_of(dataset, 0):
-        return torch.from_numpy(listed.astype(np.int64))
-    return None if info.num_targets else torch.tensor([_class_of(dataset, i) for i in range(size)])
+    is_plain = listed.shape == (size_of(dataset),) and listed.dtype.kind in "iub"
+    if not is_plain or listed[0] != _class_of(dataset, 0):
+        return None
+    return torch.from_numpy(listed.astype(np.int64))
 
 
 def _class_of(dataset: Dataset[Any], index: int) -> int:

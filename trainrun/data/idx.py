@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +10,8 @@ import numpy as np
 import torch
 
 from trainrun.data.download import fetched
+from trainrun.data.files import read_idx
+from trainrun.data.published import Normalize, normalized
 from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
@@ -25,7 +23,6 @@ _FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-_LARGEST_BYTES = 256 << 20
 _AT_HAND = "digits, breast_cancer, wine, iris, diabetes and synthetic need no files"
 
 
@@ -88,6 +85,7 @@ def idx(
     fold: Natural | None,
     num_folds: Count,
     limit: Count | None,
+    normalize: Normalize,
     eval_batch_size: Count,
 ) -> Resident:
     """60,000 + 10,000 grey pictures of 28 x 28, 10 classes.
@@ -107,7 +105,8 @@ def idx(
     test = torch.arange(len(train_x), len(inputs))
     info = DataInfo(name, tuple(inputs.shape[1:]), "classes", num_classes, {}, source.class_names)
     holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    return normalized(data, normalize)
 
 
 def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,31 +120,6 @@ def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray
     if y.max() >= num_classes:
         raise DataError(f"data.root: {labels} has the label {y.max()}, there are {num_classes} classes")
     return x, y
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes as an array. Raises DataError naming the file and what is wrong."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(_LARGEST_BYTES + 1)  # a small packed file may hold any number of bytes
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"data.root: cannot read {path}: {error}") from None
-    if len(raw) > _LARGEST_BYTES:
-        raise DataError(
-            f"data.root: {path} holds more than {_LARGEST_BYTES:,} bytes, which no data set here has"
-        )
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != 0x08:
-        raise DataError(
-            f"data.root: {path} is not an IDX file of bytes, it begins with {raw[:4].hex() or 'nothing'}"
-        )
-    header = 4 + 4 * raw[3]
-    if len(raw) < header:
-        raise DataError(f"data.root: {path} ends within its header")
-    shape = struct.unpack(f">{raw[3]}I", raw[4:header])
-    expected = header + math.prod(shape)
-    if len(raw) != expected:
-        raise DataError(f"data.root: {path} should have {expected} bytes for shape {shape}, got {len(raw)}")
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def _find(name: str, source: Source, root: str | None, download: bool) -> list[Path]:

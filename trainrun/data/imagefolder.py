@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.resident import Holdout, Resident, split, standardized
-from trainrun.errors import DataError
-from trainrun.protocols import DataInfo
+from trainrun.errors import ConfigError, DataError
+from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
 from trainrun.ranges import Count, Natural, Split
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -43,8 +43,22 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return (picture - self.shift) * self.scale, self.targets[index]
 
 
+class Decoded(Resident):
+    """Pictures decoded beforehand."""
+
+    def read(self, file: Path) -> Samples:
+        """A picture, or all of a folder and of those below it."""
+        found = _others(file, self.info.input_shape[1], self.eval_batch_size)
+        moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in found.batches)
+        return replace(found, batches=map(self.scaled, moved))
+
+
 class Lazy(DatasetData):
     """Pictures decoded by loader processes; all splits share the estimates of the training split."""
+
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        self._scale_pixels()
 
     def fitted(self) -> dict[str, Any]:
         first = self._pictures()[0]
@@ -53,6 +67,22 @@ class Lazy(DatasetData):
     def restore(self, fitted: Mapping[str, Any]) -> None:
         for one in self._pictures():
             one.shift, one.scale = fitted["shift"], fitted["scale"]
+        self._scale_pixels()
+
+    def _scale_pixels(self) -> None:
+        """Black and white, 0 and 255 in a file, as the model sees them."""
+        first, pixels = self._pictures()[0], self.info.pixels
+        assert pixels is not None  # of pictures they are known
+        pixels.black, pixels.white = (((end - first.shift) * first.scale).to(self.device) for end in (0, 255))
+
+    def read(self, file: Path) -> Samples:
+        """A picture, or all of a folder and of those below it."""
+        found, first = _others(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
+        scaled = (
+            replace(batch, inputs=((batch.inputs - first.shift) * first.scale).to(self.device))
+            for batch in found.batches
+        )
+        return replace(found, batches=scaled)
 
     def _pictures(self) -> list[Pictures]:
         return [dataset for dataset, _ in self.splits.values() if isinstance(dataset, Pictures)]
@@ -65,6 +95,8 @@ def imagefolder(
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
+    fold: Natural | None,
+    num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
     num_workers: Natural,
@@ -73,27 +105,30 @@ def imagefolder(
 
     A picture's shorter side is resized to `image_size` and the middle square cut out. All are decoded
     beforehand where they take at most `memory_mib`, else by `num_workers` loader processes.
-    Raises DataError naming a picture that cannot be decoded.
+    Raises DataError naming a picture that cannot be decoded, ConfigError for a fold of data that
+    have validation and test pictures.
     """
     folder = Path(root).expanduser()
     found = _found(folder, image_size)
+    if fold is not None and len(found) == len(_SPLITS):
+        raise ConfigError.one("data.fold", f"{folder} has folders for validation and test", None)
     shares = {"val": val_fraction, "test": test_fraction}
     val_fraction, test_fraction = (0.0 if name in found else share for name, share in shares.items())
+    holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     total = sum(map(len, found.values()))
     mib = total * 3 * image_size**2 / 2**20
     text = f"{total:,} pictures of {len(found['train'].classes)} classes, {mib:,.0f} MiB when decoded:"
     if mib <= memory_mib:
-        holdout = Holdout(val_fraction, test_fraction, split_seed, limit, None, 1)
-        note = f"{text} kept in memory; mean and std of each channel from the training split"
+        note = f"{text} kept in memory"
         return _in_memory(folder, found, holdout, eval_batch_size, num_workers, note)
     parts = (found["train"], found.get("val"), found.get("test"))
-    made = from_dataset(*parts, val_fraction, test_fraction, split_seed, limit, eval_batch_size, num_workers)
-    note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read; "
-    note += f"mean and std of each channel from {_ESTIMATED_FROM} training pictures"
-    data = Lazy(
-        replace(made.info, name=folder.name, notes=(note,)), made.splits, eval_batch_size, num_workers
-    )
-    data.restore(_estimates(found["train"], made.splits["train"][1]))
+    made = from_dataset(*parts, **vars(holdout), eval_batch_size=eval_batch_size, num_workers=num_workers)
+    estimates, told = _estimates(found["train"], made.splits["train"][1])
+    note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
+    pixels = PixelRange(torch.zeros(()), torch.ones(()))
+    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=(note,))
+    data = Lazy(info, made.splits, eval_batch_size, num_workers)
+    data.restore(estimates)
     return data
 
 
@@ -150,6 +185,19 @@ def _pictures(place: Path) -> list[Path]:
     return sorted(one for one in place.rglob("*") if one.suffix.lower() in _SUFFIXES and one.name[0] != ".")
 
 
+def _others(place: Path, size: int, count: int) -> Samples:
+    """Pictures that nobody has sorted, `count` at a time, each by its path; (N, 3, size, size) uint8."""
+    files = _pictures(place) if place.is_dir() else [place]
+    if not files:
+        raise DataError(f"{place} holds no picture ({', '.join(_SUFFIXES)})")
+    parts = torch.arange(len(files)).split(count)
+    batches = (
+        Batch(torch.stack([decoded(files[at], size) for at in part.tolist()]), None, part, Position())
+        for part in parts
+    )
+    return Samples(batches, [str(file) for file in files])
+
+
 def _in_memory(
     folder: Path,
     found: Mapping[str, Pictures],
@@ -168,21 +216,24 @@ def _in_memory(
             inputs[at] = picture
     finally:
         pool.shutdown(cancel_futures=True)
-    splits, start = split(len(train), holdout, targets[: len(train)]), 0
+    elsewhere = torch.arange(0) if "test" in found else None  # no picture of train is a test picture
+    splits, start = split(len(train), holdout, targets[: len(train)], elsewhere), 0
     for name, one in found.items():
         if name != "train":
             splits[name] = torch.arange(start, start + len(one))
         start += len(one)
     classes = tuple(train.classes)
-    info = DataInfo(folder.name, tuple(inputs.shape[1:]), "classes", len(classes), {}, classes, notes=(note,))
-    return standardized(info, inputs, targets, splits, eval_batch_size, per_feature=False)
+    pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
+    info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=(note,))
+    return standardized(Decoded, info, inputs, targets, splits, eval_batch_size, per_feature=False)
 
 
-def _estimates(pictures: Pictures, train: Tensor | None) -> dict[str, Tensor]:
-    """Mean and 1 / std of each channel, (3, 1, 1), from training pictures at even distances."""
+def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:
+    """Mean and 1 / std of each channel, (3, 1, 1), from pictures at even distances; in words."""
     assert train is not None  # it is a stream's
     count = min(len(train), _ESTIMATED_FROM)
     chosen = train[torch.arange(count) * len(train) // count].tolist()
     sample = torch.stack([decoded(pictures.files[index], pictures.size) for index in chosen])
     shift, scale = scaling.standardization(sample, per_feature=False)
-    return {"shift": shift[0], "scale": scale[0]}
+    told = f"{scaling.told(shift, scale, per_feature=False)}, by {count:,} of its pictures"
+    return {"shift": shift[0], "scale": scale[0]}, told

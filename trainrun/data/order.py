@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, Position
 from trainrun.seeds import derive
 
@@ -14,6 +15,25 @@ from trainrun.seeds import derive
 def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:
     """A random order of n samples, (n,) int64, the same for the same seed and purpose."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(derive(seed, *purpose)))
+
+
+def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None) -> Tensor:
+    """The training samples of one epoch, as many as there are, in random order.
+
+    With `classes`, (N,) of the N samples, every class that occurs is drawn equally often, floor or
+    ceiling of its share: samples of small classes several times, of large ones not all.
+    """
+    n = len(train)
+    if classes is None:
+        return train[permutation(n, seed, "order", epoch)]
+    found = classes.unique()
+    drawn = []
+    for place, label in enumerate(found[permutation(len(found), seed, "classes", epoch)].tolist()):
+        quota = n // len(found) + (place < n % len(found))
+        members = (classes == label).nonzero()[:, 0]
+        shuffled = members[permutation(len(members), seed, "class", epoch, label)]
+        drawn.append(shuffled.repeat(-(-quota // len(members)))[:quota])
+    return train[torch.cat(drawn)[permutation(n, seed, "order", epoch)]]
 
 
 def micro_batches(order: Tensor, position: Position, cut: Cut) -> Iterator[tuple[Tensor, Position]]:
@@ -51,3 +71,21 @@ def hold_out(
     held = torch.zeros(len(shuffled), dtype=torch.bool)
     held[torch.div(middles, 2 * count, rounding_mode="floor")] = True
     return shuffled[~held].sort().values, shuffled[held].sort().values
+
+
+def fold_of(
+    indices: Tensor, fold: int, num_folds: int, seed: int, classes: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Split `indices` into (the others, fold number `fold`), each sorted.
+
+    The folds of a seed are disjoint and together all of `indices`. With `classes`, (number of
+    samples,) of all samples, every fold holds the floor or the ceiling of its share of each class.
+    Raises ConfigError where there is no such fold.
+    """
+    if fold >= num_folds:
+        raise ConfigError.one("data.fold", f"wants 0 to {num_folds - 1}, got {fold}")
+    shuffled = indices[permutation(len(indices), seed, "folds")]
+    if classes is not None:
+        shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
+    mine = torch.arange(len(shuffled)) % num_folds == fold
+    return shuffled[~mine].sort().values, shuffled[mine].sort().values

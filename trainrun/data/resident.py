@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from trainrun.data import scaling
+from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import hold_out, micro_batches, permutation
+from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Share
+from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Samples, Share
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,15 @@ class Resident:
         self.info, self.inputs, self.targets = info, inputs, targets
         self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
+        self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
         self.device = torch.device("cpu")
-        self._ends = 0.0, 1.0  # the stored values of black and white
         if info.pixels is not None:
-            self._ends = min(0.0, float(inputs.min())), float(inputs.max())
+            self._ends = info.pixels.black, info.pixels.white  # as stored
             self._scale_pixels()
+
+    def balance(self) -> None:
+        """Draw every class equally often in training."""
+        self.classes = self.targets.cpu()[self.splits["train"]]
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -64,7 +70,7 @@ class Resident:
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
         while True:
-            order = train[permutation(len(train), seed, "order", position.epoch)].to(self.device)
+            order = epoch_order(train, seed, position.epoch, self.classes).to(self.device)
             for indices, after in micro_batches(order, position, cut):
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
@@ -83,8 +89,18 @@ class Resident:
         scaling.restore(self.info.target_scaling, fitted)
         self._scale_pixels()
 
+    def read(self, file: Path) -> Samples:
+        """Values as they are stored here: (x - shift) * scale follows."""
+        found = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
+        return Samples(map(self.scaled, found))
+
+    def scaled(self, batch: Batch) -> Batch:
+        """One of stored values as the model sees it."""
+        inputs = batch.inputs.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+        return replace(batch, inputs=inputs)
+
     def _scale_pixels(self) -> None:
-        """Black and white, stored as 0 or less and the largest value, as the model sees them."""
+        """Black and white as the model sees them."""
         if self.info.pixels is not None:
             low, high = self._ends
             self.info.pixels.black = ((low - self.shift) * self.scale)[0]
@@ -93,6 +109,9 @@ class Resident:
     def _gather(self, indices: Tensor, after: Position) -> Batch:
         inputs = self.inputs.index_select(0, indices).to(torch.float32).sub_(self.shift).mul_(self.scale)
         return Batch(inputs, self.targets.index_select(0, indices), indices, after)
+
+
+Kind = TypeVar("Kind", bound=Resident)
 
 
 def resident(
@@ -112,27 +131,28 @@ def resident(
     """
     classes = targets if info.kind == "classes" else None
     splits = split(len(inputs), holdout, classes, test)
-    return standardized(info, inputs, targets, splits, eval_batch_size, per_feature)
+    return standardized(Resident, info, inputs, targets, splits, eval_batch_size, per_feature)
 
 
 def standardized(
+    kind: type[Kind],
     info: DataInfo,
     inputs: Tensor,
     targets: Tensor,
     splits: Mapping[str, Tensor],
     eval_batch_size: int,
     per_feature: bool,
-) -> Resident:
-    """Samples of known splits, scaled by what the training split says.
+) -> Kind:
+    """Samples of known splits as a `kind` of Resident, scaled by what the training split says.
 
     Raises DataError where a value is not finite.
     """
     shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
     info = described(info, inputs, targets, splits)
     info = replace(info, input_scaling=scaling.told(shift, scale, per_feature))
-    if inputs.ndim == 4:
-        info = replace(info, pixels=PixelRange(torch.zeros(()), torch.ones(())))
-    return Resident(info, inputs, targets, splits, shift, scale, eval_batch_size)
+    if inputs.ndim == 4 and info.pixels is None:  # 0 or less, and the largest value
+        info = replace(info, pixels=PixelRange(inputs.min().float().clamp(max=0), inputs.max().float()))
+    return kind(info, inputs, targets, splits, shift, scale, eval_batch_size)
 
 
 def split(
@@ -146,14 +166,12 @@ def split(
         raise ConfigError.one(
             "data.val_fraction", "leaves no sample to train on, together with data.test_fraction"
         )
-    if holdout.fold is not None and holdout.fold >= holdout.num_folds:
-        raise ConfigError.one("data.fold", f"wants 0 to {holdout.num_folds - 1}, got {holdout.fold}")
     rest, seed, part = torch.arange(count), holdout.split_seed, None
     if test is not None:
         rest = rest[~torch.isin(rest, test)]
     num_val = round(holdout.val_fraction * len(rest))
     if holdout.fold is not None:
-        rest, part = fold_of(rest, holdout, classes)
+        rest, part = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
     if test is None:
         num_test = round(holdout.test_fraction * count)
         rest, test = (rest, part) if part is not None else hold_out(rest, num_test, seed, "test", classes)
@@ -164,19 +182,6 @@ def split(
     if len(train) == 0:
         raise DataError(f"data: no sample is left to train on, got {count} samples in all")
     return {"train": train, "val": val, "test": test}
-
-
-def fold_of(rest: Tensor, holdout: Holdout, classes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(the others, fold number `holdout.fold`), each sorted.
-
-    The folds are the same for every number, disjoint, and together all of `rest`; with classes each
-    holds the floor or the ceiling of its share of every one.
-    """
-    shuffled = rest[permutation(len(rest), holdout.split_seed, "folds")]
-    if classes is not None:
-        shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
-    mine = torch.arange(len(shuffled)) % holdout.num_folds == holdout.fold
-    return shuffled[~mine].sort().values, shuffled[mine].sort().values
 
 
 def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[str, Tensor]) -> DataInfo:

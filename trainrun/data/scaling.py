@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,8 +31,13 @@ def told(shift: Tensor, scale: Tensor, per_feature: bool) -> str:
     """What inputs are standardised by, for people; the values themselves where they are few."""
     if shift.numel() > 4:
         return f"mean and std of each {'feature' if per_feature else 'channel'} in the training split"
-    mean, std = (", ".join(f"{float(v):.4g}" for v in one.flatten()) for one in (shift, 1 / scale))
+    mean, std = (listed(one.flatten().tolist()) for one in (shift, 1 / scale))
     return f"mean {mean} and std {std} of the training split"
+
+
+def listed(values: Sequence[float]) -> str:
+    """`0.4914, 0.4822, 0.4465`."""
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def target_scaling(targets: Tensor) -> TargetScaling:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from trainrun.data.download import fetched
+from trainrun.data.published import Normalize, normalized
 from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
@@ -29,6 +30,7 @@ def svhn(
     fold: Natural | None,
     num_folds: Count,
     limit: Count | None,
+    normalize: Normalize,
     eval_batch_size: Count,
 ) -> Resident:
     """73,257 + 26,032 house-number digits of 32 x 32 in colour (Netzer et al., 2011).
@@ -49,7 +51,8 @@ def svhn(
     test = torch.arange(len(parts[0][1]), len(inputs))
     info = DataInfo("svhn", (3, 32, 32), "classes", 10, {}, tuple("0123456789"))
     holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
-    return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    return normalized(data, normalize)
 
 
 def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:

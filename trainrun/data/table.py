@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +15,22 @@ from torch import Tensor
 from trainrun import tables
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, to_plain
 from trainrun.data.resident import Holdout, Resident, described, split
+from trainrun.data.rows import columns_like, refuse_infinite, targets_like
 from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import DataInfo
+from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.ranges import Count, Natural, Split
 from trainrun.tables import Table
 
 _SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What tells how to read a table of the same kind."""
+
+    target: str
+    delimiter: str | None
+    missing: Collection[str]
 
 
 class TableData(Resident):
@@ -33,9 +45,10 @@ class TableData(Resident):
         eval_batch_size: int,
         columns: Sequence[Column],
         features: Sequence[Feature],
+        layout: Layout,
     ) -> None:
         super().__init__(info, inputs, targets, splits, torch.zeros(()), torch.ones(()), eval_batch_size)
-        self.columns, self.features = columns, features
+        self.columns, self.features, self.layout = columns, features, layout
 
     def fitted(self) -> dict[str, Any]:
         return super().fitted() | {"features": to_plain(self.features)}
@@ -44,6 +57,17 @@ class TableData(Resident):
         super().restore(fitted)
         self.features = from_plain(fitted["features"])
         self.inputs = encode(self.columns, self.features).to(self.device)
+
+    def read(self, file: Path) -> Samples:
+        """Another table with the same columns; that of the targets may be missing, and others are left."""
+        read = tables.read(str(file), self.layout.delimiter)
+        inputs = encode(columns_like(self.features, read, self.layout.missing), self.features)
+        targets = targets_like(self.info, self.layout.target, read, self.layout.missing)
+        parts = torch.arange(len(inputs)).split(self.eval_batch_size)
+        return Samples(
+            Batch(inputs[at].to(self.device), None if targets is None else targets[at], at, Position())
+            for at in parts
+        )
 
 
 def table(
@@ -71,20 +95,20 @@ def table(
     missing. All that is estimated from the training split alone. Dates are left out.
     Raises DataError naming file, line and column.
     """
-    read = tables.read(path, delimiter)
+    read, gone = tables.read(path, delimiter), frozenset(missing)
     for key, wanted in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
         for name in wanted:
             if name not in read.columns:
                 raise ConfigError.one(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
-    found, _, why = tables.target_kind(read.columns[target], missing)
+    found, _, why = tables.target_kind(read.columns[target], gone)
     kind = found if kind == "auto" else kind  # type: ignore[assignment]
-    targets, names = _targets(read, target, kind, missing)
+    targets, names = _targets(read, target, kind, gone)
     left_out: dict[str, str] = {target: ""} | dict.fromkeys(ignore, "as told")
     columns = [
         column
         for name in read.columns
         if name not in left_out
-        and (column := _column(read, name, name in categorical, missing, max_categories, left_out))
+        and (column := _column(read, name, name in categorical, gone, max_categories, left_out))
     ]
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
@@ -96,7 +120,8 @@ def table(
     count = len(names) or 1
     info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, names, notes=notes)
     info = described(info, inputs, targets, splits)
-    return TableData(info, inputs, targets, splits, eval_batch_size, columns, features)
+    layout = Layout(target, delimiter, missing)
+    return TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
 
 
 def _column(
@@ -112,7 +137,7 @@ def _column(
     values = None if is_category else tables.numbers(texts, missing)
     if values is not None:
         array = np.array(values)
-        _refuse_infinite(read, name, array)
+        refuse_infinite(read, name, array)
         if np.isnan(array).all():
             left_out[name] = "no value"
         elif (array == array[0]).all():
@@ -147,7 +172,7 @@ def _targets(read: Table, name: str, kind: str, missing: Collection[str]) -> tup
             row = next(row for row, text in enumerate(texts) if not tables.is_number(text))
             raise DataError(f"data.target: {read.place(row, name)} is not a number, got {texts[row]!r}")
         array = np.array(values)
-        _refuse_infinite(read, name, array)
+        refuse_infinite(read, name, array)
         return torch.from_numpy(array).float()[:, None], ()
     found = list(dict.fromkeys(texts if values is None else values))
     if len(found) > len(texts) // 2:
@@ -172,13 +197,6 @@ def _kind(read: Table, name: str, found: set[str]) -> str:
         text = f"{read.place(row, name)} is not a number as nearly all of it, got {read.columns[name][row]!r}"
         mend = f"mend it, or 'data.ignore=[{name}]', or 'data.categorical=[{name}]'"
         raise DataError(f"data.path: {text}; {mend}") from None
-
-
-def _refuse_infinite(read: Table, name: str, values: np.ndarray) -> None:
-    infinite = np.isinf(values) | (np.abs(values) > torch.finfo(torch.float32).max)
-    if infinite.any():
-        row = int(infinite.argmax())
-        raise DataError(f"data.path: {read.place(row, name)} is not a finite number, got {values[row]}")
 
 
 def _notes(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import micro_batches, permutation
+from trainrun.data.order import epoch_order, micro_batches
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, IGNORED, Batch, Cut, DataInfo, Position, Share
 from trainrun.ranges import Count, Split
@@ -60,7 +60,7 @@ class Text:
     def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
         while True:
-            order = train[permutation(len(train), seed, "order", position.epoch)].to(self.tokens.device)
+            order = epoch_order(train, seed, position.epoch, None).to(self.tokens.device)
             for indices, after in micro_batches(order, position, cut):
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)

@@ -63,10 +63,20 @@ def lines_of(event: Event) -> list[str]:
     if isinstance(event, Interrupted):
         return [f"step {event.step} interrupted by {event.signal}, saved"]
     if isinstance(event, Finished):
-        return [f"step {event.step} finished: {event.reason}, {event.seconds:.1f} s of training"]
+        ended = f"step {event.step} finished: {event.reason}, {event.seconds:.1f} s of training"
+        return [f"{ended}; {kept(event)}"]
     if isinstance(event, Failed):
         return [f"step {event.step} failed: {event.reason}"]
     return []
+
+
+def kept(event: Finished) -> str:
+    """Which weights a run ends with: `restored the ema weights of step 40, best on val/accuracy (0.9812)`."""
+    done = "kept" if event.kept_step == event.step else "restored"
+    kind = "" if event.kept_weights == "raw" else f"{event.kept_weights} "
+    is_best = event.kept_step == event.best_step and event.best is not None
+    why = f"best on {event.monitor} ({number(event.best or 0.0)})" if is_best else "the last"
+    return f"{done} the {kind}weights of step {event.kept_step}, {why}"
 
 
 def printable(text: str) -> str:

@@ -32,7 +32,7 @@ def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
     hooks = [module.register_forward_hook(note(name)) for name, module in shown]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # for compiled layers call no hooks
             model.eval()(inputs)
     finally:
         for one in hooks:

@@ -1,4 +1,4 @@
-"""The always-written records of a run: metrics.jsonl, timing.jsonl and status.json."""
+"""The always-written records of a run: metrics.jsonl, timing.jsonl, status.json and result.json."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from trainrun.events import (
     without_nonfinite,
 )
 from trainrun.run.files import read_json, replace_json, storage_failed
+from trainrun.run.result import forget_result, write_result
 from trainrun.run.signals import exit_code
 
 
@@ -68,6 +69,10 @@ class Record:
             if (record := metrics_record(event)) is not None:
                 self._metrics.write(to_line(record).encode())
                 self._metrics.flush()
+            if isinstance(event, Started):
+                forget_result(self.run_dir)
+            if isinstance(event, Finished):  # before the status, by which a run has come to its end
+                write_result(self.run_dir, event)
             self._update_status(event)
             if (timing := timing_record(event)) is not None:
                 self._timing.write(to_line({"time": round(time.time(), 3)} | timing))

@@ -123,12 +123,15 @@ class Signals:
 
 
 def _is_lost_in(frame: FrameType | None) -> bool:
-    """Whether Python would print an exception raised here and go on: in the hooks of a fork, which
-    hold locks too, and in a finalizer. Loaders start and end their processes in both.
+    """Whether an exception raised here would be printed and forgotten, in the hooks of a fork, which
+    hold locks too, and in a finalizer; or leave a loader that has started some of its processes, which
+    its finalizer cannot end. None of it waits for long.
     """
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if frame.f_code.co_name == "__del__" or module.startswith("multiprocessing.popen_"):
+        module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        if function == "__del__" or module.startswith("multiprocessing.popen_"):
+            return True
+        if function == "__init__" and module == "torch.utils.data.dataloader":
             return True
         frame = frame.f_back
     return False

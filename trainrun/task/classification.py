@@ -53,8 +53,8 @@ class Classification(Task):
         return metrics
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """Probabilities, (N, C)."""
-        return torch.softmax(model(inputs).float(), 1)
+        """Probabilities, (N, C) float64 on the host: nearly equal ones stay as their outputs are ordered."""
+        return torch.softmax(model(inputs).cpu().double(), 1)
 
 
 def _hard(targets: Tensor) -> Tensor:

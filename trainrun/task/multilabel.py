@@ -39,5 +39,5 @@ class Multilabel(Task):
         return {"accuracy": accuracy, "f1_macro": f1_macro(sums["hits"], sums["claimed"], sums["real"])}
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """Probability of each label, (N, K)."""
-        return torch.sigmoid(model(inputs).float())
+        """Probability of each label, (N, K) float64 on the host."""
+        return torch.sigmoid(model(inputs).cpu().double())

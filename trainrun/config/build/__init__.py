@@ -6,7 +6,6 @@ The only module that knows the whole configuration. Nothing here touches the dis
 from __future__ import annotations
 
 import gc
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from trainrun.config.build.maker import Maker, Settings, node_of
 from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
 from trainrun.config.build.plan import plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
+from trainrun.config.build.trial import try_once
 from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF
 from trainrun.config.slots import SLOTS
@@ -42,7 +42,7 @@ from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper, joined
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
-from trainrun.runtime import Runtime, is_out_of_memory, seed_everything
+from trainrun.runtime import Runtime, seed_everything
 from trainrun.seeds import derive
 from trainrun.state import TrainState
 from trainrun.step import Policy
@@ -158,7 +158,7 @@ def build(
     state = TrainState(model, optimizer, over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    _try(data, task, state, settings["seed"])
+    try_once(data, task, state, joined(regularizers.values()), settings["seed"])
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor)
     return Parts(
         make=make,
@@ -191,44 +191,6 @@ def _clock(settings: Settings, over: Callable[[int], Schedule]) -> ClockBudget |
     return ClockBudget(budget.seconds, over) if budget.is_clock else None
 
 
-def _try(data: Data, task: Task, state: TrainState, seed: int) -> None:
-    """One forward pass of two samples: a model that does not fit is told before anything is written.
-
-    Where there are several ranks their shares are looked at, too.
-    """
-    batch = next(iter(data.train_batches(Position(), Cut(2, 1), seed)))
-    state.model.eval()
-    try:
-        with torch.no_grad(), state.precision.autocast():
-            task(state.model, batch)
-    except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
-        if is_out_of_memory(error):
-            raise
-        inputs = tuple(getattr(batch.inputs, "shape", ()))
-        text = f"fails on inputs of shape {inputs}, with {task.num_outputs} outputs wanted: {error}"
-        raise ConfigError.one("model", text) from error
-    finally:
-        state.model.train()
-    if ranks.size() > 1:
-        _check_shares(data, seed)
-
-
-def _check_shares(data: Data, seed: int) -> None:
-    """Every rank must read the same data and be given other samples of them."""
-    if "share" not in inspect.signature(data.eval_batches).parameters:
-        text = "judges whole splits; with several ranks eval_batches takes (split, share) and gives a share"
-        raise ConfigError.one("data", text)
-    mine = next(iter(data.train_batches(Position(), Cut(1, 1, ranks.size(), ranks.rank()), seed)))
-    found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
-    for rank, theirs in enumerate(found):
-        if theirs[0] != found[0][0]:
-            raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
-    samples = [index for theirs in found for index in theirs[1:]]
-    if len(set(samples)) < len(samples):
-        text = "gives several ranks the same samples; train_batches must give those of cut.rank"
-        raise ConfigError.one("data", text)
-
-
 def samples_per_step(cut: Cut, info: DataInfo) -> int:
     """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
     size = info.sizes["train"]
@@ -237,18 +199,29 @@ def samples_per_step(cut: Cut, info: DataInfo) -> int:
 
 def _data(make: Maker) -> Data:
     node = dict(make.settings["data"])
-    workers = node.pop("num_workers", 0)
+    extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
     names, _ = parameters_of(resolve(node["_target_"], "data", SLOTS["data"], make.trust, make.stored))
-    if "num_workers" in names:
-        node["num_workers"] = workers
+    node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
     data = _opened(make, "data", node)
     if isinstance(data, Dataset):
-        defaults = _option_values("data", "dataset")
-        data = from_dataset(**{**defaults, "train": data, "num_workers": workers})
+        values = _option_values("data", "dataset") | {"train": data} | extras
+        data = from_dataset(**{name: value for name, value in values.items() if name != "balanced"})
+    if extras.get("balanced") and "balanced" not in names:
+        _balance(data)
     return data  # type: ignore[no-any-return]
+
+
+def _balance(data: Any) -> None:
+    """Draw every class equally often. Raises ConfigError for data that have none, or cannot."""
+    if data.info.kind != "classes" or not hasattr(data, "balance"):
+        whose = f"those of {data.info.name} are {data.info.kind}"
+        reason = whose if data.info.kind != "classes" else f"{type(data).__name__} has no method balance"
+        text = f"draws every class equally often, so targets must be classes; {reason}"
+        raise ConfigError.one("data.balanced", text, "data.balanced=false")
+    data.balance()
 
 
 def _opened(make: Maker, path: str, node: Settings) -> Any:

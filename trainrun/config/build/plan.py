@@ -8,15 +8,18 @@ from typing import Any
 from torch import nn
 
 from trainrun.checkpoint.weights import Weights
+from trainrun.config.build.cautions import cautions
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo
+from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.runtime import Runtime
 from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
 _SHOWN = 8
+_MOST_LAYERS = 6  # named beside the model; -v shows all
 
 
 def plan_of(
@@ -36,10 +39,11 @@ def plan_of(
         ("model", _model(settings, state)),
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
-        *_decayed_twice(settings),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
+        *_stops(state),
+        *cautions(settings, state, cut),
     )
 
 
@@ -57,6 +61,7 @@ def _data(settings: Settings, info: DataInfo) -> str:
     if info.vocabulary:
         return f"{text} windows of {info.input_shape[0]} tokens, of {len(info.vocabulary)} kinds"
     text += f"; inputs standardised by {info.input_scaling}" if info.input_scaling else ""
+    text += "; every class drawn equally often" if settings["data"].get("balanced") else ""
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")
@@ -67,7 +72,12 @@ def _model(settings: Settings, state: TrainState) -> str:
     sizes = [(p.numel(), p.requires_grad) for p in state.model.parameters()]
     trained = sum(size for size, is_trained in sizes if is_trained)
     frozen = sum(size for size, is_trained in sizes if not is_trained)
-    return f"{_short(settings['model'])}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
+    text = f"{_short(settings['model'])}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
+    parts = [
+        (name, sum(p.numel() for p in child.parameters())) for name, child in state.model.named_children()
+    ]
+    shown = [f"{name} {size:,}" for name, size in parts if size]
+    return f"{text} ({', '.join(shown)})" if 1 < len(shown) <= _MOST_LAYERS else text
 
 
 def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
@@ -109,16 +119,6 @@ def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
     return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
 
 
-def _decayed_twice(settings: Settings) -> list[tuple[str, str]]:
-    """L2 beside weight decay."""
-    chosen, decay = settings["regularization"] or {}, settings["optimizer"].get("weight_decay")
-    names = [name for name in ("l2", "elastic") if name in chosen]
-    if not names or not decay:
-        return []
-    text = f"decays weights that optimizer.weight_decay={decay:g} decays already: choose one of the two"
-    return [(" and ".join(names), text)]
-
-
 def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:
     threads = f"{runtime.num_threads} thread{'s' if runtime.num_threads > 1 else ''}"
     workers = settings["data"].get("num_workers", 0)
@@ -138,6 +138,16 @@ def _decides(monitor: Monitor | None) -> str:
     if monitor is None:
         return "nothing: there is no validation split, the last weights are kept"
     return f"val/{monitor.name}, {'larger' if monitor.maximize else 'smaller'} is better"
+
+
+def _stops(state: TrainState) -> list[tuple[str, str]]:
+    """When early stopping ends the run, and with which weights."""
+    stopper = state.stopper
+    if not isinstance(stopper, EarlyStopping):
+        return []
+    better = f"better by more than {stopper.min_delta:g}" if stopper.min_delta else "better"
+    kept = "the best weights are restored" if stopper.restore_best else "the last weights are kept"
+    return [("stops", f"after {stopper.patience} evaluations in a row that are not {better}; then {kept}")]
 
 
 def _short(node: Settings) -> str:

@@ -1,0 +1,113 @@
+"""Rows of another table: encoded as those that were trained on, whatever their order, gaps and company."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from trainrun.config.paths import CONF
+from trainrun.data.table import TableData, table
+from trainrun.errors import DataError
+
+HEADER = ["city", "area", "heated", "kind"]
+ROWS = [[("oslo", "rome")[n % 2], n, ("yes", "no")[n // 3 % 2], n % 3] for n in range(60)]
+
+
+def written(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> TableData:
+    return load(written(tmp_path / "train.csv", HEADER, ROWS), "kind")
+
+
+def load(path: Path, target: str) -> TableData:
+    node = yaml.safe_load((CONF / "data" / "csv.yaml").read_text())["data"]
+    values = {key: value for key, value in node.items() if key not in ("_target_", "num_workers", "balanced")}
+    return table(**(values | {"path": str(path), "target": target, "eval_batch_size": 7}))
+
+
+def read(data: TableData, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    batches = list(data.read(path).batches)
+    assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(sum(map(len, batches))))
+    inputs = torch.cat([batch.inputs for batch in batches])
+    return inputs, None if batches[0].targets is None else torch.cat([batch.targets for batch in batches])
+
+
+def test_the_table_itself_becomes_what_was_trained_on(data: TableData, tmp_path: Path) -> None:
+    inputs, targets = read(data, tmp_path / "train.csv")
+    assert torch.equal(inputs, data.inputs)
+    assert targets is not None and torch.equal(targets, data.targets)
+
+
+def test_columns_go_by_name_and_others_are_left(data: TableData, tmp_path: Path) -> None:
+    rows = [["x", *row[::-1][1:]] for row in ROWS[:20]]  # no target, another order, a stranger
+    inputs, targets = read(data, written(tmp_path / "new.csv", ["note", *HEADER[::-1][1:]], rows))
+    assert torch.equal(inputs, data.inputs[:20])
+    assert targets is None
+
+
+def test_gaps_and_new_categories_are_what_the_training_split_says(data: TableData, tmp_path: Path) -> None:
+    new = written(tmp_path / "new.csv", HEADER, [["paris", "", "no", 1], ["rome", "9e3", "yes", "1.0"]])
+    inputs, targets = read(data, new)
+    train = [ROWS[i] for i in data.splits["train"].tolist()]
+    areas = np.array([row[1] for row in train], float)
+    heated = np.array([row[2] == "yes" for row in train], float)
+    expected = [
+        [0, 0, 0, (0 - heated.mean()) / heated.std()],  # no such city; a gap is the mean
+        [0, 1, (9e3 - areas.mean()) / areas.std(), (1 - heated.mean()) / heated.std()],
+    ]
+    np.testing.assert_allclose(inputs.numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert targets is not None and targets.tolist() == [1, 1]
+
+
+def test_what_a_checkpoint_stored_is_used(data: TableData, tmp_path: Path) -> None:
+    others = load(
+        written(tmp_path / "other.csv", HEADER, [[*row[:1], row[1] * 2, *row[2:]] for row in ROWS]), "kind"
+    )
+    before, _ = read(data, tmp_path / "other.csv")
+    data.restore(others.fitted())
+    inputs, _ = read(data, tmp_path / "other.csv")
+    assert torch.equal(inputs, others.inputs)
+    assert not torch.allclose(inputs, before)
+
+
+def test_a_target_that_is_unknown_or_missing_in_a_row_is_none(data: TableData, tmp_path: Path) -> None:
+    for odd in ("7", "", "blue"):
+        assert (
+            read(data, written(tmp_path / "new.csv", HEADER, [*ROWS[:3], ["oslo", 1, "no", odd]]))[1] is None
+        )
+
+
+def test_values_to_predict(tmp_path: Path) -> None:
+    data = load(written(tmp_path / "train.csv", HEADER, ROWS), "area")
+    _, targets = read(data, written(tmp_path / "new.csv", HEADER, [["rome", "12.5", "no", 1]]))
+    assert targets is not None and targets.tolist() == [[12.5]]
+
+
+REFUSED = {
+    "columns": (["city", "kind"], [["rome", 1]], "has no column area, heated, which the run was trained on"),
+    "a number": (
+        HEADER,
+        [*ROWS[:3], ["rome", "big", "no", 1]],
+        r"new.csv:5: column area is not a number, got 'big'",
+    ),
+    "infinite": (HEADER, [["rome", "1e39", "no", 1]], r"new.csv:2: column area is not a finite number"),
+    "rows": (HEADER, [], "has no row"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_encoded_is_named(what: str, data: TableData, tmp_path: Path) -> None:
+    header, rows, message = REFUSED[what]
+    with pytest.raises(DataError, match=message):
+        read(data, written(tmp_path / "new.csv", header, rows))

@@ -1,0 +1,75 @@
+"""`trainrun export RUN PATH`: a stored run's model for other programs, checked after writing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainrun import __version__
+from trainrun.cli.judged import Judged, open_judged, parsed, parser_of
+from trainrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_COMPARED = 256  # samples at most
+
+
+def run(words: list[str]) -> int:
+    """Write the file, and tell on stderr what it expects and how its outputs compare."""
+    text = "Write a stored run's model: .safetensors weights, .pt2 torch.export, .onnx; the suffix decides."
+    parser = parser_of("export", text)
+    parser.add_argument("path", metavar="PATH", nargs="?", type=Path, help="such as model.onnx; written over")
+    arguments = parsed(parser, words)
+    if isinstance(arguments, int):
+        return arguments
+    if arguments.path is None:
+        raise ConfigError.one("PATH", "name the file to write, such as model.safetensors")
+    from trainrun.export import about, check_path, export
+
+    path: Path = arguments.path.expanduser()
+    check_path(path)
+    # What is exported runs anywhere, and is traced as it is written.
+    judged = open_judged(arguments, ["runtime.device=cpu", "runtime.compile=false"])
+    parts = judged.parts
+    told = about(parts.task, parts.info, parts.data.fitted())
+    run_told = {"version": __version__, "step": judged.choice.step, "weights": judged.weights}
+    inputs = _inputs(judged)
+    shape = ", ".join(map(str, told["input"]["shape"]))
+    expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {told['input']['expects']}"
+    judged.introduce()
+    for label, line in {"input": expects, **_values(judged), "output": told["output"]}.items():
+        print(f"  {label:<10} {line}", file=sys.stderr)
+    compared = export(parts.state.model, inputs, path, told | run_told)
+    same = f"on {compared.num_samples} samples the largest difference is {compared.difference:.3g}"
+    print(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}", file=sys.stderr)
+    print(f"{path.stat().st_size:,} bytes: {path}", file=sys.stderr)
+    return 0
+
+
+def _inputs(judged: Judged) -> Tensor:
+    """Samples that the run did not learn from, where it has any."""
+    import torch
+
+    info, data = judged.parts.info, judged.parts.data
+    split = next(one for one in ("val", "test", "train") if info.sizes.get(one, 0) != 0)
+    inputs = next(iter(data.eval_batches(split))).inputs
+    if not isinstance(inputs, torch.Tensor):
+        text = f"the inputs of {info.name} are not one tensor; take trainrun.load and torch's own exporters"
+        raise ConfigError.one("RUN", text)
+    return inputs[:_COMPARED].cpu()
+
+
+def _values(judged: Judged) -> dict[str, str]:
+    """What inputs are scaled by and what classes are called, where that is short."""
+    fitted, names = judged.parts.data.fitted(), ", ".join(judged.parts.info.class_names)
+    found = {}
+    if "shift" in fitted and "features" not in fitted:
+        shift, scale = (one.flatten().tolist() for one in (fitted["shift"], fitted["scale"]))
+        if len(shift) <= 4:
+            numbers = [", ".join(f"{value:.7g}" for value in one) for one in (shift, scale)]
+            found["scaling"] = f"shift {numbers[0]}, scale {numbers[1]}"
+        else:
+            found["scaling"] = f"{len(shift)} values each of shift and scale, in the file's metadata"
+    return found | ({"classes": names if len(names) <= 80 else f"{names[:77]}..."} if names else {})

@@ -1,0 +1,123 @@
+"""A stored run with the weights that were asked for: what eval, predict and export begin with."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainrun.cli.found import find
+from trainrun.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainrun.cli.stored import Choice
+    from trainrun.config.build import Parts
+
+CHANGEABLE = ("runtime.*", "precision*", "data.root", "data.path", "data.num_workers", "data.eval_batch_size")
+SPLITS = ("train", "val", "test")
+_AVERAGES = {"ema": "exponential moving average", "swa": "average over the last part of training"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run as live parts that hold a checkpoint's judged weights and the scaling it was trained with."""
+
+    run_dir: Path
+    parts: Parts
+    choice: Choice
+    weights: str  # which they are: raw or an average
+
+    def introduce(self, **told: str) -> None:
+        """Say on stderr which run and weights these are, and what else there is to tell."""
+        print(self.run_dir, file=sys.stderr)
+        for label, text in {**told, "weights": self.in_words()}.items():
+            print(f"  {label:<10} {text}", file=sys.stderr)
+
+    def in_words(self) -> str:
+        """`of step 400, best on val/accuracy`, and which of the two that a run with an average has."""
+        roles = ["last"] if self.choice.is_last else []
+        if self.choice.is_best and self.parts.monitor is not None:
+            roles.insert(0, f"best on val/{self.parts.monitor.name}")
+        words = f"of step {self.choice.step}{', ' if roles else ''}{' and '.join(roles)}"
+        if self.weights != "raw":
+            return f"{words}; their {_AVERAGES.get(self.weights, 'average')} ({self.weights})"
+        return f"{words}; raw, for the average had not begun" if self.parts.state.averager else words
+
+    def size_of(self, split: str) -> str:
+        """`test, 270 samples`. Raises ConfigError where the run has no such split."""
+        size = self.parts.info.sizes.get(split, 0)
+        if size == 0:
+            raise ConfigError.one("--split", f"the run has no {split} split")
+        return f"{split}{f', {size} samples' if size else ''}"
+
+    def model_over(self, views: Sequence[str]) -> nn.Module:
+        """The model, or with `views` its mean over them, as `trainrun.tta` makes them."""
+        if not views:
+            return self.parts.state.model
+        from trainrun.tta import Views
+
+        augment = self.parts.settings["augment"]
+        if "flip" in views and not augment.get("flip"):
+            text = (
+                "the run was trained without mirrored pictures; what a mirror changes, as digits, it may miss"
+            )
+            print(f"--tta flip: {text}", file=sys.stderr)
+        return Views(self.parts.state.model, views, augment.get("shift") or SHIFT, self.parts.info)
+
+
+SHIFT = 0.125  # of a picture's size, where the run was trained without crops
+
+
+def parser_of(command: str, description: str) -> argparse.ArgumentParser:
+    """With what all of these commands take."""
+    parser = argparse.ArgumentParser(prog=f"trainrun {command}", description=description)
+    parser.add_argument("run", metavar="RUN", nargs="?", help="a path, the beginning of one, a name, or last")
+    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace | int:
+    """What the words say, or the exit code where they are answered already.
+
+    Raises ConfigError where no run is named, and for overrides that would make it another run.
+    """
+    verb = parser.prog.split()[-1]
+    parser.add_argument("overrides", nargs="*", help="such as runtime.device=cpu data.root=FOLDER")
+    try:
+        arguments = parser.parse_intermixed_args(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    if arguments.run is None:
+        raise ConfigError.one("RUN", f"name the run to {verb}: a path, the beginning of one, a name, or last")
+    for word in arguments.overrides:
+        key = word.lstrip("+").partition("=")[0]
+        if not any(fnmatchcase(key, pattern) for pattern in CHANGEABLE):
+            raise ConfigError.one(key, f"would judge another run; {verb} takes {', '.join(CHANGEABLE)}")
+    return arguments
+
+
+def open_judged(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> Judged:
+    """The run that was named, its data found to be those it was trained on."""
+    from trainrun.cli.stored import choose, load_choice, open_run
+    from trainrun.run.files import read_json
+    from trainrun.state import require_same_data
+
+    run_dir = find(arguments.run)
+    parts = open_run(run_dir, [*overrides, *arguments.overrides]).parts
+    require_same_data(read_json(run_dir / "environment.json").get("data", parts.state.data), parts.state.data)
+    choice = choose(run_dir, arguments.checkpoint)
+    return Judged(run_dir, parts, choice, load_choice(parts, choice))
+
+
+def views_of(text: str) -> list[str]:
+    """The words of --tta. Raises ConfigError for others than flip and crop."""
+    views = [word for word in text.split(",") if word]
+    if odd := [word for word in views if word not in ("flip", "crop")]:
+        raise ConfigError.one("--tta", f"wants flip, crop or flip,crop, got {odd[0]}")
+    return views

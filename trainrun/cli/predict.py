@@ -1,0 +1,104 @@
+"""`trainrun predict RUN`: what a stored run makes of each sample of a split or a file, as CSV."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
+from trainrun.errors import ConfigError, DataError, StorageFailed
+
+if TYPE_CHECKING:
+    from trainrun.protocols import Samples
+
+
+def run(words: list[str]) -> int:
+    """Print a row per sample to stdout, or write them to --out; who they are from goes to stderr."""
+    text = (
+        "Predict a split, or the samples of a file, with a stored run's weights; a CSV row for each sample."
+    )
+    parser = parser_of("predict", text)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--split", choices=SPLITS, help="default: test")
+    source.add_argument("--input", metavar="FILE", type=Path, help="samples such as those of the run's data")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="written over; default: stdout")
+    parser.add_argument("--tta", default="", metavar="VIEWS", help="flip, crop or flip,crop: mean over views")
+    arguments = parsed(parser, words)
+    if isinstance(arguments, int):
+        return arguments
+    views = views_of(arguments.tta)
+    if arguments.out and not arguments.out.parent.is_dir():
+        raise ConfigError.one("--out", f"there is no folder {arguments.out.parent}")
+    judged = open_judged(arguments)
+    split = arguments.split or "test"
+    told = {"input": str(arguments.input)} if arguments.input else {"split": judged.size_of(split)}
+    model = judged.model_over(views)
+    samples = _samples(judged, arguments.input, split)
+    judged.introduce(**told)
+    if views:
+        print(f"  {'views':<10} {model}", file=sys.stderr)
+    from trainrun.evaluate import predictions
+    from trainrun.report.predictions import rows_of
+
+    parts = judged.parts
+    made = predictions(model, parts.task, samples.batches, parts.state.precision)
+    with _about(arguments.input):
+        count = _write(rows_of(parts.task, parts.info, samples, made), arguments.out)
+    if arguments.out:
+        print(f"{count} predictions: {arguments.out}", file=sys.stderr)
+    return 0
+
+
+def _samples(judged: Judged, file: Path | None, split: str) -> Samples:
+    from trainrun.protocols import Readable, Samples
+
+    data = judged.parts.data
+    if file is None:
+        return Samples(data.eval_batches(split))
+    if not file.exists():
+        raise DataError(f"--input: there is no file {file}")
+    if not isinstance(data, Readable):
+        text = f"{judged.parts.info.name} reads no samples beside its own; use --split"
+        raise ConfigError.one("--input", text)
+    with _about(file):
+        return data.read(file.expanduser())
+
+
+@contextlib.contextmanager
+def _about(file: Path | None) -> Iterator[None]:
+    """What is wrong with a file that was given as --input is not the run's data's fault."""
+    try:
+        yield
+    except DataError as error:
+        if file is None:
+            raise
+        raise DataError(f"--input: {re.sub('^data[.a-z]*: ', '', str(error))}") from None
+
+
+def _write(rows: Iterable[Sequence[str]], out: Path | None) -> int:
+    """Returns how many there were, without their heads."""
+    if out is None:
+        count = _count(rows, sys.stdout)
+        sys.stdout.flush()
+        return count
+    part = out.with_name(f".tmp-{out.name}")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            count = _count(rows, file)
+        part.replace(out)
+    except OSError as error:
+        raise StorageFailed(f"--out: {out} cannot be written: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+    return count
+
+
+def _count(rows: Iterable[Sequence[str]], file: TextIO) -> int:
+    writer = csv.writer(file, lineterminator="\n")
+    return sum(1 for _ in map(writer.writerow, rows)) - 1

@@ -1,0 +1,108 @@
+"""Samples in a file that somebody else wrote, as arrays: .npy, .npz, and IDX for pictures."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainrun.errors import DataError
+from trainrun.protocols import Batch, Position
+
+_NAMED = "inputs"
+_LARGEST_BYTES = 256 << 20
+
+
+def read_batches(file: Path, shape: tuple[int, ...], size: int, device: torch.device) -> Iterator[Batch]:
+    """What `read_inputs` finds, `size` samples at a time, without targets; float64 becomes float32.
+
+    Raises DataError, also for a sample that is not finite.
+    """
+    return _cut(read_inputs(file, shape), file, size, device)
+
+
+def _cut(inputs: np.ndarray, file: Path, size: int, device: torch.device) -> Iterator[Batch]:
+    for start in range(0, len(inputs), size):
+        part = torch.from_numpy(np.array(inputs[start : start + size]))
+        part = part.float() if part.is_floating_point() else part
+        odd = ~torch.isfinite(part).reshape(len(part), -1).all(1)
+        if odd.any():
+            at = start + int(odd.nonzero()[0])
+            raise DataError(f"{file}: sample {at} has an input that is not a finite number")
+        yield Batch(part.to(device), None, torch.arange(start, start + len(part)), Position())
+
+
+def read_inputs(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """(N, *shape) numbers in their stored type; a single sample is one of many.
+
+    Pictures of one channel may come without that axis. An .npz file holds one array, or `inputs`.
+    Raises DataError naming the file and what is wrong with it.
+    """
+    array = _array(file)
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{file}: holds {array.dtype}, not numbers")
+    bare = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+    for one in (shape, bare):
+        if array.shape == one:
+            array = array[None]
+        if array.shape[1:] == one:
+            return array.reshape(len(array), *shape)
+    got, wanted = _told(array.shape), _told(("N", *shape))
+    raise DataError(f"{file}: holds an array of {got}, wanted are samples as in training, {wanted}")
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes as an array. Raises DataError naming the file and what is wrong."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(_LARGEST_BYTES + 1)  # a small packed file may hold any number of bytes
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"data.root: cannot read {path}: {error}") from None
+    if len(raw) > _LARGEST_BYTES:
+        raise DataError(
+            f"data.root: {path} holds more than {_LARGEST_BYTES:,} bytes, which no data set here has"
+        )
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != 0x08:
+        raise DataError(
+            f"data.root: {path} is not an IDX file of bytes, it begins with {raw[:4].hex() or 'nothing'}"
+        )
+    header = 4 + 4 * raw[3]
+    if len(raw) < header:
+        raise DataError(f"data.root: {path} ends within its header")
+    shape = struct.unpack(f">{raw[3]}I", raw[4:header])
+    expected = header + math.prod(shape)
+    if len(raw) != expected:
+        raise DataError(f"data.root: {path} should have {expected} bytes for shape {shape}, got {len(raw)}")
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def _array(file: Path) -> np.ndarray:
+    try:
+        if file.suffix == ".npy":
+            return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        if file.suffix == ".npz":
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                names = list(arrays)
+                name = names[0] if len(names) == 1 else _NAMED
+                if name not in names:
+                    text = (
+                        f"holds {', '.join(names) or 'nothing'}; wanted is one array, or one named {_NAMED}"
+                    )
+                    raise DataError(f"{file}: {text}")
+                return arrays[name]  # type: ignore[no-any-return]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from None
+    if "ubyte" in file.name or file.suffix == ".idx":
+        return read_idx(file)
+    raise DataError(f"{file}: wanted is .npy, .npz or an IDX file (...-ubyte, ...-ubyte.gz)")
+
+
+def _told(shape: tuple[object, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,73 @@
+"""Rows of another table, read as those that were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainrun import tables
+from trainrun.data.encoding import Column, Feature
+from trainrun.errors import DataError
+from trainrun.protocols import DataInfo
+from trainrun.tables import Table
+
+
+def columns_like(features: Sequence[Feature], read: Table, missing: Collection[str]) -> list[Column]:
+    """The columns that `features` were learned of, by name and in their order; others are left.
+
+    Raises DataError for one that is not there, and for a text where numbers are wanted.
+    """
+    if gone := [one.name for one in features if one.name not in read.columns]:
+        raise DataError(f"{read.path} has no column {', '.join(gone)}, which the run was trained on")
+    return [
+        _numbers(read, one.name, missing) if one.common is None else _categories(read, one.name, missing)
+        for one in features
+    ]
+
+
+def targets_like(info: DataInfo, name: str, read: Table, missing: Collection[str]) -> Tensor | None:
+    """(N,) classes or (N, 1) values; None unless every row has one that the run knows."""
+    texts = read.columns.get(name)
+    if texts is None:
+        return None
+    values = tables.numbers(texts, ())
+    if info.kind == "values":
+        return None if values is None else torch.tensor(values)[:, None].float()
+    place: dict[object, int] = {one: at for at, one in enumerate(info.class_names)}
+    if not place.keys() >= set(texts) and values is not None:  # 1 and 1.0 are one class
+        place = {float(one): at for at, one in enumerate(info.class_names) if tables.is_number(one)}
+        found = [place.get(value) for value in values]
+    else:
+        found = [place.get(text) for text in texts]
+    return None if None in found else torch.tensor(found)
+
+
+def refuse_infinite(read: Table, name: str, values: np.ndarray) -> None:
+    """Raises DataError naming the place of a number that is infinite, or would become so."""
+    infinite = np.isinf(values) | (np.abs(values) > torch.finfo(torch.float32).max)
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise DataError(f"data.path: {read.place(row, name)} is not a finite number, got {values[row]}")
+
+
+def _numbers(read: Table, name: str, missing: Collection[str]) -> Column:
+    texts = read.columns[name]
+    values: Sequence[float] | None = tables.numbers(texts, missing)
+    if values is None and all(one in missing or one.lower() in tables.BOOLEANS for one in texts):
+        values = [tables.BOOLEANS.get(one.lower(), np.nan) for one in texts]
+    if values is None:
+        row = next(row for row, one in enumerate(texts) if one not in missing and not tables.is_number(one))
+        raise DataError(f"{read.place(row, name)} is not a number, got {texts[row]!r}")
+    array = np.array(values)
+    refuse_infinite(read, name, array)
+    return Column(name, array)
+
+
+def _categories(read: Table, name: str, missing: Collection[str]) -> Column:
+    texts = read.columns[name]
+    categories = tuple(sorted(set(texts).difference(missing)))
+    place = {text: at for at, text in enumerate(categories)}
+    return Column(name, np.array([place.get(text, -1) for text in texts]), categories)

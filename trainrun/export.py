@@ -1,0 +1,210 @@
+"""A trained model in a file that other programs read, compared with the model itself after writing."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.errors import ConfigError, StorageFailed, TrainrunError
+from trainrun.protocols import DataInfo, Task
+from trainrun.task.binary import Binary
+from trainrun.task.classification import Classification
+from trainrun.task.multilabel import Multilabel
+from trainrun.task.regression import Regression
+
+_NEEDS = {".safetensors": ("safetensors",), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
+SUFFIXES = tuple(_NEEDS)
+_TOLERANCE = 1e-4  # of the largest output: another program adds up in another order
+_LARGEST_ONNX_BYTES = 2**31 - 2**20  # of one file; what is larger needs a second one beside it
+_INSIDE = "trainrun.json"  # where a .pt2 file says what it holds
+
+Forward = Callable[[Tensor], Tensor]
+Write = Callable[[nn.Module, Tensor, Path, str], None]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Outputs of the written file beside the model's own."""
+
+    num_samples: int
+    difference: float  # the largest
+    largest: float  # output of the model, in magnitude
+
+
+def check_path(path: Path) -> None:
+    """Raises ConfigError for a file that cannot be written, or not without packages that are missing."""
+    if path.suffix not in SUFFIXES:
+        raise ConfigError.one("PATH", f"wants a name that ends in {', '.join(SUFFIXES)}, got {path}")
+    if not path.parent.is_dir():
+        raise ConfigError.one("PATH", f"there is no folder {path.parent}")
+    try:
+        for package in _NEEDS[path.suffix]:
+            importlib.import_module(package)
+    except ImportError as error:
+        text = f"{path.suffix} needs a package, {error.name}: pip install 'trainrun[export]'"
+        raise ConfigError.one("PATH", text) from None
+
+
+def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any]) -> Compared:
+    """Write a model in evaluation mode, and what `about` says of it; `inputs` (N, ...) are compared on.
+
+    The file appears whole and only once its outputs are the model's: the same bits from .safetensors,
+    which holds weights alone, and nearly the same from .pt2 and .onnx, which hold the computation for
+    any number of samples. Raises ConfigError for a model that a format cannot hold, TrainrunError for
+    outputs that differ, StorageFailed.
+    """
+    part = path.with_name(f".tmp-{path.name}")
+    model, inputs = model.eval(), torch.cat([inputs, inputs]) if len(inputs) == 1 else inputs
+    write, read = _FORMATS[path.suffix]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporters to their own authors
+            _write(write, model, inputs, part, json.dumps(about))
+            compared = _compare(model, read(part, model), inputs)
+        allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
+        if not compared.difference <= allowed:
+            text = f"its outputs differ from the model's by up to {compared.difference:.3g}"
+            raise TrainrunError(f"{path}: {text} (largest output {compared.largest:.3g}); it was not kept")
+        part.replace(path)
+    except OSError as error:
+        raise StorageFailed(f"PATH: {path} cannot be written: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+    return compared
+
+
+def about(task: Task, info: DataInfo, fitted: Mapping[str, Any]) -> dict[str, Any]:
+    """What another program must know: what goes in, what comes out, and what the classes are called."""
+    found = {
+        "input": {"shape": ["N", *info.input_shape], "expects": _expects(fitted)},
+        "output": _means(task),
+        "fitted": _plain(fitted),
+    }
+    return found | ({"classes": list(info.class_names)} if info.class_names else {})
+
+
+def _expects(fitted: Mapping[str, Any]) -> str:
+    if "features" in fitted:
+        return "columns as numbers, filled and standardised as `features` say"
+    if "shift" in fitted:
+        return "(x - shift) * scale, where x are values as the data have them"
+    return "numbers of tokens in `vocabulary`" if "vocabulary" in fitted else "what the data set gives"
+
+
+def _means(task: Task) -> str:
+    if isinstance(task, Classification):
+        return "a logit for each class; their softmax are the probabilities"
+    if isinstance(task, Binary):
+        return "the logit of the second class; its sigmoid is the probability"
+    if isinstance(task, Multilabel):
+        return "a logit for each label; its sigmoid is the probability"
+    if isinstance(task, Regression) and task.scaling is not None:
+        return "standardised values; output * target_std + target_mean are the targets' own units"
+    return "values in the targets' own units" if isinstance(task, Regression) else "as the model gives it"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value.tolist() if isinstance(value, Tensor) else value
+
+
+def _write(
+    write: Callable[[nn.Module, Tensor, Path, str], None],
+    model: nn.Module,
+    inputs: Tensor,
+    part: Path,
+    told: str,
+) -> None:
+    try:
+        write(model, inputs, part, told)
+    except (OSError, ConfigError):
+        raise
+    except Exception as error:  # a model that cannot be traced shows as a dozen types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        text = f"{part.suffix} cannot hold {type(model).__name__}: {reason}; .safetensors holds its weights"
+        raise ConfigError.one("PATH", text) from error
+
+
+@torch.inference_mode()
+def _compare(model: nn.Module, forward: Forward, inputs: Tensor) -> Compared:
+    """On all samples at once, and on the first alone."""
+    differences, own = [], model(inputs)
+    for part in (inputs, inputs[:1]):
+        expected, found = model(part), forward(part)
+        if found.shape != expected.shape:
+            raise TrainrunError(f"the file gives {tuple(found.shape)}, the model {tuple(expected.shape)}")
+        differences.append(float((found - expected).abs().max()))
+    return Compared(len(inputs), max(differences), float(own.abs().max()))
+
+
+def _write_safetensors(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None:
+    from safetensors.torch import save
+
+    # Copies, for the format takes no two names of one memory, as tied weights are.
+    tensors = {name: one.detach().cpu().contiguous().clone() for name, one in model.state_dict().items()}
+    path.write_bytes(save(tensors, {"format": "pt", "trainrun": told}))
+
+
+def _read_safetensors(path: Path, model: nn.Module) -> Forward:
+    from safetensors.torch import load_file
+
+    fresh = copy.deepcopy(model)
+    for tensor in fresh.state_dict().values():
+        tensor.zero_()
+    fresh.load_state_dict(load_file(path))
+    return fresh
+
+
+def _write_pt2(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None:
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(model, (inputs,), dynamic_shapes=shapes)
+    torch.export.save(program, path, extra_files={_INSIDE: told})
+
+
+def _read_pt2(path: Path, model: nn.Module) -> Forward:
+    return torch.export.load(path).module()
+
+
+def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None:
+    if sum(int(tensor.nbytes) for tensor in model.state_dict().values()) > _LARGEST_ONNX_BYTES:
+        raise ConfigError.one("PATH", "an .onnx file holds at most 2 GiB; .pt2 and .safetensors hold more")
+    program = torch.onnx.export(
+        model,
+        (inputs,),
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["inputs"],
+        output_names=["outputs"],
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props["trainrun"] = told
+    program.save(path)
+
+
+def _read_onnx(path: Path, model: nn.Module) -> Forward:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda inputs: torch.from_numpy(session.run(None, {"inputs": inputs.numpy()})[0])
+
+
+_FORMATS = {
+    ".safetensors": (_write_safetensors, _read_safetensors),
+    ".pt2": (_write_pt2, _read_pt2),
+    ".onnx": (_write_onnx, _read_onnx),
+}

@@ -1,0 +1,53 @@
+"""Any model of timm, by name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrun.config.suggest import did_you_mean
+from trainrun.errors import ConfigError
+from trainrun.model.layers import picture_shape
+
+
+def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    """The model `name` of timm, untrained, with `num_outputs` outputs, made for the pictures' channels
+    and, where it asks for one, their size.
+
+    Raises ConfigError where timm is not installed, for a name that it lacks, and for pictures that the
+    model cannot take.
+    """
+    channels, height, width = picture_shape(input_shape, "timm")
+    library = _imported()
+    known = library.list_models()
+    if name not in known:
+        hint = did_you_mean(name, known) or f"; one of {', '.join(known[:8])} ..."
+        raise ConfigError.one("model.name", f"timm has no model {name!r}{hint}")
+    wanted = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
+    try:
+        try:
+            model: nn.Module = library.create_model(name, **wanted, img_size=(height, width))
+        except TypeError as error:
+            if "img_size" not in str(error):
+                raise
+            model = library.create_model(name, **wanted)  # one that takes any size
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *input_shape))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        text = f"{name} cannot take pictures of {input_shape}: {reason}"
+        raise ConfigError.one("model.name", text) from None
+    return model.train()
+
+
+def _imported() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError as error:
+        if error.name != "timm":
+            raise
+        text = "timm is not installed; it comes by: pip install timm"
+        raise ConfigError.one("model", text) from None

@@ -1,0 +1,112 @@
+"""What a model makes of each sample, as rows of a table: classes with probabilities, labels or values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from trainrun.errors import ConfigError, DataError
+from trainrun.protocols import Batch, DataInfo, Samples, Task
+from trainrun.task.binary import Binary
+from trainrun.task.classification import Classification
+from trainrun.task.multilabel import Multilabel
+from trainrun.task.regression import Regression
+
+Rows = list[list[str]]
+
+
+class Classes:
+    """The likeliest class, its probability, and that of every class: of (N, C), or (N, 1) of the second."""
+
+    def __init__(self, info: DataInfo) -> None:
+        self.names = _names(info)
+        self.targets = ["target"]
+        self.heads = ["predicted", "probability", *(f"p_{name}" for name in self.names)]
+
+    def predicted(self, outputs: Tensor) -> Rows:
+        if outputs.shape[1] == 1:
+            outputs = torch.cat([1 - outputs, outputs], 1)
+        # Of two equal ones the first, as the metrics have it.
+        top, best = outputs.max(1)
+        rows = zip(best.tolist(), top.tolist(), outputs.tolist(), strict=True)
+        return [[self.names[at], _number(p), *map(_number, every)] for at, p, every in rows]
+
+    def true(self, targets: Tensor) -> Rows:
+        return [[self.names[at]] for at in targets.tolist()]
+
+
+class Labels:
+    """The labels of more than even probability, joined by `|`, and the probability of every label, (N, K)."""
+
+    def __init__(self, info: DataInfo) -> None:
+        self.names = _names(info)
+        self.targets = ["target"]
+        self.heads = ["predicted", *(f"p_{name}" for name in self.names)]
+
+    def predicted(self, outputs: Tensor) -> Rows:
+        every = [[_number(p) for p in row] for row in outputs.tolist()]
+        return [[*label, *row] for label, row in zip(self.true(outputs > 0.5), every, strict=True)]
+
+    def true(self, targets: Tensor) -> Rows:
+        return [["|".join(self.names[at] for at, on in enumerate(row) if on)] for row in targets.tolist()]
+
+
+class Values:
+    """Numbers, (N, K): of a regression in the targets' own units, of a task of one's own as it gives them."""
+
+    def __init__(self, count: int) -> None:
+        ends = [""] if count == 1 else [f"_{at}" for at in range(count)]
+        self.targets = [f"target{end}" for end in ends]
+        self.heads = [f"predicted{end}" for end in ends]
+
+    def predicted(self, outputs: Tensor) -> Rows:
+        return [[_number(value) for value in row] for row in outputs.tolist()]
+
+    true = predicted
+
+
+def rows_of(
+    task: Task, info: DataInfo, samples: Samples, predictions: Iterable[tuple[Batch, Tensor]]
+) -> Iterator[list[str]]:
+    """The heads, then a row per sample. `predictions` are `samples`' batches, each with `task.predict` of it.
+
+    Raises DataError where there is none, ConfigError for a task whose predictions are no table.
+    """
+    predictions = iter(predictions)
+    first = next(predictions, None)
+    if first is None:
+        raise DataError("there is no sample to predict")
+    kind, at = _kind(task, info, first[1]), 0
+    has_targets = first[0].targets is not None
+    yield ["index", *(["name"] if samples.names else []), *(kind.targets if has_targets else []), *kind.heads]
+    for batch, outputs in chain([first], predictions):
+        rows = kind.predicted(outputs)
+        true = kind.true(batch.targets) if has_targets else [[]] * len(rows)
+        for index, target, row in zip(batch.indices, true, rows, strict=True):
+            yield [str(int(index)), *samples.names[at : at + 1], *target, *row]
+            at += 1
+
+
+def _kind(task: Task, info: DataInfo, outputs: Tensor) -> Classes | Labels | Values:
+    if isinstance(task, (Classification, Binary)):
+        return Classes(info)
+    if isinstance(task, Multilabel):
+        return Labels(info)
+    if isinstance(task, Regression):
+        return Values(info.num_targets)
+    if outputs.ndim != 2:
+        text = f"{type(task).__name__.lower()} predicts {tuple(outputs.shape)}, which is no table"
+        raise ConfigError.one("predict", f"{text}; take the model itself, trainrun.load(RUN)")
+    return Values(outputs.shape[1])
+
+
+def _names(info: DataInfo) -> tuple[str, ...]:
+    return info.class_names or tuple(map(str, range(info.num_targets)))
+
+
+def _number(value: float) -> str:
+    """Seven digits, what a model's numbers have."""
+    return f"{value:.7g}"

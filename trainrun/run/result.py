@@ -1,0 +1,75 @@
+"""result.json: the final numbers of a run that came to its end, read from its own record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainrun.events import Finished, without_nonfinite
+from trainrun.run.files import replace_json
+
+FILE = "result.json"
+_NOT_METRICS = {"event", "step", "epoch", "split", "weights", "nonfinite"}
+_NOT_LEARNED = {*_NOT_METRICS, "lr", "grad_norm", "grad_norm_after", "clipped", "skipped", "spikes"}
+
+
+def write_result(run_dir: Path, finished: Finished) -> None:
+    """Write result.json, whole or not at all; metrics.jsonl is complete. Raises OSError.
+
+    All of it but `seconds` follows from what was computed, however often the run was interrupted.
+    """
+    with (run_dir / "metrics.jsonl").open(encoding="utf-8") as lines:
+        content = result_of(finished, map(json.loads, lines))
+    replace_json(run_dir / FILE, without_nonfinite(content))
+
+
+def forget_result(run_dir: Path) -> None:
+    """What goes on has no final numbers. Raises OSError."""
+    if (run_dir / FILE).exists():
+        (run_dir / FILE).unlink()
+
+
+def result_of(finished: Finished, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The final numbers. `records` are those of metrics.jsonl, in order.
+
+    `best`, `last` and `test` are evaluations with the step whose weights were judged; `train` are
+    means over the steps since the log before. None: there was none.
+    """
+    train = best = last = test = epochs = None
+    for record in records:
+        if record.get("event") == "train":
+            train, epochs = record, record["epoch"]
+        elif record.get("split") == "val":
+            last = record
+            best = record if record["step"] == finished.best_step else best
+        elif record.get("split") == "test":
+            test = record
+    return {
+        "reason": finished.reason,
+        "steps": finished.step,
+        "epochs": epochs,
+        "samples": finished.samples,
+        "skipped_steps": finished.skipped,
+        "spikes": train.get("spikes", 0) if train else 0,
+        "parameters": finished.parameters,
+        "monitor": finished.monitor or None,
+        "best_value": finished.best,
+        "best": _judged(best),
+        "last": _judged(last),
+        "test": _judged(test),
+        "train": dict(_metrics(train, _NOT_LEARNED)) if train else None,
+        "seconds": round(finished.seconds, 3),
+    }
+
+
+def _judged(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    about = {"step": record["step"], "weights": record["weights"]}
+    return about | {"metrics": dict(_metrics(record, _NOT_METRICS))}
+
+
+def _metrics(record: Mapping[str, Any], others: set[str]) -> Iterator[tuple[str, Any]]:
+    return ((name, value) for name, value in record.items() if name not in others)

@@ -1,0 +1,58 @@
+"""Test-time augmentation: a model's outputs, averaged over fixed views of each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.augment.geometry import crop_flip
+from trainrun.errors import ConfigError
+from trainrun.protocols import DataInfo
+
+
+class Views(nn.Module):
+    """The mean of a model's outputs (logits, or values) over views of the same pictures.
+
+    `kinds`: "flip" adds the mirrored picture; "crop" adds four that are moved half as far as training
+    crops at most, `shift` of the size, up or down and left or right, with black where nothing is left.
+    Raises ConfigError for inputs that are not pictures.
+    """
+
+    def __init__(self, model: nn.Module, kinds: Collection[str], shift: float, info: DataInfo) -> None:
+        super().__init__()
+        if len(info.input_shape) != 3:
+            text = f"views pictures (channels, height, width), the inputs of {info.name} are"
+            raise ConfigError.one("--tta", f"{text} {info.input_shape}")
+        self.model, self.pixels = model, info.pixels
+        down, right = (max(1, round(shift * size / 2)) for size in info.input_shape[1:])
+        moves = [(0, 0)]
+        if "crop" in kinds:
+            moves += list(product((-down, down), (-right, right)))
+        self.views = [
+            (*move, flip) for flip in ((False, True) if "flip" in kinds else (False,)) for move in moves
+        ]
+
+    def __str__(self) -> str:
+        down, right, _ = self.views[-1]
+        moved = f"; moved by {down} and {right} pixels" if down else ""
+        mirrored = "; mirrored" if self.views[-1][2] else ""
+        return f"the mean output of {len(self.views)} views{mirrored}{moved}"
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        black = torch.zeros((), device=inputs.device) if self.pixels is None else self.pixels.black
+        total: Tensor = sum(self.model(seen(inputs, *view, black)) for view in self.views)
+        return total / len(self.views)
+
+
+def seen(x: Tensor, down: int, right: int, flipped: bool, black: Tensor) -> Tensor:
+    """Pictures x (N, C, H, W), all cropped and mirrored alike."""
+    if not (down or right):
+        return x.flip(3) if flipped else x
+
+    def each(value: int) -> Tensor:
+        return torch.full((len(x),), value, device=x.device)
+
+    return crop_flip(x, each(down), each(right), each(flipped).bool(), black)
