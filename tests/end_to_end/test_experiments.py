@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+HERE = Path(__file__).resolve().parent
+CONF = HERE.parents[1] / "conf"
 FILES = sorted((CONF / "experiment").glob("*.yaml"))
 
 
@@ -20,10 +22,11 @@ def test_an_experiment_trains(
     small_mnist(tmp_path / "data" / "MNIST")
     small_mnist(tmp_path / "data" / "FashionMNIST")
     small_cifar(tmp_path / "data")
+    shutil.copy(HERE / "houses.csv", tmp_path)
     lines = re.findall(r"^#   (trainrun experiment=.*)$", file.read_text(), re.M)
     assert f"trainrun experiment={file.stem}" in lines
     is_text = "/data: text" in file.read_text()
-    short = [f"data.path={Path(__file__).parent / 'rows.md'}"] if is_text else []
+    short = [f"data.path={HERE / 'rows.md'}"] if is_text else []
     for line in lines:
         done = command(*shlex.split(line)[1:], "budget=2step", "logger=[console]", *short)
         assert "finished: budget" in done.err
