@@ -132,6 +132,23 @@ def test_running_statistics_are_those_before() -> None:
     assert same_bits(model.state_dict(), before)
 
 
+class Overflow(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 0
+
+
+def test_looking_leaves_running_statistics_as_the_step_left_them() -> None:
+    """Neither those of a second forward pass, nor those of before the first."""
+    model, data = nn.Sequential(mlp(batch_norm=True), Overflow()), ToyData()
+    once, batch = copy.deepcopy(model), data.batch(torch.tensor(SAMPLES))
+    once(batch.inputs)
+    found = new_step(data, ToyTask())(new_state(model, momentum), [batch]).finding
+    assert found is not None and found.where == "the output of 1 (Overflow)"
+    buffers = dict(once.named_buffers())
+    assert buffers and same_bits({name: found.replay["model"][name] for name in buffers}, buffers)
+    assert same_bits(dict(model.named_buffers()), buffers)
+
+
 def test_what_is_kept_shows_it_again() -> None:
     model = nn.Sequential(nn.Linear(FEATURES, FEATURES), At("output"), nn.Linear(FEATURES, CLASSES))
     with torch.no_grad():
