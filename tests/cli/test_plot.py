@@ -75,6 +75,19 @@ def test_without_a_kind_it_says_which_there_are(capsys: pytest.CaptureFixture[st
     assert "scheduler" in capsys.readouterr().err
 
 
+def test_schedules_with_values_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["linear,linear(min_lr=0.5),plateau", "optimizer.lr=1", "budget=10step", "--at", "1,6"]
+    assert run(["scheduler", *words]) == 0
+    head, first, sixth = capsys.readouterr().out.splitlines()
+    assert head.split(maxsplit=3)[1:] == [
+        "linear",
+        "linear(min_lr=0.5)",
+        "plateau, while the metric improves",
+    ]
+    assert first.split() == ["1", "1", "1", "1"]
+    assert sixth.split() == ["6", "0.5", "0.75", "1"]
+
+
 def test_a_race_at_given_and_at_searched_rates(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["optimizer", "sgd(0.0001),sgd", "--steps", "3", "--out", "race.png"]) == 0
     out, err = capsys.readouterr()
@@ -84,6 +97,10 @@ def test_a_race_at_given_and_at_searched_rates(capsys: pytest.CaptureFixture[str
     assert "of 11 from 0.0001 to 10" in out
     assert "given: sgd(0.0001)" in out
     assert err == "\npicture: race.png\n"
+    assert run(["optimizer", "adam", "optimizer.lr=0.5", "--steps", "2", "--out", "race.png"]) == 0
+    out = capsys.readouterr().out
+    assert "lr: as given" in out
+    assert "adam, lr 0.5" in out
     assert [file.name for file in tmp_path.iterdir()] == ["race.png"]
 
 

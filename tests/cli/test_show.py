@@ -19,6 +19,7 @@ import yaml
 from trainrun.cli import guide, show
 from trainrun.cli.guide import layout
 from trainrun.cli.main import COMMANDS, main
+from trainrun.cli.plot.choices import choices
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, parse_arguments
 from trainrun.config.paths import CONF
@@ -52,6 +53,8 @@ def test_every_command_shown_composes_and_passes_the_check(commands: list[str]) 
     for words in lines:
         if words and words[0] == "show":
             assert show._page(words[1])
+        if words and words[0] == "plot":
+            assert choices(words[1], list(itertools.takewhile(lambda word: word[:2] != "--", words[2:])))[0]
     composer = Composer()
     for words in _joined([words for words in lines if not words or words[0] not in COMMANDS]):
         arguments = parse_arguments(words)

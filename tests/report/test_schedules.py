@@ -14,7 +14,7 @@ def test_the_picture_is_a_png_of_the_size_asked_for(tmp_path: Path) -> None:
     schedules.picture(COURSES, tmp_path / "a.png")
     head = (tmp_path / "a.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">II", head[16:24]) == (1200, 675)
+    assert struct.unpack(">II", head[16:24]) == (1350, 675)
 
 
 def test_curves_fit_the_terminal_and_name_their_scale() -> None:

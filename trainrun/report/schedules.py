@@ -17,15 +17,16 @@ def picture(courses: Courses, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
     for index, (name, rates) in enumerate(courses.items()):
         style = ("-", "--", "-.", ":")[index // 10 % 4]
         axes.plot(range(1, len(rates) + 1), rates, style, label=name, linewidth=1.8)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("learning rate")
+    axes.set_xlim(left=1)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(file, dpi=150)
     pyplot.close(figure)
 

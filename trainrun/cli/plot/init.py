@@ -15,7 +15,7 @@ ABOUT = """Initialise the run's model by each scheme and pass its first batch fo
 without training: mean and spread of activations and gradients layer by layer, and the weights' histograms.
 --depth and --activation take an mlp, unless a model is given."""
 
-_EXPLAINED = "of what each layer gives to the next one, and of the loss's gradient with respect to that"
+_EXPLAINED = "of what each layer gives to the next, and of the gradient with respect to it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

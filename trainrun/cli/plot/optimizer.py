@@ -38,20 +38,19 @@ def draw(
             raise ConfigError.one(key, "would be ignored: a race has no data and no model, only optimizers")
     if arguments.steps < 1:
         raise ConfigError.one("--steps", f"wants at least 1, got {arguments.steps}")
-    fixed = {one.label for one in chosen if any(_gives_lr(word) for word in (*one.overrides, *overrides))}
     composed = compose("optimizer", chosen, overrides)
-    courses = {
-        name: _course(one, name in fixed or not chosen, arguments.steps) for name, one in composed.items()
-    }
+    fixed = {one.label for one in chosen if any(map(_gives_lr, one.overrides))}
+    fixed = set(composed) if any(map(_gives_lr, overrides)) else fixed
+    courses = {name: _course(one, name in fixed, arguments.steps) for name, one in composed.items()}
     from trainrun.report import race
     from trainrun.report.rosenbrock import RATES, START
 
     title = f"{arguments.steps} steps on the Rosenbrock function from {START} to the minimum at (1, 1)"
-    searched = f"lr: of {len(RATES)} from {min(RATES):g} to {max(RATES):g} the one whose last loss is lowest"
+    rates = f"lr: of {len(RATES)} from {min(RATES):g} to {max(RATES):g} the one whose last loss is lowest"
     if fixed:
-        searched += "; given: " + ", ".join(one.label for one in chosen if one.label in fixed)
+        rates = "lr: as given" if fixed == set(composed) else f"{rates}; given: {', '.join(sorted(fixed))}"
     width = shutil.get_terminal_size().columns
-    lines = [title, searched, "", *race.table(courses), "", *race.pictures(courses, arguments.steps, width)]
+    lines = [title, rates, "", *race.table(courses), "", *race.pictures(courses, arguments.steps, width)]
     return lines, partial(race.picture, courses)
 
 

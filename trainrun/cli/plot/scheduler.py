@@ -47,7 +47,8 @@ def _courses(composed: dict[str, Composition]) -> dict[str, list[float]]:
     for name, composition in composed.items():
         rates = rates_of(composition.settings, parts)
         schedule, total = rates.over(parts.state.total_steps), parts.state.total_steps
-        found[name] = [rates.lr * schedule(update)[0] for update in range(total)]
+        label = f"{name}, while the metric improves" if getattr(schedule, "needs_metric", False) else name
+        found[label] = [rates.lr * schedule(update)[0] for update in range(total)]
     return found
 
 
