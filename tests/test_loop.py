@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,21 @@ def test_the_penalty_is_logged_beside_the_loss_not_in_it(tmp_path: Path) -> None
     assert 0 <= log.metrics["near_zero"] < 0.05
     assert log.loss == plain.loss
     assert "penalty" not in plain.metrics
+
+
+def test_a_penalty_beside_a_negative_loss_has_a_share_too(tmp_path: Path) -> None:
+    class Lower(ToyTask):
+        """A loss lower by 3 a sample, as a likelihood's may be."""
+
+        def __call__(self, model: Any, batch: Any) -> Any:
+            outcome = super().__call__(model, batch)
+            return replace(outcome, terms={"loss": outcome.terms["loss"] - 3 * len(batch)})
+
+    toy = Toy(tmp_path / "run", task=Lower, step={"penalties": {"l2": L2(0.01)}}, log_every=1)
+    log = toy.but(state={"total_steps": 1}).train().of(StepsLogged)[0]
+    assert log.loss < 0
+    penalty = log.metrics["penalty"]
+    assert log.metrics["penalty_share"] == pytest.approx(penalty / (penalty - log.loss))
 
 
 # What training does not notice

@@ -218,7 +218,8 @@ def _notes(
         for column, feature in zip(columns, features, strict=True)
         if column.categories
     ]
-    parts = [f"{len(numbers)} of numbers: {_listed(numbers)}"] if numbers else []
+    by = "standardised by mean and std of the training split"
+    parts = [f"{len(numbers)} of numbers, {by}: {_listed(numbers)}"] if numbers else []
     parts += [f"{len(spread)} of categories: {_listed(spread)}"] if spread else []
     count = sum(len(one.inputs) for one in features)
     notes.append(f"{count} inputs from {len(columns)} columns, {'; '.join(parts)}")
