@@ -23,7 +23,7 @@ from toy import CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_
 
 from trainrun import ranks
 from trainrun.cli.main import main
-from trainrun.config.build import _check_shares
+from trainrun.config.build.trial import _check_shares
 from trainrun.data.dataset import from_dataset
 from trainrun.errors import CannotResume, ConfigError
 from trainrun.evaluate import evaluate, shared_batches

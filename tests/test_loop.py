@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 from toy import ACCURACY, FEATURES, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 
 from trainrun.checkpoint import Checkpoints
@@ -29,9 +32,11 @@ from trainrun.events import (
 )
 from trainrun.loop import Monitor
 from trainrun.precision import ScaledPrecision
+from trainrun.protocols import Cut, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.penalty import L2
+from trainrun.regularization.swa import SWA
 from trainrun.scheduler import cosine
 from trainrun.step import Clip
 
@@ -143,6 +148,21 @@ def test_the_penalty_is_logged_beside_the_loss_not_in_it(tmp_path: Path) -> None
     assert 0 <= log.metrics["near_zero"] < 0.05
     assert log.loss == plain.loss
     assert "penalty" not in plain.metrics
+
+
+def test_a_penalty_beside_a_negative_loss_has_a_share_too(tmp_path: Path) -> None:
+    class Lower(ToyTask):
+        """A loss lower by 3 a sample, as a likelihood's may be."""
+
+        def __call__(self, model: Any, batch: Any) -> Any:
+            outcome = super().__call__(model, batch)
+            return replace(outcome, terms={"loss": outcome.terms["loss"] - 3 * len(batch)})
+
+    toy = Toy(tmp_path / "run", task=Lower, step={"penalties": {"l2": L2(0.01)}}, log_every=1)
+    log = toy.but(state={"total_steps": 1}).train().of(StepsLogged)[0]
+    assert log.loss < 0
+    penalty = log.metrics["penalty"]
+    assert log.metrics["penalty_share"] == pytest.approx(penalty / (penalty - log.loss))
 
 
 # What training does not notice
@@ -271,6 +291,33 @@ def test_what_is_judged_at_the_end_has_every_bit_of_a_copy_made_at_the_best_step
     assert len(copies) == 5  # of steps 2, 4, 6 and 8, and those of the test split
     assert same_bits(copies[4], copies[1])
     assert not same_bits(copies[4], copies[3])
+
+
+def test_an_average_is_judged_with_batch_norm_of_its_own(tmp_path: Path) -> None:
+    judged: list[Any] = []
+
+    class Keeping(ToyTask):
+        def __call__(self, model: Any, batch: Any) -> Any:
+            if not model.training:
+                judged[:] = [copy.deepcopy(model)]
+            return super().__call__(model, batch)
+
+    toy = Toy(
+        tmp_path / "run",
+        model=lambda: mlp(batch_norm=True),
+        batch_size=6,
+        task=Keeping,
+        state={"averager": lambda: SWA(3, 2), "total_steps": 9},
+        eval_every=9,
+    )
+    toy.train()
+    theirs = copy.deepcopy(judged[0])
+    inputs = [
+        batch.inputs for batch in itertools.islice(ToyData().train_batches(Position(), Cut(6, 1), 1), 7)
+    ]
+    update_bn(inputs, theirs.train())  # the first epoch: 41 samples in sixes and a five
+    assert sum(map(len, inputs)) == 41
+    torch.testing.assert_close(judged[0].state_dict(), theirs.state_dict())
 
 
 def test_early_stopping_may_keep_the_last_weights(tmp_path: Path) -> None:

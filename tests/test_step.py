@@ -20,9 +20,10 @@ from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, Cut, Outcome, Position
 from trainrun.regularization.ema import EMA
+from trainrun.regularization.mixing import Mixup
 from trainrun.regularization.penalty import L2
 from trainrun.state import TrainState
-from trainrun.step import Clip
+from trainrun.step import Clip, Pass
 from trainrun.task.classification import Classification
 
 Optimizers = Callable[[Any, float], torch.optim.Optimizer]
@@ -484,3 +485,15 @@ def test_batch_changes_draw_from_step_and_micro_batch_alone() -> None:
         seen.append(noise.drawn)
     assert len(set(seen[0])) == 3 + 3 + 3 + 2
     assert seen[1] == seen[0][6:]
+
+
+def test_an_empty_share_of_a_mixed_window_sums_what_the_others_sum() -> None:
+    data = ToyData()
+    task = Classification([], CrossEntropy(None, None), data.info)
+    step, state = new_step(data, task, batch_changes=[Mixup(1.0)]), new_state(mlp())
+    names = []
+    for count in (4, 0):
+        batch = Batch(data.inputs[:count], data.targets[:count], range(count), Position())
+        (changed,) = Pass(step, state, [step._changed(batch, 0, 0)]).window
+        names.append(list(task(state.model.train(), changed).sums))
+    assert names == [["correct_mixed"]] * 2

@@ -2,7 +2,10 @@
 
 Gradient boosting judges breast_cancer and wine, ridge regression with its own choice of strength
 diabetes. Both sides learn from all samples outside a fold, and nothing is chosen by looking at it.
-Prints mean and standard deviation over 5 folds of each of 3 seeds, and those of the paired difference.
+Prints mean and standard deviation over the 5 folds of each seed, and those of the paired difference.
+
+The settings of experiment=tabular were chosen by cross-validation inside the training parts of the
+folds of seed 0, so that those of seed 0 judge samples that had no part in the choice.
 """
 
 from __future__ import annotations
@@ -29,16 +32,16 @@ BAR = 0.01  # at most so much below
 
 
 def main() -> None:
-    print(f"{'':14} {'':8}  {'trainrun':17}  {'scikit-learn':17}  difference, over {FOLDS * SEEDS} folds")
+    print(f"{'':14} seed {'':8}  {'trainrun':18}  {'scikit-learn':18}  difference, over {FOLDS} folds")
     for name in get_args(Name):
         metric = "r2" if name == "diabetes" else "accuracy"
-        places = [(seed, fold) for seed in range(SEEDS) for fold in range(FOLDS)]
-        ours = [of_trainrun(name, metric, *place) for place in places]
-        theirs = [of_scikit_learn(name, *place) for place in places]
-        difference = [one - other for one, other in zip(ours, theirs, strict=True)]
-        verdict = "as wanted" if statistics.mean(difference) >= -BAR else "too low"
-        figures = "  ".join(map(spread, (ours, theirs, difference)))
-        print(f"{name:14} {metric:8}  {figures}  {verdict}", flush=True)
+        for seed in range(SEEDS):
+            ours = [of_trainrun(name, metric, seed, fold) for fold in range(FOLDS)]
+            theirs = [of_scikit_learn(name, seed, fold) for fold in range(FOLDS)]
+            difference = [one - other for one, other in zip(ours, theirs, strict=True)]
+            verdict = "as wanted" if statistics.mean(difference) >= -BAR else "too low"
+            figures = "  ".join(map(spread, (ours, theirs, difference)))
+            print(f"{name:14} {seed:4} {metric:8}  {figures}  {verdict}", flush=True)
 
 
 def of_trainrun(name: Name, metric: str, seed: int, fold: int) -> float:

@@ -217,6 +217,8 @@ def test_the_plan_says_where_a_models_parameters_lie() -> None:
     body, head = (64 * 3 + 3) + (3 * 5 + 5), 5 * 10 + 10
     assert said == f"MLP: {body + head} parameters (body {body}, head {head})"
     assert dict(built("model=linear").plan)["model"] == "Linear: 650 parameters"  # has one layer
+    said = dict(built("model=torchvision", "model.name=squeezenet1_1", "data=synthetic").plan)["model"]
+    assert said.startswith("torchvision squeezenet1_1: ")
 
 
 @pytest.mark.parametrize("fast", [True, False])

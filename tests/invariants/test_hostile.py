@@ -158,6 +158,8 @@ def stored_run(folder: Path, settings: dict[str, Any]) -> Path:
 COMMANDS: list[Callable[[Path], list[str]]] = [
     lambda run: ["resume", str(run)],
     lambda run: ["eval", str(run)],
+    lambda run: ["predict", str(run)],
+    lambda run: ["export", str(run), "model.safetensors"],
     lambda run: [f"run_dir={run}", "resume=auto"],
 ]
 

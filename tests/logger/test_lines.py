@@ -67,6 +67,8 @@ def test_a_run_says_which_weights_it_ends_with(
         step=9,
         reason="early_stopping",
         skipped=0,
+        samples=90,
+        parameters=10,
         monitor="val/loss",
         best=0.25 if best_step else None,
         best_step=best_step,

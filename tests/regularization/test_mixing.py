@@ -105,13 +105,13 @@ def test_draws_come_from_the_generator_alone() -> None:
 
 
 def test_accuracy_on_mixtures_is_the_share_of_the_target_on_the_predicted_class() -> None:
-    targets = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.3, 0.5], [0.1, 0.9, 0.0]])
+    targets = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.1, 0.7], [0.1, 0.9, 0.0]])
     logits = torch.tensor([[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]])
     info = DataInfo("toy", (2,), "classes", 3, {})
     task = Classification([], CrossEntropy(None, ()), info)
     one = Batch(logits, targets, range(3), Position(), is_mixed=True)
     outcome = task(torch.nn.Identity().train(), one)
-    assert task.summarize(outcome.sums, 3) == pytest.approx({"accuracy_mixed": (0.7 + 0.3 + 0.0) / 3})
+    assert task.summarize(outcome.sums, 3) == pytest.approx({"accuracy_mixed": (0.7 + 0.1 + 0.0) / 3})
     binary = Binary([], BCEWithLogits(None, ()), DataInfo("toy", (2,), "classes", 2, {}))
     two = Batch(
         torch.tensor([[3.0], [-3.0]]), torch.tensor([[0.4, 0.6], [0.9, 0.1]]), range(2), Position(), True

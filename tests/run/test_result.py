@@ -39,6 +39,8 @@ FINISHED = Finished(
     monitor="val/accuracy",
     best=0.9,
     best_step=10,
+    kept_step=10,
+    kept_weights="ema",
     seconds=1.23456,
 )
 
@@ -72,6 +74,7 @@ def test_it_holds_what_the_run_came_to(tmp_path: Path) -> None:
         "parameters": 12,
         "monitor": "val/accuracy",
         "best_value": 0.9,
+        "kept": {"step": 10, "weights": "ema"},
         "best": {"step": 10, "weights": "ema", "metrics": {"loss": pytest.approx(0.1), "accuracy": 0.9}},
         "last": {"step": 20, "weights": "ema", "metrics": {"loss": pytest.approx(0.2), "accuracy": 0.8}},
         "test": {"step": 10, "weights": "ema", "metrics": {"loss": pytest.approx(0.3), "accuracy": 0.7}},

@@ -208,8 +208,8 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
         code, why = exit_code(event.signal), event.signal
         return Result(run_dir, code, "interrupted", why, step, best, state.seconds, metrics, "")
     assert isinstance(event, Finished)
-    kept_ = kept(event)
-    return Result(run_dir, 0, "completed", event.reason, step, best, event.seconds, metrics, kept_)
+    seconds, ended_with = event.seconds, kept(event)
+    return Result(run_dir, 0, "completed", event.reason, step, best, seconds, metrics, ended_with)
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:

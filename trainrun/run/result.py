@@ -34,8 +34,9 @@ def forget_result(run_dir: Path) -> None:
 def result_of(finished: Finished, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The final numbers. `records` are those of metrics.jsonl, in order.
 
-    `best`, `last` and `test` are evaluations with the step whose weights were judged; `train` are
-    means over the steps since the log before. None: there was none.
+    `kept` are the weights that the run ended with. `best`, `last` and `test` are evaluations with the
+    step whose weights were judged; `train` are means over the steps since the log before. None: there
+    was none.
     """
     train = best = last = test = epochs = None
     for record in records:
@@ -56,6 +57,7 @@ def result_of(finished: Finished, records: Iterable[Mapping[str, Any]]) -> dict[
         "parameters": finished.parameters,
         "monitor": finished.monitor or None,
         "best_value": finished.best,
+        "kept": {"step": finished.kept_step, "weights": finished.kept_weights},
         "best": _judged(best),
         "last": _judged(last),
         "test": _judged(test),

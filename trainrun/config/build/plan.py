@@ -72,7 +72,9 @@ def _model(settings: Settings, state: TrainState) -> str:
     sizes = [(p.numel(), p.requires_grad) for p in state.model.parameters()]
     trained = sum(size for size, is_trained in sizes if is_trained)
     frozen = sum(size for size, is_trained in sizes if not is_trained)
-    text = f"{_short(settings['model'])}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
+    node = settings["model"]
+    title = f"{_short(node)}{f' {name}' if isinstance(name := node.get('name'), str) else ''}"
+    text = f"{title}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
     parts = [
         (name, sum(p.numel() for p in child.parameters())) for name, child in state.model.named_children()
     ]
