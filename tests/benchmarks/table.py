@@ -10,6 +10,7 @@ import csv
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import yaml
 
 from trainrun import tables
 from trainrun.config.paths import CONF
+from trainrun.data.dataset import Loading
 from trainrun.data.table import table
 
 ROWS = 200_000
@@ -26,7 +28,8 @@ ROUNDS = 3
 
 def main() -> None:
     settings = yaml.safe_load((CONF / "data" / "csv.yaml").read_text())["data"]
-    settings = {key: value for key, value in settings.items() if key not in ("_target_", "num_workers")}
+    others = {"_target_"} | {field.name for field in fields(Loading)}  # the run's, not the table's
+    settings = {key: value for key, value in settings.items() if key not in others}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "large.csv"
         write(file)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from trainrun.cli.main import main
 from trainrun.cli.plot import run
 from trainrun.cli.plot.choices import Choice, choices, compose
 from trainrun.errors import ConfigError
@@ -47,6 +48,7 @@ def test_without_an_option_it_is_the_runs_own() -> None:
     [
         (["optimizer", "adm"], "did you mean adam"),
         (["optimizer", "adam(rl=1)"], "optimizer.rl: adam takes no 'rl'"),
+        (["optimizer", "adam(0.1"], "got adam(0.1"),
         (["optimizer", "adam(-1)"], "optimizer.lr: "),
         (["optimizer", "sgd(1,2,none,8,5)"], "sgd takes 4 values"),
         (["optimizer", "adam", "model=mlp"], "model: would be ignored"),
@@ -67,6 +69,23 @@ def test_mistakes_are_answered_and_nothing_is_written(words: list[str], text: st
         run(words)
     assert text in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["optimizer", "adam(rl=1)"], ""),
+        (["optimizer", "muon"], ""),
+        (["init", "zeros", "--activation", "tahn"], ""),
+        (["init", "zeros", "model.actvation=tanh"], "trainrun plot init zeros model.activation=tanh"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_corrected_line_is_shown_only_where_it_corrects(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", *words]) == 2
+    assert capsys.readouterr().err.partition("\n\n")[2].strip() == line
 
 
 def test_without_a_kind_it_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:

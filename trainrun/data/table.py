@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +158,7 @@ def _column(
         return None
     categories = tuple(sorted(found))
     place = {text: at for at, text in enumerate(categories)}
-    return Column(name, np.array([place.get(text, -1) for text in texts]), categories)
+    return Column(name, np.fromiter(map(place.get, texts, repeat(-1)), np.int64, len(texts)), categories)
 
 
 def _targets(read: Table, name: str, kind: str, missing: Collection[str]) -> tuple[Tensor, tuple[str, ...]]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.report.depth import Level
+from trainrun.report.look import look
 from trainrun.report.text import laid_out
 
 Schemes = Mapping[str, Sequence[Level]]  # init -> the model's layers, the same for all
 
-Figure = Callable[[Level], float]
+Value = Callable[[Level], float]
 
-_FIGURES: Mapping[str, Figure] = {
+_VALUES: Mapping[str, Value] = {
     "mean": lambda level: level.mean,
     "std": lambda level: level.std,
     "gradient std": lambda level: level.gradient_std,
@@ -42,10 +43,10 @@ def table(schemes: Schemes, width: int | None) -> list[str]:
 
 def _column(head: str, levels: Sequence[Level], named: bool = False) -> list[str]:
     cells = [head]
-    for name, figure in _FIGURES.items():
+    for name, value_of in _VALUES.items():
         cells.append(name if named else "")
         for number, level in enumerate(levels, 1):
-            cells.append(f"  {number} {level.layer}" if named else f"{figure(level):.3g}")
+            cells.append(f"  {number} {level.layer}" if named else f"{value_of(level):.3g}")
     return cells
 
 
@@ -56,44 +57,42 @@ def _widest(layers: list[str], columns: list[list[str]], fitting: int) -> int:
 
 def picture(schemes: Schemes, title: str, file: Path) -> None:
     """Write figures by layer, and below them a histogram of each scheme's weights, into one PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     across = min(_ACROSS, len(schemes))
     down = math.ceil(len(schemes) / across)
-    figure = pyplot.figure(figsize=(13, 5 + 2.3 * down), layout="constrained")
+    figure = Figure(figsize=(13, 5 + 2.3 * down), layout="constrained")
     figure.suptitle(title)
     halves: Any = figure.subfigures(2, 1, height_ratios=(4.7, 2.3 * down))
     upper, lower = halves
     legend: dict[str, Any] = {}
-    for axes, text, figure_of in zip(upper.subplots(1, 3), _TITLES, _FIGURES.values(), strict=True):
-        _by_layer(axes, schemes, figure_of, is_log=figure_of is not _FIGURES["mean"])
+    for axes, text, value_of in zip(upper.subplots(1, 3), _TITLES, _VALUES.values(), strict=True):
+        _by_layer(axes, schemes, value_of, is_log=value_of is not _VALUES["mean"])
         axes.set(title=text, xlabel="layer, in the order they run")
         legend |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     upper.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6)
     panels = lower.subplots(down, across, squeeze=False).flat
     for index, (name, levels) in enumerate(schemes.items()):
-        _histogram(panels[index], name, levels, f"C{index % 10}")
+        _histogram(panels[index], name, levels, look(index)["color"])
     for spare in list(panels)[len(schemes) :]:
         spare.remove()
     lower.supxlabel("value of a weight, all layers together", fontsize="medium")
     lower.supylabel("share of the weights", fontsize="medium")
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)
 
 
-def _by_layer(axes: Any, schemes: Schemes, figure_of: Figure, is_log: bool) -> None:
+def _by_layer(axes: Any, schemes: Schemes, value_of: Value, is_log: bool) -> None:
     """A line per scheme; on a log axis values of exactly 0 are crosses at the bottom."""
     has_zeros = False
     for index, (name, levels) in enumerate(schemes.items()):
-        color, style = f"C{index % 10}", ("-", "--", "-.", ":")[index // 10 % 4]
-        points = list(enumerate(map(figure_of, levels), 1))
+        style = look(index)
+        points = list(enumerate(map(value_of, levels), 1))
         shown = [(layer, value if value != 0 or not is_log else math.nan) for layer, value in points]
-        axes.plot(*zip(*shown, strict=True), f"o{style}", color=color, markersize=4, label=name)
+        axes.plot(*zip(*shown, strict=True), **style, marker="o", markersize=4, label=name)
         if zeros := [layer for layer, value in points if is_log and value == 0]:
-            axes.plot(zeros, [0.02] * len(zeros), "x", color=color, transform=axes.get_xaxis_transform())
+            axes.plot(
+                zeros, [0.02] * len(zeros), "x", color=style["color"], transform=axes.get_xaxis_transform()
+            )
             has_zeros = True
     if has_zeros:
         axes.plot([], [], "x", color="grey", label="exactly 0")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.report.braille import curve, path
+from trainrun.report.look import look
 from trainrun.report.rosenbrock import MINIMUM, START, Course, rosenbrock
 from trainrun.report.text import laid_out
 
@@ -65,15 +66,12 @@ def _with_star(lines: list[str]) -> list[str]:
 
 def picture(courses: Courses, file: Path) -> None:
     """Write each path over contour lines, and all losses, into one PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     across = math.ceil(math.sqrt(len(courses)))
     down = math.ceil(len(courses) / across)
     size = 4.5 if across == 1 else 2.6
-    figure = pyplot.figure(figsize=(size * across + 6, max(4.5, size * down)), layout="constrained")
+    figure = Figure(figsize=(size * across + 6, max(4.5, size * down)), layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=(size * across, 6))
     left, right = halves
     maps = left.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
@@ -81,14 +79,14 @@ def picture(courses: Courses, file: Path) -> None:
     axes = right.subplots()
     right.suptitle("loss (1 - x)² + 100 (y - x²)²")
     for index, (name, course) in enumerate(courses.items()):
-        color, style = f"C{index % 10}", ("-", "--", "-.", ":")[index // 10 % 4]
         label = f"{name}, lr {course.lr:g}" + (", diverged" if course.diverged else "")
         _contours(maps[index])
-        maps[index].plot(*zip(*course.places, strict=True), color=color, linewidth=1.5)
+        maps[index].plot(*zip(*course.places, strict=True), color=look(index)["color"], linewidth=1.5)
         maps[index].set_title(label, fontsize="medium")
-        axes.plot(course.losses, style, color=color, label=label, linewidth=1.5)
-    for spare in list(maps)[len(courses) :]:
-        spare.remove()
+        axes.plot(course.losses, **look(index), label=label, linewidth=1.5)
+    for index in range(len(courses), across * down):
+        maps[index].remove()
+        maps[index - across].tick_params(labelbottom=True)  # it is now the lowest of its column
     left.supxlabel("x", fontsize="medium")
     left.supylabel("y", fontsize="medium")
     axes.set(xlabel="optimizer step", ylabel="loss", yscale="log")
@@ -97,7 +95,6 @@ def picture(courses: Courses, file: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)
 
 
 def _contours(axes: Any) -> None:

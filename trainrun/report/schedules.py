@@ -6,21 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainrun.report.braille import curve
+from trainrun.report.look import look
 
 Courses = Mapping[str, Sequence[float]]  # option -> learning rate of every step, from the first
 
 
 def picture(courses: Courses, file: Path) -> None:
     """Write all curves into one PNG."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
     for index, (name, rates) in enumerate(courses.items()):
-        style = ("-", "--", "-.", ":")[index // 10 % 4]
-        axes.plot(range(1, len(rates) + 1), rates, style, label=name, linewidth=1.8)
+        axes.plot(range(1, len(rates) + 1), rates, **look(index), label=name, linewidth=1.8)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("learning rate")
     axes.set_xlim(left=1)
@@ -28,7 +26,6 @@ def picture(courses: Courses, file: Path) -> None:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     figure.savefig(file, dpi=150)
-    pyplot.close(figure)
 
 
 def curves(courses: Courses, width: int) -> list[str]:

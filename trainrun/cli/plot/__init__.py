@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from trainrun.cli.plot import init, optimizer, scheduler
-from trainrun.cli.plot.choices import choices
+from trainrun.cli.plot.choices import choices, mendable
 from trainrun.errors import ConfigError, StorageFailed
 
 _KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init}
@@ -34,7 +34,10 @@ def run(words: list[str]) -> int:
     if file.suffix not in _FORMATS or not file.parent.is_dir():
         text = f"wants a file ending in {', '.join(_FORMATS)}, in a folder that there is, got {file}"
         raise ConfigError.one("--out", text)
-    lines, paint = _KINDS[what].draw(arguments, *choices(what, arguments.words))
+    try:
+        lines, paint = _KINDS[what].draw(arguments, *choices(what, arguments.words))
+    except ConfigError as error:
+        raise mendable(error, words) from None
     print("\n".join(lines))
     try:
         paint(file)

@@ -14,7 +14,7 @@ from trainrun.config.paths import groups
 from trainrun.config.show import option
 from trainrun.errors import ConfigError, Problem
 
-_NAMES = re.compile(r"\w+(\(.*\))?(,\w+(\(.*\))?)*")
+_OPTION = re.compile(r"([\w/-]+)(?:\((.*)\))?")
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,12 @@ class Choice:
 def choices(group: str, words: Sequence[str]) -> tuple[list[Choice], list[str]]:
     """The options among `words`, and the overrides, which are of all of them.
 
-    Raises ConfigError for an option that is not there, and for more values than it takes.
+    Raises ConfigError for what is neither, for an option that is not there, and for more values than it
+    takes.
     """
-    named = [word for word in words if _NAMES.fullmatch(word)]
-    found = [_choice(group, text) for word in named for text in _apart(word)]
-    return found, [word for word in words if word not in named]
+    overrides = [word for word in words if _is_override(word)]
+    named = [text for word in words if word not in overrides for text in _apart(word)]
+    return [_choice(group, text) for text in named], overrides
 
 
 def compose(group: str, chosen: Sequence[Choice], overrides: Sequence[str]) -> dict[str, Composition]:
@@ -41,20 +42,34 @@ def compose(group: str, chosen: Sequence[Choice], overrides: Sequence[str]) -> d
     found = {}
     for one in chosen or [Choice("", ())]:
         composition = composer.compose(experiment_files([*overrides, *one.overrides]))
-        if problems := problems_of(composition):  # no corrected line: it would not have the parentheses
-            raise ConfigError([Problem(p.key, p.text) for p in problems] if one.overrides[1:] else problems)
+        if problems := problems_of(composition):
+            raise ConfigError(problems)
         found[one.label or str(composition.choices[group])] = composition
     return found
 
 
+def mendable(error: ConfigError, words: Sequence[str]) -> ConfigError:
+    """The same without corrections of what is not among `words` as an override: those would be added to
+    a line that goes on saying otherwise.
+    """
+    typed = {word.lstrip("+~").partition("=")[0] for word in words if _is_override(word)}
+    return ConfigError([one if one.key in typed else Problem(one.key, one.text) for one in error.problems])
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word.partition("(")[0] or word[:1] in "+~" or word.endswith((".yaml", ".yml"))
+
+
 def _choice(group: str, text: str) -> Choice:
-    name, _, rest = text.partition("(")
-    known = groups()[group]
+    match, known = _OPTION.fullmatch(text), groups()[group]
+    if match is None:
+        raise ConfigError.one(group, f"wants a name, or as in name(0.1), its values too; got {text}")
+    name, values = match[1], match[2] or ""
     if name not in known:
         raise ConfigError.one(group, no_option(group, name, list(known)))
     keys = [one.key for one in option(group, name).arguments]
     overrides = [f"{group}={name}"]
-    for at, value in enumerate(_apart(rest.removesuffix(")"))):
+    for at, value in enumerate(_apart(values)):
         key, equals, after = value.partition("=")
         if equals:
             overrides.append(f"{group}.{key.strip()}={after.strip()}")

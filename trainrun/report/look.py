@@ -1,0 +1,10 @@
+"""The look of one line among many in a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour and stroke; the first forty are all different."""
+    return {"color": f"C{index % 10}", "linestyle": ("-", "--", "-.", ":")[index // 10 % 4]}
