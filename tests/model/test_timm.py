@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -83,3 +86,12 @@ def test_without_timm_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "timm", None)  # an import of it fails
     with pytest.raises(ConfigError, match="model: timm is not installed; it comes by: pip install timm"):
         timm("resnet18", (3, 32, 32), 10)
+
+
+def test_timm_finds_a_torchvision_that_can_be_imported(tmp_path: Path) -> None:
+    """As the real one it imports torchvision, which beside a CPU-only torch is to be helped first."""
+    (tmp_path / "timm.py").write_text("import torchvision\nprint(torchvision.__name__)\n")
+    code = "from trainrun.model.timm import _imported; _imported()"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "torchvision\n", done.stderr

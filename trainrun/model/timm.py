@@ -11,6 +11,7 @@ from torch import nn
 from trainrun.config.suggest import did_you_mean
 from trainrun.errors import ConfigError
 from trainrun.model.layers import picture_shape
+from trainrun.vision import import_torchvision
 
 
 def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
@@ -44,6 +45,7 @@ def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module
 
 
 def _imported() -> Any:
+    import_torchvision()  # which timm imports, as a CPU-only torch can
     try:
         return importlib.import_module("timm")
     except ModuleNotFoundError as error:
