@@ -47,6 +47,14 @@ def commands(pages: dict[str, str]) -> list[str]:
     return sorted({command for text in pages.values() for command in COMMAND.findall(text)})
 
 
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_recipes_page_holds_all_of_its_head(file: Path, pages: dict[str, str]) -> None:
+    head = itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines()[1:])
+    words = " ".join(line.removeprefix("#") for line in head).split()
+    assert len(words) > 10
+    assert " ".join(words) in " ".join(pages[f"experiment/{file.stem}"].split())
+
+
 def test_every_command_shown_composes_and_passes_the_check(commands: list[str]) -> None:
     assert len(commands) > 60
     lines = [shlex.split(command)[1:] for command in commands]

@@ -212,6 +212,16 @@ def test_the_plan_names_the_schedule_and_its_warm_up(words: tuple[str, ...], sai
     assert plan["optimizer"].split("; ")[1].removesuffix(" schedule") == said.removesuffix(" schedule")
 
 
+def test_the_plan_names_what_was_chosen_beside_the_groups_of_every_run() -> None:
+    assert "with" not in dict(built().plan)
+    words = ["regularization=[label_smoothing,ema]", "augment=crop_flip", "init=kaiming_normal"]
+    words += ["parameters.layer_decay=0.5", "loop.clip.norm=1", "data=synthetic"]
+    said = (
+        "dropout, label_smoothing, augment CropFlip, init kaiming_normal, layer decay 0.5, clipping by norm 1"
+    )
+    assert dict(built(*words).plan)["with"] == said
+
+
 def test_the_plan_says_where_a_models_parameters_lie() -> None:
     said = dict(built("model=mlp", "model.width=[3,5]", "model.depth=null").plan)["model"]
     body, head = (64 * 3 + 3) + (3 * 5 + 5), 5 * 10 + 10

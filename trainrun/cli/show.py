@@ -15,7 +15,7 @@ from trainrun.cli.layers import model_of
 from trainrun.config.diagnose import options_with
 from trainrun.config.dials import NAMES
 from trainrun.config.paths import COMBINES, groups
-from trainrun.config.show import Argument, Option, about, defaults, dials, is_yours, option
+from trainrun.config.show import Argument, Option, about, defaults, dials, header, is_yours, option
 from trainrun.config.suggest import SPELLINGS, nearest
 from trainrun.errors import ConfigError
 
@@ -129,12 +129,17 @@ def _group(group: str, options: dict[str, Path]) -> list[str]:
         lines += ["", "Set it", f"  {next(filter(None, examples), '')}"]
     if only:
         return lines
-    return [*lines, "", "An option's arguments", f"  trainrun show {group}/{[*marked, *options][0]}"]
+    first = [*marked, *options][0]
+    whole = "An option's arguments" if option(group, first).target else "What one sets, and its figures"
+    return [*lines, "", whole, f"  trainrun show {group}/{first}"]
 
 
 def _option(group: str, name: str, file: Path) -> list[str]:
     found = option(group, name)
     lines = [f"{group}={name}{'  (yours)' if is_yours(file) else ''}", *paragraph(about(file))]
+    for rest in header(file)[1:]:  # a recipe's commands and figures
+        is_text = not any(line.startswith(" ") for line in rest)
+        lines += ["", *(paragraph(" ".join(rest)) if is_text else rest)]
     for text in _described(found.doc):
         lines += ["", *paragraph(text)]
     notes = guide.about(group, name)
@@ -148,7 +153,8 @@ def _option(group: str, name: str, file: Path) -> list[str]:
     lines += paragraph(f"source     {source}", hanging=" " * 11)
     if is_yours(file) and found.given:
         lines.append(f"from run   {', '.join(found.given)}")
-    lines += ["", *_arguments(_prefix(group, name), found.arguments)]
+    if found.arguments or found.target:
+        lines += ["", *_arguments(_prefix(group, name), found.arguments)]
     if found.more:
         lines += [
             "",

@@ -48,14 +48,25 @@ def is_yours(file: Path) -> bool:
 
 
 def about(file: Path) -> str:
-    """An option's description: the first comment of its file, else the first line of what it calls."""
+    """An option's description: the head of its file, else the first line of what it calls."""
+    if head := header(file):
+        return " ".join(head[0])
+    call = next((line for line in _read(file).splitlines() if line.startswith("_target_:")), "")
+    found = signature(call.partition(":")[2].partition("#")[0].strip()) if call else None
+    return found.doc.split("\n")[0] if found else ""
+
+
+def header(file: Path) -> list[list[str]]:
+    """The comment that a file begins with: its paragraphs, each as its lines without the `# `."""
+    paragraphs: list[list[str]] = [[]]
     for line in _read(file).splitlines():
-        if line.startswith("#") and not line.startswith("# @package"):
-            return line.lstrip("# ").strip()
-        if line.startswith("_target_:"):
-            found = signature(line.partition(":")[2].partition("#")[0].strip())
-            return found.doc.split("\n")[0] if found else ""
-    return ""
+        if not line.startswith("#"):
+            break
+        if text := line.removeprefix("#").removeprefix(" ").rstrip():
+            paragraphs[-1] += [] if text.startswith("@package") else [text]
+        else:
+            paragraphs.append([])
+    return [lines for lines in paragraphs if lines]
 
 
 def option(group: str, name: str) -> Option:

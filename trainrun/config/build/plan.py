@@ -40,6 +40,7 @@ def plan_of(
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
+        *_techniques(settings),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("decides", _decides(monitor)),
         *_stops(state),
@@ -119,6 +120,21 @@ def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
         return [("batch norm", f"sees the {seen} samples of all ranks")]
     whose = "a micro-batch" if cut.accumulate > 1 else "a rank"
     return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
+
+
+def _techniques(settings: Settings) -> list[tuple[str, str]]:
+    """What was chosen beside the groups that every run has; no line for the plainest."""
+    found = list(settings["regularization"] or ())
+    if (augment := _short(settings["augment"])) != "none":
+        found.append(f"augment {augment}")
+    if (init := _short(settings["init"])) != "auto":
+        found.append(f"init {init}")
+    if (decay := settings["parameters"].get("layer_decay", 1)) != 1:
+        found.append(f"layer decay {decay:g}")
+    clip = settings["loop"].get("clip") or {}
+    limits = ((name, clip.get(name)) for name in ("norm", "value", "agc"))
+    found += [f"clipping by {name} {limit:g}" for name, limit in limits if limit is not None]
+    return [("with", ", ".join(found))] if found else []
 
 
 def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:
