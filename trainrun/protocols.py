@@ -149,6 +149,7 @@ class Samples:
 
     batches: Iterator[Batch]  # in order, scaled as in training; targets are None where the file has none
     names: Sequence[str] = ()  # of the samples, where they have any
+    notes: Sequence[str] = ()  # what training has not met, for people
 
 
 @runtime_checkable

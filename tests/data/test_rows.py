@@ -68,6 +68,9 @@ def test_gaps_and_new_categories_are_what_the_training_split_says(data: TableDat
     ]
     np.testing.assert_allclose(inputs.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert targets is not None and targets.tolist() == [1, 1]
+    (note,) = data.read(new).notes
+    assert note == "city: paris is no category that was trained on; no input stands for it"
+    assert not data.read(tmp_path / "train.csv").notes
 
 
 def test_what_a_checkpoint_stored_is_used(data: TableData, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def run(words: list[str]) -> int:
     judged.introduce(**told)
     if views:
         print(f"  {'views':<10} {model}", file=sys.stderr)
+    for note in samples.notes:
+        print(f"  {'note':<10} {note}", file=sys.stderr)
     from trainrun.evaluate import predictions
     from trainrun.report.predictions import rows_of
 

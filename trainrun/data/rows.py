@@ -28,6 +28,19 @@ def columns_like(features: Sequence[Feature], read: Table, missing: Collection[s
     ]
 
 
+def unknown(columns: Sequence[Column], features: Sequence[Feature]) -> list[str]:
+    """What to say of categories that no input stands for: they are met now, or were too rare in training."""
+    found = []
+    for column, feature in zip(columns, features, strict=True):
+        strange = [one for one in column.categories if one not in feature.kept]
+        if feature.common is not None and strange:
+            shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
+            found.append(
+                f"{feature.name}: {shown} is no category that was trained on; no input stands for it"
+            )
+    return found
+
+
 def targets_like(info: DataInfo, name: str, read: Table, missing: Collection[str]) -> Tensor | None:
     """(N,) classes or (N, 1) values; None unless every row has one that the run knows."""
     texts = read.columns.get(name)

@@ -16,7 +16,7 @@ from torch import Tensor
 from trainrun import tables
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, to_plain
 from trainrun.data.resident import Holdout, Resident, described, split
-from trainrun.data.rows import columns_like, refuse_infinite, targets_like
+from trainrun.data.rows import columns_like, refuse_infinite, targets_like, unknown
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.ranges import Count, Natural, Split
@@ -62,13 +62,15 @@ class TableData(Resident):
     def read(self, file: Path) -> Samples:
         """Another table with the same columns; that of the targets may be missing, and others are left."""
         read = tables.read(str(file), self.layout.delimiter)
-        inputs = encode(columns_like(self.features, read, self.layout.missing), self.features)
+        columns = columns_like(self.features, read, self.layout.missing)
+        inputs = encode(columns, self.features)
         targets = targets_like(self.info, self.layout.target, read, self.layout.missing)
         parts = torch.arange(len(inputs)).split(self.eval_batch_size)
-        return Samples(
+        batches = (
             Batch(inputs[at].to(self.device), None if targets is None else targets[at], at, Position())
             for at in parts
         )
+        return Samples(batches, notes=unknown(columns, self.features))
 
 
 def table(
