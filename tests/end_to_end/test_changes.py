@@ -127,3 +127,17 @@ def test_the_same_line_with_another_budget_does_not_contradict_itself(command: C
     assert "budget=2step was said" not in said
     assert "budget: 2step -> 4step (takes effect)" in said
     assert "trainrun resume run budget=8step" in said  # its last words, as a first run's
+
+
+def test_a_run_that_met_its_mark_goes_on_where_the_mark_is_lifted(command: Callable, tmp_path: Path) -> None:
+    line = ("data=iris", "monitor=val/accuracy", "loop.eval_every=2step", "budget=6step", "run_dir=run")
+
+    def status() -> tuple[int, str]:
+        found = json.loads((tmp_path / "run" / "status.json").read_text())
+        return found["step"], found["reason"]
+
+    command(*line, "loop.stop_at=0")
+    assert status() == (2, "stop_at")
+    assert "nothing to do" in command("resume", "run").err
+    command("resume", "run", "loop.stop_at=null")
+    assert status() == (6, "budget")
