@@ -122,13 +122,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, Tensor) else value
 
 
-def _write(
-    write: Callable[[nn.Module, Tensor, Path, str], None],
-    model: nn.Module,
-    inputs: Tensor,
-    part: Path,
-    told: str,
-) -> None:
+def _write(write: Write, model: nn.Module, inputs: Tensor, part: Path, told: str) -> None:
     try:
         write(model, inputs, part, told)
     except (OSError, ConfigError):

@@ -96,8 +96,8 @@ def _no_such_command(word: str) -> ConfigError:
     if Path(f"{word}.yaml").is_file():
         return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
     hint = did_you_mean(word, COMMANDS)
-    known = f"there are {', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
-    text = f"no such command{hint or ';'} {known}"
+    known = f"{', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    text = f"no such command{hint} There are {known}" if hint else f"no such command; there are {known}"
     return ConfigError.one(word, text)
 
 
