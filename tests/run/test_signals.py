@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 
 import pytest
@@ -85,28 +86,75 @@ class Closing:
         time.sleep(0.1)
 
 
+def finalizer() -> None:
+    Closing()
+
+
 def fork() -> None:
+    at_fork = [signal.SIGTERM]
+
+    def once() -> None:  # a hook stays for the life of this process
+        while at_fork:
+            signal.raise_signal(at_fork.pop())
+
+    os.register_at_fork(after_in_parent=once)
     process = get_context("fork").Process(target=int)
     process.start()
     process.join()
 
 
-@pytest.mark.parametrize("what", ["a finalizer", "a fork"])
+def callback() -> None:
+    """Of a weak reference: nothing in its frames says that its exceptions are lost."""
+    weakref.finalize(threading.Event(), signal.raise_signal, signal.SIGTERM)
+
+
+def bare_except() -> None:
+    """As of a data set that tries a sample again, whatever happens."""
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("lose", [finalizer, fork, callback, bare_except])
 def test_a_stop_is_not_lost_where_exceptions_are(
-    signals: Signals, what: str, monkeypatch: pytest.MonkeyPatch
+    signals: Signals, lose: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost: list[object] = []
     monkeypatch.setattr("sys.unraisablehook", lost.append)
-    at_fork = [signal.SIGTERM] if what == "a fork" else []
-    os.register_at_fork(after_in_parent=lambda: at_fork and signal.raise_signal(at_fork.pop()))
+    began = time.monotonic()
 
     def wait() -> None:
-        fork() if at_fork else Closing()
+        lose()
         time.sleep(30)
 
     with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
         wait()
-    assert not lost and not at_fork
+    assert time.monotonic() - began < 5
+    assert len(lost) == (lose is callback)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)  # nothing comes after it
+
+
+def told_first() -> None:
+    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
+
+
+def told_while_cleaned_up() -> None:
+    try:
+        raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
+    finally:
+        finalizer()
+
+
+@pytest.mark.parametrize("fail", [told_first, told_while_cleaned_up])
+def test_an_error_that_a_stop_led_to_is_the_stop(signals: Signals, fail: Callable[[], None]) -> None:
+    """A signal to a whole group may end a loader process before it arrives here."""
+    with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
+        fail()
+
+
+def test_an_error_without_a_stop_is_itself(signals: Signals) -> None:
+    with pytest.raises(ValueError, match="a bad sample"), signals.interruptible():
+        raise ValueError("a bad sample")
 
 
 def test_elsewhere_a_signal_waits_for_the_check(signals: Signals) -> None:

@@ -24,7 +24,9 @@ from trainrun.errors import INTERRUPTED
 # A signal to a whole process group is often passed on by a launcher too: within this time it is the same.
 ECHO_S = 0.3
 ECHO_OF_RANKS_S = 5.0  # torchrun passes a signal on when it next looks, and again when a rank has ended
-AGAIN_S = 0.02  # where an exception would be lost, the signal is sent again after this time
+AGAIN_S = 0.02  # where an exception would be lost, it is tried again after this time
+SWALLOWED_S = 2.0  # after this time one that was raised has been lost nevertheless
+GROUP_S = 0.1  # a signal to a whole group reaches all its processes within this time
 
 
 class Stopped(BaseException):
@@ -86,8 +88,15 @@ class Signals:
             try:
                 self.check()
                 yield
+            except Exception:
+                if self._asked is None:  # the death of a loader process may be the first sign of a stop
+                    time.sleep(GROUP_S)
+                self.check()
+                raise
             finally:
                 self._may_raise = False
+                if signal.SIGALRM in self._before:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
         if ranks.size() > 1:
             self._agree()
 
@@ -109,13 +118,18 @@ class Signals:
         echo_s = ECHO_S if ranks.size() == 1 else ECHO_OF_RANKS_S
         if self._asked is None:
             self._asked, self._asked_at = signal.Signals(number).name, time.monotonic()
+            self._interrupt(number, frame)
         elif time.monotonic() - self._asked_at > echo_s:
             os._exit(exit_code(self._asked))
-        if self._may_raise and _is_lost_in(frame):
-            self._asked_at = time.monotonic()
-            threading.Timer(AGAIN_S, os.kill, (os.getpid(), number)).start()
-        elif self._may_raise:
-            self._may_raise = False
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Raise Stopped if that is allowed now, and have the alarm do so again until it has arrived."""
+        if not self._may_raise or self._asked is None:
+            return
+        is_lost = _is_lost_in(frame)
+        self._before.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, self._interrupt))
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S if is_lost else SWALLOWED_S)
+        if not is_lost:
             raise Stopped(self._asked)
 
     def _ask_to_save(self, number: int, frame: FrameType | None) -> None:
