@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from contextlib import nullcontext
+
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from trainrun.optimizer import schedule_free_adamw
-from trainrun.regularization.schedule_free import ScheduleFreeAverage
+from trainrun.protocols import Batch, Position
+from trainrun.regularization.schedule_free import BATCHES, ScheduleFreeAverage
 
 
 def trained(steps: int) -> tuple[nn.Module, ScheduleFreeAverage, list[torch.Tensor]]:
@@ -40,6 +45,17 @@ def test_buffers_and_frozen_weights_are_the_models() -> None:
     for ours, theirs in zip(average.model.buffers(), model.buffers(), strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(average.model[2].bias, model[2].bias)  # type: ignore[index]
+
+
+def test_running_statistics_are_estimated_of_the_average_on_some_batches() -> None:
+    model, average, _ = trained(3)
+    assert average.model is not None
+    inputs = [torch.randn(8, 3) for _ in range(BATCHES + 1)]
+    theirs = copy.deepcopy(average.model).train()
+    average.settle((Batch(x, x, range(8), Position()) for x in inputs), nullcontext)
+    update_bn(inputs[:BATCHES], theirs)
+    torch.testing.assert_close(average.model.state_dict(), theirs.state_dict())
+    assert not torch.equal(average.model.get_buffer("1.running_mean"), model.get_buffer("1.running_mean"))
 
 
 def test_loading_gives_the_same_weights() -> None:

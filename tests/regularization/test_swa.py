@@ -60,24 +60,8 @@ def test_batch_norm_is_estimated_anew_as_torch_does() -> None:
     theirs, before = copy.deepcopy(swa.model).train(), copy.deepcopy(model.state_dict())
     swa.settle(batches(), nullcontext)
     update_bn([batch.inputs for batch in batches() if len(batch) > 1], theirs)
-    for (name, ours), expected in zip(
-        swa.model.state_dict().items(), theirs.state_dict().values(), strict=True
-    ):
-        torch.testing.assert_close(ours, expected, msg=name)
-    assert not any(module.training for module in swa.model.modules())
-    assert swa.model[1].momentum == 0.1
+    torch.testing.assert_close(swa.model.state_dict(), theirs.state_dict())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_estimating_twice_is_estimating_once() -> None:
-    model, swa = make(), SWA(1, 1)
-    swa.start(model)
-    wander(model, swa, 3)
-    assert swa.model is not None
-    swa.settle(batches(), nullcontext)
-    once = copy.deepcopy(swa.model.state_dict())
-    swa.settle(batches(), nullcontext)
-    assert all(torch.equal(value, once[name]) for name, value in swa.model.state_dict().items())
 
 
 def test_there_is_no_average_before_it_starts() -> None:

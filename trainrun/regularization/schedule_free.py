@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from trainrun.protocols import Batch
+from trainrun.regularization import batch_norm
 from trainrun.regularization.kinds import Averager
+
+BATCHES = 50  # of which running statistics are estimated: the average is not far from the path
 
 
 class KeepsAverage(Protocol):
@@ -19,7 +25,11 @@ class KeepsAverage(Protocol):
 
 
 class ScheduleFreeAverage(Averager):
-    """A copy of the model with the optimizer's average; buffers are the model's own."""
+    """A copy of the model with the optimizer's average.
+
+    Buffers are the model's own, but that the running statistics of batch norm are estimated anew
+    over some training batches before it is judged, as the authors of the method advise.
+    """
 
     name = "schedule_free"
 
@@ -42,6 +52,10 @@ class ScheduleFreeAverage(Averager):
         self.optimizer.average_into(self._copies)
         for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
+
+    def settle(self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+        if self.model is not None:
+            batch_norm.estimate(self.model, islice(batches, BATCHES), autocast)
 
     def state_dict(self) -> dict[str, Any]:
         if self.model is None:

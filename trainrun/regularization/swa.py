@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun.protocols import Batch
 from trainrun.ranges import Period, Steps
+from trainrun.regularization import batch_norm
 from trainrun.regularization.kinds import Averager
 
 
@@ -20,7 +20,7 @@ class SWA(Averager):
     """The mean of the weights after update `start` and every `every` updates from there on.
 
     Before it is judged, the running statistics of its batch norm are estimated anew over an epoch
-    of training batches: those of the trained weights do not fit averaged ones.
+    of training batches.
     """
 
     name = "swa"
@@ -47,23 +47,9 @@ class SWA(Averager):
             buffer.copy_(value)
         self.model = average
 
-    @torch.no_grad()
     def settle(self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]) -> None:
-        norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)] if self.model else []
-        if self.model is None or not norms:
-            return
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:  # all else, such as dropout, stays as it is judged
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches
-            norm.train()
-        for batch in batches:
-            if len(batch) > 1:  # one value has no variance
-                with autocast():
-                    self.model(batch.inputs)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        self.model.eval()
+        if self.model is not None:
+            batch_norm.estimate(self.model, batches, autocast)
 
     def state_dict(self) -> dict[str, Any]:
         model = {} if self.model is None else self.model.state_dict()

@@ -1,0 +1,35 @@
+"""Running statistics that fit averaged weights: training estimated those of other weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainrun.protocols import Batch
+
+
+@torch.no_grad()
+def estimate(
+    model: nn.Module, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Set the running statistics of batch norm to their mean over the batches; none is read without any."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:  # all else, such as dropout, stays as it is judged
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    for batch in batches:
+        if len(batch) > 1:  # one value has no variance
+            with autocast():
+                model(batch.inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
