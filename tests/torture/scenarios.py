@@ -24,6 +24,13 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
         "regularization=[mixup,cutmix,label_smoothing,ema,early_stopping]",
     ),
     "late average": (*BASE, "regularization=swa", "regularization.swa.every=3step", "scheduler=constant"),
+    "average of the optimizer": (*BASE, "optimizer=schedule_free", "budget=3ep"),
+    "two optimizers": (*BASE, "optimizer=muon", "parameters.layer_decay=0.7"),
+    "two gradients": (*BASE, "optimizer=sam", "loop.clip.agc=0.1"),
+    "text": (
+        *(*BASE, "data=text", "data.path=parts.py", "data.block_size=16", "data.limit=50"),
+        *("model=gpt", "model.width=16", "model.depth=1", "model.heads=2", "model.dropout=0.1"),
+    ),
     "early stopping": (
         *(*BASE, "budget=40ep", "regularization=[early_stopping,ema]", "monitor=val/loss"),
         *("regularization.early_stopping.patience=3", "optimizer.lr=0.2"),
