@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainrun.config.compose import Composer, Composition, experiment_files, problems_of
+from trainrun.config.compose import Composer, Composition
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
 
@@ -33,16 +33,9 @@ def run(words: list[str]) -> int:
         return _exact(arguments.overrides, arguments.steps)
     from trainrun.config.build import build
 
-    for label, text in build(_composed(arguments.overrides).settings).plan:
+    for label, text in build(Composer().checked(arguments.overrides).settings).plan:
         print(f"{label:<10} {text}")
     return 0
-
-
-def _composed(words: Sequence[str]) -> Composition:
-    composition = Composer().compose(experiment_files(list(words)))
-    if problems := problems_of(composition):
-        raise ConfigError(problems)
-    return composition
 
 
 def _exact(words: Sequence[str], steps: int) -> int:
@@ -54,7 +47,7 @@ def _exact(words: Sequence[str], steps: int) -> int:
     def killed_at(half: int) -> Composition:
         ours = ["logger=none", "loop.log_every=1step", f"checkpoint.every={half}step"]
         ours += [f"loop.eval_every={max(1, half // 2)}step", "resume=never"]
-        return _composed([*theirs, *ours])
+        return Composer().checked([*theirs, *ours])
 
     if parse(killed_at(1).settings["budget"]).unit in CLOCK_UNITS:
         raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")

@@ -64,9 +64,7 @@ def train(words: Sequence[str]) -> Result:
     """`trainrun.train([...])`: the same from Python. Raises what the command would print."""
     ranks.join()
     with ranks.hush():
-        composer = Composer()
-        composition = composer.compose(experiment_files(list(words)))
-        _check([composition])
+        composition = Composer().checked(words)
         return train_one(composition, [*ranks.command(), *words], quiet=False, verbose=False)
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainrun.config.compose import Composer, Composition, experiment_files, problems_of
+from trainrun.config.compose import Composer, Composition
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
 from trainrun.config.show import option
@@ -41,9 +41,7 @@ def compose(group: str, chosen: Sequence[Choice], overrides: Sequence[str]) -> d
     composer = Composer()
     found = {}
     for one in chosen or [Choice("", ())]:
-        composition = composer.compose(experiment_files([*overrides, *one.overrides]))
-        if problems := problems_of(composition):
-            raise ConfigError(problems)
+        composition = composer.checked([*overrides, *one.overrides])
         found[one.label or str(composition.choices[group])] = composition
     return found
 

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,13 @@ class Composer:
         with self._explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.RUN, with_log_configuration=False)
             return composition(cfg, self.loader.notes)
+
+    def checked(self, words: Sequence[str]) -> Composition:
+        """One run of the words as typed. Raises ConfigError with every problem, of its settings too."""
+        job = self.compose(experiment_files(list(words)))
+        if problems := problems_of(job):
+            raise ConfigError(problems)
+        return job
 
     def compose_stored(self, stored: dict[str, Any], overrides: list[str], run_dir: Path) -> Composition:
         """Stored settings with overrides; what `conf/` holds today cannot leak in."""
