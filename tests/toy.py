@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from trainrun import ranks
 from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
-from trainrun.events import Event
+from trainrun.events import Event, Finished
 from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
@@ -28,6 +28,19 @@ CPU = torch.device("cpu")
 ACCURACY = Monitor("accuracy", maximize=True)
 FEATURES, CLASSES = 5, 3
 TRAIN, VAL, TEST = 41, 16, 19  # 41 = 3 windows of 12 and a ragged one of 5: micro-batches of 4 and 1
+FINISHED = Finished(
+    step=20,
+    reason="budget",
+    skipped=0,
+    samples=640,
+    parameters=12,
+    monitor="val/accuracy",
+    best=0.9,
+    best_step=10,
+    kept_step=10,
+    kept_weights="raw",
+    seconds=1.5,
+)
 
 
 class ToyData:

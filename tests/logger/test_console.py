@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toy
 from rich.console import Console as RichConsole
 
 from trainrun.events import (
@@ -17,7 +18,6 @@ from trainrun.events import (
     Evaluated,
     Event,
     Failed,
-    Finished,
     Interrupted,
     Progressed,
     Replanned,
@@ -59,19 +59,7 @@ VAL = Evaluated(
     seconds=0.1,
 )
 TEST = replace(VAL, split="test", weights="ema", metrics={"loss": 0.45, "accuracy": 0.79}, is_best=False)
-FINISHED = Finished(
-    step=20,
-    reason="budget",
-    skipped=3,
-    samples=640,
-    parameters=12,
-    monitor="val/accuracy",
-    best=0.8,
-    best_step=5,
-    kept_step=5,
-    kept_weights="ema",
-    seconds=1.5,
-)
+FINISHED = replace(toy.FINISHED, skipped=3, best=0.8, best_step=5, kept_step=5, kept_weights="ema")
 EVENTS: list[Event] = [
     *[STARTED, Progressed(step=2, samples_per_s=1000.0), LOGGED, VAL],
     *[

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started, StepsLogged
+from trainrun.events import Evaluated, Event, Failed, Interrupted, Started, StepsLogged
 from trainrun.logger.tensorboard import TensorBoard
 
 STARTED = Started(
@@ -47,19 +48,7 @@ def evaluated(step: int, split: str = "val") -> Evaluated:
     )
 
 
-FINISHED = Finished(
-    step=20,
-    reason="budget",
-    skipped=0,
-    samples=640,
-    parameters=12,
-    monitor="",
-    best=None,
-    best_step=None,
-    kept_step=20,
-    kept_weights="raw",
-    seconds=1.0,
-)
+FINISHED = replace(toy.FINISHED, monitor="", best=None, best_step=None, kept_step=20, seconds=1.0)
 
 
 def read(folder: Path) -> EventAccumulator:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy import FINISHED
 
 from trainrun.errors import CannotResume, StorageFailed
 from trainrun.events import (
@@ -18,7 +19,6 @@ from trainrun.events import (
     Evaluated,
     Event,
     Failed,
-    Finished,
     Interrupted,
     Progressed,
     Replanned,
@@ -50,19 +50,6 @@ LOGGED = StepsLogged(
     metrics={"accuracy": 0.75},
     samples_per_s=123.456,
     data_wait=0.01234,
-)
-FINISHED = Finished(
-    step=20,
-    reason="budget",
-    skipped=0,
-    samples=640,
-    parameters=12,
-    monitor="val/accuracy",
-    best=0.9,
-    best_step=10,
-    kept_step=10,
-    kept_weights="raw",
-    seconds=1.5,
 )
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy
 
 from trainrun.errors import StorageFailed
-from trainrun.events import Evaluated, Event, Finished, Started, StepsLogged
+from trainrun.events import Evaluated, Event, Started, StepsLogged
 from trainrun.run.record import Record
 from trainrun.run.result import result_of
 
@@ -30,19 +31,7 @@ LOGGED = StepsLogged(
     samples_per_s=1.0,
     data_wait=0.0,
 )
-FINISHED = Finished(
-    step=20,
-    reason="budget",
-    skipped=1,
-    samples=640,
-    parameters=12,
-    monitor="val/accuracy",
-    best=0.9,
-    best_step=10,
-    kept_step=10,
-    kept_weights="ema",
-    seconds=1.23456,
-)
+FINISHED = replace(toy.FINISHED, skipped=1, kept_weights="ema", seconds=1.23456)
 
 
 def judged(step: int, split: str, accuracy: float, weights: str = "raw") -> Evaluated:
