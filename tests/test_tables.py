@@ -28,7 +28,7 @@ def test_columns_are_found_whatever_stands_between_them(tmp_path: Path, delimite
 def test_a_byte_order_mark_and_blank_lines_are_no_data(tmp_path: Path) -> None:
     table = read(write(tmp_path, b"\xef\xbb\xbfa,b\r\n1,2\r\n\r\n3,4\r\n"), None)
     assert table.columns == {"a": ["1", "3"], "b": ["2", "4"]}
-    assert table.place(1, "b").endswith("t.csv:4: column b")
+    assert table.place([1], "b").endswith("t.csv:4: column b")
 
 
 def test_one_column_alone_is_the_same_column(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_one_column_alone_is_the_same_column(tmp_path: Path) -> None:
 
 def test_places_count_lines_of_the_file(tmp_path: Path) -> None:
     table = read(write(tmp_path, 'a,b\n"x\ny",1\n2,3\n'), None)
-    assert table.place(1, "b").endswith("t.csv:4: column b")
+    assert table.place([1], "b").endswith("t.csv:4: column b")
 
 
 DAMAGED = {
@@ -114,7 +114,7 @@ def test_parquet_is_read_as_the_same_texts(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "t.parquet")
     found = read(str(tmp_path / "t.parquet"), None)
     assert found.columns == {"a": ["1.5", ""], "b": ["x", ""], "c": ["True", "False"]}
-    assert found.place(1, "b").endswith("t.parquet: row 1 column b")
+    assert found.place([1], "b").endswith("t.parquet row 1: column b")
 
 
 def test_parquet_without_its_reader_says_what_to_install(

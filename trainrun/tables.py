@@ -18,6 +18,7 @@ _DELIMITERS = ",;\t|"
 BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "t": 1.0, "f": 0.0, "y": 1.0, "n": 0.0}
 _DATE = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}([ T].*)?")
 _FEW = 10  # different whole numbers that are still classes
+_PLACES = 5  # rows of one fault that are named
 _MOST = 0.9  # of a column's different texts are numbers: the rest are mistakes
 _BLOCK = 100  # rows turned into columns at a time: few enough to stay in the processor's cache
 
@@ -30,15 +31,19 @@ class Table:
     columns: dict[str, list[str]]
     delimiter: str | None  # None: parquet, which has rows and no lines
 
-    def place(self, row: int, column: str) -> str:
-        """`houses.csv:17: column price`; finds the line by reading the file again."""
-        where = f" row {row}"
+    def place(self, rows: Sequence[int], column: str) -> str:
+        """`houses.csv:17, 23: column price` of ascending rows; finds lines by reading the file again."""
+        shown, separator = list(rows[:_PLACES]), " row "
         if self.delimiter:
+            separator = ":"
             with self.path.open(encoding="utf-8-sig", newline="") as stream:
                 reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
-                next(islice(filter(None, reader), row + 1, None))
-                where = f"{reader.line_num}:"
-        return f"{self.path}:{where} column {column}"
+                lines = (reader.line_num for row in reader if row)
+                next(lines)  # that of the names
+                read = islice(enumerate(lines), rows[0], shown[-1] + 1)
+                shown = [line for row, line in read if row in shown]
+        more = f" and {len(rows) - _PLACES:,} more" if len(rows) > _PLACES else ""
+        return f"{self.path}{separator}{', '.join(map(str, shown))}{more}: column {column}"
 
 
 def read(path: str, delimiter: str | None, only: str | None = None) -> Table:
@@ -148,7 +153,7 @@ def _fill(table: Table, header: Sequence[str], rows: Iterator[list[str]]) -> Non
         if set(map(len, block)) != {len(header)}:
             at = next(at for at, row in enumerate(block) if len(row) != len(header))
             text = f"has {len(block[at])} values, and the first line names {len(header)} columns"
-            raise DataError(f"data.path: {table.place(count + at, header[0]).rpartition(':')[0]}: {text}")
+            raise DataError(f"data.path: {table.place([count + at], header[0]).rpartition(':')[0]}: {text}")
         for name, texts in zip(header, zip(*block, strict=True), strict=True):
             if name in table.columns:
                 table.columns[name].extend(map(str.strip, texts))

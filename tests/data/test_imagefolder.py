@@ -150,6 +150,21 @@ def test_a_corrupt_picture_is_named(tmp_path: Path, memory_mib: int) -> None:
         read_all(load, root, memory_mib)
 
 
+def test_all_corrupt_pictures_are_named_at_once(tmp_path: Path) -> None:
+    files = sorted(photos(tmp_path / "photos").rglob("*.png"))
+    for file in files[1:3]:
+        file.write_bytes(b"no picture")
+    with pytest.raises(DataError) as raised:
+        load(tmp_path / "photos")
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 2
+    assert all(f"{file} cannot be decoded" in line for file, line in zip(files[1:3], lines, strict=True))
+    for file in files[:15]:
+        file.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"\nand 5 more$"):
+        load(tmp_path / "photos")
+
+
 def test_folders_that_hold_no_classes_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no folder"):
         load(tmp_path / "absent")

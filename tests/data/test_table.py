@@ -109,6 +109,11 @@ MISTAKES: dict[str, tuple[list[list[Any]], dict[str, Any], str]] = {
     "text among targets": (changed(7, 5, "dear"), {}, r"t\.csv:9: column price is not a number, got 'dear'"),
     "infinite": (changed(0, 4, "inf"), {}, r"t\.csv:2: column area is not a finite number"),
     "no target": (changed(2, 5, ""), {}, r"t\.csv:4: column price has no value"),
+    "no targets": (
+        [[*row[:5], "" if at % 5 == 2 else row[5]] for at, row in enumerate(ROWS)],
+        {},
+        r"t\.csv:4, 9, 14, 19, 24 and 3 more: column price has no value; take these 8 rows out",
+    ),
     "too many classes": (ROWS, {"target": "id"}, "40 different id in 40 rows"),
     "one class": (ROWS, {"target": "country"}, "one country in all rows"),
     "nothing to predict from": (

@@ -23,6 +23,7 @@ from trainrun.ranges import Count, Natural, Split
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _SPLITS = ("train", "val", "test")
+_SHOWN = 10  # pictures at fault that are named
 _ESTIMATED_FROM = 512  # pictures, where not all are decoded
 
 
@@ -137,11 +138,13 @@ def decoded(file: Path, size: int) -> Tensor:
 
     Raises DataError naming a file that cannot be decoded whole.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(file) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
+    except UnidentifiedImageError:  # whose text is the file's name again
+        raise DataError(f"data.root: {file} cannot be decoded: it is of no known format") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise DataError(f"data.root: {file} cannot be decoded: {error}") from None
     short = min(image.size)
@@ -209,13 +212,7 @@ def _in_memory(
     files = [file for one in found.values() for file in one.files]
     targets = torch.tensor([target for one in found.values() for target in one.targets])
     train = found["train"]
-    inputs = torch.empty(len(files), 3, train.size, train.size, dtype=torch.uint8)
-    pool = ThreadPoolExecutor(max(num_workers, 1))
-    try:
-        for at, picture in enumerate(pool.map(lambda file: decoded(file, train.size), files)):
-            inputs[at] = picture
-    finally:
-        pool.shutdown(cancel_futures=True)
+    inputs = _all_decoded(files, train.size, num_workers)
     elsewhere = torch.arange(0) if "test" in found else None  # no picture of train is a test picture
     splits, start = split(len(train), holdout, targets[: len(train)], elsewhere), 0
     for name, one in found.items():
@@ -226,6 +223,31 @@ def _in_memory(
     pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
     info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=(note,))
     return standardized(Decoded, info, inputs, targets, splits, eval_batch_size, per_feature=False)
+
+
+def _all_decoded(files: Sequence[Path], size: int, num_threads: int) -> Tensor:
+    """(N, 3, size, size) uint8. Raises DataError with every file that cannot be decoded, a line for each."""
+
+    def attempt(file: Path) -> Tensor | DataError:
+        try:
+            return decoded(file, size)
+        except DataError as error:
+            return error
+
+    inputs, faults = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
+    pool = ThreadPoolExecutor(max(num_threads, 1))
+    try:
+        for at, made in enumerate(pool.map(attempt, files)):
+            if isinstance(made, DataError):
+                faults.append(str(made))
+            else:
+                inputs[at] = made
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if faults:
+        more = [f"and {len(faults) - _SHOWN:,} more"] if len(faults) > _SHOWN else []
+        raise DataError("\n".join(faults[:_SHOWN] + more))
+    return inputs
 
 
 def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:

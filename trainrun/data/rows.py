@@ -62,8 +62,9 @@ def refuse_infinite(read: Table, name: str, values: np.ndarray) -> None:
     """Raises DataError naming the place of a number that is infinite, or would become so."""
     infinite = np.isinf(values) | (np.abs(values) > torch.finfo(torch.float32).max)
     if infinite.any():
-        row = int(infinite.argmax())
-        raise DataError(f"data.path: {read.place(row, name)} is not a finite number, got {values[row]}")
+        rows = infinite.nonzero()[0].tolist()
+        text = f"{read.place(rows, name)} is not a finite number, got {values[rows[0]]}"
+        raise DataError(f"data.path: {text}")
 
 
 def _numbers(read: Table, name: str, missing: Collection[str]) -> Column:
@@ -72,8 +73,8 @@ def _numbers(read: Table, name: str, missing: Collection[str]) -> Column:
     if values is None and all(one in missing or one.lower() in tables.BOOLEANS for one in texts):
         values = [tables.BOOLEANS.get(one.lower(), np.nan) for one in texts]
     if values is None:
-        row = next(row for row, one in enumerate(texts) if one not in missing and not tables.is_number(one))
-        raise DataError(f"{read.place(row, name)} is not a number, got {texts[row]!r}")
+        rows = [row for row, one in enumerate(texts) if one not in missing and not tables.is_number(one)]
+        raise DataError(f"{read.place(rows, name)} is not a number, got {texts[rows[0]]!r}")
     array = np.array(values)
     refuse_infinite(read, name, array)
     return Column(name, array)

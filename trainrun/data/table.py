@@ -166,14 +166,14 @@ def _column(
 def _targets(read: Table, name: str, kind: str, missing: Collection[str]) -> tuple[Tensor, tuple[str, ...]]:
     """((N,) classes or (N, 1) values, class names). Raises DataError for a row without one."""
     texts = read.columns[name]
-    for row, text in enumerate(texts):
-        if text in missing:
-            raise DataError(f"data.target: {read.place(row, name)} has no value; take the row out")
+    if rows := [row for row, text in enumerate(texts) if text in missing]:
+        them = "the row" if len(rows) == 1 else f"these {len(rows):,} rows"
+        raise DataError(f"data.target: {read.place(rows, name)} has no value; take {them} out")
     values = tables.numbers(texts, ())
     if kind == "values":
         if values is None:
-            row = next(row for row, text in enumerate(texts) if not tables.is_number(text))
-            raise DataError(f"data.target: {read.place(row, name)} is not a number, got {texts[row]!r}")
+            rows = [row for row, text in enumerate(texts) if not tables.is_number(text)]
+            raise DataError(f"data.target: {read.place(rows, name)} is not a number, got {texts[rows[0]]!r}")
         array = np.array(values)
         refuse_infinite(read, name, array)
         return torch.from_numpy(array).float()[:, None], ()
@@ -196,8 +196,9 @@ def _kind(read: Table, name: str, found: set[str]) -> str:
         return tables.kind_of(found)
     except ValueError as error:
         odd = set(error.args)
-        row = next(row for row, text in enumerate(read.columns[name]) if text in odd)
-        text = f"{read.place(row, name)} is not a number as nearly all of it, got {read.columns[name][row]!r}"
+        rows = [row for row, text in enumerate(read.columns[name]) if text in odd]
+        got = read.columns[name][rows[0]]
+        text = f"{read.place(rows, name)} is not a number as nearly all of it, got {got!r}"
         mend = f"mend it, or 'data.ignore=[{name}]', or 'data.categorical=[{name}]'"
         raise DataError(f"data.path: {text}; {mend}") from None
 
