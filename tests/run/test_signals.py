@@ -54,7 +54,8 @@ def test_the_first_asks_and_the_second_exits_at_once(name: str) -> None:
         assert process.wait(timeout=10) == INTERRUPTED[name] == 128 + getattr(signal, name)
 
 
-def test_an_echo_of_the_first_is_not_a_second(signals: Signals) -> None:
+def test_an_echo_of_the_first_is_not_a_second(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainrun.run.signals.ECHO_S", 60.0)  # on a busy machine this process may pause
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGTERM)  # would have ended this process
     with pytest.raises(Stopped, match="SIGTERM"):
@@ -128,7 +129,7 @@ def test_a_stop_is_not_lost_where_exceptions_are(
 
     with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
         wait()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert len(lost) == (lose is callback)
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)  # nothing comes after it
 
