@@ -103,6 +103,26 @@ def test_the_live_view_shows_the_plan_a_table_and_the_test_result(live: Live, sc
     assert "the ema weights of step 5" in text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "total", "said"),
+    [
+        (1.0, 1005, "about 3 min to go"),  # 5 steps a second, 1,000 ahead: 200 s
+        (100.0, 1005, "about 5.6 h to go"),
+        (1.0, 105, ""),  # 20 s
+        (1.0, None, ""),
+    ],
+)
+def test_a_log_says_once_how_long_it_will_take(
+    seconds: float, total: int | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter([50.0, 50.0 + seconds])
+    plain = Plain(clock=lambda: next(times))
+    for event in (replace(STARTED, total_steps=total), LOGGED, replace(LOGGED, step=10)):
+        plain(event)
+    found = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
+    assert found == ([f"  {said}, by the first 5 steps"] if said else [])
+
+
 @pytest.mark.parametrize("width", [40, 70, 80, 100, 200])
 def test_the_table_fits_the_terminal(screen: io.StringIO, width: int) -> None:
     terminal = RichConsole(file=screen, force_terminal=True, width=width, highlight=False, soft_wrap=True)

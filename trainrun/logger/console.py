@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console as RichConsole
@@ -27,6 +29,8 @@ from trainrun.events import (
 )
 from trainrun.logger.lines import lines_of, metrics_text, number
 
+WORTH_TELLING_S = 90.0  # a shorter rest is over before it is read
+
 
 class Console:
     """Writes to stderr; stdout is for results."""
@@ -42,10 +46,27 @@ class Console:
 class Plain:
     """One line per thing that happened, for pipes, logs and batch systems."""
 
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.started: tuple[float, Started] | None = None  # until the first steps have told their pace
+
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.started = (self.clock(), event)
         if not isinstance(event, (CheckpointSaved, Failed)):  # the command itself prints its error
             for line in lines_of(event):
                 print(line, file=sys.stderr, flush=True)
+        if isinstance(event, StepsLogged) and self.started is not None:
+            self._estimate(event.step, *self.started)
+            self.started = None
+
+    def _estimate(self, step: int, began: float, start: Started) -> None:
+        """How long it will take, if long: the time of the first steps, for all that are to come."""
+        done, ahead = step - start.step, (start.total_steps or 0) - step
+        ahead_s = (self.clock() - began) * ahead / done
+        if ahead_s >= WORTH_TELLING_S:
+            told = f"{ahead_s / 60:.0f} min" if ahead_s < 7200 else f"{ahead_s / 3600:.1f} h"
+            print(f"  about {told} to go, by the first {done} steps", file=sys.stderr, flush=True)
 
 
 class Live:

@@ -148,18 +148,18 @@ def build(
     lr, lr_arithmetic = lr_of(make, _nominal_window(settings, cut, data.info))
     optimizer = optimizer_over(make, model, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
-    over = schedule_over(make, pace, lr, monitor is None or monitor.maximize)
+    rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
     averager = averager_of(_one_of(regularizers, Averager), optimizer)
     if averager is not None:
         averager.start(model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     total = pace.total_steps or FAR
-    state = TrainState(model, optimizer, over(total), precision, total, averager)
+    state = TrainState(model, optimizer, rates.over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     try_once(data, task, state, joined(regularizers.values()), settings["seed"])
-    plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, monitor)
+    plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, rates, monitor)
     return Parts(
         make=make,
         runtime=runtime,
@@ -171,8 +171,8 @@ def build(
         treatments=treatments,
         monitor=monitor,
         state=state,
-        budget=_clock(settings, over),
-        rates=Rates(lr, over),
+        budget=_clock(settings, rates.over),
+        rates=rates,
         weights=weights,
         plan=plan + started_from(weights, anew),
     )

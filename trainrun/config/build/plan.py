@@ -8,17 +8,22 @@ from typing import Any
 from torch import nn
 
 from trainrun.checkpoint.weights import Weights
+from trainrun.config.build import costs
 from trainrun.config.build.cautions import cautions
+from trainrun.config.build.schedule import Rates
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
-from trainrun.protocols import Cut, DataInfo
+from trainrun.protocols import Cut, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
+from trainrun.report.braille import curve
 from trainrun.runtime import Runtime
 from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
 _SHOWN = 8
+_POINTS = 60  # of the learning rate's curve
+_MOST_GROUPS = 4
 _MOST_LAYERS = 6  # named beside the model; -v shows all
 
 
@@ -30,6 +35,7 @@ def plan_of(
     cut: Cut,
     pace: Pace,
     lr_arithmetic: str,
+    rates: Rates,
     monitor: Monitor | None,
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people."""
@@ -40,8 +46,12 @@ def plan_of(
         ("steps", _steps(settings, state, cut, pace)),
         *_batch_norm(state, cut),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
+        *_curve(rates, pace),
+        *_groups(state),
         *_techniques(settings),
         ("compute", _compute(settings, runtime, info, state, cut)),
+        ("memory", costs.memory(settings, state)),
+        ("saves", costs.checkpoints(settings, state)),
         ("decides", _decides(monitor)),
         *_stops(state),
         *cautions(settings, state, cut),
@@ -107,6 +117,29 @@ def _schedule(settings: Settings, pace: Pace) -> str:
     steps = to_steps(length, pace)
     given = "" if str(warmup).endswith("step") else f" ({warmup})"
     return f"{text} after a warm-up of {steps} step{'s' if steps > 1 else ''}{given}" if steps else text
+
+
+def _curve(rates: Rates, pace: Pace) -> list[tuple[str, str]]:
+    """The learning rate from the first step to the last, drawn; none where a metric or the clock decides."""
+    total = pace.total_steps
+    if total is None or isinstance(schedule := rates.over(total), ObservingSchedule):
+        return []
+    updates = range(total) if total <= _POINTS else [at * (total - 1) // _POINTS for at in range(_POINTS + 1)]
+    course = [rates.lr * schedule(update)[0] for update in updates]
+    if len(set(course)) == 1:
+        return []
+    drawn = curve(course, max(1, len(course) // 2), 1, max(course))[0]
+    return [("lr", f"{course[0]:.3g} {drawn} {course[-1]:.3g}")]
+
+
+def _groups(state: TrainState) -> list[tuple[str, str]]:
+    """Which parameters are trained by which rule; none where one rule is for all."""
+    groups = [(str(g["name"]), sum(p.numel() for p in g["params"])) for g in state.optimizer.param_groups]
+    if len(groups) < 2:
+        return []
+    shown = [f"{size:,} with {name}" for name, size in groups[:_MOST_GROUPS]]
+    more = f" and {len(groups) - _MOST_GROUPS} more groups" if len(groups) > _MOST_GROUPS else ""
+    return [("groups", "; ".join(shown) + more)]
 
 
 def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:

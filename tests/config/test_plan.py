@@ -1,0 +1,87 @@
+"""The plan's figures: the learning rate's curve, groups, memory and checkpoints."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainrun.config.build import Parts, build
+from trainrun.config.compose import Composer
+
+LINEAR = 64 * 10 + 10  # parameters of model=linear on digits
+
+
+def plan(*words: str) -> dict[str, str]:
+    return dict(made(*words).plan)
+
+
+def made(*words: str) -> Parts:
+    return build(Composer().checked(["data.limit=40", "runtime.threads=1", "model=linear", *words]).settings)
+
+
+def test_the_rates_are_drawn_from_the_first_step_to_the_last() -> None:
+    said = plan("budget=100step", "optimizer.lr=0.1", "scheduler=linear", "scheduler.warmup=0step")["lr"]
+    first, drawn, last = said.split()
+    assert (first, last) == ("0.1", "0.001")  # the last step of a line that reaches 0 after it
+    assert len(drawn) == 30
+    heights = [max(row for row, bits in enumerate((0x09, 0x12, 0x24, 0xC0)) if ord(c) & bits) for c in drawn]
+    assert heights == sorted(heights)  # rows are counted from the top: it falls
+    assert (heights[0], heights[-1]) == (0, 3) or heights[0] < heights[-1]
+
+
+@pytest.mark.parametrize("words", [["scheduler=constant"], ["scheduler=plateau"], ["budget=5s"]])
+def test_no_curve_is_drawn_where_there_is_none_to_know(words: list[str]) -> None:
+    assert "lr" not in plan(*words, "scheduler.warmup=0step" if words[0][0] == "s" else "seed=0")
+
+
+def test_groups_say_how_many_parameters_follow_which_rule() -> None:
+    assert plan("optimizer.weight_decay=0.1")["groups"] == "640 with decay 0.1; 10 with decay 0"
+    assert "groups" not in plan("optimizer=adafactor", "optimizer.weight_decay=0")
+    many = plan("model=mlp", "model.depth=6", "parameters.layer_decay=0.5")["groups"]
+    assert many.endswith(" more groups") and many.count(" with ") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers", "said"),
+    [
+        (["optimizer=sgd"], 2, "0.0026 of weights, 0.0026 of gradients; "),
+        (["optimizer=momentum"], 3, "0.0026 of gradients, 0.0026 of momentum; "),
+        (["optimizer=adamw", "regularization=ema"], 5, "0.0052 of adamw, 0.0026 of ema; "),
+        (["optimizer=adafactor"], 2, "0.0026 of gradients and what adafactor keeps; "),
+    ],
+)
+def test_memory_is_told_by_what_holds_it(words: list[str], numbers: int, said: str) -> None:
+    text = plan(*words)["memory"]
+    assert text.startswith(f"{numbers * LINEAR * 4 / 1e6:.2g} MB: ") and said in text
+
+
+def test_the_size_of_a_checkpoint_is_near_that_of_its_file() -> None:
+    parts = made("model=mlp", "model.width=256", "regularization=ema")
+    said = float(dict(parts.plan)["saves"].split()[0]) * 1e6
+    for parameter in parts.state.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    parts.state.optimizer.step()
+    tensors = _tensors(parts.state.state_dict())
+    assert said == pytest.approx(sum(one.nbytes for one in tensors), rel=0.05)
+
+
+def _tensors(tree: object) -> list[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    values = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return [one for value in values for one in _tensors(value)]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ([], "every 1ep; the last 2 and the best are kept"),
+        (["checkpoint.keep_last=1", "checkpoint.keep_best=0"], "every 1ep; the last is kept"),
+        (
+            ["checkpoint.every=50step", "checkpoint.keep_every=10ep"],
+            "the last 2, the best and every 10ep are kept",
+        ),
+    ],
+)
+def test_how_many_checkpoints_are_kept(words: list[str], kept: str) -> None:
+    assert plan(*words)["saves"].endswith(kept)

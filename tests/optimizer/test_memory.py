@@ -1,0 +1,57 @@
+"""What an optimizer will keep, against what it keeps after a step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from trainrun import optimizer as optimizers
+from trainrun.optimizer.memory import state_bytes
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(32, 5), nn.Linear(5, 2)
+    )
+
+
+def made(name: str, net: nn.Module) -> Optimizer:
+    params = [{"params": list(net.parameters()), "name": "all"}]
+    lr, betas, eps = 1e-3, (0.9, 0.99), 1e-8
+    if name == "muon":
+        return optimizers.muon(params, net, lr, 0.9, 5, betas, eps, 0.0)
+    if name == "lion":
+        return optimizers.lion(params, lr, betas, 0.0)
+    if name == "schedule_free":
+        return optimizers.schedule_free_adamw(params, lr, betas, eps, 0.0)
+    return getattr(torch.optim, name)(params, lr)  # type: ignore[no-any-return]
+
+
+NAMES = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adadelta", "Adagrad"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "muon", "lion", "schedule_free"])
+def test_it_is_what_a_step_leaves(name: str) -> None:
+    net = model()
+    optimizer = made(name, net)
+    said = state_bytes(optimizer)
+    assert not any(p.grad is not None for p in net.parameters())
+    assert name == "Adagrad" or not optimizer.state  # nothing was made but by Adagrad, before any step
+    net(torch.randn(4, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    tensors = [value for memory in optimizer.state.values() for value in memory.values()]
+    kept = sum(one.nbytes for one in tensors if isinstance(one, torch.Tensor))
+    assert said == kept
+    assert state_bytes(optimizer) == kept
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "LBFGS"])
+def test_what_only_a_step_would_tell_is_not_guessed(name: str) -> None:
+    net = model()
+    params = list(net.parameters())
+    optimizer = getattr(torch.optim, name)(params)
+    assert state_bytes(optimizer) is None
+    assert all(p.device.type == "cpu" and p.grad is None for p in params)

@@ -1,0 +1,53 @@
+"""What a run takes: memory by what holds it, and disk for its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from trainrun.optimizer.memory import state_bytes
+from trainrun.state import TrainState
+
+Settings = Mapping[str, Any]
+
+
+def memory(settings: Settings, state: TrainState) -> str:
+    """`1.6 MB: 0.4 of weights, 0.4 of gradients, 0.8 of adamw`; activations are known only by running."""
+    name = str(settings["optimizer"]["_target_"]).rpartition(".")[2]
+    kept = state_bytes(state.optimizer)
+    trained = sum(p.nbytes for p in state.model.parameters() if p.requires_grad)
+    parts = {"weights": _size(state.model), "gradients": trained}
+    parts |= {name: kept} if kept else {}
+    parts |= {state.averager.name: _averaged(state)} if state.averager is not None else {}
+    shares = ", ".join(f"{megabytes(size)} of {what}" for what, size in parts.items())
+    more = f" and what {name} keeps" if kept is None else ""
+    return f"{megabytes(sum(parts.values()))} MB: {shares}{more}; activations and the batch come on top"
+
+
+def checkpoints(settings: Settings, state: TrainState) -> str:
+    """`1.2 MB each, every 1ep; the last 2 and the best are kept`."""
+    node = settings["checkpoint"]
+    size = _size(state.model) + (state_bytes(state.optimizer) or 0) + _averaged(state)
+    kept = [f"the last {node['keep_last']}"] if node["keep_last"] > 1 else ["the last"]
+    kept += ["the best"] if node["keep_best"] else []
+    kept += [f"every {node['keep_every']}"] if node["keep_every"] else []
+    listed = " and ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
+    are = "are" if len(kept) > 1 or node["keep_last"] > 1 else "is"
+    return f"{megabytes(size)} MB each, every {node['every']}; {listed} {are} kept"
+
+
+def megabytes(size: int) -> str:
+    """In units of 10^6 bytes, to two digits at least: 0.41, 12, 1,234."""
+    amount = size / 1e6
+    return f"{amount:,.0f}" if amount >= 10 else f"{amount:.2g}"
+
+
+def _size(model: nn.Module) -> int:
+    return sum(int(tensor.nbytes) for tensor in (*model.parameters(), *model.buffers()))
+
+
+def _averaged(state: TrainState) -> int:
+    """Every averager keeps one copy of the model, from its first average on."""
+    return _size(state.model) if state.averager is not None else 0

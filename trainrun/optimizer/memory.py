@@ -1,0 +1,41 @@
+"""How much an optimizer keeps between steps, found without making any of it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainrun.optimizer.joined import Joined
+
+
+def state_bytes(optimizer: Optimizer) -> int | None:
+    """Bytes of its memory of all parameters after a step; None where only a real step would tell.
+
+    What it has is counted; else a copy makes a step on tensors that have a shape and no values.
+    """
+    if optimizer.state:
+        return _bytes(optimizer)
+    if isinstance(optimizer, Joined):
+        parts = [state_bytes(part) for part in optimizer.parts]
+        return None if None in parts else sum(part for part in parts if part is not None)
+    memo: dict[int, object] = {}
+    for group in optimizer.param_groups:
+        for one in group["params"]:
+            memo[id(one)] = shape = nn.Parameter(torch.empty_like(one, device="meta"))
+            shape.grad = torch.empty_like(shape)
+    twin = copy.deepcopy(optimizer, memo)
+    for group in twin.param_groups:
+        group |= {name: False for name in ("fused", "foreach") if name in group}
+    try:
+        twin.step()
+    except (RuntimeError, TypeError):  # it reads values, or evaluates its window again
+        return None
+    return _bytes(twin)
+
+
+def _bytes(optimizer: Optimizer) -> int:
+    kept = (value for memory in optimizer.state.values() for value in memory.values())
+    return sum(int(value.nbytes) for value in kept if isinstance(value, Tensor))
