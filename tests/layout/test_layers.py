@@ -18,7 +18,19 @@ PARTS = {
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),
     "ranks",
 }
-CORE = {"state", "step", "nonfinite", "evaluate", "budget", "loop", "checkpoint", "tta", "export"}
+CORE = {
+    "state",
+    "step",
+    "nonfinite",
+    "health",
+    "clock",
+    "evaluate",
+    "budget",
+    "loop",
+    "checkpoint",
+    "tta",
+    "export",
+}
 ASSEMBLY = {"cli", "config.build", "report"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
