@@ -36,7 +36,7 @@ def main() -> None:
     print(
         f"{WINDOW} steps of {parts.cut.window} pictures 28 x 28: without {without:.3f} s, with {with_:.3f} s"
     )
-    single = {name: run(parts, step, windows, one, 20) / 20 for name, one in SINGLES.items()}
+    single = {name: run(parts, step, windows, way, 20) / 20 for name, way in SINGLES.items()}
     print(
         f"a step takes {single['plain'] * 1e3:.1f} ms, one that is measured {single['measured'] * 1e3:.1f} ms"
     )

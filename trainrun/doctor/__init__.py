@@ -63,7 +63,7 @@ def filled(remedy: Remedy, values: Mapping[str, float | str]) -> Remedy:
 
 def _fitting(symptom: Symptom, run: Run) -> tuple[Remedy, ...]:
     """Those that set what the run has, and that change something."""
-    values = DEFAULTS | _values(run)
+    values = {**DEFAULTS, **_values(run)}
     made = (filled(one, values) for one in symptom.remedies)
     return tuple(one for one in made if all(_is_new(override, run) for override in one.overrides))
 

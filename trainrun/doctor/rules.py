@@ -54,8 +54,10 @@ def tiny_batch_norm(run: Run) -> str | None:
         return None
     failure = _word(run.status.get("reason")) if run.status.get("state") == "failed" else ""
     train, val = run.curve("train", run.metric), run.curve("val", run.metric)
-    behind = f"; {run.metric} {number(train.last)} in training, {number(val.last)} in validation"
-    told = f"; it failed: {failure}" if failure else behind if train and val else ""
+    behind = ""
+    if train and val:
+        behind = f"; {run.metric} {number(train.last)} in training, {number(val.last)} in validation"
+    told = f"; it failed: {failure}" if failure else behind
     return f"model.norm=batch sees {batch:g} sample{'s' if batch > 1 else ''} at a time{told}"
 
 
@@ -161,7 +163,7 @@ def overfitting(run: Run) -> str | None:
         return None
     smooth = val.smooth
     lowest = min(smooth.values)
-    at = smooth.values.index(lowest)
+    at = val.values.index(min(val.values))
     best, end = max(metric.smooth.values), metric.last
     improves = not train or train.last <= statistics.fmean(train.values)
     rises = smooth.last > 1.25 * lowest and at < 0.8 * len(smooth)
