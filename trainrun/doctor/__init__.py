@@ -97,5 +97,5 @@ def _values(run: Run) -> dict[str, float | str]:
 
 
 def _short(number: float) -> str:
-    """Two digits that differ: 0.00067, 40, 1.5."""
-    return f"{float(f'{number:.2g}'):g}"
+    """Two digits, or a whole number as it is: 0.00067, 1.5, 256."""
+    return f"{int(number)}" if number == int(number) else f"{float(f'{number:.2g}'):g}"
