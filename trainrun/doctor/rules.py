@@ -100,19 +100,22 @@ def diverged(run: Run) -> str | None:
 
 
 def lr_too_high(run: Run) -> str | None:
-    """Steps as large as the weights, or a loss that swings, and hardly anything was learned."""
-    loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio")
-    if not loss or not is_poor(run):
+    """The loss leapt and came back to where guessing is, or swings, or steps are as large as the weights;
+    and hardly anything was learned.
+    """
+    loss, val = run.curve("train", "loss"), run.curve("val", "loss")
+    if not loss or not is_poor(run) or run.metric == "loss" or lr_too_low(run):
         return None
     signs = []
-    if ratio and max(ratio.values) > 0.1:
-        signs.append(f"a step changed the weights by {max(ratio.values):.0%} of their size")
-    if len(loss) >= FEW and loss.values[0] > 1.5 * loss.last and loss.noise < 0.1 * loss.last:
-        signs.append(f"the loss began at {number(loss.values[0])} and stays at {number(loss.last)}")
+    late, worst = (val or loss).last, max((*loss.values, *val.values))
+    if len(val or loss) >= FEW and worst > 1.5 * late:
+        signs.append(f"the loss leapt to {number(worst)} and stays at {number(late)}")
     if len(loss) >= FEW and loss.noise > 0.25 * loss.last:
         signs.append(f"the loss swings by {number(loss.noise)} around {number(loss.last)}")
-    how = f"{run.metric} reached {number(_best(run))}"
-    return "; ".join([*signs, how]) if signs and not lr_too_low(run) else None
+    ratio = run.curve("train", "update_ratio").values
+    if ratio and (usual := statistics.median(ratio[: len(ratio) // 2 + 1])) > 0.1:
+        signs.append(f"a step changes the weights by {usual:.0%} of their size")
+    return "; ".join([*signs, f"{run.metric} reached {number(_best(run))}"]) if signs else None
 
 
 def lr_too_low(run: Run) -> str | None:
@@ -239,7 +242,7 @@ def starved(run: Run) -> str | None:
     share = statistics.median(one["data_wait"] for one in waits)
     times = [one["time"] for one in waits if isinstance(one.get("time"), (int, float))]
     seconds = share * (max(times) - min(times)) if times else 0.0
-    if share < 0.3 or seconds < 3:
+    if share < 0.3 or seconds < 5:
         return None
     return f"waiting for data takes {share:.0%} of the time of a step"
 
