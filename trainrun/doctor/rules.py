@@ -160,25 +160,27 @@ def val_at_chance(run: Run) -> str | None:
 
 
 def overfitting(run: Run) -> str | None:
-    """The validation loss rises from some epoch on and the metric falls with it, while training improves."""
+    """The validation loss rises from some epoch on while training improves, and the metric falls with it
+    or stays far behind that of training.
+    """
     val, metric, train = run.curve("val", "loss"), run.curve("val", run.metric), run.curve("train", "loss")
     if len(val) < 6 or run.metric == "loss":
         return None
-    smooth = val.smooth
-    lowest = min(smooth.values)
+    lowest, end = min(val.smooth.values), val.smooth.last
     at = val.values.index(min(val.values))
-    best, end = max(metric.smooth.values), metric.last
     improves = not train or train.last <= statistics.fmean(train.values)
-    rises = smooth.last > 1.25 * lowest and at < 0.8 * len(smooth)
-    if not (rises and improves and best - end > max(0.04, 2 * metric.noise)):
+    if not improves or end < 1.25 * lowest or at > 0.8 * len(val):
+        return None
+    best, ends, trained = max(metric.smooth.values), metric.last, run.curve("train", run.metric)
+    if best - ends > max(0.04, 2 * metric.noise):
+        how = f"{run.metric} falls from {number(best)} to {number(ends)}"
+    elif run.metric == "accuracy" and trained and trained.last - ends > 0.2:
+        how = f"{run.metric} is {number(ends)}, in training {number(trained.last)}"
+    else:
         return None
     epoch = run.val[at].get("epoch")
-    return (
-        f"from epoch {epoch:g}: " if isinstance(epoch, (int, float)) else f"from step {smooth.steps[at]}: "
-    ) + (
-        f"the validation loss rises from {number(lowest)} to {number(smooth.last)} and {run.metric} falls "
-        f"from {number(best)} to {number(end)}"
-    )
+    since = f"epoch {epoch:g}" if isinstance(epoch, (int, float)) else f"step {val.steps[at]}"
+    return f"from {since}: the validation loss rises from {number(lowest)} to {number(end)} and {how}"
 
 
 def oscillating(run: Run) -> str | None:
