@@ -1,8 +1,9 @@
 """What `trainrun doctor` says of 60 healthy runs and of runs that are broken on purpose.
 
-    python tests/benchmarks/doctor.py FOLDER [healthy | broken | NAME ...]
+    python tests/benchmarks/doctor.py FOLDER [--keep] [healthy | broken | NAME ...]
 
 Trains into FOLDER what is not there yet, half an hour of one core for all, then prints a table of verdicts.
+--keep: also writes what the doctor reads of those runs into tests/doctor/runs, for tests that are quick.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "end_to_end"))
@@ -128,12 +130,13 @@ class Dead(nn.Module):
 """
 
 
-def main(folder: Path, wanted: list[str]) -> int:
+def main(folder: Path, *words_: str) -> int:
     """Returns how many verdicts are not the ones expected."""
     folder.mkdir(parents=True, exist_ok=True)
     write_project(folder)
     runs = {name: (words, "healthy") for name, words in HEALTHY.items()} | BROKEN
     groups = {"healthy": list(HEALTHY), "broken": list(BROKEN)}
+    wanted = [word for word in words_ if word != "--keep"]
     names = [name for word in wanted or list(groups) for name in groups.get(word, [word])]
     if not all((place_of(folder, name) / "config.yaml").exists() for name in names):
         import_everything()
@@ -144,6 +147,8 @@ def main(folder: Path, wanted: list[str]) -> int:
         said = judge(folder, name)
         is_right = bool(set(said) & set(expected.split("|"))) if expected != "healthy" else said == []
         wrong += not is_right
+        if "--keep" in words_:
+            keep(place_of(folder, name), said)
         print(f"{'  ' if is_right else '! '}{name:32} {', '.join(said) or 'healthy'}", flush=True)
     print(f"{len(names) - wrong} of {len(names)} as expected")
     return wrong
@@ -176,6 +181,23 @@ def judge(folder: Path, name: str) -> list[str]:
         return [f"exit {done['code']}: {done['err'].strip()[-300:]}"]
 
 
+def keep(place: Path, said: list[str]) -> None:
+    """The settings, the status and the records of a run in one file, numbers to five digits."""
+    status = json.loads((place / "status.json").read_text())
+    kept = {key: status.get(key) for key in ("state", "monitor", "step", "exit_code", "reason")}
+    lines = [{"symptoms": said, "config": (place / "config.yaml").read_text(), "status": kept}]
+    lines += [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    file = TESTS / "doctor" / "runs" / f"{place.name}.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(f"{json.dumps(short(line))}\n" for line in lines))
+
+
+def short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 def write_project(folder: Path) -> None:
     (folder / "conf" / "data").mkdir(parents=True, exist_ok=True)
     (folder / "conf" / "model").mkdir(parents=True, exist_ok=True)
@@ -186,4 +208,4 @@ def write_project(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(Path(sys.argv[1]).resolve(), sys.argv[2:]), 1))
+    sys.exit(min(main(Path(sys.argv[1]).resolve(), *sys.argv[2:]), 1))
