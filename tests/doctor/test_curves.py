@@ -91,6 +91,7 @@ def test_a_config_that_no_run_wrote_is_refused(tmp_path: Path) -> None:
         ("val/loss", ("loss", "accuracy"), "accuracy"),
         ("val/loss", ("loss", "r2", "mae"), "r2"),
         ("val/perplexity", ("loss", "perplexity"), "loss"),
+        ("val/loss", ("loss", "perplexity", "accuracy"), "loss"),
         ("val/my_score", ("loss", "accuracy", "my_score"), "my_score"),
         ("", (), "loss"),
     ],
@@ -102,3 +103,10 @@ def test_the_metric_is_one_that_tells_how_good(
     folder = written(tmp_path, *records)
     (folder / "status.json").write_text(json.dumps({"monitor": monitor}))
     assert read(folder).metric == metric
+
+
+def test_a_metric_of_which_less_is_better_does_not_tell(tmp_path: Path) -> None:
+    record = {"event": "eval", "split": "val", "step": 1, "loss": 1.0, "error_rate": 0.1}
+    folder = written(tmp_path, record, config="monitor_mode: min\n")
+    (folder / "status.json").write_text('{"monitor": "val/error_rate"}')
+    assert read(folder).metric == "loss"

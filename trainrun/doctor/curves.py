@@ -81,10 +81,16 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """What tells how good it is: the monitored metric, or where that is a loss a better one."""
+        """What tells how good it is: the monitored metric, or where that is a loss a better one.
+
+        Of text the loss: which share of tokens can be guessed is the text's own.
+        """
         monitored = str(self.status.get("monitor") or "").removeprefix("val/")
-        names = [monitored] if monitored not in SMALLER_IS_BETTER else []
+        smaller = monitored in SMALLER_IS_BETTER or self.setting("monitor_mode") == "min"
+        names = [] if smaller else [monitored]
         known = self.val[-1] if self.val else {}
+        if "perplexity" in known:
+            return "loss"
         return next((name for name in (*names, "accuracy", "r2") if name in known), "loss")
 
     @property

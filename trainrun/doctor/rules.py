@@ -15,6 +15,7 @@ from trainrun.doctor.curves import Curve, Run
 from trainrun.logger.lines import number
 
 POOR = {"accuracy": 0.6, "r2": 0.1}  # below, whatever the task, hardly anything was learned
+_NORMS = ("grad_norm", "grad_norm_after")
 FEW = 4  # points, below which a curve has no trend
 
 
@@ -108,7 +109,7 @@ def lr_too_high(run: Run) -> str | None:
         return None
     signs = []
     late, worst = (val or loss).last, max((*loss.values, *val.values))
-    if len(val or loss) >= FEW and worst > 1.5 * late:
+    if len(val or loss) >= FEW and worst > 1.5 * late and is_guessing(run):
         signs.append(f"the loss leapt to {number(worst)} and stays at {number(late)}")
     if len(loss) >= FEW and loss.noise > 0.25 * loss.last:
         signs.append(f"the loss swings by {number(loss.noise)} around {number(loss.last)}")
@@ -195,16 +196,19 @@ def oscillating(run: Run) -> str | None:
 
 
 def clipping_binds(run: Run) -> str | None:
-    """Nearly every step is clipped, so that the limit and not the gradient sets the length of steps."""
-    clipped, norm = run.curve("train", "clipped"), run.curve("train", "grad_norm")
+    """Nearly every step is clipped, and to less than 40 %: the limit sets the length of steps."""
+    clipped = run.curve("train", "clipped")
     if run.number("loop.clip.norm") is None and run.number("loop.clip.value") is None:
         return None
     if len(clipped) < 2 or statistics.median(clipped.values) < 0.95:
         return None
-    after = run.curve("train", "grad_norm_after")
-    usual = f"; usual norm {number(statistics.median(norm.values))}" if norm else ""
-    usual += f", after clipping {number(statistics.median(after.values))}" if after else ""
-    return f"{statistics.median(clipped.values):.0%} of the steps are clipped{usual}"
+    before, after = (statistics.median(run.curve("train", key).values or (0.0,)) for key in _NORMS)
+    if after > 0.4 * before:
+        return None
+    share = statistics.median(clipped.values)
+    return (
+        f"{share:.0%} of the steps are clipped; usual norm {number(before)}, after clipping {number(after)}"
+    )
 
 
 def plateau(run: Run) -> str | None:
@@ -224,7 +228,7 @@ def plateau(run: Run) -> str | None:
 def underfitting(run: Run) -> str | None:
     """Training and validation end equally poor, and the training loss has come to rest."""
     loss, val = run.curve("train", "loss"), run.curve("val", "loss")
-    if len(loss) < FEW or len(val) < FEW or not is_poor(run) or constant_loss(run) or lr_too_low(run):
+    if len(loss) < FEW or len(val) < FEW or run.metric not in POOR or not is_poor(run):
         return None
     if loss.last < 0.5 * loss.values[0] or val.last > 1.3 * loss.last:
         return None
@@ -268,6 +272,16 @@ def is_poor(run: Run) -> bool:
         return _best(run) < POOR[name]
     loss = run.curve("val", "loss") or run.curve("train", "loss")
     return bool(loss) and min(loss.values) > 0.9 * loss.values[0]
+
+
+def is_guessing(run: Run) -> bool:
+    """Whether validation ends where guessing is: a model that tells all classes equally likely has an
+    accuracy of exp(-loss), one that has learned a multiple of it.
+    """
+    metric, loss = run.curve("val", run.metric), run.curve("val", "loss")
+    if run.metric == "accuracy" and metric and loss:
+        return metric.last < 1.7 * math.exp(-loss.last)
+    return is_poor(run)
 
 
 def _best(run: Run) -> float:
