@@ -26,7 +26,7 @@ class Time:
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     made = Time()
     monkeypatch.setattr(module, "time", made)
-    monkeypatch.setattr(module, "cores", lambda: 4)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
     return made
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
 from trainrun.protocols import Data, Window
-from trainrun.runtime import cores
 from trainrun.state import TrainState
 
 PROGRESS_EVERY_S = 0.2
@@ -81,7 +81,7 @@ def remedy(data: Data) -> str:
     """What shortens the wait."""
     if data.info.in_memory:
         return "they are in memory already: a larger batch_size or a simpler augment costs less a sample"
-    workers, most = getattr(data, "num_workers", 0), cores()
+    workers, most = getattr(data, "num_workers", 0), os.cpu_count() or 1
     if workers < most:
         return f"resume with data.num_workers={most}, or have them in memory"
     return (
