@@ -79,6 +79,9 @@ HEALTHY = {
     "the validation loss rises, accuracy stays": a_run(
         LEARNS, {"loss": lambda t: 0.1 + 0.3 * t, "accuracy": flat(0.97)}, 0.005
     ),
+    "a slow descent": a_run(
+        {"loss": falling(2.4, 0.8, 4)}, {"loss": falling(2.1, 0.64, 4), "r2": falling(-2, 0.08)}
+    ),
     "one log": a_run(LEARNS, JUDGED, points=1),
     "nothing yet": a_run(LEARNS, JUDGED, points=0),
     "ended early": a_run(LEARNS, JUDGED, points=3, reason="early_stopping"),

@@ -19,6 +19,7 @@ DEFAULTS: Mapping[str, float | str] = {
     "grad_norm": 1.0,
     "norm": "group",
 }
+_EVERYWHERE = ("data.num_workers",)  # which any data take, whether it stands in their settings or not
 _BRACES = re.compile(r"\{(\w+)(?:([*/])(\d+))?\}")
 
 
@@ -77,7 +78,7 @@ def _is_new(override: str, run: Run) -> bool:
         return target.rpartition(".")[2].lower() != value and node != value
     if not isinstance(node, Mapping):
         return True
-    is_known = name.partition(".")[0] in node
+    is_known = name.partition(".")[0] in node or key in _EVERYWHERE
     return is_known and hydra_value(run.setting(key)) != value
 
 

@@ -108,8 +108,10 @@ def lr_too_high(run: Run) -> str | None:
     if not loss or not is_poor(run) or run.metric == "loss" or lr_too_low(run):
         return None
     signs = []
-    late, worst = (val or loss).last, max((*loss.values, *val.values))
-    if len(val or loss) >= FEW and worst > 1.5 * late and is_guessing(run):
+    judged = (val or loss).smooth
+    late, worst = judged.last, max((*loss.values, *val.values))
+    is_back = len(judged) >= FEW and judged.values[len(judged) // 3] < 1.2 * late  # no slow descent
+    if is_back and worst > 1.5 * late and is_guessing(run):
         signs.append(f"the loss leapt to {number(worst)} and stays at {number(late)}")
     if len(loss) >= FEW and loss.noise > 0.25 * loss.last:
         signs.append(f"the loss swings by {number(loss.noise)} around {number(loss.last)}")
