@@ -44,3 +44,31 @@ def test_a_trained_run_gets_its_verdict(file: Path, tmp_path: Path) -> None:
 
 def test_every_broken_run_is_kept() -> None:
     assert {*DONE} < {file.stem for file in RUNS}
+
+
+HOSTILE = (None, True, -1, 10**400, 1e999, "x", "\x1b[2J", [], [1], {}, {"a": {"b": {"a": 1}}}, {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    "key", ["step", "to", "loss", "accuracy", "epoch", "update_ratio", "skipped", "where"]
+)
+def test_values_that_no_run_wrote_do_not_stop_it(key: str, tmp_path: Path) -> None:
+    """Neither an error nor a control code, whatever stands in one place of every record."""
+    (tmp_path / "config.yaml").write_text("precision: {_target_: trainrun.precision.fp16}\nbatch_size: 2\n")
+    for value in HOSTILE:
+        records: list[dict[str, object]] = []
+        for step in range(0, 500, 50):
+            records.append(
+                {"event": "train", "step": step, "loss": 2.0, "skipped": step, "update_ratio": 1.0}
+            )
+            records.append(
+                {"event": "eval", "split": "val", "step": step, "loss": 2.0 + step, "accuracy": 0.1}
+            )
+            records.append({"event": "nonfinite", "step": step} if step == 100 else {"event": "other"})
+        records.append({"event": "rollback", "step": 500, "to": 480})
+        lines = [json.dumps(record | {key: value}) for record in records]
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+        (tmp_path / "status.json").write_text(json.dumps({"state": value, "monitor": value, "reason": value}))
+        for found in diagnose(read(tmp_path)):
+            assert found.evidence.isprintable()

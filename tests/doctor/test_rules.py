@@ -184,7 +184,7 @@ def test_not_a_number_is_told_with_step_and_place() -> None:
 def test_waiting_for_data_counts_where_it_is_long(share: float, every_s: float, seen: bool) -> None:
     from dataclasses import replace
 
-    timing = [{"event": "train", "time": 100 + every_s * at, "data_wait": share} for at in range(9)]
+    timing = [{"step": at, "time": 100 + every_s * at, "data_wait": share} for at in range(9)]
     assert bool(rules.starved(replace(HEALTHY["it learns"], timing=timing))) is seen
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,15 +69,15 @@ class Run:
 
     def curve(self, part: str, key: str) -> Curve:
         """A figure of the "train" or the "val" records; of several parameter groups the smallest."""
-        points = ((one.get("step"), _number(one.get(key))) for one in getattr(self, part))
-        good = [(step, value) for step, value in points if isinstance(step, int) and value is not None]
+        points = ((step_of(one), _number(one.get(key))) for one in getattr(self, part))
+        good = [(step, value) for step, value in points if step is not None and value is not None]
         return Curve(tuple(step for step, _ in good), tuple(value for _, value in good))
 
     @property
     def step(self) -> int:
         """How far it came."""
-        steps = [one.get("step") for one in (*self.train, *self.val, self.status)]
-        return max((step for step in steps if isinstance(step, int)), default=0)
+        steps = (step_of(one) for one in (*self.train, *self.val, self.status))
+        return max((step for step in steps if step is not None), default=0)
 
     @property
     def metric(self) -> str:
@@ -130,7 +130,10 @@ def read(run_dir: Path) -> Run:
             nonfinite.append(record)
         elif kind == "rollback":
             rollbacks += 1
-            train, val = (_until(records, record.get("to")) for records in (train, val))
+            to = step_of(record, "to")
+            train, val = (
+                [one for one in records if (step_of(one) or 0) <= (to or 0)] for records in (train, val)
+            )
     return Run(
         settings=load_stored(run_dir / "config.yaml"),
         status=read_json(run_dir / "status.json"),
@@ -142,9 +145,10 @@ def read(run_dir: Path) -> Run:
     )
 
 
-def _until(records: Iterable[Record], step: Any) -> list[Record]:
-    """What a rollback leaves."""
-    return [one for one in records if not isinstance(step, int) or one.get("step", 0) <= step]
+def step_of(record: Record, key: str = "step") -> int | None:
+    """A record's step; None for what no run can have written."""
+    step = record.get(key)
+    return step if isinstance(step, int) and 0 <= step < 1 << 60 else None
 
 
 def _records(file: Path) -> Iterator[Record]:
@@ -163,6 +167,7 @@ def _records(file: Path) -> Iterator[Record]:
 
 def _number(value: Any) -> float | None:
     if isinstance(value, Mapping):
-        return min(filter(None, map(_number, value.values())), default=None)
+        flat = (_number(one) for one in value.values() if not isinstance(one, Mapping))
+        return min(filter(None, flat), default=None)
     is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
     return float(value) if is_one else None

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from trainrun.doctor.curves import Curve, Run
+from trainrun.doctor.curves import Curve, Run, step_of
 from trainrun.logger.lines import number
 
 POOR = {"accuracy": 0.6, "r2": 0.1}  # below, whatever the task, hardly anything was learned
@@ -25,11 +25,11 @@ def not_finite(run: Run) -> str | None:
         first, times = run.nonfinite[0], len(run.nonfinite)
         where = f"first not finite: {_word(first.get('where'))}"
         again = f", and {times - 1} more times" if times > 1 else ""
-        return f"step {first.get('step')}{again}; {where}; the run's answer: {_word(first.get('answer'))}"
+        return f"step {step_of(first)}{again}; {where}; the run's answer: {_word(first.get('answer'))}"
     bad = next(
         (one for one in (*run.train, *run.val) if one.get("nonfinite") and one.get("loss") is None), None
     )
-    return f"the loss is no number at step {bad.get('step')}" if bad else None
+    return f"the loss is no number at step {step_of(bad)}" if bad else None
 
 
 def failed(run: Run) -> str | None:
@@ -43,7 +43,7 @@ def fp16_overflow(run: Run) -> str | None:
     if "fp16" not in str(run.setting("precision._target_")):
         return None
     skipped = int(_last(run.curve("train", "skipped")))
-    if skipped < 15 or skipped < 0.01 * run.step:
+    if skipped < 15 or not 0.01 * run.step <= skipped <= run.step:
         return None
     return f"{skipped} of {run.step} steps ({skipped / run.step:.0%}) were skipped: their gradient overflowed"
 
@@ -91,7 +91,7 @@ def diverged(run: Run) -> str | None:
     lowest = min(loss.values)
     low = loss.values.index(lowest)
     start, end = max(loss.values[: low + 1]), loss.last
-    rose = end - lowest > max(0.5 * (start - lowest), 5 * _spread(loss), 0.5 * abs(lowest), 0.02)
+    rose = end - lowest > max(0.5 * (start - lowest), 5 * loss.noise, 0.5 * abs(lowest), 0.02)
     if not rose or low > 0.9 * len(loss):
         return None
     middle = (lowest + end) / 2
@@ -181,7 +181,7 @@ def overfitting(run: Run) -> str | None:
         how = f"{run.metric} is {number(ends)}, in training {number(trained.last)}"
     else:
         return None
-    epoch = run.val[at].get("epoch")
+    epoch = next((one.get("epoch") for one in run.val if one.get("step") == val.steps[at]), None)
     since = f"epoch {epoch:g}" if isinstance(epoch, (int, float)) else f"step {val.steps[at]}"
     return f"from {since}: the validation loss rises from {number(lowest)} to {number(end)} and {how}"
 
@@ -218,10 +218,10 @@ def plateau(run: Run) -> str | None:
     loss, rate = run.curve("train", "loss").smooth, run.curve("train", "lr")
     if len(loss) < 8 or not rate or rate.last < 0.5 * max(rate.values):
         return None
-    half = Curve(loss.steps, loss.values)[len(loss) // 2 :]
+    half = loss[len(loss) // 2 :]
     middle = len(half) // 2
     before, after = statistics.fmean(half.values[:middle]), statistics.fmean(half.values[middle:])
-    still = abs(before - after) < max(0.02 * before, _spread(half))
+    still = abs(before - after) < max(0.02 * before, half.noise)
     if not still or before < 0.2 * loss.values[0] or loss.values[0] < 1.05 * before:
         return None
     return f"the training loss stays at {number(after)} from step {half.steps[0]} on; lr {rate.last:.2g}"
@@ -242,15 +242,11 @@ def underfitting(run: Run) -> str | None:
 
 def starved(run: Run) -> str | None:
     """A third of the time of the steps, and more than some seconds, went into waiting for data."""
-    waits = [
-        one for one in run.timing if one.get("event") == "train" and isinstance(one.get("data_wait"), float)
-    ]
+    waits, times = run.curve("timing", "data_wait"), run.curve("timing", "time").values
     if len(waits) < 2:
         return None
-    share = statistics.median(one["data_wait"] for one in waits)
-    times = [one["time"] for one in waits if isinstance(one.get("time"), (int, float))]
-    seconds = share * (max(times) - min(times)) if times else 0.0
-    if share < 0.3 or seconds < 5:
+    share = statistics.median(waits.values)
+    if share < 0.3 or share * (max(times, default=0.0) - min(times, default=0.0)) < 5:
         return None
     return f"waiting for data takes {share:.0%} of the time of a step"
 
@@ -282,7 +278,7 @@ def is_guessing(run: Run) -> bool:
     """
     metric, loss = run.curve("val", run.metric), run.curve("val", "loss")
     if run.metric == "accuracy" and metric and loss:
-        return metric.last < 1.7 * math.exp(-loss.last)
+        return metric.last < 1.7 * math.exp(-max(loss.last, -9.0))
     return is_poor(run)
 
 
@@ -298,10 +294,6 @@ def _guessing(loss: float) -> str:
     classes = round(math.exp(min(loss, 12.0)))
     near = 2 <= classes <= 1000 and abs(loss - math.log(classes)) < 0.015 * loss
     return f"; guessing among {classes} classes costs ln {classes} = {math.log(classes):.3f}" if near else ""
-
-
-def _spread(curve: Curve) -> float:
-    return curve.noise
 
 
 def _last(curve: Curve) -> float:
