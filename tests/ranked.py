@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from toy import CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
+from toy import CLASSES, CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
 
 from trainrun import ranks
 from trainrun.cli.main import main
@@ -203,6 +203,11 @@ def sometimes() -> nn.Module:
     return Sometimes()
 
 
+def relus() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(FEATURES, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+
 class Noise(BatchChange):
     """Changes every training batch by random draws."""
 
@@ -250,6 +255,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
     "class weights": {"task": Weighted},
     "parameters used by some": {"model": sometimes, "state": {"optimizer": adamw}},
+    "units of which some are dead": {"model": relus},
     "plateau": {"monitor": LOSS, "eval_every": 2, "state": {"schedule": reduce_on_plateau}},
     "a stream": {"data": lambda: dataset(Flowing(FEATURES), Flowing(FEATURES)), "state": {"lr": 0.001}},
     "fewer samples than ranks": {"data": lambda: ToyData(train=3, val=2, test=1), "accumulate": 2},

@@ -432,7 +432,7 @@ def test_skipped_steps_are_counted_in_every_log(tmp_path: Path) -> None:
 
 
 def test_progress_is_shown_and_recorded_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainrun.loop.PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr("trainrun.clock.PROGRESS_EVERY_S", 0.0)
     trained = Toy(tmp_path / "run").train()
     assert [event.step for event in trained.of(Progressed)] == list(range(1, 17))
     assert b"progress" not in trained.metrics

@@ -189,6 +189,7 @@ class Toy:
     save_every: int = 5
     keep_last: int = 2
     keep_best: int = 1
+    health: bool = True
     stop_at: float | None = None
     monitor: Monitor | None = ACCURACY
     seed: int = 1
@@ -230,6 +231,7 @@ class Toy:
             accumulate=self.accumulate,
             eval_every=self.eval_every,
             log_every=self.log_every,
+            health=self.health,
             stop_at=self.stop_at,
             step=step,
             policy=step.policy,

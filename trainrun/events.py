@@ -48,6 +48,9 @@ class StepsLogged:
     clipped: float | None  # share of the window's steps that were clipped
     skipped: int  # steps of the whole run whose update was not applied
     spikes: int = 0  # steps of the whole run whose loss leapt
+    # of the window's last step, where it was looked at:
+    update_ratio: Mapping[str, float] = field(default_factory=dict)  # |change| / |weights|, by group
+    dead_units: float | None = None  # share of ReLU units that gave 0 for the whole step
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples_per_s: float
     data_wait: float  # share of the window's time spent waiting for data
@@ -186,6 +189,10 @@ def metrics_record(event: Event) -> dict[str, Any] | None:
         record |= {"grad_norm": event.grad_norm}
         if event.clipped is not None:
             record |= {"grad_norm_after": event.grad_norm_after, "clipped": event.clipped}
+        ratios = list(event.update_ratio.values())
+        if ratios:
+            record |= {"update_ratio": ratios[0] if len(ratios) == 1 else dict(event.update_ratio)}
+        record |= {} if event.dead_units is None else {"dead_units": event.dead_units}
         record |= {"skipped": event.skipped} if event.skipped else {}
         record |= {"spikes": event.spikes} if event.spikes else {}
         return record | dict(event.metrics)

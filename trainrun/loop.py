@@ -14,6 +14,7 @@ from torch import nn
 from trainrun import ranks
 from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
+from trainrun.clock import Clock
 from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
 from trainrun.evaluate import evaluate, sampled, shared_batches
@@ -31,16 +32,15 @@ from trainrun.events import (
     Warned,
     shown,
 )
+from trainrun.health import measured
 from trainrun.metrics import Totals
-from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, Task, Window
+from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, StepResult, Task, Window
 from trainrun.ranges import Count, Period
 from trainrun.regularization.penalty import near_zero
 from trainrun.run.signals import Signals, Stopped
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 from trainrun.step import Policy
-
-PROGRESS_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Loop:
     accumulate: Count
     eval_every: Period
     log_every: Period
+    health: bool  # of the step that ends a log window
     stop_at: float | None
     step: Step
     policy: Policy
@@ -84,7 +85,7 @@ class Loop:
             while state.step < state.total_steps and state.stop_reason is None:
                 with self.signals.interruptible():
                     window = clock.fetch(windows)
-                result = self.step(state, window)
+                result = self._stepped(state, window)
                 state.meter.add(result)
                 clock.stepped()
                 if result.finding is not None:
@@ -101,6 +102,14 @@ class Loop:
             yield Interrupted(step=state.step, signal=stopped.reason)
         finally:
             windows.close()  # and with it loader processes: an error's frames would keep them
+
+    def _stepped(self, state: TrainState, window: Window) -> StepResult:
+        if self.health and self._ends_log(state, state.step + 1):
+            return measured(self.step, state, window)
+        return self.step(state, window)
+
+    def _ends_log(self, state: TrainState, step: int) -> bool:
+        return step == state.total_steps or step % self.log_every == 0
 
     def _windows(self, state: TrainState) -> Generator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""
@@ -164,8 +173,10 @@ class Loop:
     def _due(self, state: TrainState, clock: Clock) -> Iterator[Event]:
         """What this step's cadence asks for and has not happened yet; then saves that came to their end."""
         at, last = state.step, state.step == state.total_steps
-        if at > state.logged_at and (last or at % self.log_every == 0):
+        if at > state.logged_at and self._ends_log(state, at):
             yield self._log(state, clock)
+            if told := clock.starved(self.data):
+                yield Warned(step=at, text=told)
         improved = False
         if self.monitor and at > state.evaluated_at and (last or at % self.eval_every == 0):
             event = self._evaluate(state, self.monitor)
@@ -180,7 +191,7 @@ class Loop:
         yield from self.checkpoints.finished()
 
     def _log(self, state: TrainState, clock: Clock) -> StepsLogged:
-        totals = state.meter.read_log()
+        totals, health = state.meter.read_log(), state.meter.read_health()
         state.logged_at = state.step
         rates: dict[str, float] = {g["name"]: g["lr"] for g in state.optimizer.param_groups}
         applied = totals.applied or math.nan  # where all steps were skipped there is no norm to average
@@ -194,6 +205,8 @@ class Loop:
             clipped=totals.clipped / applied if self.policy.clip else None,
             skipped=state.skipped,
             spikes=state.meter.spikes.count,
+            update_ratio={name[13:]: x for name, x in health.items() if name.startswith("update_ratio/")},
+            dead_units=health.get("dead_units"),
             metrics=self._train_metrics(totals, state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
@@ -325,51 +338,3 @@ def _error(step: int, found: Finding, policy: Policy) -> TrainrunError:
         text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
     advice = "lower optimizer.lr, clip with loop.clip.norm=1, or set loop.nonfinite=rollback"
     return NonFinite(f"{text}; no weight was changed by it; {advice}")
-
-
-class Clock:
-    """Wall time of one process of a run: for people and for timing.jsonl, never for arithmetic."""
-
-    def __init__(self, state: TrainState) -> None:
-        self.before, self.began = state.seconds, time.perf_counter()
-        self.last_progress = self.began
-        self.judging_s = 0.0  # what the last evaluation took
-        self.restart(state)
-
-    def restart(self, state: TrainState) -> None:
-        """Begin a log window."""
-        self.samples_then, self.waited, self.stepping = state.samples, 0.0, 0.0
-
-    def fetch(self, windows: Iterator[Window]) -> Window:
-        """The next window, its time counted as waiting for data."""
-        self.fetching = time.perf_counter()
-        window = next(windows)
-        self.waited += time.perf_counter() - self.fetching
-        return window
-
-    def stepped(self) -> None:
-        """A step that began with `fetch` is done. Evaluating and saving are no part of any."""
-        self.stepping += time.perf_counter() - self.fetching
-
-    def progress_is_due(self) -> bool:
-        now = time.perf_counter()
-        due = now - self.last_progress >= PROGRESS_EVERY_S
-        if due:
-            self.last_progress = now
-        return due
-
-    def samples_per_s(self, state: TrainState) -> float:
-        """Trained on since the last log, by the time that steps took."""
-        return (state.samples - self.samples_then) / max(self.stepping, 1e-9)
-
-    def data_wait(self) -> float:
-        """Share of the time of the steps since the last log that was spent waiting for data."""
-        return self.waited / max(self.stepping, 1e-9)
-
-    def seconds(self) -> float:
-        """Spent training by all processes of the run so far."""
-        return self.before + time.perf_counter() - self.began
-
-    def seconds_with_end(self) -> float:
-        """The same and a last evaluation: what the run will have used if it ends now."""
-        return self.seconds() + self.judging_s

@@ -94,6 +94,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.since_log, self.since_eval, self.spikes = Totals(), Totals(), Spikes()
+        self._health: Sums = {}  # of the last step that was looked at
         self._pending: list[StepResult] = []
 
     def add(self, result: StepResult) -> None:
@@ -116,6 +117,8 @@ class Meter:
                 n: next(numbers) if isinstance(t, Tensor) else float(t) for n, t in _tensors(result).items()
             }
             norm_after = values.pop("norm_after")
+            health = [name for name in values if name.startswith("health/")]
+            self._health = {name[7:]: values.pop(name) for name in health} or self._health
             self.spikes.add(_loss(values))
             for totals in (self.since_log, self.since_eval):
                 totals.add(result, values, norm_after)
@@ -126,6 +129,12 @@ class Meter:
         self.flush()
         totals, self.since_log = self.since_log, Totals()
         return totals
+
+    def read_health(self) -> Sums:
+        """What was found since the last call, without what is no number; most steps are not looked at."""
+        self.flush()
+        found, self._health = self._health, {}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def read_eval(self) -> Totals:
         self.flush()
@@ -139,6 +148,7 @@ class Meter:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._pending.clear()
+        self._health.clear()
         self.since_log.load_state_dict(state["since_log"])
         self.since_eval.load_state_dict(state["since_eval"])
         self.spikes = Spikes(**state["spikes"])
@@ -153,6 +163,6 @@ def _loss(values: Mapping[str, float]) -> float:
 def _tensors(result: StepResult) -> dict[str, Any]:
     """All that may still be on the device, named `kind/name`."""
     named: dict[str, Any] = {"norm_after": result.norm_after}
-    for kind in ("terms", "counts", "sums", "penalties"):
+    for kind in ("terms", "counts", "sums", "penalties", "health"):
         named |= {f"{kind}/{key}": value for key, value in getattr(result, kind).items()}
     return named

@@ -28,6 +28,7 @@ def trained(run: Run) -> dict[str, Any]:
 
 BYSTANDERS = {
     "logging often": ["loop.log_every=1step", "logger=[console,tensorboard,csv]"],
+    "without health": ["loop.health=false"],
     "logging never": ["loop.log_every=1000step", "-q"],
     "evaluating often": ["loop.eval_every=1step"],
     "evaluating never": ["loop.eval_every=1000step", "checkpoint.keep_best=0"],

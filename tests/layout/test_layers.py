@@ -18,8 +18,20 @@ PARTS = {
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),
     "ranks",
 }
-CORE = {"state", "step", "nonfinite", "evaluate", "budget", "loop", "checkpoint", "tta", "export"}
-ASSEMBLY = {"cli", "config.build", "report"}
+CORE = {
+    "state",
+    "step",
+    "nonfinite",
+    "health",
+    "clock",
+    "evaluate",
+    "budget",
+    "loop",
+    "checkpoint",
+    "tta",
+    "export",
+}
+ASSEMBLY = {"cli", "config.build", "report", "doctor"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
     | dict.fromkeys(GRAMMAR, 1)

@@ -25,6 +25,7 @@ FREE = (
     "logger*",
     "checkpoint*",
     "loop.log_every",
+    "loop.health",
     "data.num_workers",
     "data.root",
     "batch_size",  # of these two and the ranks the product is the run's, and its cut is free

@@ -52,6 +52,8 @@ class TensorBoard:
             scalars |= {f"lr/{group}": value for group, value in event.lr.items()}
             if event.clipped is not None and event.grad_norm_after is not None:
                 scalars |= {"train/clipped": event.clipped, "train/grad_norm_after": event.grad_norm_after}
+            scalars |= {f"update_ratio/{group}": value for group, value in event.update_ratio.items()}
+            scalars |= {} if event.dead_units is None else {"train/dead_units": event.dead_units}
             scalars |= {"train/skipped": float(event.skipped)} if event.skipped else {}
             scalars |= {"train/spikes": float(event.spikes)} if event.spikes else {}
             scalars |= {"speed/samples_per_s": event.samples_per_s, "speed/data_wait": event.data_wait}

@@ -13,6 +13,7 @@ from trainrun.run.files import replace_json
 FILE = "result.json"
 _NOT_METRICS = {"event", "step", "epoch", "split", "weights", "nonfinite"}
 _NOT_LEARNED = {*_NOT_METRICS, "lr", "grad_norm", "grad_norm_after", "clipped", "skipped", "spikes"}
+_NOT_LEARNED |= {"update_ratio", "dead_units"}
 
 
 def write_result(run_dir: Path, finished: Finished) -> None:

@@ -7,8 +7,12 @@ that begins with `OPTION: ` is about that option, and its page repeats it. In a 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from trainrun.doctor import DEFAULTS, filled
+from trainrun.doctor.symptoms import SYMPTOMS, Symptom
 
 _FOLDER = Path(__file__).parent
 
@@ -45,6 +49,9 @@ def read(topic: str) -> list[Block]:
         elif text:
             blocks.append(Block(kind, text))
         ended = not text
+    if topic == "symptoms":
+        head = ["what you see", "likely cause", "what helps", "command"]
+        blocks.append(Block("table", rows=[head, *map(_symptom, SYMPTOMS)]))
     return blocks
 
 
@@ -58,6 +65,18 @@ def about(topic: str, option: str) -> list[str]:
     """The bullets of a topic that are about one option."""
     mark = f"{option}: "
     return [b.text.removeprefix(mark) for b in read(topic) if b.kind == "bullet" and b.text.startswith(mark)]
+
+
+def _symptom(one: Symptom) -> list[str]:
+    """A row of the table that `doctor` goes by."""
+    remedies = [filled(remedy, DEFAULTS) for remedy in one.remedies]
+    helps = "; ".join(dict.fromkeys(remedy.what for remedy in remedies))
+    lines = [
+        " ".join(["trainrun", *([r.needs] if r.needs else []), *map(shlex.quote, r.overrides)])
+        for r in remedies
+    ]
+    seen = f"{one.seen} ({one.name})" if one.rule else one.seen
+    return [seen, one.cause, helps, "<br>".join(lines)]
 
 
 def _kind(line: str) -> tuple[str, str]:

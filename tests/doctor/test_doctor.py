@@ -1,0 +1,74 @@
+"""Runs that were trained once, broken in known ways or well: the verdicts that they must get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainrun.doctor import diagnose
+from trainrun.doctor.curves import read
+
+RUNS = sorted((Path(__file__).parent / "runs").glob("*.jsonl"))
+# What was done to them; the others are well.
+DONE = {
+    "2_samples": "validation at chance",
+    "30_sigmoid_layers": "vanishing gradient",
+    "batch_of_1_with_batch_norm": "batch norm on tiny batches",
+    "clipping_binds": "clipping always binding",
+    "dead_relu": "dead units",
+    "fp16_overflow": "fp16 overflow",
+    "lr_x0.001": "learning rate too low",
+    "lr_x1000": "learning rate too high",
+    "lr_x1000_mlp": "learning rate too high",
+    "memorised_noise": "overfitting",
+    "NaN": "NaN",
+    "no_normalisation": "learning rate too high",
+    "shuffled_labels": "validation at chance",
+    "zeros_init": "dead units",
+    "zeros_init_mlp": "dead units",
+}
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: file.stem)
+def test_a_trained_run_gets_its_verdict(file: Path, tmp_path: Path) -> None:
+    head, *lines = file.read_text().splitlines()
+    about = json.loads(head)
+    (tmp_path / "config.yaml").write_text(about["config"])
+    (tmp_path / "status.json").write_text(json.dumps(about["status"]))
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    named = [found.symptom.name for found in diagnose(read(tmp_path))]
+    assert named[:1] == ([DONE[file.stem]] if file.stem in DONE else [])
+
+
+def test_every_broken_run_is_kept() -> None:
+    assert {*DONE} < {file.stem for file in RUNS}
+
+
+HOSTILE = (None, True, -1, 10**400, 1e999, "x", "\x1b[2J", [], [1], {}, {"a": {"b": {"a": 1}}}, {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    "key", ["step", "to", "loss", "accuracy", "epoch", "update_ratio", "skipped", "where"]
+)
+def test_values_that_no_run_wrote_do_not_stop_it(key: str, tmp_path: Path) -> None:
+    """Neither an error nor a control code, whatever stands in one place of every record."""
+    (tmp_path / "config.yaml").write_text("precision: {_target_: trainrun.precision.fp16}\nbatch_size: 2\n")
+    for value in HOSTILE:
+        records: list[dict[str, object]] = []
+        for step in range(0, 500, 50):
+            records.append(
+                {"event": "train", "step": step, "loss": 2.0, "skipped": step, "update_ratio": 1.0}
+            )
+            records.append(
+                {"event": "eval", "split": "val", "step": step, "loss": 2.0 + step, "accuracy": 0.1}
+            )
+            records.append({"event": "nonfinite", "step": step} if step == 100 else {"event": "other"})
+        records.append({"event": "rollback", "step": 500, "to": 480})
+        lines = [json.dumps(record | {key: value}) for record in records]
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+        (tmp_path / "status.json").write_text(json.dumps({"state": value, "monitor": value, "reason": value}))
+        for found in diagnose(read(tmp_path)):
+            assert found.evidence.isprintable()

@@ -1,0 +1,195 @@
+"""Each rule sees the curve it is meant for, and none sees anything in runs that are well."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from trainrun.doctor import rules
+from trainrun.doctor.curves import Run
+from trainrun.doctor.symptoms import SYMPTOMS
+
+Shape = Callable[[float], float]  # of the share of the run, 0 to 1
+SETTINGS: dict[str, Any] = {
+    "batch_size": 32,
+    "model": {"_target_": "trainrun.model.mlp.MLP", "norm": "none", "activation": "relu", "depth": 2},
+    "optimizer": {"_target_": "trainrun.optimizer.adamw", "lr": 0.002},
+    "precision": {"_target_": "trainrun.precision.fp32"},
+    "loop": {"clip": {"norm": None, "value": None}},
+}
+
+
+def falling(start: float, end: float, rate: float = 8.0) -> Shape:
+    return lambda t: end + (start - end) * math.exp(-rate * t)
+
+
+def flat(value: float) -> Shape:
+    return lambda t: value
+
+
+def a_run(
+    train: Mapping[str, Shape],
+    val: Mapping[str, Shape],
+    noise: float = 0.02,
+    points: int = 20,
+    settings: Mapping[str, Any] | None = None,
+    **status: Any,
+) -> Run:
+    """`points` of each curve, with relative noise; a point is 50 steps."""
+    draw = random.Random(0)
+
+    def records(shapes: Mapping[str, Shape], split: str) -> list[dict[str, Any]]:
+        made = []
+        for at in range(points):
+            values = {
+                k: f(at / max(1, points - 1)) * (1 + noise * draw.gauss(0, 1)) for k, f in shapes.items()
+            }
+            made.append({"step": 50 * (at + 1), "epoch": at + 1.0, "split": split} | values)
+        return made
+
+    return Run(
+        settings=SETTINGS | dict(settings or {}),
+        status={"state": "completed", "monitor": "val/accuracy"} | status,
+        train=records({"lr": falling(0.002, 0.0, 3), "update_ratio": flat(3e-3)} | dict(train), "train"),
+        val=records(val, "val"),
+        nonfinite=[],
+        rollbacks=0,
+        timing=[],
+    )
+
+
+def found(run: Run) -> list[str]:
+    return [one.name for one in SYMPTOMS if one.rule and one.rule(run)]
+
+
+LEARNS = {"loss": falling(2.3, 0.05)}
+JUDGED = {"loss": falling(1.5, 0.1), "accuracy": falling(0.5, 0.97)}
+AT_TENTH = {"loss": flat(2.35), "accuracy": flat(0.1)}
+
+HEALTHY = {
+    "it learns": a_run(LEARNS, JUDGED),
+    "a perfect fit": a_run({"loss": lambda t: math.exp(-20 * t) + 1e-5 * (1 + math.sin(1e4 * t))}, JUDGED),
+    "noise that cannot be predicted": a_run(
+        {"loss": falling(1.0, 0.5)}, {"loss": flat(0.5), "r2": flat(0.45)}, 0.05
+    ),
+    "the validation loss rises, accuracy stays": a_run(
+        LEARNS, {"loss": lambda t: 0.1 + 0.3 * t, "accuracy": flat(0.97)}, 0.005
+    ),
+    "a slow descent": a_run(
+        {"loss": falling(2.4, 0.8, 4)}, {"loss": falling(2.1, 0.64, 4), "r2": falling(-2, 0.08)}
+    ),
+    "one log": a_run(LEARNS, JUDGED, points=1),
+    "nothing yet": a_run(LEARNS, JUDGED, points=0),
+    "ended early": a_run(LEARNS, JUDGED, points=3, reason="early_stopping"),
+    "without health": a_run({"loss": falling(2.3, 0.05), "update_ratio": flat(math.nan)}, JUDGED),
+    "large steps that do no harm": a_run({**LEARNS, "update_ratio": falling(0.5, 0.001)}, JUDGED),
+    "half of the units idle": a_run({**LEARNS, "dead_units": flat(0.5)}, JUDGED),
+    "clipping now and then": a_run(
+        {**LEARNS, "clipped": flat(0.2)}, JUDGED, settings={"loop": {"clip": {"norm": 1.0}}}
+    ),
+    "fp16 that finds its scale": a_run(
+        {**LEARNS, "skipped": flat(3)},
+        JUDGED,
+        settings={"precision": {"_target_": "trainrun.precision.fp16"}},
+    ),
+    "a language model": a_run(
+        {"loss": falling(5.5, 1.6)}, {"loss": falling(4, 1.7)}, 0.005, monitor="val/loss"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_seen_in_a_run_that_is_well(name: str) -> None:
+    assert found(HEALTHY[name]) == []
+
+
+ILL = {
+    "diverged": a_run({"loss": lambda t: 0.3 + 2 * math.exp(-12 * t) + (5 if t > 0.6 else 0)}, JUDGED),
+    "learning rate too high": a_run(
+        {"loss": falling(40, 2.4, 50), "update_ratio": flat(0.02)}, AT_TENTH, 0.005
+    ),
+    "learning rate too low": a_run({"loss": falling(2.3, 2.0, 1), "update_ratio": flat(2e-6)}, AT_TENTH),
+    "loss constant": a_run({"loss": flat(math.log(10))}, AT_TENTH, 0.002),
+    "validation at chance": a_run(
+        {"loss": falling(2.3, 0.05)}, {"loss": lambda t: 2.3 + t, "accuracy": flat(0.1)}
+    ),
+    "overfitting": a_run(
+        LEARNS, {"loss": lambda t: 0.5 + abs(t - 0.2), "accuracy": lambda t: 0.9 - 0.2 * abs(t - 0.2)}, 0.005
+    ),
+    "oscillating": a_run({"loss": lambda t: 1 + 0.6 * math.cos(19 * math.pi * t)}, JUDGED),
+    "underfitting": a_run(
+        {"loss": falling(2.3, 1.8)}, {"loss": falling(2.2, 1.85), "accuracy": flat(0.3)}, 0.005
+    ),
+    "plateau": a_run(
+        {"loss": falling(2.3, 0.9, 20), "lr": flat(0.002)}, {"loss": flat(0.9), "accuracy": flat(0.7)}, 0.005
+    ),
+    "clipping always binding": a_run(
+        {**LEARNS, "clipped": flat(1.0), "grad_norm": flat(4.0), "grad_norm_after": flat(0.1)},
+        JUDGED,
+        0.005,
+        settings={"loop": {"clip": {"norm": 0.1}}},
+    ),
+    "evaluation noise": a_run(LEARNS, {"loss": flat(0.5), "accuracy": flat(0.7)}, noise=0.25),
+    "fp16 overflow": a_run(
+        {**LEARNS, "skipped": falling(0, 300, 1)},
+        JUDGED,
+        settings={"precision": {"_target_": "trainrun.precision.fp16"}},
+    ),
+    "dead units": a_run({"loss": flat(2.3), "dead_units": flat(0.98)}, AT_TENTH, 0.002),
+    "vanishing gradient": a_run(
+        {"loss": flat(2.3)},
+        AT_TENTH,
+        0.002,
+        settings={"model": {"depth": 30, "activation": "sigmoid", "norm": "none"}},
+    ),
+    "batch norm on tiny batches": a_run(
+        LEARNS, JUDGED, settings={"batch_size": 1, "model": {"norm": "batch"}}
+    ),
+    "failed": a_run(LEARNS, JUDGED, state="failed", exit_code=9, reason="no room"),
+}
+
+
+@pytest.mark.parametrize("name", ILL)
+def test_each_symptom_is_seen_where_it_is(name: str) -> None:
+    assert name in found(ILL[name])
+
+
+def test_every_rule_is_tried_on_a_run_that_has_it() -> None:
+    elsewhere = {"NaN", "data-starved"}
+    assert {one.name for one in SYMPTOMS if one.rule} == {*ILL, *elsewhere}
+
+
+def test_not_a_number_is_told_with_step_and_place() -> None:
+    from dataclasses import replace
+
+    record = {"step": 41, "where": "the loss", "answer": "skip"}
+    run = replace(HEALTHY["it learns"], nonfinite=[record, record])
+    assert (
+        rules.not_finite(run)
+        == "step 41, and 1 more times; first not finite: the loss; the run's answer: skip"
+    )
+    broken = replace(run, nonfinite=[], train=[{"step": 50, "loss": None, "nonfinite": True}])
+    assert rules.not_finite(broken) == "the loss is no number at step 50"
+    hostile = replace(run, nonfinite=[record | {"where": "\x1b[2J"}])
+    assert "\x1b" not in str(rules.not_finite(hostile))
+
+
+@pytest.mark.parametrize(
+    ("share", "every_s", "seen"), [(0.6, 4.0, True), (0.2, 4.0, False), (0.6, 0.01, False)]
+)
+def test_waiting_for_data_counts_where_it_is_long(share: float, every_s: float, seen: bool) -> None:
+    from dataclasses import replace
+
+    timing = [{"step": at, "time": 100 + every_s * at, "data_wait": share} for at in range(9)]
+    assert bool(rules.starved(replace(HEALTHY["it learns"], timing=timing))) is seen
+
+
+def test_the_evidence_is_in_numbers() -> None:
+    assert "at step 650: the training loss rose from 0.3" in str(rules.diverged(ILL["diverged"]))
+    assert "guessing among 10 classes costs ln 10 = 2.303" in str(rules.constant_loss(ILL["loss constant"]))
+    assert str(rules.overfitting(ILL["overfitting"])).startswith("from epoch 5: ")
+    assert "98% of the ReLU units" in str(rules.dead_units(ILL["dead units"]))

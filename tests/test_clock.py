@@ -1,0 +1,78 @@
+"""The verdict that a run waits for its data: when it is due, once, with what helps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from toy import ToyData, mlp, new_state
+
+from trainrun import clock as module
+from trainrun.clock import Clock
+
+
+class Time:
+    """A clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    made = Time()
+    monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    return made
+
+
+def told(time: Time, windows: list[tuple[float, float]], data: Any = None) -> list[str | None]:
+    """What is said after log windows of one step each: (seconds of waiting, of computing)."""
+    state = new_state(mlp())
+    clock, said = Clock(state), []
+
+    def batches(waits: float) -> Any:
+        time.now += waits
+        yield []
+
+    for waits, computes in windows:
+        clock.fetch(batches(waits))
+        time.now += computes
+        clock.stepped()
+        assert clock.data_wait() == pytest.approx(waits / (waits + computes))
+        clock.restart(state)
+        said.append(clock.starved(data or ToyData()))
+    return said
+
+
+def test_it_is_said_once_and_with_the_remedy(time: Time) -> None:
+    assert told(time, [(1, 1), (4, 4), (4, 4), (4, 4)]) == [
+        None,
+        None,  # 4 s are few
+        "waiting for data took 50% of 16 s of steps; resume with data.num_workers=4, or have them in memory",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        [(60, 1), (0.1, 9), (0.1, 9)],  # loaders that start
+        [(0, 1), (20, 80), (20, 80)],  # a fifth
+        [(0, 1), (2, 1)],  # a moment
+    ],
+)
+def test_nothing_is_said_of_little(time: Time, windows: list[tuple[float, float]]) -> None:
+    assert told(time, windows) == [None] * len(windows)
+
+
+def test_the_remedy_fits_the_data(time: Time) -> None:
+    resident, loading = ToyData(), ToyData()
+    resident.info = replace(resident.info, in_memory=True)
+    loading.num_workers = 4  # type: ignore[attr-defined]
+    for data, word in ((resident, "batch_size"), (loading, "4 loader processes on 4 cores")):
+        assert word in str(told(time, [(1, 1), (9, 1)], data)[-1])

@@ -1,0 +1,131 @@
+"""`trainrun doctor RUN`: what went wrong in a stored run, by its records alone, and what to try."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainrun.cli.found import find
+from trainrun.cli.guide.layout import paragraph
+from trainrun.config.limits import TooLarge, check_text, read_text
+from trainrun.config.paths import COMBINES
+from trainrun.doctor import Finding, diagnose
+from trainrun.doctor.curves import Run, read
+from trainrun.events import to_line
+from trainrun.logger.lines import number, printable
+
+FOUND = 3
+_ABOUT = """Name what went wrong in a stored run, with the evidence and what to try. Reads its records alone.
+Exit 0: healthy, 3: something was found."""
+# What a run like this one does not take over: its place, and what only its owner may allow.
+_OWN = ("run_dir", "name", "resume", "runtime.trust")
+
+
+def run(words: list[str]) -> int:
+    """The verdict goes to stdout."""
+    parser = argparse.ArgumentParser(prog="trainrun doctor", description=_ABOUT)
+    parser.add_argument("run", metavar="RUN", help="a path, the beginning of one, a name, or last")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    folder = find(arguments.run)
+    examined = read(folder)
+    findings, base = diagnose(examined), _overrides(folder)
+    if arguments.json:
+        print(to_line(_record(folder, examined, findings, base)), end="")
+    else:
+        print("\n".join(_lines(folder, examined, findings, base)))
+    return FOUND if findings else 0
+
+
+def _lines(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[str]) -> list[str]:
+    if not findings:
+        return paragraph(f"healthy: {_course(run)}", hanging="  ")
+    names = ", ".join(one.symptom.name for one in findings)
+    lines = paragraph(f"{printable(str(folder))}: {names}", hanging="  ")
+    for one in findings:
+        lines += ["", one.symptom.name]
+        lines += paragraph(f"seen    {one.evidence}", "  ", " " * 10)
+        lines += paragraph(f"likely  {one.symptom.cause}", "  ", " " * 10)
+        for place, remedy in enumerate(one.remedies):
+            lines += paragraph(f"{'' if place else 'try':<8}{remedy.what}", "  ", " " * 10)
+            lines.append(f"            {command(base, remedy.overrides)}")
+    return lines
+
+
+def _course(run: Run) -> str:
+    """What the run came to, in numbers."""
+    loss, val, metric = run.curve("train", "loss"), run.curve("val", "loss"), run.curve("val", run.metric)
+    said = [f"{run.step} steps"]
+    if len(loss) > 1:
+        said.append(f"training loss {number(loss.values[0])} to {number(loss.values[-1])}")
+    if len(val) > 1:
+        said.append(f"validation loss {number(val.values[0])} to {number(val.values[-1])}")
+    if metric and run.metric != "loss":
+        best = max(metric.values) if run.higher_is_better else min(metric.values)
+        said.append(f"best {run.metric} {number(best)}")
+    state = run.status.get("state")
+    open_end = f"; it is {state}, so this holds so far" if state in ("running", "interrupted") else ""
+    few = "; too few points to see a trend" if len(loss) < 4 and len(val) < 4 else ""
+    return ", ".join(said) + open_end + few
+
+
+def _record(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[str]) -> dict[str, Any]:
+    symptoms = [
+        {
+            "symptom": one.symptom.name,
+            "evidence": one.evidence,
+            "cause": one.symptom.cause,
+            "remedies": [
+                {
+                    "what": remedy.what,
+                    "overrides": list(remedy.overrides),
+                    "command": command(base, remedy.overrides),
+                }
+                for remedy in one.remedies
+            ],
+        }
+        for one in findings
+    ]
+    return {"run": str(folder), "healthy": not findings, "summary": _course(run), "symptoms": symptoms}
+
+
+def command(base: Sequence[str], overrides: Sequence[str]) -> str:
+    """The run's own command with other settings, ready for bash and zsh."""
+    kept = list(base)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        before = [word for word in kept if _key(word) == key]
+        if key in COMBINES and before:
+            names = [*re.split(r"[\[\],\s]+", before[-1].partition("=")[2].strip("[] ")), value]
+            override = f"{key}=[{','.join(dict.fromkeys(filter(None, names)))}]"
+        elif "." not in key:  # another option lacks the settings of this one
+            kept = [word for word in kept if not _key(word).startswith(f"{key}.")]
+        kept = [word for word in kept if _key(word) != key] + [override]
+    return shlex.join(["trainrun", *kept])
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _overrides(folder: Path) -> list[str]:
+    """What the run was started with, but what was its own; nothing where that is not told."""
+    try:
+        text = read_text(folder / ".hydra" / "overrides.yaml")
+        check_text(text, with_aliases=False)
+        words = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, TooLarge, yaml.YAMLError, RecursionError):
+        return []
+    if not isinstance(words, list):
+        return []
+    plain = [word for word in words if isinstance(word, str) and "=" in word and word.isprintable()]
+    return [word for word in plain if _key(word) not in _OWN and not _key(word).startswith("hydra.")]

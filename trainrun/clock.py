@@ -1,0 +1,89 @@
+"""Wall time of one process of a run, and the verdict that it waits for its data."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from trainrun.protocols import Data, Window
+from trainrun.state import TrainState
+
+PROGRESS_EVERY_S = 0.2
+STARVED, STARVED_S = 0.3, 5.0  # of the time of the steps, and of the clock, spent waiting for data
+
+
+class Clock:
+    """Wall time of one process of a run: for people and for timing.jsonl, never for arithmetic."""
+
+    def __init__(self, state: TrainState) -> None:
+        self.before, self.began = state.seconds, time.perf_counter()
+        self.last_progress = self.began
+        self.judging_s = 0.0  # what the last evaluation took
+        self.windows, self.waited_s, self.stepping_s = 0, 0.0, 0.0  # without the first, which starts loaders
+        self.told = False
+        self._begin(state)
+
+    def restart(self, state: TrainState) -> None:
+        """Begin a log window."""
+        if self.windows:
+            self.waited_s, self.stepping_s = self.waited_s + self.waited, self.stepping_s + self.stepping
+        self.windows += 1
+        self._begin(state)
+
+    def _begin(self, state: TrainState) -> None:
+        self.samples_then, self.waited, self.stepping = state.samples, 0.0, 0.0
+
+    def fetch(self, windows: Iterator[Window]) -> Window:
+        """The next window, its time counted as waiting for data."""
+        self.fetching = time.perf_counter()
+        window = next(windows)
+        self.waited += time.perf_counter() - self.fetching
+        return window
+
+    def stepped(self) -> None:
+        """A step that began with `fetch` is done. Evaluating and saving are no part of any."""
+        self.stepping += time.perf_counter() - self.fetching
+
+    def progress_is_due(self) -> bool:
+        now = time.perf_counter()
+        due = now - self.last_progress >= PROGRESS_EVERY_S
+        if due:
+            self.last_progress = now
+        return due
+
+    def samples_per_s(self, state: TrainState) -> float:
+        """Trained on since the last log, by the time that steps took."""
+        return (state.samples - self.samples_then) / max(self.stepping, 1e-9)
+
+    def data_wait(self) -> float:
+        """Share of the time of the steps since the last log that was spent waiting for data."""
+        return self.waited / max(self.stepping, 1e-9)
+
+    def seconds(self) -> float:
+        """Spent training by all processes of the run so far."""
+        return self.before + time.perf_counter() - self.began
+
+    def seconds_with_end(self) -> float:
+        """The same and a last evaluation: what the run will have used if it ends now."""
+        return self.seconds() + self.judging_s
+
+    def starved(self, data: Data) -> str | None:
+        """What to say, once, where much of the time so far went into waiting for data; else None."""
+        share = self.waited_s / max(self.stepping_s, 1e-9)
+        if self.told or share < STARVED or self.waited_s < STARVED_S:
+            return None
+        self.told = True
+        return f"waiting for data took {share:.0%} of {self.stepping_s:.0f} s of steps; {remedy(data)}"
+
+
+def remedy(data: Data) -> str:
+    """What shortens the wait."""
+    if data.info.in_memory:
+        return "they are in memory already: a larger batch_size or a simpler augment costs less a sample"
+    workers, most = getattr(data, "num_workers", 0), os.cpu_count() or 1
+    if workers < most:
+        return f"resume with data.num_workers={most}, or have them in memory"
+    return (
+        f"{workers} loader processes on {most} cores are not enough: smaller samples, or have them in memory"
+    )

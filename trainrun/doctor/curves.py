@@ -1,0 +1,173 @@
+"""What a run's folder tells, as curves: read without torch, and whoever wrote it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainrun.run.files import read_json
+
+Record = Mapping[str, Any]
+SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One figure over the run, in the order of `steps`; points that are no number are left out."""
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, part: slice) -> Curve:
+        return Curve(self.steps[part], self.values[part])
+
+    @property
+    def last(self) -> float:
+        """Where it ends: the median of the last quarter, at least of three points."""
+        return statistics.median(self.values[-max(3, len(self) // 4) :])
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation around the trend in the second half, by the usual leap from point to point.
+
+        Its median size is 0.6745 root 2 times that of normal noise; single leaps do not count.
+        """
+        half = self.values[len(self) // 2 :]
+        leaps = [abs(b - a) for a, b in itertools.pairwise(half)]
+        return statistics.median(leaps) / (0.6745 * math.sqrt(2)) if leaps else 0.0
+
+    @property
+    def smooth(self) -> Curve:
+        """Medians of three neighbours, so that one leap is none; the ends are those of their neighbours."""
+        if len(self) < 3:
+            return self
+        triples = zip(self.values, self.values[1:], self.values[2:], strict=False)
+        inner = [statistics.median(three) for three in triples]
+        return Curve(self.steps, (inner[0], *inner, inner[-1]))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's settings and status, and its records by kind."""
+
+    settings: Mapping[str, Any]
+    status: Mapping[str, Any]
+    train: Sequence[Record]
+    val: Sequence[Record]
+    nonfinite: Sequence[Record]
+    rollbacks: int
+    timing: Sequence[Record]
+
+    def curve(self, part: str, key: str) -> Curve:
+        """A figure of the "train" or the "val" records; of several parameter groups the smallest."""
+        points = ((step_of(one), _number(one.get(key))) for one in getattr(self, part))
+        good = [(step, value) for step, value in points if step is not None and value is not None]
+        return Curve(tuple(step for step, _ in good), tuple(value for _, value in good))
+
+    @property
+    def step(self) -> int:
+        """How far it came."""
+        steps = (step_of(one) for one in (*self.train, *self.val, self.status))
+        return max((step for step in steps if step is not None), default=0)
+
+    @property
+    def metric(self) -> str:
+        """What tells how good it is: the monitored metric, or where that is a loss a better one.
+
+        Of text the loss: which share of tokens can be guessed is the text's own.
+        """
+        monitored = str(self.status.get("monitor") or "").removeprefix("val/")
+        smaller = monitored in SMALLER_IS_BETTER or self.setting("monitor_mode") == "min"
+        names = [] if smaller else [monitored]
+        known = self.val[-1] if self.val else {}
+        if "perplexity" in known:
+            return "loss"
+        return next((name for name in (*names, "accuracy", "r2") if name in known), "loss")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metric not in SMALLER_IS_BETTER
+
+    def setting(self, path: str) -> Any:
+        """The value at a dotted path; None where there is none."""
+        node: Any = self.settings
+        for part in path.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        return node
+
+    def number(self, path: str) -> float | None:
+        """The same where it is a number."""
+        return _number(self.setting(path))
+
+
+def read(run_dir: Path) -> Run:
+    """A run's folder. What is damaged or absent is as if nothing had happened; the config must be there.
+
+    Raises CannotResume for a config.yaml that a run would not have written.
+    """
+    from trainrun.config.stored import load_stored  # which is slow to import, and the table needs it not
+
+    train: list[Record] = []
+    val: list[Record] = []
+    nonfinite: list[Record] = []
+    rollbacks = 0
+    for record in _records(run_dir / "metrics.jsonl"):
+        kind = record.get("event")
+        if kind == "train":
+            train.append(record)
+        elif kind == "eval" and record.get("split") == "val":
+            val.append(record)
+        elif kind == "nonfinite":
+            nonfinite.append(record)
+        elif kind == "rollback":
+            rollbacks += 1
+            to = step_of(record, "to")
+            train, val = (
+                [one for one in records if (step_of(one) or 0) <= (to or 0)] for records in (train, val)
+            )
+    return Run(
+        settings=load_stored(run_dir / "config.yaml"),
+        status=read_json(run_dir / "status.json"),
+        train=train,
+        val=val,
+        nonfinite=nonfinite,
+        rollbacks=rollbacks,
+        timing=list(_records(run_dir / "timing.jsonl")),
+    )
+
+
+def step_of(record: Record, key: str = "step") -> int | None:
+    """A record's step; None for what no run can have written."""
+    step = record.get(key)
+    return step if isinstance(step, int) and 0 <= step < 1 << 60 else None
+
+
+def _records(file: Path) -> Iterator[Record]:
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    except OSError:
+        return
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):  # a copy of a folder may end in half a line
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, Mapping):
+        flat = (_number(one) for one in value.values() if not isinstance(one, Mapping))
+        return min(filter(None, flat), default=None)
+    is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if is_one else None

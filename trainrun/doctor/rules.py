@@ -1,0 +1,308 @@
+"""How each symptom is recognised: a run's curves in, the evidence in numbers out, or None.
+
+The thresholds are set so that runs with the default settings pass; tests/benchmarks/doctor.py holds
+them against 60 healthy runs and against broken ones.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from trainrun.doctor.curves import Curve, Run, step_of
+from trainrun.logger.lines import number
+
+POOR = {"accuracy": 0.6, "r2": 0.1}  # below, whatever the task, hardly anything was learned
+_NORMS = ("grad_norm", "grad_norm_after")
+FEW = 4  # points, below which a curve has no trend
+
+
+def not_finite(run: Run) -> str | None:
+    """A step's gradient was not finite, or a logged number was none."""
+    if run.nonfinite:
+        first, times = run.nonfinite[0], len(run.nonfinite)
+        where = f"first not finite: {_word(first.get('where'))}"
+        again = f", and {times - 1} more times" if times > 1 else ""
+        return f"step {step_of(first)}{again}; {where}; the run's answer: {_word(first.get('answer'))}"
+    bad = next(
+        (one for one in (*run.train, *run.val) if one.get("nonfinite") and one.get("loss") is None), None
+    )
+    return f"the loss is no number at step {step_of(bad)}" if bad else None
+
+
+def failed(run: Run) -> str | None:
+    """The run ended with an error."""
+    code, reason = run.status.get("exit_code"), _word(run.status.get("reason"))
+    return f"exit {code} at step {run.step}: {reason}" if run.status.get("state") == "failed" else None
+
+
+def fp16_overflow(run: Run) -> str | None:
+    """More than 1 step in 100, and more than a loss scale takes to settle, was skipped under fp16."""
+    if "fp16" not in str(run.setting("precision._target_")):
+        return None
+    skipped = int(_last(run.curve("train", "skipped")))
+    if skipped < 15 or not 0.01 * run.step <= skipped <= run.step:
+        return None
+    return f"{skipped} of {run.step} steps ({skipped / run.step:.0%}) were skipped: their gradient overflowed"
+
+
+def tiny_batch_norm(run: Run) -> str | None:
+    """Batch norm takes its statistics from 3 samples or fewer."""
+    batch = run.number("batch_size")
+    if run.setting("model.norm") != "batch" or batch is None or batch > 3:
+        return None
+    failure = _word(run.status.get("reason")) if run.status.get("state") == "failed" else ""
+    train, val = run.curve("train", run.metric), run.curve("val", run.metric)
+    behind = ""
+    if train and val:
+        behind = f"; {run.metric} {number(train.last)} in training, {number(val.last)} in validation"
+    told = f"; it failed: {failure}" if failure else behind
+    return f"model.norm=batch sees {batch:g} sample{'s' if batch > 1 else ''} at a time{told}"
+
+
+def dead_units(run: Run) -> str | None:
+    """Most ReLU units gave 0 for every sample of the steps that were looked at."""
+    dead = run.curve("train", "dead_units")
+    if not dead or dead.last < (0.5 if is_poor(run) else 0.8):
+        return None
+    init = str(run.setting("init._target_")).rpartition(".")[2]
+    also = f"; init={init} starts all units alike" if init in ("zeros", "constant") else ""
+    return f"{dead.last:.0%} of the ReLU units give 0 for a whole batch{also}"
+
+
+def vanishing(run: Run) -> str | None:
+    """Many saturating layers without norm or residual connections, and hardly anything was learned."""
+    depth, activation = run.number("model.depth"), run.setting("model.activation")
+    bare = run.setting("model.norm") in (None, "none") and not run.setting("model.residual")
+    if not (depth and depth >= 8 and bare and activation in ("sigmoid", "tanh") and is_poor(run)):
+        return None
+    loss = run.curve("train", "loss")
+    moved = f"; the loss went from {number(loss.values[0])} to {number(loss.last)}" if loss else ""
+    return f"{depth:g} {activation} layers without norm or residual connections{moved}"
+
+
+def diverged(run: Run) -> str | None:
+    """The training loss fell and then rose for good, or ends above where it began."""
+    loss = run.curve("train", "loss").smooth
+    if len(loss) < FEW:
+        return None
+    lowest = min(loss.values)
+    low = loss.values.index(lowest)
+    start, end = max(loss.values[: low + 1]), loss.last
+    rose = end - lowest > max(0.5 * (start - lowest), 5 * loss.noise, 0.5 * abs(lowest), 0.02)
+    if not rose or low > 0.9 * len(loss):
+        return None
+    middle = (lowest + end) / 2
+    at = next(step for step, value in zip(loss.steps[low:], loss.values[low:], strict=True) if value > middle)
+    was = f"from {number(lowest)} at step {loss.steps[low]} to {number(end)}"
+    return f"at step {at}: the training loss rose {was}"
+
+
+def lr_too_high(run: Run) -> str | None:
+    """The loss leapt and came back to where guessing is, or swings, or steps are as large as the weights;
+    and hardly anything was learned.
+    """
+    loss, val = run.curve("train", "loss"), run.curve("val", "loss")
+    if not loss or not is_poor(run) or run.metric == "loss" or lr_too_low(run):
+        return None
+    signs = []
+    judged = (val or loss).smooth
+    late, worst = judged.last, max((*loss.values, *val.values))
+    is_back = len(judged) >= FEW and judged.values[len(judged) // 3] < 1.2 * late  # no slow descent
+    if is_back and worst > 1.5 * late and is_guessing(run):
+        signs.append(f"the loss leapt to {number(worst)} and stays at {number(late)}")
+    if len(loss) >= FEW and loss.noise > 0.25 * loss.last:
+        signs.append(f"the loss swings by {number(loss.noise)} around {number(loss.last)}")
+    ratio = run.curve("train", "update_ratio").values
+    if ratio and (usual := statistics.median(ratio[: len(ratio) // 2 + 1])) > 0.1:
+        signs.append(f"a step changes the weights by {usual:.0%} of their size")
+    return "; ".join([*signs, f"{run.metric} reached {number(_best(run))}"]) if signs else None
+
+
+def lr_too_low(run: Run) -> str | None:
+    """Steps are thousands of times smaller than the weights, and the loss has hardly moved."""
+    loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio")
+    if len(loss) < 2 or not ratio or max(ratio.values) > 4e-4:
+        return None
+    fell = 1 - loss.last / loss.values[0] if loss.values[0] > 0 else 0.0
+    if fell > 0.5:
+        return None
+    return (
+        f"a step changes the weights by at most {max(ratio.values):.1e} of their size, usual is about 1e-3; "
+        f"the loss went from {number(loss.values[0])} to {number(loss.last)}"
+    )
+
+
+def constant_loss(run: Run) -> str | None:
+    """The training loss moves by less than 3 % over the whole run, and hardly anything was learned."""
+    loss = run.curve("train", "loss")
+    if len(loss) < FEW or not is_poor(run):
+        return None
+    values = loss.smooth.values
+    low, high = min(values), max(values)
+    if high <= 0 or high - low > 0.03 * high:
+        return None
+    return f"the training loss stays between {number(low)} and {number(high)}{_guessing(loss.last)}"
+
+
+def val_at_chance(run: Run) -> str | None:
+    """Training learns, and validation never does: its loss only rises, and its metric stays poor."""
+    train, val = run.curve("train", "loss"), run.curve("val", "loss").smooth
+    if len(train) < 1 or len(val) < FEW or not is_poor(run):
+        return None
+    learned = train.last < 0.9 * max(train.values[0], val.values[0])
+    rises = val.last > 1.02 * min(val.values) and val.last > 0.98 * val.values[0]
+    if not (learned and rises):
+        return None
+    return (
+        f"the training loss fell to {number(train.last)} while that of validation went from "
+        f"{number(val.values[0])} to {number(val.last)}; {run.metric} reached {number(_best(run))}"
+    )
+
+
+def overfitting(run: Run) -> str | None:
+    """The validation loss rises from some epoch on while training improves, and the metric falls with it
+    or stays far behind that of training.
+    """
+    val, metric, train = run.curve("val", "loss"), run.curve("val", run.metric), run.curve("train", "loss")
+    if len(val) < 6 or run.metric == "loss":
+        return None
+    lowest, end = min(val.smooth.values), val.smooth.last
+    at = val.values.index(min(val.values))
+    improves = not train or train.last <= statistics.fmean(train.values)
+    if not improves or end < 1.25 * lowest or at > 0.8 * len(val):
+        return None
+    best, ends, trained = max(metric.smooth.values), metric.last, run.curve("train", run.metric)
+    if best - ends > max(0.04, 2 * metric.noise):
+        how = f"{run.metric} falls from {number(best)} to {number(ends)}"
+    elif run.metric == "accuracy" and trained and trained.last - ends > 0.2:
+        how = f"{run.metric} is {number(ends)}, in training {number(trained.last)}"
+    else:
+        return None
+    epoch = next((one.get("epoch") for one in run.val if one.get("step") == val.steps[at]), None)
+    since = f"epoch {epoch:g}" if isinstance(epoch, (int, float)) else f"step {val.steps[at]}"
+    return f"from {since}: the validation loss rises from {number(lowest)} to {number(end)} and {how}"
+
+
+def oscillating(run: Run) -> str | None:
+    """In the second half the training loss leaps by a third of its level and of what it fell."""
+    loss = run.curve("train", "loss")
+    if len(loss) < 8:
+        return None
+    scale = max(loss.last, loss.values[0] - loss.last)
+    if loss.noise < 0.33 * scale:
+        return None
+    return f"in the second half the training loss leaps by {number(loss.noise)} around {number(loss.last)}"
+
+
+def clipping_binds(run: Run) -> str | None:
+    """Nearly every step is clipped, and to less than 40 %: the limit sets the length of steps."""
+    clipped = run.curve("train", "clipped")
+    if run.number("loop.clip.norm") is None and run.number("loop.clip.value") is None:
+        return None
+    if len(clipped) < 2 or statistics.median(clipped.values) < 0.95:
+        return None
+    before, after = (statistics.median(run.curve("train", key).values or (0.0,)) for key in _NORMS)
+    if after > 0.4 * before:
+        return None
+    share = statistics.median(clipped.values)
+    return (
+        f"{share:.0%} of the steps are clipped; usual norm {number(before)}, after clipping {number(after)}"
+    )
+
+
+def plateau(run: Run) -> str | None:
+    """The training loss stands still in the second half while the learning rate does not fall."""
+    loss, rate = run.curve("train", "loss").smooth, run.curve("train", "lr")
+    if len(loss) < 8 or not rate or rate.last < 0.5 * max(rate.values):
+        return None
+    half = loss[len(loss) // 2 :]
+    middle = len(half) // 2
+    before, after = statistics.fmean(half.values[:middle]), statistics.fmean(half.values[middle:])
+    still = abs(before - after) < max(0.02 * before, half.noise)
+    if not still or before < 0.2 * loss.values[0] or loss.values[0] < 1.05 * before:
+        return None
+    return f"the training loss stays at {number(after)} from step {half.steps[0]} on; lr {rate.last:.2g}"
+
+
+def underfitting(run: Run) -> str | None:
+    """Training and validation end equally poor, and the training loss has come to rest."""
+    loss, val = run.curve("train", "loss"), run.curve("val", "loss")
+    if len(loss) < FEW or len(val) < FEW or run.metric not in POOR or not is_poor(run):
+        return None
+    if loss.last < 0.5 * loss.values[0] or val.last > 1.3 * loss.last:
+        return None
+    return (
+        f"the loss ends at {number(loss.last)} in training and {number(val.last)} in validation; "
+        f"{run.metric} reached {number(_best(run))}"
+    )
+
+
+def starved(run: Run) -> str | None:
+    """A third of the time of the steps, and more than some seconds, went into waiting for data."""
+    waits, times = run.curve("timing", "data_wait"), run.curve("timing", "time").values
+    if len(waits) < 2:
+        return None
+    share = statistics.median(waits.values)
+    if share < 0.3 or share * (max(times, default=0.0) - min(times, default=0.0)) < 5:
+        return None
+    return f"waiting for data takes {share:.0%} of the time of a step"
+
+
+def noisy_validation(run: Run) -> str | None:
+    """In the second half the validation metric leaps from one evaluation to the next."""
+    metric = run.curve("val", run.metric)
+    if len(metric) < 8 or run.metric == "loss" or metric.noise < 0.07 or is_poor(run):
+        return None
+    half = metric.values[len(metric) // 2 :]
+    return (
+        f"in the second half {run.metric} leaps by {number(metric.noise)} from one evaluation to the next, "
+        f"between {number(min(half))} and {number(max(half))}"
+    )
+
+
+def is_poor(run: Run) -> bool:
+    """Whether hardly anything was learned, by the best that validation, else training, has shown."""
+    name = run.metric
+    if name in POOR:
+        return _best(run) < POOR[name]
+    loss = run.curve("val", "loss") or run.curve("train", "loss")
+    return bool(loss) and min(loss.values) > 0.9 * loss.values[0]
+
+
+def is_guessing(run: Run) -> bool:
+    """Whether validation ends where guessing is: a model that tells all classes equally likely has an
+    accuracy of exp(-loss), one that has learned a multiple of it.
+    """
+    metric, loss = run.curve("val", run.metric), run.curve("val", "loss")
+    if run.metric == "accuracy" and metric and loss:
+        return metric.last < 1.7 * math.exp(-max(loss.last, -9.0))
+    return is_poor(run)
+
+
+def _best(run: Run) -> float:
+    values = (run.curve("val", run.metric) or run.curve("train", run.metric)).smooth.values
+    if not values:
+        return math.nan
+    return max(values) if run.higher_is_better else min(values)
+
+
+def _guessing(loss: float) -> str:
+    """`, which is ln 10: guessing among 10 classes`, where it is that of a whole number."""
+    classes = round(math.exp(min(loss, 12.0)))
+    near = 2 <= classes <= 1000 and abs(loss - math.log(classes)) < 0.015 * loss
+    return f"; guessing among {classes} classes costs ln {classes} = {math.log(classes):.3f}" if near else ""
+
+
+def _last(curve: Curve) -> float:
+    return curve.values[-1] if curve else 0.0
+
+
+def _word(value: Any) -> str:
+    """Of a file that may come from anybody: one line that a terminal can be given."""
+    text = (
+        value if isinstance(value, str) else "" if value is None or isinstance(value, Mapping) else str(value)
+    )
+    return "".join(one if one.isprintable() else "?" for one in text)[:200]

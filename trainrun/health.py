@@ -1,0 +1,95 @@
+"""How far one step moves the weights, and which units are dead: measured on steps that end a log window."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainrun import ranks
+from trainrun.protocols import Step, StepResult, Window
+from trainrun.state import TrainState
+
+_ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of all inputs
+
+
+def measured(step: Step, state: TrainState, window: Window) -> StepResult:
+    """`step(state, window)` and the `health` of its result; nothing where no update was made.
+
+    `update_ratio/GROUP` is |change| / |weights| of each parameter group, L2 norms before the update.
+    `dead_units` is the share of all units of the model's ReLU layers that gave 0 for the whole window.
+    Training is what it would be without: weights are copied, outputs are looked at, nothing is drawn.
+    """
+    ratios, units = _Ratios(), _Units()
+    with ExitStack() as opened:
+        ratios.watch(state.optimizer, opened)
+        units.watch(state.model, opened)
+        result = step(state, window)
+    dead = units.dead()  # the ranks meet here, whatever came of the step
+    return replace(result, health=ratios.found | dead) if result.applied else result
+
+
+class _Ratios:
+    """Update to weight, by parameter group. The copy is made when the activations are gone again."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, float | Tensor] = {}
+        self._before: list[list[Tensor]] = []
+
+    def watch(self, optimizer: Optimizer, opened: ExitStack) -> None:
+        opened.enter_context(optimizer.register_step_pre_hook(self._copy))
+        opened.enter_context(optimizer.register_step_post_hook(self._compare))
+
+    def _copy(self, optimizer: Optimizer, *_: Any) -> None:
+        self._before = [[p.detach().clone() for p in group["params"]] for group in optimizer.param_groups]
+
+    @torch.no_grad()
+    def _compare(self, optimizer: Optimizer, *_: Any) -> None:
+        for group, before in zip(optimizer.param_groups, self._before, strict=True):
+            size = torch.nn.utils.get_total_norm(before)
+            torch._foreach_sub_(before, group["params"])
+            self.found[f"update_ratio/{group['name']}"] = torch.nn.utils.get_total_norm(before) / size
+        self._before = []
+
+
+class _Units:
+    """Which units of the ReLU layers have given anything but 0."""
+
+    def __init__(self) -> None:
+        self._names: dict[nn.Module, str] = {}
+        self._alive: dict[str, Tensor] = {}  # (units,) of each layer that ran
+
+    def watch(self, model: nn.Module, opened: ExitStack) -> None:
+        if any(module._compiled_call_impl is not None for module in model.modules()):
+            return  # a hook would have it compiled again
+        for name, module in model.named_modules():
+            if isinstance(module, _ZEROING):
+                self._names[module] = name
+                opened.enter_context(module.register_forward_hook(self._look))
+
+    def dead(self) -> dict[str, float | Tensor]:
+        """The share over all ranks' samples; nothing where no ReLU layer ran."""
+        alive: dict[str, Tensor] = {}
+        for of_one in ranks.gather(self._alive):  # a rank without samples has seen nothing
+            for name, seen in of_one.items():
+                alive[name] = alive[name] | seen if name in alive else seen
+        if not alive:
+            return {}
+        share = 1 - torch.cat(list(alive.values())).float().mean()
+        return {"dead_units": share if ranks.size() == 1 else float(share)}  # gathered, it is on the host
+
+    @torch.no_grad()
+    def _look(self, module: nn.Module, _: Any, output: Any) -> None:
+        """`output`: (N, units), (N, length, units) or (N, units, height, width ...)."""
+        if not isinstance(output, Tensor) or output.ndim < 2 or not output.numel():
+            return
+        unit = 1 if output.ndim != 3 else 2
+        seen = output.detach().amax([dim for dim in range(output.ndim) if dim != unit]) > 0
+        name = self._names[module]
+        known = self._alive.get(name)
+        if known is None or known.shape == seen.shape:  # a layer used in several places may differ
+            self._alive[name] = seen if known is None else known | seen
