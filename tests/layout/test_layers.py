@@ -19,7 +19,7 @@ PARTS = {
     "ranks",
 }
 CORE = {"state", "step", "nonfinite", "evaluate", "budget", "loop", "checkpoint", "tta", "export"}
-ASSEMBLY = {"cli", "config.build", "report"}
+ASSEMBLY = {"cli", "config.build", "report", "check"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
     | dict.fromkeys(GRAMMAR, 1)

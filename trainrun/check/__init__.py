@@ -1,0 +1,64 @@
+"""What usually breaks late, asked of a built run before training: a file per question, each a section.
+
+Every question works on copies: the run's weights, data and random state stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from trainrun.check.bench import bench_of, isolated
+from trainrun.check.data import data
+from trainrun.check.evaluation import evaluation
+from trainrun.check.finding import Finding, Section
+from trainrun.check.layers import layers
+from trainrun.check.modes import modes
+from trainrun.check.numbers import numbers
+from trainrun.check.overfit import overfit
+from trainrun.check.probe import probe
+from trainrun.check.seen import seen
+from trainrun.check.splits import splits
+from trainrun.check.start import start
+from trainrun.check.storage import storage
+from trainrun.config.build import Parts
+from trainrun.errors import TrainrunError
+
+__all__ = ["Finding", "Section", "examine"]
+
+_CAUSES = ("data", "model", "numbers")  # what is wrong there shows in the loss and in learning, too
+
+
+def examine(parts: Parts) -> list[Section]:
+    """Every question's answer, in an order in which causes come before what follows from them."""
+    with isolated():
+        bench = bench_of(parts)
+        rows = seen(bench)
+        found = [_asked(data, bench, rows), _asked(splits, bench), _asked(probe, bench, rows)]
+        found += [_asked(question, bench) for question in (layers, numbers, modes)]
+        is_caused = any(one.findings for one in found if one.title in _CAUSES)
+        for question in (start, overfit):
+            section = _asked(question, bench)
+            found.append(replace(section, findings=()) if is_caused else section)
+        found += [_asked(question, bench) for question in (evaluation, storage)]
+    return found
+
+
+def _asked(question: Callable[..., Section], *of: Any) -> Section:
+    """Its answer, or what the run's own code raised, which training would meet, too."""
+    try:
+        return question(*of)
+    except TrainrunError:
+        raise
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        AssertionError,
+    ) as error:
+        name, text = question.__name__, (str(error).strip().splitlines() or [""])[0]
+        return Section(name, (), (Finding(f"{name} fails", f"{type(error).__name__}: {text}", "no error"),))
