@@ -38,10 +38,11 @@ def examine(parts: Parts) -> list[Section]:
         found = [_asked(data, bench, rows), _asked(splits, bench), _asked(probe, bench, rows)]
         found += [_asked(question, bench) for question in (layers, numbers, modes)]
         is_caused = any(one.findings for one in found if one.title in _CAUSES)
-        for question in (start, overfit):
-            section = _asked(question, bench)
-            found.append(replace(section, findings=()) if is_caused else section)
-        found += [_asked(question, bench) for question in (evaluation, storage)]
+        first = _asked(start, bench)
+        found.append(replace(first, findings=()) if is_caused else first)
+        found.append(_asked(overfit, bench, not is_caused))
+        judged = _asked(evaluation, bench)
+        found += [replace(judged, findings=()) if is_caused else judged, _asked(storage, bench)]
     return found
 
 

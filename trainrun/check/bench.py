@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from trainrun.protocols import Batch, Cut, Data, Position, Task
 from trainrun.runtime import seed_forward
 
 _FEWEST, _MOST = 16, 256  # samples of the batch that is measured
+_WAITS = 4.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,19 @@ def blind_loss(task: Task, model: nn.Module, batch: Batch) -> float:
 
     optimizer.step(closure)
     return float(loss_of(task, fixed, batch).detach())
+
+
+class Patience:
+    """How long a question may take: by the processor's clock, for a machine may be busy with other things, or
+    several times that by the wall's, for a disk may be slow.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.process_time() + seconds, time.monotonic() + _WAITS * seconds
+
+    @property
+    def is_over(self) -> bool:
+        return time.process_time() > self._ends[0] or time.monotonic() > self._ends[1]
 
 
 @contextlib.contextmanager

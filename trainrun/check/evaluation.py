@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Iterator
 
-from trainrun.check.bench import Bench
+from trainrun.check.bench import Bench, Patience
 from trainrun.check.finding import Finding, Section
 from trainrun.evaluate import evaluate
 from trainrun.protocols import Batch
@@ -32,9 +31,16 @@ def evaluation(bench: Bench) -> Section:
         )
         if name not in metrics or not math.isfinite(metrics[name]):
             got = metrics.get(name, "none")
-            there = ", ".join(f"val/{one}" for one, value in metrics.items() if math.isfinite(value))
+            there = [f"val/{one}" for one, value in metrics.items() if math.isfinite(value)]
             measured = f"val/{name} decides which weights are best; an evaluation gives {got} for it"
-            findings.append(Finding("monitor", measured, f"one of {there}", ("monitor=val/loss",)))
+            findings.append(
+                Finding(
+                    "monitor",
+                    measured,
+                    f"one of {', '.join(there)}",
+                    tuple(f"monitor={one}" for one in there[:1]),
+                )
+            )
     return Section("evaluation", tuple(lines), tuple(findings), metrics)
 
 
@@ -45,9 +51,9 @@ class _Timed:
         self.batches, self.count, self.is_whole = batches, 0, True
 
     def __iter__(self) -> Iterator[Batch]:
-        deadline = time.monotonic() + _MOST_S
+        patience = Patience(_MOST_S)
         for batch in self.batches:
-            if time.monotonic() > deadline and self.count:
+            if patience.is_over and self.count:
                 self.is_whole = False
                 return
             self.count += len(batch)

@@ -49,8 +49,7 @@ def layers(bench: Bench) -> Section:
     lines += [("no gradient", _names(names)) for names in (learned.unused, learned.still) if names]
     is_new = bench.parts.weights is None and not settings["model"].get("pretrained")
     findings = [*_zero_or_alike(bench.parts.state.model, learned, settings)]
-    findings += _dead_or_saturated(found, settings)
-    findings = findings or [*_through_depth(found, settings)]
+    findings = findings or [*_dead_or_saturated(found, settings)] or [*_through_depth(found, settings)]
     findings += _unlearned(learned) if not findings else _unused(learned)
     if odd and is_new and not settings["init"].get("zero_residual"):
         findings.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +11,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from trainrun.check.bench import Bench, blind_loss, chosen, first_samples
+from trainrun.check.bench import Bench, Patience, blind_loss, chosen, first_samples
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.config.build.optimizer import averager_of, optimizer_over
 from trainrun.parameters import Parameters
@@ -48,8 +47,10 @@ class Attempt:
         return self.share <= _LEARNS
 
 
-def overfit(bench: Bench) -> Section:
-    """Without regularisation, augmentation, decay and schedule; at other rates where the run's own fails."""
+def overfit(bench: Bench, retries: bool) -> Section:
+    """Without regularisation, augmentation, decay and schedule; with `retries` at other rates where the
+    run's own fails, and a verdict.
+    """
     batch = few(bench)
     blind = blind_loss(bench.parts.task, bench.still, batch)
     if not blind > 1e-3:
@@ -57,19 +58,20 @@ def overfit(bench: Bench) -> Section:
             f"{len(batch)} samples have a loss of {blind:.2g} without their inputs: nothing to learn by heart"
         )
         return Section("overfit", (("samples", text),))
-    deadline = time.monotonic() + _MOST_S
-    own = attempt(bench, batch, 1.0, blind, deadline)
+    patience = Patience(_MOST_S)
+    own = attempt(bench, batch, 1.0, blind, patience)
     lr = bench.parts.rates.lr
     lines = [(f"{len(batch)} samples", f"lr {lr:g}: {told(own)}")]
     others: list[Attempt] = []
-    if own.in_time and not own.learns:
+    if retries and own.in_time and not own.learns:
         for factors in (_HIGHER, _LOWER) if own.falls else (_LOWER, _HIGHER):
-            others += [attempt(bench, batch, factor, blind, deadline) for factor in factors]
+            others += [attempt(bench, batch, factor, blind, patience) for factor in factors]
             if any(one.knows for one in others):
                 break
         lines += [("", f"lr {lr * one.factor:g}: {told(one)}") for one in others]
+    findings = verdict(bench, len(batch), own, others) if retries else []
     values = {"loss_without_inputs": blind, "share": own.share, "accuracy": own.accuracy, "steps": own.steps}
-    return Section("overfit", tuple(lines), tuple(verdict(bench, len(batch), own, others)), values)
+    return Section("overfit", tuple(lines), tuple(findings), values)
 
 
 def told(one: Attempt) -> str:
@@ -112,7 +114,7 @@ def few(bench: Bench) -> Batch:
     return chosen(pool, rows[:_SAMPLES])
 
 
-def attempt(bench: Bench, batch: Batch, factor: float, blind: float, deadline: float) -> Attempt:
+def attempt(bench: Bench, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
     """Train a copy on nothing but `batch`, until it knows the samples or the steps are over."""
     state, step = _state(bench, factor), _step(bench)
     losses: list[float] = []
@@ -130,7 +132,7 @@ def attempt(bench: Bench, batch: Batch, factor: float, blind: float, deadline: f
         now = Attempt(factor, fmean(losses[-_LAST:]) / blind, accuracy, done, True, falls)
         if now.knows:
             return now
-        if time.monotonic() > deadline:
+        if patience.is_over:
             return Attempt(factor, now.share, accuracy, done, False)
     return now
 

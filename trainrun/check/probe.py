@@ -83,7 +83,8 @@ def _by_ridge(x: Tensor, y: Tensor) -> Tensor:
     kernel = (x.double() @ x.double().T) / x.shape[1] + 1.0  # with a constant
     hat = torch.linalg.solve(kernel + 0.01 * count * torch.eye(count, dtype=torch.float64), kernel)
     own = hat.diagonal()[:, None]
-    return ((hat @ y.double() - own * y.double()) / (1 - own)).float()
+    guess: Tensor = (hat @ y.double() - own * y.double()) / (1 - own)
+    return guess.float()
 
 
 def _score(guess: Tensor, y: Tensor, are_classes: bool) -> tuple[float, float]:

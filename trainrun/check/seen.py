@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainrun.check.bench import Bench
+from trainrun.check.bench import Bench, Patience
 from trainrun.protocols import Batch, Cut, Position
 
 _ROWS = 2048  # of a split, to be looked at closely
@@ -41,7 +40,7 @@ def seen(bench: Bench) -> Mapping[str, Rows]:
 
 def rows(batches: Iterable[Batch]) -> Rows | None:
     """None where inputs or targets are no tensors, or inputs are tokens."""
-    deadline, kept, count = time.monotonic() + _MOST_S, list[Batch](), 0
+    patience, kept, count = Patience(_MOST_S), list[Batch](), 0
     for batch in batches:
         if not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
             return None
@@ -49,7 +48,7 @@ def rows(batches: Iterable[Batch]) -> Rows | None:
             return None
         kept.append(batch)
         count += len(batch)
-        if count >= _ROWS or time.monotonic() > deadline:
+        if count >= _ROWS or patience.is_over:
             break
     if not kept:
         return None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable
 
 from torch import Tensor
 
-from trainrun.check.bench import Bench
+from trainrun.check.bench import Bench, Patience
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.protocols import Batch
 
@@ -45,13 +44,13 @@ def splits(bench: Bench) -> Section:
 
 def hashes_of(batches: Iterable[Batch]) -> Counter[int] | None:
     """How often each input occurs, of those that there is time to read; None where they are no tensors."""
-    found, deadline = Counter[int](), time.monotonic() + _MOST_S
+    found, patience = Counter[int](), Patience(_MOST_S)
     for batch in batches:
         if not isinstance(batch.inputs, Tensor):
             return None
         array = batch.inputs.cpu().contiguous().flatten(1).numpy()
         found.update(hash(row.tobytes()) for row in array)
-        if time.monotonic() > deadline:
+        if patience.is_over:
             break
     return found
 
