@@ -78,7 +78,7 @@ def labels_of(batch: Batch, info: DataInfo) -> list[str]:
         shares, numbers = targets.topk(min(2, targets.shape[1]))
         pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
         return [
-            " ".join(f"{name(n)} {share:.0%}" for share, n in zip(*pair, strict=True) if share > 0.005)[
+            ", ".join(f"{name(n)} {share:.0%}" for share, n in zip(*pair, strict=True) if share > 0.005)[
                 :_LONGEST
             ]
             for pair in pairs

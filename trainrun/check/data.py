@@ -40,7 +40,7 @@ def data(bench: Bench, seen: Mapping[str, Rows]) -> Section:
 def _told(info: DataInfo, rows: Rows) -> str:
     size = info.sizes.get("train")
     x = rows.inputs
-    text = f"inputs of mean {round(float(x.mean()), 6):.3g}, std {float(x.std(correction=0)):.3g}, "
+    text = f"inputs of mean {round(float(x.mean()), 6) + 0.0:.3g}, std {float(x.std(correction=0)):.3g}, "
     text += f"from {float(x.min()):.3g} to {float(x.max()):.3g}"
     y = rows.targets
     if info.kind == "classes" and y.ndim == 1:

@@ -38,7 +38,7 @@ def layers(bench: Bench) -> Section:
     learned = learning(other, loss)
     count, odd = _norm_layers(bench.parts.state.model)
     lines = [("layers", f"{len(found)}, for {len(bench.batch)} samples"), *_table(found)]
-    lines.append(("gradient", f"norm {total:.3g} of all parameters together"))
+    lines.append(("gradient", f"norm {total:.3g} over all parameters"))
     if count:
         lines.append(
             (
@@ -59,7 +59,7 @@ def layers(bench: Bench) -> Section:
 
 
 def _table(found: Sequence[Signal]) -> list[tuple[str, str]]:
-    head = ["layer", "mean", "std", "dead", "saturated", "gradient", "of weights"]
+    head = ["layer", "mean", "std", "dead", "saturated", "grad std", "weight grad"]
     rows = [head]
     for one in found:
         shares = ["" if share is None else f"{share:.0%}" for share in (one.dead, one.saturated)]

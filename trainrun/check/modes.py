@@ -94,7 +94,7 @@ def _small_batches(bench: Bench) -> list[Finding]:
 
 def smallest(size: int, cut: Cut) -> int:
     """Samples in the last micro-batch of an epoch of `size`."""
-    return (size % cut.window or min(size, cut.window)) % cut.batch_size or cut.batch_size
+    return size % cut.batch_size or cut.batch_size
 
 
 def _inputs(bench: Bench) -> tuple[Any, ...]:

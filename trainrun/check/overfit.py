@@ -61,34 +61,38 @@ def overfit(bench: Bench, retries: bool) -> Section:
     patience = Patience(_MOST_S)
     own = attempt(bench, batch, 1.0, blind, patience)
     lr = bench.parts.rates.lr
-    lines = [(f"{len(batch)} samples", f"lr {lr:g}: {told(own)}")]
+    known = f"below {_KNOWN:.0%} of that they are known by heart"
+    lines = [(f"{len(batch)} samples", f"loss {blind:.4g} without looking at their inputs; {known}")]
     others: list[Attempt] = []
     if retries and own.in_time and not own.learns:
         for factors in (_HIGHER, _LOWER) if own.falls else (_LOWER, _HIGHER):
             others += [attempt(bench, batch, factor, blind, patience) for factor in factors]
             if any(one.knows for one in others):
                 break
-        lines += [("", f"lr {lr * one.factor:g}: {told(one)}") for one in others]
-    findings = verdict(bench, len(batch), own, others) if retries else []
+    lines += [(f"lr {lr * one.factor:g}", told(one)) for one in (own, *others)]
+    findings = verdict(bench, len(batch), blind, own, others) if retries else []
     values = {"loss_without_inputs": blind, "share": own.share, "accuracy": own.accuracy, "steps": own.steps}
     return Section("overfit", tuple(lines), tuple(findings), values)
 
 
 def told(one: Attempt) -> str:
-    """`100 % right, loss 4 % of that without inputs, after 30 steps`."""
+    """`100% right, loss 4% of that, after 30 steps`."""
     accuracy = "" if one.accuracy is None else f"{one.accuracy:.0%} right, "
-    loss = "loss not finite" if one.share == float("inf") else f"loss {one.share:.1%} of that without inputs"
+    loss = "loss not finite" if one.share == float("inf") else f"loss {one.share:.0%} of that"
     ended = "" if one.in_time else "; stopped there for time, no verdict"
     return f"{accuracy}{loss}, after {one.steps} steps{ended}"
 
 
-def verdict(bench: Bench, count: int, own: Attempt, others: Sequence[Attempt]) -> list[Finding]:
+def verdict(bench: Bench, count: int, blind: float, own: Attempt, others: Sequence[Attempt]) -> list[Finding]:
     """Nothing where the samples are learned, or about to be; else what was to blame."""
     if own.learns or not own.in_time:
         return []
-    lr, expected = bench.parts.rates.lr, f"about 100 % right, loss below {_KNOWN:.0%} of that without inputs"
+    lr = bench.parts.rates.lr
+    expected = f"about 100% right, loss below {_KNOWN:.0%} of {blind:.4g}, which needs no inputs"
     best = min((one for one in others if one.knows), key=lambda one: one.steps, default=None)
     best = best or min((one for one in others if one.learns), key=lambda one: one.share, default=None)
+    if best is None and not all(one.in_time for one in others):
+        return []
     if best is None:
         measured = (
             f"{count} samples are not learned at any rate from {lr * 0.001:g} to {lr * 1000:g}: {told(own)}"

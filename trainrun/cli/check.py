@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainrun.cli.terminal import columns
 from trainrun.config.compose import Composer, Composition
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
@@ -74,7 +75,7 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     from trainrun.report.checked import report
 
     told = list(parts.plan) + ([("picture", drawn)] if drawn else [])
-    print("\n".join(report(told, sections, line)))
+    print("\n".join(report(told, sections, line, columns(sys.stdout))))
     return code
 
 

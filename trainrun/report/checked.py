@@ -2,33 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-_LABEL = 16
+Rows = Sequence[tuple[str, str]]  # (label, text); a text that begins with spaces is a line of a table
 
 
-def report(plan: Sequence[tuple[str, str]], sections: Sequence[Any], line: str | None) -> list[str]:
-    """The plan, a paragraph for each question, then what was found and the command that mends it."""
-    lines = _paragraph("plan", plan)
+class Finding(Protocol):
+    """As `trainrun.check` makes it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def measured(self) -> str: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def mend(self) -> tuple[str, ...]: ...
+    @property
+    def advice(self) -> str: ...
+
+
+class Section(Protocol):
+    """As `trainrun.check` makes it."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+
+
+def report(plan: Rows, sections: Iterable[Section], command: str | None, width: int | None) -> list[str]:
+    """The plan, a paragraph for each question, then what was found and the command that mends it.
+
+    Lines are broken at `width` columns; None: not at all. The command never is: it is to be pasted.
+    """
+    lines, findings = _paragraph("plan", plan, width), list[Finding]()
     for section in sections:
+        findings += section.findings
         if section.lines:
-            lines += ["", *_paragraph(section.title, section.lines)]
-    findings = [finding for section in sections for finding in section.findings]
+            lines += ["", *_paragraph(section.title, section.lines, width)]
     if not findings:
         return [*lines, "", "nothing found"]
-    for number, one in enumerate(findings, 1):
-        lines += ["", f"found {number}: {one.name}"]
-        mend = " ".join(one.mend)
-        told = [("measured", one.measured), ("expected", one.expected), ("mend", mend), ("", one.advice)]
-        if not mend and one.advice:
-            told = [*told[:2], ("mend", one.advice)]
-        lines += [f"  {label:<10} {text}" for label, text in told if text]
-    return [*lines, *(["", f"  {line}"] if line else [])]
+    for one in findings:
+        mend = [("mend", " ".join(one.mend)), ("", one.advice)] if one.mend else [("mend", one.advice)]
+        rows = [("measured", one.measured), ("expected", one.expected), *mend]
+        lines += ["", *_paragraph(f"found: {one.name}", [row for row in rows if row[1]], width)]
+    return [*lines, *(["", "all of it mended:", "", f"  {command}"] if command else [])]
 
 
-def _paragraph(title: str, rows: Sequence[tuple[str, str]]) -> list[str]:
-    return [
-        title,
-        *(f"  {label:<{_LABEL}} {text}" if label or text[:1] != " " else f"  {text}" for label, text in rows),
-    ]
+def _paragraph(title: str, rows: Rows, width: int | None) -> list[str]:
+    indent = max(len(label) for label, _ in rows) + 4
+    lines = [title]
+    for label, text in rows:
+        if text[:1] == " ":
+            lines.append(text)
+            continue
+        head = f"  {label}".ljust(indent)
+        body = (
+            [text] if width is None else textwrap.wrap(text, max(20, width - indent), break_on_hyphens=False)
+        )
+        lines += [f"{head if n == 0 else ' ' * indent}{part}" for n, part in enumerate(body)]
+    return lines
