@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.check import storage as module
 from trainrun.check.bench import Bench
 from trainrun.check.storage import differences, kept, storage
 
@@ -59,7 +59,7 @@ def test_a_disk_that_is_too_small(
 ) -> None:
     of = bench(*classes, "model=mlp", "checkpoint.keep_last=5")
     needed = storage(of).values["needed"]
-    monkeypatch.setattr(module, "free_bytes", lambda path: needed - 1)
+    monkeypatch.setattr(sys.modules["trainrun.check.storage"], "free_bytes", lambda path: needed - 1)
     (found,) = storage(of).findings
     assert (found.name, found.mend) == ("disk space", ("checkpoint.keep_last=1",))
 

@@ -50,7 +50,7 @@ def layers(bench: Bench) -> Section:
     is_new = bench.parts.weights is None and not settings["model"].get("pretrained")
     findings = [*_zero_or_alike(bench.parts.state.model, learned, settings)]
     findings = findings or [*_dead_or_saturated(found, settings)] or [*_through_depth(found, settings)]
-    findings += _unlearned(learned) if not findings else _unused(learned)
+    findings += _unused(learned, settings) + (_still(learned) if not findings else [])
     if odd and is_new and not settings["init"].get("zero_residual"):
         findings.append(
             Finding("norm layers", f"{_names(odd)} begin otherwise", "weight 1 and bias 0", ("init=auto",))
@@ -146,23 +146,20 @@ def _init_anew(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     )
 
 
-def _unlearned(learned: Learning) -> list[Finding]:
-    found = _unused(learned)
-    if learned.still:
-        measured = f"{_names(learned.still)} got a gradient of exactly 0 in each of several steps"
-        found.append(
-            Finding("no gradient", measured, "a gradient", (), "look at what their output is multiplied by")
-        )
-    return found
+def _still(learned: Learning) -> list[Finding]:
+    if not learned.still:
+        return []
+    measured = f"{_names(learned.still)} got a gradient of exactly 0 in each of several steps"
+    return [Finding("no gradient", measured, "a gradient", (), "look at what their output is multiplied by")]
 
 
-def _unused(learned: Learning) -> list[Finding]:
+def _unused(learned: Learning, settings: Mapping[str, Any]) -> list[Finding]:
     if not learned.unused:
         return []
     rules = ",".join(f"{name}:{{freeze:true}}" for name in learned.unused)
-    advice = "use them in forward, or remove them"
-    measured = f"{_names(learned.unused)}: the loss does not depend on them"
-    return [Finding("unused parameters", measured, "a gradient", (f"parameters.rules={{{rules}}}",), advice)]
+    mend = () if setting(settings, "parameters.rules") else (f"parameters.rules={{{rules}}}",)
+    measured = f"the loss does not depend on {_names(learned.unused)}"
+    return [Finding("unused parameters", measured, "a gradient", mend, "use them in forward, or remove them")]
 
 
 def _norm_layers(model: nn.Module) -> tuple[int, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,10 +10,9 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from trainrun.check.anew import anew
 from trainrun.check.bench import Bench, Patience, blind_loss, chosen, first_samples
 from trainrun.check.finding import Finding, Section, setting
-from trainrun.config.build.optimizer import averager_of, optimizer_over
-from trainrun.parameters import Parameters
 from trainrun.protocols import Batch
 from trainrun.state import TrainState
 from trainrun.step import Clip, Policy, Step
@@ -151,20 +149,11 @@ def attempt(bench: Bench, batch: Batch, factor: float, blind: float, patience: P
 
 def _state(bench: Bench, factor: float) -> TrainState:
     """A model with its first weights, and the run's optimizer at a constant rate, without decay."""
-    parts, model = bench.parts, bench.still
-    node = dict(parts.settings["optimizer"])
+    node = dict(bench.parts.settings["optimizer"])
     node |= {"weight_decay": 0.0} if "weight_decay" in node else {}
-    make = copy.copy(parts.make)
-    make.settings = {**parts.settings, "optimizer": node}
-    lr = parts.rates.lr * factor
-    parameters: Parameters = make("parameters")
-    groups = parameters.groups(model, parameters.treatments(model, node.get("weight_decay")), lr)
-    optimizer = optimizer_over(make, model, groups, lr)
-    averager = averager_of(None, optimizer)
-    if averager is not None:
-        averager.start(model)
-    precision = copy.deepcopy(parts.state.precision)
-    return TrainState(model, optimizer, lambda update: (1.0, None), precision, _STEPS, averager)
+    state = anew(bench, bench.still, node, bench.parts.rates.lr * factor)
+    state.schedule = lambda update: (1.0, None)
+    return state
 
 
 def _step(bench: Bench) -> Step:

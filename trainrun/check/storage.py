@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.check.anew import anew
 from trainrun.check.bench import Bench
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.checkpoint import expected_bytes
@@ -78,7 +78,8 @@ def _place(bench: Bench) -> Path:
 def _round_trip(bench: Bench) -> list[str]:
     """Names of what is not the same in a copy that was loaded."""
     parts = bench.parts
-    trained, loaded = copy.deepcopy(parts.state), copy.deepcopy(parts.state)
+    node, lr = parts.settings["optimizer"], parts.rates.lr
+    trained, loaded = (anew(bench, bench.model, node, lr) for _ in range(2))
     with tempfile.TemporaryDirectory(prefix="trainrun-check-") as name:
         folder = Path(name)
         with closing(Record(folder)) as record:

@@ -74,7 +74,8 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
         return code
     from trainrun.report.checked import report
 
-    told = list(parts.plan) + ([("picture", drawn)] if drawn else [])
+    told = [*parts.plan, ("settings", "all have an effect: one without is refused when a run is composed")]
+    told += [("picture", drawn)] if drawn else []
     print("\n".join(report(told, sections, line, columns(sys.stdout))))
     return code
 
