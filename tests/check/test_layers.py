@@ -27,7 +27,7 @@ def names(of: Bench) -> list[str]:
         (
             ("model.depth=40", "model.activation=sigmoid"),
             "vanishing",
-            ("model.activation=relu", "model.norm=batch", "model.residual=true"),
+            ("model.activation=relu", "model.norm=batch"),
         ),
     ],
     ids=["zeros", "constant", "small", "large", "saturated", "sigmoid"],

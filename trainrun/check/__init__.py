@@ -5,7 +5,7 @@ Every question works on copies: the run's weights, data and random state stay as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,14 @@ from trainrun.check.probe import probe
 from trainrun.check.seen import seen
 from trainrun.check.splits import splits
 from trainrun.check.start import start
+from trainrun.check.steps import first_steps
 from trainrun.check.storage import storage
 from trainrun.config.build import Parts
 from trainrun.errors import TrainrunError
 
 __all__ = ["Finding", "Section", "examine"]
 
-_CAUSES = ("data", "model", "numbers")  # what is wrong there shows in the loss and in learning, too
+_APART = ("splits", "probe")  # what is wrong there does not show in the loss
 
 
 def examine(parts: Parts) -> list[Section]:
@@ -37,13 +38,19 @@ def examine(parts: Parts) -> list[Section]:
         rows = seen(bench)
         found = [_asked(data, bench, rows), _asked(splits, bench), _asked(probe, bench, rows)]
         found += [_asked(question, bench) for question in (layers, numbers, modes)]
-        is_caused = any(one.findings for one in found if one.title in _CAUSES)
         first = _asked(start, bench)
-        found.append(replace(first, findings=()) if is_caused else first)
-        found.append(_asked(overfit, bench, not is_caused))
+        found.append(replace(first, findings=()) if _is_explained(found) else first)
+        found.append(_asked(overfit, bench, not _is_explained(found)))
+        if not _is_explained(found):
+            found.append(_asked(first_steps, bench))
         judged = _asked(evaluation, bench)
-        found += [replace(judged, findings=()) if is_caused else judged, _asked(storage, bench)]
+        found += [replace(judged, findings=()) if _is_explained(found) else judged, _asked(storage, bench)]
     return found
+
+
+def _is_explained(found: Sequence[Section]) -> bool:
+    """Whether something was found that shows in the loss and in learning, too."""
+    return any(one.findings for one in found if one.title not in _APART)
 
 
 def _asked(question: Callable[..., Section], *of: Any) -> Section:

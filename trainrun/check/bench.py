@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from trainrun.augment.pictures import unaugmented
 from trainrun.config.build import Parts
-from trainrun.protocols import Batch, Cut, Data, Position, Task
+from trainrun.protocols import Batch, Cut, Data, Position, StepResult, Task
 from trainrun.runtime import seed_forward
 
 _FEWEST, _MOST = 16, 256  # samples of the batch that is measured
@@ -83,6 +83,11 @@ def loss_of(task: Task, model: nn.Module, batch: Batch) -> Tensor:
     """The mean that training minimises, of one batch."""
     counts, terms = task.count(batch), task(model, batch).terms
     return torch.stack([term / counts[name] for name, term in terms.items()]).sum()
+
+
+def loss_in(result: StepResult) -> float:
+    """The mean that a step of training has reached, without penalties."""
+    return sum(float(term) / float(result.counts[name]) for name, term in result.terms.items())
 
 
 class Fixed(nn.Module):

@@ -131,7 +131,7 @@ def _deeper(settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("init=auto",)
     mends = ["model.activation=relu"] if setting(settings, "model.activation") in ("sigmoid", "tanh") else []
     mends += ["model.norm=batch"] if setting(settings, "model.norm") == "none" else []
-    return (*mends, *(["model.residual=true"] if setting(settings, "model.residual") is False else []))
+    return tuple(mends)
 
 
 def _init_anew(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:

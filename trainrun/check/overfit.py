@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainrun.check.anew import anew
-from trainrun.check.bench import Bench, Patience, blind_loss, chosen, first_samples
+from trainrun.check.bench import Bench, Patience, blind_loss, chosen, first_samples, loss_in
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.protocols import Batch
 from trainrun.state import TrainState
@@ -20,7 +20,6 @@ from trainrun.step import Clip, Policy, Step
 _SAMPLES, _POOL = 10, 64
 _STEPS = 150
 _KNOWN, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
-_LEAP = 6.0  # the same, which no step on the way to them should come near
 _LAST = 5  # steps whose mean loss counts
 _MOST_S = 12.0  # for all attempts
 _LOWER, _HIGHER = (0.1, 0.01, 0.001), (10.0, 100.0, 1000.0)
@@ -36,7 +35,6 @@ class Attempt:
     steps: int
     in_time: bool
     falls: bool = False  # the loss, at nearly every step
-    peak: float = 0.0  # largest loss on the way, as a share of the same; 0 where the first is as large
 
     @property
     def knows(self) -> bool:
@@ -45,10 +43,6 @@ class Attempt:
     @property
     def learns(self) -> bool:
         return self.share <= _LEARNS
-
-    @property
-    def is_sound(self) -> bool:
-        return self.learns and self.peak < _LEAP
 
 
 def overfit(bench: Bench, retries: bool) -> Section:
@@ -68,10 +62,10 @@ def overfit(bench: Bench, retries: bool) -> Section:
     known = f"below {_KNOWN:.0%} of that they are known by heart"
     lines = [(f"{len(batch)} samples", f"loss {blind:.4g} without looking at their inputs; {known}")]
     others: list[Attempt] = []
-    if retries and own.in_time and not own.is_sound:
-        for factors in (_HIGHER, _LOWER) if own.falls and not own.learns else (_LOWER, _HIGHER):
+    if retries and own.in_time and not own.learns:
+        for factors in (_HIGHER, _LOWER) if own.falls else (_LOWER, _HIGHER):
             others += [attempt(bench, batch, factor, blind, patience) for factor in factors]
-            if own.learns or any(one.knows for one in others):
+            if any(one.knows for one in others):
                 break
     lines += [(f"lr {lr * one.factor:g}", told(one)) for one in (own, *others)]
     findings = verdict(bench, len(batch), blind, own, others) if retries else []
@@ -83,20 +77,19 @@ def told(one: Attempt) -> str:
     """`100% right, loss 4% of that, after 30 steps`."""
     accuracy = "" if one.accuracy is None else f"{one.accuracy:.0%} right, "
     loss = "loss not finite" if one.share == float("inf") else f"loss {one.share:.0%} of that"
-    loss += f", {one.peak:.0f} times that on the way" if one.peak >= _LEAP and one.learns else ""
     ended = "" if one.in_time else "; stopped there for time, no verdict"
     return f"{accuracy}{loss}, after {one.steps} steps{ended}"
 
 
 def verdict(bench: Bench, count: int, blind: float, own: Attempt, others: Sequence[Attempt]) -> list[Finding]:
     """Nothing where the samples are learned, or about to be; else what was to blame."""
-    if own.is_sound or not own.in_time:
+    if own.learns or not own.in_time:
         return []
     lr = bench.parts.rates.lr
     expected = f"about 100% right, loss below {_KNOWN:.0%} of {blind:.4g}, which needs no inputs"
-    best = min((one for one in others if one.knows and one.is_sound), key=lambda one: one.steps, default=None)
-    best = best or min((one for one in others if one.is_sound), key=lambda one: one.share, default=None)
-    if best is None and (own.learns or not all(one.in_time for one in others)):
+    best = min((one for one in others if one.knows), key=lambda one: one.steps, default=None)
+    best = best or min((one for one in others if one.learns), key=lambda one: one.share, default=None)
+    if best is None and not all(one.in_time for one in others):
         return []
     if best is None:
         measured = (
@@ -133,13 +126,11 @@ def attempt(bench: Bench, batch: Batch, factor: float, blind: float, patience: P
         result = step(state, [batch])
         if not result.applied and not state.precision.skips:
             return Attempt(factor, float("inf"), None, done, True)
-        terms = [term.float() / result.counts[name] for name, term in result.terms.items()]
-        losses.append(float(torch.stack(terms).sum()))
+        losses.append(loss_in(result))
         metrics = bench.parts.task.summarize(result.sums, result.num_samples) if result.sums else {}
         accuracy = metrics.get("accuracy")
         falls = sum(b < a for a, b in pairwise(losses)) >= 0.9 * (done - 1)
-        peak = max(losses) / blind if max(losses) > 2 * losses[0] else 0.0
-        now = Attempt(factor, fmean(losses[-_LAST:]) / blind, accuracy, done, True, falls, peak)
+        now = Attempt(factor, fmean(losses[-_LAST:]) / blind, accuracy, done, True, falls)
         if now.knows:
             return now
         if patience.is_over:

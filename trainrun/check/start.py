@@ -24,11 +24,10 @@ def start(bench: Bench) -> Section:
     lines = [("at start", f"loss {loss:.4g}; outputs of 0 have {expected:.4g}{f' = {word}' if word else ''}")]
     findings = [*_targets_far_off(bench)]
     if not findings and loss > _TIMES * expected + _MORE:
-        mend = ("init=auto",) if option_of(parts.settings, "init") != "auto" else ()
+        mend = ("init=auto",) if option_of(parts.settings, "init") != "auto" else ("init=lsuv",)
         measured = f"the first loss is {loss:.4g}: the outputs are large before anything is learned"
         told = f"about {expected:.4g}{f' = {word}' if word else ''}"
-        advice = "" if mend else "begin with smaller weights in the last layer"
-        findings.append(Finding("loss at start", measured, told, mend, advice))
+        findings.append(Finding("loss at start", measured, told, mend))
     return Section("start", tuple(lines), tuple(findings), {"loss": loss, "expected": expected})
 
 
