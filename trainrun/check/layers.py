@@ -14,7 +14,7 @@ from trainrun.check.bench import Bench, loss_of
 from trainrun.check.finding import Finding, Section, option_of, setting
 from trainrun.check.learning import Learning, learning
 from trainrun.check.signals import Signal, signals
-from trainrun.init import _NORMS
+from trainrun.init import NORMS
 from trainrun.report.text import laid_out
 
 _DEAD, _SATURATED = 0.8, 0.5  # shares from which a layer is worth a word
@@ -40,12 +40,8 @@ def layers(bench: Bench) -> Section:
     lines = [("layers", f"{len(found)}, for {len(bench.batch)} samples"), *_table(found)]
     lines.append(("gradient", f"norm {total:.3g} over all parameters"))
     if count:
-        lines.append(
-            (
-                "norms",
-                f"{count} norm layers, weight 1 and bias 0" + (f" but for {_names(odd)}" if odd else ""),
-            )
-        )
+        but = f" but for {_names(odd)}" if odd else ""
+        lines.append(("norms", f"{count} norm layers, weight 1 and bias 0{but}"))
     lines += [("no gradient", _names(names)) for names in (learned.unused, learned.still) if names]
     is_new = bench.parts.weights is None and not settings["model"].get("pretrained")
     findings = [*_zero_or_alike(bench.parts.state.model, learned, settings)]
@@ -65,12 +61,10 @@ def _table(found: Sequence[Signal]) -> list[tuple[str, str]]:
         shares = ["" if share is None else f"{share:.0%}" for share in (one.dead, one.saturated)]
         figures = [f"{value:.2g}" for value in (one.gradient_std, one.gradient_norm)]
         rows.append([one.layer or "whole", f"{one.mean:.2g}", f"{one.std:.2g}", *shares, *figures])
+    if not found:
+        return []
     kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    return (
-        [("", line.plain) for line in laid_out([list(row) for row in zip(*kept, strict=True)])]
-        if found
-        else []
-    )
+    return [("", line.plain) for line in laid_out(list(zip(*kept, strict=True)))]
 
 
 def _zero_or_alike(model: nn.Module, learned: Learning, settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -164,7 +158,7 @@ def _unused(learned: Learning, settings: Mapping[str, Any]) -> list[Finding]:
 
 def _norm_layers(model: nn.Module) -> tuple[int, list[str]]:
     """How many there are, and which have other weights than 1 or other biases than 0."""
-    norms = [(name, m) for name, m in model.named_modules() if isinstance(m, _NORMS)]
+    norms = [(name, m) for name, m in model.named_modules() if isinstance(m, NORMS)]
     odd = [
         f"{name}.{part}"
         for name, norm in norms
