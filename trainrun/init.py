@@ -35,7 +35,7 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Sigmoid: "sigmoid",
 }
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
-_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -249,7 +249,7 @@ def _done(_: Tensor) -> None:
 
 def _fill_layer(layer: nn.Module, fill: Fill, activation: str) -> None:
     for name, parameter in layer.named_parameters(recurse=False):
-        if isinstance(layer, _NORMS):
+        if isinstance(layer, NORMS):
             nn.init.constant_(parameter, 1.0 if name == "weight" else 0.0)
         elif isinstance(layer, (*LAYERS, *_RECURRENT)):
             _fill(layer, parameter, fill, activation) if parameter.ndim > 1 else nn.init.zeros_(parameter)
@@ -278,7 +278,7 @@ def _zero_residual_branches(model: nn.Module) -> None:
         raise ConfigError.one("init.zero_residual", text, "init.zero_residual=false")
     for branch in branches:
         tail = list(branch)
-        while tail and not isinstance(tail[-1], (*_NORMS, *LAYERS)):
+        while tail and not isinstance(tail[-1], (*NORMS, *LAYERS)):
             # relu'(0) = 0, so that no gradient would ever reach the block; sigmoid(0) is not 0.
             if isinstance(last := tail.pop(), (nn.ReLU, nn.ReLU6, nn.Sigmoid)):
                 text = (

@@ -127,3 +127,36 @@ def test_without_exact_the_plan_is_printed_and_nothing_is_written(command: Calla
     done = command("check", "data=synthetic_table", "model=linear", "budget=3step")
     assert "steps      3 (3step)" in done.out
     assert not (tmp_path / "outputs").exists()
+
+
+def test_the_default_run_is_asked_everything(command: Callable, tmp_path: Path) -> None:
+    done = command("check", "--picture", "batch.png", "augment=crop_flip")
+    for title in ("plan", "data", "splits", "probe", "model", "numbers", "modes", "start", "overfit"):
+        assert f"\n{title}\n" in f"\n{done.out}"
+    assert "= ln 10" in done.out and "picture" in done.out
+    assert done.out.endswith("\nnothing found\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["batch.png"]
+
+
+def test_what_cannot_be_composed_is_refused_before_anything(command: Callable, tmp_path: Path) -> None:
+    assert "val/accuracy" in command("check", "monitor=val/acuracy", code=2).err
+    assert "optimizer.lr" in command("check", "optimizer.lr=-1", code=2).err
+    assert "FILE.png" in command("check", "--picture", "batch.jpg", code=2).err
+    assert "no folder" in command("check", "--picture", "pictures/batch.png", code=2).err
+    command("check", "--exact", "--json", code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finding_ends_in_a_command_that_can_be_pasted(command: Callable) -> None:
+    out = command("check", "data.limit=2", "parameters.rules={head*:{lr:0.5}}", code=3).out
+    assert "\nfound: too few training samples\n" in out
+    assert out.endswith("\n  trainrun data.limit=null 'parameters.rules={head*:{lr:0.5}}'\n")
+
+
+def test_an_error_of_the_users_own_code_is_a_finding(command: Callable, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        OWN.replace("self.calls += 1\n            self.seen", "self.gone\n            self.seen")
+    )
+    words = ["data=dataset", *(DATA.format(split, "false") for split in ("train", "val"))]
+    done = command("check", *words, "model._target_=own.Net", code=3)
+    assert "AttributeError: 'Net' object has no attribute 'gone'" in done.out

@@ -31,7 +31,7 @@ CORE = {
     "tta",
     "export",
 }
-ASSEMBLY = {"cli", "config.build", "report", "doctor"}
+ASSEMBLY = {"cli", "config.build", "report", "check", "doctor"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
     | dict.fromkeys(GRAMMAR, 1)

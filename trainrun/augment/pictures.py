@@ -68,6 +68,11 @@ def augmented(data: Data, change: Change | None) -> Data:
     return data if change is None else _Augmented(data, change)
 
 
+def unaugmented(data: Data) -> Data:
+    """The data that `augmented` was given."""
+    return data.data if isinstance(data, _Augmented) else data
+
+
 class _Augmented:
     def __init__(self, data: Data, change: Change) -> None:
         self.data, self.change = data, change

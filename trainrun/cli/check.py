@@ -1,25 +1,39 @@
-"""`trainrun check [overrides]`: build everything; with --exact, prove that a killed run goes on exactly."""
+"""`trainrun check [overrides]`: what usually breaks late; with --exact, that a killed run goes on exactly."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from trainrun.cli.terminal import columns
 from trainrun.config.compose import Composer, Composition
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
 
+if TYPE_CHECKING:
+    from trainrun.check import Section
+
 FOUND = 3
-_ABOUT = """Build everything that a run needs, without training. With --exact, train some steps twice,
-and once killed and resumed, and compare every weight and the optimizer's memory after every step."""
+_ABOUT = """Ask of a run, without training it, what usually breaks late: data, layers, gradients, modes, the
+first loss, ten samples learned by heart, one evaluation, a checkpoint. Exit 0: nothing found, 3: something,
+with the override that mends it. With --exact, train some steps twice, and once killed and resumed, and
+compare every weight and the optimizer's memory after every step."""
 # What --exact sets itself: it changes no weight.
 _OWN = ("logger", "loop.log_every", "loop.eval_every", "checkpoint.every", "run_dir", "resume", "name")
 
 
 def run(words: list[str]) -> int:
-    """0: nothing found, 3: the resumed run differs, with where and the likely cause on stdout."""
+    """0: nothing found, 3: something was, with the evidence on stdout."""
     parser = argparse.ArgumentParser(prog="trainrun check", description=_ABOUT)
+    parser.add_argument(
+        "--picture", metavar="FILE.png", help="draw the first batch, augmented, with its labels"
+    )
+    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("--exact", action="store_true", help="train, kill, resume and compare every step")
     parser.add_argument("--steps", type=int, default=20, help="to compare, killed half way; default: 20")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
@@ -27,15 +41,91 @@ def run(words: list[str]) -> int:
         arguments = parser.parse_intermixed_args(words)
         if arguments.steps < 2:
             parser.error("--steps: at least 2")
+        if arguments.exact and (arguments.picture or arguments.json):
+            parser.error("--exact takes --steps alone")
     except SystemExit as end:
         return int(end.code or 0)
     if arguments.exact:
         return _exact(arguments.overrides, arguments.steps)
+    return _examine(arguments.overrides, arguments.picture, arguments.json)
+
+
+def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
+    """Build the run, ask, and print the answers; nothing is left on the disk but the picture."""
+    file = None if picture is None else _png(picture)
+    composer = Composer()
+    composition = composer.checked(words)
+    for note in composition.notes:
+        print(note, file=sys.stderr)
+    from trainrun.check import examine
+    from trainrun.check.batch import picture as draw
+    from trainrun.check.bench import bench_of
+    from trainrun.cli.stored import weights_from
     from trainrun.config.build import build
 
-    for label, text in build(Composer().checked(arguments.overrides).settings).plan:
-        print(f"{label:<10} {text}")
-    return 0
+    source = composition.settings["init_from"]
+    parts = build(composition.settings, weights=weights_from(source) if source else None)
+    drawn = draw(bench_of(parts), file) if file else None
+    sections = examine(parts)
+    line = _mended(composer, words, sections)
+    code = FOUND if any(section.findings for section in sections) else 0
+    if as_json:
+        print(json.dumps(_record(parts.plan, sections, line, code), indent=1))
+        return code
+    from trainrun.report.checked import report
+
+    told = [*parts.plan, ("settings", "all have an effect: one without is refused when a run is composed")]
+    told += [("picture", drawn)] if drawn else []
+    print("\n".join(report(told, sections, line, columns(sys.stdout))))
+    return code
+
+
+def _png(name: str) -> Path:
+    """Raises ConfigError for another kind of file, or one in a folder that does not exist."""
+    file = Path(name)
+    if file.suffix.lower() != ".png":
+        raise ConfigError.one("--picture", f"is written as PNG, got {name}; name it FILE.png")
+    if not file.absolute().parent.is_dir():
+        raise ConfigError.one("--picture", f"there is no folder {file.parent}")
+    return file
+
+
+def _mended(composer: Composer, words: Sequence[str], sections: Sequence[Section]) -> str | None:
+    """The command with every finding mended; None where none can be, or the mends do not go together."""
+    from trainrun.check.finding import mended
+
+    line = mended(words, [finding for section in sections for finding in section.findings])
+    if line == list(words):
+        return None
+    try:
+        composer.checked(line)
+    except ConfigError:
+        return None
+    return shlex.join(["trainrun", *line])
+
+
+def _record(
+    plan: Sequence[tuple[str, str]], sections: Sequence[Section], line: str | None, code: int
+) -> dict[str, Any]:
+    """The answers for programs; numbers that are not finite are null."""
+    return {
+        "exit_code": code,
+        "plan": [list(row) for row in plan],
+        "sections": {
+            one.title: {"lines": [list(row) for row in one.lines], "values": _finite(one.values)}
+            for one in sections
+        },
+        "findings": [vars(finding) | {"section": one.title} for one in sections for finding in one.findings],
+        "command": line,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
 
 
 def _exact(words: Sequence[str], steps: int) -> int:

@@ -22,7 +22,7 @@ COMMANDS = {
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
     "predict": "predict samples, as CSV: trainrun predict RUN [--split SPLIT | --input FILE] [--out FILE]",
     "export": "for other programs: trainrun export RUN FILE.safetensors|.pt2|.onnx [--checkpoint STEP]",
-    "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
+    "check": "what usually breaks late, before training: trainrun check [--picture FILE.png] [overrides]",
     "doctor": "what went wrong in a run, and what to try: trainrun doctor RUN [--json]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "plot": "options side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides]",

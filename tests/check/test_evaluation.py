@@ -1,0 +1,35 @@
+"""One evaluation: the metric that decides must come out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from trainrun.check.bench import Bench
+from trainrun.check.evaluation import evaluation
+from trainrun.evaluate import evaluate
+from trainrun.loop import Monitor
+
+
+def test_its_metrics_are_those_of_the_run(bench: Callable[..., Bench]) -> None:
+    of = bench("data=wine")
+    parts = of.parts
+    expected = evaluate(of.model, parts.task, parts.data.eval_batches("val"), parts.state.precision)
+    section = evaluation(of)
+    assert section.values == expected
+    assert section.findings == ()
+
+
+def test_a_metric_that_does_not_come_out_is_named(bench: Callable[..., Bench]) -> None:
+    of = bench("data=wine")
+    of = Bench(replace(of.parts, monitor=Monitor("dice", maximize=True)), of.batch)
+    (found,) = evaluation(of).findings
+    assert found.name == "monitor"
+    assert "val/dice" in found.measured and "val/accuracy" in found.expected
+    assert found.mend == ("monitor=val/loss",)
+
+
+def test_data_without_a_split_to_judge_by(bench: Callable[..., Bench]) -> None:
+    section = evaluation(bench("data=wine", "data.val_fraction=0", "data.test_fraction=0"))
+    assert section.findings == ()
+    assert "none" in section.lines[0][1]

@@ -1,0 +1,35 @@
+"""The user's own words with every mend in its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainrun.check.finding import Finding, mended, setting
+
+
+def found(*mend: str) -> Finding:
+    return Finding("a", "b", "c", mend)
+
+
+@pytest.mark.parametrize(
+    ("words", "mends", "line"),
+    [
+        (["optimizer.lr=2", "seed=1"], [("optimizer.lr=0.002",)], ["optimizer.lr=0.002", "seed=1"]),
+        (["seed=1"], [("init=auto",)], ["seed=1", "init=auto"]),
+        (["init=normal", "init.std=9"], [("init=auto",)], ["init=auto"]),
+        (["+data.limit=2"], [("data.limit=null",)], ["data.limit=null"]),
+        (["seed=1"], [("batch_size=32",), ("batch_size=33", "init=auto")], ["seed=1", "init=auto"]),
+        (["init=zeros"], [("init=auto",), ("init=auto",)], ["init=auto"]),
+        (["seed=1"], [()], ["seed=1"]),
+    ],
+)
+def test_mends_take_the_place_of_what_they_replace(
+    words: list[str], mends: list[tuple[str, ...]], line: list[str]
+) -> None:
+    assert mended(words, [found(*mend) for mend in mends]) == line
+
+
+def test_a_setting_is_found_by_its_dotted_key() -> None:
+    assert setting({"a": {"b": 3}}, "a.b") == 3
+    assert setting({"a": {"b": 3}}, "a.c") is None
+    assert setting({"a": {"b": 3}}, "a.b.c") is None

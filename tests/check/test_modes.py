@@ -1,0 +1,87 @@
+"""Training and evaluation mode, of models that draw, remember or mix where they should not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainrun.check.bench import Bench
+from trainrun.check.modes import modes, smallest
+from trainrun.data.order import micro_batches
+from trainrun.protocols import Cut, Position
+
+
+class Net(nn.Module):
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.layer, self.fault = nn.Linear(6, 3), fault
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fault == "draws":
+            x = F.dropout(x, 0.5)
+        if self.fault == "mixes":
+            x = x - x.mean(0)
+        if self.fault == "remembers":
+            self.seen += 1
+        return self.layer(x)
+
+
+FAULTS = {
+    "": [],
+    "draws": ["random evaluation"],
+    "mixes": ["samples see each other"],
+    "remembers": ["evaluation changes the model"],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_evaluation_depends_on_the_sample_alone(
+    fault: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    found = [one.name for one in modes(bench(*classes, model=Net(fault))).findings]
+    assert found[:1] == FAULTS[fault]
+
+
+def test_dropout_shows_in_training_alone(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+    section = modes(bench(*classes, "model=mlp", "regularization=dropout"))
+    lines = dict(section.lines)
+    assert "differ by up to" in lines["training"] and "dropout of 0.3" in lines["training"]
+    assert "equal to the last bit" in lines["evaluation"]
+    assert section.values == {"evaluation": 0.0}
+    assert "equal" in dict(modes(bench(*classes, "model=linear")).lines)["training"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "name", "mend"),
+    [
+        ("1", "tiny batches", "batch_size=32"),
+        ("4", "tiny batches", "batch_size=32"),
+        ("19", "a batch of one", None),
+        ("32", None, None),
+    ],
+)
+def test_batches_too_small_for_batch_norm(
+    batch: str, name: str | None, mend: str | None, bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    words = (*classes, "data.limit=191", "model=mlp", f"batch_size={batch}")  # 191 = 10 x 19 + 1
+    found = modes(bench(*words, "model.norm=batch")).findings
+    assert [one.name for one in found] == ([name] if name else [])
+    if name == "a batch of one":
+        (mended,) = found[0].mend
+        assert modes(bench(*words[:-1], mended, "model.norm=batch")).findings == ()
+    elif mend:
+        assert found[0].mend == (mend,)
+    assert modes(bench(*words)).findings == ()  # without batch norm
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 24, 25, 49])
+def test_the_smallest_batch_of_an_epoch(size: int, accumulate: int) -> None:
+    cut = Cut(8, accumulate)
+    lengths = [len(part) for part, _ in micro_batches(torch.arange(size), Position(), cut)]
+    assert smallest(size, cut) == min(lengths)

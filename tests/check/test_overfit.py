@@ -1,0 +1,128 @@
+"""Ten samples by heart: what is concluded from which learning rates learn them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainrun.check.bench import Bench, Patience
+from trainrun.check.overfit import Attempt, attempt, few, overfit, verdict
+
+INF = float("inf")
+
+
+def tried(factor: float, share: float, steps: int = 150, in_time: bool = True) -> Attempt:
+    return Attempt(factor, share, 1.0 if share < 0.2 else 0.3, steps, in_time)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "name", "mend"),
+    [
+        (tried(1, 0.05, 20), [], None, None),
+        (tried(1, 0.4), [], None, None),  # slow, but on its way
+        (tried(1, 0.9, in_time=False), [], None, None),
+        (tried(1, INF), [tried(0.1, 0.9), tried(0.01, 0.05, 90), tried(0.001, 0.09, 20)], "too high", 0.001),
+        (tried(1, 1.2), [tried(10, 0.8), tried(100, 0.09, 200), tried(1000, INF)], "too low", 100),
+        (tried(1, 1.0), [tried(10, 0.3), tried(100, 0.45)], "too low", 10),
+        (tried(1, 1.0), [tried(0.1, 1.0), tried(10, 1.0)], "cannot learn", None),
+        (tried(1, 1.0), [tried(0.1, 1.0), tried(10, 1.0, in_time=False)], None, None),
+    ],
+    ids=[
+        "knows",
+        "learns",
+        "no time",
+        "high",
+        "low",
+        "low but slow",
+        "never",
+        "no time for all",
+    ],
+)
+def test_what_is_concluded(
+    own: Attempt,
+    others: list[Attempt],
+    name: str | None,
+    mend: float | None,
+    bench: Callable[..., Bench],
+    classes: tuple[str, ...],
+) -> None:
+    of = bench(*classes, "model=linear", "optimizer.lr=0.5")
+    found = verdict(of, 10, 2.3, own, others)
+    assert [one.name.removeprefix("learning rate ") for one in found] == ([name] if name else [])
+    if mend:
+        assert found[0].mend == (f"optimizer.lr={0.5 * mend:g}",)
+
+
+def test_samples_are_of_as_many_classes_as_there_are(bench: Callable[..., Bench]) -> None:
+    assert sorted(few(bench("data=digits")).targets.tolist()) == list(range(10))
+    counts = torch.bincount(few(bench("data=wine")).targets)
+    assert sorted(counts.tolist()) == [3, 3, 4]
+
+
+def test_a_step_is_the_optimizers_own_without_decay(bench: Callable[..., Bench]) -> None:
+    """One step of plain SGD on one sample of a linear model, by hand."""
+    of = bench(
+        "data=wine", "model=linear", "optimizer=sgd", "optimizer.weight_decay=0.5", "optimizer.lr=1e-3"
+    )
+    batch = few(of)
+    layer = next(m for m in of.model.modules() if isinstance(m, nn.Linear))
+    with torch.no_grad():
+        x = batch.inputs.flatten(1)
+        p = torch.softmax(x @ layer.weight.T + layer.bias, 1) - nn.functional.one_hot(batch.targets, 3)
+        layer.weight -= 1e-3 * p.T @ x / len(x)
+        layer.bias -= 1e-3 * p.mean(0)
+        after = nn.functional.cross_entropy(x @ layer.weight.T + layer.bias, batch.targets)
+    two = attempt_of(of, steps=2)
+    assert two == pytest.approx(float(after), rel=1e-5)
+
+
+def attempt_of(of: Bench, steps: int) -> float:
+    """The loss that the step of that number begins with."""
+    losses: list[float] = []
+    task = of.parts.task
+    whole = type(task).__call__
+
+    class Watched(type(task)):  # type: ignore[misc]
+        def __call__(self, model: nn.Module, batch: object) -> object:
+            outcome = whole(self, model, batch)
+            losses.append(float(outcome.terms["loss"].detach()) / len(batch))  # type: ignore[arg-type]
+            return outcome
+
+    task.__class__ = Watched
+    attempt(of, few(of), 1.0, 1.0, Patience(0.5))
+    return losses[steps - 1]
+
+
+class Blind(nn.Module):
+    """Gives the same for every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(torch.zeros_like(x))
+
+
+def test_a_model_that_sees_nothing_cannot_learn(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    section = overfit(bench(*classes, model=Blind()), retries=True)
+    (found,) = section.findings
+    assert found.name == "cannot learn"
+    assert section.values["share"] == pytest.approx(1, abs=0.1)
+    assert overfit(bench(*classes, model=Blind()), retries=False).findings == ()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "momentum", "lbfgs", "sam", "schedule_free", "muon"])
+def test_every_kind_of_optimizer_can(
+    optimizer: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    section = overfit(bench(*classes, "model=mlp", f"optimizer={optimizer}"), retries=True)
+    assert section.findings == ()
+    assert section.values["share"] <= 0.5
+    assert math.isfinite(section.values["loss_without_inputs"])

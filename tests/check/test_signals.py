@@ -1,0 +1,77 @@
+"""Dead and saturated units and gradients of models whose answer is known by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainrun.check.signals import signals
+from trainrun.protocols import Batch, Outcome, Position
+
+
+class Squares:
+    """A task: half the squared distance to the targets, averaged over the samples."""
+
+    def count(self, batch: Batch) -> Mapping[str, float]:
+        return {"loss": float(len(batch))}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        return Outcome({"loss": (model(batch.inputs) - batch.targets).square().sum() / 2}, {})
+
+
+def asked(model: nn.Module, inputs: Tensor, targets: Tensor) -> list:
+    return signals(model, Squares(), Batch(inputs, targets, range(len(inputs)), Position()))  # type: ignore[arg-type]
+
+
+class Functional(nn.Module):
+    """ReLU that no module tells of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("kind", ["module", "function"])
+def test_units_with_a_bias_far_below_0_are_dead(kind: str) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    model = plain if kind == "module" else Functional()
+    first = plain[0] if kind == "module" else model.first
+    with torch.no_grad():
+        first.bias[:6] = -100
+        first.bias[6:] = 100
+    one, two = asked(model, torch.randn(32, 3), torch.zeros(32, 2))
+    assert one.dead == pytest.approx(6 / 8)
+    assert two.dead is None
+
+
+def test_a_channel_is_dead_where_it_is_0_in_every_place() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(1, 4, 3)
+    with torch.no_grad():
+        conv.bias.copy_(torch.tensor([-100.0, 100.0, 100.0, 100.0]))
+    model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 1))
+    assert asked(model, torch.randn(16, 1, 8, 8), torch.zeros(16, 1))[0].dead == pytest.approx(1 / 4)
+
+
+def test_a_sigmoid_of_large_sums_is_saturated() -> None:
+    layer = nn.Linear(1, 4)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([-50.0, 50.0, 0.0, 0.0]))
+    found = asked(nn.Sequential(layer, nn.Sigmoid(), nn.Linear(4, 1)), torch.randn(8, 1), torch.zeros(8, 1))
+    assert [one.saturated for one in found] == [0.5, None]
+
+
+def test_the_norm_of_the_gradient_is_that_of_arithmetic_by_hand() -> None:
+    torch.manual_seed(0)
+    layer, x, t = nn.Linear(3, 2), torch.randn(8, 3), torch.randn(8, 2)
+    errors = (x @ layer.weight.T + layer.bias - t).detach()
+    (found,) = asked(layer, x, t)
+    assert found.gradient_norm == pytest.approx(float((errors.T @ x / 8).norm()), rel=1e-5)

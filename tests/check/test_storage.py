@@ -1,0 +1,85 @@
+"""A checkpoint goes through a file and back; the disk must hold as many as a run keeps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainrun.check.bench import Bench
+from trainrun.check.storage import differences, kept, storage
+
+
+class Forgetful(nn.Module):
+    """Computes with a number that its state dict lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen += 1
+        return self.layer(x) * (1 + self.seen)
+
+
+def test_leaves_that_differ_are_named() -> None:
+    ours = {"a": [torch.zeros(2), 1], "b": {"c": float("nan")}, "d": torch.ones(1)}
+    same = {"a": [torch.zeros(2), 1], "b": {"c": float("nan")}, "d": torch.ones(1)}
+    other = {"a": [torch.zeros(2), 2], "b": {"c": 0.0}, "d": torch.ones(1).double()}
+    assert differences(ours, same) == []
+    assert differences(ours, other) == ["a/1", "b/c", "d"]
+
+
+@pytest.mark.parametrize(
+    "words", [("optimizer=adamw",), ("optimizer=lbfgs",), ("regularization=ema", "precision=fp16")]
+)
+def test_usual_runs_come_back_the_same(
+    words: tuple[str, ...], bench: Callable[..., Bench], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    section = storage(bench(*classes, "model=mlp", "model.norm=batch", *words))
+    assert section.findings == ()
+    assert dict(section.lines)["checkpoint"] == "saved, read back, compared: the same"
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_no_checkpoint_holds_is_found(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+    (found,) = storage(bench(*classes, model=Forgetful())).findings
+    assert "the loss of one batch" in found.measured
+    assert "check --exact" in found.advice
+
+
+def test_a_disk_that_is_too_small(
+    bench: Callable[..., Bench], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = bench(*classes, "model=mlp", "checkpoint.keep_last=5")
+    needed = storage(of).values["needed"]
+    monkeypatch.setattr(sys.modules["trainrun.check.storage"], "free_bytes", lambda path: needed - 1)
+    (found,) = storage(of).findings
+    assert (found.name, found.mend) == ("disk space", ("checkpoint.keep_last=1",))
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ((), 4),
+        (("checkpoint.keep_last=1", "checkpoint.keep_best=0"), 2),
+        (("checkpoint.keep_every=10step",), 9),
+    ],
+)
+def test_how_many_lie_on_the_disk_at_once(
+    words: tuple[str, ...], count: int, bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    """Two last, one best, one being written; of 50 steps five at a multiple of ten."""
+    assert kept(bench(*classes, "model=linear", "budget=50step", *words)) == count
+
+
+def test_a_folder_that_cannot_be_written_to(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+    Path("taken").write_text("")
+    (found,) = storage(bench(*classes, "model=linear", "run_dir=taken/run")).findings
+    assert found.name == "run folder"

@@ -1,0 +1,44 @@
+"""What a check prints: every line within its width, every finding with what mends it."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainrun.check.finding import Finding, Section
+from trainrun.report.checked import report
+
+PLAN = [("data", "digits"), ("", "a note")]
+LONG = "word " * 40 + "end"
+FOUND = Finding("dead units", "all of them", "none", ("init=auto",), "or look")
+SECTIONS = [
+    Section("model", (("layers", LONG), ("", "  a   table's line")), (FOUND,)),
+    Section("probe", ()),
+    Section("data", (), (Finding("leak", "7", "0", (), "take them out"),)),
+]
+
+
+def test_what_was_found_is_told_with_what_mends_it() -> None:
+    lines = report(PLAN, SECTIONS, "trainrun init=auto", None)
+    assert "  a   table's line" in lines
+    at = lines.index("found: dead units")
+    assert [line.split() for line in lines[at + 1 : at + 5]] == [
+        ["measured", "all", "of", "them"],
+        ["expected", "none"],
+        ["mend", "init=auto"],
+        ["or", "look"],
+    ]
+    at = lines.index("found: leak")
+    assert lines[at + 3].split() == ["mend", "take", "them", "out"]
+    assert lines[-1] == "  trainrun init=auto"
+    assert "probe" not in lines
+
+
+def test_nothing_found_is_said() -> None:
+    assert report(PLAN, [Section("model", (("layers", "3"),))], None, None)[-1] == "nothing found"
+
+
+@pytest.mark.parametrize("width", [40, 80, None])
+def test_lines_are_as_wide_as_the_terminal(width: int | None) -> None:
+    lines = report(PLAN, SECTIONS[:1], None, width)
+    assert (max(map(len, lines)) <= width) if width else (max(map(len, lines)) > 200)
+    assert " ".join(" ".join(lines).split()).count("word") == 40

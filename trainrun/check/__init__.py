@@ -1,0 +1,72 @@
+"""What usually breaks late, asked of a built run before training: a file per question, each a section.
+
+Every question works on copies: the run's weights, data and random state stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from trainrun.check.bench import bench_of, isolated
+from trainrun.check.data import data
+from trainrun.check.evaluation import evaluation
+from trainrun.check.finding import Finding, Section
+from trainrun.check.layers import layers
+from trainrun.check.modes import modes
+from trainrun.check.numbers import numbers
+from trainrun.check.overfit import overfit
+from trainrun.check.probe import probe
+from trainrun.check.seen import seen
+from trainrun.check.splits import splits
+from trainrun.check.start import start
+from trainrun.check.steps import first_steps
+from trainrun.check.storage import storage
+from trainrun.config.build import Parts
+from trainrun.errors import TrainrunError
+
+__all__ = ["Finding", "Section", "examine"]
+
+_APART = ("splits", "probe")  # what is wrong there does not show in the loss
+
+
+def examine(parts: Parts) -> list[Section]:
+    """Every question's answer, in an order in which causes come before what follows from them."""
+    with isolated():
+        bench = bench_of(parts)
+        rows = seen(bench)
+        found = [_asked(data, bench, rows), _asked(splits, bench), _asked(probe, bench, rows)]
+        found += [_asked(question, bench) for question in (layers, numbers, modes)]
+        first = _asked(start, bench)
+        found.append(replace(first, findings=()) if _is_explained(found) else first)
+        found.append(_asked(overfit, bench, not _is_explained(found)))
+        if not _is_explained(found):
+            found.append(_asked(first_steps, bench))
+        judged = _asked(evaluation, bench)
+        found += [replace(judged, findings=()) if _is_explained(found) else judged, _asked(storage, bench)]
+    return found
+
+
+def _is_explained(found: Sequence[Section]) -> bool:
+    """Whether something was found that shows in the loss and in learning, too."""
+    return any(one.findings for one in found if one.title not in _APART)
+
+
+def _asked(question: Callable[..., Section], *of: Any) -> Section:
+    """Its answer, or what the run's own code raised, which training would meet, too."""
+    try:
+        return question(*of)
+    except TrainrunError:
+        raise
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        AssertionError,
+    ) as error:
+        name, text = question.__name__, (str(error).strip().splitlines() or [""])[0]
+        return Section(name, (), (Finding(f"{name} fails", f"{type(error).__name__}: {text}", "no error"),))

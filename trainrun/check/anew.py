@@ -1,0 +1,34 @@
+"""A run's state made anew over a copy of its model, for optimizers do not let themselves be copied."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from trainrun.check.bench import Bench
+from trainrun.config.build.optimizer import averager_of, optimizer_over
+from trainrun.parameters import Parameters
+from trainrun.regularization.kinds import Averager
+from trainrun.state import TrainState
+
+
+def anew(bench: Bench, model: nn.Module, optimizer: Mapping[str, Any], lr: float) -> TrainState:
+    """What the run begins with, over `model`: with the settings `optimizer` in place of its own, at `lr`."""
+    parts = bench.parts
+    make = copy.copy(parts.make)
+    make.settings = {**parts.settings, "optimizer": optimizer}
+    parameters: Parameters = make("parameters")
+    groups = parameters.groups(model, parameters.treatments(model, optimizer.get("weight_decay")), lr)
+    made = optimizer_over(make, model, groups, lr)
+    own = next((one for one in parts.regularizers.values() if isinstance(one, Averager)), None)
+    averager = averager_of(copy.deepcopy(own), made)
+    if averager is not None:
+        averager.start(model)
+    schedule, precision = copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
+    state = TrainState(model, made, schedule, precision, parts.state.total_steps, averager)
+    state.stopper = copy.deepcopy(parts.state.stopper)
+    state.data, state.fitted = parts.state.data, parts.state.fitted
+    return state

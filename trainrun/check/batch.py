@@ -1,0 +1,109 @@
+"""The first batch as training sees it, augmented and with its labels, as PNG."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.check.bench import Bench
+from trainrun.errors import ConfigError, StorageFailed
+from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.regularization.kinds import joined
+
+_MOST, _ACROSS = 48, 8
+_LONGEST = 22  # characters of a label
+
+
+def picture(bench: Bench, file: Path) -> str:
+    """Write the samples into one PNG, and say what it shows.
+
+    Raises ConfigError for inputs that cannot be drawn, StorageFailed where the file cannot be written.
+    """
+    parts = bench.parts
+    seed, count = parts.settings["seed"], min(parts.cut.batch_size, _MOST)
+    batch = next(iter(parts.data.train_batches(Position(), Cut(count, 1), seed)))
+    for change in joined(parts.regularizers.values()):
+        batch = change.change_batch(batch, parts.info, torch.Generator().manual_seed(seed))
+    if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point():
+        raise ConfigError.one("--picture", f"the inputs of {parts.info.name} are no pictures or numbers")
+    from matplotlib.figure import Figure
+
+    inputs = batch.inputs.cpu().float()
+    labels = labels_of(batch, parts.info)
+    if inputs.ndim == 4 and inputs.shape[1] in (1, 3):
+        figure = Figure(
+            figsize=(_ACROSS * 1.35, math.ceil(len(inputs) / _ACROSS) * 1.6 + 0.5), layout="constrained"
+        )
+        _pictures(figure, shown(inputs, parts.info), labels)
+    else:
+        figure = Figure(figsize=(9, 1.2 + 0.2 * len(inputs)), layout="constrained")
+        _rows(figure, inputs.flatten(1), labels)
+    figure.suptitle(
+        f"{parts.info.name}: the first {len(inputs)} training samples of the run", fontsize="medium"
+    )
+    try:
+        figure.savefig(file, dpi=120)
+    except (OSError, ValueError) as error:
+        raise StorageFailed(f"{file}: cannot be written: {error}") from None
+    return f"{file}: {len(inputs)} training samples as the model sees them, with their labels"
+
+
+def shown(inputs: Tensor, info: DataInfo) -> Tensor:
+    """Pictures (N, C, H, W) from 0 to 1: black to white where those are known, else least to largest."""
+    if info.pixels is not None:
+        black, white = info.pixels.black.cpu(), info.pixels.white.cpu()
+    else:
+        black, white = inputs.min(), inputs.max()
+    span = torch.where(white > black, white - black, torch.ones_like(white - black))
+    return ((inputs - black) / span).clamp(0, 1)
+
+
+def labels_of(batch: Batch, info: DataInfo) -> list[str]:
+    """A word or two for each sample; of a mixture the two largest shares."""
+    targets = batch.targets
+    if not isinstance(targets, Tensor):
+        return [str(one)[:_LONGEST] for one in targets]
+    targets = targets.cpu()
+
+    def name(number: int) -> str:
+        return info.class_names[number] if number < len(info.class_names) else str(number)
+
+    if info.kind == "classes" and targets.ndim == 1:
+        return [name(number)[:_LONGEST] for number in targets.tolist()]
+    if info.kind == "classes":
+        shares, numbers = targets.topk(min(2, targets.shape[1]))
+        pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
+        return [
+            ", ".join(f"{name(n)} {share:.0%}" for share, n in zip(*pair, strict=True) if share > 0.005)[
+                :_LONGEST
+            ]
+            for pair in pairs
+        ]
+    if info.kind == "labels":
+        return [
+            ", ".join(name(int(n)) for n in row.nonzero().flatten())[:_LONGEST] or "none" for row in targets
+        ]
+    return [", ".join(f"{value:.4g}" for value in row.flatten().tolist()[:3])[:_LONGEST] for row in targets]
+
+
+def _pictures(figure: Any, pictures: Tensor, labels: list[str]) -> None:
+    down = math.ceil(len(pictures) / _ACROSS)
+    panels = list(figure.subplots(down, _ACROSS, squeeze=False).flat)
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, one, label in zip(panels, pictures, labels, strict=False):
+        axes.imshow(one.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(label, fontsize="small")
+
+
+def _rows(figure: Any, values: Tensor, labels: list[str]) -> None:
+    axes = figure.subplots()
+    limit = float(values.abs().max()) or 1.0
+    drawn = axes.imshow(values.numpy(), aspect="auto", cmap="coolwarm", vmin=-limit, vmax=limit)
+    axes.set_yticks(range(len(labels)), labels, fontsize="x-small")
+    axes.set(xlabel="input", ylabel="target of the sample")
+    figure.colorbar(drawn, label="value as the model sees it")

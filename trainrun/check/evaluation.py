@@ -1,0 +1,60 @@
+"""One evaluation, as the run would make it: its metrics exist, and so does the one that decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from trainrun.check.bench import Bench, Patience
+from trainrun.check.finding import Finding, Section
+from trainrun.evaluate import evaluate
+from trainrun.protocols import Batch
+
+_MOST_S = 4.0
+
+
+def evaluation(bench: Bench) -> Section:
+    """The validation split, or as much of it as there is time for, with the first weights."""
+    parts = bench.parts
+    split = next((one for one in ("val", "test") if parts.info.sizes.get(one, 0) != 0), None)
+    if split is None:
+        return Section("evaluation", (("splits", "there is none to be judged on"),))
+    read = _Timed(parts.data.eval_batches(split))
+    metrics = evaluate(bench.model, parts.task, read, parts.state.precision)
+    text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    lines = [(split, f"{text}{'' if read.is_whole else f' (of {read.count} samples)'}")]
+    findings = []
+    if parts.monitor is not None:
+        name = parts.monitor.name
+        lines.append(
+            ("decides", f"val/{name}, {'larger' if parts.monitor.maximize else 'smaller'} is better")
+        )
+        if name not in metrics or not math.isfinite(metrics[name]):
+            got = metrics.get(name, "none")
+            there = [f"val/{one}" for one, value in metrics.items() if math.isfinite(value)]
+            measured = f"val/{name} decides which weights are best; an evaluation gives {got} for it"
+            findings.append(
+                Finding(
+                    "monitor",
+                    measured,
+                    f"one of {', '.join(there)}",
+                    tuple(f"monitor={one}" for one in there[:1]),
+                )
+            )
+    return Section("evaluation", tuple(lines), tuple(findings), metrics)
+
+
+class _Timed:
+    """Batches until the time is over."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.batches, self.count, self.is_whole = batches, 0, True
+
+    def __iter__(self) -> Iterator[Batch]:
+        patience = Patience(_MOST_S)
+        for batch in self.batches:
+            if patience.is_over and self.count:
+                self.is_whole = False
+                return
+            self.count += len(batch)
+            yield batch

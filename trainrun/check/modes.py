@@ -1,0 +1,124 @@
+"""The same batch twice in training mode and twice in evaluation mode: what draws, what remembers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from trainrun.check.bench import Bench
+from trainrun.check.finding import Finding, Section
+from trainrun.protocols import Cut
+
+_CLOSE = 1e-3  # of the largest output: what rounding alone may change
+
+
+def modes(bench: Bench) -> Section:
+    """Outputs must be equal in evaluation, whatever is drawn, and depend on each sample alone."""
+    inputs = _inputs(bench)
+    lines, findings = _training(bench, inputs), [*_small_batches(bench)]
+    model = bench.model.eval()
+    before = [buffer.clone() for buffer in model.buffers()]
+    first, second = (_outputs(bench, model, inputs, count) for count in (0, 1))
+    drawn = _difference(first, second)
+    told = "equal to the last bit" if drawn == 0 else f"differ by up to {drawn:.3g}"
+    lines.append(
+        ("evaluation", f"two passes over the same samples are {told}" if drawn == 0 else f"two passes {told}")
+    )
+    if drawn > 0:
+        measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
+        advice = "something draws in evaluation, too: F.dropout needs training=self.training"
+        findings.append(Finding("random evaluation", measured, "equal outputs", (), advice))
+    if any(not torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True)):
+        measured = "evaluation mode changes buffers of the model"
+        findings.append(
+            Finding(
+                "evaluation changes the model", measured, "none", (), "update them if self.training alone"
+            )
+        )
+    lines += _alone(bench, model, inputs, first, findings)
+    return Section("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
+
+
+def _training(bench: Bench, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
+    model = bench.model
+    first, second = (_outputs(bench, model, inputs, count) for count in (0, 1))
+    drawn = _difference(first, second)
+    rates = sorted({m.p for m in model.modules() if isinstance(m, _DropoutNd) and m.p})
+    norms = sum(isinstance(m, _BatchNorm) for m in model.modules())
+    why = [f"dropout of {', '.join(f'{rate:g}' for rate in rates)}"] if rates else []
+    why += [f"{norms} batch norms, which see the batch"] if norms else []
+    text = f"differ by up to {drawn:.3g}" if drawn else "are equal to the last bit"
+    return [("training", f"two passes over the same samples {text}{'; ' if why else ''}{', '.join(why)}")]
+
+
+def _alone(
+    bench: Bench, model: nn.Module, inputs: tuple[Any, ...], whole: Tensor | None, findings: list[Finding]
+) -> list[tuple[str, str]]:
+    """Whether the first sample's output is the same without the others."""
+    if whole is None or len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+        return []
+    if len(whole) != len(inputs[0]) or len(whole) < 2:
+        return []
+    alone = _outputs(bench, model, (inputs[0][:1],), 0)
+    difference = _difference(alone, whole[:1])
+    if difference <= _CLOSE * max(1.0, float(whole.abs().max())):
+        return [("", "a sample's outputs are the same alone as among others")]
+    measured = f"in evaluation mode a sample's outputs differ by {difference:.3g} alone and among others"
+    advice = "the model mixes samples: a reshape or a norm over the wrong axis"
+    findings.append(Finding("samples see each other", measured, "equal outputs", (), advice))
+    return [("", f"a sample's outputs differ by {difference:.3g} alone and among others")]
+
+
+def _small_batches(bench: Bench) -> list[Finding]:
+    """Batch norm with a batch, or the last one of an epoch, of one sample."""
+    parts = bench.parts
+    if not any(isinstance(m, _BatchNorm) for m in parts.state.model.modules()):
+        return []
+    size, cut = parts.info.sizes["train"], parts.cut
+    if cut.batch_size < 8:
+        samples = f"{cut.batch_size} sample{'s' if cut.batch_size > 1 else ''}"
+        measured = f"batch norm estimates mean and variance from {samples} at a time"
+        return [Finding("tiny batches", measured, "8 or more", ("batch_size=32",), "or another norm")]
+    if size is not None and smallest(size, cut) == 1:
+        measured = f"the last batch of an epoch, {size} samples cut by {cut.batch_size}, has one sample"
+        better = next(n for n in range(cut.batch_size + 1, 3 * cut.batch_size) if size % n != 1)
+        expected = "two or more, for batch norm's variance"
+        return [Finding("a batch of one", measured, expected, (f"batch_size={better}",))]
+    return []
+
+
+def smallest(size: int, cut: Cut) -> int:
+    """Samples in the last micro-batch of an epoch of `size`."""
+    return size % cut.batch_size or cut.batch_size
+
+
+def _inputs(bench: Bench) -> tuple[Any, ...]:
+    """What the task hands to the model for the batch."""
+    found: list[tuple[Any, ...]] = []
+    model = bench.model.eval()
+    hook = model.register_forward_pre_hook(lambda _, inputs: found.append(inputs))
+    bench.seed(0)
+    with torch.no_grad():
+        bench.parts.task(model, bench.batch)
+    hook.remove()
+    return found[0]
+
+
+def _outputs(bench: Bench, model: nn.Module, inputs: tuple[Any, ...], count: int) -> Tensor | None:
+    bench.seed(count)
+    with torch.no_grad():
+        outputs = model(*inputs)
+    return outputs.float() if isinstance(outputs, Tensor) else None
+
+
+def _difference(a: Tensor | None, b: Tensor | None) -> float:
+    if a is None or b is None:
+        return 0.0
+    if a.shape != b.shape:
+        return math.inf
+    return float((a - b).abs().max())

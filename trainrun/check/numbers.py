@@ -1,0 +1,85 @@
+"""Whether the first forward and backward pass hold finite numbers, also in the run's own number format."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.check.bench import Bench, loss_of
+from trainrun.check.finding import Finding, Section
+from trainrun.nonfinite import find
+from trainrun.protocols import Batch, Outcome
+
+_LARGEST = torch.finfo(torch.float16).max
+
+
+def numbers(bench: Bench) -> Section:
+    """The loss of one batch and the norm of its gradient, in 32 bits and as the run computes them."""
+    name, dtype = bench.parts.state.precision.name, bench.parts.state.precision.dtype
+    plain, where = _pass(bench, None)
+    lines, findings = [("fp32", _told(plain))], []
+    if not all(map(math.isfinite, plain)):
+        measured = f"{where} is not finite in the first step"
+        advice = (
+            "look there: a division by 0, a logarithm or root of what is not positive, or inputs too large"
+        )
+        findings.append(Finding("not finite", measured, "finite numbers", (), advice))
+    elif dtype is not None:
+        own, where = _pass(bench, dtype)
+        lines.append((name, _told(own)))
+        if not all(map(math.isfinite, own)):
+            most, at = _largest(bench)
+            measured = f"in {name} {where} is not finite; in fp32 values reach {most:.3g}, in {at}"
+            expected = (
+                f"less than {_LARGEST:,.0f}, the largest of fp16" if name == "fp16" else "finite numbers"
+            )
+            findings.append(Finding(f"{name} overflow", measured, expected, ("precision=bf16",)))
+    return Section("numbers", tuple(lines), tuple(findings), {"fp32": plain})
+
+
+def _pass(bench: Bench, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:
+    """((loss, norm of its gradient), what first was not finite)."""
+    model, parts = bench.still, bench.parts
+
+    def forward(_: int, batch: Batch) -> Outcome:
+        bench.seed(0)
+        with torch.autocast(parts.runtime.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+            return parts.task(model, batch)
+
+    counts, terms = parts.task.count(bench.batch), forward(0, bench.batch).terms
+    loss = torch.stack([term / counts[name] for name, term in terms.items()]).sum()
+    loss.backward()
+    value = float(loss.detach())
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+    if math.isfinite(norm) and math.isfinite(value):
+        return (value, norm), ""
+    return (value, norm), find(model, [bench.batch], norm, forward).where
+
+
+def _largest(bench: Bench) -> tuple[float, str]:
+    """The largest absolute value that a module gives in 32 bits, and the first module that reaches it."""
+    found: list[tuple[float, str]] = [(0.0, "")]
+
+    def look(name: str) -> Any:
+        def hook(_: nn.Module, __: Any, outputs: Any) -> None:
+            if isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.numel():
+                found.append((float(outputs.detach().abs().max()), name or "the model"))
+
+        return hook
+
+    model = bench.still
+    hooks = [module.register_forward_hook(look(name)) for name, module in model.named_modules()]
+    bench.seed(0)
+    with torch.no_grad():
+        loss_of(bench.parts.task, model, bench.batch)
+    for hook in hooks:
+        hook.remove()
+    return max(found, key=lambda one: one[0])
+
+
+def _told(values: tuple[float, float]) -> str:
+    return f"loss {values[0]:.4g}, norm of its gradient {values[1]:.3g}"

@@ -1,0 +1,156 @@
+"""Ten samples learned by heart: whether the run's optimizer can at its learning rate, or at which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from trainrun.check.anew import anew
+from trainrun.check.bench import Bench, Patience, blind_loss, chosen, first_samples, loss_in
+from trainrun.check.finding import Finding, Section, setting
+from trainrun.protocols import Batch
+from trainrun.state import TrainState
+from trainrun.step import Clip, Policy, Step
+
+_SAMPLES, _POOL = 10, 64
+_STEPS = 150
+_KNOWN, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
+_LAST = 5  # steps whose mean loss counts
+_MOST_S = 12.0  # for all attempts
+_LOWER, _HIGHER = (0.1, 0.01, 0.001), (10.0, 100.0, 1000.0)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of one learning rate, `factor` times the run's."""
+
+    factor: float
+    share: float  # of the loss that is reached without the inputs; inf where it is not finite
+    accuracy: float | None
+    steps: int
+    in_time: bool
+    falls: bool = False  # the loss, at nearly every step
+
+    @property
+    def knows(self) -> bool:
+        return self.share <= _KNOWN and (self.accuracy is None or self.accuracy >= 0.99)
+
+    @property
+    def learns(self) -> bool:
+        return self.share <= _LEARNS
+
+
+def overfit(bench: Bench, retries: bool) -> Section:
+    """Without regularisation, augmentation, decay and schedule; with `retries` at other rates where the
+    run's own fails, and a verdict.
+    """
+    batch = few(bench)
+    blind = blind_loss(bench.parts.task, bench.still, batch)
+    if not blind > 1e-3:
+        text = (
+            f"{len(batch)} samples have a loss of {blind:.2g} without their inputs: nothing to learn by heart"
+        )
+        return Section("overfit", (("samples", text),))
+    patience = Patience(_MOST_S)
+    own = attempt(bench, batch, 1.0, blind, patience)
+    lr = bench.parts.rates.lr
+    known = f"below {_KNOWN:.0%} of that they are known by heart"
+    lines = [(f"{len(batch)} samples", f"loss {blind:.4g} without looking at their inputs; {known}")]
+    others: list[Attempt] = []
+    if retries and own.in_time and not own.learns:
+        for factors in (_HIGHER, _LOWER) if own.falls else (_LOWER, _HIGHER):
+            others += [attempt(bench, batch, factor, blind, patience) for factor in factors]
+            if any(one.knows for one in others):
+                break
+    lines += [(f"lr {lr * one.factor:g}", told(one)) for one in (own, *others)]
+    findings = verdict(bench, len(batch), blind, own, others) if retries else []
+    values = {"loss_without_inputs": blind, "share": own.share, "accuracy": own.accuracy, "steps": own.steps}
+    return Section("overfit", tuple(lines), tuple(findings), values)
+
+
+def told(one: Attempt) -> str:
+    """`100% right, loss 4% of that, after 30 steps`."""
+    accuracy = "" if one.accuracy is None else f"{one.accuracy:.0%} right, "
+    loss = "loss not finite" if one.share == float("inf") else f"loss {one.share:.0%} of that"
+    ended = "" if one.in_time else "; stopped there for time, no verdict"
+    return f"{accuracy}{loss}, after {one.steps} steps{ended}"
+
+
+def verdict(bench: Bench, count: int, blind: float, own: Attempt, others: Sequence[Attempt]) -> list[Finding]:
+    """Nothing where the samples are learned, or about to be; else what was to blame."""
+    if own.learns or not own.in_time:
+        return []
+    lr = bench.parts.rates.lr
+    expected = f"about 100% right, loss below {_KNOWN:.0%} of {blind:.4g}, which needs no inputs"
+    best = min((one for one in others if one.knows), key=lambda one: one.steps, default=None)
+    best = best or min((one for one in others if one.learns), key=lambda one: one.share, default=None)
+    if best is None and not all(one.in_time for one in others):
+        return []
+    if best is None:
+        measured = (
+            f"{count} samples are not learned at any rate from {lr * 0.001:g} to {lr * 1000:g}: {told(own)}"
+        )
+        advice = "the model cannot see what tells them apart, or its loss does not ask for it"
+        return [Finding("cannot learn", measured, expected, (), advice)]
+    name = "learning rate too high" if best.factor < 1 else "learning rate too low"
+    written = setting(bench.parts.settings, "optimizer.lr")
+    mend = (f"optimizer.lr={written * best.factor:g}",) if isinstance(written, (int, float)) else ()
+    measured = f"{count} samples at lr {lr:g}: {told(own)}; at lr {lr * best.factor:g}: {told(best)}"
+    return [Finding(name, measured, expected, mend)]
+
+
+def few(bench: Bench) -> Batch:
+    """Up to ten samples, of as many classes as there are."""
+    pool = first_samples(bench.data, _POOL, bench.parts.settings["seed"])
+    if not isinstance(pool.inputs, Tensor) or not isinstance(pool.targets, Tensor):
+        return first_samples(bench.data, _SAMPLES, bench.parts.settings["seed"])
+    rows = torch.arange(len(pool))
+    if bench.parts.info.kind == "classes":
+        nth = [int((pool.targets[:at] == pool.targets[at]).sum()) for at in range(len(pool))]
+        rows = torch.tensor(nth).argsort(stable=True)  # the first of every class, then the second
+    return chosen(pool, rows[:_SAMPLES])
+
+
+def attempt(bench: Bench, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
+    """Train a copy on nothing but `batch`, until it knows the samples or the steps are over."""
+    state, step = _state(bench, factor), _step(bench)
+    losses: list[float] = []
+    accuracy: float | None = None
+    bench.seed(0)
+    for done in range(1, _STEPS + 1):
+        result = step(state, [batch])
+        if not result.applied and not state.precision.skips:
+            return Attempt(factor, float("inf"), None, done, True)
+        losses.append(loss_in(result))
+        metrics = bench.parts.task.summarize(result.sums, result.num_samples) if result.sums else {}
+        accuracy = metrics.get("accuracy")
+        falls = sum(b < a for a, b in pairwise(losses)) >= 0.9 * (done - 1)
+        now = Attempt(factor, fmean(losses[-_LAST:]) / blind, accuracy, done, True, falls)
+        if now.knows:
+            return now
+        if patience.is_over:
+            return Attempt(factor, now.share, accuracy, done, False)
+    return now
+
+
+def _state(bench: Bench, factor: float) -> TrainState:
+    """A model with its first weights, and the run's optimizer at a constant rate, without decay."""
+    node = dict(bench.parts.settings["optimizer"])
+    node |= {"weight_decay": 0.0} if "weight_decay" in node else {}
+    state = anew(bench, bench.still, node, bench.parts.rates.lr * factor)
+    state.schedule = lambda update: (1.0, None)
+    return state
+
+
+def _step(bench: Bench) -> Step:
+    parts, node = bench.parts, dict(bench.parts.settings["loop"])
+    clip: Clip = parts.make.at("loop.clip", node["clip"])
+    offered = {"task": parts.task, "seed": parts.settings["seed"], "policy": Policy(clip, "skip", 1, 1.0)}
+    offered |= {"info": parts.info, "accumulate": 1, "batch_changes": [], "penalties": {}}
+    step: Step = parts.make.at("loop.step", node["step"], offered)
+    return step

@@ -1,0 +1,125 @@
+"""Whether targets follow from inputs at all, as simple methods see it: shuffled labels, labels off by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainrun.check.bench import Bench
+from trainrun.check.data import standardized
+from trainrun.check.finding import Finding, Section
+from trainrun.check.seen import Rows
+
+_ROWS, _FEWEST = 1024, 100
+_NEIGHBOURS = 5
+_CHANCE = 2.0  # standard deviations below which a figure is none
+_BETTER = 0.2  # accuracy by which labels off by one must fit better
+
+
+def probe(bench: Bench, seen: Mapping[str, Rows]) -> Section:
+    """Nearest neighbours and ridge regression on the inputs, each sample judged by the others."""
+    info = bench.parts.info
+    train = seen.get("train")
+    if train is None or len(train) < _FEWEST or info.kind not in ("classes", "labels", "values"):
+        return Section("probe", ())
+    train = _first(train)
+    if not bool(torch.isfinite(train.inputs).all()):
+        return Section("probe", ())
+    x = standardized(train.inputs, train.inputs)
+    y = _wide(train.targets, info.num_targets)
+    judged = {"nearest neighbours": _by_neighbours(x, y), "ridge regression": _by_ridge(x, y)}
+    scores = {name: _score(guess, y, info.kind == "classes") for name, guess in judged.items()}
+    best = max(scores.values(), key=lambda one: one[1])
+    told = ", ".join(f"{name} {value:.2f}" for name, (value, _) in scores.items())
+    what, chance = _chance(y, info.kind == "classes")
+    lines = [("from inputs", f"{what} of {told}; {chance}")]
+    findings = []
+    if best[1] < _CHANCE:
+        measured = f"{what} of {told} over {len(train)} training samples: no better than chance ({chance})"
+        advice = (
+            "are labels and inputs paired in the wrong order? or it is a relation that neither method sees"
+        )
+        findings.append(Finding("targets unrelated to inputs", measured, "better than chance", (), advice))
+    elif info.kind == "classes":
+        for split, rows in seen.items():
+            if split != "train" and len(rows):
+                findings += _off_by_one(split, _first(rows), train, lines)
+    return Section(
+        "probe", tuple(lines), tuple(findings), {name: value for name, (value, _) in scores.items()}
+    )
+
+
+def _first(rows: Rows) -> Rows:
+    return Rows(rows.inputs[:_ROWS], rows.targets[:_ROWS], rows.indices[:_ROWS])
+
+
+def _wide(targets: Tensor, num_classes: int) -> Tensor:
+    """(n, K) float32: one column per class, label or value."""
+    if targets.ndim == 1 and not targets.is_floating_point():
+        return F.one_hot(targets, num_classes).float()
+    return targets.float().reshape(len(targets), -1)
+
+
+def _by_neighbours(x: Tensor, y: Tensor) -> Tensor:
+    """Every sample's target as the mean of its nearest ones, itself left out. (n, K)"""
+    distances = torch.cdist(x, x)
+    distances.fill_diagonal_(math.inf)
+    nearest = distances.topk(_NEIGHBOURS, largest=False).indices
+    means: Tensor = y[nearest].mean(1)
+    return means
+
+
+def _by_ridge(x: Tensor, y: Tensor) -> Tensor:
+    """Every sample's target as ridge regression on the others gives it, in closed form. (n, K)
+
+    With H the matrix that maps targets to fitted values, the prediction without sample i is
+    (fitted - h_ii y_i) / (1 - h_ii) (Allen, 1974).
+    """
+    count = len(x)
+    kernel = (x.double() @ x.double().T) / x.shape[1] + 1.0  # with a constant
+    hat = torch.linalg.solve(kernel + 0.01 * count * torch.eye(count, dtype=torch.float64), kernel)
+    own = hat.diagonal()[:, None]
+    guess: Tensor = (hat @ y.double() - own * y.double()) / (1 - own)
+    return guess.float()
+
+
+def _score(guess: Tensor, y: Tensor, are_classes: bool) -> tuple[float, float]:
+    """(accuracy or correlation, how many standard deviations of chance it is above chance)."""
+    count = len(y)
+    if are_classes:
+        accuracy, chance = float((guess.argmax(1) == y.argmax(1)).float().mean()), float(y.mean(0).max())
+        spread = math.sqrt(max(chance * (1 - chance), 1e-12) / count)
+        return accuracy, (accuracy - chance) / spread
+    a, b = guess - guess.mean(0), y - y.mean(0)
+    norms = (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-12)
+    correlation = float(((a * b).sum(0) / norms).max())
+    return correlation, correlation * math.sqrt(count)
+
+
+def _chance(y: Tensor, are_classes: bool) -> tuple[str, str]:
+    if are_classes:
+        return "accuracy", f"the largest class alone has {float(y.mean(0).max()):.2f}"
+    return "correlation", "0 is chance"
+
+
+def _off_by_one(split: str, rows: Rows, train: Rows, lines: list[tuple[str, str]]) -> list[Finding]:
+    """The classes of a split's neighbours in training, beside its own and beside those plus or minus 1."""
+    x, other = standardized(train.inputs, train.inputs), standardized(rows.inputs, train.inputs)
+    nearest = torch.cdist(other, x).topk(1, largest=False).indices[:, 0]
+    guess = train.targets[nearest]
+    fits = {by: float((guess == rows.targets + by).float().mean()) for by in (0, -1, 1)}
+    lines.append((split, f"its labels are those of its nearest neighbours in train: {fits[0]:.2f}"))
+    best = max(fits, key=lambda by: fits[by])
+    if best == 0 or fits[best] < fits[0] + _BETTER or len(rows) < 20:
+        return []
+    verb = "added to" if best > 0 else "subtracted from"
+    measured = (
+        f"labels of {split} agree with their nearest neighbours in train in {fits[0]:.0%} of {len(rows)}"
+    )
+    measured += f" samples, with 1 {verb} them in {fits[best]:.0%}"
+    advice = f"one of the two counts classes from another number: {split} or train"
+    return [Finding("labels off by one class", measured, "the same classes in all splits", (), advice)]

@@ -1,0 +1,92 @@
+"""Layer by layer, for one batch: activations, dead and saturated units, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.init import LAYERS
+from trainrun.protocols import Batch, Task
+from trainrun.report.depth import levels
+
+_CUTS = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardtanh)  # which give exactly 0 to what they do not pass
+_SATURATES: dict[type[nn.Module], tuple[float, float]] = {nn.Sigmoid: (0.01, 0.99), nn.Tanh: (-0.99, 0.99)}
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What one linear layer or convolution gives to the next, and what comes back to it."""
+
+    layer: str
+    mean: float  # of the activations
+    std: float
+    dead: float | None  # share of units that are 0 for every sample; None after the last layer
+    saturated: float | None  # share of a sigmoid's or tanh's values in the last hundredth of its range
+    gradient_std: float  # of the loss with respect to the activations
+    gradient_norm: float  # and to the layer's weights; 0 where they get none
+
+
+def signals(model: nn.Module, task: Task, batch: Batch) -> list[Signal]:
+    """Of every layer in the order in which they run. Gradients are left in the model."""
+    dead: list[
+        list[float]
+    ] = []  # per layer that ran: of the activation after it, and of what the next is given
+    saturated: list[float | None] = []
+
+    def start(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if dead and not dead[-1]:
+            dead[-1].append(_dead(inputs[0]))
+        dead.append([])
+        saturated.append(None)
+
+    def cuts(_: nn.Module, __: Any, outputs: Tensor) -> None:
+        if dead:
+            dead[-1].append(_dead(outputs))
+
+    def saturates(low: float, high: float) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_: nn.Module, __: Any, outputs: Tensor) -> None:
+            if saturated:
+                saturated[-1] = float(((outputs < low) | (outputs > high)).float().mean())
+
+        return hook
+
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, LAYERS):
+            hooks.append(module.register_forward_pre_hook(start))
+        elif isinstance(module, _CUTS):
+            hooks.append(module.register_forward_hook(cuts))
+        elif type(module) in _SATURATES:
+            hooks.append(module.register_forward_hook(saturates(*_SATURATES[type(module)])))
+    try:
+        found = levels(model, task, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [
+        Signal(
+            layer=level.layer,
+            mean=level.mean,
+            std=level.std,
+            dead=max(of, default=None),
+            saturated=share,
+            gradient_std=level.gradient_std,
+            gradient_norm=_norm(model.get_submodule(level.layer).get_parameter("weight").grad),
+        )
+        for level, of, share in zip(found, dead, saturated, strict=True)
+    ]
+
+
+def _dead(values: Tensor) -> float:
+    """The share of units (channels of pictures, the last dimension of tokens) that are 0 throughout."""
+    at = 1 if values.ndim in (2, 4, 5) else values.ndim - 1
+    units = values.detach().movedim(at, 0).flatten(1)
+    return float((units == 0).all(1).float().mean())
+
+
+def _norm(gradient: Tensor | None) -> float:
+    return 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient.double()))

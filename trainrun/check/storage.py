@@ -1,0 +1,139 @@
+"""A checkpoint written, read back and compared, and whether the disk has room for those of the run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.check.anew import anew
+from trainrun.check.bench import Bench
+from trainrun.check.finding import Finding, Section, setting
+from trainrun.checkpoint import expected_bytes
+from trainrun.run.directory import ROOT
+from trainrun.run.files import free_bytes
+from trainrun.run.record import Record
+from trainrun.state import TrainState
+
+_MOST_BYTES = 2 * 1024**3  # of a checkpoint that is written for trial
+
+
+def storage(bench: Bench) -> Section:
+    """What a run would store after two steps goes through a file and into another copy."""
+    parts = bench.parts
+    size = expected_bytes(parts.state)
+    lines, findings = [], []
+    place, needed, free = _place(bench), size * kept(bench), 0
+    if place.is_dir() and os.access(place, os.W_OK):
+        free = free_bytes(place)
+        lines.append(
+            ("disk", f"{_told(needed)} for {kept(bench)} checkpoints of {_told(size)}; {_told(free)} free")
+        )
+        if needed > free:
+            measured = f"{_told(needed)} are needed for {kept(bench)} checkpoints, {_told(free)} are free"
+            mend, advice = ("checkpoint.keep_last=1",), "or run_dir=FOLDER on another disk"
+            findings.append(Finding("disk space", measured, "room for all checkpoints", mend, advice))
+    else:
+        measured = f"{place} is no folder that can be written to"
+        findings.append(
+            Finding("run folder", measured, "one that can", (), "name another one: run_dir=FOLDER")
+        )
+    if size > min(_MOST_BYTES, free_bytes(Path(tempfile.gettempdir())) // 2):
+        return Section("storage", (*lines, ("checkpoint", "too large to be tried")), tuple(findings))
+    differing = _round_trip(bench)
+    lines.append(
+        ("checkpoint", f"saved, read back, compared: {'the same' if not differing else differing[0]}")
+    )
+    if differing:
+        measured = f"{len(differing)} values differ after saving and loading, the first: {differing[0]}"
+        advice = "trainrun check --exact says where"
+        findings.append(Finding("checkpoint", measured, "the same bits", (), advice))
+    return Section("storage", tuple(lines), tuple(findings), {"bytes": size, "needed": needed, "free": free})
+
+
+def kept(bench: Bench) -> int:
+    """Checkpoints that lie on the disk at once, one being written included."""
+    node = bench.parts.settings["checkpoint"]
+    every, total = node.get("keep_every"), bench.parts.state.total_steps
+    more = 0
+    if every is not None and bench.parts.budget is None:
+        length = bench.parts.make.at("checkpoint", node, {"folder": Path(), "run_id": "", "record": None})
+        more = total // length.keep_every
+        length.close()
+    return int(node.get("keep_last", 1)) + int(node.get("keep_best", 0)) + more + 1
+
+
+def _place(bench: Bench) -> Path:
+    """The nearest folder that exists above the run's."""
+    wanted = Path(setting(bench.parts.settings, "run_dir") or ROOT).expanduser().absolute()
+    return next(one for one in (wanted, *wanted.parents) if one.exists())
+
+
+def _round_trip(bench: Bench) -> list[str]:
+    """Names of what is not the same in a copy that was loaded."""
+    parts = bench.parts
+    node, lr = parts.settings["optimizer"], parts.rates.lr
+    trained, loaded = (anew(bench, bench.model, node, lr) for _ in range(2))
+    with tempfile.TemporaryDirectory(prefix="trainrun-check-") as name:
+        folder = Path(name)
+        with closing(Record(folder)) as record:
+            loop = parts.loop(folder, "check", record, parts.runtime.signals())
+            with closing(loop.checkpoints):
+                for _ in range(2):
+                    loop.step(trained, [bench.batch])
+                loop.checkpoints.begin(trained)
+                loop.checkpoints.wait()
+                stored = loop.checkpoints.load_newest(lambda text: None) or {}
+                stored.pop("metrics_bytes", None)
+                loaded.load_state_dict(stored)
+    return [*differences(trained.state_dict(), loaded.state_dict()), *_judged_apart(bench, trained, loaded)]
+
+
+def _judged_apart(bench: Bench, trained: TrainState, loaded: TrainState) -> list[str]:
+    """Whether the two give the same loss for one batch: a model may hold more than its state dict."""
+    losses = []
+    for state in (trained, loaded):
+        model = state.judged_model.eval()
+        bench.seed(0)
+        with torch.no_grad():
+            losses.append(bench.parts.task(model, bench.batch).terms)
+    return [
+        f"the loss of one batch ({name})"
+        for name in losses[0]
+        if not torch.equal(losses[0][name], losses[1][name])
+    ]
+
+
+def differences(ours: Any, theirs: Any, at: str = "") -> list[str]:
+    """Paths of the leaves that are not the same, bit by bit."""
+    if isinstance(ours, Mapping):
+        missing = [f"{at}/{key}" for key in set(ours) ^ set(theirs)]
+        return missing + [
+            d for key in ours if key in theirs for d in differences(ours[key], theirs[key], f"{at}/{key}")
+        ]
+    if isinstance(ours, (list, tuple)):
+        if len(ours) != len(theirs):
+            return [at]
+        return [
+            d
+            for n, pair in enumerate(zip(ours, theirs, strict=True))
+            for d in differences(*pair, f"{at}/{n}")
+        ]
+    if isinstance(ours, Tensor):
+        same = isinstance(theirs, Tensor) and ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+        return [] if same else [at.removeprefix("/")]
+    return [] if ours == theirs or (ours != ours and theirs != theirs) else [at.removeprefix("/")]
+
+
+def _told(size: int) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:.3g} {unit}"
