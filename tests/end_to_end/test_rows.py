@@ -31,6 +31,7 @@ UNSHORTENED = (
     "trainrun predict",
     "trainrun export",
     "trainrun runs",
+    "trainrun compare",
     "trainrun name=",
 )
 

@@ -23,8 +23,9 @@ COMMANDS = {
     "predict": "predict samples, as CSV: trainrun predict RUN [--split SPLIT | --input FILE] [--out FILE]",
     "export": "for other programs: trainrun export RUN FILE.safetensors|.pt2|.onnx [--checkpoint STEP]",
     "check": "build all, or train, kill, resume and compare: trainrun check [--exact] [overrides]",
+    "compare": "what differs: trainrun compare RUN RUN ... [--out FILE.png] [--json]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
-    "plot": "options side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides]",
+    "plot": "side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides] | run RUN ...",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts
