@@ -8,16 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainrun.report.compare import (
-    LARGER,
-    SMALLER,
-    Stored,
-    best_of,
-    differing,
-    record,
-    stored,
-    table,
-)
+from trainrun.config.better import LARGER, SMALLER
+from trainrun.report.compare import Stored, best_of, differing, record, stored, table
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.language_model import LanguageModel
@@ -99,8 +91,8 @@ def test_which_way_is_better_is_what_the_tasks_say() -> None:
     for task in (Binary, Classification, LanguageModel, MaskedLM, Multilabel, Regression):
         modes |= task.metric_modes
     modes["top5"] = "max"  # of more than five classes
-    assert {name for name, mode in modes.items() if mode == "max"} == LARGER
-    assert {name for name, mode in modes.items() if mode == "min"} == SMALLER
+    assert {name for name, mode in modes.items() if mode == "max"} == set(LARGER)
+    assert {name for name, mode in modes.items() if mode == "min"} == set(SMALLER)
 
 
 def test_a_metric_of_ones_own_is_judged_as_the_run_judged_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from trainrun.config.better import LARGER, SMALLER
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
 from trainrun.config.show import option
@@ -42,8 +43,6 @@ KIND_OF_TARGET = {
     "language_model": "tokens",
     "masked_lm": "tokens",
 }
-_LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
-_SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHARE = re.compile(r"\d+(\.\d+)?\s*%")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
@@ -290,7 +289,7 @@ def _metrics(s: Settings) -> list[str]:
 
 def _monitor_mode(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     metric = s["monitor"].rpartition("/")[2]
-    right = "max" if metric in _LARGER_IS_BETTER else "min" if metric in _SMALLER_IS_BETTER else None
+    right = "max" if metric in LARGER else "min" if metric in SMALLER else None
     if s["monitor_mode"] not in ("auto", right) and right:
         text = f"{s['monitor_mode']} would keep the worst weights by {s['monitor']}"
         yield Problem("monitor_mode", text, "monitor_mode=auto")

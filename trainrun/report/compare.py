@@ -13,6 +13,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
+from trainrun.config.better import LARGER, SMALLER
 from trainrun.config.stored import load_stored
 from trainrun.logger.lines import number
 from trainrun.logger.settings import flat
@@ -23,8 +24,6 @@ from trainrun.run.listing import printable, state_of
 from trainrun.run.lock import is_held
 
 MOST = len(string.ascii_uppercase)
-LARGER = {"accuracy", "f1_macro", "top5", "r2"}  # is better
-SMALLER = {"loss", "rmse", "mae", "perplexity", "bits_per_byte"}
 _OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does
 _CELL = 18  # columns for a value
 _LABEL = 38
