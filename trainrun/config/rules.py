@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from trainrun.config.better import LARGER, SMALLER
@@ -76,6 +77,7 @@ def contradictions(
         _dropout_twice,
         _parameter_rules,
         _smoothing,
+        _packages,
     )
     if problems := list(_task_of_data(settings, explicit, choices)):
         return problems  # the others would be judged against the wrong task
@@ -372,3 +374,11 @@ def _leaves(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
 def _target(settings: Settings, group: str) -> str:
     node = settings.get(group)
     return str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+
+
+def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """What a logger needs and is not there. A folder of that name, such as wandb's own, is no package."""
+    if "wandb" in (s.get("logger") or {}):
+        spec = find_spec("wandb")
+        if spec is None or spec.origin is None:
+            yield Problem("logger.wandb", "needs a package: pip install 'trainrun[wandb]'")

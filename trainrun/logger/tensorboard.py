@@ -29,6 +29,7 @@ from trainrun.events import (
     StepsLogged,
 )
 from trainrun.logger import drawing
+from trainrun.logger.curves import evaluated, logged
 from trainrun.logger.hparams import session_end, session_start
 from trainrun.ranges import Natural
 
@@ -62,10 +63,9 @@ class TensorBoard:
         elif isinstance(event, RolledBack):
             self._forget_after(event.to)
         elif isinstance(event, StepsLogged):
-            self._scalars(_curves(event), event.step)
+            self._scalars(logged(event), event.step)
         elif isinstance(event, Evaluated):
-            values = {f"{event.split}/{name}": value for name, value in event.metrics.items()}
-            self._scalars(values, event.step)
+            self._scalars(evaluated(event), event.step)
             self.best = event if event.is_best else self.best
             if event.split == "test":
                 self._confusion(event)
@@ -121,20 +121,6 @@ class TensorBoard:
         event.step, event.wall_time = step, time.time()
         self.writer.write(event.SerializeToString())
         self.writer.flush()  # a checkpoint must not outlive the points before it
-
-
-def _curves(event: StepsLogged) -> dict[str, float]:
-    """Names and values. `lr` is the largest; where groups differ each has its own beside it."""
-    rates = event.lr if len(set(event.lr.values())) > 1 else {}
-    curves = {"train/loss": event.loss} | {f"train/{name}": value for name, value in event.metrics.items()}
-    curves |= {"train/grad_norm": event.grad_norm}
-    if event.clipped is not None and event.grad_norm_after is not None:
-        curves |= {"train/clipped": event.clipped, "train/grad_norm_after": event.grad_norm_after}
-    curves |= {"train/skipped": float(event.skipped)} if event.skipped else {}
-    curves |= {"train/spikes": float(event.spikes)} if event.spikes else {}
-    curves |= {"lr": max(event.lr.values())} | {f"lr/{group}": value for group, value in rates.items()}
-    curves |= {"train/epoch": event.epoch} if event.epoch is not None else {}
-    return curves | {"speed/samples_per_s": event.samples_per_s, "speed/data_wait": event.data_wait}
 
 
 def _text(tag: str, text: str) -> Summary:
