@@ -6,14 +6,16 @@ import math
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score
-from torch import nn
+from sklearn.metrics import accuracy_score, confusion_matrix
+from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import CPU, ToyData, ToyTask, mlp, same_bits
 
-from trainrun.evaluate import evaluate
+from trainrun.evaluate import confusion_of, evaluate
+from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision
 from trainrun.protocols import Batch
+from trainrun.task.classification import Classification
 
 FP32 = Precision("fp32", None, CPU)
 
@@ -27,6 +29,16 @@ def test_metrics_do_not_depend_on_how_the_split_is_batched(sizes: list[int]) -> 
         outputs = model.eval()(data.inputs[val])
     assert metrics["loss"] == pytest.approx(float(F.cross_entropy(outputs, data.targets[val])), rel=1e-5)
     assert metrics["accuracy"] == accuracy_score(data.targets[val], outputs.argmax(1))
+
+
+def test_the_confusion_of_a_split_is_scikit_learns_and_many_classes_have_none() -> None:
+    data, model, sums = ToyData(), mlp(), dict[str, Tensor]()
+    val, task = data.splits["val"], Classification([], CrossEntropy(None, ()), data.info)
+    evaluate(model, task, data.eval_batches("val"), FP32, see=sums.update)
+    with torch.no_grad():
+        taken = model.eval()(data.inputs[val]).argmax(1)
+    assert confusion_of(sums) == confusion_matrix(data.targets[val], taken, labels=range(3)).tolist()
+    assert confusion_of({}) is None and confusion_of({"confusion": torch.zeros(101, 101)}) is None
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -34,8 +34,11 @@ def evaluate(
     batches: Iterable[Batch],
     precision: Precision,
     interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    see: Callable[[Mapping[str, Tensor]], None] = lambda sums: None,
 ) -> dict[str, float]:
     """Loss and metrics over all of `batches`, exact whatever their sizes.
+
+    `see` is shown the task's sums, of which the metrics are made.
 
     The model is put into evaluation mode and back; a model that draws random numbers even then
     draws the same ones each time. With several ranks `batches` are this one's share, the metrics
@@ -56,11 +59,19 @@ def evaluate(
     terms, counts = sums["terms"], sums["counts"]
     metrics = {"loss": sum(float(terms[name]) / (float(counts[name]) or math.nan) for name in terms)}
     metrics |= task.summarize(sums["sums"], sums["samples"]["n"])
+    see(sums["sums"])
     if task.own_metrics:
         outputs, targets = zip(*_in_order(ranks.gather(judged)), strict=True)
         whole = torch.cat(outputs), torch.cat(targets)
         metrics |= {name: float(metric(*whole)) for name, metric in task.own_metrics.items()}
     return ranks.from_first(metrics)
+
+
+def confusion_of(sums: Mapping[str, Tensor]) -> list[list[int]] | None:
+    """The matrix (C, C) among a task's sums, rows true classes; None without one, or of over 100 classes."""
+    found = sums.get("confusion")
+    is_one = isinstance(found, Tensor) and found.ndim == 2 and len(found) <= 100
+    return found.tolist() if found is not None and is_one else None
 
 
 def predictions(

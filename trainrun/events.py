@@ -24,7 +24,18 @@ class Started:
     monitor: str
     plan: tuple[tuple[str, str], ...]  # label, text: derived numbers for people
     config: str  # the composed YAML
+    class_names: Sequence[str] = ()  # of what the model tells apart; empty where they have no names
     resumed_from: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """Training samples as the model sees them, augmented; recorded nowhere but in views."""
+
+    step: int
+    pictures: Sequence[bytes]  # of each its pixels, row by row, as many bytes as `shape` says
+    shape: tuple[int, int, int]  # height, width, channels: 1 or 3
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +100,9 @@ class Evaluated:
     train: Mapping[str, float] = field(default_factory=dict)  # means since the last evaluation
     lr: float | None = None
     is_best: bool = False
+    confusion: Sequence[Sequence[int]] | None = (
+        None  # rows are true classes; None without classes, or of many
+    )
     seconds: float
 
 
@@ -165,6 +179,7 @@ class Failed:
 
 Event = (
     Started
+    | Pictured
     | Progressed
     | StepsLogged
     | NotFinite

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.budget import ClockBudget
@@ -17,7 +17,7 @@ from trainrun.checkpoint import Checkpoints
 from trainrun.clock import Clock
 from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
-from trainrun.evaluate import evaluate, sampled, shared_batches
+from trainrun.evaluate import confusion_of, evaluate, sampled, shared_batches
 from trainrun.events import (
     CheckpointSaved,
     Evaluated,
@@ -219,7 +219,7 @@ class Loop:
         if state.averager is not None:
             with self.signals.interruptible():
                 state.averager.settle(self._one_epoch(), state.precision.autocast)
-        metrics = self._judge(state.judged_model, "val", state)
+        metrics, confusion = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         value, loss = metrics[monitor.name], metrics["loss"]
@@ -237,14 +237,21 @@ class Loop:
             train={"loss": totals.loss} | self._train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
             is_best=is_best,
+            confusion=confusion,
             seconds=time.perf_counter() - began,
         )
 
-    def _judge(self, model: nn.Module, split: str, state: TrainState) -> dict[str, float]:
-        """The metrics of a split. Raises DataError where inputs are why the loss is no number."""
-        batches = shared_batches(self.data, split)
+    def _judge(
+        self, model: nn.Module, split: str, state: TrainState
+    ) -> tuple[dict[str, float], list[list[int]] | None]:
+        """The metrics of a split, and which class was taken for which.
+
+        Raises DataError where inputs are why the loss is no number.
+        """
+        batches, sums = shared_batches(self.data, split), dict[str, Tensor]()
+        interruptible = self.signals.interruptible
         try:
-            metrics = evaluate(model, self.task, batches, state.precision, self.signals.interruptible)
+            metrics = evaluate(model, self.task, batches, state.precision, interruptible, sums.update)
         except Exception as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory while evaluating the {split} split") from error
@@ -252,7 +259,7 @@ class Loop:
         if not math.isfinite(metrics["loss"]):
             with self.signals.interruptible():
                 refuse_not_finite(shared_batches(self.data, split), split, self.data.info.name)
-        return metrics
+        return metrics, confusion_of(sums)
 
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """What the monitored metric decides: plateau, stop_at, early stopping."""
@@ -281,13 +288,14 @@ class Loop:
             model, step, weights = state.judged_model, state.step, state.judged_name
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
-            metrics = self._judge(model, "test", state)
+            metrics, confusion = self._judge(model, "test", state)
             yield Evaluated(
                 step=step,
                 epoch=None,
                 split="test",
                 weights=weights,
                 metrics=metrics,
+                confusion=confusion,
                 seconds=time.perf_counter() - began,
             )
         yield Finished(

@@ -33,6 +33,7 @@ UNSHORTENED = (
     "trainrun export",
     "trainrun runs",
     "trainrun doctor",
+    "trainrun compare",
     "trainrun name=",
 )
 

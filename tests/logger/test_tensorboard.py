@@ -12,7 +12,8 @@ import pytest
 import toy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainrun.events import Evaluated, Event, Failed, Interrupted, Started, StepsLogged
+from trainrun.events import Evaluated, Event, Failed, Interrupted, Pictured, Started, StepsLogged
+from trainrun.logger.drawing import confusion, samples
 from trainrun.logger.tensorboard import TensorBoard
 
 STARTED = Started(
@@ -58,7 +59,8 @@ def read(folder: Path) -> EventAccumulator:
 
 
 def write(folder: Path, *events: Event) -> None:
-    logger = TensorBoard(folder)
+    folder.mkdir(exist_ok=True)
+    logger = TensorBoard(folder, 0)
     for event in events:
         logger(event)
 
@@ -77,6 +79,8 @@ def test_scalars_and_the_config_are_read_back(tmp_path: Path) -> None:
     assert values["train/loss"] == [(5, 0.5), (10, 0.25)]
     last = {tag: points[-1][1] for tag, points in values.items()}
     assert last == {
+        "train/epoch": 1.0,
+        "lr": pytest.approx(0.2),  # the largest
         "train/loss": 0.25,
         "train/accuracy": 0.75,
         "train/grad_norm": 2.0,
@@ -94,6 +98,45 @@ def test_scalars_and_the_config_are_read_back(tmp_path: Path) -> None:
     }
     (config,) = found.Tensors("config/text_summary")
     assert config.tensor_proto.string_val[0].decode() == "```yaml\noptimizer:\n  lr: 0.1\n```"
+
+
+def test_runs_of_every_kind_have_their_learning_rate_under_one_name(tmp_path: Path) -> None:
+    write(tmp_path, STARTED, replace(logged(5, 0.5), lr={"all": 0.1}), FINISHED)
+    tags = read(tmp_path).Tags()["scalars"]
+    assert [tag for tag in tags if tag.startswith("lr")] == ["lr"]
+
+
+def test_the_best_value_and_the_end_are_told_once_the_run_is_complete(tmp_path: Path) -> None:
+    write(tmp_path, STARTED, evaluated(5), replace(FINISHED, monitor="val/accuracy", best=0.75, best_step=5))
+    found = read(tmp_path)
+    assert [(e.step, e.value) for e in found.Scalars("best/accuracy")] == [(20, 0.75)]
+    assert "_hparams_/session_end_info" in found.Tags()["tensors"]
+    write(tmp_path / "failed", STARTED, evaluated(5), Failed(step=7, reason="x", exit_code=1))
+    assert "_hparams_/session_end_info" not in read(tmp_path / "failed").Tags()["tensors"]
+
+
+def test_the_best_confusion_of_validation_and_that_of_the_test_are_pictures(tmp_path: Path) -> None:
+    best = replace(evaluated(5), is_best=True, confusion=[[3, 1], [0, 4]])
+    later = replace(evaluated(10), confusion=[[4, 0], [4, 0]])
+    test = replace(evaluated(5, "test"), confusion=[[1, 0], [0, 1]])
+    named = replace(STARTED, class_names=("cat", "dog"))
+    write(tmp_path, named, best, later, test, FINISHED)
+    found = read(tmp_path)
+    assert sorted(found.Tags()["images"]) == ["confusion/test", "confusion/val"]
+    (image,) = found.Images("confusion/val")
+    assert image.step == 5
+    assert (image.encoded_image_string, (image.width, image.height)) == confusion(
+        best.confusion, ("cat", "dog")
+    )
+
+
+def test_samples_are_a_picture(tmp_path: Path) -> None:
+    shown = Pictured(step=0, pictures=[bytes(12), bytes(range(12))], shape=(2, 2, 3), labels=("a", "b"))
+    write(tmp_path, STARTED, shown, FINISHED)
+    (image,) = read(tmp_path).Images("samples")
+    assert (image.encoded_image_string, (image.width, image.height)) == samples(
+        shown.pictures, shown.shape, shown.labels
+    )
 
 
 def test_without_clipping_there_is_no_curve_of_it(tmp_path: Path) -> None:
@@ -115,7 +158,7 @@ def test_however_a_run_ends_its_points_are_on_disk(tmp_path: Path, end: Event) -
 def test_a_full_disk_is_an_error_of_the_call_and_of_no_thread(
     tmp_path: Path,
 ) -> None:
-    logger, before = TensorBoard(tmp_path), threading.active_count()
+    logger, before = TensorBoard(tmp_path, 0), threading.active_count()
     logger(STARTED)
     assert threading.active_count() == before
     with open("/dev/full", "wb") as full:
@@ -143,7 +186,7 @@ def test_points_after_the_checkpoint_are_replaced_by_the_resumed_runs(tmp_path: 
 
 def test_curves_have_no_overlap_and_no_gap_over_a_kill(tmp_path: Path) -> None:
     """Nothing is closed, as SIGKILL leaves it, and the last record is torn."""
-    killed = TensorBoard(tmp_path)
+    killed = TensorBoard(tmp_path, 0)
     for event in (STARTED, logged(5, 0.5), evaluated(5), logged(10, 0.4), logged(15, 0.3), evaluated(15)):
         killed(event)
     (file,) = (tmp_path / "tensorboard").iterdir()
@@ -159,7 +202,7 @@ def test_curves_have_no_overlap_and_no_gap_over_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_its_curves_anew(tmp_path: Path) -> None:
-    killed = TensorBoard(tmp_path)
+    killed = TensorBoard(tmp_path, 0)
     for event in (STARTED, logged(5, 0.5), logged(10, 0.4)):
         killed(event)
     age(tmp_path)

@@ -11,6 +11,7 @@ from trainrun.config.paths import groups
 
 _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
+    "compare": ("--json", "--out"),
     "check": ("--exact", "--steps"),
     "eval": ("--checkpoint", "--split", "--tta"),
     "export": ("--checkpoint",),
@@ -18,7 +19,7 @@ _FLAGS = {
     "predict": ("--checkpoint", "--input", "--out", "--split", "--tta"),
     "runs": ("--clean", "--failed", "--json", "--yes"),
 }
-_PLOTTED = ("init", "optimizer", "scheduler")
+_PLOTTED = ("init", "optimizer", "run", "scheduler")
 # What bash completion needs in a zsh that has not started it.
 _ZSH = """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
@@ -41,12 +42,12 @@ def run(words: list[str]) -> int:
         print(" ".join(flag for flag in _FLAGS[command] if flag.startswith(current)))
     elif command == "plot" and len(typed) == 1:
         print(" ".join(kind for kind in _PLOTTED if kind.startswith(current)))
-    elif command and len(typed) == 1:
+    elif command and (len(typed) == 1 or command == "compare" or typed[:2] == ["plot", "run"]):
         pass  # bash falls back to file names, which is what RUN wants
     else:
         if not typed:
             print(" ".join(name for name in COMMANDS if name.startswith(current)), end=" ")
-        if command == "plot" and typed[1] in _PLOTTED:
+        if command == "plot" and typed[1] in groups():
             print(" ".join(name for name in groups()[typed[1]] if name.startswith(current)), end=" ")
         os.environ["COMP_LINE"] = " ".join(["trainrun", *_overrides(typed), current])
         _silently(words)

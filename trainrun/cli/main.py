@@ -24,8 +24,9 @@ COMMANDS = {
     "export": "for other programs: trainrun export RUN FILE.safetensors|.pt2|.onnx [--checkpoint STEP]",
     "check": "what usually breaks late, before training: trainrun check [--picture FILE.png] [overrides]",
     "doctor": "what went wrong in a run, and what to try: trainrun doctor RUN [--json]",
+    "compare": "what differs: trainrun compare RUN RUN ... [--out FILE.png] [--json]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
-    "plot": "options side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides]",
+    "plot": "side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides] | run RUN ...",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts

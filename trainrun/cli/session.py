@@ -23,6 +23,7 @@ from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import kept, lines_of
+from trainrun.report.samples import pictured
 from trainrun.run import lineage
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
@@ -58,7 +59,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
     parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, process)
-    wanted = composition.settings["run_dir"]
+    wanted, opening = composition.settings["run_dir"], _pictures(parts)
     _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
     settled = _settled(composition.storable, parts)
@@ -71,7 +72,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
         except OSError as error:
             raise storage_failed(folder, error) from None
         _introduce(folder, parts, settled, process.command)
-        return _drive(parts, folder, settled, process)
+        return _drive(parts, folder, settled, process, opening)
 
 
 def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
@@ -85,7 +86,7 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pro
     _check_room(parts.state, run_dir)
     with lock(run_dir):
         _introduce(run_dir, parts, storable, process.command)
-        return _drive(parts, run_dir, storable, process)
+        return _drive(parts, run_dir, storable, process, [])
 
 
 def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
@@ -121,8 +122,21 @@ def _introduce(run_dir: Path, parts: Parts, storable: Mapping[str, Any], command
         raise storage_failed(run_dir, error) from None
 
 
-def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
-    """Open the records, restore what is stored, and follow the loop; the folder is ours."""
+def _pictures(parts: Parts) -> list[Event]:
+    """The training samples that a logger asks for."""
+    members = parts.settings["logger"] or {}
+    asked = {f"logger.{name}.samples": node.get("samples") or 0 for name, node in members.items()}
+    key = max(asked, key=lambda one: asked[one], default="")
+    return [pictured(parts.data, asked[key], parts.settings["seed"], key)] if key and asked[key] else []
+
+
+def _drive(
+    parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process, opening: Sequence[Event]
+) -> Result:
+    """Open the records, restore what is stored, and follow the loop; the folder is ours.
+
+    `opening` is told before the first step.
+    """
     ranks.from_first(str(run_dir))
     with contextlib.ExitStack() as opened:
         record = opened.enter_context(contextlib.closing(Record(run_dir)))
@@ -142,7 +156,7 @@ def _drive(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pr
         started = _started(parts, run_dir, storable, resumed_from)
         signals.install()
         try:
-            result = _follow(chain([started], loop.train(parts.state)), sinks, run_dir, parts.state)
+            result = _follow(chain([started, *opening], loop.train(parts.state)), sinks, run_dir, parts.state)
         except BaseException as error:
             loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
             failed = _as_trainrun_error(error, parts, run_dir) or error
@@ -190,6 +204,7 @@ def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_f
         monitor=f"val/{monitor.name}" if monitor else "",
         plan=parts.plan,
         config=to_yaml(dict(storable)),
+        class_names=parts.info.class_names,
         resumed_from=resumed_from,
     )
 

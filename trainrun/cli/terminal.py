@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias, Union
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+Line: TypeAlias = Union[str, "Text"]
 
 
 def columns(file: TextIO) -> int | None:
@@ -18,10 +20,11 @@ def columns(file: TextIO) -> int | None:
         return None
 
 
-def show(lines: Iterable[Text], file: TextIO) -> None:
+def show(lines: Iterable[Line], file: TextIO) -> None:
     """Print lines as they are, without wrapping."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(file=file, highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(line)
+        console.print(Text(line) if isinstance(line, str) else line)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
+from trainrun.config.better import LARGER, SMALLER
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
 from trainrun.config.show import option
@@ -42,8 +44,6 @@ KIND_OF_TARGET = {
     "language_model": "tokens",
     "masked_lm": "tokens",
 }
-_LARGER_IS_BETTER = ("accuracy", "top5", "f1_macro", "r2")
-_SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHARE = re.compile(r"\d+(\.\d+)?\s*%")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
@@ -77,6 +77,7 @@ def contradictions(
         _dropout_twice,
         _parameter_rules,
         _smoothing,
+        _packages,
     )
     if problems := list(_task_of_data(settings, explicit, choices)):
         return problems  # the others would be judged against the wrong task
@@ -290,7 +291,7 @@ def _metrics(s: Settings) -> list[str]:
 
 def _monitor_mode(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     metric = s["monitor"].rpartition("/")[2]
-    right = "max" if metric in _LARGER_IS_BETTER else "min" if metric in _SMALLER_IS_BETTER else None
+    right = "max" if metric in LARGER else "min" if metric in SMALLER else None
     if s["monitor_mode"] not in ("auto", right) and right:
         text = f"{s['monitor_mode']} would keep the worst weights by {s['monitor']}"
         yield Problem("monitor_mode", text, "monitor_mode=auto")
@@ -373,3 +374,11 @@ def _leaves(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
 def _target(settings: Settings, group: str) -> str:
     node = settings.get(group)
     return str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+
+
+def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """What a logger needs and is not there. A folder of that name, such as wandb's own, is no package."""
+    if "wandb" in (s.get("logger") or {}):
+        spec = find_spec("wandb")
+        if spec is None or spec.origin is None:
+            yield Problem("logger.wandb", "needs a package: pip install 'trainrun[wandb]'")

@@ -1,10 +1,11 @@
-"""TensorBoard: scalars per step, and the config as text. A view; metrics.jsonl is the truth."""
+"""TensorBoard: curves, settings, pictures and text. A view; metrics.jsonl is the truth."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,52 +22,86 @@ from trainrun.events import (
     Failed,
     Finished,
     Interrupted,
+    Pictured,
     RolledBack,
     Sampled,
     Started,
     StepsLogged,
 )
+from trainrun.logger import drawing
+from trainrun.logger.curves import evaluated, logged
+from trainrun.logger.hparams import session_end, session_start
+from trainrun.ranges import Natural
 
 
 class TensorBoard:
     """Writes `run_dir`/tensorboard; open it with `tensorboard --logdir outputs`.
 
+    Every curve has the same name in every run, so that runs lie over one another: train/, val/ and test/
+    metrics, lr, speed/. The settings and the end's metrics are in the same file, so that each run is one
+    row of the HParams tab. `samples`: so many training samples are shown as pictures.
     Without TensorBoard's own writer thread, which prints a traceback when the disk is full.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, samples: Natural) -> None:
         self.folder = run_dir / "tensorboard"
+        self.samples = samples
         self.writer: Any = None
+        self.class_names: Sequence[str] = ()
+        self.best: Evaluated | None = None  # of this process
 
     def __call__(self, event: Event) -> None:
+        try:
+            self._show(event)
+        finally:
+            if isinstance(event, (Finished, Interrupted, Failed)) and self.writer:
+                self.writer.close()
+
+    def _show(self, event: Event) -> None:
         if isinstance(event, Started):
-            self._open()
-            # What a process before this one wrote after the checkpoint, or before there was one, is no more.
-            self._forget_after(event.step)
-            self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
+            self._start(event)
         elif isinstance(event, RolledBack):
             self._forget_after(event.to)
         elif isinstance(event, StepsLogged):
-            scalars = {"train/loss": event.loss, "train/grad_norm": event.grad_norm}
-            scalars |= {f"train/{name}": value for name, value in event.metrics.items()}
-            scalars |= {f"lr/{group}": value for group, value in event.lr.items()}
-            if event.clipped is not None and event.grad_norm_after is not None:
-                scalars |= {"train/clipped": event.clipped, "train/grad_norm_after": event.grad_norm_after}
-            scalars |= {f"update_ratio/{group}": value for group, value in event.update_ratio.items()}
-            scalars |= {} if event.dead_units is None else {"train/dead_units": event.dead_units}
-            scalars |= {"train/skipped": float(event.skipped)} if event.skipped else {}
-            scalars |= {"train/spikes": float(event.spikes)} if event.spikes else {}
-            scalars |= {"speed/samples_per_s": event.samples_per_s, "speed/data_wait": event.data_wait}
-            self._scalars(scalars, event.step)
+            self._scalars(logged(event), event.step)
         elif isinstance(event, Evaluated):
-            self._scalars(
-                {f"{event.split}/{name}": value for name, value in event.metrics.items()}, event.step
-            )
+            self._scalars(evaluated(event), event.step)
+            self.best = event if event.is_best else self.best
+            if event.split == "test":
+                self._confusion(event)
+        elif isinstance(event, Pictured):
+            self._picture("samples", drawing.samples(event.pictures, event.shape, event.labels), event.step)
         elif isinstance(event, Sampled):
             indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code block
             self._write(TensorBoardEvent(summary=_text("sample", indented)), event.step)
-        elif isinstance(event, (Finished, Interrupted, Failed)) and self.writer:
-            self.writer.close()
+        elif isinstance(event, Finished):
+            self._finish(event)
+
+    def _start(self, event: Started) -> None:
+        self._open()
+        # What a process before this one wrote after the checkpoint, or before there was one, is no more.
+        self._forget_after(event.step)
+        self.class_names = event.class_names
+        self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
+        self._write(TensorBoardEvent(summary=session_start(event.config)), event.step)
+
+    def _finish(self, event: Finished) -> None:
+        """What the run came to: its best, under a name of its own, and that the session is over."""
+        if self.best is not None:
+            self._confusion(self.best)
+        if event.best is not None and event.monitor:
+            self._scalars({f"best/{event.monitor.partition('/')[2]}": event.best}, event.step)
+        self._write(TensorBoardEvent(summary=session_end()), event.step)
+
+    def _confusion(self, event: Evaluated) -> None:
+        if event.confusion is not None:
+            picture = drawing.confusion(event.confusion, self.class_names)
+            self._picture(f"confusion/{event.split}", picture, event.step)
+
+    def _picture(self, tag: str, picture: tuple[bytes, tuple[int, int]], step: int) -> None:
+        png, (width, height) = picture
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        self._write(TensorBoardEvent(summary=Summary(value=[Summary.Value(tag=tag, image=image)])), step)
 
     def _open(self) -> None:
         self.folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""`trainrun plot WHAT NAME ... [overrides]`: options side by side, as PNG and in the terminal."""
+"""`trainrun plot WHAT NAME ...`: options, or stored runs, side by side, as PNG and in the terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainrun.cli.plot import init, optimizer, scheduler
-from trainrun.cli.plot.choices import choices, mendable
-from trainrun.errors import ConfigError, StorageFailed
+from trainrun.cli.pictured import paint, picture_file
+from trainrun.cli.plot import init, optimizer, runs, scheduler
+from trainrun.cli.plot.choices import mendable
+from trainrun.cli.terminal import show
+from trainrun.errors import ConfigError
 
-_KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init}
-_FORMATS = (".png", ".pdf", ".svg")
+_KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init, "run": runs}
 
 
 def run(words: list[str]) -> int:
@@ -24,24 +25,19 @@ def run(words: list[str]) -> int:
         parser.description = _KINDS[what].ABOUT
         _KINDS[what].add_arguments(parser)
         parser.add_argument("--out", type=Path, default=Path(f"{what}.png"), help=f"default: {what}.png")
-        parser.add_argument("words", nargs="*", help="options, and overrides as for trainrun itself")
+        of_runs = "paths, their beginnings, names, or last, which is taken without any"
+        words_are = of_runs if what == "run" else "options, and overrides as for trainrun itself"
+        parser.add_argument("words", nargs="*", help=words_are)
     try:
         arguments = parser.parse_intermixed_args(words[1:] if what else words)
     except SystemExit as end:
         return int(end.code or 0)
     assert what  # or the parser has refused
-    file: Path = arguments.out
-    if file.suffix not in _FORMATS or not file.parent.is_dir():
-        text = f"wants a file ending in {', '.join(_FORMATS)}, in a folder that there is, got {file}"
-        raise ConfigError.one("--out", text)
+    file = picture_file(arguments.out)
     try:
-        lines, paint = _KINDS[what].draw(arguments, *choices(what, arguments.words))
+        lines, draw = _KINDS[what].draw(arguments)
     except ConfigError as error:
         raise mendable(error, words) from None
-    print("\n".join(lines))
-    try:
-        paint(file)
-    except OSError as error:
-        raise StorageFailed(f"{file}: {error.strerror}") from error
-    print(f"\npicture: {file}", file=sys.stderr)
+    show(lines, sys.stdout)
+    paint(file, draw)
     return 0

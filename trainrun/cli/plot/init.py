@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from trainrun.cli.plot.choices import Choice, compose
-from trainrun.cli.terminal import columns
+from trainrun.cli.plot.choices import choices, compose
+from trainrun.cli.terminal import Line, columns
 
 ABOUT = """Initialise the run's model by each scheme and pass its first batch forwards and the loss backwards,
 without training: mean and spread of activations and gradients layer by layer, and the weights' histograms.
@@ -24,10 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--activation", help="model.activation, of an mlp")
 
 
-def draw(
-    arguments: argparse.Namespace, chosen: list[Choice], overrides: list[str]
-) -> tuple[list[str], Callable[[Path], None]]:
+def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path], None]]:
     """The table, and what writes the picture."""
+    chosen, overrides = choices("init", arguments.words)
     asked = {"model.depth": arguments.depth, "model.activation": arguments.activation}
     own = [f"{key}={value}" for key, value in asked.items() if value is not None]
     if own and not any(word.startswith("model=") for word in overrides):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainrun.cli.plot.choices import Choice, compose
+from trainrun.cli.plot.choices import choices, compose
+from trainrun.cli.terminal import Line
 from trainrun.config.compose import Composition
 from trainrun.errors import ConfigError
 
@@ -27,10 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=300, help="default: 300")
 
 
-def draw(
-    arguments: argparse.Namespace, chosen: list[Choice], overrides: list[str]
-) -> tuple[list[str], Callable[[Path], None]]:
+def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path], None]]:
     """The table with small pictures below it, and what writes the large one."""
+    chosen, overrides = choices("optimizer", arguments.words)
     given = [word for one in chosen for word in one.overrides] + overrides
     for word in given:
         if not word.startswith(("optimizer=", "optimizer.")) or word.startswith(_IDLE):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from trainrun.cli.plot.choices import Choice, compose
+from trainrun.cli.plot.choices import choices, compose
+from trainrun.cli.terminal import Line
 from trainrun.config.compose import Composition
 from trainrun.duration import parse
 from trainrun.errors import ConfigError
@@ -21,10 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", help="print the rates at these steps, such as 250,500,750")
 
 
-def draw(
-    arguments: argparse.Namespace, chosen: list[Choice], overrides: list[str]
-) -> tuple[list[str], Callable[[Path], None]]:
+def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path], None]]:
     """Curves, or the table of `--at`, and what writes the picture."""
+    chosen, overrides = choices("scheduler", arguments.words)
     courses = _courses(compose("scheduler", chosen, overrides))
     from trainrun.report import schedules
 

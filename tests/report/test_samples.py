@@ -1,0 +1,67 @@
+"""Samples as bytes: what was white is 255, what was black is 0, and nothing is changed by looking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import toy
+from torch import Tensor
+
+from trainrun.data.resident import Resident
+from trainrun.errors import ConfigError
+from trainrun.protocols import Cut, DataInfo, PixelRange, Position
+from trainrun.report.samples import pictured
+
+SPLITS = {"train": torch.arange(6), "val": torch.arange(0), "test": torch.arange(0)}
+
+
+def data(inputs: Tensor, targets: Tensor, kind: str, pixels: bool, names: tuple[str, ...] = ()) -> Resident:
+    ends = PixelRange(torch.tensor(0.0), torch.tensor(255.0)) if pixels else None
+    sizes = {name: len(one) for name, one in SPLITS.items()}
+    info = DataInfo("some", tuple(inputs.shape[1:]), kind, 3, sizes, class_names=names, pixels=ends)
+    # standardised: every value is moved and scaled on its way to the model
+    return Resident(
+        info, inputs, targets, SPLITS, torch.full((1, 1, 1, 1), 100.0), torch.full((1, 1, 1, 1), 0.01), 4
+    )
+
+
+def test_pictures_have_the_values_that_the_data_have_and_the_first_order() -> None:
+    inputs = torch.randint(
+        0, 256, (6, 3, 2, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    some = data(inputs, torch.tensor([0, 1, 2, 0, 1, 2]), "classes", True, ("cat", "dog", "cow"))
+    found = pictured(some, 4, 0, "key")
+    order = next(iter(some.train_batches(Position(), Cut(4, 1), 0))).indices.tolist()
+    assert found.shape == (2, 4, 3)
+    assert list(found.pictures) == [bytes(inputs[at].permute(1, 2, 0).flatten().tolist()) for at in order]
+    assert list(found.labels) == [("cat", "dog", "cow")[at % 3] for at in order]
+
+
+def test_where_black_and_white_are_not_known_the_ends_of_the_values_are() -> None:
+    inputs = torch.tensor([50.0, 150.0, 100.0, 75.0]).view(1, 1, 2, 2).repeat(6, 1, 1, 1)
+    some = data(inputs, torch.linspace(0, 1, 6)[:, None], "values", False)
+    found = pictured(some, 99, 0, "key")
+    assert len(found.pictures) == 6
+    assert set(found.pictures) == {bytes([0, 255, 128, 64])}
+    assert sorted(found.labels) == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
+def test_a_sample_with_several_labels_names_them() -> None:
+    targets = torch.tensor([[1.0, 0.0, 1.0]]).repeat(6, 1)
+    assert set(pictured(data(torch.zeros(6, 1, 2, 2), targets, "labels", True), 2, 0, "key").labels) == {
+        "0 2"
+    }
+
+
+def test_what_is_no_picture_is_refused_with_the_setting() -> None:
+    some = toy.ToyData()
+    with pytest.raises(
+        ConfigError, match=r"^logger.x.samples: wants pictures .* toy are of shape 5$"
+    ) as caught:
+        pictured(some, 4, 0, "logger.x.samples")
+    assert caught.value.problems[0].fix == "logger.x.samples=0"
+    some.info = replace(some.info, input_shape=(1, 2, 2), sizes={"train": None})
+    with pytest.raises(ConfigError, match="are a stream"):
+        pictured(some, 4, 0, "logger.x.samples")

@@ -1,0 +1,89 @@
+"""Curves read back from records written by hand, and from those that a run's own events write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trainrun.events import Evaluated, RolledBack, Started, StepsLogged
+from trainrun.run.history import curves_of, epochs_of
+from trainrun.run.record import Record
+
+
+def logged(step: int, loss: float, **more: Any) -> StepsLogged:
+    values: dict[str, Any] = {
+        "epoch": step / 10,
+        "lr": {"all": 0.1},
+        "grad_norm": 2.0,
+        "grad_norm_after": None,
+    }
+    values |= {"clipped": None, "skipped": 0, "samples_per_s": 100.0 * step, "data_wait": 0.25}
+    return StepsLogged(step=step, loss=loss, **values | more)
+
+
+def evaluated(step: int, split: str = "val") -> Evaluated:
+    metrics = {"loss": 0.4, "accuracy": step / 100}
+    return Evaluated(step=step, epoch=1.0, split=split, weights="raw", metrics=metrics, seconds=0.1)
+
+
+def started(step: int) -> Started:
+    return Started(name="demo", run_dir="x", step=step, total_steps=20, monitor="", plan=(), config="")
+
+
+def write(folder: Path, *events: Any) -> None:
+    record = Record(folder)
+    for event in events:
+        record(event)
+    record.close()
+
+
+def test_every_number_has_a_curve_by_the_name_that_tensorboard_shows(tmp_path: Path) -> None:
+    groups = {"head": 0.2, "body": 0.1}
+    clipped = {"clipped": 0.5, "grad_norm_after": 1.0, "metrics": {"accuracy": 0.75}}
+    events = (started(0), logged(5, 0.5), evaluated(5), logged(10, 0.25, lr=groups, **clipped))
+    write(tmp_path, *events, evaluated(10), evaluated(5, "test"))
+    assert curves_of(tmp_path) == {
+        "train/loss": [(5, 0.5), (10, 0.25)],
+        "lr": [(5, 0.1), (10, 0.2)],
+        "train/grad_norm": [(5, 2.0), (10, 2.0)],
+        "val/loss": [(5, 0.4), (10, 0.4)],
+        "val/accuracy": [(5, 0.05), (10, 0.1)],
+        "lr/head": [(10, 0.2)],
+        "lr/body": [(10, 0.1)],
+        "train/grad_norm_after": [(10, 1.0)],
+        "train/clipped": [(10, 0.5)],
+        "train/accuracy": [(10, 0.75)],
+        "test/loss": [(5, 0.4)],
+        "test/accuracy": [(5, 0.05)],
+        "speed/samples_per_s": [(5, 500.0), (10, 1000.0)],
+        "speed/data_wait": [(5, 0.25), (10, 0.25)],
+    }
+    assert epochs_of(tmp_path) == 1.0
+
+
+def test_what_a_rollback_and_a_resume_compute_again_is_there_once(tmp_path: Path) -> None:
+    back = RolledBack(step=15, to=5, lr_factor=0.5)
+    write(tmp_path, started(0), logged(5, 0.5), logged(10, 9.0), evaluated(10), back, logged(10, 0.4))
+    assert curves_of(tmp_path)["train/loss"] == [(5, 0.5), (10, 0.4)]
+    assert curves_of(tmp_path)["val/loss"] == []
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other, started(0), logged(5, 0.5), logged(10, 0.4), started(5), logged(10, 0.4, samples_per_s=7.0))
+    assert curves_of(other)["speed/samples_per_s"] == [(5, 500.0), (10, 7.0)]
+
+
+def test_what_cannot_be_read_and_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+    lines = [
+        {"event": "train", "step": 5, "loss": None, "nonfinite": True, "grad_norm": 1.0},
+        {"event": "train", "step": "six", "loss": 1.0},
+        {"event": "train", "loss": 1.0},
+        {"event": "eval", "step": 5, "split": "val", "weights": "raw", "loss": "low", "accuracy": True},
+        {"event": ["train"], "step": 5, "loss": 1.0},
+        ["event"],
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"event": "train", "step": 9, "lo'
+    (tmp_path / "metrics.jsonl").write_text(text)
+    assert curves_of(tmp_path) == {"train/grad_norm": [(5, 1.0)]}
+    assert curves_of(tmp_path / "nowhere") == {}
+    assert epochs_of(tmp_path) is None

@@ -1,0 +1,48 @@
+"""`trainrun compare A B ...`: the settings and results that differ, and the curves, without torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from trainrun.cli.found import find
+from trainrun.cli.pictured import paint, picture_file
+from trainrun.cli.terminal import columns, show
+from trainrun.errors import ConfigError
+from trainrun.events import to_line
+
+_ABOUT = """Compare stored runs: the settings and results that differ, a column for each run, the best marked
+by a star, and the curves of what was monitored and of the training loss over one another. RUN is a path,
+its beginning, a name, or last."""
+_WIDE = 100  # columns, where there is no terminal to ask
+
+
+def run(words: list[str]) -> int:
+    """The table and the curves go to stdout, the picture's place to stderr."""
+    parser = argparse.ArgumentParser(prog="trainrun compare", description=_ABOUT)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the curves as .png, .pdf or .svg, too"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for each run")
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    file = picture_file(arguments.out) if arguments.out else None
+    from trainrun.report import compare, panels
+
+    paths = list(dict.fromkeys(find(word) for word in arguments.runs))
+    if not 2 <= len(paths) <= compare.MOST:
+        text = f"compares 2 to {compare.MOST} different runs, got {len(paths)}"
+        raise ConfigError.one("RUN", f"{text}; trainrun runs lists them")
+    runs = compare.stored(paths)
+    if arguments.json:
+        print("".join(to_line(compare.record(one, runs)) for one in runs), end="")
+    else:
+        width, drawn = columns(sys.stdout) or _WIDE, panels.decisive(runs)
+        show([*compare.table(runs, width), *panels.charts(drawn, runs, width, 8)], sys.stdout)
+    if file:
+        paint(file, lambda where: panels.picture(panels.decisive(runs), runs, where))
+    return 0

@@ -1,0 +1,28 @@
+"""Where a picture goes, judged before the work and said after it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from trainrun.errors import ConfigError, StorageFailed
+
+_FORMATS = (".png", ".pdf", ".svg")
+
+
+def picture_file(file: Path) -> Path:
+    """The file as given. Raises ConfigError for one that cannot become a picture."""
+    if file.suffix not in _FORMATS or not file.parent.is_dir():
+        text = f"wants a file ending in {', '.join(_FORMATS)}, in a folder that there is, got {file}"
+        raise ConfigError.one("--out", text)
+    return file
+
+
+def paint(file: Path, draw: Callable[[Path], None]) -> None:
+    """Have the picture drawn, and say where it is. Raises StorageFailed where it cannot be written."""
+    try:
+        draw(file)
+    except OSError as error:
+        raise StorageFailed(f"{file}: {error.strerror}") from error
+    print(f"\npicture: {file}", file=sys.stderr)

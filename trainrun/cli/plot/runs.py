@@ -1,0 +1,37 @@
+"""`trainrun plot run RUN ...`: what stored runs recorded, over the step; several are overlaid."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from trainrun.cli.found import find
+from trainrun.cli.terminal import Line, columns
+from trainrun.errors import ConfigError
+
+ABOUT = """Draw what a stored run recorded: loss, the monitored metric, learning rate, gradient norm,
+throughput. Several runs are overlaid. RUN is a path, its beginning, a name, or last."""
+_WIDE = 100  # columns, where there is no terminal to ask
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path], None]]:
+    """The curves for the terminal, and what writes the picture."""
+    from trainrun.report import compare, panels
+
+    paths = list(dict.fromkeys(find(word) for word in arguments.words or ["last"]))
+    if len(paths) > compare.MOST:
+        raise ConfigError.one("RUN", f"at most {compare.MOST} runs are overlaid, got {len(paths)}")
+    runs = compare.stored(paths)
+    drawn = panels.panels_of(runs)
+    if not drawn:
+        raise ConfigError.one("RUN", f"{paths[0]} has recorded nothing yet")
+    legend = [one.title if len(runs) == 1 else f"{one.mark}  {one.title}" for one in runs]
+    lines: list[Line] = [*legend, *panels.charts(drawn, runs, columns(sys.stdout) or _WIDE, 6)]
+    return lines, partial(panels.picture, drawn, runs)

@@ -1,0 +1,28 @@
+"""The settings of a run as one flat table, which is how runs are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """`optimizer.lr` -> 0.1, and `optimizer` -> `adamw`: what is called stands under its group's name.
+
+    Lists stay whole, and what is empty is left out.
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        path = f"{above}.{key}" if above else str(key)
+        if isinstance(value, Mapping):
+            found |= flat(value, path)
+        elif key == "_target_" and above:
+            found = {above: _called(str(value)), **found}
+        else:
+            found[path] = value
+    return found
+
+
+def _called(target: str) -> str:
+    """Of the package's own parts the last word; of others the whole name."""
+    return target.rpartition(".")[2] if target.startswith("trainrun.") else target

@@ -1,0 +1,240 @@
+"""Stored runs side by side: the settings and results that differ, and their curves overlaid."""
+
+from __future__ import annotations
+
+import statistics
+import string
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from trainrun.config.better import LARGER, SMALLER
+from trainrun.config.stored import load_stored
+from trainrun.logger.lines import number
+from trainrun.logger.settings import flat
+from trainrun.report.text import GAP, cut, row_of
+from trainrun.run.files import read_json
+from trainrun.run.history import Curves, curves_of, epochs_of
+from trainrun.run.listing import printable, state_of
+from trainrun.run.lock import is_held
+
+MOST = len(string.ascii_uppercase)
+_OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does
+_CELL = 18  # columns for a value
+_LABEL = 38
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a run's folder says of it; `mark` is its letter in tables and pictures."""
+
+    mark: str
+    path: Path
+    name: str | None  # as given by name=
+    state: str
+    monitor: str  # "val/accuracy"; empty where nothing is
+    settings: Mapping[str, Any]  # "optimizer.lr" -> 0.1
+    results: Mapping[str, float | str]  # of val at the best step, of train at the last log
+    curves: Curves
+
+    @property
+    def title(self) -> str:
+        """`A  demo, outputs/2026-11-21/11-28-46`, and how it ended where it did not complete."""
+        called = f"{self.name}, {self.path}" if self.name else str(self.path)
+        return called if self.state == "completed" else f"{called}, {self.state}"
+
+
+def stored(paths: Sequence[Path]) -> list[Stored]:
+    """The runs of these folders, lettered in their order. Raises CannotResume for a config of none."""
+    return [_stored(mark, path) for mark, path in zip(string.ascii_uppercase, paths, strict=False)]
+
+
+def _stored(mark: str, path: Path) -> Stored:
+    status, result, curves = read_json(path / "status.json"), read_json(path / "result.json"), curves_of(path)
+    monitor, name = printable(status.get("monitor")), printable(status.get("name"))
+    return Stored(
+        mark=mark,
+        path=path,
+        name=name if name and name != path.name else None,
+        state=state_of(status, is_held(path)),
+        monitor=monitor,
+        settings={
+            key: one for key, one in flat(load_stored(path / "config.yaml")).items() if key not in _OWN
+        },
+        results=_surroundings(path) | _results(status, result, curves, monitor, epochs_of(path)),
+        curves=curves,
+    )
+
+
+def _surroundings(path: Path) -> dict[str, str]:
+    """Where it ran and on what: commit, versions, device, the data's fingerprint."""
+    content = read_json(path / "environment.json")
+    parts = {one: content.get(one) for one in ("git", "packages", "data")}
+    git, packages, data = (one if isinstance(one, dict) else {} for one in parts.values())
+    found = {"commit": str(git.get("commit", ""))[:10], "torch": packages.get("torch")}
+    found |= {"device": content.get("device"), "data_fingerprint": str(data.get("fingerprint", ""))[:10]}
+    return {key: printable(value) for key, value in found.items() if value}
+
+
+def _results(
+    status: Mapping[str, Any], result: Mapping[str, Any], curves: Curves, monitor: str, epochs: float | None
+) -> dict[str, float | str]:
+    """The final numbers, of a run that has not come to its end those there are."""
+    best = status.get("best") if isinstance(status.get("best"), dict) else {}
+    assert isinstance(best, dict)
+    judged = {f"val/{name}": value for name, value in _numbers(best.get("metrics")).items()}
+    found: dict[str, float | str] = {monitor: judged[monitor]} if monitor in judged else {}
+    found |= judged | {f"test/{name}": one for name, one in _numbers(status.get("test")).items()}
+    found |= _numbers({"best_step": best.get("step")})
+    metric = monitor.partition("/")[2]
+    for name in dict.fromkeys(("train/loss", f"train/{metric}")):
+        if curve := curves.get(name):
+            found[name] = curve[-1][1]
+    found |= _numbers({"steps": status.get("step"), "epochs": epochs})
+    found |= _numbers({key: result.get(key) for key in ("parameters", "skipped_steps", "spikes")})
+    found |= _numbers({"seconds": status.get("seconds")})
+    if speeds := [value for _, value in curves.get("speed/samples_per_s", ())]:
+        found["samples_per_s"] = round(statistics.median(speeds), 1)
+    return found
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    if not isinstance(values, dict):
+        return {}
+    return {
+        printable(name): value
+        for name, value in values.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that not all have with one value, those of a group beside each other."""
+    keys = list(dict.fromkeys(key for one in runs for key in one))
+    heads = list(dict.fromkeys(key.split(".")[0] for key in keys))
+    keys.sort(key=lambda key: heads.index(key.split(".")[0]))
+    return [key for key in keys if any(one.get(key, _ABSENT) != runs[0].get(key, _ABSENT) for one in runs)]
+
+
+def best_of(name: str, runs: Sequence[Stored]) -> list[Stored]:
+    """Those with the best value of a metric; none where no way is better, or all are equal."""
+    split, _, metric = name.partition("/")
+    values = [one.results[name] for one in runs if name in one.results]
+    figures = [one for one in values if isinstance(one, (int, float))]
+    sign = _better(name, metric, runs) if split in ("val", "test") else 0
+    if not sign or len(set(figures)) < 2:
+        return []
+    top = max(sign * one for one in figures)
+    return [one for one in runs if name in one.results and sign * float(one.results[name]) == top]
+
+
+def _better(name: str, metric: str, runs: Sequence[Stored]) -> int:
+    """1 where larger is better, -1 where smaller is, 0 where that is not known."""
+    modes = {str(one.settings.get("monitor_mode", "auto")) for one in runs if name == one.monitor} - {"auto"}
+    if len(modes) == 1:
+        return {"max": 1, "min": -1}.get(modes.pop(), 0)
+    return (metric in LARGER) - (metric in SMALLER)
+
+
+def table(runs: Sequence[Stored], width: int) -> list[Text]:
+    """The legend, then what differs, a column per run, in as many blocks as `width` asks for."""
+    settings, results = differing([one.settings for one in runs]), differing([one.results for one in runs])
+    lines = [
+        Text(f"{one.mark}  ", style="bold") + Text(cut(printable(one.title), max(20, width - 3)))
+        for one in runs
+    ]
+    rows = {key: [_setting(key, one) for one in runs] for key in settings}
+    figures = {key: [_figure(key, one, best_of(key, runs)) for one in runs] for key in results}
+    labels = [printable(key) for key in (*rows, *figures)]
+    left = min(_LABEL, max(map(cell_len, labels), default=0))
+    widths = [
+        min(
+            _CELL,
+            max(cell_len(row[at]) for row in [[one.mark] * len(runs), *rows.values(), *figures.values()]),
+        )
+        for at, one in enumerate(runs)
+    ]
+    for start, end in _blocks(widths, width - left - 2):
+        sizes = [left, *widths[start:end]]
+        heads = ["", *(one.mark + "  " for one in runs[start:end])]
+        lines += [Text(), Text("  " + row_of(heads, sizes, (0,)), style="bold")]
+        lines += _section("settings", rows, sizes, start, end)
+        lines += _section("results: val at the best step, train at the last log", figures, sizes, start, end)
+    same = _same(runs, settings, results)
+    return [*lines, Text(), *(Text(line, style="dim") for line in textwrap.wrap(same, width))]
+
+
+def _section(
+    title: str, rows: Mapping[str, Sequence[str]], sizes: Sequence[int], start: int, end: int
+) -> list[Text]:
+    if not rows:
+        return []
+    lines = [Text(title, style="dim")]
+    for label, cells in rows.items():
+        line = Text("  " + row_of([printable(label), *cells[start:end]], sizes, (0,)))
+        line.highlight_regex(r"\S+ \*", "bold green")
+        lines.append(line)
+    return lines
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """Which columns stand beside each other: at least one, and as many as have room."""
+    blocks, start, taken = [], 0, 0
+    for at, one in enumerate(widths):
+        if at > start and taken + one + GAP > room:
+            blocks.append((start, at))
+            start, taken = at, 0
+        taken += one + GAP
+    return [*blocks, (start, len(widths))]
+
+
+def _same(runs: Sequence[Stored], settings: Sequence[str], results: Sequence[str]) -> str:
+    """How much is equal, so that nobody looks for it."""
+    count = len({key for one in runs for key in one.settings}) - len(settings)
+    equal = [printable(key) for key in runs[0].results if key not in results and "/" in key]
+    text = f"equal in all: {count} settings" + (f", {', '.join(equal)}" if equal else "")
+    return text if settings else f"no setting differs; {text}"
+
+
+def _figure(key: str, run: Stored, best: Sequence[Stored]) -> str:
+    """A result as a cell; the two columns behind it are for the mark of the best."""
+    value = run.results.get(key, _ABSENT)
+    if isinstance(value, float):
+        text = number(value) if "/" in key else f"{value:.4g}"
+    else:
+        text = _text(value)
+    return f"{text} {'*' if run in best else ' '}"
+
+
+def _setting(key: str, run: Stored) -> str:
+    return f"{cut(_text(run.settings.get(key, _ABSENT)), _CELL - 2)}  "
+
+
+def _text(value: Any) -> str:
+    """A setting as it is typed; `-` where the run has none of that name."""
+    if value is _ABSENT:
+        return "-"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(_text(one) for one in value)}]"
+    return f"{value:g}" if isinstance(value, float) else printable(value)
+
+
+def record(run: Stored, runs: Sequence[Stored]) -> dict[str, Any]:
+    """A run as JSON writes it: the settings that differ, every result, and those it is best in."""
+    keys = differing([one.settings for one in runs])
+    return {
+        "run": str(run.path),
+        "name": run.name,
+        "state": run.state,
+        "settings": {key: run.settings[key] for key in keys if key in run.settings},
+        "results": dict(run.results),
+        "best_in": [name for name in run.results if run in best_of(name, runs)],
+    }

@@ -1,0 +1,149 @@
+"""What is drawn of stored runs: loss, metrics, learning rate, gradients, throughput, over the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from trainrun.config.better import SMALLER
+from trainrun.report.chart import Points, chart, is_wide
+from trainrun.report.compare import Stored
+from trainrun.report.look import look
+
+_STROKES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Quantities of one unit that share their axes: what each is called -> the name of its curve."""
+
+    title: str  # with the unit
+    curves: dict[str, str]
+    may_be_log: bool = False  # the scale is logarithmic where values lie far apart
+
+
+def panels_of(runs: Sequence[Stored]) -> list[Panel]:
+    """Everything there is to draw, the loss and what is monitored first."""
+    metrics = dict.fromkeys(one.monitor.partition("/")[2] for one in runs if one.monitor)
+    names = {name for one in runs for name in one.curves}
+    groups = {f"group {name[3:]}": name for name in sorted(names) if name.startswith("lr/")}
+    wanted = [_of_metric(name, _splits(name)) for name in dict.fromkeys(("loss", *metrics))]
+    wanted += [
+        Panel("learning rate", groups or {"lr": "lr"}),
+        Panel(
+            "gradient norm", {"before clipping": "train/grad_norm", "after": "train/grad_norm_after"}, True
+        ),
+        Panel("throughput, samples/s", {"samples/s": "speed/samples_per_s"}),
+        Panel("share of time waiting for data", {"waiting": "speed/data_wait"}),
+    ]
+    found = [
+        replace(one, curves={what: name for what, name in one.curves.items() if name in names})
+        for one in wanted
+    ]
+    return [one for one in found if one.curves]
+
+
+def decisive(runs: Sequence[Stored]) -> list[Panel]:
+    """What a comparison is about: each monitored metric, and the training loss."""
+    monitors = dict.fromkeys(one.monitor for one in runs if one.monitor)
+    return [_of_metric(name, {"": name}) for name in (*monitors, "train/loss")]
+
+
+def _of_metric(name: str, curves: dict[str, str]) -> Panel:
+    return Panel(name, curves, name.rpartition("/")[2] in SMALLER)
+
+
+def _splits(metric: str) -> dict[str, str]:
+    return {split: f"{split}/{metric}" for split in ("train", "val")}
+
+
+def charts(panels: Sequence[Panel], runs: Sequence[Stored], width: int, height: int) -> list[Text]:
+    """For the terminal, each after an empty line.
+
+    Of one run a panel's curves share a chart, marked by their first letters; of several runs each curve
+    has a chart of its own, in which the runs are marked by theirs.
+    """
+    lines: list[Text] = []
+    for panel in panels:
+        if len(runs) == 1:
+            marks = {what: mark for mark, what in zip(_marks(panel), panel.curves, strict=True)}
+            told = ", ".join(f"{mark} {what}" for what, mark in marks.items()) if len(marks) > 1 else ""
+            title = f"{panel.title}: {told}" if told else panel.title
+            drawn = {mark: _points(runs[0], panel.curves[what]) for what, mark in marks.items()}
+            lines += [Text(), *chart(title, drawn, _is_log(panel, runs), width, height)]
+            continue
+        for what, name in panel.curves.items():
+            title = f"{panel.title}, {what}" if len(panel.curves) > 1 else panel.title
+            drawn = {one.mark: _points(one, name) for one in runs}
+            lines += [Text(), *chart(title, drawn, _is_log(panel, runs), width, height)]
+    return lines
+
+
+def _is_log(panel: Panel, runs: Sequence[Stored]) -> bool:
+    points = [point for one in runs for name in panel.curves.values() for point in _points(one, name)]
+    return panel.may_be_log and is_wide([value for _, value in points])
+
+
+def _marks(panel: Panel) -> Sequence[str]:
+    """A letter for each curve: its first, or where two would have the same one a, b, c."""
+    firsts = [what[:1] for what in panel.curves]
+    return (
+        firsts if len(set(firsts)) == len(firsts) else [chr(ord("a") + at % 26) for at in range(len(firsts))]
+    )
+
+
+def _points(run: Stored, name: str) -> Points:
+    return run.curves.get(name, [])
+
+
+def picture(panels: Sequence[Panel], runs: Sequence[Stored], file: Path) -> None:
+    """Write every panel into one picture: a colour for each run, a stroke for each curve of a panel."""
+    from matplotlib.figure import Figure
+
+    across = min(len(panels), 3 if len(panels) > 4 else 2)
+    down = math.ceil(len(panels) / across)
+    figure = Figure(figsize=(5 * across, 3.2 * down + 0.3 * min(len(runs), 10)), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for axes, panel in zip(grid, panels, strict=False):
+        _draw(axes, panel, runs)
+    for axes in list(grid)[len(panels) :]:
+        axes.remove()
+    titles = [one.title if len(runs) == 1 else f"{one.mark}  {one.title}" for one in runs]
+    lines = [figure.axes[0].plot([], [], **look(at), label=_plain(one))[0] for at, one in enumerate(titles)]
+    figure.legend(handles=lines, loc="outside upper left", fontsize="small", frameon=False)
+    figure.savefig(file, dpi=130)
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib takes for no formula."""
+    return text.replace("$", r"\$")
+
+
+def _draw(axes: Any, panel: Panel, runs: Sequence[Stored]) -> None:
+    for at, run in enumerate(runs):
+        for stroke, name in enumerate(panel.curves.values()):
+            points = _points(run, name)
+            shape = "." if len(points) == 1 else ""
+            axes.plot(
+                [x for x, _ in points],
+                [y for _, y in points],
+                color=look(at)["color"],
+                linestyle=_STROKES[stroke % 4] if len(panel.curves) > 1 else look(at)["linestyle"],
+                marker=shape,
+                linewidth=1.5,
+            )
+    if len(panel.curves) > 1:
+        for stroke, what in enumerate(panel.curves):
+            axes.plot([], [], color="0.3", linestyle=_STROKES[stroke % 4], label=what)
+        axes.legend(fontsize="small")
+    axes.set(
+        xlabel="optimizer step",
+        ylabel=_plain(panel.title),
+        yscale="log" if _is_log(panel, runs) else "linear",
+    )
+    axes.grid(alpha=0.3)
