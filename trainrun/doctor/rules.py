@@ -6,6 +6,7 @@ them against 60 healthy runs and against broken ones.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping
@@ -175,7 +176,7 @@ def overfitting(run: Run) -> str | None:
     if not improves or end < 1.25 * lowest or at > 0.8 * len(val):
         return None
     best, ends, trained = max(metric.smooth.values), metric.last, run.curve("train", run.metric)
-    if best - ends > max(0.04, 2 * metric.noise):
+    if best - ends > max(0.04, 2 * metric.noise, 2 * _sampling_error(metric)):
         how = f"{run.metric} falls from {number(best)} to {number(ends)}"
     elif run.metric == "accuracy" and trained and trained.last - ends > 0.2:
         how = f"{run.metric} is {number(ends)}, in training {number(trained.last)}"
@@ -281,6 +282,14 @@ def is_guessing(run: Run) -> bool:
     if run.metric == "accuracy" and metric and loss:
         return metric.last < 1.7 * math.exp(-max(loss.last, -9.0))
     return is_poor(run)
+
+
+def _sampling_error(metric: Curve) -> float:
+    """Standard deviation of a share of so few samples as its steps betray: the smallest is one sample."""
+    different = sorted(set(metric.values))
+    one = min((b - a for a, b in itertools.pairwise(different) if b - a > 1e-6), default=0.0)
+    share = min(max(metric.last, 0.0), 1.0)
+    return math.sqrt(share * (1 - share) * min(one, 1.0))
 
 
 def _best(run: Run) -> float:
