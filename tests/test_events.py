@@ -52,3 +52,22 @@ def test_cleaning_leaves_the_original() -> None:
     record = {"a": {"b": float("nan")}}
     assert without_nonfinite(record) == {"a": {"b": None}}
     assert record["a"]["b"] != record["a"]["b"]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "dead", "expected"),
+    [
+        ({}, None, {}),
+        ({"all": 0.001}, 0.25, {"update_ratio": 0.001, "dead_units": 0.25}),
+        ({"a": 0.001, "b": 0.0}, 0.0, {"update_ratio": {"a": 0.001, "b": 0.0}, "dead_units": 0.0}),
+    ],
+)
+def test_a_log_tells_of_health_where_it_was_measured(
+    ratios: dict[str, float], dead: float | None, expected: dict[str, object]
+) -> None:
+    numbers = {"step": 1, "epoch": 1.0, "loss": 0.5, "lr": {"all": 0.1}, "grad_norm": 1.0, "skipped": 0}
+    rest = {"grad_norm_after": None, "clipped": None, "samples_per_s": 1.0, "data_wait": 0.0}
+    event = events.StepsLogged(**numbers, **rest, update_ratio=ratios, dead_units=dead)  # type: ignore[arg-type]
+    record = metrics_record(event)
+    assert record is not None
+    assert {key: value for key, value in record.items() if key in ("update_ratio", "dead_units")} == expected

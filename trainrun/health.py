@@ -23,6 +23,7 @@ def measured(step: Step, state: TrainState, window: Window) -> StepResult:
     `update_ratio/GROUP` is |change| / |weights| of each parameter group, L2 norms before the update.
     `dead_units` is the share of all units of the model's ReLU layers that gave 0 for the whole window.
     Training is what it would be without: weights are copied, outputs are looked at, nothing is drawn.
+    The step costs some 2 % more (tests/benchmarks/health.py); one of each log window is looked at.
     """
     ratios, units = _Ratios(), _Units()
     with ExitStack() as opened:

@@ -1,6 +1,6 @@
-"""What `trainrun doctor` says of 60 healthy runs and of runs that are broken on purpose.
+"""What `trainrun doctor` says of 60 healthy runs, of others, and of runs that are broken on purpose.
 
-    python tests/benchmarks/doctor.py FOLDER [--keep] [healthy | broken | NAME ...]
+    python tests/benchmarks/doctor.py FOLDER [--keep] [healthy | other | broken | NAME ...]
 
 Trains into FOLDER what is not there yet, half an hour of one core for all, then prints a table of verdicts.
 --keep: also writes what the doctor reads of those runs into tests/doctor/runs, for tests that are quick.
@@ -40,6 +40,18 @@ HEALTHY = {
     for optimizer in OPTIMIZERS
 }
 
+# Data and seeds that no threshold was set on.
+OTHER = {f"{name}, seed 1": f"{words} seed=1" for name, words in HEALTHY.items() if "digits" not in name}
+OTHER |= {
+    f"table {kind} {model} {optimizer}": f"data=synthetic_table {task} {words} optimizer={optimizer}"
+    for kind, task in {
+        "values": "data.kind=values",
+        "classes": "data.kind=classes data.num_outputs=5 task=classification loss=cross_entropy",
+    }.items()
+    for model, words in MODELS.items()
+    for optimizer in OPTIMIZERS
+}
+
 # name: (command, the symptoms of which one must be named)
 BROKEN = {
     "lr x1000": ("optimizer.lr=2", "diverged|learning rate too high"),
@@ -62,7 +74,10 @@ BROKEN = {
     "batch of 1 with batch norm": ("batch_size=1 budget=2ep", "batch norm on tiny batches"),
     "memorised noise": ("data=noisy model=mlp model.dropout=0 model.width=512 budget=60ep", "overfitting"),
     "2 samples": ("data.limit=2", "validation at chance|overfitting"),
-    "overfitting": ("data=diabetes model.dropout=0 model.width=512 budget=100ep", "overfitting"),
+    "overfitting": (
+        "data=diabetes model.dropout=0 model.width=512 budget=100ep",
+        "overfitting|validation at chance",
+    ),
     "clipping binds": ("model=mlp loop.clip.norm=0.01 optimizer=sgd", "clipping always binding"),
     "NaN": ("model=mlp optimizer=sgd optimizer.lr=1e6", "NaN|diverged"),
     "plateau": ("data=noisy model=linear scheduler=constant optimizer.lr=0.01 budget=200ep", "plateau"),
@@ -134,8 +149,8 @@ def main(folder: Path, *words_: str) -> int:
     """Returns how many verdicts are not the ones expected."""
     folder.mkdir(parents=True, exist_ok=True)
     write_project(folder)
-    runs = {name: (words, "healthy") for name, words in HEALTHY.items()} | BROKEN
-    groups = {"healthy": list(HEALTHY), "broken": list(BROKEN)}
+    runs = {name: (words, "healthy") for name, words in (HEALTHY | OTHER).items()} | BROKEN
+    groups = {"healthy": list(HEALTHY), "other": list(OTHER), "broken": list(BROKEN)}
     wanted = [word for word in words_ if word != "--keep"]
     names = [name for word in wanted or list(groups) for name in groups.get(word, [word])]
     if not all((place_of(folder, name) / "config.yaml").exists() for name in names):

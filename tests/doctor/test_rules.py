@@ -79,6 +79,11 @@ HEALTHY = {
     "the validation loss rises, accuracy stays": a_run(
         LEARNS, {"loss": lambda t: 0.1 + 0.3 * t, "accuracy": flat(0.97)}, 0.005
     ),
+    "of thirty samples two are lost": a_run(
+        LEARNS,
+        {"loss": lambda t: 0.1 + abs(t - 0.4), "accuracy": lambda t: 29 / 30 if t < 0.5 else 27 / 30},
+        0.0,
+    ),
     "a slow descent": a_run(
         {"loss": falling(2.4, 0.8, 4)}, {"loss": falling(2.1, 0.64, 4), "r2": falling(-2, 0.08)}
     ),
@@ -193,3 +198,10 @@ def test_the_evidence_is_in_numbers() -> None:
     assert "guessing among 10 classes costs ln 10 = 2.303" in str(rules.constant_loss(ILL["loss constant"]))
     assert str(rules.overfitting(ILL["overfitting"])).startswith("from epoch 5: ")
     assert "98% of the ReLU units" in str(rules.dead_units(ILL["dead units"]))
+
+
+def test_of_many_samples_the_same_loss_is_overfitting() -> None:
+    """Accuracy in steps of a thousandth: 29 of 30 against 27 of 30 is no chance there."""
+    accuracy: Shape = lambda t: round(29 / 30 - t / 500, 3) if t < 0.5 else round(27 / 30 - t / 500, 3)  # noqa: E731
+    run = a_run(LEARNS, {"loss": lambda t: 0.1 + abs(t - 0.4), "accuracy": accuracy}, 0.0)
+    assert "accuracy falls from 0.96" in str(rules.overfitting(run))

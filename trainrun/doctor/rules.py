@@ -6,6 +6,7 @@ them against 60 healthy runs and against broken ones.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping
@@ -113,7 +114,7 @@ def lr_too_high(run: Run) -> str | None:
     is_back = len(judged) >= FEW and judged.values[len(judged) // 3] < 1.2 * late  # no slow descent
     if is_back and worst > 1.5 * late and is_guessing(run):
         signs.append(f"the loss leapt to {number(worst)} and stays at {number(late)}")
-    if len(loss) >= FEW and loss.noise > 0.25 * loss.last:
+    if len(loss) >= FEW and loss.noise > 0.25 * loss.last and loss.last > 0.3 * max(loss.values):
         signs.append(f"the loss swings by {number(loss.noise)} around {number(loss.last)}")
     ratio = run.curve("train", "update_ratio").values
     if ratio and (usual := statistics.median(ratio[: len(ratio) // 2 + 1])) > 0.1:
@@ -175,7 +176,7 @@ def overfitting(run: Run) -> str | None:
     if not improves or end < 1.25 * lowest or at > 0.8 * len(val):
         return None
     best, ends, trained = max(metric.smooth.values), metric.last, run.curve("train", run.metric)
-    if best - ends > max(0.04, 2 * metric.noise):
+    if best - ends > max(0.04, 2 * metric.noise, 2 * _sampling_error(metric)):
         how = f"{run.metric} falls from {number(best)} to {number(ends)}"
     elif run.metric == "accuracy" and trained and trained.last - ends > 0.2:
         how = f"{run.metric} is {number(ends)}, in training {number(trained.last)}"
@@ -215,14 +216,15 @@ def clipping_binds(run: Run) -> str | None:
 
 def plateau(run: Run) -> str | None:
     """The training loss stands still in the second half while the learning rate does not fall."""
-    loss, rate = run.curve("train", "loss").smooth, run.curve("train", "lr")
+    first, rate = run.curve("train", "loss").values[:1], run.curve("train", "lr")
+    loss = run.curve("train", "loss").smooth
     if len(loss) < 8 or not rate or rate.last < 0.5 * max(rate.values):
         return None
     half = loss[len(loss) // 2 :]
     middle = len(half) // 2
     before, after = statistics.fmean(half.values[:middle]), statistics.fmean(half.values[middle:])
     still = abs(before - after) < max(0.02 * before, half.noise)
-    if not still or before < 0.2 * loss.values[0] or loss.values[0] < 1.05 * before:
+    if not still or before < 0.2 * first[0] or first[0] < 1.05 * before:
         return None
     return f"the training loss stays at {number(after)} from step {half.steps[0]} on; lr {rate.last:.2g}"
 
@@ -280,6 +282,14 @@ def is_guessing(run: Run) -> bool:
     if run.metric == "accuracy" and metric and loss:
         return metric.last < 1.7 * math.exp(-max(loss.last, -9.0))
     return is_poor(run)
+
+
+def _sampling_error(metric: Curve) -> float:
+    """Standard deviation of a share of so few samples as its steps betray: the smallest is one sample."""
+    different = sorted(set(metric.values))
+    one = min((b - a for a, b in itertools.pairwise(different) if b - a > 1e-6), default=0.0)
+    share = min(max(metric.last, 0.0), 1.0)
+    return math.sqrt(share * (1 - share) * min(one, 1.0))
 
 
 def _best(run: Run) -> float:
