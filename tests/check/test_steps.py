@@ -20,7 +20,7 @@ def test_they_are_those_that_training_makes(
     words: tuple[str, ...], bench: Callable[..., Bench], tmp_path: Path
 ) -> None:
     words = ("data=wine", "model.norm=batch", "budget=14step", *words)
-    found = course(bench(*words), 1.0, Patience(60.0))
+    found = course(bench(*words), 1.0, Patience(60.0, 600.0))
     result = trainrun.train([*words, "loop.log_every=1step", "logger=none", "runtime.threads=1"])
     events = map(json.loads, (result.run_dir / "metrics.jsonl").read_text().splitlines())
     losses = [event["loss"] for event in events if event["event"] == "train"]

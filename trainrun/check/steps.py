@@ -17,7 +17,7 @@ from trainrun.run.signals import Signals
 _STEPS, _LAST = 60, 10
 _FACTORS = (0.1, 0.01, 0.001)
 _THROWN = 2.0  # times the larger of the first loss and of that without inputs
-_MOST_S = 8.0
+_MOST_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Course:
 def first_steps(bench: Bench) -> Section:
     """With all that the run trains with: schedule, augmentation, regularisation, clipping."""
     blind = blind_loss(bench.parts.task, bench.still, bench.batch)
-    patience = Patience(_MOST_S)
+    patience = Patience(_MOST_S, 20 * _MOST_S)
     own = course(bench, 1.0, patience)
     limit = _THROWN * max(own.first, blind)
     lr = bench.parts.rates.lr
