@@ -56,3 +56,12 @@ def test_where_no_lower_rate_helps_none_is_named(
     (found,) = first_steps(bench(*classes, "optimizer=sgd", "optimizer.lr=1e-9", model=Wild())).findings
     assert found.mend == ()
     assert "none of the lower rates" in found.advice
+
+
+def test_numbers_that_are_not_finite_within_a_few_steps_are_told_too(
+    bench: Callable[..., Bench], table: tuple[str, ...]
+) -> None:
+    words = (*table, "model=linear", "optimizer=sgd", "scheduler=constant")
+    (found,) = first_steps(bench(*words, "optimizer.lr=1e12")).findings
+    assert "to inf" in found.measured or "to nan" in found.measured
+    assert first_steps(bench(*words)).findings == ()
