@@ -80,5 +80,6 @@ def test_a_check_leaves_the_run_as_it_was(bench: Callable[..., Bench], classes: 
 
 
 def test_patience_ends() -> None:
-    assert Patience(0.0).is_over
-    assert not Patience(60.0).is_over
+    assert Patience(0.0, 60.0).is_over
+    assert Patience(60.0, 0.0).is_over
+    assert not Patience(60.0, 60.0).is_over

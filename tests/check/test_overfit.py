@@ -93,7 +93,7 @@ def attempt_of(of: Bench, steps: int) -> float:
             return outcome
 
     task.__class__ = Watched
-    attempt(of, few(of), 1.0, 1.0, Patience(0.5))
+    attempt(of, few(of), 1.0, 1.0, Patience(0.5, 60.0))
     return losses[steps - 1]
 
 

@@ -20,7 +20,7 @@ def test_they_are_those_that_training_makes(
     words: tuple[str, ...], bench: Callable[..., Bench], tmp_path: Path
 ) -> None:
     words = ("data=wine", "model.norm=batch", "budget=14step", *words)
-    found = course(bench(*words), 1.0, Patience(60.0))
+    found = course(bench(*words), 1.0, Patience(60.0, 600.0))
     result = trainrun.train([*words, "loop.log_every=1step", "logger=none", "runtime.threads=1"])
     events = map(json.loads, (result.run_dir / "metrics.jsonl").read_text().splitlines())
     losses = [event["loss"] for event in events if event["event"] == "train"]
@@ -56,3 +56,12 @@ def test_where_no_lower_rate_helps_none_is_named(
     (found,) = first_steps(bench(*classes, "optimizer=sgd", "optimizer.lr=1e-9", model=Wild())).findings
     assert found.mend == ()
     assert "none of the lower rates" in found.advice
+
+
+def test_numbers_that_are_not_finite_within_a_few_steps_are_told_too(
+    bench: Callable[..., Bench], table: tuple[str, ...]
+) -> None:
+    words = (*table, "model=linear", "optimizer=sgd", "scheduler=constant")
+    (found,) = first_steps(bench(*words, "optimizer.lr=1e12")).findings
+    assert "to inf" in found.measured or "to nan" in found.measured
+    assert first_steps(bench(*words)).findings == ()

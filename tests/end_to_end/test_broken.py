@@ -69,7 +69,10 @@ BROKEN: dict[str, tuple[tuple[str, ...], str]] = {
     "learning rate x 0.001": (("optimizer.lr=2e-6",), "learning rate too low"),
     "no normalisation": (digits("raw"), "inputs not standardised"),
     "zeros init": (("init=zeros",), "zero weights"),
-    "30 layers of sigmoid": (("model=mlp", "model.depth=30", "model.activation=sigmoid"), "vanishing"),
+    "30 layers of sigmoid": (
+        ("model=mlp", "model.width=32", "model.depth=30", "model.activation=sigmoid"),
+        "vanishing",
+    ),
     "shuffled labels": (digits("shuffled"), "targets unrelated to inputs"),
     "labels off by one class": (digits("shifted"), "labels off by one class"),
     "data leak": (digits("leak"), "data leak between splits"),

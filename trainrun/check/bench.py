@@ -21,7 +21,6 @@ from trainrun.protocols import Batch, Cut, Data, Position, StepResult, Task
 from trainrun.runtime import seed_forward
 
 _FEWEST, _MOST = 16, 256  # samples of the batch that is measured
-_WAITS = 4.0
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,12 @@ def blind_loss(task: Task, model: nn.Module, batch: Batch) -> float:
 
 
 class Patience:
-    """How long a question may take: by the processor's clock, for a machine may be busy with other things, or
-    several times that by the wall's, for a disk may be slow.
+    """How long a question may take: `cpu_s` by the processor's clock, for a machine may be busy with other
+    things, and `wall_s` by the wall's, for a disk may be slow.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._ends = time.process_time() + seconds, time.monotonic() + _WAITS * seconds
+    def __init__(self, cpu_s: float, wall_s: float) -> None:
+        self._ends = time.process_time() + cpu_s, time.monotonic() + wall_s
 
     @property
     def is_over(self) -> bool:

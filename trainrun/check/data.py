@@ -21,8 +21,7 @@ _UNEVEN = 20  # the largest class by the smallest
 def data(bench: Bench, seen: Mapping[str, Rows]) -> Section:
     """Classes and values, of up to some thousand samples of each split."""
     info = bench.parts.info
-    lines = [("train", _told(info, seen["train"]))] if "train" in seen else []
-    lines += [(split, _told(info, rows)) for split, rows in seen.items() if split != "train"]
+    lines = [(split, _told(info, rows, split)) for split, rows in seen.items()]
     if info.class_counts:
         lines.insert(0, ("classes", _classes(info)))
     findings = [*_too_few(bench), *_classes_off(bench)]
@@ -37,8 +36,7 @@ def data(bench: Bench, seen: Mapping[str, Rows]) -> Section:
     return Section("data", tuple(lines), tuple(findings), values)
 
 
-def _told(info: DataInfo, rows: Rows) -> str:
-    size = info.sizes.get("train")
+def _told(info: DataInfo, rows: Rows, split: str) -> str:
     x = rows.inputs
     text = f"inputs of mean {round(float(x.mean()), 6) + 0.0:.3g}, std {float(x.std(correction=0)):.3g}, "
     text += f"from {float(x.min()):.3g} to {float(x.max()):.3g}"
@@ -47,7 +45,7 @@ def _told(info: DataInfo, rows: Rows) -> str:
         text += f"; classes {int(y.min())} to {int(y.max())}"
     elif y.is_floating_point():
         text += f"; targets of mean {float(y.mean()):.4g}, std {float(y.std(correction=0)):.4g}"
-    return text if size == len(rows) else f"{text} ({len(rows)} samples)"
+    return text if info.sizes.get(split) == len(rows) else f"{text} ({len(rows)} samples)"
 
 
 def _classes(info: DataInfo) -> str:

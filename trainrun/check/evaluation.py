@@ -51,7 +51,7 @@ class _Timed:
         self.batches, self.count, self.is_whole = batches, 0, True
 
     def __iter__(self) -> Iterator[Batch]:
-        patience = Patience(_MOST_S)
+        patience = Patience(_MOST_S, 4 * _MOST_S)
         for batch in self.batches:
             if patience.is_over and self.count:
                 self.is_whole = False

@@ -21,7 +21,7 @@ _SAMPLES, _POOL = 10, 64
 _STEPS = 150
 _KNOWN, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
 _LAST = 5  # steps whose mean loss counts
-_MOST_S = 12.0  # for all attempts
+_MOST_S = 8.0  # for all attempts
 _LOWER, _HIGHER = (0.1, 0.01, 0.001), (10.0, 100.0, 1000.0)
 
 
@@ -56,7 +56,7 @@ def overfit(bench: Bench, retries: bool) -> Section:
             f"{len(batch)} samples have a loss of {blind:.2g} without their inputs: nothing to learn by heart"
         )
         return Section("overfit", (("samples", text),))
-    patience = Patience(_MOST_S)
+    patience = Patience(_MOST_S, 20 * _MOST_S)
     own = attempt(bench, batch, 1.0, blind, patience)
     lr = bench.parts.rates.lr
     known = f"below {_KNOWN:.0%} of that they are known by heart"

@@ -40,7 +40,7 @@ def seen(bench: Bench) -> Mapping[str, Rows]:
 
 def rows(batches: Iterable[Batch]) -> Rows | None:
     """None where inputs or targets are no tensors, or inputs are tokens."""
-    patience, kept, count = Patience(_MOST_S), list[Batch](), 0
+    patience, kept, count = Patience(_MOST_S, 4 * _MOST_S), list[Batch](), 0
     for batch in batches:
         if not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
             return None

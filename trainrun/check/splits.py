@@ -44,7 +44,7 @@ def splits(bench: Bench) -> Section:
 
 def hashes_of(batches: Iterable[Batch]) -> Counter[int] | None:
     """How often each input occurs, of those that there is time to read; None where they are no tensors."""
-    found, patience = Counter[int](), Patience(_MOST_S)
+    found, patience = Counter[int](), Patience(_MOST_S, 4 * _MOST_S)
     for batch in batches:
         if not isinstance(batch.inputs, Tensor):
             return None

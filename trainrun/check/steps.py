@@ -17,7 +17,7 @@ from trainrun.run.signals import Signals
 _STEPS, _LAST = 60, 10
 _FACTORS = (0.1, 0.01, 0.001)
 _THROWN = 2.0  # times the larger of the first loss and of that without inputs
-_MOST_S = 8.0
+_MOST_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,16 @@ class Course:
 def first_steps(bench: Bench) -> Section:
     """With all that the run trains with: schedule, augmentation, regularisation, clipping."""
     blind = blind_loss(bench.parts.task, bench.still, bench.batch)
-    patience = Patience(_MOST_S)
+    patience = Patience(_MOST_S, 20 * _MOST_S)
     own = course(bench, 1.0, patience)
     limit = _THROWN * max(own.first, blind)
     lr = bench.parts.rates.lr
     lines = [("as planned", _told(own, lr))]
-    if own.steps < _LAST or own.last < limit:
+    is_short = own.steps < _LAST and math.isfinite(own.last)
+    if is_short or own.last < limit:
         return Section("first steps", tuple(lines), (), {"first": own.first, "last": own.last})
     others = [course(bench, factor, patience) for factor in _FACTORS]
-    lines += [("", _told(one, lr)) for one in others]
+    lines += [("at less", _told(one, lr)) for one in others]
     better = min((one for one in others if one.last < own.first), key=lambda one: one.last, default=None)
     written = setting(bench.parts.settings, "optimizer.lr")
     measured = f"in the first {own.steps} steps the loss goes from {own.first:.3g} to {own.last:.3g}"
@@ -49,9 +50,7 @@ def first_steps(bench: Bench) -> Section:
     if better is not None and isinstance(written, (int, float)):
         measured += f", at lr {lr * better.factor:g} to {better.last:.3g}"
         mend = (f"optimizer.lr={written * better.factor:g}",)
-    advice = (
-        "" if mend else "none of the lower rates that were tried helps: look at the weights' first values"
-    )
+    advice = "" if mend else "none of the lower rates that were tried helps: look at the first weights"
     found = Finding("learning rate too high", measured, f"less than {limit:.3g}", mend, advice)
     return Section("first steps", tuple(lines), (found,), {"first": own.first, "last": own.last})
 

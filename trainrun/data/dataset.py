@@ -321,9 +321,8 @@ def _counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
     outside = ((classes < 0) | (classes >= num_classes)).nonzero()
     if len(outside):
         at = int(outside[0])
-        raise DataError(
-            f"data: sample {at} of {info.name} has class {int(classes[at])}, there are {num_classes}"
-        )
+        text = f"has class {int(classes[at])}, there are {num_classes}, counted from 0"
+        raise DataError(f"data: sample {at} of {info.name} {text}")
     counts = torch.bincount(classes[train], minlength=num_classes)
     return replace(info, num_targets=num_classes, class_counts=tuple(counts.tolist()))
 
