@@ -49,7 +49,7 @@ def serving(command: list[str], said: str, stream: str, folder: Path) -> Iterato
         yield found[1]
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         output.close()
 
 
@@ -99,7 +99,7 @@ def test_every_tab_shows_a_sweep_without_an_error(command: Callable, tmp_path: P
         for tab, words in TABS.items():
             ask(f"{session}/url", {"url": "about:blank"})
             ask(f"{session}/url", {"url": f"{url}#{tab}"})
-            deadline, text = time.monotonic() + 60, ""
+            deadline, text = time.monotonic() + 180, ""
             while not all(word in text for word in words) and time.monotonic() < deadline:
                 time.sleep(0.5)
                 text = ask(f"{session}/execute/sync", {"script": TEXT, "args": []})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from trainrun.events import Evaluated, Progressed, Started
@@ -46,6 +47,18 @@ def test_a_line_per_evaluation_under_one_head(tmp_path: Path) -> None:
         ["5", "1.0", "val", "0.5", "0.75"],
         ["10", "2.0", "val", "0.25", "1.0"],
         ["5", "1.0", "test", "0.5", "0.5"],
+    ]
+
+
+def test_training_and_the_learning_rate_stand_beside_validation(tmp_path: Path) -> None:
+    logger = CSV(tmp_path)
+    trained = {"train": {"loss": 1.5, "accuracy": 0.25}, "lr": 0.1}
+    for event in (started(), replace(evaluated(5, loss=0.5), **trained), evaluated(5, "test", loss=0.75)):
+        logger(event)
+    assert rows(tmp_path) == [
+        ["step", "epoch", "split", "loss", "train_loss", "train_accuracy", "lr"],
+        ["5", "1.0", "val", "0.5", "1.5", "0.25", "0.1"],
+        ["5", "1.0", "test", "0.75", "", "", ""],
     ]
 
 

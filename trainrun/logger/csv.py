@@ -10,7 +10,9 @@ from trainrun.events import Evaluated, Event, RolledBack, Started
 
 
 class CSV:
-    """Columns are those of the first evaluation: step, epoch, split, then its metrics."""
+    """Columns are those of the first evaluation: step, epoch, split, its metrics, then as train_loss and
+    the like the means over training since the one before, and the learning rate.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "metrics.csv"
@@ -23,7 +25,8 @@ class CSV:
             self._cut(event.to)
         elif isinstance(event, Evaluated):
             row = {"step": event.step, "epoch": event.epoch, "split": event.split} | dict(event.metrics)
-            self._write([row], "a")
+            row |= {f"train_{name}": value for name, value in event.train.items()}
+            self._write([row | ({} if event.lr is None else {"lr": event.lr})], "a")
 
     def _cut(self, step: int) -> None:
         """Forget what a resumed run computes again: what came after `step`, and the test split."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
@@ -79,14 +82,15 @@ def _end(height: float, is_log: bool) -> str:
 
 def _row(cells: Sequence[str], styles: Sequence[str]) -> Text:
     """One line of every curve laid over another; a character with dots of several is the last one's."""
-    row = Text()
+    owned: list[tuple[str, str]] = []
     for characters in zip(*cells, strict=True):
         dots = [ord(one) - _EMPTY for one in characters]
-        owner = next((at for at in reversed(range(len(dots))) if dots[at]), None)
-        whole = 0
-        for one in dots:
-            whole |= one
-        row.append(chr(_EMPTY + whole) if whole else " ", style=None if owner is None else styles[owner])
+        style = next((one for one, has in zip(reversed(styles), reversed(dots), strict=True) if has), "")
+        whole = functools.reduce(operator.or_, dots)
+        owned.append((style, chr(_EMPTY + whole) if whole else " "))
+    row = Text()
+    for style, run in itertools.groupby(owned, key=lambda one: one[0]):
+        row.append("".join(character for _, character in run), style or None)
     return row
 
 
