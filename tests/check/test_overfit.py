@@ -27,7 +27,7 @@ def tried(factor: float, share: float, steps: int = 150, in_time: bool = True) -
         (tried(1, 0.9, in_time=False), [], None, None),
         (tried(1, INF), [tried(0.1, 0.9), tried(0.01, 0.05, 90), tried(0.001, 0.09, 20)], "too high", 0.001),
         (tried(1, 1.2), [tried(10, 0.8), tried(100, 0.09, 200), tried(1000, INF)], "too low", 100),
-        (tried(1, 1.0), [tried(10, 0.3), tried(100, 0.45)], "too low", 10),
+        (tried(1, 1.0), [tried(10, 0.3), tried(100, 0.45)], None, None),
         (tried(1, 1.0), [tried(0.1, 1.0), tried(10, 1.0)], "cannot learn", None),
         (tried(1, 1.0), [tried(0.1, 1.0), tried(10, 1.0, in_time=False)], None, None),
     ],
@@ -126,3 +126,14 @@ def test_every_kind_of_optimizer_can(
     assert section.findings == ()
     assert section.values["share"] <= 0.5
     assert math.isfinite(section.values["loss_without_inputs"])
+
+
+class Noisy(Blind):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(torch.randn_like(x))
+
+
+def test_what_draws_has_no_verdict(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+    section = overfit(bench(*classes, model=Noisy()), retries=True)
+    assert section.findings == ()
+    assert "no verdict" in section.lines[0][1]
