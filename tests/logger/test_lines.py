@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from toy import FINISHED
 
 from trainrun.events import (
     CheckpointSaved,
     Failed,
-    Finished,
     Interrupted,
     Progressed,
     Replanned,
@@ -63,19 +65,9 @@ def test_the_first_plan_of_a_budget_by_the_clock_is_said_and_the_later_ones_are_
 def test_a_run_says_which_weights_it_ends_with(
     best_step: int | None, kept_step: int, weights: str, said: str
 ) -> None:
-    finished = Finished(
-        step=9,
-        reason="early_stopping",
-        skipped=0,
-        samples=90,
-        parameters=10,
-        monitor="val/loss",
-        best=0.25 if best_step else None,
-        best_step=best_step,
-        kept_step=kept_step,
-        kept_weights=weights,
-        seconds=1.0,
-    )
+    best = 0.25 if best_step else None
+    ended = replace(FINISHED, step=9, reason="early_stopping", monitor="val/loss", seconds=1.0)
+    finished = replace(ended, best=best, best_step=best_step, kept_step=kept_step, kept_weights=weights)
     assert kept(finished) == said
     assert lines_of(finished) == [f"step 9 finished: early_stopping, 1.0 s of training; {said}"]
 

@@ -46,6 +46,19 @@ def test_only_statistics_change_and_twice_is_once() -> None:
     assert model.get_submodule("1").momentum == 0.1
 
 
+def test_interrupted_it_leaves_what_there_was() -> None:
+    def broken_off() -> Iterator[Batch]:
+        yield batches()[0]
+        raise KeyboardInterrupt
+
+    model, before = make(), make().state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        estimate(model, broken_off(), nullcontext)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert not any(module.training for module in model.modules())
+    assert model.get_submodule("1").momentum == 0.1
+
+
 def test_without_batch_norm_nothing_is_read() -> None:
     def unread() -> Iterator[Batch]:
         pytest.fail("a batch was asked for")

@@ -22,14 +22,21 @@ def estimate(
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
+    before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
     for norm in norms:  # all else, such as dropout, stays as it is judged
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
-    for batch in batches:
-        if len(batch) > 1:  # one value has no variance
-            with autocast():
-                model(batch.inputs)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
+    try:
+        for batch in batches:
+            if len(batch) > 1:  # one value has no variance
+                with autocast():
+                    model(batch.inputs)
+    except BaseException:  # a stop: the mean over some of the batches is worse than what there was
+        for buffer, value in before:
+            buffer.copy_(value)
+        raise
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.eval()
