@@ -21,24 +21,39 @@ def write(folder: Path, text: str | bytes, name: str = "t.csv") -> str:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"], ids=["comma", "semicolon", "tab", "bar"])
 def test_columns_are_found_whatever_stands_between_them(tmp_path: Path, delimiter: str) -> None:
     lines = [["a", "b c"], ["1", " x "], ["", '"two\nlines"'], ["3", '"say ""hi"""']]
-    table = read(write(tmp_path, "\n".join(delimiter.join(line) for line in lines)), None)
+    table = read(write(tmp_path, "\n".join(delimiter.join(line) for line in lines)), None, [])
     assert table.columns == {"a": ["1", "", "3"], "b c": ["x", "two\nlines", 'say "hi"']}
 
 
 def test_a_byte_order_mark_and_blank_lines_are_no_data(tmp_path: Path) -> None:
-    table = read(write(tmp_path, b"\xef\xbb\xbfa,b\r\n1,2\r\n\r\n3,4\r\n"), None)
+    table = read(write(tmp_path, b"\xef\xbb\xbfa,b\r\n1,2\r\n\r\n3,4\r\n"), None, [])
     assert table.columns == {"a": ["1", "3"], "b": ["2", "4"]}
     assert table.place([1], "b").endswith("t.csv:4: column b")
 
 
 def test_one_column_alone_is_the_same_column(tmp_path: Path) -> None:
     path = write(tmp_path, "a,b\n1,2\n3,4\n")
-    assert read(path, None, only="b").columns == {"b": ["2", "4"]}
-    assert read(path, None, only="c").columns == read(path, None).columns
+    assert read(path, None, [], only="b").columns == {"b": ["2", "4"]}
+    assert read(path, None, [], only="c").columns == read(path, None, []).columns
+
+
+@pytest.mark.parametrize("rows", [3, 250])
+def test_numbers_are_those_of_the_columns_that_hold_nothing_else(tmp_path: Path, rows: int) -> None:
+    lines = [f"{n / 7!r},{'NA' if n % 3 else n},{'x' if n == rows - 1 else n},  {n} " for n in range(rows)]
+    table = read(write(tmp_path, "\n".join(["a,b,c,d", *lines])), None, ["", "NA"])
+    assert list(table.numbers) == ["a", "b", "d"]  # c is none because of its last row
+    np.testing.assert_array_equal(table.numbers["a"], [n / 7 for n in range(rows)])
+    np.testing.assert_array_equal(table.numbers["b"], [np.nan if n % 3 else n for n in range(rows)])
+    np.testing.assert_array_equal(table.numbers["d"], range(rows))
+    assert table.columns["b"][:3] == ["0", "NA", "NA"]
+    for name, texts in table.columns.items():
+        after = numbers(texts, ["", "NA"])
+        assert after is None if name == "c" else after is not None
+        np.testing.assert_array_equal(table.numbers.get(name, 0), 0 if after is None else after)
 
 
 def test_places_count_lines_of_the_file(tmp_path: Path) -> None:
-    table = read(write(tmp_path, 'a,b\n"x\ny",1\n2,3\n'), None)
+    table = read(write(tmp_path, 'a,b\n"x\ny",1\n2,3\n'), None, [])
     assert table.place([1], "b").endswith("t.csv:4: column b")
 
 
@@ -58,12 +73,12 @@ DAMAGED = {
 def test_damage_is_named(tmp_path: Path, at: int) -> None:
     text, message = list(DAMAGED.items())[at]
     with pytest.raises(DataError, match=message):
-        read(write(tmp_path, text.encode("latin-1")), None)
+        read(write(tmp_path, text.encode("latin-1")), None, [])
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*absent\.csv: No such file"):
-        read(str(tmp_path / "absent.csv"), None)
+        read(str(tmp_path / "absent.csv"), None, [])
 
 
 KINDS = {
@@ -112,7 +127,7 @@ def test_parquet_is_read_as_the_same_texts(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pyarrow.table({"a": [1.5, None], "b": ["x", None], "c": [True, False]})
     parquet.write_table(table, tmp_path / "t.parquet")
-    found = read(str(tmp_path / "t.parquet"), None)
+    found = read(str(tmp_path / "t.parquet"), None, [])
     assert found.columns == {"a": ["1.5", ""], "b": ["x", ""], "c": ["True", "False"]}
     assert found.place([1], "b").endswith("t.parquet row 1: column b")
 
@@ -122,4 +137,4 @@ def test_parquet_without_its_reader_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match=r"pip install 'trainrun\[tables\]'"):
-        read(write(tmp_path, b"PAR1", "t.parquet"), None)
+        read(write(tmp_path, b"PAR1", "t.parquet"), None, [])

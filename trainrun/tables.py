@@ -25,10 +25,15 @@ _BLOCK = 100  # rows turned into columns at a time: few enough to stay in the pr
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by named columns; every value a text without spaces around it."""
+    """Rows by named columns; every value a text without spaces around it.
+
+    `numbers` has the columns that hold nothing else, NaN where a value is missing: made with the
+    texts, while those are in the processor's cache, in half the time that it takes afterwards.
+    """
 
     path: Path
     columns: dict[str, list[str]]
+    numbers: dict[str, array[float]]
     delimiter: str | None  # None: parquet, which has rows and no lines
 
     def place(self, rows: Sequence[int], column: str) -> str:
@@ -46,8 +51,9 @@ class Table:
         return f"{self.path}{separator}{', '.join(map(str, shown))}{more}: column {column}"
 
 
-def read(path: str, delimiter: str | None, only: str | None = None) -> Table:
+def read(path: str, delimiter: str | None, missing: Collection[str], only: str | None = None) -> Table:
     """A parquet file by its suffix, else a csv file whose first line names the columns; `only` one of them.
+    `missing` are the texts that stand for no value.
 
     Raises DataError naming the file, and the line where one is at fault.
     """
@@ -55,7 +61,9 @@ def read(path: str, delimiter: str | None, only: str | None = None) -> Table:
     was_on = gc.isenabled()
     gc.disable()  # it would look through millions of texts again and again, which takes longer than reading
     try:
-        return _parquet(file, only) if file.suffix in (".parquet", ".pq") else _csv(file, delimiter, only)
+        if file.suffix in (".parquet", ".pq"):
+            return _parquet(file, missing, only)
+        return _csv(file, delimiter, missing, only)
     except UnicodeDecodeError as error:
         raise DataError(
             f"data.path: {file} is not UTF-8 text: {error.reason} at byte {error.start}"
@@ -126,7 +134,7 @@ def target_kind(column: Sequence[str], missing: Collection[str]) -> tuple[str, i
     return "values", len(values), f"it holds {len(values):,} different numbers"
 
 
-def _csv(file: Path, delimiter: str | None, only: str | None) -> Table:
+def _csv(file: Path, delimiter: str | None, missing: Collection[str], only: str | None) -> Table:
     with file.open(encoding="utf-8-sig", newline="") as stream:
         first = stream.readline()
         stream.seek(0)
@@ -135,10 +143,9 @@ def _csv(file: Path, delimiter: str | None, only: str | None) -> Table:
         try:
             header = [name.strip() for name in next(reader, [])]
             _check_header(file, header)
-            table = Table(
-                file, {name: [] for name in header if name == only or only not in header}, delimiter
-            )
-            _fill(table, header, filter(None, reader))
+            names = [only] if only in header else header
+            table = Table(file, {name: [] for name in names}, {name: array("d") for name in names}, delimiter)
+            _fill(table, header, filter(None, reader), missing)
         except csv.Error as error:
             raise DataError(f"data.path: {file}:{reader.line_num}: {error}") from None
     if not any(table.columns.values()):
@@ -146,21 +153,29 @@ def _csv(file: Path, delimiter: str | None, only: str | None) -> Table:
     return table
 
 
-def _fill(table: Table, header: Sequence[str], rows: Iterator[list[str]]) -> None:
+def _fill(table: Table, header: Sequence[str], rows: Iterator[list[str]], missing: Collection[str]) -> None:
     """Add the values of all rows to the table's columns. Raises DataError for one of another length."""
-    count = 0
+    count, readable = 0, dict.fromkeys(missing, "nan").get
+    places = [header.index(name) for name in table.columns]
     while block := list(islice(rows, _BLOCK)):
         if set(map(len, block)) != {len(header)}:
             at = next(at for at, row in enumerate(block) if len(row) != len(header))
             text = f"has {len(block[at])} values, and the first line names {len(header)} columns"
             raise DataError(f"data.path: {table.place([count + at], header[0]).rpartition(':')[0]}: {text}")
-        for name, texts in zip(header, zip(*block, strict=True), strict=True):
-            if name in table.columns:
-                table.columns[name].extend(map(str.strip, texts))
+        whole = len(places) == len(header)
+        columns = zip(*block, strict=True) if whole else ([row[at] for row in block] for at in places)
+        for name, texts in zip(table.columns, columns, strict=True):
+            values = list(map(str.strip, texts))
+            table.columns[name].extend(values)
+            if name in table.numbers:
+                try:
+                    table.numbers[name].extend(map(float, map(readable, values, values)))
+                except ValueError:
+                    del table.numbers[name]
         count += len(block)
 
 
-def _parquet(file: Path, only: str | None) -> Table:
+def _parquet(file: Path, missing: Collection[str], only: str | None) -> Table:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -179,7 +194,8 @@ def _parquet(file: Path, only: str | None) -> Table:
         name: ["" if value is None else str(value).strip() for value in loaded[name].to_pylist()]
         for name in names
     }
-    return Table(file, texts, None)
+    found = {name: values for name in names if (values := numbers(texts[name], missing)) is not None}
+    return Table(file, texts, found, None)
 
 
 def _check_header(file: Path, names: Sequence[str]) -> None:

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def choose(path: str, target: str) -> tuple[str, int, str]:
-    return tables.target_kind(tables.read(path, None, only=target).columns[target], frozenset([""]))
+    return tables.target_kind(tables.read(path, None, [""], target).columns[target], frozenset([""]))
 
 
 def timed(work: Callable[[], object]) -> float:

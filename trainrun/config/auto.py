@@ -47,8 +47,8 @@ def _of_target(node: Any, kind: Any) -> tuple[str, str]:
     """(kind, task) of a table's target."""
     count = 0
     try:
-        column = tables.read(node["path"], node["delimiter"], only=node["target"]).columns[node["target"]]
-        found, count, _ = tables.target_kind(column, node["missing"])
+        read = tables.read(node["path"], node["delimiter"], node["missing"], only=node["target"])
+        found, count, _ = tables.target_kind(read.columns[node["target"]], node["missing"])
         kind = found if kind == "auto" else kind
     except (TrainrunError, KeyError, TypeError, ValueError):
         pass

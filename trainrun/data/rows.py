@@ -69,7 +69,7 @@ def refuse_infinite(read: Table, name: str, values: np.ndarray) -> None:
 
 def _numbers(read: Table, name: str, missing: Collection[str]) -> Column:
     texts = read.columns[name]
-    values: Sequence[float] | None = tables.numbers(texts, missing)
+    values: Sequence[float] | None = read.numbers.get(name)
     if values is None and all(one in missing or one.lower() in tables.BOOLEANS for one in texts):
         values = [tables.BOOLEANS.get(one.lower(), np.nan) for one in texts]
     if values is None:

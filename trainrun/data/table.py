@@ -61,7 +61,7 @@ class TableData(Resident):
 
     def read(self, file: Path) -> Samples:
         """Another table with the same columns; that of the targets may be missing, and others are left."""
-        read = tables.read(str(file), self.layout.delimiter)
+        read = tables.read(str(file), self.layout.delimiter, self.layout.missing)
         columns = columns_like(self.features, read, self.layout.missing)
         inputs = encode(columns, self.features)
         targets = targets_like(self.info, self.layout.target, read, self.layout.missing)
@@ -98,7 +98,8 @@ def table(
     missing. All that is estimated from the training split alone. Dates are left out.
     Raises DataError naming file, line and column.
     """
-    read, gone = tables.read(path, delimiter), frozenset(missing)
+    gone = frozenset(missing)
+    read = tables.read(path, delimiter, gone)
     for key, wanted in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
         for name in wanted:
             if name not in read.columns:
@@ -137,7 +138,7 @@ def _column(
 ) -> Column | None:
     """A column as numbers or categories; None for one that is left out, with the reason in `left_out`."""
     texts = read.columns[name]
-    values = None if is_category else tables.numbers(texts, missing)
+    values = None if is_category else read.numbers.get(name)
     if values is not None:
         array = np.array(values)
         refuse_infinite(read, name, array)
@@ -169,7 +170,7 @@ def _targets(read: Table, name: str, kind: str, missing: Collection[str]) -> tup
     if rows := [row for row, text in enumerate(texts) if text in missing]:
         them = "the row" if len(rows) == 1 else f"these {len(rows):,} rows"
         raise DataError(f"data.target: {read.place(rows, name)} has no value; take {them} out")
-    values = tables.numbers(texts, ())
+    values = read.numbers.get(name)
     if kind == "values":
         if values is None:
             rows = [row for row, text in enumerate(texts) if not tables.is_number(text)]
