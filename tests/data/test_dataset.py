@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
 import random
 import signal
 import time
 from collections.abc import Iterator
 from itertools import islice
-from multiprocessing import active_children
+from multiprocessing import active_children, connection
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,37 @@ def test_a_stop_while_loader_processes_start_leaves_none(
     finally:
         signals.restore()
     assert not stops and not active_children() and not lost
+
+
+class Slow(Pictures):
+    """The second batch takes a little longer."""
+
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(0.2 * (index == 8))
+        return super().__getitem__(index)
+
+
+def test_a_worker_told_to_end_before_its_first_batch_is_sent_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made, removed = connection.SocketListener, os.rmdir
+
+    def slowly_made(*words: Any) -> Any:
+        time.sleep(0.4)
+        return made(*words)
+
+    def slowly_removed(folder: str) -> None:
+        time.sleep(0.8)
+        removed(folder)
+
+    monkeypatch.setattr(connection, "SocketListener", slowly_made)
+    monkeypatch.setattr("shutil.rmtree", slowly_removed)
+    dataset = Slow(16)
+    batches = DatasetData._load(make(dataset, num_workers=2), dataset, list(torch.arange(16).split(8)), 0)
+    next(batches)
+    batches.close()
+    assert not active_children()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

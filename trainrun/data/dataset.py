@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, cast
 
@@ -163,7 +164,7 @@ class DatasetData:
             batch_sampler=[part.tolist() for part in parts],
             num_workers=self.num_workers,
             collate_fn=collate,
-            worker_init_fn=_quiet_worker,
+            worker_init_fn=_prepare_worker,
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
         )
@@ -194,10 +195,15 @@ class DatasetData:
         return moved[0], moved[1]
 
 
-def _quiet_worker(worker_id: int) -> None:
-    """Workers leave signals to the process that owns the run."""
+def _prepare_worker(worker_id: int) -> None:
+    """Workers leave signals to the process that owns the run, and open at once what tensors are sent through.
+
+    That would else open beside the first batch, in a thread for which a worker told to end does not
+    wait: it then made its socket in a temporary folder that was being removed, with a traceback.
+    """
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ForkingPickler.dumps(torch.empty(1))
 
 
 def _kill(workers: Iterable[BaseProcess]) -> None:
