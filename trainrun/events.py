@@ -68,6 +68,25 @@ class StepsLogged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How many values lie between `edges`, one more than `counts`."""
+
+    edges: Sequence[float]
+    counts: Sequence[int]
+    total: float  # of the values
+    total_squares: float  # of their squares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """Every parameter of the model, and its gradient where it has one; recorded nowhere but in views."""
+
+    step: int
+    weights: Mapping[str, Histogram]
+    gradients: Mapping[str, Histogram]
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotFinite:
     """A step's gradient was not finite; no weight was changed by it."""
 
@@ -182,6 +201,7 @@ Event = (
     | Pictured
     | Progressed
     | StepsLogged
+    | Weighed
     | NotFinite
     | RolledBack
     | Replanned

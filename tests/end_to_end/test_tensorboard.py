@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 # The text of a page, also that inside its components.
 TEXT = """
@@ -31,6 +32,8 @@ return found.join(' ').replace(/\\s+/g, ' ');
 TABS = {
     "timeseries": ("train", "confusion", "samples", "/0/tensorboard", "/1/tensorboard"),
     "scalars": ("best/accuracy", "lr", "speed", "val"),
+    "histograms": ("weights/head.weight", "gradients/head.weight"),
+    "distributions": ("weights/head.weight",),
     "images": ("confusion/test", "confusion/val", "samples"),
     "text": ("config/text_summary", "budget: 2step"),
     "hparams": ("optimizer.lr", "adamw", "momentum", "Trial ID"),
@@ -76,12 +79,20 @@ def browser(folder: Path) -> Iterator[str]:
             ask(session, method="DELETE")
 
 
-def test_samples_are_shown_on_request_and_change_nothing(command: Callable, tmp_path: Path) -> None:
+def test_samples_and_histograms_are_shown_on_request_and_change_nothing(
+    command: Callable, tmp_path: Path
+) -> None:
     short = ("budget=2step", "data.limit=300", "logger=tensorboard", "augment=crop_flip")
     command(*short, "run_dir=plain")
-    command(*short, "run_dir=shown", "logger.tensorboard.samples=9")
+    asked = ("logger.tensorboard.samples=9", "logger.tensorboard.histograms=true")
+    command(*short, "run_dir=shown", *asked)
     records = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("plain", "shown")]
     assert records[0] == records[1]
+    shown = EventAccumulator(str(tmp_path / "shown/tensorboard"))
+    shown.Reload()
+    histograms = shown.Tags()["histograms"]
+    assert {"weights/head.weight", "gradients/head.weight"} <= set(histograms)
+    assert [event.step for event in shown.Histograms("weights/head.weight")] == [2]
     done = command("data=synthetic_table", "logger.tensorboard.samples=9", "run_dir=no", code=2)
     assert "logger.tensorboard.samples: wants pictures" in done.err
     assert "trainrun data=synthetic_table logger.tensorboard.samples=0 run_dir=no" in done.err
@@ -93,7 +104,8 @@ def test_every_tab_shows_a_sweep_without_an_error(command: Callable, tmp_path: P
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("there is no chromium with its chromedriver here")
     sweep = ("-m", "optimizer=adamw,momentum", "budget=2step", "data.limit=300", "model=linear")
-    command(*sweep, "logger=tensorboard", "logger.tensorboard.samples=9")
+    shown = ("logger.tensorboard.samples=9", "logger.tensorboard.histograms=true")
+    command(*sweep, "logger=tensorboard", *shown)
     server = [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", "0"]
     with serving(server, r"(http://localhost:\d+/)", "stderr", tmp_path) as url, browser(tmp_path) as session:
         for tab, words in TABS.items():

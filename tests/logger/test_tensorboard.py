@@ -12,7 +12,17 @@ import pytest
 import toy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainrun.events import Evaluated, Event, Failed, Interrupted, Pictured, Started, StepsLogged
+from trainrun.events import (
+    Evaluated,
+    Event,
+    Failed,
+    Histogram,
+    Interrupted,
+    Pictured,
+    Started,
+    StepsLogged,
+    Weighed,
+)
 from trainrun.logger.drawing import confusion, samples
 from trainrun.logger.tensorboard import TensorBoard
 
@@ -60,7 +70,7 @@ def read(folder: Path) -> EventAccumulator:
 
 def write(folder: Path, *events: Event) -> None:
     folder.mkdir(exist_ok=True)
-    logger = TensorBoard(folder, 0)
+    logger = TensorBoard(folder, 0, histograms=False)
     for event in events:
         logger(event)
 
@@ -139,6 +149,20 @@ def test_samples_are_a_picture(tmp_path: Path) -> None:
     )
 
 
+def test_histograms_of_weights_and_gradients_are_read_back(tmp_path: Path) -> None:
+    one = Histogram(edges=(-1.0, 0.0, 1.0), counts=(3, 1), total=-1.5, total_squares=2.25)
+    event = Weighed(step=5, weights={"head.weight": one}, gradients={"head.weight": one})
+    write(tmp_path, STARTED, event, FINISHED)
+    found = read(tmp_path)
+    assert sorted(found.Tags()["histograms"]) == ["gradients/head.weight", "weights/head.weight"]
+    (point,) = found.Histograms("weights/head.weight")
+    value = point.histogram_value
+    assert (point.step, value.min, value.max, value.num, value.sum, value.sum_squares) == (
+        5, -1, 1, 4, -1.5, 2.25,
+    )  # fmt: skip
+    assert (value.bucket_limit, value.bucket) == ([0.0, 1.0], [3.0, 1.0])
+
+
 def test_without_clipping_there_is_no_curve_of_it(tmp_path: Path) -> None:
     write(tmp_path, STARTED, replace(logged(5, 0.5), clipped=None, grad_norm_after=None, skipped=0), FINISHED)
     tags = read(tmp_path).Tags()["scalars"]
@@ -158,7 +182,7 @@ def test_however_a_run_ends_its_points_are_on_disk(tmp_path: Path, end: Event) -
 def test_a_full_disk_is_an_error_of_the_call_and_of_no_thread(
     tmp_path: Path,
 ) -> None:
-    logger, before = TensorBoard(tmp_path, 0), threading.active_count()
+    logger, before = TensorBoard(tmp_path, 0, histograms=False), threading.active_count()
     logger(STARTED)
     assert threading.active_count() == before
     with open("/dev/full", "wb") as full:
@@ -186,7 +210,7 @@ def test_points_after_the_checkpoint_are_replaced_by_the_resumed_runs(tmp_path: 
 
 def test_curves_have_no_overlap_and_no_gap_over_a_kill(tmp_path: Path) -> None:
     """Nothing is closed, as SIGKILL leaves it, and the last record is torn."""
-    killed = TensorBoard(tmp_path, 0)
+    killed = TensorBoard(tmp_path, 0, histograms=False)
     for event in (STARTED, logged(5, 0.5), evaluated(5), logged(10, 0.4), logged(15, 0.3), evaluated(15)):
         killed(event)
     (file,) = (tmp_path / "tensorboard").iterdir()
@@ -202,7 +226,7 @@ def test_curves_have_no_overlap_and_no_gap_over_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_its_curves_anew(tmp_path: Path) -> None:
-    killed = TensorBoard(tmp_path, 0)
+    killed = TensorBoard(tmp_path, 0, histograms=False)
     for event in (STARTED, logged(5, 0.5), logged(10, 0.4)):
         killed(event)
     age(tmp_path)

@@ -24,6 +24,7 @@ from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import kept, lines_of
 from trainrun.report.samples import pictured
+from trainrun.report.weights import weighed
 from trainrun.run import lineage
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
@@ -153,10 +154,12 @@ def _drive(
         views = [view for name, view in loggers if name != "console" or not process.quiet]
         told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
         sinks: list[Sink] = [record, *map(Forgiving, told), *([process.watch] if process.watch else [])]
-        started = _started(parts, run_dir, storable, resumed_from)
+        started, trained = _started(parts, run_dir, storable, resumed_from), loop.train(parts.state)
+        if any(node.get("histograms") for node in (parts.settings["logger"] or {}).values()):
+            trained = weighed(trained, parts.state.model)
         signals.install()
         try:
-            result = _follow(chain([started, *opening], loop.train(parts.state)), sinks, run_dir, parts.state)
+            result = _follow(chain([started, *opening], trained), sinks, run_dir, parts.state)
         except BaseException as error:
             loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
             failed = _as_trainrun_error(error, parts, run_dir) or error

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.event_pb2 import SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -21,12 +21,14 @@ from trainrun.events import (
     Event,
     Failed,
     Finished,
+    Histogram,
     Interrupted,
     Pictured,
     RolledBack,
     Sampled,
     Started,
     StepsLogged,
+    Weighed,
 )
 from trainrun.logger import drawing
 from trainrun.logger.curves import evaluated, logged
@@ -39,13 +41,14 @@ class TensorBoard:
 
     Every curve has the same name in every run, so that runs lie over one another: train/, val/ and test/
     metrics, lr, speed/. The settings and the end's metrics are in the same file, so that each run is one
-    row of the HParams tab. `samples`: so many training samples are shown as pictures.
+    row of the HParams tab. `samples`: so many training samples are shown as pictures. `histograms`: those
+    of all weights and gradients at every log are asked for.
     Without TensorBoard's own writer thread, which prints a traceback when the disk is full.
     """
 
-    def __init__(self, run_dir: Path, samples: Natural) -> None:
+    def __init__(self, run_dir: Path, samples: Natural, histograms: bool) -> None:
         self.folder = run_dir / "tensorboard"
-        self.samples = samples
+        self.samples, self.histograms = samples, histograms
         self.writer: Any = None
         self.class_names: Sequence[str] = ()
         self.best: Evaluated | None = None  # of this process
@@ -64,6 +67,9 @@ class TensorBoard:
             self._forget_after(event.to)
         elif isinstance(event, StepsLogged):
             self._scalars(logged(event), event.step)
+        elif isinstance(event, Weighed):
+            self._histograms("weights", event.weights, event.step)
+            self._histograms("gradients", event.gradients, event.step)
         elif isinstance(event, Evaluated):
             self._scalars(evaluated(event), event.step)
             self.best = event if event.is_best else self.best
@@ -103,6 +109,10 @@ class TensorBoard:
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
         self._write(TensorBoardEvent(summary=Summary(value=[Summary.Value(tag=tag, image=image)])), step)
 
+    def _histograms(self, group: str, histograms: Mapping[str, Histogram], step: int) -> None:
+        values = [Summary.Value(tag=f"{group}/{name}", histo=_drawn(one)) for name, one in histograms.items()]
+        self._write(TensorBoardEvent(summary=Summary(value=values)), step)
+
     def _open(self) -> None:
         self.folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns() // 10**9}.{socket.gethostname()}.{os.getpid()}.0"
@@ -121,6 +131,18 @@ class TensorBoard:
         event.step, event.wall_time = step, time.time()
         self.writer.write(event.SerializeToString())
         self.writer.flush()  # a checkpoint must not outlive the points before it
+
+
+def _drawn(histogram: Histogram) -> HistogramProto:
+    return HistogramProto(
+        min=histogram.edges[0],
+        max=histogram.edges[-1],
+        num=sum(histogram.counts),
+        sum=histogram.total,
+        sum_squares=histogram.total_squares,
+        bucket_limit=histogram.edges[1:],
+        bucket=histogram.counts,
+    )
 
 
 def _text(tag: str, text: str) -> Summary:

@@ -1,0 +1,57 @@
+"""Histograms count what numpy counts, and looking at the weights changes no event of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import toy
+from torch import nn
+
+from trainrun.events import Evaluated, StepsLogged, Weighed
+from trainrun.report.weights import histogram, weighed
+
+LOGGED = StepsLogged(
+    step=5,
+    epoch=1.0,
+    loss=0.5,
+    lr={"all": 0.1},
+    grad_norm=1.0,
+    grad_norm_after=None,
+    clipped=None,
+    skipped=0,
+    samples_per_s=1.0,
+    data_wait=0.0,
+)
+EVALUATED = Evaluated(step=5, epoch=1.0, split="val", weights="raw", metrics={"loss": 0.4}, seconds=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bins_are_those_of_numpy(dtype: torch.dtype) -> None:
+    values = torch.randn(7, 11, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found, truth = histogram(values), values.double().numpy()
+    counts, edges = np.histogram(truth, 40)
+    assert list(found.counts) == counts.tolist()
+    assert list(found.edges) == pytest.approx(edges.tolist())
+    assert found.total == pytest.approx(truth.sum())
+    assert found.total_squares == pytest.approx((truth**2).sum())
+
+
+def test_equal_values_make_one_bin_and_what_is_not_finite_is_left_out() -> None:
+    same = histogram(torch.full((3, 2), 0.25))
+    assert same.counts == (6,) and same.edges[0] <= 0.25 <= same.edges[1]
+    some = histogram(torch.tensor([1.0, float("nan"), 3.0, float("inf")]))
+    assert (some.edges[0], some.edges[-1], sum(some.counts), some.total) == (1, 3, 2, 4)
+    assert histogram(torch.tensor([float("nan")])).counts == (0,)
+
+
+def test_each_log_is_followed_by_the_weights_as_they_are_then() -> None:
+    model = nn.Linear(2, 1)
+    model.weight.grad = torch.tensor([[1.0, 2.0]])
+    found = list(weighed([EVALUATED, LOGGED, toy.FINISHED], model))
+    assert [found[0], found[1], found[3]] == [EVALUATED, LOGGED, toy.FINISHED]
+    event = found[2]
+    assert isinstance(event, Weighed)
+    assert event.step == 5 and set(event.weights) == {"weight", "bias"}
+    assert event.weights["weight"].total == pytest.approx(float(model.weight.detach().sum()))
+    assert event.gradients == {"weight": histogram(model.weight.grad)}
