@@ -100,7 +100,24 @@ def test_the_live_view_shows_the_plan_a_table_and_the_test_result(live: Live, sc
         ["1", "10", "0.6000", "0.7000", "0.4000", "0.8000", "0.1"],
     ]
     assert any(line.startswith("test   loss 0.4500 accuracy 0.7900") for line in lines)
-    assert "the ema weights of step 5" in text
+    assert "(ema weights of step 5)" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_line_of_the_plan_too_long_for_the_terminal_hangs_below_its_beginning(
+    screen: io.StringIO, width: int
+) -> None:
+    terminal = RichConsole(file=screen, force_terminal=True, width=width, highlight=False, soft_wrap=True)
+    live, text = Live(terminal), "1257 train, 270 val, 270 test; inputs standardised by their mean " * 2
+    live(replace(STARTED, plan=(("data", text),)))
+    live(FINISHED)
+    lines = CONTROL.sub("", screen.getvalue()).replace("\r", "\n").splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith("  data "))
+    shown = lines[first : lines.index("", first)]
+    assert all(line.startswith(" " * 13) for line in shown[1:])
+    assert [word for line in shown for word in line.split()] == ["data", *text.split()]
+    assert all(len(line) <= width for line in shown)
+    assert len(shown) == -(-len(text) // (width - 13)) or width == 40
 
 
 @pytest.mark.parametrize(

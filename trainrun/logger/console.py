@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +119,10 @@ class Live:
             title += Text(f"  resumed at step {event.step}", style="yellow")
         self.console.print(title)
         for label, text in event.plan:
-            self.console.print(Text(f"  {label:<10} ", style="dim") + Text(text))
+            head = f"  {label:<10} "
+            for part in textwrap.wrap(text, max(20, self.console.width - len(head)), break_on_hyphens=False):
+                self.console.print(Text(head, style="dim") + Text(part))
+                head = " " * len(head)
         self.console.print()
         total = event.total_steps
         of = f"/{total}" if total else ""
@@ -134,9 +138,9 @@ class Live:
     def _evaluated(self, event: Evaluated) -> None:
         if event.split == "test":
             self.progress.stop()
-            which = "" if event.weights == "raw" else f" {event.weights}"
+            which = "" if event.weights == "raw" else f"{event.weights} weights of "
             line = Text(f"\ntest   {metrics_text(event.metrics)}", style="bold")
-            self.console.print(line + Text(f"   (the{which} weights of step {event.step})", style="dim"))
+            self.console.print(line + Text(f"   ({which}step {event.step})", style="dim"))
             return
         cells = {"epoch": "" if event.epoch is None else f"{event.epoch:g}", "step": str(event.step)}
         cells |= {f"train {name}": number(value) for name, value in event.train.items()}
