@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trainrun.check.finding import Finding, Section
-from trainrun.report.checked import report
+from trainrun.report import checked
 
 PLAN = [("data", "digits"), ("", "a note")]
 LONG = "word " * 40 + "end"
@@ -15,6 +17,10 @@ SECTIONS = [
     Section("probe", ()),
     Section("data", (), (Finding("leak", "7", "0", (), "take them out"),)),
 ]
+
+
+def report(*words: Any) -> list[str]:
+    return [line.plain for line in checked.report(*words)]
 
 
 def test_what_was_found_is_told_with_what_mends_it() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.terminal import columns
+from trainrun.cli.terminal import columns, show
 from trainrun.config.compose import Composer, Composition
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
@@ -76,7 +76,7 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
 
     told = [*parts.plan, ("settings", "all have an effect: one without is refused when a run is composed")]
     told += [("picture", drawn)] if drawn else []
-    print("\n".join(report(told, sections, line, columns(sys.stdout))))
+    show(report(told, sections, line, columns(sys.stdout)), sys.stdout)
     return code
 
 

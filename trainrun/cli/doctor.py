@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from trainrun.cli.found import find
 from trainrun.cli.guide.layout import paragraph
+from trainrun.cli.terminal import Line, show
 from trainrun.config.limits import TooLarge, check_text, read_text
 from trainrun.config.paths import COMBINES
 from trainrun.doctor import Finding, diagnose
@@ -42,17 +44,19 @@ def run(words: list[str]) -> int:
     if arguments.json:
         print(to_line(_record(folder, examined, findings, base)), end="")
     else:
-        print("\n".join(_lines(folder, examined, findings, base)))
+        show(_lines(folder, examined, findings, base), sys.stdout)
     return FOUND if findings else 0
 
 
-def _lines(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[str]) -> list[str]:
+def _lines(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[str]) -> list[Line]:
+    from rich.text import Text
+
     if not findings:
-        return paragraph(f"healthy: {_course(run)}", hanging="  ")
+        return [Text(line, "green") for line in paragraph(f"healthy: {_course(run)}", hanging="  ")]
     names = ", ".join(one.symptom.name for one in findings)
-    lines = paragraph(f"{printable(str(folder))}: {names}", hanging="  ")
+    lines: list[Line] = [*paragraph(f"{printable(str(folder))}: {names}", hanging="  ")]
     for one in findings:
-        lines += ["", one.symptom.name]
+        lines += ["", Text(one.symptom.name, "bold yellow")]
         lines += paragraph(f"seen    {one.evidence}", "  ", " " * 10)
         lines += paragraph(f"likely  {one.symptom.cause}", "  ", " " * 10)
         for place, remedy in enumerate(one.remedies):

@@ -121,7 +121,7 @@ class Live:
         for label, text in event.plan:
             head = f"  {label:<10} "
             for part in textwrap.wrap(text, max(20, self.console.width - len(head)), break_on_hyphens=False):
-                self.console.print(Text(head, style="dim") + Text(part))
+                self.console.print(Text.assemble((head, "dim"), part))
                 head = " " * len(head)
         self.console.print()
         total = event.total_steps

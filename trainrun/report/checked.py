@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from rich.text import Text
+
 Rows = Sequence[tuple[str, str]]  # (label, text); a text that begins with spaces is a line of a table
 
 
@@ -35,35 +37,39 @@ class Section(Protocol):
     def findings(self) -> Sequence[Finding]: ...
 
 
-def report(plan: Rows, sections: Iterable[Section], command: str | None, width: int | None) -> list[str]:
+def report(plan: Rows, sections: Iterable[Section], command: str | None, width: int | None) -> list[Text]:
     """The plan, a paragraph for each question, then what was found and the command that mends it.
 
     Lines are broken at `width` columns; None: not at all. The command never is: it is to be pasted.
     """
-    lines, findings = _paragraph("plan", plan, width), list[Finding]()
+    lines, findings = _paragraph(Text("plan", "bold"), plan, width), list[Finding]()
     for section in sections:
         findings += section.findings
         if section.lines:
-            lines += ["", *_paragraph(section.title, section.lines, width)]
+            lines += [Text(), *_paragraph(Text(section.title, "bold"), section.lines, width)]
     if not findings:
-        return [*lines, "", "nothing found"]
+        return [*lines, Text(), Text("nothing found", "green")]
     for one in findings:
         mend = [("mend", " ".join(one.mend)), ("", one.advice)] if one.mend else [("mend", one.advice)]
         rows = [("measured", one.measured), ("expected", one.expected), *mend]
-        lines += ["", *_paragraph(f"found: {one.name}", [row for row in rows if row[1]], width)]
-    return [*lines, *(["", "all of it mended:", "", f"  {command}"] if command else [])]
+        title = Text(f"found: {one.name}", "bold yellow")
+        lines += [Text(), *_paragraph(title, [row for row in rows if row[1]], width)]
+    mended = ["", "all of it mended:", "", f"  {command}"] if command else []
+    return [*lines, *map(Text, mended)]
 
 
-def _paragraph(title: str, rows: Rows, width: int | None) -> list[str]:
+def _paragraph(title: Text, rows: Rows, width: int | None) -> list[Text]:
     indent = max(len(label) for label, _ in rows) + 4
     lines = [title]
     for label, text in rows:
         if text[:1] == " ":
-            lines.append(text)
+            lines.append(Text(text))
             continue
         head = f"  {label}".ljust(indent)
         body = (
             [text] if width is None else textwrap.wrap(text, max(20, width - indent), break_on_hyphens=False)
         )
-        lines += [f"{head if n == 0 else ' ' * indent}{part}" for n, part in enumerate(body)]
+        for part in body:
+            lines.append(Text.assemble((head, "dim"), part))
+            head = " " * indent
     return lines
