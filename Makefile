@@ -1,6 +1,7 @@
 # Two commands for a newcomer: `make train` and `make test`. Everything else is listed by `make help`.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 # Versions that the tests passed with. `make CONSTRAINTS= train` takes the newest instead.
 CONSTRAINTS ?= tests/constraints.txt
 
@@ -14,17 +15,17 @@ train: .venv/installed  ## Install into .venv, then train the default run: a sma
 	@$(BIN)/trainrun
 
 test: .venv/installed  ## Install into .venv, then run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+	@OMP_NUM_THREADS=1 $(PYTEST)
 
 torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in a quarter of an hour; tells the figures
 	@TORTURE_KILLS=$${TORTURE_KILLS:-220} TORTURE_FLIPS=$${TORTURE_FLIPS:-400} OMP_NUM_THREADS=1 \
-	$(BIN)/pytest --numprocesses auto tests/invariants
+	$(PYTEST) tests/invariants
 
 check: .venv/installed  ## What CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+	OMP_NUM_THREADS=1 $(PYTEST)
 
 fix: .venv/installed  ## Format, and mend what the linter can
 	$(BIN)/ruff format .
