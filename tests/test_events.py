@@ -24,7 +24,7 @@ def test_every_event_is_frozen_and_made_by_name(kind: type) -> None:
 
 def test_every_event_of_the_module_is_one_that_loggers_get() -> None:
     defined = {thing for thing in vars(events).values() if dataclasses.is_dataclass(thing)}
-    assert defined == set(KINDS)
+    assert defined - {events.Histogram} == set(KINDS)  # which is a part of one
 
 
 def test_a_sign_of_life_is_recorded_nowhere() -> None:
