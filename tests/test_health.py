@@ -121,6 +121,20 @@ def test_a_unit_is_a_channel_or_a_feature(as_sequence: bool) -> None:
     assert float(stepped(state, step).health["dead_units"]) == 1 / 4
 
 
+def test_beside_one_dimensional_convolutions_three_dimensions_do_not_tell_the_unit() -> None:
+    layers = (
+        nn.Unflatten(1, (1, FEATURES)),
+        nn.Conv1d(1, 4, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.LazyLinear(CLASSES),
+    )
+    model = nn.Sequential(*layers)
+    model(torch.zeros(1, FEATURES))
+    state, step = new(model)
+    assert "dead_units" not in stepped(state, step).health
+
+
 def test_a_model_without_relu_has_no_dead_units() -> None:
     state, step = new(nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, CLASSES)))
     assert list(stepped(state, step).health) == ["update_ratio/all"]

@@ -63,10 +63,12 @@ class _Units:
     def __init__(self) -> None:
         self._names: dict[nn.Module, str] = {}
         self._alive: dict[str, Tensor] = {}  # (units,) of each layer that ran
+        self._has_conv1d = False
 
     def watch(self, model: nn.Module, opened: ExitStack) -> None:
         if any(module._compiled_call_impl is not None for module in model.modules()):
             return  # a hook would have it compiled again
+        self._has_conv1d = any(isinstance(module, nn.Conv1d) for module in model.modules())
         for name, module in model.named_modules():
             if isinstance(module, _ZEROING):
                 self._names[module] = name
@@ -77,7 +79,8 @@ class _Units:
         alive: dict[str, Tensor] = {}
         for of_one in ranks.gather(self._alive):  # a rank without samples has seen nothing
             for name, seen in of_one.items():
-                alive[name] = alive[name] | seen if name in alive else seen
+                known = alive.get(name, seen)
+                alive[name] = known | seen if known.shape == seen.shape else known
         if not alive:
             return {}
         share = 1 - torch.cat(list(alive.values())).float().mean()
@@ -85,8 +88,13 @@ class _Units:
 
     @torch.no_grad()
     def _look(self, module: nn.Module, _: Any, output: Any) -> None:
-        """`output`: (N, units), (N, length, units) or (N, units, height, width ...)."""
+        """`output`: (N, units), (N, length, units) or (N, units, height, width ...).
+
+        Beside one-dimensional convolutions three may be (N, units, length), too, and are left out.
+        """
         if not isinstance(output, Tensor) or output.ndim < 2 or not output.numel():
+            return
+        if output.ndim == 3 and self._has_conv1d:
             return
         unit = 1 if output.ndim != 3 else 2
         seen = output.detach().amax([dim for dim in range(output.ndim) if dim != unit]) > 0

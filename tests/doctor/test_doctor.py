@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.doctor import diagnose
+from trainrun.doctor import diagnose, filled
 from trainrun.doctor.curves import read
+from trainrun.doctor.symptoms import Remedy
 
 RUNS = sorted((Path(__file__).parent / "runs").glob("*.jsonl"))
 # What was done to them; the others are well.
@@ -44,6 +45,26 @@ def test_a_trained_run_gets_its_verdict(file: Path, tmp_path: Path) -> None:
 
 def test_every_broken_run_is_kept() -> None:
     assert {*DONE} < {file.stem for file in RUNS}
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_more_loader_processes_are_for_data_that_need_some(in_memory: bool, tmp_path: Path) -> None:
+    config = "batch_size: 32\ndata: {_target_: trainrun.data.digits, num_workers: 0}\n"
+    (tmp_path / "config.yaml").write_text(config)
+    (tmp_path / "environment.json").write_text(json.dumps({"in_memory": in_memory}))
+    lines = [{"event": "train", "step": at, "time": 4.0 * at, "data_wait": 0.6} for at in range(9)]
+    (tmp_path / "timing.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (found,) = diagnose(read(tmp_path))
+    assert found.symptom.name == "data-starved"
+    overrides = [override for remedy in found.remedies for override in remedy.overrides]
+    assert overrides == [*([] if in_memory else ["data.num_workers=4"]), "batch_size=128"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "twice"), [("20ep", "40ep"), ("1.5h", "3h"), ("1h30min", "1h30min"), ("many", "many")]
+)
+def test_a_budget_is_doubled_where_it_has_one_unit(budget: str, twice: str) -> None:
+    assert filled(Remedy("", ("budget={budget*2}",)), {"budget": budget}).overrides == (f"budget={twice}",)
 
 
 HOSTILE = (None, True, -1, 10**400, 1e999, "x", "\x1b[2J", [], [1], {}, {"a": {"b": {"a": 1}}}, {"a": "b"})

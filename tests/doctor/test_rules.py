@@ -55,7 +55,7 @@ def a_run(
         settings=SETTINGS | dict(settings or {}),
         status={"state": "completed", "monitor": "val/accuracy"} | status,
         train=records({"lr": falling(0.002, 0.0, 3), "update_ratio": flat(3e-3)} | dict(train), "train"),
-        val=records(val, "val"),
+        val=records(val, "val") if val else [],
         nonfinite=[],
         rollbacks=0,
         timing=[],
@@ -96,6 +96,10 @@ HEALTHY = {
     "clipping now and then": a_run(
         {**LEARNS, "clipped": flat(0.2)}, JUDGED, settings={"loop": {"clip": {"norm": 1.0}}}
     ),
+    "it learns late": a_run({"loss": lambda t: 2.0 if t < 0.9 else 0.9 + t / 10}, JUDGED, 0.001, 40),
+    "good weights moved with care": a_run(
+        {"loss": falling(0.05, 0.04), "update_ratio": flat(1e-5)}, JUDGED, settings={"init_from": "first"}
+    ),
     "fp16 that finds its scale": a_run(
         {**LEARNS, "skipped": flat(3)},
         JUDGED,
@@ -116,6 +120,12 @@ ILL = {
     "diverged": a_run({"loss": lambda t: 0.3 + 2 * math.exp(-12 * t) + (5 if t > 0.6 else 0)}, JUDGED),
     "learning rate too high": a_run(
         {"loss": falling(40, 2.4, 50), "update_ratio": flat(0.02)}, AT_TENTH, 0.005
+    ),
+    "without validation, learning rate too high": a_run(
+        {"loss": falling(50, 2.4, 50), "accuracy": flat(0.1), "update_ratio": flat(0.5)},
+        {},
+        0.005,
+        monitor="",
     ),
     "learning rate too low": a_run({"loss": falling(2.3, 2.0, 1), "update_ratio": flat(2e-6)}, AT_TENTH),
     "loss constant": a_run({"loss": flat(math.log(10))}, AT_TENTH, 0.002),
@@ -160,12 +170,15 @@ ILL = {
 
 @pytest.mark.parametrize("name", ILL)
 def test_each_symptom_is_seen_where_it_is(name: str) -> None:
-    assert name in found(ILL[name])
+    assert name.rpartition(", ")[2] in found(ILL[name])
 
 
 def test_every_rule_is_tried_on_a_run_that_has_it() -> None:
     elsewhere = {"NaN", "data-starved"}
-    assert {one.name for one in SYMPTOMS if one.rule} == {*ILL, *elsewhere}
+    assert {one.name for one in SYMPTOMS if one.rule} == {
+        *(name.rpartition(", ")[2] for name in ILL),
+        *elsewhere,
+    }
 
 
 def test_not_a_number_is_told_with_step_and_place() -> None:
@@ -191,6 +204,33 @@ def test_waiting_for_data_counts_where_it_is_long(share: float, every_s: float, 
 
     timing = [{"step": at, "time": 100 + every_s * at, "data_wait": share} for at in range(9)]
     assert bool(rules.starved(replace(HEALTHY["it learns"], timing=timing))) is seen
+
+
+@pytest.mark.parametrize("late", range(1, 12))
+def test_a_loss_that_falls_at_the_very_end_has_not_diverged(late: int) -> None:
+    for points in range(4, 60):
+        run = a_run(
+            {"loss": lambda t, at=1 - late / points: 2.0 if t < at else 0.9 + t / 10}, {}, 0.0, points
+        )
+        assert rules.diverged(run) is None
+
+
+def test_of_several_groups_the_fastest_tells_that_all_are_too_slow() -> None:
+    slow = {"loss": falling(2.3, 2.0, 1)}
+    run = a_run(slow, AT_TENTH)
+    for record, head in zip(run.train, [3e-3] * len(run.train), strict=True):
+        record["update_ratio"] = {"backbone": 5e-5, "head": head}  # type: ignore[index]
+    assert rules.lr_too_low(run) is None
+    for record in run.train:
+        record["update_ratio"] = {"backbone": 5e-6, "head": 5e-5}  # type: ignore[index]
+    assert "at most 5.0e-05" in str(rules.lr_too_low(run))
+
+
+def test_a_pause_between_processes_is_no_wait() -> None:
+    from dataclasses import replace
+
+    timing = [{"step": at, "time": 0.01 * at + (3600 if at > 4 else 0), "data_wait": 0.6} for at in range(9)]
+    assert rules.starved(replace(HEALTHY["it learns"], timing=timing)) is None
 
 
 def test_the_evidence_is_in_numbers() -> None:

@@ -140,6 +140,15 @@ def test_a_log_says_once_how_long_it_will_take(
     assert found == ([f"  {said}, by the first 5 steps"] if said else [])
 
 
+def test_a_log_that_a_resume_owes_tells_no_pace(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = Plain(clock=iter([50.0, 60.0]).__next__)
+    for event in (replace(STARTED, step=5, resumed_from=5, total_steps=1005), LOGGED):
+        plain(event)
+    assert "to go" not in capsys.readouterr().err
+    plain(replace(LOGGED, step=10))
+    assert "about 33 min to go, by the first 5 steps" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("width", [40, 70, 80, 100, 200])
 def test_the_table_fits_the_terminal(screen: io.StringIO, width: int) -> None:
     terminal = RichConsole(file=screen, force_terminal=True, width=width, highlight=False, soft_wrap=True)

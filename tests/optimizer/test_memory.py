@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,27 @@ def test_it_is_what_a_step_leaves(name: str) -> None:
     kept = sum(one.nbytes for one in tensors if isinstance(one, torch.Tensor))
     assert said == kept
     assert state_bytes(optimizer) == kept
+
+
+class Own(Optimizer):
+    """Has an attribute, which no copy of an optimizer gets."""
+
+    def __init__(self, params: list[nn.Parameter]) -> None:
+        super().__init__(params, {"lr": 0.1})
+        self.beta = 0.9
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for p in self.param_groups[0]["params"]:
+            self.state[p]["mean"] = self.beta * p.grad
+
+
+def test_an_optimizer_of_ones_own_is_not_guessed_and_nothing_is_touched() -> None:
+    net = model()
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizer = Own(list(net.parameters()))
+    assert state_bytes(optimizer) is None
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    assert not optimizer.state
 
 
 @pytest.mark.parametrize("name", ["Adafactor", "LBFGS"])

@@ -46,7 +46,8 @@ def test_a_logarithmic_scale_says_so_and_makes_a_line_of_powers() -> None:
 
 def test_nothing_to_draw_is_nothing_and_one_point_is_something() -> None:
     assert chart("loss", {"A": [], "B": []}, False, 80, 5) == []
-    assert len(chart("loss", {"": [(3, 0.0)]}, False, 80, 5)) == 7
+    alone = chart("loss", {"": [(3, 0.0)]}, False, 80, 5)
+    assert len(alone) == 7 and alone[-1].plain.split() == ["step", "3"]
     assert span([2.0, 2.0]) == (1.0, 3.0)
     assert span([0.0]) == (-0.5, 0.5)
     assert is_wide([1.0, 41.0]) and not is_wide([1.0, 39.0]) and not is_wide([0.0, 99.0]) and not is_wide([])

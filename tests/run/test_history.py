@@ -78,6 +78,7 @@ def test_what_cannot_be_read_and_what_is_no_number_is_left_out(tmp_path: Path) -
         {"event": "train", "step": 5, "loss": None, "nonfinite": True, "grad_norm": 1.0},
         {"event": "train", "step": "six", "loss": 1.0},
         {"event": "train", "loss": 1.0},
+        {"event": "train", "step": 7, "loss": 10**400},
         {"event": "eval", "step": 5, "split": "val", "weights": "raw", "loss": "low", "accuracy": True},
         {"event": ["train"], "step": 5, "loss": 1.0},
         ["event"],

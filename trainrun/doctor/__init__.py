@@ -19,7 +19,7 @@ DEFAULTS: Mapping[str, float | str] = {
     "grad_norm": 1.0,
     "norm": "group",
 }
-_EVERYWHERE = ("data.num_workers",)  # which any data take, whether it stands in their settings or not
+_LOADERS = "data.num_workers"  # which any data take that are not in memory, whether they name it or not
 _BRACES = re.compile(r"\{(\w+)(?:([*/])(\d+))?\}")
 
 
@@ -51,10 +51,8 @@ def filled(remedy: Remedy, values: Mapping[str, float | str]) -> Remedy:
     def value(match: re.Match[str]) -> str:
         known, sign, by = values[match[1]], match[2], match[3]
         if isinstance(known, str):
-            number = re.match(r"[\d.]+", known)
-            if not sign or number is None:
-                return known
-            return _short(float(number[0]) * int(by)) + known[number.end() :]
+            number = re.fullmatch(r"([\d.]+)([a-z%]+)", known)
+            return known if not sign or number is None else _short(float(number[1]) * int(by)) + number[2]
         if sign:
             known = known * int(by) if sign == "*" else known / int(by)
         return _short(known)
@@ -78,7 +76,9 @@ def _is_new(override: str, run: Run) -> bool:
         return target.rpartition(".")[2].lower() != value and node != value
     if not isinstance(node, Mapping):
         return True
-    is_known = name.partition(".")[0] in node or key in _EVERYWHERE
+    if key == _LOADERS and run.in_memory:
+        return False
+    is_known = name.partition(".")[0] in node or key == _LOADERS
     return is_known and hydra_value(run.setting(key)) != value
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,11 @@ class Run:
     nonfinite: Sequence[Record]
     rollbacks: int
     timing: Sequence[Record]
+    in_memory: bool = False  # the data: no loader processes are needed
 
-    def curve(self, part: str, key: str) -> Curve:
-        """A figure of the "train" or the "val" records; of several parameter groups the smallest."""
-        points = ((step_of(one), _number(one.get(key))) for one in getattr(self, part))
+    def curve(self, part: str, key: str, of: Callable[[Iterable[float]], float] = min) -> Curve:
+        """A figure of the "train", "val" or "timing" records; of several parameter groups the smallest."""
+        points = ((step_of(one), _number(one.get(key), of)) for one in getattr(self, part))
         good = [(step, value) for step, value in points if step is not None and value is not None]
         return Curve(tuple(step for step, _ in good), tuple(value for _, value in good))
 
@@ -88,7 +89,7 @@ class Run:
         monitored = str(self.status.get("monitor") or "").removeprefix("val/")
         smaller = monitored in SMALLER_IS_BETTER or self.setting("monitor_mode") == "min"
         names = [] if smaller else [monitored]
-        known = self.val[-1] if self.val else {}
+        known = next((records[-1] for records in (self.val, self.train) if records), {})
         if "perplexity" in known:
             return "loss"
         return next((name for name in (*names, "accuracy", "r2") if name in known), "loss")
@@ -142,6 +143,7 @@ def read(run_dir: Path) -> Run:
         nonfinite=nonfinite,
         rollbacks=rollbacks,
         timing=list(_records(run_dir / "timing.jsonl")),
+        in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
     )
 
 
@@ -165,9 +167,10 @@ def _records(file: Path) -> Iterator[Record]:
             yield record
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any, of: Callable[[Iterable[float]], float] = min) -> float | None:
     if isinstance(value, Mapping):
         flat = (_number(one) for one in value.values() if not isinstance(one, Mapping))
-        return min(filter(None, flat), default=None)
+        known = [one for one in flat if one is not None]
+        return of(known) if known else None
     is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
     return float(value) if is_one else None

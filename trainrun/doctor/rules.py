@@ -91,7 +91,7 @@ def diverged(run: Run) -> str | None:
         return None
     lowest = min(loss.values)
     low = loss.values.index(lowest)
-    start, end = max(loss.values[: low + 1]), loss.last
+    start, end = max(loss.values[: low + 1]), loss[low:].last
     rose = end - lowest > max(0.5 * (start - lowest), 5 * loss.noise, 0.5 * abs(lowest), 0.02)
     if not rose or low > 0.9 * len(loss):
         return None
@@ -124,9 +124,11 @@ def lr_too_high(run: Run) -> str | None:
 
 def lr_too_low(run: Run) -> str | None:
     """Steps are thousands of times smaller than the weights, and the loss has hardly moved."""
-    loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio")
+    loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio", of=max)
     if len(loss) < 2 or not ratio or max(ratio.values) > 4e-4:
         return None
+    if run.setting("init_from") and not is_poor(run):
+        return None  # weights that were good already are moved with care
     fell = 1 - loss.last / loss.values[0] if loss.values[0] > 0 else 0.0
     if fell > 0.5:
         return None
@@ -244,11 +246,12 @@ def underfitting(run: Run) -> str | None:
 
 def starved(run: Run) -> str | None:
     """A third of the time of the steps, and more than some seconds, went into waiting for data."""
-    waits, times = run.curve("timing", "data_wait"), run.curve("timing", "time").values
-    if len(waits) < 2:
+    waits, times = (run.curve("timing", key).values for key in ("data_wait", "time"))
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]  # some with a pause, or judging
+    if not gaps or not waits:
         return None
-    share = statistics.median(waits.values)
-    if share < 0.3 or share * (max(times, default=0.0) - min(times, default=0.0)) < 5:
+    share = statistics.median(waits)
+    if share < 0.3 or share * statistics.median(gaps) * len(gaps) < 5:
         return None
     return f"waiting for data takes {share:.0%} of the time of a step"
 

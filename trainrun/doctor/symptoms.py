@@ -212,7 +212,10 @@ SYMPTOMS = (
         "data-starved",
         "steps wait for data",
         "loading takes longer than computing",
-        (_try("more loader processes, or data kept in memory", "data.num_workers=4"),),
+        (
+            _try("more loader processes, or data kept in memory", "data.num_workers=4"),
+            _try("larger batches, or a simpler augment, cost less a sample", "batch_size=128"),
+        ),
         rules.starved,
     ),
     Symptom(

@@ -57,7 +57,7 @@ class Plain:
         if not isinstance(event, (CheckpointSaved, Failed)):  # the command itself prints its error
             for line in lines_of(event):
                 print(line, file=sys.stderr, flush=True)
-        if isinstance(event, StepsLogged) and self.started is not None:
+        if isinstance(event, StepsLogged) and self.started is not None and event.step > self.started[1].step:
             self._estimate(event.step, *self.started)
             self.started = None
 

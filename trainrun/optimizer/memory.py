@@ -26,12 +26,12 @@ def state_bytes(optimizer: Optimizer) -> int | None:
         for one in group["params"]:
             memo[id(one)] = shape = nn.Parameter(torch.empty_like(one, device="meta"))
             shape.grad = torch.empty_like(shape)
-    twin = copy.deepcopy(optimizer, memo)
-    for group in twin.param_groups:
-        group |= {name: False for name in ("fused", "foreach") if name in group}
     try:
+        twin = copy.deepcopy(optimizer, memo)
+        for group in twin.param_groups:
+            group |= {name: False for name in ("fused", "foreach") if name in group}
         twin.step()
-    except (RuntimeError, TypeError):  # it reads values, or evaluates its window again
+    except Exception:  # it reads values, evaluates its window again, or has attributes that no copy gets
         return None
     return _bytes(twin)
 

@@ -34,7 +34,8 @@ def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, he
     if not drawn:
         return []
     inner = max(10, min(width, WIDEST) - _AXIS - 1)
-    xs, ys = span([x for points in drawn.values() for x, _ in points]), _heights(drawn, is_log)
+    steps = [x for points in drawn.values() for x, _ in points]
+    xs, ys = span(steps), _heights(drawn, is_log)
     lines = [
         path([(x, as_drawn(y, is_log)) for x, y in points], inner, height, xs, ys)
         for points in drawn.values()
@@ -49,7 +50,9 @@ def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, he
         line = Text(f"{ends.get(at, ''):>{_AXIS}} ") + row
         line.rstrip()
         out.append(line)
-    first, last = (f"step {round(end)}" for end in xs)
+    first, last = f"step {min(steps)}", f"step {max(steps)}"
+    if first == last:
+        return [*out, Text(f"{'':{_AXIS}} {first:^{inner}}".rstrip(), style="dim")]
     return [*out, Text(f"{'':{_AXIS}} {first}{last:>{max(1, inner - len(first))}}", style="dim")]
 
 

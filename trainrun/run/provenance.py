@@ -35,6 +35,7 @@ def environment(
         "threads": runtime.num_threads,
         "deterministic": runtime.deterministic,
         "data": info.identity,
+        "in_memory": info.in_memory,
         "samples_per_step": samples_per_step,  # how ranks and accumulation cut it is free on resume
         "git": _git(),
         "packages": dict(sorted((name, version) for name, version in packages.items() if name)),
