@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainrun.run.files import read_json
+from trainrun.run.history import is_number, records
 
 Record = Mapping[str, Any]
 SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
@@ -121,7 +121,7 @@ def read(run_dir: Path) -> Run:
     val: list[Record] = []
     nonfinite: list[Record] = []
     rollbacks = 0
-    for record in _records(run_dir / "metrics.jsonl"):
+    for record in records(run_dir / "metrics.jsonl"):
         kind = record.get("event")
         if kind == "train":
             train.append(record)
@@ -132,9 +132,7 @@ def read(run_dir: Path) -> Run:
         elif kind == "rollback":
             rollbacks += 1
             to = step_of(record, "to")
-            train, val = (
-                [one for one in records if (step_of(one) or 0) <= (to or 0)] for records in (train, val)
-            )
+            train, val = ([one for one in part if (step_of(one) or 0) <= (to or 0)] for part in (train, val))
     return Run(
         settings=load_stored(run_dir / "config.yaml"),
         status=read_json(run_dir / "status.json"),
@@ -142,7 +140,7 @@ def read(run_dir: Path) -> Run:
         val=val,
         nonfinite=nonfinite,
         rollbacks=rollbacks,
-        timing=list(_records(run_dir / "timing.jsonl")),
+        timing=list(records(run_dir / "timing.jsonl")),
         in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
     )
 
@@ -153,24 +151,9 @@ def step_of(record: Record, key: str = "step") -> int | None:
     return step if isinstance(step, int) and 0 <= step < 1 << 60 else None
 
 
-def _records(file: Path) -> Iterator[Record]:
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    except OSError:
-        return
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):  # a copy of a folder may end in half a line
-            continue
-        if isinstance(record, dict):
-            yield record
-
-
 def _number(value: Any, of: Callable[[Iterable[float]], float] = min) -> float | None:
     if isinstance(value, Mapping):
         flat = (_number(one) for one in value.values() if not isinstance(one, Mapping))
         known = [one for one in flat if one is not None]
         return of(known) if known else None
-    is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-    return float(value) if is_one else None
+    return float(value) if is_number(value) else None

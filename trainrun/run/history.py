@@ -20,7 +20,7 @@ def curves_of(run_dir: Path) -> Curves:
     What is no finite number is left out; so are lines that cannot be read.
     """
     computed: Curves = {}
-    for record in _records(run_dir / "metrics.jsonl"):
+    for record in records(run_dir / "metrics.jsonl"):
         if record["event"] == "rollback":
             _cut(computed, record.get("to"))
         elif record["event"] == "train":
@@ -30,7 +30,7 @@ def curves_of(run_dir: Path) -> Curves:
             for name, value in _numbers(record):
                 _add(computed, f"{record.get('split')}/{name}", record, value)
     happened: Curves = {}
-    for record in _records(run_dir / "timing.jsonl"):
+    for record in records(run_dir / "timing.jsonl"):
         if record["event"] == "started":
             _cut(happened, record.get("step"))
         elif record["event"] == "train":
@@ -42,12 +42,12 @@ def curves_of(run_dir: Path) -> Curves:
 
 def epochs_of(run_dir: Path) -> float | None:
     """How many epochs the run has come to by its last logged step; None where none is told."""
-    found = [r.get("epoch") for r in _records(run_dir / "metrics.jsonl") if r["event"] == "train"]
+    found = [r.get("epoch") for r in records(run_dir / "metrics.jsonl") if r["event"] == "train"]
     last = found[-1] if found else None
     return float(last) if isinstance(last, (int, float)) else None
 
 
-def _records(file: Path) -> Iterator[dict[str, Any]]:
+def records(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of lines that name their event and, but for a rollback, their step."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -71,11 +71,11 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         if name in _NOT_DRAWN:
             continue
         if isinstance(value, Mapping):
-            parts = {str(part): float(one) for part, one in value.items() if _is_number(one)}
+            parts = {str(part): float(one) for part, one in value.items() if is_number(one)}
             yield from ((f"{name}/{part}", one) for part, one in parts.items())
             if name == "lr" and parts:
                 yield name, max(parts.values())
-        elif _is_number(value):
+        elif is_number(value):
             yield name, float(value)
 
 
@@ -93,6 +93,7 @@ def _cut(curves: Curves, step: Any) -> None:
                 curve.pop()
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is finite and can be reckoned with, whoever wrote it."""
     is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_one and abs(value) < 1e300
