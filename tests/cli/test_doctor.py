@@ -63,6 +63,30 @@ def test_a_healthy_run_gets_one_line_and_exit_0(capsys: pytest.CaptureFixture[st
     assert "best accuracy 0.9500" in out and not err
 
 
+@pytest.mark.parametrize("losses", [[], GOOD[:3]])
+def test_a_run_of_few_points_is_not_called_healthy(
+    losses: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(losses, 0.95)
+    assert main(["doctor", "demo"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith("cannot be judged: ") and "log more often, as with loop.log_every=5step" in out
+    assert main(["doctor", "demo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["healthy"] is False
+
+
+def test_damaged_records_and_no_validation_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    file = store(GOOD, 0.95) / "metrics.jsonl"
+    assert main(["doctor", "demo"]) == 0
+    assert "without" not in capsys.readouterr().out
+    lines = [line for line in file.read_text().splitlines() if '"train"' in line]
+    file.write_text("\n".join(['{"step": 4, "tra', *lines, "7", "garbage"]))
+    assert main(["doctor", "demo"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "without a validation split nothing shows overfitting" in out
+    assert "3 lines of its records cannot be read" in out
+
+
 def test_a_run_that_diverged_gets_the_evidence_and_its_own_command_mended(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

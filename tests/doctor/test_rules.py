@@ -96,6 +96,9 @@ HEALTHY = {
     "clipping now and then": a_run(
         {**LEARNS, "clipped": flat(0.2)}, JUDGED, settings={"loop": {"clip": {"norm": 1.0}}}
     ),
+    "few logs, all where the schedule ends": a_run(
+        {"loss": falling(0.3, 0.2), "update_ratio": flat(1e-5)}, {}, points=3
+    ),
     "it learns late": a_run({"loss": lambda t: 2.0 if t < 0.9 else 0.9 + t / 10}, JUDGED, 0.001, 40),
     "good weights moved with care": a_run(
         {"loss": falling(0.05, 0.04), "update_ratio": flat(1e-5)}, JUDGED, settings={"init_from": "first"}
@@ -129,6 +132,7 @@ ILL = {
     ),
     "learning rate too low": a_run({"loss": falling(2.3, 2.0, 1), "update_ratio": flat(2e-6)}, AT_TENTH),
     "loss constant": a_run({"loss": flat(math.log(10))}, AT_TENTH, 0.002),
+    "by validation alone, loss constant": a_run({}, {"loss": flat(2.3), "accuracy": flat(0.1)}, 0.002),
     "validation at chance": a_run(
         {"loss": falling(2.3, 0.05)}, {"loss": lambda t: 2.3 + t, "accuracy": flat(0.1)}
     ),

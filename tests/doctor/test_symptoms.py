@@ -59,7 +59,7 @@ def test_what_is_tried_is_what_the_run_has_and_has_not_tried() -> None:
         "scheduler": {"warmup": "10%"},
         "loop": {"clip": {"norm": None}, "nonfinite": "rollback"},
     }
-    assert a_nan(**whole) == ["optimizer.lr=0.1", "loop.clip.norm=1.0"]
+    assert a_nan(**whole) == ["optimizer.lr=0.03", "loop.clip.norm=1.0"]
     assert a_nan(optimizer={"_target_": "torch.optim.LBFGS"}, scheduler={}, loop={}) == []
 
 

@@ -35,7 +35,8 @@ def run(words: list[str]) -> int:
 
     paths = list(dict.fromkeys(find(word) for word in arguments.runs))
     if not 2 <= len(paths) <= compare.MOST:
-        text = f"compares 2 to {compare.MOST} different runs, got {len(paths)}"
+        got = f"got 1: {paths[0]}" if len(paths) == 1 else f"got {len(paths)}"
+        text = f"compares 2 to {compare.MOST} different runs, {got}"
         raise ConfigError.one("RUN", f"{text}; trainrun runs lists them")
     runs = compare.stored(paths)
     if arguments.json:

@@ -52,7 +52,8 @@ def _lines(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[s
     from rich.text import Text
 
     if not findings:
-        return [Text(line, "green") for line in paragraph(f"healthy: {_course(run)}", hanging="  ")]
+        verdict, colour = ("healthy", "green") if run.can_be_judged else ("cannot be judged", "yellow")
+        return [Text(line, colour) for line in paragraph(f"{verdict}: {_course(run)}", hanging="  ")]
     names = ", ".join(one.symptom.name for one in findings)
     lines: list[Line] = [*paragraph(f"{printable(str(folder))}: {names}", hanging="  ")]
     for one in findings:
@@ -78,8 +79,11 @@ def _course(run: Run) -> str:
         said.append(f"best {run.metric} {number(best)}")
     state = run.status.get("state")
     open_end = f"; it is {state}, so this holds so far" if state in ("running", "interrupted") else ""
-    few = "; too few points to see a trend" if len(loss) < 4 and len(val) < 4 else ""
-    return ", ".join(said) + open_end + few
+    more = "log more often, as with loop.log_every=5step"
+    few = "" if run.can_be_judged else f"; too few points to see a trend: {more}"
+    blind = "" if run.val else "; without a validation split nothing shows overfitting"
+    unread = f"; {run.unread} lines of its records cannot be read, and are left out" if run.unread else ""
+    return ", ".join(said) + open_end + few + blind + unread
 
 
 def _record(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[str]) -> dict[str, Any]:
@@ -99,7 +103,12 @@ def _record(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[
         }
         for one in findings
     ]
-    return {"run": str(folder), "healthy": not findings, "summary": _course(run), "symptoms": symptoms}
+    return {
+        "run": str(folder),
+        "healthy": run.can_be_judged and not findings,
+        "summary": _course(run),
+        "symptoms": symptoms,
+    }
 
 
 def command(base: Sequence[str], overrides: Sequence[str]) -> str:

@@ -25,13 +25,14 @@ def farewell(result: Result, budget: str, quiet: bool) -> None:
         return
     length, by_budget = parse(budget), result.reason == "budget"  # else more of it would change nothing
     twice = f"  {command} resume {folder} budget={2 * length.value:g}{length.unit}"
+    judged = next((split for split in ("val", "test") if split in result.metrics), None)
     lines = [
         f"\nfinished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
         result.kept,
         "next:",
         *([twice] if by_budget else []),
-        f"  trainrun eval {folder} --split val",
+        *([f"  trainrun eval {folder} --split {judged}"] if judged else []),
+        f"  trainrun doctor {folder}",
         "  tensorboard --logdir outputs",
-        "  trainrun show optimizer",
     ]
     print("\n".join(lines), file=sys.stderr)

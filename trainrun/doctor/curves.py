@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.run.files import read_json
-from trainrun.run.history import is_number, records
+from trainrun.run.history import is_number, records, unread_in
 
 Record = Mapping[str, Any]
+FEW = 4  # points, below which a curve has no trend
 SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
 
 
@@ -67,12 +68,18 @@ class Run:
     rollbacks: int
     timing: Sequence[Record]
     in_memory: bool = False  # the data: no loader processes are needed
+    unread: int = 0  # lines of its records that cannot be read
 
     def curve(self, part: str, key: str, of: Callable[[Iterable[float]], float] = min) -> Curve:
         """A figure of the "train", "val" or "timing" records; of several parameter groups the smallest."""
         points = ((step_of(one), _number(one.get(key), of)) for one in getattr(self, part))
         good = [(step, value) for step, value in points if step is not None and value is not None]
         return Curve(tuple(step for step, _ in good), tuple(value for _, value in good))
+
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether there are points enough to see a trend."""
+        return max(len(self.curve(part, "loss")) for part in ("train", "val")) >= FEW
 
     @property
     def step(self) -> int:
@@ -141,6 +148,7 @@ def read(run_dir: Path) -> Run:
         nonfinite=nonfinite,
         rollbacks=rollbacks,
         timing=list(records(run_dir / "timing.jsonl")),
+        unread=sum(unread_in(run_dir / name) for name in ("metrics.jsonl", "timing.jsonl")),
         in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
     )
 

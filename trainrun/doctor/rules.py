@@ -12,12 +12,11 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from trainrun.doctor.curves import Curve, Run, step_of
+from trainrun.doctor.curves import FEW, Curve, Run, step_of
 from trainrun.logger.lines import number
 
 POOR = {"accuracy": 0.6, "r2": 0.1}  # below, whatever the task, hardly anything was learned
 _NORMS = ("grad_norm", "grad_norm_after")
-FEW = 4  # points, below which a curve has no trend
 
 
 def not_finite(run: Run) -> str | None:
@@ -125,8 +124,8 @@ def lr_too_high(run: Run) -> str | None:
 def lr_too_low(run: Run) -> str | None:
     """Steps are thousands of times smaller than the weights, and the loss has hardly moved."""
     loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio", of=max)
-    if len(loss) < 2 or not ratio or max(ratio.values) > 4e-4:
-        return None
+    if len(loss) < FEW or not ratio or max(ratio.values) > 4e-4:
+        return None  # a few logs may all lie where the schedule ends
     if run.setting("init_from") and not is_poor(run):
         return None  # weights that were good already are moved with care
     fell = 1 - loss.last / loss.values[0] if loss.values[0] > 0 else 0.0
@@ -139,15 +138,17 @@ def lr_too_low(run: Run) -> str | None:
 
 
 def constant_loss(run: Run) -> str | None:
-    """The training loss moves by less than 3 % over the whole run, and hardly anything was learned."""
-    loss = run.curve("train", "loss")
+    """The loss moves by less than 3 % over the whole run, and hardly anything was learned."""
+    loss, part = run.curve("train", "loss"), "training"
+    if len(loss) < FEW:
+        loss, part = run.curve("val", "loss"), "validation"
     if len(loss) < FEW or not is_poor(run):
         return None
     values = loss.smooth.values
     low, high = min(values), max(values)
     if high <= 0 or high - low > 0.03 * high:
         return None
-    return f"the training loss stays between {number(low)} and {number(high)}{_guessing(loss.last)}"
+    return f"the {part} loss stays between {number(low)} and {number(high)}{_guessing(loss.last)}"
 
 
 def val_at_chance(run: Run) -> str | None:

@@ -62,7 +62,7 @@ SYMPTOMS = (
         "loss or gradient is NaN or infinite",
         "learning rate too high, bad values in the data, overflow in fp16",
         (
-            _LOWER,
+            _LOWER_MUCH,
             _WARM_UP,
             _CLIP,
             _try("go back to the last checkpoint when it happens", "loop.nonfinite=rollback"),
@@ -155,7 +155,7 @@ SYMPTOMS = (
         "loss constant",
         "the loss stays where it began",
         "no gradient, labels that do not belong to their inputs, or a learning rate far too low",
-        (_SIMPLE, _INIT, _RAISE),
+        (_RAISE, _INIT, _SIMPLE),
         rules.constant_loss,
         _NOTHING_LEARNED,
     ),

@@ -1,0 +1,28 @@
+"""The commands at a run's end are about splits that it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainrun.cli.farewell import farewell
+from trainrun.cli.session import Result
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [(("val", "test"), ["--split val"]), (("test",), ["--split test"]), ((), [])],
+)
+def test_the_split_to_judge_is_one_there_is(
+    splits: tuple[str, ...], said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = {split: {"loss": 0.5} for split in splits}
+    result = Result(Path("outputs/a b"), 0, "completed", "budget", 20, 0.5, 1.0, metrics, "kept the weights")
+    farewell(result, "2ep", quiet=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if " eval " in line] == [
+        f"  trainrun eval 'outputs/a b' {one}" for one in said
+    ]
+    assert "  trainrun resume 'outputs/a b' budget=4ep" in lines
+    assert "  trainrun doctor 'outputs/a b'" in lines
