@@ -150,7 +150,7 @@ def test_what_cannot_be_composed_is_refused_before_anything(command: Callable, t
 def test_a_finding_ends_in_a_command_that_can_be_pasted(command: Callable) -> None:
     out = command("check", "data.limit=2", "parameters.rules={head*:{lr:0.5}}", code=3).out
     assert "\nfound: too few training samples\n" in out
-    assert out.endswith("\n  trainrun data.limit=null 'parameters.rules={head*:{lr:0.5}}'\n")
+    assert out.endswith("\n  trainrun check data.limit=null 'parameters.rules={head*:{lr:0.5}}'\n")
 
 
 def test_an_error_of_the_users_own_code_is_a_finding(command: Callable, tmp_path: Path) -> None:

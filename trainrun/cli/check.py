@@ -91,7 +91,7 @@ def _png(name: str) -> Path:
 
 
 def _mended(composer: Composer, words: Sequence[str], sections: Sequence[Section]) -> str | None:
-    """The command with every finding mended; None where none can be, or the mends do not go together."""
+    """This command with every finding mended; None where none can be, or the mends do not go together."""
     from trainrun.check.finding import mended
 
     line = mended(words, [finding for section in sections for finding in section.findings])
@@ -101,7 +101,7 @@ def _mended(composer: Composer, words: Sequence[str], sections: Sequence[Section
         composer.checked(line)
     except ConfigError:
         return None
-    return shlex.join(["trainrun", *line])
+    return shlex.join(["trainrun", "check", *line])
 
 
 def _record(

@@ -54,7 +54,7 @@ def report(plan: Rows, sections: Iterable[Section], command: str | None, width: 
         rows = [("measured", one.measured), ("expected", one.expected), *mend]
         title = Text(f"found: {one.name}", "bold yellow")
         lines += [Text(), *_paragraph(title, [row for row in rows if row[1]], width)]
-    mended = ["", "all of it mended:", "", f"  {command}"] if command else []
+    mended = ["", "with these mended, look again:", "", f"  {command}"] if command else []
     return [*lines, *map(Text, mended)]
 
 
