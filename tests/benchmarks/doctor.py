@@ -191,7 +191,9 @@ def judge(folder: Path, name: str) -> list[str]:
     place = place_of(folder, name)
     done = answer({"words": ["doctor", str(place), "--json"], "cwd": str(folder), "environment": {}})
     try:
-        return [one["symptom"] for one in json.loads(done["out"])["symptoms"]]
+        told = json.loads(done["out"])
+        symptoms = [one["symptom"] for one in told["symptoms"]]
+        return symptoms if symptoms or told["healthy"] else ["cannot be judged"]
     except ValueError:
         return [f"exit {done['code']}: {done['err'].strip()[-300:]}"]
 
