@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,3 +86,30 @@ def test_the_smallest_batch_of_an_epoch(size: int, accumulate: int) -> None:
     cut = Cut(8, accumulate)
     lengths = [len(part) for part, _ in micro_batches(torch.arange(size), Position(), cut)]
     assert smallest(size, cut) == min(lengths)
+
+
+class Pair(Net):
+    """Two tensors, the second of which has a fault."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        faulty = super().forward(x)
+        return {"outputs": self.layer(x), "other": faulty}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_tensor_of_the_outputs_is_compared(
+    fault: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    of = bench(*classes, model=Pair(fault))
+
+    class First(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x=x)["outputs"]
+
+    own = of.parts.task
+    of = Bench(replace(of.parts, task=lambda model, batch: own(First(model), batch)), of.batch)
+    assert [one.name for one in modes(of).findings][:1] == FAULTS[fault]

@@ -29,6 +29,7 @@ from trainrun.errors import TrainrunError
 __all__ = ["Finding", "Section", "examine"]
 
 _APART = ("splits", "probe")  # what is wrong there does not show in the loss
+_TITLES = {"layers": "model", "first_steps": "first steps"}  # of sections not named as their question
 
 
 def examine(parts: Parts) -> list[Section]:
@@ -59,14 +60,9 @@ def _asked(question: Callable[..., Section], *of: Any) -> Section:
         return question(*of)
     except TrainrunError:
         raise
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        AssertionError,
-    ) as error:
-        name, text = question.__name__, (str(error).strip().splitlines() or [""])[0]
-        return Section(name, (), (Finding(f"{name} fails", f"{type(error).__name__}: {text}", "no error"),))
+    except Exception as error:
+        title, text = (
+            _TITLES.get(question.__name__, question.__name__),
+            (str(error).strip().splitlines() or [""])[0],
+        )
+        return Section(title, (), (Finding(f"{title} fails", f"{type(error).__name__}: {text}", "no error"),))
