@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.check.bench import Bench
-from trainrun.check.modes import modes, smallest
+from trainrun.check.modes import _small_batches, modes, smallest
 from trainrun.data.order import micro_batches
 from trainrun.protocols import Cut, Position
 
@@ -80,6 +80,13 @@ def test_batches_too_small_for_batch_norm(
     assert modes(bench(*words)).findings == ()  # without batch norm
 
 
+def test_one_training_sample_is_no_fault_of_the_batch_size(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    of = bench(*classes, "data.limit=1", "model=mlp", "model.norm=batch")
+    assert _small_batches(of) == []
+
+
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 24, 25, 49])
 def test_the_smallest_batch_of_an_epoch(size: int, accumulate: int) -> None:
@@ -113,3 +120,13 @@ def test_every_tensor_of_the_outputs_is_compared(
     own = of.parts.task
     of = Bench(replace(of.parts, task=lambda model, batch: own(First(model), batch)), of.batch)
     assert [one.name for one in modes(of).findings][:1] == FAULTS[fault]
+
+
+def test_what_is_no_number_in_each_pass_is_no_difference(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    """That it is none is another question's to say."""
+    of = bench(*classes, model=Net(""))
+    of.batch.inputs[:2, 0] = torch.tensor([torch.nan, torch.inf])
+    assert modes(of).findings == ()
+    assert modes(of).values == {"evaluation": 0.0}

@@ -87,13 +87,22 @@ def loss_of(task: Task, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def loss_in(result: StepResult) -> float:
-    """The mean that a step of training has reached, without penalties."""
-    return sum(float(term) / float(result.counts[name]) for name, term in result.terms.items())
+    """The mean that a step of training has reached, without penalties; nan where there was nothing to
+    average, such as a batch without a masked token.
+    """
+    return sum(float(term) / (float(result.counts[name]) or math.nan) for name, term in result.terms.items())
 
 
 def tensors_in(outputs: Any) -> list[Tensor]:
     """The floating-point tensors among what a model takes or gives, in whatever containers they lie."""
     return [one for one in tree_leaves(outputs) if _is_values(one)]
+
+
+def is_same(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors hold the same values of the same type; a NaN is the same as another."""
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+        return False
+    return bool(((ours == theirs) | ((ours != ours) & (theirs != theirs))).all())
 
 
 def _is_values(leaf: Any) -> bool:

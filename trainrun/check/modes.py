@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
-from trainrun.check.bench import Bench, tensors_in
+from trainrun.check.bench import Bench, is_same, tensors_in
 from trainrun.check.finding import Finding, Section
 from trainrun.protocols import Cut
 
@@ -38,7 +38,7 @@ def modes(bench: Bench) -> Section:
         measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
         advice = "something draws in evaluation, too: F.dropout needs training=self.training"
         findings.append(Finding("random evaluation", measured, "equal outputs", (), advice))
-    if any(not torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True)):
+    if any(not is_same(a, b) for a, b in zip(before, model.buffers(), strict=True)):
         measured, advice = (
             "two passes in evaluation mode change buffers of the model",
             "update them in training alone",
@@ -95,9 +95,9 @@ def _small_batches(bench: Bench) -> list[Finding]:
         samples = f"{cut.batch_size} sample{'s' if cut.batch_size > 1 else ''}"
         measured = f"batch norm estimates mean and variance from {samples} at a time"
         return [Finding("tiny batches", measured, "8 or more", ("batch_size=32",), "or another norm")]
-    if size is not None and smallest(size, cut) == 1:
+    if size is not None and size > 1 and smallest(size, cut) == 1:
         measured = f"the last batch of an epoch, {size} samples cut by {cut.batch_size}, has one sample"
-        better = next(n for n in range(cut.batch_size + 1, 3 * cut.batch_size) if size % n != 1)
+        better = next((n for n in range(cut.batch_size + 1, 3 * cut.batch_size) if size % n != 1), size)
         expected = "two or more, for batch norm's variance"
         return [Finding("a batch of one", measured, expected, (f"batch_size={better}",))]
     return []
@@ -134,7 +134,12 @@ def _size(outputs: list[Tensor]) -> float:
 
 
 def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
-    """The largest of any element, of lists that are not empty."""
+    """The largest of any element, of lists that are not empty; a NaN differs from no other NaN."""
     if [one.shape for one in ours] != [one.shape for one in theirs]:
         return math.inf
-    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+    apart = [torch.where(_equal(a, b), 0.0, a - b) for a, b in zip(ours, theirs, strict=True)]
+    return max(float(one.abs().nan_to_num(nan=math.inf).max()) for one in apart)
+
+
+def _equal(a: Tensor, b: Tensor) -> Tensor:
+    return (a == b) | (a.isnan() & b.isnan())
