@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from trainrun.check.bench import Bench
 from trainrun.check.data import standardized
 from trainrun.check.finding import Finding, Section
-from trainrun.check.seen import Rows
+from trainrun.check.seen import FEWEST, Rows
 
-_ROWS, _FEWEST = 1024, 100
+_ROWS = 1024
 _NEIGHBOURS = 5
 _CHANCE = 2.0  # standard deviations below which a figure is none
 _RARE = 20  # samples below which nothing can be said of a class
@@ -26,7 +26,7 @@ def probe(bench: Bench, seen: Mapping[str, Rows]) -> Section:
     """Nearest neighbours and ridge regression on the inputs, each sample judged by the others."""
     info = bench.parts.info
     train = seen.get("train")
-    if train is None or len(train) < _FEWEST or info.kind not in ("classes", "labels", "values"):
+    if train is None or len(train) < FEWEST or info.kind not in ("classes", "labels", "values"):
         return Section("probe", ())
     train = _first(train)
     if not bool(torch.isfinite(train.inputs).all()):
