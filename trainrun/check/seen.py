@@ -63,7 +63,7 @@ def rows(batches: Iterable[Batch]) -> Rows | None:
 
 def _room(batch: Batch) -> int:
     """How many samples such as those of `batch` are looked at."""
-    size = 4 * max(1, batch.inputs.numel() // max(1, len(batch)))  # bytes of one in float32
+    size: int = 4 * max(1, batch.inputs.numel() // max(1, len(batch)))  # bytes of one in float32
     return min(_ROWS, max(FEWEST, _MOST_BYTES // size))
 
 
