@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from trainrun.check.bench import Bench, bench_of
 from trainrun.config.build import build
 from trainrun.config.compose import Composer
+from trainrun.protocols import Batch, Outcome
 
 TABLE = ("data=synthetic_table", "data.num_samples=300", "data.num_features=6")
 CLASSES = (*TABLE, "data.kind=classes", "data.num_outputs=3", "task=classification", "loss=cross_entropy")
@@ -39,3 +43,51 @@ def classes() -> tuple[str, ...]:
 def table() -> tuple[str, ...]:
     """The same with one value to be predicted."""
     return TABLE
+
+
+class Asking:
+    """The task of a run, for a model that is called as `call` calls it."""
+
+    def __init__(self, task: Any, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        self.task, self.call = task, call
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        return self.task(Called(model, self.call), batch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+
+class Called(nn.Module):
+    def __init__(self, model: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.call = model, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.model, x)
+
+
+class Pair(nn.Module):
+    """Gives its outputs and a penalty, in a tuple; takes its inputs by name, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.first(input=x).relu()
+        return self.last(input=hidden), hidden.square().mean()
+
+
+CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "tuple": lambda model, x: torch.add(*model(x), alpha=0.01),
+    "named": lambda model, x: model(x=x)[0],
+    "parts": lambda model, x: model.last(model.first(x).relu()),
+}
+
+
+@pytest.fixture(params=CALLS)
+def own_task(request: pytest.FixtureRequest, bench: Callable[..., Bench]) -> Bench:
+    """A run whose model gives two tensors, with a task of the user's own that calls it so."""
+    of = bench(*CLASSES, model=Pair())
+    return Bench(replace(of.parts, task=Asking(of.parts.task, CALLS[request.param])), of.batch)

@@ -7,11 +7,13 @@ import random
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainrun.check import examine
-from trainrun.check.bench import Bench, Patience, blank_loss, blind_loss, isolated, without_dropout
+from trainrun.check.bench import Bench, Patience, blank_loss, blind_loss, isolated, loss_in, without_dropout
+from trainrun.protocols import Batch, Outcome, StepResult
 
 
 def test_the_loss_of_outputs_of_0_is_that_of_equal_chances(
@@ -83,3 +85,88 @@ def test_patience_ends() -> None:
     assert Patience(0.0, 60.0).is_over
     assert Patience(60.0, 0.0).is_over
     assert not Patience(60.0, 60.0).is_over
+
+
+def test_a_model_may_give_more_than_one_tensor(own_task: Bench) -> None:
+    """Nothing is found, and what its losses are compared with is that of the tensor that counts."""
+    found = {one.title: one for one in examine(own_task.parts)}
+    assert [one for section in found.values() for one in section.findings] == []
+    assert len(found["model"].values["layers"]) == 2
+    has_outputs = "expected" in found["start"].values
+    assert has_outputs == (found["modes"].values == {"evaluation": 0.0})
+    if has_outputs:
+        assert found["start"].values["expected"] == pytest.approx(math.log(3), rel=1e-6)
+        assert found["overfit"].values["share"] < 0.5
+    else:
+        assert "not compared" in found["modes"].lines[0][1]
+        assert "compared with nothing" in found["start"].lines[0][1]
+        assert "no verdict" in found["overfit"].lines[0][1]
+
+
+def test_what_a_task_of_its_own_is_compared_with(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    """A penalty beside the outputs, which is 0 at best, changes neither loss."""
+
+    of = bench(*classes)
+
+    class Pair(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"outputs": x[:, :3], "penalty": x.square().mean(), "classes": x.argmax(1)}
+
+    class First(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            given = self.model(x=x)
+            return given["outputs"] + given["penalty"]
+
+    def task(model: nn.Module, batch: Batch) -> Outcome:
+        return of.parts.task(First(model), batch)
+
+    task.count = of.parts.task.count  # type: ignore[attr-defined]
+    assert blank_loss(task, Pair(), of.batch) == pytest.approx(math.log(3), rel=1e-6)
+    assert blind_loss(task, Pair(), of.batch) == pytest.approx(
+        blind_loss(of.parts.task, of.model, of.batch), rel=1e-5
+    )
+
+
+def test_a_loss_over_nothing_is_no_number() -> None:
+    zero, two = torch.zeros(()), torch.tensor(2.0)
+    assert loss_in(StepResult(4, {"a": two, "b": two}, {"a": 4.0, "b": two}, {}, 1.0, 1.0, True)) == 1.5
+    assert math.isnan(
+        loss_in(StepResult(4, {"a": two, "b": zero}, {"a": 4.0, "b": zero}, {}, 1.0, 1.0, True))
+    )
+
+
+class Failing(nn.Module):
+    """Raises what its caller gives it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.layer, self.error = nn.Linear(6, 3), error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by 0"), NotImplementedError("by 0"), EOFError("by 0")])
+def test_whatever_the_users_code_raises_is_a_finding_of_the_section(
+    error: Exception, bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    sections = {one.title: one.findings for one in examine(bench(*classes, model=Failing(error)).parts)}
+    assert {"model", "numbers", "modes", "overfit"} <= set(sections)
+    for title in ("model", "numbers", "modes", "overfit"):
+        (found,) = sections[title]
+        assert (found.name, found.measured) == (f"{title} fails", f"{type(error).__name__}: by 0")
+
+
+def test_what_follows_from_too_few_samples_is_not_asked(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    sections = examine(bench(*classes, "data.limit=1", "model=mlp", "model.norm=batch").parts)
+    (found,) = [one for section in sections for one in section.findings]
+    assert found.name == "too few training samples"
+    assert sections[-1].lines == (("not asked", "with 1 training sample the answers would say nothing"),)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+
 from trainrun.check.bench import Bench
 from trainrun.check.evaluation import evaluation
 from trainrun.evaluate import evaluate
@@ -33,3 +35,12 @@ def test_data_without_a_split_to_judge_by(bench: Callable[..., Bench]) -> None:
     section = evaluation(bench("data=wine", "data.val_fraction=0", "data.test_fraction=0"))
     assert section.findings == ()
     assert "none" in section.lines[0][1]
+
+
+def test_where_no_metric_is_finite_none_is_advised(bench: Callable[..., Bench]) -> None:
+    of = bench("data=diabetes", "model=linear")
+    with torch.no_grad():
+        next(of.parts.state.model.parameters()).fill_(torch.nan)
+    (found,) = evaluation(of).findings
+    assert (found.name, found.expected, found.mend) == ("monitor", "a finite number", ())
+    assert "of val" in found.advice

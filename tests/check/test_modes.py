@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.check.bench import Bench
-from trainrun.check.modes import modes, smallest
+from trainrun.check.modes import _small_batches, modes, smallest
 from trainrun.data.order import micro_batches
 from trainrun.protocols import Cut, Position
 
@@ -79,9 +80,53 @@ def test_batches_too_small_for_batch_norm(
     assert modes(bench(*words)).findings == ()  # without batch norm
 
 
+def test_one_training_sample_is_no_fault_of_the_batch_size(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    of = bench(*classes, "data.limit=1", "model=mlp", "model.norm=batch")
+    assert _small_batches(of) == []
+
+
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 24, 25, 49])
 def test_the_smallest_batch_of_an_epoch(size: int, accumulate: int) -> None:
     cut = Cut(8, accumulate)
     lengths = [len(part) for part, _ in micro_batches(torch.arange(size), Position(), cut)]
     assert smallest(size, cut) == min(lengths)
+
+
+class Pair(Net):
+    """Two tensors, the second of which has a fault."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        faulty = super().forward(x)
+        return {"outputs": self.layer(x), "other": faulty}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_tensor_of_the_outputs_is_compared(
+    fault: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    of = bench(*classes, model=Pair(fault))
+
+    class First(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x=x)["outputs"]
+
+    own = of.parts.task
+    of = Bench(replace(of.parts, task=lambda model, batch: own(First(model), batch)), of.batch)
+    assert [one.name for one in modes(of).findings][:1] == FAULTS[fault]
+
+
+def test_what_is_no_number_in_each_pass_is_no_difference(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    """That it is none is another question's to say."""
+    of = bench(*classes, model=Net(""))
+    of.batch.inputs[:2, 0] = torch.tensor([torch.nan, torch.inf])
+    assert modes(of).findings == ()
+    assert modes(of).values == {"evaluation": 0.0}

@@ -23,6 +23,19 @@ class Large(nn.Module):
         return self.last(self.first(x) * self.size) / self.size
 
 
+class Rounded(nn.Module):
+    """A number that is the largest of fp32, and is rounded up to infinity in bf16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = self.last(x)
+        large = torch.full((), torch.finfo(torch.float32).max).to(outputs.dtype)
+        return outputs + 0 * large
+
+
 class Log(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -49,6 +62,13 @@ def test_what_fp16_cannot_hold_is_named(
     for one in section.findings:
         assert one.mend == ("precision=bf16",)
         assert "65,504" in one.expected
+
+
+def test_what_bf16_cannot_hold_is_mended_by_32_bits(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    (found,) = numbers(bench(*classes, "precision=bf16", model=Rounded())).findings
+    assert (found.name, found.mend) == ("bf16 overflow", ("precision=fp32",))
 
 
 def test_a_logarithm_of_what_is_negative_is_found_in_any_format(

@@ -10,7 +10,7 @@ import torch
 
 from trainrun.check.bench import Bench
 from trainrun.check.probe import _by_neighbours, _by_ridge, probe
-from trainrun.check.seen import seen
+from trainrun.check.seen import Rows, seen
 
 
 def names(of: Bench, rows: dict) -> list[str]:
@@ -65,3 +65,24 @@ def test_few_samples_have_no_verdict(bench: Callable[..., Bench], classes: tuple
     rows = dict(seen(of))
     rows["train"] = replace(rows["train"], targets=rows["train"].targets.flip(0))
     assert names(of, rows) == []
+
+
+@pytest.mark.parametrize("positive", ["few", "very few"])
+def test_a_rare_class_that_follows_from_the_inputs_is_no_chance(
+    positive: str, bench: Callable[..., Bench]
+) -> None:
+    """Of 1,500 rows about 6 % or 1 % are positive, by a logistic model of two columns: the best guess of a
+    single sample is always the negative.
+    """
+    words = ("data=synthetic_table", "data.num_samples=300", "data.num_features=2", "model=linear")
+    of = bench(*words, "data.kind=classes", "data.num_outputs=2", "task=classification", "loss=cross_entropy")
+    for seed in range(8):
+        draws = torch.Generator().manual_seed(seed)
+        x = torch.randn(1500, 2, generator=draws)
+        chances = torch.sigmoid(x.sum(1) - (3.5 if positive == "few" else 5.5))
+        y = (torch.rand(1500, generator=draws) < chances).long()
+        rows = {"train": Rows(x, y, torch.arange(1500))}
+        assert names(of, rows) == [], seed
+        if positive == "few":
+            shuffled = replace(rows["train"], targets=y[torch.randperm(1500, generator=draws)])
+            assert names(of, {"train": shuffled}) == ["targets unrelated to inputs"], seed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 import torch
 
 from trainrun.check.bench import Bench
@@ -37,3 +38,29 @@ def test_every_split_is_read_before_augmentation(bench: Callable[..., Bench]) ->
     whole = torch.cat([one.inputs for one in of.parts.data.eval_batches("train")]).flatten(1)
     places = found["train"].indices.argsort()
     assert torch.equal(found["train"].inputs[places], whole)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [
+        ((4,), 2048),
+        ((3, 224, 224), 111),  # 64 MB by 4 bytes of 150,528 numbers
+        ((3, 256, 256), 100),  # what the questions need
+    ],
+)
+def test_large_samples_are_fewer(shape: tuple[int, ...], count: int) -> None:
+    """Of batches of the same numbers, of which only the samples that are looked at are kept."""
+    x = torch.zeros(1).expand(64, *shape)
+    read: list[int] = []
+
+    def batches() -> Iterator[Batch]:
+        for at in range(0, 6400, 64):
+            read.append(at)
+            yield batch(x, list(range(at, at + 64)))
+
+    found = rows(batches())
+    assert found is not None
+    assert found.indices.tolist() == list(range(count))
+    assert len(found.inputs) == len(found.targets) == count
+    assert len(read) == -(-count // 64)
+    assert found.inputs.untyped_storage().nbytes() == 4 * count * x[0].numel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,3 +76,40 @@ def test_the_norm_of_the_gradient_is_that_of_arithmetic_by_hand() -> None:
     errors = (x @ layer.weight.T + layer.bias - t).detach()
     (found,) = asked(layer, x, t)
     assert found.gradient_norm == pytest.approx(float((errors.T @ x / 8).norm()), rel=1e-5)
+
+
+class Named(nn.Module):
+    """Hands its inputs on by name, and gives two tensors."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.first, self.activation, self.last = layers
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.activation(self.first(input=x))
+        return self.last(input=hidden), hidden
+
+
+class Unpacking(Squares):
+    """Takes the first of two tensors."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        for _ in range(self.calls):
+            outputs = model(batch.inputs)[0]
+        return Outcome({"loss": (outputs - batch.targets).square().sum() / 2}, {})
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_figures_are_the_same_whatever_the_outputs_lie_in(calls: int) -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    batch = Batch(torch.randn(8, 3), torch.randn(8, 2), range(8), Position())
+    expected = signals(layers, Squares(), batch)  # type: ignore[arg-type]
+    model = Named(layers)
+    model.zero_grad()
+    found = signals(model, Unpacking(calls), batch)  # type: ignore[arg-type]
+    assert [one.layer for one in found] == ["first", "last"] * calls
+    assert [replace(one, layer="") for one in found[-2:]] == [replace(one, layer="") for one in expected]

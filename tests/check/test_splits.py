@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 
+import pytest
 import torch
 
 from trainrun.check.bench import Bench
@@ -37,3 +40,35 @@ def test_texts_are_not_compared(bench: Callable[..., Bench], tmp_path) -> None:
     (tmp_path / "a.txt").write_text("abc " * 600)
     of = bench("data=text", "data.path=a.txt", "data.block_size=16", "model=gpt")
     assert splits(of).findings == ()
+
+
+@pytest.mark.parametrize("columns", [3, 4, 6, 8])
+def test_repeats_in_a_table_of_few_values_are_no_leak(
+    columns: int, bench: Callable[..., Bench], table: tuple[str, ...]
+) -> None:
+    """Every row is drawn by itself: of 4 ** columns kinds of rows most are met again, or few."""
+    words = (*table[:1], "data.num_samples=1500", f"data.num_features={columns}", "model=linear")
+    of = bench(*words)
+    data = of.parts.data
+    for seed in range(10):
+        draws = torch.Generator().manual_seed(seed)
+        data.inputs = torch.randint(0, 4, (1500, columns), generator=draws).float()
+        assert splits(of).findings == (), seed
+    train, val = data.splits["train"], data.splits["val"]
+    if columns > 4:  # else nearly all are in train by chance
+        data.inputs[val] = data.inputs[train[: len(val)]]
+        assert [one.name for one in splits(of).findings] == ["data leak between splits"]
+    data.splits["val"] = train
+    data.info = replace(data.info, sizes={**data.info.sizes, "val": len(train)})
+    assert f"{len(train)} of {len(train)} samples of val" in splits(of).findings[0].measured
+
+
+def test_what_was_not_read_is_not_spoken_of(
+    bench: Callable[..., Bench], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = bench(*classes, "model=linear", "data.eval_batch_size=20")
+    monkeypatch.setattr(sys.modules["trainrun.check.splits"], "_MOST_S", 0.0)
+    told = dict(splits(of).lines)
+    assert told["train, val"].startswith("0 of 20 samples of val are in train, too (compared")
+    assert told["train, val"].endswith(": 20 of 210 of train, 20 of 45 of val)")
+    assert told["train"] == "0 of 20 samples repeat another one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +12,7 @@ import pytest
 from torch import nn
 
 import trainrun
+import trainrun.check.steps as steps
 from trainrun.check.bench import Bench, Patience
 from trainrun.check.steps import course, first_steps
 
@@ -65,3 +67,16 @@ def test_numbers_that_are_not_finite_within_a_few_steps_are_told_too(
     (found,) = first_steps(bench(*words, "optimizer.lr=1e12")).findings
     assert "to inf" in found.measured or "to nan" in found.measured
     assert first_steps(bench(*words)).findings == ()
+
+
+def test_steps_without_anything_to_average_have_no_verdict(
+    bench: Callable[..., Bench], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = bench(*classes, "model=linear")
+    expected = first_steps(of).values
+    own, calls = steps.loss_in, iter(range(1000))
+    monkeypatch.setattr(steps, "loss_in", lambda result: math.nan if next(calls) < 1 else own(result))
+    some = first_steps(of)
+    assert some.findings == () and some.values["last"] == pytest.approx(expected["last"])
+    monkeypatch.setattr(steps, "loss_in", lambda result: math.nan)
+    assert first_steps(of).findings == ()

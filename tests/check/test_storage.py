@@ -36,6 +36,29 @@ def test_leaves_that_differ_are_named() -> None:
     assert differences(ours, other) == ["a/1", "b/c", "d"]
 
 
+def test_what_is_no_number_is_the_same_as_another(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    nan = torch.tensor([1.0, torch.nan])
+    assert differences({"a": nan}, {"a": nan.clone()}) == []
+    assert differences({"a": nan}, {"a": torch.tensor([torch.nan, 1.0])}) == ["a"]
+    assert differences({"a": nan}, {"a": nan[1:]}) == ["a"]
+    of = bench(*classes, "model=linear")
+    of.batch.inputs[0] = torch.nan  # then so is the loss before and after
+    assert storage(of).findings == ()
+
+
+def test_what_is_never_stored_is_a_finding_of_its_own_where_nothing_explains_it(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    of = bench(*classes, "model=mlp", "model.norm=batch")
+    of.batch.inputs[0] = torch.nan  # and so become the running statistics
+    (found,) = storage(of).findings
+    assert found.name == "not finite" and "running_mean" in found.measured
+    assert storage(of, is_explained=True).findings == ()
+    assert "not finite" in dict(storage(of, is_explained=True).lines)["checkpoint"]
+
+
 @pytest.mark.parametrize(
     "words", [("optimizer=adamw",), ("optimizer=lbfgs",), ("regularization=ema", "precision=fp16")]
 )

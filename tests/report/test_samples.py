@@ -12,7 +12,7 @@ from torch import Tensor
 from trainrun.data.resident import Resident
 from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, DataInfo, PixelRange, Position
-from trainrun.report.samples import pictured
+from trainrun.report.samples import labels_of, pictured, shown
 
 SPLITS = {"train": torch.arange(6), "val": torch.arange(0), "test": torch.arange(0)}
 
@@ -51,7 +51,7 @@ def test_where_black_and_white_are_not_known_the_ends_of_the_values_are() -> Non
 def test_a_sample_with_several_labels_names_them() -> None:
     targets = torch.tensor([[1.0, 0.0, 1.0]]).repeat(6, 1)
     assert set(pictured(data(torch.zeros(6, 1, 2, 2), targets, "labels", True), 2, 0, "key").labels) == {
-        "0 2"
+        "0, 2"
     }
 
 
@@ -65,3 +65,35 @@ def test_what_is_no_picture_is_refused_with_the_setting() -> None:
     some.info = replace(some.info, input_shape=(1, 2, 2), sizes={"train": None})
     with pytest.raises(ConfigError, match="are a stream"):
         pictured(some, 4, 0, "logger.x.samples")
+
+
+def test_a_constant_picture_is_black() -> None:
+    """Without known ends there is no range to draw it in."""
+    some = data(torch.full((6, 1, 2, 2), 7.0), torch.zeros(6, dtype=torch.long), "classes", False)
+    assert set(pictured(some, 3, 0, "key").pictures) == {bytes(4)}
+
+
+INFO = DataInfo("toy", (1, 2, 2), "classes", 3, {}, ("ant", "bee", "cat"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "labels"),
+    [
+        ("classes", torch.tensor([2, 0]), ["cat", "ant"]),
+        ("classes", torch.tensor([3, -1]), ["3", "-1"]),  # which have no name
+        ("classes", torch.tensor([[0.3, 0.0, 0.7], [0.0, 1.0, 0.0]]), ["cat 70%, ant 30%", "bee 100%"]),
+        ("labels", torch.tensor([[1, 0, 1], [0, 0, 0]]), ["ant, cat", "none"]),
+        ("labels", torch.tensor([[0, 1, 0, 1]]), ["bee, 3"]),
+        ("values", torch.tensor([[1.5], [-2.0]]), ["1.5", "-2"]),
+        ("other", ["a", "b" * 30], ["a", "b" * 22]),
+    ],
+)
+def test_labels_are_names_or_numbers(kind: str, targets: object, labels: list[str]) -> None:
+    assert labels_of(targets, replace(INFO, kind=kind)) == labels
+
+
+def test_grey_values_go_from_least_to_largest_or_from_black_to_white() -> None:
+    inputs = torch.tensor([[[[-3.0, 1.0], [5.0, 3.0]]]])
+    assert shown(inputs, INFO).flatten().tolist() == [0.0, 0.5, 1.0, 0.75]
+    known = replace(INFO, pixels=PixelRange(torch.tensor(-1.0), torch.tensor(3.0)))
+    assert shown(inputs, known).flatten().tolist() == [0.0, 0.5, 1.0, 1.0]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainrun.check.bench import bench_of, isolated
-from trainrun.check.data import data
+from trainrun.check.data import FEW, data
 from trainrun.check.evaluation import evaluation
 from trainrun.check.finding import Finding, Section
 from trainrun.check.layers import layers
@@ -29,6 +29,7 @@ from trainrun.errors import TrainrunError
 __all__ = ["Finding", "Section", "examine"]
 
 _APART = ("splits", "probe")  # what is wrong there does not show in the loss
+_TITLES = {"layers": "model", "first_steps": "first steps"}  # of sections not named as their question
 
 
 def examine(parts: Parts) -> list[Section]:
@@ -37,6 +38,10 @@ def examine(parts: Parts) -> list[Section]:
         bench = bench_of(parts)
         rows = seen(bench)
         found = [_asked(data, bench, rows), _asked(splits, bench), _asked(probe, bench, rows)]
+        size = parts.info.sizes["train"]
+        if size is not None and size < FEW:  # whatever else is wrong may follow from that
+            text = f"with {size} training sample{'' if size == 1 else 's'} the answers would say nothing"
+            return [*found, Section("model", (("not asked", text),))]
         found += [_asked(question, bench) for question in (layers, numbers, modes)]
         first = _asked(start, bench)
         found.append(replace(first, findings=()) if _is_explained(found) else first)
@@ -44,7 +49,8 @@ def examine(parts: Parts) -> list[Section]:
         if not _is_explained(found):
             found.append(_asked(first_steps, bench))
         judged = _asked(evaluation, bench)
-        found += [replace(judged, findings=()) if _is_explained(found) else judged, _asked(storage, bench)]
+        found.append(replace(judged, findings=()) if _is_explained(found) else judged)
+        found.append(_asked(storage, bench, _is_explained(found)))
     return found
 
 
@@ -59,14 +65,9 @@ def _asked(question: Callable[..., Section], *of: Any) -> Section:
         return question(*of)
     except TrainrunError:
         raise
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        AssertionError,
-    ) as error:
-        name, text = question.__name__, (str(error).strip().splitlines() or [""])[0]
-        return Section(name, (), (Finding(f"{name} fails", f"{type(error).__name__}: {text}", "no error"),))
+    except Exception as error:
+        title, text = (
+            _TITLES.get(question.__name__, question.__name__),
+            (str(error).strip().splitlines() or [""])[0],
+        )
+        return Section(title, (), (Finding(f"{title} fails", f"{type(error).__name__}: {text}", "no error"),))

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from trainrun.check.bench import Bench
 from trainrun.errors import ConfigError, StorageFailed
-from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.protocols import Cut, Position
 from trainrun.regularization.kinds import joined
+from trainrun.report.samples import labels_of, shown
 
 _MOST, _ACROSS = 48, 8
-_LONGEST = 22  # characters of a label
 
 
 def picture(bench: Bench, file: Path) -> str:
@@ -33,7 +33,7 @@ def picture(bench: Bench, file: Path) -> str:
     from matplotlib.figure import Figure
 
     inputs = batch.inputs.cpu().float()
-    labels = labels_of(batch, parts.info)
+    labels = labels_of(batch.targets, parts.info)
     if inputs.ndim == 4 and inputs.shape[1] in (1, 3):
         figure = Figure(
             figsize=(_ACROSS * 1.35, math.ceil(len(inputs) / _ACROSS) * 1.6 + 0.5), layout="constrained"
@@ -50,44 +50,6 @@ def picture(bench: Bench, file: Path) -> str:
     except (OSError, ValueError) as error:
         raise StorageFailed(f"{file}: cannot be written: {error}") from None
     return f"{file}: {len(inputs)} training samples as the model sees them, with their labels"
-
-
-def shown(inputs: Tensor, info: DataInfo) -> Tensor:
-    """Pictures (N, C, H, W) from 0 to 1: black to white where those are known, else least to largest."""
-    if info.pixels is not None:
-        black, white = info.pixels.black.cpu(), info.pixels.white.cpu()
-    else:
-        black, white = inputs.min(), inputs.max()
-    span = torch.where(white > black, white - black, torch.ones_like(white - black))
-    return ((inputs - black) / span).clamp(0, 1)
-
-
-def labels_of(batch: Batch, info: DataInfo) -> list[str]:
-    """A word or two for each sample; of a mixture the two largest shares."""
-    targets = batch.targets
-    if not isinstance(targets, Tensor):
-        return [str(one)[:_LONGEST] for one in targets]
-    targets = targets.cpu()
-
-    def name(number: int) -> str:
-        return info.class_names[number] if number < len(info.class_names) else str(number)
-
-    if info.kind == "classes" and targets.ndim == 1:
-        return [name(number)[:_LONGEST] for number in targets.tolist()]
-    if info.kind == "classes":
-        shares, numbers = targets.topk(min(2, targets.shape[1]))
-        pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
-        return [
-            ", ".join(f"{name(n)} {share:.0%}" for share, n in zip(*pair, strict=True) if share > 0.005)[
-                :_LONGEST
-            ]
-            for pair in pairs
-        ]
-    if info.kind == "labels":
-        return [
-            ", ".join(name(int(n)) for n in row.nonzero().flatten())[:_LONGEST] or "none" for row in targets
-        ]
-    return [", ".join(f"{value:.4g}" for value in row.flatten().tolist()[:3])[:_LONGEST] for row in targets]
 
 
 def _pictures(figure: Any, pictures: Tensor, labels: list[str]) -> None:

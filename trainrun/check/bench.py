@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.augment.pictures import unaugmented
 from trainrun.config.build import Parts
@@ -85,45 +87,79 @@ def loss_of(task: Task, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def loss_in(result: StepResult) -> float:
-    """The mean that a step of training has reached, without penalties."""
-    return sum(float(term) / float(result.counts[name]) for name, term in result.terms.items())
+    """The mean that a step of training has reached, without penalties; nan where there was nothing to
+    average, such as a batch without a masked token.
+    """
+    return sum(float(term) / (float(result.counts[name]) or math.nan) for name, term in result.terms.items())
+
+
+def tensors_in(outputs: Any) -> list[Tensor]:
+    """The floating-point tensors among what a model takes or gives, in whatever containers they lie."""
+    return [one for one in tree_leaves(outputs) if _is_values(one)]
+
+
+def is_same(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors hold the same values of the same type; a NaN is the same as another."""
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+        return False
+    return bool(((ours == theirs) | ((ours != ours) & (theirs != theirs))).all())
+
+
+def _is_values(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.numel() > 0
 
 
 class Fixed(nn.Module):
-    """A model in whose place the same values are given for every sample."""
+    """Gives what `model` gives, but with the same row for every sample in each tensor: at first zeros."""
 
-    def __init__(self, model: nn.Module, values: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.values = model, values
-        self.outputs: Tensor | None = None  # the model's for the first batch; all are of its shape
+        self.model = model
+        self.outputs: Any = None  # the model's for the first batch; all are of their shapes
+        self.rows: list[Tensor] = []  # one per tensor of them; those that may be changed want a gradient
 
-    def forward(self, *inputs: Any) -> Tensor:
+    def __getattr__(self, name: str) -> Any:
+        """What a task may ask of the model itself, such as one of its layers."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("model"), name)
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         if self.outputs is None:
             with torch.no_grad():
-                self.outputs = self.model(*inputs)
-        return self.values(self.outputs)
+                self.outputs = self.model(*inputs, **named)
+            # A tensor without samples, such as a penalty, has no row: it stays 0.
+            self.rows = [
+                one.new_zeros(one.shape[1:][-1:], requires_grad=one.ndim > 0)
+                for one in tensors_in(self.outputs)
+            ]
+        rows = iter(self.rows)
+        return tree_map(
+            lambda one: next(rows).expand(one.shape).clone() if _is_values(one) else one, self.outputs
+        )
 
 
 def blank_loss(task: Task, model: nn.Module, batch: Batch) -> float:
     """The loss where all outputs are 0: ln C of a cross-entropy over C classes, ln 2 of a binary one, the
-    mean square of the targets of a squared error.
+    mean square of the targets of a squared error. nan where the task gets no tensors from the model.
     """
+    fixed = Fixed(model)
     with torch.no_grad():
-        return float(loss_of(task, Fixed(model, torch.zeros_like), batch))
+        loss = float(loss_of(task, fixed, batch))
+    return loss if fixed.rows else math.nan
 
 
 def blind_loss(task: Task, model: nn.Module, batch: Batch) -> float:
-    """The least loss with outputs that are the same for all samples: what is learned without the inputs."""
-    found: list[Tensor] = []
-
-    def values(outputs: Tensor) -> Tensor:
-        if not found:
-            found.append(torch.zeros(outputs.shape[-1:], device=outputs.device, requires_grad=True))
-        return found[0].expand(outputs.shape)
-
-    fixed = Fixed(model, values)
-    loss_of(task, fixed, batch)  # which tells how many outputs there are
-    optimizer = torch.optim.LBFGS(found, max_iter=50, line_search_fn="strong_wolfe")
+    """The least loss with outputs that are the same for all samples: what is learned without the inputs.
+    nan where the task gets no tensors from the model.
+    """
+    fixed = Fixed(model)
+    loss_of(task, fixed, batch)  # which tells what the outputs are
+    free = [row for row in fixed.rows if row.requires_grad]
+    if not free:
+        return math.nan
+    optimizer = torch.optim.LBFGS(free, max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()

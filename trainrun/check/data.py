@@ -12,7 +12,7 @@ from trainrun.check.finding import Finding, Section, setting
 from trainrun.check.seen import Rows
 from trainrun.protocols import DataInfo
 
-_FEW, _PER_CLASS = 10, 2  # training samples
+FEW, _PER_CLASS = 10, 2  # training samples
 _FAR, _SMALL = 5.0, 0.02  # of means and stds of inputs
 _WIDE = 20.0  # of the mean or std of a single column
 _UNEVEN = 20  # the largest class by the smallest
@@ -61,7 +61,7 @@ def _too_few(bench: Bench) -> Iterator[Finding]:
     """Fewer training samples than anything can be learned from."""
     info = bench.parts.info
     size = info.sizes["train"]
-    least = max(_FEW, _PER_CLASS * info.num_targets if info.kind == "classes" else 0)
+    least = max(FEW, _PER_CLASS * info.num_targets if info.kind == "classes" else 0)
     if size is None or size >= least:
         return
     is_limited = setting(bench.parts.settings, "data.limit") is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from trainrun.check.bench import Bench, Patience
 from trainrun.check.finding import Finding, Section
@@ -30,18 +30,19 @@ def evaluation(bench: Bench) -> Section:
             ("decides", f"val/{name}, {'larger' if parts.monitor.maximize else 'smaller'} is better")
         )
         if name not in metrics or not math.isfinite(metrics[name]):
-            got = metrics.get(name, "none")
-            there = [f"val/{one}" for one, value in metrics.items() if math.isfinite(value)]
-            measured = f"val/{name} decides which weights are best; an evaluation gives {got} for it"
-            findings.append(
-                Finding(
-                    "monitor",
-                    measured,
-                    f"one of {', '.join(there)}",
-                    tuple(f"monitor={one}" for one in there[:1]),
-                )
-            )
+            findings.append(_undecided(name, metrics, split))
     return Section("evaluation", tuple(lines), tuple(findings), metrics)
+
+
+def _undecided(name: str, metrics: Mapping[str, float], split: str) -> Finding:
+    """The metric that decides is not there or not finite."""
+    got = metrics.get(name, "none")
+    there = [f"val/{one}" for one, value in metrics.items() if math.isfinite(value)]
+    measured = f"val/{name} decides which weights are best; an evaluation gives {got} for it"
+    if there:
+        return Finding("monitor", measured, f"one of {', '.join(there)}", (f"monitor={there[0]}",))
+    advice = f"no metric is a finite number: look at the inputs and targets of {split}, then at the model"
+    return Finding("monitor", measured, "a finite number", (), advice)
 
 
 class _Timed:

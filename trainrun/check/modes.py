@@ -9,22 +9,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_leaves, tree_map
 
-from trainrun.check.bench import Bench
+from trainrun.check.bench import Bench, is_same, tensors_in
 from trainrun.check.finding import Finding, Section
 from trainrun.protocols import Cut
 
 # Of the largest output, what rounding may change: in the same sums on a GPU, and in sums cut otherwise.
 _ROUNDING, _CLOSE = 1e-5, 1e-3
+_Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # by place and by name
 
 
 def modes(bench: Bench) -> Section:
     """Outputs must be equal in evaluation, whatever is drawn, and depend on each sample alone."""
+    findings = [*_small_batches(bench)]
     inputs = _inputs(bench)
-    lines, findings = _training(bench, inputs), [*_small_batches(bench)]
     model = bench.model.eval()
     before = [buffer.clone() for buffer in model.buffers()]
-    first, second = (_outputs(bench, model, inputs, count) for count in (0, 1))
+    first, second = (_outputs(bench, model, inputs, count) if inputs else [] for count in (0, 1))
+    if inputs is None or not first:
+        text = "not compared: the task gets no tensors from the model's forward"
+        return Section("modes", (("passes", text),), tuple(findings))
+    lines = _training(bench, inputs)
     drawn = _difference(first, second)
     told = "are equal to the last bit" if drawn == 0 else f"differ by up to {drawn:.3g}"
     lines.append(("evaluation", f"two passes over the same samples {told}"))
@@ -32,7 +38,7 @@ def modes(bench: Bench) -> Section:
         measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
         advice = "something draws in evaluation, too: F.dropout needs training=self.training"
         findings.append(Finding("random evaluation", measured, "equal outputs", (), advice))
-    if any(not torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True)):
+    if any(not is_same(a, b) for a, b in zip(before, model.buffers(), strict=True)):
         measured, advice = (
             "two passes in evaluation mode change buffers of the model",
             "update them in training alone",
@@ -42,7 +48,7 @@ def modes(bench: Bench) -> Section:
     return Section("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
 
 
-def _training(bench: Bench, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
+def _training(bench: Bench, inputs: _Inputs) -> list[tuple[str, str]]:
     model = bench.model
     first, second = (_outputs(bench, model, inputs, count) for count in (0, 1))
     drawn = _difference(first, second)
@@ -55,21 +61,28 @@ def _training(bench: Bench, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
 
 
 def _alone(
-    bench: Bench, model: nn.Module, inputs: tuple[Any, ...], whole: Tensor | None, findings: list[Finding]
+    bench: Bench, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[Finding]
 ) -> list[tuple[str, str]]:
-    """Whether the first sample's output is the same without the others."""
-    if whole is None or len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+    """Whether the first sample's outputs are the same without the others."""
+    count = len(bench.batch)
+    given = [one for one in tree_leaves(inputs) if isinstance(one, Tensor)]
+    if count < 2 or len(given) != 1 or not _has_rows(given[0], count):
         return []
-    if len(whole) != len(inputs[0]) or len(whole) < 2:
+    if not all(_has_rows(one, count) for one in whole):
         return []
-    alone = _outputs(bench, model, (inputs[0][:1],), 0)
-    difference = _difference(alone, whole[:1])
+    alone = _outputs(bench, model, tree_map(lambda x: x[:1] if isinstance(x, Tensor) else x, inputs), 0)
+    difference = _difference(alone, [one[:1] for one in whole])
     if difference <= _CLOSE * _size(whole):
         return [("", "a sample's outputs are the same alone as among others")]
     measured = f"in evaluation mode a sample's outputs differ by {difference:.3g} alone and among others"
     advice = "the model mixes samples: a reshape or a norm over the wrong axis"
     findings.append(Finding("samples see each other", measured, "equal outputs", (), advice))
     return [("", f"a sample's outputs differ by {difference:.3g} alone and among others")]
+
+
+def _has_rows(tensor: Tensor, count: int) -> bool:
+    """Whether its first dimension is the samples."""
+    return tensor.ndim > 0 and len(tensor) == count
 
 
 def _small_batches(bench: Bench) -> list[Finding]:
@@ -82,9 +95,9 @@ def _small_batches(bench: Bench) -> list[Finding]:
         samples = f"{cut.batch_size} sample{'s' if cut.batch_size > 1 else ''}"
         measured = f"batch norm estimates mean and variance from {samples} at a time"
         return [Finding("tiny batches", measured, "8 or more", ("batch_size=32",), "or another norm")]
-    if size is not None and smallest(size, cut) == 1:
+    if size is not None and size > 1 and smallest(size, cut) == 1:
         measured = f"the last batch of an epoch, {size} samples cut by {cut.batch_size}, has one sample"
-        better = next(n for n in range(cut.batch_size + 1, 3 * cut.batch_size) if size % n != 1)
+        better = next((n for n in range(cut.batch_size + 1, 3 * cut.batch_size) if size % n != 1), size)
         expected = "two or more, for batch norm's variance"
         return [Finding("a batch of one", measured, expected, (f"batch_size={better}",))]
     return []
@@ -95,32 +108,38 @@ def smallest(size: int, cut: Cut) -> int:
     return size % cut.batch_size or cut.batch_size
 
 
-def _inputs(bench: Bench) -> tuple[Any, ...]:
-    """What the task hands to the model for the batch."""
-    found: list[tuple[Any, ...]] = []
+def _inputs(bench: Bench) -> _Inputs | None:
+    """What the task hands to the model for the batch; None where it never calls the model itself."""
+    found: list[_Inputs] = []
     model = bench.model.eval()
-    hook = model.register_forward_pre_hook(lambda _, inputs: found.append(inputs))
+    hook = model.register_forward_pre_hook(
+        lambda _, inputs, named: found.append((inputs, named)), with_kwargs=True
+    )
     bench.seed(0)
     with torch.no_grad():
         bench.parts.task(model, bench.batch)
     hook.remove()
-    return found[0]
+    return found[0] if found else None
 
 
-def _outputs(bench: Bench, model: nn.Module, inputs: tuple[Any, ...], count: int) -> Tensor | None:
+def _outputs(bench: Bench, model: nn.Module, inputs: _Inputs, count: int) -> list[Tensor]:
+    """The tensors that the model gives."""
     bench.seed(count)
     with torch.no_grad():
-        outputs = model(*inputs)
-    return outputs.float() if isinstance(outputs, Tensor) else None
+        return [one.float() for one in tensors_in(model(*inputs[0], **inputs[1]))]
 
 
-def _size(outputs: Tensor | None) -> float:
-    return 1.0 if outputs is None else max(1.0, float(outputs.abs().max()))
+def _size(outputs: list[Tensor]) -> float:
+    return max(1.0, *(float(one.abs().max()) for one in outputs))
 
 
-def _difference(a: Tensor | None, b: Tensor | None) -> float:
-    if a is None or b is None:
-        return 0.0
-    if a.shape != b.shape:
+def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    """The largest of any element, of lists that are not empty; a NaN differs from no other NaN."""
+    if [one.shape for one in ours] != [one.shape for one in theirs]:
         return math.inf
-    return float((a - b).abs().max())
+    apart = [torch.where(_equal(a, b), 0.0, a - b) for a, b in zip(ours, theirs, strict=True)]
+    return max(float(one.abs().nan_to_num(nan=math.inf).max()) for one in apart)
+
+
+def _equal(a: Tensor, b: Tensor) -> Tensor:
+    return (a == b) | (a.isnan() & b.isnan())

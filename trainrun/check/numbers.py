@@ -36,7 +36,8 @@ def numbers(bench: Bench) -> Section:
             expected = (
                 f"less than {_LARGEST:,.0f}, the largest of fp16" if name == "fp16" else "finite numbers"
             )
-            findings.append(Finding(f"{name} overflow", measured, expected, ("precision=bf16",)))
+            mend = "precision=bf16" if name == "fp16" else "precision=fp32"
+            findings.append(Finding(f"{name} overflow", measured, expected, (mend,)))
     return Section("numbers", tuple(lines), tuple(findings), {"fp32": plain})
 
 

@@ -55,6 +55,9 @@ def overfit(bench: Bench, retries: bool) -> Section:
         text = "no verdict: model or task draw without dropout, so that no two passes are alike"
         return Section("overfit", ((f"{len(batch)} samples", text),))
     blind = blind_loss(bench.parts.task, bench.still, batch)
+    if math.isnan(blind):
+        text = "no verdict: the task gets no tensors from the model's forward"
+        return Section("overfit", ((f"{len(batch)} samples", text),))
     if not blind > 1e-3:
         text = (
             f"{len(batch)} samples have a loss of {blind:.2g} without their inputs: nothing to learn by heart"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -12,11 +13,12 @@ from torch.nn import functional as F
 from trainrun.check.bench import Bench
 from trainrun.check.data import standardized
 from trainrun.check.finding import Finding, Section
-from trainrun.check.seen import Rows
+from trainrun.check.seen import FEWEST, Rows
 
-_ROWS, _FEWEST = 1024, 100
+_ROWS = 1024
 _NEIGHBOURS = 5
 _CHANCE = 2.0  # standard deviations below which a figure is none
+_RARE = 20  # samples below which nothing can be said of a class
 _BETTER = 0.2  # accuracy by which labels off by one must fit better
 
 
@@ -24,7 +26,7 @@ def probe(bench: Bench, seen: Mapping[str, Rows]) -> Section:
     """Nearest neighbours and ridge regression on the inputs, each sample judged by the others."""
     info = bench.parts.info
     train = seen.get("train")
-    if train is None or len(train) < _FEWEST or info.kind not in ("classes", "labels", "values"):
+    if train is None or len(train) < FEWEST or info.kind not in ("classes", "labels", "values"):
         return Section("probe", ())
     train = _first(train)
     if not bool(torch.isfinite(train.inputs).all()):
@@ -32,13 +34,13 @@ def probe(bench: Bench, seen: Mapping[str, Rows]) -> Section:
     x = standardized(train.inputs, train.inputs)
     y = _wide(train.targets, info.num_targets)
     judged = {"nearest neighbours": _by_neighbours(x, y), "ridge regression": _by_ridge(x, y)}
-    scores = {name: _score(guess, y, info.kind == "classes") for name, guess in judged.items()}
-    best = max(scores.values(), key=lambda one: one[1])
-    told = ", ".join(f"{name} {value:.2f}" for name, (value, _) in scores.items())
+    figure = _accuracy if info.kind == "classes" else _correlation
+    values = {name: figure(guess, y) for name, guess in judged.items()}
+    told = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
     what, chance = _chance(y, info.kind == "classes")
     lines = [("from inputs", f"{what} of {told}; {chance}")]
     findings = []
-    if best[1] < _CHANCE:
+    if not any(_is_better(guess, y, info.kind == "classes") for guess in judged.values()):
         measured = f"{what} of {told} over {len(train)} training samples: no better than chance ({chance})"
         advice = (
             "are labels and inputs paired in the wrong order? or it is a relation that neither method sees"
@@ -48,9 +50,7 @@ def probe(bench: Bench, seen: Mapping[str, Rows]) -> Section:
         for split, rows in seen.items():
             if split != "train" and len(rows):
                 findings += _off_by_one(split, _first(rows), train, lines)
-    return Section(
-        "probe", tuple(lines), tuple(findings), {name: value for name, (value, _) in scores.items()}
-    )
+    return Section("probe", tuple(lines), tuple(findings), values)
 
 
 def _first(rows: Rows) -> Rows:
@@ -87,17 +87,35 @@ def _by_ridge(x: Tensor, y: Tensor) -> Tensor:
     return guess.float()
 
 
-def _score(guess: Tensor, y: Tensor, are_classes: bool) -> tuple[float, float]:
-    """(accuracy or correlation, how many standard deviations of chance it is above chance)."""
-    count = len(y)
-    if are_classes:
-        accuracy, chance = float((guess.argmax(1) == y.argmax(1)).float().mean()), float(y.mean(0).max())
-        spread = math.sqrt(max(chance * (1 - chance), 1e-12) / count)
-        return accuracy, (accuracy - chance) / spread
+def _accuracy(guess: Tensor, y: Tensor) -> float:
+    return float((guess.argmax(1) == y.argmax(1)).float().mean())
+
+
+def _correlation(guess: Tensor, y: Tensor) -> float:
+    """Of the column where it is largest."""
     a, b = guess - guess.mean(0), y - y.mean(0)
     norms = (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-12)
-    correlation = float(((a * b).sum(0) / norms).max())
-    return correlation, correlation * math.sqrt(count)
+    return float(((a * b).sum(0) / norms).max())
+
+
+def _is_better(guess: Tensor, y: Tensor, are_classes: bool) -> bool:
+    """Whether it is better than by chance. Of classes also where one is guessed from the others: where
+    one is rare, the largest is always the best guess.
+    """
+    count = len(y)
+    if are_classes:
+        chance = float(y.mean(0).max())
+        if (1 - chance) * count < _RARE:
+            return True  # too few of the others to tell
+        if _accuracy(guess, y) > chance + _CHANCE * math.sqrt(chance * (1 - chance) / count):
+            return True
+        common = (y.sum(0) >= _RARE) & ((1 - y).sum(0) >= _RARE)
+        guess, y = guess[:, common], y[:, common]
+    if not y.shape[1]:
+        return False
+    # The best of several columns is further from 0 by chance.
+    above = NormalDist().inv_cdf(1 - NormalDist().cdf(-_CHANCE) / y.shape[1])
+    return _correlation(guess, y) > above / math.sqrt(count)
 
 
 def _chance(y: Tensor, are_classes: bool) -> tuple[str, str]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from trainrun.check.bench import Bench, Patience
 from trainrun.protocols import Batch, Cut, Position
 
-_ROWS = 2048  # of a split, to be looked at closely
+FEWEST, _ROWS = 100, 2048  # of a split, to be looked at closely; fewer have no verdict
+_MOST_BYTES = 64 * 1024**2  # of a split, where that are not too few
 _MOST_S = 3.0  # of reading, each time
 
 
@@ -30,7 +31,7 @@ class Rows:
 def seen(bench: Bench) -> Mapping[str, Rows]:
     """The first samples of training, each once, and of the other splits; none where they are no numbers."""
     parts = bench.parts
-    cut, sizes = Cut(256, 1), parts.info.sizes
+    cut, sizes = Cut(64, 1), parts.info.sizes
     found = {"train": rows(_once(bench.data.train_batches(Position(), cut, parts.settings["seed"])))}
     for split in ("val", "test"):
         if sizes.get(split) != 0 and split in sizes:
@@ -40,23 +41,36 @@ def seen(bench: Bench) -> Mapping[str, Rows]:
 
 def rows(batches: Iterable[Batch]) -> Rows | None:
     """None where inputs or targets are no tensors, or inputs are tokens."""
-    patience, kept, count = Patience(_MOST_S, 4 * _MOST_S), list[Batch](), 0
+    patience, kept, room = Patience(_MOST_S, 4 * _MOST_S), list[Rows](), _ROWS
     for batch in batches:
         if not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
             return None
         if not batch.inputs.is_floating_point():
             return None
-        kept.append(batch)
-        count += len(batch)
-        if count >= _ROWS or patience.is_over:
+        if not kept:
+            room = _room(batch)
+        kept.append(_copied(batch, room))
+        room -= len(batch)
+        if room <= 0 or patience.is_over:
             break
     if not kept:
         return None
-    inputs = torch.cat([batch.inputs.cpu().float().flatten(1) for batch in kept])
-    targets = torch.cat([batch.targets.cpu() for batch in kept])
-    indices = torch.cat([torch.as_tensor(batch.indices).cpu() for batch in kept])
-    first = _firsts(indices)[:_ROWS]  # a class drawn more often repeats samples
+    inputs, targets = torch.cat([one.inputs for one in kept]), torch.cat([one.targets for one in kept])
+    indices = torch.cat([one.indices for one in kept])
+    first = _firsts(indices)  # a class drawn more often repeats samples
     return Rows(inputs[first], targets[first], indices[first])
+
+
+def _room(batch: Batch) -> int:
+    """How many samples such as those of `batch` are looked at."""
+    size: int = 4 * max(1, batch.inputs.numel() // max(1, len(batch)))  # bytes of one in float32
+    return min(_ROWS, max(FEWEST, _MOST_BYTES // size))
+
+
+def _copied(batch: Batch, count: int) -> Rows:
+    """The first `count` of its samples, without what they were part of."""
+    inputs = batch.inputs[:count].cpu().float().flatten(1).clone()
+    return Rows(inputs, batch.targets[:count].cpu(), torch.as_tensor(batch.indices)[:count].cpu())
 
 
 def _once(batches: Iterable[Batch]) -> Iterable[Batch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainrun.init import LAYERS
 from trainrun.protocols import Batch, Task
-from trainrun.report.depth import levels
+from trainrun.report.depth import first_of, levels
 
 _CUTS = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardtanh)  # which give exactly 0 to what they do not pass
 _SATURATES: dict[type[nn.Module], tuple[float, float]] = {nn.Sigmoid: (0.01, 0.99), nn.Tanh: (-0.99, 0.99)}
@@ -37,9 +37,9 @@ def signals(model: nn.Module, task: Task, batch: Batch) -> list[Signal]:
     ] = []  # per layer that ran: of the activation after it, and of what the next is given
     saturated: list[float | None] = []
 
-    def start(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def start(_: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if dead and not dead[-1]:
-            dead[-1].append(_dead(inputs[0]))
+            dead[-1].append(_dead(first_of(inputs, named)))
         dead.append([])
         saturated.append(None)
 
@@ -57,7 +57,7 @@ def signals(model: nn.Module, task: Task, batch: Batch) -> list[Signal]:
     hooks = []
     for module in model.modules():
         if isinstance(module, LAYERS):
-            hooks.append(module.register_forward_pre_hook(start))
+            hooks.append(module.register_forward_pre_hook(start, with_kwargs=True))
         elif isinstance(module, _CUTS):
             hooks.append(module.register_forward_hook(cuts))
         elif type(module) in _SATURATES:

@@ -20,6 +20,9 @@ def start(bench: Bench) -> Section:
     with torch.no_grad():
         loss = float(loss_of(parts.task, model, bench.batch))
     expected = blank_loss(parts.task, model, bench.batch)
+    if math.isnan(expected):
+        text = f"loss {loss:.4g}; compared with nothing: the task gets no tensors from the model's forward"
+        return Section("start", (("at start", text),), tuple(_targets_far_off(bench)), {"loss": loss})
     word = _formula(bench, expected)
     lines = [("at start", f"loss {loss:.4g}; outputs of 0 have {expected:.4g}{f' = {word}' if word else ''}")]
     findings = [*_targets_far_off(bench)]

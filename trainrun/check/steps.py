@@ -39,7 +39,7 @@ def first_steps(bench: Bench) -> Section:
     lr = bench.parts.rates.lr
     lines = [("as planned", _told(own, lr))]
     is_short = own.steps < _LAST and math.isfinite(own.last)
-    if is_short or own.last < limit:
+    if is_short or not own.last >= limit:  # nan: there was no loss to judge
         return Section("first steps", tuple(lines), (), {"first": own.first, "last": own.last})
     others = [course(bench, factor, patience) for factor in _FACTORS]
     lines += [("at less", _told(one, lr)) for one in others]
@@ -69,7 +69,8 @@ def course(bench: Bench, factor: float, patience: Patience) -> Course:
                 break
     finally:
         loop.checkpoints.close()
-    return Course(factor, losses[0], fmean(losses[-_LAST:]), len(losses))
+    known = [loss for loss in losses if not math.isnan(loss)] or [math.nan]
+    return Course(factor, known[0], fmean(known[-_LAST:]), len(losses))
 
 
 def _windows(bench: Bench) -> Iterator[Window]:

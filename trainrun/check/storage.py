@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from trainrun.check.anew import anew
-from trainrun.check.bench import Bench
+from trainrun.check.bench import Bench, is_same
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.checkpoint import expected_bytes
+from trainrun.errors import NonFinite
 from trainrun.run.directory import ROOT
 from trainrun.run.files import free_bytes
 from trainrun.run.record import Record
@@ -24,8 +25,11 @@ from trainrun.state import TrainState
 _MOST_BYTES = 2 * 1024**3  # of a checkpoint that is written for trial
 
 
-def storage(bench: Bench) -> Section:
-    """What a run would store after two steps goes through a file and into another copy."""
+def storage(bench: Bench, is_explained: bool = False) -> Section:
+    """What a run would store after two steps goes through a file and into another copy.
+
+    Numbers that are not finite are never stored, which is a finding where they are not explained already.
+    """
     parts = bench.parts
     size = expected_bytes(parts.state)
     lines, findings = [], []
@@ -46,7 +50,13 @@ def storage(bench: Bench) -> Section:
         )
     if size > min(_MOST_BYTES, free_bytes(Path(tempfile.gettempdir())) // 2):
         return Section("storage", (*lines, ("checkpoint", "too large to be tried")), tuple(findings))
-    differing = _round_trip(bench)
+    try:
+        differing = _round_trip(bench)
+    except NonFinite as error:
+        lines.append(("checkpoint", f"after two steps {error}"))
+        advice = "look at what the model writes there in its first steps"
+        refused = Finding("not finite", f"after two steps {error}", "finite numbers", (), advice)
+        return Section("storage", tuple(lines), (*findings, *([] if is_explained else [refused])))
     lines.append(
         ("checkpoint", f"saved, read back, compared: {'the same' if not differing else differing[0]}")
     )
@@ -106,12 +116,12 @@ def _judged_apart(bench: Bench, trained: TrainState, loaded: TrainState) -> list
     return [
         f"the loss of one batch ({name})"
         for name in losses[0]
-        if not torch.equal(losses[0][name], losses[1][name])
+        if not is_same(losses[0][name], losses[1][name])
     ]
 
 
 def differences(ours: Any, theirs: Any, at: str = "") -> list[str]:
-    """Paths of the leaves that are not the same, bit by bit."""
+    """Paths of the leaves that are not the same; a NaN is the same as another."""
     if isinstance(ours, Mapping):
         missing = [f"{at}/{key}" for key in set(ours) ^ set(theirs)]
         return missing + [
@@ -126,8 +136,7 @@ def differences(ours: Any, theirs: Any, at: str = "") -> list[str]:
             for d in differences(*pair, f"{at}/{n}")
         ]
     if isinstance(ours, Tensor):
-        same = isinstance(theirs, Tensor) and ours.dtype == theirs.dtype and torch.equal(ours, theirs)
-        return [] if same else [at.removeprefix("/")]
+        return [] if isinstance(theirs, Tensor) and is_same(ours, theirs) else [at.removeprefix("/")]
     return [] if ours == theirs or (ours != ours and theirs != theirs) else [at.removeprefix("/")]
 
 

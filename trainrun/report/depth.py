@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,30 +32,51 @@ def levels(model: nn.Module, task: Task, batch: Batch) -> list[Level]:
     The model trains but for its dropout, which is off. Gradients are left in it.
     """
     names = {module: name for name, module in model.named_modules()}
-    ran: list[nn.Module] = []
+    ran: list[tuple[nn.Module, int]] = []  # and which of `passed` it was given
     passed: list[Tensor] = []  # what the layers are given, in their order, and the outputs
+    newest: list[Tensor] = []  # what the layer that ran last gave
 
-    def note_input(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        ran.append(module)
-        note(inputs[0])
+    def note_input(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        ran.append((module, len(passed)))
+        note(first_of(inputs, named))
+
+    def note_output(_: nn.Module, __: Any, outputs: Any) -> None:
+        if isinstance(outputs, Tensor):
+            note(outputs)
+        elif newest:  # of several tensors none is the output
+            note(newest[-1])
+
+    def keep(_: nn.Module, __: Any, given: Tensor) -> None:
+        newest[:] = [given]
 
     def note(tensor: Tensor) -> None:
         if tensor.requires_grad:
             tensor.retain_grad()
         passed.append(tensor)
 
-    hooks = [one.register_forward_pre_hook(note_input) for one in names if isinstance(one, LAYERS)]
-    hooks.append(model.register_forward_hook(lambda _, __, outputs: note(outputs)))
+    hooks = [model.register_forward_hook(note_output)]
+    for one in names:
+        if isinstance(one, LAYERS):
+            hooks.append(one.register_forward_pre_hook(note_input, with_kwargs=True))
+            hooks.append(one.register_forward_hook(keep))
     model.train()
     for module in names:
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
     try:
-        _loss(model, task, batch).backward()
+        loss = _loss(model, task, batch)
+        if ran and ran[-1][1] + 1 == len(passed):  # the task calls parts of the model, not the model
+            note(newest[-1])
+        loss.backward()
     finally:
         for hook in hooks:
             hook.remove()
-    return [_level(names[one], one, given) for one, given in zip(ran, passed[1:], strict=True)]
+    return [_level(names[one], one, passed[at + 1]) for one, at in ran]
+
+
+def first_of(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """What a layer is given, by place or by name."""
+    return inputs[0] if inputs else next(iter(named.values()))
 
 
 def _loss(model: nn.Module, task: Task, batch: Batch) -> Tensor:

@@ -1,12 +1,17 @@
-"""Training samples as the model sees them, in bytes that a picture can be made of."""
+"""Training samples as the model sees them: grey values and colours that can be drawn, and labels."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from trainrun.errors import ConfigError
 from trainrun.events import Pictured
 from trainrun.protocols import Cut, Data, DataInfo, Position
+
+_LONGEST = 22  # characters of a label
 
 
 def pictured(data: Data, count: int, seed: int, key: str) -> Pictured:
@@ -29,24 +34,46 @@ def pictured(data: Data, count: int, seed: int, key: str) -> Pictured:
     if close is not None:
         close()
     height, width = batch.inputs.shape[2:]
-    pictures = [bytes(one.flatten().tolist()) for one in _as_bytes(batch.inputs, info).permute(0, 2, 3, 1)]
-    labels = [_label(target, info) for target in batch.targets]
+    pixels = (shown(batch.inputs.cpu(), info) * 255).round().byte().permute(0, 2, 3, 1)
+    pictures, labels = [bytes(one.flatten().tolist()) for one in pixels], labels_of(batch.targets, info)
     shape = int(height), int(width), info.input_shape[0]
     return Pictured(step=0, pictures=pictures, shape=shape, labels=labels)
 
 
-def _as_bytes(inputs: Tensor, info: DataInfo) -> Tensor:
-    """From black to white, (N, C, H, W) uint8; where these are not known, from the least to the largest."""
-    pixels = info.pixels
-    black, white = (inputs.min(), inputs.max()) if pixels is None else (pixels.black, pixels.white)
-    return ((inputs - black) / (white - black) * 255).clamp(0, 255).round().byte().cpu()
+def shown(inputs: Tensor, info: DataInfo) -> Tensor:
+    """Pictures (N, C, H, W) from 0 to 1: black to white where those are known, else least to largest."""
+    if info.pixels is not None:
+        black, white = info.pixels.black.cpu(), info.pixels.white.cpu()
+    else:
+        black, white = inputs.min(), inputs.max()
+    span = torch.where(white > black, white - black, torch.ones_like(white - black))
+    return ((inputs - black) / span).clamp(0, 1)
 
 
-def _label(target: Tensor, info: DataInfo) -> str:
-    """The class by its name, the labels that a sample has by theirs, or the values."""
-    if info.kind == "classes" and target.ndim == 0:
-        return info.class_names[int(target)] if info.class_names else str(int(target))
+def labels_of(targets: Any, info: DataInfo) -> list[str]:
+    """A word or two for each sample: its class, the labels it has, its values; of a mixture the two largest
+    shares.
+    """
+    if not isinstance(targets, Tensor):
+        return [str(one)[:_LONGEST] for one in targets]
+    targets = targets.cpu()
+
+    def name(number: int) -> str:
+        return info.class_names[number] if 0 <= number < len(info.class_names) else str(number)
+
+    if info.kind == "classes" and targets.ndim == 1:
+        return [name(number)[:_LONGEST] for number in targets.tolist()]
+    if info.kind == "classes":
+        shares, numbers = targets.topk(min(2, targets.shape[1]))
+        pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
+        return [
+            ", ".join(f"{name(n)} {share:.0%}" for share, n in zip(*pair, strict=True) if share > 0.005)[
+                :_LONGEST
+            ]
+            for pair in pairs
+        ]
     if info.kind == "labels":
-        names = info.class_names or tuple(map(str, range(len(target))))
-        return " ".join(name for name, has in zip(names, target, strict=True) if has > 0.5)
-    return " ".join(f"{value:.3g}" for value in target.flatten()[:4].tolist())
+        return [
+            ", ".join(name(int(n)) for n in row.nonzero().flatten())[:_LONGEST] or "none" for row in targets
+        ]
+    return [", ".join(f"{value:.4g}" for value in row.flatten().tolist()[:3])[:_LONGEST] for row in targets]
