@@ -58,7 +58,9 @@ def test_norms_that_begin_otherwise_are_named(bench: Callable[..., Bench], class
     assert names(of) == ["norm layers"]
 
 
-def test_unused_parameters_can_be_frozen(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_unused_parameters_are_a_fault_of_the_model_first(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -69,4 +71,6 @@ def test_unused_parameters_can_be_frozen(bench: Callable[..., Bench], classes: t
 
     (found,) = layers(bench(*classes, model=Net())).findings
     assert found.name == "unused parameters"
-    assert found.mend == ("parameters.rules={extra:{freeze:true}}",)
+    assert found.mend == ()
+    assert found.advice.startswith("use them in forward")
+    assert found.advice.endswith("'parameters.rules={extra:{freeze:true}}'")

@@ -118,6 +118,17 @@ def test_a_model_that_sees_nothing_cannot_learn(
     assert overfit(bench(*classes, model=Blind()), retries=False).findings == ()
 
 
+def test_a_rate_far_too_low_is_mended_by_one_that_learns_them_all(
+    bench: Callable[..., Bench], classes: tuple[str, ...]
+) -> None:
+    section = overfit(bench(*classes, "model=mlp", "optimizer.lr=1e-8"), retries=True)
+    (found,) = section.findings
+    assert found.name == "learning rate too low"
+    (mend,) = found.mend
+    again = overfit(bench(*classes, "model=mlp", mend), retries=True)
+    assert again.findings == () and again.values["share"] <= 0.1
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum", "lbfgs", "sam", "schedule_free", "muon"])
 def test_every_kind_of_optimizer_can(
     optimizer: str, bench: Callable[..., Bench], classes: tuple[str, ...]

@@ -151,9 +151,11 @@ def _unused(learned: Learning, settings: Mapping[str, Any]) -> list[Finding]:
     if not learned.unused:
         return []
     rules = ",".join(f"{name}:{{freeze:true}}" for name in learned.unused)
-    mend = () if setting(settings, "parameters.rules") else (f"parameters.rules={{{rules}}}",)
     measured = f"the loss does not depend on {_names(learned.unused)}"
-    return [Finding("unused parameters", measured, "a gradient", mend, "use them in forward, or remove them")]
+    advice = "use them in forward (is there a detach, or a no_grad?), or remove them"
+    if not setting(settings, "parameters.rules"):
+        advice += f"; where that is meant: 'parameters.rules={{{rules}}}'"
+    return [Finding("unused parameters", measured, "a gradient", (), advice)]
 
 
 def _norm_layers(model: nn.Module) -> tuple[int, list[str]]:

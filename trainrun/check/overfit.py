@@ -24,6 +24,7 @@ _KNOWN, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
 _LAST = 5  # steps whose mean loss counts
 _MOST_S = 8.0  # for all attempts
 _LOWER, _HIGHER = (0.1, 0.01, 0.001), (10.0, 100.0, 1000.0)
+_FAR = (1e4, 1e5, 1e6)  # where the loss falls, and none of the higher rates was high enough
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def overfit(bench: Bench, retries: bool) -> Section:
     patience = Patience(_MOST_S, 20 * _MOST_S)
     own = attempt(bench, batch, 1.0, blind, patience)
     lr = bench.parts.rates.lr
-    known = f"below {_KNOWN:.0%} of that they are known by heart"
+    known = f"below {_KNOWN:.0%} of that they are known by heart, above {_LEARNS:.0%} hardly learned"
     lines = [(f"{len(batch)} samples", f"loss {blind:.4g} without looking at their inputs; {known}")]
     others: list[Attempt] = []
     if retries and own.in_time and not own.learns:
-        for factors in (_HIGHER, _LOWER) if own.falls else (_LOWER, _HIGHER):
+        for factors in (_HIGHER, _FAR, _LOWER) if own.falls else (_LOWER, _HIGHER):
             others += [attempt(bench, batch, factor, blind, patience) for factor in factors]
             if any(one.knows for one in others):
                 break
@@ -100,7 +101,7 @@ def told(one: Attempt) -> str:
 
 
 def verdict(bench: Bench, count: int, blind: float, own: Attempt, others: Sequence[Attempt]) -> list[Finding]:
-    """Nothing where the samples are learned, or about to be; else what was to blame."""
+    """Nothing where the samples are learned, or half of the way; else what was to blame."""
     if own.learns or not own.in_time:
         return []
     lr = bench.parts.rates.lr
@@ -112,8 +113,9 @@ def verdict(bench: Bench, count: int, blind: float, own: Attempt, others: Sequen
     if best is None and not all(one.in_time for one in others):
         return []
     if best is None:
+        rates = sorted(lr * one.factor for one in (own, *others))
         measured = (
-            f"{count} samples are not learned at any rate from {lr * 0.001:g} to {lr * 1000:g}: {told(own)}"
+            f"{count} samples are not learned at any rate from {rates[0]:g} to {rates[-1]:g}: {told(own)}"
         )
         advice = "the model cannot see what tells them apart, or its loss does not ask for it"
         return [Finding("cannot learn", measured, expected, (), advice)]
