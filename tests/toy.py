@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from trainrun import ranks
 from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
-from trainrun.events import Event, Finished
+from trainrun.events import Event, Finished, StepsLogged
 from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
@@ -40,6 +40,19 @@ FINISHED = Finished(
     kept_step=10,
     kept_weights="raw",
     seconds=1.5,
+)
+
+LOGGED = StepsLogged(
+    step=5,
+    epoch=1.0,
+    loss=0.5,
+    lr={"all": 0.1},
+    grad_norm=1.0,
+    grad_norm_after=None,
+    clipped=None,
+    skipped=0,
+    samples_per_s=1.0,
+    data_wait=0.0,
 )
 
 

@@ -15,7 +15,7 @@ import toy
 
 from trainrun.config.compose import Composer
 from trainrun.errors import ConfigError
-from trainrun.events import Evaluated, Failed, Interrupted, Pictured, Sampled, Started, StepsLogged
+from trainrun.events import Evaluated, Failed, Interrupted, Pictured, Sampled, Started
 from trainrun.logger.wandb import WandB
 
 STARTED = Started(
@@ -28,18 +28,7 @@ STARTED = Started(
     config="optimizer:\n  _target_: trainrun.optimizer.adamw\n  lr: 0.1\n",
 )
 TEST = Evaluated(step=5, epoch=None, split="test", weights="raw", metrics={"accuracy": 0.5}, seconds=0.1)
-LOGGED = StepsLogged(
-    step=5,
-    epoch=0.5,
-    loss=0.25,
-    lr={"all": 0.1},
-    grad_norm=2.0,
-    grad_norm_after=None,
-    clipped=None,
-    skipped=0,
-    samples_per_s=100.0,
-    data_wait=0.5,
-)
+LOGGED = replace(toy.LOGGED, epoch=0.5, loss=0.25, grad_norm=2.0, samples_per_s=100.0, data_wait=0.5)
 
 
 class Run:

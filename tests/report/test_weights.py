@@ -8,21 +8,9 @@ import torch
 import toy
 from torch import nn
 
-from trainrun.events import Evaluated, StepsLogged, Weighed
+from trainrun.events import Evaluated, Weighed
 from trainrun.report.weights import histogram, weighed
 
-LOGGED = StepsLogged(
-    step=5,
-    epoch=1.0,
-    loss=0.5,
-    lr={"all": 0.1},
-    grad_norm=1.0,
-    grad_norm_after=None,
-    clipped=None,
-    skipped=0,
-    samples_per_s=1.0,
-    data_wait=0.0,
-)
 EVALUATED = Evaluated(step=5, epoch=1.0, split="val", weights="raw", metrics={"loss": 0.4}, seconds=0.1)
 
 
@@ -48,8 +36,8 @@ def test_equal_values_make_one_bin_and_what_is_not_finite_is_left_out() -> None:
 def test_each_log_is_followed_by_the_weights_as_they_are_then() -> None:
     model = nn.Linear(2, 1)
     model.weight.grad = torch.tensor([[1.0, 2.0]])
-    found = list(weighed([EVALUATED, LOGGED, toy.FINISHED], model))
-    assert [found[0], found[1], found[3]] == [EVALUATED, LOGGED, toy.FINISHED]
+    found = list(weighed([EVALUATED, toy.LOGGED, toy.FINISHED], model))
+    assert [found[0], found[1], found[3]] == [EVALUATED, toy.LOGGED, toy.FINISHED]
     event = found[2]
     assert isinstance(event, Weighed)
     assert event.step == 5 and set(event.weights) == {"weight", "bias"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -43,7 +44,7 @@ class CropFlip:
         return x
 
 
-class Colored(CropFlip):
+class Colored(CropFlip, ABC):
     """For pictures whose black and white must be known: `paint` sees them as 0 and 1."""
 
     def __init__(self, shift: Split, flip: Fraction, info: DataInfo) -> None:
@@ -58,9 +59,9 @@ class Colored(CropFlip):
         black, span = self.range.black, self.range.white - self.range.black
         return self.paint(((x - black) / span).clamp(0, 1), draws) * span + black
 
+    @abstractmethod
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
         """Of pictures from 0 to 1."""
-        raise NotImplementedError
 
 
 def augmented(data: Data, change: Change | None) -> Data:

@@ -66,8 +66,6 @@ def _asked(question: Callable[..., Section], *of: Any) -> Section:
     except TrainrunError:
         raise
     except Exception as error:
-        title, text = (
-            _TITLES.get(question.__name__, question.__name__),
-            (str(error).strip().splitlines() or [""])[0],
-        )
+        title = _TITLES.get(question.__name__, question.__name__)
+        text = (str(error).strip().splitlines() or [""])[0]
         return Section(title, (), (Finding(f"{title} fails", f"{type(error).__name__}: {text}", "no error"),))

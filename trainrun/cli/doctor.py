@@ -24,7 +24,7 @@ from trainrun.logger.lines import number, printable
 
 FOUND = 3
 _ABOUT = """Name what went wrong in a stored run, with the evidence and what to try. Reads its records alone.
-Exit 0: healthy, 3: something was found."""
+Exit 0: healthy, or too short to be judged, 3: something was found."""
 # What a run like this one does not take over: its place, and what only its owner may allow.
 _OWN = ("run_dir", "name", "resume", "runtime.trust")
 

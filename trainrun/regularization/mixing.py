@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 
 import numpy as np
@@ -38,9 +39,9 @@ class _Pairs(Mixing):
         targets = share * targets + (1 - share) * targets[other]
         return replace(batch, inputs=inputs, targets=targets, is_mixed=True)
 
+    @abstractmethod
     def mixed(self, x: Tensor, other: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
         """(mixture, the true share of x in it)."""
-        raise NotImplementedError
 
 
 class Mixup(_Pairs):
