@@ -23,6 +23,9 @@ def in_child(function: Callable[[], int], words: list[str]) -> int:
     child = os.fork()
     if child:
         return _wait(child)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if callable(signal.getsignal(number)):  # the starter's own, until the run has its
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     code = 1
     try:
         code = guarded(function, words)
@@ -33,13 +36,16 @@ def in_child(function: Callable[[], int], words: list[str]) -> int:
 
 
 def _wait(child: int) -> int:
-    """Signals are the child's business: it saves, and says with its code why it ended."""
+    """Signals are the child's business: it saves, and says with its code why it ended.
+
+    What a terminal tells both it hears twice, and takes as one.
+    """
 
     def forward(number: int, frame: object) -> None:
         os.kill(child, number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the child itself
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.signal(number, forward) for number in numbers}
     try:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from trainrun.events import Event
+from trainrun.events import Evaluated, Event
 
 if TYPE_CHECKING:
     from trainrun.config.build.schedule import Course, Rates
@@ -18,7 +18,8 @@ class Process:
     """What was typed, and what that changes: key -> (old, new, class).
 
     `was`: the learning rates planned so far, where the change plans others. `watch` is given every
-    event after all loggers.
+    event after all loggers. `judge`, asked after every evaluation of the validation split but the last,
+    has a reason to stop there, saved, or None.
     """
 
     command: Sequence[str]
@@ -26,6 +27,7 @@ class Process:
     changes: Mapping[str, tuple[Any, Any, str]] = field(default_factory=dict)
     was: Rates | None = None
     watch: Callable[[Event], None] | None = None
+    judge: Callable[[Evaluated, int], str | None] | None = None  # given also the run's length in steps
 
 
 def table(before: Course, after: Course) -> str:

@@ -18,6 +18,7 @@ from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from trainrun.cli.session import Judge, Result
     from trainrun.config.build import Parts
 
 # What a resumed run may change; everything else makes it another run.
@@ -88,6 +89,18 @@ def _key(word: str) -> str:
 
 def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
     """Continue a stored run with some settings changed. `command`: what was typed."""
+    ended = resumed(run_dir, overrides, quiet, command)
+    if ended is None:
+        return 0
+    result, budget = ended
+    farewell(result, budget, quiet)
+    return result.exit_code
+
+
+def resumed(
+    run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str], judge: Judge | None = None
+) -> tuple[Result, str] | None:
+    """The same without last words: what it came to, and its budget; None where there is nothing to do."""
     from trainrun.cli import session
     from trainrun.cli.lineage import Process
     from trainrun.cli.stored import changes, open_run
@@ -104,7 +117,7 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
     if why := _nothing_left(run_dir, status, stored.parts, bool(changed)):
         kept = f"; {', '.join(changed)} stay{'' if len(changed) > 1 else 's'} as it was" if changed else ""
         print(f"{why}: nothing to do{kept}", file=sys.stderr)
-        return 0
+        return None
     if begun.get("ranks", 1) != ranks.size():
         print(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)", file=sys.stderr)
     classed = {
@@ -123,10 +136,9 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
         text = "as when the run began, for the same bits; this machine offers fewer"
         print(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster", file=sys.stderr)
     was = rates_of(stored.before, stored.parts) if replanned else None
-    process = Process(command, quiet, classed, was)
+    process = Process(command, quiet, classed, was, judge=judge)
     result = session.go_on(stored.parts, run_dir, stored.composition.storable, process)
-    farewell(result, stored.composition.settings["budget"], quiet)
-    return result.exit_code
+    return result, stored.composition.settings["budget"]
 
 
 def _shown(value: Any) -> Any:

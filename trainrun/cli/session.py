@@ -7,7 +7,7 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,12 +32,13 @@ from trainrun.run.files import free_bytes, read_json, replace_json, replace_text
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
 from trainrun.run.record import Record, write_status
-from trainrun.run.signals import exit_code
+from trainrun.run.signals import Signals, exit_code
 from trainrun.run.slurm import requeue
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 Sink = Callable[[Event], None]
+Judge = Callable[[Evaluated, int], str | None]
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,9 @@ def _drive(
             trained = weighed(trained, parts.state.model)
         signals.install()
         try:
-            result = _follow(chain([started, *opening], trained), sinks, run_dir, parts.state)
+            events: Iterable[Event] = chain([started, *opening], trained)
+            events = _judged(events, process.judge, parts.state, signals) if process.judge else events
+            result = _follow(events, sinks, run_dir, parts.state)
         except BaseException as error:
             loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
             failed = _as_trainrun_error(error, parts, run_dir) or error
@@ -228,6 +231,16 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
     assert isinstance(event, Finished)
     seconds, ended_with = event.seconds, kept(event)
     return Result(run_dir, 0, "completed", event.reason, step, best, seconds, metrics, ended_with)
+
+
+def _judged(events: Iterable[Event], judge: Judge, state: TrainState, signals: Signals) -> Iterator[Event]:
+    """The same events; the run is asked to stop where the judge has a reason."""
+    for event in events:
+        yield event
+        if not isinstance(event, Evaluated) or event.split != "val" or event.step >= state.total_steps:
+            continue
+        if reason := judge(event, state.total_steps):
+            signals.ask(reason)
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
-from trainrun.cli.child import in_child
 from trainrun.cli.farewell import farewell
 from trainrun.cli.found import say_what_name_means
-from trainrun.cli.summary import Job, summary
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -23,18 +21,18 @@ from trainrun.config.compose import (
 )
 from trainrun.config.suggest import corrected_line, together
 from trainrun.config.words import as_overrides, other_form
-from trainrun.errors import ConfigError, FolderBusy, Problem
-from trainrun.run.files import read_json
+from trainrun.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from trainrun.cli.session import Result
+    from trainrun.cli.session import Judge, Result
 
 
 def run(words: list[str]) -> int:
     """Train as the words say. Returns the exit code."""
     quiet, verbose = "-q" in words, "-v" in words
     _refuse_other_forms(words)
-    words = experiment_files([word for word in words if word not in ("-q", "-v")])
+    typed = [word for word in words if word not in ("-q", "-v")]
+    words = experiment_files(typed)
     arguments = parse_arguments(words)
     composer = Composer(arguments.config_dir)
     if arguments.hydra_help:
@@ -48,7 +46,10 @@ def run(words: list[str]) -> int:
         if ranks.size() > 1:
             text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
             raise ConfigError.one("-m", text)
-        return _sweep(composer, arguments.overrides, quiet)
+        from trainrun.cli.sweep import sweep
+
+        return sweep(composer, arguments.overrides, typed, quiet)
+    _refuse_search(arguments.overrides)
     composition = composer.compose(arguments.overrides)
     _check([composition])
     if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
@@ -69,9 +70,17 @@ def train(words: Sequence[str]) -> Result:
 
 
 def train_one(
-    composition: Composition, command: list[str], quiet: bool, verbose: bool, run_dir: Path | None = None
+    composition: Composition,
+    command: list[str],
+    quiet: bool,
+    verbose: bool,
+    run_dir: Path | None = None,
+    judge: Judge | None = None,
 ) -> Result:
-    """Build everything, which finds the last mistakes, then claim a folder and train."""
+    """Build everything, which finds the last mistakes, then claim a folder and train.
+
+    A sweep's job has its folder already, and may have a judge.
+    """
     from trainrun.cli.lineage import Process
     from trainrun.cli.session import start
     from trainrun.cli.stored import weights_from
@@ -88,7 +97,7 @@ def train_one(
         print("\n".join([*table(parts), "", coverage(parts)]), file=sys.stderr)
     if run_dir is None:
         say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
-    return start(composition, parts, Process(command, quiet), run_dir)
+    return start(composition, parts, Process(command, quiet, judge=judge), run_dir)
 
 
 def _refuse_other_forms(words: list[str]) -> None:
@@ -114,40 +123,17 @@ def _used_folder(composition: Composition) -> Path | None:
     return folder if ranks.from_first((folder / "config.yaml").is_file()) else None
 
 
+def _refuse_search(overrides: Sequence[str]) -> None:
+    """What only a sweep reads, in the words of a single run."""
+    names = [word.partition("=")[0].lstrip("+~") for word in overrides]
+    idle = [
+        name for name in names if name.split(".")[0] == "sweep" or name in ("hydra/sweeper", "hydra/launcher")
+    ]
+    if idle:
+        raise ConfigError([Problem(name, "is of a sweep, which is started with -m") for name in idle])
+
+
 def _check(compositions: list[Composition]) -> None:
     """Raises ConfigError with the problems of all jobs, each once."""
     if problems := together([problems_of(one) for one in compositions]):
         raise ConfigError(problems)
-
-
-def _sweep(composer: Composer, overrides: list[str], quiet: bool) -> int:
-    """Check every job before the first starts, run them, and tell what became of each."""
-    jobs = composer.compose_sweep(overrides)
-    _check(jobs)
-    run_dir = jobs[0].settings["run_dir"]
-    if run_dir and Path(run_dir).exists() and any(Path(run_dir).iterdir()):
-        raise FolderBusy(f"run_dir: {run_dir} is not empty; name another folder for the sweep")
-    done: list[Job] = []
-
-    def job(composition: Composition, folder: Path) -> None:
-        if any(one.status.get("state") == "interrupted" for one in done):
-            return  # the signal was meant for the sweep
-        done.append(Job(composition.overrides, folder))
-        print(f"\njob {len(done)}: {shlex.join(composition.overrides)}", file=sys.stderr, flush=True)
-        _run_job(composition, folder, quiet)
-
-    composer.sweep(overrides, job, run_dir)
-    lines, code = summary(done)
-    print("", *lines, sep="\n", file=sys.stderr)
-    return code
-
-
-def _run_job(composition: Composition, folder: Path, quiet: bool) -> None:
-    """One job in a process of its own; what kills it before it can say so is written into its status."""
-    command = ["trainrun", *composition.overrides]
-    code = in_child(lambda: train_one(composition, command, quiet, False, folder).exit_code, command[1:])
-    if code and read_json(folder / "status.json").get("state") in (None, "running"):
-        from trainrun.run.record import write_status
-
-        reason = f"killed by signal {-code}" if code < 0 else "failed before training"
-        write_status(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)

@@ -56,7 +56,7 @@ def check(
     for group in sorted(known):
         if group in settings:
             problems += _group(group, settings[group], trusted)
-        elif group != "augment":
+        elif group not in ("augment", "sweep"):  # a stored run has no sweep
             problems.append(Problem(group, "is missing; every run needs it"))
     found = [_located(problem, explicit, files) for problem in (*unknown, *problems)]
     return found + ([] if problems else contradictions(settings, explicit, choices or {}))

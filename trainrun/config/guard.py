@@ -12,7 +12,7 @@ from trainrun.config.diagnose import Given
 from trainrun.errors import Problem
 
 _TYPED = ("launcher", "sweeper", "searchpath", "verbose")  # by the user, in the shell
-_HOMES = ("hydra._internal.core_plugins.", "hydra_plugins.")
+_HOMES = ("hydra._internal.core_plugins.", "hydra_plugins.", "trainrun.sweep.")
 _OURS = ("runtime", "overrides", "job.override_dirname", "job.num", "job.id")  # kept by Hydra and by us
 
 

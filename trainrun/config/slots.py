@@ -32,6 +32,7 @@ class Slot:
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
 _CHECKPOINT = ("folder", "run_id", "record")
 _LOOP = ("step", "policy", "task", "data", "cut", "seed", "budget", "monitor", "checkpoints", "signals")
+_SEARCH = ("axes", "trials", "maximize", "folder", "at_once")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"
     for name in ("ModelChange", "BatchChange", "Penalty", "Averager", "Stopper")
@@ -92,6 +93,8 @@ SLOTS: dict[str, Slot] = {
     "checkpoint": Slot(
         ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), _CHECKPOINT, reserved=_CHECKPOINT
     ),
+    "sweep": Slot(("trainrun.sweep",), ("trainrun.sweep.Sweep",)),
+    "hydra.sweeper": Slot(("trainrun.sweep",), (), _SEARCH, reserved=_SEARCH),
     "logger": Slot(("trainrun.logger",), (), ("run_dir",), reserved=("run_dir",)),
     "task.metrics": Slot(("trainrun.task",)),
 }

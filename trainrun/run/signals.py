@@ -70,6 +70,10 @@ class Signals:
         while self._before:
             signal.signal(*self._before.popitem())
 
+    def ask(self, reason: str) -> None:
+        """Stop for a reason of the run's own, saved, as if the outside had asked."""
+        self._asked = self._asked or reason
+
     def check(self) -> None:
         """Raise Stopped where a stop was asked for or the time is up."""
         if self._asked is None and self._deadline is not None and time.monotonic() >= self._deadline:
@@ -152,5 +156,5 @@ def _is_lost_in(frame: FrameType | None) -> bool:
 
 
 def exit_code(reason: str) -> int:
-    """What a run that was stopped exits with: 124 at its time limit, else 128 + the signal's number."""
-    return 124 if reason == "time_limit" else 128 + getattr(signal, reason)
+    """What a run that was stopped exits with: 124 at its time limit, 128 + the signal's number, else 0."""
+    return 124 if reason == "time_limit" else 128 + number if (number := getattr(signal, reason, 0)) else 0

@@ -7,41 +7,39 @@ import logging
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import version
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainrun.config import settle
 from trainrun.config.check import check
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
 from trainrun.config.compose.grammar import given
 from trainrun.config.compose.loader import NAME, Loader
+from trainrun.config.compose.sweep import Space, space_of
 from trainrun.config.diagnose import misread, no_option, not_a_mapping, yaml_problem
 from trainrun.config.guard import misplaced
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.settle import key_of
-from trainrun.config.suggest import did_you_mean, hydra_value, together
+from trainrun.config.suggest import did_you_mean, together
 from trainrun.errors import ConfigError, Problem
 
 __all__ = [
     "Composer",
     "Composition",
+    "Space",
     "experiment_files",
     "flags",
     "parse_arguments",
@@ -107,24 +105,22 @@ class Composer:
             return [Problem(word.key, reason)]
         return misplaced(word) or misread(word, {}, COMBINES, multirun=False)
 
-    def compose_sweep(self, overrides: list[str]) -> list[Composition]:
-        """Every job of a sweep over the basic sweeper's lists and ranges."""
+    def space(self, overrides: list[str]) -> Space:
+        """What a sweep varies. Raises ConfigError with every problem of the overrides."""
         self._refuse_misread(overrides, multirun=True)
         with self._explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.MULTIRUN, with_log_configuration=False)
-            parsed = OverridesParser.create(self.loader).parse_overrides(settle.words_of(cfg))
-            jobs = [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
-            return [
-                composition(self.loader.load_sweep_config(cfg, list(job)), self.loader.notes) for job in jobs
-            ]
+            return space_of(cfg, self.loader)
 
-    def sweep(
-        self, overrides: list[str], task: Callable[[Composition, Path], Any], run_dir: str | None
-    ) -> None:
-        """Run every job through Hydra's sweeper and launcher; `task` gets its settings and folder."""
-        place = [f"hydra.sweep.dir={hydra_value(run_dir)}"] if run_dir else []
+    def compose_sweep(self, overrides: list[str]) -> list[Composition]:
+        """The jobs of a sweep that is taken in full, or where one is searched every value at least once."""
+        space = self.space(overrides)
         with self._explained(overrides):
-            self.hydra.multirun(NAME, _Task(task), [*overrides, *place], with_log_configuration=False)
+            return [space.job(words) for words in space.samples]
+
+    def explained(self, overrides: list[str]) -> AbstractContextManager[None]:
+        """Within, what Hydra refuses of `overrides` is a ConfigError."""
+        return self._explained(overrides)
 
     def show(self, what: str, value: str, overrides: list[str], package: str | None, resolve: bool) -> None:
         """Hydra's own --cfg and --info."""
@@ -207,22 +203,6 @@ def parse_arguments(argv: list[str]) -> Namespace:
     if parsed.config_dir and not Path(parsed.config_dir).is_dir():
         raise ConfigError.one("command line", f"--config-dir wants a folder, got {parsed.config_dir}")
     return parsed
-
-
-class _Task:
-    """What Hydra calls for each job of a sweep."""
-
-    def __init__(self, task: Callable[[Composition, Path], Any]) -> None:
-        self.task = task
-
-    def __call__(self, cfg: DictConfig) -> Any:
-        hydra = HydraConfig.get()  # run_job takes it out of cfg
-        whole = OmegaConf.create({**dict(cfg), "hydra": hydra})
-        folder = Path(hydra.runtime.output_dir)
-        here = Path.cwd()
-        return self.task(
-            composition(whole, []), folder.relative_to(here) if here in folder.parents else folder
-        )
 
 
 def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:

@@ -53,7 +53,9 @@ class Composition:
     @cached_property
     def storable(self) -> dict[str, Any]:
         """The settings with references to the environment and to run_dir kept."""
-        return storable(own(self._cfg))
+        settings = storable(own(self._cfg))
+        settings.pop("sweep", None)  # is of the sweep as a whole
+        return settings
 
     @cached_property
     def record(self) -> dict[str, str]:

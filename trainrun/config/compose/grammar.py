@@ -26,6 +26,8 @@ def given(text: str) -> Given:
         return Given(text, problem="is not KEY=VALUE")
     prefix = "~" if parsed.is_delete() else "++" if parsed.is_force_add() else "+" if parsed.is_add() else ""
     is_sweep = parsed.is_sweep_override()
+    if is_sweep and not parsed.is_discrete_sweep():
+        return Given(text, parsed.key_or_group, prefix, [], is_sweep=True)
     items = [_parsed(item) for item in parsed.sweep_string_iterator()] if is_sweep else [parsed.value()]
     values = [_text(one) for item in items for one in (item if isinstance(item, list) else [item])]
     is_list = any(isinstance(item, list) for item in items)

@@ -1,0 +1,198 @@
+"""One job of a sweep, as a launcher calls it: begun or gone on with, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import shlex
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainrun.cli.child import in_child
+from trainrun.config.identity import identity
+from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
+from trainrun.run.lock import is_held
+from trainrun.run.record import write_status
+from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, outcome
+
+if TYPE_CHECKING:
+    from trainrun.config.compose import Composition
+    from trainrun.events import Evaluated
+
+STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
+OWNER_S = 10.0  # that a process of an earlier start, which was told to end, has to save and leave
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What all jobs of one launch share; each is called with its run and its folder.
+
+    `numbers` are the jobs' places in the sweep by key, `trials` their numbers in the search. `threads` is
+    None for jobs one after another. `share` of the budget: where they stop and wait. `pruner` are the
+    search's settings, if it prunes.
+    """
+
+    sweep: Path
+    numbers: Mapping[str, int]
+    trials: Mapping[str, int]
+    retries: int
+    fail_fast: bool
+    quiet: bool  # nothing of a job's own but how it ended
+    threads: int | None  # of each, where several run at once on this machine
+    is_local: bool  # on this machine: a signal to one job is meant for all
+    share: float | None = None
+    pruner: Mapping[str, Any] | None = None
+    starter: int = dataclasses.field(default_factory=os.getpid)
+
+    def __call__(self, composition: Composition, folder: Path) -> None:
+        """Never raises for what happens in the job: its folder tells."""
+        if os.getpid() != self.starter:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is told to the starter and the job
+        if (self.sweep / STOP).exists():
+            return
+        _warm(composition.settings)
+        head = f"job {self.numbers[folder.name]}"
+        if not self.quiet:
+            print(f"\n{head}: {shlex.join(composition.overrides)}", file=sys.stderr, flush=True)
+        for attempt in range(1 + self.retries):
+            _wait_for_owner(folder)
+            code = in_child(lambda: self._in_child(composition, folder, head), [])
+            _settle(folder, code)
+            if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
+                break
+            if attempt < self.retries:
+                print(f"{head} is tried again, {attempt + 1} of {self.retries}", file=sys.stderr)
+        self._after(outcome(folder), head)
+
+    def _after(self, done: Outcome, head: str) -> None:
+        """Stop the others where this one tells to; say how it ended where nothing else did."""
+        if done.state == "interrupted" and self.is_local and done.reason in INTERRUPTED:
+            stop(self.sweep, done.reason)
+        if done.state == "failed" and self.fail_fast:
+            stop(self.sweep, "sweep.fail_fast")
+        if done.state != "failed" and (self.quiet or done.state in (PRUNED, PAUSED)):
+            value = "" if done.value is None else f": {done.monitor} {done.value:.4g}"
+            print(f"{head} {done.state} at step {done.step}{value}", file=sys.stderr, flush=True)
+
+    def _in_child(self, composition: Composition, folder: Path, head: str) -> int:
+        _first_to_go()
+        try:
+            with self._own_share(composition) as mine:
+                return self._train(mine, folder)
+        except Exception as error:
+            code, cause = _told(error)
+            log = folder / "trainrun.log"
+            with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+                file.write(traceback.format_exc())
+            print(f"{head} failed: {cause}; more in {log}", file=sys.stderr, flush=True)
+            if not isinstance(error, FolderBusy):
+                write_status(folder, state="failed", exit_code=code, reason=cause)
+            return code
+
+    def _train(self, composition: Composition, folder: Path) -> int:
+        from trainrun.cli.resume import resumed
+        from trainrun.cli.train import train_one
+
+        command = ["trainrun", *composition.overrides]
+        if identity(composition.settings) != folder.name:
+            text = "conf/ or an experiment's file has changed since the sweep began; issue it again"
+            raise ConfigError.one(folder.name, text)
+        judge = self._judge(folder, composition.settings["monitor"].removeprefix("val/"))
+        if (folder / "config.yaml").is_file():
+            trust = composition.settings["runtime"]["trust"]
+            words = [f"runtime.trust=[{','.join(trust)}]"] if trust else []
+            ended = resumed(folder, words, self.quiet, command, judge)
+            return ended[0].exit_code if ended else 0
+        return train_one(composition, command, self.quiet, False, folder, judge).exit_code
+
+    def _judge(self, folder: Path, metric: str) -> Callable[[Evaluated, int], str | None] | None:
+        """What is asked after every evaluation, whether the run shall wait, or is hopeless."""
+        if self.share is not None:
+            share = self.share
+            return lambda event, total: PAUSED if event.step >= share * total else None
+        if self.pruner is None:
+            return None
+        from trainrun.sweep.optuna import Pruner
+
+        is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
+        return lambda event, total: PRUNED if is_hopeless(event.step, event.metrics[metric]) else None
+
+    @contextlib.contextmanager
+    def _own_share(self, composition: Composition) -> Any:
+        """The run with its part of the machine: of jobs at once each has its threads, and a GPU."""
+        settings = composition.settings
+        if self.threads is None:
+            yield composition
+            return
+        from trainrun.cli.gpu import own_gpu
+
+        runtime = dict(settings["runtime"])
+        runtime["threads"] = runtime["threads"] or self.threads
+        with own_gpu(self.sweep, runtime["device"]):
+            yield dataclasses.replace(composition, settings={**settings, "runtime": runtime})
+
+
+def _warm(settings: Mapping[str, Any]) -> None:
+    """Import once, for all jobs of this process, what a run imports anyway: two seconds of each."""
+    names = ["trainrun.cli.stored", "trainrun.cli.session", "torch._dynamo"]  # which every optimizer asks for
+    nodes = [*settings.values(), *(settings["logger"] or {}).values()]
+    targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
+    own = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
+    for name in [*names, *own, *(["sklearn.datasets"] if "trainrun.data.sklearn" in own else [])]:
+        importlib.import_module(name)
+
+
+def stop(sweep: Path, reason: str) -> None:
+    """Have no further job begin."""
+    with contextlib.suppress(FileExistsError), (sweep / STOP).open("x", encoding="utf-8") as file:
+        file.write(reason)
+
+
+def _wait_for_owner(folder: Path) -> None:
+    """A job whose sweep was killed is told to save and end, which takes a moment."""
+    until = time.monotonic() + OWNER_S
+    while is_held(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _settle(folder: Path, code: int) -> None:
+    """What ended a job before it could say so, written into its status."""
+    if is_held(folder):
+        return  # another process's
+    name = signal.Signals(-code).name if code < 0 else "SIGINT" if code == 130 else ""
+    done = outcome(folder)
+    if done.state in ("pending", "interrupted") and not done.reason:
+        if name in INTERRUPTED:
+            write_status(folder, state="interrupted", exit_code=INTERRUPTED[name], reason=name)
+        elif code:
+            reason = f"killed by {name}" if name else "failed before training"
+            write_status(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
+            print(f"{folder}: {reason}", file=sys.stderr)
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """(exit code, cause in one line)."""
+    from trainrun.runtime import is_out_of_memory
+
+    if isinstance(error, TrainrunError):
+        return error.exit_code, " ".join(str(error).partition("\n")[0].split())
+    if is_out_of_memory(error):
+        return OutOfMemory.exit_code, "out of memory before training began"
+    return 1, " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _first_to_go() -> None:
+    """Where the machine runs out of memory, a job goes before the sweep; and none outlives the sweep."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: saves, and ends

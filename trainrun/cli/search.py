@@ -1,0 +1,116 @@
+"""What a sweep's two plugins amount to: the strategy that chooses points, and how jobs share the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from trainrun.config.better import LARGER
+from trainrun.config.compose import Space
+from trainrun.config.space import Batch, Choices, Interval
+from trainrun.errors import ConfigError
+from trainrun.sweep.grid import Grid
+from trainrun.sweep.outcome import Tried
+
+SWEEPERS = ("basic", "random", "optuna", "halving")
+
+
+class Strategy(Protocol):
+    """Chooses points: batches one after the other, each asked for once the one before was told."""
+
+    def batches(self) -> Iterator[Batch]: ...
+    def tell(self, tried: Sequence[Tried]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """`threads` of each job where several run at once on this machine, else None."""
+
+    name: str  # of the sweeper
+    strategy: Strategy
+    monitor: str
+    maximize: bool
+    pruner: Mapping[str, Any] | None  # the settings of one that asks a trial while it trains
+    launcher: Mapping[str, Any]  # what is changed in its settings
+    in_turn: bool
+    is_local: bool
+    threads: int | None
+
+
+def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
+    """The search that the words ask for. `settings` are those of its first job.
+
+    Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed.
+    """
+    name = _name(space)
+    _check(space, name, settings["sweep"]["trials"])
+    launcher = str(space.launcher.get("_target_"))
+    in_turn, is_local = "BasicLauncher" in launcher, "submitit" not in launcher and "ray" not in launcher
+    at_once, threads = 1, None
+    changes: dict[str, Any] = {}
+    if "JoblibLauncher" in launcher:
+        at_once, threads = _shares(int(space.launcher["n_jobs"]))
+        changes = {"n_jobs": at_once}
+    monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
+    maximize = mode == "max" or (mode == "auto" and monitor[4:] in LARGER)
+    strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else 8)
+    pruner = None
+    if name == "optuna" and getattr(strategy, "prunes", False):
+        pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials")}
+    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads)
+
+
+def _name(space: Space) -> str:
+    if space.is_grid:
+        return "basic"
+    home, _, name = str(space.sweeper.get("_target_")).rpartition(".")
+    if not home.startswith("trainrun.sweep."):
+        raise ConfigError.one("hydra/sweeper", f"{name} is not taken here; there are {', '.join(SWEEPERS)}")
+    return home.rpartition(".")[2]
+
+
+def _check(space: Space, name: str, trials: int | None) -> None:
+    drawn = [axis.key for axis in space.axes if isinstance(axis, Interval)]
+    if name == "basic" and drawn:
+        text = (
+            "is an interval, which has no end of points; add hydra/sweeper=random or optuna, or list values"
+        )
+        raise ConfigError.one(drawn[0], text)
+    if name == "basic" and trials is not None:
+        text = "counts the draws of a search; this takes every combination"
+        raise ConfigError.one("sweep.trials", f"{text}; add hydra/sweeper=random, optuna or halving")
+    needs = name in ("random", "optuna") or (name == "halving" and drawn)
+    if needs and trials is None:
+        raise ConfigError.one(
+            "sweep.trials", f"hydra/sweeper={name} tries as many points as this says; sweep.trials=20"
+        )
+    if not space.axes:
+        raise ConfigError.one("-m", "nothing varies; give a key several values: optimizer.lr=0.1,0.01")
+    if name == "optuna" and find_spec("optuna") is None:
+        raise ConfigError.one("hydra/sweeper", "optuna is not installed: pip install 'trainrun[sweep]'")
+
+
+def _strategy(
+    space: Space, name: str, settings: Mapping[str, Any], maximize: bool, folder: Path, at_once: int
+) -> Strategy:
+    if name == "basic":
+        return Grid([axis for axis in space.axes if isinstance(axis, Choices)])
+    from trainrun.config.call import call
+    from trainrun.config.slots import SLOTS
+
+    offered = {"axes": space.axes, "trials": settings["sweep"]["trials"], "maximize": maximize}
+    offered |= {"folder": folder, "at_once": at_once}
+    made: Strategy = call(space.sweeper, "hydra.sweeper", SLOTS["hydra.sweeper"], offered)
+    return made
+
+
+def _shares(wanted: int) -> tuple[int, int]:
+    """(jobs at once, threads of each): a job for each GPU, else for each core."""
+    from trainrun.cli.gpu import count_gpus
+    from trainrun.runtime import cores
+
+    at_once = wanted if wanted > 0 else count_gpus() or cores()
+    return at_once, max(1, cores() // at_once)

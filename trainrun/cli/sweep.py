@@ -1,0 +1,285 @@
+"""`trainrun -m [overrides]`: jobs known by their settings, run where they are new, and ranked.
+
+A sweep's folder holds a folder for each job, named by the hash of its settings. So the same line
+skips what is finished and goes on with what was interrupted, and a wider one adds what is new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from trainrun.cli.job import STOP, Job, stop
+from trainrun.cli.terminal import columns, show
+from trainrun.config.compose import Composer, Composition, Space, problems_of
+from trainrun.config.identity import digest, identity
+from trainrun.config.settle import key_of
+from trainrun.config.space import Batch, Point, Words
+from trainrun.config.suggest import together
+from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy
+from trainrun.run.directory import ROOT
+from trainrun.run.files import read_json, replace_json, storage_failed
+from trainrun.run.lock import lock
+from trainrun.sweep import ranking
+from trainrun.sweep.outcome import PAUSED, Tried, outcome
+from trainrun.sweep.ranking import Entry
+
+if TYPE_CHECKING:
+    from trainrun.cli.search import Search
+
+
+@dataclass
+class Sweep:
+    """A sweep under way. `planned` are its jobs so far, by key, in their order."""
+
+    space: Space
+    folder: Path
+    typed: Sequence[str]  # the line's words
+    options: Mapping[str, Any]  # the group `sweep`
+    search: Search
+    quiet: bool
+    known: dict[Words, Composition]
+    planned: dict[str, tuple[Point, Composition]] = dataclasses.field(default_factory=dict)
+    begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
+
+
+def sweep(composer: Composer, overrides: list[str], typed: Sequence[str], quiet: bool) -> int:
+    """Check every job before the first starts, run what is left to do, and tell what became of each."""
+    from trainrun.cli.search import search_of
+
+    space = composer.space(overrides)
+    with composer.explained(overrides):
+        known = {words: space.job(words) for words in space.samples}
+    if problems := together([problems_of(job) for job in known.values()]):
+        raise ConfigError(problems)
+    first = next(iter(known.values())).settings
+    folder = _folder(first, space)
+    with _owned(folder):
+        search = search_of(space, first, folder)
+        whole = Sweep(space, folder, typed, first["sweep"], search, quiet, known)
+        with composer.explained(overrides), _stoppable(folder):
+            for batch in search.strategy.batches():
+                _run(whole, batch)
+                if (folder / STOP).exists():
+                    break
+        return _tell(whole)
+
+
+def _folder(settings: Mapping[str, Any], space: Space) -> Path:
+    """`run_dir`, or a folder that the same line finds again: by its name, or by what it does not vary."""
+    if settings["run_dir"]:
+        return Path(settings["run_dir"]).expanduser()
+    if settings["name"]:
+        return ROOT / "multirun" / str(settings["name"])
+    idle = ("sweep", "run_dir", "resume", "name", "logger")
+    fixed = sorted(word for word in space.fixed if key_of(word).split(".")[0] not in idle)
+    varied = [axis.key if space.is_grid else repr(axis) for axis in space.axes]
+    swept = "-".join(key.rpartition(".")[2] for axis in space.axes for key in axis.key.split(","))
+    mark = digest([fixed, varied, space.sweeper.get("_target_")])[:6]
+    return ROOT / "multirun" / "-".join(filter(None, [swept[:40], mark]))
+
+
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """The folder, made where it is new, for this process alone."""
+    if (folder / "config.yaml").exists() or (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not (folder / ranking.FILE).exists()
+        and not _is_begun(folder)
+    ):
+        raise FolderBusy(f"run_dir: {folder} holds something else; name another folder for the sweep")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder):
+            (folder / STOP).unlink(missing_ok=True)
+            yield
+    except FileExistsError:
+        raise FolderBusy(f"run_dir: {folder} is a file") from None
+    except OSError as error:
+        raise storage_failed(folder, error) from None
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a start was killed there before it wrote its first record."""
+    return all(one.name in (".lock", STOP, "study.db") for one in folder.iterdir())
+
+
+def _run(sweep: Sweep, batch: Batch) -> None:
+    """Run what is left to do of a batch, and tell the search what became of all of it."""
+    keys: dict[str, Point] = {}
+    for point in batch.points:
+        job = sweep.known.pop(point.words, None) or _composed(sweep.space, point)
+        key = identity(job.settings)
+        keys.setdefault(key, point)
+        sweep.planned.setdefault(key, (point, job))
+    todo = {key: point for key, point in keys.items() if _is_due(sweep, key, batch.share)}
+    _say_what_is_known(sweep, keys, todo)
+    _record(sweep, "running")
+    if todo:
+        sweep.begun |= set(todo)
+        jobs = {key: point.words for key, point in todo.items()}
+        sweep.space.launch(jobs, _job(sweep, todo, batch.share), sweep.folder, sweep.search.launcher)
+    tried = [Tried(point, sweep.folder / key, outcome(sweep.folder / key)) for key, point in keys.items()]
+    sweep.search.strategy.tell(tried)
+
+
+def _composed(space: Space, point: Point) -> Composition:
+    job = space.job(point.words)
+    if problems := problems_of(job):
+        raise ConfigError(problems)
+    return job
+
+
+def _is_due(sweep: Sweep, key: str, share: float | None) -> bool:
+    """Whether something of a job is left to do, until `share` of its budget."""
+    done = outcome(sweep.folder / key)
+    if done.state == "failed":
+        return bool(sweep.options["repeat_failed"]) and key not in sweep.begun
+    if done.state == PAUSED and share is not None:
+        return done.step < share * (done.total_steps or 0)
+    return not done.is_over
+
+
+def _job(sweep: Sweep, todo: Mapping[str, Point], share: float | None) -> Job:
+    search, options = sweep.search, sweep.options
+    numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
+    return Job(
+        sweep=sweep.folder,
+        numbers=numbers,
+        trials={key: point.trial or 0 for key, point in todo.items()},
+        retries=options["retries"],
+        fail_fast=options["fail_fast"],
+        quiet=sweep.quiet or not search.in_turn,
+        threads=search.threads,
+        is_local=search.is_local,
+        share=share,
+        pruner=search.pruner,
+    )
+
+
+def _say_what_is_known(sweep: Sweep, keys: Mapping[str, Point], todo: Mapping[str, Point]) -> None:
+    states = [outcome(sweep.folder / key).state for key in todo]
+    goes_on = sum(state in ("interrupted", PAUSED) for state in states)
+    again, new = states.count("failed"), states.count("pending")
+    parts = [
+        (len(keys) - len(todo), "done before"),
+        (goes_on, "to go on with"),
+        (again, "to repeat"),
+        (new, "new"),
+    ]
+    told = ", ".join(f"{count} {what}" for count, what in parts if count)
+    print(f"sweep {sweep.folder}: {len(keys)} jobs, {told}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _stoppable(folder: Path) -> Iterator[None]:
+    """Within, a signal ends the jobs that run, saved, and no further one is begun."""
+    starter = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != starter:
+            os._exit(128 + number)
+        stop(folder, signal.Signals(number).name)
+        for status in folder.glob("*/status.json"):
+            told = read_json(status)
+            if told.get("state") == "running" and isinstance(told.get("pid"), int):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(told["pid"], number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _entries(sweep: Sweep) -> list[Entry]:
+    return [
+        Entry(key, number, job.overrides, _swept(point), outcome(sweep.folder / key))
+        for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
+    ]
+
+
+def _swept(point: Point) -> dict[str, Any]:
+    """What a point varies, with plain values."""
+    from trainrun.config.compose.grammar import value_of
+
+    return {key_of(word): value_of(word) for word in point.words}
+
+
+def _record(sweep: Sweep, state: str) -> tuple[list[Entry], list[ranking.Setting]]:
+    """Write sweep.json; returns its jobs and settings."""
+    entries, maximize = _entries(sweep), sweep.search.maximize
+    settings = ranking.ranked(entries, maximize)
+    best = ranking.best_of(settings, maximize)
+    content = {
+        "words": list(sweep.typed),
+        "sweeper": sweep.search.name,
+        "monitor": sweep.search.monitor,
+        "mode": "max" if maximize else "min",
+        "state": state,
+        "best": None if best is None else _best(sweep, best),
+        "settings": [one.record for one in settings],
+        "jobs": [one.record for one in entries],
+    }
+    replace_json(sweep.folder / ranking.FILE, content)
+    return entries, settings
+
+
+def _best(sweep: Sweep, best: Entry) -> dict[str, Any]:
+    about = {"key": best.key, "folder": best.key, "value": best.outcome.value}
+    return about | {"command": _again(sweep, best)}
+
+
+def _again(sweep: Sweep, entry: Entry) -> str:
+    """The command that repeats one job: the line's own words, with the job's in the place of what varies."""
+    point, _ = sweep.planned[entry.key]
+    varied = {key_of(word) for word in point.words}
+    fixed = [word for word in sweep.typed if not _is_of_sweep(word) and key_of(word) not in varied]
+    return shlex.join(["trainrun", *fixed, *point.words])
+
+
+def _is_of_sweep(word: str) -> bool:
+    names = ("sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
+    return word in ("-m", "--multirun") or key_of(word).split(".")[0] in names
+
+
+def _tell(sweep: Sweep) -> int:
+    """The closing table, sweep.json, and the exit code."""
+    from trainrun.report.ranking import table
+
+    why = (sweep.folder / STOP).read_text() if (sweep.folder / STOP).exists() else ""
+    states = {outcome(sweep.folder / key).state for key in sweep.planned}
+    state = "interrupted" if why in INTERRUPTED or states & {"interrupted", "pending"} else "completed"
+    entries, settings = _record(sweep, "failed" if "failed" in states else state)
+    lines = table(entries, settings, sweep.search.monitor, columns(sys.stderr))
+    show(["", f"sweep {sweep.folder}: {_counts(entries)}", *lines], sys.stderr)
+    best = ranking.best_of(settings, sweep.search.maximize)
+    if best is not None:
+        where = sweep.folder / best.key
+        print(f"\nbest: {where}\nagain:\n  {_again(sweep, best)}", file=sys.stderr)
+        if sweep.quiet:
+            print(where)
+    if states & {"interrupted", "pending"} or why:
+        print(f"to go on:\n  trainrun resume {shlex.quote(str(sweep.folder))}", file=sys.stderr)
+    elif "failed" in states:
+        again = shlex.join(["trainrun", "resume", str(sweep.folder), "sweep.repeat_failed=true"])
+        print(f"to repeat what failed:\n  {again}", file=sys.stderr)
+    return ranking.exit_code(entries) or INTERRUPTED.get(why, 0)
+
+
+def _counts(entries: Sequence[Entry]) -> str:
+    states = [one.outcome.state for one in entries]
+    told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    return f"{len(entries)} jobs: {', '.join(told)}"

@@ -1,0 +1,116 @@
+"""What a sweep varies: lists of values, taken in full or by choice, and intervals, drawn from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainrun.errors import ConfigError
+
+Words = tuple[str, ...]  # overrides, KEY=VALUE
+REPLICATES = ("seed", "data.fold")  # repeat one experiment: their jobs are one row of the result
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A list of alternatives, each the overrides that make it."""
+
+    key: str  # of several keys in pairs `a,b`
+    values: tuple[Words, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers from `low` to `high`, both included."""
+
+    key: str
+    low: float
+    high: float
+    is_log: bool
+    is_int: bool
+
+    @property
+    def ends(self) -> tuple[Words, Words]:
+        """Its first and its last number."""
+        return (self.word(self.low),), (self.word(self.high),)
+
+    def word(self, value: float) -> str:
+        """The override that takes a number of it."""
+        return f"{self.key}={int(value) if self.is_int else value!r}"
+
+
+Axis = Choices | Interval
+
+
+@dataclass(frozen=True)
+class Point:
+    """One job's overrides, of what varies. `trial`: of a search, which one it belongs to."""
+
+    words: Words
+    trial: int | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Points to be tried together. `share` of the budget: where they stop and wait; None is the end."""
+
+    points: Sequence[Point]
+    share: float | None = None
+
+
+def grid(axes: Sequence[Choices]) -> list[Words]:
+    """Every combination, the last axis changing fastest."""
+    return [tuple(itertools.chain(*one)) for one in itertools.product(*(axis.values for axis in axes))]
+
+
+def paired(value: Any) -> list[list[str]]:
+    """The lists of keys that `sweep.zip` has; empty for what is no list, which is told elsewhere."""
+    if not isinstance(value, list) or not value:
+        return []
+    return [list(keys) for keys in value if isinstance(keys, list)] or [value]
+
+
+def zipped(axes: Sequence[Axis], paired: Sequence[Sequence[str]]) -> list[Axis]:
+    """The axes with those in `paired` joined, first value with first.
+
+    Raises ConfigError for a key that does not vary in full, that is paired twice, or where lists differ
+    in length.
+    """
+    found = {axis.key: axis for axis in axes}
+    joined: dict[str, Choices] = {}
+    for keys in filter(None, paired):
+        members = [_member(key, found) for key in keys]
+        if twice := [key for key in keys if key in joined or keys.count(key) > 1]:
+            raise ConfigError.one("sweep.zip", f"names {twice[0]} twice")
+        lengths = {len(one.values) for one in members}
+        if len(lengths) > 1:
+            counts = ", ".join(f"{one.key} {len(one.values)}" for one in members)
+            raise ConfigError.one("sweep.zip", f"pairs lists of one length; there are {counts} values")
+        rows = zip(*(one.values for one in members), strict=True)
+        whole = Choices(",".join(keys), tuple(tuple(itertools.chain(*row)) for row in rows))
+        joined |= dict.fromkeys(keys, whole)
+    return list(dict.fromkeys(joined.get(axis.key, axis) for axis in axes))
+
+
+def _member(key: str, found: dict[str, Axis]) -> Choices:
+    axis = found.get(key)
+    if isinstance(axis, Choices):
+        return axis
+    known = ", ".join(name for name, one in found.items() if isinstance(one, Choices)) or "none"
+    text = "is drawn from an interval" if axis else "is not swept"
+    raise ConfigError.one("sweep.zip", f"pairs lists of values; {key} {text}; there are {known}")
+
+
+def split_replicates(axes: Sequence[Axis]) -> tuple[list[Axis], list[Choices]]:
+    """(what is searched, what repeats each point of it)."""
+    repeats = [axis for axis in axes if isinstance(axis, Choices) and axis.key in REPLICATES]
+    return [axis for axis in axes if axis not in repeats], repeats
+
+
+def corners(axes: Sequence[Axis]) -> Iterator[Words]:
+    """Points that have every alternative, and both ends of every interval, at least once."""
+    values = [axis.values if isinstance(axis, Choices) else axis.ends for axis in axes]
+    for at in range(max(map(len, values), default=1)):
+        yield tuple(itertools.chain(*(one[min(at, len(one) - 1)] for one in values)))

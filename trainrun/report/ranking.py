@@ -1,0 +1,83 @@
+"""A sweep's result as a table for people: its settings from best to worst, then what came to none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from trainrun.logger.lines import number
+from trainrun.report.text import GAP, cut, row_of
+from trainrun.sweep.ranking import Entry, Setting
+
+_WIDEST = 30  # columns, of a value
+
+
+def table(
+    entries: Sequence[Entry], settings: Sequence[Setting], monitor: str, width: int | None
+) -> list[Text]:
+    """A line per setting below a line of heads; and per job that came to nothing its cause."""
+    varied = list(dict.fromkeys(key for one in settings for key in one.swept))
+    repeated = any(len(one.entries) > 1 for one in settings)
+    heads = ["", monitor, *(["over"] if repeated else []), *map(_short(varied).get, varied), "time", "job"]
+    rows = [
+        [str(at), *_row(one, varied, repeated)] for at, one in enumerate(settings, 1) if one.mean is not None
+    ]
+    lines = _laid_out([[str(head) for head in heads], *rows], width, len(varied)) if rows else []
+    others = [one for one in entries if one.outcome.state != "completed"]
+    return lines + _others(others, width)
+
+
+def _row(one: Setting, varied: Sequence[str], repeated: bool) -> list[str]:
+    spread = "" if one.std is None else f" +/- {number(one.std)}"
+    seconds = [entry.outcome.seconds for entry in one.entries if entry.outcome.seconds is not None]
+    time = f"{sum(seconds) / len(seconds):.1f} s" if seconds else ""
+    over = [f"{len(one.values)} of {len(one.entries)}"] if repeated else []
+    job = one.entries[0].key if len(one.entries) == 1 else ""
+    return [
+        f"{number(one.mean or 0.0)}{spread}",
+        *over,
+        *(text(one.swept.get(key)) for key in varied),
+        time,
+        job,
+    ]
+
+
+def text(value: Any) -> str:
+    """A setting's value, short."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return cut(str(value).lower() if isinstance(value, bool) or value is None else str(value), _WIDEST)
+
+
+def _short(keys: Sequence[str]) -> Mapping[str, str]:
+    """The keys by their last word, where that is enough to tell them apart."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+
+
+def _laid_out(rows: Sequence[Sequence[str]], width: int | None, varied: int) -> list[Text]:
+    """Columns as wide as they need; on a narrow terminal the jobs go first, then the last settings."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    shown = list(range(len(widths)))
+    while width is not None and sum(widths[at] + GAP for at in shown) > width and len(shown) > 3:
+        shown.remove(shown[-1])
+    lines = []
+    for row in rows:
+        line = row_of([row[at] for at in shown], [widths[at] for at in shown], range(1, len(shown)))
+        lines.append(Text(line))
+    lines[0].stylize("dim")
+    lines[1].stylize("bold")
+    return lines
+
+
+def _others(entries: Sequence[Entry], width: int | None) -> list[Text]:
+    lines = []
+    for one in entries:
+        why = one.outcome.reason if one.outcome.state == "failed" else f"at step {one.outcome.step}"
+        words = " ".join(f"{key}={text(value)}" for key, value in one.swept.items())
+        line = f"{one.key}  {one.outcome.state:<11}  {words}: {why}".rstrip(": ")
+        lines.append(Text(line if width is None else cut(line, width)))
+    return ([Text()] if lines else []) + lines

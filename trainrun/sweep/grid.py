@@ -1,0 +1,22 @@
+"""Every combination of the values: what a sweep is where no search is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from trainrun.config.space import Batch, Choices, Point, grid
+from trainrun.sweep.outcome import Tried
+
+
+class Grid:
+    """All points at once."""
+
+    def __init__(self, axes: Sequence[Choices]) -> None:
+        self.points = [Point(words) for words in grid(axes)]
+
+    def batches(self) -> Iterator[Batch]:
+        """One."""
+        yield Batch(self.points)
+
+    def tell(self, tried: Sequence[Tried]) -> None:
+        """Nothing is learned from it."""

@@ -1,0 +1,96 @@
+"""Successive halving (Jamieson and Talwalkar 2016): of many candidates the best train on, again and again.
+
+Every candidate's schedule is planned for the whole budget; it stops and waits after the first
+evaluation at or behind its share, and goes on from there if it is among the best.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
+
+from trainrun.config.space import Axis, Batch, Choices, grid, split_replicates
+from trainrun.ranges import Interval as Range
+from trainrun.ranges import Seed
+from trainrun.sweep.outcome import Tried, judged
+from trainrun.sweep.random import draw, repeated
+
+
+class Halving:
+    """Rungs at `reduction`^-k, ..., 1 / `reduction` and all of the budget; k so that one candidate remains.
+
+    The candidates are `trials` draws, or without a number every combination of lists of values.
+    """
+
+    def __init__(
+        self,
+        reduction: Annotated[int, Range(2)],
+        seed: Seed,
+        params: Mapping[str, str],
+        axes: Sequence[Axis],
+        trials: int | None,
+        maximize: bool,
+    ) -> None:
+        searched, repeats = split_replicates(axes)
+        if trials is None:
+            drawn = iter(grid([axis for axis in searched if isinstance(axis, Choices)]))
+        else:
+            drawn = (draw(searched, seed, number) for number in range(trials))
+        self.maximize = maximize
+        self.reduction = reduction
+        self.points = list(repeated(drawn, repeats))
+        self.results: list[Tried] = []
+
+    def batches(self) -> Iterator[Batch]:
+        """A rung after the other; who goes on follows from what was told of the rung before."""
+        alive = list(self.points)
+        for share in self.shares():
+            yield Batch(alive, None if share == 1 else share)
+            best = self._ranked(share)
+            keep = set(best[: max(1, len({point.trial for point in alive}) // self.reduction)])
+            alive = [point for point in alive if point.trial in keep]
+
+    def tell(self, tried: Sequence[Tried]) -> None:
+        """What became of the last batch."""
+        self.results = list(tried)
+
+    def shares(self) -> list[float]:
+        """Of the budget, where candidates wait; the last is all of it."""
+        candidates, shares = len({point.trial for point in self.points}), [1.0]
+        while candidates >= self.reduction:
+            candidates //= self.reduction
+            shares.insert(0, shares[0] / self.reduction)
+        return shares
+
+    def cost(self) -> float:
+        """In full runs, if every candidate is judged right where its share ends."""
+        count, before, total = len(self.points), 0.0, 0.0
+        for share in self.shares():
+            total += count * (share - before)
+            count, before = max(1, count // self.reduction), share
+        return total
+
+    def _ranked(self, share: float) -> list[int]:
+        """The trials by their mean value so far, the best first; those without one are out."""
+        values: dict[int, list[float]] = {}
+        for one in self.results:
+            if (value := value_at(one, share, self.maximize)) is not None:
+                values.setdefault(one.point.trial or 0, []).append(value)
+        means = {trial: statistics.mean(found) for trial, found in values.items()}
+        return sorted(means, key=lambda trial: -means[trial] if self.maximize else means[trial])
+
+
+def value_at(tried: Tried, share: float, maximize: bool) -> float | None:
+    """The best value until the first evaluation at or behind a share of the run.
+
+    So what a run came to later, before the sweep was issued again, does not change who goes on.
+    """
+    if tried.outcome.state == "failed":
+        return None
+    values, until = [], share * (tried.outcome.total_steps or 0)
+    for step, value in judged(tried.folder, tried.outcome.monitor):
+        values.append(value)
+        if step >= until:
+            break
+    return (max if maximize else min)(values, default=None)

@@ -1,0 +1,179 @@
+"""Bayesian search by Optuna: its study in the sweep's folder, one trial a point."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
+from trainrun.errors import ConfigError
+from trainrun.ranges import Count, Seed
+from trainrun.sweep.outcome import PRUNED, Tried
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDY = "study.db"  # in the sweep's folder: optuna-dashboard sqlite:///.../study.db
+_WAIT_S = 60  # for another process that writes to it
+
+
+class Optuna:
+    """`trials` points in all, those of earlier starts included; `at_once` are asked for together."""
+
+    def __init__(
+        self,
+        sampler: Literal["tpe", "gp", "cmaes", "qmc", "random"],
+        pruner: Literal["none", "median", "halving"],
+        startup_trials: Count,
+        seed: Seed,
+        params: Mapping[str, str],
+        axes: Sequence[Axis],
+        trials: int,
+        maximize: bool,
+        folder: Path,
+        at_once: int,
+    ) -> None:
+        self.searched, self.repeats = split_replicates(axes)
+        self.trials, self.at_once = trials, at_once
+        self.prunes = pruner != "none" and len(grid(self.repeats)) == 1
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(
+            storage=_storage(folder),
+            study_name=folder.name,
+            direction="maximize" if maximize else "minimize",
+            sampler=_sampler(sampler, startup_trials, seed),
+            load_if_exists=True,
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """What earlier starts have asked for, finished or not; then new points until there are `trials`."""
+        if known := [self._points(one.number, one.params) for one in self.study.get_trials()]:
+            yield Batch([point for points in known for point in points])
+        space = {axis.key: _distribution(axis) for axis in self.searched}
+        while (missing := self.trials - len(self.study.get_trials(deepcopy=False))) > 0:
+            asked = [self._ask(space) for _ in range(min(missing, self.at_once))]
+            yield Batch([point for points in asked for point in points])
+
+    def tell(self, tried: Sequence[Tried]) -> None:
+        """Tell the study what trials came to; one that is interrupted goes on at the next start."""
+        by_trial: dict[int, list[Tried]] = {}
+        for one in tried:
+            by_trial.setdefault(one.point.trial or 0, []).append(one)
+        for number, members in by_trial.items():
+            self._tell(number, members)
+
+    def _tell(self, number: int, members: Sequence[Tried]) -> None:
+        from optuna.trial import TrialState
+
+        outcomes = [one.outcome for one in members]
+        values = [one.value for one in outcomes if one.value is not None]
+        if self.study.get_trials(deepcopy=False)[number].state.is_finished():
+            return
+        if any(one.state == "failed" for one in outcomes):
+            self.study.tell(number, state=TrialState.FAIL)
+        elif any(one.state == PRUNED for one in outcomes):
+            self.study.tell(number, state=TrialState.PRUNED)
+        elif all(one.is_over for one in outcomes):
+            is_number = len(values) == len(outcomes) and math.isfinite(statistics.mean(values))
+            state = TrialState.COMPLETE if is_number else TrialState.FAIL
+            self.study.tell(number, statistics.mean(values) if is_number else None, state)
+
+    def _ask(self, space: Mapping[str, Any]) -> list[Point]:
+        try:
+            trial = self.study.ask(dict(space))
+        except ValueError as error:  # a list of values that is not the stored study's
+            text = f"the study in {STUDY} has another space: {error}; give this sweep another name"
+            raise ConfigError.one("hydra/sweeper", text) from None
+        return self._points(trial.number, trial.params)
+
+    def _points(self, number: int, params: Mapping[str, Any]) -> list[Point]:
+        words = tuple(
+            word for axis in self.searched if axis.key in params for word in _words(axis, params[axis.key])
+        )
+        return [Point(words + more, number) for more in grid(self.repeats)]
+
+
+class Pruner:
+    """Asks the study, after each evaluation of a trial, whether its median or rung is still within reach."""
+
+    def __init__(self, folder: Path, number: int, pruner: str, startup_trials: int) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        judge = _pruner(pruner, startup_trials)
+        study = optuna.load_study(study_name=folder.name, storage=_storage(folder), pruner=judge)
+        found = study.get_trials(deepcopy=False)[number]
+        self.trial = optuna.Trial(study, found._trial_id)
+
+    def __call__(self, step: int, value: float) -> bool:
+        """Whether the trial is hopeless at `step`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a resumed run reports a step again
+            self.trial.report(value, step)
+        return bool(self.trial.should_prune())
+
+
+def _storage(folder: Path) -> optuna.storages.RDBStorage:
+    import optuna
+
+    folder.mkdir(parents=True, exist_ok=True)
+    url = f"sqlite:///{(folder / STUDY).resolve()}"
+    arguments = {"connect_args": {"timeout": _WAIT_S}}
+    with contextlib.redirect_stderr(None):
+        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+
+
+def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of these are called experimental
+        if name == "tpe":
+            return samplers.TPESampler(
+                n_startup_trials=startup_trials, multivariate=True, constant_liar=True, seed=seed
+            )
+        if name == "gp":
+            return samplers.GPSampler(n_startup_trials=startup_trials, seed=seed)
+        if name == "cmaes":
+            return samplers.CmaEsSampler(n_startup_trials=startup_trials, seed=seed)
+        if name == "qmc":
+            return samplers.QMCSampler(seed=seed, scramble=True)
+        return samplers.RandomSampler(seed=seed)
+
+
+def _pruner(name: str, startup_trials: int) -> optuna.pruners.BasePruner:
+    from optuna import pruners
+
+    if name == "halving":
+        return pruners.SuccessiveHalvingPruner()
+    return pruners.MedianPruner(n_startup_trials=startup_trials)
+
+
+def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
+    from optuna import distributions
+
+    if isinstance(axis, Choices):
+        return distributions.CategoricalDistribution([_label(axis, words) for words in axis.values])
+    if axis.is_int:
+        return distributions.IntDistribution(int(axis.low), int(axis.high), log=axis.is_log)
+    return distributions.FloatDistribution(axis.low, axis.high, log=axis.is_log)
+
+
+def _label(axis: Choices, words: Words) -> str:
+    """An alternative as the study names it: its value, or several overrides."""
+    return words[0].partition("=")[2] if len(words) == 1 else " ".join(words)
+
+
+def _words(axis: Axis, value: Any) -> Words:
+    if isinstance(axis, Choices):
+        return next(
+            (words for words in axis.values if _label(axis, words) == value), (f"{axis.key}={value}",)
+        )
+    return (axis.word(value),)

@@ -1,0 +1,79 @@
+"""What became of a job, read from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainrun.config.space import Point
+from trainrun.run.files import read_json
+from trainrun.run.history import curves_of
+
+PRUNED, PAUSED = "pruned", "paused"  # why a run that a search stopped waits to go on
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One job's folder in figures.
+
+    `state` is "completed", "failed", "interrupted", "pruned", "paused" or "pending". `value` is the
+    monitored metric at its best, None where there was no evaluation.
+    """
+
+    state: str
+    value: float | None = None
+    step: int = 0
+    total_steps: int | None = None
+    seconds: float | None = None
+    exit_code: int = 0
+    reason: str = ""
+    monitor: str = ""
+    test: Mapping[str, float] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left to do; a failure may be tried again."""
+        return self.state in ("completed", "failed", PRUNED)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A point that a search asked for, its run's folder, and what became of it."""
+
+    point: Point
+    folder: Path
+    outcome: Outcome
+
+
+def outcome(folder: Path) -> Outcome:
+    """What status.json says; a run that no process finished is interrupted."""
+    status = read_json(folder / "status.json")
+    if not status:
+        return Outcome("pending")
+    reason, state = str(status.get("reason") or ""), str(status.get("state"))
+    if state == "interrupted" and reason in (PRUNED, PAUSED):
+        state = reason
+    if state not in ("completed", "failed", PRUNED, PAUSED):
+        state = "interrupted"
+    best = status.get("best")
+    metrics = best.get("metrics") if isinstance(best, dict) else None
+    monitor = str(status.get("monitor") or "")
+    value = metrics.get(monitor.removeprefix("val/")) if isinstance(metrics, dict) else None
+    total, test, seconds = status.get("total_steps"), status.get("test"), status.get("seconds")
+    return Outcome(
+        state=state,
+        value=float(value) if isinstance(value, (int, float)) else None,
+        step=int(status.get("step") or 0),
+        total_steps=total if isinstance(total, int) else None,
+        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
+        exit_code=int(status.get("exit_code") or 0),
+        reason=reason,
+        monitor=monitor,
+        test={k: v for k, v in test.items() if isinstance(v, float)} if isinstance(test, dict) else None,
+    )
+
+
+def judged(folder: Path, monitor: str) -> list[tuple[int, float]]:
+    """(step, value) of every evaluation that came to a number."""
+    return curves_of(folder).get(monitor, [])

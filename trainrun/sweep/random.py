@@ -1,0 +1,55 @@
+"""Random search (Bergstra and Bengio 2012): each trial's point follows from the seed and its number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
+from trainrun.ranges import Seed
+from trainrun.sweep.outcome import Tried
+
+_DIGITS = 4  # of a drawn number: enough to search, and short to read
+
+
+class Random:
+    """`trials` points, each with every replicate. More trials later add points and change none."""
+
+    def __init__(self, seed: Seed, params: Mapping[str, str], axes: Sequence[Axis], trials: int) -> None:
+        searched, repeats = split_replicates(axes)
+        drawn = (draw(searched, seed, number) for number in range(trials))
+        self.points = list(repeated(drawn, repeats))
+
+    def batches(self) -> Iterator[Batch]:
+        """All at once."""
+        yield Batch(self.points)
+
+    def tell(self, tried: Sequence[Tried]) -> None:
+        """Nothing is learned from it."""
+
+
+def draw(axes: Sequence[Axis], seed: int, number: int) -> Words:
+    """The point of trial `number`."""
+    generator = random.Random(f"{seed}/{number}")  # text seeds are hashed, the same in every process
+    return tuple(itertools.chain(*(_one(axis, generator) for axis in axes)))
+
+
+def repeated(drawn: Iterator[Words], repeats: Sequence[Choices]) -> Iterator[Point]:
+    """Every point with every replicate."""
+    for trial, words in enumerate(drawn):
+        yield from (Point(words + more, trial) for more in grid(repeats))
+
+
+def _one(axis: Axis, generator: random.Random) -> Words:
+    if isinstance(axis, Choices):
+        return generator.choice(axis.values)
+    low, high = axis.low, axis.high
+    if axis.is_int:
+        low, high = low - 0.5, high + 0.5  # so that the ends are as likely as the rest
+    value = generator.uniform(low, high)
+    if axis.is_log:
+        value = math.exp(generator.uniform(math.log(low), math.log(high)))
+    value = round(value) if axis.is_int else float(f"{value:.{_DIGITS}g}")
+    return (axis.word(min(max(value, axis.low), axis.high)),)
