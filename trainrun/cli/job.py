@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import importlib
 import os
-import shlex
 import signal
 import sys
 import time
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from trainrun.events import Evaluated
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
+_LINE = 200  # characters of a cause
 OWNER_S = 10.0  # that a process of an earlier start, which was told to end, has to save and leave
 
 
@@ -34,13 +34,13 @@ OWNER_S = 10.0  # that a process of an earlier start, which was told to end, has
 class Job:
     """What all jobs of one launch share; each is called with its run and its folder.
 
-    `numbers` are the jobs' places in the sweep by key, `trials` their numbers in the search. `threads` is
+    By key there are the jobs' `heads`, as lines tell of them, and of a search their `trials`. `threads` is
     None for jobs one after another. `share` of the budget: where they stop and wait. `pruner` are the
     search's settings, if it prunes.
     """
 
     sweep: Path
-    numbers: Mapping[str, int]
+    heads: Mapping[str, str]
     trials: Mapping[str, int]
     retries: int
     fail_fast: bool
@@ -58,13 +58,13 @@ class Job:
         if (self.sweep / STOP).exists():
             return
         _warm(composition.settings)
-        head = f"job {self.numbers[folder.name]}"
+        head = self.heads[folder.name]
         if not self.quiet:
-            print(f"\n{head}: {shlex.join(composition.overrides)}", file=sys.stderr, flush=True)
+            print(f"\n{head}", file=sys.stderr, flush=True)
         for attempt in range(1 + self.retries):
             _wait_for_owner(folder)
             code = in_child(lambda: self._in_child(composition, folder, head), [])
-            _settle(folder, code)
+            _settle(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
             if attempt < self.retries:
@@ -91,7 +91,8 @@ class Job:
             log = folder / "trainrun.log"
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(traceback.format_exc())
-            print(f"{head} failed: {cause}; more in {log}", file=sys.stderr, flush=True)
+            short = cause if len(cause) < _LINE else f"{cause[:_LINE]} ..."
+            print(f"{head} failed: {short}\n  its traceback: {log}", file=sys.stderr, flush=True)
             if not isinstance(error, FolderBusy):
                 write_status(folder, state="failed", exit_code=code, reason=cause)
             return code
@@ -162,7 +163,7 @@ def _wait_for_owner(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def _settle(folder: Path, code: int) -> None:
+def _settle(folder: Path, code: int, head: str) -> None:
     """What ended a job before it could say so, written into its status."""
     if is_held(folder):
         return  # another process's
@@ -174,7 +175,7 @@ def _settle(folder: Path, code: int) -> None:
         elif code:
             reason = f"killed by {name}" if name else "failed before training"
             write_status(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
-            print(f"{folder}: {reason}", file=sys.stderr)
+            print(f"{head} failed: {reason}{' (out of memory?)' * (name == 'SIGKILL')}", file=sys.stderr)
 
 
 def _told(error: Exception) -> tuple[int, str]:
@@ -182,7 +183,7 @@ def _told(error: Exception) -> tuple[int, str]:
     from trainrun.runtime import is_out_of_memory
 
     if isinstance(error, TrainrunError):
-        return error.exit_code, " ".join(str(error).partition("\n")[0].split())
+        return error.exit_code, " ".join(str(error).partition("\n")[0].split()).rstrip(":")
     if is_out_of_memory(error):
         return OutOfMemory.exit_code, "out of memory before training began"
     return 1, " ".join(f"{type(error).__name__}: {error}".split())

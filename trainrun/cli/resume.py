@@ -16,6 +16,7 @@ from trainrun.cli.farewell import farewell
 from trainrun.config.suggest import in_our_words, override
 from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
+from trainrun.run import sweeps
 
 if TYPE_CHECKING:
     from trainrun.cli.session import Judge, Result
@@ -56,6 +57,10 @@ def run(words: list[str]) -> int:
         raise ConfigError([other_form(overrides, meant, line)])
     from trainrun.cli.found import find
 
+    if sweep := sweeps.named(name):
+        from trainrun.cli import sweep as sweep_command
+
+        return sweep_command.resume(sweep, overrides, quiet)
     command = [*ranks.command(), "resume", *words]
     return go_on(Path(ranks.from_first(str(find(name)))), overrides, quiet, command)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,21 +21,33 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.terminal import columns, show
-from trainrun.config.compose import Composer, Composition, Space, problems_of
+from trainrun.config.compose import (
+    Composer,
+    Composition,
+    Space,
+    experiment_files,
+    parse_arguments,
+    problems_of,
+)
 from trainrun.config.identity import digest, identity
 from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import together
-from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy
+from trainrun.errors import INTERRUPTED, CannotResume, ConfigError, FolderBusy, Problem
+from trainrun.run import sweeps
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, replace_json, storage_failed
 from trainrun.run.lock import lock
-from trainrun.sweep import ranking
+from trainrun.sweep import counted, ranking
 from trainrun.sweep.outcome import PAUSED, Tried, outcome
 from trainrun.sweep.ranking import Entry
 
 if TYPE_CHECKING:
     from trainrun.cli.search import Search
+
+
+_RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_fast", "trials"))
+_TYPED_ALONE = ("runtime.trust", "hydra.searchpath")
 
 
 @dataclass
@@ -52,8 +65,38 @@ class Sweep:
     begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
 
 
-def sweep(composer: Composer, overrides: list[str], typed: Sequence[str], quiet: bool) -> int:
-    """Check every job before the first starts, run what is left to do, and tell what became of each."""
+def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
+    """Issue a stored sweep's line again. `more` are further words about the sweep itself.
+
+    Raises CannotResume where its jobs would be others today, ConfigError for what a file must not say.
+    """
+    stored = sweeps.read(folder)
+    line = shlex.join(["trainrun", *stored.words])
+    for word in stored.words:
+        if key_of(word) in _TYPED_ALONE:
+            raise ConfigError.one(
+                key_of(word), "is taken from the shell alone; if you trust it, issue the line", line
+            )
+    if other := [word for word in more if key_of(word) not in _RESUMED]:
+        text = "makes another sweep; of a stored one there are " + ", ".join(_RESUMED)
+        raise ConfigError([Problem(key_of(word), text) for word in other])
+    words = [*stored.words, *more]
+    arguments = parse_arguments(experiment_files(words))
+    kept = [word for word in words if key_of(word) != "sweep.repeat_failed"]
+    return sweep(Composer(arguments.config_dir), arguments.overrides, kept, quiet, stored)
+
+
+def sweep(
+    composer: Composer,
+    overrides: list[str],
+    typed: Sequence[str],
+    quiet: bool,
+    stored: sweeps.Sweep | None = None,
+) -> int:
+    """Check every job before the first starts, run what is left to do, and tell what became of each.
+
+    `stored` is the sweep that is gone on with, whose jobs must be the same ones still.
+    """
     from trainrun.cli.search import search_of
 
     space = composer.space(overrides)
@@ -62,9 +105,12 @@ def sweep(composer: Composer, overrides: list[str], typed: Sequence[str], quiet:
     if problems := together([problems_of(job) for job in known.values()]):
         raise ConfigError(problems)
     first = next(iter(known.values())).settings
-    folder = _folder(first, space)
+    folder = stored.path if stored else _folder(first, space)
+    if stored and space.is_grid:
+        _refuse_others(stored, known.values())
     with _owned(folder):
         search = search_of(space, first, folder)
+        print(f"sweep {folder}: {search.strategy.about()}", file=sys.stderr, flush=True)
         whole = Sweep(space, folder, typed, first["sweep"], search, quiet, known)
         with composer.explained(overrides), _stoppable(folder):
             for batch in search.strategy.batches():
@@ -72,6 +118,16 @@ def sweep(composer: Composer, overrides: list[str], typed: Sequence[str], quiet:
                 if (folder / STOP).exists():
                     break
         return _tell(whole)
+
+
+def _refuse_others(stored: sweeps.Sweep, jobs: Iterable[Composition]) -> None:
+    """Raises CannotResume where a job that was begun is not among today's."""
+    today = {identity(job.settings) for job in jobs}
+    lost = [one for one in stored.jobs if one.state != "pending" and one.key not in today]
+    if lost:
+        text = f"conf/ or an experiment's file has changed since: {len(lost)} of its jobs would be others"
+        line = shlex.join(["trainrun", *stored.words])
+        raise CannotResume(f"{stored.path}: {text}; as a new sweep: {line}")
 
 
 def _folder(settings: Mapping[str, Any], space: Space) -> Path:
@@ -153,9 +209,12 @@ def _is_due(sweep: Sweep, key: str, share: float | None) -> bool:
 def _job(sweep: Sweep, todo: Mapping[str, Point], share: float | None) -> Job:
     search, options = sweep.search, sweep.options
     numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
+    heads = {
+        key: f"job {numbers[key]}, {shlex.join(map(_short, point.words))}:" for key, point in todo.items()
+    }
     return Job(
         sweep=sweep.folder,
-        numbers=numbers,
+        heads=heads,
         trials={key: point.trial or 0 for key, point in todo.items()},
         retries=options["retries"],
         fail_fast=options["fail_fast"],
@@ -167,18 +226,27 @@ def _job(sweep: Sweep, todo: Mapping[str, Point], share: float | None) -> Job:
     )
 
 
+def _short(word: str) -> str:
+    """An override with its number rounded, to be read."""
+    key, _, value = word.partition("=")
+    return f"{key}={float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", value) else word
+
+
 def _say_what_is_known(sweep: Sweep, keys: Mapping[str, Point], todo: Mapping[str, Point]) -> None:
-    states = [outcome(sweep.folder / key).state for key in todo]
-    goes_on = sum(state in ("interrupted", PAUSED) for state in states)
-    again, new = states.count("failed"), states.count("pending")
-    parts = [
-        (len(keys) - len(todo), "done before"),
-        (goes_on, "to go on with"),
-        (again, "to repeat"),
-        (new, "new"),
-    ]
-    told = ", ".join(f"{count} {what}" for count, what in parts if count)
-    print(f"sweep {sweep.folder}: {len(keys)} jobs, {told}", file=sys.stderr, flush=True)
+    """A line on a batch before it starts; where points come one at a time, on the first alone."""
+    states = {key: outcome(sweep.folder / key).state for key in keys}
+    due = [states[key] for key in todo]
+    failed = sum(states[key] == "failed" for key in keys if key not in todo)
+    parts = {
+        "done before": len(keys) - len(todo) - failed,
+        "failed before": failed,
+        "to go on with": sum(state in ("interrupted", PAUSED) for state in due),
+        "to repeat": due.count("failed"),
+        "new": due.count("pending"),
+    }
+    told = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    if len(keys) > 1 or not sweep.begun:
+        print(f"{counted(len(keys), 'job')}: {told}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -257,7 +325,7 @@ def _is_of_sweep(word: str) -> bool:
 
 def _tell(sweep: Sweep) -> int:
     """The closing table, sweep.json, and the exit code."""
-    from trainrun.report.ranking import table
+    from trainrun.report.standings import table
 
     why = (sweep.folder / STOP).read_text() if (sweep.folder / STOP).exists() else ""
     states = {outcome(sweep.folder / key).state for key in sweep.planned}
@@ -282,4 +350,4 @@ def _tell(sweep: Sweep) -> int:
 def _counts(entries: Sequence[Entry]) -> str:
     states = [one.outcome.state for one in entries]
     told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-    return f"{len(entries)} jobs: {', '.join(told)}"
+    return f"{counted(len(entries), 'job')}: {', '.join(told)}"

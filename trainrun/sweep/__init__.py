@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from trainrun.ranges import Count, Natural
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(frozen=True)
 class Sweep:
     """The settings of a sweep; what they mean stands in `conf/sweep/default.yaml`."""

@@ -14,6 +14,10 @@ class Grid:
     def __init__(self, axes: Sequence[Choices]) -> None:
         self.points = [Point(words) for words in grid(axes)]
 
+    def about(self) -> str:
+        """What it does, in words."""
+        return "every combination"
+
     def batches(self) -> Iterator[Batch]:
         """One."""
         yield Batch(self.points)

@@ -13,6 +13,7 @@ from typing import Annotated
 from trainrun.config.space import Axis, Batch, Choices, grid, split_replicates
 from trainrun.ranges import Interval as Range
 from trainrun.ranges import Seed
+from trainrun.sweep import counted
 from trainrun.sweep.outcome import Tried, judged
 from trainrun.sweep.random import draw, repeated
 
@@ -42,6 +43,15 @@ class Halving:
         self.points = list(repeated(drawn, repeats))
         self.results: list[Tried] = []
 
+    def about(self) -> str:
+        """What it does, and its cost in full runs, if every candidate is judged where its share ends."""
+        count, before, cost, told = len(self.points), 0.0, 0.0, list[str]()
+        for share in self.shares():
+            told.append(f"{count} to {'the end' if share == 1 else f'{share:.1%} of the budget'}")
+            cost += count * (share - before)
+            count, before = max(1, count // self.reduction), share
+        return f"of {counted(len(self.points), 'candidate')} {', '.join(told)}: {cost:.1f} full runs"
+
     def batches(self) -> Iterator[Batch]:
         """A rung after the other; who goes on follows from what was told of the rung before."""
         alive = list(self.points)
@@ -62,14 +72,6 @@ class Halving:
             candidates //= self.reduction
             shares.insert(0, shares[0] / self.reduction)
         return shares
-
-    def cost(self) -> float:
-        """In full runs, if every candidate is judged right where its share ends."""
-        count, before, total = len(self.points), 0.0, 0.0
-        for share in self.shares():
-            total += count * (share - before)
-            count, before = max(1, count // self.reduction), share
-        return total
 
     def _ranked(self, share: float) -> list[int]:
         """The trials by their mean value so far, the best first; those without one are out."""

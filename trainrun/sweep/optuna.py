@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
 from trainrun.errors import ConfigError
 from trainrun.ranges import Count, Seed
+from trainrun.sweep import counted
 from trainrun.sweep.outcome import PRUNED, Tried
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Optuna:
     ) -> None:
         self.searched, self.repeats = split_replicates(axes)
         self.trials, self.at_once = trials, at_once
+        self.url = f"sqlite:///{folder / STUDY}"
         self.prunes = pruner != "none" and len(grid(self.repeats)) == 1
         import optuna
 
@@ -51,6 +53,11 @@ class Optuna:
             sampler=_sampler(sampler, startup_trials, seed),
             load_if_exists=True,
         )
+
+    def about(self) -> str:
+        """What it does, and how the study is looked at."""
+        known = len(self.study.get_trials(deepcopy=False))
+        return f"{counted(self.trials, 'trial')} by optuna, {known} asked before; optuna-dashboard {self.url}"
 
     def batches(self) -> Iterator[Batch]:
         """What earlier starts have asked for, finished or not; then new points until there are `trials`."""

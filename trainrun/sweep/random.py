@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
 from trainrun.ranges import Seed
+from trainrun.sweep import counted
 from trainrun.sweep.outcome import Tried
 
 _DIGITS = 4  # of a drawn number: enough to search, and short to read
@@ -21,6 +22,10 @@ class Random:
         searched, repeats = split_replicates(axes)
         drawn = (draw(searched, seed, number) for number in range(trials))
         self.points = list(repeated(drawn, repeats))
+
+    def about(self) -> str:
+        """What it does, in words."""
+        return f"{counted(len({point.trial for point in self.points}), 'random point')}"
 
     def batches(self) -> Iterator[Batch]:
         """All at once."""

@@ -13,6 +13,7 @@ from trainrun.report.text import GAP, cut, row_of
 from trainrun.sweep.ranking import Entry, Setting
 
 _WIDEST = 30  # columns, of a value
+_MANY = 12  # jobs that came to no end, each on a line
 
 
 def table(
@@ -74,10 +75,22 @@ def _laid_out(rows: Sequence[Sequence[str]], width: int | None, varied: int) -> 
 
 
 def _others(entries: Sequence[Entry], width: int | None) -> list[Text]:
+    """What failed first, then what a search gave up, the furthest first and not all of many."""
+    failed = [one for one in entries if one.outcome.state == "failed"]
+    rest = [one for one in entries if one.outcome.state != "failed"]
+    rest.sort(key=lambda one: -one.outcome.step)
+    lines = _lines([*failed, *rest[:_MANY]], width)
+    more = [Text(f"and {len(rest) - _MANY} more, in sweep.json")] if len(rest) > _MANY else []
+    return ([Text()] if lines else []) + lines + more
+
+
+def _lines(entries: Sequence[Entry], width: int | None) -> list[Text]:
     lines = []
     for one in entries:
-        why = one.outcome.reason if one.outcome.state == "failed" else f"at step {one.outcome.step}"
+        done = one.outcome
+        figure = "" if done.value is None else f", {done.monitor} {number(done.value)}"
+        why = done.reason if done.state == "failed" else f"at step {done.step}{figure}"
         words = " ".join(f"{key}={text(value)}" for key, value in one.swept.items())
         line = f"{one.key}  {one.outcome.state:<11}  {words}: {why}".rstrip(": ")
         lines.append(Text(line if width is None else cut(line, width)))
-    return ([Text()] if lines else []) + lines
+    return lines
