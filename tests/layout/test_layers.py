@@ -16,7 +16,7 @@ GRAMMAR = {"config", "tables"}  # all of config but build, call and what they ne
 PARTS = {
     *("data", "augment", "model", "task", "regularization"),
     *("init", "parameters", "loss", "optimizer", "scheduler", "precision", "runtime", "metrics", "vision"),
-    "ranks",
+    *("ranks", "sweep"),
 }
 CORE = {
     "state",
@@ -32,6 +32,7 @@ CORE = {
     "export",
 }
 ASSEMBLY = {"cli", "config.build", "report", "check", "doctor"}
+
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
     | dict.fromkeys(GRAMMAR, 1)

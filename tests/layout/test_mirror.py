@@ -10,7 +10,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF, PACKAGE, TESTS = ROOT / "conf", ROOT / "trainrun", ROOT / "tests"
-GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "experiment")
+GROUPS = sorted(
+    folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in ("experiment", "hydra")
+)
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trainrun.config.better import LARGER
+from trainrun.config.check import check_sweeper
 from trainrun.config.compose import Space
-from trainrun.config.space import Batch, Choices, Interval
+from trainrun.config.space import Batch, Choices, Interval, split_replicates
 from trainrun.errors import ConfigError
 from trainrun.sweep.grid import Grid
 from trainrun.sweep.outcome import Tried
 
+_LOCAL = (".BasicLauncher", ".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine
+_ELSEWHERE = 8  # trials that are asked for together where another scheduler runs them
 SWEEPERS = ("basic", "random", "optuna", "halving")
 
 
@@ -39,6 +42,7 @@ class Search:
     in_turn: bool
     is_local: bool
     threads: int | None
+    chunk: int | None  # jobs that a launcher gets at a time, where it would start all at once
 
 
 def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
@@ -49,19 +53,21 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     name = _name(space)
     _check(space, name, settings["sweep"]["trials"])
     launcher = str(space.launcher.get("_target_"))
-    in_turn, is_local = "BasicLauncher" in launcher, "submitit" not in launcher and "ray" not in launcher
+    in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
     at_once, threads = 1, None
     changes: dict[str, Any] = {}
-    if "JoblibLauncher" in launcher:
-        at_once, threads = _shares(int(space.launcher["n_jobs"]))
-        changes = {"n_jobs": at_once}
+    is_many = launcher.endswith((".JoblibLauncher", ".LocalLauncher"))  # at once on this machine
+    if is_many:
+        at_once, threads = _shares(int(space.launcher.get("n_jobs", -1)))
+        changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
     monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     maximize = mode == "max" or (mode == "auto" and monitor[4:] in LARGER)
-    strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else 8)
+    strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
     pruner = None
     if name == "optuna" and getattr(strategy, "prunes", False):
         pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials")}
-    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads)
+    chunk = at_once if launcher.endswith(".LocalLauncher") else None
+    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, chunk)
 
 
 def _name(space: Space) -> str:
@@ -88,8 +94,11 @@ def _check(space: Space, name: str, trials: int | None) -> None:
         raise ConfigError.one(
             "sweep.trials", f"hydra/sweeper={name} tries as many points as this says; sweep.trials=20"
         )
-    if not space.axes:
-        raise ConfigError.one("-m", "nothing varies; give a key several values: optimizer.lr=0.1,0.01")
+    searched, _ = split_replicates(space.axes)
+    if name != "basic" and not searched:
+        raise ConfigError.one("hydra/sweeper", f"{name} has nothing to search; give a key several values")
+    if name != "basic" and (problems := check_sweeper(space.sweeper)):
+        raise ConfigError(problems)
     if name == "optuna" and find_spec("optuna") is None:
         raise ConfigError.one("hydra/sweeper", "optuna is not installed: pip install 'trainrun[sweep]'")
 

@@ -183,10 +183,16 @@ def _run(sweep: Sweep, batch: Batch) -> None:
     _record(sweep, "running")
     if todo:
         sweep.begun |= set(todo)
-        jobs = {key: point.words for key, point in todo.items()}
-        sweep.space.launch(jobs, _job(sweep, todo, batch.share), sweep.folder, sweep.search.launcher)
+        _launch(sweep, {key: point.words for key, point in todo.items()}, _job(sweep, todo, batch.share))
     tried = [Tried(point, sweep.folder / key, outcome(sweep.folder / key)) for key, point in keys.items()]
     sweep.search.strategy.tell(tried)
+
+
+def _launch(sweep: Sweep, jobs: Mapping[str, Words], job: Job) -> None:
+    keys, size = list(jobs), sweep.search.chunk or len(jobs)
+    for at in range(0, len(keys), size):
+        some = {key: jobs[key] for key in keys[at : at + size]}
+        sweep.space.launch(some, job, sweep.folder, sweep.search.launcher)
 
 
 def _composed(space: Space, point: Point) -> Composition:
@@ -332,7 +338,7 @@ def _tell(sweep: Sweep) -> int:
     state = "interrupted" if why in INTERRUPTED or states & {"interrupted", "pending"} else "completed"
     entries, settings = _record(sweep, "failed" if "failed" in states else state)
     lines = table(entries, settings, sweep.search.monitor, columns(sys.stderr))
-    show(["", f"sweep {sweep.folder}: {_counts(entries)}", *lines], sys.stderr)
+    show(["", f"sweep {sweep.folder}, {_counts(entries)}", *lines], sys.stderr)
     best = ranking.best_of(settings, sweep.search.maximize)
     if best is not None:
         where = sweep.folder / best.key

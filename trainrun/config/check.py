@@ -62,6 +62,11 @@ def check(
     return found + ([] if problems else contradictions(settings, explicit, choices or {}))
 
 
+def check_sweeper(node: Mapping[str, Any]) -> list[Problem]:
+    """All problems of the settings of a search, which are Hydra's `hydra.sweeper`."""
+    return list(_call(node, "hydra.sweeper", _Trust((), None)))
+
+
 def _unknown_keys(
     settings: Mapping[str, Any], known_groups: Collection[str], explicit: Collection[str]
 ) -> Iterator[Problem]:

@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 _REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
+_EXTRAS = {"joblib": "sweep", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 
 
 class Composer:
@@ -214,6 +215,8 @@ def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         if group.startswith("experiment/"):
             return Problem(experiment, f"wants `override /{group[11:]}: {option}` in its defaults")
+        if group == "hydra/launcher" and option in _EXTRAS:
+            return Problem(group, f"{option} is not installed: pip install 'trainrun[{_EXTRAS[option]}]'")
         text = no_option(group, option, loader.get_group_options(group))
         return Problem(group, f"{text} ({experiment} names it)" if experiment else text)
     if found := re.search(r"Could not override '(.+?)'", text):
