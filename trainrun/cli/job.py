@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import os
 import signal
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
 _LINE = 200  # characters of a cause
+_LATE = {  # what is imported at first use, by every run and by these parts
+    "": ("torch._dynamo", "torch.profiler._cupti_monitor", "torch.utils.serialization"),
+    "trainrun.data.sklearn": ("sklearn.datasets", "sklearn.datasets.data", "sklearn.datasets.descr"),
+    "trainrun.logger.tensorboard": ("PIL.ImageDraw", "PIL.PngImagePlugin"),
+}
 OWNER_S = 10.0  # that a process of an earlier start, which was told to end, has to save and leave
 
 
@@ -141,13 +147,24 @@ class Job:
 
 
 def _warm(settings: Mapping[str, Any]) -> None:
-    """Import once, for all jobs of this process, what a run imports anyway: two seconds of each."""
-    names = ["trainrun.cli.stored", "trainrun.cli.session", "torch._dynamo"]  # which every optimizer asks for
+    """Do once, for all jobs of this process, what a run does anyway: three seconds of each.
+
+    Frozen, what is imported is no garbage that every job looks through, nor that the end waits for.
+    """
+    from trainrun.run.provenance import packages
+
     nodes = [*settings.values(), *(settings["logger"] or {}).values()]
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
     own = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
-    for name in [*names, *own, *(["sklearn.datasets"] if "trainrun.data.sklearn" in own else [])]:
+    late = [name for part in own for name in _LATE.get(part, ())]
+    for name in (*own, "trainrun.cli.resume", "trainrun.cli.stored", "trainrun.cli.session"):
         importlib.import_module(name)
+    for name in (*late, *_LATE[""]):
+        with contextlib.suppress(ModuleNotFoundError):  # another version's
+            importlib.import_module(name)
+    packages()
+    gc.collect()
+    gc.freeze()
 
 
 def stop(sweep: Path, reason: str) -> None:
