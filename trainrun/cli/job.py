@@ -90,8 +90,8 @@ class Job:
     def _in_child(self, composition: Composition, folder: Path, head: str) -> int:
         _first_to_go()
         try:
-            with self._own_share(composition) as mine:
-                return self._train(mine, folder)
+            with self._own_share(composition.settings["runtime"]["device"]):
+                return self._train(composition, folder)
         except Exception as error:
             code, cause = _told(error)
             log = folder / "trainrun.log"
@@ -131,19 +131,14 @@ class Job:
         is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
         return lambda event, total: PRUNED if is_hopeless(event.step, event.metrics[metric]) else None
 
-    @contextlib.contextmanager
-    def _own_share(self, composition: Composition) -> Any:
-        """The run with its part of the machine: of jobs at once each has its threads, and a GPU."""
-        settings = composition.settings
+    def _own_share(self, device: str) -> contextlib.AbstractContextManager[None]:
+        """The process with its part of the machine: of jobs at once each has its threads, and a GPU."""
         if self.threads is None:
-            yield composition
-            return
+            return contextlib.nullcontext()
         from trainrun.cli.gpu import own_gpu
 
-        runtime = dict(settings["runtime"])
-        runtime["threads"] = runtime["threads"] or self.threads
-        with own_gpu(self.sweep, runtime["device"]):
-            yield dataclasses.replace(composition, settings={**settings, "runtime": runtime})
+        os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
+        return own_gpu(self.sweep, device)
 
 
 def _warm(settings: Mapping[str, Any]) -> None:

@@ -117,10 +117,10 @@ def _strategy(
     return made
 
 
-def _shares(wanted: int) -> tuple[int, int]:
-    """(jobs at once, threads of each): a job for each GPU, else for each core."""
+def _shares(wanted: int) -> tuple[int, int | None]:
+    """(jobs at once, threads of each; None for one job): a job for each GPU, else for each core."""
     from trainrun.cli.gpu import count_gpus
     from trainrun.runtime import cores
 
     at_once = wanted if wanted > 0 else count_gpus() or cores()
-    return at_once, max(1, cores() // at_once)
+    return at_once, max(1, cores() // at_once) if at_once > 1 else None
