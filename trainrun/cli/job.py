@@ -11,8 +11,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
@@ -20,6 +21,7 @@ from trainrun.config.identity import identity
 from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
+from trainrun.run.slurm import STARTER
 from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, outcome
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ class Job:
             print(f"\n{head}", file=sys.stderr, flush=True)
         for attempt in range(1 + self.retries):
             _wait_for_owner(folder)
-            code = in_child(lambda: self._in_child(composition, folder, head), [])
+            with _saved_first() as starter:
+                code = in_child(lambda: self._in_child(composition, folder, head, starter), [])
             _settle(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
@@ -87,8 +90,10 @@ class Job:
             value = "" if done.value is None else f": {done.monitor} {done.value:.4g}"
             print(f"{head} {done.state} at step {done.step}{value}", file=sys.stderr, flush=True)
 
-    def _in_child(self, composition: Composition, folder: Path, head: str) -> int:
+    def _in_child(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
         _first_to_go()
+        if starter:
+            os.environ[STARTER] = starter
         try:
             with self._own_share(composition.settings["runtime"]["device"]):
                 return self._train(composition, folder)
@@ -166,6 +171,31 @@ def stop(sweep: Path, reason: str) -> None:
     """Have no further job begin."""
     with contextlib.suppress(FileExistsError), (sweep / STOP).open("x", encoding="utf-8") as file:
         file.write(reason)
+
+
+@contextlib.contextmanager
+def _saved_first() -> Iterator[str | None]:
+    """Where submitit runs this process: at its signal the run saves and ends, and only then does submitit
+    what it does at it, which is to end this process and start the job again. Yields who does so.
+    """
+    number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
+    handler = signal.getsignal(number)
+    if "SUBMITIT_EXECUTOR" not in os.environ or not callable(handler):
+        yield None
+        return
+    told: list[int] = []
+
+    def save(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        signal.raise_signal(signal.SIGTERM)  # which is passed on to the run
+
+    signal.signal(number, save)
+    try:
+        yield "submitit"
+    finally:
+        signal.signal(number, handler)
+    if told:
+        handler(number, None)
 
 
 def _wait_for_owner(folder: Path) -> None:

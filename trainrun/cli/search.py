@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ from trainrun.sweep.grid import Grid
 from trainrun.sweep.outcome import Tried
 
 _LOCAL = (".BasicLauncher", ".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine
+_SLURM = ".SlurmLauncher"
+_TIMEOUTS = 100  # as often a job that ran out of its time is started again: it goes on where it was
 _ELSEWHERE = 8  # trials that are asked for together where another scheduler runs them
 SWEEPERS = ("basic", "random", "optuna", "halving")
 
@@ -46,13 +49,8 @@ class Search:
 
 
 def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
-    """The search that the words ask for. `settings` are those of its first job.
-
-    Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed.
-    """
-    name = _name(space)
-    _check(space, name, settings["sweep"]["trials"])
-    launcher = str(space.launcher.get("_target_"))
+    """The search that the words ask for, which were checked. `settings` are those of its first job."""
+    name, launcher = _name(space), str(space.launcher.get("_target_"))
     in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
     at_once, threads = 1, None
     changes: dict[str, Any] = {}
@@ -60,6 +58,8 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     if is_many:
         at_once, threads = _shares(int(space.launcher.get("n_jobs", -1)))
         changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
+    if launcher.endswith(_SLURM):
+        changes = {"max_num_timeout": space.launcher.get("max_num_timeout") or _TIMEOUTS}
     monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     maximize = mode == "max" or (mode == "auto" and monitor[4:] in LARGER)
     strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
@@ -68,6 +68,16 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
         pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials")}
     chunk = at_once if launcher.endswith(".LocalLauncher") else None
     return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, chunk)
+
+
+def check_search(space: Space, trials: int | None) -> None:
+    """Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed,
+    and for a launcher of a cluster that is not here.
+    """
+    _check(space, _name(space), trials)
+    if str(space.launcher.get("_target_")).endswith(_SLURM) and shutil.which("srun") is None:
+        text = "submitit_slurm is for a machine of a Slurm cluster; there is no srun here"
+        raise ConfigError.one("hydra/launcher", text, "hydra/launcher=submitit_local")
 
 
 def _name(space: Space) -> str:

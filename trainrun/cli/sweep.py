@@ -97,7 +97,7 @@ def sweep(
 
     `stored` is the sweep that is gone on with, whose jobs must be the same ones still.
     """
-    from trainrun.cli.search import search_of
+    from trainrun.cli.search import check_search, search_of
 
     space = composer.space(overrides)
     with composer.explained(overrides):
@@ -105,6 +105,7 @@ def sweep(
     if problems := together([problems_of(job) for job in known.values()]):
         raise ConfigError(problems)
     first = next(iter(known.values())).settings
+    check_search(space, first["sweep"]["trials"])
     folder = stored.path if stored else _folder(first, space)
     if stored and space.is_grid:
         _refuse_others(stored, known.values())
