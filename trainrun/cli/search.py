@@ -46,12 +46,8 @@ class Search:
 
 
 def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
-    """The search that the words ask for. `settings` are those of its first job.
-
-    Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed.
-    """
+    """The search that the words ask for, its study in `folder`. `settings` are those of its first job."""
     name = _name(space)
-    _check(space, name, settings["sweep"]["trials"])
     launcher = str(space.launcher.get("_target_"))
     in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
     at_once, threads = 1, None
@@ -79,7 +75,9 @@ def _name(space: Space) -> str:
     return home.rpartition(".")[2]
 
 
-def _check(space: Space, name: str, trials: int | None) -> None:
+def check_search(space: Space, trials: int | None) -> None:
+    """Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed."""
+    name = _name(space)
     drawn = [axis.key for axis in space.axes if isinstance(axis, Interval)]
     if name == "basic" and drawn:
         text = (

@@ -29,7 +29,7 @@ from trainrun.config.compose import (
     parse_arguments,
     problems_of,
 )
-from trainrun.config.identity import digest, identity
+from trainrun.config.identity import digest, identity, is_left_out
 from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import together
@@ -97,7 +97,7 @@ def sweep(
 
     `stored` is the sweep that is gone on with, whose jobs must be the same ones still.
     """
-    from trainrun.cli.search import search_of
+    from trainrun.cli.search import check_search, search_of
 
     space = composer.space(overrides)
     with composer.explained(overrides):
@@ -108,6 +108,7 @@ def sweep(
     folder = stored.path if stored else _folder(first, space)
     if stored and space.is_grid:
         _refuse_others(stored, known.values())
+    check_search(space, first["sweep"]["trials"])
     with _owned(folder):
         search = search_of(space, first, folder)
         print(f"sweep {folder}: {search.strategy.about()}", file=sys.stderr, flush=True)
@@ -136,8 +137,7 @@ def _folder(settings: Mapping[str, Any], space: Space) -> Path:
         return Path(settings["run_dir"]).expanduser()
     if settings["name"]:
         return ROOT / "multirun" / str(settings["name"])
-    idle = ("sweep", "run_dir", "resume", "name", "logger")
-    fixed = sorted(word for word in space.fixed if key_of(word).split(".")[0] not in idle)
+    fixed = sorted(word for word in space.fixed if not is_left_out(key_of(word)))
     varied = [axis.key if space.is_grid else repr(axis) for axis in space.axes]
     swept = "-".join(key.rpartition(".")[2] for axis in space.axes for key in axis.key.split(","))
     mark = digest([fixed, varied, space.sweeper.get("_target_")])[:6]
@@ -280,7 +280,7 @@ def _stoppable(folder: Path) -> Iterator[None]:
 
 def _entries(sweep: Sweep) -> list[Entry]:
     return [
-        Entry(key, number, job.overrides, _swept(point), outcome(sweep.folder / key))
+        Entry(key, number, _own(job.overrides), _swept(point), outcome(sweep.folder / key))
         for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
     ]
 
@@ -320,13 +320,14 @@ def _again(sweep: Sweep, entry: Entry) -> str:
     """The command that repeats one job: the line's own words, with the job's in the place of what varies."""
     point, _ = sweep.planned[entry.key]
     varied = {key_of(word) for word in point.words}
-    fixed = [word for word in sweep.typed if not _is_of_sweep(word) and key_of(word) not in varied]
+    fixed = [word for word in _own(sweep.typed) if key_of(word) not in varied]
     return shlex.join(["trainrun", *fixed, *point.words])
 
 
-def _is_of_sweep(word: str) -> bool:
-    names = ("sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
-    return word in ("-m", "--multirun") or key_of(word).split(".")[0] in names
+def _own(words: Iterable[str]) -> list[str]:
+    """The words that are not about the sweep as a whole."""
+    whole = ("-m", "--multirun", "sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
+    return [word for word in words if key_of(word).split(".")[0] not in whole]
 
 
 def _tell(sweep: Sweep) -> int:
