@@ -15,11 +15,12 @@ from trainrun.logger.lines import number
 from trainrun.report.scale import Scale, cell_of, is_number, scale_of, scale_of_metric, shortened, text_of
 from trainrun.report.telling import ENOUGH, Told, keys_of, repeats_of, told
 from trainrun.report.text import GAP, heading, row_of
+from trainrun.run.listing import printable
 from trainrun.run.sweeps import Sweep
 
 _MOST = 10  # rows, of more the best
 _MOST_KEYS = 12
-_BAR = 20  # columns
+_BAR = 16  # columns
 _CELL = 20
 _PICTURE = (56, 8)
 _VARIED = 5  # different values, from which on a small picture says more than the table
@@ -60,13 +61,15 @@ def counted(sweep: Sweep) -> str:
 
 def _about(sweep: Sweep) -> list[str]:
     better = "larger" if sweep.mode == "max" else "smaller"
-    found = [f"{sweep.path}  {counted(sweep)}", f"{sweep.monitor}, {better} is better"]
+    found = [f"{printable(sweep.path)}  {counted(sweep)}", f"{sweep.monitor}, {better} is better"]
+    if sweep.best:
+        found.insert(1, f"best job {printable(sweep.path / sweep.best.folder)}  {number(sweep.best.value)}")
     over = " and ".join(repeats_of(sweep)) or "repetitions"
     many = max(sweep.settings, key=lambda one: one.count, default=None)
     if many is None or many.count < 2 or many.mean is None or many.std is None:
         return found
     if keys_of(sweep):
-        return [found[0], f"{found[1]}; mean and standard deviation over {over}"]
+        return [*found[:-1], f"{found[-1]}; mean and standard deviation over {over}"]
     return [*found, f"mean {number(many.mean)} +/- {number(many.std)} over {over}, {many.count} jobs"]
 
 
@@ -114,8 +117,8 @@ def _table(sweep: Sweep, rows: Sequence[_Row], width: int, telling: Sequence[str
     if len(rows) > 1 and rows[0].mean != rows[-1].mean:
         found[1].stylize("bold green")
     if len(fitting) < len(keys):
-        missing = f"  {len(keys) - len(fitting)} more settings have no room here; the picture has them"
-        found.append(Text(missing, style="dim"))
+        missing = ", ".join(names[key] for key in keys if key not in fitting)
+        found.append(Text(f"  only in the picture: {missing}", style="dim"))
     return found
 
 
@@ -174,7 +177,14 @@ def _telling(sweep: Sweep, found: Sequence[Told]) -> list[Text]:
     rows = [["", "explains", "rank corr.", ""]]
     for one in found[:_MOST_KEYS]:
         figure = "" if one.correlation is None else f"{one.correlation:+.2f}"
-        rows.append([shortened(one.key, 26), f"{one.share:.0%}", figure, _direction(sweep, one)])
+        rows.append(
+            [
+                shortened(one.key, 26),
+                f"{one.share:.0%}" if one.is_felt else "",
+                figure,
+                _direction(sweep, one),
+            ]
+        )
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     table = [Text("  " + row_of(row, widths, (0, 3))) for row in rows]
     table[0].stylize("dim")

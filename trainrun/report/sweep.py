@@ -26,7 +26,15 @@ _ABSENT = "-"  # where a job has no such setting
 
 
 def picture(sweep: Sweep, file: Path) -> None:
-    """Write the parallel coordinates, where there are several settings, and the scatter plots below."""
+    """Write what `figure_of` draws."""
+    figure_of(sweep).savefig(file, dpi=130)
+
+
+def figure_of(sweep: Sweep) -> Any:
+    """The parallel coordinates, where there are several settings, and the scatter plots below.
+
+    Something differs among the jobs, and one has a value.
+    """
     from matplotlib.figure import Figure
 
     keys = drawn(sweep)
@@ -50,14 +58,14 @@ def picture(sweep: Sweep, file: Path) -> None:
         axes.remove()
     lower.supylabel(plain(sweep.monitor), fontsize="medium")
     _legend(lower, sweep, keys)
-    figure.savefig(file, dpi=130)
+    return figure
 
 
 def drawn(sweep: Sweep) -> list[str]:
     """The settings that are drawn: of more than MOST the most telling; of a sweep over seeds or folds
-    alone, these.
+    alone, these; none where the jobs differ in nothing.
     """
-    keys = keys_of(sweep) or repeats_of(sweep) or list(sweep.jobs[0].swept)
+    keys = keys_of(sweep) or repeats_of(sweep)
     if len(keys) <= MOST:
         return keys
     first = [one.key for one in told(sweep)]
@@ -198,7 +206,7 @@ def _scatter(axes: Any, sweep: Sweep, key: str) -> None:
 
 def _kinds(sweep: Sweep) -> dict[str, list[SweptJob]]:
     """The jobs by how they are marked; each is in one of these, or nowhere where nothing is known of it."""
-    best = sweep.settings[0].jobs if len(keys_of(sweep)) and sweep.settings else ()
+    best = sweep.settings[0].jobs if keys_of(sweep) else ()
     found: dict[str, list[SweptJob]] = {"not completed": [], "completed": [], "best": [], "failed": []}
     for one in sweep.jobs:
         if one.value is not None:

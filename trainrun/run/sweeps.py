@@ -147,7 +147,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
         path=path,
         words=_each(content, "words", printable),
         sweeper=printable(content.get("sweeper")),
-        monitor=printable(content.get("monitor")),
+        monitor=printable(content.get("monitor")) or "metric",
         mode=content["mode"],
         state=printable(content.get("state")),
         jobs=jobs,

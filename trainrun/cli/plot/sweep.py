@@ -34,6 +34,9 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
         states = ", ".join(f"{count} {state}" for state, count in counts) or "none"
         raise ConfigError.one("SWEEP", f"{sweep.path}: no job has a value yet; its jobs: {states}")
     from trainrun.report import ranking
-    from trainrun.report.sweep import picture
+    from trainrun.report.sweep import drawn, picture
 
+    if not drawn(sweep):
+        text = f"{sweep.path}: there is nothing to compare, its jobs differ in nothing that was swept"
+        raise ConfigError.one("SWEEP", text)
     return ranking.lines(sweep, columns(sys.stdout) or _WIDE), partial(picture, sweep)
