@@ -38,7 +38,8 @@ def record(jobs: Sequence[dict[str, Any]], mode: str = "max", **more: Any) -> di
         groups.setdefault(json.dumps(own), []).append(one)
     settings = []
     for own, some in groups.items():
-        values = [one["value"] for one in some if one["value"] is not None]
+        done = [one["value"] for one in some if one["state"] == "completed"]
+        values = [value for value in done if value is not None]
         setting = {"swept": json.loads(own), "count": len(values), "values": values}
         setting["mean"] = statistics.fmean(values) if values else None
         setting["std"] = statistics.stdev(values) if len(values) > 1 else None

@@ -50,6 +50,21 @@ def test_the_least_is_first_where_smaller_is_better(seeds: list[dict[str, Any]],
     assert [row[-1] for row in rows if row and row[0] in ("1", "2")] == ["sgd", "adamw"]
 
 
+def test_what_completed_stands_first_and_what_did_not_is_hollow(tmp_path: Path) -> None:
+    jobs = [job(0, {"lr": 1}, 0.5), job(1, {"lr": 2}, 0.9, "pruned"), job(2, {"lr": 3}, 0.95, "pruned")]
+    jobs += [job(3, {"lr": 4}, 0.6), job(4, {"lr": 5}, None, "failed")]
+    found = text(tmp_path, jobs, 200)
+    rows = [line.split() for line in found[4:8]]
+    assert [(row[1], row[-1]) for row in rows] == [
+        ("0.6000", "4"),
+        ("0.5000", "1"),
+        ("0.9500", "3"),
+        ("0.9000", "2"),
+    ]
+    assert ["●" in line for line in found[4:8]] == [True, True, False, False]
+    assert found[8] == "  1 jobs without a value; ○ not completed"
+
+
 def test_seeds_or_folds_alone_are_a_row_each_and_their_mean(tmp_path: Path) -> None:
     jobs = [job(n, {"data.fold": n}, value) for n, value in enumerate((0.5, 0.7, 0.6))]
     found = text(tmp_path, jobs, 200)
@@ -71,7 +86,7 @@ def test_many_settings_and_jobs_fit(width: int, tmp_path: Path) -> None:
     head = next(line for line in found if line.lstrip().startswith("accuracy"))
     assert "a_long_name_3" in head  # the most telling one
     assert any(line.startswith("  only in the picture: ") for line in found)
-    assert "  190 more below; ○ not completed" in found
+    assert "  190 more below" in found
     told = [line for line in found if line.strip().startswith("group_3.a_long_name_3 ")]
     assert "+1.00" in told[0]
 

@@ -16,7 +16,7 @@ from trainrun.report.scale import Scale, cell_of, is_number, scale_of, scale_of_
 from trainrun.report.telling import ENOUGH, Told, keys_of, repeats_of, told
 from trainrun.report.text import GAP, heading, row_of
 from trainrun.run.listing import printable
-from trainrun.run.sweeps import Sweep
+from trainrun.run.sweeps import Setting, Sweep
 
 _MOST = 10  # rows, of more the best
 _MOST_KEYS = 12
@@ -28,12 +28,15 @@ _DOT, _HOLLOW, _LINE = "\N{BLACK CIRCLE}", "\N{WHITE CIRCLE}", "\N{BOX DRAWINGS 
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """A setting as it stands in the ranking; where none of its jobs completed by what they came to so far."""
+
     swept: Mapping[str, Any]
-    mean: float
+    mean: float | None  # None where no job has a value
     std: float | None
     count: int
     is_completed: bool
+    jobs: Sequence[str]  # their keys
 
 
 def lines(sweep: Sweep, width: int) -> list[Text]:
@@ -73,28 +76,43 @@ def _about(sweep: Sweep) -> list[str]:
     return [*found, f"mean {number(many.mean)} +/- {number(many.std)} over {over}, {many.count} jobs"]
 
 
-def _rows(sweep: Sweep) -> list[_Row]:
-    """The best first; where nothing is swept but repetitions, a row for each job."""
-    if not keys_of(sweep):
-        jobs = [
-            _Row(one.swept, one.value, None, 1, one.is_completed)
-            for one in sweep.jobs
-            if one.value is not None
-        ]
-        return sorted(jobs, key=lambda one: one.mean, reverse=sweep.mode == "max")
-    done = {one.key for one in sweep.jobs if one.is_completed}
-    return [
-        _Row(one.swept, one.mean, one.std, one.count, not done.isdisjoint(one.jobs))
-        for one in sweep.settings
-        if one.mean is not None
+def ranked(sweep: Sweep) -> list[Row]:
+    """The settings, best first: those of completed jobs, of others, and those without a value."""
+    values = {one.key: one.value for one in sweep.jobs if one.value is not None}
+    begun, rows = [], []
+    for one in sweep.settings:
+        so_far = [values[key] for key in one.jobs if key in values]
+        if one.mean is not None:
+            rows.append(Row(one.swept, one.mean, one.std, one.count, True, one.jobs))
+        elif so_far:
+            std = statistics.stdev(so_far) if len(so_far) > 1 else None
+            begun.append(Row(one.swept, statistics.fmean(so_far), std, len(so_far), False, one.jobs))
+    begun.sort(key=lambda one: one.mean or 0.0, reverse=sweep.mode == "max")
+    return rows + begun + [_without(one) for one in sweep.settings if values.keys().isdisjoint(one.jobs)]
+
+
+def _without(one: Setting) -> Row:
+    return Row(one.swept, None, None, 0, False, one.jobs)
+
+
+def _rows(sweep: Sweep) -> list[Row]:
+    """Those with a value; where nothing is swept but repetitions, a row for each job."""
+    if keys_of(sweep):
+        return [one for one in ranked(sweep) if one.mean is not None]
+    jobs = [
+        Row(one.swept, one.value, None, 1, one.is_completed, [one.key])
+        for one in sweep.jobs
+        if one.value is not None
     ]
+    sign = -1 if sweep.mode == "max" else 1
+    return sorted(jobs, key=lambda one: (not one.is_completed, sign * (one.mean or 0.0)))
 
 
-def _table(sweep: Sweep, rows: Sequence[_Row], width: int, telling: Sequence[str]) -> list[Text]:
+def _table(sweep: Sweep, rows: Sequence[Row], width: int, telling: Sequence[str]) -> list[Text]:
     """A row for each of the best; of the swept settings, the most telling first, as many as have room."""
     shown, keys = rows[:_MOST], keys_of(sweep) or repeats_of(sweep)
     columns = [["", *(str(at) for at in range(1, len(shown) + 1))]]
-    columns += [[sweep.monitor.rpartition("/")[2], *(number(one.mean) for one in shown)]]
+    columns += [[sweep.monitor.rpartition("/")[2], *(number(one.mean or 0.0) for one in shown)]]
     if any(one.std is not None for one in shown):
         columns += [["+/-", *("" if one.std is None else number(one.std) for one in shown)]]
         columns += [["jobs", *(str(one.count) for one in shown)]]
@@ -122,7 +140,7 @@ def _table(sweep: Sweep, rows: Sequence[_Row], width: int, telling: Sequence[str
     return found
 
 
-def _left_out(sweep: Sweep, rows: Sequence[_Row]) -> list[Text]:
+def _left_out(sweep: Sweep, rows: Sequence[Row]) -> list[Text]:
     parts = [f"{len(rows) - _MOST} more below"] if len(rows) > _MOST else []
     without = sum(one.value is None for one in sweep.jobs)
     parts += [f"{without} jobs without a value"] if without else []
@@ -144,9 +162,9 @@ def _starts(key: str) -> list[int]:
     return [at + 1 for at in range(len(key) - 1, -1, -1) if key[at] == "."] + [0]
 
 
-def _reach(rows: Sequence[_Row]) -> list[float]:
+def _reach(rows: Sequence[Row]) -> list[float]:
     """A standard deviation below and above each mean."""
-    return [one.mean + sign * (one.std or 0.0) for one in rows for sign in (-1, 1)]
+    return [(one.mean or 0.0) + sign * (one.std or 0.0) for one in rows for sign in (-1, 1)]
 
 
 def _ends(scale: Scale) -> str:
@@ -155,11 +173,11 @@ def _ends(scale: Scale) -> str:
     return f"{low}{high:>{_BAR - len(low)}}"
 
 
-def _bar(scale: Scale, row: _Row) -> str:
+def _bar(scale: Scale, row: Row) -> str:
     """A dot at the mean, on a line over its standard deviation."""
     first, last = (round(scale.place(one) * (_BAR - 1)) for one in _reach([row]))
     line = [_LINE if first <= one <= last else " " for one in range(_BAR)]
-    line[round(scale.place(row.mean) * (_BAR - 1))] = _DOT if row.is_completed else _HOLLOW
+    line[round(scale.place(row.mean or 0.0) * (_BAR - 1))] = _DOT if row.is_completed else _HOLLOW
     return "".join(line)
 
 

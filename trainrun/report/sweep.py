@@ -11,13 +11,14 @@ from typing import Any
 
 from trainrun.logger.lines import number
 from trainrun.report.look import plain
-from trainrun.report.ranking import counted, scale_of_results
+from trainrun.report.ranking import counted, ranked, scale_of_results
 from trainrun.report.scale import Scale, cell_of, scale_of, shortened
 from trainrun.report.telling import keys_of, repeats_of, told
 from trainrun.run.sweeps import Sweep, SweptJob
 
 MOST = 12  # settings that are drawn
 _BEST = "#d62728"
+_GREY = "0.45"  # what did not complete
 _MAP = "viridis_r"  # the better the darker
 _MOST_LINES = 1000
 _SPREADS = 10  # settings whose standard deviation is drawn
@@ -80,11 +81,12 @@ def scale_of_key(sweep: Sweep, key: str) -> Scale:
 
 def _title(sweep: Sweep, keys: Sequence[str]) -> str:
     lines = [f"{sweep.path.name}  {counted(sweep)}"]
-    top = sweep.settings[0] if sweep.settings else None
+    top = next(iter(ranked(sweep)), None)
     if top is not None and top.mean is not None:
         spread = f" \N{PLUS-MINUS SIGN} {number(top.std)}" if top.std is not None else ""
         words = ", ".join(f"{key} {cell_of(top.swept[key], 18)}" for key in keys if key in top.swept)
-        text = f"best: {sweep.monitor} {number(top.mean)}{spread}{' with ' if words else ''}{words}"
+        so_far = "" if top.is_completed else " so far"
+        text = f"best{so_far}: {sweep.monitor} {number(top.mean)}{spread}{' with ' if words else ''}{words}"
         lines += textwrap.wrap(text, 110, max_lines=3)
     if left_out := len(keys_of(sweep)) - len(keys):
         lines.append(f"drawn are the {len(keys)} most telling settings, not the other {left_out}")
@@ -96,9 +98,8 @@ def _parallel(axes: Any, sweep: Sweep, keys: Sequence[str]) -> None:
     from matplotlib import colormaps
 
     scales, results = [scale_of_key(sweep, key) for key in keys], scale_of_results(sweep)
-    done = {one.key for one in sweep.jobs if one.is_completed}
-    settings, last, colours = sweep.settings[:_MOST_LINES], len(keys), colormaps[_MAP]
-    means = sorted({one.mean for one in settings if one.mean is not None}, reverse=sweep.mode == "max")
+    settings, last, colours = ranked(sweep)[:_MOST_LINES], len(keys), colormaps[_MAP]
+    means = list(dict.fromkeys(one.mean for one in settings if one.is_completed))
     shade = {mean: 1 - at / len(means) for at, mean in enumerate(means)}
     thin = 1.6 if len(settings) <= 30 else 0.9
     shifts = [_SHIFT if _is_crowded(scale, len(settings)) else 0.0 for scale in scales]
@@ -111,16 +112,16 @@ def _parallel(axes: Any, sweep: Sweep, keys: Sequence[str]) -> None:
         if one.mean is None:
             axes.plot(range(last), ys, color="0.75", linewidth=0.8, linestyle=":", zorder=1)
             continue
-        place = results.place(one.mean)
-        colour = _BEST if rank == 0 else colours(shade[one.mean])
+        place, is_best = results.place(one.mean), rank == 0 and one.is_completed
+        colour = _BEST if is_best else colours(shade[one.mean]) if one.is_completed else _GREY
         axes.plot(
             range(last + 1),
             [*ys, place],
             color=colour,
-            linewidth=thin if rank else 3.5,
-            alpha=0.75 if rank else 1.0,
-            linestyle="--" if done.isdisjoint(one.jobs) else "-",
-            zorder=4 if rank == 0 else 3 - rank / len(settings),
+            linewidth=3.5 if is_best else thin,
+            alpha=1.0 if is_best else 0.75,
+            linestyle="-" if one.is_completed else "--",
+            zorder=4 if is_best else 3 - rank / len(settings),
         )
         if one.std is not None and rank < _SPREADS:
             x = last + 0.05 + 0.035 * rank
@@ -140,13 +141,12 @@ def _parallel(axes: Any, sweep: Sweep, keys: Sequence[str]) -> None:
 def _explained(sweep: Sweep) -> str:
     """What the lines of the parallel coordinates mean."""
     lines = f"the best {_MOST_LINES}" if len(sweep.settings) > _MOST_LINES else "a line each"
-    parts = [f"settings, {lines}, by rank, the better the darker, the best red"]
-    done = {one.key for one in sweep.jobs if one.is_completed}
-    if any(one.mean is not None and done.isdisjoint(one.jobs) for one in sweep.settings):
+    parts, rows = [f"settings, {lines}, by rank, the better the darker, the best red"], ranked(sweep)
+    if any(one.mean is not None and not one.is_completed for one in rows):
         parts.append("dashed: not completed")
-    if any(one.mean is None for one in sweep.settings):
+    if any(one.mean is None for one in rows):
         parts.append("dotted: without a value")
-    if any(one.std is not None for one in sweep.settings):
+    if any(one.std is not None for one in rows):
         parts.append(f"at the right mean and standard deviation of the best {_SPREADS}")
     return "; ".join(parts)
 
@@ -175,7 +175,7 @@ def _scatter(axes: Any, sweep: Sweep, key: str) -> None:
         for at, one in enumerate(sweep.jobs)
     }
     for label, jobs in _kinds(sweep).items():
-        colour = {"completed": "C0", "not completed": "0.45"}.get(label, _BEST)
+        colour = {"completed": "C0", "not completed": _GREY}.get(label, _BEST)
         lost = label == "failed"
         axes.scatter(
             [place[one.key] for one in jobs],
@@ -206,7 +206,7 @@ def _scatter(axes: Any, sweep: Sweep, key: str) -> None:
 
 def _kinds(sweep: Sweep) -> dict[str, list[SweptJob]]:
     """The jobs by how they are marked; each is in one of these, or nowhere where nothing is known of it."""
-    best = sweep.settings[0].jobs if keys_of(sweep) else ()
+    best = ranked(sweep)[0].jobs if keys_of(sweep) else ()
     found: dict[str, list[SweptJob]] = {"not completed": [], "completed": [], "best": [], "failed": []}
     for one in sweep.jobs:
         if one.value is not None:
@@ -238,7 +238,7 @@ def _legend(figure: Any, sweep: Sweep, keys: Sequence[str]) -> None:
         "not completed": {
             "label": plain(f"not completed: {', '.join(states)}"),
             "markerfacecolor": "none",
-            "color": "0.45",
+            "color": _GREY,
         },
         "failed": {"label": "failed, without a value", "color": _BEST, "marker": "x"},
     }

@@ -109,6 +109,12 @@ def find(sweep: str) -> Path:
     raise CannotResume(f"SWEEP: no sweep is called {sweep}{hint or f'; the newest: {newest}'}")
 
 
+def named(run: str) -> Path | None:
+    """The sweep whose folder or whole name RUN is; None where it may mean a run."""
+    places = (Path(run).expanduser(), PLACE / run.removeprefix(f"{PLACE}/").rstrip("/"))
+    return next((path for path in places if (path / FILE).is_file()), None)
+
+
 def sweeps() -> list[Path]:
     """Every sweep below outputs/multirun/, the one recorded last at the end."""
     found = []
@@ -147,7 +153,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
         path=path,
         words=_each(content, "words", printable),
         sweeper=printable(content.get("sweeper")),
-        monitor=printable(content.get("monitor")) or "metric",
+        monitor=printable(content.get("monitor")),
         mode=content["mode"],
         state=printable(content.get("state")),
         jobs=jobs,
