@@ -128,3 +128,17 @@ def test_too_few_equal_or_unfinished_jobs_are_said(tmp_path: Path) -> None:
     assert found[-1].endswith("there are 0")
     assert not any("●" in line for line in found) and sum("○" in line for line in found) == 10
     assert "  1 jobs without a value; ○ not completed" in found
+
+
+def test_a_small_picture_shows_every_place_that_was_reached(tmp_path: Path) -> None:
+    values = [0.9 + n / 100 for n in range(10)] + [0.1, 0.1]
+    jobs = [job(n, {"lr": 10.0**-n}, value) for n, value in enumerate(values)]
+    jobs[3]["state"] = "pruned"
+    found = text(tmp_path, jobs)
+    at = found.index("val/accuracy against lr (logarithmic); ○ not completed")
+    rows = found[at + 1 : at + 9]
+    assert (rows[0][:9].strip(), rows[-1][:9].strip()) == ("0.9900", "≤0.8500")
+    assert (sum(row.count("●") for row in rows), sum(row.count("○") for row in rows)) == (11, 1)
+    # the smallest rate is the eleventh power, at the edge; the largest has 0.9, which is 5/14 of the way
+    assert rows[-1][10] == "●" and rows[7 - round(7 * 5 / 14)][65] == "●"
+    assert found[at + 9].split() == ["1e-11", "1"]

@@ -180,3 +180,13 @@ def test_equal_values_and_a_single_one_are_drawn(tmp_path: Path) -> None:
     ):
         figure = figure_of(sweep_of(tmp_path, jobs))
         assert {y for _, y in dots(panels(figure)[0], "best")} == {0.5}
+
+
+def test_where_the_worst_stand_at_the_edge_the_middle_is_the_median(tmp_path: Path) -> None:
+    values = [0.9 + n / 100 for n in range(10)] + [0.1, 0.1]
+    jobs = [job(n, {"norm": "ab"[n % 2]}, value) for n, value in enumerate(values)]
+    (axes,) = figure_of(sweep_of(tmp_path, jobs)).axes
+    # two thirds are 0.92 or better: the axis begins at 0.85
+    assert sorted(y for _, y in dots(axes, "completed") + dots(axes, "best"))[:2] == [0, 0]
+    medians = [(statistics.median(values[first::2]) - 0.85) / 0.14 for first in (0, 1)]
+    assert sorted(line.get_ydata()[0] for line in lines_of(axes, 1)) == pytest.approx(sorted(medians))

@@ -256,8 +256,9 @@ def _scatter(sweep: Sweep, found: Sequence[Told], ys: Scale, width: int) -> list
         row = high - 1 - round(ys.place(one.value) * (high - 1))
         grid[row][round(xs.place(one.swept[key]) * (wide - 1))] = _DOT if one.is_completed else _HOLLOW
     low, top = (number(10**one if ys.is_log else one) for one in (ys.low, ys.high))
+    low, top = (f"{ys.sign}{low}", top) if ys.cut == "<=" else (low, f"{ys.sign}{top}")
     sides = [top, *[""] * (high - 2), low]
-    title = f"{sweep.monitor} against {key}" + (", logarithmic" if xs.is_log else "")
+    title = f"{sweep.monitor}{_unit(ys)} against {key}{_unit(xs)}"
     title += "" if all(one.is_completed for one in judged) else f"; {_HOLLOW} not completed"
     first, last = (f"{one:.3g}" for one in (xs.numbers[0], xs.numbers[-1]))
     return [
@@ -265,3 +266,7 @@ def _scatter(sweep: Sweep, found: Sequence[Told], ys: Scale, width: int) -> list
         *(Text(f"{side:>9} {''.join(row)}".rstrip()) for side, row in zip(sides, grid, strict=True)),
         Text(f"{'':9} {first}{last:>{wide - len(first)}}", style="dim"),
     ]
+
+
+def _unit(scale: Scale) -> str:
+    return " (logarithmic)" if scale.is_log else ""

@@ -58,11 +58,15 @@ class Scale:
         found += [(place, f"{one:g}") for one, place in labels.items()]
         if self.cut:
             edge = self._floor if self.cut == "<=" else 1.0
-            sign = {"<=": "\N{LESS-THAN OR EQUAL TO}", ">=": "\N{GREATER-THAN OR EQUAL TO}"}[self.cut]
             end = self.low if self.cut == "<=" else self.high
             found = [(place, label) for place, label in found if abs(place - edge) > _APART]
-            found.append((edge, f"{sign} {end:.3g}"))
+            found.append((edge, f"{self.sign} {end:.3g}"))
         return sorted(found)
+
+    @property
+    def sign(self) -> str:
+        """Of the end that stands for all beyond it; empty where none does."""
+        return {"<=": "\N{LESS-THAN OR EQUAL TO}", ">=": "\N{GREATER-THAN OR EQUAL TO}", "": ""}[self.cut]
 
     @property
     def _floor(self) -> float:

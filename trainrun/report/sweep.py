@@ -57,7 +57,8 @@ def figure_of(sweep: Sweep) -> Any:
         _scatter(axes, sweep, key)
     for axes in list(panels)[len(keys) :]:
         axes.remove()
-    lower.supylabel(plain(sweep.monitor), fontsize="medium")
+    unit = ", logarithmic" if scale_of_results(sweep).is_log else ""
+    lower.supylabel(plain(sweep.monitor) + unit, fontsize="medium")
     _legend(lower, sweep, keys)
     return figure
 
@@ -190,10 +191,9 @@ def _scatter(axes: Any, sweep: Sweep, key: str) -> None:
             zorder=3,
         )
     for at, values in _at_each(sweep, key, scale).items():
-        mean, spread, x = statistics.fmean(values), statistics.stdev(values), at + 0.045
-        ends = [results.place(mean + sign * spread) for sign in (-1, 1)]
-        axes.plot([x, x], ends, color="black", linewidth=1.2, zorder=4)
-        axes.plot([x], [results.place(mean)], marker="D", markersize=4, color="black", zorder=5)
+        x, (low, middle, high) = at + 0.045, map(results.place, _middle(values, results))
+        axes.plot([x, x], [low, high], color="black", linewidth=1.2, zorder=4)
+        axes.plot([x], [middle], marker="D", markersize=4, color="black", zorder=5)
     axes.set(xlim=(-0.08, 1.12), ylim=(-0.1, 1.06))
     marks, labels = zip(*scale.ticks(), strict=True)
     is_long = sum(map(len, labels)) > 34
@@ -202,6 +202,15 @@ def _scatter(axes: Any, sweep: Sweep, key: str) -> None:
     axes.set_yticks(*zip(*results.ticks(), strict=True), fontsize="small")
     axes.set_xlabel(plain(shortened(key, 40)) + (", logarithmic" if scale.is_log else ""))
     axes.grid(alpha=0.3)
+
+
+def _middle(values: Sequence[float], results: Scale) -> tuple[float, float, float]:
+    """Mean between standard deviations; where the worst stand at the edge, median between quartiles."""
+    if results.cut:
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        return low, middle, high
+    mean, spread = statistics.fmean(values), statistics.stdev(values)
+    return mean - spread, mean, mean + spread
 
 
 def _kinds(sweep: Sweep) -> dict[str, list[SweptJob]]:
@@ -244,7 +253,8 @@ def _legend(figure: Any, sweep: Sweep, keys: Sequence[str]) -> None:
     }
     shown = [{"marker": "o"} | look for kind, look in looks.items() if kind in kinds]
     if any(_at_each(sweep, key, scale_of_key(sweep, key)) for key in keys):
-        label = "mean and standard deviation of those with that value"
+        what = "median and quartiles" if scale_of_results(sweep).cut else "mean and standard deviation"
+        label = f"{what} of those with that value"
         shown.append({"marker": "D", "color": "black", "markersize": 4, "label": label})
     handles = [Line2D([], [], linestyle="none", **look) for look in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small", frameon=False)
