@@ -71,6 +71,9 @@ def test_seeds_or_folds_alone_are_a_row_each_and_their_mean(tmp_path: Path) -> N
     assert "mean 0.6000 +/- 0.1000 over data.fold, 3 jobs" in found
     rows = [line.split() for line in found if line.split()[:1] in (["1"], ["2"], ["3"])]
     assert [(row[1], row[-1]) for row in rows] == [("0.7000", "1"), ("0.6000", "2"), ("0.5000", "0")]
+    jobs[1]["state"] = "interrupted"
+    rows = [line.split() for line in text(tmp_path, jobs, 200)[5:8]]
+    assert [row[-1] for row in rows] == ["2", "0", "1"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

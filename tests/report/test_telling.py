@@ -82,3 +82,10 @@ def test_too_few_unfinished_or_equal_jobs_tell_nothing(tmp_path: Path) -> None:
     assert not told(sweep_of(tmp_path, [*jobs[:7], job(8, {"a": 8}, 0.8, "pruned")]))
     assert not told(sweep_of(tmp_path, [*jobs[:7], job(8, {"a": 8}, None, "failed")]))
     assert not told(sweep_of(tmp_path, [job(n, {"a": n}, 1.0) for n in range(20)]))
+
+
+def test_a_peak_off_the_middle_is_no_direction_although_it_correlates(tmp_path: Path) -> None:
+    jobs = [job(n, {"lr": n}, -abs(n - 12) + n / 1000) for n in range(40)]
+    (one,) = told(sweep_of(tmp_path, jobs))
+    assert one.correlation is not None and one.correlation < -0.6
+    assert (one.is_felt, one.is_steady, one.best) == (True, False, 12)
