@@ -26,7 +26,7 @@ COMMANDS = {
     "doctor": "what went wrong in a run, and what to try: trainrun doctor RUN [--json]",
     "compare": "what differs: trainrun compare RUN RUN ... [--out FILE.png] [--json]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
-    "plot": "side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides] | run RUN ...",
+    "plot": "side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides] | run RUN ... | sweep",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts
