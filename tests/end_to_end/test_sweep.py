@@ -26,6 +26,8 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self, input_shape, num_outputs, kind: str):
         super().__init__()
+        if kind == "unbuilt":
+            raise ValueError("no such kind")
         self.body, self.kind, self.calls = nn.LazyLinear(num_outputs), kind, 0
 
     def forward(self, x):
@@ -117,7 +119,7 @@ def test_killed_in_job_4_and_issued_again_it_comes_to_the_same_table(
     wait_for(lambda: len(list(tmp_path.glob("outputs/multirun/*/*/checkpoints/step-*3"))) > 0)
     wait_for(lambda: len(unfinished(tmp_path)) == 1)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate(timeout=60)
     (tmp_path / "slow").unlink()
     done = command(*words)
     assert "6 jobs: 3 done before, 1 to go on with, 2 new" in done.err
@@ -261,10 +263,14 @@ def test_retries_and_fail_fast(command: Callable, tmp_path: Path) -> None:
 
 
 def test_a_job_that_cannot_be_built_is_told_and_the_others_run(command: Callable, tmp_path: Path) -> None:
-    done = command(*QUICK, "-m", "seed=0,1", "monitor=val/rmse,val/nope", code=2)
-    assert "monitor: the task has no metric nope" in done.err
-    jobs = sweep_of(tmp_path)[1]["jobs"]
-    assert [(one["state"], one["exit_code"]) for one in jobs] == [("completed", 0), ("failed", 2)] * 2
+    (tmp_path / "net.py").write_text(NET)
+    words = ("data=synthetic_table", "model._target_=net.Net", "budget=2ep", "logger=[]", "-m")
+    done = command(*words, "model.kind=unbuilt,a", code=2)
+    assert "job 1, model.kind=unbuilt: failed: model: net.Net: no such kind" in done.err
+    folder, content = sweep_of(tmp_path)
+    jobs = content["jobs"]
+    assert [(one["state"], one["exit_code"]) for one in jobs] == [("failed", 2), ("completed", 0)]
+    assert "Traceback" in (folder / jobs[0]["folder"] / "trainrun.log").read_text()
 
 
 # A result
