@@ -17,8 +17,8 @@ from trainrun import ranks
 from trainrun.duration import parse
 from trainrun.errors import ConfigError
 from trainrun.ranges import Count
+from trainrun.run import slurm
 from trainrun.run.signals import Signals
-from trainrun.run.slurm import is_job
 from trainrun.seeds import derive, stream
 
 
@@ -100,11 +100,10 @@ def runtime(
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # it would choose the arithmetic by a timing
-    if preemption_signal == "auto":
-        preemption_signal = "USR2" if is_job() else None
+    told_by = slurm.preemption_signal() if preemption_signal == "auto" else preemption_signal
     limit_s = None if time_limit is None else _seconds(time_limit)
     flags = (deterministic, compile, channels_last, sync_batch_norm)
-    return Runtime(chosen, threads, *flags, preemption_signal, limit_s)
+    return Runtime(chosen, threads, *flags, told_by, limit_s)
 
 
 def syncs_batch_norm(model: nn.Module) -> bool:

@@ -23,7 +23,7 @@ def in_child(function: Callable[[], int], words: list[str]) -> int:
     child = os.fork()
     if child:
         return _wait(child)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if callable(signal.getsignal(number)):  # the starter's own, until the run has its
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     code = 1

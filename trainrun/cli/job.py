@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
@@ -19,6 +21,7 @@ from trainrun.config.identity import identity
 from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
+from trainrun.run.slurm import STARTER
 from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, outcome
 
 if TYPE_CHECKING:
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
 _LINE = 200  # characters of a cause
+_LATE = {  # what is imported at first use, by every run and by these parts
+    "": ("torch._dynamo", "torch.profiler._cupti_monitor", "torch.utils.serialization"),
+    "trainrun.data.sklearn": ("sklearn.datasets", "sklearn.datasets.data", "sklearn.datasets.descr"),
+    "trainrun.logger.tensorboard": ("PIL.ImageDraw", "PIL.PngImagePlugin"),
+}
 OWNER_S = 10.0  # that a process of an earlier start, which was told to end, has to save and leave
 
 
@@ -63,7 +71,8 @@ class Job:
             print(f"\n{head}", file=sys.stderr, flush=True)
         for attempt in range(1 + self.retries):
             _wait_for_owner(folder)
-            code = in_child(lambda: self._in_child(composition, folder, head), [])
+            with _saved_first() as starter:
+                code = in_child(lambda: self._in_child(composition, folder, head, starter), [])
             _settle(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
@@ -81,11 +90,13 @@ class Job:
             value = "" if done.value is None else f": {done.monitor} {done.value:.4g}"
             print(f"{head} {done.state} at step {done.step}{value}", file=sys.stderr, flush=True)
 
-    def _in_child(self, composition: Composition, folder: Path, head: str) -> int:
+    def _in_child(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
         _first_to_go()
+        if starter:
+            os.environ[STARTER] = starter
         try:
-            with self._own_share(composition) as mine:
-                return self._train(mine, folder)
+            with self._own_share(composition.settings["runtime"]["device"]):
+                return self._train(composition, folder)
         except Exception as error:
             code, cause = _told(error)
             log = folder / "trainrun.log"
@@ -125,35 +136,66 @@ class Job:
         is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
         return lambda event, total: PRUNED if is_hopeless(event.step, event.metrics[metric]) else None
 
-    @contextlib.contextmanager
-    def _own_share(self, composition: Composition) -> Any:
-        """The run with its part of the machine: of jobs at once each has its threads, and a GPU."""
-        settings = composition.settings
+    def _own_share(self, device: str) -> contextlib.AbstractContextManager[None]:
+        """The process with its part of the machine: of jobs at once each has its threads, and a GPU."""
         if self.threads is None:
-            yield composition
-            return
+            return contextlib.nullcontext()
         from trainrun.cli.gpu import own_gpu
 
-        runtime = dict(settings["runtime"])
-        runtime["threads"] = runtime["threads"] or self.threads
-        with own_gpu(self.sweep, runtime["device"]):
-            yield dataclasses.replace(composition, settings={**settings, "runtime": runtime})
+        os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
+        return own_gpu(self.sweep, device)
 
 
 def _warm(settings: Mapping[str, Any]) -> None:
-    """Import once, for all jobs of this process, what a run imports anyway: two seconds of each."""
-    names = ["trainrun.cli.stored", "trainrun.cli.session", "torch._dynamo"]  # which every optimizer asks for
+    """Do once, for all jobs of this process, what a run does anyway: three seconds of each.
+
+    Frozen, what is imported is no garbage that every job looks through, nor that the end waits for.
+    """
+    from trainrun.run.provenance import packages
+
     nodes = [*settings.values(), *(settings["logger"] or {}).values()]
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
     own = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
-    for name in [*names, *own, *(["sklearn.datasets"] if "trainrun.data.sklearn" in own else [])]:
+    late = [name for part in own for name in _LATE.get(part, ())]
+    for name in (*own, "trainrun.cli.resume", "trainrun.cli.stored", "trainrun.cli.session"):
         importlib.import_module(name)
+    for name in (*late, *_LATE[""]):
+        with contextlib.suppress(ModuleNotFoundError):  # another version's
+            importlib.import_module(name)
+    packages()
+    gc.collect()
+    gc.freeze()
 
 
 def stop(sweep: Path, reason: str) -> None:
     """Have no further job begin."""
     with contextlib.suppress(FileExistsError), (sweep / STOP).open("x", encoding="utf-8") as file:
         file.write(reason)
+
+
+@contextlib.contextmanager
+def _saved_first() -> Iterator[str | None]:
+    """Where submitit runs this process: at its signal the run saves and ends, and only then does submitit
+    what it does at it, which is to end this process and start the job again. Yields who does so.
+    """
+    number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
+    handler = signal.getsignal(number)
+    if "SUBMITIT_EXECUTOR" not in os.environ or not callable(handler):
+        yield None
+        return
+    told: list[int] = []
+
+    def save(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        signal.raise_signal(signal.SIGTERM)  # which is passed on to the run
+
+    signal.signal(number, save)
+    try:
+        yield "submitit"
+    finally:
+        signal.signal(number, handler)
+    if told:
+        handler(number, None)
 
 
 def _wait_for_owner(folder: Path) -> None:

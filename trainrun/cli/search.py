@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ from trainrun.sweep.grid import Grid
 from trainrun.sweep.outcome import Tried
 
 _LOCAL = (".BasicLauncher", ".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine
+_SLURM = ".SlurmLauncher"
+_TIMEOUTS = 100  # as often a job that ran out of its time is started again: it goes on where it was
 _ELSEWHERE = 8  # trials that are asked for together where another scheduler runs them
 SWEEPERS = ("basic", "random", "optuna", "halving")
 
@@ -47,8 +50,7 @@ class Search:
 
 def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
     """The search that the words ask for, its study in `folder`. `settings` are those of its first job."""
-    name = _name(space)
-    launcher = str(space.launcher.get("_target_"))
+    name, launcher = _name(space), str(space.launcher.get("_target_"))
     in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
     at_once, threads = 1, None
     changes: dict[str, Any] = {}
@@ -56,6 +58,8 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     if is_many:
         at_once, threads = _shares(int(space.launcher.get("n_jobs", -1)))
         changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
+    if launcher.endswith(_SLURM):
+        changes = {"max_num_timeout": space.launcher.get("max_num_timeout") or _TIMEOUTS}
     monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     maximize = mode == "max" or (mode == "auto" and monitor[4:] in LARGER)
     strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
@@ -76,7 +80,9 @@ def _name(space: Space) -> str:
 
 
 def check_search(space: Space, trials: int | None) -> None:
-    """Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed."""
+    """Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed,
+    and for a cluster's launcher where there is no cluster.
+    """
     name = _name(space)
     drawn = [axis.key for axis in space.axes if isinstance(axis, Interval)]
     if name == "basic" and drawn:
@@ -99,6 +105,9 @@ def check_search(space: Space, trials: int | None) -> None:
         raise ConfigError(problems)
     if name == "optuna" and find_spec("optuna") is None:
         raise ConfigError.one("hydra/sweeper", "optuna is not installed: pip install 'trainrun[sweep]'")
+    if str(space.launcher.get("_target_")).endswith(_SLURM) and shutil.which("srun") is None:
+        text = "submitit_slurm is for a machine of a Slurm cluster; there is no srun here"
+        raise ConfigError.one("hydra/launcher", text, "hydra/launcher=submitit_local")
 
 
 def _strategy(
@@ -115,10 +124,10 @@ def _strategy(
     return made
 
 
-def _shares(wanted: int) -> tuple[int, int]:
-    """(jobs at once, threads of each): a job for each GPU, else for each core."""
+def _shares(wanted: int) -> tuple[int, int | None]:
+    """(jobs at once, threads of each; None for one job): a job for each GPU, else for each core."""
     from trainrun.cli.gpu import count_gpus
     from trainrun.runtime import cores
 
     at_once = wanted if wanted > 0 else count_gpus() or cores()
-    return at_once, max(1, cores() // at_once)
+    return at_once, max(1, cores() // at_once) if at_once > 1 else None

@@ -37,7 +37,7 @@ from trainrun.errors import INTERRUPTED, CannotResume, ConfigError, FolderBusy, 
 from trainrun.run import sweeps
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, replace_json, storage_failed
-from trainrun.run.lock import lock
+from trainrun.run.lock import is_held, lock
 from trainrun.sweep import counted, ranking
 from trainrun.sweep.outcome import PAUSED, Tried, outcome
 from trainrun.sweep.ranking import Entry
@@ -266,7 +266,7 @@ def _stoppable(folder: Path) -> Iterator[None]:
         stop(folder, signal.Signals(number).name)
         for status in folder.glob("*/status.json"):
             told = read_json(status)
-            if told.get("state") == "running" and isinstance(told.get("pid"), int):
+            if told.get("state") == "running" and isinstance(told.get("pid"), int) and is_held(status.parent):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(told["pid"], number)
 

@@ -1,9 +1,11 @@
-"""Slurm: asking for the job to be started again."""
+"""Slurm: asking for the job to be started again, if nobody else does."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+
+STARTER = "TRAINRUN_STARTED_AGAIN_BY"  # in the environment: who starts a sweep's job again, instead of this
 
 
 def is_job() -> bool:
@@ -11,8 +13,15 @@ def is_job() -> bool:
     return "SLURM_JOB_ID" in os.environ
 
 
+def preemption_signal() -> str | None:
+    """The signal that announces the end of this process, which is started again then."""
+    return "USR2" if is_job() or STARTER in os.environ else None
+
+
 def requeue() -> str:
     """Have Slurm start this job again with the same line; returns what to tell of it."""
+    if starter := os.environ.get(STARTER):
+        return f"{starter} starts this job again, and it goes on"
     if not is_job():
         return "no Slurm job: nobody was asked to start this run again"
     command = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]

@@ -1,0 +1,240 @@
+"""Sweeps under the launchers: several jobs at once on this machine, and the clusters' launchers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+# A model that is built once another job has begun to build its own, and slow while there is a file `slow`.
+MEET = """
+import os, time
+from pathlib import Path
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, input_shape, num_outputs, others):
+        super().__init__()
+        Path(f"met-{os.getpid()}").touch()
+        until = time.monotonic() + 120
+        while len(list(Path().glob("met-*"))) < others:
+            if time.monotonic() > until:
+                raise RuntimeError("nobody else came")
+            time.sleep(0.05)
+        self.head = nn.Sequential(nn.Conv2d(input_shape[0], 4, 1), nn.Flatten(), nn.Linear(256, num_outputs))
+
+    def forward(self, x):
+        time.sleep(0.1 if Path("slow").exists() else 0)
+        return self.head(x)
+"""
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+SHORT = ("data.limit=300", "logger=none")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "meet.py").write_text(MEET)
+    return tmp_path
+
+
+def trainrun(folder: Path, *words: str, cores: int = 1, before: str = "") -> subprocess.Popen[str]:
+    """The command in a process group of its own. `before`: what Python does first."""
+    code = f"{before}\nimport sys\nfrom trainrun.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    environment = os.environ | {"OMP_NUM_THREADS": str(cores)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], code: int) -> str:
+    """What it said."""
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == code, said
+    assert "Traceback" not in said, said
+    return said
+
+
+def states(sweep: Path) -> list[str]:
+    return [one["state"] for one in json.loads((sweep / "sweep.json").read_text())["jobs"]]
+
+
+def statuses(sweep: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted(sweep.glob("*/status.json"))]
+
+
+def wait_until(is_so: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not is_so():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def trained(sweep: Path, jobs: int) -> bool:
+    """Whether so many jobs have evaluated and saved."""
+    return (
+        len(list(sweep.glob("*/checkpoints/step-*/manifest.json"))) >= jobs and len(statuses(sweep)) == jobs
+    )
+
+
+def test_two_jobs_run_at_once_each_with_half_of_the_cores(project: Path) -> None:
+    words = ("-m", "seed=0,1", "model._target_=meet.Net", "model.others=2", "budget=2step", *SHORT, *JOBLIB)
+    said = ended(trainrun(project, *words, "run_dir=two", cores=6), 0)
+    assert states(project / "two") == ["completed", "completed"]
+    configs = [yaml.safe_load(file.read_text()) for file in (project / "two").glob("*/config.yaml")]
+    assert [one["runtime"]["threads"] for one in configs] == [3, 3]
+    assert "job 1, seed=0: completed at step 2" in said and "job 2, seed=1: completed at step 2" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ctrl_c", "sigterm_to_the_starter"])
+def test_a_signal_saves_all_jobs_and_the_sweep_goes_on(project: Path, how: str) -> None:
+    (project / "slow").touch()
+    words = (
+        "-m",
+        "seed=0,1",
+        "model._target_=meet.Net",
+        "model.others=2",
+        "budget=30step",
+        "loop.eval_every=2step",
+    )
+    process = trainrun(project, *words, *SHORT, "checkpoint.every=2step", *JOBLIB, "run_dir=cut", cores=2)
+    sweep = project / "cut"
+    wait_until(lambda: trained(sweep, 2), process)
+    if how == "ctrl_c":
+        os.killpg(process.pid, signal.SIGINT)
+        said, name = ended(process, 130), "SIGINT"
+    else:
+        process.terminate()
+        said, name = ended(process, 143), "SIGTERM"
+    assert [(one["state"], one["reason"]) for one in statuses(sweep)] == [("interrupted", name)] * 2
+    assert all(0 < one["step"] < 30 for one in statuses(sweep))
+    assert "trainrun resume cut" in said
+    (project / "slow").unlink()
+    said = ended(trainrun(project, "resume", "cut", cores=2), 0)
+    assert "2 to go on with" in said
+    assert states(sweep) == ["completed", "completed"]
+    assert [one["step"] for one in statuses(sweep)] == [30, 30]
+
+
+@pytest.mark.slow
+def test_submitit_runs_jobs_here_and_a_failure_stays_in_its_job(project: Path) -> None:
+    words = (
+        "-m",
+        "optimizer=sgd",
+        "optimizer.lr=0.1,1e35,0.2",
+        "loop.clip.norm=null",
+        "budget=20step",
+        "loop.eval_every=10step",
+    )
+    said = ended(
+        trainrun(project, *words, *SHORT, "hydra/launcher=submitit_local", "run_dir=sub", cores=2), 7
+    )
+    assert "3 jobs: 2 completed, 1 failed" in said
+    told = json.loads((project / "sub" / "sweep.json").read_text())["jobs"]
+    assert [one["state"] for one in told] == ["completed", "failed", "completed"]
+    log = (project / "sub" / told[1]["folder"] / "trainrun.log").read_text()
+    assert "Traceback" in log and "NonFinite" in log
+    again = ended(trainrun(project, "resume", "sub", cores=2), 7)
+    assert "2 done before, 1 failed before" in again
+
+
+@pytest.mark.slow
+def test_a_job_preempted_under_submitit_is_saved_started_again_and_goes_on(project: Path) -> None:
+    (project / "slow").touch()
+    words = (
+        "-m",
+        "seed=range(1)",
+        "model._target_=meet.Net",
+        "model.others=1",
+        "budget=30step",
+        "loop.eval_every=2step",
+    )
+    words = (*words, *SHORT, "checkpoint.every=1ep", "hydra/launcher=submitit_local", "run_dir=pre")
+    process, sweep = trainrun(project, *words), project / "pre"
+    wait_until(lambda: len(list(sweep.glob("*/metrics.jsonl"))) == 1, process)
+    metrics = next(sweep.glob("*/metrics.jsonl"))
+    wait_until(lambda: metrics.read_text().count("eval") >= 2, process)
+    first = statuses(sweep)[0]["pid"]
+    (task,) = [
+        int(line.split()[1])
+        for line in Path(f"/proc/{first}/status").read_text().splitlines()
+        if line.startswith("PPid")
+    ]
+    os.kill(task, signal.SIGUSR2)  # as submitit's local executor does shortly before the time is up
+    wait_until(lambda: statuses(sweep)[0].get("pid") not in (None, first), process)
+    (project / "slow").unlink()
+    ended(process, 0)
+    assert states(sweep) == ["completed"]
+    timing = [json.loads(line) for line in next(sweep.glob("*/timing.jsonl")).read_text().splitlines()]
+    events = [one["event"] for one in timing]
+    cut = events.index("interrupted")
+    assert timing[cut]["signal"] == "SIGTERM" and timing[cut]["step"] > 0
+    begun = [one for one in timing if one["event"] == "started"]
+    assert [one["resumed_from"] for one in begun] == [None, timing[cut]["step"]]
+
+
+def test_a_cluster_that_is_not_here_is_told(project: Path) -> None:
+    said = ended(trainrun(project, "-m", "seed=0,1", "hydra/launcher=submitit_slurm", "run_dir=no"), 2)
+    assert "hydra/launcher: submitit_slurm is for a machine of a Slurm cluster; there is no srun here" in said
+    assert "trainrun -m seed=0,1 hydra/launcher=submitit_local run_dir=no" in said
+    assert not (project / "no").exists()
+
+
+def test_the_slurm_launchers_settings_are_shown(command: Callable) -> None:
+    words = (
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.partition=gpu",
+        "hydra.launcher.gpus_per_node=1",
+    )
+    shown = yaml.safe_load(command("--cfg", "hydra", "-p", "hydra.launcher", *words).out)
+    assert (shown["partition"], shown["gpus_per_node"]) == ("gpu", 1)
+    assert shown["_target_"].endswith("SlurmLauncher")
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (("hydra/launcher=joblib",), "sweep"),
+        (("hydra/launcher=submitit_local",), "slurm"),
+        (("hydra/launcher=submitit_slurm",), "slurm"),
+        (("hydra/launcher=ray",), "ray"),
+        (("hydra/sweeper=optuna", "sweep.trials=2"), "sweep"),
+    ],
+    ids=lambda value: value[0].partition("=")[2] if isinstance(value, tuple) else value,
+)
+def test_a_missing_extra_is_told_with_its_install_line(
+    project: Path, words: tuple[str, ...], extra: str
+) -> None:
+    missing = "import sys, hydra_plugins\nhydra_plugins.__path__ = []\nsys.modules['optuna'] = None"
+    said = ended(trainrun(project, "-m", "model=cnn,linear", *words, "run_dir=no", before=missing), 2)
+    name = words[0].partition("=")[2]
+    assert f"{words[0].partition('=')[0]}: {name} is not installed: pip install 'trainrun[{extra}]'" in said
+    assert not (project / "no").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("hydra_plugins.hydra_ray_launcher") is None, reason="hydra-ray-launcher is not installed"
+)
+def test_jobs_run_on_a_local_ray(project: Path) -> None:
+    words = ("-m", "seed=0,1", "budget=2step", *SHORT, "hydra/launcher=ray", "run_dir=ray")
+    said = ended(trainrun(project, *words), 0)
+    assert states(project / "ray") == ["completed", "completed"], said
