@@ -73,7 +73,7 @@ def run(words: list[str]) -> int:
 
 def _find(tries: Tries, most: int | None) -> Search:
     """Search training first: evaluations are tried in a run that is cut as was found."""
-    from trainrun.cli.tries import cut_of, replaced
+    from trainrun.cli.tries import replaced
     from trainrun.report.throughput import Search
     from trainrun.tune import batch
 
@@ -84,27 +84,65 @@ def _find(tries: Tries, most: int | None) -> Search:
     train = _searched(sizes, batch.first_of(sizes, False), tries.train, "batch_size", tries.limit)
     if most and train.largest.size == survey.window:
         train = batch.Found((*train.tried, *_beyond(tries, survey, most)), train.largest)
-    cut = cut_of(train.largest.size, train.largest.pieces)
-    if survey.is_full and train.largest.pieces == 1:
-        cut = ["batch_size=full", "loop.accumulate=1"]
     judged, not_judged = None, _why_not_judged(survey)
     if not not_judged:
         assert survey.eval_batch_size
-        whole = survey.split_size or _STREAMED * survey.eval_batch_size
-        sizes = batch.rounded(whole)
+        sizes, cut = (
+            batch.rounded(survey.split_size or _STREAMED * survey.eval_batch_size),
+            _cut(survey, train),
+        )
         attempt = lambda size, pieces: tries.judge(size, pieces, cut)  # noqa: E731
         judged = _searched(sizes, batch.first_of(sizes, True), attempt, "data.eval_batch_size", tries.limit)
-    overrides = [*cut, *([f"data.eval_batch_size={judged.largest.size}"] if judged else [])]
+    train, judged, whole = _together(tries, survey, train, judged)
+    overrides = _overrides(survey, train, judged)
     return Search(
         survey=survey,
         limit=tries.limit,
         train=train,
         judged=judged,
         not_judged=not_judged,
+        whole=whole,
         overrides=overrides,
         command=shlex.join(["trainrun", *replaced(tries.overrides, overrides)]),
         notes=_notes(tries, survey, train.largest),
     )
+
+
+def _cut(survey: Survey, train: Found) -> list[str]:
+    """The overrides that cut the window as was found; all samples at once are called full."""
+    from trainrun.cli.tries import cut_of
+
+    if survey.is_full and train.largest.pieces == 1:
+        return ["batch_size=full", "loop.accumulate=1"]
+    return cut_of(train.largest.size, train.largest.pieces)
+
+
+def _overrides(survey: Survey, train: Found, judged: Found | None) -> list[str]:
+    evaluation = [f"data.eval_batch_size={judged.largest.size}"] if judged else []
+    return [*_cut(survey, train), *evaluation]
+
+
+def _together(
+    tries: Tries, survey: Survey, train: Found, judged: Found | None
+) -> tuple[Found, Found | None, Tried]:
+    """Both as one run has them, and what it takes; the hungrier of the two is made smaller until they fit.
+
+    Raises OutOfMemory where they do not fit in any size, TrainrunError where the run itself fails.
+    """
+    why = "fits alone, but not in a run that trains and evaluates"
+    while not (whole := tries.together(_overrides(survey, train, judged))).fits:
+        if whole.fits is None:
+            raise TrainrunError(whole.why)
+        is_hungry = judged is not None and judged.largest.peak_bytes > train.largest.peak_bytes
+        smaller, other = train.less(why), judged.less(why) if judged else None
+        if other is not None and (is_hungry or smaller is None):
+            judged = other
+        elif smaller is not None:
+            train = smaller
+        else:
+            told = " ".join(_overrides(survey, train, judged))
+            raise OutOfMemory(f"{told}: {whole.why}, {tries.limit}, when the run trains and evaluates")
+    return train, judged, whole
 
 
 def _searched(sizes: Sizes, first: int, attempt: Callable[[int, int], Tried], key: str, limit: str) -> Found:

@@ -21,7 +21,7 @@ from trainrun.config.compose import Composer
 from trainrun.errors import INTERRUPTED, OutOfMemory
 from trainrun.tune.batch import Tried
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
-from trainrun.tune.trial import Measured, Survey, is_for_memory, judge, limit_gpu, survey, train
+from trainrun.tune.trial import Measured, Survey, is_for_memory, judge, limit_gpu, survey, together, train
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
 _TOLD = ("batch norm", "caution")  # lines of the plan that depend on the cut
@@ -102,6 +102,13 @@ class Tries:
         answer = self._ask(words, lambda parts: asdict(judge(parts, self.found.split)))
         return self._tried(size, pieces, False, *answer)
 
+    def together(self, words: Sequence[str]) -> Tried:
+        """Steps and an evaluation of the run with those overrides."""
+        _progress(f"training and evaluating with {' '.join(words)}")
+        whole = replaced(self.overrides, words)
+        answer = self._ask(whole, lambda parts: asdict(together(parts, self.found.split)))
+        return self._tried(0, 0, False, *answer)
+
     def _tried(
         self, size: int, pieces: int, is_beyond: bool, code: int, found: dict[str, Any] | None
     ) -> Tried:
@@ -111,7 +118,7 @@ class Tries:
             return Tried(size, pieces, *_end(code), is_beyond=is_beyond)
         if "fits" in found:
             return Tried(size, pieces, found["fits"], found["why"], is_beyond=is_beyond)
-        self.told[size] = found.pop("told", [])
+        self.told[size] = found.pop("told", self.told.get(size, []))
         one = Measured(**found)
         self.lengths_differ |= one.lengths_differ
         figures = (one.samples_per_s, one.noise, one.peak_bytes, one.reserved_bytes, is_beyond)

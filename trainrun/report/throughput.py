@@ -31,6 +31,7 @@ class Search:
     train: Found
     judged: Found | None
     not_judged: str  # why there is none
+    whole: Tried  # a run that trains and evaluates with what was found
     overrides: Sequence[str]
     command: str
     notes: Sequence[tuple[str, str]]
@@ -54,7 +55,8 @@ def lines(search: Search, width: int) -> list[Text]:
         samples = f"{survey.split_size} samples" if survey.split_size else "a stream without length"
         out += [Text(), Text(f"evaluation: {survey.split}, {samples}", "bold")]
         out += [*_table(("data.eval_batch_size",), search.judged), *_curve(search.judged, width)]
-    out += [Text(), *_paragraph(f"the largest that fit: {' '.join(search.overrides)}", width)]
+    together = f"; steps and an evaluation with them take {_memory(search.whole)}" if search.judged else ""
+    out += [Text(), *_paragraph(f"the largest that fit: {' '.join(search.overrides)}{together}", width)]
     for text in rivals(search):
         out += _paragraph(text, width)
     for label, text in search.notes:
@@ -145,6 +147,7 @@ def record(search: Search) -> dict[str, Any]:
         "batch_size": search.train.largest.size,
         "accumulate": search.train.largest.pieces,
         "eval_batch_size": search.judged.largest.size if search.judged else None,
+        "run": asdict(search.whole),
         "overrides": list(search.overrides),
         "as_fast": rivals(search),
         "notes": [list(one) for one in search.notes],

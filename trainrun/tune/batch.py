@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _SPAN = 16  # the first size that is tried is a window's this part: larger ones show the throughput
 _ALIKE = 0.1  # share by which two rates differ from one process to the next
@@ -35,6 +35,14 @@ class Found:
 
     tried: tuple[Tried, ...]
     largest: Tried
+
+    def less(self, why: str) -> Found | None:
+        """The next smaller size in the place of the largest; None where none is known to fit."""
+        below = [one for one in self.tried if one.fits and one.size < self.largest.size]
+        if not below:
+            return None
+        told = tuple(replace(one, fits=False, why=why) if one is self.largest else one for one in self.tried)
+        return Found(told, below[-1])
 
     @property
     def rival(self) -> Tried | None:

@@ -10,6 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,54 +96,97 @@ def limit_gpu(device: torch.device, limit_bytes: int | None) -> None:
 
 
 def train(parts: Parts) -> Measured:
-    """Whole steps, with all that happens beside them: health's copies, and a save's in host memory.
-
-    Raises NonFinite where the run would stop in its first steps.
-    """
-    loop, state = parts.loop(Path(), "", None, Signals()), parts.state
-    state.schedule = lambda update: (_LR, None)
-    windows, shapes, pace = loop.windows(state), set[tuple[int, ...]](), Pace(parts.runtime.device)
-
-    def step(watch: bool) -> StepResult:
-        window = next(windows)
-        shapes.update(_shapes(window))
-        result = measured(loop.step, state, window) if watch else loop.step(state, window)
-        if result.finding is not None:
-            raise NonFinite(f"the gradient's norm is {result.norm}; first not finite: {result.finding.where}")
-        return result
-
-    try:
-        step(loop.health)  # with the optimizer's state made in it, and in the next beside it
-        held = _saved(state), _history(state.optimizer)
-        step(loop.health)
+    """Whole steps. Raises NonFinite where the run would stop in its first ones."""
+    with closing(_Run(parts)) as run:
+        run.settle(3, 3.0)
+        pace = Pace(parts.runtime.device)
         pace.begin()
         while not pace.is_enough:
-            pace.passed(step(False).num_samples)
-        del held
-    finally:
-        windows.close()
-        loop.checkpoints.close()
-    return pace.measured(len(shapes) > 1)
+            pace.passed(run.step(False).num_samples)
+        return pace.measured(run.lengths_differ)
 
 
 def judge(parts: Parts, split: str) -> Measured:
     """Batches of an evaluation, with all that training holds beside them."""
-    loop, state, device = parts.loop(Path(), "", None, Signals()), parts.state, parts.runtime.device
-    state.schedule = lambda update: (_LR, None)
-    try:
+    with closing(_Run(parts)) as run:
         two = next(iter(parts.data.train_batches(Position(), Cut(2, 1), parts.settings["seed"])))
-        loop.step(state, [two])  # for gradients and the optimizer's state
-    finally:
-        loop.checkpoints.close()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    shapes, pace = set[tuple[int, ...]](), Pace(device)
+        run.loop.step(run.state, [two])  # for gradients and the optimizer's state
+        if parts.runtime.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(parts.runtime.device)
+        return run.judged(split).measured(run.lengths_differ)
 
-    def batches() -> Iterator[Batch]:
+
+def together(parts: Parts, split: str) -> Measured:
+    """Steps, an evaluation where there is a split, and steps again: the peak is the run's.
+
+    That of each alone may be less: what one gives back may not be of use to the other.
+    """
+    with closing(_Run(parts)) as run:
+        run.settle(6, 8.0)
+        if split:
+            run.judged(split)
+        pace = Pace(parts.runtime.device)
+        pace.begin()
+        run.settle(6, 8.0, pace)
+        return pace.measured(run.lengths_differ)
+
+
+class _Run:
+    """A built run, to be stepped and judged, at a rate so low that its weights stay where they are."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.state = parts, parts.state
+        self.loop = parts.loop(Path(), "", None, Signals())
+        self.state.schedule = lambda update: (_LR, None)
+        self._windows = self.loop.windows(self.state)
+        self._shapes: set[tuple[int, ...]] = set()
+        self._held: Any = None
+
+    def close(self) -> None:
+        self._windows.close()
+        self.loop.checkpoints.close()
+
+    @property
+    def lengths_differ(self) -> bool:
+        return len(self._shapes) > 1
+
+    def step(self, watch: bool) -> StepResult:
+        """With all that happens beside it: a save's copies in host memory, with `watch` those of health."""
+        window, step = next(self._windows), self.loop.step
+        self._look(window)
+        result = measured(step, self.state, window) if watch else step(self.state, window)
+        if result.finding is not None:
+            text = f"the gradient's norm is {result.norm}; first not finite: {result.finding.where}"
+            raise NonFinite(f"{text}; trainrun check says more")
+        if self._held is None:
+            self._held = _saved(self.state), _history(self.state.optimizer)
+        return result
+
+    def settle(self, same: int, most_s: float, pace: Pace | None = None) -> None:
+        """Step at least twice, and until that many steps have taken no more memory, or the time is up."""
+        device, began = self.parts.runtime.device, time.perf_counter()
+        peak, count, unchanged = 0, 0, 0
+        while count < 2 or (unchanged < same and time.perf_counter() - began < most_s):
+            result = self.step(self.loop.health)
+            if pace is not None:
+                pace.passed(result.num_samples)
+            now = _peak(device)
+            unchanged = unchanged + 1 if now <= peak else 0
+            peak, count = max(now, peak), count + 1
+
+    def judged(self, split: str) -> Pace:
+        """The pace of an evaluation of some batches."""
+        pace = Pace(self.parts.runtime.device)
+        batches = self._batches(split, pace)
+        evaluate(self.state.judged_model, self.parts.task, batches, self.state.precision)
+        return pace
+
+    def _batches(self, split: str, pace: Pace) -> Iterator[Batch]:
+        """Of the split, and again from its beginning, until there are enough."""
         is_first = True
         while not pace.is_enough:
-            for batch in parts.data.eval_batches(split):
-                shapes.update(_shapes([batch]))
+            for batch in self.parts.data.eval_batches(split):
+                self._look([batch])
                 yield batch
                 if is_first:  # which makes what the next ones find made
                     is_first = False
@@ -154,8 +198,9 @@ def judge(parts: Parts, split: str) -> Measured:
             if is_first:
                 raise DataError(f"data: the {split} split is empty")
 
-    evaluate(state.judged_model, parts.task, batches(), state.precision)
-    return pace.measured(len(shapes) > 1)
+    def _look(self, window: Window) -> None:
+        """Remember the shapes of one sample, of each batch whose inputs are one tensor."""
+        self._shapes |= {tuple(batch.inputs.shape[1:]) for batch in window if hasattr(batch.inputs, "shape")}
 
 
 class Pace:
@@ -190,10 +235,9 @@ class Pace:
         middle = statistics.median(rates)
         lower, _, upper = statistics.quantiles(rates, n=4) if len(rates) > 1 else [middle] * 3
         on_gpu = self.device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated(self.device) if on_gpu else taken_bytes()
         reserved = torch.cuda.max_memory_reserved(self.device) if on_gpu else None
         noise = (upper - lower) / middle / math.sqrt(len(rates))
-        return Measured(middle, noise, peak, reserved, lengths_differ)
+        return Measured(middle, noise, _peak(self.device), reserved, lengths_differ)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
@@ -221,6 +265,5 @@ def _history(optimizer: Any) -> Tensor | None:
     return torch.ones(2 * group["history_size"] * count, device=group["params"][0].device)
 
 
-def _shapes(window: Window) -> set[tuple[int, ...]]:
-    """Of one sample, of each batch whose inputs are one tensor."""
-    return {tuple(batch.inputs.shape[1:]) for batch in window if hasattr(batch.inputs, "shape")}
+def _peak(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else taken_bytes()
