@@ -14,7 +14,7 @@ from rich.text import Text
 from trainrun.config.build.costs import megabytes
 from trainrun.report.braille import path
 from trainrun.report.chart import span
-from trainrun.report.text import laid_out
+from trainrun.report.text import cut, laid_out
 from trainrun.tune.batch import Found, Tried, are_alike
 from trainrun.tune.trial import Survey
 
@@ -43,8 +43,8 @@ def lines(search: Search, width: int) -> list[Text]:
     taken = "" if survey.on_gpu else f"; {_megabytes(survey.built_bytes)} are taken before the first step"
     out = _paragraph(f"on {survey.device}, limit: {search.limit}{taken}", width)
     kept = f"{survey.window} samples a step, cut into micro-batches; the product stays"
-    out += [Text(), Text(f"training: {kept}", "bold")]
-    out += [*_table(("batch_size", "loop.accumulate"), found), *_curve(found, width)]
+    out += [Text(), *_paragraph(f"training: {kept}", width, "bold")]
+    out += [*_table(("batch_size", "loop.accumulate"), found, width), *_curve(found, width)]
     if any(one.is_beyond for one in found.tried):
         out += _paragraph(
             f"  more than {survey.window} would be another run: for the throughput alone", width
@@ -54,7 +54,7 @@ def lines(search: Search, width: int) -> list[Text]:
     else:
         samples = f"{survey.split_size} samples" if survey.split_size else "a stream without length"
         out += [Text(), Text(f"evaluation: {survey.split}, {samples}", "bold")]
-        out += [*_table(("data.eval_batch_size",), search.judged), *_curve(search.judged, width)]
+        out += [*_table(("data.eval_batch_size",), search.judged, width), *_curve(search.judged, width)]
     together = f"; steps and an evaluation with them take {_memory(search.whole)}" if search.judged else ""
     out += [Text(), *_paragraph(f"the largest that fit: {' '.join(search.overrides)}{together}", width)]
     for text in rivals(search):
@@ -79,7 +79,7 @@ def rivals(search: Search) -> list[str]:
     return told
 
 
-def _table(heads: Sequence[str], found: Found) -> list[Text]:
+def _table(heads: Sequence[str], found: Found, width: int) -> list[Text]:
     gpu = any(one.reserved_bytes is not None for one in found.tried)
     rows = [[*heads, "samples/s", "memory", *(["reserved"] if gpu else []), ""]]
     for one in found.tried:
@@ -88,15 +88,16 @@ def _table(heads: Sequence[str], found: Found) -> list[Text]:
         told = "beyond the window" if one.is_beyond and not told else told
         reserved = [_megabytes(one.reserved_bytes)] if gpu else []
         rows.append([*sizes, _rate(one), _memory(one), *reserved, told])
-    return _with_words(rows)
+    return _with_words(rows, width)
 
 
-def _with_words(rows: Sequence[Sequence[str]]) -> list[Text]:
+def _with_words(rows: Sequence[Sequence[str]], width: int) -> list[Text]:
     """Figures to the right, what is said of each behind them."""
     lines = laid_out([row[:-1] for row in rows], left=0)
     for line, row in zip(lines, rows, strict=True):
         if row[-1]:
-            line.append(f"  {row[-1]}", "green" if row[-1].startswith("the largest") else "dim")
+            told = cut(row[-1], max(24, width - line.cell_len - 2))
+            line.append(f"  {told}", "green" if row[-1].startswith("the largest") else "dim")
     return lines
 
 
@@ -115,10 +116,10 @@ def _curve(found: Found, width: int) -> list[Text]:
     return [*out, Text(f"{'':{_AXIS}} {first}{last:>{max(1, inner - len(first))}}", style="dim")]
 
 
-def _paragraph(text: str, width: int) -> list[Text]:
+def _paragraph(text: str, width: int, style: str = "") -> list[Text]:
     indent = text[: len(text) - len(text.lstrip())]
     wrapped = textwrap.wrap(text, width, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
-    return [Text(one) for one in wrapped]
+    return [Text(one, style) for one in wrapped]
 
 
 def _rate(one: Tried) -> str:

@@ -62,9 +62,10 @@ def cuts(window: int) -> Sizes:
 
 def cuts_of_all(size: int) -> Sizes:
     """Every way to cut the whole training set into parts of one size, of which the last may be short."""
-    small = range(1, math.isqrt(size) + 1)
-    found = {*small, *(math.ceil(size / n) for n in small)}
-    return {one: math.ceil(size / one) for one in sorted(found)}
+    root = math.isqrt(size) + 1
+    found = {*range(1, root + 1), *(-(-size // pieces) for pieces in range(1, root + 1))}
+    pieces = {one: -(-size // one) for one in sorted(found)}
+    return {one: count for one, count in pieces.items() if -(-size // count) == one}  # the least for so many
 
 
 def rounded(most: int) -> Sizes:
