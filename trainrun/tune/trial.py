@@ -122,12 +122,12 @@ def together(parts: Parts, split: str) -> Measured:
     That of each alone may be less: what one gives back may not be of use to the other.
     """
     with closing(_Run(parts)) as run:
-        run.settle(6, 8.0)
+        run.settle(6, 5.0)
         if split:
             run.judged(split)
         pace = Pace(parts.runtime.device)
         pace.begin()
-        run.settle(6, 8.0, pace)
+        run.settle(6, 5.0, pace)
         return pace.measured(run.lengths_differ)
 
 
