@@ -105,6 +105,39 @@ def test_the_whole_training_set_is_cut_into_parts_of_one_size(command: Callable)
     assert "batch_size=full" not in told["command"]
 
 
+STREAM = """
+import torch
+from torch.utils.data import IterableDataset
+
+
+class Points(IterableDataset):
+    num_classes = 2
+
+    def __init__(self, count):
+        self.count = count
+
+    def __iter__(self):
+        for index in range(self.count):
+            yield torch.randn(3) + index % 2, index % 2
+"""
+
+
+def test_a_stream_is_judged_in_batches_that_it_can_fill(command: Callable, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(STREAM)
+    words = ["data=dataset", "model=linear", "logger=none", "batch_size=2", "budget=4step"]
+    words += [
+        "loop.eval_every=2step",
+        "checkpoint.every=2step",
+        "data.val_fraction=0",
+        "data.test_fraction=0",
+    ]
+    words += ["data.train={_target_: own.Points, count: 100}", "+data.val={_target_: own.Points, count: 10}"]
+    told = found(command, *words, "data.eval_batch_size=1")
+    assert told["eval_batch_size"] == 10
+    assert told["eval"][-1]["why"] == "the stream has 10 samples"
+    assert told["overrides"] == ["batch_size=2", "loop.accumulate=1", "data.eval_batch_size=10"]
+
+
 def test_beyond_the_window_is_for_the_rate_alone(command: Callable, tmp_path: Path) -> None:
     words = (*DATA, "model=linear", "batch_size=16", "data.val_fraction=0", "data.test_fraction=0")
     done = command("find-batch", *words, "--max", "40", "--out", str(tmp_path / "a.png"))

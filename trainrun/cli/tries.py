@@ -15,6 +15,7 @@ from typing import Any
 from trainrun.check.finding import key_of
 from trainrun.cli.child import in_child
 from trainrun.cli.stored import weights_from
+from trainrun.cli.terminal import columns
 from trainrun.config.build import Parts, build
 from trainrun.config.build.costs import megabytes
 from trainrun.config.compose import Composer
@@ -100,7 +101,7 @@ class Tries:
         _progress(f"evaluating with {key}")
         words = replaced(self.overrides, [*cut, key])
         answer = self._ask(words, lambda parts: asdict(judge(parts, self.found.split)))
-        return self._tried(size, pieces, False, *answer)
+        return self._tried(size, pieces, False, *answer, is_judged=True)
 
     def together(self, words: Sequence[str]) -> Tried:
         """Steps and an evaluation of the run with those overrides."""
@@ -110,7 +111,13 @@ class Tries:
         return self._tried(0, 0, False, *answer)
 
     def _tried(
-        self, size: int, pieces: int, is_beyond: bool, code: int, found: dict[str, Any] | None
+        self,
+        size: int,
+        pieces: int,
+        is_beyond: bool,
+        code: int,
+        found: dict[str, Any] | None,
+        is_judged: bool = False,
     ) -> Tried:
         """What the child's answer means, or where it gave none, its end."""
         _progress("")
@@ -121,6 +128,8 @@ class Tries:
         self.told[size] = found.pop("told", self.told.get(size, []))
         one = Measured(**found)
         self.lengths_differ |= one.lengths_differ
+        if is_judged and self.found.split_size is None and one.samples < size:
+            return Tried(size, pieces, False, f"the stream has {one.samples} samples")
         figures = (one.samples_per_s, one.noise, one.peak_bytes, one.reserved_bytes, is_beyond)
         over = None if self.found.on_gpu else self._host_bytes
         fits = over is None or one.peak_bytes <= over
@@ -203,5 +212,5 @@ def _hush() -> None:
 
 def _progress(text: str) -> None:
     """What is being tried, in a line that the next one replaces; on a terminal alone."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    if width := columns(sys.stderr):
+        print(f"\r\x1b[K{text[: width - 1]}", end="", file=sys.stderr, flush=True)

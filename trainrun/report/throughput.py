@@ -183,6 +183,6 @@ def _draw(axes: Any, found: Found, values: Sequence[float], unit: str) -> None:
     ticks = sorted({one.size for one in found.tried})
     axes.set_xticks(ticks, [str(one) for one in ticks], rotation=45, fontsize="small")
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(values))
     axes.set_ylabel(unit)
     axes.grid(alpha=0.3)

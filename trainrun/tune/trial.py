@@ -57,6 +57,7 @@ class Survey:
 class Measured:
     """What a size came to."""
 
+    samples: int  # of the largest piece
     samples_per_s: float
     noise: float  # of that rate, as a share: the middle half of all, by the root of their number
     peak_bytes: int
@@ -237,7 +238,7 @@ class Pace:
         on_gpu = self.device.type == "cuda"
         reserved = torch.cuda.max_memory_reserved(self.device) if on_gpu else None
         noise = (upper - lower) / middle / math.sqrt(len(rates))
-        return Measured(middle, noise, _peak(self.device), reserved, lengths_differ)
+        return Measured(whole, middle, noise, _peak(self.device), reserved, lengths_differ)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
@@ -246,7 +247,9 @@ class Pace:
 
 def is_for_memory(error: BaseException) -> bool:
     """Whether a size failed for a lack of memory, its own or that of a loader process that was killed."""
-    return is_out_of_memory(error) or ("DataLoader worker" in str(error) and "Killed" in str(error))
+    told = str(error)
+    is_one = any(words in told for words in ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED"))
+    return is_out_of_memory(error) or is_one or ("DataLoader worker" in told and "Killed" in told)
 
 
 def _saved(state: TrainState) -> tuple[Any, ...]:
