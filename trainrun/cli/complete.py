@@ -13,6 +13,7 @@ _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
     "compare": ("--json", "--out"),
     "check": ("--exact", "--steps"),
+    "find-batch": ("--json", "--max", "--memory", "--out"),
     "eval": ("--checkpoint", "--split", "--tta"),
     "export": ("--checkpoint",),
     "plot": ("--activation", "--at", "--depth", "--out", "--steps"),
