@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from trainrun.errors import ConfigError
 if TYPE_CHECKING:
     from trainrun.config.build import Parts
     from trainrun.report.range_test import Told
+    from trainrun.tune.lr import Point
 
 NONE = 3
 _FEWEST = 20
@@ -90,9 +91,9 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
     size, low, high = parts.samples_per_step, arguments.min, arguments.max
-    print(f"{arguments.steps} steps of {size} samples, lr {low:g} to {high:g}", file=sys.stderr, flush=True)
     top = peak(parts).factor
-    points = list(ramp(parts, low, high, arguments.steps))
+    print(f"{arguments.steps} steps of {size} samples, lr {low:g} to {high:g}", file=sys.stderr, flush=True)
+    points = list(_counted(ramp(parts, low, high, arguments.steps)))
     found = curve(*([getattr(one, name) for one in points] for name in ("lr", "loss", "start")))
     diverged = len(points) < arguments.steps or not math.isfinite(points[-1].loss)
     told = Told(found, judge(found, diverged), diverged)
@@ -106,6 +107,17 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     paint(arguments.out, partial(picture, told))
     os.write(send, "\0".join(line).encode())
     return 0 if line else NONE
+
+
+def _counted(points: Iterable[Point]) -> Iterator[Point]:
+    """The same, with the number of the step on a terminal."""
+    live = sys.stderr.isatty()
+    for count, point in enumerate(points, 1):
+        if live:
+            print(f"\rstep {count}", end="", file=sys.stderr, flush=True)
+        yield point
+    if live:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _per_lr(parts: Parts, top: float) -> float:
@@ -132,20 +144,17 @@ def _instead(arguments: argparse.Namespace, other: dict[str, float]) -> list[str
 def _tell(told: Told, arguments: argparse.Namespace, written: str | None, line: Sequence[str]) -> None:
     from trainrun.report.range_test import chart, table
 
-    verdict, lr = told.verdict, told.curve.lr
-    lines: list[Line] = [*chart(told, shutil.get_terminal_size().columns), "", *table(verdict), ""]
-    if told.diverged:
-        where = f"at lr {lr[-1]:.2g}, after {len(lr)} of {arguments.steps} steps" if len(lr) else "at once"
-        lines += [f"the loss diverged {where}"]
-    if verdict.suggestion and written:
-        upper, count = " and ".join(verdict.agreeing[-2:]), len(verdict.agreeing)
+    verdict = told.verdict
+    lines: list[Line] = [*chart(told, shutil.get_terminal_size().columns), *table(verdict)]
+    if verdict.suggestion:
         rates = [verdict.criteria[name] or 0.0 for name in verdict.agreeing]
-        lines += [f"suggestion: lr {verdict.suggestion:.2g}, the geometric mean of {upper},"]
-        lines += [f"the upper two of {count} criteria within a factor of {rates[-1] / rates[0]:.2g};"]
-        lines += [f"with optimizer.lr={written} it is the largest rate of the run's schedule", ""]
+        many = f"{len(rates)} of {len(verdict.criteria)} criteria agree"
+        lines += ["", *([f"the loss diverged at lr {told.curve.lr[-1]:.2g}"] if told.diverged else [])]
+        lines += [f"{many} within a factor of {rates[-1] / rates[0]:.2g}; the upper two make the suggestion"]
+        lines += [f"optimizer.lr={written} makes it the largest rate of the run's schedule:", ""]
         lines += [f"  {shlex.join(['trainrun', *line])}"]
     else:
-        lines += [f"no suggestion: {verdict.reason}", ""]
+        lines += [*([""] if lines else []), f"no suggestion: {verdict.reason}; rather:", ""]
         lines += [f"  {shlex.join(_instead(arguments, dict(verdict.instead)))}"]
     show(lines, sys.stdout)
 

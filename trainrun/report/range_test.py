@@ -11,8 +11,8 @@ from rich.text import Text
 
 from trainrun.logger.lines import number
 from trainrun.report.braille import path
-from trainrun.report.chart import STYLES, WIDEST
-from trainrun.tune.criteria import Curve, Verdict
+from trainrun.report.chart import STYLES, WIDEST, span
+from trainrun.tune.criteria import FEWEST, Curve, Verdict
 
 MEANS = {
     "steepest": "where the loss falls fastest",
@@ -36,9 +36,11 @@ class Told:
 
 
 def chart(told: Told, width: int) -> list[Text]:
-    """The smoothed loss over the logarithm of the rate, in at most `width` columns, and a table below."""
+    """The smoothed loss over the logarithm of the rate, in at most `width` columns, the rates marked
+    below; nothing of a few points.
+    """
     curve, criteria = told.curve, told.verdict.criteria
-    if len(curve.lr) < 2:
+    if len(curve.lr) < FEWEST:
         return []
     decades = [math.log10(lr) for lr in curve.lr]
     inner = max(10, min(width, WIDEST) - _AXIS - 1)
@@ -60,7 +62,7 @@ def _heights(curve: Curve) -> tuple[float, float]:
     """From the lowest loss to a part of the rise above the first ones."""
     low, top = float(curve.smooth.min()), float(curve.smooth[: curve.lowest + 1].max())
     top = min(top + _ABOVE * (top - low), float(curve.smooth.max()))
-    return (low, top) if low < top else (low - 0.5, low + 0.5)
+    return span([low, top])
 
 
 def _column(decade: float, decades: list[float], inner: int) -> int:
@@ -96,8 +98,10 @@ def _marked(marks: Mapping[str, float], decades: list[float], inner: int) -> lis
 
 
 def table(verdict: Verdict) -> list[Text]:
-    """A line per criterion: its mark, its rate, and what it is."""
-    lines = []
+    """A line per criterion: its mark, its rate, and what it is; none where none has a rate."""
+    lines = [Text()]
+    if not any(verdict.criteria.values()):
+        return []
     for name, meaning in MEANS.items():
         lr = verdict.criteria[name]
         agrees = "" if name in verdict.agreeing or not verdict.suggestion else "; apart from the others"
@@ -130,7 +134,8 @@ def picture(told: Told, file: Path) -> None:
     axes.set_ylabel("training loss before the step")
     if len(curve.lr) > 1:
         low, high = _heights(curve)
-        axes.set_ylim(low - 0.08 * (high - low), high + 0.15 * (high - low))
+        low, top = min(low, float(curve.loss.min())), max(high, float(curve.loss[: curve.lowest + 1].max()))
+        axes.set_ylim(low - 0.05 * (top - low), top + 0.05 * (top - low))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     figure.savefig(file, dpi=130)

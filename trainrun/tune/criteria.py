@@ -70,7 +70,7 @@ def curve(lr: Sequence[float], loss: Sequence[float], start: Sequence[float]) ->
     changed: there the regression takes all of that noise away (a control variate whose weight is
     estimated), and less and less as they do. A line does not shift a slope, as a running mean does,
     whose minimum lies at a rate that comes after. Losses above twice the first count as that, so that
-    where the curve blows up does not reach back. A loss that is not finite is left out.
+    where the curve blows up hardly reaches back. A loss that is not finite is left out.
     """
     rows = np.array([row for row in zip(lr, loss, start, strict=True) if math.isfinite(row[1])])
     if len(rows) < 2:
@@ -202,8 +202,8 @@ def unfit(of: Curve, diverged: bool) -> tuple[str, Mapping[str, float]] | None:
     first, lowest = float(of.smooth[: _EDGE + 1].mean()), float(of.smooth[at])
     fall = float(of.smooth[: at + 1].max()) - lowest
     if fall < max(_CLEAR * float(of.error[at]), _SHARE * abs(first)):
-        text = f"the loss never fell clearly: from {first:.4g} at first to {lowest:.4g} at its lowest"
-        return text, {} if diverged else wider
+        text = f"the loss never fell clearly{' before it diverged' if diverged else ''}: "
+        return f"{text}from {first:.4g} at first to {lowest:.4g} at its lowest", {} if diverged else wider
     if at > count - 1 - _EDGE and falls[-_EDGE:].mean() <= _STILL * falls.min():
         return f"the loss still falls at lr {high:.2g}, where the range ends", wider
     if int(falls[: at + 1].argmin()) < _EDGE:

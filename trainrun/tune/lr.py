@@ -53,11 +53,8 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[Point]:
 
     All else is the run's: windows, precision, clipping, regularisers, and every group's factor. The
     rates are those of a group whose factor is 1. Ends early where the loss diverges. Trains the
-    parts themselves. Raises ConfigError for an optimizer that finds its step itself.
+    parts themselves. Raises ConfigError where there is no rate to find, as `peak` does.
     """
-    if isinstance(parts.state.optimizer, torch.optim.LBFGS):
-        text = "L-BFGS has no rate to find: it searches the length of each step itself, from lr 1"
-        raise ConfigError.one("optimizer", text)
     state, base, momentum = parts.state, parts.rates.lr, peak(parts).momentum
     ratio = (high / low) ** (1 / (steps - 1))
     state.schedule = lambda update: (low * ratio**update / base, momentum)
@@ -123,7 +120,13 @@ class Divergence:
 
 
 def peak(parts: Parts) -> Peak:
-    """Where the schedule is at its largest. Raises ConfigError for one that sets the rates itself."""
+    """Where the schedule is at its largest.
+
+    Raises ConfigError where there is no rate to find: the optimizer searches, or the schedule sets it.
+    """
+    if isinstance(parts.state.optimizer, torch.optim.LBFGS):
+        text = "L-BFGS has no rate to find: it searches the length of each step itself, from lr 1"
+        raise ConfigError.one("optimizer", text)
     total = parts.pace.total_steps or _PLANNED
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)
