@@ -62,9 +62,7 @@ def test_what_makes_a_batch_hard_is_taken_away() -> None:
 
 def test_the_error_is_that_of_the_noise_that_is_left() -> None:
     x, random = np.linspace(-7, 1, 101), np.random.default_rng(0)
-    found = [
-        smoothed(10 + random.normal(size=101), random.normal(size=101), x) for _ in range(200)
-    ]
+    found = [smoothed(10 + random.normal(size=101), random.normal(size=101), x) for _ in range(200)]
     spread = np.std([one.smooth[50] for one in found])
     assert np.mean([one.error[50] for one in found]) == pytest.approx(spread, rel=0.25)
 
@@ -135,13 +133,13 @@ def test_a_lower_minimum_after_a_rise_is_another_course() -> None:
 def test_the_suggestion_lies_between_the_upper_two_of_those_that_agree() -> None:
     found = judge(exactly(falls), diverged=True)
     rates = sorted(rate for rate in found.criteria.values() if rate)
-    assert len(found.agreeing) == 4 and rates[-1] <= 10 * rates[0]
+    assert len(found.agreeing) == 4 and rates[-1] <= 15 * rates[0]
     assert found.suggestion == pytest.approx(math.sqrt(rates[-1] * rates[-2]))
     assert not found.reason and not found.instead
 
 
-def test_those_that_agree_are_the_most_within_a_factor_of_ten() -> None:
-    assert agreed({"a": 1.0, "b": 10.0, "c": 11.0, "d": 100.0}) == ("b", "c", "d")
+def test_those_that_agree_are_the_most_within_a_factor_of_fifteen() -> None:
+    assert agreed({"a": 1.0, "b": 15.0, "c": 16.0, "d": 200.0}) == ("b", "c", "d")
     assert agreed({"a": 1.0, "b": 2.0, "c": 1000.0, "d": 1001.0}) == ("c", "d")
     assert agreed({"a": 3.0}) == ("a",)
     assert agreed({}) == ()

@@ -42,7 +42,11 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_its_losses_are_those_of_a_run_with_that_schedule(words: tuple[str, ...]) -> None:
     points = list(ramp(made(*words, "optimizer.lr=0.7"), LOW, HIGH, STEPS))
     gamma = (HIGH / LOW) ** (1 / (STEPS - 1))
-    schedule = ["scheduler=torch", "scheduler.name=ExponentialLR", f"scheduler.arguments={{gamma: {gamma!r}}}"]
+    schedule = [
+        "scheduler=torch",
+        "scheduler.name=ExponentialLR",
+        f"scheduler.arguments={{gamma: {gamma!r}}}",
+    ]
     line = [*words, *schedule, f"optimizer.lr={LOW}", f"budget={STEPS}step", "loop.log_every=1step"]
     result = trainrun.train([*line, "logger=none", "runtime.threads=1"])
     events = map(json.loads, (result.run_dir / "metrics.jsonl").read_text().splitlines())

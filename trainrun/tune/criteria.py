@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 12  # points that can be judged
-AGREE = 10.0  # the largest factor between criteria that agree
+AGREE = 15.0  # the largest factor between criteria that agree: a slide often ends at ten times the others
 _ENOUGH = 3  # of them
 _WIDTH = 0.25  # decades of learning rate: standard deviation of what a smoothed point is the mean of
 _CLEAR = 5.0  # standard errors that a fall must be deep
@@ -160,7 +160,7 @@ CRITERIA = {"steepest": steepest, "minimum/10": minimum, "valley": valley, "slid
 
 
 def judge(of: Curve, diverged: bool) -> Verdict:
-    """The suggestion: the geometric mean of the upper two of the criteria that lie within a factor of ten,
+    """The suggestion: the geometric mean of the upper two of the criteria that lie within a factor of 15,
     at least three of the four. A run that warms up to its largest rate, and decays from it, bears more
     than first steps do: over grids of rates the mean of all of them came out too low.
     """
@@ -180,7 +180,7 @@ def judge(of: Curve, diverged: bool) -> Verdict:
 
 
 def agreed(known: Mapping[str, float]) -> tuple[str, ...]:
-    """The most names whose rates lie within a factor of ten, from the lowest rate to the largest; of
+    """The most names whose rates lie within a factor of 15, from the lowest rate to the largest; of
     several such sets the closest together.
     """
     names = sorted(known, key=lambda name: known[name])
