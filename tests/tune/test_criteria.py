@@ -172,6 +172,12 @@ def test_why_there_is_none(
     assert dict(found.instead) == pytest.approx(instead)
 
 
+def test_few_steps_that_show_no_fall_want_more() -> None:
+    x = np.linspace(-7, 1, 30)
+    found = judge(smoothed(np.where(x < -1, 2.0, 50.0), np.zeros(30), x), diverged=True)
+    assert "never fell clearly" in found.reason and dict(found.instead) == {"--steps": 90}
+
+
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_a_loss_that_diverges_at_once_is_told(count: int) -> None:
     losses = [2.0] * count + [math.inf]

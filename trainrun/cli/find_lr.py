@@ -60,14 +60,14 @@ def run(words: list[str]) -> int:
     finally:
         os.close(send)
     with os.fdopen(receive) as told:
-        line = told.read().split("\0")
-    if code or not arguments.apply:
-        if code == NONE and arguments.apply:
-            print("without a suggestion the run is not started", file=sys.stderr)
-        return 128 - code if code < 0 else code
-    from trainrun.cli import train
+        line = [word for word in told.read().split("\0") if word]
+    if arguments.apply and line and not code:
+        from trainrun.cli import train
 
-    return train.run(line)
+        return train.run(line)
+    if arguments.apply and code == NONE:
+        print("without a suggestion the run is not started", file=sys.stderr)
+    return 128 - code if code < 0 else code
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

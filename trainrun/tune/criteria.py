@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 12  # points that can be judged
+_COARSE = 50  # below which more of them may show what these do not
 AGREE = 15.0  # the largest factor between criteria that agree: a slide often ends at ten times the others
 _ENOUGH = 3  # of them
 _WIDTH = 0.25  # decades of learning rate: standard deviation of what a smoothed point is the mean of
@@ -203,7 +204,9 @@ def unfit(of: Curve, diverged: bool) -> tuple[str, Mapping[str, float]] | None:
     fall = float(of.smooth[: at + 1].max()) - lowest
     if fall < max(_CLEAR * float(of.error[at]), _SHARE * abs(first)):
         text = f"the loss never fell clearly{' before it diverged' if diverged else ''}: "
-        return f"{text}from {first:.4g} at first to {lowest:.4g} at its lowest", {} if diverged else wider
+        text += f"from {first:.4g} at first to {lowest:.4g} at its lowest"
+        finer = {"--steps": 3 * count} if count < _COARSE else {}
+        return text, finer if diverged else wider
     if at > count - 1 - _EDGE and falls[-_EDGE:].mean() <= _STILL * falls.min():
         return f"the loss still falls at lr {high:.2g}, where the range ends", wider
     if int(falls[: at + 1].argmin()) < _EDGE:
