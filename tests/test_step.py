@@ -494,6 +494,6 @@ def test_an_empty_share_of_a_mixed_window_sums_what_the_others_sum() -> None:
     names = []
     for count in (4, 0):
         batch = Batch(data.inputs[:count], data.targets[:count], range(count), Position())
-        (changed,) = Pass(step, state, [step._changed(batch, 0, 0)]).window
+        (changed,) = Pass(step, state, [step.changed(batch, 0, 0)]).window
         names.append(list(task(state.model.train(), changed).sums))
     assert names == [["correct_mixed"]] * 2

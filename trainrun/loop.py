@@ -77,7 +77,7 @@ class Loop:
 
     def train(self, state: TrainState) -> Iterator[Event]:
         """From where `state` stands to the end of the run, or to a signal."""
-        clock, windows = Clock(state), self._windows(state)
+        clock, windows = Clock(state), self.windows(state)
         try:
             if self.policy.nonfinite == "rollback" and state.step == 0:
                 yield from self._save(state, clock)  # to roll back to
@@ -111,7 +111,7 @@ class Loop:
     def _ends_log(self, state: TrainState, step: int) -> bool:
         return step == state.total_steps or step % self.log_every == 0
 
-    def _windows(self, state: TrainState) -> Generator[Window]:
+    def windows(self, state: TrainState) -> Generator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""
         begun, window = state.rollbacks, list[Batch]()
         for batch in self.data.train_batches(state.position, self.cut, self.seed):
@@ -122,7 +122,7 @@ class Loop:
                 if state.rollbacks > begun:
                     break
         if state.rollbacks > begun:
-            yield from self._windows(state)
+            yield from self.windows(state)
 
     def _one_epoch(self) -> Iterator[Batch]:
         """Batches of the first epoch, the same ones on every rank; of a stream the first hundred."""

@@ -103,7 +103,7 @@ class Step:
 
     def __call__(self, state: TrainState, window: Window) -> StepResult:
         set_rates(state)
-        pass_ = Pass(self, state, [self._changed(batch, state.step, i) for i, batch in enumerate(window)])
+        pass_ = Pass(self, state, [self.changed(batch, state.step, i) for i, batch in enumerate(window)])
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
         applied = update(state, pass_)
         finding = None if applied or state.precision.skips else pass_.find()
@@ -121,6 +121,14 @@ class Step:
         """
         return (step * self.accumulate + micro) * ranks.size() + ranks.rank()
 
+    def changed(self, batch: Batch, step: int, micro: int) -> Batch:
+        """What the regularisers make of a step's `micro`-th micro-batch."""
+        if self.batch_changes:  # an empty share, too: its sums have the same names
+            self._draws.manual_seed(stream(self.seed ^ 0x5EED, self.count(step, micro)))
+        for change in self.batch_changes:
+            batch = change.change_batch(batch, self.info, self._draws)
+        return batch
+
     def agreed(self, names: list[str]) -> list[str]:
         """The names of the numbers that a step sums over the ranks; `names` is empty of an empty share."""
         if not self._names:
@@ -130,13 +138,6 @@ class Step:
             text = f"gives {got} for one batch and {wanted} for another, which ranks cannot add up"
             raise ConfigError.one("task", text)
         return self._names
-
-    def _changed(self, batch: Batch, step: int, micro: int) -> Batch:
-        if self.batch_changes:  # an empty share, too: its sums have the same names
-            self._draws.manual_seed(stream(self.seed ^ 0x5EED, self.count(step, micro)))
-        for change in self.batch_changes:
-            batch = change.change_batch(batch, self.info, self._draws)
-        return batch
 
     def _account(self, state: TrainState, window: Window, applied: bool, num_samples: int) -> None:
         state.precision.record(applied)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sweeps import job, record, store
 
 from trainrun.cli.main import main
 from trainrun.cli.plot import run
@@ -137,3 +142,65 @@ def test_initial_weights_of_the_runs_own_model_or_of_a_deep_mlp(
     assert (tmp_path / "init.png").is_file()
     assert run(["init", "model=linear"]) == 0
     assert capsys.readouterr().out.startswith("Linear for digits")
+
+
+def _sweep(name: str, jobs: list[dict[str, Any]], at: int = 1000) -> None:
+    folder = store(Path("outputs/multirun") / name, record(jobs))
+    os.utime(folder / "sweep.json", (at, at))
+
+
+def test_a_sweep_is_ranked_on_stdout_and_drawn_the_last_where_none_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _sweep("older", [job(n, {"optimizer.lr": 10**-n}, 0.1 * n) for n in range(3)])
+    _sweep("newer", [job(n, {"batch_size": 2**n}, 0.1 * n) for n in range(3)], at=2000)
+    assert main(["plot", "sweep", "--out", "a.svg"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("outputs/multirun/newer  3 jobs: 3 completed\n")
+    assert "\x1b" not in out and err == "\npicture: a.svg\n"
+    assert "batch_size" in (tmp_path / "a.svg").read_text()
+    for word in ("last", "old", "outputs/multirun/older"):
+        assert main(["plot", "sweep", word]) == 0
+        assert capsys.readouterr().out.startswith(
+            f"outputs/multirun/{'newer' if word == 'last' else 'older'} "
+        )
+    assert (tmp_path / "sweep.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["nothing"], 5, "SWEEP: no sweep is called nothing; the newest: "),
+        (["goood"], 5, "did you mean good?"),
+        (["damaged"], 5, "outputs/multirun/damaged/sweep.json: is damaged: "),
+        (["f"], 2, "SWEEP: f begins the name of 2 sweeps"),
+        (["good", "failed"], 2, "SWEEP: one at a time is drawn, got 2"),
+        (["failed"], 2, "no job has a value yet; its jobs: 2 failed, 1 pending"),
+        (["fixed"], 2, "its jobs differ in nothing that was swept"),
+        (["good", "--out", "a.gif"], 2, "--out: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_drawn_of_sweeps_is_answered(
+    words: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _sweep("good", [job(n, {"seed": n}, 0.1 * n) for n in range(3)])
+    states = ("failed", "failed", "pending")
+    _sweep("failed", [job(n, {"seed": n}, None, state) for n, state in enumerate(states)])
+    _sweep("fixed", [job(0, {"seed": 0}, 0.5)])
+    _sweep("damaged", [])
+    Path("outputs/multirun/damaged/sweep.json").write_text("{")
+    assert main(["plot", "sweep", *words]) == code
+    out, err = capsys.readouterr()
+    assert text in err and not out and "Traceback" not in err
+    assert not list(Path().glob("*.png"))
+
+
+def test_a_sweep_is_drawn_without_torch_or_a_word_of_missing_letters() -> None:
+    _sweep("good", [job(n, {"模型.lr": n, "seed": n % 2}, 0.1 * n) for n in range(9)])
+    code = (
+        "import sys; from trainrun.cli.main import main;"
+        "sys.exit(main(['plot', 'sweep', 'good']) or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "\npicture: sweep.png\n")

@@ -166,10 +166,11 @@ def test_a_stopped_and_resumed_run_is_byte_for_byte_the_straight_one(
 
 def test_a_sweep_runs_every_job_even_after_one_fails(command: Callable, tmp_path: Path) -> None:
     done = command(*SHORT, "-m", "model=linear,mlp", "optimizer.lr=0.01,1e30", code=7)
-    table = done.err.strip().splitlines()[-4:]
-    assert [line.split()[1] for line in table] == ["completed", "failed", "completed", "failed"]
+    (file,) = tmp_path.glob("outputs/multirun/*/sweep.json")
+    jobs = json.loads(file.read_text())["jobs"]
+    assert [one["state"] for one in jobs] == ["completed", "failed", "completed", "failed"]
     assert "norm is" in done.err
-    folders = [tmp_path / line.split()[-1] for line in table]
+    folders = [file.parent / one["folder"] for one in jobs]
     states = [json.loads((folder / "status.json").read_text())["exit_code"] for folder in folders]
     assert states == [0, 7, 0, 7]
 

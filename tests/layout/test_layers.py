@@ -31,8 +31,7 @@ CORE = {
     "tta",
     "export",
 }
-ASSEMBLY = {"cli", "config.build", "report", "check", "doctor"}
-
+ASSEMBLY = {"cli", "config.build", "report", "check", "doctor", "tune"}
 LAYER = (
     dict.fromkeys(VOCABULARY, 0)
     | dict.fromkeys(GRAMMAR, 1)

@@ -13,13 +13,15 @@ _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
     "compare": ("--json", "--out"),
     "check": ("--exact", "--steps"),
+    "find-batch": ("--json", "--max", "--memory", "--out"),
     "eval": ("--checkpoint", "--split", "--tta"),
     "export": ("--checkpoint",),
     "plot": ("--activation", "--at", "--depth", "--out", "--steps"),
     "predict": ("--checkpoint", "--input", "--out", "--split", "--tta"),
     "runs": ("--clean", "--failed", "--json", "--yes"),
 }
-_PLOTTED = ("init", "optimizer", "run", "scheduler")
+_PLOTTED = ("init", "optimizer", "run", "scheduler", "sweep")
+_OF_STORED = (["plot", "run"], ["plot", "sweep"])
 # What bash completion needs in a zsh that has not started it.
 _ZSH = """\
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
@@ -42,7 +44,7 @@ def run(words: list[str]) -> int:
         print(" ".join(flag for flag in _FLAGS[command] if flag.startswith(current)))
     elif command == "plot" and len(typed) == 1:
         print(" ".join(kind for kind in _PLOTTED if kind.startswith(current)))
-    elif command and (len(typed) == 1 or command == "compare" or typed[:2] == ["plot", "run"]):
+    elif command and (len(typed) == 1 or command == "compare" or typed[:2] in _OF_STORED):
         pass  # bash falls back to file names, which is what RUN wants
     else:
         if not typed:

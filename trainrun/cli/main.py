@@ -23,10 +23,12 @@ COMMANDS = {
     "predict": "predict samples, as CSV: trainrun predict RUN [--split SPLIT | --input FILE] [--out FILE]",
     "export": "for other programs: trainrun export RUN FILE.safetensors|.pt2|.onnx [--checkpoint STEP]",
     "check": "what usually breaks late, before training: trainrun check [--picture FILE.png] [overrides]",
+    "find-lr": "a learning rate for the run: trainrun find-lr [--min LR] [--max LR] [--apply] [overrides]",
+    "find-batch": "the largest batch that fits: trainrun find-batch [--memory SIZE] [--out FILE] [overrides]",
     "doctor": "what went wrong in a run, and what to try: trainrun doctor RUN [--json]",
     "compare": "what differs: trainrun compare RUN RUN ... [--out FILE.png] [--json]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
-    "plot": "side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides] | run RUN ...",
+    "plot": "side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides] | run RUN ... | sweep",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts
@@ -89,7 +91,7 @@ def _dispatch(words: list[str]) -> int:
             if as_overrides(words, ())[:1] == words[:1]:
                 raise _no_such_command(words[0])
             return _run("train", words)  # a setting in another form, which is refused there
-        name = {"eval": "evaluate"}.get(words[0], words[0])
+        name = {"eval": "evaluate"}.get(words[0], words[0].replace("-", "_"))
         return _run(name, words[1:])
     return _run("train", words)
 

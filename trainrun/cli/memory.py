@@ -22,6 +22,7 @@ def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
     if not words:
         return OutOfMemory(f"{text}; take a smaller model, or precision=bf16")
     line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
+    text += "; trainrun find-batch looks for the largest that fits"
     text += f"; the same in smaller pieces{_seen_by_batch_norm(parts, evaluating)}:"
     return OutOfMemory(f"{text}\n\n  {line}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def picture_file(file: Path) -> Path:
 def paint(file: Path, draw: Callable[[Path], None]) -> None:
     """Have the picture drawn, and say where it is. Raises StorageFailed where it cannot be written."""
     try:
-        draw(file)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks
+            draw(file)
     except OSError as error:
         raise StorageFailed(f"{file}: {error.strerror}") from error
     print(f"\npicture: {file}", file=sys.stderr)

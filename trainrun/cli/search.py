@@ -49,7 +49,7 @@ class Search:
 
 
 def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
-    """The search that the words ask for, which were checked. `settings` are those of its first job."""
+    """The search that the words ask for, its study in `folder`. `settings` are those of its first job."""
     name, launcher = _name(space), str(space.launcher.get("_target_"))
     in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
     at_once, threads = 1, None
@@ -70,16 +70,6 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, chunk)
 
 
-def check_search(space: Space, trials: int | None) -> None:
-    """Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed,
-    and for a launcher of a cluster that is not here.
-    """
-    _check(space, _name(space), trials)
-    if str(space.launcher.get("_target_")).endswith(_SLURM) and shutil.which("srun") is None:
-        text = "submitit_slurm is for a machine of a Slurm cluster; there is no srun here"
-        raise ConfigError.one("hydra/launcher", text, "hydra/launcher=submitit_local")
-
-
 def _name(space: Space) -> str:
     if space.is_grid:
         return "basic"
@@ -89,7 +79,11 @@ def _name(space: Space) -> str:
     return home.rpartition(".")[2]
 
 
-def _check(space: Space, name: str, trials: int | None) -> None:
+def check_search(space: Space, trials: int | None) -> None:
+    """Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed,
+    and for a cluster's launcher where there is no cluster.
+    """
+    name = _name(space)
     drawn = [axis.key for axis in space.axes if isinstance(axis, Interval)]
     if name == "basic" and drawn:
         text = (
@@ -111,6 +105,9 @@ def _check(space: Space, name: str, trials: int | None) -> None:
         raise ConfigError(problems)
     if name == "optuna" and find_spec("optuna") is None:
         raise ConfigError.one("hydra/sweeper", "optuna is not installed: pip install 'trainrun[sweep]'")
+    if str(space.launcher.get("_target_")).endswith(_SLURM) and shutil.which("srun") is None:
+        text = "submitit_slurm is for a machine of a Slurm cluster; there is no srun here"
+        raise ConfigError.one("hydra/launcher", text, "hydra/launcher=submitit_local")
 
 
 def _strategy(

@@ -29,7 +29,7 @@ from trainrun.config.compose import (
     parse_arguments,
     problems_of,
 )
-from trainrun.config.identity import digest, identity
+from trainrun.config.identity import digest, identity, is_left_out
 from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import together
@@ -37,7 +37,7 @@ from trainrun.errors import INTERRUPTED, CannotResume, ConfigError, FolderBusy, 
 from trainrun.run import sweeps
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, replace_json, storage_failed
-from trainrun.run.lock import lock
+from trainrun.run.lock import is_held, lock
 from trainrun.sweep import counted, ranking
 from trainrun.sweep.outcome import PAUSED, Tried, outcome
 from trainrun.sweep.ranking import Entry
@@ -105,10 +105,10 @@ def sweep(
     if problems := together([problems_of(job) for job in known.values()]):
         raise ConfigError(problems)
     first = next(iter(known.values())).settings
-    check_search(space, first["sweep"]["trials"])
     folder = stored.path if stored else _folder(first, space)
     if stored and space.is_grid:
         _refuse_others(stored, known.values())
+    check_search(space, first["sweep"]["trials"])
     with _owned(folder):
         search = search_of(space, first, folder)
         print(f"sweep {folder}: {search.strategy.about()}", file=sys.stderr, flush=True)
@@ -137,8 +137,7 @@ def _folder(settings: Mapping[str, Any], space: Space) -> Path:
         return Path(settings["run_dir"]).expanduser()
     if settings["name"]:
         return ROOT / "multirun" / str(settings["name"])
-    idle = ("sweep", "run_dir", "resume", "name", "logger")
-    fixed = sorted(word for word in space.fixed if key_of(word).split(".")[0] not in idle)
+    fixed = sorted(word for word in space.fixed if not is_left_out(key_of(word)))
     varied = [axis.key if space.is_grid else repr(axis) for axis in space.axes]
     swept = "-".join(key.rpartition(".")[2] for axis in space.axes for key in axis.key.split(","))
     mark = digest([fixed, varied, space.sweeper.get("_target_")])[:6]
@@ -267,7 +266,7 @@ def _stoppable(folder: Path) -> Iterator[None]:
         stop(folder, signal.Signals(number).name)
         for status in folder.glob("*/status.json"):
             told = read_json(status)
-            if told.get("state") == "running" and isinstance(told.get("pid"), int):
+            if told.get("state") == "running" and isinstance(told.get("pid"), int) and is_held(status.parent):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(told["pid"], number)
 
@@ -281,7 +280,7 @@ def _stoppable(folder: Path) -> Iterator[None]:
 
 def _entries(sweep: Sweep) -> list[Entry]:
     return [
-        Entry(key, number, job.overrides, _swept(point), outcome(sweep.folder / key))
+        Entry(key, number, _own(job.overrides), _swept(point), outcome(sweep.folder / key))
         for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
     ]
 
@@ -321,13 +320,14 @@ def _again(sweep: Sweep, entry: Entry) -> str:
     """The command that repeats one job: the line's own words, with the job's in the place of what varies."""
     point, _ = sweep.planned[entry.key]
     varied = {key_of(word) for word in point.words}
-    fixed = [word for word in sweep.typed if not _is_of_sweep(word) and key_of(word) not in varied]
+    fixed = [word for word in _own(sweep.typed) if key_of(word) not in varied]
     return shlex.join(["trainrun", *fixed, *point.words])
 
 
-def _is_of_sweep(word: str) -> bool:
-    names = ("sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
-    return word in ("-m", "--multirun") or key_of(word).split(".")[0] in names
+def _own(words: Iterable[str]) -> list[str]:
+    """The words that are not about the sweep as a whole."""
+    whole = ("-m", "--multirun", "sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
+    return [word for word in words if key_of(word).split(".")[0] not in whole]
 
 
 def _tell(sweep: Sweep) -> int:

@@ -32,6 +32,11 @@ def identity(settings: Mapping[str, Any]) -> str:
     return digest(body)
 
 
+def is_left_out(key: str) -> bool:
+    """Whether a setting is a place, a view or a cadence."""
+    return any(f"{key}.".startswith(f"{one}.") for one in _LEFT_OUT)
+
+
 def digest(body: Any) -> str:
     """Ten characters of a hash over plain values."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))

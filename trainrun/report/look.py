@@ -1,4 +1,4 @@
-"""The look of one line among many in a picture."""
+"""The look of one line among many in a picture, and of text in it."""
 
 from __future__ import annotations
 
@@ -8,3 +8,8 @@ from typing import Any
 def look(index: int) -> dict[str, Any]:
     """Colour and stroke; the first forty are all different."""
     return {"color": f"C{index % 10}", "linestyle": ("-", "--", "-.", ":")[index // 10 % 4]}
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib takes for no formula."""
+    return text.replace("$", r"\$")

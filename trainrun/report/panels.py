@@ -13,7 +13,7 @@ from rich.text import Text
 from trainrun.config.better import SMALLER
 from trainrun.report.chart import Points, chart, is_wide
 from trainrun.report.compare import Stored
-from trainrun.report.look import look
+from trainrun.report.look import look, plain
 
 _STROKES = ("-", "--", ":", "-.")
 
@@ -114,14 +114,9 @@ def picture(panels: Sequence[Panel], runs: Sequence[Stored], file: Path) -> None
     for axes in list(grid)[len(panels) :]:
         axes.remove()
     titles = [one.title if len(runs) == 1 else f"{one.mark}  {one.title}" for one in runs]
-    lines = [figure.axes[0].plot([], [], **look(at), label=_plain(one))[0] for at, one in enumerate(titles)]
+    lines = [figure.axes[0].plot([], [], **look(at), label=plain(one))[0] for at, one in enumerate(titles)]
     figure.legend(handles=lines, loc="outside upper left", fontsize="small", frameon=False)
     figure.savefig(file, dpi=130)
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib takes for no formula."""
-    return text.replace("$", r"\$")
 
 
 def _draw(axes: Any, panel: Panel, runs: Sequence[Stored]) -> None:
@@ -143,7 +138,7 @@ def _draw(axes: Any, panel: Panel, runs: Sequence[Stored]) -> None:
         axes.legend(fontsize="small")
     axes.set(
         xlabel="optimizer step",
-        ylabel=_plain(panel.title),
+        ylabel=plain(panel.title),
         yscale="log" if _is_log(panel, runs) else "linear",
     )
     axes.grid(alpha=0.3)

@@ -50,9 +50,10 @@ class Optuna:
             storage=_storage(folder),
             study_name=folder.name,
             direction="maximize" if maximize else "minimize",
-            sampler=_sampler(sampler, startup_trials, seed),
             load_if_exists=True,
         )
+        known = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = _sampler(sampler, startup_trials, seed + known)  # else it drew the first again
 
     def about(self) -> str:
         """What it does, and how the study is looked at."""

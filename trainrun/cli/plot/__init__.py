@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.cli.plot import init, optimizer, runs, scheduler
+from trainrun.cli.plot import init, optimizer, runs, scheduler, sweep
 from trainrun.cli.plot.choices import mendable
 from trainrun.cli.terminal import show
 from trainrun.errors import ConfigError
 
-_KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init, "run": runs}
+_KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init, "run": runs, "sweep": sweep}
 
 
 def run(words: list[str]) -> int:
@@ -25,8 +25,9 @@ def run(words: list[str]) -> int:
         parser.description = _KINDS[what].ABOUT
         _KINDS[what].add_arguments(parser)
         parser.add_argument("--out", type=Path, default=Path(f"{what}.png"), help=f"default: {what}.png")
-        of_runs = "paths, their beginnings, names, or last, which is taken without any"
-        words_are = of_runs if what == "run" else "options, and overrides as for trainrun itself"
+        of_stored = "paths, their beginnings, names, or last, which is taken without any"
+        is_stored = what in ("run", "sweep")
+        words_are = of_stored if is_stored else "options, and overrides as for trainrun itself"
         parser.add_argument("words", nargs="*", help=words_are)
     try:
         arguments = parser.parse_intermixed_args(words[1:] if what else words)

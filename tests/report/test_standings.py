@@ -1,0 +1,79 @@
+"""The closing table of a sweep, at several widths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.cells import cell_len
+
+from trainrun.report.standings import table
+from trainrun.sweep.outcome import Outcome
+from trainrun.sweep.ranking import Entry, ranked
+
+
+def entry(
+    number: int, value: float | None, state: str = "completed", reason: str = "", **swept: Any
+) -> Entry:
+    swept = {key.replace("__", "."): one for key, one in swept.items()}
+    done = Outcome(state, value, step=40, seconds=2.0 * number, reason=reason, monitor="val/accuracy")
+    return Entry(f"{number:010x}", number, (), swept, done)
+
+
+def lines(entries: list[Entry], width: int | None = None) -> list[str]:
+    return [line.plain for line in table(entries, ranked(entries, True), "val/accuracy", width)]
+
+
+def test_a_line_per_setting_best_first() -> None:
+    jobs = [
+        entry(1, 0.5, optimizer__lr=0.1, batch_size=32),
+        entry(2, 0.75, optimizer__lr=0.01, batch_size=32),
+    ]
+    assert [line.split() for line in lines(jobs)] == [
+        ["val/accuracy", "lr", "batch_size", "time", "job"],
+        ["1", "0.7500", "0.01", "32", "4.0", "s", "0000000002"],
+        ["2", "0.5000", "0.1", "32", "2.0", "s", "0000000001"],
+    ]
+
+
+def test_replicates_are_a_mean_a_spread_and_a_count() -> None:
+    jobs = [
+        entry(1, 0.5, lr=1, seed=0),
+        entry(2, 0.7, lr=1, seed=1),
+        entry(3, None, "failed", "boom", lr=1, seed=2),
+    ]
+    found = lines(jobs)
+    assert found[1].split() == ["1", "0.6000", "+/-", "0.1414", "2", "of", "3", "1", "4.0", "s"]
+    assert found[-1].split() == ["0000000003", "failed", "lr=1", "seed=2:", "boom"]
+
+
+def test_two_settings_of_one_last_name_keep_the_whole() -> None:
+    head = lines([entry(1, 0.5, a__lr=1, b__lr=2)])[0]
+    assert head.split() == ["val/accuracy", "a.lr", "b.lr", "time", "job"]
+
+
+def test_nothing_is_wider_than_the_terminal() -> None:
+    jobs = [
+        entry(
+            n,
+            0.5 + n / 100,
+            "completed" if n % 3 else "failed",
+            "because " * 30,
+            **{f"group__key{k}": n for k in range(9)},
+        )
+        for n in range(1, 9)
+    ]
+    for width in (60, 80, 120):
+        assert max(cell_len(line) for line in lines(jobs, width)) <= width
+        assert "val/accuracy" in lines(jobs, width)[0]
+
+
+def test_of_many_that_were_given_up_the_furthest_are_told() -> None:
+    jobs = [entry(1, 0.9, lr=1), *(entry(n, 0.1, "pruned", lr=n) for n in range(2, 102))]
+    found = lines(jobs)
+    assert sum("pruned" in line for line in found) == 12
+    assert found[-1] == "and 88 more, in sweep.json"
+    assert "at step 40, val/accuracy 0.1000" in found[3]
+
+
+def test_without_a_result_there_is_no_empty_table() -> None:
+    assert [line.split()[1] for line in lines([entry(1, None, "failed", "boom", lr=1)])[1:]] == ["failed"]

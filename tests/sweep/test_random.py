@@ -1,0 +1,65 @@
+"""Draws against the distributions that they claim to have."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+
+from trainrun.config.space import Choices, Interval
+from trainrun.sweep.random import Random, draw
+
+LR = Interval("lr", 1e-5, 1e-1, is_log=True, is_int=False)
+P = Interval("p", 0.1, 0.5, is_log=False, is_int=False)
+WIDTH = Interval("width", 1, 4, is_log=False, is_int=True)
+DEPTH = Interval("depth", 1, 64, is_log=True, is_int=True)
+SIZE = Choices("size", (("size=32",), ("size=64",)))
+SEED = Choices("seed", (("seed=0",), ("seed=1",)))
+
+
+def values(axis: Interval, count: int = 4000) -> list[float]:
+    return [float(draw([axis], 0, number)[0].partition("=")[2]) for number in range(count)]
+
+
+def test_draws_are_uniform_or_uniform_in_the_logarithm() -> None:
+    # the mean of n uniform draws has a standard error of 0.289 / sqrt n of the width: five of them
+    error = 5 * 0.289 / math.sqrt(4000)
+    logs = [(math.log10(value) + 5) / 4 for value in values(LR)]
+    assert min(logs) >= 0 and max(logs) <= 1
+    assert abs(statistics.mean(logs) - 0.5) < error
+    assert abs(statistics.pvariance(logs) - 1 / 12) < 0.01
+    shares = [(value - 0.1) / 0.4 for value in values(P)]
+    assert min(shares) >= 0 and max(shares) <= 1
+    assert abs(statistics.mean(shares) - 0.5) < error
+
+
+def test_whole_numbers_are_equally_likely_the_ends_included() -> None:
+    counts = Counter(values(WIDTH))
+    assert set(counts) == {1, 2, 3, 4}
+    assert all(abs(count - 1000) < 5 * math.sqrt(4000 * 0.25 * 0.75) for count in counts.values())
+    assert {1, 64} <= set(values(DEPTH)) <= set(range(1, 65))
+
+
+def test_a_log_scale_gives_every_factor_of_two_the_same_share_of_whole_numbers() -> None:
+    low = sum(value < 8 for value in values(DEPTH)) / 4000
+    assert abs(low - 0.5) < 0.08  # of log2(1..64), 1 to 7 are half, but for rounding at the ends
+
+
+def test_choices_are_equally_likely() -> None:
+    drawn = Counter(draw([SIZE], 0, number) for number in range(4000))
+    assert set(drawn) == set(SIZE.values)
+    assert abs(drawn["size=32",] - 2000) < 5 * math.sqrt(1000)
+
+
+def test_a_point_follows_from_seed_and_number_alone() -> None:
+    ten, twenty = (Random(3, {}, [LR, SIZE], n).points for n in (10, 20))
+    assert twenty[:10] == ten
+    assert len(set(twenty)) == 20
+    assert Random(4, {}, [LR, SIZE], 10).points != ten
+
+
+def test_every_point_is_tried_with_every_replicate() -> None:
+    points = Random(0, {}, [SEED, LR], 3).points
+    assert [point.trial for point in points] == [0, 0, 1, 1, 2, 2]
+    assert [point.words[-1] for point in points] == ["seed=0", "seed=1"] * 3
+    assert len({point.words[0] for point in points}) == 3

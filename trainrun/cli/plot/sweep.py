@@ -1,0 +1,42 @@
+"""`trainrun plot sweep [SWEEP]`: which settings made the difference, of a stored sweep."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from trainrun.cli.terminal import Line, columns
+from trainrun.errors import ConfigError
+from trainrun.run import sweeps
+
+ABOUT = """Draw a stored sweep: its settings beside each other, a line for each of their combinations, the
+better the darker; and what was monitored against each of them. SWEEP is a path, a name or its beginning
+below outputs/multirun/, or last, which is taken without any."""
+_WIDE = 100  # columns, where there is no terminal to ask
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path], None]]:
+    """The ranking for the terminal, and what writes the picture."""
+    if len(arguments.words) > 1:
+        text = f"one at a time is drawn, got {len(arguments.words)}: {' '.join(arguments.words)}"
+        raise ConfigError.one("SWEEP", text)
+    sweep = sweeps.read(sweeps.find(*arguments.words or ["last"]))
+    if not any(one.value is not None for one in sweep.jobs):
+        counts = Counter(one.state for one in sweep.jobs).most_common()
+        states = ", ".join(f"{count} {state}" for state, count in counts) or "none"
+        raise ConfigError.one("SWEEP", f"{sweep.path}: no job has a value yet; its jobs: {states}")
+    from trainrun.report import ranking
+    from trainrun.report.sweep import drawn, picture
+
+    if not drawn(sweep):
+        text = f"{sweep.path}: there is nothing to compare, its jobs differ in nothing that was swept"
+        raise ConfigError.one("SWEEP", text)
+    return ranking.lines(sweep, columns(sys.stdout) or _WIDE), partial(picture, sweep)

@@ -1,0 +1,141 @@
+"""A learning-rate range test: the loss over the rate, with the criteria's rates marked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from trainrun.logger.lines import number
+from trainrun.report.braille import path
+from trainrun.report.chart import STYLES, WIDEST, span
+from trainrun.tune.criteria import FEWEST, Curve, Verdict
+
+MEANS = {
+    "steepest": "where the loss falls fastest",
+    "minimum/10": "a tenth of where it is lowest",
+    "valley": "two thirds into its longest fall",
+    "slide": "the largest at which it still falls",
+}
+_MARKS = dict(zip(MEANS, "abcd", strict=True))
+_HEIGHT, _AXIS = 10, 9
+_EMPTY = "\u2800"  # the braille character without a dot
+_ABOVE = 0.4  # of the fall: how much of the rise is drawn
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is drawn: the curve, what it says, and whether the loss diverged at its end."""
+
+    curve: Curve
+    verdict: Verdict
+    diverged: bool
+
+
+def chart(told: Told, width: int) -> list[Text]:
+    """The smoothed loss over the logarithm of the rate, in at most `width` columns, the rates marked
+    below; nothing of a few points.
+    """
+    curve, criteria = told.curve, told.verdict.criteria
+    if len(curve.lr) < FEWEST:
+        return []
+    decades = [math.log10(lr) for lr in curve.lr]
+    inner = max(10, min(width, WIDEST) - _AXIS - 1)
+    (low, high), xs = _heights(curve), (decades[0], decades[-1])
+    drawn = path(list(zip(decades, curve.smooth.tolist(), strict=True)), inner, _HEIGHT, xs, (low, high))
+    lines = [Text("loss over the learning rate, logarithmic", style="bold")]
+    ends = {0: number(high), _HEIGHT - 1: number(low)}
+    for at, row in enumerate(drawn):
+        dots = row.replace(_EMPTY, " ").rstrip()
+        lines.append(Text(f"{ends.get(at, ''):>{_AXIS}} ") + Text(dots, style=STYLES[0]))
+    lines.append(Text(f"{'':{_AXIS}} {_axis(decades, inner)}", style="dim"))
+    marks = {_MARKS[name]: lr for name, lr in criteria.items() if lr}
+    if told.verdict.suggestion:
+        marks["^"] = told.verdict.suggestion
+    return lines + [Text(f"{'':{_AXIS}} {row}") for row in _marked(marks, decades, inner)]
+
+
+def _heights(curve: Curve) -> tuple[float, float]:
+    """From the lowest loss to a part of the rise above the first ones."""
+    low, top = float(curve.smooth.min()), float(curve.smooth[: curve.lowest + 1].max())
+    top = min(top + _ABOVE * (top - low), float(curve.smooth.max()))
+    return span([low, top])
+
+
+def _column(decade: float, decades: list[float], inner: int) -> int:
+    share = (decade - decades[0]) / (decades[-1] - decades[0])
+    return min(max(round(share * (inner - 1)), 0), inner - 1)
+
+
+def _axis(decades: list[float], inner: int) -> str:
+    """The ends, and between them every power of ten that has room."""
+    row = [" "] * inner
+    first, last = f"{10 ** decades[0]:.2g}", f"{10 ** decades[-1]:.2g}"
+    row[: len(first)], row[inner - len(last) :] = first, last
+    for power in range(math.ceil(decades[0]), math.floor(decades[-1]) + 1):
+        label, at = f"{10.0**power:g}", _column(power, decades, inner)
+        place = slice(at, at + len(label))
+        around = row[max(0, at - 2) : at + len(label) + 2]
+        if at + len(label) <= inner and all(one == " " for one in around):
+            row[place] = label
+    return "".join(row)
+
+
+def _marked(marks: Mapping[str, float], decades: list[float], inner: int) -> list[str]:
+    """Each mark below its rate; where two share a column, in a line of its own."""
+    rows: list[list[str]] = []
+    for mark, lr in marks.items():
+        at = _column(math.log10(lr), decades, inner)
+        free = next((row for row in rows if row[at] == " "), None)
+        if free is None:
+            free = [" "] * inner
+            rows.append(free)
+        free[at] = mark
+    return ["".join(row).rstrip() for row in rows]
+
+
+def table(verdict: Verdict) -> list[Text]:
+    """A line per criterion: its mark, its rate, and what it is; none where none has a rate."""
+    lines = [Text()]
+    if not any(verdict.criteria.values()):
+        return []
+    for name, meaning in MEANS.items():
+        lr = verdict.criteria[name]
+        agrees = "" if name in verdict.agreeing or not verdict.suggestion else "; apart from the others"
+        value = f"{lr:.2g}" if lr else "-"
+        lines.append(Text(f"  {_MARKS[name]}  {name:<12}{value:<10}{meaning}{agrees if lr else ''}"))
+    if verdict.suggestion:
+        upper = " and ".join(verdict.agreeing[-2:])
+        told = f"the geometric mean of {upper}"
+        lines.append(Text(f"  ^  {'suggestion':<12}{verdict.suggestion:<10.2g}{told}", style="bold"))
+    return lines
+
+
+def picture(told: Told, file: Path) -> None:
+    """Write the losses, the smoothed curve and the criteria into one picture."""
+    from matplotlib.figure import Figure
+
+    curve, verdict = told.curve, told.verdict
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(curve.lr, curve.loss, ".", color="0.7", markersize=4, label="loss of a step")
+    axes.plot(curve.lr, curve.smooth, color="C0", linewidth=1.8, label="smoothed")
+    for at, (name, lr) in enumerate(verdict.criteria.items(), 1):
+        if lr:
+            axes.axvline(lr, color=f"C{at}", linestyle="--", linewidth=1.2, label=f"{name}  {lr:.2g}")
+    if verdict.suggestion:
+        label = f"suggestion  {verdict.suggestion:.2g}"
+        axes.axvline(verdict.suggestion, color="black", linewidth=1.8, label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate of a step")
+    axes.set_ylabel("training loss before the step")
+    if len(curve.lr) > 1:
+        low, high = _heights(curve)
+        low, top = min(low, float(curve.loss.min())), max(high, float(curve.loss[: curve.lowest + 1].max()))
+        axes.set_ylim(low - 0.05 * (top - low), top + 0.05 * (top - low))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    figure.savefig(file, dpi=130)

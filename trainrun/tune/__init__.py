@@ -1,0 +1,1 @@
+"""Searches before the run: the learning-rate finder, the batch finder."""

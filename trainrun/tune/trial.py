@@ -1,0 +1,272 @@
+"""One size tried: a built run's own steps, or its evaluation, with their pace and the memory they take.
+
+Meant for a process of its own, whose peak it measures.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainrun.checkpoint.snapshot import Snapshot
+from trainrun.config.build import Parts
+from trainrun.errors import DataError, NonFinite
+from trainrun.evaluate import evaluate
+from trainrun.health import measured
+from trainrun.protocols import Batch, Cut, Position, StepResult, Window
+from trainrun.run.signals import Signals
+from trainrun.runtime import is_out_of_memory
+from trainrun.state import TrainState
+from trainrun.tune.memory import taken_bytes
+
+_LONG_S, _MOST = 0.7, 30  # measured for so long, at least one and at most so many pieces
+_LR = 1e-3  # of the run's: none is warmed up here
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a built run is, before anything is tried."""
+
+    batch_size: int
+    window: int  # as asked for: batch_size x accumulate
+    samples_per_step: int  # as there are
+    is_full: bool  # batch_size is the whole training set
+    scales_lr: bool  # with the nominal window
+    split: str  # that is evaluated: the larger one; empty without any
+    split_size: int | None  # None: a stream
+    eval_batch_size: int | None  # None: the data have no such setting
+    device: str  # in words
+    on_gpu: bool
+    has_batch_norm: bool
+    built_bytes: int  # that the process has taken so far
+    device_bytes: int | None  # a GPU's memory
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a size came to."""
+
+    samples: int  # of the largest piece
+    samples_per_s: float
+    noise: float  # of that rate, as a share: the middle half of all, by the root of their number
+    peak_bytes: int
+    reserved_bytes: int | None
+    lengths_differ: bool  # of the inputs, from batch to batch
+
+
+def survey(parts: Parts) -> Survey:
+    """Of a run as it was composed."""
+    info, settings, device = parts.info, parts.settings, parts.runtime.device
+    sizes = {name: info.sizes[name] for name in ("val", "test") if info.sizes.get(name, 0) != 0}
+    split = max(sizes, key=lambda name: float("inf") if sizes[name] is None else sizes[name] or 0, default="")
+    asked = settings["data"].get("eval_batch_size")
+    on_gpu = device.type == "cuda"
+    return Survey(
+        batch_size=parts.cut.batch_size,
+        window=parts.cut.window,
+        samples_per_step=parts.samples_per_step,
+        is_full=settings["batch_size"] == "full",
+        scales_lr=settings["optimizer"].get("lr_scaling", "none") != "none",
+        split=split,
+        split_size=sizes.get(split),
+        eval_batch_size=asked if isinstance(asked, int) else None,
+        device=torch.cuda.get_device_name(device) if on_gpu else str(device),
+        on_gpu=on_gpu,
+        has_batch_norm=any(isinstance(module, _BatchNorm) for module in parts.state.model.modules()),
+        built_bytes=taken_bytes(),
+        device_bytes=torch.cuda.mem_get_info(device)[1] if on_gpu else None,
+    )
+
+
+def limit_gpu(device: torch.device, limit_bytes: int | None) -> None:
+    """Let torch take no more of a GPU than that; elsewhere nothing is done."""
+    if device.type == "cuda" and limit_bytes is not None:
+        whole = torch.cuda.mem_get_info(device)[1]
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / whole), device)
+
+
+def train(parts: Parts) -> Measured:
+    """Whole steps. Raises NonFinite where the run would stop in its first ones."""
+    with closing(_Run(parts)) as run:
+        run.settle(3, 3.0)
+        pace = Pace(parts.runtime.device)
+        pace.begin()
+        while not pace.is_enough:
+            pace.passed(run.step(False).num_samples)
+        return pace.measured(run.lengths_differ)
+
+
+def judge(parts: Parts, split: str) -> Measured:
+    """Batches of an evaluation, with all that training holds beside them."""
+    with closing(_Run(parts)) as run:
+        two = next(iter(parts.data.train_batches(Position(), Cut(2, 1), parts.settings["seed"])))
+        run.loop.step(run.state, [two])  # for gradients and the optimizer's state
+        if parts.runtime.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(parts.runtime.device)
+        return run.judged(split).measured(run.lengths_differ)
+
+
+def together(parts: Parts, split: str) -> Measured:
+    """Steps, an evaluation where there is a split, and steps again: the peak is the run's.
+
+    That of each alone may be less: what one gives back may not be of use to the other.
+    """
+    with closing(_Run(parts)) as run:
+        run.settle(6, 5.0)
+        if split:
+            run.judged(split)
+        pace = Pace(parts.runtime.device)
+        pace.begin()
+        run.settle(6, 5.0, pace)
+        return pace.measured(run.lengths_differ)
+
+
+class _Run:
+    """A built run, to be stepped and judged, at a rate so low that its weights stay where they are."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.state = parts, parts.state
+        self.loop = parts.loop(Path(), "", None, Signals())
+        self.state.schedule = lambda update: (_LR, None)
+        self._windows = self.loop.windows(self.state)
+        self._shapes: set[tuple[int, ...]] = set()
+        self._held: Any = None
+
+    def close(self) -> None:
+        self._windows.close()
+        self.loop.checkpoints.close()
+
+    @property
+    def lengths_differ(self) -> bool:
+        return len(self._shapes) > 1
+
+    def step(self, watch: bool) -> StepResult:
+        """With all that happens beside it: a save's copies in host memory, with `watch` those of health."""
+        window, step = next(self._windows), self.loop.step
+        self._look(window)
+        result = measured(step, self.state, window) if watch else step(self.state, window)
+        if result.finding is not None:
+            text = f"the gradient's norm is {result.norm}; first not finite: {result.finding.where}"
+            raise NonFinite(f"{text}; trainrun check says more")
+        if self._held is None:
+            self._held = _saved(self.state), _history(self.state.optimizer)
+        return result
+
+    def settle(self, same: int, most_s: float, pace: Pace | None = None) -> None:
+        """Step at least twice, and until that many steps have taken no more memory, or the time is up."""
+        device, began = self.parts.runtime.device, time.perf_counter()
+        peak, count, unchanged = 0, 0, 0
+        while count < 2 or (unchanged < same and time.perf_counter() - began < most_s):
+            result = self.step(self.loop.health)
+            if pace is not None:
+                pace.passed(result.num_samples)
+            now = _peak(device)
+            unchanged = unchanged + 1 if now <= peak else 0
+            peak, count = max(now, peak), count + 1
+
+    def judged(self, split: str) -> Pace:
+        """The pace of an evaluation of some batches."""
+        pace = Pace(self.parts.runtime.device)
+        batches = self._batches(split, pace)
+        evaluate(self.state.judged_model, self.parts.task, batches, self.state.precision)
+        return pace
+
+    def _batches(self, split: str, pace: Pace) -> Iterator[Batch]:
+        """Of the split, and again from its beginning, until there are enough."""
+        is_first = True
+        while not pace.is_enough:
+            for batch in self.parts.data.eval_batches(split):
+                self._look([batch])
+                yield batch
+                if is_first:  # which makes what the next ones find made
+                    is_first = False
+                    pace.begin()
+                    continue
+                pace.passed(len(batch))
+                if pace.is_enough:
+                    return
+            if is_first:
+                raise DataError(f"data: the {split} split is empty")
+
+    def _look(self, window: Window) -> None:
+        """Remember the shapes of one sample, of each batch whose inputs are one tensor."""
+        self._shapes |= {tuple(batch.inputs.shape[1:]) for batch in window if hasattr(batch.inputs, "shape")}
+
+
+class Pace:
+    """Times pieces of work, each some samples, until there are enough of them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pieces: list[tuple[int, float]] = []  # samples, seconds
+        self._began = self._last = 0.0
+
+    def begin(self) -> None:
+        """The first piece begins now."""
+        self._synchronize()
+        self._began = self._last = time.perf_counter()
+
+    def passed(self, samples: int) -> None:
+        """A piece is done, and the next one begins."""
+        self._synchronize()
+        now = time.perf_counter()
+        self.pieces.append((samples, now - self._last))
+        self._last = now
+
+    @property
+    def is_enough(self) -> bool:
+        lasted = self._last - self._began
+        return bool(self.pieces) and (lasted >= _LONG_S or len(self.pieces) >= _MOST)
+
+    def measured(self, lengths_differ: bool) -> Measured:
+        """The median rate of the pieces, without the short last ones of an epoch, and the peak so far."""
+        whole = max(samples for samples, _ in self.pieces)
+        rates = sorted(samples / seconds for samples, seconds in self.pieces if samples == whole)
+        middle = statistics.median(rates)
+        lower, _, upper = statistics.quantiles(rates, n=4) if len(rates) > 1 else [middle] * 3
+        on_gpu = self.device.type == "cuda"
+        reserved = torch.cuda.max_memory_reserved(self.device) if on_gpu else None
+        noise = (upper - lower) / middle / math.sqrt(len(rates))
+        return Measured(whole, middle, noise, _peak(self.device), reserved, lengths_differ)
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def is_for_memory(error: BaseException) -> bool:
+    """Whether a size failed for a lack of memory, its own or that of a loader process that was killed."""
+    told = str(error)
+    is_one = any(words in told for words in ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED"))
+    return is_out_of_memory(error) or is_one or ("DataLoader worker" in told and "Killed" in told)
+
+
+def _saved(state: TrainState) -> tuple[Any, ...]:
+    """What a save holds in host memory while training goes on: a copy of the state, and it packed."""
+    body, snapshot = io.BytesIO(), Snapshot()
+    torch.save(snapshot.take(state.state_dict()), body)
+    return body, snapshot
+
+
+def _history(optimizer: Any) -> Tensor | None:
+    """As much as L-BFGS will keep of the steps behind it, which these few do not fill."""
+    if not isinstance(optimizer, torch.optim.LBFGS):
+        return None
+    group = optimizer.param_groups[0]
+    count = sum(p.numel() for p in group["params"])
+    return torch.ones(2 * group["history_size"] * count, device=group["params"][0].device)
+
+
+def _peak(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else taken_bytes()
