@@ -134,7 +134,7 @@ class Job:
         from trainrun.sweep.optuna import Pruner
 
         is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
-        return lambda event, total: PRUNED if is_hopeless(event.step, event.metrics[metric]) else None
+        return lambda event, total: PRUNED if is_hopeless(event.step / total, event.metrics[metric]) else None
 
     def _own_share(self, device: str) -> contextlib.AbstractContextManager[None]:
         """The process with its part of the machine: of jobs at once each has its threads, and a GPU."""

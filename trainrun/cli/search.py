@@ -65,7 +65,7 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
     pruner = None
     if name == "optuna" and getattr(strategy, "prunes", False):
-        pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials")}
+        pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials", "warmup")}
     chunk = at_once if launcher.endswith(".LocalLauncher") else None
     return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, chunk)
 
