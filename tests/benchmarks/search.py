@@ -79,7 +79,7 @@ def search(name: str, seed: int, *words: str) -> dict:
         "values": [one["value"] or 0.0 for one in jobs],
         "trained": sum(one["step"] / total for one, total in zip(jobs, totals, strict=True)) / TRIALS,
         "pruned": sum(one["state"] == "pruned" for one in jobs),
-        "seconds": sum(one["seconds"] for one in jobs),
+        "seconds": sum(one["seconds"] or 0.0 for one in jobs),
     }
 
 

@@ -45,6 +45,7 @@ class Search:
     in_turn: bool
     is_local: bool
     threads: int | None
+    gpus: Sequence[str]  # for each job at once the one that it may have
     chunk: int | None  # jobs that a launcher gets at a time, where it would start all at once
 
 
@@ -52,11 +53,11 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     """The search that the words ask for, its study in `folder`. `settings` are those of its first job."""
     name, launcher = _name(space), str(space.launcher.get("_target_"))
     in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
-    at_once, threads = 1, None
+    at_once, threads, gpus = 1, None, list[str]()
     changes: dict[str, Any] = {}
     is_many = launcher.endswith((".JoblibLauncher", ".LocalLauncher"))  # at once on this machine
     if is_many:
-        at_once, threads = _shares(int(space.launcher.get("n_jobs", -1)))
+        at_once, threads, gpus = _shares(int(space.launcher.get("n_jobs", -1)), settings["runtime"]["device"])
         changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
     if launcher.endswith(_SLURM):
         changes = {"max_num_timeout": space.launcher.get("max_num_timeout") or _TIMEOUTS}
@@ -67,7 +68,7 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     if name == "optuna" and getattr(strategy, "prunes", False):
         pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials", "warmup")}
     chunk = at_once if launcher.endswith(".LocalLauncher") else None
-    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, chunk)
+    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
 
 
 def _name(space: Space) -> str:
@@ -124,10 +125,15 @@ def _strategy(
     return made
 
 
-def _shares(wanted: int) -> tuple[int, int | None]:
-    """(jobs at once, threads of each; None for one job): a job for each GPU, else for each core."""
-    from trainrun.cli.gpu import count_gpus
+def _shares(wanted: int, device: str) -> tuple[int, int | None, list[str]]:
+    """(jobs at once, threads of each, their GPUs): a job for each GPU, else for each core.
+
+    One job alone has as many threads as it likes: None.
+    """
+    from trainrun.cli.gpu import visible_gpus
     from trainrun.runtime import cores
 
-    at_once = wanted if wanted > 0 else count_gpus() or cores()
-    return at_once, max(1, cores() // at_once) if at_once > 1 else None
+    found = visible_gpus() if device in ("auto", "cuda") else []
+    at_once = wanted if wanted > 0 else len(found) or cores()
+    gpus = [found[number % len(found)] for number in range(at_once)] if found else []
+    return at_once, max(1, cores() // at_once) if at_once > 1 else None, gpus
