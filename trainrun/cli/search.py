@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +63,8 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
         changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
     if launcher.endswith(_SLURM):
         changes = {"max_num_timeout": space.launcher.get("max_num_timeout") or _TIMEOUTS}
+    if launcher.endswith(".RayLauncher"):
+        changes = {"ray": {"init": _quiet(space.launcher["ray"].get("init") or {})}}
     monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     maximize = mode == "max" or (mode == "auto" and monitor[4:] in LARGER)
     strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
@@ -69,6 +73,18 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
         pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials", "warmup")}
     chunk = at_once if launcher.endswith(".LocalLauncher") else None
     return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
+
+
+def _quiet(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How Ray begins, as `given`; it tells of mistakes alone, and every line of every job as it stands."""
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # jobs' last lines differ in numbers, which it takes for one
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    init: dict[str, Any] = {"logging_level": logging.ERROR}
+    if given.get("address") is None:
+        init["include_dashboard"] = False
+    else:
+        init["object_store_memory"] = None  # the launcher's own default is refused by a cluster that runs
+    return {**init, **given}
 
 
 def _name(space: Space) -> str:
