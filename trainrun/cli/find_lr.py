@@ -96,7 +96,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     points = list(_counted(ramp(parts, low, high, arguments.steps)))
     found = curve(*([getattr(one, name) for one in points] for name in ("lr", "loss", "start")))
     watch = Divergence()
-    diverged = any([watch.seen(point.loss) for point in points])
+    diverged = any(watch.seen(point.loss) for point in points)
     told = Told(found, judge(found, diverged), diverged)
     lr = told.verdict.suggestion
     written = f"{lr / _per_lr(parts, top):.2g}" if lr else None
