@@ -81,8 +81,9 @@ def shortened(line: str, words: list[str]) -> list[str]:
     """Two steps, of a text a short one: reading and judging the library's sources takes most of a minute."""
     if line.startswith(UNSHORTENED):
         return words
+    fewer = ["sweep.trials=3"] if "sweep.trials" in line or "my_search" in line else []
     is_text = any(word in line for word in ("data=text", *TEXTS)) and "data.path" not in line
-    return [*words, "budget=2step", *([f"data.path={HERE / 'rows.md'}"] if is_text else [])]
+    return [*words, "budget=2step", *fewer, *([f"data.path={HERE / 'rows.md'}"] if is_text else [])]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -434,6 +434,18 @@ def test_halving_goes_on_exactly_where_candidates_waited(command: Callable, tmp_
     assert timeless(sweep_of(tmp_path, "a")[1]) == timeless(content)
 
 
+def test_every_job_starts_from_the_run_that_was_the_last_before_the_sweep(
+    command: Callable, tmp_path: Path
+) -> None:
+    command(*QUICK, "run_dir=outputs/first")
+    command(*QUICK, "-m", "optimizer.lr=0.01,0.02", "init_from=last")
+    folder, content = sweep_of(tmp_path)
+    for job in content["jobs"]:
+        environment = json.loads((folder / job["folder"] / "environment.json").read_text())
+        assert environment["init_from"]["path"].startswith("outputs/first/")
+    assert "2 jobs: 2 done before" in command("resume", str(folder)).err
+
+
 # What is refused
 
 

@@ -86,7 +86,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     from trainrun.config.build import build
     from trainrun.report.range_test import Told, picture
     from trainrun.tune.criteria import curve, judge
-    from trainrun.tune.lr import peak, ramp
+    from trainrun.tune.lr import Divergence, peak, ramp
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
@@ -95,7 +95,8 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     print(f"{arguments.steps} steps of {size} samples, lr {low:g} to {high:g}", file=sys.stderr, flush=True)
     points = list(_counted(ramp(parts, low, high, arguments.steps)))
     found = curve(*([getattr(one, name) for one in points] for name in ("lr", "loss", "start")))
-    diverged = len(points) < arguments.steps or not math.isfinite(points[-1].loss)
+    watch = Divergence()
+    diverged = any(watch.seen(point.loss) for point in points)
     told = Told(found, judge(found, diverged), diverged)
     lr = told.verdict.suggestion
     written = f"{lr / _per_lr(parts, top):.2g}" if lr else None

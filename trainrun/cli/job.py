@@ -22,14 +22,13 @@ from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, T
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.run.slurm import STARTER
-from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, outcome
+from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, first_clause, outcome
 
 if TYPE_CHECKING:
     from trainrun.config.compose import Composition
     from trainrun.events import Evaluated
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
-_LINE = 200  # characters of a cause
 _LATE = {  # what is imported at first use, by every run and by these parts
     "": ("torch._dynamo", "torch.profiler._cupti_monitor", "torch.utils.serialization"),
     "trainrun.data.sklearn": ("sklearn.datasets", "sklearn.datasets.data", "sklearn.datasets.descr"),
@@ -103,8 +102,9 @@ class Job:
             log = folder / "trainrun.log"
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(traceback.format_exc())
-            short = cause if len(cause) < _LINE else f"{cause[:_LINE]} ..."
-            print(f"{head} failed: {short}\n  its traceback: {log}", file=sys.stderr, flush=True)
+            print(
+                f"{head} failed: {first_clause(cause)}\n  its traceback: {log}", file=sys.stderr, flush=True
+            )
             if not isinstance(error, FolderBusy):
                 write_status(folder, state="failed", exit_code=code, reason=cause)
             return code

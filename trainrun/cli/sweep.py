@@ -99,6 +99,7 @@ def sweep(
     """
     from trainrun.cli.search import check_search, search_of
 
+    overrides, typed = _with_source(overrides), _with_source(typed)
     space = composer.space(overrides)
     with composer.explained(overrides):
         known = {words: space.job(words) for words in space.samples}
@@ -119,6 +120,21 @@ def sweep(
                 if (folder / STOP).exists():
                     break
         return _tell(whole)
+
+
+def _with_source(words: Sequence[str]) -> list[str]:
+    """The words with the run that `init_from` means now: `last` would be another one for every job."""
+    from trainrun.cli.found import find
+
+    named = [word for word in words if key_of(word) == "init_from" and "," not in word]
+    sources = {word: word.partition("=")[2] for word in named}
+    found = {word: f"init_from={find(one)}" for word, one in sources.items() if _is_name(one)}
+    return [found.get(word, word) for word in words]
+
+
+def _is_name(source: str) -> bool:
+    """Whether a run is named, rather than a file or a folder."""
+    return source not in ("", "null") and "$" not in source and not Path(source).expanduser().exists()
 
 
 def _refuse_others(stored: sweeps.Sweep, jobs: Iterable[Composition]) -> None:

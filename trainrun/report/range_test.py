@@ -134,7 +134,8 @@ def picture(told: Told, file: Path) -> None:
     axes.set_ylabel("training loss before the step")
     if len(curve.lr) > 1:
         low, high = _heights(curve)
-        low, top = min(low, float(curve.loss.min())), max(high, float(curve.loss[: curve.lowest + 1].max()))
+        most = min(float(curve.loss[: curve.lowest + 1].max()), 2 * high - low)  # single ones may lie far out
+        low, top = min(low, float(curve.loss.min())), max(high, most)
         axes.set_ylim(low - 0.05 * (top - low), top + 0.05 * (top - low))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from trainrun.logger.lines import number
 from trainrun.report.text import GAP, cut, row_of
+from trainrun.sweep.outcome import first_clause
 from trainrun.sweep.ranking import Entry, Setting
 
 _WIDEST = 30  # columns, of a value
@@ -89,7 +90,7 @@ def _lines(entries: Sequence[Entry], width: int | None) -> list[Text]:
     for one in entries:
         done = one.outcome
         figure = "" if done.value is None else f", {done.monitor} {number(done.value)}"
-        why = done.reason if done.state == "failed" else f"at step {done.step}{figure}"
+        why = first_clause(done.reason) if done.state == "failed" else f"at step {done.step}{figure}"
         words = " ".join(f"{key}={text(value)}" for key, value in one.swept.items())
         line = f"{one.key}  {one.outcome.state:<11}  {words}: {why}".rstrip(": ")
         lines.append(Text(line if width is None else cut(line, width)))

@@ -74,6 +74,11 @@ def outcome(folder: Path) -> Outcome:
     )
 
 
+def first_clause(reason: str) -> str:
+    """What went wrong, without what to do about it."""
+    return reason.partition("; ")[0].partition(" (samples")[0]
+
+
 def judged(folder: Path, monitor: str) -> list[tuple[int, float]]:
     """(step, value) of every evaluation that came to a number."""
     return curves_of(folder).get(monitor, [])

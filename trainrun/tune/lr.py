@@ -21,10 +21,8 @@ from trainrun.run.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Pass, Step
 
-FEWEST = 20  # steps that make a curve
 _MEMORY = 0.8  # of the running mean that says whether the loss has diverged
 _THROWN = 3.0  # times the first loss, above the best one
-_SKIPS = 30  # in a row: a loss scale falls from 2^16 to 1 in sixteen
 _PLANNED = 1000  # steps of a schedule that are looked at for its peak
 
 
@@ -69,17 +67,15 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[Point]:
 def _stepped(parts: Parts, first: nn.Module, steps: int) -> Iterator[tuple[int, float, float]]:
     """(update, loss, start) of each update. Steps that a scaler of fp16 skips are made again."""
     state, loop = parts.state, parts.loop(Path(), "", None, Signals())
-    windows, skipped = loop.windows(state), 0
+    windows = loop.windows(state)
     try:
-        while state.applied < steps and skipped < _SKIPS:
+        while state.applied < steps:
             at, window = state.applied, next(windows)
             start = _start(loop.step, replace(state, model=first), window)
             result = loop.step(state, window)
             loss = loss_in(result)
             if not result.applied and state.precision.skips and not math.isinf(loss):
-                skipped += 1
                 continue
-            skipped = 0
             if not result.applied or math.isinf(loss):
                 yield at, math.inf, start
                 return
