@@ -38,6 +38,22 @@ class Net(nn.Module):
         time.sleep(0.1 if Path("slow").exists() else 0)
         return self.head(x)
 """
+# A cluster of one machine: jobs of an array begin at once, and again when that is asked for.
+SLURM = {
+    "sbatch": """
+echo "Submitted batch job 77"
+for task in 0 1; do
+  (while :; do
+    rm -f again_77_$task
+    env SLURM_JOB_ID=$((77 + task)) SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task bash "${@: -1}"
+    [ -e again_77_$task ] || break
+  done) >/dev/null 2>&1 &
+done
+""",
+    "srun": f'while [ "$1" != "{sys.executable}" ]; do shift; done; exec "$@"',
+    "scontrol": 'echo "$@" $(grep -c interrupted cut/*/timing.jsonl) >>called; touch again_$2',
+    "sacct": 'echo "JobID|State|NodeList"; for task in 0 1; do echo "77_$task|RUNNING|here"; done',
+}
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 SHORT = ("data.limit=300", "logger=none")
 
@@ -173,11 +189,7 @@ def test_a_job_preempted_under_submitit_is_saved_started_again_and_goes_on(proje
     metrics = next(sweep.glob("*/metrics.jsonl"))
     wait_until(lambda: metrics.read_text().count("eval") >= 2, process)
     first = statuses(sweep)[0]["pid"]
-    (task,) = [
-        int(line.split()[1])
-        for line in Path(f"/proc/{first}/status").read_text().splitlines()
-        if line.startswith("PPid")
-    ]
+    task = parent_of(first)
     os.kill(task, signal.SIGUSR2)  # as submitit's local executor does shortly before the time is up
     wait_until(lambda: statuses(sweep)[0].get("pid") not in (None, first), process)
     (project / "slow").unlink()
@@ -189,6 +201,51 @@ def test_a_job_preempted_under_submitit_is_saved_started_again_and_goes_on(proje
     assert timing[cut]["signal"] == "SIGTERM" and timing[cut]["step"] > 0
     begun = [one for one in timing if one["event"] == "started"]
     assert [one["resumed_from"] for one in begun] == [None, timing[cut]["step"]]
+
+
+@pytest.mark.slow
+def test_a_preempted_job_of_slurm_is_saved_and_then_started_again_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = project / "programs"
+    programs.mkdir()
+    for name, text in SLURM.items():
+        (programs / name).write_text(f"#!/bin/bash\n{text}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    (project / "slow").touch()
+    words = (
+        "-m",
+        "seed=0,1",
+        "model._target_=meet.Net",
+        "model.others=2",
+        "budget=30step",
+        "loop.eval_every=2step",
+    )
+    process = trainrun(project, *words, *SHORT, "hydra/launcher=submitit_slurm", "run_dir=cut")
+    sweep = project / "cut"
+    wait_until(lambda: len([one for one in statuses(sweep) if one.get("step")]) == 2, process)
+    folder, first = next(
+        (file.parent, json.loads(file.read_text())["pid"]) for file in sweep.glob("*/status.json")
+    )
+    for pid in (parent_of(first), first):  # Slurm tells all processes of a job's step
+        os.kill(pid, signal.SIGUSR2)
+    wait_until(
+        lambda: json.loads((folder / "status.json").read_text()).get("pid") not in (None, first), process
+    )
+    (project / "slow").unlink()
+    ended(process, 0)
+    assert states(sweep) == ["completed", "completed"]
+    (called,) = (project / "called").read_text().splitlines()
+    assert called.startswith("requeue 77_") and ":1" in called
+    events = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
+    (cut,) = [one["step"] for one in events if one["event"] == "interrupted"]
+    assert [one["resumed_from"] for one in events if one["event"] == "started"] == [None, cut]
+
+
+def parent_of(pid: int) -> int:
+    told = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in told if line.startswith("PPid"))
 
 
 def test_a_cluster_that_is_not_here_is_told(project: Path) -> None:

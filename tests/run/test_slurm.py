@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.run.slurm import is_job, requeue
+from trainrun.run.slurm import STARTER, is_job, preemption_signal, requeue
 
 
 @pytest.fixture
@@ -41,3 +41,21 @@ def test_outside_a_job_nobody_is_asked(scontrol: Path, monkeypatch: pytest.Monke
     assert not is_job()
     assert "no Slurm job" in requeue()
     assert not (scontrol / "called").exists()
+
+
+def test_who_else_starts_the_job_again_is_not_doubled(
+    scontrol: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STARTER, "submitit")
+    assert requeue() == "submitit starts this job again, and it goes on"
+    assert not (scontrol / "called").exists()
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", STARTER])
+def test_only_what_is_started_again_is_told_by_a_signal(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert preemption_signal() is None
+    monkeypatch.setenv(variable, "1")
+    assert preemption_signal() == "USR2"

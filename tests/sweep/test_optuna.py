@@ -23,7 +23,14 @@ SEED = Choices("seed", (("seed=0",), ("seed=1",)))
 
 
 def search(folder: Path, trials: int, axes: list | None = None, at_once: int = 1, **more: object) -> Optuna:
-    settings = {"sampler": "tpe", "pruner": "median", "startup_trials": 3, "seed": 0, "params": {}} | more
+    settings = {
+        "sampler": "tpe",
+        "pruner": "median",
+        "startup_trials": 3,
+        "warmup": 0.0,
+        "seed": 0,
+        "params": {},
+    } | more
     settings |= {"maximize": False, "folder": folder, "at_once": at_once}
     return Optuna(axes=axes or [X, N, SIZE], trials=trials, **settings)  # type: ignore[arg-type]
 
@@ -139,10 +146,20 @@ def test_a_trial_below_the_median_of_the_others_is_hopeless(tmp_path: Path) -> N
     curves = [[0.5, 0.4], [0.6, 0.3], [0.4, 0.2]]
     answers = []
     for number, batch in enumerate(one.batches()):
-        pruner = Pruner(tmp_path, number, "median", 3)
+        pruner = Pruner(tmp_path, number, "median", 3, 0.0)
         curve = curves[number] if number < 3 else [0.45, 0.9]
-        answers.append([pruner(10 * at, value) for at, value in enumerate(curve, 1)])
+        answers.append([pruner(at / 10, value) for at, value in enumerate(curve, 1)])
         one.tell([Tried(batch.points[0], Path(), Outcome("completed", curve[-1]))])
-    # the medians of the first three are 0.5 at step 10 and 0.3 at step 20; a trial's best so far counts
+    # the medians of the first three are 0.5 at 10% and 0.3 at 20% of the budget; a trial's best so far counts
     assert answers == [[False, False], [False, False], [False, False], [False, True]]
     assert study(tmp_path).trials[3].intermediate_values == {10: 0.45, 20: 0.9}
+
+
+def test_no_trial_is_hopeless_in_its_warmup(tmp_path: Path) -> None:
+    one = search(tmp_path, 4, [X])
+    for number, batch in enumerate(one.batches()):
+        pruner = Pruner(tmp_path, number, "median", 3, 0.5)
+        values = [0.1] * 5 if number < 3 else [0.9] * 5
+        answers = [pruner(share, value) for share, value in zip((0.2, 0.4, 0.6, 0.8, 1), values, strict=True)]
+        assert answers == ([False] * 5 if number < 3 else [False, False, True, True, True])
+        one.tell([Tried(batch.points[0], Path(), Outcome("completed", values[-1]))])

@@ -1,4 +1,4 @@
-"""GPUs among jobs that run at once: each job takes one that is free, and waits while there is none."""
+"""GPUs among jobs that run at once: each job takes one of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainrun.cli.child import in_child
@@ -15,37 +16,50 @@ _LOOK_S = 0.2
 
 
 @contextlib.contextmanager
-def own_gpu(sweep: Path, device: str) -> Iterator[None]:
-    """Within, this process sees one GPU alone. For a process that has not touched CUDA yet."""
-    visible = visible_gpus() if device in ("auto", "cuda") else []
-    if not visible:
-        yield
-        return
-    while True:
-        for name in visible:
-            with (sweep / f".gpu-{name.replace('/', '-')}").open("a") as file:
+def own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
+    """Within, this process sees the GPU of a free slot alone; for one that has not asked CUDA yet.
+
+    There are as many slots as jobs at once, none where there is no GPU: it waits for a job that is
+    leaving at most.
+    """
+    while slots:
+        for number, name in enumerate(slots):
+            with (sweep / f".gpu-{number}").open("a") as file:
                 if _taken(file.fileno()):
                     os.environ["CUDA_VISIBLE_DEVICES"] = name
                     yield
                     return
         time.sleep(_LOOK_S)
+    yield
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs of this process as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs of this process as CUDA_VISIBLE_DEVICES names them.
+
+    Counted in a fork: a process that has asked CUDA can fork no jobs that use it.
+    """
     import torch
 
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not torch.version.cuda or named == "":
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not torch.version.cuda or names == "":
         return []
-    return [str(one) for one in range(torch.cuda.device_count())] if named is None else named.split(",")
+    if names is not None and names.startswith(
+        "MIG-"
+    ):  # parts of GPUs, of which a process sees only the first
+        return names.split(",")
+    count = in_child(_count, [])
+    return [str(one) for one in range(count)] if names is None else names.split(",")[:count]
 
 
-def count_gpus() -> int:
-    """How many there are; counted in a fork, for a process that has asked CUDA cannot fork jobs."""
+def _count() -> int:
     import torch
 
-    return in_child(lambda: len(visible_gpus()), []) if torch.version.cuda else 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no driver
+            return torch.cuda.device_count()
+    except Exception:  # of a broken driver's; whoever wants the GPU will be told
+        return 0
 
 
 def _taken(number: int) -> bool:

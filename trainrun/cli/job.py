@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class Job:
     fail_fast: bool
     quiet: bool  # nothing of a job's own but how it ended
     threads: int | None  # of each, where several run at once on this machine
+    gpus: Sequence[str]  # of these each takes one that no other has
     is_local: bool  # on this machine: a signal to one job is meant for all
     share: float | None = None
     pruner: Mapping[str, Any] | None = None
@@ -94,7 +95,7 @@ class Job:
         if starter:
             os.environ[STARTER] = starter
         try:
-            with self._own_share(composition.settings["runtime"]["device"]):
+            with self._own_share():
                 return self._train(composition, folder)
         except Exception as error:
             code, cause = _told(error)
@@ -134,16 +135,15 @@ class Job:
         from trainrun.sweep.optuna import Pruner
 
         is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
-        return lambda event, total: PRUNED if is_hopeless(event.step, event.metrics[metric]) else None
+        return lambda event, total: PRUNED if is_hopeless(event.step / total, event.metrics[metric]) else None
 
-    def _own_share(self, device: str) -> contextlib.AbstractContextManager[None]:
+    def _own_share(self) -> contextlib.AbstractContextManager[None]:
         """The process with its part of the machine: of jobs at once each has its threads, and a GPU."""
-        if self.threads is None:
-            return contextlib.nullcontext()
         from trainrun.cli.gpu import own_gpu
 
-        os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
-        return own_gpu(self.sweep, device)
+        if self.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
+        return own_gpu(self.sweep, self.gpus)
 
 
 def _warm(settings: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +47,7 @@ class Search:
     in_turn: bool
     is_local: bool
     threads: int | None
+    gpus: Sequence[str]  # for each job at once the one that it may have
     chunk: int | None  # jobs that a launcher gets at a time, where it would start all at once
 
 
@@ -52,22 +55,36 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     """The search that the words ask for, its study in `folder`. `settings` are those of its first job."""
     name, launcher = _name(space), str(space.launcher.get("_target_"))
     in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
-    at_once, threads = 1, None
+    at_once, threads, gpus = 1, None, list[str]()
     changes: dict[str, Any] = {}
     is_many = launcher.endswith((".JoblibLauncher", ".LocalLauncher"))  # at once on this machine
     if is_many:
-        at_once, threads = _shares(int(space.launcher.get("n_jobs", -1)))
+        at_once, threads, gpus = _shares(int(space.launcher.get("n_jobs", -1)), settings["runtime"]["device"])
         changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
     if launcher.endswith(_SLURM):
         changes = {"max_num_timeout": space.launcher.get("max_num_timeout") or _TIMEOUTS}
+    if launcher.endswith(".RayLauncher"):
+        changes = {"ray": {"init": _quiet(space.launcher["ray"].get("init") or {})}}
     monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     maximize = mode == "max" or (mode == "auto" and monitor[4:] in LARGER)
     strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
     pruner = None
     if name == "optuna" and getattr(strategy, "prunes", False):
-        pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials")}
+        pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials", "warmup")}
     chunk = at_once if launcher.endswith(".LocalLauncher") else None
-    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, chunk)
+    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
+
+
+def _quiet(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How Ray begins, as `given`; it tells of mistakes alone, and every line of every job as it stands."""
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # jobs' last lines differ in numbers, which it takes for one
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    init: dict[str, Any] = {"logging_level": logging.ERROR}
+    if given.get("address") is None:
+        init["include_dashboard"] = False
+    else:
+        init["object_store_memory"] = None  # the launcher's own default is refused by a cluster that runs
+    return {**init, **given}
 
 
 def _name(space: Space) -> str:
@@ -124,10 +141,15 @@ def _strategy(
     return made
 
 
-def _shares(wanted: int) -> tuple[int, int | None]:
-    """(jobs at once, threads of each; None for one job): a job for each GPU, else for each core."""
-    from trainrun.cli.gpu import count_gpus
+def _shares(wanted: int, device: str) -> tuple[int, int | None, list[str]]:
+    """(jobs at once, threads of each, their GPUs): a job for each GPU, else for each core.
+
+    One job alone has as many threads as it likes: None.
+    """
+    from trainrun.cli.gpu import visible_gpus
     from trainrun.runtime import cores
 
-    at_once = wanted if wanted > 0 else count_gpus() or cores()
-    return at_once, max(1, cores() // at_once) if at_once > 1 else None
+    found = visible_gpus() if device in ("auto", "cuda") else []
+    at_once = wanted if wanted > 0 else len(found) or cores()
+    gpus = [found[number % len(found)] for number in range(at_once)] if found else []
+    return at_once, max(1, cores() // at_once) if at_once > 1 else None, gpus

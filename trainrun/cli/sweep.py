@@ -224,6 +224,7 @@ def _job(sweep: Ongoing, todo: Mapping[str, Point], share: float | None) -> Job:
         fail_fast=options["fail_fast"],
         quiet=sweep.quiet or not search.in_turn,
         threads=search.threads,
+        gpus=search.gpus,
         is_local=search.is_local,
         share=share,
         pruner=search.pruner,

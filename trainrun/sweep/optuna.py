@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
 from trainrun.errors import ConfigError
-from trainrun.ranges import Count, Seed
+from trainrun.ranges import Count, Fraction, Seed
 from trainrun.sweep import counted
 from trainrun.sweep.outcome import PRUNED, Tried
 
@@ -31,6 +31,7 @@ class Optuna:
         sampler: Literal["tpe", "gp", "cmaes", "qmc", "random"],
         pruner: Literal["none", "median", "halving"],
         startup_trials: Count,
+        warmup: Fraction,
         seed: Seed,
         params: Mapping[str, str],
         axes: Sequence[Axis],
@@ -109,22 +110,26 @@ class Optuna:
 
 
 class Pruner:
-    """Asks the study, after each evaluation of a trial, whether its median or rung is still within reach."""
+    """Asks the study, after each evaluation of a trial, whether its median or rung is still within reach.
 
-    def __init__(self, folder: Path, number: int, pruner: str, startup_trials: int) -> None:
+    The study counts percent of a trial's budget as its steps: trials that differ in the batch size are
+    compared where they have come equally far. None is hopeless before the share `warmup`.
+    """
+
+    def __init__(self, folder: Path, number: int, pruner: str, startup_trials: int, warmup: float) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        judge = _pruner(pruner, startup_trials)
+        judge = _pruner(pruner, startup_trials, warmup)
         study = optuna.load_study(study_name=folder.name, storage=_storage(folder), pruner=judge)
         found = study.get_trials(deepcopy=False)[number]
         self.trial = optuna.Trial(study, found._trial_id)
 
-    def __call__(self, step: int, value: float) -> bool:
-        """Whether the trial is hopeless at `step`."""
+    def __call__(self, share: float, value: float) -> bool:
+        """Whether the trial is hopeless at a share of its budget."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a resumed run reports a step again
-            self.trial.report(value, step)
+            self.trial.report(value, round(100 * share))
         return bool(self.trial.should_prune())
 
 
@@ -156,12 +161,13 @@ def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseS
         return samplers.RandomSampler(seed=seed)
 
 
-def _pruner(name: str, startup_trials: int) -> optuna.pruners.BasePruner:
+def _pruner(name: str, startup_trials: int, warmup: float) -> optuna.pruners.BasePruner:
     from optuna import pruners
 
+    spared = round(100 * warmup)
     if name == "halving":
-        return pruners.SuccessiveHalvingPruner()
-    return pruners.MedianPruner(n_startup_trials=startup_trials)
+        return pruners.SuccessiveHalvingPruner(min_resource=max(1, spared))
+    return pruners.MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=spared)
 
 
 def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:

@@ -58,14 +58,14 @@ class Space:
     def launch(self, jobs: Mapping[str, Words], task: Task, folder: Path, changes: Mapping[str, Any]) -> None:
         """Have Hydra's launcher call `task` with each job's run and folder, `folder`/KEY.
 
-        `changes` are put into the launcher's settings.
+        `changes` are merged into the launcher's settings.
         """
         cfg = self._cfg.copy()
         placed = [f"hydra.sweep.dir={hydra_value(str(folder))}", "hydra.output_subdir=null"]
         with read_write(cfg), open_dict(cfg):
             cfg.hydra.overrides.hydra.extend(placed)
             cfg.hydra.sweep.dir = str(folder)
-            cfg.hydra.launcher.update(changes)
+            cfg.hydra.launcher.merge_with(changes)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(config_loader=self.loader, callbacks=Callbacks(cfg)),
             task_function=_Called(task),
