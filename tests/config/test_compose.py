@@ -222,3 +222,11 @@ def test_what_refers_to_a_faulty_value_is_not_told_again(folder: Path, files: Fi
     assert problem.key == "seed"
     (problem,) = problems_of(composer.compose(["optimizer.lr=${monitor}"]))
     assert problem.key == "optimizer.lr"  # here the reference itself is the mistake
+
+
+def test_a_jobs_folder_is_its_key_though_it_may_look_like_a_number(folder: Path) -> None:
+    space = Composer().space(["seed=0,1,2"])
+    jobs = {key: (f"seed={seed}",) for seed, key in enumerate(("8803849e50", "0012345678", "abcdef0123"))}
+    seen: dict[str, Any] = {}
+    space.launch(jobs, lambda job, place: seen.update({place.name: job.settings["seed"]}), Path("sweep"), {})
+    assert seen == {"8803849e50": 0, "0012345678": 1, "abcdef0123": 2}

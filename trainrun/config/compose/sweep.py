@@ -71,7 +71,7 @@ class Space:
             task_function=_Called(task),
             config=cfg,
         )
-        overrides = [[*self.fixed, *words, f"hydra.sweep.subdir={key}"] for key, words in jobs.items()]
+        overrides = [[*self.fixed, *words, f"hydra.sweep.subdir='{key}'"] for key, words in jobs.items()]
         launcher.launch(overrides, initial_job_idx=0)
 
 
