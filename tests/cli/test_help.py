@@ -29,9 +29,9 @@ def test_help_takes_less_than_a_third_of_a_second_and_no_torch() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
-@pytest.mark.parametrize("word", ["--help", "-h", "help"])
-def test_help_goes_to_stdout(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([word]) == 0
+@pytest.mark.parametrize("line", ["--help", "-h", "help", "-m --help", "budget=1ep -h"])
+def test_help_goes_to_stdout(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 0
     out, err = capsys.readouterr()
     assert out.startswith("trainrun: ") and not err
 

@@ -88,7 +88,8 @@ def of(size: int, rate: float, noise: float = 0.0, fits: bool = True, is_beyond:
 
 def test_the_fastest_is_the_smallest_within_noise() -> None:
     assert fastest([of(8, 50), of(16, 95), of(32, 100), of(64, 99)]) == of(16, 95)
-    assert fastest([of(8, 70, noise=0.4), of(32, 100)]) == of(8, 70, noise=0.4)
+    assert fastest([of(8, 80, noise=0.2), of(32, 100)]) == of(8, 80, noise=0.2)
+    assert fastest([of(8, 27, noise=3.0), of(32, 100)]) == of(32, 100)  # a busy machine is no excuse
     assert fastest([of(8, 50), of(16, 1000, is_beyond=True), of(32, 900, fits=False)]) == of(8, 50)
     assert fastest([of(8, 0.0, fits=False)]) is None
     assert are_alike(of(1, 91), of(2, 100)) and not are_alike(of(1, 89), of(2, 100))

@@ -81,7 +81,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _dispatch(words: list[str]) -> int:
     if "COMP_LINE" in os.environ or any(w in ("-sc", "--shell-completion") for w in words):
         return _run("complete", words)
-    if words and words[0] in ("-h", "--help", "help"):
+    if _asks_for_help(words):
         return _run("help", words[1:])
     if words and words[0] == "--version":
         print(f"trainrun {__version__}")
@@ -94,6 +94,12 @@ def _dispatch(words: list[str]) -> int:
         name = {"eval": "evaluate"}.get(words[0], words[0].replace("-", "_"))
         return _run(name, words[1:])
     return _run("train", words)
+
+
+def _asks_for_help(words: list[str]) -> bool:
+    """As the first word, or a flag anywhere among settings; a command has a help of its own."""
+    of_command = bool(words) and words[0] in COMMANDS
+    return words[:1] == ["help"] or (not of_command and any(word in ("-h", "--help") for word in words))
 
 
 def _no_such_command(word: str) -> ConfigError:

@@ -7,20 +7,18 @@ skips what is finished and goes on with what was interrupted, and a wider one ad
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import re
 import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.job import STOP, Job, stop
-from trainrun.cli.terminal import columns, show
+from trainrun.cli.swept import Ongoing, record, tell
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -33,36 +31,20 @@ from trainrun.config.identity import digest, identity, is_left_out
 from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import together
-from trainrun.errors import INTERRUPTED, CannotResume, ConfigError, FolderBusy, Problem
+from trainrun.errors import CannotResume, ConfigError, FolderBusy, Problem
 from trainrun.run import sweeps
 from trainrun.run.directory import ROOT
-from trainrun.run.files import read_json, replace_json, storage_failed
+from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
-from trainrun.sweep import counted, ranking
+from trainrun.sweep import counted
 from trainrun.sweep.outcome import PAUSED, Tried, outcome
-from trainrun.sweep.ranking import Entry
 
 if TYPE_CHECKING:
-    from trainrun.cli.search import Search
+    pass
 
 
 _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_fast", "trials"))
 _TYPED_ALONE = ("runtime.trust", "hydra.searchpath")
-
-
-@dataclass
-class Sweep:
-    """A sweep under way. `planned` are its jobs so far, by key, in their order."""
-
-    space: Space
-    folder: Path
-    typed: Sequence[str]  # the line's words
-    options: Mapping[str, Any]  # the group `sweep`
-    search: Search
-    quiet: bool
-    known: dict[Words, Composition]
-    planned: dict[str, tuple[Point, Composition]] = dataclasses.field(default_factory=dict)
-    begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
 
 
 def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
@@ -113,13 +95,13 @@ def sweep(
     with _owned(folder):
         search = search_of(space, first, folder)
         print(f"sweep {folder}: {search.strategy.about()}", file=sys.stderr, flush=True)
-        whole = Sweep(space, folder, typed, first["sweep"], search, quiet, known)
+        whole = Ongoing(space, folder, typed, first["sweep"], search, quiet, known)
         with composer.explained(overrides), _stoppable(folder):
             for batch in search.strategy.batches():
                 _run(whole, batch)
                 if (folder / STOP).exists():
                     break
-        return _tell(whole)
+        return tell(whole)
 
 
 def _with_source(words: Sequence[str]) -> list[str]:
@@ -166,7 +148,7 @@ def _owned(folder: Path) -> Iterator[None]:
     if (folder / "config.yaml").exists() or (
         folder.is_dir()
         and any(folder.iterdir())
-        and not (folder / ranking.FILE).exists()
+        and not (folder / sweeps.FILE).exists()
         and not _is_begun(folder)
     ):
         raise FolderBusy(f"run_dir: {folder} holds something else; name another folder for the sweep")
@@ -186,7 +168,7 @@ def _is_begun(folder: Path) -> bool:
     return all(one.name in (".lock", STOP, "study.db") for one in folder.iterdir())
 
 
-def _run(sweep: Sweep, batch: Batch) -> None:
+def _run(sweep: Ongoing, batch: Batch) -> None:
     """Run what is left to do of a batch, and tell the search what became of all of it."""
     keys: dict[str, Point] = {}
     for point in batch.points:
@@ -196,7 +178,7 @@ def _run(sweep: Sweep, batch: Batch) -> None:
         sweep.planned.setdefault(key, (point, job))
     todo = {key: point for key, point in keys.items() if _is_due(sweep, key, batch.share)}
     _say_what_is_known(sweep, keys, todo)
-    _record(sweep, "running")
+    record(sweep, "running")
     if todo:
         sweep.begun |= set(todo)
         _launch(sweep, {key: point.words for key, point in todo.items()}, _job(sweep, todo, batch.share))
@@ -204,7 +186,7 @@ def _run(sweep: Sweep, batch: Batch) -> None:
     sweep.search.strategy.tell(tried)
 
 
-def _launch(sweep: Sweep, jobs: Mapping[str, Words], job: Job) -> None:
+def _launch(sweep: Ongoing, jobs: Mapping[str, Words], job: Job) -> None:
     keys, size = list(jobs), sweep.search.chunk or len(jobs)
     for at in range(0, len(keys), size):
         some = {key: jobs[key] for key in keys[at : at + size]}
@@ -218,7 +200,7 @@ def _composed(space: Space, point: Point) -> Composition:
     return job
 
 
-def _is_due(sweep: Sweep, key: str, share: float | None) -> bool:
+def _is_due(sweep: Ongoing, key: str, share: float | None) -> bool:
     """Whether something of a job is left to do, until `share` of its budget."""
     done = outcome(sweep.folder / key)
     if done.state == "failed":
@@ -228,7 +210,7 @@ def _is_due(sweep: Sweep, key: str, share: float | None) -> bool:
     return not done.is_over
 
 
-def _job(sweep: Sweep, todo: Mapping[str, Point], share: float | None) -> Job:
+def _job(sweep: Ongoing, todo: Mapping[str, Point], share: float | None) -> Job:
     search, options = sweep.search, sweep.options
     numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
     heads = {
@@ -255,7 +237,7 @@ def _short(word: str) -> str:
     return f"{key}={float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", value) else word
 
 
-def _say_what_is_known(sweep: Sweep, keys: Mapping[str, Point], todo: Mapping[str, Point]) -> None:
+def _say_what_is_known(sweep: Ongoing, keys: Mapping[str, Point], todo: Mapping[str, Point]) -> None:
     """A line on a batch before it starts; where points come one at a time, on the first alone."""
     states = {key: outcome(sweep.folder / key).state for key in keys}
     due = [states[key] for key in todo]
@@ -293,85 +275,3 @@ def _stoppable(folder: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _entries(sweep: Sweep) -> list[Entry]:
-    return [
-        Entry(key, number, _own(job.overrides), _swept(point), outcome(sweep.folder / key))
-        for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
-    ]
-
-
-def _swept(point: Point) -> dict[str, Any]:
-    """What a point varies, with plain values."""
-    from trainrun.config.compose.grammar import value_of
-
-    return {key_of(word): value_of(word) for word in point.words}
-
-
-def _record(sweep: Sweep, state: str) -> tuple[list[Entry], list[ranking.Setting]]:
-    """Write sweep.json; returns its jobs and settings."""
-    entries, maximize = _entries(sweep), sweep.search.maximize
-    settings = ranking.ranked(entries, maximize)
-    best = ranking.best_of(settings, maximize)
-    content = {
-        "words": list(sweep.typed),
-        "sweeper": sweep.search.name,
-        "monitor": sweep.search.monitor,
-        "mode": "max" if maximize else "min",
-        "state": state,
-        "best": None if best is None else _best(sweep, best),
-        "settings": [one.record for one in settings],
-        "jobs": [one.record for one in entries],
-    }
-    replace_json(sweep.folder / ranking.FILE, content)
-    return entries, settings
-
-
-def _best(sweep: Sweep, best: Entry) -> dict[str, Any]:
-    about = {"key": best.key, "folder": best.key, "value": best.outcome.value}
-    return about | {"command": _again(sweep, best)}
-
-
-def _again(sweep: Sweep, entry: Entry) -> str:
-    """The command that repeats one job: the line's own words, with the job's in the place of what varies."""
-    point, _ = sweep.planned[entry.key]
-    varied = {key_of(word) for word in point.words}
-    fixed = [word for word in _own(sweep.typed) if key_of(word) not in varied]
-    return shlex.join(["trainrun", *fixed, *point.words])
-
-
-def _own(words: Iterable[str]) -> list[str]:
-    """The words that are not about the sweep as a whole."""
-    whole = ("-m", "--multirun", "sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
-    return [word for word in words if key_of(word).split(".")[0] not in whole]
-
-
-def _tell(sweep: Sweep) -> int:
-    """The closing table, sweep.json, and the exit code."""
-    from trainrun.report.standings import table
-
-    why = (sweep.folder / STOP).read_text() if (sweep.folder / STOP).exists() else ""
-    states = {outcome(sweep.folder / key).state for key in sweep.planned}
-    state = "interrupted" if why in INTERRUPTED or states & {"interrupted", "pending"} else "completed"
-    entries, settings = _record(sweep, "failed" if "failed" in states else state)
-    lines = table(entries, settings, sweep.search.monitor, columns(sys.stderr))
-    show(["", f"sweep {sweep.folder}, {_counts(entries)}", *lines], sys.stderr)
-    best = ranking.best_of(settings, sweep.search.maximize)
-    if best is not None:
-        where = sweep.folder / best.key
-        print(f"\nbest: {where}\nagain:\n  {_again(sweep, best)}", file=sys.stderr)
-        if sweep.quiet:
-            print(where)
-    if states & {"interrupted", "pending"} or why:
-        print(f"to go on:\n  trainrun resume {shlex.quote(str(sweep.folder))}", file=sys.stderr)
-    elif "failed" in states:
-        again = shlex.join(["trainrun", "resume", str(sweep.folder), "sweep.repeat_failed=true"])
-        print(f"to repeat what failed:\n  {again}", file=sys.stderr)
-    return ranking.exit_code(entries) or INTERRUPTED.get(why, 0)
-
-
-def _counts(entries: Sequence[Entry]) -> str:
-    states = [one.outcome.state for one in entries]
-    told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-    return f"{counted(len(entries), 'job')}: {', '.join(told)}"

@@ -10,8 +10,6 @@ from typing import Any
 from trainrun.config.space import REPLICATES
 from trainrun.sweep.outcome import Outcome
 
-FILE = "sweep.json"
-
 
 @dataclass(frozen=True)
 class Entry:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 _SPAN = 16  # the first size that is tried is a window's this part: larger ones show the throughput
 _ALIKE = 0.1  # share by which two rates differ from one process to the next
+_NOISY = 0.25  # share from which on a difference is told, however busy the machine was
 _OCTAVE = 4  # sizes of an evaluation from one power of two to the next
 
 
@@ -126,7 +127,7 @@ def _next(sizes: Sequence[int], low: int, high: int, at: int) -> int:
 
 def are_alike(one: Tried, other: Tried) -> bool:
     """Whether two rates are the same, as far as was measured."""
-    noise = max(_ALIKE, one.noise, other.noise)
+    noise = min(max(_ALIKE, one.noise, other.noise), _NOISY)
     return abs(one.samples_per_s - other.samples_per_s) <= noise * max(one.samples_per_s, other.samples_per_s)
 
 

@@ -1,0 +1,123 @@
+"""A sweep under way: its jobs and what became of them, written to sweep.json and told at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainrun.cli.job import STOP
+from trainrun.cli.terminal import columns, show
+from trainrun.config.compose import Composition, Space
+from trainrun.config.settle import key_of
+from trainrun.config.space import Point, Words
+from trainrun.errors import INTERRUPTED
+from trainrun.run import sweeps
+from trainrun.run.files import replace_json
+from trainrun.sweep import counted, ranking
+from trainrun.sweep.outcome import outcome
+from trainrun.sweep.ranking import Entry
+
+if TYPE_CHECKING:
+    from trainrun.cli.search import Search
+
+
+@dataclass
+class Ongoing:
+    """A sweep under way. `planned` are its jobs so far, by key, in their order."""
+
+    space: Space
+    folder: Path
+    typed: Sequence[str]  # the line's words
+    options: Mapping[str, Any]  # the group `sweep`
+    search: Search
+    quiet: bool
+    known: dict[Words, Composition]
+    planned: dict[str, tuple[Point, Composition]] = dataclasses.field(default_factory=dict)
+    begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
+
+
+def _entries(sweep: Ongoing) -> list[Entry]:
+    return [
+        Entry(key, number, _own(job.overrides), _swept(point), outcome(sweep.folder / key))
+        for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
+    ]
+
+
+def _swept(point: Point) -> dict[str, Any]:
+    """What a point varies, with plain values."""
+    from trainrun.config.compose.grammar import value_of
+
+    return {key_of(word): value_of(word) for word in point.words}
+
+
+def record(sweep: Ongoing, state: str) -> tuple[list[Entry], list[ranking.Setting]]:
+    """Write sweep.json; returns its jobs and settings."""
+    entries, maximize = _entries(sweep), sweep.search.maximize
+    settings = ranking.ranked(entries, maximize)
+    best = ranking.best_of(settings, maximize)
+    content = {
+        "words": list(sweep.typed),
+        "sweeper": sweep.search.name,
+        "monitor": sweep.search.monitor,
+        "mode": "max" if maximize else "min",
+        "state": state,
+        "best": None if best is None else _best(sweep, best),
+        "settings": [one.record for one in settings],
+        "jobs": [one.record for one in entries],
+    }
+    replace_json(sweep.folder / sweeps.FILE, content)
+    return entries, settings
+
+
+def _best(sweep: Ongoing, best: Entry) -> dict[str, Any]:
+    about = {"key": best.key, "folder": best.key, "value": best.outcome.value}
+    return about | {"command": _again(sweep, best)}
+
+
+def _again(sweep: Ongoing, entry: Entry) -> str:
+    """The command that repeats one job: the line's own words, with the job's in the place of what varies."""
+    point, _ = sweep.planned[entry.key]
+    varied = {key_of(word) for word in point.words}
+    fixed = [word for word in _own(sweep.typed) if key_of(word) not in varied]
+    return shlex.join(["trainrun", *fixed, *point.words])
+
+
+def _own(words: Iterable[str]) -> list[str]:
+    """The words that are not about the sweep as a whole."""
+    whole = ("-m", "--multirun", "sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
+    return [word for word in words if key_of(word).split(".")[0] not in whole]
+
+
+def tell(sweep: Ongoing) -> int:
+    """The closing table, sweep.json, and the exit code."""
+    from trainrun.report.standings import table
+
+    why = (sweep.folder / STOP).read_text() if (sweep.folder / STOP).exists() else ""
+    states = {outcome(sweep.folder / key).state for key in sweep.planned}
+    state = "interrupted" if why in INTERRUPTED or states & {"interrupted", "pending"} else "completed"
+    entries, settings = record(sweep, "failed" if "failed" in states else state)
+    lines = table(entries, settings, sweep.search.monitor, columns(sys.stderr))
+    show(["", f"sweep {sweep.folder}, {_counts(entries)}", *lines], sys.stderr)
+    best = ranking.best_of(settings, sweep.search.maximize)
+    if best is not None:
+        where = sweep.folder / best.key
+        print(f"\nbest: {where}\nagain:\n  {_again(sweep, best)}", file=sys.stderr)
+        if sweep.quiet:
+            print(where)
+    if states & {"interrupted", "pending"} or why:
+        print(f"to go on:\n  trainrun resume {shlex.quote(str(sweep.folder))}", file=sys.stderr)
+    elif "failed" in states:
+        again = shlex.join(["trainrun", "resume", str(sweep.folder), "sweep.repeat_failed=true"])
+        print(f"to repeat what failed:\n  {again}", file=sys.stderr)
+    return ranking.exit_code(entries) or INTERRUPTED.get(why, 0)
+
+
+def _counts(entries: Sequence[Entry]) -> str:
+    states = [one.outcome.state for one in entries]
+    told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    return f"{counted(len(entries), 'job')}: {', '.join(told)}"
