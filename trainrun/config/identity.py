@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 _LEFT_OUT = {
@@ -28,8 +30,28 @@ def identity(settings: Mapping[str, Any]) -> str:
     if str((settings.get("data") or {}).get("_target_")).startswith(_PUBLISHED):
         out |= {"data.root", "data.download"}
     body = _clean(settings, "", out)
+    body["init_from"] = _source(settings.get("init_from"))
     body["regularization"] = [[name, one] for name, one in (body.get("regularization") or {}).items()]
     return digest(body)
+
+
+def _source(source: Any) -> Any:
+    """What weights a run starts from: a path, and what tells them from others that lay there once."""
+    path = Path(str(source)).expanduser()
+    if source is None or not path.exists():
+        return source
+    if path.is_file():
+        return [source, _sha256(path, path.stat().st_mtime_ns)]
+    status, manifest = read_json(path / "status.json"), read_json(path / "manifest.json")
+    best = status.get("best")
+    step = best.get("step") if isinstance(best, dict) else None
+    return [source, status.get("run_id"), step, manifest.get("files")]
+
+
+@lru_cache
+def _sha256(path: Path, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_left_out(key: str) -> bool:

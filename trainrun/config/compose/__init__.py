@@ -8,7 +8,7 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Composer:
     def compose(self, overrides: list[str]) -> Composition:
         """One run. Raises ConfigError with every problem of the overrides."""
         self._refuse_misread(overrides, multirun=False)
-        with self._explained(overrides):
+        with self.explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.RUN, with_log_configuration=False)
             return composition(cfg, self.loader.notes)
 
@@ -94,7 +94,7 @@ class Composer:
         tree |= {group: {} for group in options}
         defaults = ["_self_", *({group: option} for group, option in options.items())]
         ConfigStore.instance().store(name="_stored", node=OmegaConf.create({"defaults": defaults, **tree}))
-        with self._explained(overrides):
+        with self.explained(overrides):
             cfg = self.hydra.compose_config("_stored", overrides, RunMode.RUN, with_log_configuration=False)
             return composition(cfg, [])
 
@@ -109,25 +109,21 @@ class Composer:
     def space(self, overrides: list[str]) -> Space:
         """What a sweep varies. Raises ConfigError with every problem of the overrides."""
         self._refuse_misread(overrides, multirun=True)
-        with self._explained(overrides):
+        with self.explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.MULTIRUN, with_log_configuration=False)
             return space_of(cfg, self.loader)
 
     def compose_sweep(self, overrides: list[str]) -> list[Composition]:
         """The jobs of a sweep that is taken in full, or where one is searched every value at least once."""
         space = self.space(overrides)
-        with self._explained(overrides):
+        with self.explained(overrides):
             return [space.job(words) for words in space.samples]
-
-    def explained(self, overrides: list[str]) -> AbstractContextManager[None]:
-        """Within, what Hydra refuses of `overrides` is a ConfigError."""
-        return self._explained(overrides)
 
     def show(self, what: str, value: str, overrides: list[str], package: str | None, resolve: bool) -> None:
         """Hydra's own --cfg and --info."""
         self._refuse_misread(overrides, multirun=False)
         logging.raiseExceptions = False  # Hydra prints through it, and `| head` closes the pipe
-        with self._explained(overrides):
+        with self.explained(overrides):
             if what == "cfg":
                 self.hydra.show_cfg(NAME, overrides, value, package, resolve)
             else:
@@ -141,7 +137,8 @@ class Composer:
         self.hydra.hydra_help(NAME, get_args_parser(), arguments)
 
     @contextmanager
-    def _explained(self, overrides: list[str]) -> Iterator[None]:
+    def explained(self, overrides: list[str]) -> Iterator[None]:
+        """Within, what Hydra refuses of `overrides` is a ConfigError."""
         try:
             yield
         except yaml.YAMLError as error:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
+from hydra.core.override_parser.types import QuotedString, ValueType
 from hydra.errors import HydraException
 
 from trainrun.config.diagnose import Given
@@ -26,7 +26,7 @@ def given(text: str) -> Given:
         return Given(text, problem="is not KEY=VALUE")
     prefix = "~" if parsed.is_delete() else "++" if parsed.is_force_add() else "+" if parsed.is_add() else ""
     is_sweep = parsed.is_sweep_override()
-    if is_sweep and not parsed.is_discrete_sweep():
+    if is_sweep and (parsed.value_type in (ValueType.INTERVAL_SWEEP, ValueType.GLOB_CHOICE_SWEEP)):
         return Given(text, parsed.key_or_group, prefix, [], is_sweep=True)
     items = [_parsed(item) for item in parsed.sweep_string_iterator()] if is_sweep else [parsed.value()]
     values = [_text(one) for item in items for one in (item if isinstance(item, list) else [item])]

@@ -84,7 +84,7 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
     fixed = [
         f"{key}={one.get_value_element_as_str()}" for key, one in last.items() if not one.is_sweep_override()
     ]
-    axes: list[Axis] = [_axis(key, one) for key, one in last.items() if one.is_sweep_override()]
+    axes: list[Axis] = [_axis(word, one) for word, one in last.items() if one.is_sweep_override()]
     if swept := [axis.key for axis in axes if axis.key.split(".")[0] in _UNSWEPT]:
         raise ConfigError([Problem(key, "cannot be swept") for key in swept])
     axes = zipped(axes, paired(_plain(cfg.sweep).get("zip")))
@@ -94,9 +94,11 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
 _UNSWEPT = ("sweep", "hydra", "run_dir", "resume", "name")  # of the sweep as a whole
 
 
-def _axis(key: str, one: Override) -> Axis:
+def _axis(word: str, one: Override) -> Axis:
+    """`word` is the key as it was written: `++optimizer.lr`."""
+    key = settle.key_of(word)
     if one.is_discrete_sweep():
-        return Choices(key, tuple((f"{key}={value}",) for value in one.sweep_string_iterator()))
+        return Choices(key, tuple((f"{word}={value}",) for value in one.sweep_string_iterator()))
     value = one.value()
     assert isinstance(value, IntervalSweep) and value.start is not None and value.end is not None
     is_log, is_int = "log" in value.tags, isinstance(value.start, int) and isinstance(value.end, int)
