@@ -168,6 +168,7 @@ class Interrupted:
 
     step: int
     signal: str
+    seconds: float = 0.0  # of training, over all processes of the run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,7 +99,7 @@ class Loop:
         except Stopped as stopped:
             yield from self._save(state, clock)
             yield from self.checkpoints.wait()
-            yield Interrupted(step=state.step, signal=stopped.reason)
+            yield Interrupted(step=state.step, signal=stopped.reason, seconds=state.seconds)
         finally:
             windows.close()  # and with it loader processes: an error's frames would keep them
 

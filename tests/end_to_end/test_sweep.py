@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -446,6 +447,80 @@ def test_every_job_starts_from_the_run_that_was_the_last_before_the_sweep(
     assert "2 jobs: 2 done before" in command("resume", str(folder)).err
 
 
+def test_a_study_that_moved_or_was_refused_goes_on(command: Callable, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="optuna is not installed")
+    words = (*QUICK, "-m", "hydra/sweeper=optuna", SPACE[0], "name=mine")
+    command(*words, "batch_size=16,32", "sweep.trials=2")
+    refused = command(*words, "batch_size=16,64", "sweep.trials=3", code=2)
+    assert "the study in study.db has other values of batch_size" in refused.err
+    (tmp_path / "outputs/multirun/mine").rename(tmp_path / "moved")
+    command("resume", "moved", "sweep.trials=3")
+    storage = f"sqlite:///{tmp_path / 'moved/study.db'}"
+    assert optuna.get_all_study_names(storage) == ["mine"]
+    trials = optuna.load_study(study_name="mine", storage=storage).trials
+    assert [one.state.name for one in trials] == ["COMPLETE"] * 3
+    jobs = json.loads((tmp_path / "moved/sweep.json").read_text())["jobs"]
+    assert [one["state"] for one in jobs] == ["completed"] * 3
+
+
+def test_a_failed_trial_that_is_repeated_is_not_pruned(command: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    (tmp_path / "net.py").write_text(NET)
+    words = ("data=synthetic_table", "model._target_=net.Net", "model.kind=raises", "budget=4ep", "logger=[]")
+    command(*words, "-m", "hydra/sweeper=optuna", SPACE[0], "sweep.trials=2", "name=mine", code=1)
+    (tmp_path / "mended").touch()
+    command("resume", "mine", "sweep.repeat_failed=true")
+    assert [one["state"] for one in sweep_of(tmp_path)[1]["jobs"]] == ["completed"] * 2
+
+
+def test_jobs_that_goes_on_take_places_and_limits_from_the_line(command: Callable, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "slow").touch()
+    words = (
+        "data=synthetic_table",
+        "model._target_=net.Net",
+        "model.kind=a,b",
+        "budget=9ep",
+        "logger=[]",
+        "-m",
+    )
+    command(*words, "runtime.time_limit=1s", code=124)
+    (tmp_path / "slow").unlink()
+    done = command(*words, "runtime.time_limit=10min", "loop.log_every=7step")
+    assert "2 jobs: 2 to go on with" in done.err
+    folder, content = sweep_of(tmp_path)
+    assert [one["state"] for one in content["jobs"]] == ["completed"] * 2
+    assert all(one["seconds"] > 0 for one in content["jobs"])
+    assert "log_every: 7step" in (folder / content["jobs"][0]["folder"] / "config.yaml").read_text()
+
+
+def test_other_weights_to_start_from_are_another_experiment(command: Callable, tmp_path: Path) -> None:
+    words = (*QUICK, "-m", "optimizer.lr=0.01,0.02", "init_from=outputs/first", "name=mine")
+    command(*QUICK, "run_dir=outputs/first")
+    command(*words)
+    shutil.rmtree(tmp_path / "outputs/first")
+    command(*QUICK, "run_dir=outputs/first", "seed=9")
+    assert "2 jobs: 2 new" in command(*words).err
+
+
+def test_what_lies_in_the_folder_and_is_not_asked_for_is_said(command: Callable, tmp_path: Path) -> None:
+    command(*QUICK, "-m", RATES, "name=mine")
+    assert "2 more jobs lie here" in command(*QUICK, "-m", "optimizer.lr=0.01,0.5", "name=mine").err
+
+
+def test_a_glob_is_every_option_of_that_name(command: Callable, tmp_path: Path) -> None:
+    command(*QUICK, "-m", "optimizer=glob(ada*,exclude=adad*)", "budget=1step")
+    swept = [one["swept"]["optimizer"] for one in sweep_of(tmp_path)[1]["jobs"]]
+    assert swept == ["adafactor", "adagrad", "adam", "adamax", "adamw"]
+
+
+def test_axes_may_stand_in_any_order(command: Callable, tmp_path: Path) -> None:
+    command(*QUICK, "-m", "seed=0,1", "++optimizer.lr=0.01,0.02")
+    done = command(*QUICK, "-m", "optimizer.lr=0.01,0.02", "seed=0,1")
+    assert "4 jobs: 4 done before" in done.err
+    assert len(sweep_of(tmp_path)[1]["settings"]) == 2
+
+
 # What is refused
 
 
@@ -474,6 +549,12 @@ def test_every_job_starts_from_the_run_that_was_the_last_before_the_sweep(
         ("sweep.trials=3", "sweep.trials: is of a sweep, which is started with -m"),
         ("hydra/sweeper=random", "hydra/sweeper: is of a sweep"),
         ("-m hydra/launcher=nope seed=0,1", "hydra/launcher: no option 'nope'"),
+        ("-m data=digits,diabetes model=linear", "monitor: the jobs of a sweep are ranked by one"),
+        (
+            "-m data=diabetes monitor=val/rmse,val/mae",
+            "monitor: the jobs of a sweep are ranked by one",
+        ),
+        ("-m ++run_dir=a,b", "run_dir: cannot be swept"),
     ],
 )
 def test_mistakes_are_answered_before_anything_is_written(
@@ -492,13 +573,15 @@ def test_a_stored_sweep_is_gone_on_with_as_it_was_begun(command: Callable, tmp_p
     assert "2 of its jobs would be others" in command("resume", "mine", code=5).err
 
 
-def test_a_stored_line_does_not_say_what_to_trust(command: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "word",
+    ["runtime.trust=[os]", "hydra/launcher=joblib hydra.launcher.temp_folder=/", "--config-dir=conf"],
+)
+def test_a_stored_line_does_not_say_what_runs(command: Callable, tmp_path: Path, word: str) -> None:
     command(*QUICK, "-m", "seed=0,1", "name=mine")
     folder, content = sweep_of(tmp_path)
-    (folder / "sweep.json").write_text(
-        json.dumps(content | {"words": [*content["words"], "runtime.trust=[os]"]})
-    )
-    assert "runtime.trust: is taken from the shell alone" in command("resume", "mine", code=2).err
+    (folder / "sweep.json").write_text(json.dumps(content | {"words": [*content["words"], *word.split()]}))
+    assert "is taken from the shell alone" in command("resume", "mine", code=2).err
 
 
 def test_a_folder_with_something_else_in_it_stays_as_it_is(command: Callable, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 from optuna.trial import TrialState  # noqa: E402
 
 from trainrun.config.space import Choices, Interval, Point  # noqa: E402
-from trainrun.errors import ConfigError  # noqa: E402
+from trainrun.errors import CannotResume, ConfigError  # noqa: E402
 from trainrun.sweep.optuna import STUDY, Optuna, Pruner  # noqa: E402
 from trainrun.sweep.outcome import Outcome, Tried  # noqa: E402
 
@@ -137,7 +137,7 @@ def test_every_sampler_asks(tmp_path: Path, sampler: str) -> None:
 def test_another_list_of_values_is_another_study(tmp_path: Path) -> None:
     followed(search(tmp_path, 1), completed)
     other = Choices("size", (("size=1",), ("size=2",)))
-    with pytest.raises(ConfigError, match="another space"):
+    with pytest.raises(ConfigError, match="has other values of size"):
         followed(search(tmp_path, 2, [X, N, other]), completed)
 
 
@@ -163,3 +163,21 @@ def test_no_trial_is_hopeless_in_its_warmup(tmp_path: Path) -> None:
         answers = [pruner(share, value) for share, value in zip((0.2, 0.4, 0.6, 0.8, 1), values, strict=True)]
         assert answers == ([False] * 5 if number < 3 else [False, False, True, True, True])
         one.tell([Tried(batch.points[0], Path(), Outcome("completed", values[-1]))])
+
+
+def test_a_trial_that_never_got_its_point_is_given_up(tmp_path: Path) -> None:
+    followed(search(tmp_path, 1), completed)
+    study(tmp_path).ask()  # as a start that was killed while it asked
+    again = followed(search(tmp_path, 2), completed)
+    assert [[point.trial for point in batch] for batch in again] == [[0], [2]]
+    assert [one.state for one in study(tmp_path).trials] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+    ]
+
+
+def test_what_is_no_study_is_said(tmp_path: Path) -> None:
+    (tmp_path / STUDY).write_text("this is no database, though it is long enough to be taken for one")
+    with pytest.raises(CannotResume, match=r"study\.db: cannot be read as a study"):
+        search(tmp_path, 1)

@@ -58,4 +58,10 @@ def test_the_exit_code_is_the_first_failures_then_an_interruptions() -> None:
     assert exit_code(JOBS) == 7
     assert exit_code(JOBS[:5]) == 130
     assert exit_code(JOBS[:4]) == 0
-    assert exit_code([entry(1, None, "pruned"), entry(2, None, "paused"), entry(3, None, "pending")]) == 0
+    assert exit_code([entry(1, None, "pruned"), entry(2, None, "paused")]) == 0
+    assert exit_code([entry(1, 0.5), entry(2, None, "pending")]) == 1  # what never began is no success
+
+
+def test_a_setting_one_of_whose_seeds_failed_is_behind_those_that_hold() -> None:
+    jobs = [entry(1, 0.9, a=1, seed=0), entry(2, None, "failed", 7, a=1, seed=1), entry(3, 0.5, a=2, seed=0)]
+    assert [one.swept["a"] for one in ranked(jobs, maximize=True)] == [2, 1]

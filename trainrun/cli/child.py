@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -10,9 +11,12 @@ from collections.abc import Callable
 from trainrun.cli.main import guarded
 
 
-def in_child(function: Callable[[], int], words: list[str]) -> int:
+def in_child(
+    function: Callable[[], int], words: list[str], signal_before: Callable[[], int | None] | None = None
+) -> int:
     """The exit code of a fork that calls `function`, negative for the signal that killed it.
 
+    `signal_before` tells of a signal that came before the fork could hear of it.
     `words` are the command line that its mistakes are explained by. This process has torch imported
     and never computes with it: a fork after that could hang.
     """
@@ -22,7 +26,7 @@ def in_child(function: Callable[[], int], words: list[str]) -> int:
     sys.stderr.flush()
     child = os.fork()
     if child:
-        return _wait(child)
+        return _wait(child, signal_before)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if callable(signal.getsignal(number)):  # the starter's own, until the run has its
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -35,17 +39,20 @@ def in_child(function: Callable[[], int], words: list[str]) -> int:
         os._exit(code)
 
 
-def _wait(child: int) -> int:
+def _wait(child: int, signal_before: Callable[[], int | None] | None) -> int:
     """Signals are the child's business: it saves, and says with its code why it ended.
 
     What a terminal tells both it hears twice, and takes as one.
     """
 
     def forward(number: int, frame: object) -> None:
-        os.kill(child, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
 
     numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     before = {number: signal.signal(number, forward) for number in numbers}
+    if number := signal_before and signal_before():
+        forward(number, None)
     try:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:

@@ -12,16 +12,18 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
-from trainrun.config.identity import identity
+from trainrun.config.settle import key_of
 from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.run.slurm import STARTER
+from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, first_clause, outcome
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Job:
         """Never raises for what happens in the job: its folder tells."""
         if os.getpid() != self.starter:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is told to the starter and the job
+            if self.is_local:
+                _end_with_starter()
         if (self.sweep / STOP).exists():
             return
         _warm(composition.settings)
@@ -72,13 +76,20 @@ class Job:
         for attempt in range(1 + self.retries):
             _wait_for_owner(folder)
             with _saved_first() as starter:
-                code = in_child(lambda: self._in_child(composition, folder, head, starter), [])
+                work = partial(self._in_child, composition, folder, head, starter)
+                code = in_child(work, [], self._signal_before)
             _settle(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
             if attempt < self.retries:
                 print(f"{head} is tried again, {attempt + 1} of {self.retries}", file=sys.stderr)
         self._after(outcome(folder), head)
+
+    def _signal_before(self) -> int | None:
+        """The signal that came while the job was made ready, which it has not heard."""
+        file = self.sweep / STOP
+        reason = file.read_text() if file.exists() else ""
+        return getattr(signal, reason) if reason in INTERRUPTED else None
 
     def _after(self, done: Outcome, head: str) -> None:
         """Stop the others where this one tells to; say how it ended where nothing else did."""
@@ -119,9 +130,7 @@ class Job:
             raise ConfigError.one(folder.name, text)
         judge = self._judge(folder, composition.settings["monitor"].removeprefix("val/"))
         if (folder / "config.yaml").is_file():
-            trust = composition.settings["runtime"]["trust"]
-            words = [f"runtime.trust=[{','.join(trust)}]"] if trust else []
-            ended = resumed(folder, words, self.quiet, command, judge)
+            ended = resumed(folder, _free(composition.overrides), self.quiet, command, judge)
             return ended[0].exit_code if ended else 0
         return train_one(composition, command, self.quiet, False, folder, judge).exit_code
 
@@ -165,6 +174,13 @@ def _warm(settings: Mapping[str, Any]) -> None:
     packages()
     gc.collect()
     gc.freeze()
+
+
+def _free(words: Sequence[str]) -> list[str]:
+    """What the line says of places, views and cadence, which a run that goes on takes from it."""
+    from trainrun.cli.resume import may_change
+
+    return [word for word in words if may_change(key := key_of(word)) and is_left_out(key) and key != "name"]
 
 
 def stop(sweep: Path, reason: str) -> None:
@@ -235,7 +251,12 @@ def _first_to_go() -> None:
     """Where the machine runs out of memory, a job goes before the sweep; and none outlives the sweep."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+    _end_with_starter()
+
+
+def _end_with_starter() -> None:
+    """Have the system send SIGTERM to this process when the one that started it is gone."""
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: saves, and ends
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -181,12 +181,17 @@ def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
 
 def _refuse_identity(changed: Mapping[str, tuple[Any, Any]], run_dir: Path) -> None:
     """Raises ConfigError with the line of the new run that the changes make."""
-    refused = {key: pair for key, pair in changed.items() if not _is(key, (*FREE, *TAKES_EFFECT))}
+    refused = {key: pair for key, pair in changed.items() if not may_change(key)}
     first = [word for word in _first_words(run_dir) if _key(word) not in (*changed, "name")]
     line = shlex.join(["trainrun", *first, *(override(key, new) for key, (_, new) in changed.items())])
     told = "cannot change on resume, {} -> {}; it makes a new run, which init_from starts from these weights"
     if refused:
         raise ConfigError([Problem(key, told.format(*pair), line) for key, pair in refused.items()])
+
+
+def may_change(key: str) -> bool:
+    """Whether a run that goes on may have another value of a setting."""
+    return _is(key, (*FREE, *TAKES_EFFECT))
 
 
 def _is(key: str, patterns: tuple[str, ...]) -> bool:

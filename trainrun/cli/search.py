@@ -48,7 +48,7 @@ class Search:
     is_local: bool
     threads: int | None
     gpus: Sequence[str]  # for each job at once the one that it may have
-    chunk: int | None  # jobs that a launcher gets at a time, where it would start all at once
+    chunk: int | None  # jobs that a launcher gets at a time; None: all of a batch
 
 
 def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
@@ -71,7 +71,7 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     pruner = None
     if name == "optuna" and getattr(strategy, "prunes", False):
         pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials", "warmup")}
-    chunk = at_once if launcher.endswith(".LocalLauncher") else None
+    chunk = at_once if launcher.endswith(".LocalLauncher") else 1 if in_turn else None
     return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
 
 

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.job import STOP, Job, stop
-from trainrun.cli.swept import Ongoing, record, tell
+from trainrun.cli.swept import Ongoing, is_trusted, record, tell
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -27,7 +27,6 @@ from trainrun.config.compose import (
     parse_arguments,
     problems_of,
 )
-from trainrun.config.identity import digest, identity, is_left_out
 from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import together
@@ -37,14 +36,14 @@ from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
 from trainrun.sweep import counted
-from trainrun.sweep.outcome import PAUSED, Tried, outcome
+from trainrun.sweep.identity import digest, identity, is_left_out
+from trainrun.sweep.outcome import PAUSED, PRUNED, Tried, outcome
 
 if TYPE_CHECKING:
     pass
 
 
 _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_fast", "trials"))
-_TYPED_ALONE = ("runtime.trust", "hydra.searchpath")
 
 
 def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
@@ -55,14 +54,14 @@ def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
     stored = sweeps.read(folder)
     line = shlex.join(["trainrun", *stored.words])
     for word in stored.words:
-        if key_of(word) in _TYPED_ALONE:
-            raise ConfigError.one(
-                key_of(word), "is taken from the shell alone; if you trust it, issue the line", line
-            )
+        if not is_trusted(word):
+            text = "is taken from the shell alone; if you trust it, issue the line"
+            raise ConfigError.one(key_of(word), text, line)
     if other := [word for word in more if key_of(word) not in _RESUMED]:
         text = "makes another sweep; of a stored one there are " + ", ".join(_RESUMED)
         raise ConfigError([Problem(key_of(word), text) for word in other])
-    words = [*stored.words, *more]
+    said = {key_of(word) for word in more}
+    words = [*(word for word in stored.words if key_of(word) not in said), *more]
     arguments = parse_arguments(experiment_files(words))
     kept = [word for word in words if key_of(word) != "sweep.repeat_failed"]
     return sweep(Composer(arguments.config_dir), arguments.overrides, kept, quiet, stored)
@@ -87,6 +86,7 @@ def sweep(
         known = {words: space.job(words) for words in space.samples}
     if problems := together([problems_of(job) for job in known.values()]):
         raise ConfigError(problems)
+    _refuse_incomparable(known.values())
     first = next(iter(known.values())).settings
     folder = stored.path if stored else _folder(first, space)
     if stored and space.is_grid:
@@ -119,10 +119,22 @@ def _is_name(source: str) -> bool:
     return source not in ("", "null") and "$" not in source and not Path(source).expanduser().exists()
 
 
+def _refuse_incomparable(jobs: Iterable[Composition]) -> None:
+    """Raises ConfigError where jobs watch several metrics, which no table can rank."""
+    watched = {(job.settings["monitor"].removeprefix("val/"), job.settings["monitor_mode"]) for job in jobs}
+    if len(watched) > 1:
+        names = " and ".join(sorted(f"val/{name}" for name, _ in watched))
+        text = f"the jobs of a sweep are ranked by one metric; these watch {names}"
+        raise ConfigError.one(
+            "monitor", f"{text}; set one that all have, such as monitor=val/loss, or sweep apart"
+        )
+
+
 def _refuse_others(stored: sweeps.Sweep, jobs: Iterable[Composition]) -> None:
     """Raises CannotResume where a job that was begun is not among today's."""
     today = {identity(job.settings) for job in jobs}
-    lost = [one for one in stored.jobs if one.state != "pending" and one.key not in today]
+    begun = [one for one in stored.jobs if outcome(stored.path / one.folder).state != "pending"]
+    lost = [one for one in begun if one.key not in today]
     if lost:
         text = f"conf/ or an experiment's file has changed since: {len(lost)} of its jobs would be others"
         line = shlex.join(["trainrun", *stored.words])
@@ -136,8 +148,8 @@ def _folder(settings: Mapping[str, Any], space: Space) -> Path:
     if settings["name"]:
         return ROOT / "multirun" / str(settings["name"])
     fixed = sorted(word for word in space.fixed if not is_left_out(key_of(word)))
-    varied = [axis.key if space.is_grid else repr(axis) for axis in space.axes]
-    swept = "-".join(key.rpartition(".")[2] for axis in space.axes for key in axis.key.split(","))
+    varied = sorted(axis.key if space.is_grid else repr(axis) for axis in space.axes)
+    swept = "-".join(sorted(key.rpartition(".")[2] for axis in space.axes for key in axis.key.split(",")))
     mark = digest([fixed, varied, space.sweeper.get("_target_")])[:6]
     return ROOT / "multirun" / "-".join(filter(None, [swept[:40], mark]))
 
@@ -154,27 +166,30 @@ def _owned(folder: Path) -> Iterator[None]:
         raise FolderBusy(f"run_dir: {folder} holds something else; name another folder for the sweep")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder):
-            (folder / STOP).unlink(missing_ok=True)
-            yield
+        owner = lock(folder)
+        (folder / STOP).unlink(missing_ok=True)
     except FileExistsError:
         raise FolderBusy(f"run_dir: {folder} is a file") from None
     except OSError as error:
         raise storage_failed(folder, error) from None
+    with owner:
+        yield
 
 
 def _is_begun(folder: Path) -> bool:
     """Whether a start was killed there before it wrote its first record."""
-    return all(one.name in (".lock", STOP, "study.db") for one in folder.iterdir())
+    return all(one.name.startswith((".", "study.db")) for one in folder.iterdir())
 
 
 def _run(sweep: Ongoing, batch: Batch) -> None:
     """Run what is left to do of a batch, and tell the search what became of all of it."""
     keys: dict[str, Point] = {}
+    folders: list[tuple[Point, Path]] = []
     for point in batch.points:
         job = sweep.known.pop(point.words, None) or _composed(sweep.space, point)
         key = identity(job.settings)
         keys.setdefault(key, point)
+        folders.append((point, sweep.folder / key))
         sweep.planned.setdefault(key, (point, job))
     todo = {key: point for key, point in keys.items() if _is_due(sweep, key, batch.share)}
     _say_what_is_known(sweep, keys, todo)
@@ -182,7 +197,7 @@ def _run(sweep: Ongoing, batch: Batch) -> None:
     if todo:
         sweep.begun |= set(todo)
         _launch(sweep, {key: point.words for key, point in todo.items()}, _job(sweep, todo, batch.share))
-    tried = [Tried(point, sweep.folder / key, outcome(sweep.folder / key)) for key, point in keys.items()]
+    tried = [Tried(point, folder, outcome(folder)) for point, folder in folders]
     sweep.search.strategy.tell(tried)
 
 
@@ -191,6 +206,7 @@ def _launch(sweep: Ongoing, jobs: Mapping[str, Words], job: Job) -> None:
     for at in range(0, len(keys), size):
         some = {key: jobs[key] for key in keys[at : at + size]}
         sweep.space.launch(some, job, sweep.folder, sweep.search.launcher)
+        record(sweep, "running")
 
 
 def _composed(space: Space, point: Point) -> Composition:
@@ -207,15 +223,14 @@ def _is_due(sweep: Ongoing, key: str, share: float | None) -> bool:
         return bool(sweep.options["repeat_failed"]) and key not in sweep.begun
     if done.state == PAUSED and share is not None:
         return done.step < share * (done.total_steps or 0)
-    return not done.is_over
+    return not done.is_over or (done.state == PRUNED and sweep.search.pruner is None)
 
 
 def _job(sweep: Ongoing, todo: Mapping[str, Point], share: float | None) -> Job:
     search, options = sweep.search, sweep.options
     numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
-    heads = {
-        key: f"job {numbers[key]}, {shlex.join(map(_short, point.words))}:" for key, point in todo.items()
-    }
+    words = {key: shlex.join(map(_short, point.words)) for key, point in todo.items()}
+    heads = {key: f"job {numbers[key]}{', ' * bool(text)}{text}:" for key, text in words.items()}
     return Job(
         sweep=sweep.folder,
         heads=heads,

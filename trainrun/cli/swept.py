@@ -89,8 +89,17 @@ def _again(sweep: Ongoing, entry: Entry) -> str:
 
 def _own(words: Iterable[str]) -> list[str]:
     """The words that are not about the sweep as a whole."""
-    whole = ("-m", "--multirun", "sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
-    return [word for word in words if key_of(word).split(".")[0] not in whole]
+    whole = ("sweep", "hydra", "hydra/sweeper", "hydra/launcher", "run_dir", "name")
+    settings = [word for word in words if word not in ("-m", "--multirun")]
+    return [word for word in settings if "=" not in word or key_of(word).split(".")[0] not in whole]
+
+
+def is_trusted(word: str) -> bool:
+    """Whether a stored line may say it: not what runs or names code beyond what a stored run may."""
+    key = key_of(word).replace("/", ".")
+    if key.startswith("hydra."):
+        return key in ("hydra.sweeper", "hydra.launcher") or key.startswith("hydra.sweeper.")
+    return key != "runtime.trust" and not word.startswith("--config-dir")
 
 
 def tell(sweep: Ongoing) -> int:
@@ -109,12 +118,21 @@ def tell(sweep: Ongoing) -> int:
         print(f"\nbest: {where}\nagain:\n  {_again(sweep, best)}", file=sys.stderr)
         if sweep.quiet:
             print(where)
+    others = len([one for one in sweep.folder.glob("*/status.json") if one.parent.name not in sweep.planned])
+    if others:
+        print(f"{counted(others, 'more job')} lie here that this line does not ask for", file=sys.stderr)
     if states & {"interrupted", "pending"} or why:
-        print(f"to go on:\n  trainrun resume {shlex.quote(str(sweep.folder))}", file=sys.stderr)
+        print(f"to go on:\n  {_line(sweep)}", file=sys.stderr)
     elif "failed" in states:
-        again = shlex.join(["trainrun", "resume", str(sweep.folder), "sweep.repeat_failed=true"])
-        print(f"to repeat what failed:\n  {again}", file=sys.stderr)
-    return ranking.exit_code(entries) or INTERRUPTED.get(why, 0)
+        print(f"to repeat what failed:\n  {_line(sweep, 'sweep.repeat_failed=true')}", file=sys.stderr)
+    return INTERRUPTED[why] if why in INTERRUPTED and "failed" not in states else ranking.exit_code(entries)
+
+
+def _line(sweep: Ongoing, *more: str) -> str:
+    """What goes on with the sweep: its folder is enough, unless the line says what no file may."""
+    if all(map(is_trusted, sweep.typed)):
+        return shlex.join(["trainrun", "resume", str(sweep.folder), *more])
+    return shlex.join(["trainrun", *sweep.typed, *more])
 
 
 def _counts(entries: Sequence[Entry]) -> str:

@@ -108,7 +108,7 @@ def _status_changes(event: Event) -> dict[str, Any]:
         return changes | ({"best": {"step": event.step, "metrics": metrics}} if event.is_best else {})
     if isinstance(event, Interrupted):
         changes = {"state": "interrupted", "step": event.step, "reason": event.signal, "resumable": True}
-        return changes | {"exit_code": exit_code(event.signal)}
+        return changes | {"exit_code": exit_code(event.signal), "seconds": round(event.seconds, 3)}
     if isinstance(event, Finished):
         changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
         changes |= {"total_steps": event.step} if event.reason == "budget" else {}  # the clock's, at last

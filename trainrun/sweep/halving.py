@@ -57,6 +57,8 @@ class Halving:
         alive = list(self.points)
         for share in self.shares():
             yield Batch(alive, None if share == 1 else share)
+            if any(one.outcome.state in ("interrupted", "pending") for one in self.results):
+                return  # a rung is judged when all have come to it
             best = self._ranked(share)
             keep = set(best[: max(1, len({point.trial for point in alive}) // self.reduction)])
             alive = [point for point in alive if point.trial in keep]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
-from trainrun.errors import ConfigError
+from trainrun.errors import CannotResume, ConfigError
 from trainrun.ranges import Count, Fraction, Seed
 from trainrun.sweep import counted
 from trainrun.sweep.outcome import PRUNED, Tried
@@ -48,26 +48,28 @@ class Optuna:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
-            storage=_storage(folder),
-            study_name=folder.name,
+            storage=(storage := _storage(folder)),
+            study_name=_name(storage, folder),
             direction="maximize" if maximize else "minimize",
             load_if_exists=True,
         )
+        self.space = {axis.key: _distribution(axis) for axis in self.searched}
+        self._refuse_other_space()
         known = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = _sampler(sampler, startup_trials, seed + known)  # else it drew the first again
 
     def about(self) -> str:
         """What it does, and how the study is looked at."""
-        known = len(self.study.get_trials(deepcopy=False))
+        known = len(self._whole())
         return f"{counted(self.trials, 'trial')} by optuna, {known} asked before; optuna-dashboard {self.url}"
 
     def batches(self) -> Iterator[Batch]:
         """What earlier starts have asked for, finished or not; then new points until there are `trials`."""
-        if known := [self._points(one.number, one.params) for one in self.study.get_trials()]:
+        self._give_up_halves()
+        if known := [self._points(one.number, one.params) for one in self._whole()]:
             yield Batch([point for points in known for point in points])
-        space = {axis.key: _distribution(axis) for axis in self.searched}
-        while (missing := self.trials - len(self.study.get_trials(deepcopy=False))) > 0:
-            asked = [self._ask(space) for _ in range(min(missing, self.at_once))]
+        while (missing := self.trials - len(self._whole())) > 0:
+            asked = [self._ask() for _ in range(min(missing, self.at_once))]
             yield Batch([point for points in asked for point in points])
 
     def tell(self, tried: Sequence[Tried]) -> None:
@@ -77,6 +79,21 @@ class Optuna:
             by_trial.setdefault(one.point.trial or 0, []).append(one)
         for number, members in by_trial.items():
             self._tell(number, members)
+
+    def _whole(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that have a value of everything that is searched."""
+        return [one for one in self.study.get_trials(deepcopy=False) if self._is_whole(one)]
+
+    def _is_whole(self, one: optuna.trial.FrozenTrial) -> bool:
+        return all(axis.key in one.params for axis in self.searched)
+
+    def _give_up_halves(self) -> None:
+        """A trial that never got its point is a failure: who asked for it was killed, or refused."""
+        from optuna.trial import TrialState
+
+        for one in self.study.get_trials(deepcopy=False):
+            if not one.state.is_finished() and not self._is_whole(one):
+                self.study.tell(one.number, state=TrialState.FAIL)
 
     def _tell(self, number: int, members: Sequence[Tried]) -> None:
         from optuna.trial import TrialState
@@ -94,13 +111,21 @@ class Optuna:
             state = TrialState.COMPLETE if is_number else TrialState.FAIL
             self.study.tell(number, statistics.mean(values) if is_number else None, state)
 
-    def _ask(self, space: Mapping[str, Any]) -> list[Point]:
-        try:
-            trial = self.study.ask(dict(space))
-        except ValueError as error:  # a list of values that is not the stored study's
-            text = f"the study in {STUDY} has another space: {error}; give this sweep another name"
-            raise ConfigError.one("hydra/sweeper", text) from None
+    def _ask(self) -> list[Point]:
+        trial = self.study.ask(dict(self.space))
         return self._points(trial.number, trial.params)
+
+    def _refuse_other_space(self) -> None:
+        """Raises ConfigError where a list of values is not the stored study's; intervals may change."""
+        from optuna.distributions import check_distribution_compatibility
+
+        for one in self.study.get_trials(deepcopy=False):
+            for key in one.distributions.keys() & self.space.keys():
+                try:
+                    check_distribution_compatibility(one.distributions[key], self.space[key])
+                except ValueError:
+                    text = f"the study in {STUDY} has other values of {key}; give this sweep another name"
+                    raise ConfigError.one("hydra/sweeper", text) from None
 
     def _points(self, number: int, params: Mapping[str, Any]) -> list[Point]:
         words = tuple(
@@ -121,12 +146,16 @@ class Pruner:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         judge = _pruner(pruner, startup_trials, warmup)
-        study = optuna.load_study(study_name=folder.name, storage=_storage(folder), pruner=judge)
+        storage = _storage(folder)
+        study = optuna.load_study(study_name=_name(storage, folder), storage=storage, pruner=judge)
         found = study.get_trials(deepcopy=False)[number]
-        self.trial = optuna.Trial(study, found._trial_id)
+        is_over = found.state.is_finished()  # of one that failed, and is repeated
+        self.trial = None if is_over else optuna.Trial(study, found._trial_id)
 
     def __call__(self, share: float, value: float) -> bool:
         """Whether the trial is hopeless at a share of its budget."""
+        if self.trial is None:
+            return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a resumed run reports a step again
             self.trial.report(value, round(100 * share))
@@ -139,8 +168,19 @@ def _storage(folder: Path) -> optuna.storages.RDBStorage:
     folder.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{(folder / STUDY).resolve()}"
     arguments = {"connect_args": {"timeout": _WAIT_S}}
-    with contextlib.redirect_stderr(None):
-        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    try:
+        with contextlib.redirect_stderr(None):
+            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    except Exception as error:  # of the database's own making, and of many kinds
+        text = f"cannot be read as a study: {str(error).splitlines()[0]}"
+        raise CannotResume(f"{folder / STUDY}: {text}; move it away, and the search begins anew") from None
+
+
+def _name(storage: optuna.storages.RDBStorage, folder: Path) -> str:
+    """The study's, of which there is one; its folder may have been moved since it was begun."""
+    import optuna
+
+    return next(iter(optuna.get_all_study_names(storage)), folder.name)
 
 
 def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseSampler:

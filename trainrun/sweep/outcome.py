@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrun.config.space import Point
 from trainrun.run.files import read_json
-from trainrun.run.history import curves_of
+from trainrun.run.history import curves_of, is_number
 
 PRUNED, PAUSED = "pruned", "paused"  # why a run that a search stopped waits to go on
 
@@ -56,22 +56,30 @@ def outcome(folder: Path) -> Outcome:
         state = reason
     if state not in ("completed", "failed", PRUNED, PAUSED):
         state = "interrupted"
-    best = status.get("best")
+    best, test = status.get("best"), status.get("test")
     metrics = best.get("metrics") if isinstance(best, dict) else None
     monitor = str(status.get("monitor") or "")
     value = metrics.get(monitor.removeprefix("val/")) if isinstance(metrics, dict) else None
-    total, test, seconds = status.get("total_steps"), status.get("test"), status.get("seconds")
     return Outcome(
         state=state,
-        value=float(value) if isinstance(value, (int, float)) else None,
-        step=int(status.get("step") or 0),
-        total_steps=total if isinstance(total, int) else None,
-        seconds=float(seconds) if isinstance(seconds, (int, float)) else None,
-        exit_code=int(status.get("exit_code") or 0),
+        value=_number(value),
+        step=_whole(status.get("step")) or 0,
+        total_steps=_whole(status.get("total_steps")),
+        seconds=_number(status.get("seconds")),
+        exit_code=_whole(status.get("exit_code")) or 0,
         reason=reason,
         monitor=monitor,
         test={k: v for k, v in test.items() if isinstance(v, float)} if isinstance(test, dict) else None,
     )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and is_number(value) else None
+
+
+def _whole(value: object) -> int | None:
+    found = _number(value)
+    return None if found is None else int(found)
 
 
 def first_clause(reason: str) -> str:

@@ -46,6 +46,11 @@ class Setting:
         return statistics.mean(self.values) if self.values else None
 
     @property
+    def has_failed(self) -> bool:
+        """Whether its mean leaves out what went wrong."""
+        return any(one.outcome.state == "failed" for one in self.entries)
+
+    @property
     def std(self) -> float | None:
         """Of the sample; None of fewer than two values."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
@@ -65,14 +70,14 @@ class Setting:
 
 
 def ranked(entries: Sequence[Entry], maximize: bool) -> list[Setting]:
-    """The settings, best mean first; then those of which no job came to its end, as they were tried."""
+    """The settings, best mean first; then those of which a replicate failed, and those without a mean."""
     groups: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
     for entry in entries:
         rest = {key: value for key, value in entry.swept.items() if key not in REPLICATES}
         groups.setdefault(tuple((key, repr(value)) for key, value in rest.items()), []).append(entry)
     settings = [_setting(members) for members in groups.values()]
     done = [one for one in settings if one.mean is not None]
-    done.sort(key=lambda one: -(one.mean or 0.0) if maximize else (one.mean or 0.0))
+    done.sort(key=lambda one: (one.has_failed, -(one.mean or 0.0) if maximize else (one.mean or 0.0)))
     return done + [one for one in settings if one.mean is None]
 
 
@@ -88,8 +93,8 @@ def best_of(settings: Sequence[Setting], maximize: bool) -> Entry | None:
 
 
 def exit_code(entries: Sequence[Entry]) -> int:
-    """That of the first job that failed, else of the first that was interrupted, else 0."""
-    for state in ("failed", "interrupted"):
+    """That of the first job that failed, else of the first that was interrupted or did not begin, else 0."""
+    for state in ("failed", "interrupted", "pending"):
         codes = [one.outcome.exit_code or 1 for one in entries if one.outcome.state == state]
         if codes:
             return codes[0]

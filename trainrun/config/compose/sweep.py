@@ -72,7 +72,10 @@ class Space:
             config=cfg,
         )
         overrides = [[*self.fixed, *words, f"hydra.sweep.subdir='{key}'"] for key, words in jobs.items()]
-        launcher.launch(overrides, initial_job_idx=0)
+        ended = launcher.launch(overrides, initial_job_idx=0)
+        for error in (one._return_value for one in ended):  # of Hydra's making: the task has none
+            if isinstance(error, Exception):
+                raise error
 
 
 def space_of(cfg: DictConfig, loader: Loader) -> Space:

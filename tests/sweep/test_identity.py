@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainrun.config.compose import Composer
-from trainrun.config.identity import identity
+from trainrun.sweep.identity import identity
 
 
 def of(*words: str) -> str:

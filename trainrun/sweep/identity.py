@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from trainrun.run.files import read_json
+
 _LEFT_OUT = {
     *("run_dir", "resume", "name", "logger", "sweep", "hydra"),
     *("checkpoint.every", "checkpoint.keep_last", "checkpoint.keep_every", "loop.log_every", "loop.health"),
@@ -42,10 +44,10 @@ def _source(source: Any) -> Any:
         return source
     if path.is_file():
         return [source, _sha256(path, path.stat().st_mtime_ns)]
-    status, manifest = read_json(path / "status.json"), read_json(path / "manifest.json")
+    status, manifest = read_json(path / "status.json"), path / "manifest.json"
     best = status.get("best")
     step = best.get("step") if isinstance(best, dict) else None
-    return [source, status.get("run_id"), step, manifest.get("files")]
+    return [source, status.get("run_id"), step, manifest.read_text() if manifest.is_file() else None]
 
 
 @lru_cache
