@@ -230,8 +230,10 @@ def test_poison_ends_its_own_job_alone(command: Callable, tmp_path: Path) -> Non
     assert "Traceback" in logs[0] and "RuntimeError: this model\nis poisoned" in logs[0]
     assert "Traceback" in logs[1] and "NonFinite" in logs[1]
     told = [line for line in done.err.splitlines() if " failed: " in line]
-    assert "job 2, model.kind=raises: failed: RuntimeError: this model is poisoned" in told
-    assert done.err.index("job 2, model.kind=raises: failed") < done.err.index("job 3, model.kind=b")
+    assert "job 2 of 9, model.kind=raises: failed: RuntimeError: this model is poisoned" in told
+    assert done.err.index("job 2 of 9, model.kind=raises: failed") < done.err.index(
+        "job 3 of 9, model.kind=b"
+    )
     assert len(content["settings"]) == 9 and sum(one["mean"] is not None for one in content["settings"]) == 7
 
 
@@ -267,7 +269,7 @@ def test_a_job_that_cannot_be_built_is_told_and_the_others_run(command: Callable
     (tmp_path / "net.py").write_text(NET)
     words = ("data=synthetic_table", "model._target_=net.Net", "budget=2ep", "logger=[]", "-m")
     done = command(*words, "model.kind=unbuilt,a", code=2)
-    assert "job 1, model.kind=unbuilt: failed: model: net.Net: no such kind" in done.err
+    assert "job 1 of 2, model.kind=unbuilt: failed: model: net.Net: no such kind" in done.err
     folder, content = sweep_of(tmp_path)
     jobs = content["jobs"]
     assert [(one["state"], one["exit_code"]) for one in jobs] == [("failed", 2), ("completed", 0)]
@@ -519,6 +521,29 @@ def test_axes_may_stand_in_any_order(command: Callable, tmp_path: Path) -> None:
     done = command(*QUICK, "-m", "optimizer.lr=0.01,0.02", "seed=0,1")
     assert "4 jobs: 4 done before" in done.err
     assert len(sweep_of(tmp_path)[1]["settings"]) == 2
+
+
+def test_a_sweeps_name_is_not_its_jobs_and_it_is_told_from_a_run(command: Callable, tmp_path: Path) -> None:
+    done = command(*QUICK, "-m", RATES, "seed=0,1", "name=mine")
+    folder, content = sweep_of(tmp_path)
+    (best,) = (one for one in content["settings"] if content["best"]["key"] in one["jobs"])
+    tests = [one["test"]["rmse"] for one in content["jobs"] if one["key"] in best["jobs"]]
+    assert f"which chose nothing: rmse {sum(tests) / 2:.4f} +/- " in done.err
+    listed = command("runs").out.splitlines()[1:]
+    assert all("mine/" in line for line in listed) and len(listed) == 6
+    told = command("eval", "mine", code=2).err
+    assert "mine is a sweep of 6 jobs; name one of them, such as the best, outputs/multirun/mine/" in told
+    assert "usage: trainrun resume RUN" in command("resume", "--help").out
+    assert "6 jobs: 6 done before" in command("-q", "resume", "mine").err
+
+
+def test_null_is_no_option_and_no_experiment_is_one_of_the_jobs(command: Callable, tmp_path: Path) -> None:
+    told = command(*QUICK, "-m", "scheduler=cosine,null", code=2).err
+    assert told.startswith("scheduler: no option 'null'") and "recursion" not in told
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text("# @package _global_\noptimizer:\n  lr: 0.5\n")
+    command(*QUICK, "-m", "experiment=null,mine")
+    assert [one["swept"]["experiment"] for one in sweep_of(tmp_path)[1]["jobs"]] == [None, "mine"]
 
 
 # What is refused

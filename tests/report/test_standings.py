@@ -43,6 +43,7 @@ def test_replicates_are_a_mean_a_spread_and_a_count() -> None:
     ]
     found = lines(jobs)
     assert found[1].split() == ["1", "0.6000", "+/-", "0.1414", "2", "of", "3", "1", "4.0", "s"]
+    assert "job" not in found[0]
     assert found[-1].split() == ["0000000003", "failed", "lr=1", "seed=2:", "boom"]
 
 

@@ -28,7 +28,7 @@ def in_child(
     if child:
         return _wait(child, signal_before)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        if callable(signal.getsignal(number)):  # the starter's own, until the run has its
+        if callable(signal.getsignal(number)) or number == signal.SIGTERM:  # until the run has its own
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     code = 1
     try:

@@ -66,7 +66,8 @@ class Job:
         if os.getpid() != self.starter:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is told to the starter and the job
             if self.is_local:
-                _end_with_starter()
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and that of a whole group, too
+                _end_with_starter(signal.SIGKILL)
         if (self.sweep / STOP).exists():
             return
         _warm(composition.settings)
@@ -251,12 +252,12 @@ def _first_to_go() -> None:
     """Where the machine runs out of memory, a job goes before the sweep; and none outlives the sweep."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
-    _end_with_starter()
+    _end_with_starter(signal.SIGTERM)  # saves first
 
 
-def _end_with_starter() -> None:
-    """Have the system send SIGTERM to this process when the one that started it is gone."""
+def _end_with_starter(number: int) -> None:
+    """Have the system send a signal to this process when the one that started it is gone."""
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG

@@ -86,6 +86,8 @@ def _dispatch(words: list[str]) -> int:
     if words and words[0] == "--version":
         print(f"trainrun {__version__}")
         return 0
+    if words[:1] in (["-q"], ["-v"]) and words[1:2] and words[1] in COMMANDS:
+        words = [*words[1:], words[0]]
     if words and _is_command(words[0]):
         if words[0] not in COMMANDS:
             if as_overrides(words, ())[:1] == words[:1]:

@@ -42,11 +42,20 @@ TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
     *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
 )
+_HELP = """usage: trainrun resume RUN [overrides]
+       trainrun resume SWEEP [sweep.repeat_failed=true] [sweep.retries=N] [sweep.trials=N]
+
+Go on with a run from its newest checkpoint, or with a sweep: what is finished stays, what was interrupted
+goes on. Of a run the budget, the schedule, values of the optimizer and of regularisers may change, and all
+that changes no result; what is refused makes another run."""
 PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")
 
 
 def run(words: list[str]) -> int:
     """Returns the exit code of the resumed run; 0 where there is nothing to do."""
+    if any(word in ("-h", "--help") for word in words):
+        print(_HELP)
+        return 0
     quiet = "-q" in words
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:

@@ -65,6 +65,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
     _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
     settled = _settled(composition.storable, parts)
+    settled |= {"name": None} if run_dir else {}  # a sweep's is not its jobs'
     with owner:
         try:
             (folder / ".hydra").mkdir(exist_ok=True)

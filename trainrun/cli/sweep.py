@@ -205,7 +205,11 @@ def _launch(sweep: Ongoing, jobs: Mapping[str, Words], job: Job) -> None:
     keys, size = list(jobs), sweep.search.chunk or len(jobs)
     for at in range(0, len(keys), size):
         some = {key: jobs[key] for key in keys[at : at + size]}
-        sweep.space.launch(some, job, sweep.folder, sweep.search.launcher)
+        try:
+            sweep.space.launch(some, job, sweep.folder, sweep.search.launcher)
+        except Exception:
+            if not (sweep.folder / STOP).exists():
+                raise  # else the signal has ended the launcher's own processes, too
         record(sweep, "running")
 
 
@@ -230,7 +234,8 @@ def _job(sweep: Ongoing, todo: Mapping[str, Point], share: float | None) -> Job:
     search, options = sweep.search, sweep.options
     numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
     words = {key: shlex.join(map(_short, point.words)) for key, point in todo.items()}
-    heads = {key: f"job {numbers[key]}{', ' * bool(text)}{text}:" for key, text in words.items()}
+    total = options["trials"] if search.name == "optuna" else len(sweep.planned)
+    heads = {key: f"job {numbers[key]} of {total}{', ' * bool(text)}{text}:" for key, text in words.items()}
     return Job(
         sweep=sweep.folder,
         heads=heads,

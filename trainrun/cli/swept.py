@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from trainrun.config.compose import Composition, Space
 from trainrun.config.settle import key_of
 from trainrun.config.space import Point, Words
 from trainrun.errors import INTERRUPTED
+from trainrun.logger.lines import number
 from trainrun.run import sweeps
 from trainrun.run.files import replace_json
 from trainrun.sweep import counted, ranking
@@ -115,7 +117,8 @@ def tell(sweep: Ongoing) -> int:
     best = ranking.best_of(settings, sweep.search.maximize)
     if best is not None:
         where = sweep.folder / best.key
-        print(f"\nbest: {where}\nagain:\n  {_again(sweep, best)}", file=sys.stderr)
+        print("", *_of_test(settings[0], sweep.search.monitor), sep="\n", file=sys.stderr)
+        print(f"best: {where}\nagain:\n  {_again(sweep, best)}", file=sys.stderr)
         if sweep.quiet:
             print(where)
     others = len([one for one in sweep.folder.glob("*/status.json") if one.parent.name not in sweep.planned])
@@ -126,6 +129,17 @@ def tell(sweep: Ongoing) -> int:
     elif "failed" in states:
         print(f"to repeat what failed:\n  {_line(sweep, 'sweep.repeat_failed=true')}", file=sys.stderr)
     return INTERRUPTED[why] if why in INTERRUPTED and "failed" not in states else ranking.exit_code(entries)
+
+
+def _of_test(best: ranking.Setting, monitor: str) -> list[str]:
+    """What the first row came to on the test split, which chose nothing."""
+    name = monitor.removeprefix("val/")
+    tests = [one.outcome.test or {} for one in best.entries if one.outcome.state == "completed"]
+    values = [one[name] for one in tests if name in one]
+    if not values:
+        return []
+    spread = f" +/- {number(statistics.stdev(values))} over {len(values)}" if len(values) > 1 else ""
+    return [f"row 1 on the test split, which chose nothing: {name} {number(statistics.mean(values))}{spread}"]
 
 
 def _line(sweep: Ongoing, *more: str) -> str:

@@ -56,13 +56,16 @@ def _choice(one: Given, options: Collection[str], combines: bool) -> list[Proble
     if one.is_list and not combines:
         given = one.text.partition("=")[2]
         return [Problem(one.key, f"takes one option, got {given}; one of {_listed(options)}")]
-    strangers = [value for value in one.values if value not in options]
+    no_experiment = one.key == "experiment" and one.is_sweep  # beside others it is one of the jobs
+    known = (*options, "null") if no_experiment else options
+    strangers = [value for value in one.values if value not in known]
     if one.key == "experiment" and (file := next(filter(None, map(_file_named, strangers)), None)):
         return [Problem(one.key, f"a file is named alone, got experiment={strangers[0]}", file)]
     meant = {value: _meant(one.key, value, options) for value in strangers}
     mended = one.text if all(meant.values()) else None
     for wrong, right in meant.items():
         mended = mended and re.sub(rf"(?<![\w-]){re.escape(wrong)}(?![\w-])", right or "", mended)
+    mended = None if mended == one.text else mended
     return [Problem(one.key, no_option(one.key, wrong, options), mended) for wrong in meant]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
+from trainrun.config.suggest import hydra_value
 from trainrun.logger.lines import number
 from trainrun.report.text import GAP, cut, row_of
 from trainrun.sweep.outcome import first_clause
@@ -23,7 +24,8 @@ def table(
     """A line per setting below a line of heads; and per job that came to nothing its cause."""
     varied = list(dict.fromkeys(key for one in settings for key in one.swept))
     repeated = any(len(one.entries) > 1 for one in settings)
-    heads = ["", monitor, *(["over"] if repeated else []), *map(_short(varied).get, varied), "time", "job"]
+    last = ["time", *([] if repeated else ["job"])]
+    heads = ["", monitor, *(["over"] if repeated else []), *map(_short(varied).get, varied), *last]
     rows = [
         [str(at), *_row(one, varied, repeated)] for at, one in enumerate(settings, 1) if one.mean is not None
     ]
@@ -37,13 +39,13 @@ def _row(one: Setting, varied: Sequence[str], repeated: bool) -> list[str]:
     seconds = [entry.outcome.seconds for entry in one.entries if entry.outcome.seconds is not None]
     time = f"{sum(seconds) / len(seconds):.1f} s" if seconds else ""
     over = [f"{len(one.values)} of {len(one.entries)}"] if repeated else []
-    job = one.entries[0].key if len(one.entries) == 1 else ""
+    job = [] if repeated else [one.entries[0].key]
     return [
         f"{number(one.mean or 0.0)}{spread}",
         *over,
         *(text(one.swept.get(key)) for key in varied),
         time,
-        job,
+        *job,
     ]
 
 
@@ -51,6 +53,8 @@ def text(value: Any) -> str:
     """A setting's value, short."""
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, (list, dict)):
+        return cut(hydra_value(value), _WIDEST)
     return cut(str(value).lower() if isinstance(value, bool) or value is None else str(value), _WIDEST)
 
 

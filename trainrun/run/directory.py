@@ -88,6 +88,17 @@ def look_up(run: str) -> tuple[Path, int]:
         matching = [one for one in matching if _words(one)[place] == prefix] or matching
     if len(matching) == 1:
         return matching[0], 0
+    if (
+        matching
+        and len({one.parent for one in matching}) == 1
+        and (matching[0].parent / "sweep.json").is_file()
+    ):
+        sweep = matching[0].parent
+        best = (read_json(sweep / "sweep.json").get("best") or {}).get("folder")
+        text = f"{run} is a sweep of {len(matching)} jobs; name one of them"
+        raise ConfigError.one(
+            "RUN", f"{text}, such as the best, {sweep / best}" if isinstance(best, str) else text
+        )
     if matching:
         shown = ", ".join(str(one) for one in matching[:4])
         raise ConfigError.one("RUN", f"{run} begins the path of {len(matching)} runs: {shown}")

@@ -52,4 +52,4 @@ def _parsed(text: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    return str(value.text) if isinstance(value, QuotedString) else str(value)
+    return "null" if value is None else str(value.text) if isinstance(value, QuotedString) else str(value)
