@@ -116,7 +116,7 @@ def test_two_jobs_run_at_once_each_with_half_of_the_cores(project: Path) -> None
     assert states(project / "two") == ["completed", "completed"]
     configs = [yaml.safe_load(file.read_text()) for file in (project / "two").glob("*/config.yaml")]
     assert [one["runtime"]["threads"] for one in configs] == [3, 3]
-    assert "job 1, seed=0: completed at step 2" in said and "job 2, seed=1: completed at step 2" in said
+    assert "job 1 of 2, seed=0: completed at step 2" in said and "job 2 of 2, seed=1: completed" in said
 
 
 @pytest.mark.slow

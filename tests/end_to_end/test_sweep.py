@@ -525,25 +525,22 @@ def test_axes_may_stand_in_any_order(command: Callable, tmp_path: Path) -> None:
 
 def test_a_sweeps_name_is_not_its_jobs_and_it_is_told_from_a_run(command: Callable, tmp_path: Path) -> None:
     done = command(*QUICK, "-m", RATES, "seed=0,1", "name=mine")
-    folder, content = sweep_of(tmp_path)
+    content = sweep_of(tmp_path)[1]
     (best,) = (one for one in content["settings"] if content["best"]["key"] in one["jobs"])
     tests = [one["test"]["rmse"] for one in content["jobs"] if one["key"] in best["jobs"]]
     assert f"which chose nothing: rmse {sum(tests) / 2:.4f} +/- " in done.err
     listed = command("runs").out.splitlines()[1:]
     assert all("mine/" in line for line in listed) and len(listed) == 6
     told = command("eval", "mine", code=2).err
-    assert "mine is a sweep of 6 jobs; name one of them, such as the best, outputs/multirun/mine/" in told
+    assert "mine is a sweep; name one of its jobs, such as the best, outputs/multirun/mine/" in told
     assert "usage: trainrun resume RUN" in command("resume", "--help").out
     assert "6 jobs: 6 done before" in command("-q", "resume", "mine").err
 
 
-def test_null_is_no_option_and_no_experiment_is_one_of_the_jobs(command: Callable, tmp_path: Path) -> None:
+def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
     told = command(*QUICK, "-m", "scheduler=cosine,null", code=2).err
     assert told.startswith("scheduler: no option 'null'") and "recursion" not in told
-    (tmp_path / "conf/experiment").mkdir(parents=True)
-    (tmp_path / "conf/experiment/mine.yaml").write_text("# @package _global_\noptimizer:\n  lr: 0.5\n")
-    command(*QUICK, "-m", "experiment=null,mine")
-    assert [one["swept"]["experiment"] for one in sweep_of(tmp_path)[1]["jobs"]] == [None, "mine"]
+    assert not list(tmp_path.iterdir())
 
 
 # What is refused

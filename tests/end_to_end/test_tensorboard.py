@@ -11,7 +11,7 @@ from browser import browser, need_browser, serving, shown
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 TABS = {
-    "timeseries": ("train", "confusion", "samples", "/0/tensorboard", "/1/tensorboard"),
+    "timeseries": ("train", "confusion", "samples", "multirun/tabs/"),
     "scalars": ("best/accuracy", "lr", "speed", "val"),
     "histograms": ("weights/head.weight", "gradients/head.weight"),
     "distributions": ("weights/head.weight",),
@@ -44,7 +44,7 @@ def test_samples_and_histograms_are_shown_on_request_and_change_nothing(
 @pytest.mark.slow
 def test_every_tab_shows_a_sweep_without_an_error(command: Callable, tmp_path: Path) -> None:
     need_browser()
-    sweep = ("-m", "optimizer=adamw,momentum", "budget=2step", "data.limit=300", "model=linear")
+    sweep = ("-m", "optimizer=adamw,momentum", "budget=2step", "data.limit=300", "model=linear", "name=tabs")
     asked = ("logger.tensorboard.samples=9", "logger.tensorboard.histograms=true")
     command(*sweep, "logger=tensorboard", *asked)
     server = [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", "0"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 import statistics
 import sys
@@ -100,7 +101,8 @@ def is_trusted(word: str) -> bool:
     """Whether a stored line may say it: not what runs or names code beyond what a stored run may."""
     key = key_of(word).replace("/", ".")
     if key.startswith("hydra."):
-        return key in ("hydra.sweeper", "hydra.launcher") or key.startswith("hydra.sweeper.")
+        is_number = re.fullmatch(r"hydra\.launcher\.\w+=\d+", word) is not None  # of jobs, minutes, cores
+        return is_number or key in ("hydra.sweeper", "hydra.launcher") or key.startswith("hydra.sweeper.")
     return key != "runtime.trust" and not word.startswith("--config-dir")
 
 

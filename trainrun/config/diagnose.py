@@ -56,9 +56,7 @@ def _choice(one: Given, options: Collection[str], combines: bool) -> list[Proble
     if one.is_list and not combines:
         given = one.text.partition("=")[2]
         return [Problem(one.key, f"takes one option, got {given}; one of {_listed(options)}")]
-    no_experiment = one.key == "experiment" and one.is_sweep  # beside others it is one of the jobs
-    known = (*options, "null") if no_experiment else options
-    strangers = [value for value in one.values if value not in known]
+    strangers = [value for value in one.values if value not in options]
     if one.key == "experiment" and (file := next(filter(None, map(_file_named, strangers)), None)):
         return [Problem(one.key, f"a file is named alone, got experiment={strangers[0]}", file)]
     meant = {value: _meant(one.key, value, options) for value in strangers}

@@ -88,17 +88,8 @@ def look_up(run: str) -> tuple[Path, int]:
         matching = [one for one in matching if _words(one)[place] == prefix] or matching
     if len(matching) == 1:
         return matching[0], 0
-    if (
-        matching
-        and len({one.parent for one in matching}) == 1
-        and (matching[0].parent / "sweep.json").is_file()
-    ):
-        sweep = matching[0].parent
-        best = (read_json(sweep / "sweep.json").get("best") or {}).get("folder")
-        text = f"{run} is a sweep of {len(matching)} jobs; name one of them"
-        raise ConfigError.one(
-            "RUN", f"{text}, such as the best, {sweep / best}" if isinstance(best, str) else text
-        )
+    if text := _of_sweep({one.parent for one in matching}):
+        raise ConfigError.one("RUN", f"{run} is {text}")
     if matching:
         shown = ", ".join(str(one) for one in matching[:4])
         raise ConfigError.one("RUN", f"{run} begins the path of {len(matching)} runs: {shown}")
@@ -107,6 +98,18 @@ def look_up(run: str) -> tuple[Path, int]:
         raise CannotResume(f"RUN: no run is called {run}; did you mean {near}? trainrun runs lists them all")
     shown = ", ".join(str(one) for one in known[-3:]) or "none"
     raise CannotResume(f"RUN: no run is called {run}; the newest: {shown}")
+
+
+def _of_sweep(parents: set[Path]) -> str:
+    """What to say of runs that are all the jobs of one sweep; empty where they are not."""
+    sweep = next(iter(parents), ROOT)
+    if len(parents) != 1 or not (sweep / "sweep.json").is_file():
+        return ""
+    best = read_json(sweep / "sweep.json").get("best")
+    job = best.get("folder") if isinstance(best, dict) else None
+    return (
+        f"a sweep; name one of its jobs{f', such as the best, {sweep / job}' if isinstance(job, str) else ''}"
+    )
 
 
 def runs() -> dict[Path, str]:
