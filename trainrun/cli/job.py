@@ -228,7 +228,8 @@ def _settle(folder: Path, code: int, head: str) -> None:
         return  # another process's
     name = signal.Signals(-code).name if code < 0 else "SIGINT" if code == 130 else ""
     done = outcome(folder)
-    if done.state in ("pending", "interrupted") and not done.reason:
+    is_untold = done.state in ("pending", "interrupted") and not done.reason
+    if is_untold or (code < 0 and done.state != "completed"):  # what is told may be of an earlier start
         if name in INTERRUPTED:
             write_status(folder, state="interrupted", exit_code=INTERRUPTED[name], reason=name)
         elif code:

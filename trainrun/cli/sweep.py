@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
@@ -27,9 +27,10 @@ from trainrun.config.compose import (
     parse_arguments,
     problems_of,
 )
+from trainrun.config.compose.grammar import value_of
 from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
-from trainrun.config.suggest import together
+from trainrun.config.suggest import hydra_value, together
 from trainrun.errors import CannotResume, ConfigError, FolderBusy, Problem
 from trainrun.run import sweeps
 from trainrun.run.directory import ROOT
@@ -38,10 +39,6 @@ from trainrun.run.lock import is_held, lock
 from trainrun.sweep import counted
 from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Tried, outcome
-
-if TYPE_CHECKING:
-    pass
-
 
 _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_fast", "trials"))
 
@@ -84,7 +81,8 @@ def sweep(
     space = composer.space(overrides)
     with composer.explained(overrides):
         known = {words: space.job(words) for words in space.samples}
-    if problems := together([problems_of(job) for job in known.values()]):
+    where = stored.path if stored else None
+    if problems := together([problems_of(job, where) for job in known.values()]):
         raise ConfigError(problems)
     _refuse_incomparable(known.values())
     first = next(iter(known.values())).settings
@@ -108,15 +106,16 @@ def _with_source(words: Sequence[str]) -> list[str]:
     """The words with the run that `init_from` means now: `last` would be another one for every job."""
     from trainrun.cli.found import find
 
-    named = [word for word in words if key_of(word) == "init_from" and "," not in word]
-    sources = {word: word.partition("=")[2] for word in named}
-    found = {word: f"init_from={find(one)}" for word, one in sources.items() if _is_name(one)}
+    sources = {word: value_of(word) for word in words if key_of(word) == "init_from"}
+    named = {word: str(one) for word, one in sources.items() if _is_name(one)}
+    found = {word: f"init_from={hydra_value(str(find(one)))}" for word, one in named.items()}
     return [found.get(word, word) for word in words]
 
 
-def _is_name(source: str) -> bool:
-    """Whether a run is named, rather than a file or a folder."""
-    return source not in ("", "null") and "$" not in source and not Path(source).expanduser().exists()
+def _is_name(source: Any) -> bool:
+    """Whether a run is named, rather than a file, a folder or several."""
+    text = "" if source is None else str(source)
+    return text != "" and "$" not in text and not Path(text).expanduser().exists()
 
 
 def _refuse_incomparable(jobs: Iterable[Composition]) -> None:

@@ -103,7 +103,7 @@ def is_trusted(word: str) -> bool:
     if key.startswith("hydra."):
         is_number = re.fullmatch(r"hydra\.launcher\.\w+=\d+", word) is not None  # of jobs, minutes, cores
         return is_number or key in ("hydra.sweeper", "hydra.launcher") or key.startswith("hydra.sweeper.")
-    return key != "runtime.trust" and not word.startswith("--config-dir")
+    return key != "runtime.trust" and (word in ("-m", "--multirun") or not word.startswith("-"))
 
 
 def tell(sweep: Ongoing) -> int:

@@ -29,7 +29,7 @@ def table(
     rows = [
         [str(at), *_row(one, varied, repeated)] for at, one in enumerate(settings, 1) if one.mean is not None
     ]
-    lines = _laid_out([[str(head) for head in heads], *rows], width, len(varied)) if rows else []
+    lines = _laid_out([[str(head) for head in heads], *rows], width) if rows else []
     others = [one for one in entries if one.outcome.state != "completed"]
     return lines + _others(others, width)
 
@@ -64,7 +64,7 @@ def _short(keys: Sequence[str]) -> Mapping[str, str]:
     return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
 
 
-def _laid_out(rows: Sequence[Sequence[str]], width: int | None, varied: int) -> list[Text]:
+def _laid_out(rows: Sequence[Sequence[str]], width: int | None) -> list[Text]:
     """Columns as wide as they need; on a narrow terminal the jobs go first, then the last settings."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     shown = list(range(len(widths)))

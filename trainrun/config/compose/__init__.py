@@ -172,9 +172,14 @@ class Composer:
             return error.problems
 
 
-def problems_of(job: Composition) -> list[Problem]:
-    """All problems of one run's settings; what merely refers to a faulty value is not told again."""
-    problems = check(job.settings, job.explicit, job.files, choices=job.choices)
+def problems_of(job: Composition, stored: Path | None = None) -> list[Problem]:
+    """All problems of one run's settings; what merely refers to a faulty value is not told again.
+
+    `stored`: the folder of a sweep whose line it comes from, which may name no code of its own.
+    """
+    trust = () if stored else None
+    where = stored or Path("outputs")
+    problems = check(job.settings, job.explicit, job.files, trust, job.choices, where)
     return [one for one in problems if not job.refers(one.key)] or problems
 
 
