@@ -597,13 +597,30 @@ def test_a_stored_sweep_is_gone_on_with_as_it_was_begun(command: Callable, tmp_p
 
 @pytest.mark.parametrize(
     "word",
-    ["runtime.trust=[os]", "hydra/launcher=joblib hydra.launcher.temp_folder=/", "--config-dir=conf"],
+    [
+        "runtime.trust=[os]",
+        "--config-d=conf",
+        "+hydra.launcher.setup=[ls]",
+        "hydra/launcher=joblib hydra.launcher.temp_folder=/",
+        "--config-dir=conf",
+    ],
 )
 def test_a_stored_line_does_not_say_what_runs(command: Callable, tmp_path: Path, word: str) -> None:
     command(*QUICK, "-m", "seed=0,1", "name=mine")
     folder, content = sweep_of(tmp_path)
     (folder / "sweep.json").write_text(json.dumps(content | {"words": [*content["words"], *word.split()]}))
     assert "is taken from the shell alone" in command("resume", "mine", code=2).err
+
+
+def test_a_stored_line_imports_nothing_that_came_with_it(command: Callable, tmp_path: Path) -> None:
+    command(*QUICK, "-m", "seed=0,1", "run_dir=theirs")
+    file = tmp_path / "theirs/sweep.json"
+    (tmp_path / "theirs/evil.py").write_text(f"open('ran', 'w').close()\n{NET}")
+    words = ["model._target_=theirs.evil.Net", "model.kind=a"]
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"words": [*content["words"], *words]}))
+    assert "theirs.evil.Net comes from a stored run" in command("resume", "theirs", code=2).err
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_folder_with_something_else_in_it_stays_as_it_is(command: Callable, tmp_path: Path) -> None:
