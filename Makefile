@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 CONSTRAINTS ?= tests/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test torture check fix clean
+.PHONY: help train test torture bench check fix clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ test: .venv/installed  ## Install into .venv, then run the tests
 torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in a quarter of an hour; tells the figures
 	@TORTURE_KILLS=$${TORTURE_KILLS:-220} TORTURE_FLIPS=$${TORTURE_FLIPS:-400} OMP_NUM_THREADS=1 \
 	$(PYTEST) tests/invariants
+
+bench: .venv/installed  ## Print what the quick commands cost, in times of `import torch`
+	@$(BIN)/python tests/benchmarks/start.py
 
 check: .venv/installed  ## What CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .
@@ -37,6 +40,7 @@ clean:  ## Remove .venv and caches; runs in outputs/ stay
 
 .venv/installed: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trainrun needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo "installing trainrun and torch into .venv: two minutes or more, and about 2 GB"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@

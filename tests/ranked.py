@@ -48,7 +48,6 @@ class Ended:
 
     value: Any
     error: str
-    seconds: float  # from meeting the others to the end
 
 
 class Ranks:

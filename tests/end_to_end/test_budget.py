@@ -28,7 +28,7 @@ def test_a_run_by_the_clock_ends_in_its_time_and_goes_on_with_more(command: Call
     assert "no second run has the same bits" in said
     assert " planned: about " in said
     (finished,) = records(run / "timing.jsonl", "finished")
-    assert 1.4 <= finished["seconds"] <= 10  # a busy machine may stop a process for long
+    assert finished["seconds"] >= 1.4  # tests/test_budget.py holds the rest, with a clock of its own
     rates = [record["lr"] for record in records(run / "metrics.jsonl", "train")]
     assert rates[-1] <= 0.3 * max(rates)
     status = json.loads((run / "status.json").read_text())
@@ -38,7 +38,7 @@ def test_a_run_by_the_clock_ends_in_its_time_and_goes_on_with_more(command: Call
 
     command("resume", "run", "budget=3s")
     later = records(run / "timing.jsonl", "finished")[-1]
-    assert 2.7 <= later["seconds"] <= 12
+    assert later["seconds"] >= 2.7
     assert later["step"] > finished["step"]
     resumed = [r["lr"] for r in records(run / "metrics.jsonl", "train") if r["step"] > finished["step"]]
     assert resumed[0] == pytest.approx(max(rates) / 2, rel=0.5)  # half of the new time is used

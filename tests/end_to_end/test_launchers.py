@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from waiting import HANG_S, wait_until
 
 # A model that is built once another job has begun to build its own, and slow while there is a file `slow`.
 MEET = """
@@ -27,7 +27,7 @@ class Net(nn.Module):
     def __init__(self, input_shape, num_outputs, others):
         super().__init__()
         Path(f"met-{os.getpid()}").touch()
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while len(list(Path().glob("met-*"))) < others:
             if time.monotonic() > until:
                 raise RuntimeError("nobody else came")
@@ -81,7 +81,7 @@ def trainrun(folder: Path, *words: str, cores: int = 1, before: str = "") -> sub
 
 def ended(process: subprocess.Popen[str], code: int) -> str:
     """What it said."""
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=HANG_S)
     assert process.returncode == code, said
     assert "Traceback" not in said, said
     return said
@@ -93,14 +93,6 @@ def states(sweep: Path) -> list[str]:
 
 def statuses(sweep: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(sweep.glob("*/status.json"))]
-
-
-def wait_until(is_so: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
-    while not is_so():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def trained(sweep: Path, jobs: int) -> bool:

@@ -21,6 +21,7 @@ import ranked
 import torch
 from ranked import Ended, Ranks, Said, serving
 from toy import same_bits
+from waiting import HANG_S, wait_until
 
 OWN = '''
 import os
@@ -170,7 +171,6 @@ def test_an_error_on_one_rank_ends_all_and_the_first_says_which(
     (folder / "fault1").write_text("raises 60")
     ended = in_ranks(2, ranked.command, folder, *RUN)
     first, second = said(ended, 10, 4)
-    assert all(one.seconds < 20 for one in ended)
     pattern = r"rank 1: (data: sample \d+ of Faulty failed: RuntimeError: a sample is broken \(own.py:29\))\n"
     (why,) = re.fullmatch(pattern, second.err).groups()
     assert f"rank 1 failed: {why}\n" in first.err
@@ -191,7 +191,7 @@ def test_a_killed_rank_ends_all_and_what_was_saved_goes_on(
     ended = in_ranks(2, ranked.command, folder, *RUN)
     assert ended[rank].error == "died"
     other = ended[1 - rank]
-    assert (other.value.code, other.seconds < 20) == (10, True)
+    assert other.value.code == 10
     assert ("another rank died" in other.value.err) is (rank == 1)  # else the launcher alone can say it
     assert any((folder / "run" / "checkpoints").glob("step-*"))
     if rank == 1:
@@ -245,14 +245,12 @@ def test_torchrun_that_is_ended_saves_and_goes_on_in_the_same_bits(
     with subprocess.Popen(
         [*launcher, *RUN], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 120
-        while (folder / "fault1").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: not (folder / "fault1").exists())
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         for child in _children(process.pid):
             os.kill(child, signal.SIGCONT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode != 0
     found = status(folder)
     assert (found["state"], found["exit_code"]) == ("interrupted", 143), err

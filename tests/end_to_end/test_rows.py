@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from waiting import HANG_S, wait_until
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -227,15 +227,15 @@ def _tensorboard_serves(words: list[str], folder: Path) -> None:
                 url = match[0]
                 break
         assert url, "tensorboard did not start"
-        deadline = time.monotonic() + 60
-        runs: list[str] = []
-        while not runs and time.monotonic() < deadline:
-            with urllib.request.urlopen(f"{url}data/runs", timeout=10) as response:
-                runs = json.load(response)
-            time.sleep(0.5)
-        assert any(run.endswith("tensorboard") for run in runs)
+
+        def runs() -> list[str]:
+            with urllib.request.urlopen(f"{url}data/runs", timeout=HANG_S) as response:
+                return json.load(response)
+
+        wait_until(runs)
+        assert any(run.endswith("tensorboard") for run in runs())
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(HANG_S)
         if process.stderr:
             process.stderr.close()

@@ -8,13 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from waiting import HANG_S, wait_until
 
 SHORT = ("budget=3ep", "data.limit=200", "logger=none")
 
@@ -141,11 +141,9 @@ def test_a_stopped_and_resumed_run_is_byte_for_byte_the_straight_one(
         [*start, *words, "run_dir=stopped"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
     )
     metrics = tmp_path / "stopped" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not (metrics.exists() and metrics.stat().st_size > 500) and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: metrics.exists() and metrics.stat().st_size > 500)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == code, err
     status = json.loads((tmp_path / "stopped" / "status.json").read_text())
     assert (status["state"], status["exit_code"], status["resumable"]) == ("interrupted", code, True)

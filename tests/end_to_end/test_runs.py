@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sk
+from waiting import wait_until
 
 import trainrun
 from trainrun.cli.stored import open_run
@@ -159,9 +159,7 @@ def test_a_run_that_was_killed_died_and_lives_again_when_resumed(command: Callab
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("outputs/k/checkpoints/step-*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: list(tmp_path.glob("outputs/k/checkpoints/step-*")))
 
     def state() -> Any:
         (line,) = command("runs", "--json").out.splitlines()

@@ -9,12 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import HANG_S, wait_until
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 OWN = '''
@@ -68,17 +68,13 @@ class Process:
         )
 
     def wait_for(self, ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not ready() and time.monotonic() < deadline and self.process.poll() is None:
-            time.sleep(0.005)
-        assert ready(), self.process.communicate()[1]
+        wait_until(ready, self.process)
 
-    def send(self, number: int, to_group: bool = False) -> tuple[int, float, str]:
-        """(exit code, seconds until then, stderr)."""
-        began = time.monotonic()
+    def send(self, number: int, to_group: bool = False) -> tuple[int, str]:
+        """(exit code, stderr)."""
         (os.killpg if to_group else os.kill)(self.process.pid, number)
-        _, err = self.process.communicate(timeout=30)
-        return self.process.returncode, time.monotonic() - began, err
+        _, err = self.process.communicate(timeout=HANG_S)
+        return self.process.returncode, err
 
 
 def status(run: Path) -> dict[str, Any]:
@@ -92,9 +88,7 @@ def step_of(run: Path) -> int:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_waiting_for_data_and_evaluating_are_left_within_seconds(
-    tmp_path: Path, split: str, workers: int
-) -> None:
+def test_waiting_for_data_and_evaluating_are_left_at_once(tmp_path: Path, split: str, workers: int) -> None:
     """The whole group is signalled, as a terminal does, with loader processes alive."""
     words = [f"data.num_workers={workers}", "budget=10ep", "data=dataset", *QUICK]
     words += [DATASET.format(one, 64, str(one == split).lower()) for one in ("train", "val")]
@@ -102,17 +96,16 @@ def test_waiting_for_data_and_evaluating_are_left_within_seconds(
     process.wait_for((tmp_path / "run" / ".lock").exists)
     (tmp_path / "hang").touch()
     process.wait_for((tmp_path / "waiting").exists)
-    code, seconds, err = process.send(signal.SIGTERM, to_group=True)
+    code, err = process.send(signal.SIGTERM, to_group=True)
     assert code == 143, err
-    assert seconds < 5
     assert "Traceback" not in err
     assert status(tmp_path / "run")["state"] == "interrupted"
     (tmp_path / "hang").unlink()
     resumed = Process(tmp_path, "resume", "run")
-    _, err = resumed.process.communicate(timeout=60)
+    _, err = resumed.process.communicate(timeout=HANG_S)
     assert resumed.process.returncode == 0, err
     straight = Process(tmp_path, *words, "run_dir=straight")
-    _, err = straight.process.communicate(timeout=60)
+    _, err = straight.process.communicate(timeout=HANG_S)
     assert straight.process.returncode == 0, err
     ours, theirs = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("run", "straight"))
     assert ours == theirs
@@ -132,8 +125,8 @@ def test_usr1_saves_and_goes_on_then_hangup_ends(tmp_path: Path) -> None:
     assert process.process.poll() is None
     at = step_of(run)
     process.wait_for(lambda: step_of(run) > at)
-    code, seconds, err = process.send(signal.SIGHUP)
-    assert (code, seconds < 5) == (129, True), err
+    code, err = process.send(signal.SIGHUP)
+    assert code == 129, err
     assert status(run)["exit_code"] == 129
 
 
@@ -146,11 +139,11 @@ def test_a_preempted_job_saves_asks_to_be_started_again_and_goes_on_by_the_same_
     line = ["budget=400step", *LONG[1:], "run_dir=run", "resume=auto"]
     process = Process(tmp_path, *line, **slurm)
     process.wait_for(lambda: step_of(tmp_path / "run") >= 20)
-    code, seconds, err = process.send(signal.SIGUSR2)
-    assert (code, seconds < 5) == (140, True), err
+    code, err = process.send(signal.SIGUSR2)
+    assert code == 140, err
     assert (tmp_path / "called").read_text() == "requeue 4711\n"
     again = Process(tmp_path, *line, **slurm)
-    _, err = again.process.communicate(timeout=60)
+    _, err = again.process.communicate(timeout=HANG_S)
     assert again.process.returncode == 0, err
     starts = [json.loads(one) for one in (tmp_path / "run" / "timing.jsonl").read_text().splitlines()]
     assert [one["resumed_from"] is None for one in starts if one["event"] == "started"] == [True, False]
@@ -158,7 +151,7 @@ def test_a_preempted_job_saves_asks_to_be_started_again_and_goes_on_by_the_same_
     assert (done["state"], done["step"]) == ("completed", 400)
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
     third = Process(tmp_path, *line, **slurm)
-    _, err = third.process.communicate(timeout=60)
+    _, err = third.process.communicate(timeout=HANG_S)
     assert third.process.returncode == 0
     assert "nothing to do" in err
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
@@ -179,18 +172,18 @@ def test_the_readmes_batch_file_is_preempted_and_goes_on(tmp_path: Path) -> None
     run = tmp_path / "runs" / "fashion"
     process = Process(tmp_path, job="job.sh", **slurm)
     process.wait_for(lambda: step_of(run) >= 20)
-    code, _, err = process.send(signal.SIGUSR2)
+    code, err = process.send(signal.SIGUSR2)
     assert code == 140, err
     assert (tmp_path / "called").read_text() == "requeue 4711\n"
     again = Process(tmp_path, job="job.sh", **slurm)
-    _, err = again.process.communicate(timeout=60)
+    _, err = again.process.communicate(timeout=HANG_S)
     assert again.process.returncode == 0, err
     assert status(run)["step"] == 300
 
 
 def test_a_time_limit_saves_and_says_so(tmp_path: Path) -> None:
     process = Process(tmp_path, *LONG, "run_dir=run", "runtime.time_limit=1s")
-    _, err = process.process.communicate(timeout=60)
+    _, err = process.process.communicate(timeout=HANG_S)
     assert process.process.returncode == 124, err
     assert (status(tmp_path / "run")["state"], status(tmp_path / "run")["reason"]) == (
         "interrupted",

@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import HANG_S, wait_until
 
 QUICK = ("data=synthetic_table", "model=linear", "budget=2ep", "data.limit=200", "logger=[]")
 RATES = "optimizer.lr=0.01,0.02,0.03"
@@ -115,12 +115,12 @@ def test_killed_in_job_4_and_issued_again_it_comes_to_the_same_table(
     (tmp_path / "net.py").write_text(NET)
     command(*words, "run_dir=straight")
     process = start(words, tmp_path)
-    wait_for(lambda: len(list(tmp_path.glob("outputs/multirun/*/*/result.json"))) == 3)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/multirun/*/*/result.json"))) == 3)
     (tmp_path / "slow").touch()  # so that it is met in the middle of job 4
-    wait_for(lambda: len(list(tmp_path.glob("outputs/multirun/*/*/checkpoints/step-*3"))) > 0)
-    wait_for(lambda: len(unfinished(tmp_path)) == 1)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/multirun/*/*/checkpoints/step-*3"))) > 0)
+    wait_until(lambda: len(unfinished(tmp_path)) == 1)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANG_S)
     (tmp_path / "slow").unlink()
     done = command(*words)
     assert "6 jobs: 3 done before, 1 to go on with, 2 new" in done.err
@@ -151,13 +151,6 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(true: Callable[[], bool], limit_s: float = 120) -> None:
-    until = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("is_group", [True, False], ids=["terminal", "process"])
 def test_ctrl_c_saves_the_job_and_ends_the_sweep(command: Callable, tmp_path: Path, is_group: bool) -> None:
@@ -172,9 +165,9 @@ def test_ctrl_c_saves_the_job_and_ends_the_sweep(command: Callable, tmp_path: Pa
         "-m",
     ]
     process = start([*words, "checkpoint.every=2step"], tmp_path)
-    wait_for(lambda: len(unfinished(tmp_path)) == 1)
+    wait_until(lambda: len(unfinished(tmp_path)) == 1)
     (os.killpg if is_group else os.kill)(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, told
     folder, content = sweep_of(tmp_path)
     assert [one["state"] for one in content["jobs"]] == ["interrupted", "pending", "pending"]
@@ -197,10 +190,10 @@ def test_two_starts_of_one_sweep_do_not_meet(command: Callable, tmp_path: Path) 
         "-m",
     ]
     process = start([*words, "checkpoint.every=2step"], tmp_path)
-    wait_for(lambda: len(unfinished(tmp_path)) == 1)
+    wait_until(lambda: len(unfinished(tmp_path)) == 1)
     assert f"in use by process {process.pid}" in command(*words, code=6).err
     os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANG_S)
     assert process.returncode == 143
 
 

