@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -12,10 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainrun import __version__, ranks
+from trainrun.cli.streams import open_streams
 from trainrun.config.paths import is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
 from trainrun.config.words import as_overrides
-from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
+from trainrun.errors import ConfigError, OutOfMemory, StorageFailed, TrainrunError
 
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",
@@ -32,10 +34,13 @@ COMMANDS = {
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a disk, not of the code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Never raises for a user's mistake."""
+    if argv is None:  # the process is ours
+        open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
         sys.path.insert(0, os.getcwd())  # the user's own modules
@@ -45,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     code = guarded(lambda: _dispatch(words), words)
     ranks.leave(clean=False)  # where it was, it has left
+    if argv is None and ranks.launched().size > 1:
+        ranks.end(code)
     return code
 
 
@@ -62,6 +69,11 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the rest
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _STORAGE:
+            if ranks.tell(error):
+                text = f"{error.filename or 'output'}: cannot be written: {error.strerror}"
+                _report(StorageFailed(f"{text}; make room, or write elsewhere"), words)
+            return StorageFailed.exit_code
         if _is_out_of_memory(error):
             text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
             _report(OutOfMemory(text), words)

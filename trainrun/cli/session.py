@@ -66,7 +66,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
     settled = _settled(composition.storable, parts)
     settled |= {"name": None} if run_dir else {}  # a sweep's is not its jobs'
-    with owner:
+    with owner, _failure_recorded(folder):
         try:
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
@@ -245,13 +245,31 @@ def _judged(events: Iterable[Event], judge: Judge, state: TrainState, signals: S
 
 
 def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
-    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-    is_ours = isinstance(error, TrainrunError)
-    text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error}"
-    reason = (text.splitlines() or [""])[0]
+    code, reason = _cause(error)
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
             sink(Failed(step=step, reason=reason, exit_code=code))
+
+
+def _cause(error: BaseException) -> tuple[int, str]:
+    """(exit code, reason in one line)."""
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+    is_ours = isinstance(error, TrainrunError)
+    text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error}"
+    return code, (text.splitlines() or [""])[0]
+
+
+@contextlib.contextmanager
+def _failure_recorded(run_dir: Path) -> Iterator[None]:
+    """Write into a new run's status what ends it before its loop could."""
+    try:
+        yield
+    except BaseException as error:
+        if read_json(run_dir / "status.json").get("state", "running") == "running":
+            code, reason = _cause(error)
+            with contextlib.suppress(OSError):
+                write_status(run_dir, state="failed", exit_code=code, reason=reason)
+        raise
 
 
 class Log:

@@ -38,7 +38,7 @@ class Console:
 
     def __init__(self, run_dir: Path) -> None:
         terminal = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self.view = Live(terminal) if sys.stderr.isatty() else Plain()
+        self.view = Live(terminal) if sys.stderr and sys.stderr.isatty() else Plain()
 
     def __call__(self, event: Event) -> None:
         self.view(event)

@@ -1,0 +1,66 @@
+"""Standard streams that are always there: `2>&-`, cron and windowed programs start without them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_NAMES = ("stdin", "stdout", "stderr")
+
+
+def open_streams() -> None:
+    """Give this process every standard stream, and a stderr that never fails.
+
+    A closed descriptor would be taken by the next file that is opened, and what C code writes to stderr
+    would then end up in that file. A full disk or a reader that left is no error of the run.
+    """
+    for number, name in enumerate(_NAMES):
+        if not _is_open(number):
+            opened = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.set_inheritable(opened, True)
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr.fileno() == 2:
+        sys.stderr = io.TextIOWrapper(
+            _Unfailing(2, "w", closefd=False),  # raw, as with `python -u`
+            sys.stderr.encoding,
+            "backslashreplace",
+            write_through=True,
+        )
+
+
+@contextlib.contextmanager
+def present() -> Iterator[None]:
+    """Within, streams that a host program set to None are there and lead nowhere."""
+    missing = [name for name in _NAMES if getattr(sys, name) is None]
+    with contextlib.ExitStack() as opened:
+        for name in missing:
+            setattr(sys, name, opened.enter_context(open(os.devnull, "r+", encoding="utf-8")))
+        try:
+            yield
+        finally:
+            for name in missing:
+                setattr(sys, name, None)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+class _Unfailing(io.FileIO):
+    """A file whose writes never raise: what cannot be written is lost."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
