@@ -24,6 +24,7 @@ from trainrun.config.check import check
 from trainrun.config.compose import Composer, parse_arguments
 from trainrun.config.paths import CONF
 from trainrun.config.show import dials, option
+from trainrun.config.suggest import REFUSED
 from trainrun.errors import ConfigError
 
 OPTIONS = sorted(
@@ -450,3 +451,28 @@ def test_a_topic_by_another_name_is_answered_with_its_page(
     if meant:
         assert err.splitlines()[-1] == f"  trainrun show {meant}"
         assert main(["show", meant]) == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("gan", "loop.step._target_"),
+        ("PPO", "Stable-Baselines3"),
+        ("newton", "optimizer=lbfgs"),
+        ("k-fac", "gpauloski/kfac-pytorch"),
+        ("kfac", "gpauloski/kfac-pytorch"),
+        ("pipeline", "DeepSpeed"),
+    ],
+)
+def test_a_guides_word_for_what_is_not_offered_leads_to_what_to_use(word: str, instead: str) -> None:
+    text = "\n".join(show._page(word))
+    assert instead in text
+    assert len(text.splitlines()) < 8  # its own row, not the whole table
+
+
+def test_every_choice_that_is_not_offered_has_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    for (group, name), (reason, _) in REFUSED.items():
+        if reason.startswith("is not offered"):
+            assert main([f"{group}={name}"]) == 2
+            assert f"trainrun show {name}" in capsys.readouterr().err
+            assert main(["show", name]) == 0

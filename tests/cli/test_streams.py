@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import trainrun
+from trainrun.cli.main import main
 from trainrun.cli.streams import present
 
 TRAINRUN = f"{shlex.quote(sys.executable)} -m trainrun"
@@ -68,3 +69,35 @@ def test_what_fails_after_the_folder_was_claimed_is_in_its_status(
     assert (status["state"], status["exit_code"]) == ("failed", 1)
     assert status["reason"] == "RuntimeError: no such view"
     assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_terminal_sees_that_the_command_has_begun_before_torch_is_imported(tmp_path: Path) -> None:
+    """And the sign is gone when the first line comes."""
+    code = """
+import sys
+from trainrun.cli import main
+def run(name, words):
+    main.show_sign("is starting")
+    print("a line", file=sys.stderr)
+    return 0
+main._run, sys.argv = run, ["trainrun", "budget=1step"]
+sys.exit(main.main())
+"""
+    master, slave = os.openpty()
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=slave)
+    os.close(slave)
+    seen = os.read(master, 1000)
+    os.close(master)
+    assert (done.returncode, seen) == (0, b"is starting ...\r\x1b[Ka line\r\n")
+
+
+@pytest.mark.parametrize(("words", "shown"), [(["check"], True), (["check", "-q"], False), (["runs"], False)])
+def test_only_commands_that_import_torch_show_it(
+    words: list[str], shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shows: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trainrun.cli.main.show_sign", shows.append)
+    monkeypatch.setattr("trainrun.cli.check.run", lambda words: 0)
+    assert main(words) == 0
+    assert bool(shows) == shown

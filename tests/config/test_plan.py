@@ -85,3 +85,30 @@ def _tensors(tree: object) -> list[torch.Tensor]:
 )
 def test_how_many_checkpoints_are_kept(words: list[str], kept: str) -> None:
     assert plan(*words)["saves"].endswith(kept)
+
+
+def digits(words: list[str]) -> Parts:
+    return build(Composer().checked(["data.limit=40", "runtime.threads=1", "budget=1step", *words]).settings)
+
+
+MIRRORED = "augment.flip mirrors digits, whose classes are digits: augment.flip=0"
+DROPOUT = ["model=mlp", "regularization=dropout", "regularization.dropout.p=0.2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "label", "text"),
+    [
+        (["model.dropout=0.3"], "with", "dropout 0.3 in 1 layer"),
+        (DROPOUT, "with", "dropout 0.2 in 2 layers"),
+        (["augment=crop_flip"], "with", "augment CropFlip (shift 0.125, flip 0.5)"),
+        (["augment=crop_flip"], "caution", MIRRORED),
+    ],
+)
+def test_what_a_setting_came_to(words: list[str], label: str, text: str) -> None:
+    (line,) = [line for name, line in digits(words).plan if name == label]
+    assert text in line
+
+
+def test_mirrored_clothes_and_unmirrored_digits_need_no_caution() -> None:
+    for words in (["augment=crop_flip", "augment.flip=0"], ["data=synthetic", "augment=crop_flip"]):
+        assert not [text for label, text in digits(words).plan if label == "caution"]

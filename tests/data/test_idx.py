@@ -7,6 +7,7 @@ import hashlib
 import io
 import struct
 import urllib.request
+from dataclasses import replace
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -261,3 +262,16 @@ def test_fashion_mnist_is_the_published_one() -> None:
     (mean,), (std,) = PUBLISHED["fashion_mnist"]
     assert float(data.shift) / 255 == pytest.approx(mean, abs=5e-5)
     assert 1 / float(data.scale) / 255 == pytest.approx(std, abs=5e-5)
+
+
+def test_a_missing_data_set_names_another_whose_files_lie_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nothing_at_hand: None
+) -> None:
+    clothes = replace(SOURCES["fashion_mnist"], system=str(tmp_path / "clothes"))
+    monkeypatch.setitem(SOURCES, "fashion_mnist", clothes)
+    with pytest.raises(DataError) as none:
+        load(None)
+    assert "fashion_mnist" not in str(none.value)
+    write(tmp_path / "clothes", gzipped=True)
+    with pytest.raises(DataError, match=r"the files of fashion_mnist are here: data=fashion_mnist$"):
+        load(None)

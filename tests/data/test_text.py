@@ -127,3 +127,24 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ConfigError, match=r"data\.val_fraction: leaves no text"):
         load(tmp_path, val_fraction=0.5, test_fraction=0.5)
+
+
+def test_a_short_trial_is_evaluated_on_windows_from_the_whole_split(story: Path) -> None:
+    data, whole = load(story, block_size=4), load(story, block_size=4)
+    size = whole.info.sizes["val"]
+    assert size is not None and size > 4
+    data.limit_evaluation(3)
+    starts = data.starts[data.splits["val"]].tolist()
+    every = whole.starts[whole.splits["val"]].tolist()
+    assert starts == [every[0], every[size // 3], every[2 * size // 3]]
+    assert torch.equal(data.splits["train"], whole.splits["train"])
+    assert data.info.identity == whole.info.identity  # a longer budget goes on with the same data
+    whole.limit_evaluation(size)
+    assert len(whole.splits["val"]) == size
+
+
+def test_a_block_longer_than_the_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("hello world " * 10)
+    assert load(tmp_path / "short.txt", block_size=10).info.notes == ()
+    (note,) = load(tmp_path / "short.txt", block_size=1000).info.notes
+    assert note.startswith("data.block_size=1000 is longer than the ")

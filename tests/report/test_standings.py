@@ -78,3 +78,13 @@ def test_of_many_that_were_given_up_the_furthest_are_told() -> None:
 
 def test_without_a_result_there_is_no_empty_table() -> None:
     assert [line.split()[1] for line in lines([entry(1, None, "failed", "boom", lr=1)])[1:]] == ["failed"]
+
+
+def test_a_sweep_that_ranks_by_its_loss_shows_the_accuracy_beside_it() -> None:
+    jobs = []
+    for number, (loss, accuracy) in enumerate([(0.4, 0.75), (0.2, 1.0)], 1):
+        done = Outcome("completed", loss, seconds=2.0, metrics={"loss": loss, "accuracy": accuracy})
+        jobs.append(Entry(f"{number:010x}", number, (), {"data.fold": number}, done))
+    heads, row = (line.plain.split() for line in table(jobs, ranked(jobs, False), "val/loss", None))
+    assert heads == ["val/loss", "over", "val/accuracy", "time"]
+    assert row == ["1", "0.3000", "+/-", "0.1414", "2", "of", "2", "0.8750", "2.0", "s"]

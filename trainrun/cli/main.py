@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainrun import __version__, ranks
-from trainrun.cli.streams import open_streams
+from trainrun.cli.streams import clear_sign, open_streams, show_sign
 from trainrun.config.paths import is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
 from trainrun.config.words import as_overrides
@@ -34,6 +34,7 @@ COMMANDS = {
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",
 }
 SHARED = ("train", "resume")  # among the processes that torchrun starts
+_SLOW = ("train", "resume", "evaluate", "predict", "export", "check", "find_lr", "find_batch", "plot")
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a disk, not of the code
 
 
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # up to ten times as long. It reads this once, when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     code = guarded(lambda: _dispatch(words), words)
+    clear_sign()
     ranks.leave(clean=False)  # where it was, it has left
     if argv is None and ranks.launched().size > 1:
         ranks.end(code)
@@ -135,6 +137,8 @@ def _run(name: str, words: list[str]) -> int:
     ranks.join()
     if ranks.size() > 1 and name not in SHARED:
         raise ConfigError.one(name, "is the work of one process; run it without torchrun")
+    if name in _SLOW and "-q" not in words and ranks.is_first():
+        show_sign("trainrun is starting")
     with ranks.hush():
         code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
     ranks.leave(clean=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainrun.cli import guide
+from trainrun.cli.guide import Block
 from trainrun.cli.guide.layout import columns, page, paragraph
 from trainrun.cli.layers import lines as layers
 from trainrun.cli.layers import model_of
@@ -51,6 +52,8 @@ def _page(word: str) -> list[str]:
         return _group(topic, known[topic])
     if name in known.get(group, {}):
         return _option(group, name, known[group][name])
+    if rows := guide.rows_about("not-offered", topic):
+        return page([Block("paragraph", f"{word}: not offered."), Block("table", rows=rows)])
     homes = [f"{g}/{topic}" for g, options in known.items() if topic in options]
     if len(homes) == 1:
         group = homes[0].partition("/")[0]

@@ -56,11 +56,32 @@ def _is_open(number: int) -> bool:
     return True
 
 
+def show_sign(text: str) -> None:
+    """Show on a terminal that the command has begun, until the next line is printed.
+
+    `import torch` takes seconds, in which nothing else can be said.
+    """
+    file = getattr(sys.stderr, "buffer", None)
+    if isinstance(file, _Unfailing) and file.isatty():
+        sys.stderr.write(f"{text} ...")
+        file.is_sign_shown = True
+
+
+def clear_sign() -> None:
+    """Take it away where nothing was printed after it."""
+    file = getattr(sys.stderr, "buffer", None)
+    if isinstance(file, _Unfailing) and file.is_sign_shown:
+        file.write(b"")
+
+
 class _Unfailing(io.FileIO):
     """A file whose writes never raise: what cannot be written is lost."""
 
+    is_sign_shown = False
+
     def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
+        cleared = b"\r\x1b[K" if self.is_sign_shown else b""
+        self.is_sign_shown = False
+        with contextlib.suppress(OSError):
+            super().write(cleared + bytes(data))
+        return len(data)

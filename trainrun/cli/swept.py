@@ -135,13 +135,16 @@ def tell(sweep: Ongoing) -> int:
 
 def _of_test(best: ranking.Setting, monitor: str) -> list[str]:
     """What the first row came to on the test split, which chose nothing."""
-    name = monitor.removeprefix("val/")
+    from trainrun.report.standings import beside
+
     tests = [one.outcome.test or {} for one in best.entries if one.outcome.state == "completed"]
-    values = [one[name] for one in tests if name in one]
-    if not values:
-        return []
-    spread = f" +/- {number(statistics.stdev(values))} over {len(values)}" if len(values) > 1 else ""
-    return [f"row 1 on the test split, which chose nothing: {name} {number(statistics.mean(values))}{spread}"]
+    figures = []
+    for name in (monitor.removeprefix("val/"), *beside([best], monitor)):
+        values = [test[name] for test in tests if name in test]
+        if values:
+            spread = f" +/- {number(statistics.stdev(values))} over {len(values)}" if len(values) > 1 else ""
+            figures.append(f"{name} {number(statistics.mean(values))}{spread}")
+    return [f"row 1 on the test split, which chose nothing: {', '.join(figures)}"] if figures else []
 
 
 def _line(sweep: Ongoing, *more: str) -> str:

@@ -69,7 +69,17 @@ PRECISIONS = {
     "float32": "fp32",
 }
 # Options that do not exist for a reason.
-REFUSED = {
+_NOT_OFFERED = {
+    "optimizer": ("newton", "kfac", "k-fac", "shampoo", "natural_gradient"),
+    "model": ("gan", "dcgan", "wgan"),
+    "task": ("gan", "ppo", "dqn", "dpo", "grpo", "rlhf"),
+    "experiment": ("gan", "ppo", "dqn"),
+}
+REFUSED: dict[tuple[str, str], tuple[str, str | None]] = {
+    (group, name): (f"is not offered; see trainrun show {name}", None)
+    for group, names in _NOT_OFFERED.items()
+    for name in names
+} | {
     ("loss", "bce"): (
         "is binary cross-entropy on probabilities, which is not offered: log(0) loses the gradient of a "
         "confident mistake; bce_with_logits computes the same from logits, exactly",

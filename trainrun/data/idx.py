@@ -23,7 +23,6 @@ _FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-_AT_HAND = "digits, breast_cancer, wine, iris, diabetes and synthetic need no files"
 
 
 @dataclass(frozen=True)
@@ -139,9 +138,20 @@ def _find(name: str, source: Source, root: str | None, download: bool) -> list[P
         package = " (Debian: apt-get install dataset-fashion-mnist)" if name == "fashion_mnist" else ""
         raise DataError(
             f"data.root: no {name} files below {base}; name their folder with data.root=, or fetch them "
-            f"with data.download=true{package}; {_AT_HAND}"
+            f"with data.download=true{package}; {_at_hand(name)}"
         )
     return _download(name, source, base / source.folder / "raw")
+
+
+def _at_hand(name: str) -> str:
+    """The data sets that can be had at once: those of packages, and those whose files lie here."""
+    others = [
+        other
+        for other, source in SOURCES.items()
+        if other != name and all((Path(source.system) / f"{file}.gz").is_file() for file in _FILES)
+    ]
+    here = f"; the files of {' and '.join(others)} are here: data={others[0]}" if others else ""
+    return f"digits, breast_cancer, wine, iris, diabetes and synthetic need no files{here}"
 
 
 def _download(name: str, source: Source, folder: Path) -> list[Path]:
@@ -152,6 +162,6 @@ def _download(name: str, source: Source, folder: Path) -> list[Path]:
             try:
                 fetched(name, f"{source.url}{file}.gz", md5, path)
             except DataError as error:
-                raise DataError(f"{error}; {_AT_HAND}") from None
+                raise DataError(f"{error}; {_at_hand(name)}") from None
         paths.append(path)
     return paths

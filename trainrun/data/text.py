@@ -53,6 +53,12 @@ class Text:
             count += len(firsts)
         self.starts, self.ends = torch.cat(starts), torch.cat(ends)
 
+    def limit_evaluation(self, num_samples: int) -> None:
+        """Evaluate on at most that many windows of a split, evenly spread over it."""
+        for split, windows in self.splits.items():
+            if split != "train" and len(windows) > num_samples:
+                self.splits[split] = windows[torch.arange(num_samples) * len(windows) // num_samples]
+
     def to(self, device: torch.device) -> None:
         self.tokens = self.tokens.to(device)
         self.starts, self.ends = self.starts.to(device), self.ends.to(device)
@@ -127,6 +133,10 @@ def text(
         fingerprint=fingerprint([whole]),
         vocabulary=vocabulary,
     )
+    longest = {split: last - first for split, (first, last) in bounds.items()}
+    if longest["train"] <= block_size:
+        text = f"data.block_size={block_size} is longer than the {longest['train']} {tokens} to train on"
+        info = replace(info, notes=(f"{text}: every step sees the same window, the rest of it empty",))
     made = Text(info, whole, bounds, limit, eval_batch_size)
     made.info = replace(info, sizes={split: len(made.splits.get(split, ())) for split in bounds})
     return made

@@ -15,6 +15,7 @@ from trainrun.sweep.outcome import first_clause
 from trainrun.sweep.ranking import Entry, Setting
 
 _WIDEST = 30  # columns, of a value
+_ASKED_FOR = ("accuracy", "r2", "perplexity")
 _MANY = 12  # jobs that came to no end, each on a line
 
 
@@ -25,24 +26,37 @@ def table(
     varied = list(dict.fromkeys(key for one in settings for key in one.swept))
     repeated = any(len(one.entries) > 1 for one in settings)
     last = ["time", *([] if repeated else ["job"])]
-    heads = ["", monitor, *(["over"] if repeated else []), *map(_short(varied).get, varied), *last]
+    more = beside(settings, monitor)
+    over = ["over"] if repeated else []
+    heads = ["", monitor, *over, *(f"val/{name}" for name in more), *map(_short(varied).get, varied), *last]
     rows = [
-        [str(at), *_row(one, varied, repeated)] for at, one in enumerate(settings, 1) if one.mean is not None
+        [str(at), *_row(one, varied, repeated, more)]
+        for at, one in enumerate(settings, 1)
+        if one.mean is not None
     ]
     lines = _laid_out([[str(head) for head in heads], *rows], width) if rows else []
     others = [one for one in entries if one.outcome.state != "completed"]
     return lines + _others(others, width)
 
 
-def _row(one: Setting, varied: Sequence[str], repeated: bool) -> list[str]:
+def beside(settings: Sequence[Setting], monitor: str) -> list[str]:
+    """The metrics that people ask for, beside the loss by which a sweep ranks."""
+    if monitor != "val/loss":
+        return []
+    return [name for name in _ASKED_FOR if any(setting.mean_of(name) is not None for setting in settings)]
+
+
+def _row(one: Setting, varied: Sequence[str], repeated: bool, more: Sequence[str]) -> list[str]:
     spread = "" if one.std is None else f" +/- {number(one.std)}"
     seconds = [entry.outcome.seconds for entry in one.entries if entry.outcome.seconds is not None]
     time = f"{sum(seconds) / len(seconds):.1f} s" if seconds else ""
     over = [f"{len(one.values)} of {len(one.entries)}"] if repeated else []
     job = [] if repeated else [one.entries[0].key]
+    means = map(one.mean_of, more)
     return [
         f"{number(one.mean or 0.0)}{spread}",
         *over,
+        *("" if mean is None else number(mean) for mean in means),
         *(text(one.swept.get(key)) for key in varied),
         time,
         *job,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrun.config.space import Point
@@ -30,6 +30,7 @@ class Outcome:
     reason: str = ""
     monitor: str = ""
     test: Mapping[str, float] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the validation split, at its best
 
     @property
     def is_over(self) -> bool:
@@ -70,6 +71,7 @@ def outcome(folder: Path) -> Outcome:
         reason=reason,
         monitor=monitor,
         test={k: v for k, v in test.items() if isinstance(v, float)} if isinstance(test, dict) else None,
+        metrics={k: v for k, v in metrics.items() if is_number(v)} if isinstance(metrics, dict) else {},
     )
 
 

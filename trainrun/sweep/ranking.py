@@ -45,6 +45,12 @@ class Setting:
         """Of the monitored metric at its best."""
         return statistics.mean(self.values) if self.values else None
 
+    def mean_of(self, metric: str) -> float | None:
+        """Of another metric of the validation split, at the same evaluations; None where a job lacks it."""
+        done = [entry.outcome.metrics for entry in self.entries if entry.outcome.state == "completed"]
+        values = [metrics[metric] for metrics in done if metric in metrics]
+        return statistics.mean(values) if values and len(values) == len(done) else None
+
     @property
     def has_failed(self) -> bool:
         """Whether its mean leaves out what went wrong."""

@@ -7,6 +7,7 @@ that begins with `OPTION: ` is about that option, and its page repeats it. In a 
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,19 @@ def table(topic: str) -> list[dict[str, str]]:
     """The first table of a topic, a dictionary per row."""
     head, *rows = next((block.rows for block in read(topic) if block.kind == "table"), [[]])
     return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def rows_about(topic: str, word: str) -> list[list[str]]:
+    """The rows of a topic's first table whose first cell has a word, below its head; none without one."""
+    head, *rows = next((block.rows for block in read(topic) if block.kind == "table"), [[]])
+    wanted = _plain(word)
+    matching = [row for row in rows if f" {wanted} " in f" {_plain(row[0])} "] if wanted.strip() else []
+    return [head, *matching] if matching else []
+
+
+def _plain(text: str) -> str:
+    """Lower case, with a space between words: "K-FAC" and "kfac" are one."""
+    return re.sub(r"[^a-z0-9]+", " ", text.lower().replace("-", "").replace("'s", "")).strip()
 
 
 def about(topic: str, option: str) -> list[str]:

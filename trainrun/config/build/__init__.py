@@ -23,7 +23,7 @@ from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.maker import Maker, Settings, node_of
 from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
-from trainrun.config.build.plan import plan_of, started_from
+from trainrun.config.build.plan import evaluation, plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.build.trial import try_once
 from trainrun.config.call import call, parameters_of, resolve
@@ -46,6 +46,8 @@ from trainrun.runtime import Runtime, seed_everything
 from trainrun.seeds import derive
 from trainrun.state import TrainState
 from trainrun.step import Policy
+
+_FEWEST_EVALUATED = 256  # samples: of fewer the standard error hides what a change does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,8 @@ class Parts:
     ) -> Loop:
         """The loop, once the run has a folder; without `record` it saves nothing."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
+        if (limit := evaluation_limit(self.data, self.pace)) is not None:
+            self.data.limit_evaluation(limit)  # type: ignore[attr-defined]  # has one where there is a limit
         node = dict(self.settings["loop"])
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
         policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
@@ -174,7 +178,7 @@ def build(
         budget=_clock(settings, rates.over),
         rates=rates,
         weights=weights,
-        plan=plan + started_from(weights, anew),
+        plan=plan + evaluation(evaluation_limit(data, pace), data.info) + started_from(weights, anew),
     )
 
 
@@ -189,6 +193,13 @@ def rates_of(settings: Settings, parts: Parts) -> Rates:
 def _clock(settings: Settings, over: Callable[[int], Schedule]) -> ClockBudget | None:
     budget = parse(settings["budget"])
     return ClockBudget(budget.seconds, over) if budget.is_clock else None
+
+
+def evaluation_limit(data: Data, pace: Pace) -> int | None:
+    """The samples of a split that a short trial evaluates, no more than it trains on; None for all."""
+    if pace.total_steps is None or not hasattr(data, "limit_evaluation"):
+        return None
+    return max(_FEWEST_EVALUATED, pace.total_steps * pace.window)
 
 
 def samples_per_step(cut: Cut, info: DataInfo) -> int:

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun.duration import parse
 from trainrun.model.attention import Attention
-from trainrun.protocols import Cut
+from trainrun.protocols import Cut, DataInfo
 from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
@@ -18,10 +18,11 @@ _FEW = 8  # samples, from which mean and variance are poor estimates
 _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
-def cautions(settings: Settings, state: TrainState, cut: Cut) -> tuple[tuple[str, str], ...]:
+def cautions(settings: Settings, info: DataInfo, state: TrainState, cut: Cut) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     modules = list(state.model.modules())
     found = [*_decayed_twice(settings), *_tiny_batches(modules, cut), *_no_warm_up(settings, modules)]
+    found += _mirrored_digits(settings, info)
     return tuple(("caution", text) for text in found)
 
 
@@ -47,3 +48,9 @@ def _no_warm_up(settings: Settings, modules: list[nn.Module]) -> Iterator[str]:
     attends = any(isinstance(m, (Attention, nn.MultiheadAttention)) for m in modules)
     if attends and warmup is not None and parse(warmup).value == 0 and name not in _RISING:
         yield "transformers often diverge without a warm-up: scheduler.warmup=5%"
+
+
+def _mirrored_digits(settings: Settings, info: DataInfo) -> Iterator[str]:
+    """A 2 that is mirrored is no 2, and looks much like a 5."""
+    if settings["augment"].get("flip") and info.class_names and all(map(str.isdigit, info.class_names)):
+        yield f"augment.flip mirrors {info.name}, whose classes are digits: augment.flip=0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,13 +49,13 @@ def plan_of(
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         *_curve(rates, pace),
         *_groups(state),
-        *_techniques(settings),
+        *_techniques(settings, state.model),
         ("compute", _compute(settings, runtime, info, state, cut)),
         ("memory", costs.memory(settings, state)),
         ("saves", costs.checkpoints(settings, state)),
         ("decides", _decides(monitor)),
         *_stops(state),
-        *cautions(settings, state, cut),
+        *cautions(settings, info, state, cut),
     )
 
 
@@ -66,12 +67,23 @@ def started_from(weights: Weights | None, anew: Sequence[str]) -> tuple[tuple[st
     return (("init from", weights.told), *(("", line) for line in anew[:_SHOWN]), *more)
 
 
+def evaluation(limit: int | None, info: DataInfo) -> tuple[tuple[str, str], ...]:
+    """What a short trial leaves out of its evaluations; no line where it leaves out nothing."""
+    larger = [
+        split for split, size in info.sizes.items() if split != "train" and limit and (size or 0) > limit
+    ]
+    text = f"on {limit} samples of {' and '.join(larger)}, evenly spread: no more than the run trains on"
+    return (("evaluates", text),) if larger else ()
+
+
 def _data(settings: Settings, info: DataInfo) -> str:
     sizes = ", ".join(f"{size} {split}" for split, size in info.sizes.items() if size)
     text = f"{info.name}: {sizes or 'a stream without length'}"
     if info.vocabulary:
         return f"{text} windows of {info.input_shape[0]} tokens, of {len(info.vocabulary)} kinds"
-    text += f"; inputs standardised by {info.input_scaling}" if info.input_scaling else ""
+    scaling = f"standardised by {info.input_scaling}" if info.input_scaling else "not standardised"
+    # A data set that is read as it goes may scale them itself.
+    text += f"; inputs {scaling}" if info.input_scaling or info.in_memory else ""
     text += "; every class drawn equally often" if settings["data"].get("balanced") else ""
     if info.kind != "values":
         return text
@@ -155,11 +167,14 @@ def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
     return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
 
 
-def _techniques(settings: Settings) -> list[tuple[str, str]]:
-    """What was chosen beside the groups that every run has; no line for the plainest."""
-    found = list(settings["regularization"] or ())
+def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
+    """What was chosen beside the groups that every run has, and what it came to; no line for the plainest."""
+    found = [name for name in settings["regularization"] or () if name != "dropout"]
+    rates = Counter(m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p)
+    found += [f"dropout {p:g} in {n} layer{'s' if n > 1 else ''}" for p, n in rates.items()]
     if (augment := _short(settings["augment"])) != "none":
-        found.append(f"augment {augment}")
+        values = ", ".join(f"{key} {value}" for key, value in settings["augment"].items() if key[0] != "_")
+        found.append(f"augment {augment} ({values})" if values else f"augment {augment}")
     if (init := _short(settings["init"])) != "auto":
         found.append(f"init {init}")
     if (decay := settings["parameters"].get("layer_decay", 1)) != 1:
