@@ -13,7 +13,7 @@ import yaml
 
 from trainrun.config.paths import CONF, roots
 from trainrun.config.paths import groups as option_files
-from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest
+from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
 from trainrun.errors import Problem
 
 Groups = Mapping[str, Collection[str]]  # group -> its options
@@ -35,9 +35,12 @@ class Given:
 def misread(given: Given, groups: Groups, combines: Collection[str], multirun: bool) -> list[Problem]:
     """Problems of a word that can be told before composing: grammar, and the choice of an option."""
     if given.problem:
-        return [Problem(given.text, given.problem)]
+        return [Problem(shortened(given.text), given.problem)]
     if given.is_sweep and not multirun:
-        return [Problem(given.key, "several values make a sweep; add -m, or write a list as 'key=[a,b]'")]
+        value = given.text.partition("=")[2]
+        others = f"write a list as {shlex.quote(f'{given.key}=[{value}]')}"
+        others += "" if given.key in groups else f", or one text as {override(given.key, value)}"
+        return [Problem(given.key, f"several values make a sweep; add -m, or {others}")]
     if given.key not in groups:
         return []
     if given.prefix == "~":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainrun import duration, ranges
-from trainrun.config.suggest import did_you_mean, hydra_value, nearest
+from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shown
 from trainrun.duration import parse
 
 Test = Callable[[Any], bool]
@@ -41,7 +41,6 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
     kind = kind_of(annotation)
     if kind.fits(value):
         return None
-    got = "null" if value is None else repr(value)
     if kind.holds_steps and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
             if parse(value).is_clock and not kind.by_clock:
@@ -49,7 +48,7 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
         except ValueError as error:
             return str(error)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
-    return f"wants {kind.words}, got {got}{hint}"
+    return f"wants {kind.words}, got {shown(value)}{hint}"
 
 
 def meant(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:

@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trainrun.config.check import check
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
-from trainrun.config.compose.grammar import given
+from trainrun.config.compose.grammar import as_path, given
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
 from trainrun.config.diagnose import misread, no_option, not_a_mapping, yaml_problem
@@ -70,6 +70,7 @@ class Composer:
 
     def compose(self, overrides: list[str]) -> Composition:
         """One run. Raises ConfigError with every problem of the overrides."""
+        overrides = [as_path(word) for word in overrides]
         self._refuse_misread(overrides, multirun=False)
         with self.explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.RUN, with_log_configuration=False)
@@ -88,7 +89,7 @@ class Composer:
         whole = [word for text in overrides if (word := given(text)).key in _REPLACEABLE and not word.prefix]
         self._refuse_misread([word.text for word in whole], multirun=False)
         options = {one.key: one.values if one.is_list else (one.values or [])[0] for one in whole}
-        overrides = [text for text in overrides if given(text) not in whole]
+        overrides = [as_path(text) for text in overrides if given(text) not in whole]
         if problems := [one for text in overrides for one in self._unfit(text)]:
             raise ConfigError(problems)
         tree |= {group: {} for group in options}
@@ -162,7 +163,9 @@ class Composer:
         lost = {some[0].key for some in found.values() if some and not some[0].fix}
         rest = [some[0].fix or "" if some else text for text, some in found.items()]
         rest = experiment_files([text for text in rest if text and key_of(text).split(".")[0] not in lost])
-        raise ConfigError(problems + self._problems_of(rest, multirun))
+        unread = {key_of(text) for text, some in found.items() if some and not some[0].fix}
+        problems += [one for one in self._problems_of(rest, multirun) if one.key not in unread]
+        raise ConfigError(problems)
 
     def _problems_of(self, overrides: list[str], multirun: bool) -> list[Problem]:
         try:

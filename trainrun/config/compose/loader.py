@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainrun.config import auto, settle
 from trainrun.config.compose.experiments import EXPERIMENTS
-from trainrun.config.compose.grammar import expanded, value_of
+from trainrun.config.compose.grammar import readable, value_of
 from trainrun.config.guard import foreign
 from trainrun.config.limits import TooLarge, check_references, check_text, read_text
 from trainrun.config.paths import CONF, groups, roots
@@ -52,7 +52,7 @@ class Loader(ConfigLoaderImpl):
         followed: list[str] = []
 
         def load(words: list[str]) -> DictConfig:
-            given = {self._forced(word): word for word in map(expanded, words)}
+            given = {self._forced(readable(word)): word for word in words}
             chosen = {settle.key_of(word) for word in words}
             more = [self._forced(word) for word in followed if settle.key_of(word) not in chosen]
             cfg = super(Loader, self).load_configuration(config_name, [*more, *given], *args, **kw)
