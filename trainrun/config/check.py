@@ -58,8 +58,11 @@ def check(
             problems += _group(group, settings[group], trusted)
         elif group not in ("augment", "sweep"):  # a stored run has no sweep
             problems.append(Problem(group, "is missing; every run needs it"))
-    found = [_located(problem, explicit, files) for problem in (*unknown, *problems)]
-    return found + ([] if problems else contradictions(settings, explicit, choices or {}))
+    problems = [*unknown, *problems]
+    touched = [key for one in problems for key in (one.key, (one.fix or "").partition("=")[0])]
+    faulty = {key.partition("[")[0] for key in touched}
+    problems += contradictions(settings, explicit, choices or {}, faulty)
+    return [_located(problem, explicit, files) for problem in problems]
 
 
 def check_sweeper(node: Mapping[str, Any]) -> list[Problem]:

@@ -48,6 +48,7 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
         except ValueError as error:
             return str(error)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
+    hint = "; in quotes it is text" if _is_text_of(value, kind) else hint
     return f"wants {kind.words}, got {shown(value)}{hint}"
 
 
@@ -58,6 +59,11 @@ def meant(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None
     """
     kind = kind_of(annotation)
     return next((hydra_value(one) for one in _near(value, kind, unit) if kind.fits(one)), None)
+
+
+def _is_text_of(value: Any, kind: Kind) -> bool:
+    """Whether a number or a truth value would fit if it were written as text."""
+    return isinstance(value, (bool, int, float)) and kind.fits("any text")
 
 
 def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
@@ -86,6 +92,8 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
                 yield number(value)
             except ValueError:
                 continue
+    if _is_text_of(value, kind):
+        yield str(value)
     yield [value]
 
 

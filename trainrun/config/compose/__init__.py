@@ -26,14 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 from trainrun.config.check import check
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
-from trainrun.config.compose.grammar import as_path, given
+from trainrun.config.compose.grammar import as_path, given, value_of
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
 from trainrun.config.diagnose import misread, no_option, not_a_mapping, yaml_problem
 from trainrun.config.guard import misplaced
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.settle import key_of
-from trainrun.config.suggest import did_you_mean, together
+from trainrun.config.suggest import did_you_mean, hydra_value, together
 from trainrun.errors import ConfigError, Problem
 
 __all__ = [
@@ -183,7 +183,17 @@ def problems_of(job: Composition, stored: Path | None = None) -> list[Problem]:
     trust = () if stored else None
     where = stored or Path("outputs")
     problems = check(job.settings, job.explicit, job.files, trust, job.choices, where)
-    return [one for one in problems if not job.refers(one.key)] or problems
+    problems = [one for one in problems if not job.refers(one.key)] or problems
+    return [_as_typed(problem, job.overrides) for problem in problems]
+
+
+def _as_typed(problem: Problem, words: Sequence[str]) -> Problem:
+    """The problem with a text in its fix as it was typed: `name="1e3"`, where the number is 1000.0."""
+    typed = next((word.partition("=")[2] for word in reversed(words) if key_of(word) == problem.key), "")
+    value = value_of(f"x={typed}") if typed and problem.fix else None
+    if isinstance(value, (bool, int, float)) and problem.fix == f"{problem.key}={hydra_value(str(value))}":
+        return Problem(problem.key, problem.text, f"{problem.key}={hydra_value(typed)}")
+    return problem
 
 
 def flags() -> set[str]:
