@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.paths import CONF, roots
+from trainrun.config.paths import CONF
 from trainrun.config.paths import groups as option_files
 from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
 from trainrun.errors import Problem
@@ -239,14 +239,8 @@ def no_such_file(file: Path) -> Problem:
 def yaml_problem(error: yaml.YAMLError, file: Path | None = None) -> Problem:
     """A syntax error as a problem of its file and line."""
     mark = getattr(error, "problem_mark", None)
+    if "end of stream" in str(getattr(error, "problem", None)):
+        mark = getattr(error, "context_mark", None) or mark  # where it began that does not end
     name = str(file or (mark and mark.name) or "YAML").removeprefix(f"{Path.cwd()}/")
     where = f"{name}:{mark.line + 1}" if mark else str(name)
     return Problem(where, f"is not valid YAML: {getattr(error, 'problem', None) or error}")
-
-
-def not_a_mapping() -> Problem:
-    """Names the user's YAML file that holds no mapping; OmegaConf does not."""
-    for file in (file for root in roots()[:-1] for file in sorted(root.rglob("*.yaml"))):
-        if not isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), (dict, list, type(None))):
-            return Problem(str(file.relative_to(Path.cwd())), "is not a mapping of settings")
-    return Problem("conf", "a file is not a mapping of settings")

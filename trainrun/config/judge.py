@@ -158,7 +158,9 @@ def _from_typing(form: Any) -> Kind:
 def _is_number(value: Any, whole: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return isinstance(value, int) if whole else math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) < 2**63 if whole else abs(value) < 10**300
+    return not whole and math.isfinite(value)
 
 
 def _number(base: type, interval: ranges.Interval) -> Kind:

@@ -29,7 +29,7 @@ from trainrun.config.compose.experiments import experiment_files, store_experime
 from trainrun.config.compose.grammar import as_path, given, value_of
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
-from trainrun.config.diagnose import misread, no_option, not_a_mapping, yaml_problem
+from trainrun.config.diagnose import misread, no_option, yaml_problem
 from trainrun.config.guard import misplaced
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.settle import key_of
@@ -146,10 +146,6 @@ class Composer:
             raise ConfigError([yaml_problem(error)]) from None
         except (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
             raise ConfigError([_why_not(error, overrides, self.loader)]) from None
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) or error.errno:
-                raise
-            raise ConfigError([not_a_mapping()]) from None
 
     def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
         """Raise for words that cannot be read or choose no option, with every problem of the others too."""

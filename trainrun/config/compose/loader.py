@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path
@@ -19,8 +18,9 @@ from trainrun.config import auto, settle
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import readable, value_of
 from trainrun.config.guard import foreign
-from trainrun.config.limits import TooLarge, check_references, check_text, read_text
+from trainrun.config.limits import Unreadable, check_references
 from trainrun.config.paths import CONF, groups, roots
+from trainrun.config.yaml_file import mark_missing, settings_of
 from trainrun.errors import ConfigError, Problem
 
 NAME = "trainrun"
@@ -66,7 +66,7 @@ class Loader(ConfigLoaderImpl):
             cfg = load([word for word in overrides if word not in ("task=auto", "loss=auto")])
         try:
             check_references(_tree(cfg))
-        except TooLarge as error:
+        except Unreadable as error:
             raise ConfigError.one("config", str(error)) from None
         if config_name == NAME and (problems := self._foreign(cfg)):
             raise ConfigError(problems)
@@ -99,14 +99,16 @@ class _Bounded(ConfigRepository):
         self._own = own
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        for file in (folder / f"{config_path}.yaml" for folder in self._own):
-            try:
-                check_text(read_text(file), with_aliases=True)
-            except TooLarge as error:
-                raise ConfigError.one(f"{file}{error.place}", str(error)) from None
-            except (OSError, UnicodeDecodeError, yaml.YAMLError):
-                continue  # none of that name, or told by whoever reads it
-        return super().load_config(config_path)
+        name = config_path.removesuffix(".yaml")
+        own = next(
+            (file for file in (folder / f"{name}.yaml" for folder in self._own) if file.exists()), None
+        )
+        if own:
+            settings_of(own)
+        result = super().load_config(config_path)
+        if own and result and isinstance(result.config, DictConfig):
+            mark_missing(result.config)
+        return result
 
 
 @cache
