@@ -64,7 +64,7 @@ def check(
     touched = [key for one in problems for key in (one.key, (one.fix or "").partition("=")[0])]
     faulty = {key.partition("[")[0] for key in touched}
     problems += contradictions(settings, explicit, choices or {}, faulty)
-    return [_located(problem, explicit, files) for problem in problems]
+    return [located(problem, explicit, files) for problem in problems]
 
 
 def check_sweeper(node: Mapping[str, Any]) -> list[Problem]:
@@ -289,7 +289,7 @@ def _not_finite(value: Any) -> str | None:
     return None
 
 
-def _located(problem: Problem, explicit: Collection[str], files: Sequence[Path]) -> Problem:
+def located(problem: Problem, explicit: Collection[str], files: Sequence[Path]) -> Problem:
     """Name the YAML file and line of a faulty key, unless it came from the shell.
 
     A word in the shell can mend a faulty value of a file, but not take a key out of it.

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.paths import CONF
+from trainrun.config.paths import CONF, roots
 from trainrun.config.paths import groups as option_files
 from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
 from trainrun.errors import Problem
@@ -79,6 +79,10 @@ def no_option(group: str, value: str, options: Collection[str]) -> str:
     """What to say of an option that does not exist."""
     if (group, value) in REFUSED:
         return f"{value} {REFUSED[group, value][0]}"
+    for file in (folder / group / f"{value}.yml" for folder in roots()):
+        if file.is_file():
+            name = str(file).removeprefix(f"{Path.cwd()}/")
+            return f"no option {value!r}; {name} is not read, an option's file ends in .yaml"
     near = _meant(group, value, options)
     hint = f"; did you mean {near}?" if near else ";"
     return f"no option {value!r}{hint} There are {_listed(options)}".replace("; There", "; there")

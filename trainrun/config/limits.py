@@ -69,17 +69,18 @@ def check_text(text: str, with_aliases: bool) -> None:
     Nothing is constructed. Without `with_aliases` aliases, anchors and tags are refused at all.
     Raises yaml.YAMLError for what is no YAML.
     """
-    depth, is_aliased = 0, False
+    depth, alias = 0, None
     for token in yaml.scan(text, yaml.SafeLoader):
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        is_aliased |= isinstance(token, yaml.AliasToken)
+        alias = alias or (token if isinstance(token, yaml.AliasToken) else None)
         marked = isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken))
         if depth > DEEPEST:
             raise Unreadable("nests too deep", f":{token.start_mark.line + 1}")
         if marked and not with_aliases:
             raise Unreadable("holds an alias, an anchor or a tag", f":{token.start_mark.line + 1}")
-    if is_aliased and _count(yaml.compose(text, yaml.SafeLoader), {}) > MOST_NODES:
-        raise Unreadable(f"has aliases that grow to more than {MOST_NODES:,} values")
+    if alias and _count(yaml.compose(text, yaml.SafeLoader), {}) > MOST_NODES:
+        place = f":{alias.start_mark.line + 1}"
+        raise Unreadable(f"has aliases that grow to more than {MOST_NODES:,} values", place)
 
 
 def _count(node: Any, known: dict[int, int]) -> int:

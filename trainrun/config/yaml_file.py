@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def settings_of(file: Path) -> DictConfig:
     text = text_of(file)
     try:
         root = yaml.compose(text, yaml.SafeLoader)
-        if problems := list(_misshapen(root, _name(file))):
+        if problems := [*_headers(text, _name(file)), *_misshapen(root, _name(file))]:
             raise ConfigError(problems)
         node = OmegaConf.create(text) if root else OmegaConf.create({})
     except yaml.YAMLError as error:
@@ -46,6 +47,7 @@ def settings_of(file: Path) -> DictConfig:
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
         line = next(_lines_that_raise(root, text, type(error)), 1) if root else 1
         reason = str(error).partition("\n")[0]
+        reason = "a number of more than 4,300 digits" if "integer string" in reason else reason
         raise ConfigError.one(f"{_name(file)}:{line}", f"cannot be read: {reason}") from None
     assert isinstance(node, DictConfig)
     return node
@@ -61,6 +63,14 @@ def mark_missing(node: DictConfig) -> None:
                 mark_missing(node[key])
 
 
+def _headers(text: str, name: str) -> Iterator[Problem]:
+    """A line `# @package` that Hydra would not take."""
+    for number, line in enumerate(text.splitlines(), 1):
+        found = re.match(r"#\s*@package(.*)", line)
+        if found and len(found[1].split()) != 1:
+            yield Problem(f"{name}:{number}", f"is written `# @package _global_`, got {line}")
+
+
 def _misshapen(root: yaml.Node | None, name: str) -> Iterator[Problem]:
     """What cannot be settings, though it is YAML."""
     if root is None:
@@ -70,8 +80,9 @@ def _misshapen(root: yaml.Node | None, name: str) -> Iterator[Problem]:
         yield Problem(f"{name}:{_line(root)}", f"is not a mapping of settings, KEY: VALUE, but {kind}")
         return
     for key, value in root.value:
+        got = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
         if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-            text = f"a setting's name is a text, got {getattr(key, 'value', '?')}; put it into quotes"
+            text = f"a setting's name is a text, got {got}; put it into quotes"
             yield Problem(f"{name}:{_line(key)}", text)
         elif key.value == "defaults":
             is_list = isinstance(value, yaml.SequenceNode)

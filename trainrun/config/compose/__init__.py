@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainrun.config.check import check
+from trainrun.config.check import check, located
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
 from trainrun.config.compose.grammar import as_path, given, value_of
@@ -65,6 +65,9 @@ class Composer:
             path.prepend(provider="project", path=f"file://{folder.resolve()}", anchor="main")
         GlobalHydra.instance().clear()
         self.loader = Loader(path, extra)
+        unread = (file for folder in own for file in sorted(folder.rglob("*.yml")))
+        names = (str(file).removeprefix(f"{Path.cwd()}/") for file in unread)
+        self.unread = tuple(f"{name} is not read; an option's file ends in .yaml" for name in names)
         self.hydra = Hydra(task_name=NAME, config_loader=self.loader)
         GlobalHydra.instance().initialize(self.hydra)
 
@@ -74,7 +77,7 @@ class Composer:
         self._refuse_misread(overrides, multirun=False)
         with self.explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.RUN, with_log_configuration=False)
-            return composition(cfg, self.loader.notes)
+            return composition(cfg, [*self.unread, *self.loader.notes])
 
     def checked(self, words: Sequence[str]) -> Composition:
         """One run of the words as typed. Raises ConfigError with every problem, of its settings too."""
@@ -145,7 +148,8 @@ class Composer:
         except yaml.YAMLError as error:
             raise ConfigError([yaml_problem(error)]) from None
         except (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
-            raise ConfigError([_why_not(error, overrides, self.loader)]) from None
+            problem, files = _why_not(error, overrides, self.loader), self.loader.files
+            raise ConfigError([located(problem, list(map(key_of, overrides)), files)]) from None
 
     def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
         """Raise for words that cannot be read or choose no option, with every problem of the others too."""
@@ -239,6 +243,9 @@ def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:
         return Problem(found[1], "no such setting to leave out")
     if re.search(r"not in (struct|')", text):
         return Problem(key, "no such setting of Hydra")
+    if found := re.match(r"In '(.+?)': \w+ raised while composing config:\s*(.*)", text):
+        inside = str(error.__cause__ or "").partition("\n")[0] or found[2]
+        return Problem(f"{found[1]}.yaml", inside or "does not fit the settings of Hydra")
     reason = text.split("\n")[0]
     inner = re.fullmatch(r"KeyError raised while resolving interpolation: ['\"](.*)['\"]", reason)
     return Problem(key, inner[1] if inner else reason)

@@ -35,7 +35,7 @@ class Loader(ConfigLoaderImpl):
 
     def __init__(self, path: Any, own: Sequence[Path]) -> None:
         super().__init__(path)
-        self.repository = _Bounded(path, roots()[:-1] + list(own))
+        self.repository: _Bounded = _Bounded(path, roots()[:-1] + list(own))
         self.notes: list[str] = []
         self._files = groups(own)  # Hydra's own listing takes longer than composing
         self._is_plain = not own and roots() == [CONF]
@@ -45,6 +45,11 @@ class Loader(ConfigLoaderImpl):
         """Every group with its options."""
         named = {name: list(options) for name, options in self._files.items()}
         return named | {"experiment": [*named.get("experiment", []), *EXPERIMENTS]}
+
+    @property
+    def files(self) -> list[Path]:
+        """The user's own files that were read."""
+        return [*self.repository.read, *EXPERIMENTS.values()]
 
     def load_configuration(
         self, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
@@ -97,6 +102,7 @@ class _Bounded(ConfigRepository):
     def __init__(self, path: Any, own: Sequence[Path]) -> None:
         super().__init__(path)
         self._own = own
+        self.read: dict[Path, None] = {}  # of the user's files those that were chosen
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         name = config_path.removesuffix(".yaml")
@@ -104,7 +110,12 @@ class _Bounded(ConfigRepository):
             (file for file in (folder / f"{name}.yaml" for folder in self._own) if file.exists()), None
         )
         if own:
-            settings_of(own)
+            self.read[own] = None
+            settings = settings_of(own)
+            if name == NAME and "defaults" not in settings:
+                text = "stands in place of the built-in one, and chooses no option for any group"
+                better = "copy that one, or put these settings into an experiment's file: trainrun FILE.yaml"
+                raise ConfigError.one(str(own.relative_to(Path.cwd())), f"{text}; {better}")
         result = super().load_config(config_path)
         if own and result and isinstance(result.config, DictConfig):
             mark_missing(result.config)
