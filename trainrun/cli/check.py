@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.terminal import columns, show
+from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer, Composition
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
@@ -56,7 +56,7 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     composer = Composer()
     composition = composer.checked(words)
     for note in composition.notes:
-        print(note, file=sys.stderr)
+        say(note)
     from trainrun.check import examine
     from trainrun.check.batch import picture as draw
     from trainrun.check.bench import bench_of
