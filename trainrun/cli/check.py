@@ -14,6 +14,7 @@ from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer, Composition
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
+from trainrun.visible import visible
 
 if TYPE_CHECKING:
     from trainrun.check import Section
@@ -143,6 +144,6 @@ def _exact(words: Sequence[str], steps: int) -> int:
         raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
     verdict = prove(killed_at, steps)
     for line in verdict.lines:
-        print(line)
+        print(visible(line))
     sys.stdout.flush()
     return 0 if verdict.is_exact else FOUND
