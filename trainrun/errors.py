@@ -39,9 +39,12 @@ class Problem:
 
 
 class TrainrunError(Exception):
-    """Base of every error that trainrun raises on purpose."""
+    """Base of every error that trainrun raises on purpose. Each argument is one line."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class ConfigError(TrainrunError):

@@ -101,7 +101,7 @@ ROWS: list[tuple[str, int, str]] = [
     ("run_dir=full data=iris budget=1step", 6, r"^run_dir: full is not empty"),
     # files
     ("broken.yaml", 2, r"^broken\.yaml:2: is not valid YAML"),
-    ("list.yaml", 2, r"^list\.yaml: is not a mapping of settings"),
+    ("list.yaml", 2, r"^list\.yaml:1: is not a mapping of settings"),
     ("wrong.yaml", 2, r"^seedd: .*did you mean seed\?.*\(wrong\.yaml:1\)"),
     ("wrong", 2, r"^wrong: no such command, but there is a file of that name"),
     # the other commands

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "trainrun"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-VOCABULARY = {"errors", "events", "duration", "ranges", "seeds", "protocols"}
+VOCABULARY = {"errors", "visible", "events", "duration", "ranges", "seeds", "protocols"}
 GRAMMAR = {"config", "tables"}  # all of config but build, call and what they need is free of torch
 PARTS = {
     *("data", "augment", "model", "task", "regularization"),

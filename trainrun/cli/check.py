@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.terminal import columns, show
+from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer, Composition
 from trainrun.duration import CLOCK_UNITS, parse
 from trainrun.errors import ConfigError
+from trainrun.visible import visible
 
 if TYPE_CHECKING:
     from trainrun.check import Section
@@ -56,7 +57,7 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     composer = Composer()
     composition = composer.checked(words)
     for note in composition.notes:
-        print(note, file=sys.stderr)
+        say(note)
     from trainrun.check import examine
     from trainrun.check.batch import picture as draw
     from trainrun.check.bench import bench_of
@@ -143,6 +144,6 @@ def _exact(words: Sequence[str], steps: int) -> int:
         raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
     verdict = prove(killed_at, steps)
     for line in verdict.lines:
-        print(line)
+        print(visible(line))
     sys.stdout.flush()
     return 0 if verdict.is_exact else FOUND

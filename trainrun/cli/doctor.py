@@ -15,7 +15,7 @@ import yaml
 from trainrun.cli.found import find
 from trainrun.cli.guide.layout import paragraph
 from trainrun.cli.terminal import Line, show
-from trainrun.config.limits import TooLarge, check_text, read_text
+from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.paths import COMBINES
 from trainrun.doctor import Finding, diagnose
 from trainrun.doctor.curves import Run, read
@@ -136,7 +136,7 @@ def _overrides(folder: Path) -> list[str]:
         text = read_text(folder / ".hydra" / "overrides.yaml")
         check_text(text, with_aliases=False)
         words = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, TooLarge, yaml.YAMLError, RecursionError):
+    except (OSError, UnicodeDecodeError, Unreadable, yaml.YAMLError, RecursionError):
         return []
     if not isinstance(words, list):
         return []

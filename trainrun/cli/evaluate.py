@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainrun.cli.guide.layout import WIDEST
 from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
-from trainrun.cli.terminal import columns, show
+from trainrun.cli.terminal import columns, say, show
 from trainrun.events import Evaluated, metrics_record, to_line
 from trainrun.logger.lines import metrics_text
 
@@ -33,11 +33,11 @@ def run(words: list[str]) -> int:
     judged.introduce(split=size)
     metrics, report = _judge(judged, model, arguments.split)
     if views:
-        print(f"  {'views':<10} {model}", file=sys.stderr)
-    print(f"  {'metrics':<10} {metrics_text(metrics)}", file=sys.stderr)
+        say(f"  {'views':<10} {model}")
+    say(f"  {'metrics':<10} {metrics_text(metrics)}")
     if report is not None:
         show(report.lines(columns(sys.stderr) or WIDEST), sys.stderr)
-        print(file=sys.stderr)
+        say()
     event = Evaluated(
         step=judged.choice.step,
         epoch=None,

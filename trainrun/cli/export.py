@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun import __version__
 from trainrun.cli.judged import Judged, open_judged, parsed, parser_of
+from trainrun.cli.terminal import say
 from trainrun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def run(words: list[str]) -> int:
     expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {told['input']['expects']}"
     judged.introduce()
     for label, line in {"input": expects, **_values(judged), "output": told["output"]}.items():
-        print(f"  {label:<10} {line}", file=sys.stderr)
+        say(f"  {label:<10} {line}")
     compared = export(parts.state.model, inputs, path, told | run_told)
     same = f"on {compared.num_samples} samples the largest difference is {compared.difference:.3g}"
-    print(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}", file=sys.stderr)
-    print(f"{path.stat().st_size:,} bytes: {path}", file=sys.stderr)
+    say(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}")
+    say(f"{path.stat().st_size:,} bytes: {path}")
     return 0
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
+from trainrun.cli.terminal import say
 from trainrun.duration import parse
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ def farewell(result: Result, budget: str, quiet: bool) -> None:
             print(result.run_dir)
         return
     if result.state == "interrupted":
-        print(f"\nto go on:\n  {command} resume {folder}", file=sys.stderr)
+        say("", "to go on:", f"  {command} resume {folder}")
         return
     length, by_budget = parse(budget), result.reason == "budget"  # else more of it would change nothing
     twice = f"  {command} resume {folder} budget={2 * length.value:g}{length.unit}"
     judged = next((split for split in ("val", "test") if split in result.metrics), None)
     lines = [
-        f"\nfinished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
+        "",
+        f"finished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
         result.kept,
         "next:",
         *([twice] if by_budget else []),
@@ -35,4 +36,4 @@ def farewell(result: Result, budget: str, quiet: bool) -> None:
         f"  trainrun doctor {folder}",
         "  tensorboard --logdir outputs",
     ]
-    print("\n".join(lines), file=sys.stderr)
+    say(*lines)

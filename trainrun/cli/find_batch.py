@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.cli.terminal import columns, show
+from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer
 from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
 
@@ -53,7 +53,7 @@ def run(words: list[str]) -> int:
     if arguments.max is not None and arguments.max < 1:
         raise ConfigError.one("--max", f"wants at least 1, got {arguments.max}")
     for note in Composer().checked(arguments.overrides).notes:
-        print(note, file=sys.stderr)
+        say(note)
     from trainrun.cli.tries import Ended, Tries
 
     try:

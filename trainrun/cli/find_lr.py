@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.cli.terminal import Line, show
+from trainrun.cli.terminal import Line, say, show
 from trainrun.config.compose import Composer, Composition
 from trainrun.config.settle import key_of
 from trainrun.errors import ConfigError
@@ -53,7 +53,7 @@ def run(words: list[str]) -> int:
     picture_file(arguments.out)
     composition = Composer().checked(arguments.overrides)
     for note in composition.notes:
-        print(note, file=sys.stderr)
+        say(note)
     receive, send = os.pipe()
     try:
         code = in_child(lambda: _search(composition, arguments, send), ["find-lr", *words])
@@ -66,7 +66,7 @@ def run(words: list[str]) -> int:
 
         return train.run(line)
     if arguments.apply and code == NONE:
-        print("without a suggestion the run is not started", file=sys.stderr)
+        say("without a suggestion the run is not started")
     return 128 - code if code < 0 else code
 
 
@@ -92,7 +92,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     parts = build(composition.settings, weights=weights_from(source) if source else None)
     size, low, high = parts.samples_per_step, arguments.min, arguments.max
     top = peak(parts).factor
-    print(f"{arguments.steps} steps of {size} samples, lr {low:g} to {high:g}", file=sys.stderr, flush=True)
+    say(f"{arguments.steps} steps of {size} samples, lr {low:g} to {high:g}")
     points = list(_counted(ramp(parts, low, high, arguments.steps)))
     found = curve(*([getattr(one, name) for one in points] for name in ("lr", "loss", "start")))
     watch = Divergence()

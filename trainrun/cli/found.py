@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from trainrun.cli.terminal import say
 from trainrun.run.directory import ROOT, look_up, runs
 
 
@@ -12,7 +12,7 @@ def find(run: str) -> Path:
     """The folder that RUN means; of several runs with that name the newest, and that is said."""
     path, others = look_up(run)
     if others:
-        print(f"{run}: {path}, the newest of {others + 1} runs with that name", file=sys.stderr)
+        say(f"{run}: {path}, the newest of {others + 1} runs with that name")
     return path
 
 
@@ -20,8 +20,8 @@ def say_what_name_means(name: str | None, run_dir: str | None) -> None:
     """Before a run starts: its name may be taken, or find nothing where the run lies elsewhere."""
     if name and run_dir and ROOT.resolve() not in Path(run_dir).expanduser().resolve().parents:
         text = f"finds runs below {ROOT} alone; this one is found by its path, {run_dir}"
-        print(f"name: {name} {text}", file=sys.stderr)
+        say(f"name: {name} {text}")
         return
     older = [path for path, known in runs().items() if known == name] if name else []
     if older:
-        print(f"name: {name} is also the name of {older[-1]}; from now on it means this run", file=sys.stderr)
+        say(f"name: {name} is also the name of {older[-1]}; from now on it means this run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainrun.cli.guide.layout import WIDEST, columns, paragraph
 from trainrun.cli.main import COMMANDS
 from trainrun.config.paths import CONF, groups
+from trainrun.visible import visible
 
 EXAMPLES = {
     "trainrun": "a small CNN on handwritten digits",
@@ -30,7 +31,7 @@ COMPLETION = {
 
 def run(words: list[str]) -> int:
     """Print the help to stdout."""
-    print("\n".join(_page()))
+    print("\n".join(map(visible, _page())))
     return 0
 
 

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
+from trainrun.cli.terminal import say
 from trainrun.config.settle import key_of
 from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 from trainrun.run.lock import is_held
@@ -73,7 +74,7 @@ class Job:
         _warm(composition.settings)
         head = self.heads[folder.name]
         if not self.quiet:
-            print(f"\n{head}", file=sys.stderr, flush=True)
+            say("", head)
         for attempt in range(1 + self.retries):
             _wait_for_owner(folder)
             with _saved_first() as starter:
@@ -83,7 +84,7 @@ class Job:
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
             if attempt < self.retries:
-                print(f"{head} is tried again, {attempt + 1} of {self.retries}", file=sys.stderr)
+                say(f"{head} is tried again, {attempt + 1} of {self.retries}")
         self._after(outcome(folder), head)
 
     def _signal_before(self) -> int | None:
@@ -100,7 +101,7 @@ class Job:
             stop(self.sweep, "sweep.fail_fast")
         if done.state != "failed" and (self.quiet or done.state in (PRUNED, PAUSED)):
             value = "" if done.value is None else f": {done.monitor} {done.value:.4g}"
-            print(f"{head} {done.state} at step {done.step}{value}", file=sys.stderr, flush=True)
+            say(f"{head} {done.state} at step {done.step}{value}")
 
     def _in_child(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
         _first_to_go()
@@ -114,9 +115,7 @@ class Job:
             log = folder / "trainrun.log"
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(traceback.format_exc())
-            print(
-                f"{head} failed: {first_clause(cause)}\n  its traceback: {log}", file=sys.stderr, flush=True
-            )
+            say(f"{head} failed: {first_clause(cause)}", f"  its traceback: {log}")
             if not isinstance(error, FolderBusy):
                 write_status(folder, state="failed", exit_code=code, reason=cause)
             return code
@@ -235,7 +234,7 @@ def _settle(folder: Path, code: int, head: str) -> None:
         elif code:
             reason = f"killed by {name}" if name else "failed before training"
             write_status(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
-            print(f"{head} failed: {reason}{' (out of memory?)' * (name == 'SIGKILL')}", file=sys.stderr)
+            say(f"{head} failed: {reason}{' (out of memory?)' * (name == 'SIGKILL')}")
 
 
 def _told(error: Exception) -> tuple[int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun.cli.found import find
+from trainrun.cli.terminal import say
 from trainrun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class Judged:
 
     def introduce(self, **told: str) -> None:
         """Say on stderr which run and weights these are, and what else there is to tell."""
-        print(self.run_dir, file=sys.stderr)
+        say(self.run_dir)
         for label, text in {**told, "weights": self.in_words()}.items():
-            print(f"  {label:<10} {text}", file=sys.stderr)
+            say(f"  {label:<10} {text}")
 
     def in_words(self) -> str:
         """`of step 400, best on val/accuracy`, and which of the two that a run with an average has."""
@@ -67,7 +67,7 @@ class Judged:
             text = (
                 "the run was trained without mirrored pictures; what a mirror changes, as digits, it may miss"
             )
-            print(f"--tta flip: {text}", file=sys.stderr)
+            say(f"--tta flip: {text}")
         return Views(self.parts.state.model, views, augment.get("shift") or SHIFT, self.parts.info)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trainrun import __version__, ranks
 from trainrun.cli.streams import clear_sign, open_streams, show_sign
+from trainrun.cli.terminal import say
 from trainrun.config.paths import is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
 from trainrun.config.words import as_overrides
@@ -81,8 +82,8 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
             _report(OutOfMemory(text), words)
             return OutOfMemory.exit_code
         if ranks.tell(error):
-            traceback.print_exc()
-            print(f"\n{_who()}unexpected {type(error).__name__}: {error}", file=sys.stderr)
+            say(*traceback.format_exc().splitlines())
+            say("", f"{_who()}unexpected {type(error).__name__}: {error}")
         return 1
 
 
@@ -150,10 +151,13 @@ def _who() -> str:
 
 
 def _report(error: TrainrunError, words: list[str]) -> None:
-    print(f"{'' if isinstance(error, ConfigError) else _who()}{error}", file=sys.stderr)
-    if isinstance(error, ConfigError):
+    if not isinstance(error, ConfigError):
+        first, *more = error.args or ("",)
+        say(f"{_who()}{first}", *more)
+    else:
+        say(*error.problems)
         command, rest = shlex.join(ranks.command()), words
         if words and words[0] in COMMANDS:
             command, rest = f"{command} {words[0]}", words[1:]
         if line := corrected_line(rest, error.problems, command):
-            print(f"\n  {line}", file=sys.stderr)
+            say("", f"  {line}")

@@ -24,7 +24,7 @@ def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
     line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
     text += "; trainrun find-batch looks for the largest that fits"
     text += f"; the same in smaller pieces{_seen_by_batch_norm(parts, evaluating)}:"
-    return OutOfMemory(f"{text}\n\n  {line}")
+    return OutOfMemory(text, "", f"  {line}")
 
 
 def _trains_in_halves(parts: Parts) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from trainrun.cli.terminal import say
 from trainrun.errors import ConfigError, StorageFailed
 
 _FORMATS = (".png", ".pdf", ".svg")
@@ -28,4 +28,4 @@ def paint(file: Path, draw: Callable[[Path], None]) -> None:
             draw(file)
     except OSError as error:
         raise StorageFailed(f"{file}: {error.strerror}") from error
-    print(f"\npicture: {file}", file=sys.stderr)
+    say("", f"picture: {file}")

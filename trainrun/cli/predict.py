@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
+from trainrun.cli.terminal import say
 from trainrun.errors import ConfigError, DataError, StorageFailed
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def run(words: list[str]) -> int:
     samples = _samples(judged, arguments.input, split)
     judged.introduce(**told)
     if views:
-        print(f"  {'views':<10} {model}", file=sys.stderr)
+        say(f"  {'views':<10} {model}")
     for note in samples.notes:
-        print(f"  {'note':<10} {note}", file=sys.stderr)
+        say(f"  {'note':<10} {note}")
     from trainrun.evaluate import predictions
     from trainrun.report.predictions import rows_of
 
@@ -52,7 +53,7 @@ def run(words: list[str]) -> int:
     with _about(arguments.input):
         count = _write(rows_of(parts.task, parts.info, samples, made), arguments.out)
     if arguments.out:
-        print(f"{count} predictions: {arguments.out}", file=sys.stderr)
+        say(f"{count} predictions: {arguments.out}")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from trainrun import ranks
 from trainrun.cli.farewell import farewell
+from trainrun.cli.terminal import say
 from trainrun.config.suggest import in_our_words, override
 from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
@@ -85,7 +85,7 @@ def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequenc
     said = {_key(word) for word in ours}
     for word in first:
         if _key(word) not in said:
-            print(f"{word} was said when the run began, and stays", file=sys.stderr)
+            say(f"{word} was said when the run began, and stays")
     return go_on(run_dir, [word for word in ours if word not in first], quiet, command)
 
 
@@ -130,25 +130,25 @@ def resumed(
     _refuse_identity(changed, run_dir)
     if why := _nothing_left(run_dir, status, stored.parts, bool(changed)):
         kept = f"; {', '.join(changed)} stay{'' if len(changed) > 1 else 's'} as it was" if changed else ""
-        print(f"{why}: nothing to do{kept}", file=sys.stderr)
+        say(f"{why}: nothing to do{kept}")
         return None
     if begun.get("ranks", 1) != ranks.size():
-        print(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)", file=sys.stderr)
+        say(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)")
     classed = {
         key: (*change, "free" if _is(key, FREE) else "takes effect") for key, change in changed.items()
     }
     for key, (old, new, kind) in classed.items():
-        print(f"{key}: {_shown(old)} -> {_shown(new)} ({kind})", file=sys.stderr)
+        say(f"{key}: {_shown(old)} -> {_shown(new)} ({kind})")
     replanned = any(_is(key, PLANS_LR) for key in changed)
     if replanned:
         length = f"{stored.parts.state.total_steps} steps" if stored.parts.budget is None else "the time left"
-        print(f"the learning rate is planned anew over {length}, from where it stands", file=sys.stderr)
+        say(f"the learning rate is planned anew over {length}, from where it stands")
         follows_metric = getattr(stored.parts.state.schedule, "needs_metric", False)
         if follows_metric and "scheduler._target_" not in changed:
-            print("what the schedule has seen of the metric stays", file=sys.stderr)
+            say("what the schedule has seen of the metric stays")
     if (threads := stored.parts.runtime.num_threads) > cores():
         text = "as when the run began, for the same bits; this machine offers fewer"
-        print(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster", file=sys.stderr)
+        say(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster")
     was = rates_of(stored.before, stored.parts) if replanned else None
     process = Process(command, quiet, classed, was, judge=judge)
     result = session.go_on(stored.parts, run_dir, stored.composition.storable, process)

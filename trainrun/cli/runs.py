@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrun.cli.terminal import columns, show
+from trainrun.cli.terminal import columns, say, show
 from trainrun.errors import ConfigError
 from trainrun.events import to_line
 from trainrun.run import cleaning
@@ -52,14 +52,14 @@ def run(words: list[str]) -> int:
 def _show(found: Sequence[Entry], failed: bool) -> None:
     if not found:
         nothing = "no run failed" if failed else f"no run in {ROOT}/ yet; start one with trainrun"
-        print(nothing, file=sys.stderr)
+        say(nothing)
         return
     from trainrun.report.runs import table, total
 
     show(table(found, columns(sys.stdout), time.time(), failed), sys.stdout)
-    print(f"\n{total(found)}", file=sys.stderr)
+    say("", total(found))
     if lost := cleaning.lost(found):
-        print(f"trainrun runs --clean removes {len(lost)} that came to nothing", file=sys.stderr)
+        say(f"trainrun runs --clean removes {len(lost)} that came to nothing")
 
 
 def _clean(yes: bool) -> int:
@@ -71,23 +71,23 @@ def _clean(yes: bool) -> int:
 
         show(table(lost, columns(sys.stderr), time.time(), True), sys.stderr)
     for folder in remnants:
-        print(f"{folder}  no run came to be here", file=sys.stderr)
+        say(f"{folder}  no run came to be here")
     _say_what_stays(found, lost, young)
     folders = [*(one.path for one in lost), *remnants]
     if not folders:
-        print("nothing to remove", file=sys.stderr)
+        say("nothing to remove")
         return 0
     noun = "this folder" if len(folders) == 1 else f"these {len(folders)} folders"
     if not yes and not sys.stdin.isatty():
         text = f"nobody can be asked here whether {noun} may go"
         raise ConfigError.one("--clean", text, "trainrun runs --clean --yes")
     if not yes and not _agreed(f"remove {noun}? [y/N] "):
-        print("nothing was removed", file=sys.stderr)
+        say("nothing was removed")
         return 0
     removed = [folder for folder in folders if cleaning.remove(folder)]
     for folder in set(folders) - set(removed):
-        print(f"{folder} stays: it was taken up meanwhile", file=sys.stderr)
-    print(f"removed {len(removed)} of {len(folders)}", file=sys.stderr)
+        say(f"{folder} stays: it was taken up meanwhile")
+    say(f"removed {len(removed)} of {len(folders)}")
     return 0
 
 
@@ -95,11 +95,11 @@ def _say_what_stays(found: Sequence[Entry], lost: Sequence[Entry], young: Sequen
     """What failed and yet is not removed, and how to do it all the same."""
     stays = [one for one in found if one.state in ("failed", "died") and one not in lost]
     if stays:
-        print(f"{len(stays)} more failed or died, and can be resumed. To remove them too:", file=sys.stderr)
-        print(f"  rm -r {shlex.join(str(one.path) for one in stays)}", file=sys.stderr)
+        say(f"{len(stays)} more failed or died, and can be resumed. To remove them too:")
+        say(f"  rm -r {shlex.join(str(one.path) for one in stays)}")
     if young:
         noun = "folder stays" if len(young) == 1 else "folders stay"
-        print(f"{len(young)} {noun} for an hour: a run may be starting there", file=sys.stderr)
+        say(f"{len(young)} {noun} for an hour: a run may be starting there")
 
 
 def _agreed(question: str) -> bool:

@@ -17,6 +17,7 @@ from trainrun import ranks
 from trainrun.checkpoint import Checkpoints, expected_bytes
 from trainrun.cli.lineage import Process, table
 from trainrun.cli.memory import out_of_memory
+from trainrun.cli.terminal import say
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import Course
 from trainrun.config.compose import Composition, to_yaml
@@ -172,7 +173,7 @@ def _drive(
                 raise failed from error
             raise
         if result.reason == signals.preemption:
-            print(requeue(), file=sys.stderr)
+            say(requeue())
         return result
 
 
@@ -300,10 +301,7 @@ class Forgiving:
         except Exception as error:
             name = type(self.logger).__name__.lower()
             self.logger = None
-            print(
-                f"logger.{name}: failed and is off from here on: {type(error).__name__}: {error}",
-                file=sys.stderr,
-            )
+            say(f"logger.{name}: failed and is off from here on: {type(error).__name__}: {error}")
 
 
 def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
@@ -326,7 +324,7 @@ def _check_room(state: TrainState, folder: Path) -> None:
 def _newest(checkpoints: Checkpoints, record: Record) -> dict[str, Any] | None:
     """The newest valid checkpoint, metrics.jsonl cut back to it; None where there is none."""
     checkpoints.clean()
-    stored = checkpoints.load_newest(lambda text: print(text, file=sys.stderr))
+    stored = checkpoints.load_newest(say)
     record.cut(stored.pop("metrics_bytes") if stored is not None else 0)
     return stored
 
@@ -350,7 +348,7 @@ def _restore(parts: Parts, stored: dict[str, Any] | None, process: Process) -> i
         state.stop_reason = None  # what ended the run is judged anew
     parts.data.restore(state.fitted)
     if process.was:
-        print(table(before, _course(parts)), file=sys.stderr)
+        say(*table(before, _course(parts)).split("\n"))
     return state.step
 
 

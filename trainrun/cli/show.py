@@ -19,6 +19,7 @@ from trainrun.config.paths import COMBINES, groups
 from trainrun.config.show import Argument, Option, about, defaults, dials, header, is_yours, option
 from trainrun.config.suggest import SPELLINGS, nearest
 from trainrun.errors import ConfigError
+from trainrun.visible import visible
 
 GUIDES = ("tuning", "symptoms", "not-offered")  # topics that are no group
 TOPICS = (*GUIDES, "dials")
@@ -30,7 +31,7 @@ def run(words: list[str]) -> int:
     """Print the pages asked for to stdout, or the overview."""
     words = [word for word in words if word not in ("-h", "--help")]
     pages = ["\n".join(_whole(word)) for word in words] if words else ["\n".join(_overview())]
-    print("\n\n".join(pages))
+    print("\n".join(map(visible, "\n\n".join(pages).split("\n"))))
     return 0
 
 

@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import signal
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -19,6 +18,7 @@ from typing import Any
 
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
+from trainrun.cli.terminal import say
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -92,7 +92,7 @@ def sweep(
     check_search(space, first["sweep"]["trials"])
     with _owned(folder):
         search = search_of(space, first, folder)
-        print(f"sweep {folder}: {search.strategy.about()}", file=sys.stderr, flush=True)
+        say(f"sweep {folder}: {search.strategy.about()}")
         whole = Ongoing(space, folder, typed, first["sweep"], search, quiet, known)
         with composer.explained(overrides), _stoppable(folder):
             for batch in search.strategy.batches():
@@ -270,7 +270,7 @@ def _say_what_is_known(sweep: Ongoing, keys: Mapping[str, Point], todo: Mapping[
     }
     told = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
     if len(keys) > 1 or not sweep.begun:
-        print(f"{counted(len(keys), 'job')}: {told}", file=sys.stderr, flush=True)
+        say(f"{counted(len(keys), 'job')}: {told}")
 
 
 @contextlib.contextmanager

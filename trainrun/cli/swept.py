@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.job import STOP
-from trainrun.cli.terminal import columns, show
+from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composition, Space
 from trainrun.config.settle import key_of
 from trainrun.config.space import Point, Words
@@ -119,17 +119,17 @@ def tell(sweep: Ongoing) -> int:
     best = ranking.best_of(settings, sweep.search.maximize)
     if best is not None:
         where = sweep.folder / best.key
-        print("", *_of_test(settings[0], sweep.search.monitor), sep="\n", file=sys.stderr)
-        print(f"best: {where}\nagain:\n  {_again(sweep, best)}", file=sys.stderr)
+        say("", *_of_test(settings[0], sweep.search.monitor))
+        say(f"best: {where}", "again:", f"  {_again(sweep, best)}")
         if sweep.quiet:
             print(where)
     others = len([one for one in sweep.folder.glob("*/status.json") if one.parent.name not in sweep.planned])
     if others:
-        print(f"{counted(others, 'more job')} lie here that this line does not ask for", file=sys.stderr)
+        say(f"{counted(others, 'more job')} lie here that this line does not ask for")
     if states & {"interrupted", "pending"} or why:
-        print(f"to go on:\n  {_line(sweep)}", file=sys.stderr)
+        say("to go on:", f"  {_line(sweep)}")
     elif "failed" in states:
-        print(f"to repeat what failed:\n  {_line(sweep, 'sweep.repeat_failed=true')}", file=sys.stderr)
+        say("to repeat what failed:", f"  {_line(sweep, 'sweep.repeat_failed=true')}")
     return INTERRUPTED[why] if why in INTERRUPTED and "failed" not in states else ranking.exit_code(entries)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO, TypeAlias, Union
+
+from trainrun.visible import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -20,6 +23,12 @@ def columns(file: TextIO) -> int | None:
         return None
 
 
+def say(*lines: object) -> None:
+    """Tell people, on stderr: each text is one line, whatever it holds. Without any, an empty line."""
+    if sys.stderr is not None:  # closed: nobody listens
+        print(*(visible(str(line)) for line in lines), sep="\n", file=sys.stderr, flush=True)
+
+
 def show(lines: Iterable[Line], file: TextIO) -> None:
     """Print lines as they are, without wrapping."""
     from rich.console import Console
@@ -27,4 +36,5 @@ def show(lines: Iterable[Line], file: TextIO) -> None:
 
     console = Console(file=file, highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(Text(line) if isinstance(line, str) else line)
+        text = Text(line) if isinstance(line, str) else line
+        console.print(text if visible(text.plain) == text.plain else Text(visible(text.plain)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from trainrun import ranks
 from trainrun.cli.farewell import farewell
 from trainrun.cli.found import say_what_name_means
+from trainrun.cli.terminal import say
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -87,14 +87,14 @@ def train_one(
     from trainrun.config.build import build
 
     for note in composition.notes:
-        print(note, file=sys.stderr)
+        say(note)
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
     if verbose:
         from trainrun.cli.coverage import coverage
         from trainrun.cli.layers import table
 
-        print("\n".join([*table(parts), "", coverage(parts)]), file=sys.stderr)
+        say(*table(parts), "", *coverage(parts).split("\n"))
     if run_dir is None:
         say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
     return start(composition, parts, Process(command, quiet, judge=judge), run_dir)

@@ -23,6 +23,7 @@ from trainrun.errors import INTERRUPTED, OutOfMemory
 from trainrun.tune.batch import Tried
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
 from trainrun.tune.trial import Measured, Survey, is_for_memory, judge, limit_gpu, survey, together, train
+from trainrun.visible import visible
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
 _TOLD = ("batch norm", "caution")  # lines of the plan that depend on the cut
@@ -213,4 +214,4 @@ def _hush() -> None:
 def _progress(text: str) -> None:
     """What is being tried, in a line that the next one replaces; on a terminal alone."""
     if width := columns(sys.stderr):
-        print(f"\r\x1b[K{text[: width - 1]}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{visible(text)[: width - 1]}", end="", file=sys.stderr, flush=True)

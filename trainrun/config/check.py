@@ -15,11 +15,13 @@ from trainrun.config.call import imported_parameters, misfit
 from trainrun.config.diagnose import paths_of, unknown_argument, unknown_key
 from trainrun.config.dials import NAMES
 from trainrun.config.judge import complaint, meant
+from trainrun.config.limits import read_text
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
 from trainrun.config.signature import Parameter, Signature, locate, module_exists, names_in, signature
 from trainrun.config.slots import Slot, slot_of
-from trainrun.config.suggest import did_you_mean, hydra_value
+from trainrun.config.suggest import did_you_mean, hydra_value, shown
+from trainrun.config.yaml_file import MISSING
 from trainrun.errors import Problem
 
 DIALS = "trainrun.config.dials.Dials"
@@ -58,8 +60,11 @@ def check(
             problems += _group(group, settings[group], trusted)
         elif group not in ("augment", "sweep"):  # a stored run has no sweep
             problems.append(Problem(group, "is missing; every run needs it"))
-    found = [_located(problem, explicit, files) for problem in (*unknown, *problems)]
-    return found + ([] if problems else contradictions(settings, explicit, choices or {}))
+    problems = [*unknown, *problems]
+    touched = [key for one in problems for key in (one.key, (one.fix or "").partition("=")[0])]
+    faulty = {key.partition("[")[0] for key in touched}
+    problems += contradictions(settings, explicit, choices or {}, faulty)
+    return [located(problem, explicit, files) for problem in problems]
 
 
 def check_sweeper(node: Mapping[str, Any]) -> list[Problem]:
@@ -104,10 +109,12 @@ def _group(group: str, node: Any, trust: _Trust) -> Iterator[Problem]:
                 yield from _call(member, f"{group}.{name}", trust)
             else:
                 yield _not_selected(group, name, node or {})
-    elif node is None or (not node and group == "augment"):
+    elif not node and group == "augment":
         return
+    elif node is None:
+        yield Problem(group, "is missing; every run needs it")
     elif not isinstance(node, Mapping):
-        text = f"wants a mapping, got {node!r}"
+        text = "needs a value" if node == MISSING else f"wants a mapping, got {shown(node)}"
         if isinstance(node, str) and node in groups()[group]:
             text += f"; in a file an option is chosen by `defaults: [override /{group}: {node}]`"
         yield Problem(group, text)
@@ -191,7 +198,7 @@ def _arguments(
                 yield Problem(
                     f"{prefix}{key}", text, f"{prefix}{near}={hydra_value(value)}" if fits else None
                 )
-        elif value == "???":
+        elif value in ("???", MISSING):
             yield Problem(f"{prefix}{key}", f"needs a value: {prefix}{key}=...")
         elif isinstance(value, str) and value.startswith("@"):
             if value[1:] not in offers:
@@ -282,7 +289,7 @@ def _not_finite(value: Any) -> str | None:
     return None
 
 
-def _located(problem: Problem, explicit: Collection[str], files: Sequence[Path]) -> Problem:
+def located(problem: Problem, explicit: Collection[str], files: Sequence[Path]) -> Problem:
     """Name the YAML file and line of a faulty key, unless it came from the shell.
 
     A word in the shell can mend a faulty value of a file, but not take a key out of it.
@@ -291,7 +298,7 @@ def _located(problem: Problem, explicit: Collection[str], files: Sequence[Path])
         return problem
     leaf = re.compile(rf"[\s{{,]*{re.escape(problem.key.rpartition('.')[2])}\s*:")
     for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_text(file).splitlines(), 1):
             if leaf.search(line):
                 shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
                 return Problem(problem.key, f"{problem.text} ({shown}:{number})")

@@ -13,7 +13,7 @@ import yaml
 
 from trainrun.config.paths import CONF, roots
 from trainrun.config.paths import groups as option_files
-from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest
+from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
 from trainrun.errors import Problem
 
 Groups = Mapping[str, Collection[str]]  # group -> its options
@@ -35,9 +35,12 @@ class Given:
 def misread(given: Given, groups: Groups, combines: Collection[str], multirun: bool) -> list[Problem]:
     """Problems of a word that can be told before composing: grammar, and the choice of an option."""
     if given.problem:
-        return [Problem(given.text, given.problem)]
+        return [Problem(shortened(given.text), given.problem)]
     if given.is_sweep and not multirun:
-        return [Problem(given.key, "several values make a sweep; add -m, or write a list as 'key=[a,b]'")]
+        value = given.text.partition("=")[2]
+        others = f"write a list as {shlex.quote(f'{given.key}=[{value}]')}"
+        others += "" if given.key in groups else f", or one text as {override(given.key, value)}"
+        return [Problem(given.key, f"several values make a sweep; add -m, or {others}")]
     if given.key not in groups:
         return []
     if given.prefix == "~":
@@ -76,6 +79,10 @@ def no_option(group: str, value: str, options: Collection[str]) -> str:
     """What to say of an option that does not exist."""
     if (group, value) in REFUSED:
         return f"{value} {REFUSED[group, value][0]}"
+    for file in (folder / group / f"{value}.yml" for folder in roots()):
+        if file.is_file():
+            name = str(file).removeprefix(f"{Path.cwd()}/")
+            return f"no option {value!r}; {name} is not read, an option's file ends in .yaml"
     near = _meant(group, value, options)
     hint = f"; did you mean {near}?" if near else ";"
     return f"no option {value!r}{hint} There are {_listed(options)}".replace("; There", "; there")
@@ -236,14 +243,8 @@ def no_such_file(file: Path) -> Problem:
 def yaml_problem(error: yaml.YAMLError, file: Path | None = None) -> Problem:
     """A syntax error as a problem of its file and line."""
     mark = getattr(error, "problem_mark", None)
+    if "end of stream" in str(getattr(error, "problem", None)):
+        mark = getattr(error, "context_mark", None) or mark  # where it began that does not end
     name = str(file or (mark and mark.name) or "YAML").removeprefix(f"{Path.cwd()}/")
     where = f"{name}:{mark.line + 1}" if mark else str(name)
     return Problem(where, f"is not valid YAML: {getattr(error, 'problem', None) or error}")
-
-
-def not_a_mapping() -> Problem:
-    """Names the user's YAML file that holds no mapping; OmegaConf does not."""
-    for file in (file for root in roots()[:-1] for file in sorted(root.rglob("*.yaml"))):
-        if not isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), (dict, list, type(None))):
-            return Problem(str(file.relative_to(Path.cwd())), "is not a mapping of settings")
-    return Problem("conf", "a file is not a mapping of settings")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainrun import duration, ranges
-from trainrun.config.suggest import did_you_mean, hydra_value, nearest
+from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shown
 from trainrun.duration import parse
 
 Test = Callable[[Any], bool]
@@ -41,7 +41,6 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
     kind = kind_of(annotation)
     if kind.fits(value):
         return None
-    got = "null" if value is None else repr(value)
     if kind.holds_steps and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
             if parse(value).is_clock and not kind.by_clock:
@@ -49,7 +48,8 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
         except ValueError as error:
             return str(error)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
-    return f"wants {kind.words}, got {got}{hint}"
+    hint = "; in quotes it is text" if _is_text_of(value, kind) else hint
+    return f"wants {kind.words}, got {shown(value)}{hint}"
 
 
 def meant(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:
@@ -59,6 +59,11 @@ def meant(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None
     """
     kind = kind_of(annotation)
     return next((hydra_value(one) for one in _near(value, kind, unit) if kind.fits(one)), None)
+
+
+def _is_text_of(value: Any, kind: Kind) -> bool:
+    """Whether a number or a truth value would fit if it were written as text."""
+    return isinstance(value, (bool, int, float)) and kind.fits("any text")
 
 
 def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
@@ -87,6 +92,8 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
                 yield number(value)
             except ValueError:
                 continue
+    if _is_text_of(value, kind):
+        yield str(value)
     yield [value]
 
 
@@ -151,7 +158,9 @@ def _from_typing(form: Any) -> Kind:
 def _is_number(value: Any, whole: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return isinstance(value, int) if whole else math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) < 2**63 if whole else abs(value) < 10**300
+    return not whole and math.isfinite(value)
 
 
 def _number(base: type, interval: ranges.Interval) -> Kind:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ DEEPEST = 32
 MOST_NODES = 10_000
 MOST_NESTED = 16
 _REFERENCE = re.compile(r"\$\{\s*(?:oc\.(?:select|dict\.\w+)\s*:)?\s*(\.*)([\w.\[\]/-]+)\s*[,}]")
+_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _NESTED = re.compile(r"\$\{(?!\s*oc\.(?:env|decode)\b)[^{}]*\$\{")  # in a path, not in a text
 _OPENING = (
     yaml.BlockMappingStartToken,
@@ -24,8 +27,8 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
-class TooLarge(ValueError):
-    """A YAML text that would grow beyond bounds. `place`: `:LINE` where that was seen, or nothing."""
+class Unreadable(ValueError):
+    """What cannot be a config, or would grow beyond bounds. `place`: `:LINE` where that was seen."""
 
     def __init__(self, text: str, place: str = "") -> None:
         super().__init__(text)
@@ -33,29 +36,51 @@ class TooLarge(ValueError):
 
 
 def read_text(file: Path) -> str:
-    """A file's text. Raises TooLarge rather than read what no config can be."""
+    """A file's text. Raises Unreadable rather than read what no config can be."""
+    check_regular(file)
     if file.stat().st_size > MOST_BYTES:
-        raise TooLarge(f"is larger than a config can be, {MOST_BYTES:,} bytes")
-    return file.read_text(encoding="utf-8")
+        raise Unreadable(f"is larger than a config can be, {MOST_BYTES:,} bytes")
+    content = file.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
+        raise Unreadable("is UTF-16 or UTF-32 text; save it as UTF-8", ":1")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        text = f"is not UTF-8 text, it has the byte 0x{content[error.start]:02x}; save it as UTF-8"
+        raise Unreadable(text, f":{line}") from None
+    if found := _CONTROL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise Unreadable(f"holds a control character, {found[0]!r}; take it out", f":{line}")
+    return text.replace("\r\n", "\n")
+
+
+def check_regular(file: Path) -> None:
+    """Raise Unreadable for a pipe, which would be waited for, a device or a folder."""
+    mode = file.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+        raise Unreadable(f"is {kind}, not a file")
 
 
 def check_text(text: str, with_aliases: bool) -> None:
-    """Raise TooLarge for a YAML text that nests too deep, or whose aliases multiply.
+    """Raise Unreadable for a YAML text that nests too deep, or whose aliases multiply.
 
     Nothing is constructed. Without `with_aliases` aliases, anchors and tags are refused at all.
     Raises yaml.YAMLError for what is no YAML.
     """
-    depth, is_aliased = 0, False
+    depth, alias = 0, None
     for token in yaml.scan(text, yaml.SafeLoader):
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        is_aliased |= isinstance(token, yaml.AliasToken)
+        alias = alias or (token if isinstance(token, yaml.AliasToken) else None)
         marked = isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken))
         if depth > DEEPEST:
-            raise TooLarge("nests too deep", f":{token.start_mark.line + 1}")
+            raise Unreadable("nests too deep", f":{token.start_mark.line + 1}")
         if marked and not with_aliases:
-            raise TooLarge("holds an alias, an anchor or a tag", f":{token.start_mark.line + 1}")
-    if is_aliased and _count(yaml.compose(text, yaml.SafeLoader), {}) > MOST_NODES:
-        raise TooLarge(f"has aliases that grow to more than {MOST_NODES:,} values")
+            raise Unreadable("holds an alias, an anchor or a tag", f":{token.start_mark.line + 1}")
+    if alias and _count(yaml.compose(text, yaml.SafeLoader), {}) > MOST_NODES:
+        place = f":{alias.start_mark.line + 1}"
+        raise Unreadable(f"has aliases that grow to more than {MOST_NODES:,} values", place)
 
 
 def _count(node: Any, known: dict[int, int]) -> int:
@@ -70,15 +95,15 @@ def _count(node: Any, known: dict[int, int]) -> int:
 
 
 def check_references(tree: Mapping[str, Any]) -> None:
-    """Raise TooLarge where the references `${a.b}` of an unresolved tree multiply to too many values.
+    """Raise Unreadable where the references `${a.b}` of an unresolved tree multiply to too many values.
 
     Where one stands inside another only few are taken: what they lead to is not known beforehand.
     """
     texts = [text for text in _texts(tree) if "${" in text]
     if sum(text.count("${") for text in texts) > MOST_NESTED and any(map(_NESTED.search, texts)):
-        raise TooLarge(f"has references inside references, and more than {MOST_NESTED} in all")
+        raise Unreadable(f"has references inside references, and more than {MOST_NESTED} in all")
     if texts and _resolved(tree, (), tree, {}) > MOST_NODES:
-        raise TooLarge(f"has references that grow to more than {MOST_NODES:,} values")
+        raise Unreadable(f"has references that grow to more than {MOST_NODES:,} values")
 
 
 def _resolved(value: Any, path: tuple[str, ...], root: Any, known: dict[tuple[str, ...], int]) -> int:

@@ -10,11 +10,13 @@ from typing import Any
 from trainrun.config.better import LARGER, SMALLER
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
+from trainrun.config.readable import Readable, until_faulty
 from trainrun.config.show import option
 from trainrun.config.signature import keys_of
-from trainrun.config.suggest import nearest
-from trainrun.duration import parse
+from trainrun.config.suggest import nearest, shown
+from trainrun.duration import Duration, parse
 from trainrun.errors import Problem
+from trainrun.visible import visible
 
 Settings = Mapping[str, Any]
 
@@ -44,17 +46,20 @@ KIND_OF_TARGET = {
     "language_model": "tokens",
     "masked_lm": "tokens",
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SHARE = re.compile(r"\d+(\.\d+)?\s*%")
+_NAME = re.compile(r"(?![._-])([A-Za-z0-9._-]|[^\x00-\x7f\s]){1,100}")
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
 def contradictions(
-    settings: Settings, explicit: Collection[str], choices: Mapping[str, Any]
+    settings: Settings,
+    explicit: Collection[str],
+    choices: Mapping[str, Any],
+    faulty: Collection[str] = (),
 ) -> list[Problem]:
     """Problems between settings that are each right.
 
-    `explicit` are the keys named in the shell, `choices` the option that each group has.
+    `explicit` are the keys named in the shell, `choices` the option that each group has. A rule is asked
+    until it reads one of the `faulty` keys, whose values tell nothing.
     """
     rules: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
         _name,
@@ -71,6 +76,7 @@ def contradictions(
         _clipping,
         _idle_settings,
         _monitor,
+        _validation,
         _best_kept,
         _monitor_mode,
         _one_averager,
@@ -79,16 +85,23 @@ def contradictions(
         _smoothing,
         _packages,
     )
-    if problems := list(_task_of_data(settings, explicit, choices)):
-        return problems  # the others would be judged against the wrong task
-    return [problem for rule in rules for problem in rule(settings, explicit)]
+    readable = Readable(settings, faulty)
+    problems = list(until_faulty(_task_of_data(readable, explicit, choices)))
+    if problems:  # the others would be judged against the wrong task
+        readable = Readable(settings, (*faulty, "task", "loss", "model"))
+    return problems + [problem for rule in rules for problem in until_faulty(rule(readable, explicit))]
 
 
 def _name(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     name = s["name"]
-    if name is not None and (not _NAME.fullmatch(name) or name == "last"):
-        text = "wants letters, digits, dots, dashes and underscores, and not the word last"
-        yield Problem("name", f"{text}, got {name!r}")
+    if name is not None and (not _is_name(name) or name == "last"):
+        text = "wants letters, digits, dots, dashes and underscores, at most 100, and not the word last"
+        yield Problem("name", f"{text}, got {shown(name)}")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a run can be called so, in letters of any language; its folder may have that name."""
+    return bool(_NAME.fullmatch(text)) and visible(text) == text and len(text.encode()) <= 200
 
 
 def _resume(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -97,7 +110,7 @@ def _resume(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if str(s["budget"]).endswith("%"):
+    if parse(s["budget"]).unit == "%":
         yield Problem("budget", f"cannot be a share of itself, got {s['budget']}; use ep, step or sample")
 
 
@@ -108,7 +121,7 @@ def _by_clock(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     reason = f"is not known beforehand under budget={s['budget']}"
     for group in ("loop", "checkpoint", "regularization"):
         for key, value in _leaves(s.get(group) or {}, group):
-            if isinstance(value, str) and _SHARE.fullmatch(value):
+            if isinstance(value, str) and (share := _duration(value)) and share.unit == "%":
                 yield Problem(key, f"a share of the run {reason}; use ep, step or sample, got {value}")
     for key, value in _leaves(s["scheduler"], "scheduler"):
         if value == "@total_steps":
@@ -117,7 +130,6 @@ def _by_clock(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
     fold, num_folds = s["data"].get("fold"), s["data"].get("num_folds")
     if fold is not None and num_folds is not None:
         ignored = "data.test_fraction" if "test_fraction" in s["data"] else "data.val_fraction"
@@ -125,7 +137,9 @@ def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
             yield Problem("data.fold", f"wants 0 to {num_folds - 1}, got {fold}")
         if ignored in explicit:
             yield Problem(ignored, f"would be ignored, for data.fold={fold} is that split", None)
-    elif val + test >= 1:
+        return
+    val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
+    if val + test >= 1:
         yield Problem("data.val_fraction", f"{val} and data.test_fraction={test} leave nothing to train on")
 
 
@@ -244,8 +258,8 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if "optimizer.base_batch_size" in explicit and optimizer.get("lr_scaling") == "none":
         text = "would be ignored, for optimizer.lr_scaling is none"
         yield Problem("optimizer.base_batch_size", text, None)
-    warmup = str(scheduler.get("warmup", ""))
-    if "scheduler.warmup_start" in explicit and warmup.startswith("0") and not warmup.strip("0stepamlh%.in"):
+    warmup = _duration(scheduler.get("warmup"))
+    if "scheduler.warmup_start" in explicit and warmup and not warmup.value:
         yield Problem("scheduler.warmup_start", "would be ignored, for scheduler.warmup is 0", None)
     if "scheduler.gamma" in explicit and scheduler.get("mode") in ("triangular", "triangular2"):
         yield Problem("scheduler.gamma", f"would be ignored by mode {scheduler['mode']}", None)
@@ -276,6 +290,10 @@ def _monitor(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
             f"did you mean val/{mended}?" if mended else f"there are {', '.join(f'val/{n}' for n in known)}"
         )
         yield Problem("monitor", f"the task has no metric {name}; {hint}", fix)
+
+
+def _validation(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """What needs a validation split, where there is none."""
     if s["data"].get("val_fraction") == 0 and not s["data"].get("val"):
         needy = [name for name in ("early_stopping",) if name in (s.get("regularization") or {})]
         needy += ["plateau"] if _target(s, "scheduler").endswith(".plateau") else []
@@ -360,6 +378,14 @@ def _no_init(wanted: Any) -> str | None:
         return f"wants one init, such as zeros or {{normal: {{std: 0.01}}}}, got {wanted!r}"
     options = groups()["init"]
     return None if names[0] in options else no_option("init", names[0], list(options))
+
+
+def _duration(value: Any) -> Duration | None:
+    """A duration; None where a value is none."""
+    try:
+        return parse(value)
+    except ValueError:
+        return None
 
 
 def _leaves(tree: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import yaml
 
 from trainrun.config.dials import NAMES
 from trainrun.config.judge import kind_of
+from trainrun.config.limits import Unreadable, read_text
 from trainrun.config.paths import CONF, groups
 from trainrun.config.signature import Parameter, Signature, signature
 from trainrun.config.slots import Slot, slot_of
@@ -177,9 +178,11 @@ def _doc(found: Signature | None, target: str | None) -> str:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError.one(str(file), f"cannot be read: {error}") from None
+        return read_text(file)
+    except Unreadable as error:
+        raise ConfigError.one(f"{file}{error.place}", str(error)) from None
+    except OSError as error:
+        raise ConfigError.one(str(file), f"cannot be read: {error.strerror}") from None
 
 
 def _mapping(text: str, file: Path) -> dict[str, yaml.Node]:

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.resolvers import oc
 
-from trainrun.config.limits import TooLarge, check_text, read_text
+from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.suggest import hydra_value
 from trainrun.errors import CannotResume
 
@@ -55,9 +55,9 @@ def load_stored(file: Path) -> dict[str, Any]:
         if not OmegaConf.is_dict(cfg):
             raise CannotResume(f"{file}: is not a mapping of settings")
         settings = OmegaConf.to_container(cfg, resolve=False)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise CannotResume(f"{file}: cannot be read: {error}") from None
-    except TooLarge as error:
+    except Unreadable as error:
         raise CannotResume(f"{file}{error.place}: {error}") from None
     except yaml.YAMLError as error:
         raise CannotResume(f"{file}: is not valid YAML: {error}") from None

@@ -137,13 +137,29 @@ def hydra_value(value: Any) -> str:
     plain = re.fullmatch(r"[A-Za-z_/][\w./%-]*|\d+(\.\d+)?(ep|step|sample|s|min|h|%)", text)
     if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
+    quote = "'" if '"' in text and "'" not in text else '"'  # double ones stand well inside the shell's
     text = re.sub(r"(\\+)$", lambda found: found[1] * 2, text)
-    return "'" + re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text) + "'"
+    return quote + re.sub(rf"(\\*){quote}", lambda found: found[1] * 2 + "\\" + quote, text) + quote
 
 
 def _key(key: Any) -> str:
     """A key inside braces, which Hydra's grammar does not let be quoted."""
-    return hydra_value(key) if isinstance(key, (bool, int, float)) or key is None else str(key)
+    if isinstance(key, (bool, int, float)) or key is None:
+        return hydra_value(key)
+    return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", str(key))
+
+
+def shown(value: Any) -> str:
+    """A value as messages name it."""
+    try:
+        return "null" if value is None else shortened(repr(value))
+    except ValueError:
+        return "a number of more than 4,300 digits"
+
+
+def shortened(text: str, length: int = 80) -> str:
+    """A text that is too long to be shown, by its beginning."""
+    return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
 
 
 def override(key: str, value: Any) -> str:

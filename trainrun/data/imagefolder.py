@@ -246,7 +246,7 @@ def _all_decoded(files: Sequence[Path], size: int, num_threads: int) -> Tensor:
         pool.shutdown(cancel_futures=True)
     if faults:
         more = [f"and {len(faults) - _SHOWN:,} more"] if len(faults) > _SHOWN else []
-        raise DataError("\n".join(faults[:_SHOWN] + more))
+        raise DataError(*faults[:_SHOWN], *more)
     return inputs
 
 

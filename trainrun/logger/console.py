@@ -29,6 +29,7 @@ from trainrun.events import (
     Warned,
 )
 from trainrun.logger.lines import lines_of, metrics_text, number
+from trainrun.visible import visible
 
 WORTH_TELLING_S = 90.0  # a shorter rest is over before it is read
 
@@ -56,7 +57,7 @@ class Plain:
             self.started = (self.clock(), event)
         if not isinstance(event, (CheckpointSaved, Failed)):  # the command itself prints its error
             for line in lines_of(event):
-                print(line, file=sys.stderr, flush=True)
+                print(visible(line), file=sys.stderr, flush=True)
         if isinstance(event, StepsLogged) and self.started is not None and event.step > self.started[1].step:
             self._estimate(event.step, *self.started)
             self.started = None
@@ -103,10 +104,10 @@ class Live:
             self._evaluated(event)
         elif isinstance(event, (Warned, NotFinite, RolledBack)):
             for line in lines_of(event):
-                self.console.print(Text(line, style="yellow"))
+                self.console.print(Text(visible(line), style="yellow"))
         elif isinstance(event, Sampled):
             for line in lines_of(event)[1:]:
-                self.console.print(Text(line, style="dim"))
+                self.console.print(Text(visible(line), style="dim"))
         elif isinstance(event, (Finished, Interrupted, Failed)):
             self.progress.stop()  # also gives the cursor back
             if isinstance(event, Interrupted):
@@ -114,13 +115,15 @@ class Live:
 
     def _start(self, event: Started) -> None:
         self.monitor = event.monitor.replace("/", " ")
-        title = Text("trainrun ", style="bold") + Text(event.run_dir, style="cyan")
+        title = Text("trainrun ", style="bold") + Text(visible(event.run_dir), style="cyan")
         if event.resumed_from is not None:
             title += Text(f"  resumed at step {event.step}", style="yellow")
         self.console.print(title)
         for label, text in event.plan:
             head = f"  {label:<10} "
-            for part in textwrap.wrap(text, max(20, self.console.width - len(head)), break_on_hyphens=False):
+            for part in textwrap.wrap(
+                visible(text), max(20, self.console.width - len(head)), break_on_hyphens=False
+            ):
                 self.console.print(Text.assemble((head, "dim"), part))
                 head = " " * len(head)
         self.console.print()
@@ -139,12 +142,12 @@ class Live:
         if event.split == "test":
             self.progress.stop()
             which = "" if event.weights == "raw" else f"{event.weights} weights of "
-            line = Text(f"\ntest   {metrics_text(event.metrics)}", style="bold")
+            line = Text(f"\ntest   {visible(metrics_text(event.metrics))}", style="bold")
             self.console.print(line + Text(f"   ({which}step {event.step})", style="dim"))
             return
         cells = {"epoch": "" if event.epoch is None else f"{event.epoch:g}", "step": str(event.step)}
-        cells |= {f"train {name}": number(value) for name, value in event.train.items()}
-        cells |= {f"val {name}": number(value) for name, value in event.metrics.items()}
+        cells |= {visible(f"train {name}"): number(value) for name, value in event.train.items()}
+        cells |= {visible(f"val {name}"): number(value) for name, value in event.metrics.items()}
         cells |= {"lr": "" if event.lr is None else f"{event.lr:.2g}"}
         if not self.columns:
             self.columns = fitting(list(cells), self.monitor, self.console.width)

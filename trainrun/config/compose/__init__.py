@@ -23,17 +23,17 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainrun.config.check import check
+from trainrun.config.check import check, located
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
-from trainrun.config.compose.grammar import given
+from trainrun.config.compose.grammar import as_path, given, value_of
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
-from trainrun.config.diagnose import misread, no_option, not_a_mapping, yaml_problem
+from trainrun.config.diagnose import misread, no_option, yaml_problem
 from trainrun.config.guard import misplaced
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.settle import key_of
-from trainrun.config.suggest import did_you_mean, together
+from trainrun.config.suggest import did_you_mean, hydra_value, together
 from trainrun.errors import ConfigError, Problem
 
 __all__ = [
@@ -65,15 +65,19 @@ class Composer:
             path.prepend(provider="project", path=f"file://{folder.resolve()}", anchor="main")
         GlobalHydra.instance().clear()
         self.loader = Loader(path, extra)
+        unread = (file for folder in own for file in sorted(folder.rglob("*.yml")))
+        names = (str(file).removeprefix(f"{Path.cwd()}/") for file in unread)
+        self.unread = tuple(f"{name} is not read; an option's file ends in .yaml" for name in names)
         self.hydra = Hydra(task_name=NAME, config_loader=self.loader)
         GlobalHydra.instance().initialize(self.hydra)
 
     def compose(self, overrides: list[str]) -> Composition:
         """One run. Raises ConfigError with every problem of the overrides."""
+        overrides = [as_path(word) for word in overrides]
         self._refuse_misread(overrides, multirun=False)
         with self.explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.RUN, with_log_configuration=False)
-            return composition(cfg, self.loader.notes)
+            return composition(cfg, [*self.unread, *self.loader.notes])
 
     def checked(self, words: Sequence[str]) -> Composition:
         """One run of the words as typed. Raises ConfigError with every problem, of its settings too."""
@@ -88,7 +92,7 @@ class Composer:
         whole = [word for text in overrides if (word := given(text)).key in _REPLACEABLE and not word.prefix]
         self._refuse_misread([word.text for word in whole], multirun=False)
         options = {one.key: one.values if one.is_list else (one.values or [])[0] for one in whole}
-        overrides = [text for text in overrides if given(text) not in whole]
+        overrides = [as_path(text) for text in overrides if given(text) not in whole]
         if problems := [one for text in overrides for one in self._unfit(text)]:
             raise ConfigError(problems)
         tree |= {group: {} for group in options}
@@ -144,11 +148,8 @@ class Composer:
         except yaml.YAMLError as error:
             raise ConfigError([yaml_problem(error)]) from None
         except (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
-            raise ConfigError([_why_not(error, overrides, self.loader)]) from None
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) or error.errno:
-                raise
-            raise ConfigError([not_a_mapping()]) from None
+            problem, files = _why_not(error, overrides, self.loader), self.loader.files
+            raise ConfigError([located(problem, list(map(key_of, overrides)), files)]) from None
 
     def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
         """Raise for words that cannot be read or choose no option, with every problem of the others too."""
@@ -162,7 +163,9 @@ class Composer:
         lost = {some[0].key for some in found.values() if some and not some[0].fix}
         rest = [some[0].fix or "" if some else text for text, some in found.items()]
         rest = experiment_files([text for text in rest if text and key_of(text).split(".")[0] not in lost])
-        raise ConfigError(problems + self._problems_of(rest, multirun))
+        unread = {key_of(text) for text, some in found.items() if some and not some[0].fix}
+        problems += [one for one in self._problems_of(rest, multirun) if one.key not in unread]
+        raise ConfigError(problems)
 
     def _problems_of(self, overrides: list[str], multirun: bool) -> list[Problem]:
         try:
@@ -180,7 +183,17 @@ def problems_of(job: Composition, stored: Path | None = None) -> list[Problem]:
     trust = () if stored else None
     where = stored or Path("outputs")
     problems = check(job.settings, job.explicit, job.files, trust, job.choices, where)
-    return [one for one in problems if not job.refers(one.key)] or problems
+    problems = [one for one in problems if not job.refers(one.key)] or problems
+    return [_as_typed(problem, job.overrides) for problem in problems]
+
+
+def _as_typed(problem: Problem, words: Sequence[str]) -> Problem:
+    """The problem with a text in its fix as it was typed: `name="1e3"`, where the number is 1000.0."""
+    typed = next((word.partition("=")[2] for word in reversed(words) if key_of(word) == problem.key), "")
+    value = value_of(f"x={typed}") if typed and problem.fix else None
+    if isinstance(value, (bool, int, float)) and problem.fix == f"{problem.key}={hydra_value(str(value))}":
+        return Problem(problem.key, problem.text, f"{problem.key}={hydra_value(typed)}")
+    return problem
 
 
 def flags() -> set[str]:
@@ -230,6 +243,9 @@ def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:
         return Problem(found[1], "no such setting to leave out")
     if re.search(r"not in (struct|')", text):
         return Problem(key, "no such setting of Hydra")
+    if found := re.match(r"In '(.+?)': \w+ raised while composing config:\s*(.*)", text):
+        inside = str(error.__cause__ or "").partition("\n")[0] or found[2]
+        return Problem(f"{found[1]}.yaml", inside or "does not fit the settings of Hydra")
     reason = text.split("\n")[0]
     inner = re.fullmatch(r"KeyError raised while resolving interpolation: ['\"](.*)['\"]", reason)
     return Problem(key, inner[1] if inner else reason)

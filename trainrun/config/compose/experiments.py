@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-from trainrun.config.diagnose import no_such_file, yaml_problem
-from trainrun.config.limits import TooLarge, check_text, read_text
+from trainrun.config.diagnose import no_such_file
 from trainrun.config.suggest import hydra_value
+from trainrun.config.yaml_file import mark_missing, settings_of
 from trainrun.errors import ConfigError
 
 EXPERIMENTS: dict[str, Path] = {}  # name -> the file
@@ -24,19 +22,10 @@ def experiment_files(words: list[str]) -> list[str]:
 def store_experiment(file: Path) -> str:
     """Make an experiment of one YAML file; returns the override that selects it."""
     try:
-        text = read_text(file)
-        check_text(text, with_aliases=True)
-        node = OmegaConf.create(text)
+        node = settings_of(file)
     except FileNotFoundError:
         raise ConfigError([no_such_file(file)]) from None
-    except TooLarge as error:
-        raise ConfigError.one(f"{file}{error.place}", str(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError.one(str(file), f"cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError([yaml_problem(error, file)]) from None
-    if not OmegaConf.is_dict(node):
-        raise ConfigError.one(str(file), "is not a mapping of settings")
+    mark_missing(node)
     ConfigStore.instance().store(
         group="experiment", name=file.stem, node=node, package="_global_", provider=str(file)
     )

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString, ValueType
+from hydra.core.override_parser.types import Override, QuotedString, ValueType
 from hydra.errors import HydraException
 
+from trainrun.config.compose.quoting import quoted
 from trainrun.config.diagnose import Given
-from trainrun.config.suggest import hydra_value
+from trainrun.config.suggest import hydra_value, override
 
 
 def given(text: str) -> Given:
     """An override as its parts; `problem` where Hydra's grammar cannot read it."""
+    key, _, value = text.partition("=")
+    key = key.lstrip("+~")
     try:
-        parsed = OverridesParser.create().parse_override(expanded(text))
+        text.encode()
+        parsed = parse(text)
+    except UnicodeEncodeError:
+        return Given(text, key, problem="is not UTF-8 text")
     except RecursionError:
-        return Given(text, problem="nests too deep")
-    except HydraException:
-        known = "=" not in text.strip("=")
-        return Given(text, problem="is not KEY=VALUE" if known else "cannot be read; quote it for the shell")
+        return Given(text, key, problem="nests too deep")
+    except ValueError:
+        digits = max(map(len, re.findall(r"\d+", text)), default=0)
+        return Given(text, key, problem=f"holds a number of {digits:,} digits")
+    except HydraException as error:
+        if "=" not in text.strip("="):
+            return Given(text, problem="is not KEY=VALUE")
+        if reason := re.search(r"Error while evaluating .*?: (?:\w+: )?(.*)", str(error)):
+            return Given(text, key, problem=f"cannot be read: {reason[1]}")
+        return Given(text, key, problem=f"cannot be read; as a text it is written {override(key, value)}")
     if not parsed.key_or_group:
         return Given(text, problem="is not KEY=VALUE")
     prefix = "~" if parsed.is_delete() else "++" if parsed.is_force_add() else "+" if parsed.is_add() else ""
@@ -34,15 +48,32 @@ def given(text: str) -> Given:
     return Given(text, parsed.key_or_group, prefix, None if items == [None] else values, is_list, is_sweep)
 
 
-def expanded(word: str) -> str:
-    """`data.root=~/x` with the home folder written out, which no shell does behind a `=`."""
+def parse(word: str) -> Override:
+    """An override. Raises HydraException, ValueError or RecursionError where it cannot be read."""
+    return OverridesParser.create().parse_override(readable(word))
+
+
+def readable(word: str) -> str:
+    """An override as Hydra reads it: texts quoted where they must be, and `data.root=~/x` with the home
+    folder written out, which no shell does behind a `=`.
+    """
     key, _, value = word.partition("=")
-    return f"{key}={hydra_value(os.path.expanduser(value))}" if value.startswith("~/") else word
+    return f"{key}={hydra_value(os.path.expanduser(value))}" if value.startswith("~/") else quoted(word)
+
+
+def as_path(word: str) -> str:
+    """`data.path=a,b.csv` as one text where there is a file or folder of that name; else as it is."""
+    key, _, value = word.partition("=")
+    try:
+        is_path = "," in value and value[0] not in "[{'\"" and Path(value).expanduser().exists()
+    except (OSError, ValueError):  # longer than a name can be
+        return word
+    return f"{key}={hydra_value(value)}" if is_path else word
 
 
 def value_of(word: str) -> Any:
     """The value of an override as a plain object; None for a sweep."""
-    parsed = OverridesParser.create().parse_override(word)
+    parsed = parse(word)
     return None if parsed.is_sweep_override() else parsed.value()
 
 

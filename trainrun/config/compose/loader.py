@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path
@@ -17,10 +16,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainrun.config import auto, settle
 from trainrun.config.compose.experiments import EXPERIMENTS
-from trainrun.config.compose.grammar import expanded, value_of
+from trainrun.config.compose.grammar import readable, value_of
 from trainrun.config.guard import foreign
-from trainrun.config.limits import TooLarge, check_references, check_text, read_text
+from trainrun.config.limits import Unreadable, check_references
 from trainrun.config.paths import CONF, groups, roots
+from trainrun.config.yaml_file import mark_missing, settings_of
 from trainrun.errors import ConfigError, Problem
 
 NAME = "trainrun"
@@ -35,7 +35,7 @@ class Loader(ConfigLoaderImpl):
 
     def __init__(self, path: Any, own: Sequence[Path]) -> None:
         super().__init__(path)
-        self.repository = _Bounded(path, roots()[:-1] + list(own))
+        self.repository: _Bounded = _Bounded(path, roots()[:-1] + list(own))
         self.notes: list[str] = []
         self._files = groups(own)  # Hydra's own listing takes longer than composing
         self._is_plain = not own and roots() == [CONF]
@@ -46,13 +46,18 @@ class Loader(ConfigLoaderImpl):
         named = {name: list(options) for name, options in self._files.items()}
         return named | {"experiment": [*named.get("experiment", []), *EXPERIMENTS]}
 
+    @property
+    def files(self) -> list[Path]:
+        """The user's own files that were read."""
+        return [*self.repository.read, *EXPERIMENTS.values()]
+
     def load_configuration(
         self, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
     ) -> DictConfig:
         followed: list[str] = []
 
         def load(words: list[str]) -> DictConfig:
-            given = {self._forced(word): word for word in map(expanded, words)}
+            given = {self._forced(readable(word)): word for word in words}
             chosen = {settle.key_of(word) for word in words}
             more = [self._forced(word) for word in followed if settle.key_of(word) not in chosen]
             cfg = super(Loader, self).load_configuration(config_name, [*more, *given], *args, **kw)
@@ -66,7 +71,7 @@ class Loader(ConfigLoaderImpl):
             cfg = load([word for word in overrides if word not in ("task=auto", "loss=auto")])
         try:
             check_references(_tree(cfg))
-        except TooLarge as error:
+        except Unreadable as error:
             raise ConfigError.one("config", str(error)) from None
         if config_name == NAME and (problems := self._foreign(cfg)):
             raise ConfigError(problems)
@@ -97,16 +102,24 @@ class _Bounded(ConfigRepository):
     def __init__(self, path: Any, own: Sequence[Path]) -> None:
         super().__init__(path)
         self._own = own
+        self.read: dict[Path, None] = {}  # of the user's files those that were chosen
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        for file in (folder / f"{config_path}.yaml" for folder in self._own):
-            try:
-                check_text(read_text(file), with_aliases=True)
-            except TooLarge as error:
-                raise ConfigError.one(f"{file}{error.place}", str(error)) from None
-            except (OSError, UnicodeDecodeError, yaml.YAMLError):
-                continue  # none of that name, or told by whoever reads it
-        return super().load_config(config_path)
+        name = config_path.removesuffix(".yaml")
+        own = next(
+            (file for file in (folder / f"{name}.yaml" for folder in self._own) if file.exists()), None
+        )
+        if own:
+            self.read[own] = None
+            settings = settings_of(own)
+            if name == NAME and "defaults" not in settings:
+                text = "stands in place of the built-in one, and chooses no option for any group"
+                better = "copy that one, or put these settings into an experiment's file: trainrun FILE.yaml"
+                raise ConfigError.one(str(own.relative_to(Path.cwd())), f"{text}; {better}")
+        result = super().load_config(config_path)
+        if own and result and isinstance(result.config, DictConfig):
+            mark_missing(result.config)
+        return result
 
 
 @cache

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainrun.config import settle
 from trainrun.config.compose.composition import Composition, composition
+from trainrun.config.compose.grammar import readable
 from trainrun.config.compose.loader import Loader
 from trainrun.config.space import Axis, Choices, Interval, Words, corners, grid, paired, zipped
 from trainrun.config.suggest import hydra_value
@@ -83,6 +84,7 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
     sweeper, launcher = _plain(cfg.hydra.sweeper), _plain(cfg.hydra.launcher)
     params = sweeper.get("params") or {}
     texts = [*(f"{key}={value}" for key, value in params.items()), *settle.words_of(cfg)]
+    texts = [readable(text) for text in texts]
     last = {one.get_key_element(): one for one in OverridesParser.create(loader).parse_overrides(texts)}
     fixed = [
         f"{key}={one.get_value_element_as_str()}" for key, one in last.items() if not one.is_sweep_override()

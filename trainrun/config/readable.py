@@ -1,0 +1,42 @@
+"""Settings of which some are faulty: whoever reads one of those stops."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Faulty(Exception):
+    """A value was read that tells nothing."""
+
+
+class Readable(Mapping[str, Any]):
+    """Nested settings. Reading a faulty key raises Faulty, so that nothing is concluded from it."""
+
+    def __init__(self, settings: Mapping[str, Any], faulty: Collection[str], at: str = "") -> None:
+        self._settings, self._faulty, self._at = settings, faulty, at
+
+    def __getitem__(self, key: str) -> Any:
+        path = f"{self._at}{key}"
+        if path in self._faulty:
+            raise Faulty(path)
+        value = self._settings[key]
+        return Readable(value, self._faulty, f"{path}.") if isinstance(value, Mapping) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def __repr__(self) -> str:
+        return repr(self._settings)
+
+
+def until_faulty(items: Iterator[T]) -> Iterator[T]:
+    """The items of an iterator, until it reads a faulty value."""
+    with suppress(Faulty):
+        yield from items
