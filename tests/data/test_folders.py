@@ -95,7 +95,7 @@ def test_an_evaluation_folder_beside_both_is_named(tmp_path: Path) -> None:
 def test_a_test_folder_beside_the_classes_is_refused(tmp_path: Path) -> None:
     tree(tmp_path, "cat/1.png", "dog/1.png", "test/1.png")
     with pytest.raises(
-        DataError, match="has test, but no train; put the class folders .*/train; a class of such"
+        DataError, match=r"has test, but no train; put the class folders .*/train; a class of such"
     ):
         class_folders(tmp_path)
 
@@ -182,7 +182,7 @@ def test_classes_that_differ_between_splits(tmp_path: Path) -> None:
 
 
 def test_a_class_in_other_letters_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="test/Cat is a class that .*/train has not; rename it to cat"):
+    with pytest.raises(DataError, match=r"test/Cat is a class that .*/train has not; rename it to cat"):
         class_folders(tree(tmp_path, *both("train"), "test/Cat/1.png"))
 
 
@@ -197,7 +197,7 @@ def test_empty_classes_are_told_at_once_with_what_they_hold(tmp_path: Path) -> N
 def test_a_folder_within_a_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"got archive; data\.root={tmp_path}/archive"):
         class_folders(tree(tmp_path, *both("archive")))
-    with pytest.raises(DataError, match="got train; move what is in .*/train/train up into"):
+    with pytest.raises(DataError, match=r"got train; move what is in .*/train/train up into"):
         class_folders(tree(tmp_path / "again", *both("train/train")))
 
 

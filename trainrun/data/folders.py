@@ -102,8 +102,10 @@ def walked(place: Path) -> tuple[list[Path], list[Path], set[str]]:
     for at, folders, names in os.walk(place, followlinks=True):
         here = Path(at)
         others += [here / name for name in sorted([*folders, *names]) if _is_leftover(name)]
-        folders[:] = [name for name in folders if not _is_leftover(name) and _is_new(here / name, visited)]
-        for name in names:
+        folders[:] = [
+            name for name in sorted(folders) if not _is_leftover(name) and _is_new(here / name, visited)
+        ]
+        for name in sorted(names):
             path = here / name
             if _is_leftover(name):
                 continue
