@@ -46,6 +46,17 @@ def sampled_fingerprint(datasets: Iterable[Dataset[Any]]) -> str:
     return fingerprint(found)
 
 
+def files_of(dataset: Dataset[Any]) -> list[Path]:
+    """The files that `dataset.samples` lists as (path, class), as torchvision's folders do; none else."""
+    samples = getattr(dataset, "samples", None)
+    if not isinstance(samples, list) or not all(isinstance(sample, tuple) and sample for sample in samples):
+        return []
+    if not all(isinstance(sample[0], (str, Path)) for sample in samples):
+        return []
+    files = [Path(sample[0]) for sample in samples]
+    return files if files and files[0].is_file() else []
+
+
 def fingerprint_of_files(files: Sequence[Path], num_threads: int) -> str:
     """Of every file's size and bytes, in this order; of very many bytes the size and both ends of each.
 
@@ -82,7 +93,7 @@ def _digest_of(file: Path, whole: bool) -> bytes:
 
 
 def _unreadable(file: Path, error: OSError) -> DataError:
-    return DataError(f"data.root: {file} cannot be read: {error.strerror or error}")
+    return DataError(f"data: {file} cannot be read: {error.strerror or error}")
 
 
 def _features(dataset: Dataset[Any], index: int) -> list[Tensor]:

@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.data.fingerprint import fingerprint_of_files
 from trainrun.data.folders import SPLITS, ClassFolders, class_folders, not_used, walked
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.resident import Holdout, Resident, split, standardized
@@ -34,6 +33,11 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.files, self.targets, self.classes, self.size = files, list(targets), list(classes), size
         self.shift, self.scale = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+
+    @property
+    def samples(self) -> list[tuple[Path, int]]:
+        """As torchvision's ImageFolder lists them."""
+        return list(zip(self.files, self.targets, strict=True))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -133,14 +137,7 @@ def imagefolder(
     estimates, told = _estimates(found["train"], made.splits["train"][1])
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
     pixels = PixelRange(torch.zeros(()), torch.ones(()))
-    info = replace(
-        made.info,
-        name=folder.name,
-        input_scaling=told,
-        pixels=pixels,
-        files=fingerprint_of_files(files, max(num_workers, 1)),
-        notes=(note, *notes),
-    )
+    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=(note, *notes))
     data = Lazy(info, made.splits, eval_batch_size, num_workers)
     data.restore(estimates)
     return data
