@@ -122,6 +122,13 @@ def test_a_flat_test_folder_is_named(tmp_path: Path) -> None:
     assert f"trainrun predict RUN --input {tmp_path}/test" in note
 
 
+@pytest.mark.parametrize("name", ["test", "unknown", "images"])
+def test_a_folder_of_unsorted_pictures_is_no_class(tmp_path: Path, name: str) -> None:
+    tree(tmp_path, *both("train"), f"test/{name}/1.png")
+    assert sizes(tmp_path) == {"train": 4}
+    assert "test has no class folders, so its 1 pictures are not used" in class_folders(tmp_path).notes[0]
+
+
 def test_flat_folders_without_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="train holds no folder for each class; sort its pictures"):
         class_folders(tree(tmp_path, "train/1.png", "test/1.png"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -259,6 +260,18 @@ def test_many_pixels_are_read_without_a_warning(
     assert not recwarn.list
 
 
+def test_of_a_long_strip_the_middle_is_read_without_more_memory_than_it_takes(tmp_path: Path) -> None:
+    strip = np.zeros((2, 40_000), np.uint8)
+    strip[:, 19_999:20_001] = 200
+    file = write(tmp_path / "a.png", Image.fromarray(strip))
+    tracemalloc.start()
+    pixels = decoded(file, 64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20  # numpy's part
+    assert int(pixels[:, :, 32].min()) == 200
+
+
 def halved() -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(
@@ -268,8 +281,8 @@ def halved() -> bytes:
 
 
 NO_PICTURES = {
-    "empty": (b"", "it is empty; bring it again"),
-    "cut off": (halved(), r"it is damaged or cut off \(.*truncated.*\); bring it again, or take it out"),
+    "empty": (b"", "it is empty; replace or remove it"),
+    "cut off": (halved(), r"it is damaged or cut off \(.*truncated.*\); replace or remove it"),
     "a web page": (b"<!DOCTYPE html><html>404</html>", "it is a web page"),
     "a pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid",
@@ -278,6 +291,8 @@ NO_PICTURES = {
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "XML or SVG"),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC, which Pillow does not read; convert it"),
     "a zip": (b"PK\x03\x04 and so on", "a zip file; unpack it"),
+    "floats in colour": (b"II*\0\x08\0\0\0" + bytes(6), "a TIFF that Pillow does not read .*; save PNG"),
+    "a damaged head": (b"\x89PNG\r\n\x1a\n" + bytes(40), "damaged in its head|damaged or cut off"),
     "text": (b"no picture", "of no known format"),
 }
 

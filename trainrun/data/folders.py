@@ -25,6 +25,7 @@ _LEFTOVERS = {
     *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
     *("__pycache__", "Thumbs.db", "desktop.ini"),
 }
+_UNSORTED = {"unknown", "unlabeled", "unlabelled", "images", "all"}
 _SHOWN = 5  # names of what is not used
 
 
@@ -53,7 +54,7 @@ def class_folders(folder: Path) -> ClassFolders:
         notes.append(f"folders of the splits: {', '.join(renamed)}")
     unused = [] if places["train"] == folder else _beside(folder, list(places.values()))
     for split, place in places.items():
-        if split != "train" and not _subfolders(place):
+        if split != "train" and not _has_classes(place, split):
             notes.append(_without_classes(place, split))
             continue
         _refuse_other_classes(place, places["train"], classes)
@@ -130,6 +131,12 @@ def _is_leftover(name: str) -> bool:
 
 def _subfolders(place: Path) -> list[str]:
     return sorted(path.name for path in place.iterdir() if path.is_dir() and not _is_leftover(path.name))
+
+
+def _has_classes(place: Path, split: str) -> bool:
+    """Whether pictures are sorted there; test/test and test/unknown are not."""
+    names = _subfolders(place)
+    return len(names) > 1 or any(split_of(name) != split and name.lower() not in _UNSORTED for name in names)
 
 
 def _places(folder: Path) -> dict[str, Path]:

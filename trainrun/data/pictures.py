@@ -26,6 +26,7 @@ SUFFIXES = {
     *(".jp2", ".j2k", ".jpx", ".tga", ".ico", ".pcx", ".qoi"),
 }
 _WHITE = 255.0
+_LONGEST = 100  # shorter sides: a line of pixels would else be resized to many times its bytes
 _WHITE_OF_16_BITS = 65535
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF
 _BEYOND_WHITE = 1e-3  # floats that were computed may miss 0 and 1 by rounding
@@ -46,6 +47,8 @@ _BEGINNINGS = {
     rb"....ftyp(heic|heix|hevc|mif1|msf1)": "is HEIC, which Pillow does not read; convert it to JPEG or PNG",
     rb"....ftypavif": "is AVIF, which this Pillow does not read; update Pillow or convert it to PNG",
     rb"[\[{]": "is JSON text, not a picture",
+    rb"(II[*+]\0|MM\0[*+])": "is a TIFF that Pillow does not read (such as colours in floats); save PNG",
+    rb"(\x89PNG|\xff\xd8|GIF8|RIFF|BM)": "is damaged in its head; replace or remove it",
 }
 
 
@@ -63,6 +66,9 @@ def decoded(file: Path, size: int) -> Tensor:
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         raise _undecodable(file, error) from None
     short = min(image.size)
+    if max(image.size) > _LONGEST * short:  # of which the middle alone is wanted
+        middle = (max(0, (side - _LONGEST * short) // 2) for side in image.size)
+        image = ImageOps.crop(image, tuple(middle))
     width, height = (size * side // short for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
@@ -107,7 +113,7 @@ def _opened(file: Path) -> Image:
         return Image.open(file)
     except Image.DecompressionBombError as error:
         count, most = (f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2])
-        text = f"has {count} pixels, and at most {most} are read; make it smaller, or take it out"
+        text = f"has {count} pixels, and at most {most} are read; make it smaller or remove it"
         raise DataError(f"data.root: {file} {text}") from None
 
 
@@ -165,10 +171,10 @@ def _reason(file: Path, error: Exception) -> str:
     with file.open("rb") as stream:
         head = stream.read(64)
     if not head:
-        return "it is empty; bring it again, or take it out"
+        return "it is empty; replace or remove it"
     if isinstance(error, UnidentifiedImageError):  # whose text is the file's name again
         for pattern, text in _BEGINNINGS.items():
             if re.match(pattern, head, re.IGNORECASE | re.DOTALL):
                 return f"it {text}"
-        return "it is of no known format; bring it again, or take it out"
-    return f"it is damaged or cut off ({error}); bring it again, or take it out"
+        return "it is of no known format; replace or remove it"
+    return f"it is damaged or cut off ({error}); replace or remove it"
