@@ -18,7 +18,7 @@ from trainrun.protocols import Cut, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.scheduler import cosine, plateau
-from trainrun.state import TrainState
+from trainrun.state import TrainState, require_same_data
 
 
 def full_state(**changes: Any) -> TrainState:
@@ -229,6 +229,21 @@ def test_other_data_are_refused_before_anything_is_copied(change: dict[str, Any]
     with pytest.raises(DataError, match=said):
         state.load_state_dict(STORED)
     assert same_bits(state.state_dict(), before)
+
+
+@pytest.mark.parametrize(("stored", "found"), [("12ab", "12ab"), ("12ab", None), (None, "12ab")])
+def test_files_are_compared_where_both_know_them(stored: str | None, found: str | None) -> None:
+    """Runs of before files had a fingerprint go on."""
+    data = {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 41}}
+    require_same_data(*(data | ({"files": files} if files else {}) for files in (stored, found)))
+
+
+def test_other_files_are_other_data() -> None:
+    data = {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 41}}
+    with pytest.raises(
+        DataError, match=r"seen toy \(41 train, abcd, files 12ab\); here .* files 34cd\); bring"
+    ):
+        require_same_data(data | {"files": "12ab"}, data | {"files": "34cd"})
 
 
 def test_a_frozen_parameter_is_not_among_the_trained_and_that_is_noticed() -> None:

@@ -111,12 +111,14 @@ class DataInfo:
     vocabulary: tuple[bytes, ...] = ()  # of token inputs: what each stands for
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
+    files: str = ""  # fingerprint of the bytes of all files, where samples are read when needed
     notes: tuple[str, ...] = ()  # what was made of them, for the plan
 
     @property
     def identity(self) -> dict[str, Any]:
         """What tells these data from others; stored with the run and compared when it goes on."""
-        return {"name": self.name, "fingerprint": self.fingerprint, "sizes": dict(self.sizes)}
+        found = {"name": self.name, "fingerprint": self.fingerprint, "sizes": dict(self.sizes)}
+        return found | ({"files": self.files} if self.files else {})
 
 
 @runtime_checkable

@@ -197,8 +197,13 @@ class TrainState:
 
 
 def require_same_data(stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Raises DataError naming both where the data at hand are not those of the stored run."""
-    if stored != found:
+    """Raises DataError naming both where the data at hand are not those of the stored run.
+
+    Runs of before files had a fingerprint go on without.
+    """
+    left_out = set() if "files" in stored and "files" in found else {"files"}
+    ours, theirs = ({key: data[key] for key in data.keys() - left_out} for data in (found, stored))
+    if ours != theirs:
         raise DataError(
             f"data: the run has seen {_told(stored)}; here are {_told(found)}; bring the run's data back, "
             "or start a new run"
@@ -207,7 +212,8 @@ def require_same_data(stored: Mapping[str, Any], found: Mapping[str, Any]) -> No
 
 def _told(data: Mapping[str, Any]) -> str:
     sizes = [f"{size} {split}" for split, size in data.get("sizes", {}).items() if size]
-    return f"{data.get('name')} ({', '.join([*sizes, data.get('fingerprint') or 'no fingerprint'])})"
+    files = [f"files {data['files']}"] if data.get("files") else []
+    return f"{data.get('name')} ({', '.join([*sizes, data.get('fingerprint') or 'no fingerprint', *files])})"
 
 
 def _paths(tree: Any, at: str = "") -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from trainrun.data.fingerprint import fingerprint, sampled_fingerprint
+from trainrun.data.fingerprint import files_of, fingerprint, fingerprint_of_files, sampled_fingerprint
 from trainrun.errors import DataError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -108,3 +110,60 @@ def test_a_sample_that_cannot_be_read_is_named() -> None:
 
     with pytest.raises(DataError, match="sample 19 of Truncated failed: OSError: truncated file"):
         sampled_fingerprint([Truncated()])
+
+
+def some_files(folder: Path) -> list[Path]:
+    folder.mkdir(parents=True)
+    files = [folder / f"{n}.bin" for n in range(9)]
+    for n, file in enumerate(files):
+        file.write_bytes(bytes([n]) * 20_000)
+    return files
+
+
+@pytest.mark.parametrize("whole_bytes", [2**31, 0], ids=["all bytes", "sizes and ends"])
+def test_files_are_the_same_wherever_and_whenever_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_bytes: int
+) -> None:
+    monkeypatch.setattr("trainrun.data.fingerprint._WHOLE_BYTES", whole_bytes)
+    files, elsewhere = some_files(tmp_path / "here"), some_files(tmp_path / "there")
+    for file in files:
+        os.utime(file, (5, 5))
+    same = fingerprint_of_files(files, 1)
+    assert same == fingerprint_of_files(elsewhere, 3)
+    assert same != fingerprint_of_files(files[::-1], 1)
+    files[4].write_bytes(files[4].read_bytes() + b"\0")
+    assert same != fingerprint_of_files(files, 1)
+    files[4].write_bytes(b"\7" + elsewhere[4].read_bytes()[1:])
+    assert same != fingerprint_of_files(files, 1)
+
+
+def test_one_byte_in_the_middle_of_any_file_makes_another(tmp_path: Path) -> None:
+    files = some_files(tmp_path / "here")
+    before = fingerprint_of_files(files, 2)
+    times = os.stat(files[4])
+    content = bytearray(files[4].read_bytes())
+    content[10_000] ^= 1
+    files[4].write_bytes(content)
+    os.utime(files[4], ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert fingerprint_of_files(files, 2) != before
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data: .*gone\.png cannot be read: No such file"):
+        fingerprint_of_files([tmp_path / "gone.png"], 1)
+
+
+def test_files_are_those_that_a_dataset_lists(tmp_path: Path) -> None:
+    files = some_files(tmp_path / "here")
+    for samples, expected in (
+        ([(str(file), 0) for file in files], files),
+        ([(tmp_path / "gone.png", 0)], []),
+        ([(INPUTS[0], 0)], []),
+        ([], []),
+        (INPUTS, []),
+        (None, []),
+    ):
+        dataset = Pairs()
+        dataset.samples = samples  # type: ignore[attr-defined]
+        assert files_of(dataset) == expected
+    assert files_of(Pairs()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,145 @@ def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"broken\.png cannot be decoded"):
         list(data.read(tmp_path / "broken.png").batches)
+
+
+def shades(folder: Path, dtype: type, white: float, name: str, count: int = 10) -> Path:
+    """Flat pictures, darker cats than dogs, whose shades of grey are told by `shade`."""
+    for target, kind in enumerate(("cat", "dog")):
+        (folder / kind).mkdir(parents=True)
+        for n in range(count):
+            values = np.full((20, 20), shade(target, n) * white).astype(dtype)
+            Image.fromarray(values).save(folder / kind / f"{n:02d}{name}")
+    return folder
+
+
+def shade(target: int, n: int) -> float:
+    """0 is black, 1 is white."""
+    return 0.1 + 0.5 * target + 0.031 * n
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "num_workers"), [(100, 0), (0, 0), (0, 2)], ids=["in memory", "lazy", "with workers"]
+)
+@pytest.mark.parametrize(
+    ("dtype", "white", "name", "said"),
+    [
+        (np.uint16, 65535, ".png", "20 of 16 bits a pixel"),
+        (np.uint16, 65535, ".tif", "20 of 16 bits a pixel"),
+        (np.float32, 1, ".tiff", "20 of floats"),
+    ],
+)
+def test_deep_pictures_are_learned_from_by_their_shades(
+    tmp_path: Path, memory_mib: int, num_workers: int, dtype: type, white: float, name: str, said: str
+) -> None:
+    root = shades(tmp_path / "deep", dtype, white, name)
+    data = load(root, memory_mib, num_workers=num_workers)
+    assert any(said in note for note in data.info.notes)
+    known = np.array([shade(target, n) for target in range(2) for n in range(10)])
+    train = data.splits["train"] if memory_mib else data.splits["train"][1]
+    mean, std = known[train.numpy()].mean(), known[train.numpy()].std()
+    for split in SPLITS:
+        for batch in data.eval_batches(split):
+            expected = torch.from_numpy((known[batch.indices.numpy()] - mean) / std).float()
+            torch.testing.assert_close(batch.inputs.mean((1, 2, 3)), expected, rtol=1e-3, atol=1e-3)
+            assert float(batch.inputs.std((1, 2, 3)).max()) < 1e-3
+    samples = data.read(root / "dog")
+    assert any(said.replace("20", "10", 1) in note for note in samples.notes)
+    read = torch.cat([batch.inputs.mean((1, 2, 3)) for batch in samples.batches])
+    torch.testing.assert_close(
+        read, torch.from_numpy((known[10:] - mean) / std).float(), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("memory_mib", [100, 0], ids=["in memory", "lazily"])
+def test_pictures_of_eight_and_sixteen_bits_and_floats_are_learned_together(
+    tmp_path: Path, memory_mib: int
+) -> None:
+    root = shades(tmp_path / "mixed", np.uint8, 255, ".png")
+    for n in (1, 2):
+        Image.fromarray(np.full((20, 20), shade(1, n), np.float32)).save(root / f"dog/{n:02d}.tif")
+        (root / f"dog/{n:02d}.png").unlink()
+    Image.fromarray(np.full((20, 20), round(shade(0, 4) * 65535), np.uint16)).save(root / "cat/04.png")
+    data = load(root, memory_mib)
+    known = np.array([shade(target, n) for target in range(2) for n in range(10)])
+    train = (data.splits["train"] if memory_mib else data.splits["train"][1]).numpy()
+    for batch in data.eval_batches("train"):
+        expected = (known[batch.indices.numpy()] - known[train].mean()) / known[train].std()
+        torch.testing.assert_close(
+            batch.inputs.mean((1, 2, 3)).double(), torch.tensor(expected), rtol=0, atol=0.02
+        )
+    assert {f"{n} of" for n in (1, 2)} < {" ".join(note.split()[:2]) for note in data.info.notes}
+
+
+@pytest.mark.parametrize("memory_mib", [100, 0], ids=["in memory", "lazily"])
+def test_pictures_of_no_known_range_are_refused_by_name(tmp_path: Path, memory_mib: int) -> None:
+    root = shades(tmp_path / "floats", np.float32, 1, ".tif")
+    Image.fromarray(np.full((20, 20), 17, np.float32)).save(root / "dog" / "03.tif")
+    with pytest.raises(DataError, match=r"dog/03\.tif: float pixels .*mode F.* got 17 to 17"):
+        read_all(load, root, memory_mib)
+    data = load(shades(tmp_path / "plain", np.uint8, 255, ".png"), memory_mib)
+    with pytest.raises(DataError, match=r"dog/03\.tif: float pixels"):
+        list(data.read(root / "dog" / "03.tif").batches)
+
+
+def test_bytes_stay_bytes_in_memory_and_deep_pictures_count_four_times(tmp_path: Path) -> None:
+    plain = load(shades(tmp_path / "plain", np.uint8, 255, ".png", 1000), memory_mib=2)
+    assert plain.inputs.dtype == torch.uint8  # 1.5 MiB
+    deep = shades(tmp_path / "deep", np.uint16, 65535, ".png", 1000)
+    assert isinstance(load(deep, memory_mib=2), DatasetData)
+    assert load(deep, memory_mib=6).inputs.dtype == torch.float32
+
+
+@pytest.mark.parametrize("memory_mib", [100, 0], ids=["in memory", "lazily"])
+def test_splits_of_other_spellings_and_endings_are_used(tmp_path: Path, memory_mib: int) -> None:
+    for name, count in (("Training", 6), ("validation", 3), ("TEST", 4)):
+        photos(tmp_path / "photos" / name, count=count)
+    renamed = tmp_path / "photos/Training/cat/00.png"
+    Image.open(renamed).save(renamed.with_name("00.jfif"), format="JPEG")
+    renamed.unlink()
+    (tmp_path / "photos" / "readme.md").touch()
+    data = load(tmp_path / "photos", memory_mib)
+    assert data.info.sizes == {"train": 12, "val": 6, "test": 8}
+    assert data.info.notes[1:] == (
+        "folders of the splits: train is Training, val is validation, test is TEST",
+        "not used: readme.md",
+    )
+
+
+@pytest.mark.parametrize("memory_mib", [100, 0], ids=["in memory", "lazily"])
+def test_a_flat_test_folder_leaves_the_test_split_to_train(tmp_path: Path, memory_mib: int) -> None:
+    photos(tmp_path / "photos" / "train")
+    photos(tmp_path / "photos", ("test",))
+    data = load(tmp_path / "photos", memory_mib)
+    assert data.info.sizes == {"train": 12, "val": 4, "test": 4}
+    assert "test has no class folders, so its 10 pictures are not used" in data.info.notes[1]
+
+
+def test_what_a_folder_holds_beside_pictures_is_told_when_it_is_predicted(tmp_path: Path) -> None:
+    data = load(photos(tmp_path / "photos"))
+    (tmp_path / "photos" / "cat" / "about.txt").touch()
+    assert data.read(tmp_path / "photos" / "cat").notes == ("not used: about.txt",)
+
+
+def test_a_lazily_read_folder_is_known_by_every_byte(tmp_path: Path) -> None:
+    def identity(root: Path) -> dict[str, Any]:
+        return load(root, memory_mib=0).info.identity
+
+    root = photos(tmp_path / "photos")
+    before = identity(root)
+    copied = Path(shutil.copytree(root, tmp_path / "elsewhere" / "photos"))
+    for file in copied.rglob("*.png"):
+        os.utime(file, (1, 1))
+    assert identity(copied) == before
+    middle = copied / "cat" / "04.png"
+    pixels = np.array(Image.open(middle))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(middle)
+    assert identity(copied) != before
+    assert (
+        identity(copied)["fingerprint"] == before["fingerprint"]
+    )  # what older runs have stored, from three samples
+
+
+def test_data_in_memory_are_known_as_before(tmp_path: Path) -> None:
+    assert load(photos(tmp_path / "photos")).info.identity.keys() == {"name", "fingerprint", "sizes"}

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from trainrun.data import scaling
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
-from trainrun.data.fingerprint import sampled_fingerprint
+from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
 from trainrun.data.resident import Holdout
 from trainrun.data.samples import (
@@ -92,6 +92,8 @@ def from_dataset(
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
     whole = [one for one in found.values() if _all_of(one) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
+    if files := [file for dataset in found.values() for file in files_of(dataset)]:
+        info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
     return DatasetData(info, splits, eval_batch_size, num_workers)
 
 

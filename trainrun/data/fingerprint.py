@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainrun.data.samples import Seeded, collate, map_tensors, size_of, unpacked
+from trainrun.errors import DataError
+
+_WHOLE_BYTES = 2 << 30  # files that together have more are judged by their sizes and ends
+_END_BYTES = 4096
+_AT_ONCE = 512  # files that a thread reads in one go
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:
@@ -37,6 +44,56 @@ def sampled_fingerprint(datasets: Iterable[Dataset[Any]]) -> str:
             if fingerprint(first) == fingerprint(again):
                 found += first
     return fingerprint(found)
+
+
+def files_of(dataset: Dataset[Any]) -> list[Path]:
+    """The files that `dataset.samples` lists as (path, class), as torchvision's folders do; none else."""
+    samples = getattr(dataset, "samples", None)
+    if not isinstance(samples, list) or not all(isinstance(sample, tuple) and sample for sample in samples):
+        return []
+    if not all(isinstance(sample[0], (str, Path)) for sample in samples):
+        return []
+    files = [Path(sample[0]) for sample in samples]
+    return files if files and files[0].is_file() else []
+
+
+def fingerprint_of_files(files: Sequence[Path], num_threads: int) -> str:
+    """Of every file's size and bytes, in this order; of very many bytes the size and both ends of each.
+
+    Names and times do not count, so that a copied or touched folder is the same one.
+    Raises DataError naming a file that cannot be read.
+    """
+    sizes = [_size_of(file) for file in files]
+    whole = sum(sizes) <= _WHOLE_BYTES
+    parts = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
+    digest = hashlib.sha256(str(sizes).encode())
+    with ThreadPoolExecutor(num_threads) as pool:
+        for read in pool.map(lambda part: [_digest_of(file, whole) for file in part], parts):
+            digest.update(b"".join(read))
+    return digest.hexdigest()[:16]
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _digest_of(file: Path, whole: bool) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            if whole:
+                return hashlib.file_digest(stream, "sha256").digest()
+            start = stream.read(_END_BYTES)
+            stream.seek(max(file.stat().st_size - _END_BYTES, 0))
+            return hashlib.sha256(start + stream.read(_END_BYTES)).digest()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> DataError:
+    return DataError(f"data: {file} cannot be read: {error.strerror or error}")
 
 
 def _features(dataset: Dataset[Any], index: int) -> list[Tensor]:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
+from trainrun.data.folders import SPLITS, ClassFolders, class_folders, not_used, walked
+from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.resident import Holdout, Resident, split, standardized
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
 from trainrun.ranges import Count, Natural, Split
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-_SPLITS = ("train", "val", "test")
 _SHOWN = 10  # pictures at fault that are named
 _ESTIMATED_FROM = 512  # pictures, where not all are decoded
 
@@ -35,6 +33,11 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.files, self.targets, self.classes, self.size = files, list(targets), list(classes), size
         self.shift, self.scale = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+
+    @property
+    def samples(self) -> list[tuple[Path, int]]:
+        """As torchvision's ImageFolder lists them."""
+        return list(zip(self.files, self.targets, strict=True))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -102,7 +105,8 @@ def imagefolder(
     eval_batch_size: Count,
     num_workers: Natural,
 ) -> Resident | DatasetData:
-    """Pictures in `root`/CLASS, or in `root`/train/CLASS with val and test beside it where there are such.
+    """Pictures in `root`/CLASS, or in `root`/train/CLASS with val and test beside it where there are such,
+    in any usual spelling.
 
     A picture's shorter side is resized to `image_size` and the middle square cut out. All are decoded
     beforehand where they take at most `memory_mib`, else by `num_workers` loader processes.
@@ -110,95 +114,51 @@ def imagefolder(
     have validation and test pictures.
     """
     folder = Path(root).expanduser()
-    found = _found(folder, image_size)
-    if fold is not None and len(found) == len(_SPLITS):
+    layout = class_folders(folder)
+    found = {name: _of_split(files, layout, image_size) for name, files in layout.splits.items()}
+    if fold is not None and len(found) == len(SPLITS):
         raise ConfigError.one("data.fold", f"{folder} has folders for validation and test", None)
     shares = {"val": val_fraction, "test": test_fraction}
     val_fraction, test_fraction = (0.0 if name in found else share for name, share in shares.items())
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    total = sum(map(len, found.values()))
-    mib = total * 3 * image_size**2 / 2**20
-    text = f"{total:,} pictures of {len(found['train'].classes)} classes, {mib:,.0f} MiB when decoded:"
+    files = [file for pictures in found.values() for file in pictures.files]
+    mib = len(files) * 3 * image_size**2 / 2**20
+    looked_at = files if mib <= memory_mib else files[:: -(-len(files) // _ESTIMATED_FROM)]
+    forms = forms_of(looked_at)
+    mib *= 4 if is_deep(forms) else 1
+    text = f"{len(files):,} pictures of {len(layout.classes)} classes, {mib:,.0f} MiB when decoded:"
+    of_some = f"of {len(looked_at):,} looked at, " if len(looked_at) < len(files) else ""
+    notes = (*(of_some + line for line in notes_of(forms)), *layout.notes)
     if mib <= memory_mib:
-        note = f"{text} kept in memory"
-        return _in_memory(folder, found, holdout, eval_batch_size, num_workers, note)
+        notes = (f"{text} kept in memory", *notes)
+        return _in_memory(folder, found, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
     parts = (found["train"], found.get("val"), found.get("test"))
     made = from_dataset(*parts, **vars(holdout), eval_batch_size=eval_batch_size, num_workers=num_workers)
     estimates, told = _estimates(found["train"], made.splits["train"][1])
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
     pixels = PixelRange(torch.zeros(()), torch.ones(()))
-    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=(note,))
+    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=(note, *notes))
     data = Lazy(info, made.splits, eval_batch_size, num_workers)
     data.restore(estimates)
     return data
 
 
-def decoded(file: Path, size: int) -> Tensor:
-    """(3, size, size) uint8: the shorter side resized, the middle cut out, turned as its EXIF says.
-
-    Raises DataError naming a file that cannot be decoded whole.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except UnidentifiedImageError:  # whose text is the file's name again
-        raise DataError(f"data.root: {file} cannot be decoded: it is of no known format") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"data.root: {file} cannot be decoded: {error}") from None
-    short = min(image.size)
-    width, height = (size * side // short for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    image = image.crop((left, top, left + size, top + size))
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _found(folder: Path, size: int) -> dict[str, Pictures]:
-    """Split -> its pictures; "train" alone where the folder itself holds the classes."""
-    if not folder.is_dir():
-        raise DataError(f"data.root: {folder} is no folder")
-    places = {name: folder / name for name in _SPLITS if (folder / name).is_dir()}
-    if "train" not in places:
-        places = {"train": folder}
-    classes = _folders(places["train"])
-    if len(classes) < 2:
-        text = (
-            f"wants a folder of pictures for each of two or more classes, got {', '.join(classes) or 'none'}"
-        )
-        raise DataError(f"data.root: {places['train']} {text}")
-    found = {}
-    for name, place in places.items():
-        if odd := [one for one in _folders(place) if one not in classes]:
-            raise DataError(f"data.root: {place / odd[0]} is a class that {places['train']} has not")
-        files = [(file, at) for at, one in enumerate(classes) for file in _pictures(place / one)]
-        found[name] = Pictures([file for file, _ in files], [at for _, at in files], classes, size)
-    for at, one in enumerate(classes):
-        if at not in found["train"].targets:
-            raise DataError(f"data.root: {places['train'] / one} holds no picture ({', '.join(_SUFFIXES)})")
-    return found
-
-
-def _folders(place: Path) -> list[str]:
-    return sorted(one.name for one in place.iterdir() if one.is_dir() and not one.name.startswith("."))
-
-
-def _pictures(place: Path) -> list[Path]:
-    return sorted(one for one in place.rglob("*") if one.suffix.lower() in _SUFFIXES and one.name[0] != ".")
+def _of_split(files: Sequence[tuple[Path, int]], layout: ClassFolders, size: int) -> Pictures:
+    return Pictures([file for file, _ in files], [target for _, target in files], layout.classes, size)
 
 
 def _others(place: Path, size: int, count: int) -> Samples:
-    """Pictures that nobody has sorted, `count` at a time, each by its path; (N, 3, size, size) uint8."""
-    files = _pictures(place) if place.is_dir() else [place]
+    """Pictures that nobody has sorted, `count` at a time, each by its path; (N, 3, size, size)."""
+    files, unused, _ = walked(place) if place.is_dir() else ([place], [], set())
     if not files:
-        raise DataError(f"{place} holds no picture ({', '.join(_SUFFIXES)})")
+        raise DataError(f"{place} holds no picture ({', '.join(sorted(SUFFIXES))})")
     parts = torch.arange(len(files)).split(count)
     batches = (
-        Batch(torch.stack([decoded(files[at], size) for at in part.tolist()]), None, part, Position())
+        Batch(torch.stack([decoded(files[at], size).float() for at in part.tolist()]), None, part, Position())
         for part in parts
     )
-    return Samples(batches, [str(file) for file in files])
+    notes = (*notes_of(forms_of(files)), *not_used(unused, place))
+    return Samples(batches, [str(file) for file in files], notes)
 
 
 def _in_memory(
@@ -207,12 +167,13 @@ def _in_memory(
     holdout: Holdout,
     eval_batch_size: int,
     num_workers: int,
-    note: str,
+    notes: tuple[str, ...],
+    deep: bool,
 ) -> Resident:
     files = [file for one in found.values() for file in one.files]
     targets = torch.tensor([target for one in found.values() for target in one.targets])
     train = found["train"]
-    inputs = _all_decoded(files, train.size, num_workers)
+    inputs = _all_decoded(files, train.size, num_workers, torch.float32 if deep else torch.uint8)
     elsewhere = torch.arange(0) if "test" in found else None  # no picture of train is a test picture
     splits, start = split(len(train), holdout, targets[: len(train)], elsewhere), 0
     for name, one in found.items():
@@ -221,12 +182,12 @@ def _in_memory(
         start += len(one)
     classes = tuple(train.classes)
     pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
-    info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=(note,))
+    info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=notes)
     return standardized(Decoded, info, inputs, targets, splits, eval_batch_size, per_feature=False)
 
 
-def _all_decoded(files: Sequence[Path], size: int, num_threads: int) -> Tensor:
-    """(N, 3, size, size) uint8. Raises DataError with every file that cannot be decoded, a line for each."""
+def _all_decoded(files: Sequence[Path], size: int, num_threads: int, dtype: torch.dtype) -> Tensor:
+    """(N, 3, size, size). Raises DataError with every file that cannot be decoded, a line for each."""
 
     def attempt(file: Path) -> Tensor | DataError:
         try:
@@ -234,7 +195,7 @@ def _all_decoded(files: Sequence[Path], size: int, num_threads: int) -> Tensor:
         except DataError as error:
             return error
 
-    inputs, faults = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
+    inputs, faults = torch.empty(len(files), 3, size, size, dtype=dtype), []
     pool = ThreadPoolExecutor(max(num_threads, 1))
     try:
         for at, made in enumerate(pool.map(attempt, files)):
@@ -255,7 +216,7 @@ def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tens
     assert train is not None  # it is a stream's
     count = min(len(train), _ESTIMATED_FROM)
     chosen = train[torch.arange(count) * len(train) // count].tolist()
-    sample = torch.stack([decoded(pictures.files[index], pictures.size) for index in chosen])
+    sample = torch.stack([decoded(pictures.files[index], pictures.size).float() for index in chosen])
     shift, scale = scaling.standardization(sample, per_feature=False)
     told = f"{scaling.told(shift, scale, per_feature=False)}, by {count:,} of its pictures"
     return {"shift": shift[0], "scale": scale[0]}, told

@@ -1,0 +1,232 @@
+"""Folders of pictures: which are splits, which are classes, and what of them is not used."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from trainrun.data.pictures import SUFFIXES
+from trainrun.errors import DataError
+
+SPLITS = ("train", "val", "test")
+_SPELLINGS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), "val"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+    **dict.fromkeys(("eval", "evaluation", "holdout"), "val or test"),
+}
+_FILLING = r"(data|dataset|set|images?|imgs?|pictures?|photos?|samples?|split|folder|dir)"
+# Folders and files that systems and tools leave behind, beside all whose name begins with a dot.
+_LEFTOVERS = {
+    *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
+    *("__pycache__", "Thumbs.db", "desktop.ini"),
+}
+_UNSORTED = {"unknown", "unlabeled", "unlabelled", "images", "all"}
+_SHOWN = 5  # names of what is not used
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """The classes of a folder, the files of each split with their class, and what to say of it."""
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, Sequence[tuple[Path, int]]]
+    notes: tuple[str, ...]
+
+
+def class_folders(folder: Path) -> ClassFolders:
+    """The pictures in folder/CLASS, or in those of its splits, in any usual spelling.
+
+    Raises DataError where folders can be read in two ways, or hold no classes.
+    """
+    if not folder.is_dir():
+        raise DataError(f"data.root: {folder} is no folder{'; unpack it' if folder.is_file() else ''}")
+    places = _places(folder)
+    classes = _classes(folder, places["train"])
+    splits: dict[str, list[tuple[Path, int]]] = {}
+    renamed = [f"{split} is {place.name}" for split, place in places.items() if place.name != split]
+    notes, nested = [], list[str]()
+    if places["train"] != folder and renamed:
+        notes.append(f"folders of the splits: {', '.join(renamed)}")
+    unused = [] if places["train"] == folder else _beside(folder, list(places.values()))
+    for split, place in places.items():
+        if split != "train" and not _has_classes(place, split):
+            notes.append(_without_classes(place, split))
+            continue
+        _refuse_other_classes(place, places["train"], classes)
+        unused += _beside(place, [place / name for name in classes])
+        files = list[tuple[Path, int]]()
+        for target, name in enumerate(classes):
+            pictures, others, below = walked(place / name)
+            files += [(file, target) for file in pictures]
+            unused += others
+            nested += [f"{name}/{inner}" for inner in below]
+        held = {target for _, target in files}
+        missing = [name for target, name in enumerate(classes) if target not in held]
+        if missing and split == "train":
+            raise _empty(place, missing)
+        if files:
+            splits[split] = files
+        if missing:
+            text = f"of {_listed(missing)}" if files else f"at all: {split} is taken out of train"
+            notes.append(f"{place.name} holds no picture {text}")
+    if nested:
+        notes.append(f"pictures in folders below a class belong to it: {_listed(sorted(set(nested)))}")
+    return ClassFolders(classes, splits, (*notes, *not_used(unused, folder)))
+
+
+def not_used(unused: Sequence[Path], folder: Path) -> list[str]:
+    """A line that names them, by their place in `folder`; none where there are none."""
+    return [f"not used: {_listed([str(path.relative_to(folder)) for path in unused])}"] if unused else []
+
+
+def split_of(name: str) -> str | None:
+    """`train`, `val`, `test` or `val or test`, where a folder's name is a spelling of one."""
+    letters = re.sub(r"[^a-z]", "", name.lower())
+    for bare in (letters, re.sub(f"{_FILLING}$", "", letters), re.sub(f"^{_FILLING}", "", letters)):
+        if bare in _SPELLINGS:
+            return _SPELLINGS[bare]
+    return None
+
+
+def walked(place: Path) -> tuple[list[Path], list[Path], set[str]]:
+    """(pictures, other files and folders, names of folders that hold pictures) of a folder and below it.
+
+    Links are followed, but for those in a circle.
+    """
+    files, others, below = [], [], set()
+    visited = {os.path.realpath(place)}
+    for at, folders, names in os.walk(place, followlinks=True):
+        here = Path(at)
+        others += [here / name for name in sorted([*folders, *names]) if _is_leftover(name)]
+        folders[:] = [
+            name for name in sorted(folders) if not _is_leftover(name) and _is_new(here / name, visited)
+        ]
+        for name in sorted(names):
+            path = here / name
+            if _is_leftover(name):
+                continue
+            if path.suffix.lower() in SUFFIXES and (path.is_file() or path.is_symlink()):
+                files.append(path)
+                below |= {str(here.relative_to(place))} - {"."}
+            else:
+                others.append(path)
+    return sorted(files), others, below
+
+
+def _is_new(path: Path, visited: set[str]) -> bool:
+    real = os.path.realpath(path)
+    is_new = real not in visited
+    visited.add(real)
+    return is_new
+
+
+def _is_leftover(name: str) -> bool:
+    return name.startswith(".") or name in _LEFTOVERS
+
+
+def _subfolders(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.is_dir() and not _is_leftover(path.name))
+
+
+def _has_classes(place: Path, split: str) -> bool:
+    """Whether pictures are sorted there; test/test and test/unknown are not."""
+    names = _subfolders(place)
+    return len(names) > 1 or any(split_of(name) != split and name.lower() not in _UNSORTED for name in names)
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """Split -> its folder; "train" alone where the folder itself holds the classes."""
+    names = _subfolders(folder)
+    is_class = {"valid"} if "invalid" in map(str.lower, names) else set()
+    meant: dict[str, list[str]] = {}
+    for name in names:
+        if name.lower() not in is_class and (split := split_of(name)):
+            meant.setdefault(split, []).append(name)
+    train = folder / meant["train"][0] if "train" in meant else None
+    if train and _subfolders(train):
+        _refuse_two_readings(folder, meant)
+        return {split: folder / meant[split][0] for split in SPLITS if split in meant}
+    others = [name for name in names if all(name not in of_split for of_split in meant.values())]
+    if not meant:
+        _refuse_likely_splits(folder, others)
+    if not meant or (others and meant.keys() == {"train"}):  # a class: buses, cars and trains
+        return {"train": folder}
+    if train:
+        text = "holds no folder for each class; sort its pictures into folders named after their classes"
+        raise DataError(f"data.root: {train} {text}")
+    text = f"has {_listed([name for name in names if name not in others])}, but no train"
+    fix = f"put the class folders to train on into {folder / 'train'}; a class of such a name needs another"
+    raise DataError(f"data.root: {folder} {text}; {fix}")
+
+
+def _refuse_two_readings(folder: Path, meant: Mapping[str, list[str]]) -> None:
+    for split in SPLITS:
+        if len(names := meant.get(split, [])) > 1:
+            raise DataError(f"data.root: {folder} has {' and '.join(names)}, each {split}; keep one of them")
+    if "val or test" in meant and not {"val", "test"} <= meant.keys():
+        place = folder / meant["val or test"][0]
+        text = "may be meant for validation or for the test; rename it to val or test"
+        raise DataError(f"data.root: {place} {text}")
+
+
+def _refuse_likely_splits(folder: Path, names: Sequence[str]) -> None:
+    """Folders that are no split by name alone, but hold class folders, or are in one."""
+    for name in names:
+        inner = _subfolders(folder / name)
+        words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)
+        if len(inner) > 1 and any(map(split_of, words)):
+            text = "holds folders as a split does; rename it to train, val or test"
+            raise DataError(f"data.root: {folder / name} {text}")
+        if len(splits := [sub for sub in inner if split_of(sub)]) > 1:
+            text = f"holds {_listed(splits)}: splits go above the classes, as {splits[0]}/{name}"
+            raise DataError(f"data.root: {folder / name} {text}")
+
+
+def _classes(folder: Path, train: Path) -> tuple[str, ...]:
+    classes = _subfolders(train)
+    if len(classes) > 1:
+        return tuple(classes)
+    text = f"wants a folder of pictures for each of two or more classes, got {', '.join(classes) or 'none'}"
+    if classes and len(_subfolders(train / classes[0])) > 1:
+        inner = train / classes[0]
+        text += f"; {f'data.root={inner}' if train == folder else f'move what is in {inner} up into {train}'}"
+    raise DataError(f"data.root: {train} {text}")
+
+
+def _refuse_other_classes(place: Path, train: Path, classes: Sequence[str]) -> None:
+    alike = {name.lower(): name for name in classes}
+    for name in _subfolders(place):
+        if name not in classes:
+            hint = f"; rename it to {alike[name.lower()]}" if name.lower() in alike else ""
+            raise DataError(f"data.root: {place / name} is a class that {train} has not{hint}")
+
+
+def _empty(train: Path, classes: Sequence[str]) -> DataError:
+    """Of classes without a picture to train on."""
+    text = f"holds no picture ({', '.join(sorted(SUFFIXES))})"
+    suffixes = {path.suffix.lower() for path in walked(train / classes[0])[1] if path.suffix}
+    text += f", only {_listed(sorted(suffixes))}" if suffixes else ""
+    text += f"; nor do {_listed(classes[1:])}" if classes[1:] else ""
+    return DataError(f"data.root: {train / classes[0]} {text}")
+
+
+def _beside(place: Path, used: Sequence[Path]) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path not in used)
+
+
+def _without_classes(place: Path, split: str) -> str:
+    """What to say of the folder of a split that holds no class folders."""
+    if not (files := walked(place)[0]):
+        return f"{place.name} is empty: {split} is taken out of train"
+    text = f"{place.name} has no class folders, so its {len(files):,} pictures are not used: {split} is taken"
+    return f"{text} out of train (trainrun predict RUN --input {quote(str(place))} reads them)"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
