@@ -150,6 +150,14 @@ class TrainState:
         for misfit in _misfits(self.state_dict(), parts):
             raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
 
+    def check_fitted(self, parts: Mapping[str, Any]) -> None:
+        """Raises CannotResume where what the data fitted is not there, or of another kind than here."""
+        fitted = parts.get("fitted")
+        if not isinstance(fitted, Mapping) or {*fitted} != {*self.fitted}:
+            raise CannotResume("checkpoint: is not whole; see fitted")
+        for misfit in _misfits(self.fitted, fitted, "fitted"):
+            raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
+
     def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
         """Values that the configuration changed since the checkpoint keep their new ones; so do those that
         the stored run's schedule may have set, for the present one may be another.

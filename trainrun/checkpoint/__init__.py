@@ -73,6 +73,11 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[CheckpointSaved | None] | None = None
 
+    def most_kept(self, total_steps: int) -> int:
+        """How many checkpoints lie on the disk at once, at most, of a run of so many steps."""
+        more = total_steps // self.keep_every if self.keep_every else 0
+        return min(self.keep_last + int(self.keep_best) + more, max(1, total_steps))
+
     def is_due(self, step: int) -> bool:
         return step > 0 and step % self.every == 0
 
@@ -114,22 +119,8 @@ class Checkpoints:
         self._thread.shutdown()
 
     def load_newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The parts of the newest valid checkpoint, with `metrics_bytes` beside them.
-
-        None where there is no checkpoint at all. Damaged ones are named and skipped; raises
-        CannotResume where there are checkpoints and none is valid.
-        """
-        found = steps_in(self.folder)
-        for step in reversed(found):
-            path = path_of(self.folder, step)
-            if (problem := problem_of(path, self.run_id)) is None:
-                parts = load_parts(path)
-                if (problem := problem_in(parts, step)) is None:
-                    return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
-            warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
-        if found:
-            raise CannotResume(f"checkpoint: none of the {len(found)} checkpoints in {self.folder} is valid")
-        return None
+        """The parts of the newest valid checkpoint of the run, as the function of that name has them."""
+        return load_newest(self.folder, self.run_id, warn)
 
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the judged weights of a stored step into `model`; returns which weights they are."""
@@ -214,6 +205,25 @@ class Checkpoints:
             path.rename(trash)
         for trash in self.folder.glob(".tmp-step-*-old"):  # also what could not be removed before
             shutil.rmtree(trash, ignore_errors=True)
+
+
+def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The parts of the newest valid checkpoint in a folder, with `metrics_bytes` beside them.
+
+    None where there is no checkpoint at all. Damaged ones are named and skipped; raises
+    CannotResume where there are checkpoints and none is valid.
+    """
+    found = steps_in(folder)
+    for step in reversed(found):
+        path = path_of(folder, step)
+        if (problem := problem_of(path, run_id)) is None:
+            parts = load_parts(path)
+            if (problem := problem_in(parts, step)) is None:
+                return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
+        warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
+    if found:
+        raise CannotResume(f"checkpoint: none of the {len(found)} checkpoints in {folder} is valid")
+    return None
 
 
 def expected_bytes(state: TrainState) -> int:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainrun.run.files import fsync
+
 
 def commit(final: Path, files: Mapping[str, memoryview | bytes]) -> int:
     """Write `files`, in order, into the new directory `final`; returns its bytes.
@@ -33,15 +35,6 @@ def commit(final: Path, files: Mapping[str, memoryview | bytes]) -> int:
         raise
     fsync(parent)
     return sum(len(body) for body in files.values())
-
-
-def fsync(folder: Path) -> None:
-    """Have the names in a folder written to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(descriptor: int, body: memoryview) -> None:

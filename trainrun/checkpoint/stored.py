@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from trainrun.errors import CannotResume
+from trainrun.run.files import read_json
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{9})")
@@ -31,6 +33,34 @@ def steps_in(folder: Path) -> list[int]:
 def path_of(folder: Path, step: int) -> Path:
     """Where a step's checkpoint lies."""
     return folder / f"step-{step:09d}"
+
+
+def run_id_of(run_dir: Path) -> str | None:
+    """The run that a folder belongs to; None where nothing tells it yet.
+
+    status.json, environment.json and every manifest hold the id, so that none of them is needed.
+    Raises CannotResume where they contradict one another.
+    """
+    contents = [read_json(run_dir / name) for name in ("status.json", "environment.json")]
+    own = dict.fromkeys(run_id for one in contents if isinstance(run_id := one.get("run_id"), str) and run_id)
+    folder = run_dir / "checkpoints"
+    stored = dict.fromkeys(filter(None, (_run_id_in(path_of(folder, step)) for step in steps_in(folder))))
+    ids = [run_id for run_id in own if run_id in stored] if len(own) > 1 else [*own] or [*stored]
+    if len(ids) == 1 or not own | stored:
+        return ids[0] if ids else None
+    told = ", ".join(own | stored)
+    text = f"status.json, environment.json and the checkpoints are of different runs ({told})"
+    raise CannotResume(f"{run_dir}: {text}; remove what was copied here from another run")
+
+
+def _run_id_in(path: Path) -> str | None:
+    """The run that a checkpoint says it is of, where its manifest is as it was written."""
+    try:
+        manifest = manifest_of(path)
+        run_id = manifest["run_id"] if manifest.get("sha256") == own_hash(manifest) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return run_id if isinstance(run_id, str) else None
 
 
 def problem_of(path: Path, run_id: str | None) -> str | None:
@@ -101,12 +131,69 @@ def load_judged(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
 
 
 def problem_in(parts: Mapping[str, Any], step: int) -> str | None:
-    """What is wrong with the content of a checkpoint that is whole, in words; None: nothing."""
-    counters = parts.get("counters")
-    if not isinstance(counters, Mapping) or counters.get("step") != step:
-        return "holds the state of another step"
-    name = not_finite_in(parts)
+    """What is wrong with the content of a checkpoint that is whole, in words; None: nothing.
+
+    Looks at sizes and counters before any number is read, so that nothing is allocated for a lie.
+    """
+    try:
+        counters = parts.get("counters")
+        if not isinstance(counters, Mapping) or counters.get("step") != step:
+            return "holds the state of another step"
+        if name := next(_oversized(parts), None):
+            return f"claims more numbers in {name} than it holds"
+        if text := _impossible(counters, parts.get("position"), parts.get("data")):
+            return f"holds {text}, which no run comes to by step {step}"
+        name = not_finite_in(parts)
+    except RecursionError:
+        return "is nested too deeply"
     return f"holds numbers that are not finite in {name}" if name else None
+
+
+def _oversized(tree: Any, at: str = "") -> Iterator[str]:
+    """Names of tensors that are not stored number by number: expanded, sparse, or without storage.
+
+    A save copies every tensor, so that none of them can be of a run.
+    """
+    if isinstance(tree, Tensor):
+        is_plain = tree.layout == torch.strided and tree.device.type == "cpu"
+        if not is_plain or tree.nbytes > tree.untyped_storage().nbytes():
+            yield at
+    elif isinstance(tree, (Mapping, list, tuple)):
+        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        for key, value in items:
+            yield from _oversized(value, f"{at}/{key}" if at else str(key))
+
+
+def _impossible(counters: Mapping[str, Any], position: Any, data: Any) -> str | None:
+    """The first counter, or place in the data, that is no whole number or lies beyond what was trained."""
+    step = counters["step"]
+    optional = {name: counters[name] for name in _OPTIONAL if counters.get(name) is not None}
+    counts = {name: counters.get(name) for name in (*_UP_TO_STEP, *_FREE_COUNTS)} | optional
+    place = position if isinstance(position, Mapping) else {}
+    counts |= {"position/epoch": place.get("epoch"), "position/offset": place.get("offset")}
+    sizes = data.get("sizes") if isinstance(data, Mapping) else None
+    size = sizes.get("train") if isinstance(sizes, Mapping) else None
+    limits = dict.fromkeys((*_UP_TO_STEP, *_OPTIONAL, "position/epoch"), step)  # an epoch has a step at least
+    limits |= {"position/offset": size - 1} if _is_whole(size) and size > 0 else {}
+    for name, value in counts.items():
+        if not _is_whole(value) or value > limits.get(name, math.inf):
+            return f"{name} {value}"
+    for name in ("seconds", "planned_s", "lr_factor"):
+        value = counters.get(name)
+        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            return f"{name} {value}"
+    if counters["rollbacks"] == 0 and counters["lr_factor"] != 1:
+        return f"lr_factor {counters['lr_factor']} without a rollback"
+    return None
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+_UP_TO_STEP = ("step", "applied", "skipped_in_a_row", "logged_at", "evaluated_at")
+_OPTIONAL = ("best_step", "rolled_back_to")  # of what may not have happened; up to the step as well
+_FREE_COUNTS = ("samples", "rollbacks", "total_steps")
 
 
 def not_finite_in(parts: Mapping[str, Any]) -> str | None:

@@ -105,12 +105,13 @@ def parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
 def open_judged(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> Judged:
     """The run that was named, its data found to be those it was trained on."""
     from trainrun.cli.stored import choose, load_choice, open_run
-    from trainrun.run.files import read_json
+    from trainrun.run.files import object_in, read_json
     from trainrun.state import require_same_data
 
     run_dir = find(arguments.run)
     parts = open_run(run_dir, [*overrides, *arguments.overrides]).parts
-    require_same_data(read_json(run_dir / "environment.json").get("data", parts.state.data), parts.state.data)
+    begun = object_in(read_json(run_dir / "environment.json"), "data")
+    require_same_data(begun or parts.state.data, parts.state.data)
     choice = choose(run_dir, arguments.checkpoint)
     return Judged(run_dir, parts, choice, load_choice(parts, choice))
 

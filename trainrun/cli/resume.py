@@ -91,9 +91,11 @@ def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequenc
 
 def _first_words(run_dir: Path) -> list[str]:
     """The overrides that a run began with, but for its place."""
-    file = run_dir / ".hydra" / "overrides.yaml"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    words = [str(word) for word in yaml.safe_load(text) or ()]
+    try:
+        words = yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return []  # it is for people alone
+    words = [word for word in words if isinstance(word, str)] if isinstance(words, list) else []
     return [word for word in words if _key(word) not in ("run_dir", "resume")]
 
 
@@ -119,7 +121,7 @@ def resumed(
     from trainrun.cli.lineage import Process
     from trainrun.cli.stored import changes, open_run
     from trainrun.config.build import rates_of
-    from trainrun.run.files import read_json
+    from trainrun.run.files import number_in, read_json
     from trainrun.runtime import cores
 
     stored = open_run(run_dir, overrides)
@@ -132,8 +134,8 @@ def resumed(
         kept = f"; {', '.join(changed)} stay{'' if len(changed) > 1 else 's'} as it was" if changed else ""
         say(f"{why}: nothing to do{kept}")
         return None
-    if begun.get("ranks", 1) != ranks.size():
-        say(f"ranks: {begun.get('ranks', 1)} -> {ranks.size()} (free)")
+    if (ranks_before := number_in(begun, "ranks") or 1) != ranks.size():
+        say(f"ranks: {ranks_before} -> {ranks.size()} (free)")
     classed = {
         key: (*change, "free" if _is(key, FREE) else "takes effect") for key, change in changed.items()
     }
@@ -162,14 +164,20 @@ def _shown(value: Any) -> Any:
 
 
 def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, changed: bool) -> str | None:
-    """Why a completed run has nothing more to do; None where it has."""
-    step, reason = int(status.get("step") or 0), status.get("reason")
+    """Why a completed run has nothing more to do; None where it has. Its records say that it is complete."""
+    from trainrun.run.files import number_in
+    from trainrun.run.history import end_of
+
     if status.get("state") != "completed":
         return None
+    if (end := end_of(run_dir)) is None:
+        say("status.json says that the run is complete, its records do not: going on")
+        return None
+    step, reason = end["step"], end.get("reason")
     if not changed and reason != "budget":
         return f"{run_dir} ended at step {step} by {reason}"
     if parts.budget is not None:
-        has_more = changed and parts.budget.limit_s > float(status.get("seconds") or 0.0)
+        has_more = changed and parts.budget.limit_s > (number_in(status, "seconds") or 0.0)
     else:
         has_more = parts.state.total_steps > step
     return None if has_more else f"{run_dir} is complete at step {step}"
@@ -177,12 +185,14 @@ def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, change
 
 def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
     """How ranks and accumulation cut the samples of a step is free; how many they are is not."""
-    cut, before, now = parts.cut, begun.get("samples_per_step"), parts.samples_per_step
-    if before in (None, now):
+    from trainrun.run.files import number_in
+
+    cut, before, now = parts.cut, number_in(begun, "samples_per_step"), parts.samples_per_step
+    if before is None or before == now:
         return
     ranks_text = f" x {cut.num_ranks} ranks" if cut.num_ranks > 1 else ""
     text = f"the run takes {before} samples a step, this is {cut.batch_size} x {cut.accumulate}{ranks_text}"
-    accumulate, rest = divmod(before, cut.batch_size * cut.num_ranks)
+    accumulate, rest = divmod(int(before), cut.batch_size * cut.num_ranks)
     if rest or not accumulate:
         raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
     raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from trainrun import ranks
-from trainrun.checkpoint import Checkpoints, expected_bytes
-from trainrun.cli.lineage import Process, table
+from trainrun.checkpoint import expected_bytes
+from trainrun.cli.continuation import NOTHING, StoredState, course, restore, stored_state
+from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
 from trainrun.cli.terminal import say
 from trainrun.config.build import Parts
-from trainrun.config.build.schedule import Course
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
@@ -30,9 +30,10 @@ from trainrun.run import lineage
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
+from trainrun.run.listing import num_bytes
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
-from trainrun.run.record import Record, write_status
+from trainrun.run.record import Record, restore_status, write_status
 from trainrun.run.signals import Signals, exit_code
 from trainrun.run.slurm import requeue
 from trainrun.runtime import is_out_of_memory
@@ -63,7 +64,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
     if not ranks.is_first():
         return _assist(parts, process)
     wanted, opening = composition.settings["run_dir"], _pictures(parts)
-    _check_room(parts.state, run_dir or Path(wanted or ROOT).expanduser())
+    _check_room(parts, run_dir or Path(wanted or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
     settled = _settled(composition.storable, parts)
     settled |= {"name": None} if run_dir else {}  # a sweep's is not its jobs'
@@ -75,8 +76,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
             replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
-        _introduce(folder, parts, settled, process.command)
-        return _drive(parts, folder, settled, process, opening)
+        return _drive(parts, folder, settled, process, opening, NOTHING)
 
 
 def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
@@ -87,10 +87,9 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pro
     parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, process)
-    _check_room(parts.state, run_dir)
+    _check_room(parts, run_dir)
     with lock(run_dir):
-        _introduce(run_dir, parts, storable, process.command)
-        return _drive(parts, run_dir, storable, process, [])
+        return _drive(parts, run_dir, storable, process, [], stored_state(run_dir))
 
 
 def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
@@ -112,16 +111,27 @@ def _store(settings: Mapping[str, Any], run_dir: Path) -> None:
         raise storage_failed(run_dir, error) from None
 
 
-def _introduce(run_dir: Path, parts: Parts, storable: Mapping[str, Any], command: Sequence[str]) -> None:
+def _introduce(
+    run_dir: Path, parts: Parts, storable: Mapping[str, Any], command: Sequence[str], run_id: str
+) -> None:
     """Give a run its identity and provenance, unless a start that was killed got as far as this."""
     try:
         if not (run_dir / "environment.json").exists():
             content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
+            content["run_id"] = run_id
             if parts.weights:
                 content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
             replace_json(run_dir / "environment.json", content)
-        if not read_json(run_dir / "status.json").get("run_id"):
-            write_status(run_dir, name=_name(storable), run_id=secrets.token_hex(8))
+        if read_json(run_dir / "status.json").get("run_id") != run_id:
+            write_status(run_dir, name=_name(storable), run_id=run_id)
+    except OSError as error:
+        raise storage_failed(run_dir, error) from None
+
+
+def _bring_in_line(run_dir: Path, state: TrainState) -> None:
+    """What status.json says of metrics, by the state that training goes on from."""
+    try:
+        restore_status(run_dir, state.best_step)
     except OSError as error:
         raise storage_failed(run_dir, error) from None
 
@@ -135,25 +145,34 @@ def _pictures(parts: Parts) -> list[Event]:
 
 
 def _drive(
-    parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process, opening: Sequence[Event]
+    parts: Parts,
+    run_dir: Path,
+    storable: Mapping[str, Any],
+    process: Process,
+    opening: Sequence[Event],
+    stored: StoredState,
 ) -> Result:
-    """Open the records, restore what is stored, and follow the loop; the folder is ours.
+    """Restore what is stored, open the records, and follow the loop; the folder is ours.
 
-    `opening` is told before the first step.
+    What may be refused is read and judged before anything is written. `opening` is told before the
+    first step.
     """
     ranks.from_first(str(run_dir))
+    resumed_from, run_id = restore(parts, stored.parts, process), stored.run_id or secrets.token_hex(8)
+    loggers = parts.loggers(run_dir).items()
     with contextlib.ExitStack() as opened:
         record = opened.enter_context(contextlib.closing(Record(run_dir)))
         signals = parts.runtime.signals()
         opened.callback(signals.restore)
-        run_id = str(read_json(run_dir / "status.json").get("run_id", ""))
         loop = parts.loop(run_dir, run_id, record, signals)
         opened.callback(loop.checkpoints.close)
-        resumed_from = _restore(parts, _newest(loop.checkpoints, record), process)
+        loop.checkpoints.clean()
+        record.cut(stored.metrics_bytes)
+        _introduce(run_dir, parts, storable, process.command, run_id)
+        _bring_in_line(run_dir, parts.state)
         if process.changes:
             _store(storable, run_dir)
-        lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, _course(parts))
-        loggers = parts.loggers(run_dir).items()
+        lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, course(parts))
         views = [view for name, view in loggers if name != "console" or not process.quiet]
         told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
         sinks: list[Sink] = [record, *map(Forgiving, told), *([process.watch] if process.watch else [])]
@@ -185,7 +204,7 @@ def _assist(parts: Parts, process: Process) -> Result:
         opened.callback(signals.restore)
         loop = parts.loop(run_dir, "", None, signals)
         opened.callback(loop.checkpoints.close)
-        _restore(parts, None, process)
+        restore(parts, None, process)
         signals.install()
         try:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
@@ -313,46 +332,25 @@ def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> Tra
     return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 
-def _check_room(state: TrainState, folder: Path) -> None:
-    """Raises StorageFailed where the disk has no room for one checkpoint, before anything is written."""
-    needed, free = expected_bytes(state), free_bytes(folder)
-    if free < needed:
-        text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
-        raise StorageFailed(f"{text}; make room, or set run_dir to a folder on another disk")
+def _check_room(parts: Parts, folder: Path) -> None:
+    """Raises StorageFailed where the disk lacks room for the checkpoints to come, before anything is written.
 
-
-def _newest(checkpoints: Checkpoints, record: Record) -> dict[str, Any] | None:
-    """The newest valid checkpoint, metrics.jsonl cut back to it; None where there is none."""
-    checkpoints.clean()
-    stored = checkpoints.load_newest(say)
-    record.cut(stored.pop("metrics_bytes") if stored is not None else 0)
-    return stored
-
-
-def _restore(parts: Parts, stored: dict[str, Any] | None, process: Process) -> int | None:
-    """Go on from what the first rank found stored; returns its step, None where there is nothing.
-
-    Prints the learning rates ahead beside what they were, where the process changes them.
+    Those that lie there already make room for others.
     """
-    stored, state = ranks.from_first(stored), parts.state
-    if stored is None:
-        return None
-    total = state.total_steps
-    state.load_state_dict(stored)
-    before = process.was.course(state, stored["schedule"]) if process.was else []
-    if parts.budget is None:
-        state.total_steps, state.planned_s = total, 0.0
-    else:
-        parts.budget.restore(state)
-    if process.changes:
-        state.stop_reason = None  # what ended the run is judged anew
-    parts.data.restore(state.fitted)
-    if process.was:
-        say(*table(before, _course(parts)).split("\n"))
-    return state.step
+    needed, free, held = expected_bytes(parts.state), free_bytes(folder), num_bytes(folder / "checkpoints")
+    advice = "make room, or set run_dir to a folder on another disk"
+    if free + held < needed:
+        text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
+        raise StorageFailed(f"{text}; {advice}")
+    kept = _most_kept(parts)
+    if free + held < needed * kept:
+        text = f"{folder}: {kept} checkpoints of about {needed:,} bytes are kept, {free:,} bytes are free"
+        raise StorageFailed(f"{text}; {advice}, or checkpoint.keep_last=1")
 
 
-def _course(parts: Parts) -> Course:
-    """The learning rates ahead; none where the clock's pace is not known yet."""
-    is_known = parts.budget is None or parts.state.planned_s
-    return parts.rates.course(parts.state, parts.state.state_dict()["schedule"]) if is_known else []
+def _most_kept(parts: Parts) -> int:
+    """How many checkpoints the run's folder holds at most."""
+    offered = {"folder": Path(), "run_id": "", "record": None}
+    with contextlib.closing(parts.make("checkpoint", offered)) as checkpoints:
+        kept: int = checkpoints.most_kept(parts.state.total_steps)
+    return kept

@@ -10,7 +10,16 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.checkpoint.stored import load_judged, load_parts, manifest_of, path_of, problem_of, steps_in
+from trainrun.checkpoint.stored import (
+    load_judged,
+    load_parts,
+    manifest_of,
+    path_of,
+    problem_in,
+    problem_of,
+    run_id_of,
+    steps_in,
+)
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
 from trainrun.cli.found import find as find_aloud
 from trainrun.config.build import Parts, build
@@ -19,7 +28,7 @@ from trainrun.config.compose import Composer, Composition
 from trainrun.config.stored import load_stored
 from trainrun.errors import CannotResume, ConfigError
 from trainrun.run.directory import find
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 
 _FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights
 
@@ -62,7 +71,8 @@ class Choice:
 def choose(run_dir: Path, checkpoint: str) -> Choice:
     """The checkpoint that `best`, `last` or a step means; without a best one, `best` is the last."""
     folder = run_dir / "checkpoints"
-    steps = [step for step in steps_in(folder) if problem_of(path_of(folder, step), None) is None]
+    run_id = run_id_of(run_dir)
+    steps = [step for step in steps_in(folder) if problem_of(path_of(folder, step), run_id) is None]
     if not steps:
         raise CannotResume(f"checkpoint: {folder} holds no valid checkpoint")
     best = _best_step(run_dir, steps)
@@ -79,7 +89,10 @@ def choose(run_dir: Path, checkpoint: str) -> Choice:
 def load_choice(parts: Parts, choice: Choice) -> str:
     """Load a checkpoint's judged weights into the model; returns which they are: raw or an average."""
     stored = load_parts(choice.path)
+    if problem := problem_in(stored, choice.step):
+        raise CannotResume(f"checkpoint: {choice.path} {problem}")
     weights = load_judged(parts.state.model, choice.path, stored)
+    parts.state.check_fitted(stored)
     parts.data.restore(stored["fitted"])
     return weights
 
@@ -93,7 +106,7 @@ def load_weights(parts: Parts, run_dir: Path, checkpoint: str) -> tuple[int, str
 def _best_step(run_dir: Path, steps: Sequence[int]) -> int | None:
     """By status.json, which also knows of an evaluation after the last save, else by that save."""
     newest = manifest_of(path_of(run_dir / "checkpoints", steps[-1]))
-    told = (read_json(run_dir / "status.json").get("best") or {}).get("step")
+    told = object_in(read_json(run_dir / "status.json"), "best").get("step")
     known = [step for step in steps if step in (told, newest["best_step"])]
     return told if told in known else known[-1] if known else None
 
@@ -121,7 +134,7 @@ def weights_again(source: str | None, run_dir: Path) -> Weights | None:
     if source is None or steps_in(run_dir / "checkpoints"):
         return None
     weights = weights_from(source)
-    begun = (read_json(run_dir / "environment.json").get("init_from") or {}).get("sha256", weights.sha256)
+    begun = object_in(read_json(run_dir / "environment.json"), "init_from").get("sha256", weights.sha256)
     if begun != weights.sha256:
         raise CannotResume(f"init_from: {source} has changed since the run began; start a new run")
     return weights

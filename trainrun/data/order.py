@@ -52,6 +52,12 @@ def micro_batches(order: Tensor, position: Position, cut: Cut) -> Iterator[tuple
         start = end
 
 
+def position_after(step: int, size: int, window: int) -> Position:
+    """Where the data stand after so many windows of an epoch of `size` samples, as micro_batches has it."""
+    epoch, windows = divmod(step, -(-size // window))
+    return Position(epoch, windows * window)
+
+
 def hold_out(
     indices: Tensor, count: int, seed: int, purpose: str, classes: Tensor | None
 ) -> tuple[Tensor, Tensor]:

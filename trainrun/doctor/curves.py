@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.run.files import read_json
-from trainrun.run.history import is_number, records, unread_in
+from trainrun.run.history import is_number, records, step_of, unread_lines
+from trainrun.run.listing import state_in
 
 Record = Mapping[str, Any]
 FEW = 4  # points, below which a curve has no trend
@@ -124,6 +125,7 @@ def read(run_dir: Path) -> Run:
     """
     from trainrun.config.stored import load_stored  # which is slow to import, and the table needs it not
 
+    status = read_json(run_dir / "status.json")
     train: list[Record] = []
     val: list[Record] = []
     nonfinite: list[Record] = []
@@ -142,21 +144,21 @@ def read(run_dir: Path) -> Run:
             train, val = ([one for one in part if (step_of(one) or 0) <= (to or 0)] for part in (train, val))
     return Run(
         settings=load_stored(run_dir / "config.yaml"),
-        status=read_json(run_dir / "status.json"),
-        train=train,
-        val=val,
+        status=status | {"state": state_in(run_dir, status)},
+        train=_in_order(train),
+        val=_in_order(val),
         nonfinite=nonfinite,
         rollbacks=rollbacks,
         timing=list(records(run_dir / "timing.jsonl")),
-        unread=sum(unread_in(run_dir / name) for name in ("metrics.jsonl", "timing.jsonl")),
+        unread=sum(unread_lines(run_dir / name) for name in ("metrics.jsonl", "timing.jsonl")),
         in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
     )
 
 
-def step_of(record: Record, key: str = "step") -> int | None:
-    """A record's step; None for what no run can have written."""
-    step = record.get(key)
-    return step if isinstance(step, int) and 0 <= step < 1 << 60 else None
+def _in_order(found: Sequence[Record]) -> list[Record]:
+    """Each step once, the last that was written of it; what has no step is left out."""
+    steps = {step: record for record in found if (step := step_of(record)) is not None}
+    return [steps[step] for step in sorted(steps)]
 
 
 def _number(value: Any, of: Callable[[Iterable[float]], float] = min) -> float | None:

@@ -20,8 +20,7 @@ from trainrun.logger.settings import flat
 from trainrun.report.text import GAP, cut, row_of
 from trainrun.run.files import read_json
 from trainrun.run.history import Curves, curves_of, epochs_of
-from trainrun.run.listing import printable, state_of
-from trainrun.run.lock import is_held
+from trainrun.run.listing import printable, state_in
 
 MOST = len(string.ascii_uppercase)
 _OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does
@@ -62,7 +61,7 @@ def _stored(mark: str, path: Path) -> Stored:
         mark=mark,
         path=path,
         name=name if name and name != path.name else None,
-        state=state_of(status, is_held(path)),
+        state=state_in(path, status),
         monitor=monitor,
         settings={
             key: one for key, one in flat(load_stored(path / "config.yaml")).items() if key not in _OWN

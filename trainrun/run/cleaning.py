@@ -15,6 +15,7 @@ from pathlib import Path
 from trainrun.errors import FolderBusy, NonFinite, StorageFailed
 from trainrun.run.directory import PLACES, ROOT
 from trainrun.run.files import read_json
+from trainrun.run.history import end_of
 from trainrun.run.listing import Entry, has_checkpoint, is_starting, state_of
 from trainrun.run.lock import lock
 
@@ -71,6 +72,8 @@ def _is_lost(path: Path) -> bool:
     status = read_json(path / "status.json")
     if not (path / "config.yaml").is_file() or state_of(status, held=False) not in ("failed", "died"):
         return False
+    if end_of(path) is not None:
+        return False  # complete, whatever became of its status
     return status.get("exit_code") == NonFinite.exit_code or not has_checkpoint(path)
 
 

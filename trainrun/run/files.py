@@ -31,7 +31,47 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
-    replace_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    replace_text(path, as_json(content))
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """The text of a small JSON file."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def fsync(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def overwrite_text(path: Path, text: str) -> None:
+    """Write into a file that is there, which needs no room: for last words on a disk that is full.
+
+    A kill in between leaves half of it. Raises OSError, with the old content back in place.
+    """
+    before = path.read_bytes()
+    with path.open("r+b") as file:
+        try:
+            file.write(text.encode())
+            file.truncate()
+            file.flush()
+        except OSError:
+            os.pwrite(file.fileno(), before, 0)
+            raise
+        os.fsync(file.fileno())
+
+
+def without_half_line(path: Path) -> None:
+    """Cut off what a kill or a power loss left behind the last whole line, so that lines can follow it."""
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content.rstrip(b"\0")
+    whole = whole[: whole.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,6 +81,19 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def number_in(content: Mapping[str, Any], key: str) -> float | None:
+    """A number of such an object as arithmetic can take it; None where there is another thing, or nothing."""
+    value = content.get(key)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return value if is_number else None
+
+
+def object_in(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key; empty where there is another thing, or nothing."""
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> StorageFailed:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 Curve = list[tuple[int, float]]  # (step, value), the steps rising
 Curves = dict[str, Curve]  # "train/loss", "val/accuracy", "lr", "speed/samples_per_s"
+_Points = dict[str, dict[int, float]]  # the same while they are read: step -> value
 
 _NOT_DRAWN = {"event", "step", "epoch", "split", "weights", "nonfinite", "time"}
+_TAIL_BYTES = 1 << 16  # more than the last line of any record
 _SPEED = ("samples_per_s", "data_wait")
 
 
 def curves_of(run_dir: Path) -> Curves:
     """Every number that the run recorded more than in passing, as it stands after rollbacks and resumes.
 
-    What is no finite number is left out; so are lines that cannot be read.
+    What is no finite number is left out; so are lines that cannot be read. Of lines that tell of one
+    step twice the later counts, in whatever order they stand.
     """
-    computed: Curves = {}
+    computed: _Points = {}
     for record in records(run_dir / "metrics.jsonl"):
         if record["event"] == "rollback":
             _cut(computed, record.get("to"))
@@ -29,7 +33,7 @@ def curves_of(run_dir: Path) -> Curves:
         elif record["event"] == "eval":
             for name, value in _numbers(record):
                 _add(computed, f"{record.get('split')}/{name}", record, value)
-    happened: Curves = {}
+    happened: _Points = {}
     for record in records(run_dir / "timing.jsonl"):
         if record["event"] == "started":
             _cut(happened, record.get("step"))
@@ -37,7 +41,7 @@ def curves_of(run_dir: Path) -> Curves:
             for name, value in _numbers(record):
                 if name in _SPEED:
                     _add(happened, f"speed/{name}", record, value)
-    return computed | happened
+    return {name: sorted(points.items()) for name, points in (computed | happened).items()}
 
 
 def epochs_of(run_dir: Path) -> float | None:
@@ -47,13 +51,52 @@ def epochs_of(run_dir: Path) -> float | None:
     return float(last) if isinstance(last, (int, float)) else None
 
 
-def unread_in(file: Path) -> int:
-    """How many lines of a file that stands there are no records; the last may have been cut off by a copy."""
+def end_of(run_dir: Path) -> dict[str, Any] | None:
+    """The record by which a run came to its end; None where its last record is another, or there is none."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        with (run_dir / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    last = next(filter(None, map(_record, reversed(lines))), None)
+    return last if last is not None and last["event"] == "finished" and step_of(last) is not None else None
+
+
+def is_contradicted(run_dir: Path) -> bool:
+    """Whether records tell that a run is not complete, whatever its status says."""
+    file = run_dir / "metrics.jsonl"
+    return file.is_file() and file.stat().st_size > 0 and end_of(run_dir) is None
+
+
+def saved_step(run_dir: Path) -> int | None:
+    """The step of the checkpoint that was written last, by the records; None where they tell of none."""
+    if (end := end_of(run_dir)) is not None:
+        return step_of(end)
+    steps = [step_of(one) for one in records(run_dir / "timing.jsonl") if one["event"] == "saved"]
+    return next((step for step in reversed(steps) if step is not None), None)
+
+
+def last_evaluations(run_dir: Path, best_step: int | None) -> dict[str, Any]:
+    """`metric` and `best` as status.json has them, read from metrics.jsonl."""
+    found: dict[str, Any] = {"metric": None, "best": None}
+    for record in records(run_dir / "metrics.jsonl"):
+        if record["event"] == "eval" and record.get("split") == "val":
+            metrics = {name: value for name, value in record.items() if name not in _NOT_DRAWN}
+            found["metric"] = metrics
+            if best_step is not None and step_of(record) == best_step:
+                found["best"] = {"step": best_step, "metrics": metrics}
+    return found
+
+
+def unread_lines(file: Path, num_bytes: int | None = None) -> int:
+    """How many lines of a file, or of its first bytes, are no records; a copy may have cut off the last."""
+    try:
+        with file.open("rb") as opened:
+            lines = opened.read(-1 if num_bytes is None else num_bytes).decode(errors="replace").splitlines()
     except OSError:
         return 0
-    return len(lines) - sum(1 for _ in records(file))
+    return sum(_record(line) is None for line in lines)
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
@@ -62,13 +105,15 @@ def records(file: Path) -> Iterator[dict[str, Any]]:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and isinstance(record.get("event"), str):
-            yield record
+    yield from filter(None, map(_record, lines))
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("event"), str) else None
 
 
 def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -88,18 +133,23 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, float(value)
 
 
-def _add(curves: Curves, name: str, record: Mapping[str, Any], value: float) -> None:
-    step = record.get("step")
-    if isinstance(step, int) and not isinstance(step, bool):
-        curves.setdefault(name, []).append((step, value))
+def _add(curves: _Points, name: str, record: Mapping[str, Any], value: float) -> None:
+    if (step := step_of(record)) is not None:
+        curves.setdefault(name, {})[step] = value
 
 
-def _cut(curves: Curves, step: Any) -> None:
+def _cut(curves: _Points, step: Any) -> None:
     """Forget what came after a step, which is computed again."""
     if isinstance(step, int):
-        for curve in curves.values():
-            while curve and curve[-1][0] > step:
-                curve.pop()
+        for points in curves.values():
+            for later in [one for one in points if one > step]:
+                del points[later]
+
+
+def step_of(record: Mapping[str, Any], key: str = "step") -> int | None:
+    """A record's step; None for what no run can have written."""
+    step = record.get(key)
+    return step if isinstance(step, int) and step is not True and 0 <= step < 1 << 60 else None
 
 
 def is_number(value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainrun.run.directory import ROOT, runs, short
 from trainrun.run.files import read_json
+from trainrun.run.history import end_of, is_contradicted
 from trainrun.run.lock import is_held
 
 STATES = ("running", "completed", "interrupted", "failed", "died")
@@ -50,11 +51,12 @@ def entries() -> list[Entry]:
 
 
 def is_starting(folder: Path) -> bool:
-    """Whether a run may be about to come to be there: without status.json, and not for long.
+    """Whether a run may be about to come to be there: without a record, and not for long.
 
     Until then no process owns it, and a sweep's job may build its data for long.
     """
-    return not (folder / "status.json").exists() and time.time() - folder.stat().st_mtime < STARTING_S
+    has_record = any((folder / name).exists() for name in ("status.json", "metrics.jsonl"))
+    return not has_record and time.time() - folder.stat().st_mtime < STARTING_S
 
 
 def state_of(status: Mapping[str, Any], held: bool) -> str:
@@ -63,6 +65,15 @@ def state_of(status: Mapping[str, Any], held: bool) -> str:
         return "running"
     state = status.get("state")
     return str(state) if state in ("completed", "interrupted", "failed") else "died"
+
+
+def state_in(run_dir: Path, status: Mapping[str, Any]) -> str:
+    """One of STATES, by the lock and the records where the status is lost or contradicts them."""
+    state = state_of(status, is_held(run_dir) or is_starting(run_dir))
+    if state == "completed" and is_contradicted(run_dir):
+        return "died"
+    is_lost = state == "died" and not isinstance(status.get("state"), str)
+    return "completed" if is_lost and end_of(run_dir) is not None else state
 
 
 def has_checkpoint(run_dir: Path) -> bool:
@@ -96,7 +107,7 @@ def _entry(path: Path, run: str) -> Entry:
         run=printable(run),
         name=name if name and name != path.name else None,
         sweep=_sweep(path),
-        state=state_of(status, is_held(path) or is_starting(path)),
+        state=state_in(path, status),
         reason=printable(status.get("reason")) or None,
         exit_code=_whole(status.get("exit_code")),
         data=_data(path),
@@ -107,7 +118,7 @@ def _entry(path: Path, run: str) -> Entry:
         step=_whole(status.get("step")) or 0,
         total_steps=_whole(status.get("total_steps")),
         started=_number(status.get("started")),
-        num_bytes=_num_bytes(path),
+        num_bytes=num_bytes(path),
         has_checkpoint=has_checkpoint(path),
     )
 
@@ -132,14 +143,14 @@ def _model(path: Path) -> str:
     return str(settings.get("name") or settings.get("_target_", "")).rpartition(".")[2]
 
 
-def _num_bytes(folder: Path) -> int:
+def num_bytes(folder: Path) -> int:
     """Of all files in a folder; links count as links. What vanishes meanwhile counts nothing."""
     total = 0
     try:
         with os.scandir(folder) as found:
             for one in found:
                 if one.is_dir(follow_symlinks=False):
-                    total += _num_bytes(Path(one.path))
+                    total += num_bytes(Path(one.path))
                 else:
                     total += one.stat(follow_symlinks=False).st_size
     except OSError:

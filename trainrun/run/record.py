@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,16 @@ from trainrun.events import (
     to_line,
     without_nonfinite,
 )
-from trainrun.run.files import read_json, replace_json, storage_failed
+from trainrun.run.files import (
+    as_json,
+    fsync,
+    overwrite_text,
+    read_json,
+    replace_json,
+    storage_failed,
+    without_half_line,
+)
+from trainrun.run.history import last_evaluations, records
 from trainrun.run.result import forget_result, write_result
 from trainrun.run.signals import exit_code
 
@@ -41,6 +51,7 @@ class Record:
                 raise CannotResume(f"{path} is a link or a pipe, which a run's folder never has; remove it")
         try:
             self._metrics = (run_dir / "metrics.jsonl").open("ab")
+            without_half_line(run_dir / "timing.jsonl")
             self._timing = (run_dir / "timing.jsonl").open("a", encoding="utf-8")
         except OSError as error:
             raise storage_failed(run_dir, error) from None
@@ -61,8 +72,17 @@ class Record:
         return self._metrics.tell()
 
     def sync(self) -> None:
-        """Have metrics.jsonl, as far as it is written, on the disk. May be called from another thread."""
+        """Have metrics.jsonl, as far as it is written, on the disk, and the views of it beside.
+
+        May be called from another thread. A view that cannot be synced costs no more than itself.
+        """
         os.fsync(self._metrics.fileno())
+        for path in (self.run_dir / "tensorboard", *self.run_dir.glob("tensorboard/*"), *self._views()):
+            with contextlib.suppress(OSError):
+                fsync(path)
+
+    def _views(self) -> Iterator[Path]:
+        return (self.run_dir / name for name in ("metrics.csv", "timing.jsonl", "trainrun.log"))
 
     def __call__(self, event: Event) -> None:
         try:
@@ -120,8 +140,28 @@ def _status_changes(event: Event) -> dict[str, Any]:
 
 
 def write_status(run_dir: Path, **changes: Any) -> None:
-    """Change some entries of status.json; the rest stay. A number that is not finite becomes null."""
+    """Change some entries of status.json; the rest stay. A number that is not finite becomes null.
+
+    That a run has failed is written where there is no room for another file, too.
+    """
     empty: dict[str, Any] = {"state": "running", "name": None, "step": 0, "metric": None, "best": None}
     empty |= {"exit_code": None, "reason": None, "resumable": True, "started": time.time()}
     path = run_dir / "status.json"
-    replace_json(path, without_nonfinite(empty | read_json(path) | changes))
+    content = without_nonfinite(empty | read_json(path) | changes)
+    try:
+        replace_json(path, content)
+    except OSError:
+        if changes.get("state") != "failed" or not path.is_file():
+            raise
+        overwrite_text(path, as_json(content))
+
+
+def restore_status(run_dir: Path, best_step: int | None) -> None:
+    """Bring status.json into line with metrics.jsonl as a resume has cut it; raises OSError.
+
+    `best_step`: of the state that training goes on from.
+    """
+    started = next(records(run_dir / "timing.jsonl"), {}).get("time")
+    is_lost = not isinstance(read_json(run_dir / "status.json").get("started"), float)
+    first = {"started": started} if is_lost and isinstance(started, float) else {}
+    write_status(run_dir, **last_evaluations(run_dir, best_step), **first)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainrun.events import Finished, without_nonfinite
 from trainrun.run.files import replace_json
+from trainrun.run.history import records
 
 FILE = "result.json"
 _NOT_METRICS = {"event", "step", "epoch", "split", "weights", "nonfinite"}
@@ -21,8 +21,7 @@ def write_result(run_dir: Path, finished: Finished) -> None:
 
     All of it but `seconds` follows from what was computed, however often the run was interrupted.
     """
-    with (run_dir / "metrics.jsonl").open(encoding="utf-8") as lines:
-        content = result_of(finished, map(json.loads, lines))
+    content = result_of(finished, records(run_dir / "metrics.jsonl"))
     replace_json(run_dir / FILE, without_nonfinite(content))
 
 
@@ -32,20 +31,20 @@ def forget_result(run_dir: Path) -> None:
         (run_dir / FILE).unlink()
 
 
-def result_of(finished: Finished, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The final numbers. `records` are those of metrics.jsonl, in order.
+def result_of(finished: Finished, lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The final numbers. `lines` are the records of metrics.jsonl, in order.
 
     `kept` are the weights that the run ended with. `best`, `last` and `test` are evaluations with the
     step whose weights were judged; `train` are means over the steps since the log before. None: there
     was none.
     """
     train = best = last = test = epochs = None
-    for record in records:
+    for record in lines:
         if record.get("event") == "train":
-            train, epochs = record, record["epoch"]
+            train, epochs = record, record.get("epoch")
         elif record.get("split") == "val":
             last = record
-            best = record if record["step"] == finished.best_step else best
+            best = record if record.get("step") == finished.best_step else best
         elif record.get("split") == "test":
             test = record
     return {
@@ -70,7 +69,7 @@ def result_of(finished: Finished, records: Iterable[Mapping[str, Any]]) -> dict[
 def _judged(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if record is None:
         return None
-    about = {"step": record["step"], "weights": record["weights"]}
+    about = {"step": record.get("step"), "weights": record.get("weights")}
     return about | {"metrics": dict(_metrics(record, _NOT_METRICS))}
 
 

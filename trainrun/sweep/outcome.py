@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrun.config.space import Point
 from trainrun.run.files import read_json
-from trainrun.run.history import curves_of, is_number
+from trainrun.run.history import curves_of, is_contradicted, is_number
 
 PRUNED, PAUSED = "pruned", "paused"  # why a run that a search stopped waits to go on
 
@@ -48,14 +48,15 @@ class Tried:
 
 
 def outcome(folder: Path) -> Outcome:
-    """What status.json says; a run that no process finished is interrupted."""
+    """What status.json says; a run that no process finished, by its records, is interrupted."""
     status = read_json(folder / "status.json")
     if not status:
         return Outcome("pending")
     reason, state = str(status.get("reason") or ""), str(status.get("state"))
     if state == "interrupted" and reason in (PRUNED, PAUSED):
         state = reason
-    if state not in ("completed", "failed", PRUNED, PAUSED):
+    is_known = state in ("completed", "failed", PRUNED, PAUSED)
+    if not is_known or (state == "completed" and is_contradicted(folder)):
         state = "interrupted"
     best, test = status.get("best"), status.get("test")
     metrics = best.get("metrics") if isinstance(best, dict) else None
