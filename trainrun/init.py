@@ -134,11 +134,13 @@ class Fitting(Init):
     """
 
     def whole(self, model: nn.Module) -> None:
-        initialize = getattr(model, "initialize", None)
-        if initialize is None:
-            super().whole(model)
-        else:
+        initialize, calm = getattr(model, "initialize", None), getattr(model, "calm", None)
+        if initialize is not None:
             initialize()
+            return
+        super().whole(model)
+        if calm is not None:
+            calm()
 
 
 def fitted_layers(model: nn.Module) -> list[nn.Module]:
