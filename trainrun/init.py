@@ -54,6 +54,11 @@ class Init:
     def __call__(self, model: nn.Module) -> None:
         """Initialise the layers whose type is known; embeddings and the like keep their own weights."""
         self.whole(model)
+        self.zero_branches(model)
+
+    @torch.no_grad()
+    def zero_branches(self, model: nn.Module) -> None:
+        """With `zero_residual`, the last norm or layer of every residual branch."""
         if self.zero_residual:
             _zero_residual_branches(model)
 
@@ -123,14 +128,25 @@ class LSUV(Init):
 
 
 class Fitting(Init):
-    """Leaves a model that has a method `initialize`, as transformers and recurrent networks do, to it."""
+    """Leaves a model of trainrun's that has a method `initialize`, as its transformers have, to it.
+
+    The build keeps it from models that come from outside trainrun.
+    """
 
     def whole(self, model: nn.Module) -> None:
-        initialize = getattr(model, "initialize", None)
-        if initialize is None:
-            super().whole(model)
-        else:
+        initialize, calm = getattr(model, "initialize", None), getattr(model, "calm", None)
+        if initialize is not None:
             initialize()
+            return
+        super().whole(model)
+        if calm is not None:
+            calm()
+
+
+def fitted_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers whose type is known, and that have weights of their own."""
+    kinds = (*LAYERS, *NORMS, *_RECURRENT)
+    return [m for m in model.modules() if isinstance(m, kinds) and [*m.parameters(recurse=False)]]
 
 
 def activation_of(model: nn.Module) -> str:
@@ -155,7 +171,8 @@ def auto(zero_residual: bool) -> Init:
     """He-normal before ReLU and its kin, LeCun-normal before SELU, Xavier-uniform before tanh and sigmoid.
 
     The output layer, which no activation follows, is LeCun-normal. A model that knows its own weights
-    (transformer, gpt, lstm, gru: those with a method `initialize`) is left to it.
+    (transformer, gpt, lstm, gru: those with a method `initialize`) is left to it. A model from outside
+    trainrun (your own, torchvision's, timm's) keeps the weights that it gave itself.
     """
     he, lecun, xavier = _kaiming(nn.init.kaiming_normal_, "fan_in", "auto"), _lecun_normal, _xavier_uniform
 

@@ -6,6 +6,8 @@ import ctypes
 import os
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -126,6 +128,19 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(derive(seed, "numpy") & 0xFFFFFFFF)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from streams of their own inside, whatever was drawn before; afterwards the old ones go on."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed_everything(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 def seed_forward(seed: int, count: int, device: torch.device) -> None:

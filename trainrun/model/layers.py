@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -74,3 +77,19 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.depth(self.branch(x))
         return out
+
+
+@torch.no_grad()
+def shrink_branches(branches: Sequence[nn.Sequential]) -> None:
+    """Divide the last norm, or else the last layer, of each of L residual branches by L.
+
+    The sum of all branches then begins about as large as one, even where all its terms are positive.
+    A branch that ends in a sigmoid, which is 0.5 at 0, gets the bias at which it is 1 / (2 L).
+    """
+    count = len(branches)
+    for branch in branches:
+        last = [layer for layer in branch if [*layer.parameters(recurse=False)]][-1]
+        if any(isinstance(layer, nn.Sigmoid) for layer in branch):
+            nn.init.constant_(last.get_parameter("bias"), -math.log(2 * count - 1))
+        else:
+            last.get_parameter("weight").div_(count)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
-from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, per_layer
+from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, per_layer, shrink_branches
 from trainrun.ranges import Activation, Count, Norm, Rate
 
 
@@ -43,6 +45,24 @@ class MLP(nn.Module):
             last = size
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(last, num_outputs)
+
+    @torch.no_grad()
+    def calm(self) -> None:
+        """What init=auto does after filling the layers, so that outputs begin near 0 at any depth.
+
+        The head is divided by 10, and L residual branches by L. Without norm a dropped input is larger
+        by 1 / (1 - p) in mean square: weights that read it are multiplied by sqrt(1 - p).
+        """
+        self.head.weight.div_(10)
+        branches = [layer.branch for layer in self.body if isinstance(layer, Residual)]
+        if branches:
+            shrink_branches(branches)
+            return
+        layers = [layer for layer in self.body if isinstance(layer, nn.Sequential)]
+        for before, layer in pairwise(layers):
+            linear, norm, drop = layer[0], layer[1], before[3]
+            if isinstance(norm, nn.Identity) and isinstance(linear, nn.Linear):
+                linear.weight.mul_(math.sqrt(1 - drop.p))  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.body(x))

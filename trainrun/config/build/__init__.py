@@ -21,7 +21,8 @@ from trainrun import ranks
 from trainrun.augment.pictures import augmented
 from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.weights import Weights, start_from
-from trainrun.config.build.maker import Maker, Settings, node_of
+from trainrun.config.build.initial import initialize
+from trainrun.config.build.maker import Maker, Settings
 from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
 from trainrun.config.build.plan import evaluation, plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
@@ -33,7 +34,6 @@ from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.errors import ConfigError, DataError, TrainrunError
-from trainrun.init import LSUV, Init
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
 from trainrun.parameters import Parameters, Treatment
@@ -43,7 +43,6 @@ from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Pe
 from trainrun.run.record import Record
 from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, seed_everything
-from trainrun.seeds import derive
 from trainrun.state import TrainState
 from trainrun.step import Policy
 
@@ -143,7 +142,7 @@ def build(
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
-    _initialize(make, model, treatments, data, cut)
+    initialized = initialize(make, model, treatments, data, cut)
     anew = start_from(model, weights) if weights else []
     model = runtime.prepare(model, cut.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
@@ -153,9 +152,7 @@ def build(
     optimizer = optimizer_over(make, model, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
-    averager = averager_of(_one_of(regularizers, Averager), optimizer)
-    if averager is not None:
-        averager.start(model)
+    averager = _averager(make, regularizers, optimizer, model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     total = pace.total_steps or FAR
@@ -178,7 +175,12 @@ def build(
         budget=_clock(settings, rates.over),
         rates=rates,
         weights=weights,
-        plan=plan + evaluation(evaluation_limit(data, pace), data.info) + started_from(weights, anew),
+        plan=(
+            *plan,
+            *evaluation(evaluation_limit(data, pace), data.info),
+            *initialized,
+            *started_from(weights, anew),
+        ),
     )
 
 
@@ -260,7 +262,10 @@ def _metric(make: Maker, one: Any, slot: Any) -> Any:
     """A metric by name: a function as it is, a class (torchmetrics, or any callable one) made."""
     target, node = (one["_target_"], one) if isinstance(one, Mapping) else (one, {"_target_": one})
     thing = resolve(target, "task.metrics", slot, make.trust, make.stored)
-    return call(node, "task.metrics", slot, {}, make.trust, make.stored) if isinstance(thing, type) else thing
+    if not isinstance(thing, type):
+        return thing
+    with make.seeded("task.metrics", target):
+        return call(node, "task.metrics", slot, {}, make.trust, make.stored)
 
 
 def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
@@ -296,7 +301,7 @@ def _model(make: Maker, data: Data, task: Task) -> nn.Module:
     model: nn.Module = make("model", offered)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         batch = next(iter(data.train_batches(Position(), Cut(2, 1), make.settings["seed"])))
-        with torch.no_grad():
+        with torch.no_grad(), make.seeded("model", "lazy"):
             model.eval()(batch.inputs)  # lazy layers learn their shapes, and nothing else
         model.train()
     if not any(p.requires_grad for p in model.parameters()):
@@ -308,27 +313,24 @@ def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, An
     """Every regulariser by name; those that change the model have done so."""
     nodes = make.settings["regularization"] or {}
     made = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
-    for regularizer in made.values():
+    for name, regularizer in made.items():
         if isinstance(regularizer, ModelChange):
-            regularizer.change_model(model)
+            with make.seeded(f"regularization.{name}", "model"):
+                regularizer.change_model(model)
         if isinstance(regularizer, BatchChange):
             regularizer.check(info)
     return made
 
 
-def _initialize(make: Maker, model: nn.Module, treatments: list[Treatment], data: Data, cut: Cut) -> None:
-    """The run's init on the whole model, then the rules' own on the parameters they name."""
-    torch.manual_seed(derive(make.settings["seed"], "init"))
-    ruled = {one.name: one.init for one in treatments if one.init is not None}
-    made = {name: model.get_parameter(name).detach().clone() for name in ruled}
-    init: Init = make("init")
-    init(model)
-    if isinstance(init, LSUV):
-        first = Cut(max(2, cut.batch_size), 1)
-        init.scale(model, next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs)
-    for name, wanted in ruled.items():
-        special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
-        special.one(model, name, made[name])
+def _averager(
+    make: Maker, regularizers: Mapping[str, Any], optimizer: Any, model: nn.Module
+) -> Averager | None:
+    """The one average of the weights, started."""
+    averager = averager_of(_one_of(regularizers, Averager), optimizer)
+    if averager is not None:
+        with make.seeded("averager"):
+            averager.start(model)
+    return averager
 
 
 def _nominal_window(settings: Settings, cut: Cut, info: DataInfo) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from trainrun.config.paths import groups
 from trainrun.config.slots import slot_of
 from trainrun.duration import Pace, parse, to_steps
 from trainrun.errors import ConfigError
+from trainrun.runtime import seeded
+from trainrun.seeds import derive
 
 Settings = Mapping[str, Any]
 
@@ -37,11 +40,20 @@ class Maker:
         return other
 
     def at(self, path: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> Any:
+        """Make the call of `node`, whose random draws are its own: of the run's seed and `path`.
+
+        Data draw from the run's own stream, which stored runs' fingerprints rest on.
+        """
         slot = slot_of(path)
         if slot is None:
             raise ConfigError.one(path, "no call has a place here")
         arguments = {key: self._in_steps(node["_target_"], path, key, value) for key, value in node.items()}
-        return call(arguments, path, slot, offered or {}, self.trust, self.stored)
+        with nullcontext() if path.partition(".")[0] == "data" else self.seeded(path):
+            return call(arguments, path, slot, offered or {}, self.trust, self.stored)
+
+    def seeded(self, *purpose: str) -> AbstractContextManager[None]:
+        """Random draws that are a function of the run's seed and of what they are for."""
+        return seeded(derive(self.settings["seed"], *purpose))
 
     def check_durations(self, group: str) -> None:
         """Convert the durations of a group that is made only once the run has a folder."""
