@@ -95,7 +95,7 @@ def test_an_evaluation_folder_beside_both_is_named(tmp_path: Path) -> None:
 def test_a_test_folder_beside_the_classes_is_refused(tmp_path: Path) -> None:
     tree(tmp_path, "cat/1.png", "dog/1.png", "test/1.png")
     with pytest.raises(
-        DataError, match=r"has test, but no train; put the class folders .*/train; a class of such"
+        DataError, match=r"has test, but no train; put the class folders .*/train, or rename test if"
     ):
         class_folders(tmp_path)
 

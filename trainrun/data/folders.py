@@ -159,9 +159,9 @@ def _places(folder: Path) -> dict[str, Path]:
     if train:
         text = "holds no folder for each class; sort its pictures into folders named after their classes"
         raise DataError(f"data.root: {train} {text}")
-    text = f"has {_listed([name for name in names if name not in others])}, but no train"
-    fix = f"put the class folders to train on into {folder / 'train'}; a class of such a name needs another"
-    raise DataError(f"data.root: {folder} {text}; {fix}")
+    splits = _listed([name for name in names if name not in others])
+    fix = f"put the class folders to train on into {folder / 'train'}, or rename {splits} if it is a class"
+    raise DataError(f"data.root: {folder} has {splits}, but no train; {fix}")
 
 
 def _refuse_two_readings(folder: Path, meant: Mapping[str, list[str]]) -> None:
