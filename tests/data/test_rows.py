@@ -113,7 +113,7 @@ def test_another_file_is_read_in_the_notation_of_training(tmp_path: Path) -> Non
     assert targets is not None and targets.tolist() == [[1234], [5]]  # alone 1.234 might be 1.234
     for odd in ("7.5", "$7", "7%"):
         with pytest.raises(
-            DataError, match="area is not a number written as in training .decimal comma., got"
+            DataError, match=r"area is not a number written as in training .decimal comma., got"
         ):
             read(data, written(tmp_path / "new.csv", ["area", "kind"], [["1,5", "a"], [odd, "b"]]))
 

@@ -254,7 +254,7 @@ def _numbers(
         found = tables.reading_of(read, name, missing, style)
     except Unclear as error:
         place = read.place([read.columns[name].index(error.text)], name)
-        raise DataError(f"{key}: {place} {error}; say which, or {' or '.join(others)}") from None
+        raise DataError(f"{key}: {place} {error}, or {' or '.join(others)}") from None
     except ValueError as error:
         odd = set(error.args)
         rows = [row for row, text in enumerate(read.columns[name]) if text in odd]

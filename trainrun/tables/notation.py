@@ -203,7 +203,7 @@ def _marks(cores: Mapping[str, str], style: Style) -> tuple[str, str]:
                 readings = " or ".join(
                     f"{_value(core, *pair):.15g} (data.decimal={pair[0]})" for pair in (first, other)
                 )
-                raise Unclear(f"can be read in two ways: {text!r} is {readings}", text)
+                raise Unclear(f"can be read in two ways: {text!r} is {readings}; say which", text)
     return first
 
 
@@ -212,12 +212,12 @@ def _refuse_mixed(cores: Mapping[str, str], every: list[tuple[str, str]], style:
     misfits = [[text for text, core in cores.items() if not _core(*pair).fullmatch(core)] for pair in every]
     fewest = min(misfits, key=len, default=list(cores))
     if (str(style) and not style.allows_plain) or len(fewest) == len(cores):
-        raise Unclear(f"holds {fewest[0]!r}, which is not a number with {style}", fewest[0])
+        raise Unclear(f"holds {fewest[0]!r}, which is not a number with {style}; change it", fewest[0])
     if len(fewest) <= (1 - _MOST) * len(cores):
         raise ValueError(*fewest)
     rest = [text for text in cores if text not in set(fewest)]
     other = next((text for text in rest if not text.isdigit()), rest[0])
-    raise Unclear(f"mixes notations, such as {other!r} and {fewest[0]!r}", fewest[0])
+    raise Unclear(f"mixes notations, such as {other!r} and {fewest[0]!r}; take one", fewest[0])
 
 
 def _sign(parts: Mapping[str, _Part], kind: str) -> str:
@@ -229,7 +229,7 @@ def _sign(parts: Mapping[str, _Part], kind: str) -> str:
         signs.pop("", None)  # some bear none: written in the first row alone, or left out at 0
     if len(signs) > 1:
         one, other = list(signs.values())[:2]
-        raise Unclear(f"mixes notations, such as {one!r} and {other!r}", other)
+        raise Unclear(f"mixes notations, such as {one!r} and {other!r}; take one", other)
     return next(iter(signs))
 
 
