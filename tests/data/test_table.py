@@ -200,9 +200,34 @@ def test_a_table_without_a_line_of_names(tmp_path: Path) -> None:
 
 def test_dates_are_no_classes_unless_told(tmp_path: Path) -> None:
     path = write(tmp_path, ["x", "y"], [[n, f"2024-01-0{n % 3 + 1}"] for n in range(40)])
-    with pytest.raises(DataError, match=r"'2024-01-01'; to learn its dates as classes, data\.kind=classes"):
+    with pytest.raises(DataError, match=r"'2024-01-01'; .*learn its dates as classes: data\.kind=classes"):
         load(path, "y")
     assert load(path, "y", kind="classes").info.num_targets == 3
+
+
+def test_numbers_with_a_unit_are_no_classes_unless_told(tmp_path: Path) -> None:
+    path = write(tmp_path, ["x", "y"], [[n, f"{n % 13},5 km"] for n in range(40)])
+    with pytest.raises(
+        DataError, match=r"is not a number, got '0,5 km'; take 'km' out of it, or learn .*kind="
+    ):
+        load(path, "y")
+    assert load(path, "y", kind="classes").info.num_targets == 13
+
+
+def test_points_that_may_stand_between_thousands_are_said(tmp_path: Path) -> None:
+    data = load(write(tmp_path, ["x", "y"], [[f"{n + 1}.{n + 100}", n * 0.5] for n in range(40)]), "y")
+    assert "x: 1.100 is read as 1.1; if it is thousands, data.decimal=comma" in data.info.notes
+
+
+def test_brackets_are_said_to_be_negative(tmp_path: Path) -> None:
+    data = load(write(tmp_path, ["x", "y"], [[f"({n + 1})", n * 0.5] for n in range(40)]), "y")
+    assert "(5) is read as -5: x" in data.info.notes
+    assert data.columns[0].values.tolist() == [-n - 1 for n in range(40)]
+
+
+def test_a_constant_is_left_out_whatever_it_may_be(tmp_path: Path) -> None:
+    data = load(write(tmp_path, ["c", "x", "y"], [["1,500", n, n * 0.5] for n in range(40)]), "y")
+    assert [one.name for one in data.features] == ["x"]
 
 
 def test_parquet_of_every_kind_of_column(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ READ: dict[str, tuple[list[str], list[float]]] = {
     "percent": (["12,5 %", "7%"], [12.5, 7]),
     "accounting": (["(1,234.50)", "5.25", "$(3.0)", "($4.5)"], [-1234.5, 5.25, -3, -4.5]),
     "a minus of typographers": (["\u22125", "\u20136.5", "7"], [-5, -6.5, 7]),
+    "a minus behind": (["1.234,50-", "5,0-", "7"], [-1234.5, -5, 7]),
+    "points between thousands alone": (["1.234.567", "12"], [1234567, 12]),
     "what Python takes": (["1_000", "2.5"], [1000, 2.5]),
 }
 
@@ -69,6 +71,10 @@ UNCLEAR = {
     "two readings": (["1,234", "2,345"], "two ways: '1,234' is 1.234 .data.decimal=comma. or 1234 .*point"),
     "two readings beside whole numbers": (["5", "120", "1,234"], "1.234 .* or 1234"),
     "two readings with a currency": (["$1,234", "$2,345"], "1.234 .* or 1234"),
+    "two readings of a point": (
+        ["1.234 €", "2.345 €"],
+        "two ways: '1.234 €' is 1.234 .*point. or 1234 .*comma",
+    ),
     "two marks": (["12,5", "13.5"], "mixes notations, such as '1[23].5' and '1[23].5'"),
     "two currencies": (["$5", "€6"], r"mixes notations, such as '\$5' and '€6'"),
     "percent and none": (["5%", "0.05"], "mixes notations, such as '5%' and '0.05'"),
@@ -126,6 +132,8 @@ def test_one_value_in_another_notation_is_a_mistake() -> None:
 def test_a_dash_among_many_numbers_is_a_gap() -> None:
     reading = find([*(f"{n},5" for n in range(20)), "-", "#NV"], AUTO)
     assert reading is not None and reading.gaps == {"-", "#NV"}
+    reading = find([*map(str, range(20)), "-", "NA", "n.a.", "null"], AUTO)
+    assert reading is not None and len(reading.gaps) == 4
     assert find(["1", "2", "-"], AUTO) is None  # of few values it may be one of them
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +22,10 @@ from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.ranges import Count, Natural, Split
 from trainrun.tables import Format, Table
-from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped
+from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped, unit_of
 
 _SHOWN = 6
+_FEW_ROWS = 10  # hardly enough of anything
 _LOOKED_AT = 1000  # rows, for numbers that are rather names
 
 
@@ -128,15 +129,15 @@ def table(
         if name not in left_out
         and (column := _column(read, name, name in categorical, gone, style, max_categories, left_out))
     ]
-    _refuse_doubtful(read, {target: notation} | {column.name: column.notation for column in columns}, style)
+    notations = {column.name: column.notation for column in columns if not column.categories}
+    written = _written(read, target, {target: notation} | notations, style)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
     if not any(one.inputs for one in features):
         raise DataError(f"data.path: {read.path} has no column to predict {target} from{_told(left_out)}")
     inputs = encode(columns, features)
-    notes = (*read.notes, *dropped, *_notes(target, names, why, columns, features, left_out))
-    notes += _written({target: notation} | {column.name: column.notation for column in columns}, read)
+    notes = (*read.notes, *dropped, *_notes(target, names, why, columns, features, left_out), *written)
     count = len(names) or 1
     info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, names, notes=notes)
     info = described(info, inputs, targets, splits)
@@ -181,6 +182,9 @@ def _column(
 ) -> Column | None:
     """A column as numbers or categories; None for one that is left out, with the reason in `left_out`."""
     texts = read.columns[name]
+    if name not in read.numbers and texts[0] not in missing and texts.count(texts[0]) == len(texts):
+        left_out[name] = "always the same"
+        return None
     numbers = None if is_category else _numbers(read, name, missing, style)
     if numbers is not None:
         values, notation = numbers
@@ -199,8 +203,6 @@ def _column(
         left_out[name] = "dates"
     elif len(found) > max_categories:
         left_out[name] = f"{len(found):,} different texts"
-    elif len(found) == 1 and texts.count(texts[0]) == len(texts):
-        left_out[name] = "always the same"
     if name in left_out:
         return None
     categories = tuple(sorted(found))
@@ -218,7 +220,9 @@ def _targets(
         if found is None:
             text = f"{read.place([0], name)} is not a number, got {texts[0]!r}"
             what = "dates" if tables.kind_of(texts) == "date" else "texts"
-            raise DataError(f"data.target: {text}; to learn its {what} as classes, data.kind=classes")
+            unit = unit_of(set(texts))
+            text += f"; take {unit!r} out of it" if unit else "; make it a number"
+            raise DataError(f"data.target: {text}, or learn its {what} as classes: data.kind=classes")
         array = np.array(found[0])
         refuse_infinite(read, name, array)
         return torch.from_numpy(array).float()[:, None], (), found[1]
@@ -230,7 +234,8 @@ def _targets(
     different = list(dict.fromkeys(keys))
     if len(different) > len(texts) // 2:
         text = f"{read.path} has {len(different):,} different {name} in {len(texts):,} rows"
-        raise DataError(f"data.target: {text}, too many for classes, such as {texts[0]!r}")
+        few = "; there are too few rows to learn from" if len(texts) < _FEW_ROWS else ""
+        raise DataError(f"data.target: {text}, too many for classes, such as {texts[0]!r}{few}")
     if len(different) < 2:
         raise DataError(
             f"data.target: {read.path} has one {name} in all rows, {texts[0]!r}: nothing to learn"
@@ -265,29 +270,43 @@ def _numbers(
     return found and (found[0], found[1].notation)
 
 
-def _refuse_doubtful(read: Table, notations: Mapping[str, Notation], style: Style) -> None:
-    """Raise DataError for a column of 1.234 beside others with a decimal comma: it may be 1234."""
-    commas = [name for name, notation in notations.items() if notation.decimal == "comma"]
-    if not commas or style.decimal != "auto":
-        return
+def _pointed(read: Table, notations: Mapping[str, Notation]) -> dict[str, int]:
+    """Columns in which every point may stand between thousands, as in 1.234, and a row that has one."""
+    found = {}
     for name, notation in notations.items():
-        if notation != PLAIN or name in read.typed or name not in read.numbers:
-            continue
-        pointed = [row for row, text in enumerate(read.columns[name]) if "." in text]
-        if pointed and all(is_grouped(read.columns[name][row]) for row in pointed):
-            text = read.columns[name][pointed[0]]
-            two = f"{float(text):.15g} (data.decimal=point) or {text.replace('.', '')} (data.decimal=comma)"
-            where = f"{read.place(pointed[:1], name)} can be read in two ways: {text!r} is {two}"
-            raise DataError(f"data.path: {where}; {commas[0]} has a decimal comma")
+        if notation == PLAIN and name in read.numbers and name not in read.typed:
+            rows = (row for row, text in enumerate(read.columns[name]) if "." in text)
+            first = next(rows, None)
+            if first is not None and all(is_grouped(read.columns[name][row]) for row in chain([first], rows)):
+                found[name] = first
+    return found
 
 
-def _written(notations: Mapping[str, Notation], read: Table) -> tuple[str, ...]:
-    """What to say of columns whose numbers are not written plainly."""
+def _written(read: Table, target: str, notations: Mapping[str, Notation], style: Style) -> tuple[str, ...]:
+    """What to say of columns whose numbers are not written plainly, or may not be what they seem.
+
+    Raises DataError for a column of 1.234 beside others with a decimal comma: it may be 1234.
+    """
     notes = [f"read with {words}: {_listed(names)}" for words, names in grouped(notations).items()]
+    wrapped = [
+        name
+        for name in notations
+        if name not in read.numbers and any(text.endswith(")") for text in read.columns[name])
+    ]
+    notes += [f"(5) is read as -5: {_listed(wrapped)}"] if wrapped else []
+    commas = [name for name, notation in notations.items() if notation.decimal == "comma"]
+    for name, row in (_pointed(read, notations) if style.decimal == "auto" else {}).items():
+        text = read.columns[name][row]
+        if commas:
+            two = f"{float(text):.15g} (data.decimal=point) or {text.replace('.', '')} (data.decimal=comma)"
+            where = f"{read.place([row], name)} can be read in two ways: {text!r} is {two}"
+            raise DataError(f"data.path: {where}; {commas[0]} has a decimal comma")
+        notes.append(f"{name}: {text} is read as {float(text):.15g}; if it is thousands, data.decimal=comma")
     led = [
         name
-        for name, notation in notations.items()
+        for name in notations
         if name in read.numbers
+        and name != target
         and any(text[:1] == "0" and text[1:2].isdigit() for text in read.columns[name][:_LOOKED_AT])
     ]
     if led:

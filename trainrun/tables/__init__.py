@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainrun.errors import ConfigError, DataError
-from trainrun.tables.notation import PLAIN, Notation, Reading, Style, find
+from trainrun.tables.notation import PLAIN, Notation, Reading, Style, find, unit_of
 from trainrun.tables.source import Source, examine
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ def target_kind(table: Table, name: str, missing: Collection[str], style: Style)
             return "classes", len(values), f"it holds {len(values)} different whole numbers"
         return "values", len(values), f"it holds {len(values):,} different numbers"
     kind = kind_of(found)
-    if kind == "date":
-        return "values", len(found), "it holds dates"
+    if kind == "date" or (len(found) > _FEW and unit_of(found)):
+        return "values", len(found), "it holds dates" if kind == "date" else "it holds numbers with a unit"
     return "classes", len(found), f"it holds {len(found)} different {'texts' if kind == 'text' else 'values'}"
 
 
@@ -336,5 +336,6 @@ def are_values(names: Collection[str]) -> bool:
 def _remedy(names: Sequence[str]) -> str:
     if are_values([name for name in names if name]):
         return "it looks like a row of values: where no line names the columns, data.header=false"
-    index = "; pandas writes its index so, unless told index=False" if not names[0] else ""
-    return f"give each column a name of its own{index}"
+    what = "; pandas writes its index so, unless told index=False" if not names[0] else ""
+    what = "; each line may end with a separator" if not names[-1] else what
+    return f"give each column a name of its own{what}"

@@ -14,7 +14,8 @@ GAPS = frozenset(
     ("-", "--", "\N{EN DASH}", "\N{EM DASH}", ".", "na", "n.a.", "n/a", "nan", "nat", "none", "null", "#n/a")
     + ("k.a.", "#nv", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
 )
-_MOST = 0.9  # of a column's different texts are numbers: the rest are mistakes
+_MOST_ODD = 10  # a column of numbers has at most one other text in so many: a mistake
+_FEW = 10  # different numbers
 _SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}\N{THIN SPACE}\t"
 _SAME = str.maketrans(
     dict.fromkeys(_SPACES, " ")
@@ -42,8 +43,9 @@ _CORE = "|".join(
 _BARE = re.compile(rf"([-+]?)({_CORE})((?:[eE][-+]?[0-9]+)?)")
 _NUMBER = re.compile(
     rf"(\()? ?([-+])? ?({_CURRENCY})? ?(\()?([-+])? ?"
-    rf"({_CORE})([eE][-+]?[0-9]+)? ?([%‰])?(\))? ?({_CURRENCY})? ?(\))?"
+    rf"({_CORE})([eE][-+]?[0-9]+)? ?([%‰])?(\))? ?({_CURRENCY})? ?(\))?(-)?"
 )
+_WITH_UNIT = re.compile(rf"[-+]?(?:{_CORE}) ?([^\W\d_][^\d,;:()]*)")
 
 
 class Unclear(ValueError):
@@ -148,24 +150,28 @@ def find(texts: Collection[str], style: Style) -> Reading | None:
     """
     if style.decimal in ("auto", "comma") and style.thousands != "comma" and (found := _as_commas(texts)):
         return found
-    parts, odd, is_plain = {}, [], style.decimal == "plain"
+    parts, gaps, odd = {}, [], []
+    is_plain = style.decimal == "plain"
     for text in texts:
         if (part := _of_python(text) if is_plain else _split(text)) is not None:
             parts[text] = part
             continue
+        if text.lower() in GAPS and not is_plain:
+            gaps.append(text)
+            continue
         odd.append(text)
-        if len(odd) > (1 - _MOST) * len(texts):
+        if _MOST_ODD * len(odd) > len(texts):
             return None
-    if not parts:
+    # Among few numbers a dash may be one of the values.
+    if not parts or (_MOST_ODD * len(gaps) > len(texts) and len(parts) <= _FEW):
         return None
-    gaps = frozenset(text for text in odd if text.lower() in GAPS and not is_plain)
-    if len(odd) > len(gaps):
-        raise ValueError(*(text for text in odd if text not in gaps))
+    if odd:
+        raise ValueError(*odd)
     currency, percent = _sign(parts, "currency"), _sign(parts, "percent")
     cores = {text: part.core for text, part in parts.items()}
     decimal, thousands = ("point", "none") if is_plain else _marks(cores, style)
     notation = Notation(decimal, thousands, currency, percent)
-    return Reading(notation, gaps, {text: notation.value_of(part) for text, part in parts.items()})
+    return Reading(notation, frozenset(gaps), {text: notation.value_of(part) for text, part in parts.items()})
 
 
 def _as_commas(texts: Collection[str]) -> Reading | None:
@@ -179,6 +185,17 @@ def _as_commas(texts: Collection[str]) -> Reading | None:
     return Reading(_COMMA, frozenset(), values) if is_clear else None
 
 
+def unit_of(texts: Collection[str]) -> str | None:
+    """The word that stands behind the number in every text."""
+    units = set()
+    for text in texts:
+        match = _WITH_UNIT.fullmatch(text)
+        units.add(match[1] if match else "")
+        if len(units) > 1 or not match:
+            return None
+    return units.pop() if units else None
+
+
 def is_grouped(text: str) -> bool:
     """Whether a decimal point may as well be one between thousands: 1.234, not 0.123 or 1.5."""
     return bool(re.fullmatch(rf"[-+]?{_GROUP}\.[0-9]{{3}}", text))
@@ -190,7 +207,7 @@ def _marks(cores: Mapping[str, str], style: Style) -> tuple[str, str]:
     every = [
         (decimal, thousands)
         for decimal, thousands in style.pairs()
-        if (decimal == "point" or "," in used or style.decimal == "comma")
+        if (decimal == "point" or "," in used or thousands == "point" or style.decimal == "comma")
         and (thousands == "none" or MARKS[thousands] in used)
     ]
     fits = [pair for pair in every if all(map(_core(*pair).fullmatch, cores.values()))]
@@ -213,7 +230,7 @@ def _refuse_mixed(cores: Mapping[str, str], every: list[tuple[str, str]], style:
     fewest = min(misfits, key=len, default=list(cores))
     if (str(style) and not style.allows_plain) or len(fewest) == len(cores):
         raise Unclear(f"holds {fewest[0]!r}, which is not a number with {style}; change it", fewest[0])
-    if len(fewest) <= (1 - _MOST) * len(cores):
+    if _MOST_ODD * len(fewest) <= len(cores):
         raise ValueError(*fewest)
     rest = [text for text in cores if text not in set(fewest)]
     other = next((text for text in rest if not text.isdigit()), rest[0])
@@ -241,12 +258,16 @@ def _split(text: str) -> _Part | None:
     match = _NUMBER.fullmatch(text)
     if match is None:
         return _of_python(text)
-    open_, sign, before, inner, inner_sign, core, exponent, percent, close, after, outer = match.groups()
+    open_, sign, before, inner, inner_sign, core, exponent, percent, close, after, outer, behind = (
+        match.groups()
+    )
     is_wrapped = bool(open_ or inner)
     wrong = (open_ and inner) or (sign and inner_sign) or (before and after) or (close and outer)
     if wrong or is_wrapped != bool(close or outer) or (is_wrapped and (sign or inner_sign)):
         return None
-    is_negative = is_wrapped or "-" in (sign, inner_sign)
+    if behind and (is_wrapped or sign or inner_sign or core.isdigit()):  # 5,00- but not a grade, 1-
+        return None
+    is_negative = is_wrapped or "-" in (sign, inner_sign, behind)
     return _Part(core, exponent or "", is_negative, before or after or "", percent or "")
 
 
