@@ -20,6 +20,7 @@ from trainrun import tables
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import Loading
 from trainrun.data.table import table
+from trainrun.tables.notation import Style
 
 ROWS = 200_000
 BAR_S = 5.0
@@ -44,7 +45,8 @@ def main() -> None:
 
 
 def choose(path: str, target: str) -> tuple[str, int, str]:
-    return tables.target_kind(tables.read(path, None, [""], target).columns[target], frozenset([""]))
+    table = tables.read(path, tables.Format("auto", "auto", True), [""], target)
+    return tables.target_kind(table, target, frozenset([""]), Style("auto", "auto"))
 
 
 def timed(work: Callable[[], object]) -> float:

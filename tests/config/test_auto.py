@@ -43,6 +43,40 @@ def test_task_loss_and_monitor_follow_the_target(houses: str, target: str, data:
     assert settings["explicit"] == ["data", "data.path", "data.target"]
 
 
+@pytest.mark.parametrize(
+    ("written", "words", "expected"),
+    [
+        ("{n},5", (), ("Regression", "values")),
+        ("{n} %", (), ("Regression", "values")),
+        ("1.{m} €", ("data.decimal=comma",), ("Regression", "values")),
+        ("{n},5", ("data.categorical=[]", "data.kind=classes"), ("Classification", "classes")),
+    ],
+)
+def test_a_target_in_another_notation_is_a_value(
+    tmp_path: Path, written: str, words: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    rows = [f"{n};{written.format(n=n % 13, m=100 + n)}" for n in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["x;y", *rows]))
+    task, _, kind, _ = short(composed("data=csv", f"data.path={tmp_path / 't.csv'}", "data.target=y", *words))
+    assert (task, kind) == expected
+
+
+def test_how_a_table_is_written_is_asked_for_in_words(houses: str) -> None:
+    wrong = [
+        "data.separator=semicolom",
+        "data.encoding=latin-99",
+        "data.decimal=comma",
+        "data.thousands=comma",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        composed("data=csv", houses, "data.target=price", *wrong)
+    problems = {problem.key: problem for problem in caught.value.problems}
+    assert problems.keys() == {"data.separator", "data.encoding", "data.thousands"}
+    assert problems["data.separator"].fix == "data.separator=semicolon"
+    words = ["data.separator=comma", "data.encoding=utf-8", "data.decimal=point", "data.thousands=none"]
+    composed("data=csv", houses, "data.target=price", *words, "data.header=true", "data.missing_target=drop")
+
+
 def test_the_shells_choice_wins(houses: str) -> None:
     own = ("data=csv", houses, "data.target=sold")
     assert short(composed(*own, "loss=focal"))[:2] == ("Binary", "Focal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,65 @@ def test_values_to_predict(tmp_path: Path) -> None:
     data = load(written(tmp_path / "train.csv", HEADER, ROWS), "area")
     _, targets = read(data, written(tmp_path / "new.csv", HEADER, [["rome", "12.5", "no", 1]]))
     assert targets is not None and targets.tolist() == [[12.5]]
+
+
+GERMAN = [[f"{n},5", f"{1 + n}.{200 + n},25 €", ("a", "b")[n % 2]] for n in range(60)]
+
+
+def test_another_file_is_read_in_the_notation_of_training(tmp_path: Path) -> None:
+    data = load(written(tmp_path / "train.csv", ["area", "price", "kind"], GERMAN), "price")
+    new = written(
+        tmp_path / "new.csv", ["area", "price", "kind"], [["7,125", "1.234 €", "a"], ["-", "5", "b"]]
+    )
+    inputs, targets = read(data, new)
+    areas = np.array([n + 0.5 for n in data.splits["train"].tolist()])
+    expected = [(7.125 - areas.mean()) / areas.std(), 0]  # alone 7,125 might be 7125; a dash is a gap
+    np.testing.assert_allclose(inputs[:, 0].numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert targets is not None and targets.tolist() == [[1234], [5]]  # alone 1.234 might be 1.234
+    for odd in ("7.5", "$7", "7%"):
+        with pytest.raises(
+            DataError, match=r"area is not a number written as in training .decimal comma., got"
+        ):
+            read(data, written(tmp_path / "new.csv", ["area", "kind"], [["1,5", "a"], [odd, "b"]]))
+
+
+def test_plain_columns_stay_plain_whatever_another_file_holds(data: TableData, tmp_path: Path) -> None:
+    rows = [["oslo", "1.234", "yes", 0], ["rome", "2.500", "no", 1]]
+    before, _ = read(data, written(tmp_path / "new.csv", HEADER, rows))
+    after, _ = read(
+        data, written(tmp_path / "new.csv", HEADER, [[*rows[0][:1], "1.2340", *rows[0][2:]], rows[1]])
+    )
+    assert torch.equal(before, after)
+    with pytest.raises(DataError, match="area is not a number, got '1,5'"):
+        read(data, written(tmp_path / "new.csv", HEADER, [["oslo", "1,5", "yes", 0]]))
+
+
+def test_the_stored_notation_is_used_and_that_of_older_runs_is_plain(tmp_path: Path) -> None:
+    data = load(written(tmp_path / "train.csv", ["area", "price", "kind"], GERMAN), "price")
+    stored = data.fitted()
+    plain = load(
+        written(
+            tmp_path / "plain.csv", ["area", "price", "kind"], [[n, n * 1.5, "ab"[n % 2]] for n in range(60)]
+        ),
+        "price",
+    )
+    new = written(tmp_path / "new.csv", ["area", "price", "kind"], [["7,5", "1.234", "a"]])
+    plain.restore(stored)
+    inputs, targets = read(plain, new)
+    assert targets is not None and targets.tolist() == [[1234]]
+    assert torch.equal(inputs, read(data, new)[0])
+    older = {key: value for key, value in stored.items() if key != "target_notation"}
+    older["features"] = [{k: v for k, v in one.items() if k != "notation"} for one in stored["features"]]
+    plain.restore(older)
+    with pytest.raises(DataError, match="area is not a number, got '7,5'"):
+        read(plain, new)
+
+
+def test_what_is_unusual_about_another_file_is_said(data: TableData, tmp_path: Path) -> None:
+    text = written(tmp_path / "new.csv", HEADER, ROWS).read_text()
+    (tmp_path / "new.csv.gz").write_bytes(gzip.compress(text.replace("oslo", "Þórshöfn").encode("latin-1")))
+    first, second, *_ = data.read(tmp_path / "new.csv.gz").notes
+    assert first == "unpacked from gzip" and second.startswith("read as latin-1")
 
 
 REFUSED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,164 @@ def test_a_target_is_learned_as_told(tmp_path: Path) -> None:
     assert (told.info.kind, told.targets.shape) == ("values", (40, 1))
 
 
+def german(value: float) -> str:
+    return f"{value:,.2f}".replace(",", "_").replace(".", ",").replace("_", ".")
+
+
+@pytest.mark.parametrize("target", ["price", "area"])
+def test_a_table_in_another_notation_is_the_same_table(tmp_path: Path, target: str) -> None:
+    rows = [(1000.5 + 37.25 * n, -n / 4, n % 7 / 4, ("oslo", "rome")[n % 2]) for n in range(1, 61)]
+    header = ["price", "area", "share", "city"]
+    plain = load(write(tmp_path, header, [list(row) for row in rows]), target)
+    for name, written in {
+        "german": [(f"{german(a)} €", german(b), f"{german(c)} %", d) for a, b, c, d in rows],
+        "english": [(f"${a:,.2f}", f"({-b:,.3f})", f"{c:.2f}%", d) for a, b, c, d in rows],
+        "swiss": [(f"CHF {a:,.2f}".replace(",", "\u2019"), f"\u2212{-b}", c, d) for a, b, c, d in rows],
+    }.items():
+        other = load(write(tmp_path, header, [list(row) for row in written]), target)
+        assert other.info.fingerprint == plain.info.fingerprint, name
+        assert any(note.startswith("read with") for note in other.info.notes)
+    assert not any(note.startswith("read with") for note in plain.info.notes)
+
+
+def test_the_plan_says_how_numbers_were_read(tmp_path: Path) -> None:
+    rows = [[f"{n},5", german(1000 + n * 1.25), f"{n}%", f"0{n}"] for n in range(40)]
+    notes = load(write(tmp_path, ["area", "price", "share", "zip"], rows)).info.notes
+    assert "read with decimal comma, point between thousands: price" in notes
+    assert "read with decimal comma: area" in notes
+    assert "read with % (12% is 12): share" in notes
+    assert any(note.startswith("numbers that begin with 0: zip; if they are names") for note in notes)
+
+
+def test_numbers_left_in_categories_are_as_written(tmp_path: Path) -> None:
+    rows = [[f"1,{200 + n % 2}", n * 0.5] for n in range(40)]
+    path = write(tmp_path, ["code", "price"], rows)
+    with pytest.raises(DataError, match=r"t\.csv:2: column code can be read in two ways.*'data\.categorical"):
+        load(path)
+    data = load(path, categorical=["code"])
+    assert [name for one in data.features for name in one.inputs] == ["code=1,200", "code=1,201"]
+
+
+def test_a_target_with_two_readings_is_refused_and_a_setting_decides(tmp_path: Path) -> None:
+    path = write(tmp_path, ["x", "y"], [[n, f"{n + 1},{n + 100}"] for n in range(40)])
+    with pytest.raises(
+        DataError, match=r"data\.target: .*'1,100' is 1\.1 .*decimal=comma.* or 1100 .*=point"
+    ):
+        load(path, "y")
+    assert load(path, "y", decimal="comma").targets[0].item() == pytest.approx(1.1)
+    assert load(path, "y", decimal="point").targets[0].item() == 1100
+
+
+def test_a_point_beside_decimal_commas_may_be_one_of_thousands(tmp_path: Path) -> None:
+    rows = [[f"{n},5", f"{n + 1}.{n + 100}"] for n in range(40)]
+    path = write(tmp_path, ["x", "y"], rows)
+    with pytest.raises(
+        DataError, match=r"t\.csv:2: column y .*'1\.100' is 1\.1 .* or 1100 .*x has a decimal comma"
+    ):
+        load(path, "y")
+    assert load(path, "y", decimal="comma").targets[0].item() == 1100
+    assert load(write(tmp_path, ["x", "y"], [["7.5", row[1]] for row in rows] + [["8", "1.5"]]), "y")
+    alone = load(write(tmp_path, ["x", "y"], [[n, row[1]] for n, row in enumerate(rows)]), "y")
+    assert alone.targets[0].item() == pytest.approx(1.1)  # as ever
+
+
+def test_rows_without_a_target_are_dropped_when_told(tmp_path: Path) -> None:
+    rows = [[n, n * 0.5 if n % 4 else ("", "NA", "-")[n // 4 % 3]] for n in range(60)]
+    path = write(tmp_path, ["x", "y"], rows)
+    with pytest.raises(DataError, match=r"t\.csv:2, 6, 10.* has no value; .* or data\.missing_target=drop"):
+        load(path, "y")
+    data = load(path, "y", missing_target="drop")
+    assert "15 of 60 rows are left out, for they have no y" in data.info.notes
+    kept = [row for row in rows if row[0] % 4]
+    assert data.targets[:, 0].tolist() == [row[1] for row in kept]
+    assert data.info.fingerprint == load(write(tmp_path, ["x", "y"], kept), "y").info.fingerprint
+
+
+def test_places_are_those_of_the_file_where_rows_were_dropped(tmp_path: Path) -> None:
+    rows = [[n, "" if n < 5 else n * 0.5] for n in range(60)]
+    rows[10][0] = "12 m"
+    with pytest.raises(DataError, match=r"t\.csv:12: column x is not a number"):
+        load(write(tmp_path, ["x", "y"], rows), "y", missing_target="drop")
+
+
+def test_a_dash_among_numbers_is_missing(tmp_path: Path) -> None:
+    data = load(write(tmp_path, ["x", "y"], [[n if n % 5 else "-", n * 0.5] for n in range(60)]), "y")
+    assert [name for one in data.features for name in one.inputs] == ["x", "x is missing"]
+    assert any(note.startswith("missing, filled") and "x 12" in note for note in data.info.notes)
+
+
+def test_a_table_without_a_line_of_names(tmp_path: Path) -> None:
+    rows = [[n * 0.1, f"1,{n:02}", ("a", "b")[n % 2], n] for n in range(40)]
+    path = write(tmp_path, [str(value) for value in rows[0]], rows[1:])
+    with pytest.raises(
+        ConfigError, match=r"no column medv; .*row of values \(0\.0, 1,00, a, 0\); .*header=false"
+    ):
+        load(path, "medv")
+    data = load(path, "c4", header=False)
+    assert data.targets[:, 0].tolist() == list(range(40))
+    with pytest.raises(ConfigError, match=r"with data\.header=false they are c1 to c4"):
+        load(path, "medv", header=False)
+
+
+def test_dates_are_no_classes_unless_told(tmp_path: Path) -> None:
+    path = write(tmp_path, ["x", "y"], [[n, f"2024-01-0{n % 3 + 1}"] for n in range(40)])
+    with pytest.raises(DataError, match=r"'2024-01-01'; .*learn its dates as classes: data\.kind=classes"):
+        load(path, "y")
+    assert load(path, "y", kind="classes").info.num_targets == 3
+
+
+def test_numbers_with_a_unit_are_no_classes_unless_told(tmp_path: Path) -> None:
+    path = write(tmp_path, ["x", "y"], [[n, f"{n % 13},5 km"] for n in range(40)])
+    with pytest.raises(
+        DataError, match=r"is not a number, got '0,5 km'; take 'km' out of it, or learn .*kind="
+    ):
+        load(path, "y")
+    assert load(path, "y", kind="classes").info.num_targets == 13
+
+
+def test_points_that_may_stand_between_thousands_are_said(tmp_path: Path) -> None:
+    data = load(write(tmp_path, ["x", "y"], [[f"{n + 1}.{n + 100}", n * 0.5] for n in range(40)]), "y")
+    assert "x: 1.100 is read as 1.1; if it is thousands, data.decimal=comma" in data.info.notes
+
+
+def test_brackets_are_said_to_be_negative(tmp_path: Path) -> None:
+    data = load(write(tmp_path, ["x", "y"], [[f"({n + 1})", n * 0.5] for n in range(40)]), "y")
+    assert "(5) is read as -5: x" in data.info.notes
+    assert data.columns[0].values.tolist() == [-n - 1 for n in range(40)]
+
+
+def test_a_constant_is_left_out_whatever_it_may_be(tmp_path: Path) -> None:
+    data = load(write(tmp_path, ["c", "x", "y"], [["1,500", n, n * 0.5] for n in range(40)]), "y")
+    assert [one.name for one in data.features] == ["x"]
+
+
+def test_parquet_of_every_kind_of_column(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="parquet is read by pyarrow, which is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    n = range(40)
+    columns = {
+        "amount": pyarrow.array([Decimal(i) / 4 for i in n], pyarrow.decimal128(10, 2)),
+        "kind": pyarrow.array(["ab"[i % 2] for i in n]).dictionary_encode(),
+        "day": pyarrow.array(list(n), pyarrow.date32()),
+        "at": pyarrow.array([i * 10**9 + 1 for i in n], pyarrow.timestamp("ns")),
+        "took": pyarrow.array([i * 3 for i in n], pyarrow.duration("ns")),
+        "ok": pyarrow.array([i % 3 == 0 for i in n]),
+        "euros": pyarrow.array([german(1000 + i / 4) for i in n]),
+        "ratio": pyarrow.array([1 + (i + 100) / 1000 for i in n]),
+        "y": pyarrow.array([i / 8 for i in n]),
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    for decimal in ("auto", "comma"):  # numbers that are stored as numbers have no notation
+        data = load(str(tmp_path / "t.parquet"), "y", decimal=decimal)
+        names = ["amount", "kind", "took", "ok", "euros", "ratio"]
+        assert [one.name for one in data.features] == names
+        values = {one.name: one.values for one in data.columns}
+        np.testing.assert_allclose(values["euros"], [1000 + i / 4 for i in n], atol=0.006)
+        np.testing.assert_allclose(values["amount"], [i / 4 for i in n])
+        np.testing.assert_allclose(values["ratio"], [1 + (i + 100) / 1000 for i in n])
+        assert any("day (dates), at (dates)" in note for note in data.info.notes)
+
+
 def changed(row: int, column: int, value: str) -> list[list[Any]]:
     rows = [list(one) for one in ROWS]
     rows[row][column] = value
@@ -113,6 +272,22 @@ MISTAKES: dict[str, tuple[list[list[Any]], dict[str, Any], str]] = {
         [[*row[:5], "" if at % 5 == 2 else row[5]] for at, row in enumerate(ROWS)],
         {},
         r"t\.csv:4, 9, 14, 19, 24 and 3 more: column price has no value; take these 8 rows out",
+    ),
+    "a single row": (ROWS[:1], {}, r"t\.csv has a single row: nothing can be learned"),
+    "a single row with a target": (
+        [ROWS[0], [*ROWS[1][:5], ""]],
+        {"missing_target": "drop"},
+        "has a single row with a value of price",
+    ),
+    "no target at all": (
+        [[*row[:5], ""] for row in ROWS],
+        {"missing_target": "drop"},
+        "has no value of price in any row",
+    ),
+    "two notations": (
+        [[*row[:4], f"{row[4]}.5" if row[4] % 2 else f"{row[4]},5", row[5]] for row in ROWS],
+        {},
+        r"t\.csv:\d: column area mixes notations, such as '[01].5' and '[01].5'; .*'data\.categorical=",
     ),
     "too many classes": (ROWS, {"target": "id"}, "40 different id in 40 rows"),
     "one class": (ROWS, {"target": "country"}, "one country in all rows"),

@@ -11,6 +11,7 @@ from trainrun.config.paths import groups
 from trainrun.config.rules import KIND_OF_TARGET, LOSS_OPTIONS, TASK_LOSSES
 from trainrun.config.show import option
 from trainrun.errors import TrainrunError
+from trainrun.tables.notation import Style
 
 
 def followed(cfg: DictConfig) -> list[str]:
@@ -47,8 +48,10 @@ def _of_target(node: Any, kind: Any) -> tuple[str, str]:
     """(kind, task) of a table's target."""
     count = 0
     try:
-        read = tables.read(node["path"], node["delimiter"], node["missing"], only=node["target"])
-        found, count, _ = tables.target_kind(read.columns[node["target"]], node["missing"])
+        written = tables.Format(node["separator"], node["encoding"], node["header"])
+        style = Style(node["decimal"], node["thousands"])
+        read = tables.read(node["path"], written, node["missing"], only=node["target"])
+        found, count, _ = tables.target_kind(read, node["target"], node["missing"], style)
         kind = found if kind == "auto" else kind
     except (TrainrunError, KeyError, TypeError, ValueError):
         pass

@@ -16,6 +16,8 @@ from trainrun.config.signature import keys_of
 from trainrun.config.suggest import nearest, shown
 from trainrun.duration import Duration, parse
 from trainrun.errors import Problem
+from trainrun.tables import DELIMITERS
+from trainrun.tables.source import is_encoding, no_encoding
 from trainrun.visible import visible
 
 Settings = Mapping[str, Any]
@@ -67,6 +69,7 @@ def contradictions(
         _budget,
         _by_clock,
         _splits,
+        _table,
         _loss_of_task,
         _model_of_task,
         _balanced_twice,
@@ -141,6 +144,23 @@ def _splits(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     val, test = (s["data"].get(f"{split}_fraction", 0) for split in ("val", "test"))
     if val + test >= 1:
         yield Problem("data.val_fraction", f"{val} and data.test_fraction={test} leave nothing to train on")
+
+
+def _table(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """How a csv file is written."""
+    data = s["data"]
+    if data.get("_target_") != "trainrun.data.table.table":
+        return
+    separator, names = data["separator"], ["auto", *DELIMITERS]
+    if separator not in names and len(separator) != 1:
+        near = nearest(separator, names)
+        text = f"must be one of {', '.join(names)}, or a single character, got {separator!r}"
+        yield Problem("data.separator", text, f"data.separator={near}" if near else None)
+    if data["encoding"] != "auto" and not is_encoding(data["encoding"]):
+        yield Problem("data.encoding", no_encoding(data["encoding"]))
+    if data["decimal"] == data["thousands"] != "auto":
+        text = f"{data['thousands']} cannot stand for both, it is data.decimal already"
+        yield Problem("data.thousands", text, "data.thousands=auto")
 
 
 def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, Any]) -> Iterator[Problem]:

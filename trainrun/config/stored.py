@@ -19,6 +19,16 @@ _MARK = "\0"  # stands for the $ of a reference that is kept, while everything e
 _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
 _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.
+# What an argument meant before it existed, by the call that has it now: older runs go on as they began.
+_ADDED: dict[str, dict[str, Any]] = {
+    "trainrun.data.table.table": {
+        "encoding": "utf-8",
+        "header": True,
+        "decimal": "plain",
+        "thousands": "auto",
+        "missing_target": "refuse",
+    }
+}
 _OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")
 
 
@@ -66,7 +76,18 @@ def load_stored(file: Path) -> dict[str, Any]:
     assert isinstance(settings, dict)
     for found in filter(_OTHER.search, _texts(settings)):
         raise CannotResume(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {found}")
-    return {str(key): value for key, value in settings.items()}
+    return {str(key): _completed(value) for key, value in settings.items()}
+
+
+def _completed(node: Any) -> Any:
+    """A stored call with the arguments that its callable did not have when the run began."""
+    added = _ADDED.get(str(node.get("_target_"))) if isinstance(node, dict) else None
+    if added is None:
+        return node
+    node = added | node
+    if "delimiter" in node:  # the name of data.separator then
+        node["separator"] = node.pop("delimiter") or "auto"
+    return node
 
 
 def _own_text(name: str, *default: Any) -> str:

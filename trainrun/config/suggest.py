@@ -51,6 +51,8 @@ SPELLINGS: dict[str, tuple[str, str]] = {
     "warmup_epochs": ("scheduler.warmup", "{}ep"),
     "data_dir": ("data.root", "{}"),
     "data_root": ("data.root", "{}"),
+    "delimiter": ("data.separator", "{}"),
+    "sep": ("data.separator", "{}"),
     "dataset": ("data", "{}"),
     "arch": ("model", "{}"),
     "opt": ("optimizer", "{}"),

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainrun.tables.notation import PLAIN, Notation
+
 
 @dataclass(frozen=True)
 class Column:
@@ -18,6 +20,7 @@ class Column:
     name: str
     values: np.ndarray  # (N,) float64 or int64
     categories: tuple[str, ...] = ()
+    notation: Notation = PLAIN  # of a file's texts, where they are numbers
 
     @property
     def missing(self) -> np.ndarray:
@@ -30,7 +33,8 @@ class Column:
 class Feature:
     """What was learned of a column. A number x becomes (x - mean) / std, a category one input of `kept`.
 
-    `common` is the category that stands for a missing one; None tells a column of numbers.
+    `common` is the category that stands for a missing one; None tells a column of numbers, which
+    another file writes in the same `notation`.
     `marks_missing`: one more input is 1 where the value is missing.
     """
 
@@ -40,6 +44,7 @@ class Feature:
     common: str | None
     kept: tuple[str, ...]
     marks_missing: bool
+    notation: Notation = PLAIN
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -60,10 +65,10 @@ def fit(column: Column, train: np.ndarray, min_count: int) -> Feature:
         counts = np.bincount(present, minlength=len(column.categories))
         kept = [name for name, count in zip(column.categories, counts, strict=True) if count >= min_count]
         common = column.categories[int(counts.argmax())]
-        return Feature(column.name, 0.0, 1.0, common, tuple(kept), is_gappy)
+        return Feature(column.name, 0.0, 1.0, common, tuple(kept), is_gappy, column.notation)
     mean = float(present.mean()) if len(present) else 0.0
     std = float(np.where(gone, mean, values).std())
-    return Feature(column.name, mean, std or 1.0, None, (), is_gappy)
+    return Feature(column.name, mean, std or 1.0, None, (), is_gappy, column.notation)
 
 
 def encode(columns: Sequence[Column], features: Sequence[Feature]) -> Tensor:
@@ -90,5 +95,13 @@ def to_plain(features: Sequence[Feature]) -> list[dict[str, Any]]:
 
 
 def from_plain(stored: Sequence[Mapping[str, Any]]) -> list[Feature]:
-    """As they were before `to_plain`."""
-    return [Feature(**(dict(one) | {"kept": tuple(one["kept"])})) for one in stored]
+    """As they were before `to_plain`; older runs know but one notation."""
+    return [
+        Feature(**(dict(one) | {"kept": tuple(one["kept"]), "notation": notation_of(one.get("notation"))}))
+        for one in stored
+    ]
+
+
+def notation_of(stored: Mapping[str, str] | None) -> Notation:
+    """A notation as `asdict` stores it, and as it was where none is stored."""
+    return Notation(**stored) if stored else PLAIN

@@ -13,6 +13,7 @@ from trainrun.data.encoding import Column, Feature
 from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
 from trainrun.tables import Table
+from trainrun.tables.notation import GAPS, PLAIN, Notation
 
 
 def columns_like(features: Sequence[Feature], read: Table, missing: Collection[str]) -> list[Column]:
@@ -23,7 +24,7 @@ def columns_like(features: Sequence[Feature], read: Table, missing: Collection[s
     if gone := [one.name for one in features if one.name not in read.columns]:
         raise DataError(f"{read.path} has no column {', '.join(gone)}, which the run was trained on")
     return [
-        _numbers(read, one.name, missing) if one.common is None else _categories(read, one.name, missing)
+        _numbers(read, one, missing) if one.common is None else _categories(read, one.name, missing)
         for one in features
     ]
 
@@ -41,17 +42,18 @@ def unknown(columns: Sequence[Column], features: Sequence[Feature]) -> list[str]
     return found
 
 
-def targets_like(info: DataInfo, name: str, read: Table, missing: Collection[str]) -> Tensor | None:
+def targets_like(info: DataInfo, name: str, read: Table, notation: Notation) -> Tensor | None:
     """(N,) classes or (N, 1) values; None unless every row has one that the run knows."""
     texts = read.columns.get(name)
     if texts is None:
         return None
-    values = tables.numbers(texts, ())
+    values = _values(texts, notation, ())
     if info.kind == "values":
         return None if values is None else torch.tensor(values)[:, None].float()
     place: dict[object, int] = {one: at for at, one in enumerate(info.class_names)}
     if not place.keys() >= set(texts) and values is not None:  # 1 and 1.0 are one class
-        place = {float(one): at for at, one in enumerate(info.class_names) if tables.is_number(one)}
+        names = _values(info.class_names, notation, ())
+        place = {value: at for at, value in enumerate(names or ())}
         found = [place.get(value) for value in values]
     else:
         found = [place.get(text) for text in texts]
@@ -67,17 +69,34 @@ def refuse_infinite(read: Table, name: str, values: np.ndarray) -> None:
         raise DataError(f"data.path: {text}")
 
 
-def _numbers(read: Table, name: str, missing: Collection[str]) -> Column:
-    texts = read.columns[name]
-    values: Sequence[float] | None = read.numbers.get(name)
+def _numbers(read: Table, feature: Feature, missing: Collection[str]) -> Column:
+    name = feature.name
+    texts, plain = read.columns[name], read.numbers.get(name)
+    values: Sequence[float] | None = plain if feature.notation == PLAIN else None
     if values is None and all(one in missing or one.lower() in tables.BOOLEANS for one in texts):
         values = [tables.BOOLEANS.get(one.lower(), np.nan) for one in texts]
     if values is None:
-        rows = [row for row, one in enumerate(texts) if one not in missing and not tables.is_number(one)]
-        raise DataError(f"{read.place(rows, name)} is not a number, got {texts[rows[0]]!r}")
+        gaps = {*missing, *(text for text in set(texts) if text.lower() in GAPS)}
+        values = _values(texts, feature.notation, gaps)
+    if values is None:
+        rows = [
+            row
+            for row, text in enumerate(texts)
+            if text not in gaps and _values([text], feature.notation, ()) is None
+        ]
+        written = "" if feature.notation == PLAIN else f" written as in training ({feature.notation})"
+        raise DataError(f"{read.place(rows, name)} is not a number{written}, got {texts[rows[0]]!r}")
     array = np.array(values)
     refuse_infinite(read, name, array)
-    return Column(name, array)
+    return Column(name, array, (), feature.notation)
+
+
+def _values(texts: Sequence[str], notation: Notation, missing: Collection[str]) -> Sequence[float] | None:
+    """The numbers of a column; None where one of its texts is none in this notation."""
+    try:
+        return tables.read_like(texts, notation, missing)
+    except ValueError:
+        return tables.numbers(texts, missing) if notation == PLAIN else None
 
 
 def _categories(read: Table, name: str, missing: Collection[str]) -> Column:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,15 +15,18 @@ import torch
 from torch import Tensor
 
 from trainrun import tables
-from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, to_plain
+from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
 from trainrun.data.resident import Holdout, Resident, described, split
 from trainrun.data.rows import columns_like, refuse_infinite, targets_like, unknown
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.ranges import Count, Natural, Split
-from trainrun.tables import Table
+from trainrun.tables import Format, Table
+from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped, unit_of
 
 _SHOWN = 6
+_FEW_ROWS = 10  # hardly enough of anything
+_LOOKED_AT = 1000  # rows, for numbers that are rather names
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class Layout:
     """What tells how to read a table of the same kind."""
 
     target: str
-    delimiter: str | None
+    format: Format
     missing: Collection[str]
+    notation: Notation  # of the target
 
 
 class TableData(Resident):
@@ -52,35 +57,44 @@ class TableData(Resident):
         self.columns, self.features, self.layout = columns, features, layout
 
     def fitted(self) -> dict[str, Any]:
-        return super().fitted() | {"features": to_plain(self.features)}
+        return super().fitted() | {
+            "features": to_plain(self.features),
+            "target_notation": asdict(self.layout.notation),
+        }
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
         super().restore(fitted)
         self.features = from_plain(fitted["features"])
+        self.layout = replace(self.layout, notation=notation_of(fitted.get("target_notation")))
         self.inputs = encode(self.columns, self.features).to(self.device)
 
     def read(self, file: Path) -> Samples:
         """Another table with the same columns; that of the targets may be missing, and others are left."""
-        read = tables.read(str(file), self.layout.delimiter, self.layout.missing)
+        read = tables.read(str(file), self.layout.format, self.layout.missing)
         columns = columns_like(self.features, read, self.layout.missing)
         inputs = encode(columns, self.features)
-        targets = targets_like(self.info, self.layout.target, read, self.layout.missing)
+        targets = targets_like(self.info, self.layout.target, read, self.layout.notation)
         parts = torch.arange(len(inputs)).split(self.eval_batch_size)
         batches = (
             Batch(inputs[at].to(self.device), None if targets is None else targets[at], at, Position())
             for at in parts
         )
-        return Samples(batches, notes=unknown(columns, self.features))
+        return Samples(batches, notes=[*read.notes, *unknown(columns, self.features)])
 
 
 def table(
     path: str,
     target: str,
     kind: Literal["auto", "classes", "values"],
-    delimiter: str | None,
+    separator: str,
+    encoding: str,
+    header: bool,
+    decimal: Literal["auto", "point", "comma", "plain"],
+    thousands: Literal["auto", "point", "comma", "space", "apostrophe", "none"],
     ignore: list[str],
     categorical: list[str],
     missing: list[str],
+    missing_target: Literal["refuse", "drop"],
     max_categories: Count,
     min_count: Count,
     val_fraction: Split,
@@ -93,39 +107,68 @@ def table(
 ) -> TableData:
     """A csv or parquet file, of which one column is predicted from the others.
 
-    Numbers and booleans are standardised, a missing one is filled with the mean; a text is one input
-    per category, a missing one is filled with the most frequent; one more input marks what was
-    missing. All that is estimated from the training split alone. Dates are left out.
+    Numbers in any notation and booleans are standardised, a missing one is filled with the mean; a
+    text is one input per category, a missing one is filled with the most frequent; one more input
+    marks what was missing. All that is estimated from the training split alone. Dates are left out.
     Raises DataError naming file, line and column.
     """
-    gone = frozenset(missing)
-    read = tables.read(path, delimiter, gone)
+    gone, format, style = frozenset(missing), Format(separator, encoding, header), Style(decimal, thousands)
+    read = tables.read(path, format, gone)
     for key, wanted in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
         for name in wanted:
             if name not in read.columns:
                 raise ConfigError.one(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
-    found, _, why = tables.target_kind(read.columns[target], gone)
+    read, dropped = _with_targets(read, target, gone, style, missing_target)
+    found, _, why = tables.target_kind(read, target, gone, style)
     kind = found if kind == "auto" else kind  # type: ignore[assignment]
-    targets, names = _targets(read, target, kind, gone)
+    targets, names, notation = _targets(read, target, kind, gone, style)
     left_out: dict[str, str] = {target: ""} | dict.fromkeys(ignore, "as told")
     columns = [
         column
         for name in read.columns
         if name not in left_out
-        and (column := _column(read, name, name in categorical, gone, max_categories, left_out))
+        and (column := _column(read, name, name in categorical, gone, style, max_categories, left_out))
     ]
+    notations = {column.name: column.notation for column in columns if not column.categories}
+    written = _written(read, target, {target: notation} | notations, style)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
     if not any(one.inputs for one in features):
         raise DataError(f"data.path: {read.path} has no column to predict {target} from{_told(left_out)}")
     inputs = encode(columns, features)
-    notes = _notes(target, names, why, columns, features, left_out)
+    notes = (*read.notes, *dropped, *_notes(target, names, why, columns, features, left_out), *written)
     count = len(names) or 1
     info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, names, notes=notes)
     info = described(info, inputs, targets, splits)
-    layout = Layout(target, delimiter, missing)
+    layout = Layout(target, format, missing, notation)
     return TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
+
+
+def _with_targets(
+    read: Table, name: str, missing: Collection[str], style: Style, missing_target: str
+) -> tuple[Table, tuple[str, ...]]:
+    """The rows that have a target, and what to say of the others.
+
+    Raises DataError where they may not be left out, or where too few have one.
+    """
+    gone = set(missing)
+    with suppress(ValueError):  # told where its numbers are read
+        if found := tables.reading_of(read, name, missing, style):
+            gone |= found[1].gaps
+    count = len(read.columns[name])
+    rows = [row for row, text in enumerate(read.columns[name]) if text in gone]
+    if len(rows) == count:
+        raise DataError(f"data.target: {read.path} has no value of {name} in any row")
+    if rows and missing_target == "refuse":
+        them = "the row" if len(rows) == 1 else f"these {len(rows):,} rows"
+        text = f"{read.place(rows, name)} has no value; take {them} out, or data.missing_target=drop"
+        raise DataError(f"data.target: {text}")
+    if count - len(rows) < 2:
+        text = "has a single row" if not rows else f"has a single row with a value of {name}"
+        raise DataError(f"data.path: {read.path} {text}: nothing can be learned from it")
+    notes = (f"{len(rows):,} of {count:,} rows are left out, for they have no {name}",) if rows else ()
+    return (read.without(rows) if rows else read), notes
 
 
 def _column(
@@ -133,30 +176,33 @@ def _column(
     name: str,
     is_category: bool,
     missing: Collection[str],
+    style: Style,
     max_categories: int,
     left_out: dict[str, str],
 ) -> Column | None:
     """A column as numbers or categories; None for one that is left out, with the reason in `left_out`."""
     texts = read.columns[name]
-    values = None if is_category else read.numbers.get(name)
-    if values is not None:
+    if name not in read.numbers and texts[0] not in missing and texts.count(texts[0]) == len(texts):
+        left_out[name] = "always the same"
+        return None
+    numbers = None if is_category else _numbers(read, name, missing, style)
+    if numbers is not None:
+        values, notation = numbers
         array = np.array(values)
         refuse_infinite(read, name, array)
         if np.isnan(array).all():
             left_out[name] = "no value"
         elif (array == array[0]).all():
             left_out[name] = "always the same"
-        return None if name in left_out else Column(name, array)
+        return None if name in left_out else Column(name, array, (), notation)
     found = set(texts).difference(missing)
-    kind = "text" if is_category else _kind(read, name, found)
+    kind = "text" if is_category else tables.kind_of(found)
     if kind == "boolean" and len(found) == 2:
         return Column(name, np.array([tables.BOOLEANS.get(text.lower(), np.nan) for text in texts]))
     if kind == "date":
         left_out[name] = "dates"
     elif len(found) > max_categories:
         left_out[name] = f"{len(found):,} different texts"
-    elif len(found) == 1 and texts.count(texts[0]) == len(texts):
-        left_out[name] = "always the same"
     if name in left_out:
         return None
     categories = tuple(sorted(found))
@@ -164,44 +210,109 @@ def _column(
     return Column(name, np.fromiter(map(place.get, texts, repeat(-1)), np.int64, len(texts)), categories)
 
 
-def _targets(read: Table, name: str, kind: str, missing: Collection[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """((N,) classes or (N, 1) values, class names). Raises DataError for a row without one."""
+def _targets(
+    read: Table, name: str, kind: str, missing: Collection[str], style: Style
+) -> tuple[Tensor, tuple[str, ...], Notation]:
+    """((N,) classes or (N, 1) values, class names, how numbers are written)."""
     texts = read.columns[name]
-    if rows := [row for row, text in enumerate(texts) if text in missing]:
-        them = "the row" if len(rows) == 1 else f"these {len(rows):,} rows"
-        raise DataError(f"data.target: {read.place(rows, name)} has no value; take {them} out")
-    values = read.numbers.get(name)
     if kind == "values":
-        if values is None:
-            rows = [row for row, text in enumerate(texts) if not tables.is_number(text)]
-            raise DataError(f"data.target: {read.place(rows, name)} is not a number, got {texts[rows[0]]!r}")
-        array = np.array(values)
+        found = _numbers(read, name, missing, style, is_target=True)
+        if found is None:
+            text = f"{read.place([0], name)} is not a number, got {texts[0]!r}"
+            what = "dates" if tables.kind_of(texts) == "date" else "texts"
+            unit = unit_of(set(texts))
+            text += f"; take {unit!r} out of it" if unit else "; make it a number"
+            raise DataError(f"data.target: {text}, or learn its {what} as classes: data.kind=classes")
+        array = np.array(found[0])
         refuse_infinite(read, name, array)
-        return torch.from_numpy(array).float()[:, None], ()
-    found = list(dict.fromkeys(texts if values is None else values))
-    if len(found) > len(texts) // 2:
-        text = f"{read.path} has {len(found):,} different {name} in {len(texts):,} rows, too many for classes"
-        raise DataError(f"data.target: {text}, such as {texts[0]!r}")
-    if len(found) < 2:
+        return torch.from_numpy(array).float()[:, None], (), found[1]
+    values, notation = None, PLAIN
+    with suppress(ValueError):  # names that are no numbers, or not in one notation
+        if reading := tables.reading_of(read, name, missing, style):
+            values, notation = reading[0], reading[1].notation
+    keys = texts if values is None else values
+    different = list(dict.fromkeys(keys))
+    if len(different) > len(texts) // 2:
+        text = f"{read.path} has {len(different):,} different {name} in {len(texts):,} rows"
+        few = "; there are too few rows to learn from" if len(texts) < _FEW_ROWS else ""
+        raise DataError(f"data.target: {text}, too many for classes, such as {texts[0]!r}{few}")
+    if len(different) < 2:
         raise DataError(
             f"data.target: {read.path} has one {name} in all rows, {texts[0]!r}: nothing to learn"
         )
-    place = {one: at for at, one in enumerate(sorted(found))}  # type: ignore[type-var]
-    named = dict(zip(texts if values is None else values, texts, strict=True))
-    targets = torch.tensor([place[one] for one in (texts if values is None else values)])
-    return targets, tuple(named[one] for one in place)
+    place = {one: at for at, one in enumerate(sorted(different))}  # type: ignore[type-var]
+    named = dict(zip(keys, texts, strict=True))
+    return torch.tensor([place[one] for one in keys]), tuple(named[one] for one in place), notation
 
 
-def _kind(read: Table, name: str, found: set[str]) -> str:
+def _numbers(
+    read: Table, name: str, missing: Collection[str], style: Style, is_target: bool = False
+) -> tuple[Sequence[float], Notation] | None:
+    """A column's numbers, and how they are written; None where it holds no numbers.
+
+    Raises DataError naming the place where nearly all are numbers, or where two notations fit.
+    """
+    key = "data.target" if is_target else "data.path"
+    others = [f"'data.ignore=[{name}]'", f"'data.categorical=[{name}]'"]
+    others = ["data.kind=classes"] if is_target else others
     try:
-        return tables.kind_of(found)
+        found = tables.reading_of(read, name, missing, style)
+    except Unclear as error:
+        place = read.place([read.columns[name].index(error.text)], name)
+        raise DataError(f"{key}: {place} {error}, or {' or '.join(others)}") from None
     except ValueError as error:
         odd = set(error.args)
         rows = [row for row, text in enumerate(read.columns[name]) if text in odd]
         got = read.columns[name][rows[0]]
-        text = f"{read.place(rows, name)} is not a number as nearly all of it, got {got!r}"
-        mend = f"mend it, or 'data.ignore=[{name}]', or 'data.categorical=[{name}]'"
-        raise DataError(f"data.path: {text}; {mend}") from None
+        most = "" if is_target else " as nearly all of it"
+        text = f"{read.place(rows, name)} is not a number{most}, got {got!r}"
+        raise DataError(f"{key}: {text}; mend it, or {', or '.join(others)}") from None
+    return found and (found[0], found[1].notation)
+
+
+def _pointed(read: Table, notations: Mapping[str, Notation]) -> dict[str, int]:
+    """Columns in which every point may stand between thousands, as in 1.234, and a row that has one."""
+    found = {}
+    for name, notation in notations.items():
+        if notation == PLAIN and name in read.numbers and name not in read.typed:
+            rows = (row for row, text in enumerate(read.columns[name]) if "." in text)
+            first = next(rows, None)
+            if first is not None and all(is_grouped(read.columns[name][row]) for row in chain([first], rows)):
+                found[name] = first
+    return found
+
+
+def _written(read: Table, target: str, notations: Mapping[str, Notation], style: Style) -> tuple[str, ...]:
+    """What to say of columns whose numbers are not written plainly, or may not be what they seem.
+
+    Raises DataError for a column of 1.234 beside others with a decimal comma: it may be 1234.
+    """
+    notes = [f"read with {words}: {_listed(names)}" for words, names in grouped(notations).items()]
+    wrapped = [
+        name
+        for name in notations
+        if name not in read.numbers and any(text.endswith(")") for text in read.columns[name])
+    ]
+    notes += [f"(5) is read as -5: {_listed(wrapped)}"] if wrapped else []
+    commas = [name for name, notation in notations.items() if notation.decimal == "comma"]
+    for name, row in (_pointed(read, notations) if style.decimal == "auto" else {}).items():
+        text = read.columns[name][row]
+        if commas:
+            two = f"{float(text):.15g} (data.decimal=point) or {text.replace('.', '')} (data.decimal=comma)"
+            where = f"{read.place([row], name)} can be read in two ways: {text!r} is {two}"
+            raise DataError(f"data.path: {where}; {commas[0]} has a decimal comma")
+        notes.append(f"{name}: {text} is read as {float(text):.15g}; if it is thousands, data.decimal=comma")
+    led = [
+        name
+        for name in notations
+        if name in read.numbers
+        and name != target
+        and any(text[:1] == "0" and text[1:2].isdigit() for text in read.columns[name][:_LOOKED_AT])
+    ]
+    if led:
+        names = f"names such as postcodes: 'data.categorical=[{','.join(led)}]'"
+        notes.append(f"numbers that begin with 0: {_listed(led)}; if they are {names}")
+    return tuple(notes)
 
 
 def _notes(
@@ -247,5 +358,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _near(name: str, read: Table) -> str:
-    near = get_close_matches(name, read.columns, 1)
-    return f"did you mean {near[0]}?" if near else f"there are {_listed(list(read.columns))}"
+    names = list(read.columns)
+    if read.layout and not read.layout.header:
+        return f"with data.header=false they are {names[0]} to {names[-1]}"
+    if read.layout and tables.are_values(names):
+        text = f"its first line looks like a row of values ({_listed(names)})"
+        return f"{text}; if no line names the columns, data.header=false names them c1 to c{len(names)}"
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {_listed(names)}"
