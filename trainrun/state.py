@@ -139,6 +139,8 @@ class TrainState:
             raise CannotResume(f"checkpoint: is not whole; see {', '.join(sorted(differing)[:4])}")
         if differing := set(self.state_dict()) ^ set(parts):
             raise CannotResume(f"checkpoint: parts differ from this run's: {', '.join(sorted(differing))}")
+        if not isinstance(parts["data"], Mapping):
+            raise CannotResume("checkpoint: is not whole; see data")
         require_same_data(parts["data"], self.data)
         ours, stored = self._parameters(), [tuple(one) for one in parts["optimizer"]["parameters"]]
         for mine, theirs in zip(ours, stored, strict=False):
@@ -219,9 +221,11 @@ def require_same_data(stored: Mapping[str, Any], found: Mapping[str, Any]) -> No
 
 
 def _told(data: Mapping[str, Any]) -> str:
-    sizes = [f"{size} {split}" for split, size in data.get("sizes", {}).items() if size]
+    found = data.get("sizes")
+    sizes = [f"{size} {split}" for split, size in found.items() if size] if isinstance(found, Mapping) else []
     files = [f"files {data['files']}"] if data.get("files") else []
-    return f"{data.get('name')} ({', '.join([*sizes, data.get('fingerprint') or 'no fingerprint', *files])})"
+    content = str(data.get("fingerprint") or "no fingerprint")
+    return f"{data.get('name')} ({', '.join([*sizes, content, *files])})"
 
 
 def _paths(tree: Any, at: str = "") -> Iterator[str]:

@@ -56,7 +56,8 @@ def check(
     dials = {key: settings[key] for key in NAMES if key in settings}
     problems = list(_arguments(dials, "", _signature(DIALS), (), "the run"))
     for group in sorted(known):
-        if group in settings:
+        may_be_null = group in (*COMBINES, "augment", "sweep")
+        if settings.get(group) is not None or (may_be_null and group in settings):
             problems += _group(group, settings[group], trusted)
         elif group not in ("augment", "sweep"):  # a stored run has no sweep
             problems.append(Problem(group, "is missing; every run needs it"))

@@ -61,6 +61,8 @@ def load_stored(file: Path) -> dict[str, Any]:
     try:
         text = read_text(file)
         check_text(text, with_aliases=False)
+        if not text.endswith("\n"):
+            raise CannotResume(f"{file}: is empty or cut off in the middle of a line; restore it")
         cfg = OmegaConf.create(text)
         if not OmegaConf.is_dict(cfg):
             raise CannotResume(f"{file}: is not a mapping of settings")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from trainrun.events import Evaluated, Event, RolledBack, Started
 
@@ -26,17 +27,30 @@ class CSV:
         elif isinstance(event, Evaluated):
             row = {"step": event.step, "epoch": event.epoch, "split": event.split} | dict(event.metrics)
             row |= {f"train_{name}": value for name, value in event.train.items()}
-            self._write([row | ({} if event.lr is None else {"lr": event.lr})], "a")
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                self._write([row | ({} if event.lr is None else {"lr": event.lr})], file)
 
     def _cut(self, step: int) -> None:
-        """Forget what a resumed run computes again: what came after `step`, and the test split."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step and row["split"] == "val"]
-        self._write(rows, "w")
+        """Forget what a resumed run computes again: what came after `step`, and the test split.
 
-    def _write(self, rows: list[dict[str, Any]], mode: str) -> None:
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
-            if rows and not file.tell():
-                self.columns = self.columns or list(rows[0])
-                csv.DictWriter(file, self.columns).writeheader()
-            csv.DictWriter(file, self.columns, extrasaction="ignore").writerows(rows)
+        And what a kill or a power loss left of a line. The file is replaced whole.
+        """
+        text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+        table = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+        rows: dict[int, dict[str, Any]] = {}
+        for row in table:
+            place = row.get("step") or ""
+            is_whole = place.isdecimal() and None not in row and None not in row.values()
+            if is_whole and int(place) <= step and row.get("split") == "val":
+                rows[int(place)] = row
+        self.columns = list(table.fieldnames or ()) if rows else []
+        temporary = self.path.with_name(f".tmp-{self.path.name}")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            self._write(list(rows.values()), file)
+        temporary.replace(self.path)
+
+    def _write(self, rows: list[dict[str, Any]], file: TextIO) -> None:
+        if rows and not file.tell():
+            self.columns = self.columns or list(rows[0])
+            csv.DictWriter(file, self.columns).writeheader()
+        csv.DictWriter(file, self.columns, extrasaction="ignore").writerows(rows)

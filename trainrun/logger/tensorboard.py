@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
-from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trainrun.events import (
@@ -32,8 +30,12 @@ from trainrun.events import (
 )
 from trainrun.logger import drawing
 from trainrun.logger.curves import evaluated, logged
+from trainrun.logger.event_files import rewrite
 from trainrun.logger.hparams import session_end, session_start
 from trainrun.ranges import Natural
+
+_WRITTEN_AT_START = ("config/text_summary", metadata.SESSION_START_INFO_TAG)
+_WRITTEN_AT_END = ("test/", "best/", "confusion/test", metadata.SESSION_END_INFO_TAG)
 
 
 class TensorBoard:
@@ -43,7 +45,9 @@ class TensorBoard:
     metrics, lr, speed/. The settings and the end's metrics are in the same file, so that each run is one
     row of the HParams tab. `samples`: so many training samples are shown as pictures. `histograms`: those
     of all weights and gradients at every log are asked for.
-    Without TensorBoard's own writer thread, which prints a traceback when the disk is full.
+    A process that goes on with a run writes the file anew up to its checkpoint, so that every step is
+    there once, whoever reads it. There is no writer thread as TensorBoard's own, which prints a
+    traceback when the disk is full.
     """
 
     def __init__(self, run_dir: Path, samples: Natural, histograms: bool) -> None:
@@ -64,7 +68,7 @@ class TensorBoard:
         if isinstance(event, Started):
             self._start(event)
         elif isinstance(event, RolledBack):
-            self._forget_after(event.to)
+            self._rewrite(event.to, ())
         elif isinstance(event, StepsLogged):
             self._scalars(logged(event), event.step)
         elif isinstance(event, Weighed):
@@ -84,12 +88,24 @@ class TensorBoard:
             self._finish(event)
 
     def _start(self, event: Started) -> None:
-        self._open()
-        # What a process before this one wrote after the checkpoint, or before there was one, is no more.
-        self._forget_after(event.step)
+        """What a process before this one wrote after the checkpoint, or before there was one, is no more."""
+        self.folder.mkdir(exist_ok=True)
+        self._rewrite(event.step, _WRITTEN_AT_START)
         self.class_names = event.class_names
         self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
         self._write(TensorBoardEvent(summary=session_start(event.config)), event.step)
+
+    def _rewrite(self, step: int, written_again: Sequence[str]) -> None:
+        """Keep the points up to the step that training goes on from, but for those of a run's end."""
+
+        def is_kept(event: TensorBoardEvent) -> bool:
+            tags = [value.tag for value in event.summary.value]
+            is_again = any(tag.startswith(_WRITTEN_AT_END) or tag in written_again for tag in tags)
+            return event.step <= step and not is_again
+
+        if self.writer:
+            self.writer.close()
+        self.writer = RecordWriter(rewrite(self.folder, is_kept))
 
     def _finish(self, event: Finished) -> None:
         """What the run came to: its best, under a name of its own, and that the session is over."""
@@ -113,16 +129,6 @@ class TensorBoard:
         values = [Summary.Value(tag=f"{group}/{name}", histo=_drawn(one)) for name, one in histograms.items()]
         self._write(TensorBoardEvent(summary=Summary(value=values)), step)
 
-    def _open(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        name = f"events.out.tfevents.{time.time_ns() // 10**9}.{socket.gethostname()}.{os.getpid()}.0"
-        self.writer = RecordWriter((self.folder / name).open("ab"))
-        self._write(TensorBoardEvent(file_version="brain.Event:2"), 0)
-
-    def _forget_after(self, step: int) -> None:
-        """The points after the checkpoint that training goes on from are written again."""
-        self._write(TensorBoardEvent(session_log=SessionLog(status=SessionLog.START)), step + 1)
-
     def _scalars(self, scalars: dict[str, float], step: int) -> None:
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
         self._write(TensorBoardEvent(summary=Summary(value=values)), step)
@@ -130,7 +136,7 @@ class TensorBoard:
     def _write(self, event: TensorBoardEvent, step: int) -> None:
         event.step, event.wall_time = step, time.time()
         self.writer.write(event.SerializeToString())
-        self.writer.flush()  # a checkpoint must not outlive the points before it
+        self.writer.flush()  # a save syncs it: no checkpoint outlives the points before it
 
 
 def _drawn(histogram: Histogram) -> HistogramProto:

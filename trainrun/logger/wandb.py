@@ -5,9 +5,10 @@ Written offline, below the run's folder, unless `mode` says otherwise: nothing l
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +16,14 @@ import yaml
 
 from trainrun.errors import ConfigError
 from trainrun.events import (
+    CheckpointSaved,
     Evaluated,
     Event,
     Failed,
     Finished,
     Interrupted,
     Pictured,
+    RolledBack,
     Sampled,
     Started,
     StepsLogged,
@@ -34,7 +37,9 @@ from trainrun.ranges import Natural
 class WandB:
     """One run of `project`; a resume goes on with the same one. Curves have the names of TensorBoard's.
 
-    Every curve is drawn over `step`, which a resume may write again: wandb's own count cannot go back.
+    Every curve is drawn over `step`. What wandb was told cannot be taken back, so it is told of a step
+    when a checkpoint is behind it, and of the test split at the end: no kill, and no rollback, shows a
+    step twice. What waits lies in wandb/pending.jsonl, for a process that goes on.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class WandB:
         self.run_dir, self.project, self.mode, self.samples = run_dir, project, mode, samples
         self.wandb = _imported()
         self.run: Any = None
+        self.pending: list[dict[str, Any]] = []  # rows of curves that no checkpoint is behind yet
+        self.at_end: list[dict[str, Any]] = []
         self.class_names: Sequence[str] = ()
 
     def __call__(self, event: Event) -> None:
@@ -51,21 +58,64 @@ class WandB:
         elif self.run is None:
             return
         elif isinstance(event, StepsLogged):
-            self._log(event.step, logged(event))
+            self._wait({**logged(event), "step": event.step})
+        elif isinstance(event, Evaluated) and event.split == "test":
+            self._judge(event)
         elif isinstance(event, Evaluated):
-            self._log(event.step, evaluated(event))
-            if event.split == "test" and event.confusion is not None:
-                picture = drawing.confusion(event.confusion, self.class_names)
-                self._log(event.step, self._picture("confusion/test", picture))
+            self._wait({**evaluated(event), "step": event.step})
+        elif isinstance(event, Sampled):
+            self._wait({"sample": event.text, "step": event.step})
         elif isinstance(event, Pictured):
             picture = drawing.samples(event.pictures, event.shape, event.labels)
-            self._log(event.step, self._picture("samples", picture))
-        elif isinstance(event, Sampled):
-            self._log(event.step, {"sample": event.text})
+            self.run.log({**self._picture("samples", picture), "step": event.step})
+        elif isinstance(event, CheckpointSaved):
+            self._tell(event.step)
+        elif isinstance(event, RolledBack):
+            self._forget_after(event.to)
         elif isinstance(event, Finished):
+            self._tell(event.step)
             self._finish(event)
         elif isinstance(event, (Interrupted, Failed)):
+            if isinstance(event, Interrupted):
+                self._tell(event.step)
             self.run.finish(exit_code=getattr(event, "exit_code", 1))
+
+    def _wait(self, row: dict[str, Any]) -> None:
+        self.pending.append(row)
+        with self._file().open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _tell(self, step: int) -> None:
+        """Log what waited for a checkpoint of this step."""
+        for row in self.pending:
+            if row["step"] <= step:
+                self.run.log(row)
+        self._keep([row for row in self.pending if row["step"] > step])
+
+    def _forget_after(self, step: int) -> None:
+        self._keep([row for row in self.pending if row["step"] <= step])
+
+    def _keep(self, rows: list[dict[str, Any]]) -> None:
+        self.pending = rows
+        self._file().write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def _read_pending(self) -> Iterator[dict[str, Any]]:
+        """What a process before this one left, but for half lines."""
+        file = self._file()
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and isinstance(row.get("step"), int):
+                    yield row
+
+    def _file(self) -> Path:
+        return self.run_dir / "wandb" / "pending.jsonl"
+
+    def _judge(self, event: Evaluated) -> None:
+        self.at_end = [{**evaluated(event), "step": event.step}]
+        if event.confusion is not None:
+            picture = drawing.confusion(event.confusion, self.class_names)
+            self.at_end.append({**self._picture("confusion/test", picture), "step": event.step})
 
     def _start(self, event: Started) -> None:
         self.class_names = event.class_names
@@ -81,8 +131,14 @@ class WandB:
         )
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
+        self._file().parent.mkdir(exist_ok=True)
+        self.pending = list(self._read_pending())
+        self._tell(event.step)
+        self._keep([])
 
     def _finish(self, event: Finished) -> None:
+        for row in self.at_end:
+            self.run.log(row)
         if event.best is not None:
             self.run.summary[f"best/{event.monitor.partition('/')[2]}"] = event.best
             self.run.summary["best/step"] = event.best_step
@@ -92,9 +148,6 @@ class WandB:
         from PIL import Image
 
         return {tag: self.wandb.Image(Image.open(io.BytesIO(picture[0])))}
-
-    def _log(self, step: int, values: dict[str, Any]) -> None:
-        self.run.log({**values, "step": step})
 
 
 def _imported() -> Any:

@@ -74,6 +74,9 @@ def look_up(run: str) -> tuple[Path, int]:
     path = Path(run).expanduser()
     if (path / "config.yaml").is_file():
         return path, 0
+    if any((path / name).exists() for name in ("checkpoints", "metrics.jsonl", "environment.json")):
+        text = f"{path} holds a run that has lost its config.yaml, without which it cannot be built"
+        raise CannotResume(f"RUN: {text}; bring that file back")
     names = runs()
     known = list(names)
     if run == "last":

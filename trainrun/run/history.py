@@ -53,12 +53,7 @@ def epochs_of(run_dir: Path) -> float | None:
 
 def end_of(run_dir: Path) -> dict[str, Any] | None:
     """The record by which a run came to its end; None where its last record is another, or there is none."""
-    try:
-        with (run_dir / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return None
+    lines = _lines(run_dir / "metrics.jsonl", _TAIL_BYTES)
     last = next(filter(None, map(_record, reversed(lines))), None)
     return last if last is not None and last["event"] == "finished" and step_of(last) is not None else None
 
@@ -91,21 +86,30 @@ def last_evaluations(run_dir: Path, best_step: int | None) -> dict[str, Any]:
 
 def unread_lines(file: Path, num_bytes: int | None = None) -> int:
     """How many lines of a file, or of its first bytes, are no records; a copy may have cut off the last."""
-    try:
-        with file.open("rb") as opened:
-            lines = opened.read(-1 if num_bytes is None else num_bytes).decode(errors="replace").splitlines()
-    except OSError:
-        return 0
+    lines = _lines(file) if num_bytes is None else _decoded(file.read_bytes()[:num_bytes])
     return sum(_record(line) is None for line in lines)
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of lines that name their event and, but for a rollback, their step."""
+    yield from filter(None, map(_record, _lines(file)))
+
+
+def _lines(file: Path, tail_bytes: int | None = None) -> list[str]:
+    """The lines of a file, or of its last bytes; none of what is no file, such as a pipe, or cannot be read."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        if not file.is_file():
+            return []
+        with file.open("rb") as opened:
+            size = opened.seek(0, os.SEEK_END)
+            opened.seek(0 if tail_bytes is None else max(0, size - tail_bytes))
+            return _decoded(opened.read())
     except OSError:
-        return
-    yield from filter(None, map(_record, lines))
+        return []
+
+
+def _decoded(content: bytes) -> list[str]:
+    return content.decode(errors="replace").splitlines()
 
 
 def _record(line: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainrun.run.directory import ROOT, runs, short
 from trainrun.run.files import read_json
-from trainrun.run.history import end_of, is_contradicted
+from trainrun.run.history import end_of, is_contradicted, records, step_of
 from trainrun.run.lock import is_held
 
 STATES = ("running", "completed", "interrupted", "failed", "died")
@@ -55,7 +55,7 @@ def is_starting(folder: Path) -> bool:
 
     Until then no process owns it, and a sweep's job may build its data for long.
     """
-    has_record = any((folder / name).exists() for name in ("status.json", "metrics.jsonl"))
+    has_record = any((folder / name).exists() for name in ("status.json", "checkpoints"))
     return not has_record and time.time() - folder.stat().st_mtime < STARTING_S
 
 
@@ -70,10 +70,16 @@ def state_of(status: Mapping[str, Any], held: bool) -> str:
 def state_in(run_dir: Path, status: Mapping[str, Any]) -> str:
     """One of STATES, by the lock and the records where the status is lost or contradicts them."""
     state = state_of(status, is_held(run_dir) or is_starting(run_dir))
-    if state == "completed" and is_contradicted(run_dir):
+    if state == "completed" and is_contradicted(run_dir) and _is_ahead(run_dir, status):
         return "died"
     is_lost = state == "died" and not isinstance(status.get("state"), str)
     return "completed" if is_lost and end_of(run_dir) is not None else state
+
+
+def _is_ahead(run_dir: Path, status: Mapping[str, Any]) -> bool:
+    """Whether a status tells of a step that no record has come to."""
+    steps = [step for record in records(run_dir / "metrics.jsonl") if (step := step_of(record)) is not None]
+    return (_whole(status.get("step")) or 0) > max(steps, default=0)
 
 
 def has_checkpoint(run_dir: Path) -> bool:
