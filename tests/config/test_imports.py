@@ -1,4 +1,4 @@
-"""What is imported of a folder that is held back: what the user trusts and what that imports, nothing else."""
+"""What is imported of a folder that is held back: what the user trusts and what that imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ NAMES = ("h7_model", "h7_helper", "h7_late", "h7_other", "h7_package", "h7_packa
 def held(folder: Path, files: Callable[[Mapping[str, str]], None]) -> Iterator[Path]:
     files(
         {
-            "h7_model.py": "import h7_helper, json\ndef late():\n    import h7_late\n    return h7_late.VALUE\n"
+            "h7_model.py": "import h7_helper, json\n"
+            "def late():\n    import h7_late\n    return h7_late.VALUE\n"
             "class Net:\n    def __init__(self, width): ...\n",
             "h7_helper.py": "VALUE = 1\n",
             "h7_late.py": "VALUE = 2\n",

@@ -267,7 +267,9 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
 
 def _trusting(problems: Sequence[Problem], trust: _Trust) -> list[Problem]:
     """The problems, those of trust with the one word that settles all of them."""
-    untrusted = [one for one in problems if trust.stored and one.key != "runtime.trust" and _asks(one)]
+    untrusted = [one for one in problems if _asks(one)]
+    if not untrusted:
+        return list(problems)
     names = dict.fromkeys([*trust.packages, *((one.fix or "").removeprefix(_TRUST) for one in untrusted)])
     word = _TRUST + hydra_value(list(names))
     return [replace(one, fix=word) if one in untrusted else one for one in problems]
@@ -275,7 +277,7 @@ def _trusting(problems: Sequence[Problem], trust: _Trust) -> list[Problem]:
 
 def _asks(problem: Problem) -> bool:
     """Whether it is one of trust, which the command line gives."""
-    return (problem.fix or "").startswith(_TRUST)
+    return problem.key != "runtime.trust" and (problem.fix or "").startswith(_TRUST)
 
 
 def _imported_signature(target: str) -> Signature | None:
@@ -314,7 +316,8 @@ def _located(problem: Problem, explicit: Collection[str], files: Sequence[Path])
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             if leaf.search(line):
                 shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-                return Problem(problem.key, f"{problem.text} ({shown}:{number})")
+                text = f"{problem.text} ({shown}:{number})"
+                return Problem(problem.key, text, problem.fix if _asks(problem) else None)
     return problem
 
 
