@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.config.call import call, imported_parameters, misfit, parameters_of, resolve
+from trainrun.config.call import Stored, call, imported_parameters, misfit, parameters_of, resolve
 from trainrun.config.slots import SLOTS
 from trainrun.errors import ConfigError
+
+STORED = Stored(Path("outputs/run"))  # one that the user made
 
 HOSTILE = [
     *("os.system", "os.popen", "os.makedirs", "posix.system", "subprocess.run", "subprocess.Popen"),
@@ -51,7 +53,7 @@ HOSTILE = [
 def test_a_hostile_name_has_no_place_in_any_slot(target: str, folder: Path) -> None:
     for name, slot in SLOTS.items():
         assert misfit(target, slot), name
-        assert misfit(target, slot, stored=Path("outputs/run")), name
+        assert misfit(target, slot, stored=STORED), name
     assert not list(folder.iterdir())
 
 
@@ -68,7 +70,7 @@ def test_libraries_below_the_current_folder_are_not_the_users(
 ) -> None:
     monkeypatch.chdir(start)
     for target in ("shutil.rmtree", "numpy.load", "torch.load"):
-        assert misfit(target, SLOTS["model"], stored=Path("outputs/run"))
+        assert misfit(target, SLOTS["model"], stored=STORED)
 
 
 FITTING = [
@@ -118,7 +120,7 @@ def project(folder: Path, files: Callable[[Mapping[str, str]], None]) -> Path:
 @pytest.mark.parametrize(("slot", "target"), FITTING)
 @pytest.mark.parametrize("stored", [False, True])
 def test_what_fits_its_slot_is_resolved(slot: str, target: str, stored: bool, project: Path) -> None:
-    run = Path("outputs/run") if stored else None
+    run = STORED if stored else None
     assert callable(resolve(target, slot, SLOTS[slot], stored=run))
 
 
@@ -149,11 +151,8 @@ def test_a_function_of_another_package_needs_trust(project: Path, tmp_path_facto
         assert said and "'runtime.trust=[their_models]'" in said
         assert misfit("their_models.make", SLOTS["model"], trust=["their_models"]) is None
         assert misfit("their_models.Net", SLOTS["model"]) is None  # the user's own settings name a model
-        assert misfit("their_models.Net", SLOTS["model"], stored=Path("outputs/run"))  # a stranger's do not
-        assert (
-            misfit("their_models.Net", SLOTS["model"], trust=["their_models"], stored=Path("outputs/run"))
-            is None
-        )
+        assert misfit("their_models.Net", SLOTS["model"], stored=STORED)  # a stranger's do not
+        assert misfit("their_models.Net", SLOTS["model"], trust=["their_models"], stored=STORED) is None
     finally:
         sys.modules.pop("their_models", None)
 
@@ -162,7 +161,7 @@ def test_a_stored_run_does_not_even_import_another_package(project: Path, tmp_pa
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "their_trap.py").write_text("raise SystemExit('imported')\n")
     sys.path.insert(0, str(elsewhere))
-    assert misfit("their_trap.Net", SLOTS["model"], stored=Path("outputs/run"))
+    assert misfit("their_trap.Net", SLOTS["model"], stored=STORED)
     assert "their_trap" not in sys.modules
 
 
@@ -173,7 +172,7 @@ def test_a_run_folder_is_not_the_users_code(inside: str, project: Path) -> None:
     (run / "status.json").write_text("{}")
     (run / "trap.py").write_text("raise SystemExit('imported')\n")
     module = ".".join([*Path(inside).parts, "trap"])
-    assert misfit(f"{module}.Net", SLOTS["model"], stored=Path("outputs/run"))
+    assert misfit(f"{module}.Net", SLOTS["model"], stored=STORED)
     assert module not in sys.modules
 
 

@@ -612,7 +612,10 @@ def test_a_stored_line_imports_nothing_that_came_with_it(command: Callable, tmp_
     words = ["model._target_=theirs.evil.Net", "model.kind=a"]
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content | {"words": [*content["words"], *words]}))
-    assert "theirs.evil.Net comes from a stored run" in command("resume", "theirs", code=2).err
+    assert (
+        "theirs.evil.Net is named by a run that may be a stranger's"
+        in command("resume", "theirs", code=2).err
+    )
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,7 +1,7 @@
 """Nothing that a config names runs a command, and nothing small takes long: refused, with the key named.
 
 Told apart are what comes from the user (the shell, a file that they name) and what comes from anybody
-(a run's folder): the one may name their own code, the other nothing but torch's and this folder's.
+(a run's folder): the one may name their own code, the other nothing but torch's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from trainrun.config.compose import Composer, to_yaml
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.slots import SLOTS
 from trainrun.errors import CannotResume, ConfigError
+from trainrun.run import signing
 
 # What would run a command, load code, or write a file, with arguments that would make it do so.
 PAYLOADS: dict[str, dict[str, Any]] = {
@@ -222,7 +223,11 @@ def test_trust_is_the_users_to_give(plain: dict[str, Any], home: Path) -> None:
         open_run(run)  # what the folder says of trust is not asked
     assert "antigravity" not in sys.modules
     mine = stored_run(home / "outputs/mine", placed(plain, "model", {"_target_": "my_model.Net"}))
-    assert open_run(mine).parts.state.model is not None  # this folder's own code is trusted
+    with pytest.raises(ConfigError, match=r"runtime\.trust=\[my_model\]"):
+        open_run(mine)
+    assert "my_model" not in sys.modules
+    signing.sign(mine, signing.new_id(), (mine / "config.yaml").read_text())
+    assert open_run(mine).parts.state.model is not None  # a run of one's own brings this folder's code
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from torch import Tensor
 from trainrun.cli import session
 from trainrun.cli.child import in_child
 from trainrun.cli.lineage import Process
-from trainrun.cli.stored import open_run
+from trainrun.cli.stored import open_run, targets_of
 from trainrun.config.build import build
 from trainrun.config.compose import Composition
+from trainrun.config.suggest import hydra_value
 from trainrun.errors import TrainrunError
 from trainrun.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
 from trainrun.state import TrainState
@@ -74,8 +75,8 @@ def prove(killed_at: Callable[[int], Composition], steps: int) -> Verdict:
         if not half:
             return Verdict(False, ["the run has a single step: there is nothing to resume"])
         if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
-            trust = killed_at(half).settings["runtime"]["trust"]
-            _come_to(lambda: _go_on(folder / "killed", trust, Watch(traces[2], last=steps)))
+            settings = killed_at(half).settings
+            _come_to(lambda: _go_on(folder / "killed", settings, Watch(traces[2], last=steps)))
         return _judge(straight, again, _read(traces[2]) if traces[2].exists() else {})
 
 
@@ -108,9 +109,10 @@ def _start(composition: Composition, run_dir: Path, watch: Watch) -> int:
     return session.start(composition, parts, process, run_dir).exit_code
 
 
-def _go_on(run_dir: Path, trust: Sequence[str], watch: Watch) -> int:
-    trusted = ",".join(trust)
-    stored = open_run(run_dir, [f"runtime.trust=[{trusted}]"] if trust else [])
+def _go_on(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
+    """Resume what `settings` began; all that they name was typed by the user."""
+    trust, typed = settings["runtime"]["trust"], {target for _, target in targets_of(settings)}
+    stored = open_run(run_dir, [f"runtime.trust={hydra_value(trust)}"] if trust else [], typed)
     watch.state = stored.parts.state
     process = Process(["trainrun", "resume", str(run_dir)], quiet=True, watch=watch)
     return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code

@@ -122,6 +122,7 @@ class Job:
 
     def _train(self, composition: Composition, folder: Path) -> int:
         from trainrun.cli.resume import resumed
+        from trainrun.cli.stored import targets_of
         from trainrun.cli.train import train_one
 
         command = ["trainrun", *composition.overrides]
@@ -130,7 +131,8 @@ class Job:
             raise ConfigError.one(folder.name, text)
         judge = self._judge(folder, composition.settings["monitor"].removeprefix("val/"))
         if (folder / "config.yaml").is_file():
-            ended = resumed(folder, _free(composition.overrides), self.quiet, command, judge)
+            typed = {target for _, target in targets_of(composition.settings)}  # judged with the sweep's line
+            ended = resumed(folder, _free(composition.overrides), self.quiet, command, judge, typed)
             return ended[0].exit_code if ended else 0
         return train_one(composition, command, self.quiet, False, folder, judge).exit_code
 

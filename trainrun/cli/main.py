@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import importlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from trainrun import __version__, ranks
 from trainrun.cli.streams import clear_sign, open_streams, show_sign
 from trainrun.cli.terminal import say
+from trainrun.config import imports
 from trainrun.config.paths import is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
 from trainrun.config.words import as_overrides
@@ -37,6 +39,8 @@ COMMANDS = {
 SHARED = ("train", "resume")  # among the processes that torchrun starts
 _SLOW = ("train", "resume", "evaluate", "predict", "export", "check", "find_lr", "find_batch", "plot")
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a disk, not of the code
+# What opens stored runs, which may be a stranger's, and so imports nothing of this folder by itself.
+STORED = ("resume", "evaluate", "predict", "export", "doctor", "compare", "runs")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,8 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # the process is ours
         open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
-    if not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
-        sys.path.insert(0, os.getcwd())  # the user's own modules
     gc.disable()  # until parts are built: composing makes many small objects and hardly any garbage
     # libgomp's threads spin at every barrier; where other processes want the cores a step then takes
     # up to ten times as long. It reads this once, when torch is imported.
@@ -138,9 +140,12 @@ def _run(name: str, words: list[str]) -> int:
     ranks.join()
     if ranks.size() > 1 and name not in SHARED:
         raise ConfigError.one(name, "is the work of one process; run it without torchrun")
+    is_stored = name in STORED or (name == "plot" and words[:1] in (["run"], ["sweep"]))
+    if not is_stored and not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
+        sys.path.insert(0, os.getcwd())  # the user's own modules
     if name in _SLOW and "-q" not in words and ranks.is_first():
         show_sign("trainrun is starting")
-    with ranks.hush():
+    with ranks.hush(), imports.held_back() if is_stored else contextlib.nullcontext():
         code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
     ranks.leave(clean=True)
     return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from trainrun.run import sweeps
 if TYPE_CHECKING:
     from trainrun.cli.session import Judge, Result
     from trainrun.config.build import Parts
+    from trainrun.config.compose import Composition
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -74,19 +75,22 @@ def run(words: list[str]) -> int:
     return go_on(Path(ranks.from_first(str(find(name)))), overrides, quiet, command)
 
 
-def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
+def same_line(run_dir: Path, composition: Composition, quiet: bool, command: Sequence[str]) -> int:
     """`run_dir=PATH resume=auto` where PATH holds a run: go on with it, as its line says.
 
     The stored settings are the base, so that changed defaults cannot leak in; what the line says
-    now and did not say at the start is a change.
+    now and did not say at the start is a change. What it names is the user's, whoever made the run.
     """
+    from trainrun.cli.stored import targets_of
+
     first = _first_words(run_dir)
-    ours = [word for word in words if _key(word) not in ("run_dir", "resume")]
+    ours = [word for word in composition.overrides if _key(word) not in ("run_dir", "resume")]
     said = {_key(word) for word in ours}
     for word in first:
         if _key(word) not in said:
             say(f"{word} was said when the run began, and stays")
-    return go_on(run_dir, [word for word in ours if word not in first], quiet, command)
+    typed = {target for _, target in targets_of(composition.settings)}
+    return go_on(run_dir, [word for word in ours if word not in first], quiet, command, typed)
 
 
 def _first_words(run_dir: Path) -> list[str]:
@@ -103,9 +107,15 @@ def _key(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
 
 
-def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
-    """Continue a stored run with some settings changed. `command`: what was typed."""
-    ended = resumed(run_dir, overrides, quiet, command)
+def go_on(
+    run_dir: Path,
+    overrides: Sequence[str],
+    quiet: bool,
+    command: Sequence[str],
+    typed: Collection[str] = (),
+) -> int:
+    """Continue a stored run with some settings changed. `command`: what was typed, `typed`: its targets."""
+    ended = resumed(run_dir, overrides, quiet, command, typed=typed)
     if ended is None:
         return 0
     result, budget = ended
@@ -114,7 +124,12 @@ def go_on(run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequenc
 
 
 def resumed(
-    run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str], judge: Judge | None = None
+    run_dir: Path,
+    overrides: Sequence[str],
+    quiet: bool,
+    command: Sequence[str],
+    judge: Judge | None = None,
+    typed: Collection[str] = (),
 ) -> tuple[Result, str] | None:
     """The same without last words: what it came to, and its budget; None where there is nothing to do."""
     from trainrun.cli import session
@@ -124,7 +139,7 @@ def resumed(
     from trainrun.run.files import number_in, read_json
     from trainrun.runtime import cores
 
-    stored = open_run(run_dir, overrides)
+    stored = open_run(run_dir, overrides, typed)
     status = read_json(run_dir / "status.json")  # after it: another process may have come to its end
     changed = changes(stored.before, stored.composition.settings)
     begun = read_json(run_dir / "environment.json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Sta
 from trainrun.logger.lines import kept, lines_of
 from trainrun.report.samples import pictured
 from trainrun.report.weights import weighed
-from trainrun.run import lineage
+from trainrun.run import lineage, signing
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
@@ -73,6 +72,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
+            signing.sign(folder, signing.new_id(), to_yaml(settled))
             replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
         except OSError as error:
             raise storage_failed(folder, error) from None
@@ -103,10 +103,14 @@ def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
 
 
 def _store(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """From here on they are the run's, which is no longer complete."""
+    """From here on they are the run's, which is no longer complete; what the user signed stays signed."""
+    config, file = to_yaml(dict(settings)), run_dir / "config.yaml"
     try:
         write_status(run_dir, state="running", exit_code=None, reason=None)
-        replace_text(run_dir / "config.yaml", to_yaml(dict(settings)))
+        before, run_id = file.read_text(encoding="utf-8"), signing.stored_id(run_dir)
+        if run_id and signing.doubt(run_dir, before) is None:
+            signing.sign(run_dir, run_id, before, config)  # both, for a kill before the next line
+        replace_text(file, config)
     except OSError as error:
         raise storage_failed(run_dir, error) from None
 
@@ -158,7 +162,8 @@ def _drive(
     first step.
     """
     ranks.from_first(str(run_dir))
-    resumed_from, run_id = restore(parts, stored.parts, process), stored.run_id or secrets.token_hex(8)
+    resumed_from = restore(parts, stored.parts, process)
+    run_id = stored.run_id or signing.stored_id(run_dir) or signing.new_id()
     loggers = parts.loggers(run_dir).items()
     with contextlib.ExitStack() as opened:
         record = opened.enter_context(contextlib.closing(Record(run_dir)))

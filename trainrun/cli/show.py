@@ -21,7 +21,7 @@ from trainrun.config.suggest import SPELLINGS, nearest
 from trainrun.errors import ConfigError
 from trainrun.visible import visible
 
-GUIDES = ("tuning", "symptoms", "not-offered")  # topics that are no group
+GUIDES = ("tuning", "symptoms", "trust", "not-offered")  # topics that are no group
 TOPICS = (*GUIDES, "dials")
 # What other tools call a group.
 ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": "task", "callbacks": "loop"}
@@ -109,6 +109,7 @@ def _overview() -> list[str]:
                 ["trainrun show optimizer/adamw", "an option: its arguments, their types and defaults"],
                 ["trainrun show tuning", "the order in which to tune"],
                 ["trainrun show symptoms", "what goes wrong, and what helps"],
+                ["trainrun show trust", "whose code is imported, and how runs are signed"],
                 ["trainrun show not-offered", "what this tool leaves to others"],
             ]
         ),

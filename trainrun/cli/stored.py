@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from trainrun import ranks
 from trainrun.checkpoint.stored import (
     load_judged,
     load_parts,
@@ -22,11 +23,16 @@ from trainrun.checkpoint.stored import (
 )
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
 from trainrun.cli.found import find as find_aloud
+from trainrun.config import imports
 from trainrun.config.build import Parts, build
+from trainrun.config.call import Stored
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, Composition
-from trainrun.config.stored import load_stored
+from trainrun.config.settle import key_of
+from trainrun.config.stored import parse_stored, stored_text
+from trainrun.config.suggest import hydra_value
 from trainrun.errors import CannotResume, ConfigError
+from trainrun.run import signing
 from trainrun.run.directory import find
 from trainrun.run.files import object_in, read_json
 
@@ -42,20 +48,58 @@ class StoredRun:
     composition: Composition
 
 
-def open_run(run_dir: Path, overrides: Sequence[str] = ()) -> StoredRun:
+def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str] = ()) -> StoredRun:
     """Build a stored run. Raises CannotResume for settings that no run would store.
 
-    Packages beyond torch's own are imported only where `overrides` name them in runtime.trust.
+    The user's modules are imported where the user's key has signed the run, and where the user names
+    them: in `overrides`, by runtime.trust, or as one of the targets `typed` elsewhere.
     """
-    tree, composer = load_stored(run_dir / "config.yaml"), Composer()
+    file, composer = run_dir / "config.yaml", Composer()
+    text = stored_text(file)
+    tree = parse_stored(text, file)
     before = composer.compose_stored(tree, [], run_dir)
     composition = composer.compose_stored(tree, list(overrides), run_dir) if overrides else before
     settings = composition.settings
-    trust = tuple(settings["runtime"]["trust"]) if any("runtime.trust=" in word for word in overrides) else ()
-    if problems := check(settings, trust=trust, stored=run_dir):
+    trust = _trust_in(overrides, settings)
+    doubt = ranks.from_first(signing.doubt(run_dir, text) or "") or None  # the others may have no key
+    named = {*typed, *_named_in(overrides, before.settings, settings)}
+    stored = Stored(run_dir, doubt, named)
+    imports.admit(None if doubt is None else {*trust, *named})
+    if problems := check(settings, trust=trust, stored=stored):
         raise ConfigError(problems)
     weights = weights_again(before.settings["init_from"], run_dir)
-    return StoredRun(build(settings, run_dir, trust, weights), before.settings, composition)
+    return StoredRun(build(settings, stored, trust, weights), before.settings, composition)
+
+
+def _trust_in(overrides: Sequence[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the user trusts; what the folder says of that is not asked."""
+    trust = settings["runtime"].get("trust") if "runtime.trust" in map(key_of, overrides) else ()
+    return tuple(map(str, trust)) if isinstance(trust, list) else ()
+
+
+def targets_of(settings: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """(place, dotted name) of whatever settings call."""
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            if key == "_target_":
+                yield at, str(value)
+            else:
+                yield from targets_of(value, f"{at}.{key}" if at else str(key))
+    elif isinstance(settings, list):
+        for value in settings:
+            if at == "task.metrics" and isinstance(value, str):
+                yield at, value
+            else:
+                yield from targets_of(value, at)
+
+
+def _named_in(overrides: Sequence[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """The targets that words of the user put into stored settings, or the options they choose."""
+    keys, stored = {key_of(word) for word in overrides}, set(targets_of(before))
+    for place, target in targets_of(after):
+        is_chosen = place.split(".")[0] in keys
+        if is_chosen or (place, target) not in stored or f"{place}._target_" in keys:
+            yield target
 
 
 @dataclass(frozen=True)
@@ -146,7 +190,7 @@ def load(run: str, checkpoint: str | None = "best", trust: Sequence[str] = ()) -
     `checkpoint`: best, last, a step, or None for the model as it was built.
     """
     run_dir = find(run)
-    overrides = [f"runtime.trust=[{','.join(trust)}]"] if trust else []
+    overrides = [f"runtime.trust={hydra_value(list(trust))}"] if trust else []
     parts = open_run(run_dir, overrides).parts
     if checkpoint is not None:
         load_weights(parts, run_dir, checkpoint)

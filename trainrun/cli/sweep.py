@@ -19,6 +19,8 @@ from typing import Any
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
 from trainrun.cli.terminal import say
+from trainrun.config import imports
+from trainrun.config.call import Stored
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -32,7 +34,7 @@ from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import hydra_value, together
 from trainrun.errors import CannotResume, ConfigError, FolderBusy, Problem
-from trainrun.run import sweeps
+from trainrun.run import signing, sweeps
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
@@ -49,19 +51,27 @@ def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
     Raises CannotResume where its jobs would be others today, ConfigError for what a file must not say.
     """
     stored = sweeps.read(folder)
+    doubt = signing.doubt_words(stored.words, stored.signature)
+    imports.admit(None if doubt is None else _trusted(more))
     line = shlex.join(["trainrun", *stored.words])
     for word in stored.words:
         if not is_trusted(word):
             text = "is taken from the shell alone; if you trust it, issue the line"
             raise ConfigError.one(key_of(word), text, line)
-    if other := [word for word in more if key_of(word) not in _RESUMED]:
+    if other := [word for word in more if key_of(word) not in (*_RESUMED, "runtime.trust")]:
         text = "makes another sweep; of a stored one there are " + ", ".join(_RESUMED)
         raise ConfigError([Problem(key_of(word), text) for word in other])
     said = {key_of(word) for word in more}
     words = [*(word for word in stored.words if key_of(word) not in said), *more]
     arguments = parse_arguments(experiment_files(words))
-    kept = [word for word in words if key_of(word) != "sweep.repeat_failed"]
-    return sweep(Composer(arguments.config_dir), arguments.overrides, kept, quiet, stored)
+    kept = [word for word in words if key_of(word) not in ("sweep.repeat_failed", "runtime.trust")]
+    return sweep(Composer(arguments.config_dir), arguments.overrides, kept, quiet, stored, doubt)
+
+
+def _trusted(words: Sequence[str]) -> tuple[str, ...]:
+    """What the user's own words trust."""
+    values = [value_of(word) for word in words if key_of(word) == "runtime.trust"]
+    return tuple(str(name) for value in values if isinstance(value, list) for name in value)
 
 
 def sweep(
@@ -70,10 +80,12 @@ def sweep(
     typed: Sequence[str],
     quiet: bool,
     stored: sweeps.Sweep | None = None,
+    doubt: str | None = None,
 ) -> int:
     """Check every job before the first starts, run what is left to do, and tell what became of each.
 
-    `stored` is the sweep that is gone on with, whose jobs must be the same ones still.
+    `stored` is the sweep that is gone on with, whose jobs must be the same ones still. `doubt` says why
+    it may be a stranger's.
     """
     from trainrun.cli.search import check_search, search_of
 
@@ -81,8 +93,9 @@ def sweep(
     space = composer.space(overrides)
     with composer.explained(overrides):
         known = {words: space.job(words) for words in space.samples}
-    where = stored.path if stored else None
-    if problems := together([problems_of(job, where) for job in known.values()]):
+    origin = Stored(stored.path, doubt) if stored else None
+    trust = _trusted(overrides)
+    if problems := together([problems_of(job, origin, trust) for job in known.values()]):
         raise ConfigError(problems)
     _refuse_incomparable(known.values())
     first = next(iter(known.values())).settings
@@ -93,7 +106,8 @@ def sweep(
     with _owned(folder):
         search = search_of(space, first, folder)
         say(f"sweep {folder}: {search.strategy.about()}")
-        whole = Ongoing(space, folder, typed, first["sweep"], search, quiet, known)
+        signature = signing.sign_words(typed) if doubt is None else None
+        whole = Ongoing(space, folder, typed, first["sweep"], search, quiet, known, signature, origin, trust)
         with composer.explained(overrides), _stoppable(folder):
             for batch in search.strategy.batches():
                 _run(whole, batch)
@@ -185,7 +199,7 @@ def _run(sweep: Ongoing, batch: Batch) -> None:
     keys: dict[str, Point] = {}
     folders: list[tuple[Point, Path]] = []
     for point in batch.points:
-        job = sweep.known.pop(point.words, None) or _composed(sweep.space, point)
+        job = sweep.known.pop(point.words, None) or _composed(sweep, point)
         key = identity(job.settings)
         keys.setdefault(key, point)
         folders.append((point, sweep.folder / key))
@@ -212,9 +226,9 @@ def _launch(sweep: Ongoing, jobs: Mapping[str, Words], job: Job) -> None:
         record(sweep, "running")
 
 
-def _composed(space: Space, point: Point) -> Composition:
-    job = space.job(point.words)
-    if problems := problems_of(job):
+def _composed(sweep: Ongoing, point: Point) -> Composition:
+    job = sweep.space.job(point.words)
+    if problems := problems_of(job, sweep.origin, sweep.trust):
         raise ConfigError(problems)
     return job
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.job import STOP
 from trainrun.cli.terminal import columns, say, show
+from trainrun.config.call import Stored
 from trainrun.config.compose import Composition, Space
 from trainrun.config.settle import key_of
 from trainrun.config.space import Point, Words
@@ -40,6 +41,9 @@ class Ongoing:
     search: Search
     quiet: bool
     known: dict[Words, Composition]
+    signature: Mapping[str, Any] | None = None  # of the line, where it is the user's
+    origin: Stored | None = None  # where the line comes from, if it was not typed
+    trust: Sequence[str] = ()  # what the user lets such a line import
     planned: dict[str, tuple[Point, Composition]] = dataclasses.field(default_factory=dict)
     begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
 
@@ -65,6 +69,7 @@ def record(sweep: Ongoing, state: str) -> tuple[list[Entry], list[ranking.Settin
     best = ranking.best_of(settings, maximize)
     content = {
         "words": list(sweep.typed),
+        "signature": sweep.signature,
         "sweeper": sweep.search.name,
         "monitor": sweep.search.monitor,
         "mode": "max" if maximize else "min",

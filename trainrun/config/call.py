@@ -2,6 +2,7 @@
 
 A target is a class below its slot's base, or a function of the slot's own module in trainrun, of
 torchvision.models or timm.models, or of a module in the folder where the command was started.
+Of a stored run that may be a stranger's, that folder's modules are not among them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import re
 import sysconfig
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,26 @@ _LIBRARIES = (
 _STORED_HOMES = ("torch", *_FUNCTION_HOMES, "trainrun")
 
 
+@dataclass(frozen=True)
+class Stored:
+    """The run whose folder settings come from.
+
+    `doubt` says why it may be a stranger's; None: the user made it. `typed` are the targets that the
+    command line or the user's own conf names: they are taken as in a run that starts.
+    """
+
+    folder: Path
+    doubt: str | None = None
+    typed: Collection[str] = ()
+
+
 def call(
     node: Mapping[str, Any],
     path: str,
     slot: Slot,
     offered: Mapping[str, Any],
     trust: Collection[str] = (),
-    stored: Path | None = None,
+    stored: Stored | None = None,
 ) -> Any:
     """Make the call of `node`, {_target_, **arguments}, with what is offered and asked for.
 
@@ -65,7 +80,7 @@ def call(
 
 
 def resolve(
-    target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: Path | None = None
+    target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: Stored | None = None
 ) -> Callable[..., Any]:
     """The class or function of that name; raises ConfigError where it has no place in the slot."""
     text = misfit(target, slot, trust, stored)
@@ -75,7 +90,7 @@ def resolve(
     return thing
 
 
-def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Path | None = None) -> str | None:
+def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Stored | None = None) -> str | None:
     """Why a target cannot stand in a slot, in words; None where it can.
 
     Imports its module, of a stored run's only one that lies in this folder, is torch's, or is trusted.
@@ -84,8 +99,9 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Path | 
         return f"wants a plain dotted name, got {target!r}"
     module, _, name = target.rpartition(".")
     trusting = f"if you trust it: 'runtime.trust=[{target.split('.')[0]}]'"
-    if stored and not _may_be_stored(module, trust, stored):
-        return f"{target} comes from a stored run; {trusting}"
+    if text := distrust(target, trust, stored):
+        return text
+    stored = None if stored and target in stored.typed else stored
     try:
         thing = _lookup(target)
     except ModuleNotFoundError as error:
@@ -109,6 +125,24 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Path | 
         homes = ", ".join((*slot.modules, *_FUNCTION_HOMES))
         return f"{target} is a function of neither {homes} nor this folder; {trusting}"
     return f"{target} is neither a class nor a function"
+
+
+def distrust(target: str, trust: Collection[str], stored: Stored | None) -> str | None:
+    """Why a stored run may not name a target, in words; None where it may. Imports nothing."""
+    if stored is None or target in stored.typed or not _NAME.fullmatch(target):
+        return None
+    module = target.rpartition(".")[0]
+    if _is_in(module, trust):
+        return None
+    if stored.doubt is None and _is_local(source_file(module), stored):
+        return None
+    if _is_in(module, _STORED_HOMES) and not (stored.doubt and _is_here(source_file(module))):
+        return None
+    if stored.doubt is None:
+        text = f"{target} is neither of torch nor of the folder where this command was started"
+    else:
+        text = f"{target} is named by a run that may be a stranger's: {stored.doubt}"
+    return f"{text}; if you trust that code: 'runtime.trust=[{target.split('.')[0]}]'"
 
 
 def imported_parameters(target: str) -> tuple[dict[str, bool], bool] | None:
@@ -172,7 +206,7 @@ def _has_methods(thing: type, protocol: type) -> bool:
     return all(hasattr(thing, name) for name in wanted)
 
 
-def _is_own(thing: Any, slot: Slot, trust: Collection[str], stored: Path | None) -> bool:
+def _is_own(thing: Any, slot: Slot, trust: Collection[str], stored: Stored | None) -> bool:
     """Defined in the slot's own modules, for models a library of them, a trusted package, or this folder."""
     models = _FUNCTION_HOMES if "torch.nn.Module" in slot.bases else ()
     return _is_in(thing.__module__, (*slot.modules, *models, *trust)) or _is_local(_file_of(thing), stored)
@@ -186,25 +220,25 @@ def _is_in(module: str, homes: Collection[str]) -> bool:
     return any(f"{module}.".startswith(f"{home}.") for home in homes)
 
 
-def _is_local(file: str | Path | None, stored: Path | None) -> bool:
+def _is_local(file: str | Path | None, stored: Stored | None) -> bool:
     """Whether a module's file is the user's: in this folder, not in a run's, not a library's.
 
     Nor beside a stored run, in a folder that may have come with it.
     """
-    if not file:
+    here = Path.cwd().resolve()
+    if not file or not _is_here(file) or is_run(here) or (stored and stored.doubt is not None):
         return False
-    here, path = Path.cwd().resolve(), Path(file).resolve()
-    if here not in path.parents or is_run(here) or any(library in path.parents for library in _LIBRARIES):
-        return False
-    run = (stored or here / "outputs").resolve()
+    path, run = Path(file).resolve(), (stored.folder if stored else here / "outputs").resolve()
     within = [folder for folder in path.parents if here in folder.parents]
     foreign = [folder for folder in within if run.is_relative_to(folder) or is_run(folder)]
     libraries = [folder for folder in within if folder.name in ("site-packages", "dist-packages")]
     return not here.is_relative_to(run) and not foreign and not libraries
 
 
-def _may_be_stored(module: str, trust: Collection[str], stored: Path) -> bool:
-    return _is_in(module, (*_STORED_HOMES, *trust)) or _is_local(source_file(module), stored)
+def _is_here(file: str | Path | None) -> bool:
+    """Whether a module lies in the folder where the command was started, and in no library there."""
+    path, here = Path(file or "/").resolve(), Path.cwd().resolve()
+    return here in path.parents and not any(library in path.parents for library in _LIBRARIES)
 
 
 def _article(base: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainrun.config.call import imported_parameters, misfit
+from trainrun.config.call import Stored, distrust, imported_parameters, misfit
 from trainrun.config.diagnose import paths_of, unknown_argument, unknown_key
 from trainrun.config.dials import NAMES
 from trainrun.config.judge import complaint, meant
@@ -25,6 +25,8 @@ from trainrun.config.yaml_file import MISSING
 from trainrun.errors import Problem
 
 DIALS = "trainrun.config.dials.Dials"
+_TRUST = "runtime.trust="
+_STRANGERS = Stored(Path("outputs"), "nothing is known of it")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class _Trust:
     """Which packages may be imported: `packages`, and for the user's own settings any that fits."""
 
     packages: Collection[str]
-    stored: Path | None
+    stored: Stored | None
 
 
 def check(
@@ -41,14 +43,14 @@ def check(
     files: Sequence[Path] = (),
     trust: Collection[str] | None = None,
     choices: Mapping[str, Any] | None = None,
-    stored: Path = Path("outputs"),
+    stored: Stored = _STRANGERS,
 ) -> list[Problem]:
     """All problems of composed settings.
 
     `explicit` are the keys named in the shell, `files` the user's own YAML that others come from,
     `choices` the option that each group has, where that is known.
     `trust` is given for a stored run's settings: the packages that they may import beyond torch's own;
-    `stored` is then its folder.
+    `stored` says then whose it is.
     """
     known = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "hydra"}
     trusted = _Trust(_own_trust(settings) if trust is None else trust, None if trust is None else stored)
@@ -61,8 +63,8 @@ def check(
             problems += _group(group, settings[group], trusted)
         elif group not in ("augment", "sweep"):  # a stored run has no sweep
             problems.append(Problem(group, "is missing; every run needs it"))
-    problems = [*unknown, *problems]
-    touched = [key for one in problems for key in (one.key, (one.fix or "").partition("=")[0])]
+    problems = [*unknown, *_trusting(problems, trusted)]
+    touched = [key for problem in problems for key in (problem.key, (problem.fix or "").partition("=")[0])]
     faulty = {key.partition("[")[0] for key in touched}
     problems += contradictions(settings, explicit, choices or {}, faulty)
     return [located(problem, explicit, files) for problem in problems]
@@ -145,6 +147,9 @@ def _call(node: Mapping[str, Any], path: str, trust: _Trust) -> Iterator[Problem
     target = node["_target_"]
     if problem := _target_problem(target, f"{path}._target_", slot, trust):
         yield problem
+        if problem.fix:  # whatever else would be imported is told with it
+            nested = (one for key, value in node.items() for one in _nested(value, f"{path}.{key}", trust))
+            yield from filter(_asks, nested)
         return
     found = signature(target) or _imported_signature(target)
     if found is None:
@@ -254,6 +259,8 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         got = "null" if target is None else repr(target)
         return Problem(key, f"wants a dotted name such as my_package.MyClass, got {got}")
     module, _, name = target.rpartition(".")
+    if text := distrust(target, trust.packages, trust.stored):
+        return Problem(key, text, _TRUST + module.split(".")[0])
     if not module_exists(module):
         return Problem(key, f"there is no module {module}, got {target}")
     if target.startswith("trainrun."):
@@ -264,6 +271,21 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         return None
     text = misfit(target, slot, trust.packages, trust.stored)
     return Problem(key, text) if text else None
+
+
+def _trusting(problems: Sequence[Problem], trust: _Trust) -> list[Problem]:
+    """The problems, those of trust with the one word that settles all of them."""
+    untrusted = [one for one in problems if _asks(one)]
+    if not untrusted:
+        return list(problems)
+    names = dict.fromkeys([*trust.packages, *((one.fix or "").removeprefix(_TRUST) for one in untrusted)])
+    word = _TRUST + hydra_value(list(names))
+    return [replace(one, fix=word) if one in untrusted else one for one in problems]
+
+
+def _asks(problem: Problem) -> bool:
+    """Whether it is one of trust, which the command line gives."""
+    return problem.key != "runtime.trust" and (problem.fix or "").startswith(_TRUST)
 
 
 def _imported_signature(target: str) -> Signature | None:
@@ -302,7 +324,8 @@ def located(problem: Problem, explicit: Collection[str], files: Sequence[Path]) 
         for number, line in enumerate(read_text(file).splitlines(), 1):
             if leaf.search(line):
                 shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-                return Problem(problem.key, f"{problem.text} ({shown}:{number})")
+                text = f"{problem.text} ({shown}:{number})"
+                return Problem(problem.key, text, problem.fix if _asks(problem) else None)
     return problem
 
 

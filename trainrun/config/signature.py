@@ -10,6 +10,8 @@ from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from trainrun.config import imports
+
 _DEPTH = 8  # re-exports and base classes followed
 
 
@@ -116,7 +118,8 @@ def _spec(module: str) -> ModuleSpec | None:
     parts = module.split(".")
     for depth, part in enumerate(parts, 1):
         try:
-            spec = PathFinder.find_spec(part, path)  # the whole name would ask for imported parents
+            # The whole name would ask for imported parents.
+            spec = PathFinder.find_spec(part, path) or (None if path else imports.find(part))
         except (ImportError, ValueError):
             return None
         inside = spec.submodule_search_locations if spec else None

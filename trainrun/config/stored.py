@@ -53,13 +53,27 @@ def storable(cfg: DictConfig) -> dict[str, Any]:
 
 
 def load_stored(file: Path) -> dict[str, Any]:
-    """The tree of a run's config.yaml. Raises CannotResume for what a run would not have written.
+    """The tree of a run's config.yaml, as `parse_stored` has it."""
+    return parse_stored(stored_text(file), file)
+
+
+def stored_text(file: Path) -> str:
+    """What a run's config.yaml says. Raises CannotResume where it cannot be read."""
+    try:
+        return read_text(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotResume(f"{file}: cannot be read: {error}") from None
+    except Unreadable as error:
+        raise CannotResume(f"{file}{error.place}: {error}") from None
+
+
+def parse_stored(text: str, file: Path) -> dict[str, Any]:
+    """The tree of a config.yaml's text. Raises CannotResume for what a run would not have written.
 
     References are left as they are, and no others than `storable` keeps are accepted;
     aliases, tags and deep nesting are refused, so that a small file cannot grow without bound.
     """
     try:
-        text = read_text(file)
         check_text(text, with_aliases=False)
         if not text.endswith("\n"):
             raise CannotResume(f"{file}: is empty or cut off in the middle of a line; restore it")
@@ -67,8 +81,6 @@ def load_stored(file: Path) -> dict[str, Any]:
         if not OmegaConf.is_dict(cfg):
             raise CannotResume(f"{file}: is not a mapping of settings")
         settings = OmegaConf.to_container(cfg, resolve=False)
-    except OSError as error:
-        raise CannotResume(f"{file}: cannot be read: {error}") from None
     except Unreadable as error:
         raise CannotResume(f"{file}{error.place}: {error}") from None
     except yaml.YAMLError as error:

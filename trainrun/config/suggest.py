@@ -196,20 +196,21 @@ def corrected_line(
 ) -> str | None:
     """The whole command with every problem mended, quoted for the shell; None where one has no fix.
 
-    A problem's `fix` replaces the words with its key, or is added where no word has it.
+    A problem's `fix` replaces the words with its key or its own, or is added where no word has it.
     """
     fixes = {problem.key: problem.fix for problem in problems if problem.fix}
-    mended_keys = [fix.partition("=")[0] for fix in set(fixes.values())]
-    if not fixes or not all(problem.fix for problem in problems) or len(set(mended_keys)) < len(mended_keys):
+    distinct = dict.fromkeys(fixes.values())
+    by_own_key = {fix.partition("=")[0]: fix for fix in distinct}
+    if not fixes or not all(problem.fix for problem in problems) or len(by_own_key) < len(distinct):
         return None
-    for fix in fixes.values():
+    for fix in distinct:
         if fix.split(" ")[0] == "trainrun":
             return fix
     line: list[str] = []
     for word in words:
         key = word.lstrip("+~").split("=")[0]
-        mended = fixes.get(word) or fixes.get(key) or word
+        mended = fixes.get(word) or fixes.get(key) or by_own_key.get(key) or word
         if mended == word or mended not in line:
             line.append(mended)
-    line += [fix for fix in fixes.values() if fix not in line]
+    line += [fix for fix in distinct if fix not in line]
     return shlex.join([*command.split(), *line])

@@ -10,6 +10,7 @@ from typing import IO
 
 from trainrun.config.suggest import nearest
 from trainrun.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
+from trainrun.run import signing
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 
@@ -40,7 +41,7 @@ def _named(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     if (path / "config.yaml").exists():
         raise _used(path)
-    begun = (".lock", ".hydra")  # what a start that was killed leaves
+    begun = (".lock", ".hydra", signing.FILE)  # what a start that was killed leaves
     if any(one.name not in begun and not one.name.startswith(".tmp-") for one in path.iterdir()):
         raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
     return path

@@ -77,6 +77,7 @@ class Sweep:
     jobs: tuple[SweptJob, ...]
     settings: tuple[Setting, ...]  # the best first, those without a value last
     best: Best | None
+    signature: Any = None  # of the words, as `trainrun.run.signing` makes and judges it
 
 
 def find(sweep: str) -> Path:
@@ -159,6 +160,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
         jobs=jobs,
         settings=settings,
         best=None if best is None else _best(_object(best, "best")),
+        signature=content.get("signature"),
     )
 
 

@@ -27,7 +27,7 @@ from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
 from trainrun.config.build.plan import evaluation, plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
 from trainrun.config.build.trial import try_once
-from trainrun.config.call import call, parameters_of, resolve
+from trainrun.config.call import Stored, call, parameters_of, resolve
 from trainrun.config.paths import CONF
 from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
@@ -116,11 +116,11 @@ class Parts:
 
 def build(
     settings: Settings,
-    stored: Path | None = None,
+    stored: Stored | None = None,
     trust: tuple[str, ...] | None = None,
     weights: Weights | None = None,
 ) -> Parts:
-    """Build every part in order. `stored`: the run's folder that the settings come from, not the user,
+    """Build every part in order. `stored`: the run that the settings come from, not the user,
     so that only what the user names in `trust` may be imported beyond torch's own.
 
     Raises ConfigError and DataError; nothing has been written when it does.

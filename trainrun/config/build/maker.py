@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainrun.config.call import annotation_of, call
+from trainrun.config.call import Stored, annotation_of, call
 from trainrun.config.judge import kind_of
 from trainrun.config.paths import groups
 from trainrun.config.slots import slot_of
@@ -25,7 +24,7 @@ Settings = Mapping[str, Any]
 class Maker:
     """Makes the call of a group's node; durations become steps where a parameter says so."""
 
-    def __init__(self, settings: Settings, stored: Path | None, trust: tuple[str, ...] | None) -> None:
+    def __init__(self, settings: Settings, stored: Stored | None, trust: tuple[str, ...] | None) -> None:
         self.settings, self.stored = settings, stored
         self.trust = tuple(settings["runtime"]["trust"]) if trust is None and not stored else trust or ()
         self.pace: Pace | None = None  # known once the data are

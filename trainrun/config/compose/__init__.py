@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trainrun.config.call import Stored
 from trainrun.config.check import check, located
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
@@ -175,15 +176,16 @@ class Composer:
             return error.problems
 
 
-def problems_of(job: Composition, stored: Path | None = None) -> list[Problem]:
+def problems_of(job: Composition, stored: Stored | None = None, trust: Collection[str] = ()) -> list[Problem]:
     """All problems of one run's settings; what merely refers to a faulty value is not told again.
 
-    `stored`: the folder of a sweep whose line it comes from, which may name no code of its own.
+    `stored`: the sweep whose line it comes from, which may name no code of its own beside `trust`.
     """
-    trust = () if stored else None
-    where = stored or Path("outputs")
-    problems = check(job.settings, job.explicit, job.files, trust, job.choices, where)
-    problems = [one for one in problems if not job.refers(one.key)] or problems
+    if stored is None:
+        problems = check(job.settings, job.explicit, job.files, choices=job.choices)
+    else:
+        problems = check(job.settings, job.explicit, job.files, trust, job.choices, stored)
+    problems = [problem for problem in problems if not job.refers(problem.key)] or problems
     return [_as_typed(problem, job.overrides) for problem in problems]
 
 
