@@ -112,6 +112,7 @@ class DataInfo:
     in_memory: bool = False  # no loader processes are needed
     fingerprint: str = ""  # of the samples' content
     notes: tuple[str, ...] = ()  # what was made of them, for the plan
+    input_parts: str = ""  # what inputs are, in words, where they are not one tensor
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -126,6 +128,21 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(derive(seed, "numpy") & 0xFFFFFFFF)
     torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def own_draws() -> Iterator[None]:
+    """Seed the generators of Python, NumPy and torch for a foreign call, and put them back after it."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(0)
+    np.random.seed(0)
+    torch.default_generator.manual_seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 def seed_forward(seed: int, count: int, device: torch.device) -> None:

@@ -123,12 +123,19 @@ def imagefolder(
         note = f"{text} kept in memory"
         return _in_memory(folder, found, holdout, eval_batch_size, num_workers, note)
     parts = (found["train"], found.get("val"), found.get("test"))
-    made = from_dataset(*parts, **vars(holdout), eval_batch_size=eval_batch_size, num_workers=num_workers)
+    made = from_dataset(
+        *parts,
+        **vars(holdout),
+        eval_batch_size=eval_batch_size,
+        num_workers=num_workers,
+        target_kind="classes",
+    )
     estimates, told = _estimates(found["train"], made.splits["train"][1])
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
     pixels = PixelRange(torch.zeros(()), torch.ones(()))
-    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=(note,))
-    data = Lazy(info, made.splits, eval_batch_size, num_workers)
+    notes = (note, *made.info.notes)
+    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=notes)
+    data = Lazy(info, made.splits, eval_batch_size, num_workers, made.reading)
     data.restore(estimates)
     return data
 
