@@ -338,7 +338,9 @@ def dataset(train: Any, val: Any = None) -> Any:
     """Data that are read sample by sample, without hold-out."""
     rest = {"val_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "limit": None}
     rest |= {"fold": None, "num_folds": 5}
-    return from_dataset(train=train, val=val, test=None, **rest, eval_batch_size=4, num_workers=0)
+    return from_dataset(
+        train=train, val=val, test=None, **rest, eval_batch_size=4, num_workers=0, target_kind=None
+    )
 
 
 def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:

@@ -12,13 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import ranks
-from trainrun.errors import ConfigError, DataError, RankFailed
+from trainrun.data.samples import told
+from trainrun.errors import ConfigError, DataError, RankFailed, TrainrunError
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Share, Task
-from trainrun.runtime import seed_forward
+from trainrun.runtime import is_out_of_memory, seed_forward, seeded
+from trainrun.task.own_metrics import TAKEN, curves
 
 _Sums = dict[str, Any]
-_Judged = list[tuple[Tensor, Tensor]]  # (outputs, targets) of each batch, where own metrics need them
+Judged = list[tuple[Tensor, Tensor]]  # (outputs, targets) of each batch, where own metrics need them
+
+
+class MetricFailed(TrainrunError):
+    """One of the user's own metrics raised an error, or returned what is no number."""
 
 
 def shared_batches(data: Data, split: str) -> Iterator[Batch]:
@@ -61,10 +67,48 @@ def evaluate(
     metrics |= task.summarize(sums["sums"], sums["samples"]["n"])
     see(sums["sums"])
     if task.own_metrics:
-        outputs, targets = zip(*_in_order(ranks.gather(judged)), strict=True)
-        whole = torch.cat(outputs), torch.cat(targets)
-        metrics |= {name: float(metric(*whole)) for name, metric in task.own_metrics.items()}
+        metrics |= own_metrics(task, _in_order(ranks.gather(judged)), metrics)
     return ranks.from_first(metrics)
+
+
+def judged_outputs(model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision) -> Judged:
+    """What the user's own metrics see of `batches`; the model is in evaluation mode."""
+    with torch.inference_mode():
+        return _judge(model, task, batches, precision)[1]
+
+
+def own_metrics(task: Task, judged: Judged, taken: Iterable[str]) -> dict[str, float]:
+    """The user's own metrics, a curve for each number that they return.
+
+    None can change what the others and the run see: each has copies, and random draws of its own.
+    Raises MetricFailed naming the metric that fails, or whose name is among those `taken`.
+    """
+    outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    info: Any = getattr(task, "info", None)
+    labels, num_targets = (info.class_names, info.num_targets) if info else ((), 0)
+    found: dict[str, float] = {}
+    for name, metric in task.own_metrics.items():
+        where = f"task.metrics: {name}"
+        try:
+            with seeded(0):  # a metric that draws gives the same number each time
+                value = metric(outputs.clone(), targets.clone())
+        except (Exception, SystemExit) as error:
+            if is_out_of_memory(error):
+                raise
+            shapes = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}"
+            raise MetricFailed(f"{where} fails on {shapes}: {told(error, metric.__module__)}") from error
+        try:
+            added = curves(name, value, labels, num_targets)
+        except ValueError as error:
+            wanted = "return a number, a vector or a dict of numbers"
+            raise MetricFailed(f"{where} {error}; {wanted}") from None
+        if both := added.keys() & {*taken, *TAKEN, *(f"train_{one}" for one in taken), *found}:
+            text = (
+                f"gives {min(both)}, the name of something else that is recorded; call the function otherwise"
+            )
+            raise MetricFailed(f"{where} {text}")
+        found |= added
+    return found
 
 
 def confusion_of(sums: Mapping[str, Tensor]) -> list[list[int]] | None:
@@ -106,10 +150,10 @@ def sampled(model: nn.Module, task: Task, precision: Precision) -> str:
 
 def _judge(
     model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
-) -> tuple[dict[str, _Sums], _Judged]:
+) -> tuple[dict[str, _Sums], Judged]:
     """This rank's sums by kind, and what the user's own metrics will see."""
     sums: dict[str, _Sums] = {"terms": {}, "counts": {}, "sums": {}, "samples": {"n": 0}}
-    judged: _Judged = []
+    judged: Judged = []
     for index, batch in enumerate(batches):
         seed_forward(0, index * ranks.size() + ranks.rank(), precision.device)
         with precision.autocast():
@@ -142,7 +186,7 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
     return whole
 
 
-def _in_order(judged: Sequence[_Judged]) -> _Judged:
+def _in_order(judged: Sequence[Judged]) -> Judged:
     """Batches in the order of the split, of which ranks took every so-many-th."""
     return [batch for turn in zip_longest(*judged) for batch in turn if batch is not None]
 

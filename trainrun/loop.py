@@ -17,7 +17,7 @@ from trainrun.checkpoint import Checkpoints
 from trainrun.clock import Clock
 from trainrun.data.faults import refuse_not_finite
 from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
-from trainrun.evaluate import confusion_of, evaluate, sampled, shared_batches
+from trainrun.evaluate import MetricFailed, confusion_of, evaluate, sampled, shared_batches
 from trainrun.events import (
     CheckpointSaved,
     Evaluated,
@@ -222,6 +222,8 @@ class Loop:
         metrics, confusion = self._judge(state.judged_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
+        if monitor.name not in metrics:
+            raise MetricFailed(f"monitor: the metrics of step {state.step} have no {monitor.name}")
         value, loss = metrics[monitor.name], metrics["loss"]
         is_best = state.is_better(value, loss, monitor.maximize)
         if is_best:

@@ -113,6 +113,7 @@ class DataInfo:
     fingerprint: str = ""  # of the samples' content
     files: str = ""  # fingerprint of the bytes of all files, where samples are read when needed
     notes: tuple[str, ...] = ()  # what was made of them, for the plan
+    input_parts: str = ""  # what inputs are, in words, where they are not one tensor
 
     @property
     def identity(self) -> dict[str, Any]:

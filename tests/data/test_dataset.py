@@ -71,7 +71,14 @@ class Stream(IterableDataset[Any]):
 
 def make(train: Any, **changes: Any) -> DatasetData:
     settings = {"val": None, "test": None, "val_fraction": 0.2, "test_fraction": 0.1, "split_seed": 0}
-    settings |= {"fold": None, "num_folds": 5, "limit": None, "eval_batch_size": 8, "num_workers": 0}
+    settings |= {
+        "fold": None,
+        "num_folds": 5,
+        "limit": None,
+        "eval_batch_size": 8,
+        "num_workers": 0,
+        "target_kind": None,
+    }
     return from_dataset(train, **{**settings, **changes})
 
 

@@ -328,7 +328,7 @@ def _metrics(s: Settings) -> list[str]:
 
 
 def _monitor_mode(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    metric = s["monitor"].rpartition("/")[2]
+    metric = s["monitor"].removeprefix("val/")
     right = "max" if metric in LARGER else "min" if metric in SMALLER else None
     if s["monitor_mode"] not in ("auto", right) and right:
         text = f"{s['monitor_mode']} would keep the worst weights by {s['monitor']}"

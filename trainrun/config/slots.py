@@ -43,6 +43,7 @@ SLOTS: dict[str, Slot] = {
     "data": Slot(
         ("trainrun.data",),
         ("trainrun.protocols.Data", "torch.utils.data.Dataset"),
+        ("target_kind",),
         extras=dict.fromkeys(("num_workers", "balanced"), "trainrun.data.dataset.Loading"),
     ),
     "data.train": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),

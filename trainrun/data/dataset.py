@@ -13,12 +13,12 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
+from trainrun.data.classes import Splits, all_classes, classes_of, counted, notes_of
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
@@ -30,16 +30,16 @@ from trainrun.data.samples import (
     collate,
     endless,
     map_tensors,
+    seen,
     size_of,
     stream,
     unpacked,
 )
+from trainrun.data.targets import Reading, reading_of, settled
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
 from trainrun.ranges import Count, Natural, Split
 from trainrun.seeds import derive
-
-Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None as indices is a stream
 
 
 @dataclass(frozen=True)
@@ -62,39 +62,46 @@ def from_dataset(
     limit: Count | None,
     eval_batch_size: Count,
     num_workers: Natural,
+    target_kind: str | None,
 ) -> DatasetData:
     """Data from datasets whose samples are (input, target).
 
     Without `val` or `test` datasets their share is held out of `train`, by class where the
     dataset lists its `targets`; with `fold` that fold takes the place of the test split, or of the
-    validation split where there is a `test` dataset. An integer target is a class, a vector of
-    integers or bools holds labels, floats are values, whose mean and std are read from up to 512
-    training samples. How many classes there are is read from the dataset's `classes`,
-    `num_classes` or `targets`, else from every sample.
-    Raises DataError for samples that cannot be read so.
+    validation split where there is a `test` dataset. Targets are read as the kind that the task
+    learns, `target_kind`; None: an integer is a class, a vector of integers or bools holds labels,
+    floats are values. The mean and std of values are read from up to 512 training samples. How many
+    classes there are is read from the dataset's `classes`, `num_classes` or `targets`, else from every
+    sample.
+    Raises DataError for samples that cannot be read so, ConfigError for targets of another kind.
     """
     found = {name: one for name, one in (("train", train), ("val", val), ("test", test)) if one is not None}
     shares = {"val": val_fraction, "test": test_fraction}
+    reading, info = _describe(train, target_kind)
     if isinstance(train, IterableDataset):
         _refuse_on_stream(found, shares, fold, limit)
-        info = _describe(train)
         splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in found.items()}
+        classes = None
     else:
-        info = _describe(train)
-        classes = _classes(train, info) if info.kind == "classes" else None
+        classes = classes_of(train, info, reading) if info.kind == "classes" else None
+        if classes is not None:
+            reading, classes, count = settled(reading, classes, info.num_targets, info.name)
+            info = replace(info, num_targets=count)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
         splits = _map_splits(found, holdout, classes)
         if classes is not None:
-            info = _counted(info, classes, splits["train"][1])
+            info = counted(info, classes, splits["train"][1])
         elif info.kind == "values":
-            info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info))
+            info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
+    notes = [reading.note, *notes_of(found, splits, info, reading, classes)]
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
     whole = [one for one in found.values() if _all_of(one) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
     if files := [file for dataset in found.values() for file in files_of(dataset)]:
         info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
-    return DatasetData(info, splits, eval_batch_size, num_workers)
+    info = replace(info, notes=tuple(note for note in notes if note))
+    return DatasetData(info, splits, eval_batch_size, num_workers, reading)
 
 
 class DatasetData:
@@ -105,8 +112,10 @@ class DatasetData:
     must give all of them the same samples.
     """
 
-    def __init__(self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int) -> None:
-        self.info, self.splits = info, splits
+    def __init__(
+        self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int, reading: Reading
+    ) -> None:
+        self.info, self.splits, self.reading = info, splits, reading
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
         self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
         self.device = torch.device("cpu")
@@ -116,7 +125,7 @@ class DatasetData:
         dataset, indices = self.splits["train"]
         if indices is None:
             raise ConfigError.one("data.balanced", "has no meaning on a stream", "data.balanced=false")
-        self.classes = _all_classes(dataset)[indices]
+        self.classes = all_classes(dataset, self.reading)[indices]
 
     def to(self, device: torch.device) -> None:
         self.device = device
@@ -147,6 +156,21 @@ class DatasetData:
         parts = list(indices.split(self.eval_batch_size))[share.rank :: share.num_ranks]
         for part, (inputs, targets) in zip(parts, self._load(dataset, parts, 0), strict=True):
             yield Batch(inputs, targets, part, Position())
+
+    def first_given(self) -> Iterator[tuple[str, Batch]]:
+        """(split, two samples of it) for the validation and test splits that are datasets of their own."""
+        for split, (dataset, indices) in self.splits.items():
+            if dataset is self.splits["train"][0] or (indices is not None and not len(indices)):
+                continue
+            if indices is None:
+                samples = islice(stream(dataset, 0), 2)
+                yield from ((split, batch) for batch in self._collated(samples, dataset, 2, 0, ALL))
+                continue
+            first = indices[:2]
+            inputs, targets = self._moved(
+                collate([Seeded(dataset, 0)[int(i)] for i in first]), first, dataset
+            )
+            yield split, Batch(inputs, targets, first, Position())
 
     def fitted(self) -> dict[str, Any]:
         return scaling.fitted(self.info.target_scaling)
@@ -192,7 +216,9 @@ class DatasetData:
 
     def _moved(self, batch: Any, indices: Tensor, dataset: Dataset[Any]) -> tuple[Any, Any]:
         inputs, targets = unpacked(batch, indices)
-        check_targets(targets, indices, type(dataset).__name__, self.info)  # while they are on the host
+        name = type(dataset).__name__
+        targets = self.reading(targets, indices, name)  # while they are on the host
+        check_targets(targets, indices, name, self.info)
         moved = map_tensors((inputs, targets), lambda t: t.to(self.device, non_blocking=True))
         return moved[0], moved[1]
 
@@ -263,21 +289,23 @@ def _all_of(dataset: Dataset[Any]) -> Tensor | None:
     return torch.arange(size_of(dataset))
 
 
-def _describe(dataset: Dataset[Any]) -> DataInfo:
+def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[Reading, DataInfo]:
     """Shapes and kind of target from the first sample; 0 targets where the classes are not yet known."""
     name = type(dataset).__name__
-    inputs, targets = unpacked(collate([_first(dataset, name)]))
+    inputs, targets = unpacked(collate([_first(dataset, name)]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
-    if not isinstance(targets, Tensor) or targets.ndim > 2:
-        return DataInfo(name, shape, "other", 0, {})
-    if targets.is_floating_point() or targets.ndim == 2:
-        kind = "values" if targets.is_floating_point() else "labels"
-        return DataInfo(name, shape, kind, targets.shape[1], {})
+    reading = reading_of(targets, target_kind, name)
+    parts = "" if isinstance(inputs, Tensor) else seen(inputs)
+    info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
+    if reading.kind == "other":
+        return reading, info
+    if reading.kind != "classes":
+        return reading, replace(info, num_targets=reading(targets, [0], name).shape[1])
     names = tuple(str(one) for one in getattr(dataset, "classes", ()))
     count = len(names) or int(getattr(dataset, "num_classes", 0))
     if not count and isinstance(dataset, IterableDataset):
         raise DataError("data.train: a stream of classes must say how many: give the dataset num_classes")
-    return DataInfo(name, shape, "classes", count, {}, names)
+    return reading, replace(info, num_targets=count, class_names=names)
 
 
 def _first(dataset: Dataset[Any], name: str) -> Any:
@@ -292,55 +320,15 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
     return sample
 
 
-def _classes(dataset: Dataset[Any], info: DataInfo) -> Tensor | None:
-    """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
-    listed = _listed(dataset)
-    return _all_classes(dataset) if listed is None and not info.num_targets else listed
-
-
-def _all_classes(dataset: Dataset[Any]) -> Tensor:
-    """Every sample's class, (N,): as the dataset lists them, else read one after the other."""
-    listed = _listed(dataset)
-    if listed is not None:
-        return listed
-    return torch.tensor([_class_of(dataset, i) for i in range(size_of(dataset))])
-
-
-def _listed(dataset: Dataset[Any]) -> Tensor | None:
-    listed = np.asarray(getattr(dataset, "targets", ()))
-    is_plain = listed.shape == (size_of(dataset),) and listed.dtype.kind in "iub"
-    if not is_plain or listed[0] != _class_of(dataset, 0):
-        return None
-    return torch.from_numpy(listed.astype(np.int64))
-
-
-def _class_of(dataset: Dataset[Any], index: int) -> int:
-    _, target = unpacked(collate([Seeded(dataset, 0)[index]]), [index])
-    if not isinstance(target, Tensor) or target.shape != (1,) or target.is_floating_point():
-        got = target.tolist() if isinstance(target, Tensor) else target
-        text = f"has the target {got[0]!r}, and the first sample a class"
-        raise DataError(f"data: sample {index} of {type(dataset).__name__} {text}")
-    return int(target)
-
-
-def _counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
-    """With the number of classes and how many training samples each has."""
-    num_classes = info.num_targets or int(classes.max()) + 1
-    outside = ((classes < 0) | (classes >= num_classes)).nonzero()
-    if len(outside):
-        at = int(outside[0])
-        text = f"has class {int(classes[at])}, there are {num_classes}, counted from 0"
-        raise DataError(f"data: sample {at} of {info.name} {text}")
-    counts = torch.bincount(classes[train], minlength=num_classes)
-    return replace(info, num_targets=num_classes, class_counts=tuple(counts.tolist()))
-
-
-def _target_scaling(dataset: Dataset[Any], train: Tensor | None, info: DataInfo) -> TargetScaling:
+def _target_scaling(
+    dataset: Dataset[Any], train: Tensor | None, info: DataInfo, reading: Reading
+) -> TargetScaling:
     """Estimated from samples at even distances: enough to scale by, cheap where reading is not."""
     assert train is not None  # it is a stream's
     count, seeded, targets = min(len(train), 512), Seeded(dataset, 0), []
     for index in train[torch.arange(count) * len(train) // count].tolist():
         _, target = unpacked(collate([seeded[index]]), [index])
+        target = reading(target, [index], info.name)
         check_targets(target, [index], info.name, info)
         targets.append(target)
     return scaling.target_scaling(torch.cat(targets))

@@ -133,12 +133,19 @@ def imagefolder(
         notes = (f"{text} kept in memory", *notes)
         return _in_memory(folder, found, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
     parts = (found["train"], found.get("val"), found.get("test"))
-    made = from_dataset(*parts, **vars(holdout), eval_batch_size=eval_batch_size, num_workers=num_workers)
+    made = from_dataset(
+        *parts,
+        **vars(holdout),
+        eval_batch_size=eval_batch_size,
+        num_workers=num_workers,
+        target_kind="classes",
+    )
     estimates, told = _estimates(found["train"], made.splits["train"][1])
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
     pixels = PixelRange(torch.zeros(()), torch.ones(()))
-    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=(note, *notes))
-    data = Lazy(info, made.splits, eval_batch_size, num_workers)
+    notes = (note, *notes, *made.info.notes)
+    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=notes)
+    data = Lazy(info, made.splits, eval_batch_size, num_workers, made.reading)
     data.restore(estimates)
     return data
 

@@ -93,13 +93,15 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | Failed:
     for sample in samples:
         if isinstance(sample, Failed):
             return sample
+    for sample in samples:
+        if sample is not None and not (isinstance(sample, (list, tuple)) and len(sample) == 2):
+            return Failed(f"data: a sample is not (input, target), got {_described(sample)}")
+    samples = [sample and tuple(map(_numbers, sample)) for sample in samples]
     try:
-        batch = default_collate(samples)
+        inputs, targets = default_collate(samples)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        return Failed(f"cannot be stacked with the others: {error}", _odd_one(samples))
-    if not isinstance(batch, (list, tuple)) or len(batch) != 2:
-        return Failed(f"data: a sample is not (input, target), got a {type(samples[0]).__name__}")
-    inputs, targets = batch
+        at = _odd_one(samples)
+        return Failed(f"cannot be stacked with the others: {_why(samples[at], error)}", at)
     return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
 
 
@@ -130,7 +132,61 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _single(tensor: Tensor) -> Tensor:
+    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # with which torch can do little
+        return tensor.long()
     return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def _numbers(part: Any) -> Any:
+    """A list or tuple of plain numbers as the tensor it stands for; anything else as it is."""
+    first = part
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if first is part or not isinstance(first, (int, float, np.number, np.bool_)):
+        return part
+    try:
+        array = np.asarray(part)
+    except (ValueError, OverflowError):  # lists of several lengths
+        return part
+    return torch.from_numpy(array) if array.dtype.kind in "iufb" else part
+
+
+def _described(sample: Any) -> str:
+    """A sample that is no pair, in words, and what to return."""
+    if isinstance(sample, Mapping):
+        keys = ", ".join(repr(key) for key in sample)
+        return f"a dict with {keys}; return the two, such as sample['image'], sample['label']"
+    if isinstance(sample, (list, tuple)):
+        kinds = ", ".join(type(part).__name__ for part in sample)
+        return f"a {type(sample).__name__} of {len(sample)} ({kinds}); return one input and one target"
+    shape = f" of shape {tuple(sample.shape)}" if isinstance(sample, (Tensor, np.ndarray)) else ""
+    return f"a {type(sample).__name__}{shape}; return an input and a target"
+
+
+def _why(sample: Any, error: Exception) -> str:
+    """Why a sample does not stack, with what it is and what to do."""
+    if not isinstance(sample, tuple):
+        return f"it is {type(sample).__name__}; return an input and a target, or leave it out"
+    for part, what in zip(sample, ("input", "target"), strict=True):
+        name = type(part).__name__
+        if part is None:
+            return f"its {what} is None; give one, or leave the sample out"
+        if hasattr(part, "getbands"):  # a Pillow picture
+            return f"its {what} is a {name} picture; return torchvision.transforms.functional.to_tensor of it"
+    kinds = " and ".join(
+        f"{what} {seen(part)}" for part, what in zip(sample, ("input", "target"), strict=True)
+    )
+    return f"{error}; it has {kinds}"
+
+
+def seen(value: Any) -> str:
+    """A value's type, shape and first numbers: `float32 of shape (4,)`, `list of 2`, `str 'abc'`."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"{value.dtype} of shape {tuple(value.shape)}".removeprefix("torch.")
+    if isinstance(value, (list, tuple, Mapping)):
+        inner = value.values() if isinstance(value, Mapping) else value
+        return f"{type(value).__name__} of {len(value)} ({', '.join(seen(one) for one in list(inner)[:4])})"
+    return f"{type(value).__name__} {value!r}"[:80]
 
 
 def _as_targets(targets: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
 from trainrun.protocols import Batch, DataInfo, Outcome
+from trainrun.task.own_metrics import OwnMetric, named
 
 _FITTING = {
     "classes": "; use task=classification loss=cross_entropy",
@@ -17,8 +18,6 @@ _FITTING = {
     "values": "; use task=regression loss=mse",
     "tokens": "; use task=language_model loss=cross_entropy",
 }
-
-OwnMetric = Callable[..., Any]  # (outputs, targets) of the whole split -> a number
 
 
 class Task:
@@ -38,7 +37,7 @@ class Task:
             text = f"{name} learns {wants}, the targets of {info.name} are {info.kind}"
             raise ConfigError.one("task", text + _FITTING.get(info.kind, ""))
         self.loss, self.info = loss, info
-        self.own_metrics = {_name_of(metric): _forgetful(metric) for metric in metrics}
+        self.own_metrics = named(metrics)
 
     @property
     def num_outputs(self) -> int:
@@ -116,21 +115,3 @@ def accuracy_and_f1(confusion: Tensor, num_samples: int) -> dict[str, float]:
     hits = confusion.diag()
     f1 = f1_macro(hits, confusion.sum(0), confusion.sum(1))
     return {"accuracy": float(hits.sum()) / num_samples, "f1_macro": f1}
-
-
-def _name_of(metric: OwnMetric) -> str:
-    return getattr(metric, "__name__", type(metric).__name__)
-
-
-def _forgetful(metric: OwnMetric) -> OwnMetric:
-    """An object that adds up what it sees, as torchmetrics' do, as a function of one split alone."""
-    if not all(hasattr(metric, name) for name in ("reset", "update", "compute")):
-        return metric
-    adding: Any = metric
-
-    def judge(outputs: Tensor, targets: Tensor) -> Any:
-        adding.reset()
-        adding.update(outputs, targets)
-        return adding.compute()
-
-    return judge

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
-from trainrun.task.base import OwnMetric, Task, accuracy_and_f1, confusion_matrix
+from trainrun.task.base import Task, accuracy_and_f1, confusion_matrix
+from trainrun.task.own_metrics import OwnMetric
 
 
 class Binary(Task):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo
-from trainrun.task.base import OwnMetric, Task, accuracy_and_f1, confusion_matrix
+from trainrun.task.base import Task, accuracy_and_f1, confusion_matrix
+from trainrun.task.own_metrics import OwnMetric
 
 
 class Classification(Task):

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
 from trainrun.ranges import Natural, Positive
 from trainrun.seeds import derive
-from trainrun.task.base import OwnMetric, Task
+from trainrun.task.base import Task
+from trainrun.task.own_metrics import OwnMetric
 
 
 class LanguageModel(Task):

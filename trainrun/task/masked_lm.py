@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from trainrun.errors import ConfigError
 from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
 from trainrun.ranges import PositiveFraction
-from trainrun.task.base import OwnMetric, Task
+from trainrun.task.base import Task
+from trainrun.task.own_metrics import OwnMetric
 
 
 class MaskedLM(Task):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo
-from trainrun.task.base import OwnMetric, Task
+from trainrun.task.base import Task
+from trainrun.task.own_metrics import OwnMetric
 
 
 class Regression(Task):

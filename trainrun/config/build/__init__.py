@@ -5,6 +5,7 @@ The only module that knows the whole configuration. Nothing here touches the dis
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 from collections.abc import Callable, Mapping
@@ -159,7 +160,7 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    try_once(data, task, state, joined(regularizers.values()), settings["seed"])
+    try_once(data, task, state, joined(regularizers.values()), settings["seed"], monitor)
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, rates, monitor)
     return Parts(
         make=make,
@@ -218,9 +219,10 @@ def _data(make: Maker) -> Data:
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
-    data = _opened(make, "data", node)
+    offered = {"target_kind": _target_kind(make)}
+    data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
-        values = _option_values("data", "dataset") | {"train": data} | extras
+        values = _option_values("data", "dataset") | {"train": data} | extras | offered
         data = from_dataset(**{name: value for name, value in values.items() if name != "balanced"})
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
@@ -237,10 +239,18 @@ def _balance(data: Any) -> None:
     data.balance()
 
 
-def _opened(make: Maker, path: str, node: Settings) -> Any:
+def _target_kind(make: Maker) -> str | None:
+    """The kind of target that the task learns; None where it takes several, or does not say."""
+    target = make.settings["task"]["_target_"]
+    task = resolve(target, "task", SLOTS["task"], make.trust, make.stored)
+    kinds: tuple[str, ...] = getattr(task, "kinds", ())
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _opened(make: Maker, path: str, node: Settings, offered: Settings | None = None) -> Any:
     """Data as their class makes them. Raises DataError for what goes wrong in a class of the user's."""
     try:
-        return make.at(path, node)
+        return make.at(path, node, offered)
     except (Exception, SystemExit) as error:
         target = str(node["_target_"])
         if isinstance(error, TrainrunError) or target.startswith("trainrun."):
@@ -259,13 +269,20 @@ def _task(make: Maker, loss: Any, info: DataInfo) -> Task:
 
 
 def _metric(make: Maker, one: Any, slot: Any) -> Any:
-    """A metric by name: a function as it is, a class (torchmetrics, or any callable one) made."""
+    """A metric by name: a function under the name it has in its module, a class (torchmetrics, or any
+    callable one) made.
+    """
     target, node = (one["_target_"], one) if isinstance(one, Mapping) else (one, {"_target_": one})
     thing = resolve(target, "task.metrics", slot, make.trust, make.stored)
-    if not isinstance(thing, type):
+    if isinstance(thing, type):
+        with make.seeded("task.metrics", target):
+            return call(node, "task.metrics", slot, {}, make.trust, make.stored)
+    name = target.rpartition(".")[2]
+    if thing.__name__ == name:
         return thing
-    with make.seeded("task.metrics", target):
-        return call(node, "task.metrics", slot, {}, make.trust, make.stored)
+    renamed = functools.wraps(thing)(lambda outputs, targets: thing(outputs, targets))  # of a closure
+    renamed.__name__ = name
+    return renamed
 
 
 def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
@@ -290,7 +307,12 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
 
 
 def _model(make: Maker, data: Data, task: Task) -> nn.Module:
-    info = data.info
+    info, target = data.info, make.settings["model"]["_target_"]
+    if info.input_parts and target.startswith("trainrun."):
+        text = (
+            f"takes one tensor, an input of {info.name} is a {info.input_parts}; join its parts by torch.cat"
+        )
+        raise ConfigError.one("model", f"{text} in the data set, or take a model of your own for them")
     offered = {
         "input_shape": info.input_shape,
         "num_outputs": task.num_outputs,
@@ -344,7 +366,7 @@ def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:
         return None
     name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     modes = dict(task.metric_modes)
-    if name not in modes and name not in task.own_metrics:
+    if name not in modes and name.partition("/")[0] not in task.own_metrics:
         known = ", ".join(f"val/{one}" for one in (*modes, *task.own_metrics))
         raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}")
     if mode == "auto" and name not in modes:

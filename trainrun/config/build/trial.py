@@ -3,41 +3,138 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainrun import ranks
-from trainrun.errors import ConfigError, DataError
-from trainrun.protocols import Cut, Data, Position, Task
+from trainrun.augment.pictures import unaugmented
+from trainrun.data.dataset import DatasetData
+from trainrun.data.samples import seen, told
+from trainrun.errors import ConfigError, DataError, TrainrunError
+from trainrun.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
+from trainrun.loop import Monitor
+from trainrun.protocols import Batch, Cut, Data, Position, Task
 from trainrun.regularization.kinds import BatchChange
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 
-def try_once(data: Data, task: Task, state: TrainState, changes: Sequence[BatchChange], seed: int) -> None:
+def try_once(
+    data: Data,
+    task: Task,
+    state: TrainState,
+    changes: Sequence[BatchChange],
+    seed: int,
+    monitor: Monitor | None,
+) -> None:
     """One forward pass of two samples: a model that does not fit is told before anything is written,
     and so are inputs that cannot be changed as the regularisers would.
 
-    Where there are several ranks their shares are looked at, too.
+    Two samples of each split that is a dataset of its own follow, then the user's own metrics. Where
+    there are several ranks their shares are looked at, too.
     """
     batch = next(iter(data.train_batches(Position(), Cut(2, 1), seed)))
     for change in changes:
         change.change_batch(batch, data.info, torch.Generator())
+    try:
+        _forward(task, state, batch)
+    except _Misfit as error:
+        raise ConfigError.one("model", str(error)) from error.__cause__
+    given = unaugmented(data)
+    for split, other in given.first_given() if isinstance(given, DatasetData) else ():
+        try:
+            _forward(task, state, other)
+        except _Misfit as error:
+            inputs = f"{_shown(other.inputs)}, those of the training split {_shown(batch.inputs)}"
+            raise DataError(f"data.{split}: its inputs are {inputs}: the model {error}") from error.__cause__
+    if task.own_metrics:
+        _try_metrics(data, task, state, monitor)
+    if ranks.size() > 1:
+        _check_shares(data, seed)
+
+
+def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | None) -> None:
+    """The user's own metrics on the first batch that will be evaluated, or on the whole split where they
+    fail on that: some need samples of every class.
+
+    Raises ConfigError naming the metric that fails, and for a monitor that is none of their curves.
+    """
+    split = next(name for name in ("val", "test", "train") if data.info.sizes.get(name) != 0)
+    whole = data.info.sizes[split]
+    batch = next(iter(data.eval_batches(split)))
+    state.model.eval()
+    try:
+        judged = judged_outputs(state.model, task, [batch], state.precision)
+        try:
+            found = _tried(task, judged, monitor)
+        except MetricFailed:
+            if whole is None or whole == len(batch):
+                raise
+            judged = judged_outputs(state.model, task, data.eval_batches(split), state.precision)
+            found = _tried(task, judged, monitor)
+    except MetricFailed as error:
+        key, _, text = str(error).partition(": ")
+        raise ConfigError.one(key, text) from error.__cause__
+    finally:
+        state.model.train()
+    _refuse_values_per_sample(task, judged, found)
+
+
+def _tried(task: Task, judged: Judged, monitor: Monitor | None) -> dict[str, float]:
+    """The curves. Raises MetricFailed, also where the monitor is not among them."""
+    found = own_metrics(task, judged, task.metric_modes)
+    if monitor and monitor.name not in (*task.metric_modes, *found):
+        known = ", ".join(f"val/{name}" for name in (*task.metric_modes, *found))
+        raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {known}")
+    return found
+
+
+def _refuse_values_per_sample(task: Task, judged: Judged, found: Mapping[str, float]) -> None:
+    """Raises ConfigError for a vector that is as long as there are samples, however many these are."""
+    outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    for name in task.own_metrics:
+        length = sum(curve.startswith(f"{name}/") for curve in found)
+        if length != len(targets) or length < 2:
+            continue
+        try:
+            fewer = own_metrics(task, [(outputs[:-1], targets[:-1])], task.metric_modes)
+        except MetricFailed:  # it cannot do with as few, which does not make it wrong
+            continue
+        if sum(curve.startswith(f"{name}/") for curve in fewer) < length:
+            raise ConfigError.one(
+                "task.metrics", f"{name} returns a number for each sample; return their mean"
+            )
+
+
+class _Misfit(Exception):
+    """A model that fails on a batch."""
+
+
+def _forward(task: Task, state: TrainState, batch: Batch) -> None:
+    """Raises _Misfit, in words, for whatever the model raises on this batch."""
     state.model.eval()
     try:
         with torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
-    except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
-        if is_out_of_memory(error):
+    except Exception as error:
+        if isinstance(error, TrainrunError) or is_out_of_memory(error):
             raise
-        inputs = tuple(getattr(batch.inputs, "shape", ()))
-        text = f"fails on inputs of shape {inputs}, with {task.num_outputs} outputs wanted: {error}"
-        raise ConfigError.one("model", text) from error
+        plain = isinstance(error, (RuntimeError, IndexError, ValueError, TypeError, AssertionError))
+        text = str(error) if plain else told(error, type(state.model).__module__)
+        if isinstance(batch.inputs, Tensor) and not batch.inputs.is_floating_point() and "dtype" in text:
+            kind = str(batch.inputs.dtype).removeprefix("torch.")
+            text += f"; inputs are {kind}: where they are numbers, give floats in the data set"
+        inputs = f"inputs of {_shown(batch.inputs)}, with {task.num_outputs} outputs wanted"
+        raise _Misfit(f"fails on {inputs}: {text}") from error
     finally:
         state.model.train()
-    if ranks.size() > 1:
-        _check_shares(data, seed)
+
+
+def _shown(inputs: Any) -> str:
+    return f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"the form {seen(inputs)}"
 
 
 def _check_shares(data: Data, seed: int) -> None:

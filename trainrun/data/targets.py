@@ -1,0 +1,248 @@
+"""How the targets of a foreign dataset are read: as the task needs them, where nothing is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainrun.errors import ConfigError, DataError
+
+_ADVICE = {
+    "classes": "for one class per sample use task=classification loss=cross_entropy",
+    "labels": "for yes-or-no labels, each 0 or 1, use task=multilabel loss=bce_with_logits",
+    "values": "for numbers use task=regression loss=mse",
+}
+_LEARNS = {
+    "classes": "one class per sample",
+    "labels": "labels, each 0 or 1",
+    "values": "one number or a vector of numbers per sample",
+    "tokens": "a token for each token of the input",
+}
+_MOST_SPARSE = 10  # numbers up to so many times as large as there are different ones may be classes
+_MOST_UNASKED = 1000  # and any up to this
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A way to convert targets: which fit, in words and as a test of each, and what becomes of them."""
+
+    wanted: str
+    fits: Callable[[Tensor], Tensor]  # (N,) bool
+    convert: Callable[[Tensor], Tensor]
+
+
+def _every(targets: Tensor) -> Tensor:
+    return torch.ones(len(targets), dtype=torch.bool)
+
+
+def _flat(fits: Tensor) -> Tensor:
+    return fits.reshape(len(fits), -1).all(1)
+
+
+def _is_bit(targets: Tensor) -> Tensor:
+    return (targets == 0) | (targets == 1)
+
+
+_FORMS = {
+    "plain": _Form("", _every, lambda t: t),
+    "values": _Form("", _every, lambda t: t.float().reshape(len(t), -1)),
+    "class": _Form(
+        "a class",
+        lambda t: _flat(t == t.round()) if t.is_floating_point() else _every(t),
+        lambda t: t.long().reshape(-1),
+    ),
+    "sign": _Form("-1 or 1", lambda t: _flat(t.abs() == 1), lambda t: (t > 0).long().reshape(-1)),
+    "one-hot": _Form(
+        f"a single 1 among zeros; {_ADVICE['labels']}",
+        lambda t: _flat(_is_bit(t)) & (t.sum(1) == 1),
+        lambda t: t.argmax(1),
+    ),
+    "labels": _Form(
+        f"labels, each 0 or 1; {_ADVICE['values']}",
+        lambda t: _flat(_is_bit(t)),
+        lambda t: t.long().reshape(len(t), -1),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What targets of one shape and type are, and how they are converted.
+
+    `kind` is that of DataInfo. `note` says what is converted, for the plan.
+    """
+
+    kind: str
+    form: str
+    shape: tuple[int, ...]  # of one target
+    is_float: bool
+    note: str = ""
+
+    def __call__(self, targets: Any, indices: Sequence[int] | Tensor, name: str) -> Any:
+        """A batch of stacked targets, converted. Raises DataError for the first that does not fit."""
+        if self.form == "plain" or not isinstance(targets, Tensor):
+            return targets
+        form = _FORMS[self.form]
+        if tuple(targets.shape[1:]) != self.shape or targets.is_floating_point() != self.is_float:
+            got, wanted = (f"{kind} of shape {shape}" for kind, shape in self._shapes(targets))
+            raise DataError(
+                f"data: sample {int(indices[0])} of {name} and others have targets of {got}, not {wanted}"
+            )
+        fits = form.fits(targets)
+        if not bool(fits.all()):
+            at = int((~fits).nonzero()[0])
+            sample = f"sample {int(indices[at])} of {name} has the target"
+            if self.form == "class":
+                text = f"learns one class per sample; {sample} {targets[at].item():g}; {_ADVICE['values']}"
+                raise ConfigError.one("task", text)
+            raise DataError(f"data: {sample} {targets[at].tolist()}, not {form.wanted}")
+        return form.convert(targets)
+
+    def _shapes(self, targets: Tensor) -> list[tuple[str, tuple[int, ...]]]:
+        return [
+            ("floats" if targets.is_floating_point() else "integers", tuple(targets.shape[1:])),
+            ("floats" if self.is_float else "integers", self.shape),
+        ]
+
+
+def reading_of(targets: Any, wanted: str | None, name: str) -> Reading:
+    """How the targets of `name` are read, judged by the first: `targets`, a batch of one.
+
+    `wanted` is the kind that the task learns; None takes them for what they look like.
+    Raises DataError where no task could learn them, ConfigError where this one cannot.
+    """
+    if not isinstance(targets, Tensor):
+        if wanted in (None, "other"):
+            return Reading("other", "plain", (), False)
+        raise DataError(f"data: sample 0 of {name} has the target {_no_number(targets)}")
+    shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
+    kind = wanted or _natural(shape, is_float)
+    form = _form(targets, kind, wanted)
+    if form is None:
+        text = f"learns {_LEARNS[kind]}; a target of {name} is {seen(targets)}; {_advice(targets)}"
+        raise ConfigError.one("task", text)
+    return Reading(kind, form, shape, is_float, _note(form, shape, is_float, targets))
+
+
+def seen(targets: Tensor) -> str:
+    """The first target of a batch: `int64 of shape (6,), [0, 1, 2, 3, ...]`."""
+    first = targets[0]
+    values = first.flatten()[:4].tolist()
+    text = f"{values[0]:g}" if first.numel() == 1 else f"[{', '.join(f'{value:g}' for value in values)}"
+    text += "" if first.numel() == 1 else ", ...]" if first.numel() > len(values) else "]"
+    kind = str(first.dtype).removeprefix("torch.")
+    return f"{text} ({kind}{f' of shape {tuple(first.shape)}' if first.ndim else ''})"
+
+
+def settled(reading: Reading, classes: Tensor, num_classes: int, name: str) -> tuple[Reading, Tensor, int]:
+    """(reading, classes, how many there are), once every class of the training set was read.
+
+    `num_classes` is what the dataset says, 0 where it does not. The labels -1 and 1 become 0 and 1.
+    Raises ConfigError for numbers that are no classes.
+    """
+    labels = classes.unique().tolist()
+    if not num_classes and labels == [-1, 1]:
+        note = "the labels -1 and 1 are read as classes 0 and 1"
+        return replace(reading, form="sign", note=note), (classes > 0).long(), 2
+    count = reading.shape[0] if reading.form == "one-hot" else num_classes or max(labels[-1], 0) + 1
+    if num_classes not in (0, count):
+        raise DataError(
+            f"data: the one-hot targets of {name} have {count} places, it names {num_classes} classes"
+        )
+    is_gappy = len(labels) < count
+    shown = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
+    if num_classes or reading.form == "one-hot" or not is_gappy or labels[0] < 0:
+        return reading, classes, count
+    if reading.is_float or (count > _MOST_UNASKED and count > _MOST_SPARSE * len(labels)):
+        text = f"learns classes, counted from 0; the targets of {name} are {shown}; {_ADVICE['values']}"
+        raise ConfigError.one("task", f"{text}, or number the classes from 0 in the data set")
+    return replace(reading, note=_gaps(labels, count, shown)), classes, count
+
+
+def _gaps(labels: list[int], count: int, shown: str) -> str:
+    if labels == list(range(1, count)):
+        return f"classes: no sample has class 0; labels that count from 1 need one subtracted, got {shown}"
+    return (
+        f"classes: only {len(labels)} of {count} have samples, got {shown}; number them from 0 without gaps"
+    )
+
+
+def _natural(shape: tuple[int, ...], is_float: bool) -> str:
+    if len(shape) > 1:
+        return "other"
+    return "values" if is_float else "labels" if shape else "classes"
+
+
+def _form(targets: Tensor, kind: str, wanted: str | None) -> str | None:
+    """The name of the form in which a kind's targets come; None where these are none of that kind."""
+    shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
+    if wanted in (None, "other"):
+        return "plain"
+    if kind == "tokens":
+        return "plain" if len(shape) == 1 and not is_float else None
+    if len(shape) > 1 or targets.is_complex():
+        return None
+    if kind == "values":
+        return "plain" if is_float and targets.dtype == torch.float32 else "values"
+    if kind == "labels":
+        is_plain = len(shape) == 1 and not is_float
+        bits = bool(_is_bit(targets).all())
+        return "plain" if is_plain and bits else "labels" if bits else None
+    if not shape and not is_float:
+        return "plain"
+    if shape in ((), (1,)):
+        return "class" if bool((targets == targets.round()).all()) else None
+    return "one-hot" if bool(_FORMS["one-hot"].fits(targets).all()) else None
+
+
+def _note(form: str, shape: tuple[int, ...], is_float: bool, targets: Tensor) -> str:
+    kind = "floats" if is_float else "integers"
+    if form == "class":
+        return f"targets are {kind}{f' of shape {shape}' if not is_float else ''}, read as classes"
+    if form == "one-hot":
+        return f"targets are one-hot, read as classes 0 to {shape[0] - 1}"
+    if form == "values" and not is_float:
+        rounded = bool((targets.abs() > 2**24).any())
+        return f"targets are integers, read as numbers{', rounded to 7 digits' if rounded else ''}"
+    if form == "labels" and (is_float or not shape):
+        return f"targets are {kind} 0 and 1, read as labels"
+    return ""
+
+
+def _advice(targets: Tensor) -> str:
+    """The nearest setting or change under which such targets can be learned."""
+    shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
+    if len(shape) > 1:
+        return (
+            "give one number or one vector per sample, or take a task of your own: task._target_=my_task.Task"
+        )
+    if not shape or (shape == (1,)):
+        return _ADVICE["values"] if is_float else f"{_ADVICE['classes']}; {_ADVICE['values']}"
+    total = float(targets.sum())
+    if is_float and bool((targets >= 0).all()) and abs(total - 1) < 1e-3:
+        soft = "probabilities of classes become a class by target.argmax() in the data set"
+        return f"{soft}; to learn them as numbers use task=regression loss=mse"
+    if bool(_is_bit(targets).all()):
+        return _ADVICE["labels"]
+    if is_float:
+        return _ADVICE["values"]
+    return f"{_ADVICE['values']}; for tokens that follow the input's tokens use task=language_model"
+
+
+def _no_number(targets: Any) -> str:
+    """A target that is no tensor, as a batch of one, and what to do."""
+    if isinstance(targets, dict):
+        keys = ", ".join(map(str, targets))
+        return f"dict ({keys}); give one of them as the target, or take a task of your own"
+    first = targets[0] if isinstance(targets, (list, tuple)) and targets else targets
+    if isinstance(first, str):
+        return (
+            f"{first!r}, a text; give its number, such as names.index({first!r}), and the names as `classes`"
+        )
+    if isinstance(targets, (list, tuple)) and all(isinstance(one, Tensor) for one in targets):
+        return f"of {len(targets)} tensors; join them by torch.cat or torch.stack, or take a task of your own"
+    return f"of type {type(first).__name__}; give a number or a tensor of numbers"
