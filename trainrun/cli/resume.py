@@ -61,9 +61,7 @@ def run(words: list[str]) -> int:
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     name, overrides = words[0], words[1:]
-    if (meant := as_overrides(overrides, ())) != overrides:
-        line = shlex.join(["trainrun", "resume", name, *map(in_our_words, meant)])
-        raise ConfigError([other_form(overrides, meant, line)])
+    refuse_other_forms(name, overrides)
     from trainrun.cli.found import find
 
     if sweep := sweeps.named(name):
@@ -74,8 +72,15 @@ def run(words: list[str]) -> int:
     return go_on(Path(ranks.from_first(str(find(name)))), overrides, quiet, command)
 
 
-def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequence[str]) -> int:
-    """`run_dir=PATH resume=auto` where PATH holds a run: go on with it, as its line says.
+def refuse_other_forms(name: str, overrides: list[str]) -> None:
+    """Raises ConfigError for `--budget 3ep` and the like, with the line that was meant."""
+    if (meant := as_overrides(overrides, ())) != overrides:
+        line = shlex.join(["trainrun", "resume", name, *map(in_our_words, meant)])
+        raise ConfigError([other_form(overrides, meant, line)])
+
+
+def changes_of_line(run_dir: Path, words: Sequence[str]) -> list[str]:
+    """`run_dir=PATH resume=auto` where PATH holds a run: what its line changes now.
 
     The stored settings are the base, so that changed defaults cannot leak in; what the line says
     now and did not say at the start is a change.
@@ -86,7 +91,7 @@ def same_line(run_dir: Path, words: Sequence[str], quiet: bool, command: Sequenc
     for word in first:
         if _key(word) not in said:
             print(f"{word} was said when the run began, and stays", file=sys.stderr)
-    return go_on(run_dir, [word for word in ours if word not in first], quiet, command)
+    return [word for word in ours if word not in first]
 
 
 def _first_words(run_dir: Path) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from trainrun.cli.code import current_code
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
 from trainrun.config.compose import (
@@ -75,21 +76,11 @@ def sweep(
 
     `stored` is the sweep that is gone on with, whose jobs must be the same ones still.
     """
-    from trainrun.cli.search import check_search, search_of
+    from trainrun.cli.search import search_of
 
     overrides, typed = _with_source(overrides), _with_source(typed)
-    space = composer.space(overrides)
-    with composer.explained(overrides):
-        known = {words: space.job(words) for words in space.samples}
-    where = stored.path if stored else None
-    if problems := together([problems_of(job, where) for job in known.values()]):
-        raise ConfigError(problems)
-    _refuse_incomparable(known.values())
+    space, known, folder = planned(composer, overrides, stored)
     first = next(iter(known.values())).settings
-    folder = stored.path if stored else _folder(first, space)
-    if stored and space.is_grid:
-        _refuse_others(stored, known.values())
-    check_search(space, first["sweep"]["trials"])
     with _owned(folder):
         search = search_of(space, first, folder)
         print(f"sweep {folder}: {search.strategy.about()}", file=sys.stderr, flush=True)
@@ -100,6 +91,31 @@ def sweep(
                 if (folder / STOP).exists():
                     break
         return tell(whole)
+
+
+def planned(
+    composer: Composer, overrides: list[str], stored: sweeps.Sweep | None
+) -> tuple[Space, dict[Words, Composition], Path]:
+    """What is swept, the jobs that are known beforehand, and the sweep's folder.
+
+    Raises ConfigError with the problems of all jobs.
+    """
+    from trainrun.cli.search import check_search
+
+    space = composer.space(overrides)
+    with composer.explained(overrides):
+        known = {words: space.job(words) for words in space.samples}
+    where = stored.path if stored else None
+    with current_code({"jobs": [job.settings for job in known.values()]}):
+        if problems := together([problems_of(job, where) for job in known.values()]):
+            raise ConfigError(problems)
+    _refuse_incomparable(known.values())
+    first = next(iter(known.values())).settings
+    folder = stored.path if stored else _folder(first, space)
+    if stored and space.is_grid:
+        _refuse_others(stored, known.values())
+    check_search(space, first["sweep"]["trials"])
+    return space, known, folder
 
 
 def _with_source(words: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from trainrun.errors import ConfigError, TrainrunError
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")  # no leading underscores, nothing but names and dots
 _FUNCTION_HOMES = ("torchvision.models", "timm.models")
 # Never the user's own, even where the command is started above them.
-_LIBRARIES = (
+LIBRARIES = (
     Path(__file__).resolve().parents[1],
     *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
@@ -194,7 +194,7 @@ def _is_local(file: str | Path | None, stored: Path | None) -> bool:
     if not file:
         return False
     here, path = Path.cwd().resolve(), Path(file).resolve()
-    if here not in path.parents or is_run(here) or any(library in path.parents for library in _LIBRARIES):
+    if here not in path.parents or is_run(here) or any(library in path.parents for library in LIBRARIES):
         return False
     run = (stored or here / "outputs").resolve()
     within = [folder for folder in path.parents if here in folder.parents]

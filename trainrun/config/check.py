@@ -246,6 +246,9 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         got = "null" if target is None else repr(target)
         return Problem(key, f"wants a dotted name such as my_package.MyClass, got {got}")
     module, _, name = target.rpartition(".")
+    if module == "__main__":
+        text = f"{name} is defined in the script or notebook itself, where no resume would find it"
+        return Problem(key, f"{text}; put it into a file such as my_code.py and say my_code.{name}")
     if not module_exists(module):
         return Problem(key, f"there is no module {module}, got {target}")
     if target.startswith("trainrun."):
