@@ -20,7 +20,7 @@ from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import expanded, value_of
 from trainrun.config.guard import foreign
 from trainrun.config.limits import TooLarge, check_references, check_text, read_text
-from trainrun.config.paths import CONF, groups, roots
+from trainrun.config.paths import COMBINES, CONF, groups, roots
 from trainrun.errors import ConfigError, Problem
 
 NAME = "trainrun"
@@ -106,7 +106,12 @@ class _Bounded(ConfigRepository):
                 raise ConfigError.one(f"{file}{error.place}", str(error)) from None
             except (OSError, UnicodeDecodeError, yaml.YAMLError):
                 continue  # none of that name, or told by whoever reads it
-        return super().load_config(config_path)
+        loaded = super().load_config(config_path)
+        group, _, option = config_path.rpartition("/")
+        # A call in a group of several needs no header to say that it is one of them.
+        if loaded and group in COMBINES and not loaded.header["package"] and "_target_" in loaded.config:
+            loaded.header["package"] = f"{group}.{option.removesuffix('.yaml')}"
+        return loaded
 
 
 @cache
