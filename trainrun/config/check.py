@@ -17,7 +17,7 @@ from trainrun.config.dials import NAMES
 from trainrun.config.judge import complaint, meant
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
-from trainrun.config.signature import Parameter, Signature, locate, module_exists, names_in, signature
+from trainrun.config.signature import Parameter, Signature, is_function, locate, module_exists, names_in, signature
 from trainrun.config.slots import Slot, slot_of
 from trainrun.config.suggest import did_you_mean, hydra_value
 from trainrun.errors import Problem
@@ -143,7 +143,9 @@ def _call(node: Mapping[str, Any], path: str, trust: _Trust) -> Iterator[Problem
         return
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     known = {**_extras(slot), **found.parameters}
-    yield from _arguments(arguments, path, Signature(known, found.takes_any, found.doc), slot.offers, target)
+    is_own = not target.startswith("trainrun.") and is_function(target)
+    whole = Signature(known, found.takes_any, found.doc)
+    yield from _arguments(arguments, path, whole, slot.offers, target, slot.plain if is_own else ())
     for key, value in arguments.items():
         yield from _nested(value, f"{path}.{key}", trust)
 
@@ -173,7 +175,12 @@ def _nested(value: Any, path: str, trust: _Trust) -> Iterator[Problem]:
 
 
 def _arguments(
-    arguments: Mapping[str, Any], path: str, found: Signature, offers: Collection[str], target: str
+    arguments: Mapping[str, Any],
+    path: str,
+    found: Signature,
+    offers: Collection[str],
+    target: str,
+    plain: Collection[int] = (),
 ) -> Iterator[Problem]:
     prefix, slot = f"{path}." if path else "", slot_of(path)
     reserved = slot.reserved if slot else ()
@@ -208,9 +215,10 @@ def _arguments(
             unit = "ep" if key == "budget" and isinstance(value, int) and value <= 1000 else ""
             mended = None if _not_finite(value) else meant(value, parameter.annotation, unit)
             yield Problem(f"{prefix}{key}", wrong, f"{prefix}{key}={mended}" if mended else None)
-    for name, parameter in found.parameters.items():
-        if parameter.required and name not in arguments and name not in offers:
-            yield Problem(f"{prefix}{name}", f"{target} needs a value: {prefix}{name}=...")
+    needed = [name for name, parameter in found.parameters.items() if parameter.required]
+    missing = [name for name in needed if name not in arguments and name not in offers]
+    for name in missing if len(missing) not in plain else ():  # else the run calls it with these
+        yield Problem(f"{prefix}{name}", f"{target} needs a value: {prefix}{name}=...")
 
 
 def _no_call(key: str, value: Any, slot: Slot) -> Problem | None:

@@ -25,7 +25,7 @@ from trainrun.config.build.maker import Maker, Settings, node_of
 from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
 from trainrun.config.build.plan import plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
-from trainrun.config.build.trial import try_once
+from trainrun.config.build.trial import try_parts
 from trainrun.config.call import call, parameters_of, resolve
 from trainrun.config.paths import CONF
 from trainrun.config.slots import SLOTS
@@ -158,7 +158,8 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    try_once(data, task, state, joined(regularizers.values()), settings["seed"])
+    changes = joined(regularizers.values())
+    tried = try_parts(data, task, state, changes, settings["seed"], runtime.channels_last)
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, rates, monitor)
     return Parts(
         make=make,
@@ -174,7 +175,7 @@ def build(
         budget=_clock(settings, rates.over),
         rates=rates,
         weights=weights,
-        plan=plan + started_from(weights, anew),
+        plan=plan + tried + started_from(weights, anew),
     )
 
 

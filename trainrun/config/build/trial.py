@@ -15,6 +15,23 @@ from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 
+def try_parts(
+    data: Data, task: Task, state: TrainState, changes: Sequence[BatchChange], seed: int, channels_last: bool
+) -> tuple[tuple[str, str], ...]:
+    """`try_once`; where it fails on kernels that are `channels_last`, without that. Returns what to say of it."""
+    try:
+        try_once(data, task, state, changes, seed)
+    except ConfigError:
+        if not channels_last:
+            raise
+        models = [state.model, *([state.averager.model] if state.averager and state.averager.model else [])]
+        for parameter in (p for model in models for p in model.parameters()):
+            parameter.data = parameter.data.contiguous()
+        try_once(data, task, state, changes, seed)
+        return (("channels_last", "off: the model fails with it, as one does that flattens with .view"),)
+    return ()
+
+
 def try_once(data: Data, task: Task, state: TrainState, changes: Sequence[BatchChange], seed: int) -> None:
     """One forward pass of two samples: a model that does not fit is told before anything is written,
     and so are inputs that cannot be changed as the regularisers would.
