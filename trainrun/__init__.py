@@ -111,7 +111,7 @@ def predict(
 
 
 def export(run: str, path: str | Path, checkpoint: str = "best", overrides: _Sequence[str] = ()) -> Path:
-    """Write a stored run's model as .safetensors, .pt2 or .onnx, compared with the model; returns the file."""
+    """Write a stored run's model as .safetensors, .pt2 or .onnx and compare them; returns the file."""
     from trainrun.cli.python import export
 
     return export(run, path, checkpoint, overrides)
@@ -119,8 +119,9 @@ def export(run: str, path: str | Path, checkpoint: str = "best", overrides: _Seq
 
 def _plainly(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
     """Show a mistake that a script does not catch as the command would: its text, and its exit code."""
-    if not issubclass(kind, TrainrunError):
-        return _others(kind, error, traceback)
+    if not isinstance(error, TrainrunError):
+        _others(kind, error, traceback)
+        return
     print(f"trainrun: {error}", file=_sys.stderr)
     raise SystemExit(error.exit_code)
 

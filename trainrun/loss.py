@@ -212,7 +212,7 @@ class Custom(Loss):
 
 
 def as_loss(function: Callable[..., Tensor]) -> Loss:
-    """A loss of this module as it is, any other wrapped; of torch's functions those values it would average."""
+    """A loss of this module as it is, any other wrapped; one of torch's gives every sample's value."""
     if isinstance(function, Plain) and "reduction" in parameters_of(function.function)[0]:
         function = replace(function, arguments={"reduction": "none"} | dict(function.arguments))
     return function if isinstance(function, Loss) else Custom(function)

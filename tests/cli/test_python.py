@@ -128,12 +128,12 @@ from my_package.parts import activation
 class Net(nn.Module):
     def __init__(self, input_shape, num_outputs):
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.LazyLinear(WIDTH), activation(), nn.Linear(WIDTH, num_outputs))
+        layers = nn.Flatten(), nn.LazyLinear(WIDTH), activation(), nn.Linear(WIDTH, num_outputs)
+        self.body = nn.Sequential(*layers)
 
     def forward(self, x):
         return self.body(x)
 """
-OWN = ["model._target_=my_model.Net", *(f"~model.{name}" for name in ("width", "depth"))]
 
 
 def _write(**files: str) -> None:
@@ -177,7 +177,7 @@ def test_a_changed_file_that_fails_is_named_and_trains_once_it_is_mended() -> No
     assert _own_run() == (5, "ReLU")
     for text in ("WIDTH = = 5", "WIDTH = 1 / 0"):
         _write(my_layers=text)
-        with pytest.raises(trainrun.ConfigError, match="my_layers.py has changed and fails"):
+        with pytest.raises(trainrun.ConfigError, match=r"my_layers\.py has changed and fails"):
             _own_run()
     _write(my_layers="WIDTH = 7")
     assert _own_run() == (7, "ReLU")
@@ -191,7 +191,9 @@ def test_a_class_that_a_file_no_longer_has_is_missed() -> None:
         _own_run()
 
 
-def test_another_folders_code_is_not_taken_for_this_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_folders_code_is_not_taken_for_this_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, width in (("first", 5), ("second", 6)):
         (folder / name).mkdir()
         monkeypatch.chdir(folder / name)
@@ -212,7 +214,7 @@ def _interrupted(name: str, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, error, code", [("SIGINT", KeyboardInterrupt, 130), ("SIGTERM", SystemExit, 143)]
+    ("name", "error", "code"), [("SIGINT", KeyboardInterrupt, 130), ("SIGTERM", SystemExit, 143)]
 )
 def test_a_signal_saves_and_ends_the_callers_loop(name: str, error: type[BaseException], code: int) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -249,7 +251,7 @@ def test_words_do_what_they_do_on_the_command_line(folder: Path, capfd: pytest.C
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    ("words", "told"),
     [
         ("model=mlp budget=1ep", r"write \['model=mlp', 'budget=1ep'\]"),
         ({"model": "mlp"}, "must be a list"),
@@ -304,7 +306,9 @@ def test_a_stored_run_gives_what_its_commands_print(capfd: pytest.CaptureFixture
 
 def test_the_public_names_are_what_dir_shows_and_have_a_docstring() -> None:
     names = ["evaluate", "export", "load", "predict", "resume", "train"]
-    assert dir(trainrun) == sorted(trainrun.__all__) == ["ConfigError", "TrainrunError", "__version__", *names]
+    assert (
+        dir(trainrun) == sorted(trainrun.__all__) == ["ConfigError", "TrainrunError", "__version__", *names]
+    )
     for name in names:
         assert callable(getattr(trainrun, name))
         assert getattr(trainrun, name).__doc__

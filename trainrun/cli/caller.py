@@ -136,7 +136,8 @@ def _of_torch() -> Iterator[Undo]:
         yield _attribute(cudnn, name)
     yield _back(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision)
     if hasattr(cudnn, "conv"):  # since torch 2.9; these may differ, and then there is no allow_tf32
-        for place in (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul):
+        places = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        for place in places:
             yield _attribute(place, "fp32_precision")
     else:
         yield _attribute(cudnn, "allow_tf32")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 
 from trainrun.cli.main import guarded
 
-
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 

@@ -21,7 +21,9 @@ def sweep_in_process(words: Sequence[str], folder: Path) -> sweeps.Sweep:
     """
     before, heard = _stamp(folder), list[int]()
     path = os.pathsep.join(filter(None, sys.path))
-    child = subprocess.Popen([sys.executable, "-m", "trainrun", *words], env=os.environ | {"PYTHONPATH": path})
+    child = subprocess.Popen(
+        [sys.executable, "-m", "trainrun", *words], env=os.environ | {"PYTHONPATH": path}
+    )
 
     def pass_on(number: int, frame: object) -> None:
         heard.append(number)

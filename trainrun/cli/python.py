@@ -80,9 +80,7 @@ def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
         return stored.load(str(run), checkpoint, trust)
 
 
-def evaluate(
-    run: str, split: str, checkpoint: str, overrides: Sequence[str], tta: str
-) -> dict[str, float]:
+def evaluate(run: str, split: str, checkpoint: str, overrides: Sequence[str], tta: str) -> dict[str, float]:
     """The metrics of a stored run on one of its splits."""
     with _judged(run, "eval", checkpoint, overrides) as judged:
         from trainrun.cli.evaluate import evaluate_split
@@ -109,7 +107,8 @@ def predict(
             heads, *rows = rows_of(parts.task, parts.info, samples, made)
         numbers = numbers_in(heads, parts.task)
         return [
-            {head: numbers.get(head, str)(text) for head, text in zip(heads, row, strict=True)} for row in rows
+            {head: numbers.get(head, str)(text) for head, text in zip(heads, row, strict=True)}
+            for row in rows
         ]
 
 
@@ -164,7 +163,12 @@ def _stored(run: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _judged(
-    run: str, verb: str, checkpoint: str, overrides: Sequence[str], fixed: Sequence[str] = (), file: Path | None = None
+    run: str,
+    verb: str,
+    checkpoint: str,
+    overrides: Sequence[str],
+    fixed: Sequence[str] = (),
+    file: Path | None = None,
 ) -> Iterator[Judged]:
     """A stored run with the weights of a checkpoint; `file` is what will be written."""
     words = _texts(overrides)
@@ -215,8 +219,8 @@ def _texts(words: Sequence[str]) -> list[str]:
         raise ConfigError.one("words", f"must be a list such as ['model=mlp'], got {type(words).__name__}")
     for word in words:
         if not isinstance(word, (str, os.PathLike)):
-            text = f"must be texts such as 'model=mlp', got {word!r}; code is named, as in 'model._target_=my_code.Net'"
-            raise ConfigError.one("words", text)
+            named = "code is named, as in 'model._target_=my_code.Net'"
+            raise ConfigError.one("words", f"must be texts such as 'model=mlp', got {word!r}; {named}")
     return [os.fspath(word) for word in words]
 
 

@@ -114,8 +114,6 @@ def failure(thing: Any, error: BaseException) -> str:
 def _adapted(made: Any, path: str, slot: Slot, offered: Mapping[str, Any]) -> Any:
     """A part of what is the user's own: what the group's adapter makes of it."""
     if not slot.adapter:
-        if slot.plain and not callable(made):
-            raise ConfigError.one(path, f"{type(made).__name__} cannot be called; it needs __call__")
         return made
     adapter = _lookup(slot.adapter)
     needs, _ = parameters_of(adapter)
@@ -157,7 +155,9 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Path | 
         fits = any(
             issubclass(thing, base) if not _is_protocol(base) else _has_methods(thing, base) for base in bases
         )
-        is_callable = slot.plain and any("__call__" in vars(base) for base in thing.__mro__)
+        is_callable = bool(slot.plain) and any("__call__" in vars(base) for base in thing.__mro__)
+        if slot.plain and not bases and not is_callable:
+            return f"{target} makes what cannot be called; it needs a method __call__"
         if fits or ((not bases or is_callable) and _is_own(thing, slot, trust, stored)):
             return None
         wanted = " or ".join(f"{_article(base)} {base.rpartition('.')[2]}" for base in slot.bases)

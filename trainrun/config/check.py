@@ -17,7 +17,15 @@ from trainrun.config.dials import NAMES
 from trainrun.config.judge import complaint, meant
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
-from trainrun.config.signature import Parameter, Signature, is_function, locate, module_exists, names_in, signature
+from trainrun.config.signature import (
+    Parameter,
+    Signature,
+    is_function,
+    locate,
+    module_exists,
+    names_in,
+    signature,
+)
 from trainrun.config.slots import Slot, slot_of
 from trainrun.config.suggest import did_you_mean, hydra_value
 from trainrun.errors import Problem
@@ -217,8 +225,9 @@ def _arguments(
             yield Problem(f"{prefix}{key}", wrong, f"{prefix}{key}={mended}" if mended else None)
     needed = [name for name, parameter in found.parameters.items() if parameter.required]
     missing = [name for name in needed if name not in arguments and name not in offers]
-    for name in missing if len(missing) not in plain else ():  # else the run calls it with these
-        yield Problem(f"{prefix}{name}", f"{target} needs a value: {prefix}{name}=...")
+    if len(missing) not in plain:  # else the run calls it with these
+        for lacking in missing:
+            yield Problem(f"{prefix}{lacking}", f"{target} needs a value: {prefix}{lacking}=...")
 
 
 def _no_call(key: str, value: Any, slot: Slot) -> Problem | None:
@@ -265,8 +274,8 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         if locate(target) is None:
             return Problem(key, f"{module} has no {name}{did_you_mean(name, names_in(module))}")
         return None
-    text = misfit(target, slot, trust.packages, trust.stored)
-    return Problem(key, text) if text else None
+    wrong = misfit(target, slot, trust.packages, trust.stored)
+    return Problem(key, wrong) if wrong else None
 
 
 def _imported_signature(target: str) -> Signature | None:

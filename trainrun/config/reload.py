@@ -112,7 +112,7 @@ def _source(module: ModuleType) -> bytes:
 
 
 def _is_changed(module: ModuleType) -> bool:
-    """Whether the file is another than the one that was loaded; by its compiled copy where nobody noted it."""
+    """Whether the file is another than what was loaded; by its compiled copy where nobody noted that."""
     source = _source(module)
     if module in _loaded:
         return source not in (_loaded[module], b"")

@@ -14,7 +14,6 @@ from trainrun.config.call import Plain
 from trainrun.protocols import Batch, DataInfo, Outcome
 from trainrun.task.base import Task
 
-
 _MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae": "min", "rmse": "min"}
 
 
@@ -42,7 +41,9 @@ class Own(Task):
         made = dict(made) if isinstance(made, Mapping) else {"loss": made}
         wrong = [value for value in made.values() if not _is_of(value, len(batch))]
         if "loss" not in made or wrong:
-            wanted = "the loss, or {'loss': ..., 'my_metric': ...}, as tensors: means, or one value per sample"
+            wanted = (
+                "the loss, or {'loss': ..., 'my_metric': ...}, as tensors: means, or one value per sample"
+            )
             raise self.function.refuse(wrong[0] if wrong else made, wanted)
         sums = {name: value.mean() * len(batch) for name, value in made.items()}
         loss = sums.pop("loss")
@@ -62,4 +63,5 @@ def _keys(function: Plain) -> set[str]:
     """The names that a function's source returns something under, and the loss."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function.function)))
     dicts = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
-    return {"loss", *(key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant))}
+    keys = [key for node in dicts for key in node.keys]
+    return {"loss", *(str(key.value) for key in keys if isinstance(key, ast.Constant))}

@@ -158,8 +158,7 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    changes = joined(regularizers.values())
-    tried = try_parts(data, task, state, changes, settings["seed"], runtime.channels_last)
+    tried = try_parts(data, task, state, regularizers.values(), settings["seed"], runtime.channels_last)
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, rates, monitor)
     return Parts(
         make=make,
@@ -334,7 +333,8 @@ def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:
     modes = dict(task.metric_modes)
     if name not in modes and name not in task.own_metrics:
         known = ", ".join(f"val/{one}" for one in (*modes, *task.own_metrics))
-        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}")
+        fix = "monitor=val/loss" if "loss" in modes else None
+        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}", fix)
     if mode == "auto" and name not in modes:
         raise ConfigError.one("monitor_mode", f"wants max or min for your own metric {name}")
     return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 
 from trainrun import ranks
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Cut, Data, Position, Task
-from trainrun.regularization.kinds import BatchChange
+from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 
 
 def try_parts(
-    data: Data, task: Task, state: TrainState, changes: Sequence[BatchChange], seed: int, channels_last: bool
+    data: Data, task: Task, state: TrainState, regularizers: Iterable[Any], seed: int, channels_last: bool
 ) -> tuple[tuple[str, str], ...]:
-    """`try_once`; where it fails on kernels that are `channels_last`, without that. Returns what to say of it."""
+    """`try_once`; where that fails on kernels in `channels_last`, without. Returns what the plan says of it."""
+    kinds = list(regularizers)
+    changes = joined(kinds)
+    with torch.no_grad():
+        for penalty in [kind for kind in kinds if isinstance(kind, Penalty)]:
+            penalty.penalty(state.model)
     try:
         try_once(data, task, state, changes, seed)
     except ConfigError:
