@@ -122,7 +122,8 @@ def _plainly(kind: type[BaseException], error: BaseException, traceback: Any) ->
     if not isinstance(error, TrainrunError):
         _others(kind, error, traceback)
         return
-    print(f"trainrun: {error}", file=_sys.stderr)
+    if _sys.stderr is not None:
+        _sys.stderr.write(f"trainrun: {error}\n")
     raise SystemExit(error.exit_code)
 
 

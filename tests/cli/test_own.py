@@ -209,7 +209,7 @@ def test_channels_last_is_left_out_where_the_model_fails_with_it(capfd: pytest.C
     _write(code, model__mine="_target_: my.Net")
     for more in ([], ["regularization=[ema]"]):
         words = ["model=mine", "logger=console", *more]
-        plain = _train(*words)
+        plain = _train(*words, "runtime.channels_last=false")
         assert "channels_last" not in capfd.readouterr().err
         assert _train(*words, "runtime.channels_last=true").metrics == plain.metrics
         assert "channels_last" in capfd.readouterr().err

@@ -206,7 +206,8 @@ def _interrupted(name: str, *words: str) -> None:
     Path("my_signal.py").write_text(
         "import os, signal\n"
         "def send(event):\n"
-        f"    if type(event).__name__ == 'StepsLogged': os.kill(os.getpid(), signal.{name})\n"
+        f"    if type(event).__name__ == 'StepsLogged' and event.step == 5:\n"
+        f"        os.kill(os.getpid(), signal.{name})\n"
     )
     Path("conf/logger").mkdir(parents=True)
     Path("conf/logger/send.yaml").write_text("_target_: my_signal.send\n")

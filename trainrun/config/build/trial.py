@@ -19,7 +19,7 @@ from trainrun.state import TrainState
 def try_parts(
     data: Data, task: Task, state: TrainState, regularizers: Iterable[Any], seed: int, channels_last: bool
 ) -> tuple[tuple[str, str], ...]:
-    """`try_once`; where that fails on kernels in `channels_last`, without. Returns what the plan says of it."""
+    """`try_once`; where that fails on kernels in `channels_last`, without. Returns a line for the plan."""
     kinds = list(regularizers)
     changes = joined(kinds)
     with torch.no_grad():
