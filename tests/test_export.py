@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import trainrun.export as module
 from trainrun.errors import ConfigError, TrainrunError
 from trainrun.export import about, check_path, export
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy
@@ -22,6 +22,7 @@ from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 
+module = sys.modules["trainrun.export"]  # beside the function of that name
 ABOUT = {"classes": ["cat", "dog", "emu"], "fitted": {"shift": [1.5]}}
 
 

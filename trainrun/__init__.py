@@ -2,32 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import sys as _sys
+from collections.abc import Sequence as _Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from trainrun.errors import ConfigError, TrainrunError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
-    from trainrun.cli.session import Result
-
 __version__ = "0.1.0"
+__all__ = [
+    "ConfigError",
+    "TrainrunError",
+    "__version__",
+    "evaluate",
+    "export",
+    "load",
+    "predict",
+    "resume",
+    "train",
+]
 
 
-def train(overrides: Sequence[str] = ()) -> Result:
-    """Train as `trainrun` would with these words; returns the run's folder and metrics.
+class _Package(ModuleType):
+    """The package, whose modules `evaluate` and `export` do not take the place of its functions."""
 
-    Raises trainrun.errors.ConfigError with all problems of the configuration at once.
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in __all__ or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def train(overrides: _Sequence[str] = ()) -> Any:
+    """Train as `trainrun` would with these words, such as ["model=mlp", "budget=3ep"] or ["my.yaml"].
+
+    Returns the run's result: `run_dir`, `state`, `reason`, `step`, `best`, `seconds` and `metrics` by
+    split. With "-m" it returns the sweep's record: `path`, `jobs`, `settings` and `best`.
+
+    Raises ConfigError with all problems of the configuration at once. Ctrl-C saves the run and raises
+    KeyboardInterrupt, SIGTERM saves and raises SystemExit(143). What a run sets in this process, such
+    as generators and threads, is afterwards as it was.
     """
-    from trainrun.cli.train import train
+    from trainrun.cli.python import train
 
     return train(overrides)
 
 
-def load(run: str, checkpoint: str = "best", trust: Sequence[str] = ()) -> nn.Module:
+def resume(run: str, overrides: _Sequence[str] = ()) -> Any:
+    """Go on with a run, or a sweep, as `trainrun resume` would; returns what `train` returns.
+
+    `run`: a path, the beginning of one, a name, or last. `overrides` may change what does not make it
+    another run, such as ["budget=40ep"]. A run that is complete is returned as it is.
+    """
+    from trainrun.cli.python import resume
+
+    return resume(run, overrides)
+
+
+def load(run: str, checkpoint: str | None = "best", trust: _Sequence[str] = ()) -> nn.Module:
     """The trained model of a run, in evaluation mode. `run`: a path, the beginning of one, a name, or last.
 
-    `trust` names packages, beyond torch's own and the folder's, that the stored run may import.
+    `checkpoint`: best, last, a step, or None for the model as it was built. `trust` names packages,
+    beyond torch's own and the folder's, that the stored run may import.
     """
-    from trainrun.cli.stored import load
+    from trainrun.cli.python import load
 
     return load(run, checkpoint, trust)
+
+
+def evaluate(
+    run: str, split: str = "val", checkpoint: str = "best", overrides: _Sequence[str] = (), tta: str = ""
+) -> dict[str, float]:
+    """The metrics of a stored run on its train, val or test split: {"loss": 0.1, "accuracy": 0.97}.
+
+    `overrides` such as ["runtime.device=cpu", "data.root=FOLDER"]; `tta` flip, crop or flip,crop.
+    """
+    from trainrun.cli.python import evaluate
+
+    return evaluate(run, split, checkpoint, overrides, tta)
+
+
+def predict(
+    run: str,
+    inputs: Any = None,
+    split: str = "test",
+    checkpoint: str = "best",
+    overrides: _Sequence[str] = (),
+    tta: str = "",
+) -> list[dict[str, Any]]:
+    """What a stored run makes of each sample of a split, or of `inputs`: a row for each.
+
+    `inputs`: a file such as those of the run's data, or an array or tensor of samples. A row holds the
+    columns of `trainrun predict`: {"index": 0, "target": "6", "predicted": "6", "probability": 0.98, ...}.
+    """
+    from trainrun.cli.python import predict
+
+    return predict(run, inputs, split, checkpoint, overrides, tta)
+
+
+def export(run: str, path: str | Path, checkpoint: str = "best", overrides: _Sequence[str] = ()) -> Path:
+    """Write a stored run's model as .safetensors, .pt2 or .onnx and compare them; returns the file."""
+    from trainrun.cli.python import export
+
+    return export(run, path, checkpoint, overrides)
+
+
+def _plainly(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    """Show a mistake that a script does not catch as the command would: its text, and its exit code."""
+    if not isinstance(error, TrainrunError):
+        _others(kind, error, traceback)
+        return
+    if _sys.stderr is not None:
+        _sys.stderr.write(f"trainrun: {error}\n")
+    raise SystemExit(error.exit_code)
+
+
+_others, _sys.excepthook = _sys.excepthook, _plainly

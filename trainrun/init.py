@@ -304,3 +304,28 @@ def _zero_residual_branches(model: nn.Module) -> None:
                 raise ConfigError.one("init.zero_residual", text)
         for parameter in tail[-1].parameters(recurse=False) if tail else ():
             nn.init.zeros_(parameter)
+
+
+class Own(Init):
+    """The user's function of a model, called with the whole model, or else with each of its layers.
+
+    Raises ConfigError where it changes no parameter.
+    """
+
+    def __init__(self, function: Callable[[nn.Module], Any]) -> None:
+        super().__init__(None, zero_residual=False)
+        self.function = function
+
+    def whole(self, model: nn.Module) -> None:
+        before = [p.detach().clone() for p in model.parameters()]
+        for call in (self.function, lambda model: model.apply(self.function)):
+            call(model)
+            if any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)):
+                return
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        raise ConfigError.one("init", f"{name} changed no parameter of {type(model).__name__}")
+
+
+def as_init(made: Any) -> Any:
+    """An init as it is, anything else that can be called as a function of a model."""
+    return Own(made) if callable(made) and not isinstance(made, Init) else made

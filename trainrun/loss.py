@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainrun.config.call import Plain, parameters_of
 from trainrun.errors import ConfigError
 from trainrun.ranges import NonNegative, Positive
 
@@ -199,6 +201,9 @@ class Custom(Loss):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         loss = self.function(outputs, targets)
+        if not isinstance(loss, Tensor):
+            text = f"must return a tensor, one value or one for each sample, got {type(loss).__name__}"
+            raise ConfigError.one("loss", f"{getattr(self.function, '__name__', 'it')} {text}")
         if loss.ndim == 0:
             return loss.expand(len(targets))
         if loss.ndim == 1:
@@ -206,8 +211,10 @@ class Custom(Loss):
         return loss.flatten(1).sum(1) if self.sums else loss.flatten(1).mean(1)
 
 
-def as_loss(function: nn.Module) -> Loss:
-    """A loss of this module as it is, any other wrapped."""
+def as_loss(function: Callable[..., Tensor]) -> Loss:
+    """A loss of this module as it is, any other wrapped; one of torch's gives every sample's value."""
+    if isinstance(function, Plain) and "reduction" in parameters_of(function.function)[0]:
+        function = replace(function, arguments={"reduction": "none"} | dict(function.arguments))
     return function if isinstance(function, Loss) else Custom(function)
 
 

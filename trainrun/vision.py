@@ -23,11 +23,12 @@ _library: torch.library.Library | None = None  # schemas live as long as this do
 
 def import_torchvision(module: str = "torchvision") -> ModuleType:
     """torchvision or one of its modules."""
-    _declare_missing_operators()
+    declare_missing_operators()
     return importlib.import_module(module)
 
 
-def _declare_missing_operators() -> None:
+def declare_missing_operators() -> None:
+    """Load torchvision's operators, or where that fails declare them, before it is imported."""
     global _library
     if _library is not None or hasattr(torch.ops.torchvision, "nms"):
         return

@@ -32,6 +32,10 @@ class Draws:
         self._keys = _mixed(samples + derive(seed, "augment", epoch))
         self._used = 0
 
+    def seeds(self) -> list[int]:
+        """A seed of 32 bits for each sample, for generators that are not these."""
+        return [key & 0xFFFFFFFF for key in self._keys.tolist()]
+
     def uniform(self, *shape: int) -> Tensor:
         """(N, *shape) float32 in [0, 1), multiples of 2^-24."""
         size = torch.Size(shape).numel()

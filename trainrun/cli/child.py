@@ -6,9 +6,11 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from trainrun.cli.main import guarded
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def in_child(
@@ -24,14 +26,17 @@ def in_child(
 
     sys.stdout.flush()
     sys.stderr.flush()
+    # Python forgets in a fork what came before it has begun there: the system keeps it until then.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     child = os.fork()
     if child:
-        return _wait(child, signal_before)
+        return _wait(child, signal_before, mask)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if callable(signal.getsignal(number)) or number == signal.SIGTERM:  # until the run has its own
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = guarded(function, words)
     finally:
         sys.stdout.flush()
@@ -39,7 +44,7 @@ def in_child(
         os._exit(code)
 
 
-def _wait(child: int, signal_before: Callable[[], int | None] | None) -> int:
+def _wait(child: int, signal_before: Callable[[], int | None] | None, mask: Collection[int]) -> int:
     """Signals are the child's business: it saves, and says with its code why it ended.
 
     What a terminal tells both it hears twice, and takes as one.
@@ -49,8 +54,8 @@ def _wait(child: int, signal_before: Callable[[], int | None] | None) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    before = {number: signal.signal(number, forward) for number in numbers}
+    before = {number: signal.signal(number, forward) for number in _ENDING}
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if number := signal_before and signal_before():
         forward(number, None)
     try:

@@ -31,7 +31,7 @@ def run(words: list[str]) -> int:
     judged = open_judged(arguments)
     size, model = judged.size_of(arguments.split), judged.model_over(views)
     judged.introduce(split=size)
-    metrics, report = _judge(judged, model, arguments.split)
+    metrics, report = evaluate_split(judged, model, arguments.split)
     if views:
         say(f"  {'views':<10} {model}")
     say(f"  {'metrics':<10} {metrics_text(metrics)}")
@@ -52,7 +52,7 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _judge(
+def evaluate_split(
     judged: Judged, model: nn.Module, split: str
 ) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
     """The metrics of a split, and the report that suits its task."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainrun import __version__
 from trainrun.cli.judged import Judged, open_judged, parsed, parser_of
@@ -13,6 +13,7 @@ from trainrun.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
+PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, and is traced as it is written
 _COMPARED = 256  # samples at most
 
 
@@ -26,29 +27,34 @@ def run(words: list[str]) -> int:
         return arguments
     if arguments.path is None:
         raise ConfigError.one("PATH", "name the file to write, such as model.safetensors")
-    from trainrun.export import about, check_path, export
+    from trainrun.export import check_path, export
 
     path: Path = arguments.path.expanduser()
     check_path(path)
-    # What is exported runs anywhere, and is traced as it is written.
-    judged = open_judged(arguments, ["runtime.device=cpu", "runtime.compile=false"])
-    parts = judged.parts
-    told = about(parts.task, parts.info, parts.data.fitted())
-    run_told = {"version": __version__, "step": judged.choice.step, "weights": judged.weights}
-    inputs = _inputs(judged)
+    judged = open_judged(arguments, PORTABLE)
+    told, inputs = about_run(judged), inputs_of(judged)
     shape = ", ".join(map(str, told["input"]["shape"]))
     expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {told['input']['expects']}"
     judged.introduce()
     for label, line in {"input": expects, **_values(judged), "output": told["output"]}.items():
         say(f"  {label:<10} {line}")
-    compared = export(parts.state.model, inputs, path, told | run_told)
+    compared = export(judged.parts.state.model, inputs, path, told)
     same = f"on {compared.num_samples} samples the largest difference is {compared.difference:.3g}"
     say(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}")
     say(f"{path.stat().st_size:,} bytes: {path}")
     return 0
 
 
-def _inputs(judged: Judged) -> Tensor:
+def about_run(judged: Judged) -> dict[str, Any]:
+    """What the file says of what goes in and comes out, and whose weights it holds."""
+    from trainrun.export import about
+
+    parts = judged.parts
+    whose = {"version": __version__, "step": judged.choice.step, "weights": judged.weights}
+    return about(parts.task, parts.info, parts.data.fitted()) | whose
+
+
+def inputs_of(judged: Judged) -> Tensor:
     """Samples that the run did not learn from, where it has any."""
     import torch
 

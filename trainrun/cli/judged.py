@@ -95,24 +95,33 @@ def parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
         return int(end.code or 0)
     if arguments.run is None:
         raise ConfigError.one("RUN", f"name the run to {verb}: a path, the beginning of one, a name, or last")
-    for word in arguments.overrides:
-        key = word.lstrip("+").partition("=")[0]
-        if not any(fnmatchcase(key, pattern) for pattern in CHANGEABLE):
-            raise ConfigError.one(key, f"would judge another run; {verb} takes {', '.join(CHANGEABLE)}")
+    refuse_another_run(arguments.overrides, verb)
     return arguments
 
 
+def refuse_another_run(overrides: Sequence[str], verb: str) -> None:
+    """Raises ConfigError for overrides that would make it another run."""
+    for word in overrides:
+        key = word.lstrip("+").partition("=")[0]
+        if not any(fnmatchcase(key, pattern) for pattern in CHANGEABLE):
+            raise ConfigError.one(key, f"would judge another run; {verb} takes {', '.join(CHANGEABLE)}")
+
+
 def open_judged(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> Judged:
-    """The run that was named, its data found to be those it was trained on."""
+    """The run that was named on the command line."""
+    return judged_run(find(arguments.run), arguments.checkpoint, [*overrides, *arguments.overrides])
+
+
+def judged_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Judged:
+    """A stored run with a checkpoint's weights, its data found to be those it was trained on."""
     from trainrun.cli.stored import choose, load_choice, open_run
     from trainrun.run.files import object_in, read_json
     from trainrun.state import require_same_data
 
-    run_dir = find(arguments.run)
-    parts = open_run(run_dir, [*overrides, *arguments.overrides]).parts
+    parts = open_run(run_dir, overrides).parts
     begun = object_in(read_json(run_dir / "environment.json"), "data")
     require_same_data(begun or parts.state.data, parts.state.data)
-    choice = choose(run_dir, arguments.checkpoint)
+    choice = choose(run_dir, checkpoint)
     return Judged(run_dir, parts, choice, load_choice(parts, choice))
 
 

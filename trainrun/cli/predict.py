@@ -39,7 +39,7 @@ def run(words: list[str]) -> int:
     split = arguments.split or "test"
     told = {"input": str(arguments.input)} if arguments.input else {"split": judged.size_of(split)}
     model = judged.model_over(views)
-    samples = _samples(judged, arguments.input, split)
+    samples = samples_of(judged, arguments.input, split)
     judged.introduce(**told)
     if views:
         say(f"  {'views':<10} {model}")
@@ -50,14 +50,15 @@ def run(words: list[str]) -> int:
 
     parts = judged.parts
     made = predictions(model, parts.task, samples.batches, parts.state.precision)
-    with _about(arguments.input):
+    with about_input(arguments.input):
         count = _write(rows_of(parts.task, parts.info, samples, made), arguments.out)
     if arguments.out:
         say(f"{count} predictions: {arguments.out}")
     return 0
 
 
-def _samples(judged: Judged, file: Path | None, split: str) -> Samples:
+def samples_of(judged: Judged, file: Path | None, split: str) -> Samples:
+    """Those of a file, else of a split."""
     from trainrun.protocols import Readable, Samples
 
     data = judged.parts.data
@@ -68,12 +69,12 @@ def _samples(judged: Judged, file: Path | None, split: str) -> Samples:
     if not isinstance(data, Readable):
         text = f"{judged.parts.info.name} reads no samples beside its own; use --split"
         raise ConfigError.one("--input", text)
-    with _about(file):
+    with about_input(file):
         return data.read(file.expanduser())
 
 
 @contextlib.contextmanager
-def _about(file: Path | None) -> Iterator[None]:
+def about_input(file: Path | None) -> Iterator[None]:
     """What is wrong with a file that was given as --input is not the run's data's fault."""
     try:
         yield

@@ -21,7 +21,6 @@ from trainrun.run import sweeps
 if TYPE_CHECKING:
     from trainrun.cli.session import Judge, Result
     from trainrun.config.build import Parts
-    from trainrun.config.compose import Composition
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -62,9 +61,7 @@ def run(words: list[str]) -> int:
     if not words or "=" in words[0]:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     name, overrides = words[0], words[1:]
-    if (meant := as_overrides(overrides, ())) != overrides:
-        line = shlex.join(["trainrun", "resume", name, *map(in_our_words, meant)])
-        raise ConfigError([other_form(overrides, meant, line)])
+    refuse_other_forms(name, overrides)
     from trainrun.cli.found import find
 
     if sweep := sweeps.named(name):
@@ -75,13 +72,19 @@ def run(words: list[str]) -> int:
     return go_on(Path(ranks.from_first(str(find(name)))), overrides, quiet, command)
 
 
-def same_line(run_dir: Path, composition: Composition, quiet: bool, command: Sequence[str]) -> int:
-    """`run_dir=PATH resume=auto` where PATH holds a run: go on with it, as its line says.
+def refuse_other_forms(name: str, overrides: list[str]) -> None:
+    """Raises ConfigError for `--budget 3ep` and the like, with the line that was meant."""
+    if (meant := as_overrides(overrides, ())) != overrides:
+        line = shlex.join(["trainrun", "resume", name, *map(in_our_words, meant)])
+        raise ConfigError([other_form(overrides, meant, line)])
+
+
+def changes_of_line(run_dir: Path, words: Sequence[str]) -> list[str]:
+    """`run_dir=PATH resume=auto` where PATH holds a run: what its line changes now.
 
     The stored settings are the base, so that changed defaults cannot leak in; what the line says
     now and did not say at the start is a change. What it names is the user's, whoever made the run.
     """
-    from trainrun.cli.stored import targets_of
 
     first = _first_words(run_dir)
     ours = [word for word in composition.overrides if _key(word) not in ("run_dir", "resume")]
@@ -89,8 +92,7 @@ def same_line(run_dir: Path, composition: Composition, quiet: bool, command: Seq
     for word in first:
         if _key(word) not in said:
             say(f"{word} was said when the run began, and stays")
-    typed = {target for _, target in targets_of(composition.settings)}
-    return go_on(run_dir, [word for word in ours if word not in first], quiet, command, typed)
+    return [word for word in ours if word not in first]
 
 
 def _first_words(run_dir: Path) -> list[str]:

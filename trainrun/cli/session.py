@@ -323,9 +323,10 @@ class Forgiving:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # nobody reads what is told
         except Exception as error:
-            name = type(self.logger).__name__.lower()
+            name = getattr(self.logger, "__name__", type(self.logger).__name__.lower())
             self.logger = None
-            say(f"logger.{name}: failed and is off from here on: {type(error).__name__}: {error}")
+            text = str(error) if isinstance(error, TrainrunError) else f"{type(error).__name__}: {error}"
+            say(f"logger.{name}: failed and is off from here on: {text}")
 
 
 def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:

@@ -132,11 +132,18 @@ def _group(group: str, options: dict[str, Path]) -> list[str]:
         names = [name for name in options if name not in marked] or list(options)
         examples = (_example(group, name, option(group, name)) for name in names)
         lines += ["", "Set it", f"  {next(filter(None, examples), '')}"]
+    if code := guide.own(group):
+        choice = f"{group}=[mine]" if group in COMBINES else f"{group}=mine"
+        lines += ["", f"One of your own: these two files, and {choice}", "", *_indented(code)]
     if only:
         return lines
     first = [*marked, *options][0]
     whole = "An option's arguments" if option(group, first).target else "What one sets, and its figures"
     return [*lines, "", whole, f"  trainrun show {group}/{first}"]
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}".rstrip() for line in lines]
 
 
 def _option(group: str, name: str, file: Path) -> list[str]:

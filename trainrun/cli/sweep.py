@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from trainrun.cli.code import current_code
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
 from trainrun.cli.terminal import say
@@ -87,22 +88,12 @@ def sweep(
     `stored` is the sweep that is gone on with, whose jobs must be the same ones still. `doubt` says why
     it may be a stranger's.
     """
-    from trainrun.cli.search import check_search, search_of
+    from trainrun.cli.search import search_of
 
     overrides, typed = _with_source(overrides), _with_source(typed)
-    space = composer.space(overrides)
-    with composer.explained(overrides):
-        known = {words: space.job(words) for words in space.samples}
-    origin = Stored(stored.path, doubt) if stored else None
-    trust = _trusted(overrides)
-    if problems := together([problems_of(job, origin, trust) for job in known.values()]):
-        raise ConfigError(problems)
-    _refuse_incomparable(known.values())
+    origin, trust = Stored(stored.path, doubt) if stored else None, _trusted(overrides)
+    space, known, folder = planned(composer, overrides, stored, origin, trust)
     first = next(iter(known.values())).settings
-    folder = stored.path if stored else _folder(first, space)
-    if stored and space.is_grid:
-        _refuse_others(stored, known.values())
-    check_search(space, first["sweep"]["trials"])
     with _owned(folder):
         search = search_of(space, first, folder)
         say(f"sweep {folder}: {search.strategy.about()}")
@@ -114,6 +105,34 @@ def sweep(
                 if (folder / STOP).exists():
                     break
         return tell(whole)
+
+
+def planned(
+    composer: Composer,
+    overrides: list[str],
+    stored: sweeps.Sweep | None,
+    origin: Stored | None = None,
+    trust: Collection[str] = (),
+) -> tuple[Space, dict[Words, Composition], Path]:
+    """What is swept, the jobs that are known beforehand, and the sweep's folder.
+
+    Raises ConfigError with the problems of all jobs.
+    """
+    from trainrun.cli.search import check_search
+
+    space = composer.space(overrides)
+    with composer.explained(overrides):
+        known = {words: space.job(words) for words in space.samples}
+    with current_code({"jobs": [job.settings for job in known.values()]}):
+        if problems := together([problems_of(job, origin, trust) for job in known.values()]):
+            raise ConfigError(problems)
+    _refuse_incomparable(known.values())
+    first = next(iter(known.values())).settings
+    folder = stored.path if stored else _folder(first, space)
+    if stored and space.is_grid:
+        _refuse_others(stored, known.values())
+    check_search(space, first["sweep"]["trials"])
+    return space, known, folder
 
 
 def _with_source(words: Sequence[str]) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
+from trainrun.cli.code import current_code
 from trainrun.cli.farewell import farewell
 from trainrun.cli.found import say_what_name_means
 from trainrun.cli.terminal import say
@@ -27,8 +30,33 @@ if TYPE_CHECKING:
     from trainrun.cli.session import Judge, Result
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a line came to. `result` is None where the run in `run_dir` had nothing left to do."""
+
+    result: Result | None
+    run_dir: Path
+    budget: str
+
+
 def run(words: list[str]) -> int:
     """Train as the words say. Returns the exit code."""
+    ended = trained(words)
+    if isinstance(ended, int):
+        return ended
+    if ended.result is None:
+        return 0
+    farewell(ended.result, ended.budget, "-q" in words)
+    return ended.result.exit_code
+
+
+def trained(
+    words: list[str], around: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Ended | int:
+    """The run that the words mean, or the exit code of a sweep and of what only shows settings.
+
+    `around` is entered for what needs torch, once no mistake is left that can be told without it.
+    """
     quiet, verbose = "-q" in words, "-v" in words
     _refuse_other_forms(words)
     typed = [word for word in words if word not in ("-q", "-v")]
@@ -51,22 +79,20 @@ def run(words: list[str]) -> int:
         return sweep(composer, arguments.overrides, typed, quiet)
     _refuse_search(arguments.overrides)
     composition = composer.compose(arguments.overrides)
-    _check([composition])
-    if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
-        from trainrun.cli.resume import same_line
+    with current_code(composition.settings):
+        _check([composition])
+    command, budget = [*ranks.command(), *words], composition.settings["budget"]
+    with around():
+        if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
+            from trainrun.cli.resume import changes_of_line, resumed
+            from trainrun.cli.stored import targets_of
 
-        return same_line(folder, composition, quiet, [*ranks.command(), *words])
-    result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
-    farewell(result, composition.settings["budget"], quiet)
-    return result.exit_code
-
-
-def train(words: Sequence[str]) -> Result:
-    """`trainrun.train([...])`: the same from Python. Raises what the command would print."""
-    ranks.join()
-    with ranks.hush():
-        composition = Composer().checked(words)
-        return train_one(composition, [*ranks.command(), *words], quiet=False, verbose=False)
+            changes = changes_of_line(folder, composition.overrides)
+            typed_targets = {target for _, target in targets_of(composition.settings)}
+            ended = resumed(folder, changes, quiet, command, typed=typed_targets)
+            return Ended(None, folder, budget) if ended is None else Ended(ended[0], folder, ended[1])
+        result = train_one(composition, command, quiet, verbose)
+        return Ended(result, result.run_dir, budget)
 
 
 def train_one(

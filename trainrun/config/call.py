@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 import sysconfig
+import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,11 @@ from trainrun.errors import ConfigError, TrainrunError
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")  # no leading underscores, nothing but names and dots
 _FUNCTION_HOMES = ("torchvision.models", "timm.models")
 # Never the user's own, even where the command is started above them.
-_LIBRARIES = (
+LIBRARIES = (
     Path(__file__).resolve().parents[1],
     *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
-_STORED_HOMES = ("torch", *_FUNCTION_HOMES, "trainrun")
+_STORED_HOMES = ("torch", *_FUNCTION_HOMES, "torchvision.transforms", "trainrun")
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,13 @@ def call(
     thing = resolve(target, path, slot, trust, stored)
     arguments = {key: _asked(value, offered) for key, value in node.items() if key != "_target_"}
     names, _ = parameters_of(thing)
-    arguments |= {
-        n: offered[n] for n, required in names.items() if required and n not in arguments and n in offered
-    }
+    missing = [name for name, required in names.items() if required and name not in arguments]
+    arguments |= {name: offered[name] for name in missing if name in offered}
+    missing = [name for name in missing if name not in offered]
+    is_own = not target.startswith("trainrun.")
     try:
-        made = thing(**arguments)
+        is_plain = is_own and inspect.isfunction(thing) and len(missing) in slot.plain
+        made = Plain(thing, arguments, tuple(missing), path) if is_plain else thing(**arguments)
     except TrainrunError:
         raise
     except (ValueError, TypeError) as error:
@@ -75,8 +80,58 @@ def call(
         raise ConfigError.one(
             key[0] if key else path, text[len(key[0]) + 2 :] if key else f"{target}: {text}"
         ) from error
+    if is_own:
+        made = _adapted(made, path, slot, offered)
     _check_result(made, target, path, slot)
     return made
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A function of the user's that is a part itself: the run calls it with the values it still needs.
+
+    Raises ConfigError, at `path`, for what goes wrong in it.
+    """
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    needs: tuple[str, ...]
+    path: str
+
+    @property
+    def __name__(self) -> str:
+        return self.function.__name__
+
+    def __call__(self, *values: Any) -> Any:
+        try:
+            return self.function(**dict(zip(self.needs, values, strict=True)), **self.arguments)
+        except TrainrunError:
+            raise
+        except Exception as error:
+            raise ConfigError.one(self.path, failure(self.function, error)) from error
+
+    def refuse(self, made: Any, wanted: str) -> ConfigError:
+        """The error of a function that gives something else."""
+        got = f"{type(made).__name__}" if made is not None else "None; does it lack a return?"
+        return ConfigError.one(self.path, f"{self.__name__} must return {wanted}, got {got}")
+
+
+def failure(thing: Any, error: BaseException) -> str:
+    """What went wrong in the user's code and in which line of it, in words."""
+    file, last = inspect.getsourcefile(thing) or "", ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == file:
+            last = f" ({Path(file).name}:{frame.lineno})"
+    return f"{thing.__name__} failed: {type(error).__name__}: {error}{last}"
+
+
+def _adapted(made: Any, path: str, slot: Slot, offered: Mapping[str, Any]) -> Any:
+    """A part of what is the user's own: what the group's adapter makes of it."""
+    if not slot.adapter:
+        return made
+    adapter = _lookup(slot.adapter)
+    needs, _ = parameters_of(adapter)
+    return adapter(made, **{name: offered[name] for name in list(needs)[1:]})
 
 
 def resolve(
@@ -115,7 +170,10 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Stored 
         fits = any(
             issubclass(thing, base) if not _is_protocol(base) else _has_methods(thing, base) for base in bases
         )
-        if fits or (not bases and _is_own(thing, slot, trust, stored)):
+        is_callable = bool(slot.plain) and any("__call__" in vars(base) for base in thing.__mro__)
+        if slot.plain and not bases and not is_callable:
+            return f"{target} makes what cannot be called; it needs a method __call__"
+        if fits or ((not bases or is_callable) and _is_own(thing, slot, trust, stored)):
             return None
         wanted = " or ".join(f"{_article(base)} {base.rpartition('.')[2]}" for base in slot.bases)
         return f"{target} is not {wanted}" if wanted else f"{target} does not belong here; {trusting}"
@@ -170,9 +228,17 @@ def annotation_of(target: str, name: str) -> Any:
 
 def _lookup(target: str) -> Any:
     module, _, name = target.rpartition(".")
-    if module.split(".")[0] == "torchvision":  # whose compiled operators may be missing
-        importlib.import_module("trainrun.vision").import_torchvision()
+    if not any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _BeforeTorchvision())
     return vars(importlib.import_module(module)).get(name)  # the module's own: no walk through attributes
+
+
+class _BeforeTorchvision(MetaPathFinder):
+    """Declares torchvision's compiled operators, which may be missing, before whoever imports it."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        if fullname == "torchvision":
+            importlib.import_module("trainrun.vision").declare_missing_operators()
 
 
 def _asked(value: Any, offered: Mapping[str, Any]) -> Any:

@@ -18,7 +18,15 @@ from trainrun.config.judge import complaint, meant
 from trainrun.config.limits import read_text
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
-from trainrun.config.signature import Parameter, Signature, locate, module_exists, names_in, signature
+from trainrun.config.signature import (
+    Parameter,
+    Signature,
+    is_function,
+    locate,
+    module_exists,
+    names_in,
+    signature,
+)
 from trainrun.config.slots import Slot, slot_of
 from trainrun.config.suggest import did_you_mean, hydra_value, shown
 from trainrun.config.yaml_file import MISSING
@@ -156,7 +164,9 @@ def _call(node: Mapping[str, Any], path: str, trust: _Trust) -> Iterator[Problem
         return
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     known = {**_extras(slot), **found.parameters}
-    yield from _arguments(arguments, path, Signature(known, found.takes_any, found.doc), slot.offers, target)
+    is_own = not target.startswith("trainrun.") and is_function(target)
+    whole = Signature(known, found.takes_any, found.doc)
+    yield from _arguments(arguments, path, whole, slot.offers, target, slot.plain if is_own else ())
     for key, value in arguments.items():
         yield from _nested(value, f"{path}.{key}", trust)
 
@@ -186,7 +196,12 @@ def _nested(value: Any, path: str, trust: _Trust) -> Iterator[Problem]:
 
 
 def _arguments(
-    arguments: Mapping[str, Any], path: str, found: Signature, offers: Collection[str], target: str
+    arguments: Mapping[str, Any],
+    path: str,
+    found: Signature,
+    offers: Collection[str],
+    target: str,
+    plain: Collection[int] = (),
 ) -> Iterator[Problem]:
     prefix, slot = f"{path}." if path else "", slot_of(path)
     reserved = slot.reserved if slot else ()
@@ -221,9 +236,11 @@ def _arguments(
             unit = "ep" if key == "budget" and isinstance(value, int) and value <= 1000 else ""
             mended = None if _not_finite(value) else meant(value, parameter.annotation, unit)
             yield Problem(f"{prefix}{key}", wrong, f"{prefix}{key}={mended}" if mended else None)
-    for name, parameter in found.parameters.items():
-        if parameter.required and name not in arguments and name not in offers:
-            yield Problem(f"{prefix}{name}", f"{target} needs a value: {prefix}{name}=...")
+    needed = [name for name, parameter in found.parameters.items() if parameter.required]
+    missing = [name for name in needed if name not in arguments and name not in offers]
+    if len(missing) not in plain:  # else the run calls it with these
+        for lacking in missing:
+            yield Problem(f"{prefix}{lacking}", f"{target} needs a value: {prefix}{lacking}=...")
 
 
 def _no_call(key: str, value: Any, slot: Slot) -> Problem | None:
@@ -259,6 +276,9 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         got = "null" if target is None else repr(target)
         return Problem(key, f"wants a dotted name such as my_package.MyClass, got {got}")
     module, _, name = target.rpartition(".")
+    if module == "__main__":
+        text = f"{name} is defined in the script or notebook itself, where no resume would find it"
+        return Problem(key, f"{text}; put it into a file such as my_code.py and say my_code.{name}")
     if text := distrust(target, trust.packages, trust.stored):
         return Problem(key, text, _TRUST + module.split(".")[0])
     if not module_exists(module):
@@ -269,8 +289,8 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         if locate(target) is None:
             return Problem(key, f"{module} has no {name}{did_you_mean(name, names_in(module))}")
         return None
-    text = misfit(target, slot, trust.packages, trust.stored)
-    return Problem(key, text) if text else None
+    wrong = misfit(target, slot, trust.packages, trust.stored)
+    return Problem(key, wrong) if wrong else None
 
 
 def _trusting(problems: Sequence[Problem], trust: _Trust) -> list[Problem]:

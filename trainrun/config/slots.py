@@ -18,6 +18,8 @@ class Slot:
     parameter of that name says what it may be. `main`: the argument that a bare value is meant for.
     `named`: an option's name may stand for the call; what it means is judged by a rule.
     `reserved`: offers that nothing else may take the place of: live parts, and where a run writes.
+    `plain`: how many values the run calls a function with that is a part itself, as a schedule is a
+    function of the step. `adapter` makes a part of what is not from here.
     """
 
     modules: tuple[str, ...]
@@ -27,6 +29,8 @@ class Slot:
     main: str = ""
     named: bool = False
     reserved: tuple[str, ...] = ()
+    plain: tuple[int, ...] = ()
+    adapter: str = ""
 
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
@@ -49,15 +53,35 @@ SLOTS: dict[str, Slot] = {
     "data.train": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
     "data.val": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
     "data.test": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
-    "loss": Slot(("trainrun.loss",), ("torch.nn.Module",), ("class_counts",)),
-    "task": Slot(("trainrun.task",), (), ("loss", "info"), reserved=("loss", "info")),
-    "augment": Slot(("trainrun.augment",), (), ("info",), reserved=("info",)),
+    "loss": Slot(
+        ("trainrun.loss", "torch.nn.functional"),
+        ("torch.nn.Module",),
+        ("class_counts",),
+        plain=(2,),
+        adapter="trainrun.loss.as_loss",
+    ),
+    "task": Slot(
+        ("trainrun.task",),
+        (),
+        ("loss", "info"),
+        reserved=("loss", "info"),
+        plain=(2,),
+        adapter="trainrun.task.own.as_task",
+    ),
+    "augment": Slot(
+        ("trainrun.augment", "torchvision.transforms"),
+        (),
+        ("info",),
+        reserved=("info",),
+        plain=(1,),
+        adapter="trainrun.augment.own.as_change",
+    ),
     "model": Slot(
         ("trainrun.model",),
         ("torch.nn.Module",),
         ("input_shape", "num_outputs", "num_classes", "vocab_size", "per_token"),
     ),
-    "init": Slot(("trainrun.init",), ("trainrun.init.Init",)),
+    "init": Slot(("trainrun.init",), ("trainrun.init.Init",), plain=(1,), adapter="trainrun.init.as_init"),
     "parameters": Slot(("trainrun.parameters",), ("trainrun.parameters.Parameters",)),
     "optimizer": Slot(
         ("trainrun.optimizer",),
@@ -77,10 +101,21 @@ SLOTS: dict[str, Slot] = {
         ("trainrun.scheduler",),
         ("torch.optim.lr_scheduler.LRScheduler",),
         ("total_steps", "base_lr", "maximize", "optimizer"),
+        plain=(1,),
+        adapter="trainrun.scheduler.own.as_schedule",
     ),
-    "regularization": Slot(("trainrun.regularization",), _KINDS),
+    "regularization": Slot(
+        ("trainrun.regularization",),
+        _KINDS,
+        plain=(1, 2),
+        adapter="trainrun.regularization.own.as_regularizer",
+    ),
     "precision": Slot(
-        ("trainrun.precision",), ("trainrun.precision.Precision",), ("device",), reserved=("device",)
+        ("trainrun.precision",),
+        ("trainrun.precision.Precision",),
+        ("device",),
+        reserved=("device",),
+        adapter="trainrun.precision.as_precision",
     ),
     "loop": Slot(
         ("trainrun.loop",),
@@ -96,7 +131,7 @@ SLOTS: dict[str, Slot] = {
     ),
     "sweep": Slot(("trainrun.sweep",), ("trainrun.sweep.Sweep",)),
     "hydra.sweeper": Slot(("trainrun.sweep",), (), _SEARCH, reserved=_SEARCH),
-    "logger": Slot(("trainrun.logger",), (), ("run_dir",), reserved=("run_dir",)),
+    "logger": Slot(("trainrun.logger",), (), ("run_dir",), reserved=("run_dir",), plain=(1,)),
     "task.metrics": Slot(("trainrun.task",)),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 import torch
@@ -88,6 +88,13 @@ def rows_of(
         for index, target, row in zip(batch.indices, true, rows, strict=True):
             yield [str(int(index)), *samples.names[at : at + 1], *target, *row]
             at += 1
+
+
+def numbers_in(heads: Sequence[str], task: Task) -> dict[str, Callable[[str], float]]:
+    """How the texts of each column that holds numbers are read."""
+    has_names = isinstance(task, (Classification, Binary, Multilabel))
+    texts = ("name", "target", "predicted") if has_names else ("name",)
+    return {head: int if head == "index" else float for head in heads if head not in texts}
 
 
 def _kind(task: Task, info: DataInfo, outputs: Tensor) -> Classes | Labels | Values:

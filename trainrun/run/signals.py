@@ -29,6 +29,20 @@ SWALLOWED_S = 2.0  # after this time one that was raised has been lost neverthel
 GROUP_S = 0.1  # a signal to a whole group reaches all its processes within this time
 
 
+_is_guest = False
+
+
+@contextlib.contextmanager
+def guest() -> Iterator[None]:
+    """Within, a second Ctrl-C interrupts the caller's Python, such as a notebook, and does not end it."""
+    global _is_guest
+    _is_guest = True
+    try:
+        yield
+    finally:
+        _is_guest = False
+
+
 class Stopped(BaseException):
     """The run was asked to stop. Not an Exception: a data set's own `except` must not swallow it."""
 
@@ -124,6 +138,8 @@ class Signals:
             self._asked, self._asked_at = signal.Signals(number).name, time.monotonic()
             self._interrupt(number, frame)
         elif time.monotonic() - self._asked_at > echo_s:
+            if _is_guest and number == signal.SIGINT:
+                raise KeyboardInterrupt
             os._exit(exit_code(self._asked))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

@@ -75,6 +75,13 @@ def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", text.lower().replace("-", "").replace("'s", "")).strip()
 
 
+def own(group: str) -> list[str]:
+    """The files of an own part of a group, line by line; none where it has no guide."""
+    file = _FOLDER / "own" / f"{group}.md"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return [line for line in text.splitlines() if not line.startswith("```")]
+
+
 def about(topic: str, option: str) -> list[str]:
     """The bullets of a topic that are about one option."""
     mark = f"{option}: "

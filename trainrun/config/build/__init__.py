@@ -27,7 +27,7 @@ from trainrun.config.build.maker import Maker, Settings
 from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
 from trainrun.config.build.plan import evaluation, plan_of, started_from
 from trainrun.config.build.schedule import Rates, schedule_over
-from trainrun.config.build.trial import try_once
+from trainrun.config.build.trial import try_parts
 from trainrun.config.call import Stored, call, parameters_of, resolve
 from trainrun.config.paths import CONF
 from trainrun.config.slots import SLOTS
@@ -160,7 +160,8 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, averager)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    try_once(data, task, state, joined(regularizers.values()), settings["seed"], monitor)
+    kinds, seed = list(regularizers.values()), settings["seed"]
+    tried = try_parts(data, task, state, kinds, seed, monitor, runtime.channels_last)
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, rates, monitor)
     return Parts(
         make=make,
@@ -178,6 +179,7 @@ def build(
         weights=weights,
         plan=(
             *plan,
+            *tried,
             *evaluation(evaluation_limit(data, pace), data.info),
             *initialized,
             *started_from(weights, anew),
@@ -368,7 +370,8 @@ def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:
     modes = dict(task.metric_modes)
     if name not in modes and name.partition("/")[0] not in task.own_metrics:
         known = ", ".join(f"val/{one}" for one in (*modes, *task.own_metrics))
-        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}")
+        fix = "monitor=val/loss" if "loss" in modes else None
+        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}", fix)
     if mode == "auto" and name not in modes:
         raise ConfigError.one("monitor_mode", f"wants max or min for your own metric {name}")
     return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")

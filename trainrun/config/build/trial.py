@@ -17,9 +17,37 @@ from trainrun.errors import ConfigError, DataError, TrainrunError
 from trainrun.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
 from trainrun.loop import Monitor
 from trainrun.protocols import Batch, Cut, Data, Position, Task
-from trainrun.regularization.kinds import BatchChange
+from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
+
+
+def try_parts(
+    data: Data,
+    task: Task,
+    state: TrainState,
+    regularizers: Sequence[Any],
+    seed: int,
+    monitor: Monitor | None,
+    channels_last: bool,
+) -> tuple[tuple[str, str], ...]:
+    """`try_once`; where that fails on kernels in `channels_last`, without. Returns a line for the plan."""
+    changes = joined(regularizers)
+    with torch.no_grad():
+        for regularizer in regularizers:
+            if isinstance(regularizer, Penalty):
+                regularizer.penalty(state.model)
+    try:
+        try_once(data, task, state, changes, seed, monitor)
+    except ConfigError:
+        if not channels_last:
+            raise
+        models = [state.model, *([state.averager.model] if state.averager and state.averager.model else [])]
+        for parameter in (p for model in models for p in model.parameters()):
+            parameter.data = parameter.data.contiguous()
+        try_once(data, task, state, changes, seed, monitor)
+        return (("channels_last", "off: the model fails with it, as one does that flattens with .view"),)
+    return ()
 
 
 def try_once(

@@ -19,6 +19,13 @@ def experiment_files(words: list[str]) -> list[str]:
     return [store_experiment(Path(w)) if w.endswith((".yaml", ".yml")) and "=" not in w else w for w in words]
 
 
+def forget_experiments() -> None:
+    """Leave no file behind as an option: in a notebook the next line may mean another of that name."""
+    for name in EXPERIMENTS:
+        ConfigStore.instance().repo.get("experiment", {}).pop(f"{name}.yaml", None)
+    EXPERIMENTS.clear()
+
+
 def store_experiment(file: Path) -> str:
     """Make an experiment of one YAML file; returns the override that selects it."""
     try:

@@ -19,7 +19,7 @@ from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import readable, value_of
 from trainrun.config.guard import foreign
 from trainrun.config.limits import Unreadable, check_references
-from trainrun.config.paths import CONF, groups, roots
+from trainrun.config.paths import COMBINES, CONF, groups, roots
 from trainrun.config.yaml_file import mark_missing, settings_of
 from trainrun.errors import ConfigError, Problem
 
@@ -119,6 +119,10 @@ class _Bounded(ConfigRepository):
         result = super().load_config(config_path)
         if own and result and isinstance(result.config, DictConfig):
             mark_missing(result.config)
+        group, _, option = name.rpartition("/")
+        # A call in a group of several needs no header to say that it is one of them.
+        if result and group in COMBINES and not result.header["package"] and "_target_" in result.config:
+            result.header["package"] = f"{group}.{option}"
         return result
 
 

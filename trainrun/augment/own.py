@@ -1,0 +1,81 @@
+"""The user's own augmentation: a function of a batch of inputs, or one of torchvision's transforms."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainrun.augment.draws import Draws
+from trainrun.errors import ConfigError
+from trainrun.protocols import DataInfo
+
+
+class Own:
+    """Calls a function with inputs (N, ...) as the model takes them.
+
+    Its draws, from torch, NumPy or random, follow from the seed, the epoch and the batch's first sample.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        _seed(draws.seeds()[0], x.device)
+        return self.checked(self.function(x), x)
+
+    def checked(self, made: Any, x: Tensor) -> Tensor:
+        """Raises ConfigError for what is no batch of the same shape."""
+        if not isinstance(made, Tensor) or made.shape != x.shape:
+            got = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+            text = f"{self.name} must return inputs of the same shape, {tuple(x.shape)}, got {got}"
+            raise ConfigError.one("augment", text)
+        return made.to(x.dtype)
+
+
+class Transform(Own):
+    """A torchvision transform, called for each sample with draws of its own; pictures go from 0 to 1."""
+
+    def __init__(self, function: Any, info: DataInfo) -> None:
+        super().__init__(function)
+        if len(info.input_shape) != 3:
+            text = f"{self.name} changes pictures (channels, height, width), the inputs of {info.name} are"
+            raise ConfigError.one("augment", f"{text} {info.input_shape}; use none", "augment=none")
+        self.pixels = info.pixels
+
+    def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        black, span = (0, 1) if (p := self.pixels) is None else (p.black, p.white - p.black)
+        made = []
+        for picture, seed in zip((x - black) / span, draws.seeds(), strict=True):
+            _seed(seed, x.device)
+            made.append(self._changed(picture))
+        return torch.stack(made) * span + black
+
+    def _changed(self, picture: Tensor) -> Tensor:
+        try:
+            return self.checked(self.function(picture), picture)
+        except (RuntimeError, ValueError, TypeError) as error:
+            text = f"{self.name} fails on a picture {tuple(picture.shape)} of {picture.dtype}: {error}"
+            raise ConfigError.one("augment", text) from error
+
+
+def as_change(made: Any, info: DataInfo) -> Any:
+    """A function of (inputs, draws) from a call of one's own; None for no change."""
+    if made is None:
+        return None
+    if not callable(made):
+        raise ConfigError.one("augment", f"{type(made).__name__} cannot be called; it needs __call__")
+    kinds = [base.__module__ for base in type(made).__mro__]
+    return Transform(made, info) if any(k.startswith("torchvision.") for k in kinds) else Own(made)
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)

@@ -1,0 +1,51 @@
+"""A sweep in a process of its own: its jobs are forks of one that has computed nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainrun.errors import TrainrunError
+from trainrun.run import sweeps
+
+
+def sweep_in_process(words: Sequence[str], folder: Path) -> sweeps.Sweep:
+    """Run the command `trainrun WORDS` and read what it recorded in the sweep's folder.
+
+    Raises KeyboardInterrupt or SystemExit where a signal came meanwhile, once the jobs are saved.
+    """
+    before, heard = _stamp(folder), list[int]()
+    path = os.pathsep.join(filter(None, sys.path))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "trainrun", *words], env=os.environ | {"PYTHONPATH": path}
+    )
+
+    def pass_on(number: int, frame: object) -> None:
+        heard.append(number)
+        child.send_signal(number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
+    handlers = {number: signal.signal(number, pass_on) for number in numbers}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if heard:
+        raise KeyboardInterrupt if heard[0] == signal.SIGINT else SystemExit(128 + heard[0])
+    if _stamp(folder) == before:
+        error = TrainrunError(f"the sweep ended with exit code {code}; what is wrong is told above")
+        error.exit_code = code
+        raise error
+    return sweeps.read(folder)
+
+
+def _stamp(folder: Path) -> int | None:
+    file = folder / sweeps.FILE
+    return file.stat().st_mtime_ns if file.exists() else None

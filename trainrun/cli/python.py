@@ -1,0 +1,261 @@
+"""What the commands do, from Python: values come back, mistakes are raised, and nothing stays set."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainrun import ranks
+from trainrun.cli.caller import restored, torch_restored
+from trainrun.cli.code import current_code
+from trainrun.cli.farewell import farewell
+from trainrun.cli.judged import SPLITS, Judged, judged_run, refuse_another_run, views_of
+from trainrun.cli.main import COMMANDS
+from trainrun.cli.process import sweep_in_process
+from trainrun.cli.resume import refuse_other_forms, resumed
+from trainrun.cli.train import Ended, trained
+from trainrun.config.compose import Composer, experiment_files, parse_arguments
+from trainrun.config.compose.experiments import forget_experiments
+from trainrun.config.paths import is_run
+from trainrun.config.stored import load_stored
+from trainrun.errors import INTERRUPTED, ConfigError, DataError
+from trainrun.run import sweeps
+from trainrun.run.directory import find
+from trainrun.run.files import read_json
+from trainrun.run.signals import guest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainrun.cli.session import Result
+
+_HERE = {"resume": "resume", "eval": "evaluate", "predict": "predict", "export": "export"}
+_training = False
+
+
+def train(words: Sequence[str]) -> Result | sweeps.Sweep | None:
+    """What `trainrun WORDS` does. A sweep's record with -m, None for words that only show settings."""
+    typed = _texts(words)
+    with _command(), _alone():
+        if typed and typed[0] in COMMANDS:
+            raise ConfigError.one(typed[0], _elsewhere(typed))
+        if any(word in ("-h", "--help", "--version") for word in typed):
+            raise ConfigError.one(typed[0], "belongs to the command line; here there is help(trainrun)")
+        if _is_sweep(typed):
+            arguments = parse_arguments(experiment_files(typed))
+            from trainrun.cli.sweep import planned
+
+            _, _, folder = planned(Composer(arguments.config_dir), arguments.overrides, None)
+            return sweep_in_process(typed, folder)
+        ended = trained(typed, torch_restored)
+    return None if isinstance(ended, int) else _result(ended)
+
+
+def resume(run: str, overrides: Sequence[str]) -> Result | sweeps.Sweep:
+    """What `trainrun resume RUN` does. A sweep's record where RUN is one."""
+    words = _texts(overrides)
+    with _command(), _alone():
+        refuse_other_forms(str(run), words)
+        if folder := sweeps.named(str(run)):
+            return sweep_in_process(["resume", str(run), *words], folder)
+        run_dir = Path(ranks.from_first(str(find(str(run)))))
+        with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
+            command = [*ranks.command(), "resume", str(run), *words]
+            found = resumed(run_dir, [word for word in words if word != "-q"], "-q" in words, command)
+    return _result(Ended(None, run_dir, "") if found is None else Ended(found[0], run_dir, found[1]))
+
+
+def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
+    """The trained model of a run, on its device, in evaluation mode."""
+    with _command(), _stored(run):
+        from trainrun.cli import stored
+
+        return stored.load(str(run), checkpoint, trust)
+
+
+def evaluate(run: str, split: str, checkpoint: str, overrides: Sequence[str], tta: str) -> dict[str, float]:
+    """The metrics of a stored run on one of its splits."""
+    with _judged(run, "eval", checkpoint, overrides) as judged:
+        from trainrun.cli.evaluate import evaluate_split
+
+        _require_split(judged, split)
+        return evaluate_split(judged, judged.model_over(views_of(tta)), split)[0]
+
+
+def predict(
+    run: str, inputs: Any, split: str, checkpoint: str, overrides: Sequence[str], tta: str
+) -> list[dict[str, Any]]:
+    """A row for each sample of a split, or of `inputs`: a file, or an array of samples."""
+    with _judged(run, "predict", checkpoint, overrides) as judged, _as_file(inputs) as file:
+        from trainrun.cli.predict import about_input, samples_of
+        from trainrun.evaluate import predictions
+        from trainrun.report.predictions import numbers_in, rows_of
+
+        if file is None:
+            _require_split(judged, split)
+        parts, model = judged.parts, judged.model_over(views_of(tta))
+        samples = samples_of(judged, file, split)
+        made = predictions(model, parts.task, samples.batches, parts.state.precision)
+        with about_input(file):
+            heads, *rows = rows_of(parts.task, parts.info, samples, made)
+        numbers = numbers_in(heads, parts.task)
+        return [
+            {head: numbers.get(head, str)(text) for head, text in zip(heads, row, strict=True)}
+            for row in rows
+        ]
+
+
+def export(run: str, path: str | Path, checkpoint: str, overrides: Sequence[str]) -> Path:
+    """Write a stored run's model for other programs; returns the file."""
+    from trainrun.cli.export import PORTABLE, about_run, inputs_of
+
+    file = Path(path).expanduser()
+    with _judged(run, "export", checkpoint, overrides, PORTABLE, file) as judged:
+        from trainrun.export import export
+
+        export(judged.parts.state.model, inputs_of(judged), file, about_run(judged))
+    return file
+
+
+@contextlib.contextmanager
+def _command() -> Iterator[None]:
+    """The process as a command finds it, and as it was afterwards."""
+    ranks.join()
+    with restored(), guest(), ranks.hush():
+        here = os.getcwd()
+        if not is_run(Path(here)) and here not in sys.path:
+            sys.path.insert(0, here)
+        importlib.invalidate_caches()  # a file that was just written is found
+        try:
+            yield
+        finally:
+            forget_experiments()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Raises ConfigError where a run trains in this process already: a module that it imports calls it."""
+    global _training
+    if _training:
+        text = "was called by a module that a run imports; put the call under if __name__ == '__main__':"
+        raise ConfigError.one("trainrun.train", text)
+    _training = True
+    try:
+        yield
+    finally:
+        _training = False
+
+
+@contextlib.contextmanager
+def _stored(run: str) -> Iterator[Path]:
+    """The folder of a stored run, its code as it is now."""
+    run_dir = find(str(run))
+    with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
+        yield run_dir
+
+
+@contextlib.contextmanager
+def _judged(
+    run: str,
+    verb: str,
+    checkpoint: str,
+    overrides: Sequence[str],
+    fixed: Sequence[str] = (),
+    file: Path | None = None,
+) -> Iterator[Judged]:
+    """A stored run with the weights of a checkpoint; `file` is what will be written."""
+    words = _texts(overrides)
+    with _command():
+        refuse_another_run(words, verb)
+        if file is not None:
+            from trainrun.export import check_path
+
+            check_path(file)
+        with _stored(run) as run_dir:
+            yield judged_run(run_dir, str(checkpoint), [*fixed, *words])
+
+
+def _result(ended: Ended) -> Result:
+    """What the run came to. Raises KeyboardInterrupt or SystemExit where a signal ended it, saved."""
+    from trainrun.cli.session import Result
+
+    if ended.result is None:
+        status, best = read_json(ended.run_dir / "status.json"), read_json(ended.run_dir / "result.json")
+        measured = {"val": status.get("metric"), "test": status.get("test")}
+        return Result(
+            run_dir=ended.run_dir,
+            exit_code=0,
+            state="completed",
+            reason=str(status.get("reason")),
+            step=int(status.get("step") or 0),
+            best=best.get("best_value"),
+            seconds=float(status.get("seconds") or 0.0),
+            metrics={split: metrics for split, metrics in measured.items() if metrics},
+            kept="",
+        )
+    result = ended.result
+    if result.state == "interrupted":
+        farewell(result, ended.budget, quiet=False)
+    if result.reason == "SIGINT":
+        raise KeyboardInterrupt(f"saved at step {result.step}: {result.run_dir}")
+    if result.reason in INTERRUPTED or result.reason.startswith("SIG"):
+        raise SystemExit(result.exit_code)
+    return result
+
+
+def _texts(words: Sequence[str]) -> list[str]:
+    """Raises ConfigError for what is no list of words."""
+    if isinstance(words, str):
+        line = ", ".join(map(repr, shlex.split(words)))
+        raise ConfigError.one("words", f"must be a list of words, got one text; write [{line}]")
+    if not isinstance(words, (list, tuple)):
+        raise ConfigError.one("words", f"must be a list such as ['model=mlp'], got {type(words).__name__}")
+    for word in words:
+        if not isinstance(word, (str, os.PathLike)):
+            named = "code is named, as in 'model._target_=my_code.Net'"
+            raise ConfigError.one("words", f"must be texts such as 'model=mlp', got {word!r}; {named}")
+    return [os.fspath(word) for word in words]
+
+
+def _elsewhere(words: list[str]) -> str:
+    """What to write for a command of the command line."""
+    if words[0] in _HERE:
+        return f"is a function of its own here: trainrun.{_HERE[words[0]]}(...)"
+    return f"belongs to the command line: {shlex.join(['trainrun', *words])}"
+
+
+def _is_sweep(words: list[str]) -> bool:
+    with contextlib.suppress(ConfigError):
+        return bool(parse_arguments([word for word in words if word not in ("-q", "-v")]).multirun)
+    return False
+
+
+def _require_split(judged: Judged, split: str) -> None:
+    if split not in SPLITS:
+        raise ConfigError.one("split", f"must be one of {', '.join(SPLITS)}, got {split!r}")
+    if judged.parts.info.sizes.get(split, 0) == 0:
+        raise ConfigError.one("split", f"the run has no {split} split")
+
+
+@contextlib.contextmanager
+def _as_file(inputs: Any) -> Iterator[Path | None]:
+    """A file that holds the inputs: it is read, checked and scaled as every file is."""
+    if inputs is None or isinstance(inputs, (str, os.PathLike)):
+        yield None if inputs is None else Path(inputs)
+        return
+    import numpy as np
+
+    array = np.asarray(inputs.detach().cpu() if hasattr(inputs, "detach") else inputs)
+    if array.dtype == object:
+        raise DataError(f"inputs: must be a file or an array of numbers, got {type(inputs).__name__}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "inputs.npy"
+        np.save(file, array)
+        yield file

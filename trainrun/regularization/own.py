@@ -1,0 +1,77 @@
+"""The user's own regulariser: a function of the model, or of a batch."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainrun.config.call import Plain
+from trainrun.protocols import Batch, DataInfo
+from trainrun.regularization.kinds import BatchChange, ModelChange, Penalty
+
+
+class OwnPenalty(Penalty):
+    """A function of the model that returns what is added to the loss."""
+
+    def __init__(self, function: Plain) -> None:
+        self.function = function
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        made = self.function(model)
+        if not isinstance(made, Tensor) or made.numel() != 1:
+            raise self.function.refuse(made, "one number as a tensor, which is added to the loss")
+        return made.reshape(())
+
+
+class OwnModelChange(ModelChange):
+    """A function of the model that returns nothing and changes it."""
+
+    def __init__(self, function: Plain) -> None:
+        self.function = function
+
+    def change_model(self, model: nn.Module) -> None:
+        self.function(model)
+
+
+class OwnBatchChange(BatchChange):
+    """A function of (inputs, targets) that returns both, or of a Batch that returns one."""
+
+    def __init__(self, function: Plain) -> None:
+        self.function = function
+
+    def check(self, info: DataInfo) -> None:
+        """Nothing is known of it."""
+
+    def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
+        torch.default_generator.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
+        if len(self.function.needs) == 1:
+            made = self.function(batch)
+            if not isinstance(made, Batch):
+                raise self.function.refuse(made, "a trainrun.protocols.Batch")
+            return made
+        made = self.function(batch.inputs, batch.targets)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise self.function.refuse(made, "a pair (inputs, targets)")
+        return replace(batch, inputs=made[0], targets=made[1])
+
+
+def as_regularizer(made: Any) -> Any:
+    """A regulariser as it is; a function by what it takes and whether it returns something."""
+    if not isinstance(made, Plain):
+        return made
+    if len(made.needs) == 2 or "batch" in made.needs[0]:
+        return OwnBatchChange(made)
+    return OwnPenalty(made) if _returns(made.function) else OwnModelChange(made)
+
+
+def _returns(function: Callable[..., Any]) -> bool:
+    """Whether a function returns a value, by its source."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))

@@ -1,0 +1,43 @@
+"""The user's own schedule: a function of the step, or of the progress from 0 to 1, that returns a factor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from trainrun.config.call import Plain
+from trainrun.errors import ConfigError
+from trainrun.protocols import ObservingSchedule
+
+
+class Own:
+    """What the function returns: the learning rate's factor, or that and the momentum."""
+
+    def __init__(self, function: Callable[[float], Any], total_steps: int) -> None:
+        self.function, self.total_steps = function, total_steps
+        self.is_of_progress = isinstance(function, Plain) and function.needs == ("progress",)
+
+    def __call__(self, update: int) -> tuple[float, float | None]:
+        made = self.function(update / self.total_steps if self.is_of_progress else update)
+        factor, momentum = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        try:
+            number = float(factor)
+            if not (math.isfinite(number) and number >= 0):
+                raise ValueError
+        except (TypeError, ValueError):
+            name = getattr(self.function, "__name__", type(self.function).__name__)
+            got = "None; does it lack a return?" if made is None else repr(made)
+            text = f"{name} must return the learning rate's factor, such as 0.5, got {got}"
+            raise ConfigError.one("scheduler", f"{text} at step {update}") from None
+        return number, None if momentum is None else float(momentum)
+
+
+def as_schedule(made: Any, total_steps: int) -> Any:
+    """A schedule that follows a metric as it is, anything else as a function; tried at its start and end."""
+    if isinstance(made, ObservingSchedule):
+        return made
+    schedule = Own(made, total_steps)
+    for update in (0, total_steps - 1):
+        schedule(update)
+    return schedule

@@ -1,0 +1,67 @@
+"""The user's own task as a function of (model, batch): a training step from elsewhere."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from trainrun.config.call import Plain
+from trainrun.protocols import Batch, DataInfo, Outcome
+from trainrun.task.base import Task
+
+_MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae": "min", "rmse": "min"}
+
+
+class Own(Task):
+    """A function of (model, batch) that returns the loss, or a dictionary of it and of metrics.
+
+    Each is a mean over the batch, or has one value per sample, (N,).
+    """
+
+    kinds = ("classes", "labels", "values", "tokens", "other")
+
+    def __init__(self, function: Plain, loss: Any, info: DataInfo) -> None:
+        super().__init__([], loss, info)
+        self.function = function
+        named = _keys(function)
+        self.metric_modes = {name: mode for name, mode in _MODES.items() if name in named}
+
+    def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
+        return {"loss": float(len(batch))}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        made = self.function(model, batch)
+        if isinstance(made, Outcome):
+            return made
+        made = dict(made) if isinstance(made, Mapping) else {"loss": made}
+        wrong = [value for value in made.values() if not _is_of(value, len(batch))]
+        if "loss" not in made or wrong:
+            wanted = (
+                "the loss, or {'loss': ..., 'my_metric': ...}, as tensors: means, or one value per sample"
+            )
+            raise self.function.refuse(wrong[0] if wrong else made, wanted)
+        sums = {name: value.mean() * len(batch) for name, value in made.items()}
+        loss = sums.pop("loss")
+        return Outcome({"loss": loss}, {name: value.detach() for name, value in sums.items()})
+
+
+def as_task(made: Any, loss: Any, info: DataInfo) -> Any:
+    """A task as it is, a function of (model, batch) as one."""
+    return Own(made, loss, info) if isinstance(made, Plain) else made
+
+
+def _is_of(value: Any, num_samples: int) -> bool:
+    return isinstance(value, Tensor) and (value.numel() == 1 or value.shape == (num_samples,))
+
+
+def _keys(function: Plain) -> set[str]:
+    """The names that a function's source returns something under, and the loss."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function.function)))
+    dicts = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    keys = [key for node in dicts for key in node.keys]
+    return {"loss", *(str(key.value) for key in keys if isinstance(key, ast.Constant))}
