@@ -83,11 +83,11 @@ def changes_of_line(run_dir: Path, words: Sequence[str]) -> list[str]:
     """`run_dir=PATH resume=auto` where PATH holds a run: what its line changes now.
 
     The stored settings are the base, so that changed defaults cannot leak in; what the line says
-    now and did not say at the start is a change. What it names is the user's, whoever made the run.
+    now and did not say at the start is a change.
     """
 
     first = _first_words(run_dir)
-    ours = [word for word in composition.overrides if _key(word) not in ("run_dir", "resume")]
+    ours = [word for word in words if _key(word) not in ("run_dir", "resume")]
     said = {_key(word) for word in ours}
     for word in first:
         if _key(word) not in said:

@@ -304,7 +304,7 @@ def _is_local(file: str | Path | None, stored: Stored | None) -> bool:
 def _is_here(file: str | Path | None) -> bool:
     """Whether a module lies in the folder where the command was started, and in no library there."""
     path, here = Path(file or "/").resolve(), Path.cwd().resolve()
-    return here in path.parents and not any(library in path.parents for library in _LIBRARIES)
+    return here in path.parents and not any(library in path.parents for library in LIBRARIES)
 
 
 def _article(base: str) -> str:

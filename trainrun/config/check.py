@@ -277,8 +277,8 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         return Problem(key, f"wants a dotted name such as my_package.MyClass, got {got}")
     module, _, name = target.rpartition(".")
     if module == "__main__":
-        text = f"{name} is defined in the script or notebook itself, where no resume would find it"
-        return Problem(key, f"{text}; put it into a file such as my_code.py and say my_code.{name}")
+        wrong = f"{name} is defined in the script or notebook itself, where no resume would find it"
+        return Problem(key, f"{wrong}; put it into a file such as my_code.py and say my_code.{name}")
     if text := distrust(target, trust.packages, trust.stored):
         return Problem(key, text, _TRUST + module.split(".")[0])
     if not module_exists(module):
