@@ -276,9 +276,10 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         got = "null" if target is None else repr(target)
         return Problem(key, f"wants a dotted name such as my_package.MyClass, got {got}")
     module, _, name = target.rpartition(".")
+    text: str | None
     if module == "__main__":
-        wrong = f"{name} is defined in the script or notebook itself, where no resume would find it"
-        return Problem(key, f"{wrong}; put it into a file such as my_code.py and say my_code.{name}")
+        text = f"{name} is defined in the script or notebook itself, where no resume would find it"
+        return Problem(key, f"{text}; put it into a file such as my_code.py and say my_code.{name}")
     if text := distrust(target, trust.packages, trust.stored):
         return Problem(key, text, _TRUST + module.split(".")[0])
     if not module_exists(module):
@@ -289,8 +290,8 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
         if locate(target) is None:
             return Problem(key, f"{module} has no {name}{did_you_mean(name, names_in(module))}")
         return None
-    wrong = misfit(target, slot, trust.packages, trust.stored)
-    return Problem(key, wrong) if wrong else None
+    text = misfit(target, slot, trust.packages, trust.stored)
+    return Problem(key, text) if text else None
 
 
 def _trusting(problems: Sequence[Problem], trust: _Trust) -> list[Problem]:

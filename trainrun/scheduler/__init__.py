@@ -11,7 +11,6 @@ from trainrun.scheduler.adapter import FromTorch, from_torch
 from trainrun.scheduler.closed_form import (
     constant,
     cosine,
-    cosine_restarts,
     cyclic,
     exponential,
     linear,
@@ -23,11 +22,13 @@ from trainrun.scheduler.closed_form import (
     wsd,
 )
 from trainrun.scheduler.reduce_on_plateau import Plateau, plateau
+from trainrun.scheduler.restarts import Restarting, cosine_restarts
 from trainrun.scheduler.warmup import Warmed
 
 __all__ = [
     "FromTorch",
     "Plateau",
+    "Restarting",
     "Warmed",
     "constant",
     "cosine",

@@ -35,7 +35,8 @@ def step(
 ) -> Warmed:
     """Times `gamma` every `every`: gamma^floor(n / every)."""
     floor = floor_of(min_lr, base_lr)
-    return Warmed(lambda n: max(floor, gamma ** (n // every)), warmup, warmup_start, spans_rest=False)
+    shape = lambda n: max(floor, gamma ** (n // every))  # noqa: E731
+    return Warmed(shape, warmup, warmup_start, spans_rest=False, drops=(every,))
 
 
 def multistep(
@@ -49,7 +50,7 @@ def multistep(
     """Times `gamma` at each of the given points of the run."""
     floor = floor_of(min_lr, base_lr)
     shape = lambda n: max(floor, gamma ** sum(n >= point for point in at))  # noqa: E731
-    return Warmed(shape, warmup, warmup_start, spans_rest=False)
+    return Warmed(shape, warmup, warmup_start, spans_rest=False, drops=at)
 
 
 def exponential(
@@ -92,30 +93,6 @@ def cosine(
     """Half a cosine to `min_lr` at the end of the run (Loshchilov and Hutter, 2017); it never rises again."""
     rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
     shape = lambda n: floor + (1 - floor) * _cosine(min(n, rest) / rest)  # noqa: E731
-    return Warmed(shape, warmup, warmup_start, spans_rest=True)
-
-
-def cosine_restarts(
-    base_lr: float,
-    first: Period,
-    mult: Count,
-    warmup: Steps,
-    warmup_start: Fraction,
-    min_lr: NonNegative,
-) -> Warmed:
-    """SGDR: cosines one after another, the first `first` long, each `mult` times the one before
-    (Loshchilov and Hutter, 2017).
-    """
-    floor = floor_of(min_lr, base_lr)
-
-    def shape(n: int) -> float:
-        length = first
-        while n >= length:
-            n, length = n - length, length * mult
-            if mult == 1:
-                n %= length
-        return floor + (1 - floor) * _cosine(n / length)
-
     return Warmed(shape, warmup, warmup_start, spans_rest=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from trainrun.errors import ConfigError
 
@@ -13,6 +13,7 @@ class Warmed:
     """`shape` after, or with `spans_rest` False under, a linear warm-up.
 
     `momentum` is the absolute momentum (or first beta) at an update, for schedules that set it.
+    `drops` are the updates at which a schedule of stairs goes down, as far as they are given one by one.
     """
 
     def __init__(
@@ -22,8 +23,9 @@ class Warmed:
         warmup_start: float,
         spans_rest: bool,
         momentum: Callable[[int], float] | None = None,
+        drops: Sequence[int] = (),
     ) -> None:
-        self.shape, self.momentum = shape, momentum
+        self.shape, self.momentum, self.drops = shape, momentum, drops
         self.warmup, self.warmup_start = warmup, warmup_start
         self.begins_at = warmup if spans_rest else 0
 

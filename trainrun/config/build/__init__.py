@@ -26,7 +26,7 @@ from trainrun.config.build.initial import initialize
 from trainrun.config.build.maker import Maker, Settings
 from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
 from trainrun.config.build.plan import evaluation, plan_of, started_from
-from trainrun.config.build.schedule import Rates, schedule_over
+from trainrun.config.build.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.config.build.trial import try_parts
 from trainrun.config.call import Stored, call, parameters_of, resolve
 from trainrun.config.paths import CONF
@@ -158,6 +158,8 @@ def build(
     precision: Precision = make("precision", {"device": runtime.device})
     total = pace.total_steps or FAR
     state = TrainState(model, optimizer, rates.over(total), precision, total, averager)
+    if stored is None:  # a run that exists goes on as it began
+        refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     kinds, seed = list(regularizers.values()), settings["seed"]

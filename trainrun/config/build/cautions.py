@@ -5,24 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from trainrun.duration import parse
 from trainrun.model.attention import Attention
+from trainrun.model.layers import StochasticDepth
 from trainrun.protocols import Cut, DataInfo
+from trainrun.scheduler import Plateau
 from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
 _FEW = 8  # samples, from which mean and variance are poor estimates
+_LONG = 1 / 3  # of a run, for a warm-up
+_HIGH = 0.1  # of the way up to the top rate, at the end of a run
+_POINTS = 400  # of a schedule that are looked at
 _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
-def cautions(settings: Settings, info: DataInfo, state: TrainState, cut: Cut) -> tuple[tuple[str, str], ...]:
+def cautions(settings: Settings, state: TrainState, cut: Cut, info: DataInfo) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     modules = list(state.model.modules())
     found = [*_decayed_twice(settings), *_tiny_batches(modules, cut), *_no_warm_up(settings, modules)]
-    found += _mirrored_digits(settings, info)
+    found += [*_noisy_curvature(settings, state, modules, cut, info), *_mirrored_digits(settings, info)]
+    if not parse(settings["budget"]).is_clock:
+        found += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state)]
     return tuple(("caution", text) for text in found)
 
 
@@ -54,3 +63,66 @@ def _mirrored_digits(settings: Settings, info: DataInfo) -> Iterator[str]:
     """A 2 that is mirrored is no 2, and looks much like a 5."""
     if settings["augment"].get("flip") and info.class_names and all(map(str.isdigit, info.class_names)):
         yield f"augment.flip mirrors {info.name}, whose classes are digits: augment.flip=0"
+
+
+def _long_warm_up(settings: Settings, state: TrainState) -> Iterator[str]:
+    schedule, total = state.schedule, state.total_steps
+    warmup = getattr(schedule.after if isinstance(schedule, Plateau) else schedule, "warmup", 0)
+    asked = parse(settings["scheduler"].get("warmup") or "0step")
+    if asked.unit == "%" and asked.value <= _LONG * 100:
+        return  # a share of few steps, rounded up
+    if warmup > max(1, _LONG * total):
+        yield f"the warm-up takes {warmup} of {total} steps; 1 to 10 % are usual: scheduler.warmup=5%"
+
+
+def _late_drops(state: TrainState) -> Iterator[str]:
+    """Of a schedule of stairs, what comes after the run or inside its warm-up."""
+    total, drops = state.total_steps, getattr(state.schedule, "drops", ())
+    if late := [drop for drop in drops if drop >= total]:
+        steps = ", ".join(map(str, late))
+        yield f"the learning rate never drops after step {steps}: the run ends at step {total}"
+    if early := [drop for drop in drops if drop < getattr(state.schedule, "warmup", 0)]:
+        yield f"the learning rate drops after step {early[0]}, inside the warm-up"
+
+
+def _ends_high(settings: Settings, state: TrainState) -> Iterator[str]:
+    """A schedule that goes up and down, and ends on the way."""
+    name, total = str(settings["scheduler"]["_target_"]).rpartition(".")[2], state.total_steps
+    if name not in ("one_cycle", "cyclic", "wsd"):
+        return
+    factors = [state.schedule(total * at // _POINTS)[0] for at in range(_POINTS + 1)]
+    top, low = max(factors), min(factors)
+    if top == 0 or factors[-1] - low < _HIGH * (top - low):
+        return
+    fixes = {"one_cycle": "scheduler.rise=0.3", "wsd": "scheduler.decay=20%"}
+    fix = fixes.get(name, "take whole cycles")
+    if name == "cyclic" and settings["scheduler"].get("down") is None:
+        up = getattr(state.schedule, "up", total)
+        fix = f"scheduler.up={max(1, total // (2 * max(1, round(total / (2 * up)))))}step"
+    yield f"the run ends at {factors[-1] / top:.2g} of its highest learning rate: {fix}"
+
+
+def _noisy_curvature(
+    settings: Settings, state: TrainState, modules: list[nn.Module], cut: Cut, info: DataInfo
+) -> Iterator[str]:
+    """L-BFGS takes differences of gradients for curvature, so every step must have the same loss."""
+    if not isinstance(state.optimizer, torch.optim.LBFGS):
+        return
+    size, regularizers = info.sizes["train"], settings["regularization"] or {}
+    noise = {
+        "dropout": any(isinstance(m, _DropoutNd) and m.p > 0 for m in modules),
+        "stochastic_depth": any(isinstance(m, StochasticDepth) and m.p > 0 for m in modules),
+        "mixup": "mixup" in regularizers,
+        "cutmix": "cutmix" in regularizers,
+        "augmentation": not str(settings["augment"]["_target_"]).endswith(".none"),
+        f"a batch of {cut.window} samples": size is None or cut.window < size,
+    }
+    if names := [name for name, is_on in noise.items() if is_on]:
+        text = f"L-BFGS needs the same loss at every step, which {_listed(names)} would change"
+        fixes = ["model.dropout=0"] if noise["dropout"] and "dropout" in settings["model"] else []
+        fixes += ["batch_size=full"] if size is not None and cut.window < size else []
+        yield f"{text}{': ' + ' '.join(fixes) if fixes else ''}"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -19,6 +20,7 @@ from trainrun.protocols import Cut, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.report.braille import curve
 from trainrun.runtime import Runtime
+from trainrun.scheduler import Restarting
 from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
@@ -48,6 +50,7 @@ def plan_of(
         *_batch_norm(state, cut),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         *_curve(rates, pace),
+        *_restarts(state, pace),
         *_groups(state),
         *_techniques(settings, state.model),
         ("compute", _compute(settings, runtime, info, state, cut)),
@@ -55,7 +58,7 @@ def plan_of(
         ("saves", costs.checkpoints(settings, state)),
         ("decides", _decides(monitor)),
         *_stops(state),
-        *cautions(settings, info, state, cut),
+        *cautions(settings, state, cut, info),
     )
 
 
@@ -142,6 +145,23 @@ def _curve(rates: Rates, pace: Pace) -> list[tuple[str, str]]:
         return []
     drawn = curve(course, max(1, len(course) // 2), 1, max(course))[0]
     return [("lr", f"{course[0]:.3g} {drawn} {course[-1]:.3g}")]
+
+
+def _restarts(state: TrainState, pace: Pace) -> list[tuple[str, str]]:
+    """After which steps a cosine begins anew, and how long each is; none where the clock decides."""
+    schedule = state.schedule
+    if not isinstance(schedule, Restarting) or pace.total_steps is None:
+        return []
+    cycles = schedule.cycles
+    if cycles.count == 1:
+        return [("restarts", "none: the first cosine takes the whole run, as scheduler=cosine")]
+    starts = [cycles.start(cycle) for cycle in range(min(cycles.count, _SHOWN) + 1)]
+    lengths = [str(after - before) for before, after in pairwise(starts)]
+    after = [str(schedule.begins_at + start) for start in starts[1 : cycles.count]]
+    more = "" if cycles.count <= _SHOWN else f" ... ({cycles.count - 1} restarts)"
+    steps = "step" if cycles.count == 2 else "steps"
+    text = f"after {steps} {', '.join(after)}{more}; cosines of {', '.join(lengths)}{' ...' if more else ''}"
+    return [("restarts", f"{text} steps, fitted to end with the run")]
 
 
 def _groups(state: TrainState) -> list[tuple[str, str]]:

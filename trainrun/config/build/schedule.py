@@ -12,6 +12,7 @@ from trainrun.config.build.maker import Maker
 from trainrun.config.call import resolve
 from trainrun.config.slots import SLOTS
 from trainrun.duration import Pace
+from trainrun.errors import ConfigError
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
 from trainrun.state import TrainState
@@ -46,6 +47,14 @@ class Rates:
             return [(first, self.lr * schedule(state.applied)[0])]
         made = state.step - state.applied  # steps that were skipped do not count for the schedule
         return [(at, self.lr * schedule(max(0, at - 1 - made))[0]) for at in steps]
+
+
+def refuse_early_drops(schedule: Schedule) -> None:
+    """Raises ConfigError for a schedule that goes down before its warm-up has come to the top."""
+    warmup, drops = getattr(schedule, "warmup", 0), getattr(schedule, "drops", ())
+    if early := [drop for drop in drops if drop < warmup]:
+        text = f"of {warmup} steps is still rising when the schedule drops, after step {early[0]}"
+        raise ConfigError.one("scheduler.warmup", f"{text}; shorten it, or drop later", "scheduler.warmup=5%")
 
 
 def schedule_over(make: Maker, pace: Pace, lr: float, maximize: bool) -> Callable[[int], Schedule]:
