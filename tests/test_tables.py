@@ -144,6 +144,8 @@ def test_missing_numbers_are_nan() -> None:
 TARGETS = {
     "texts": (["no", "yes", "no", "x"], ("classes", 3)),
     "booleans": (["True", "False"], ("classes", 2)),
+    "whole numbers and a dash": ([*map(str, range(10)), "-"], ("classes", 10)),
+    "whole numbers and a word": ([*map(str, range(10)), "x"], ("classes", 10)),
     "few whole numbers": (["3", "4.0", "4", "5"], ("classes", 3)),
     "many whole numbers": ([str(n) for n in range(11)], ("values", 11)),
     "fractions": (["0.5", "1"], ("values", 2)),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from trainrun.config.check import check
 from trainrun.config.compose import Composer, to_yaml
 from trainrun.config.stored import load_stored, storable
 from trainrun.errors import CannotResume, ConfigError
@@ -112,6 +113,30 @@ def test_stored_settings_are_those_that_were_composed(folder: Path) -> None:
     again = Composer().compose_stored(tree, [], folder / "run")
     of_the_sweep = {"sweep": settings["sweep"]}  # which no run stores
     assert again.settings | {"run_dir": None} | of_the_sweep == settings
+
+
+@pytest.mark.parametrize(("delimiter", "separator"), [(None, "auto"), (";", ";")])
+def test_a_run_from_before_a_setting_existed_goes_on_as_it_began(
+    folder: Path, delimiter: str | None, separator: str
+) -> None:
+    (folder / "t.csv").write_text("\n".join(["x;y", *(f"{n}%;{n / 2}" for n in range(40))]))
+    words = ["data=csv", f"data.path={folder / 't.csv'}", "data.target=y"]
+    settings, tree = stored_again(words, folder)
+    added = ("separator", "encoding", "header", "decimal", "thousands", "missing_target")
+    older = {key: value for key, value in tree["data"].items() if key not in added}
+    file = folder / "older.yaml"
+    file.write_text(to_yaml(tree | {"data": older | {"delimiter": delimiter}}))
+    data = load_stored(file)["data"]
+    assert data.keys() == settings["data"].keys()
+    assert {key: data[key] for key in added} == {
+        "separator": separator,
+        "encoding": "utf-8",
+        "header": True,
+        "decimal": "plain",  # 5% was a text
+        "thousands": "auto",
+        "missing_target": "refuse",
+    }
+    assert check(load_stored(file) | {"run_dir": None}, trust=(), stored=folder) == []
 
 
 def test_overrides_go_on_stored_settings(folder: Path) -> None:

@@ -155,6 +155,7 @@ def test_a_point_beside_decimal_commas_may_be_one_of_thousands(tmp_path: Path) -
     ):
         load(path, "y")
     assert load(path, "y", decimal="comma").targets[0].item() == 1100
+    assert load(path, "y", thousands="none").targets[0].item() == pytest.approx(1.1)
     assert load(write(tmp_path, ["x", "y"], [["7.5", row[1]] for row in rows] + [["8", "1.5"]]), "y")
     alone = load(write(tmp_path, ["x", "y"], [[n, row[1]] for n, row in enumerate(rows)]), "y")
     assert alone.targets[0].item() == pytest.approx(1.1)  # as ever

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,40 @@ def test_a_table_of_ones_own_is_predicted_from_a_file(command: Callable, tmp_pat
         assert float(row["target"]) == float(line["price"])
         if row["index"] in known:
             assert float(row["predicted"]) == pytest.approx(float(known[row["index"]]["predicted"]), rel=1e-5)
+
+
+def test_a_table_in_another_notation_is_read_so_ever_after(command: Callable, tmp_path: Path) -> None:
+    lines = [f"{n};{n % 7},5;{1 + n}.{200 + n},25 €;{('Köln', 'Rom')[n % 2]}" for n in range(60)]
+    text = "\n".join(["id;area;price;city", *lines]).encode("cp1252")
+    (tmp_path / "t.gz").write_bytes(gzip.compress(text))
+    done = command(
+        "data=csv", "data.path=t.gz", "data.target=price", "data.ignore=[id]", "name=it", "budget=2ep"
+    )
+    for said in (
+        "unpacked from gzip",
+        "read as latin-1 (Windows-1252): byte 0x80",
+        "price is learned as a value",
+        "read with decimal comma, point between thousands, currency €: price",
+        "read with decimal comma: area",
+    ):
+        assert said in done.err
+    command("resume", "it", "budget=4ep")
+    same = rows(command("predict", "it", "--split", "train").out)
+    assert [float(row["target"]) for row in same] == [
+        1000 + 1000 * int(row["index"]) + 200 + int(row["index"]) + 0.25 for row in same
+    ]
+    # Alone 3,500 might be 3500, and 1.200 little more than 1.
+    (tmp_path / "new.csv").write_text(
+        "city;area;price\nKöln;3,500;1.200\nRom;2,500;2.300\n", encoding="utf-8"
+    )
+    found = rows(command("predict", "it", "--input", "new.csv").out)
+    assert [float(row["target"]) for row in found] == [1200, 2300]
+    (tmp_path / "plain.csv").write_text("city,area,price\nKöln,3.5,1200\nRom,2.5,2300\n", encoding="utf-8")
+    told = command("predict", "it", "--input", "plain.csv", code=4).err
+    assert (
+        "plain.csv:2, 3: column area is not a number written as in training (decimal comma), got '3.5'"
+        in told
+    )
 
 
 def test_views_change_eval_and_predict_alike(command: Callable, tmp_path: Path) -> None:

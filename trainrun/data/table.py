@@ -182,7 +182,8 @@ def _column(
 ) -> Column | None:
     """A column as numbers or categories; None for one that is left out, with the reason in `left_out`."""
     texts = read.columns[name]
-    if name not in read.numbers and texts[0] not in missing and texts.count(texts[0]) == len(texts):
+    is_text = is_category or name not in read.numbers
+    if is_text and texts[0] not in missing and texts.count(texts[0]) == len(texts):
         left_out[name] = "always the same"
         return None
     numbers = None if is_category else _numbers(read, name, missing, style)
@@ -295,10 +296,10 @@ def _written(read: Table, target: str, notations: Mapping[str, Notation], style:
     ]
     notes += [f"(5) is read as -5: {_listed(wrapped)}"] if wrapped else []
     commas = [name for name, notation in notations.items() if notation.decimal == "comma"]
-    for name, row in (_pointed(read, notations) if style.decimal == "auto" else {}).items():
+    for name, row in (_pointed(read, notations) if style == Style("auto", "auto") else {}).items():
         text = read.columns[name][row]
         if commas:
-            two = f"{float(text):.15g} (data.decimal=point) or {text.replace('.', '')} (data.decimal=comma)"
+            two = f"{float(text):.15g} (data.thousands=none) or {text.replace('.', '')} (data.decimal=comma)"
             where = f"{read.place([row], name)} can be read in two ways: {text!r} is {two}"
             raise DataError(f"data.path: {where}; {commas[0]} has a decimal comma")
         notes.append(f"{name}: {text} is read as {float(text):.15g}; if it is thousands, data.decimal=comma")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainrun.errors import ConfigError, DataError
-from trainrun.tables.notation import PLAIN, Notation, Reading, Style, find, unit_of
+from trainrun.tables.notation import PLAIN, Notation, Reading, Style, Unclear, find, unit_of
 from trainrun.tables.source import Source, examine
 
 if TYPE_CHECKING:
@@ -190,15 +190,20 @@ def target_kind(table: Table, name: str, missing: Collection[str], style: Style)
     Texts and booleans are classes, and so are up to 10 different whole numbers.
     """
     found = set(table.columns[name]).difference(missing)
+    values: Iterable[float] | None
     try:
-        read = reading_of(table, name, missing, style)
-    except ValueError:  # whoever reads its values will name those that are none
+        reading = reading_of(table, name, missing, style)
+        values = reading[0] if reading else ()
+    except Unclear:
+        values = None
+    except ValueError as error:
+        values = numbers(found.difference(error.args), ())
+    if values is None:  # whoever reads them will name those that are no numbers
         return "values", len(found), f"it holds {len(found):,} different numbers"
-    if read is not None:
-        values = {value for value in set(read[0]) if not math.isnan(value)}
-        if len(values) <= _FEW and all(value.is_integer() for value in values):
-            return "classes", len(values), f"it holds {len(values)} different whole numbers"
-        return "values", len(values), f"it holds {len(values):,} different numbers"
+    if different := {value for value in set(values) if not math.isnan(value)}:
+        if len(different) <= _FEW and all(value.is_integer() for value in different):
+            return "classes", len(different), f"it holds {len(different)} different whole numbers"
+        return "values", len(different), f"it holds {len(different):,} different numbers"
     kind = kind_of(found)
     if kind == "date" or (len(found) > _FEW and unit_of(found)):
         return "values", len(found), "it holds dates" if kind == "date" else "it holds numbers with a unit"

@@ -162,8 +162,9 @@ def find(texts: Collection[str], style: Style) -> Reading | None:
         odd.append(text)
         if _MOST_ODD * len(odd) > len(texts):
             return None
-    # Among few numbers a dash may be one of the values.
-    if not parts or (_MOST_ODD * len(gaps) > len(texts) and len(parts) <= _FEW):
+    if len(parts) <= _FEW:  # among few a dash may be one of the values
+        odd, gaps = odd + gaps, []
+    if not parts or _MOST_ODD * len(odd) > len(texts):
         return None
     if odd:
         raise ValueError(*odd)
