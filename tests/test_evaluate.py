@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix
@@ -11,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import CPU, ToyData, ToyTask, mlp, same_bits
 
-from trainrun.evaluate import confusion_of, evaluate
+from trainrun.evaluate import MetricFailed, confusion_of, evaluate
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision
 from trainrun.protocols import Batch
@@ -98,3 +102,61 @@ def test_samples_that_weigh_nothing_have_no_loss() -> None:
 
     metrics = evaluate(mlp(), Weightless(), ToyData().eval_batches("val"), FP32)
     assert math.isnan(metrics["loss"])
+
+
+def with_metrics(**metrics: Callable[..., Any]) -> ToyTask:
+    task = ToyTask()
+    task.own_metrics = metrics
+    return task
+
+
+def test_an_own_metric_that_changes_what_it_sees_changes_nothing() -> None:
+    def spoils(outputs: Tensor, targets: Tensor) -> float:
+        random.seed(5), np.random.seed(5), torch.manual_seed(5)
+        outputs.zero_(), targets.zero_()
+        return 0.0
+
+    def correct(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) == targets).float().mean()
+
+    data, model = ToyData(), mlp()
+    batches, states = list(data.eval_batches("val")), (random.getstate(), torch.get_rng_state())
+    first = evaluate(model, with_metrics(correct=correct), batches, FP32)
+    both = evaluate(model, with_metrics(spoils=spoils, correct=correct), batches, FP32)
+    assert both == first | {"spoils": 0.0} and first["correct"] == pytest.approx(first["accuracy"])
+    assert evaluate(model, with_metrics(correct=correct), batches, FP32) == first
+    assert random.getstate() == states[0]
+
+
+def test_an_own_metric_that_draws_draws_the_same_each_time_and_takes_no_draw_from_the_run() -> None:
+    def drawn(outputs: Tensor, targets: Tensor) -> float:
+        return random.random() + float(np.random.rand()) + float(torch.rand(()))
+
+    task, data, model = with_metrics(drawn=drawn), ToyData(), mlp()
+    random.seed(1), np.random.seed(1)
+    first, after = evaluate(model, task, data.eval_batches("val"), FP32), (random.random(), np.random.rand())
+    random.seed(1), np.random.seed(1)
+    assert after == (random.random(), np.random.rand())
+    assert evaluate(model, task, data.eval_batches("val"), FP32) == first
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy", "step", "split", "weights", "lr", "train_loss"])
+def test_an_own_metric_replaces_nothing_that_is_recorded(name: str) -> None:
+    task = with_metrics(**{name: lambda outputs, targets: 0.5})
+    with pytest.raises(MetricFailed, match=rf"task.metrics: {name} would take the place of {name}"):
+        evaluate(mlp(), task, ToyData().eval_batches("val"), FP32)
+    task = with_metrics(**{name: lambda outputs, targets: {"cat": 0.5}})
+    assert evaluate(mlp(), task, ToyData().eval_batches("val"), FP32)[f"{name}/cat"] == 0.5
+
+
+def test_an_own_metric_that_fails_is_named_with_the_place() -> None:
+    def broken(outputs: Tensor, targets: Tensor) -> float:
+        raise KeyError("x")
+
+    shapes = r"outputs of shape \(16, 3\) and targets of shape \(16,\)"
+    with pytest.raises(
+        MetricFailed, match=rf"broken fails on {shapes}: KeyError: 'x' \(test_evaluate.py:\d+\)"
+    ):
+        evaluate(mlp(), with_metrics(broken=broken), ToyData().eval_batches("val"), FP32)
+    with pytest.raises(MetricFailed, match=r"none returns None.*; return a number, a vector or a dict"):
+        evaluate(mlp(), with_metrics(none=lambda outputs, targets: None), ToyData().eval_batches("val"), FP32)

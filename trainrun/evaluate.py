@@ -102,11 +102,9 @@ def own_metrics(task: Task, judged: Judged, taken: Iterable[str]) -> dict[str, f
         except ValueError as error:
             wanted = "return a number, a vector or a dict of numbers"
             raise MetricFailed(f"{where} {error}; {wanted}") from None
-        if both := added.keys() & {*taken, *TAKEN, *(f"train_{one}" for one in taken), *found}:
-            text = (
-                f"gives {min(both)}, the name of something else that is recorded; call the function otherwise"
-            )
-            raise MetricFailed(f"{where} {text}")
+        if both := added.keys() & {*taken, *TAKEN, *(f"train_{metric}" for metric in taken), *found}:
+            text = f"would take the place of {min(both)}, which the run records itself"
+            raise MetricFailed(f"{where} {text}; give the function another name")
         found |= added
     return found
 

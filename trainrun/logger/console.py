@@ -114,7 +114,7 @@ class Live:
                 self.console.print(f"{event.signal}: saved at step {event.step}")
 
     def _start(self, event: Started) -> None:
-        self.monitor = event.monitor.replace("/", " ")
+        self.monitor = event.monitor.replace("/", " ", 1)
         title = Text("trainrun ", style="bold") + Text(visible(event.run_dir), style="cyan")
         if event.resumed_from is not None:
             title += Text(f"  resumed at step {event.step}", style="yellow")

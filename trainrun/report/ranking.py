@@ -112,7 +112,7 @@ def _table(sweep: Sweep, rows: Sequence[Row], width: int, telling: Sequence[str]
     """A row for each of the best; of the swept settings, the most telling first, as many as have room."""
     shown, keys = rows[:_MOST], keys_of(sweep) or repeats_of(sweep)
     columns = [["", *(str(at) for at in range(1, len(shown) + 1))]]
-    columns += [[sweep.monitor.rpartition("/")[2], *(number(one.mean or 0.0) for one in shown)]]
+    columns += [[sweep.monitor.removeprefix("val/"), *(number(one.mean or 0.0) for one in shown)]]
     if any(one.std is not None for one in shown):
         columns += [["+/-", *("" if one.std is None else number(one.std) for one in shown)]]
         columns += [["jobs", *(str(one.count) for one in shown)]]
@@ -217,7 +217,7 @@ def _direction(sweep: Sweep, one: Told) -> str:
     if not one.is_steady:
         return f"both ways; best at {cell_of(one.best, _CELL)}"
     way = "rises" if one.correlation > 0 else "falls"
-    return f"{sweep.monitor.rpartition('/')[2]} {way} with it{_beyond(sweep, one, one.correlation)}"
+    return f"{sweep.monitor.removeprefix('val/')} {way} with it{_beyond(sweep, one, one.correlation)}"
 
 
 def _beyond(sweep: Sweep, one: Told, correlation: float) -> str:

@@ -85,30 +85,40 @@ def try_once(
 
 
 def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | None) -> None:
-    """The user's own metrics on the first batch that will be evaluated, or on the whole split where they
-    fail on that: some need samples of every class.
+    """The user's own metrics on each split that will be evaluated.
 
     Raises ConfigError naming the metric that fails, and for a monitor that is none of their curves.
     """
-    split = next(name for name in ("val", "test", "train") if data.info.sizes.get(name) != 0)
-    whole = data.info.sizes[split]
-    batch = next(iter(data.eval_batches(split)))
+    splits = [name for name in ("val", "test") if data.info.sizes.get(name) != 0] or ["train"]
     state.model.eval()
     try:
-        judged = judged_outputs(state.model, task, [batch], state.precision)
-        try:
-            found = _tried(task, judged, monitor)
-        except MetricFailed:
-            if whole is None or whole == len(batch):
-                raise
-            judged = judged_outputs(state.model, task, data.eval_batches(split), state.precision)
-            found = _tried(task, judged, monitor)
+        for split in splits:
+            judged, found = _on_split(data, split, task, state, monitor)
+            _refuse_values_per_sample(task, judged, found)
     except MetricFailed as error:
         key, _, text = str(error).partition(": ")
         raise ConfigError.one(key, text) from error.__cause__
     finally:
         state.model.train()
-    _refuse_values_per_sample(task, judged, found)
+
+
+def _on_split(
+    data: Data, split: str, task: Task, state: TrainState, monitor: Monitor | None
+) -> tuple[Judged, dict[str, float]]:
+    """(what the metrics saw, their curves): of the first batch, or of the whole split where they fail on
+    that, as some need samples of every class. Raises MetricFailed.
+    """
+    batch = next(iter(data.eval_batches(split)), None)
+    if batch is None:
+        raise DataError(f"data.{split}: a stream to be evaluated is empty")
+    judged = judged_outputs(state.model, task, [batch], state.precision)
+    try:
+        return judged, _tried(task, judged, monitor)
+    except MetricFailed:
+        if data.info.sizes.get(split) in (None, len(batch)):
+            raise
+    judged = judged_outputs(state.model, task, data.eval_batches(split), state.precision)
+    return judged, _tried(task, judged, monitor)
 
 
 def _tried(task: Task, judged: Judged, monitor: Monitor | None) -> dict[str, float]:
