@@ -20,7 +20,8 @@ from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
-from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
+from trainrun.data.workers import workers_error
+from trainrun.errors import EvaluationOutOfMemory, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import kept, lines_of
 from trainrun.report.samples import pictured
@@ -308,11 +309,13 @@ class Forgiving:
 
 
 def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
-    """The error as one of ours: itself, or out of memory, which torch has no single type for."""
-    if isinstance(error, OutOfMemory):
+    """The error as one of ours: itself, or one that torch has no type for."""
+    if isinstance(error, EvaluationOutOfMemory):
         return out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
         return error
+    if (dead := workers_error(error)) is not None:
+        return dead
     return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 
