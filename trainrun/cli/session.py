@@ -21,7 +21,7 @@ from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.data.workers import workers_error
-from trainrun.errors import EvaluationOutOfMemory, StorageFailed, TrainrunError
+from trainrun.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import kept, lines_of
 from trainrun.report.samples import pictured
@@ -210,9 +210,18 @@ def _assist(parts: Parts, process: Process) -> Result:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
         except Exception as error:
             failed = _as_trainrun_error(error, parts, run_dir)
+            if isinstance(failed, RankFailed):
+                tell_for_first(run_dir, failed)
             if failed is not None and failed is not error:
                 raise failed from error
             raise
+
+
+def tell_for_first(run_dir: Path, error: RankFailed) -> None:
+    """Write into a run's status why it ended, where the first rank died before it could: its lock is free."""
+    with contextlib.suppress(TrainrunError, OSError), lock(run_dir):
+        if read_json(run_dir / "status.json").get("state") == "running":
+            write_status(run_dir, state="failed", exit_code=error.exit_code, reason=str(error))
 
 
 def _name(storable: Mapping[str, Any]) -> str | None:
