@@ -6,7 +6,7 @@
     |-- CannotResume             5  no valid checkpoint, or the settings do not fit it
     |-- FolderBusy               6  another process owns the run's folder
     |-- NonFinite                7  a loss, gradient or weight is not a finite number
-    |-- OutOfMemory              8  the micro-batch does not fit
+    |-- OutOfMemory              8  the micro-batch does not fit, or a loader process was killed for memory
     |-- StorageFailed            9  the disk is full, read-only or gone
     `-- RankFailed              10  another process of the run failed
 
@@ -79,6 +79,10 @@ class NonFinite(TrainrunError):
 
 class OutOfMemory(TrainrunError):
     exit_code = 8
+
+
+class EvaluationOutOfMemory(OutOfMemory):
+    """Met in a split, not in training: a smaller data.eval_batch_size helps."""
 
 
 class StorageFailed(TrainrunError):

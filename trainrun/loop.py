@@ -16,7 +16,7 @@ from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.clock import Clock
 from trainrun.data.faults import refuse_not_finite
-from trainrun.errors import CannotResume, DataError, NonFinite, OutOfMemory, TrainrunError
+from trainrun.errors import CannotResume, DataError, EvaluationOutOfMemory, NonFinite, TrainrunError
 from trainrun.evaluate import MetricFailed, confusion_of, evaluate, sampled, shared_batches
 from trainrun.events import (
     CheckpointSaved,
@@ -256,7 +256,7 @@ class Loop:
             metrics = evaluate(model, self.task, batches, state.precision, interruptible, sums.update)
         except Exception as error:
             if is_out_of_memory(error):
-                raise OutOfMemory(f"out of memory while evaluating the {split} split") from error
+                raise EvaluationOutOfMemory(f"out of memory while evaluating the {split} split") from error
             raise
         if not math.isfinite(metrics["loss"]):
             with self.signals.interruptible():

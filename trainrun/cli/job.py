@@ -117,7 +117,7 @@ class Job:
                 file.write(traceback.format_exc())
             say(f"{head} failed: {first_clause(cause)}", f"  its traceback: {log}")
             if not isinstance(error, FolderBusy):
-                write_status(folder, state="failed", exit_code=code, reason=cause)
+                _write_end(folder, state="failed", exit_code=code, reason=cause)
             return code
 
     def _train(self, composition: Composition, folder: Path) -> int:
@@ -186,8 +186,8 @@ def _free(words: Sequence[str]) -> list[str]:
 
 
 def stop(sweep: Path, reason: str) -> None:
-    """Have no further job begin."""
-    with contextlib.suppress(FileExistsError), (sweep / STOP).open("x", encoding="utf-8") as file:
+    """Have no further job begin. The file alone tells it, also where its reason finds no room."""
+    with contextlib.suppress(OSError), (sweep / STOP).open("x", encoding="utf-8") as file:
         file.write(reason)
 
 
@@ -232,11 +232,17 @@ def _settle(folder: Path, code: int, head: str) -> None:
     is_untold = done.state in ("pending", "interrupted") and not done.reason
     if is_untold or (code < 0 and done.state != "completed"):  # what is told may be of an earlier start
         if name in INTERRUPTED:
-            write_status(folder, state="interrupted", exit_code=INTERRUPTED[name], reason=name)
+            _write_end(folder, state="interrupted", exit_code=INTERRUPTED[name], reason=name)
         elif code:
             reason = f"killed by {name}" if name else "failed before training"
-            write_status(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
+            _write_end(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
             say(f"{head} failed: {reason}{' (out of memory?)' * (name == 'SIGKILL')}")
+
+
+def _write_end(folder: Path, **changes: Any) -> None:
+    """How a job ended, where the disk takes it; sweep.json is what the sweep goes by."""
+    with contextlib.suppress(OSError):
+        write_status(folder, **changes)
 
 
 def _told(error: Exception) -> tuple[int, str]:

@@ -83,6 +83,9 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
             text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
             _report(OutOfMemory(text), words)
             return OutOfMemory.exit_code
+        if (dead := _dead_worker(error)) is not None:
+            _report(dead, words)
+            return dead.exit_code
         if ranks.tell(error):
             say(*traceback.format_exc().splitlines())
             say("", f"{_who()}unexpected {type(error).__name__}: {error}")
@@ -93,6 +96,12 @@ def _is_out_of_memory(error: Exception) -> bool:
     from trainrun.runtime import is_out_of_memory
 
     return is_out_of_memory(error)
+
+
+def _dead_worker(error: Exception) -> TrainrunError | None:
+    from trainrun.data.workers import workers_error
+
+    return workers_error(error)
 
 
 def _dispatch(words: list[str]) -> int:

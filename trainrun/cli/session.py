@@ -20,7 +20,8 @@ from trainrun.cli.memory import out_of_memory
 from trainrun.cli.terminal import say
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
-from trainrun.errors import OutOfMemory, StorageFailed, TrainrunError
+from trainrun.data.workers import workers_error
+from trainrun.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
 from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import kept, lines_of
 from trainrun.report.samples import pictured
@@ -215,9 +216,18 @@ def _assist(parts: Parts, process: Process) -> Result:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
         except Exception as error:
             failed = _as_trainrun_error(error, parts, run_dir)
+            if isinstance(failed, RankFailed):
+                tell_for_first(run_dir, failed)
             if failed is not None and failed is not error:
                 raise failed from error
             raise
+
+
+def tell_for_first(run_dir: Path, error: RankFailed) -> None:
+    """Write into a run's status why it ended, where the first rank died before it could: its lock is free."""
+    with contextlib.suppress(TrainrunError, OSError), lock(run_dir):
+        if read_json(run_dir / "status.json").get("state") == "running":
+            write_status(run_dir, state="failed", exit_code=error.exit_code, reason=str(error))
 
 
 def _name(storable: Mapping[str, Any]) -> str | None:
@@ -330,11 +340,13 @@ class Forgiving:
 
 
 def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
-    """The error as one of ours: itself, or out of memory, which torch has no single type for."""
-    if isinstance(error, OutOfMemory):
+    """The error as one of ours: itself, or one that torch has no type for."""
+    if isinstance(error, EvaluationOutOfMemory):
         return out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
         return error
+    if (dead := workers_error(error)) is not None:
+        return dead
     return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
 
 

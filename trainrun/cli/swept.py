@@ -21,7 +21,7 @@ from trainrun.config.space import Point, Words
 from trainrun.errors import INTERRUPTED
 from trainrun.logger.lines import number
 from trainrun.run import sweeps
-from trainrun.run.files import replace_json
+from trainrun.run.files import replace_json, storage_failed
 from trainrun.sweep import counted, ranking
 from trainrun.sweep.outcome import outcome
 from trainrun.sweep.ranking import Entry
@@ -63,7 +63,7 @@ def _swept(point: Point) -> dict[str, Any]:
 
 
 def record(sweep: Ongoing, state: str) -> tuple[list[Entry], list[ranking.Setting]]:
-    """Write sweep.json; returns its jobs and settings."""
+    """Write sweep.json; returns its jobs and settings. Raises StorageFailed where there is no room for it."""
     entries, maximize = _entries(sweep), sweep.search.maximize
     settings = ranking.ranked(entries, maximize)
     best = ranking.best_of(settings, maximize)
@@ -78,7 +78,10 @@ def record(sweep: Ongoing, state: str) -> tuple[list[Entry], list[ranking.Settin
         "settings": [one.record for one in settings],
         "jobs": [one.record for one in entries],
     }
-    replace_json(sweep.folder / sweeps.FILE, content)
+    try:
+        replace_json(sweep.folder / sweeps.FILE, content)
+    except OSError as error:
+        raise storage_failed(sweep.folder / sweeps.FILE, error) from None
     return entries, settings
 
 

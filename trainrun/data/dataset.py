@@ -36,6 +36,7 @@ from trainrun.data.samples import (
     unpacked,
 )
 from trainrun.data.targets import Reading, reading_of, settled
+from trainrun.data.workers import workers_error
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
 from trainrun.ranges import Count, Natural, Split
@@ -194,12 +195,17 @@ class DatasetData:
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
         )
-        others = set(active_children())
+        others, workers = set(active_children()), set[BaseProcess]()
         try:
-            for part, batch in zip(parts, loader, strict=True):
+            batches = iter(loader)
+            workers = set(active_children()) - others
+            for part, batch in zip(parts, batches, strict=True):
                 yield self._moved(batch, part, dataset)
-        except BaseException:  # a stop, while a loader process may be stuck in a sample
-            _kill(set(active_children()) - others)  # also where the loader does not know them yet
+        except BaseException as error:  # a stop, while a loader process may be stuck in a sample
+            dead = workers_error(error, workers)
+            _kill(workers | set(active_children()) - others)  # also where the loader does not know them yet
+            if dead is not None:
+                raise dead from error
             raise
 
     def _collated(

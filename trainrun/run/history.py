@@ -96,7 +96,7 @@ def records(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _lines(file: Path, tail_bytes: int | None = None) -> list[str]:
-    """The lines of a file, or of its last bytes; none of what is no file, or cannot be read."""
+    """The lines of a file, or of its last bytes; none of what cannot be read, or is a pipe."""
     try:
         if not file.is_file():
             return []
