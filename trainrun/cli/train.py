@@ -55,8 +55,8 @@ def run(words: list[str]) -> int:
     if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
         from trainrun.cli.resume import same_line
 
-        return same_line(folder, composition, quiet, [*ranks.command(), *words])
-    result = train_one(composition, [*ranks.command(), *words], quiet, verbose)
+        return same_line(folder, composition, quiet, [*ranks.command(), *typed])
+    result = train_one(composition, [*ranks.command(), *typed], quiet, verbose)
     farewell(result, composition.settings["budget"], quiet)
     return result.exit_code
 
