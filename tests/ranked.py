@@ -29,15 +29,18 @@ from trainrun.errors import CannotResume, ConfigError
 from trainrun.evaluate import evaluate, shared_batches
 from trainrun.events import Evaluated, RolledBack
 from trainrun.loop import Monitor
+from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.kinds import BatchChange
+from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
 from trainrun.scheduler import Plateau, plateau
 from trainrun.step import Clip
+from trainrun.task.classification import Classification
 
 LOSS = Monitor("loss", maximize=False)
 
@@ -253,6 +256,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},
     "class weights": {"task": Weighted},
+    "class weights and smoothed labels": {
+        "task": lambda: Classification([], CrossEntropy([0.2, 1.0, 3.0], ()), ToyData().info),
+        "step": {"batch_changes": [LabelSmoothing(0.2)]},
+    },
     "parameters used by some": {"model": sometimes, "state": {"optimizer": adamw}},
     "units of which some are dead": {"model": relus},
     "plateau": {"monitor": LOSS, "eval_every": 2, "state": {"schedule": reduce_on_plateau}},

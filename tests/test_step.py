@@ -16,12 +16,14 @@ from torch.nn import functional as F
 from toy import CLASSES, CPU, FEATURES, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
 from trainrun.errors import ConfigError
-from trainrun.loss import CrossEntropy
+from trainrun.loss import CrossEntropy, as_loss
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, Cut, Outcome, Position
 from trainrun.regularization.ema import EMA
+from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.mixing import Mixup
 from trainrun.regularization.penalty import L2
+from trainrun.seeds import stream
 from trainrun.state import TrainState
 from trainrun.step import Clip, Pass
 from trainrun.task.classification import Classification
@@ -109,6 +111,66 @@ def test_accumulation_with_class_weights_is_torchs_weighted_mean_of_the_whole_wi
         assert mean == pytest.approx(expected.item(), rel=1e-5)
     for ours, theirs in zip(state.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+# torch's own, of a whole window; mixtures as their papers have them, a sum of two.
+WEIGHTED: dict[str, Callable[[], nn.Module]] = {
+    "ours": lambda: CrossEntropy([0.2, 1.0, 5.0], ()),
+    "torch's": lambda: as_loss(nn.CrossEntropyLoss(torch.tensor([0.2, 1.0, 5.0]))),
+}
+
+
+@pytest.mark.parametrize("loss", WEIGHTED)
+@pytest.mark.parametrize("amount", [0.0, 0.1, 0.6])
+def test_label_smoothing_with_class_weights_is_torchs_own_of_the_whole_window(
+    loss: str, amount: float
+) -> None:
+    data = ToyData()
+    task = Classification(metrics=[], loss=WEIGHTED[loss](), info=data.info)
+    state = new_state(mlp())
+    step = new_step(data, task, accumulate=3, batch_changes=[LabelSmoothing(amount)])
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    for window in windows(data, 4, 3, 8):
+        result = step(state, window)
+        optimizer.zero_grad()
+        whole = data.batch(torch.cat([torch.as_tensor(batch.indices) for batch in window]))
+        expected = F.cross_entropy(
+            model(whole.inputs), whole.targets, torch.tensor([0.2, 1.0, 5.0]), label_smoothing=amount
+        )
+        expected.backward()
+        optimizer.step()
+        mean = float(result.terms["loss"]) / float(result.counts["loss"])
+        assert mean == pytest.approx(expected.item(), rel=1e-5)
+    for ours, theirs in zip(state.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("amount", [None, 0.2])
+@pytest.mark.parametrize("is_smoothed_first", [False, True])
+def test_mixtures_with_class_weights_are_the_papers_sum_of_two(
+    amount: float | None, is_smoothed_first: bool
+) -> None:
+    data, weights = ToyData(), torch.tensor([0.2, 1.0, 5.0])
+    task = Classification(metrics=[], loss=CrossEntropy(weights.tolist(), ()), info=data.info)
+    changes = [Mixup(1.0), *([] if amount is None else [LabelSmoothing(amount)])]
+    step = new_step(data, task, batch_changes=changes[::-1] if is_smoothed_first else changes)
+    window, model = windows(data, 12, 1, 1)[0], mlp()
+    result = step(new_state(mlp()), window)
+    plain = data.batch(torch.as_tensor(window[0].indices))
+    mixed = new_step(data, task, batch_changes=[Mixup(1.0)]).changed(window[0], 0, 0)
+    each = F.one_hot(plain.targets, CLASSES).float()
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(stream(1 ^ 0x5EED, 0)))
+    moved = plain.targets != plain.targets[order]
+    share = float(mixed.targets[moved][0][plain.targets[moved][0]])
+    torch.testing.assert_close(mixed.targets, share * each + (1 - share) * each[order])
+    outputs = model(mixed.inputs)
+    first, second = (
+        F.cross_entropy(outputs, targets, weights, label_smoothing=amount or 0.0)
+        for targets in (plain.targets, plain.targets[order])
+    )
+    expected = share * first + (1 - share) * second
+    assert float(result.terms["loss"] / result.counts["loss"]) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_step_counts_what_it_was_given() -> None:

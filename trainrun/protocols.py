@@ -37,6 +37,7 @@ class Batch:
     indices: Sequence[int] | Tensor  # (N,): which samples these are
     position: Position  # where the data stand after this batch
     is_mixed: bool = False  # of several samples each, with targets to match
+    unsmoothed: Any = None  # the targets before label smoothing: what class weights average over, as in torch
 
     def __len__(self) -> int:
         return len(self.indices)

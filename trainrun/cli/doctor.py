@@ -21,6 +21,7 @@ from trainrun.doctor import Finding, diagnose
 from trainrun.doctor.curves import Run, read
 from trainrun.events import to_line
 from trainrun.logger.lines import number, printable
+from trainrun.run.lineage import experiment_files
 
 FOUND = 3
 _ABOUT = """Name what went wrong in a stored run, with the evidence and what to try. Reads its records alone.
@@ -142,4 +143,6 @@ def _overrides(folder: Path) -> list[str]:
     if not isinstance(words, list):
         return []
     plain = [word for word in words if isinstance(word, str) and "=" in word and word.isprintable()]
-    return [word for word in plain if _key(word) not in _OWN and not _key(word).startswith("hydra.")]
+    files = experiment_files(folder)
+    own = [word for word in plain if _key(word) not in _OWN and not _key(word).startswith("hydra.")]
+    return [files.get(word, word) for word in own]

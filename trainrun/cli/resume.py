@@ -13,10 +13,10 @@ import yaml
 from trainrun import ranks
 from trainrun.cli.farewell import farewell
 from trainrun.cli.terminal import say
-from trainrun.config.suggest import in_our_words, override
+from trainrun.config.suggest import hydra_value, in_our_words
 from trainrun.config.words import as_overrides, other_form
 from trainrun.errors import ConfigError, Problem
-from trainrun.run import sweeps
+from trainrun.run import lineage, sweeps
 
 if TYPE_CHECKING:
     from trainrun.cli.session import Judge, Result
@@ -146,7 +146,7 @@ def resumed(
     changed = changes(stored.before, stored.composition.settings)
     begun = read_json(run_dir / "environment.json")
     _refuse_other_window(begun, stored.parts)
-    _refuse_identity(changed, run_dir)
+    _refuse_identity(changed, run_dir, overrides)
     if why := _nothing_left(run_dir, status, stored.parts, bool(changed)):
         kept = f"; {', '.join(changed)} stay{'' if len(changed) > 1 else 's'} as it was" if changed else ""
         say(f"{why}: nothing to do{kept}")
@@ -215,14 +215,34 @@ def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
     raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")
 
 
-def _refuse_identity(changed: Mapping[str, tuple[Any, Any]], run_dir: Path) -> None:
-    """Raises ConfigError with the line of the new run that the changes make."""
+def _refuse_identity(changed: Mapping[str, tuple[Any, Any]], run_dir: Path, overrides: Sequence[str]) -> None:
+    """Raises ConfigError with the line of the new run that the overrides make."""
     refused = {key: pair for key, pair in changed.items() if not may_change(key)}
-    first = [word for word in _first_words(run_dir) if _key(word) not in (*changed, "name")]
-    line = shlex.join(["trainrun", *first, *(override(key, new) for key, (_, new) in changed.items())])
-    told = "cannot change on resume, {} -> {}; it makes a new run, which init_from starts from these weights"
-    if refused:
-        raise ConfigError([Problem(key, told.format(*pair), line) for key, pair in refused.items()])
+    if not refused:
+        return
+    line = shlex.join(["trainrun", *_new_run(run_dir, overrides)])
+    told = "cannot change on resume, {} -> {}; it makes a new run"
+    if "init_from=" in line:
+        told += ", which init_from starts from stored weights"
+    raise ConfigError([Problem(key, told.format(*pair), line) for key, pair in refused.items()])
+
+
+def _new_run(run_dir: Path, overrides: Sequence[str]) -> list[str]:
+    """The words that a run began with and those of now, from its weights where it has any."""
+    from trainrun.checkpoint.stored import steps_in
+
+    said = [_key(word) for word in overrides]
+    replaced = ("name", "init_from", *said)  # a value of an option that is replaced goes with it
+    first = [
+        word
+        for word in _first_words(run_dir)
+        if not any(f"{_key(word)}.".startswith(f"{key}.") for key in replaced)
+    ]
+    files = lineage.experiment_files(run_dir)
+    words = [files.get(word, word) for word in (*first, *overrides)]
+    if "init_from" not in said and steps_in(run_dir / "checkpoints"):
+        words.append(f"init_from={hydra_value(str(run_dir))}")
+    return words
 
 
 def may_change(key: str) -> bool:

@@ -81,7 +81,7 @@ def trained(
     composition = composer.compose(arguments.overrides)
     with current_code(composition.settings):
         _check([composition])
-    command, budget = [*ranks.command(), *words], composition.settings["budget"]
+    command, budget = [*ranks.command(), *typed], composition.settings["budget"]
     with around():
         if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
             from trainrun.cli.resume import changes_of_line, resumed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,7 +144,7 @@ def _not_selected(group: str, name: str, node: Mapping[str, Any]) -> Problem:
         return Problem(f"{group}.{name}", f"no option of {group}{hint}; there are {', '.join(options)}")
     chosen = [key for key, member in node.items() if isinstance(member, Mapping) and "_target_" in member]
     fix = f"{group}=[{','.join([*chosen, name])}]"
-    return Problem(group, f"{group}.{name} is set, but {name} is not selected: {fix}", fix)
+    return Problem(group, f"{group}.{name} is set, but {name} is not selected: {shlex.quote(fix)}", fix)
 
 
 def _call(node: Mapping[str, Any], path: str, trust: _Trust) -> Iterator[Problem]:

@@ -25,7 +25,8 @@ class LabelSmoothing(BatchChange):
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         targets = probabilities(batch.targets, info.num_targets)
-        return replace(batch, targets=targets * (1 - self.amount) + self.amount / info.num_targets)
+        smoothed = targets * (1 - self.amount) + self.amount / info.num_targets
+        return replace(batch, targets=smoothed, unsmoothed=batch.targets)
 
 
 def probabilities(targets: torch.Tensor, num_classes: int) -> torch.Tensor:

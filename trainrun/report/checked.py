@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -50,7 +51,7 @@ def report(plan: Rows, sections: Iterable[Section], command: str | None, width: 
     if not findings:
         return [*lines, Text(), Text("nothing found", "green")]
     for one in findings:
-        mend = [("mend", " ".join(one.mend)), ("", one.advice)] if one.mend else [("mend", one.advice)]
+        mend = [("mend", shlex.join(one.mend)), ("", one.advice)] if one.mend else [("mend", one.advice)]
         rows = [("measured", one.measured), ("expected", one.expected), *mend]
         title = Text(f"found: {one.name}", "bold yellow")
         lines += [Text(), *_paragraph(title, [row for row in rows if row[1]], width)]

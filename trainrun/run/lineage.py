@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainrun.config.suggest import hydra_value
 from trainrun.events import to_line
-from trainrun.run.files import replace_text, storage_failed
+from trainrun.run.files import read_json, replace_text, storage_failed
+
+
+def experiment_files(run_dir: Path) -> dict[str, str]:
+    """`experiment=NAME` -> the file that the run's command names, where that was a file of its own."""
+    command = str(read_json(run_dir / "environment.json").get("command"))
+    with contextlib.suppress(ValueError):  # not of a shell
+        words = [word for word in shlex.split(command) if "=" not in word and word.isprintable()]
+        files = [word for word in words if word.endswith((".yaml", ".yml"))]
+        return {f"experiment={hydra_value(Path(file).stem)}": file for file in files}
+    return {}
 
 
 def add(

@@ -49,7 +49,8 @@ class Task:
         return len(self.info.vocabulary) or None
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
-        weight = self.loss.weight(self.targets(batch.targets))
+        targets = batch.targets if batch.unsmoothed is None else batch.unsmoothed
+        weight = self.loss.weight(self.targets(targets))
         return {"loss": float(len(batch)) if weight is None else weight.sum()}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
