@@ -58,6 +58,8 @@ def read(path: str, delimiter: str | None, missing: Collection[str], only: str |
     Raises DataError naming the file, and the line where one is at fault.
     """
     file = Path(path).expanduser()
+    if file.exists() and not file.is_file():
+        raise DataError(f"data.path: {file} is a folder, a pipe or a device, not a file")
     was_on = gc.isenabled()
     gc.disable()  # it would look through millions of texts again and again, which takes longer than reading
     try:

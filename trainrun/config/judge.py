@@ -48,6 +48,8 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
         except ValueError as error:
             return str(error)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
+    is_giant = isinstance(value, int) and not _is_number(value, whole=True)
+    hint = "; numbers end at 2**63" if is_giant and not isinstance(value, bool) else hint
     hint = "; in quotes it is text" if _is_text_of(value, kind) else hint
     return f"wants {kind.words}, got {shown(value)}{hint}"
 

@@ -140,6 +140,8 @@ def decoded(file: Path, size: int) -> Tensor:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if not file.is_file():
+        raise DataError(f"data.root: {file} is a pipe or a device, not a file")
     try:
         with Image.open(file) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")

@@ -50,7 +50,7 @@ def epochs_of(run_dir: Path) -> float | None:
 def unread_in(file: Path) -> int:
     """How many lines of a file that stands there are no records; the last may have been cut off by a copy."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     except OSError:
         return 0
     return len(lines) - sum(1 for _ in records(file))
@@ -59,7 +59,7 @@ def unread_in(file: Path) -> int:
 def records(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of lines that name their event and, but for a rollback, their step."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     except OSError:
         return
     for line in lines:
