@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from trainrun import duration, ranges
@@ -89,7 +90,7 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
         }
         if value.lower() in words:
             yield words[value.lower()]
-        for number in (int, float):
+        for number in (int, float, partial(int, base=0)):
             try:
                 yield number(value)
             except ValueError:
