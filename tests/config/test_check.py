@@ -215,7 +215,11 @@ WRONG_FILES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
         ("conf/model/mine.yaml:2: is not valid YAML",),
     ),
     "an option that is a number": ({"conf/model/mine.yaml": "3"}, "model=mine", ("conf/model/mine.yaml",)),
-    "an option that is a list": ({"conf/model/mine.yaml": "- 3"}, "model=mine", ("conf/model/mine.yaml:1: is not a mapping",)),
+    "an option that is a list": (
+        {"conf/model/mine.yaml": "- 3"},
+        "model=mine",
+        ("conf/model/mine.yaml:1: is not a mapping",),
+    ),
     "an option without a call": (
         {"conf/model/mine.yaml": "width: 3\n"},
         "model=mine",

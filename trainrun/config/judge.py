@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from trainrun import duration, ranges
-from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shown
+from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shortened, shown
 from trainrun.duration import parse
 
 Test = Callable[[Any], bool]
@@ -47,7 +47,7 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
             if parse(value).is_clock and not kind.by_clock:
                 return f"wants {kind.words}, got {value}; clock units are not taken here"
         except ValueError as error:
-            return str(error)
+            return shortened(str(error), 200)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
     is_giant = isinstance(value, int) and not _is_number(value, whole=True)
     hint = "; numbers end at 2**63" if is_giant and not isinstance(value, bool) else hint
