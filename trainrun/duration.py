@@ -68,6 +68,8 @@ def parse(text: object) -> Duration:
         hint = f"; did you mean {near}?" if near else ""
         hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else hint
         raise ValueError(f"wants a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
+    if len(found[1].partition(".")[0]) > 15:  # beyond, a float no longer tells whole numbers apart
+        raise ValueError(f"wants a duration of at most 15 digits, got {len(found[1]):,}")
     return Duration(float(found[1]), found[2])
 
 

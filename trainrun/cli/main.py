@@ -17,7 +17,7 @@ from trainrun import __version__, ranks
 from trainrun.cli.streams import clear_sign, open_streams, show_sign
 from trainrun.cli.terminal import say
 from trainrun.config import imports
-from trainrun.config.paths import is_run
+from trainrun.config.paths import is_file, is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
 from trainrun.config.words import as_overrides
 from trainrun.errors import ConfigError, OutOfMemory, StorageFailed, TrainrunError
@@ -131,7 +131,7 @@ def _asks_for_help(words: list[str]) -> bool:
 
 
 def _no_such_command(word: str) -> ConfigError:
-    if Path(f"{word}.yaml").is_file():
+    if is_file(f"{word}.yaml"):
         return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
     hint = did_you_mean(word, COMMANDS)
     known = f"{', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"

@@ -66,6 +66,8 @@ def samples_of(judged: Judged, file: Path | None, split: str) -> Samples:
         return Samples(data.eval_batches(split))
     if not file.exists():
         raise DataError(f"--input: there is no file {file}")
+    if not file.is_file() and not file.is_dir():
+        raise DataError(f"--input: {file} is a pipe or a device, not a file")
     if not isinstance(data, Readable):
         text = f"{judged.parts.info.name} reads no samples beside its own; use --split"
         raise ConfigError.one("--input", text)

@@ -75,7 +75,8 @@ def check(
     problems = [*unknown, *_trusting(problems, trusted)]
     touched = [key for problem in problems for key in (problem.key, (problem.fix or "").partition("=")[0])]
     faulty = {key.partition("[")[0] for key in touched}
-    problems += contradictions(settings, explicit, choices or {}, faulty)
+    between = contradictions(settings, explicit, choices or {}, faulty)
+    problems += [problem for problem in between if problem.key not in faulty]
     return [located(problem, explicit, files) for problem in problems]
 
 

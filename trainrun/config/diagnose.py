@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.paths import CONF, roots
+from trainrun.config.paths import CONF, is_file, roots
 from trainrun.config.paths import groups as option_files
 from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
 from trainrun.errors import Problem
@@ -72,7 +72,7 @@ def _choice(one: Given, options: Collection[str], combines: bool) -> list[Proble
 
 def _file_named(value: str) -> str | None:
     """The single experiment file that `experiment=VALUE` means."""
-    return next((name for name in (value, f"{value}.yaml") if Path(name).is_file()), None)
+    return next((name for name in (value, f"{value}.yaml") if is_file(name)), None)
 
 
 def no_option(group: str, value: str, options: Collection[str]) -> str:
@@ -80,7 +80,7 @@ def no_option(group: str, value: str, options: Collection[str]) -> str:
     if (group, value) in REFUSED:
         return f"{value} {REFUSED[group, value][0]}"
     for file in (folder / group / f"{value}.yml" for folder in roots()):
-        if file.is_file():
+        if is_file(file):
             name = str(file).removeprefix(f"{Path.cwd()}/")
             return f"no option {value!r}; {name} is not read, an option's file ends in .yaml"
     near = _meant(group, value, options)

@@ -8,10 +8,11 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from trainrun import duration, ranges
-from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shown
+from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shortened, shown
 from trainrun.duration import parse
 
 Test = Callable[[Any], bool]
@@ -46,8 +47,10 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
             if parse(value).is_clock and not kind.by_clock:
                 return f"wants {kind.words}, got {value}; clock units are not taken here"
         except ValueError as error:
-            return str(error)
+            return shortened(str(error), 200)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
+    is_giant = isinstance(value, int) and not _is_number(value, whole=True)
+    hint = "; numbers end at 2**63" if is_giant and not isinstance(value, bool) else hint
     hint = "; in quotes it is text" if _is_text_of(value, kind) else hint
     return f"wants {kind.words}, got {shown(value)}{hint}"
 
@@ -87,7 +90,7 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
         }
         if value.lower() in words:
             yield words[value.lower()]
-        for number in (int, float):
+        for number in (int, float, partial(int, base=0)):
             try:
                 yield number(value)
             except ValueError:

@@ -15,6 +15,8 @@ MOST_BYTES = 1 << 18
 DEEPEST = 32
 MOST_NODES = 10_000
 MOST_NESTED = 16
+MOST_DIGITS = 400  # more than the largest number has that torch knows
+_NUMBER = re.compile(r"[-+]?(0x[\da-f_]+|0b[01_]+|[\d_.:]+)", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{\s*(?:oc\.(?:select|dict\.\w+)\s*:)?\s*(\.*)([\w.\[\]/-]+)\s*[,}]")
 _CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _NESTED = re.compile(r"\$\{(?!\s*oc\.(?:env|decode)\b)[^{}]*\$\{")  # in a path, not in a text
@@ -74,6 +76,14 @@ def check_text(text: str, with_aliases: bool) -> None:
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
         alias = alias or (token if isinstance(token, yaml.AliasToken) else None)
         marked = isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken))
+        if (
+            isinstance(token, yaml.ScalarToken)
+            and len(token.value) > MOST_DIGITS
+            and _NUMBER.fullmatch(token.value)
+        ):
+            raise Unreadable(
+                f"holds a number of {len(token.value):,} digits", f":{token.start_mark.line + 1}"
+            )
         if depth > DEEPEST:
             raise Unreadable("nests too deep", f":{token.start_mark.line + 1}")
         if marked and not with_aliases:

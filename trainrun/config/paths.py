@@ -33,6 +33,14 @@ def groups(more: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
     return {name: dict(sorted(options.items())) for name, options in sorted(found.items())}
 
 
+def is_file(name: str | Path) -> bool:
+    """Whether there is a file of that name; a text that cannot be a name is none."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's: what lies there may have come from anybody."""
     return any((folder / name).exists() for name in ("status.json", "metrics.jsonl", ".hydra"))

@@ -26,6 +26,9 @@ class Readable(Mapping[str, Any]):
         value = self._settings[key]
         return Readable(value, self._faulty, f"{path}.") if isinstance(value, Mapping) else value
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._settings
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._settings)
 

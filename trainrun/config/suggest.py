@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trainrun.errors import Problem
+from trainrun.visible import visible
 
 # What other tools call it -> (key, how its value is written).
 SPELLINGS: dict[str, tuple[str, str]] = {
@@ -166,7 +167,29 @@ def shortened(text: str, length: int = 80) -> str:
 
 def override(key: str, value: Any) -> str:
     """`key=value` ready for bash and zsh."""
-    return shlex.quote(f"{key}={hydra_value(value)}")
+    return shell_word(f"{key}={hydra_value(value)}")
+
+
+def shell_word(word: str) -> str:
+    """A word as bash and zsh read it back unchanged; what a terminal would obey is written as an escape."""
+    if visible(word) == word:
+        quoted = shlex.quote(word)
+        return f"'{word}'" if quoted.startswith("=") else quoted  # zsh takes =word for a command's path
+    return "$'" + "".join(map(_in_ansi_quotes, word)) + "'"
+
+
+def _in_ansi_quotes(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte that is no UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    if visible(char) != char:
+        code = ord(char)
+        return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return f"\\{char}" if char in "\\'" else char
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A whole command, ready for bash and zsh."""
+    return " ".join(map(shell_word, words))
 
 
 def together(jobs: Sequence[Sequence[Problem]]) -> list[Problem]:
@@ -213,4 +236,4 @@ def corrected_line(
         if mended == word or mended not in line:
             line.append(mended)
     line += [fix for fix in distinct if fix not in line]
-    return shlex.join([*command.split(), *line])
+    return shell_line([*command.split(), *line])

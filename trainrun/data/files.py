@@ -61,6 +61,8 @@ def read_inputs(file: Path, shape: tuple[int, ...]) -> np.ndarray:
 def read_idx(path: Path) -> np.ndarray:
     """An IDX file of unsigned bytes as an array. Raises DataError naming the file and what is wrong."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder, a pipe or a device, not a file")
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read(_LARGEST_BYTES + 1)  # a small packed file may hold any number of bytes
     except (OSError, EOFError, zlib.error) as error:

@@ -14,6 +14,7 @@ from trainrun.run.directory import ROOT, runs, short
 from trainrun.run.files import read_json
 from trainrun.run.history import end_of, is_contradicted, records, step_of
 from trainrun.run.lock import is_held
+from trainrun.visible import visible
 
 STATES = ("running", "completed", "interrupted", "failed", "died")
 STARTING_S = 3600.0
@@ -98,7 +99,7 @@ def _run(path: Path, name: str, newest: dict[str, Path]) -> str:
 def printable(value: object) -> str:
     """One printable line: these files may come from anywhere, and a terminal obeys control characters."""
     line = str(value if value is not None else "").partition("\n")[0]
-    return "".join(one if one.isprintable() else "?" for one in line)
+    return visible(line)
 
 
 def _entry(path: Path, run: str) -> Entry:
@@ -166,7 +167,7 @@ def num_bytes(folder: Path) -> int:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     except OSError:
         return ""
 

@@ -131,6 +131,8 @@ def read(path: Path) -> Sweep:
     """The sweep in a folder. Raises CannotResume for a record that no sweep has written."""
     file = path / FILE
     try:
+        if file.exists() and not file.is_file():
+            raise ValueError("is a folder, a pipe or a device, not a file")
         if file.stat().st_size > _MOST_BYTES:
             raise ValueError(f"is larger than a sweep's record can be, {_MOST_BYTES:,} bytes")
         return _sweep(path, _object(json.loads(file.read_text(encoding="utf-8")), "the file"))

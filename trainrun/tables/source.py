@@ -106,6 +106,8 @@ def examine(path: Path, encoding: str) -> Source:
 
     Raises DataError for what is no table, ConfigError where a package is missing.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"data.path: {path} is a folder, a pipe or a device, not a file")
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     packing = next((name for mark, name in _PACKED.items() if head.startswith(mark)), None)

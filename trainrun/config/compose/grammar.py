@@ -35,7 +35,8 @@ def given(text: str) -> Given:
             return Given(text, problem="is not KEY=VALUE")
         if reason := re.search(r"Error while evaluating .*?: (?:\w+: )?(.*)", str(error)):
             return Given(text, key, problem=f"cannot be read: {reason[1]}")
-        return Given(text, key, problem=f"cannot be read; as a text it is written {override(key, value)}")
+        as_text = f"; as a text it is written {override(key, value)}" if len(value) < 200 else ""
+        return Given(text, key, problem=f"cannot be read{as_text}")
     if not parsed.key_or_group:
         return Given(text, problem="is not KEY=VALUE")
     prefix = "~" if parsed.is_delete() else "++" if parsed.is_force_add() else "+" if parsed.is_add() else ""
