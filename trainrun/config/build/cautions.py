@@ -89,10 +89,7 @@ def _ends_high(settings: Settings, state: TrainState) -> Iterator[str]:
     if top == 0 or factors[-1] - low < _HIGH * (top - low):
         return
     fixes = {"one_cycle": "scheduler.rise=0.3", "wsd": "scheduler.decay=20%"}
-    fix = fixes.get(name, "take whole cycles")
-    if name == "cyclic" and settings["scheduler"].get("down") is None:
-        up = getattr(state.schedule, "up", total)
-        fix = f"scheduler.up={max(1, total // (2 * max(1, round(total / (2 * up)))))}step"
+    fix = fixes.get(name, "scheduler.up=10% scheduler.down=10%")  # five whole cycles
     yield f"the run ends at {factors[-1] / top:.2g} of its highest learning rate: {fix}"
 
 
