@@ -114,7 +114,7 @@ def begun(seed: int = 0, **changes: Any) -> MLP:
 def test_the_first_loss_is_that_of_outputs_of_zero_at_any_depth(
     depth: int, norm: str, residual: bool
 ) -> None:
-    """ln C for C classes, the targets' own mean square for values; within 20 %, in training and outside it."""
+    """ln C for C classes, the targets' own mean square for values; within 20 % in either mode."""
     x, targets = torch.randn(64, 64), torch.randn(64, 1)
     for activation in ACTIVATIONS:
         shape = {"depth": depth, "norm": norm, "residual": residual, "activation": activation}

@@ -57,7 +57,7 @@ def plan_of(
         ("saves", costs.checkpoints(settings, state)),
         ("decides", _decides(monitor)),
         *_stops(state),
-        *cautions(settings, state, cut, info),
+        *cautions(settings, state, cut, info, pace),
     )
 
 
