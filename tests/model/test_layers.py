@@ -8,7 +8,7 @@ from torch import nn
 
 from trainrun.errors import ConfigError
 from trainrun.model import layers
-from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, norm_2d, per_layer
+from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, norm_2d, per_layer, shrink_branches
 from trainrun.ranges import Activation, ConvNorm, Norm
 from trainrun.vision import import_torchvision
 
@@ -61,3 +61,16 @@ def test_stochastic_depth_is_torchvisions_for_each_sample_and_nothing_in_evaluat
     assert float(kept.float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 20_000) ** 0.5)
     assert sorted((theirs(x) / x).unique().tolist())[-1] == pytest.approx(1 / 0.7, rel=1e-5)
     assert ours.eval()(x) is x
+
+
+def test_residual_branches_are_divided_by_their_number_at_their_last_norm_or_layer() -> None:
+    plain = [nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(3)]
+    normed = [nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Tanh()) for _ in range(3)]
+    before = [branch[0].get_parameter("weight").detach().clone() for branch in plain + normed]
+    shrink_branches(plain)
+    shrink_branches(normed)
+    for branch, weight in zip(plain, before[:3], strict=True):
+        torch.testing.assert_close(branch[0].get_parameter("weight").detach(), weight / 3)
+    for branch, weight in zip(normed, before[3:], strict=True):
+        assert torch.equal(branch[0].get_parameter("weight").detach(), weight)
+        torch.testing.assert_close(branch[1].get_parameter("weight").detach(), torch.full((4,), 1 / 3))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
+from torch.nn import functional as F
 
 from trainrun.errors import ConfigError
-from trainrun.model.layers import Residual
+from trainrun.init import auto
+from trainrun.model.layers import ACTIVATIONS, Residual
 from trainrun.model.mlp import MLP
 
 
@@ -91,3 +95,62 @@ def test_the_gradient_reaches_every_parameter(depth: int) -> None:
 def test_settings_that_do_not_fit_each_other_are_config_errors(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         make(**changes)
+
+
+# ---- at the start, as init=auto leaves it
+
+
+def begun(seed: int = 0, **changes: Any) -> MLP:
+    torch.manual_seed(seed)
+    model = make(**{"input_shape": (64,), "width": 128, "dropout": 0.2, **changes})
+    auto(zero_residual=False)(model)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+@pytest.mark.parametrize("depth", [1, 3, 20, 100])
+def test_the_first_loss_is_that_of_outputs_of_zero_at_any_depth(
+    depth: int, norm: str, residual: bool
+) -> None:
+    """ln C for C classes, the targets' own mean square for values; within 20 % in either mode."""
+    x, targets = torch.randn(64, 64), torch.randn(64, 1)
+    for activation in ACTIVATIONS:
+        shape = {"depth": depth, "norm": norm, "residual": residual, "activation": activation}
+        for classes in (2, 10):
+            model, labels = begun(num_outputs=classes, **shape), torch.randint(classes, (64,))
+            for is_training in (True, False):
+                loss = float(F.cross_entropy(model.train(is_training)(x), labels))
+                assert loss == pytest.approx(math.log(classes), rel=0.2), (activation, classes, is_training)
+        loss = float(F.mse_loss(begun(num_outputs=1, **shape)(x), targets))
+        assert loss == pytest.approx(float(targets.square().mean()), rel=0.2), activation
+
+
+def test_twenty_residual_layers_learn_as_well_as_three() -> None:
+    """A plain loop of torch's on 1,000 digits: both reach what the other reaches."""
+    digits = load_digits()
+    x = torch.tensor((digits.data - digits.data.mean()) / digits.data.std(), dtype=torch.float32)
+    y = torch.tensor(digits.target)
+
+    def reached(depth: int) -> float:
+        model = begun(num_outputs=10, depth=depth, residual=True)
+        optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+        fall = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 400)
+        for step in range(400):
+            rows = torch.arange(32 * step, 32 * step + 32) % 1000
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+            fall.step()
+        return float((model.eval()(x[1000:]).argmax(1) == y[1000:]).float().mean())
+
+    assert reached(20) > reached(3) - 0.02 > 0.88
+
+
+@torch.no_grad()
+def test_a_sigmoid_branch_adds_a_share_of_its_half() -> None:
+    model = begun(activation="sigmoid", depth=11, residual=True, dropout=0.0)
+    hidden = model.body[1](model.body[0](torch.randn(256, 64)))
+    added = model.body[2](hidden) - hidden
+    assert float(added.mean()) == pytest.approx(1 / 20, rel=0.2)  # ten branches: together a half

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from trainrun.errors import ConfigError
+from trainrun.init import auto
 from trainrun.model.layers import StochasticDepth
 from trainrun.model.resnet9 import ResNet9
 
@@ -82,3 +84,13 @@ def test_every_residual_branch_may_be_left_out_at_random() -> None:
 def test_settings_that_it_cannot_take_are_config_errors(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         make(**changes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blocks", [[1, 0, 1], [5, 5, 5]])
+def test_without_norm_the_first_loss_stays_that_of_outputs_of_zero(blocks: list[int]) -> None:
+    torch.manual_seed(0)
+    model = make(norm="none", blocks=blocks, widths=[16, 32, 32, 32])
+    auto(zero_residual=False)(model)
+    loss = float(nn.functional.cross_entropy(model(torch.randn(32, 1, 8, 8)), torch.randint(10, (32,))))
+    assert loss == pytest.approx(math.log(10), rel=0.2)

@@ -66,16 +66,6 @@ def test_cosine_is_torchs_with_its_end_value_at_the_total(total: int, min_lr: fl
 
 
 @pytest.mark.parametrize("total", LENGTHS)
-@pytest.mark.parametrize(("first", "mult"), [(1, 1), (1, 2), (5, 1), (7, 3)])
-@pytest.mark.parametrize("min_lr", [0.0, 0.05])
-def test_cosine_restarts_are_torchs(total: int, first: int, mult: int, min_lr: float) -> None:
-    ours = scheduler.cosine_restarts(1.0, first, mult, 0, 0.0, min_lr)
-    make = torch_schedulers.CosineAnnealingWarmRestarts
-    theirs = torch_curve(lambda o: make(o, first, mult, min_lr), total)
-    assert_same(factors(ours, total), [lr for lr, _ in theirs])
-
-
-@pytest.mark.parametrize("total", LENGTHS)
 @pytest.mark.parametrize("rise", [0.0, 0.3, 0.45, 0.8])
 def test_one_cycle_is_torchs_momentum_included(total: int, rise: float) -> None:
     ours = scheduler.one_cycle(total, 1.0, rise, 25.0, 1e4, 0.95, 0.85, 0, 0.0, 0.0)

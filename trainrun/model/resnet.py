@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.errors import ConfigError
-from trainrun.model.layers import StochasticDepth, norm_2d, picture_shape
+from trainrun.model.layers import StochasticDepth, norm_2d, picture_shape, shrink_branches
 from trainrun.ranges import ConvNorm, Count, Rate
 
 
@@ -50,6 +50,7 @@ class ResNet(nn.Module):
         dropout: Rate,
     ) -> None:
         super().__init__()
+        self.norm = norm
         channels, _, _ = picture_shape(input_shape, "resnet")
         if depth < 8 or (depth - 2) % 6:
             raise ConfigError.one("model.depth", f"wants 6 n + 2, such as 20, 32 or 56, got {depth}")
@@ -64,6 +65,12 @@ class ResNet(nn.Module):
                 channels = size
         self.body = nn.Sequential(*blocks)
         self.head = nn.Linear(channels, num_outputs)
+
+    def calm(self) -> None:
+        """What init=auto does after filling the layers: without norm, L residual branches begin at 1 / L."""
+        branches = [block.branch for block in self.body if isinstance(block, Block)]
+        if self.norm == "none" and branches:
+            shrink_branches(branches)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.body(self.stem(x)).mean((2, 3))

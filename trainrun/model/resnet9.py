@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from trainrun.errors import ConfigError
-from trainrun.model.layers import ACTIVATIONS, Residual, norm_2d, picture_shape
+from trainrun.model.layers import ACTIVATIONS, Residual, norm_2d, picture_shape, shrink_branches
 from trainrun.ranges import Activation, ConvNorm, Count, Natural, Positive
 
 
@@ -29,6 +29,7 @@ class ResNet9(nn.Module):
         output_scale: Positive,
     ) -> None:
         super().__init__()
+        self.norm = norm
         channels, height, width = picture_shape(input_shape, "resnet9")
         if min(height, width) < 8:
             text = f"resnet9 halves pictures three times, they are {height} x {width}; use cnn"
@@ -45,6 +46,12 @@ class ResNet9(nn.Module):
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1], num_outputs)
         self.output_scale = output_scale
+
+    def calm(self) -> None:
+        """What init=auto does after filling the layers: without norm, L residual branches begin at 1 / L."""
+        branches = [block.branch for block in self.body if isinstance(block, Residual)]
+        if self.norm == "none" and branches:
+            shrink_branches(branches)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.body(x).amax((2, 3))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from trainrun.duration import parse
+from trainrun.duration import Pace, parse, to_steps
 from trainrun.model.attention import Attention
 from trainrun.model.layers import StochasticDepth
 from trainrun.protocols import Cut, DataInfo
@@ -20,18 +20,21 @@ from trainrun.state import TrainState
 Settings = Mapping[str, Any]
 _FEW = 8  # samples, from which mean and variance are poor estimates
 _LONG = 1 / 3  # of a run, for a warm-up
-_HIGH = 0.1  # of the way up to the top rate, at the end of a run
+_FEW_STEPS = 50  # of a trial, which make no whole cycles
+_HIGH = 0.25  # of the way up to the top rate, at the end of a run
 _POINTS = 400  # of a schedule that are looked at
 _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
-def cautions(settings: Settings, state: TrainState, cut: Cut, info: DataInfo) -> tuple[tuple[str, str], ...]:
+def cautions(
+    settings: Settings, state: TrainState, cut: Cut, info: DataInfo, pace: Pace
+) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     modules = list(state.model.modules())
     found = [*_decayed_twice(settings), *_tiny_batches(modules, cut), *_no_warm_up(settings, modules)]
     found += [*_noisy_curvature(settings, state, modules, cut, info), *_mirrored_digits(settings, info)]
     if not parse(settings["budget"]).is_clock:
-        found += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state)]
+        found += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state, pace)]
     return tuple(("caution", text) for text in found)
 
 
@@ -78,28 +81,40 @@ def _long_warm_up(settings: Settings, state: TrainState) -> Iterator[str]:
 def _late_drops(state: TrainState) -> Iterator[str]:
     """Of a schedule of stairs, what comes after the run or inside its warm-up."""
     total, drops = state.total_steps, getattr(state.schedule, "drops", ())
-    if late := [drop for drop in drops if drop >= total]:
+    if late := [drop for drop in drops if drop > total or drop == total >= _FEW_STEPS]:
         steps = ", ".join(map(str, late))
         yield f"the learning rate never drops after step {steps}: the run ends at step {total}"
     if early := [drop for drop in drops if drop < getattr(state.schedule, "warmup", 0)]:
         yield f"the learning rate drops after step {early[0]}, inside the warm-up"
 
 
-def _ends_high(settings: Settings, state: TrainState) -> Iterator[str]:
+def _ends_high(settings: Settings, state: TrainState, pace: Pace) -> Iterator[str]:
     """A schedule that goes up and down, and ends on the way."""
     name, total = str(settings["scheduler"]["_target_"]).rpartition(".")[2], state.total_steps
     if name not in ("one_cycle", "cyclic", "wsd"):
         return
     factors = [state.schedule(total * at // _POINTS)[0] for at in range(_POINTS + 1)]
     top, low = max(factors), min(factors)
-    if top == 0 or factors[-1] - low < _HIGH * (top - low):
+    if total < _FEW_STEPS or top == 0 or factors[-1] - low < _HIGH * (top - low):
         return
     fixes = {"one_cycle": "scheduler.rise=0.3", "wsd": "scheduler.decay=20%"}
-    fix = fixes.get(name, "take whole cycles")
-    if name == "cyclic" and settings["scheduler"].get("down") is None:
-        up = getattr(state.schedule, "up", total)
-        fix = f"scheduler.up={max(1, total // (2 * max(1, round(total / (2 * up)))))}step"
+    fix = fixes.get(name) or _whole_cycles(settings["scheduler"], total, pace)
     yield f"the run ends at {factors[-1] / top:.2g} of its highest learning rate: {fix}"
+
+
+def _whole_cycles(scheduler: Settings, total: int, pace: Pace) -> str:
+    """Lengths of rise and fall near those asked for, whose cycles fill the run."""
+    up = to_steps(parse(scheduler["up"]), pace)
+    down = up if scheduler["down"] is None else to_steps(parse(scheduler["down"]), pace)
+    near = max(1, round(total / (up + down)))
+    pairs = []
+    for count in range(max(1, near // 2), 2 * near + 1):
+        rise = max(1, total * up // (count * (up + down)))
+        fall = rise if scheduler["down"] is None else max(1, total // count - rise)
+        ends_high = total % (rise + fall) > _HIGH / 2 * rise
+        pairs.append((ends_high, abs(count - near), rise, fall))
+    *_, rise, fall = min(pairs)
+    return f"scheduler.up={rise}step" + ("" if scheduler["down"] is None else f" scheduler.down={fall}step")
 
 
 def _noisy_curvature(

@@ -58,7 +58,7 @@ def plan_of(
         ("saves", costs.checkpoints(settings, state)),
         ("decides", _decides(monitor)),
         *_stops(state),
-        *cautions(settings, state, cut, info),
+        *cautions(settings, state, cut, info, pace),
     )
 
 
@@ -156,12 +156,12 @@ def _restarts(state: TrainState, pace: Pace) -> list[tuple[str, str]]:
     if cycles.count == 1:
         return [("restarts", "none: the first cosine takes the whole run, as scheduler=cosine")]
     starts = [cycles.start(cycle) for cycle in range(min(cycles.count, _SHOWN) + 1)]
-    lengths = [str(after - before) for before, after in pairwise(starts)]
+    lengths = list(dict.fromkeys(str(end - start) for start, end in pairwise(starts)))
     after = [str(schedule.begins_at + start) for start in starts[1 : cycles.count]]
     more = "" if cycles.count <= _SHOWN else f" ... ({cycles.count - 1} restarts)"
     steps = "step" if cycles.count == 2 else "steps"
-    text = f"after {steps} {', '.join(after)}{more}; cosines of {', '.join(lengths)}{' ...' if more else ''}"
-    return [("restarts", f"{text} steps, fitted to end with the run")]
+    text = f"after {steps} {', '.join(after)}{more}; cosines of {', '.join(lengths)} steps"
+    return [("restarts", f"{text}, fitted to end with the run")]
 
 
 def _groups(state: TrainState) -> list[tuple[str, str]]:
