@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from sklearn import datasets
 
 from trainrun.config.paths import CONF
@@ -224,6 +226,17 @@ def test_brackets_are_said_to_be_negative(tmp_path: Path) -> None:
     data = load(write(tmp_path, ["x", "y"], [[f"({n + 1})", n * 0.5] for n in range(40)]), "y")
     assert "(5) is read as -5: x" in data.info.notes
     assert data.columns[0].values.tolist() == [-n - 1 for n in range(40)]
+
+
+def test_what_is_advised_can_be_pasted_whatever_the_column_is_called(tmp_path: Path) -> None:
+    name = "size (m2), it's"
+    path = write(tmp_path, [name, "price"], [[f"1,{200 + n}", n * 0.5] for n in range(40)])
+    with pytest.raises(DataError) as caught:
+        load(path)
+    words = shlex.split(str(caught.value).partition("or ")[2].partition("or ")[2])
+    assert [word.partition("=")[0] for word in words if "=" in word] == ["data.ignore", "data.categorical"]
+    for word in (word for word in words if "=" in word):
+        assert OverridesParser.create().parse_override(word).value() == [name]
 
 
 def test_a_constant_is_left_out_whatever_it_may_be(tmp_path: Path) -> None:

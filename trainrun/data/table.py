@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainrun import tables
+from trainrun.config.suggest import override
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
 from trainrun.data.resident import Holdout, Resident, described, split
 from trainrun.data.rows import columns_like, refuse_infinite, targets_like, unknown
@@ -254,7 +255,7 @@ def _numbers(
     Raises DataError naming the place where nearly all are numbers, or where two notations fit.
     """
     key = "data.target" if is_target else "data.path"
-    others = [f"'data.ignore=[{name}]'", f"'data.categorical=[{name}]'"]
+    others = [override("data.ignore", [name]), override("data.categorical", [name])]
     others = ["data.kind=classes"] if is_target else others
     try:
         found = tables.reading_of(read, name, missing, style)
@@ -311,8 +312,8 @@ def _written(read: Table, target: str, notations: Mapping[str, Notation], style:
         and any(text[:1] == "0" and text[1:2].isdigit() for text in read.columns[name][:_LOOKED_AT])
     ]
     if led:
-        names = f"names such as postcodes: 'data.categorical=[{','.join(led)}]'"
-        notes.append(f"numbers that begin with 0: {_listed(led)}; if they are {names}")
+        fix = override("data.categorical", led)
+        notes.append(f"numbers that begin with 0: {_listed(led)}; if they are names, as of postcodes: {fix}")
     return tuple(notes)
 
 
