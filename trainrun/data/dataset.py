@@ -290,10 +290,11 @@ def _all_of(dataset: Dataset[Any]) -> Tensor | None:
 def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[Reading, DataInfo]:
     """Shapes and kind of target from the first sample; 0 targets where the classes are not yet known."""
     name = type(dataset).__name__
-    inputs, targets = unpacked(collate([_first(dataset, name)]), [0])
+    sample = _first(dataset, name)
+    inputs, targets = unpacked(collate([sample]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
     reading = reading_of(targets, target_kind, name)
-    parts = "" if isinstance(inputs, Tensor) else seen(inputs)
+    parts = "" if isinstance(inputs, Tensor) else seen(sample[0])
     info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
     if reading.kind == "other":
         return reading, info
