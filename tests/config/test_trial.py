@@ -37,6 +37,10 @@ class Rows(Dataset):
     def __len__(self): return self.size
     def __getitem__(self, i): return self.inputs(self.x[i]), self.target(i)
 
+class Windows(Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, i): return (torch.arange(i, i + 8) % 5, torch.arange(i + 1, i + 9) % 5)
+
 class Both(nn.Module):
     def __init__(self, num_outputs):
         super().__init__()
@@ -144,3 +148,13 @@ def test_a_vector_is_a_curve_per_class_everywhere(own: Any, folder: Path) -> Non
 def test_the_plan_says_how_targets_are_read(own: Any, folder: Path) -> None:
     own("+data.train.target=value task=regression loss=mse")
     assert "targets are integers, read as numbers" in (folder / "run/trainrun.log").read_text()
+
+
+def test_a_language_model_learns_the_tokens_of_a_data_set_of_ones_own(own: Any, folder: Path) -> None:
+    words = "data.train._target_=own.Windows task=language_model model=gpt model.width=8 model.depth=1"
+    words += " model.heads=2"
+    assert "monitor: the task has no metric bits_per_byte; there are val/loss, val/perp" in own(words).err
+    answer = own(f"{words} monitor=val/perplexity optimizer.lr=0.01 budget=60step")
+    assert answer.code == 0, answer.err
+    result = json.loads((folder / "run/result.json").read_text())
+    assert result["test"]["metrics"]["perplexity"] < 3  # of 5 tokens, each of which follows from the last

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.errors import DataError
+from trainrun.errors import ConfigError, DataError
 
 
 class Rows(Dataset[Any]):
@@ -107,3 +107,32 @@ def test_a_split_whose_targets_have_another_form_is_refused() -> None:
         make(PLAIN, test=Rows([torch.eye(3)[0]] * 4))
     with pytest.raises(DataError, match=r"sample 0 of Rows has the target .*|sample 0 of Rows and others"):
         make(Rows([torch.eye(3)[i % 3] for i in range(9)]), val=Rows([torch.ones(3)]))
+
+
+class Tokens(Rows):
+    """Windows of five tokens; the target is the next one of each."""
+
+    def __init__(self, **said: int) -> None:
+        super().__init__(torch.arange(40) * 3 % 7, 30)
+        vars(self).update(said)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index : index + 5], self.rows[index + 1 : index + 6]
+
+
+@pytest.mark.parametrize(("said", "count"), [({}, 7), ({"vocab_size": 9}, 9), ({"num_classes": 8}, 8)])
+def test_token_sequences_are_read_for_a_language_model(said: dict[str, int], count: int) -> None:
+    data = make(Tokens(**said), target_kind="tokens")
+    assert (data.info.kind, data.info.num_targets, data.info.input_shape) == ("tokens", count, (5,))
+    for batch in data.eval_batches("val"):
+        assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+
+
+def test_tokens_beyond_those_there_are_and_inputs_that_are_none_are_refused() -> None:
+    data = make(Tokens(vocab_size=6), target_kind="tokens")
+    with pytest.raises(DataError, match="not tokens from 0 to 5"):
+        list(data.eval_batches("train"))
+    with pytest.raises(
+        ConfigError, match="task: learns a token for each token of the input; an input of Rows"
+    ):
+        make(Rows([torch.arange(5)] * 9), target_kind="tokens")

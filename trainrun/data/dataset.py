@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
-from trainrun.data.classes import Splits, all_classes, classes_of, counted, notes_of
+from trainrun.data.classes import Splits, all_classes, classes_of, counted, notes_of, num_tokens
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import sampled_fingerprint
@@ -298,6 +298,8 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[Reading, 
     info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
     if reading.kind == "other":
         return reading, info
+    if reading.kind == "tokens":
+        return reading, replace(info, num_targets=num_tokens(dataset, inputs, targets))
     if reading.kind != "classes":
         return reading, replace(info, num_targets=reading(targets, [0], name).shape[1])
     names = tuple(str(one) for one in getattr(dataset, "classes", ()))
