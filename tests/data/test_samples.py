@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from trainrun.data.samples import Failed, Seeded, chunks, collate, endless, stream, unpacked
@@ -123,7 +124,18 @@ def test_inputs_may_be_nested() -> None:
         ([(torch.zeros(2), 0), (torch.zeros(2), "a")], "sample 8 cannot be stacked"),
         ([(object(), 0)], "sample 7 cannot be stacked"),
         ([torch.zeros(3)], r"not \(input, target\), got a Tensor"),
-        ([(torch.zeros(3), 0, 1)], r"not \(input, target\), got a tuple"),
+        (
+            [(torch.zeros(3), 0, 1)],
+            r"not \(input, target\), got a tuple of 3 \(Tensor, int, int\); return one",
+        ),
+        ([{"x": 0, "y": 1}], r"not \(input, target\), got a dict with 'x', 'y'; return the two"),
+        (["ab", "cd"], r"not \(input, target\), got a str"),  # two characters each, and two samples
+        ([(torch.zeros(3), None)], "sample 7 cannot be stacked .* its target is None; give one"),
+        ([(Image.new("L", (2, 2)), 0)], "its input is an? Image picture; return torchvision"),
+        (
+            [([[1.0], [1.0, 2.0]], 0), ([[1.0]], 0)],
+            "sample 8 cannot be stacked .* input float64 of shape .1, 1.",
+        ),
     ],
 )
 def test_samples_that_make_no_batch_are_a_data_error(samples: list[Any], text: str) -> None:
@@ -134,3 +146,27 @@ def test_samples_that_make_no_batch_are_a_data_error(samples: list[Any], text: s
 def test_chunks_are_full_but_for_the_last() -> None:
     assert list(chunks(iter(range(5)), 2)) == [[0, 1], [2, 3], [4]]
     assert list(chunks(iter(range(4)), 2)) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "shape"),
+    [
+        ([0.5, 1.5, 2.5], torch.float32, (2, 3)),
+        ((0.5, 1.5), torch.float32, (2, 2)),
+        ([[1, 2], [3, 4]], torch.int64, (2, 2, 2)),
+        ([np.float64(1), np.float64(2)], torch.float32, (2, 2)),
+        ([True, False], torch.bool, (2, 2)),
+        (np.array([1, 2], np.uint16), torch.int64, (2, 2)),
+        (np.array([2**32 - 1], np.uint32), torch.int64, (2, 1)),
+        (3, torch.int64, (2,)),
+    ],
+)
+def test_plain_numbers_become_one_tensor(given: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    inputs, _ = unpacked(collate([(given, 0)] * 2))
+    assert inputs.dtype == dtype and tuple(inputs.shape) == shape
+    assert np.array_equal(inputs[0].numpy(), np.asarray(given))
+
+
+def test_several_tensors_stay_several() -> None:
+    inputs, targets = unpacked(collate([([torch.zeros(2), torch.ones(3)], (torch.zeros(1), 4))] * 2))
+    assert [tuple(one.shape) for one in inputs] == [(2, 2), (2, 3)] and len(targets) == 2

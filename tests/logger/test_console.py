@@ -238,3 +238,8 @@ def test_the_terminal_decides(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     assert isinstance(Console(tmp_path).view, view)
+
+
+def test_a_monitored_curve_of_a_vector_has_its_column(live: Live, screen: io.StringIO) -> None:
+    live(replace(STARTED, monitor="val/recall/cat"))
+    assert live.monitor == "val recall/cat"

@@ -36,7 +36,7 @@ def start(bench: Bench) -> Section:
 
 def _formula(bench: Bench, expected: float) -> str:
     info = bench.parts.info
-    count = len(info.vocabulary) if info.kind == "tokens" else info.num_targets
+    count = info.num_targets
     for number in (count, 2):
         if number > 1 and math.isclose(expected, math.log(number), rel_tol=1e-3):
             return f"ln {number}"

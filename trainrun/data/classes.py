@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from trainrun.data.faults import check_targets
-from trainrun.data.samples import Seeded, collate, size_of, unpacked
+from trainrun.data.samples import Seeded, collate, seen, size_of, unpacked
 from trainrun.data.targets import Reading
-from trainrun.errors import DataError
+from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import DataInfo
 
 Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None as indices is a stream
@@ -112,3 +112,25 @@ def _given_classes(dataset: Dataset[Any], info: DataInfo, reading: Reading, are_
     if held is not None:
         check_targets(held, torch.arange(len(held)), name, info)
     return held
+
+
+def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
+    """How many tokens there are: as the dataset says, else one more than the largest of any sample.
+
+    `inputs` and `targets` are the first sample, a batch of one. Raises ConfigError for inputs that are
+    no tokens, one for each target.
+    """
+    name = type(dataset).__name__
+    if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.shape != targets.shape:
+        text = f"learns a token for each token of the input; an input of {name} is {seen(inputs)}"
+        raise ConfigError.one("task", f"{text}, a target {seen(targets)}, as a batch of one")
+    told = (getattr(dataset, key, 0) for key in ("vocab_size", "num_classes"))
+    if count := next((int(number) for number in told if number), 0):
+        return count
+    if isinstance(dataset, IterableDataset):
+        raise DataError("data.train: a stream of tokens must say how many: give the dataset vocab_size")
+    largest = 0
+    for index in range(size_of(dataset)):
+        for tokens in unpacked(collate([Seeded(dataset, 0)[index]]), [index]):
+            largest = max(largest, int(tokens.max()))
+    return largest + 1

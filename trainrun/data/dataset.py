@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
-from trainrun.data.classes import Splits, all_classes, classes_of, counted, notes_of
+from trainrun.data.classes import Splits, all_classes, classes_of, counted, notes_of, num_tokens
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
@@ -298,13 +298,16 @@ def _all_of(dataset: Dataset[Any]) -> Tensor | None:
 def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[Reading, DataInfo]:
     """Shapes and kind of target from the first sample; 0 targets where the classes are not yet known."""
     name = type(dataset).__name__
-    inputs, targets = unpacked(collate([_first(dataset, name)]), [0])
+    sample = _first(dataset, name)
+    inputs, targets = unpacked(collate([sample]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
     reading = reading_of(targets, target_kind, name)
-    parts = "" if isinstance(inputs, Tensor) else seen(inputs)
+    parts = "" if isinstance(inputs, Tensor) else seen(sample[0])
     info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
     if reading.kind == "other":
         return reading, info
+    if reading.kind == "tokens":
+        return reading, replace(info, num_targets=num_tokens(dataset, inputs, targets))
     if reading.kind != "classes":
         return reading, replace(info, num_targets=reading(targets, [0], name).shape[1])
     names = tuple(str(one) for one in getattr(dataset, "classes", ()))

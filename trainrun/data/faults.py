@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainrun.data.samples import map_tensors
 from trainrun.errors import DataError
-from trainrun.protocols import Batch, DataInfo
+from trainrun.protocols import IGNORED, Batch, DataInfo
 
 
 def check_targets(targets: Any, indices: Sequence[int] | Tensor, name: str, info: DataInfo) -> None:
@@ -52,6 +52,10 @@ def _wanted(targets: Tensor, info: DataInfo) -> tuple[str, Tensor | None]:
     if info.kind == "classes":
         wanted = f"a class from 0 to {count - 1}"
         return wanted, (targets >= 0) & (targets < count) if targets.ndim == 1 and not is_float else None
+    if info.kind == "tokens":
+        wanted = f"tokens from 0 to {count - 1}"
+        fits = (targets >= 0) & (targets < count) | (targets == IGNORED)
+        return wanted, fits if targets.ndim == 2 and not is_float else None
     of_form = targets.ndim == 2 and targets.shape[1] == count
     if info.kind == "labels":
         wanted = f"{count} labels, each 0 or 1"

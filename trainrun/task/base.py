@@ -46,7 +46,7 @@ class Task:
     @property
     def vocab_size(self) -> int | None:
         """How many tokens the model must know; None where inputs are numbers."""
-        return len(self.info.vocabulary) or None
+        return len(self.info.vocabulary) or (self.info.num_targets if self.info.kind == "tokens" else None)
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         targets = batch.targets if batch.unsmoothed is None else batch.unsmoothed

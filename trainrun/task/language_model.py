@@ -22,7 +22,8 @@ class LanguageModel(Task):
 
     The loss is a mean over tokens. Metrics: perplexity, e to the mean cross-entropy in nats, and
     bits_per_byte, the bits that all tokens of a split cost divided by the bytes they stand for, so
-    that runs on bytes and on characters compare. At each evaluation the model goes on from `prompt`
+    that runs on bytes and on characters compare; not known of a data set of one's own, whose tokens
+    are numbers alone. At each evaluation the model goes on from `prompt`
     by `sample_tokens` tokens, drawn at `temperature`, with the same draws each time.
     """
 
@@ -42,6 +43,8 @@ class LanguageModel(Task):
         super().__init__(metrics, loss, info)
         self.prompt, self.sample_tokens, self.temperature = prompt, sample_tokens, temperature
         self.num_bytes = torch.tensor([len(token) for token in info.vocabulary])  # of each token, (V,)
+        if not info.vocabulary:
+            self.metric_modes = {"loss": "min", "perplexity": "min"}
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         """The tokens that are targets, or what they weigh."""
@@ -61,16 +64,22 @@ class LanguageModel(Task):
         """The nats that the targets cost without weights, their number, and their bytes."""
         nats = F.cross_entropy(outputs.float(), targets, ignore_index=IGNORED, reduction="none")
         counted = targets != IGNORED
+        exact = torch.float32 if targets.device.type == "mps" else torch.float64
+        sums = {"nats": nats.sum(dtype=exact), "tokens": counted.sum()}
+        if not self.info.vocabulary:
+            return sums
         self.num_bytes = self.num_bytes.to(targets.device)
         num_bytes = self.num_bytes[targets.clamp(min=0)] * counted
-        exact = torch.float32 if targets.device.type == "mps" else torch.float64
-        return {"nats": nats.sum(dtype=exact), "tokens": counted.sum(), "bytes": num_bytes.sum()}
+        return {**sums, "bytes": num_bytes.sum()}
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
-        nats, tokens, num_bytes = (float(sums[name]) for name in ("nats", "tokens", "bytes"))
+        nats, tokens = float(sums["nats"]), float(sums["tokens"])
         per_token = nats / tokens
         perplexity = math.exp(per_token) if per_token < 700 else math.inf
-        return {"perplexity": perplexity, "bits_per_byte": nats / math.log(2) / (num_bytes or math.nan)}
+        if "bytes" not in sums:
+            return {"perplexity": perplexity}
+        num_bytes = float(sums["bytes"]) or math.nan
+        return {"perplexity": perplexity, "bits_per_byte": nats / math.log(2) / num_bytes}
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Probabilities of the token after each, (N, T, V)."""
@@ -81,7 +90,7 @@ class LanguageModel(Task):
 
         Draws from a generator of its own. What does not fit into a window is forgotten.
         """
-        if not self.sample_tokens:
+        if not self.sample_tokens or not self.info.vocabulary:
             return ""
         block_size, device = self.info.input_shape[0], next(model.parameters()).device
         generator = torch.Generator().manual_seed(derive("sample"))
