@@ -62,7 +62,24 @@ def norm(tensors: list[Tensor]) -> float:
     return float(torch.cat([t.detach().flatten().double() for t in tensors]).norm())
 
 
-@pytest.mark.parametrize("optimizer", [in_two_groups, momentum, adamw, sam, lbfgs])
+class Halved(torch.optim.SGD):
+    """Takes half of its base's step back."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        before = [p.clone() for group in self.param_groups for p in group["params"]]
+        made = super().step(closure)
+        for p, old in zip((p for group in self.param_groups for p in group["params"]), before, strict=True):
+            p.lerp_(old, 0.5)
+        return made
+
+
+def halved(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    torch.optim.SGD(parameters, lr)  # torch tells of the steps of a class from its first object on
+    return Halved(parameters, lr)
+
+
+@pytest.mark.parametrize("optimizer", [in_two_groups, momentum, adamw, sam, lbfgs, halved])
 def test_the_ratio_is_that_of_weights_before_and_after(optimizer: Any) -> None:
     state, step = new(relus(), optimizer)
     groups = {group["name"]: group["params"] for group in state.optimizer.param_groups}

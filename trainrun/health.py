@@ -40,16 +40,23 @@ class _Ratios:
     def __init__(self) -> None:
         self.found: dict[str, float | Tensor] = {}
         self._before: list[list[Tensor]] = []
+        self._depth = 0  # an optimizer of the user's whose step calls its base's tells of both
 
     def watch(self, optimizer: Optimizer, opened: ExitStack) -> None:
         opened.enter_context(optimizer.register_step_pre_hook(self._copy))
         opened.enter_context(optimizer.register_step_post_hook(self._compare))
 
     def _copy(self, optimizer: Optimizer, *_: Any) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
         self._before = [[p.detach().clone() for p in group["params"]] for group in optimizer.param_groups]
 
     @torch.no_grad()
     def _compare(self, optimizer: Optimizer, *_: Any) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         for group, before in zip(optimizer.param_groups, self._before, strict=True):
             size = torch.nn.utils.get_total_norm(before)
             torch._foreach_sub_(before, group["params"])

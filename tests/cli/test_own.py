@@ -70,7 +70,7 @@ def test_what_a_page_shows_trains_as_it_stands(group: str) -> None:
 
 
 def test_a_schedule_of_the_step_or_of_progress_is_the_factor() -> None:
-    code = "def halved(step): return 0.5**step\ndef line(progress, end): return 1 - (1 - end) * progress"
+    code = "halved = lambda step: 0.5**step\ndef line(progress, end): return 1 - (1 - end) * progress"
     _write(code, scheduler__mine="_target_: my.halved", scheduler__line="_target_: my.line\nend: 0.2")
     rates = [record["lr"] for record in _records(_train("scheduler=mine", "optimizer.lr=0.1"), "train")]
     assert rates == pytest.approx([0.1, 0.05, 0.025, 0.0125])

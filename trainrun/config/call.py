@@ -211,6 +211,11 @@ def imported_parameters(target: str) -> tuple[dict[str, bool], bool] | None:
         return None
 
 
+def is_function(target: str) -> bool:
+    """Whether a name that fits its slot is a function, not a class."""
+    return inspect.isfunction(_lookup(target))
+
+
 def parameters_of(thing: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
     """The named parameters of a callable and whether each is required; and whether it takes any name."""
     parameters = inspect.signature(thing).parameters.values()

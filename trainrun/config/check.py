@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.call import Stored, distrust, imported_parameters, misfit
+from trainrun.config.call import Stored, distrust, imported_parameters, is_function, misfit
 from trainrun.config.diagnose import paths_of, unknown_argument, unknown_key
 from trainrun.config.dials import NAMES
 from trainrun.config.judge import complaint, meant
@@ -22,7 +22,6 @@ from trainrun.config.rules import contradictions
 from trainrun.config.signature import (
     Parameter,
     Signature,
-    is_function,
     locate,
     module_exists,
     names_in,

@@ -44,12 +44,6 @@ def signature(target: str) -> Signature | None:
     return _function_signature(node, skip_self=False)
 
 
-def is_function(target: str) -> bool:
-    """Whether source tells that it is a function, not a class."""
-    found = locate(target)
-    return found is not None and isinstance(found[0], ast.FunctionDef)
-
-
 def locate(target: str, depth: int = 0) -> tuple[ast.ClassDef | ast.FunctionDef, str] | None:
     """(definition, module) of a class or function, following re-exports; None where source does not tell."""
     module, _, name = target.rpartition(".")
