@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from trainrun.checkpoint.stored import manifest_of, not_finite_in, path_of, problem_of, steps_in
+from trainrun.checkpoint.stored import (
+    manifest_of,
+    not_finite_in,
+    own_hash,
+    path_of,
+    problem_of,
+    run_id_of,
+    steps_in,
+)
+from trainrun.errors import CannotResume
 
 
 def test_steps_are_found_in_order_and_other_names_ignored(tmp_path: Path) -> None:
@@ -40,3 +51,39 @@ def test_links_are_no_checkpoints(tmp_path: Path) -> None:
     linked.mkdir()
     (linked / "manifest.json").symlink_to(real / "manifest.json")
     assert "no manifest" in str(problem_of(linked, None))
+
+
+def run_with(folder: Path, status: object = None, environment: object = None, stored: object = None) -> Path:
+    """A folder whose files say these run ids; None: there is no such file."""
+    for name, run_id in (("status.json", status), ("environment.json", environment)):
+        if run_id is not None:
+            (folder / name).write_text(json.dumps({"run_id": run_id}))
+    for step, run_id in enumerate(stored if isinstance(stored, list) else []):
+        path = path_of(folder / "checkpoints", step)
+        path.mkdir(parents=True)
+        manifest = {"run_id": run_id}
+        (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": own_hash(manifest)}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ({}, None),
+        ({"status": "a"}, "a"),
+        ({"environment": "a", "stored": ["a"]}, "a"),
+        ({"stored": ["a", "a"]}, "a"),  # status.json emptied, of a run that began with an older version
+        ({"status": "", "environment": 5, "stored": ["a"]}, "a"),
+        ({"status": "b", "environment": "a", "stored": ["a", "a"]}, "a"),  # another run's status
+        ({"status": "a", "environment": "a", "stored": ["b", "b"]}, "a"),  # another run's checkpoints
+        ({"status": "a", "stored": ["b"]}, "a"),
+    ],
+)
+def test_a_run_is_known_by_what_is_left_of_its_files(held: Any, expected: str | None, tmp_path: Path) -> None:
+    assert run_id_of(run_with(tmp_path, **held)) == expected
+
+
+@pytest.mark.parametrize("held", [{"stored": ["a", "b"]}, {"status": "a", "environment": "b"}])
+def test_files_of_several_runs_are_not_guessed_from(held: Any, tmp_path: Path) -> None:
+    with pytest.raises(CannotResume, match=r"different runs \(a, b\); remove what was copied"):
+        run_id_of(run_with(tmp_path, **held))

@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 import torch
 
-from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches, permutation
+from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches, permutation, position_after
 from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, Position
 
@@ -156,3 +156,16 @@ def test_folds_of_another_seed_are_others() -> None:
 def test_a_fold_beyond_the_last_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
         fold_of(torch.arange(50), 5, 5, 0, None)
+
+
+@pytest.mark.parametrize(("size", "batch_size", "accumulate"), [(41, 4, 3), (12, 4, 3), (5, 8, 1), (7, 2, 2)])
+def test_the_place_after_so_many_windows_is_where_the_batches_lead(
+    size: int, batch_size: int, accumulate: int
+) -> None:
+    cut, position, step = Cut(batch_size, accumulate), Position(), 0
+    for _ in range(3):
+        for count, (_, after) in enumerate(micro_batches(torch.arange(size), position, cut), 1):
+            if count % accumulate == 0 or after.offset == 0:
+                step += 1
+                assert position_after(step, size, cut.window) == after
+        position = after

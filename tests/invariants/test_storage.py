@@ -157,6 +157,19 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     assert list(disk.place.iterdir()) == []
 
 
+def test_room_is_looked_for_for_all_checkpoints_that_are_kept(straight: Straight, disk: Disk) -> None:
+    """There is room for one or two, and the run keeps two and the best."""
+    needed_bytes = 4 * (3 * (17 * 10_000 + 2 * 10_000 + 2 * 10_000 + 2) + 2 * 10_000) + 8
+    disk.set(f"size={2 * needed_bytes + (1 << 20)}")
+    run = straight("tiny").new(disk.place / "run")
+    ended = run.start("model.width=10000", "checkpoint.keep_best=1")
+    assert ended.code == STORAGE_FAILED, ended
+    assert f"3 checkpoints of about {needed_bytes:,} bytes are kept" in ended.err
+    assert list(disk.place.iterdir()) == []
+    ended = run.start("model.width=10000", "checkpoint.keep_best=1", "budget=1step")
+    assert ended.code == 0, ended  # which comes to a single one
+
+
 def test_a_disk_becomes_read_only_and_writable_again(straight: Straight, disk: Disk) -> None:
     run = straight("average").new(disk.place / "run").killed("rename.*tmp-step", 3)
     disk.set("ro")

@@ -6,7 +6,9 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-from trainrun.events import Evaluated, Progressed, Started
+import pytest
+
+from trainrun.events import Evaluated, Progressed, RolledBack, Started
 from trainrun.logger.csv import CSV
 
 
@@ -83,3 +85,23 @@ def test_a_run_resumed_before_its_first_line_writes_a_head(tmp_path: Path) -> No
     again(started(2, resumed_from=2))
     again(evaluated(5, loss=0.5))
     assert rows(tmp_path) == [["step", "epoch", "split", "loss"], ["5", "1.0", "val", "0.5"]]
+
+
+@pytest.mark.parametrize("tail", ["10,2.0,va", "10,2.0,val,0.3", "\0\0\0\0", "ten,2.0,val,0.4\n", "\udcff\n"])
+def test_what_a_kill_left_of_a_line_goes_and_every_step_is_there_once(tail: str, tmp_path: Path) -> None:
+    first = CSV(tmp_path)
+    for event in (started(), evaluated(5, loss=0.5), evaluated(10, loss=0.4)):
+        first(event)
+    with (tmp_path / "metrics.csv").open("a", errors="surrogateescape", newline="") as file:
+        file.write(tail)
+    second = CSV(tmp_path)
+    for event in (
+        started(10, resumed_from=10),
+        evaluated(15, loss=0.3),
+        RolledBack(step=17, to=10, lr_factor=1),
+    ):
+        second(event)
+    second(evaluated(15, loss=0.2))
+    assert [row[0] for row in rows(tmp_path)] == ["step", "5", "10", "15"]
+    assert rows(tmp_path)[-1][-1] == "0.2"
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]

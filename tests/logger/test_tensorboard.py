@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import toy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from trainrun.events import (
     Evaluated,
@@ -19,6 +20,7 @@ from trainrun.events import (
     Histogram,
     Interrupted,
     Pictured,
+    RolledBack,
     Started,
     StepsLogged,
     Weighed,
@@ -73,6 +75,8 @@ def write(folder: Path, *events: Event) -> None:
     logger = TensorBoard(folder, 0, histograms=False)
     for event in events:
         logger(event)
+    if logger.writer:
+        logger.writer.close()  # as the system does for a process that is killed
 
 
 def age(folder: Path) -> None:
@@ -234,3 +238,61 @@ def test_a_run_killed_before_its_first_checkpoint_begins_its_curves_anew(tmp_pat
     points = [(e.step, pytest.approx(e.value)) for e in read(tmp_path).Scalars("train/loss")]
     assert points == [(5, 0.45)]
     killed.writer.close()
+
+
+def points(folder: Path) -> list[tuple[str, int]]:
+    """Every scalar that lies in the files, by a reader that knows nothing of restarts."""
+    found = []
+    for file in sorted((folder / "tensorboard").glob("*tfevents*")):
+        for event in EventFileLoader(str(file)).Load():
+            found += [(value.tag, event.step) for value in event.summary.value]
+    return sorted(found)
+
+
+BEST = replace(FINISHED, monitor="val/accuracy", best=0.75, best_step=5)
+WHOLE = (STARTED, logged(5, 0.5), evaluated(5), logged(10, 0.25), evaluated(10), evaluated(5, "test"), BEST)
+
+
+@pytest.mark.parametrize("killed_after", range(1, len(WHOLE) + 1))
+@pytest.mark.parametrize("resumes", [1, 3])
+def test_wherever_it_was_killed_every_point_is_there_once(
+    killed_after: int, resumes: int, tmp_path: Path
+) -> None:
+    """Resumed several times from the last step that it was done with, without the clock moving on."""
+    write(tmp_path / "whole", *WHOLE)
+    write(tmp_path / "killed", *WHOLE[:killed_after])
+    step, undone = next(
+        (at, WHOLE[begin:]) for begin, at in ((5, 10), (3, 5), (1, 0)) if begin <= killed_after
+    )
+    for _ in range(resumes):
+        write(tmp_path / "killed", replace(STARTED, step=step, resumed_from=step), *undone)
+        step, undone = 10, WHOLE[5:]
+    config = [(tag, at) for tag, at in points(tmp_path / "killed") if tag.startswith(("config", "_hparams_"))]
+    assert len(config) == len({tag for tag, _ in config})
+    expected = [
+        one for one in points(tmp_path / "whole") if one[0].split("/")[0] not in ("config", "_hparams_")
+    ]
+    assert [one for one in points(tmp_path / "killed") if one not in config] == expected
+
+
+def test_a_rollback_takes_its_points_back_and_a_damaged_end_costs_only_itself(tmp_path: Path) -> None:
+    back = RolledBack(step=12, to=5, lr_factor=0.5)
+    write(tmp_path, STARTED, logged(5, 0.5), logged(10, 9.0), back, logged(10, 0.25), logged(15, 0.2))
+    file = max((tmp_path / "tensorboard").iterdir())
+    os.truncate(file, file.stat().st_size - 3)
+    with file.open("ab") as opened:
+        opened.write(bytes(4096))
+    write(tmp_path, replace(STARTED, step=10, resumed_from=10), logged(15, 0.2), FINISHED)
+    assert [(e.step, e.value) for e in read(tmp_path).Scalars("train/loss")] == [
+        *[(5, 0.5), (10, 0.25), (15, pytest.approx(0.2))]
+    ]
+    assert [step for tag, step in points(tmp_path) if tag == "train/loss"] == [5, 10, 15]
+
+
+def test_a_server_that_is_running_sees_the_points_of_a_resume_once(tmp_path: Path) -> None:
+    write(tmp_path, STARTED, logged(5, 0.5), logged(10, 0.3))
+    server = read(tmp_path)
+    assert [e.step for e in server.Scalars("train/loss")] == [5, 10]
+    write(tmp_path, replace(STARTED, step=5, resumed_from=5), logged(10, 0.25), FINISHED)
+    server.Reload()
+    assert [(e.step, e.value) for e in server.Scalars("train/loss")] == [(5, 0.5), (10, 0.25)]

@@ -15,7 +15,17 @@ import toy
 
 from trainrun.config.compose import Composer
 from trainrun.errors import ConfigError
-from trainrun.events import Evaluated, Failed, Interrupted, Pictured, Sampled, Started
+from trainrun.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Interrupted,
+    Pictured,
+    RolledBack,
+    Sampled,
+    Started,
+)
 from trainrun.logger.wandb import WandB
 
 STARTED = Started(
@@ -128,3 +138,38 @@ def test_a_missing_package_is_answered_with_its_install_line(
         monkeypatch.setattr("trainrun.config.rules.find_spec", lambda name, spec=spec: spec)
         with pytest.raises(ConfigError, match=r"pip install 'trainrun\[wandb\]'"):
             Composer().checked(["logger=[console,wandb]"])
+
+
+def evaluated(step: int) -> Evaluated:
+    return replace(TEST, step=step, split="val")
+
+
+def saved(step: int) -> CheckpointSaved:
+    return CheckpointSaved(step=step, path="p", num_bytes=9, seconds=0.1, blocked_s=0.01)
+
+
+@pytest.mark.parametrize("tail", ["", '{"step": 1', "[5]\n\x00"])
+def test_every_step_is_told_once_after_kills(tail: str, runs: list[Run], tmp_path: Path) -> None:
+    """The first process dies before it hears of its save of step 10, the second after the test split."""
+    processes: list[list[Event]] = [
+        [STARTED, evaluated(5), saved(5), evaluated(10), evaluated(15)],
+        [replace(STARTED, step=10), evaluated(15), evaluated(20), saved(20), TEST],
+        [replace(STARTED, step=20), TEST, toy.FINISHED],
+    ]
+    for events in processes:
+        logger = WandB(tmp_path, "mine", "offline", 0)
+        for event in events:
+            logger(event)
+        with (tmp_path / "wandb/pending.jsonl").open("a") as file:
+            file.write(tail)
+    told = [line for run in runs for line in run.lines]
+    assert [line["step"] for line in told if "val/accuracy" in line] == [5, 10, 15, 20]
+    assert [line["step"] for line in told if "test/accuracy" in line] == [5]
+
+
+def test_what_a_rollback_takes_back_is_not_told(runs: list[Run], tmp_path: Path) -> None:
+    logger = WandB(tmp_path, "mine", "offline", 0)
+    back = RolledBack(step=12, to=5, lr_factor=0.5)
+    for event in (STARTED, evaluated(5), saved(5), evaluated(10), back, evaluated(10), toy.FINISHED):
+        logger(event)
+    assert [line["step"] for line in runs[0].lines] == [5, 10]

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from trainrun.events import Evaluated, RolledBack, Started, StepsLogged
-from trainrun.run.history import curves_of, epochs_of
+from trainrun.run.history import (
+    curves_of,
+    end_of,
+    epochs_of,
+    is_contradicted,
+    saved_step,
+    unread_lines,
+)
 from trainrun.run.record import Record
 
 
@@ -88,3 +96,45 @@ def test_what_cannot_be_read_and_what_is_no_number_is_left_out(tmp_path: Path) -
     assert curves_of(tmp_path) == {"train/grad_norm": [(5, 1.0)]}
     assert curves_of(tmp_path / "nowhere") == {}
     assert epochs_of(tmp_path) is None
+
+
+def jsonl(file: Path, *records: Any) -> None:
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_a_step_that_is_told_twice_or_out_of_order_is_there_once(tmp_path: Path) -> None:
+    steps = [(10, 9.0), (5, 0.5), (10, 0.4), (5, 0.5)]
+    jsonl(tmp_path / "metrics.jsonl", *({"event": "train", "step": s, "loss": x} for s, x in steps))
+    assert curves_of(tmp_path) == {"train/loss": [(5, 0.5), (10, 0.4)]}
+
+
+def test_only_the_last_record_tells_that_a_run_came_to_its_end(tmp_path: Path) -> None:
+    assert end_of(tmp_path) is None and not is_contradicted(tmp_path)
+    end, train = {"event": "finished", "step": 20, "reason": "budget"}, {"event": "train", "step": 20}
+    for records, is_end in (
+        ([train, end], True),
+        ([train, end, train], False),
+        ([{"event": "finished"}], False),
+    ):
+        jsonl(tmp_path / "metrics.jsonl", *records)
+        assert (end_of(tmp_path) == end) is is_end
+        assert is_contradicted(tmp_path) is not is_end
+    jsonl(tmp_path / "metrics.jsonl", *([{"event": "train", "step": 1, "x": "y" * 100}] * 2000), end)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff{")
+    assert end_of(tmp_path) == end
+
+
+def test_the_checkpoint_that_the_records_tell_of_last(tmp_path: Path) -> None:
+    assert saved_step(tmp_path) is None
+    saved = [{"event": "saved", "step": step} for step in (10, 20, "many")]
+    jsonl(tmp_path / "timing.jsonl", *saved, {"event": "train", "step": 25})
+    assert saved_step(tmp_path) == 20
+    jsonl(tmp_path / "metrics.jsonl", {"event": "finished", "step": 30})
+    assert saved_step(tmp_path) == 30
+
+
+def test_a_pipe_in_place_of_a_record_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    assert curves_of(tmp_path) == {} and end_of(tmp_path) is None
+    assert unread_lines(tmp_path / "metrics.jsonl") == 0

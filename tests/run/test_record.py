@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from trainrun.events import (
     StepsLogged,
 )
 from trainrun.run.files import read_json
-from trainrun.run.record import Record, write_status
+from trainrun.run.record import Record, restore_status, write_status
 
 NAN, INF = float("nan"), float("inf")
 STARTED = Started(
@@ -263,3 +264,60 @@ def test_a_plan_by_the_clock_is_what_happened_and_the_first_and_last_are_in_the_
     assert [(line["step"], line["total_steps"], line["seconds"]) for line in plans] == [
         *[(6, 300, 0.6), (50, 280, 5.0), (281, 281, 28.1)]
     ]
+
+
+def test_that_a_run_failed_is_written_where_no_other_file_finds_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_status(tmp_path, state="running", run_id="abc", reason="x" * 200)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("trainrun.run.files.replace_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_status(tmp_path, step=7)
+    write_status(tmp_path, state="failed", exit_code=9, reason="full")
+    status = read_json(tmp_path / "status.json")
+    assert (status["state"], status["exit_code"], status["run_id"]) == ("failed", 9, "abc")
+    (tmp_path / "status.json").unlink()
+    with pytest.raises(OSError, match="No space left"):
+        write_status(tmp_path, state="failed")
+
+
+def test_a_status_is_brought_in_line_with_the_records(record: Record, tmp_path: Path) -> None:
+    record(STARTED)
+    for event in (evaluated(5, is_best=True, loss=0.5), evaluated(10, loss=0.7)):
+        record(event)
+    started = lines(tmp_path / "timing.jsonl")[0]["time"]
+    (tmp_path / "status.json").write_text("{")
+    restore_status(tmp_path, best_step=5)
+    status = read_json(tmp_path / "status.json")
+    assert status["best"] == {"step": 5, "metrics": {"loss": 0.5}}
+    assert (status["metric"], status["started"]) == ({"loss": 0.7}, started)
+    restore_status(tmp_path, best_step=None)
+    assert read_json(tmp_path / "status.json")["best"] is None
+
+
+@pytest.mark.parametrize("tail", [b"\xff", bytes(100), b'{"event'])
+def test_a_line_is_not_written_behind_half_a_line(tmp_path: Path, tail: bytes) -> None:
+    (tmp_path / "timing.jsonl").write_bytes(b'{"event": "train"}\n' + tail)
+    record = Record(tmp_path)
+    record(STARTED)
+    record.close()
+    assert [line["event"] for line in lines(tmp_path / "timing.jsonl")] == ["train", "started"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of descriptors are read from /proc")
+def test_views_are_synced_with_the_record(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power loss after a commit then takes no point that lies before its checkpoint."""
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("tensorboard/events", "metrics.csv"):
+        (tmp_path / name).touch()
+    synced = list[str]()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    record.sync()
+    names = {os.path.relpath(path, tmp_path) for path in synced}
+    assert {"metrics.jsonl", "tensorboard", "tensorboard/events", "metrics.csv"} <= names

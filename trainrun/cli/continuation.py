@@ -59,7 +59,8 @@ def _require_metrics(file: Path, num_bytes: int) -> None:
     if size < num_bytes:
         raise CannotResume(f"{file} has {size} bytes, {num_bytes} were saved; restore it")
     if unread := unread_lines(file, num_bytes):
-        say(f"{file}: {unread} lines cannot be read and are left out of every view and summary")
+        lines = "1 line" if unread == 1 else f"{unread} lines"
+        say(f"{file}: {lines} cannot be read, and no view or summary will show what is lost")
 
 
 def _rolled_back(run_dir: Path) -> bool:

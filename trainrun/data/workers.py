@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from trainrun.errors import DataError, OutOfMemory, TrainrunError
 
 _BY_TORCH = re.compile(r"DataLoader worker \(pid[^)]*\)(?: is killed by signal: ([^.]+))?")
-_NOTICED_S = 0.5  # a process whose connection broke is gone within this time
+_NOTICED_S = 2.0  # a process whose connection broke is gone within this time
 
 
 def workers_error(error: BaseException, workers: Collection[BaseProcess] = ()) -> TrainrunError | None:

@@ -25,7 +25,7 @@ def event_files(folder: Path) -> list[Path]:
 
 
 def rewrite(folder: Path, is_kept: Callable[[Event], bool]) -> BinaryIO:
-    """Put all events that are kept into one new file, remove the others, and return the file to append to.
+    """Put all events that are kept into one new file, empty the others, and return the file to append to.
 
     It begins with a restart at step 0, by which a server that is running forgets what it has read. The
     new file is whole before the old ones go.
@@ -48,8 +48,10 @@ def rewrite(folder: Path, is_kept: Callable[[Event], bool]) -> BinaryIO:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    for file_path in old:
-        file_path.unlink()
+    for past in old[:-1]:
+        past.unlink()
+    for last in old[-1:]:
+        os.truncate(last, 0)  # a server that reads it waits for ever where it is gone
     return path.open("ab")
 
 
