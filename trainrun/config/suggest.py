@@ -136,11 +136,6 @@ def _key(key: Any) -> str:
     return hydra_value(key) if isinstance(key, (bool, int, float)) or key is None else str(key)
 
 
-def override(key: str, value: Any) -> str:
-    """`key=value` ready for bash and zsh."""
-    return shlex.quote(f"{key}={hydra_value(value)}")
-
-
 def together(jobs: Sequence[Sequence[Problem]]) -> list[Problem]:
     """The problems of all jobs of a sweep, each once. A fix stays only where it mends every job."""
     found: dict[str, list[Problem]] = {}
