@@ -174,7 +174,7 @@ def test_the_first_rank_says_whose_a_run_is_though_no_other_has_its_key(
     (folder / "home0").rename(folder / "home1")
     told = "".join(one.err for one in said(in_ranks(2, ranked.on_nodes, folder, "resume", "run"), 2, 2))
     assert f"no key in {folder / 'home0'}" in told  # what the first has, whichever says it
-    line = "torchrun --nproc-per-node 2 -m trainrun resume run 'runtime.trust=[own]'"
+    line = "torchrun --nproc-per-node 2 -m trainrun resume run 'runtime.trust=[own,own_metric]'"
     assert told.count(line) == 1
 
 
