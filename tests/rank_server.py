@@ -27,6 +27,7 @@ from torch.distributed import TCPStore
 from trainrun import ranks
 
 LIMIT_S = 300  # less than ranks.TIMEOUT: what waits for that long has not noticed
+COMMANDS = ("command", "on_nodes")
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def answer(size: int, function: str, arguments: tuple[Any, ...]) -> list[Ended]:
-    if function == "command":
+    if function in COMMANDS:
         import_everything()  # once
     with tempfile.TemporaryDirectory() as folder:
         results = [Path(folder) / str(rank) for rank in range(size)]
@@ -82,7 +83,7 @@ def be_rank(result: Path, function: str, arguments: tuple[Any, ...]) -> int:
     faulthandler.dump_traceback_later(LIMIT_S - 5)  # where a rank waits in vain
     value, error = None, ""
     try:
-        if function != "command":  # which joins and leaves by itself
+        if function not in COMMANDS:  # which joins and leaves by itself
             ranks.join()
         value = getattr(ranked, function)(*arguments)
     except BaseException as raised:

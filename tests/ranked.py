@@ -108,6 +108,12 @@ def command(folder: Path, *words: str) -> Said:
     return Said(code, *texts)
 
 
+def on_nodes(folder: Path, *words: str) -> Said:
+    """The same where each rank has a home of its own."""
+    os.environ["TRAINRUN_STATE"] = str(folder / f"home{ranks.launched().rank}")
+    return command(folder, *words)
+
+
 # What is called in every rank. All of it can also be called where there is only one.
 
 

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainrun.config.suggest import corrected_line, did_you_mean, hydra_value, nearest, override, together
+from trainrun.config.suggest import corrected_line, did_you_mean, hydra_value, nearest, together
 from trainrun.errors import Problem
 
 VALUES: list[Any] = [
@@ -77,7 +77,7 @@ def test_hydra_reads_any_printable_text_back(text: str) -> None:
 def test_an_override_can_be_pasted_into_a_shell(shell: str) -> None:
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell} here")
-    words = [override("some.key", value) for value in VALUES]
+    words = [shlex.quote(f"some.key={hydra_value(value)}") for value in VALUES]
     command = [shell, *(["-f"] if shell == "zsh" else ["--norc"]), "-c", "printf '%s\\0' " + " ".join(words)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     back = [parsed(word) for word in printed.split("\0")[:-1]]

@@ -165,6 +165,20 @@ def test_a_mistake_is_answered_once(in_ranks: Ranks, words: list[str], answer: s
     assert not (folder / "outputs").exists()
 
 
+def test_the_first_rank_says_whose_a_run_is_though_no_other_has_its_key(
+    in_ranks: Ranks, folder: Path, together: tuple[Path, list[Said]]
+) -> None:
+    said(in_ranks(2, ranked.on_nodes, folder, *RUN), 0, 0)
+    said(in_ranks(2, ranked.on_nodes, folder, "resume", "run", "loop.log_every=3step"), 0, 0)
+    assert same_bits(weights(folder), weights(together[0]))
+    assert not (folder / "home1").exists()
+    (folder / "home0").rename(folder / "home1")
+    told = "".join(one.err for one in said(in_ranks(2, ranked.on_nodes, folder, "resume", "run"), 2, 2))
+    assert f"no key in {folder / 'home0'}" in told  # what the first has, whichever says it
+    line = "torchrun --nproc-per-node 2 -m trainrun resume run 'runtime.trust=[own,own_metric]'"
+    assert told.count(line) == 1
+
+
 def test_an_error_on_one_rank_ends_all_and_the_first_says_which(
     in_ranks: Ranks, folder: Path, together: tuple[Path, list[Said]]
 ) -> None:

@@ -60,7 +60,7 @@ def trained(
     quiet, verbose = "-q" in words, "-v" in words
     _refuse_other_forms(words)
     typed = [word for word in words if word not in ("-q", "-v")]
-    words = experiment_files(typed)
+    words = _with_experiments(typed)
     arguments = parse_arguments(words)
     composer = Composer(arguments.config_dir)
     if arguments.hydra_help:
@@ -131,16 +131,30 @@ def _refuse_other_forms(words: list[str]) -> None:
     meant = as_overrides(words, flags())
     if meant == words:
         return
-    problems: list[Problem] = []
+    problems = _problems_of(meant)
+    line = corrected_line(meant, problems) if problems else shlex.join(["trainrun", *meant])
+    raise ConfigError([other_form(words, meant, line), *problems])
+
+
+def _with_experiments(words: list[str]) -> list[str]:
+    """The words, YAML files as experiments. Of a file that is not there all other problems are told, too."""
     try:
-        arguments = parse_arguments(experiment_files(meant))
+        return experiment_files(words)
+    except ConfigError as error:
+        meant = {problem.key: problem.fix for problem in error.problems if problem.fix}
+        others = _problems_of([meant.get(word, word) for word in words]) if meant else []
+        raise ConfigError([*error.problems, *others]) from None
+
+
+def _problems_of(words: list[str]) -> list[Problem]:
+    try:
+        arguments = parse_arguments(experiment_files(words))
         composer = Composer(arguments.config_dir)
         compose = composer.compose_sweep if arguments.multirun else lambda texts: [composer.compose(texts)]
         _check(compose(arguments.overrides))
     except ConfigError as error:
-        problems = error.problems
-    line = corrected_line(meant, problems) if problems else shlex.join(["trainrun", *meant])
-    raise ConfigError([other_form(words, meant, line), *problems])
+        return error.problems
+    return []
 
 
 def _used_folder(composition: Composition) -> Path | None:
