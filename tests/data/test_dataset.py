@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from toy import same_bits
 
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.errors import ConfigError, DataError
+from trainrun.errors import ConfigError, DataError, OutOfMemory
 from trainrun.evaluate import evaluate
 from trainrun.loss import MSE
 from trainrun.model.linear import Linear
@@ -218,6 +218,22 @@ def test_a_failing_sample_is_a_data_error_naming_it_without_a_traceback(workers:
         list(data.eval_batches("train"))
     where = f"test_dataset.py:{inspect.getsourcelines(Broken)[1] + 3}"
     assert str(caught.value) == f"data: sample 23 of Broken failed: OSError: truncated file ({where})"
+
+
+class Killed(Pictures):
+    """A loader process that reads sample 23 is killed, as where memory runs out."""
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 23 and get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_loader_process_that_is_killed_is_out_of_memory_and_leaves_none() -> None:
+    data = make(Killed(), val_fraction=0, test_fraction=0, num_workers=2)
+    with pytest.raises(OutOfMemory, match=r"killed by SIGKILL.*data\.num_workers"):
+        list(data.eval_batches("train"))
+    assert not active_children()
 
 
 class Stuck(Pictures):

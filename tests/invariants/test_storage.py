@@ -72,6 +72,19 @@ def test_going_on_fails_before_it_begins(of: str, straight: Straight, tmp_path: 
     assert_finishes_identical(run, straight("average"))
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_sweep_whose_record_finds_no_room_ends_as_a_run_does(
+    at: int, straight: Straight, tmp_path: Path
+) -> None:
+    run = straight("tiny").new(tmp_path / "sweep")
+    strikes = [{"what": "ENOSPC", "of": "open .*sweep.json", "at": at, "times": FOR_EVER}]
+    words = ("-m", *run.words, "seed=1,2", f"run_dir={run.folder}")
+    ended = run.command(*words, strikes=strikes)
+    assert ended.code == STORAGE_FAILED and "No space left on device" in ended.err, ended
+    ended = run.command(*words)
+    assert ended.code == 0, ended
+
+
 def test_a_file_may_not_grow_so_large(straight: Straight, tmp_path: Path) -> None:
     run = straight("average").new(tmp_path / "run")
     ended = run.go_on(file_limit_bytes=14_000)
