@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainrun import __version__, ranks
@@ -87,9 +87,14 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
             _report(dead, words)
             return dead.exit_code
         if ranks.tell(error):
-            say(*traceback.format_exc().splitlines())
-            say("", f"{_who()}unexpected {type(error).__name__}: {error}")
+            say(*_traceback(error), "", f"{_who()}unexpected {type(error).__name__}: {error}")
         return 1
+
+
+def _traceback(error: Exception) -> Iterator[str]:
+    """The lines of a traceback; what an exception says is one of them, whatever it holds."""
+    for part in traceback.format_exception(error):
+        yield from part.splitlines() if part.startswith("  ") else [part.strip("\n")]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

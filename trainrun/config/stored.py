@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from omegaconf import Container, DictConfig, Node, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from trainrun.config.limits import Unreadable, check_text, read_text
@@ -85,8 +86,8 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
         raise CannotResume(f"{file}{error.place}: {error}") from None
     except yaml.YAMLError as error:
         raise CannotResume(f"{file}: is not valid YAML: {error}") from None
-    except (RecursionError, ValueError, KeyError) as error:
-        raise CannotResume(f"{file}: {str(error).splitlines()[0]}") from None
+    except (RecursionError, ValueError, KeyError, OmegaConfBaseException) as error:
+        raise CannotResume(f"{file}: {str(error).partition(chr(10))[0]}") from None
     assert isinstance(settings, dict)
     for found in filter(_OTHER.search, _texts(settings)):
         raise CannotResume(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {found}")
