@@ -93,7 +93,7 @@ def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | N
     state.model.eval()
     try:
         for split in splits:
-            judged, found = _on_split(data, split, task, state, monitor)
+            judged, found = _on_split(data, split, task, state, monitor if split == "val" else None)
             _refuse_values_per_sample(task, judged, found)
     except MetricFailed as error:
         key, _, text = str(error).partition(": ")
