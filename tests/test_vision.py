@@ -28,7 +28,7 @@ def test_operators_that_cannot_be_loaded_are_declared() -> None:
         "import torch, trainrun.vision as v\n"
         "def fail(path): raise OSError('undefined symbol')\n"
         "torch.ops.load_library = fail\n"
-        "v._declare_missing_operators()\n"
+        "v.declare_missing_operators()\n"
         "print(v._library is not None, torch.ops.torchvision.nms.default._schema)"
     )
     assert fresh(code).startswith("True torchvision::nms(Tensor dets, Tensor scores, float iou_threshold)")

@@ -216,7 +216,8 @@ def test_the_plan_names_what_was_chosen_beside_the_groups_of_every_run() -> None
     assert "with" not in dict(built().plan)
     words = ["regularization=[label_smoothing,ema]", "augment=crop_flip", "init=kaiming_normal"]
     words += ["parameters.layer_decay=0.5", "loop.clip.norm=1", "data=synthetic"]
-    said = "label_smoothing, ema, augment CropFlip, init kaiming_normal, layer decay 0.5, clipping by norm 1"
+    said = "label_smoothing, ema, augment CropFlip (shift 0.125, flip 0.5), "
+    said += "init kaiming_normal, layer decay 0.5, clipping by norm 1"
     assert dict(built(*words).plan)["with"] == said
 
 

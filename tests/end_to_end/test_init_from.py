@@ -68,13 +68,20 @@ def test_another_head_is_initialised_anew_and_told(command: Callable, source: Pa
     assert "there is no file none.pt" in command("init_from=none.pt", code=5).err
 
 
+def begin_again(run: Path) -> None:
+    """As if it had been killed before its first checkpoint."""
+    shutil.rmtree(run / "checkpoints")
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        (run / name).write_bytes(b"")
+
+
 def test_a_resumed_run_needs_the_source_only_until_its_first_checkpoint(
     command: Callable, source: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     command(*COMMON, "init_from=source", "budget=2ep", "run_dir=run")
     straight = (run / "metrics.jsonl").read_bytes()
-    shutil.rmtree(run / "checkpoints")  # as if killed before the first
+    begin_again(run)
     status = json.loads((run / "status.json").read_text())
     (run / "status.json").write_text(json.dumps(status | {"state": "running"}))
     command("resume", "run")
@@ -82,7 +89,7 @@ def test_a_resumed_run_needs_the_source_only_until_its_first_checkpoint(
 
     other = command("resume", "run", "budget=3ep", "init_from=last", code=2).err
     assert "init_from: cannot change on resume" in other
-    shutil.rmtree(run / "checkpoints")
+    begin_again(run)
     state = source / f"checkpoints/step-{best_step(source):09d}"
     moved = source.parent.parent / "moved"
     state.rename(moved)

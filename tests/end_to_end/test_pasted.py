@@ -149,7 +149,7 @@ def test_a_refused_resume_prints_the_new_run_that_was_meant(
             "scheduler=step",
         ],
     }
-    expected = [[*words, "init_from='my run'"] for words in cases.values()]
+    expected = [[*words, 'init_from="my run"'] for words in cases.values()]
     refused = [command("resume", "my run", *words, code=2) for words in cases]
     lines = []
     for done in refused:
@@ -163,9 +163,7 @@ def test_a_refused_resume_prints_the_new_run_that_was_meant(
     command(*expected[0], "-q")
     assert len(list(tmp_path.glob("outputs/*/*/config.yaml"))) == 1
 
-    shutil.rmtree(
-        tmp_path / "my run/checkpoints"
-    )  # there are no weights to start from, and none are promised
+    shutil.rmtree(tmp_path / "my run/checkpoints")  # no weights to start from, and none are promised
     done = command("resume", "my run", "seed=3", code=2)
     assert "init_from" not in done.err and printed(done.err)
 

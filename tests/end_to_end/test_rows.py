@@ -168,7 +168,7 @@ def test_the_readmes_python_works(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 0, done.stderr
-    folder, accuracy = done.stdout.split()
+    folder, accuracy = done.stdout.splitlines()[0].split()
     assert (tmp_path / folder / "status.json").is_file()
     assert 0 <= float(accuracy) <= 1
 

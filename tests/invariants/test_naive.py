@@ -66,7 +66,7 @@ CHECKS: dict[str, tuple[str, Check, str]] = {
     "old_first": ("tiny", is_ordered, r"rename \S+ \S+-old"),
     "unhashed": ("average", passes_over_damage, "differs"),
     "newest_only": ("average", passes_over_damage, "none of the 1 checkpoints"),
-    "forgetful": ("average", survives_a_kill, "differs"),
+    "forgetful": ("average", survives_a_kill, "where its steps of 4 samples lead to"),
     "uncut": ("average", survives_a_kill, "differs"),
     "hopeful": ("average", tells_a_full_disk, "exit 0"),
 }

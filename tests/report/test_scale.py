@@ -107,7 +107,7 @@ def test_what_is_a_number() -> None:
 def test_values_are_shown_as_they_are_typed() -> None:
     typed = [None, True, [0.9, 0.99], {"a": [1]}, "adam", 0.1, 3, "a\x1bb"]
     assert [text_of(one) for one in typed] == [
-        *("null", "true", "[0.9,0.99]", "{a:[1]}", "adam", "0.1", "3", "a?b")
+        *("null", "true", "[0.9,0.99]", "{a:[1]}", "adam", "0.1", "3", "a\\x1bb")
     ]
     assert cell_of(0.00247287, 9) == "0.002473"
     assert cell_of(123456, 9) == "123456"

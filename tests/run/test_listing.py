@@ -218,7 +218,7 @@ def test_a_status_that_nobody_would_write_hides_nothing_else(text: str) -> None:
 def test_nothing_reaches_the_terminal_but_one_printable_line() -> None:
     path = store("outputs/evil", state="failed", name="a\x1b[2Jb", reason="first\nsecond\x07")
     entry = entry_at(path)
-    assert (entry.name, entry.reason) == ("a?[2Jb", "first")
+    assert (entry.name, entry.reason) == ("a\\x1b[2Jb", "first")
     assert (
         printable("caf\N{LATIN SMALL LETTER E WITH ACUTE}\x9b") == "caf\N{LATIN SMALL LETTER E WITH ACUTE}?"
     )

@@ -300,7 +300,8 @@ def _failure_recorded(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if read_json(run_dir / "status.json").get("state", "running") == "running":
+        is_run = (run_dir / "config.yaml").exists()  # a folder without is unused, and may be begun anew
+        if is_run and read_json(run_dir / "status.json").get("state", "running") == "running":
             code, reason = _cause(error)
             with contextlib.suppress(OSError):
                 write_status(run_dir, state="failed", exit_code=code, reason=reason)

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainrun.config.better import LARGER, SMALLER
 from trainrun.config.diagnose import no_option
+from trainrun.config.parameter_rules import parameter_rules
 from trainrun.config.paths import groups
 from trainrun.config.readable import Readable, until_faulty
 from trainrun.config.show import option
@@ -49,7 +50,6 @@ KIND_OF_TARGET = {
     "masked_lm": "tokens",
 }
 _NAME = re.compile(r"(?![._-])([A-Za-z0-9._-]|[^\x00-\x7f\s]){1,100}")
-_RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
 def contradictions(
@@ -84,7 +84,7 @@ def contradictions(
         _monitor_mode,
         _one_averager,
         _dropout_twice,
-        _parameter_rules,
+        parameter_rules,
         _smoothing,
         _packages,
     )
@@ -264,7 +264,8 @@ def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    clip = s["loop"].get("clip") or {}
+    clip = s["loop"].get("clip")
+    clip = clip if isinstance(clip, Mapping) else {}
     given = [kind for kind in ("norm", "value", "agc") if clip.get(kind) is not None]
     for kind in given[1:]:
         yield Problem(
@@ -364,40 +365,6 @@ def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         if _target(s, "loss") == "trainrun.loss.Focal" and task.endswith(".Classification"):
             text = "gives soft targets, and focal loss looks at the true class alone; use loss=cross_entropy"
             yield Problem(f"regularization.{name}", text)
-
-
-def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    for pattern, rule in (s["parameters"].get("rules") or {}).items():
-        key = f"parameters.rules.{pattern}"
-        if not isinstance(rule, Mapping):
-            yield Problem(
-                key, f"wants {{lr: factor}} or the like, got {rule!r}; it takes {', '.join(_RULE_KEYS)}"
-            )
-            continue
-        for name, value in rule.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if name not in _RULE_KEYS:
-                yield Problem(f"{key}.{name}", f"no such setting of a rule; it takes {', '.join(_RULE_KEYS)}")
-            elif name in ("lr", "weight_decay") and not (number and value >= 0):
-                yield Problem(f"{key}.{name}", f"wants a number at least 0, got {value!r}")
-            elif name == "freeze" and not isinstance(value, bool):
-                yield Problem(f"{key}.{name}", f"wants true or false, got {value!r}")
-            elif name == "init" and (wrong := _no_init(value)):
-                yield Problem(f"{key}.init", wrong)
-        decays = "weight_decay" in s["optimizer"]
-        if "weight_decay" in rule and not decays:
-            yield Problem(f"{key}.weight_decay", "would be ignored, for the optimizer has no weight_decay")
-
-
-def _no_init(wanted: Any) -> str | None:
-    """What is wrong with a rule's init: an option's name, `{option: {argument: value}}`, or a call."""
-    if isinstance(wanted, Mapping) and "_target_" in wanted:
-        return None
-    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
-    if len(names) != 1 or not isinstance(names[0], str):
-        return f"wants one init, such as zeros or {{normal: {{std: 0.01}}}}, got {wanted!r}"
-    options = groups()["init"]
-    return None if names[0] in options else no_option("init", names[0], list(options))
 
 
 def _duration(value: Any) -> Duration | None:

@@ -58,7 +58,8 @@ def doubt(run_dir: Path, config: str) -> str | None:
     run_id, signatures = stored.get("run_id"), stored.get("signatures")
     if not isinstance(run_id, str) or not isinstance(signatures, list):
         return _unsigned()
-    if read_json(run_dir / "status.json").get("run_id") not in (None, "", run_id):
+    ids = [read_json(run_dir / name).get("run_id") for name in ("status.json", "environment.json")]
+    if any(isinstance(other, str) and other for other in ids) and run_id not in ids:  # one file may lie
         return "its signature belongs to another run"
     return _doubt(stored, signatures, "run", run_id, config)
 

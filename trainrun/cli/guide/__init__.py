@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from trainrun.doctor import DEFAULTS, filled
@@ -79,7 +80,8 @@ def own(group: str) -> list[str]:
     """The files of an own part of a group, line by line; none where it has no guide."""
     file = _FOLDER / "own" / f"{group}.md"
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    return [line for line in text.splitlines() if not line.startswith("```")]
+    lines = [line for line in text.splitlines() if not line.startswith("```")]
+    return [line for before, line in pairwise(["", *lines]) if before or line]  # one empty line is enough
 
 
 def about(topic: str, option: str) -> list[str]:

@@ -130,11 +130,7 @@ def build(
     make = Maker(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
-    with ranks.local_first():  # one downloads, the others find it
-        data = _data(make)
-    loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
-    task = _task(make, loss, data.info)
-    data = augmented(data, make("augment", {"info": data.info}))
+    data, loss, task = _data_and_task(make)
     cut, pace = _pace(settings, data.info)
     make.pace = pace
     make.check_durations("loop")
@@ -162,9 +158,10 @@ def build(
         refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    kinds, seed = list(regularizers.values()), settings["seed"]
-    tried = try_parts(data, task, state, kinds, seed, monitor, runtime.channels_last)
+    kinds = list(regularizers.values())
+    tried = try_parts(data, task, state, kinds, settings["seed"], monitor, runtime.channels_last)
     plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, rates, monitor)
+    plan += (*tried, *evaluation(evaluation_limit(data, pace), data.info), *initialized)
     return Parts(
         make=make,
         runtime=runtime,
@@ -179,13 +176,7 @@ def build(
         budget=_clock(settings, rates.over),
         rates=rates,
         weights=weights,
-        plan=(
-            *plan,
-            *tried,
-            *evaluation(evaluation_limit(data, pace), data.info),
-            *initialized,
-            *started_from(weights, anew),
-        ),
+        plan=plan + started_from(weights, anew),
     )
 
 
@@ -213,6 +204,15 @@ def samples_per_step(cut: Cut, info: DataInfo) -> int:
     """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
     size = info.sizes["train"]
     return cut.window if size is None else min(cut.window, size)
+
+
+def _data_and_task(make: Maker) -> tuple[Data, Any, Task]:
+    """(data with their augmentation, loss, task)."""
+    with ranks.local_first():  # one downloads, the others find it
+        data = _data(make)
+    loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
+    task = _task(make, loss, data.info)
+    return augmented(data, make("augment", {"info": data.info})), loss, task
 
 
 def _data(make: Maker) -> Data:
