@@ -14,6 +14,7 @@ _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
 def parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """Find what is wrong in `parameters.rules`."""
     for pattern, rule in (s["parameters"].get("rules") or {}).items():
         key = f"parameters.rules.{pattern}"
         if not isinstance(rule, Mapping):
