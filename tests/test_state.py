@@ -108,6 +108,17 @@ class Wider(nn.Sequential):
         super().__init__(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 3))
 
 
+def test_what_the_data_fitted_is_all_there_but_for_what_came_later() -> None:
+    state = full_state(fitted={"shift": torch.zeros(2), "target_notation": {"decimal": "comma"}})
+    parts = stored(state)
+    state.check_fitted(parts)
+    del parts["fitted"]["target_notation"]  # a table's run from before notations were known
+    state.check_fitted(parts)
+    del parts["fitted"]["shift"]
+    with pytest.raises(CannotResume, match="is not whole; see fitted"):
+        state.check_fitted(parts)
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [

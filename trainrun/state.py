@@ -155,7 +155,7 @@ class TrainState:
     def check_fitted(self, parts: Mapping[str, Any]) -> None:
         """Raises CannotResume where what the data fitted is not there, or of another kind than here."""
         fitted = parts.get("fitted")
-        if not isinstance(fitted, Mapping) or {*fitted} != {*self.fitted}:
+        if not isinstance(fitted, Mapping) or {*fitted, *_LATER} != {*self.fitted, *_LATER}:
             raise CannotResume("checkpoint: is not whole; see fitted")
         for misfit in _misfits(self.fitted, fitted, "fitted"):
             raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
@@ -260,6 +260,7 @@ def _misfits(ours: Any, stored: Any, at: str = "") -> Iterator[str]:
         yield f"{at} is {f'of shape {tuple(stored.shape)}' if isinstance(stored, Tensor) else stored}"
 
 
+_LATER = ("target_notation",)  # fitted by tables since they know notations; without it numbers are plain
 _UNKNOWN = ("best", "best_step", "stop_reason", "rolled_back_to")  # at first, and again after a rollback
 _COUNTERS = (
     "step",
