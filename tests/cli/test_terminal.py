@@ -90,7 +90,7 @@ def test_an_error_is_its_lines(kind: type[DataError], capsys: pytest.CaptureFixt
 def test_a_strangers_config(
     command: str, change: tuple[str, str], stored: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = shutil.copytree(stored, "run")
+    run = shutil.copytree(stored, Path("run"))
     text = (run / "config.yaml").read_text()
     assert change[0] in text
     (run / "config.yaml").write_text(text.replace(*change, 1))

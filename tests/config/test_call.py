@@ -112,7 +112,11 @@ VALUE = 3
 
 
 @pytest.fixture
-def project(folder: Path, files: Callable[[Mapping[str, str]], None]) -> Path:
+def project(
+    folder: Path, files: Callable[[Mapping[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    for name in ("my_model", "my_package", "my_package.inner"):  # another test's folder may have had them
+        monkeypatch.delitem(sys.modules, name, raising=False)
     files({"my_model.py": MODULE, "my_package/__init__.py": "", "my_package/inner.py": MODULE})
     return folder
 

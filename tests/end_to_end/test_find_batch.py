@@ -59,7 +59,7 @@ def test_the_limit_decides_and_the_printed_command_is_the_same_run(command: Call
     assert peaks[16] - peaks[1] > 15 * 2 * 1_600_000 * 0.5
     assert not [file for file in own.iterdir() if file.name not in ("own.py", "__pycache__")]
 
-    limit = (max(peaks[4], free["built_bytes"]) + peaks[16]) // 2
+    limit = (3 * max(peaks[4], free["built_bytes"]) + peaks[16]) // 4  # a busy watcher may miss the very peak
     line = command("find-batch", *HUNGRY, *window, "--memory", f"{limit}B").out.splitlines()[-1].strip()
     words = shlex.split(line)[1:]
     sizes = dict(word.split("=") for word in words if word.startswith(("batch", "loop.acc", "data.eval")))

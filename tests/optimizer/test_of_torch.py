@@ -343,7 +343,7 @@ def rosenbrock(w: Tensor) -> Tensor:
 
 def solve(objective: Callable[[Tensor], Tensor], start: list[float], steps: int) -> Tensor:
     w = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    one = from_yaml("lbfgs", [{"params": [w]}])
+    one = from_yaml("lbfgs", [{"params": [w]}], max_iter=20)
 
     def closure() -> Tensor:
         one.zero_grad()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trainrun.cli.terminal import say
 from trainrun.config.reload import reload_changed, remember_loaded
 
 
@@ -14,6 +14,6 @@ from trainrun.config.reload import reload_changed, remember_loaded
 def current_code(settings: Mapping[str, Any]) -> Iterator[None]:
     """Within, what settings call of the user's is imported; before, what has changed is loaded anew."""
     for note in reload_changed(settings):
-        print(note, file=sys.stderr)
+        say(note)
     yield
     remember_loaded(settings)
