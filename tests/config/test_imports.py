@@ -12,21 +12,30 @@ import pytest
 from trainrun.config import imports
 from trainrun.config.signature import module_exists, signature
 
-NAMES = ("h7_model", "h7_helper", "h7_late", "h7_other", "h7_package", "h7_package.inner", "wave", "json")
+NAMES = (
+    "probe_model",
+    "probe_helper",
+    "probe_late",
+    "probe_other",
+    "probe_package",
+    "probe_package.inner",
+    "wave",
+    "json",
+)
 
 
 @pytest.fixture
 def held(folder: Path, files: Callable[[Mapping[str, str]], None]) -> Iterator[Path]:
     files(
         {
-            "h7_model.py": "import h7_helper, json\n"
-            "def late():\n    import h7_late\n    return h7_late.VALUE\n"
+            "probe_model.py": "import probe_helper, json\n"
+            "def late():\n    import probe_late\n    return probe_late.VALUE\n"
             "class Net:\n    def __init__(self, width): ...\n",
-            "h7_helper.py": "VALUE = 1\n",
-            "h7_late.py": "VALUE = 2\n",
-            "h7_other.py": "raise SystemExit('imported')\n",
-            "h7_package/__init__.py": "from h7_package.inner import VALUE\n",
-            "h7_package/inner.py": "VALUE = 3\n",
+            "probe_helper.py": "VALUE = 1\n",
+            "probe_late.py": "VALUE = 2\n",
+            "probe_other.py": "raise SystemExit('imported')\n",
+            "probe_package/__init__.py": "from probe_package.inner import VALUE\n",
+            "probe_package/inner.py": "VALUE = 3\n",
             "wave.py": "raise SystemExit('imported')\n",  # one of Python's own names
         }
     )
@@ -48,14 +57,14 @@ def test_nothing_is_imported_before_it_is_trusted(held: Path) -> None:
 
 
 def test_a_trusted_module_and_what_it_imports(held: Path) -> None:
-    imports.admit(["h7_model", "h7_package.inner"])
-    found = signature("h7_model.Net")
+    imports.admit(["probe_model", "probe_package.inner"])
+    found = signature("probe_model.Net")
     assert found is not None and list(found.parameters) == ["width"]
-    module = importlib.import_module("h7_model")
-    assert module.h7_helper.VALUE == 1 and module.late() == 2
-    assert importlib.import_module("h7_package.inner").VALUE == 3
+    module = importlib.import_module("probe_model")
+    assert module.probe_helper.VALUE == 1 and module.late() == 2
+    assert importlib.import_module("probe_package.inner").VALUE == 3
     with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("h7_other")
+        importlib.import_module("probe_other")
 
 
 def test_no_file_takes_the_name_of_what_is_installed(held: Path) -> None:
@@ -67,7 +76,7 @@ def test_ones_own_folder_comes_first_as_always(held: Path) -> None:
     imports.admit(None)
     assert sys.path[0] == str(held)
     with pytest.raises(SystemExit):
-        importlib.import_module("h7_other")
+        importlib.import_module("probe_other")
 
 
 def test_a_runs_folder_is_never_ones_own(held: Path) -> None:
@@ -81,5 +90,5 @@ def test_afterwards_everything_is_as_before(folder: Path) -> None:
     with imports.held_back():
         imports.admit(None)
     assert sys.path == before and sys.meta_path == finders
-    imports.admit(["h7_model"])  # nothing is held back: nothing to do
-    assert sys.meta_path == finders and imports.find("h7_model") is None
+    imports.admit(["probe_model"])  # nothing is held back: nothing to do
+    assert sys.meta_path == finders and imports.find("probe_model") is None

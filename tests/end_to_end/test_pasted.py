@@ -181,16 +181,16 @@ def test_the_other_refusals_about_stored_runs(command: Callable, tmp_path: Path)
     }
     lines = {words: printed(command(*words, code=code).err) for words, (code, _) in cases.items()}
     settings = yaml.safe_load(config.read_text())
-    settings["loss"] = {"_target_": "h7_loss.Loss"}
-    settings["model"] = {"_target_": "h7_model.Net"}
+    settings["loss"] = {"_target_": "probe_loss.Loss"}
+    settings["model"] = {"_target_": "probe_model.Net"}
     config.write_text(yaml.safe_dump(settings))
-    trust = "runtime.trust=[h7_loss,h7_model]"
+    trust = "runtime.trust=[probe_loss,probe_model]"
     for words, meant in {
         ("eval", "my run", "--split", "test"): ["eval", "my run", "--split", "test", trust],
         ("predict", "my run", "runtime.trust=[x]"): [
             "predict",
             "my run",
-            "runtime.trust=[x,h7_loss,h7_model]",
+            "runtime.trust=[x,probe_loss,probe_model]",
         ],
         ("resume", "my run", "budget=9step"): ["resume", "my run", "budget=9step", trust],
     }.items():

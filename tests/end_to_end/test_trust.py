@@ -23,12 +23,12 @@ from trainrun.cli.main import main
 MODEL = """
 from pathlib import Path
 Path('ran').touch()
-import h7_layers
+import probe_layers
 from torch import nn
 class Net(nn.Module):
     def __init__(self, num_outputs, width):
         super().__init__()
-        self.layers = h7_layers.layers(num_outputs, width)
+        self.layers = probe_layers.layers(num_outputs, width)
     def forward(self, x):
         return self.layers(x)
 def metric(outputs, targets):
@@ -49,16 +49,16 @@ class Constant(LRScheduler):
         return self.base_lrs
 """
 QUICK = ("data=iris", "budget=4step", "logger=none", "-q")
-TRUST = "'runtime.trust=[h7_model]'"
+TRUST = "'runtime.trust=[probe_model]'"
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model of the user's own, and a run of it: run/."""
-    (tmp_path / "h7_model.py").write_text(MODEL)
-    (tmp_path / "h7_layers.py").write_text(LAYERS)
+    (tmp_path / "probe_model.py").write_text(MODEL)
+    (tmp_path / "probe_layers.py").write_text(LAYERS)
     (tmp_path / "conf/model").mkdir(parents=True)
-    (tmp_path / "conf/model/mine.yaml").write_text("_target_: h7_model.Net\nwidth: 3\n")
+    (tmp_path / "conf/model/mine.yaml").write_text("_target_: probe_model.Net\nwidth: 3\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -111,7 +111,7 @@ def test_a_strangers_imports_nothing_until_the_printed_line_is_pasted(
 ) -> None:
     strangers(run)
     refused = command(*words, code=2)
-    assert "model._target_: h7_model.Net" in refused.err and "it is not signed" in refused.err
+    assert "model._target_: probe_model.Net" in refused.err and "it is not signed" in refused.err
     assert not (project / "ran").exists()
     line = refused.err.strip().splitlines()[-1].strip()
     assert line == f"trainrun {shlex.join(words)} {TRUST}"
@@ -131,7 +131,7 @@ def _linked(run: Path) -> None:
 
 def _trusting(run: Path) -> None:
     settings = yaml.safe_load((run / "config.yaml").read_text())
-    settings["runtime"]["trust"] = ["h7_model", "h7_layers"]
+    settings["runtime"]["trust"] = ["probe_model", "probe_layers"]
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     strangers(run)
 
@@ -156,14 +156,14 @@ def test_no_trick_makes_a_strangers_run_ones_own(
 
 def test_all_that_a_run_names_is_told_at_once(run: Path, command: Callable, project: Path) -> None:
     settings = yaml.safe_load((strangers(run) / "config.yaml").read_text())
-    settings["data"] = {"_target_": "h7_data.Rows", "train": {"_target_": "h7_rows.Rows"}}
-    settings["task"]["metrics"] = ["h7_model.metric"]
+    settings["data"] = {"_target_": "probe_data.Rows", "train": {"_target_": "probe_rows.Rows"}}
+    settings["task"]["metrics"] = ["probe_model.metric"]
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     said = command("eval", "run", "runtime.trust=[timm]", code=2).err
     for key in ("data", "data.train", "model"):
         assert f"{key}._target_: " in said
-    assert "task.metrics: h7_model.metric" in said
-    assert said.endswith("trainrun eval run 'runtime.trust=[timm,h7_data,h7_rows,h7_model]'\n")
+    assert "task.metrics: probe_model.metric" in said
+    assert said.endswith("trainrun eval run 'runtime.trust=[timm,probe_data,probe_rows,probe_model]'\n")
     assert not (project / "ran").exists()
 
 
@@ -179,22 +179,22 @@ def test_another_key_is_no_error_until_it_matters_and_then_it_is_explained(
     (state_folder / "key").mkdir()  # what cannot be read or written
     command(*QUICK, "model=mine", "run_dir=unsigned")
     assert "no key can be kept in" in command("eval", "unsigned", code=2).err
-    command("eval", "unsigned", "runtime.trust=[h7_model]")
+    command("eval", "unsigned", "runtime.trust=[probe_model]")
     (state_folder / "key").rmdir()
 
 
 def test_what_the_users_own_words_and_conf_name_needs_no_trust(
     run: Path, command: Callable, project: Path
 ) -> None:
-    (project / "h7_schedule.py").write_text(SCHEDULE)
+    (project / "probe_schedule.py").write_text(SCHEDULE)
     (project / "conf/scheduler").mkdir()
-    (project / "conf/scheduler/mine.yaml").write_text("_target_: h7_schedule.Constant\n")
+    (project / "conf/scheduler/mine.yaml").write_text("_target_: probe_schedule.Constant\n")
     command(*QUICK, "model=linear", "run_dir=plain")
     strangers(project / "plain")
     command("resume", "plain", "budget=6step", "scheduler=mine")
     assert (project / "ran_too").exists()
     (project / "ran_too").unlink()
-    assert "h7_schedule.Constant" in command("eval", "plain", code=2).err  # from here on the folder says it
+    assert "probe_schedule.Constant" in command("eval", "plain", code=2).err  # from here on the folder says it
     assert not (project / "ran_too").exists() and not (project / "ran").exists()
 
 
@@ -224,7 +224,7 @@ def test_a_sweep_is_its_makers_too(command: Callable, project: Path) -> None:
     refused = command("resume", "sweep", code=2).err
     assert not (project / "ran").exists()
     assert refused.endswith(f"  trainrun resume sweep {TRUST}\n")
-    command("resume", "sweep", "runtime.trust=[h7_model]")
+    command("resume", "sweep", "runtime.trust=[probe_model]")
     assert (project / "ran").exists()
     lose_a_job()
     command("resume", "sweep", code=2)  # trusted once, it is not signed by that
@@ -245,12 +245,12 @@ def test_python_names_what_it_trusts(run: Path, project: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "path", [str(project), *sys.path])
     try:
         strangers(run)
-        with pytest.raises(trainrun.errors.ConfigError, match="h7_model"):
+        with pytest.raises(trainrun.errors.ConfigError, match="probe_model"):
             trainrun.load("run")
         assert not (project / "ran").exists()
-        assert type(trainrun.load("run", trust=["h7_model"])).__name__ == "Net"
+        assert type(trainrun.load("run", trust=["probe_model"])).__name__ == "Net"
     finally:
-        for name in ("h7_model", "h7_layers"):
+        for name in ("probe_model", "probe_layers"):
             sys.modules.pop(name, None)
 
 
@@ -262,11 +262,11 @@ def test_no_file_of_the_folder_takes_the_place_of_a_library(run: Path, project: 
     line = [sys.executable, "-m", "trainrun", "eval", "run"]
     environment = os.environ | {"PYTHONPATH": str(Path(trainrun.__file__).parents[1])}
     done = subprocess.run(line, capture_output=True, text=True, env=environment)
-    assert done.returncode == 2 and "h7_model.Net" in done.stderr, done.stderr
+    assert done.returncode == 2 and "probe_model.Net" in done.stderr, done.stderr
     assert not (project / "ran").exists()
-    for name, code in (("h7_model", MODEL), ("h7_layers", LAYERS)):
+    for name, code in (("probe_model", MODEL), ("probe_layers", LAYERS)):
         (project / f"{name}.py").write_text(code.replace("Path('ran').touch()", ""))
-    line.append("runtime.trust=[h7_model]")
+    line.append("runtime.trust=[probe_model]")
     done = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert not (project / "ran").exists()
