@@ -194,7 +194,7 @@ def test_what_the_users_own_words_and_conf_name_needs_no_trust(
     command("resume", "plain", "budget=6step", "scheduler=mine")
     assert (project / "ran_too").exists()
     (project / "ran_too").unlink()
-    assert "probe_schedule.Constant" in command("eval", "plain", code=2).err  # from here on the folder says it
+    assert "probe_schedule.Constant" in command("eval", "plain", code=2).err  # now the folder says it
     assert not (project / "ran_too").exists() and not (project / "ran").exists()
 
 
