@@ -86,7 +86,7 @@ def own_metrics(task: Task, judged: Judged, taken: Iterable[str]) -> dict[str, f
     outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
     info: Any = getattr(task, "info", None)
     labels, num_targets = (info.class_names, info.num_targets) if info else ((), 0)
-    found: dict[str, float] = {}
+    own: dict[str, float] = {}
     for name, metric in task.own_metrics.items():
         where = f"task.metrics: {name}"
         try:
@@ -102,11 +102,11 @@ def own_metrics(task: Task, judged: Judged, taken: Iterable[str]) -> dict[str, f
         except ValueError as error:
             wanted = "return a number, a vector or a dict of numbers"
             raise MetricFailed(f"{where} {error}; {wanted}") from None
-        if both := added.keys() & {*taken, *TAKEN, *(f"train_{metric}" for metric in taken), *found}:
+        if both := added.keys() & {*taken, *TAKEN, *(f"train_{metric}" for metric in taken), *own}:
             text = f"would take the place of {min(both)}, which the run records itself"
             raise MetricFailed(f"{where} {text}; give the function another name")
-        found |= added
-    return found
+        own |= added
+    return own
 
 
 def confusion_of(sums: Mapping[str, Tensor]) -> list[list[int]] | None:

@@ -119,8 +119,8 @@ class DataInfo:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells these data from others; stored with the run and compared when it goes on."""
-        found = {"name": self.name, "fingerprint": self.fingerprint, "sizes": dict(self.sizes)}
-        return found | ({"files": self.files} if self.files else {})
+        identity = {"name": self.name, "fingerprint": self.fingerprint, "sizes": dict(self.sizes)}
+        return identity | ({"files": self.files} if self.files else {})
 
 
 @runtime_checkable

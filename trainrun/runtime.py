@@ -116,14 +116,14 @@ def syncs_batch_norm(model: nn.Module) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether this is a lack of memory, of which a GPU's has a type of its own and a CPU's only words."""
-    told = (
+    messages = (
         "DefaultCPUAllocator",
         "CUDA out of memory",
         "CUBLAS_STATUS_ALLOC_FAILED",
         "size calculation overflow",  # more than any memory has
     )
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(words in str(error) for words in told)
+    return isinstance(error, kinds) or any(words in str(error) for words in messages)
 
 
 def seed_everything(seed: int) -> None:

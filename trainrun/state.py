@@ -221,8 +221,10 @@ def require_same_data(stored: Mapping[str, Any], found: Mapping[str, Any]) -> No
 
 
 def _told(data: Mapping[str, Any]) -> str:
-    found = data.get("sizes")
-    sizes = [f"{size} {split}" for split, size in found.items() if size] if isinstance(found, Mapping) else []
+    counts = data.get("sizes")
+    sizes = (
+        [f"{size} {split}" for split, size in counts.items() if size] if isinstance(counts, Mapping) else []
+    )
     files = [f"files {data['files']}"] if data.get("files") else []
     content = str(data.get("fingerprint") or "no fingerprint")
     return f"{data.get('name')} ({', '.join([*sizes, content, *files])})"

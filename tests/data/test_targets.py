@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainrun.data.samples import collate, unpacked
-from trainrun.data.targets import reading_of, seen, settled
+from trainrun.data.targets import reading_of, resolve_classes, seen
 from trainrun.errors import ConfigError, DataError
 
 
@@ -152,7 +152,7 @@ def test_a_batch_of_another_form_is_refused() -> None:
 
 def test_the_labels_minus_one_and_one_become_two_classes() -> None:
     reading = reading_of(stacked(-1), "classes", "Rows")
-    reading, classes, count = settled(reading, torch.tensor([-1, 1, 1]), 0, "Rows")
+    reading, classes, count = resolve_classes(reading, torch.tensor([-1, 1, 1]), 0, "Rows")
     assert classes.tolist() == [0, 1, 1] and count == 2 and "-1 and 1" in reading.note
     assert reading(torch.tensor([1, -1]), [0, 1], "Rows").tolist() == [1, 0]
     with pytest.raises(DataError, match="sample 5 of Rows has the target 0, not -1 or 1"):
@@ -170,7 +170,7 @@ def test_the_labels_minus_one_and_one_become_two_classes() -> None:
 )
 def test_classes_that_no_sample_has_are_told(classes: list[int], count: int, note: str) -> None:
     reading = reading_of(stacked(0), "classes", "Rows")
-    reading, found, number = settled(reading, torch.tensor(classes), 0, "Rows")
+    reading, found, number = resolve_classes(reading, torch.tensor(classes), 0, "Rows")
     assert (found.tolist(), number) == (classes, count)
     assert note in reading.note and bool(note) is bool(reading.note)
 
@@ -182,13 +182,13 @@ def test_numbers_far_apart_are_no_classes(first: float) -> None:
     with pytest.raises(
         ConfigError, match=r"task: learns classes, counted from 0; .*task=regression loss=mse"
     ):
-        settled(reading, numbers, 0, "Rows")
+        resolve_classes(reading, numbers, 0, "Rows")
 
 
 def test_one_hot_vectors_of_another_length_than_the_named_classes_are_refused() -> None:
     reading = reading_of(stacked(*eye(1)), "classes", "Rows")
     with pytest.raises(DataError, match="have 3 places, it names 5 classes"):
-        settled(reading, torch.tensor([1]), 5, "Rows")
+        resolve_classes(reading, torch.tensor([1]), 5, "Rows")
 
 
 @pytest.mark.parametrize(

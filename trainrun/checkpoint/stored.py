@@ -42,14 +42,16 @@ def run_id_of(run_dir: Path) -> str | None:
     Raises CannotResume where they contradict one another.
     """
     contents = [read_json(run_dir / name) for name in ("status.json", "environment.json")]
-    own = dict.fromkeys(run_id for one in contents if isinstance(run_id := one.get("run_id"), str) and run_id)
+    own = dict.fromkeys(
+        run_id for content in contents if isinstance(run_id := content.get("run_id"), str) and run_id
+    )
     folder = run_dir / "checkpoints"
     stored = dict.fromkeys(filter(None, (_run_id_in(path_of(folder, step)) for step in steps_in(folder))))
     ids = [run_id for run_id in own if run_id in stored] if len(own) > 1 else [*own] or [*stored]
     if len(ids) == 1 or not own | stored:
         return ids[0] if ids else None
-    told = ", ".join(own | stored)
-    text = f"status.json, environment.json and the checkpoints are of different runs ({told})"
+    names = ", ".join(own | stored)
+    text = f"status.json, environment.json and the checkpoints are of different runs ({names})"
     raise CannotResume(f"{run_dir}: {text}; remove what was copied here from another run")
 
 

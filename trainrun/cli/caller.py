@@ -103,7 +103,9 @@ def _of_numpy() -> Iterator[Undo]:
 def _of_logging() -> Iterator[Undo]:
     yield _attribute(logging, "raiseExceptions")
     yield _attribute(logging.root.manager, "disable")
-    loggers = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    loggers = [
+        child for child in logging.root.manager.loggerDict.values() if isinstance(child, logging.Logger)
+    ]
     for logger in (logging.root, *loggers):
         yield _contents(logger.handlers)
         yield _back(partial(getattr, logger, "level"), logger.setLevel)

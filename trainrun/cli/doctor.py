@@ -79,8 +79,8 @@ def _course(run: Run) -> str:
         best = max(metric.values) if run.higher_is_better else min(metric.values)
         said.append(f"best {run.metric} {number(best)}")
     state = run.status.get("state")
-    told = "died" if state == "died" else f"is {state}"
-    open_end = f"; it {told}, so this holds so far" if state in ("running", "interrupted", "died") else ""
+    ending = "died" if state == "died" else f"is {state}"
+    open_end = f"; it {ending}, so this holds so far" if state in ("running", "interrupted", "died") else ""
     more = "log more often, as with loop.log_every=5step"
     few = "" if run.can_be_judged else f"; too few points to see a trend: {more}"
     blind = "" if run.val else "; without a validation split nothing shows overfitting"

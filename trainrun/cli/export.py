@@ -32,13 +32,13 @@ def run(words: list[str]) -> int:
     path: Path = arguments.path.expanduser()
     check_path(path)
     judged = open_judged(arguments, PORTABLE)
-    told, inputs = about_run(judged), inputs_of(judged)
-    shape = ", ".join(map(str, told["input"]["shape"]))
-    expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {told['input']['expects']}"
+    metadata, inputs = about_run(judged), inputs_of(judged)
+    shape = ", ".join(map(str, metadata["input"]["shape"]))
+    expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {metadata['input']['expects']}"
     judged.introduce()
-    for label, line in {"input": expects, **_values(judged), "output": told["output"]}.items():
+    for label, line in {"input": expects, **_values(judged), "output": metadata["output"]}.items():
         say(f"  {label:<10} {line}")
-    compared = export(judged.parts.state.model, inputs, path, told)
+    compared = export(judged.parts.state.model, inputs, path, metadata)
     same = f"on {compared.num_samples} samples the largest difference is {compared.difference:.3g}"
     say(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}")
     say(f"{path.stat().st_size:,} bytes: {path}")

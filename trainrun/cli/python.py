@@ -68,8 +68,8 @@ def resume(run: str, overrides: Sequence[str]) -> Result | sweeps.Sweep:
         run_dir = Path(ranks.from_first(str(find(str(run)))))
         with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
             command = [*ranks.command(), "resume", str(run), *words]
-            found = resumed(run_dir, [word for word in words if word != "-q"], "-q" in words, command)
-    return _result(Ended(None, run_dir, "") if found is None else Ended(found[0], run_dir, found[1]))
+            ended = resumed(run_dir, [word for word in words if word != "-q"], "-q" in words, command)
+    return _result(Ended(None, run_dir, "") if ended is None else Ended(ended[0], run_dir, ended[1]))
 
 
 def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:

@@ -221,10 +221,10 @@ def _refuse_identity(changed: Mapping[str, tuple[Any, Any]], run_dir: Path, over
     if not refused:
         return
     line = shlex.join(["trainrun", *_new_run(run_dir, overrides)])
-    told = "cannot change on resume, {} -> {}; it makes a new run"
+    text = "cannot change on resume, {} -> {}; it makes a new run"
     if "init_from=" in line:
-        told += ", which init_from starts from stored weights"
-    raise ConfigError([Problem(key, told.format(*pair), line) for key, pair in refused.items()])
+        text += ", which init_from starts from stored weights"
+    raise ConfigError([Problem(key, text.format(*pair), line) for key, pair in refused.items()])
 
 
 def _new_run(run_dir: Path, overrides: Sequence[str]) -> list[str]:

@@ -93,10 +93,10 @@ def _clean(yes: bool) -> int:
 
 def _say_what_stays(found: Sequence[Entry], lost: Sequence[Entry], young: Sequence[Path]) -> None:
     """What failed and yet is not removed, and how to do it all the same."""
-    stays = [one for one in found if one.state in ("failed", "died") and one not in lost]
+    stays = [run for run in found if run.state in ("failed", "died") and run not in lost]
     if stays:
         say(f"{len(stays)} more failed or died, and can be resumed. To remove them too:")
-        say(f"  rm -r {shlex.join(str(one.path) for one in stays)}")
+        say(f"  rm -r {shlex.join(str(run.path) for run in stays)}")
     if young:
         noun = "folder stays" if len(young) == 1 else "folders stay"
         say(f"{len(young)} {noun} for an hour: a run may be starting there")

@@ -150,9 +150,9 @@ def load_weights(parts: Parts, run_dir: Path, checkpoint: str) -> tuple[int, str
 def _best_step(run_dir: Path, steps: Sequence[int]) -> int | None:
     """By status.json, which also knows of an evaluation after the last save, else by that save."""
     newest = manifest_of(path_of(run_dir / "checkpoints", steps[-1]))
-    told = object_in(read_json(run_dir / "status.json"), "best").get("step")
-    known = [step for step in steps if step in (told, newest["best_step"])]
-    return told if told in known else known[-1] if known else None
+    recorded = object_in(read_json(run_dir / "status.json"), "best").get("step")
+    known = [step for step in steps if step in (recorded, newest["best_step"])]
+    return recorded if recorded in known else known[-1] if known else None
 
 
 def weights_from(source: str) -> Weights:

@@ -51,8 +51,8 @@ def _of_target(node: Any, kind: Any) -> tuple[str, str]:
         written = tables.Format(node["separator"], node["encoding"], node["header"])
         style = Style(node["decimal"], node["thousands"])
         read = tables.read(node["path"], written, node["missing"], only=node["target"])
-        found, count, _ = tables.target_kind(read, node["target"], node["missing"], style)
-        kind = found if kind == "auto" else kind
+        target_kind, count, _ = tables.target_kind(read, node["target"], node["missing"], style)
+        kind = target_kind if kind == "auto" else kind
     except (TrainrunError, KeyError, TypeError, ValueError):
         pass
     return kind, _task_of(kind, count)

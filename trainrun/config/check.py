@@ -157,7 +157,9 @@ def _call(node: Mapping[str, Any], path: str, trust: _Trust) -> Iterator[Problem
     if problem := _target_problem(target, f"{path}._target_", slot, trust):
         yield problem
         if problem.fix:  # whatever else would be imported is told with it
-            nested = (one for key, value in node.items() for one in _nested(value, f"{path}.{key}", trust))
+            nested = (
+                inner for key, value in node.items() for inner in _nested(value, f"{path}.{key}", trust)
+            )
             yield from filter(_asks, nested)
         return
     found = signature(target) or _imported_signature(target)
@@ -297,12 +299,14 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: _Trust) -> Problem
 
 def _trusting(problems: Sequence[Problem], trust: _Trust) -> list[Problem]:
     """The problems, those of trust with the one word that settles all of them."""
-    untrusted = [one for one in problems if _asks(one)]
+    untrusted = [problem for problem in problems if _asks(problem)]
     if not untrusted:
         return list(problems)
-    names = dict.fromkeys([*trust.packages, *((one.fix or "").removeprefix(_TRUST) for one in untrusted)])
+    names = dict.fromkeys(
+        [*trust.packages, *((problem.fix or "").removeprefix(_TRUST) for problem in untrusted)]
+    )
     word = _TRUST + hydra_value(list(names))
-    return [replace(one, fix=word) if one in untrusted else one for one in problems]
+    return [replace(problem, fix=word) if problem in untrusted else problem for problem in problems]
 
 
 def _asks(problem: Problem) -> bool:

@@ -51,9 +51,9 @@ def read_text(file: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         text = f"is not UTF-8 text, it has the byte 0x{content[error.start]:02x}; save it as UTF-8"
         raise Unreadable(text, f":{line}") from None
-    if found := _CONTROL.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        raise Unreadable(f"holds a control character, {found[0]!r}; take it out", f":{line}")
+    if match := _CONTROL.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        raise Unreadable(f"holds a control character, {match[0]!r}; take it out", f":{line}")
     return text.replace("\r\n", "\n")
 
 

@@ -141,8 +141,8 @@ def hydra_value(value: Any) -> str:
     if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
     quote = "'" if '"' in text and "'" not in text else '"'  # double ones stand well inside the shell's
-    text = re.sub(r"(\\+)$", lambda found: found[1] * 2, text)
-    return quote + re.sub(rf"(\\*){quote}", lambda found: found[1] * 2 + "\\" + quote, text) + quote
+    text = re.sub(r"(\\+)$", lambda match: match[1] * 2, text)
+    return quote + re.sub(rf"(\\*){quote}", lambda match: match[1] * 2 + "\\" + quote, text) + quote
 
 
 def _key(key: Any) -> str:

@@ -66,8 +66,8 @@ def mark_missing(node: DictConfig) -> None:
 def _headers(text: str, name: str) -> Iterator[Problem]:
     """A line `# @package` that Hydra would not take."""
     for number, line in enumerate(text.splitlines(), 1):
-        found = re.match(r"#\s*@package(.*)", line)
-        if found and len(found[1].split()) != 1:
+        match = re.match(r"#\s*@package(.*)", line)
+        if match and len(match[1].split()) != 1:
             yield Problem(f"{name}:{number}", f"is written `# @package _global_`, got {line}")
 
 
@@ -86,7 +86,7 @@ def _misshapen(root: yaml.Node | None, name: str) -> Iterator[Problem]:
             yield Problem(f"{name}:{_line(key)}", text)
         elif key.value == "defaults":
             is_list = isinstance(value, yaml.SequenceNode)
-            for item in (one for one in value.value if not _is_default(one)) if is_list else [value]:
+            for item in (node for node in value.value if not _is_default(node)) if is_list else [value]:
                 text = "defaults is a list of `- group: option`, such as `- override /optimizer: adamw`"
                 yield Problem(f"{name}:{_line(item)}", text)
 
@@ -100,7 +100,7 @@ def _is_default(item: yaml.Node) -> bool:
 
 def _lines_that_raise(node: yaml.Node, text: str, kind: type[Exception]) -> Iterator[int]:
     """The lines of the innermost values that raise when they are read."""
-    for inner in (one for pair in _pairs(node) for one in pair):
+    for inner in (key_or_value for pair in _pairs(node) for key_or_value in pair):
         yield from _lines_that_raise(inner, text, kind)
     source = text[node.start_mark.index : node.end_mark.index]
     for probe in (f"x: {source}", f"? {source}\n: 1"):
@@ -114,7 +114,7 @@ def _lines_that_raise(node: yaml.Node, text: str, kind: type[Exception]) -> Iter
 
 def _pairs(node: yaml.Node) -> Iterator[tuple[yaml.Node, ...]]:
     if isinstance(node, yaml.CollectionNode):
-        yield from (one if isinstance(one, tuple) else (one,) for one in node.value)
+        yield from (child if isinstance(child, tuple) else (child,) for child in node.value)
 
 
 def _line(node: yaml.Node) -> int:

@@ -90,7 +90,8 @@ def notes_of(
         if held is not None and info.class_counts:
             unknown = held[torch.tensor(info.class_counts)[held] == 0]
             names = [
-                info.class_names[one] if info.class_names else str(one) for one in unknown.unique().tolist()
+                info.class_names[number] if info.class_names else str(number)
+                for number in unknown.unique().tolist()
             ]
             if names:
                 text = f"{len(unknown)} samples are of classes that no training sample has"
@@ -124,8 +125,8 @@ def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
     if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.shape != targets.shape:
         text = f"learns a token for each token of the input; an input of {name} is {seen(inputs)}"
         raise ConfigError.one("task", f"{text}, a target {seen(targets)}, as a batch of one")
-    told = (getattr(dataset, key, 0) for key in ("vocab_size", "num_classes"))
-    if count := next((int(number) for number in told if number), 0):
+    numbers = (getattr(dataset, key, 0) for key in ("vocab_size", "num_classes"))
+    if count := next((int(number) for number in numbers if number), 0):
         return count
     if isinstance(dataset, IterableDataset):
         raise DataError("data.train: a stream of tokens must say how many: give the dataset vocab_size")

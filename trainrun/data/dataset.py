@@ -35,7 +35,7 @@ from trainrun.data.samples import (
     stream,
     unpacked,
 )
-from trainrun.data.targets import Reading, reading_of, settled
+from trainrun.data.targets import Reading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
@@ -86,7 +86,7 @@ def from_dataset(
     else:
         classes = classes_of(train, info, reading) if info.kind == "classes" else None
         if classes is not None:
-            reading, classes, count = settled(reading, classes, info.num_targets, info.name)
+            reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
             info = replace(info, num_targets=count)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
         splits = _map_splits(found, holdout, classes)

@@ -97,8 +97,13 @@ def to_plain(features: Sequence[Feature]) -> list[dict[str, Any]]:
 def from_plain(stored: Sequence[Mapping[str, Any]]) -> list[Feature]:
     """As they were before `to_plain`; older runs know but one notation."""
     return [
-        Feature(**(dict(one) | {"kept": tuple(one["kept"]), "notation": notation_of(one.get("notation"))}))
-        for one in stored
+        Feature(
+            **(
+                dict(feature)
+                | {"kept": tuple(feature["kept"]), "notation": notation_of(feature.get("notation"))}
+            )
+        )
+        for feature in stored
     ]
 
 

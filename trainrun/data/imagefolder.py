@@ -115,13 +115,13 @@ def imagefolder(
     """
     folder = Path(root).expanduser()
     layout = class_folders(folder)
-    found = {name: _of_split(files, layout, image_size) for name, files in layout.splits.items()}
-    if fold is not None and len(found) == len(SPLITS):
+    splits = {name: _of_split(files, layout, image_size) for name, files in layout.splits.items()}
+    if fold is not None and len(splits) == len(SPLITS):
         raise ConfigError.one("data.fold", f"{folder} has folders for validation and test", None)
     shares = {"val": val_fraction, "test": test_fraction}
-    val_fraction, test_fraction = (0.0 if name in found else share for name, share in shares.items())
+    val_fraction, test_fraction = (0.0 if name in splits else share for name, share in shares.items())
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    files = [file for pictures in found.values() for file in pictures.files]
+    files = [file for pictures in splits.values() for file in pictures.files]
     mib = len(files) * 3 * image_size**2 / 2**20
     looked_at = files if mib <= memory_mib else files[:: -(-len(files) // _ESTIMATED_FROM)]
     forms = forms_of(looked_at)
@@ -131,8 +131,8 @@ def imagefolder(
     notes = (*(of_some + line for line in notes_of(forms)), *layout.notes)
     if mib <= memory_mib:
         notes = (f"{text} kept in memory", *notes)
-        return _in_memory(folder, found, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
-    parts = (found["train"], found.get("val"), found.get("test"))
+        return _in_memory(folder, splits, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
+    parts = (splits["train"], splits.get("val"), splits.get("test"))
     made = from_dataset(
         *parts,
         **vars(holdout),
@@ -140,7 +140,7 @@ def imagefolder(
         num_workers=num_workers,
         target_kind="classes",
     )
-    estimates, told = _estimates(found["train"], made.splits["train"][1])
+    estimates, told = _estimates(splits["train"], made.splits["train"][1])
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
     pixels = PixelRange(torch.zeros(()), torch.ones(()))
     notes = (note, *notes, *made.info.notes)

@@ -21,11 +21,13 @@ def columns_like(features: Sequence[Feature], read: Table, missing: Collection[s
 
     Raises DataError for one that is not there, and for a text where numbers are wanted.
     """
-    if gone := [one.name for one in features if one.name not in read.columns]:
+    if gone := [feature.name for feature in features if feature.name not in read.columns]:
         raise DataError(f"{read.path} has no column {', '.join(gone)}, which the run was trained on")
     return [
-        _numbers(read, one, missing) if one.common is None else _categories(read, one.name, missing)
-        for one in features
+        _numbers(read, feature, missing)
+        if feature.common is None
+        else _categories(read, feature.name, missing)
+        for feature in features
     ]
 
 

@@ -184,8 +184,8 @@ def seen(value: Any) -> str:
     if isinstance(value, (Tensor, np.ndarray)):
         return f"{value.dtype} of shape {tuple(value.shape)}".removeprefix("torch.")
     if isinstance(value, (list, tuple, Mapping)):
-        inner = value.values() if isinstance(value, Mapping) else value
-        return f"{type(value).__name__} of {len(value)} ({', '.join(seen(one) for one in list(inner)[:4])})"
+        elements = list(value.values() if isinstance(value, Mapping) else value)[:4]
+        return f"{type(value).__name__} of {len(value)} ({', '.join(map(seen, elements))})"
     return f"{type(value).__name__} {value!r}"[:80]
 
 

@@ -120,8 +120,8 @@ def table(
             if name not in read.columns:
                 raise ConfigError.one(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
     read, dropped = _with_targets(read, target, gone, style, missing_target)
-    found, _, why = tables.target_kind(read, target, gone, style)
-    kind = found if kind == "auto" else kind  # type: ignore[assignment]
+    target_kind, _, why = tables.target_kind(read, target, gone, style)
+    kind = target_kind if kind == "auto" else kind  # type: ignore[assignment]
     targets, names, notation = _targets(read, target, kind, gone, style)
     left_out: dict[str, str] = {target: ""} | dict.fromkeys(ignore, "as told")
     columns = [
@@ -155,8 +155,8 @@ def _with_targets(
     """
     gone = set(missing)
     with suppress(ValueError):  # told where its numbers are read
-        if found := tables.reading_of(read, name, missing, style):
-            gone |= found[1].gaps
+        if reading := tables.reading_of(read, name, missing, style):
+            gone |= reading[1].gaps
     count = len(read.columns[name])
     rows = [row for row, text in enumerate(read.columns[name]) if text in gone]
     if len(rows) == count:
@@ -218,16 +218,16 @@ def _targets(
     """((N,) classes or (N, 1) values, class names, how numbers are written)."""
     texts = read.columns[name]
     if kind == "values":
-        found = _numbers(read, name, missing, style, is_target=True)
-        if found is None:
+        numbers = _numbers(read, name, missing, style, is_target=True)
+        if numbers is None:
             text = f"{read.place([0], name)} is not a number, got {texts[0]!r}"
             what = "dates" if tables.kind_of(texts) == "date" else "texts"
             unit = unit_of(set(texts))
             text += f"; take {unit!r} out of it" if unit else "; make it a number"
             raise DataError(f"data.target: {text}, or learn its {what} as classes: data.kind=classes")
-        array = np.array(found[0])
+        array = np.array(numbers[0])
         refuse_infinite(read, name, array)
-        return torch.from_numpy(array).float()[:, None], (), found[1]
+        return torch.from_numpy(array).float()[:, None], (), numbers[1]
     values, notation = None, PLAIN
     with suppress(ValueError):  # names that are no numbers, or not in one notation
         if reading := tables.reading_of(read, name, missing, style):
@@ -242,9 +242,9 @@ def _targets(
         raise DataError(
             f"data.target: {read.path} has one {name} in all rows, {texts[0]!r}: nothing to learn"
         )
-    place = {one: at for at, one in enumerate(sorted(different))}  # type: ignore[type-var]
+    place = {label: at for at, label in enumerate(sorted(different))}  # type: ignore[type-var]
     named = dict(zip(keys, texts, strict=True))
-    return torch.tensor([place[one] for one in keys]), tuple(named[one] for one in place), notation
+    return torch.tensor([place[label] for label in keys]), tuple(named[label] for label in place), notation
 
 
 def _numbers(
@@ -258,7 +258,7 @@ def _numbers(
     others = [override("data.ignore", [name]), override("data.categorical", [name])]
     others = ["data.kind=classes"] if is_target else others
     try:
-        found = tables.reading_of(read, name, missing, style)
+        reading = tables.reading_of(read, name, missing, style)
     except Unclear as error:
         place = read.place([read.columns[name].index(error.text)], name)
         raise DataError(f"{key}: {place} {error}, or {' or '.join(others)}") from None
@@ -269,19 +269,19 @@ def _numbers(
         most = "" if is_target else " as nearly all of it"
         text = f"{read.place(rows, name)} is not a number{most}, got {got!r}"
         raise DataError(f"{key}: {text}; mend it, or {', or '.join(others)}") from None
-    return found and (found[0], found[1].notation)
+    return reading and (reading[0], reading[1].notation)
 
 
 def _pointed(read: Table, notations: Mapping[str, Notation]) -> dict[str, int]:
     """Columns in which every point may stand between thousands, as in 1.234, and a row that has one."""
-    found = {}
+    pointed = {}
     for name, notation in notations.items():
         if notation == PLAIN and name in read.numbers and name not in read.typed:
             rows = (row for row, text in enumerate(read.columns[name]) if "." in text)
             first = next(rows, None)
             if first is not None and all(is_grouped(read.columns[name][row]) for row in chain([first], rows)):
-                found[name] = first
-    return found
+                pointed[name] = first
+    return pointed
 
 
 def _written(read: Table, target: str, notations: Mapping[str, Notation], style: Style) -> tuple[str, ...]:

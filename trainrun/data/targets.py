@@ -138,7 +138,9 @@ def seen(targets: Tensor) -> str:
     return f"{text} ({kind}{f' of shape {tuple(first.shape)}' if first.ndim else ''})"
 
 
-def settled(reading: Reading, classes: Tensor, num_classes: int, name: str) -> tuple[Reading, Tensor, int]:
+def resolve_classes(
+    reading: Reading, classes: Tensor, num_classes: int, name: str
+) -> tuple[Reading, Tensor, int]:
     """(reading, classes, how many there are), once every class of the training set was read.
 
     `num_classes` is what the dataset says, 0 where it does not. The labels -1 and 1 become 0 and 1.
@@ -243,6 +245,6 @@ def _no_number(targets: Any) -> str:
         return (
             f"{first!r}, a text; give its number, such as names.index({first!r}), and the names as `classes`"
         )
-    if isinstance(targets, (list, tuple)) and all(isinstance(one, Tensor) for one in targets):
+    if isinstance(targets, (list, tuple)) and all(isinstance(target, Tensor) for target in targets):
         return f"of {len(targets)} tensors; join them by torch.cat or torch.stack, or take a task of your own"
     return f"of type {type(first).__name__}; give a number or a tensor of numbers"

@@ -19,14 +19,14 @@ def workers_error(error: BaseException, workers: Collection[BaseProcess] = ()) -
 
     Torch tells of one wherever the run happens to be, so `workers` are known only where samples are read.
     """
-    told = _BY_TORCH.match(str(error)) if isinstance(error, RuntimeError) else None
-    if told is None and not (workers and isinstance(error, (OSError, EOFError))):
+    match = _BY_TORCH.match(str(error)) if isinstance(error, RuntimeError) else None
+    if match is None and not (workers and isinstance(error, (OSError, EOFError))):
         return None
     wait([worker.sentinel for worker in workers], _NOTICED_S)
     codes = [worker.exitcode for worker in workers if worker.exitcode]
-    if not codes and told is None:
+    if not codes and match is None:
         return None
-    return _died(codes[0] if codes else _code_of(told[1] if told else None))
+    return _died(codes[0] if codes else _code_of(match[1] if match else None))
 
 
 def _code_of(words: str | None) -> int:

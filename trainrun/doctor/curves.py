@@ -155,9 +155,9 @@ def read(run_dir: Path) -> Run:
     )
 
 
-def _in_order(found: Sequence[Record]) -> list[Record]:
+def _in_order(unordered: Sequence[Record]) -> list[Record]:
     """Each step once, the last that was written of it; what has no step is left out."""
-    steps = {step: record for record in found if (step := step_of(record)) is not None}
+    steps = {step: record for record in unordered if (step := step_of(record)) is not None}
     return [steps[step] for step in sorted(steps)]
 
 

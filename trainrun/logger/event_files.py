@@ -57,8 +57,8 @@ def rewrite(folder: Path, is_kept: Callable[[Event], bool]) -> BinaryIO:
 
 def _name_after(old: list[Path]) -> str:
     """A name that TensorBoard reads last: it orders files by the second in their names."""
-    seconds = [int(found[1]) for file in old if (found := re.search(r"tfevents\.(\d+)", file.name))]
-    second = max(int(time.time()), *(one + 1 for one in seconds), 0)
+    seconds = [int(match[1]) for file in old if (match := re.search(r"tfevents\.(\d+)", file.name))]
+    second = max(int(time.time()), *(stamp + 1 for stamp in seconds), 0)
     return f"events.out.tfevents.{second:010d}.{socket.gethostname()}.{os.getpid()}.0"
 
 
@@ -68,7 +68,7 @@ def _events(files: list[Path]) -> list[Event]:
     for file in files:
         for event in _records(file):
             if event.HasField("session_log"):
-                events = [one for one in events if one.step < event.step]
+                events = [point for point in events if point.step < event.step]
             elif not event.HasField("file_version"):
                 events.append(event)
     return events

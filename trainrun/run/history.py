@@ -68,20 +68,20 @@ def saved_step(run_dir: Path) -> int | None:
     """The step of the checkpoint that was written last, by the records; None where they tell of none."""
     if (end := end_of(run_dir)) is not None:
         return step_of(end)
-    steps = [step_of(one) for one in records(run_dir / "timing.jsonl") if one["event"] == "saved"]
+    steps = [step_of(record) for record in records(run_dir / "timing.jsonl") if record["event"] == "saved"]
     return next((step for step in reversed(steps) if step is not None), None)
 
 
 def last_evaluations(run_dir: Path, best_step: int | None) -> dict[str, Any]:
     """`metric` and `best` as status.json has them, read from metrics.jsonl."""
-    found: dict[str, Any] = {"metric": None, "best": None}
+    latest: dict[str, Any] = {"metric": None, "best": None}
     for record in records(run_dir / "metrics.jsonl"):
         if record["event"] == "eval" and record.get("split") == "val":
             metrics = {name: value for name, value in record.items() if name not in _NOT_DRAWN}
-            found["metric"] = metrics
+            latest["metric"] = metrics
             if best_step is not None and step_of(record) == best_step:
-                found["best"] = {"step": best_step, "metrics": metrics}
-    return found
+                latest["best"] = {"step": best_step, "metrics": metrics}
+    return latest
 
 
 def unread_lines(file: Path, num_bytes: int | None = None) -> int:
@@ -146,7 +146,7 @@ def _cut(curves: _Points, step: Any) -> None:
     """Forget what came after a step, which is computed again."""
     if isinstance(step, int):
         for points in curves.values():
-            for later in [one for one in points if one > step]:
+            for later in [at for at in points if at > step]:
                 del points[later]
 
 

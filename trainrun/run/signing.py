@@ -100,7 +100,10 @@ def _doubt(stored: dict[str, Any], signatures: Sequence[Any], kind: str, *texts:
     except NoKey as error:
         return f"it is signed, but {error}; {_SHARED}"
     mine = _mac(key, kind, *texts).encode()
-    if any(isinstance(one, str) and hmac.compare_digest(one.encode(), mine) for one in signatures):
+    if any(
+        isinstance(signature, str) and hmac.compare_digest(signature.encode(), mine)
+        for signature in signatures
+    ):
         return None
     if stored.get("key") == _name_of(key):
         return "it was changed after it was signed"

@@ -176,12 +176,12 @@ def is_number(text: str) -> bool:
 
 def kind_of(texts: Iterable[str]) -> str:
     """What different texts that are no numbers are: "boolean", "date", "text", or "empty" without any."""
-    found = set(texts)
-    if not found:
+    distinct = set(texts)
+    if not distinct:
         return "empty"
-    if len(found) <= 2 and {text.lower() for text in found} <= BOOLEANS.keys():
+    if len(distinct) <= 2 and {text.lower() for text in distinct} <= BOOLEANS.keys():
         return "boolean"
-    return "date" if all(map(_DATE.fullmatch, found)) else "text"
+    return "date" if all(map(_DATE.fullmatch, distinct)) else "text"
 
 
 def target_kind(table: Table, name: str, missing: Collection[str], style: Style) -> tuple[str, int, str]:
@@ -189,7 +189,7 @@ def target_kind(table: Table, name: str, missing: Collection[str], style: Style)
 
     Texts and booleans are classes, and so are up to 10 different whole numbers.
     """
-    found = set(table.columns[name]).difference(missing)
+    distinct = set(table.columns[name]).difference(missing)
     values: Iterable[float] | None
     try:
         reading = reading_of(table, name, missing, style)
@@ -197,17 +197,21 @@ def target_kind(table: Table, name: str, missing: Collection[str], style: Style)
     except Unclear:
         values = None
     except ValueError as error:
-        values = numbers(found.difference(error.args), ())
+        values = numbers(distinct.difference(error.args), ())
     if values is None:  # whoever reads them will name those that are no numbers
-        return "values", len(found), f"it holds {len(found):,} different numbers"
+        return "values", len(distinct), f"it holds {len(distinct):,} different numbers"
     if different := {value for value in set(values) if not math.isnan(value)}:
         if len(different) <= _FEW and all(value.is_integer() for value in different):
             return "classes", len(different), f"it holds {len(different)} different whole numbers"
         return "values", len(different), f"it holds {len(different):,} different numbers"
-    kind = kind_of(found)
-    if kind == "date" or (len(found) > _FEW and unit_of(found)):
-        return "values", len(found), "it holds dates" if kind == "date" else "it holds numbers with a unit"
-    return "classes", len(found), f"it holds {len(found)} different {'texts' if kind == 'text' else 'values'}"
+    kind = kind_of(distinct)
+    if kind == "date" or (len(distinct) > _FEW and unit_of(distinct)):
+        return "values", len(distinct), "it holds dates" if kind == "date" else "it holds numbers with a unit"
+    return (
+        "classes",
+        len(distinct),
+        f"it holds {len(distinct)} different {'texts' if kind == 'text' else 'values'}",
+    )
 
 
 def _csv(source: Source, format: Format, missing: Collection[str], only: str | None) -> Table:
@@ -245,11 +249,13 @@ def _layout(source: Source, format: Format, lines: Sequence[str]) -> _Csv:
 def _delimiter(lines: Sequence[str]) -> str:
     """The most frequent of the first line, unless rows of one length need another."""
     first, *_ = lines or [""]
-    candidates = sorted((one for one in DELIMITERS.values() if one != " "), key=first.count, reverse=True)
-    used = [one for one in candidates if one in first]
+    candidates = sorted(
+        (delimiter for delimiter in DELIMITERS.values() if delimiter != " "), key=first.count, reverse=True
+    )
+    used = [delimiter for delimiter in candidates if delimiter in first]
     if not used and " " in first.strip():
         return " " if len({len(line.split()) for line in lines if line.strip()}) == 1 else ","
-    return next((one for one in used if _is_even(lines, one)), candidates[0])
+    return next((delimiter for delimiter in used if _is_even(lines, delimiter)), candidates[0])
 
 
 def _is_even(lines: Sequence[str], delimiter: str) -> bool:
@@ -305,9 +311,9 @@ def _parquet(source: Source, missing: Collection[str], only: str | None) -> Tabl
         raise DataError(f"data.path: {file} has no rows")
     names = [only] if only and only in loaded.column_names else loaded.column_names
     texts = {name: _texts(loaded[name], pyarrow) for name in names}
-    found = {name: values for name in names if (values := numbers(texts[name], missing)) is not None}
+    numeric = {name: values for name in names if (values := numbers(texts[name], missing)) is not None}
     typed = [name for name in names if _is_number(loaded[name].type, pyarrow.types)]
-    return Table(file, texts, found, None, typed, source.notes, None)
+    return Table(file, texts, numeric, None, typed, source.notes, None)
 
 
 def _is_number(type_: Any, types: Any) -> bool:

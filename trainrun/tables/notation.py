@@ -148,8 +148,8 @@ def find(texts: Collection[str], style: Style) -> Reading | None:
     Raises Unclear where two notations fit or none fits all, ValueError with the odd texts where
     nearly all are numbers.
     """
-    if style.decimal in ("auto", "comma") and style.thousands != "comma" and (found := _as_commas(texts)):
-        return found
+    if style.decimal in ("auto", "comma") and style.thousands != "comma" and (read := _as_commas(texts)):
+        return read
     parts, gaps, odd = {}, [], []
     is_plain = style.decimal == "plain"
     for text in texts:
@@ -246,8 +246,8 @@ def _sign(parts: Mapping[str, _Part], kind: str) -> str:
     if kind == "currency" and len(signs) > 1:
         signs.pop("", None)  # some bear none: written in the first row alone, or left out at 0
     if len(signs) > 1:
-        one, other = list(signs.values())[:2]
-        raise Unclear(f"mixes notations, such as {one!r} and {other!r}; take one", other)
+        first, other = list(signs.values())[:2]
+        raise Unclear(f"mixes notations, such as {first!r} and {other!r}; take one", other)
     return next(iter(signs))
 
 
@@ -302,8 +302,8 @@ def _value(text: str, decimal: str, thousands: str) -> float:
 
 def grouped(notations: Mapping[str, Notation]) -> dict[str, list[str]]:
     """The columns of each notation that is not plain, by its words."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name, notation in notations.items():
         if notation != PLAIN:
-            found.setdefault(str(notation), []).append(name)
-    return found
+            groups.setdefault(str(notation), []).append(name)
+    return groups

@@ -208,8 +208,10 @@ def _zstd(path: Path) -> Iterator[BinaryIO]:
 
 def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """The only file of an archive."""
-    files = [one for one in archive.infolist() if not one.is_dir() and "__MACOSX" not in one.filename]
-    names = [one.filename for one in files]
+    files = [
+        member for member in archive.infolist() if not member.is_dir() and "__MACOSX" not in member.filename
+    ]
+    names = [member.filename for member in files]
     if any(name.startswith("xl/") for name in names) or "content.xml" in names:
         kind = "an Excel" if "content.xml" not in names else "an OpenDocument"
         raise DataError(f"data.path: {path} is {kind} workbook; save its sheet as csv")

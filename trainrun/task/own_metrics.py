@@ -21,14 +21,14 @@ _MOST = 1000  # curves of a vector, but for one of each class or target
 
 def named(metrics: Sequence[OwnMetric]) -> dict[str, OwnMetric]:
     """Metrics by name, each a function of one split. Raises ConfigError for two of one name."""
-    found: dict[str, OwnMetric] = {}
+    made: dict[str, OwnMetric] = {}
     for metric in metrics:
         name = getattr(metric, "__name__", type(metric).__name__)
-        if name in found:
+        if name in made:
             text = f"two are called {name}; rename one, such as by a function of another name that calls it"
             raise ConfigError.one("task.metrics", text)
-        found[name] = _fresh(metric, name)
-    return found
+        made[name] = _fresh(metric, name)
+    return made
 
 
 def curves(name: str, value: Any, labels: Sequence[str], num_targets: int) -> dict[str, float]:
@@ -87,12 +87,12 @@ def _fresh(metric: OwnMetric, name: str) -> OwnMetric:
             raise ConfigError.one("task.metrics", text)
         return metric
 
-    def judge(outputs: Tensor, targets: Tensor) -> Any:
+    def score(outputs: Tensor, targets: Tensor) -> Any:
         adding: Any = metric if hasattr(metric, "reset") else copy.deepcopy(metric)
         if hasattr(adding, "reset"):
             adding.reset()
         adding.update(outputs, targets)
         return adding.compute()
 
-    judge.__module__ = type(metric).__module__  # whose file an error is looked for in
-    return judge
+    score.__module__ = type(metric).__module__  # whose file an error is looked for in
+    return score

@@ -189,20 +189,20 @@ def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
 
 def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
     """What was chosen beside the groups that every run has, and what it came to; no line for the plainest."""
-    found = [name for name in settings["regularization"] or () if name != "dropout"]
+    techniques = [name for name in settings["regularization"] or () if name != "dropout"]
     rates = Counter(m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p)
-    found += [f"dropout {p:g} in {n} layer{'s' if n > 1 else ''}" for p, n in rates.items()]
+    techniques += [f"dropout {p:g} in {n} layer{'s' if n > 1 else ''}" for p, n in rates.items()]
     if (augment := _short(settings["augment"])) != "none":
         values = ", ".join(f"{key} {value}" for key, value in settings["augment"].items() if key[0] != "_")
-        found.append(f"augment {augment} ({values})" if values else f"augment {augment}")
+        techniques.append(f"augment {augment} ({values})" if values else f"augment {augment}")
     if (init := _short(settings["init"])) != "auto":
-        found.append(f"init {init}")
+        techniques.append(f"init {init}")
     if (decay := settings["parameters"].get("layer_decay", 1)) != 1:
-        found.append(f"layer decay {decay:g}")
+        techniques.append(f"layer decay {decay:g}")
     clip = settings["loop"].get("clip") or {}
     limits = ((name, clip.get(name)) for name in ("norm", "value", "agc"))
-    found += [f"clipping by {name} {limit:g}" for name, limit in limits if limit is not None]
-    return [("with", ", ".join(found))] if found else []
+    techniques += [f"clipping by {name} {limit:g}" for name, limit in limits if limit is not None]
+    return [("with", ", ".join(techniques))] if techniques else []
 
 
 def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:

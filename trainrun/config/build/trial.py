@@ -93,8 +93,8 @@ def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | N
     state.model.eval()
     try:
         for split in splits:
-            judged, found = _on_split(data, split, task, state, monitor if split == "val" else None)
-            _refuse_values_per_sample(task, judged, found)
+            judged, curves = _on_split(data, split, task, state, monitor if split == "val" else None)
+            _refuse_values_per_sample(task, judged, curves)
     except MetricFailed as error:
         key, _, text = str(error).partition(": ")
         raise ConfigError.one(key, text) from error.__cause__
@@ -123,18 +123,18 @@ def _on_split(
 
 def _tried(task: Task, judged: Judged, monitor: Monitor | None) -> dict[str, float]:
     """The curves. Raises MetricFailed, also where the monitor is not among them."""
-    found = own_metrics(task, judged, task.metric_modes)
-    if monitor and monitor.name not in (*task.metric_modes, *found):
-        known = ", ".join(f"val/{name}" for name in (*task.metric_modes, *found))
+    curves = own_metrics(task, judged, task.metric_modes)
+    if monitor and monitor.name not in (*task.metric_modes, *curves):
+        known = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
         raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {known}")
-    return found
+    return curves
 
 
-def _refuse_values_per_sample(task: Task, judged: Judged, found: Mapping[str, float]) -> None:
+def _refuse_values_per_sample(task: Task, judged: Judged, curves: Mapping[str, float]) -> None:
     """Raises ConfigError for a vector that is as long as there are samples, however many these are."""
     outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
     for name in task.own_metrics:
-        length = sum(curve.startswith(f"{name}/") for curve in found)
+        length = sum(curve.startswith(f"{name}/") for curve in curves)
         if length != len(targets) or length < 2:
             continue
         try:

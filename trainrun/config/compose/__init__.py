@@ -165,7 +165,7 @@ class Composer:
         rest = [some[0].fix or "" if some else text for text, some in found.items()]
         rest = experiment_files([text for text in rest if text and key_of(text).split(".")[0] not in lost])
         unread = {key_of(text) for text, some in found.items() if some and not some[0].fix}
-        problems += [one for one in self._problems_of(rest, multirun) if one.key not in unread]
+        problems += [other for other in self._problems_of(rest, multirun) if other.key not in unread]
         raise ConfigError(problems)
 
     def _problems_of(self, overrides: list[str], multirun: bool) -> list[Problem]:
@@ -236,18 +236,18 @@ def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:
             return Problem(group, f"{option} is not installed: pip install 'trainrun[{_EXTRAS[option]}]'")
         text = no_option(group, option, loader.get_group_options(group))
         return Problem(group, f"{text} ({experiment} names it)" if experiment else text)
-    if found := re.search(r"Could not override '(.+?)'", text):
+    if match := re.search(r"Could not override '(.+?)'", text):
         return Problem(
-            experiment or found[1],
-            f"overrides {found[1]}, which is no group{did_you_mean(found[1], loader.groups)}",
+            experiment or match[1],
+            f"overrides {match[1]}, which is no group{did_you_mean(match[1], loader.groups)}",
         )
-    if found := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
-        return Problem(found[1], "no such setting to leave out")
+    if match := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
+        return Problem(match[1], "no such setting to leave out")
     if re.search(r"not in (struct|')", text):
         return Problem(key, "no such setting of Hydra")
-    if found := re.match(r"In '(.+?)': \w+ raised while composing config:\s*(.*)", text):
-        inside = str(error.__cause__ or "").partition("\n")[0] or found[2]
-        return Problem(f"{found[1]}.yaml", inside or "does not fit the settings of Hydra")
+    if match := re.match(r"In '(.+?)': \w+ raised while composing config:\s*(.*)", text):
+        inside = str(error.__cause__ or "").partition("\n")[0] or match[2]
+        return Problem(f"{match[1]}.yaml", inside or "does not fit the settings of Hydra")
     reason = text.split("\n")[0]
     inner = re.fullmatch(r"KeyError raised while resolving interpolation: ['\"](.*)['\"]", reason)
     return Problem(key, inner[1] if inner else reason)

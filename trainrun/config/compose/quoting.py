@@ -85,12 +85,12 @@ def _element(text: str, end: str) -> tuple[str, str]:
 
 def _key(text: str) -> tuple[str, str]:
     """(a mapping's key and its colon, what follows it)."""
-    found = re.match(rf"{_TEXT}:", text, re.DOTALL) or re.match(r"([^:]+):", text)
-    if found is None:
+    match = re.match(rf"{_TEXT}:", text, re.DOTALL) or re.match(r"([^:]+):", text)
+    if match is None:
         raise ValueError("no colon")
-    key = found[1].strip()
+    key = match[1].strip()
     key = key[1:-1] if key[0] in "\"'" else re.sub(rf"\\([{_ESCAPED}])", r"\1", key)
-    return re.sub(rf"([{_ESCAPED}])", r"\\\1", key) + ":", text[found.end() :]
+    return re.sub(rf"([{_ESCAPED}])", r"\\\1", key) + ":", text[match.end() :]
 
 
 def _value(text: str, end: str) -> tuple[str, str]:
@@ -116,11 +116,11 @@ def _length(text: str, stops: str) -> int:
     """Where a text ends: at a stop outside of its brackets, or at the first one where these do not close."""
     for counts in (True, False):
         depth = 0
-        for found in re.finditer(r"\\,|.", text, re.DOTALL):
-            if depth == 0 and found[0] in stops:
-                return found.start()
+        for match in re.finditer(r"\\,|.", text, re.DOTALL):
+            if depth == 0 and match[0] in stops:
+                return match.start()
             if counts:
-                depth = max(0, depth + (found[0] in "([{") - (found[0] in ")]}"))
+                depth = max(0, depth + (match[0] in "([{") - (match[0] in ")]}"))
         if depth == 0:
             break
     return len(text)
