@@ -26,3 +26,14 @@ def test_the_split_to_judge_is_one_there_is(
     ]
     assert "  trainrun resume 'outputs/a b' budget=4ep" in lines
     assert "  trainrun doctor 'outputs/a b'" in lines
+
+
+@pytest.mark.parametrize(
+    ("folder", "logdir"), [("outputs/2026-01-02/03-04-05", "outputs"), ("my runs/é", "'my runs/é'")]
+)
+def test_the_curves_are_looked_for_where_they_are(
+    folder: str, logdir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = Result(Path(folder), 0, "completed", "budget", 20, 0.5, 1.0, {}, "kept the weights")
+    farewell(result, "2ep", quiet=False)
+    assert f"\n  tensorboard --logdir {logdir}\n" in capsys.readouterr().err

@@ -127,3 +127,20 @@ def test_auto_is_what_a_data_set_selects() -> None:
 def test_every_job_of_a_sweep_has_its_own_task(houses: str) -> None:
     jobs = Composer().compose_sweep(["data=csv", houses, "data.target=price,sold"])
     assert [short(job.settings)[0] for job in jobs] == ["Regression", "Binary"]
+
+
+MINE = ["data=dataset", "data.train._target_=my.Rows"]
+
+
+def test_the_loss_follows_a_task_that_was_chosen() -> None:
+    """Where nobody chose a loss: one override is enough."""
+    for task, loss in (
+        ("regression", "MSE"),
+        ("multilabel", "BCEWithLogits"),
+        ("classification", "CrossEntropy"),
+    ):
+        settings = Composer().compose([*MINE, f"task={task}"]).settings
+        assert settings["loss"]["_target_"] == f"trainrun.loss.{loss}"
+    assert "Focal" in Composer().compose([*MINE, "loss=focal", "task=binary"]).settings["loss"]["_target_"]
+    (problem,) = problems_of(Composer().compose([*MINE, "loss=cross_entropy", "task=regression"]))
+    assert problem.key == "loss" and "does not fit task=regression" in problem.text

@@ -99,6 +99,10 @@ REFUSED = {
     "task.metrics=[own.nothing]": (2, "task.metrics: nothing returns None: is its `return` missing?"),
     "task.metrics=[own.fails]": (2, "KeyError: 'x' (own.py:"),
     "task.metrics=[own.per_sample]": (2, "task.metrics: per_sample returns a number for each sample"),
+    "task.metrics=[own.per_sample] monitor=val/per_sample monitor_mode=max": (
+        2,
+        "task.metrics: per_sample returns a number for each sample",
+    ),
     "task.metrics=[own.recall,own.recall]": (2, "task.metrics: two are called recall"),
     "task.metrics=[own.recall] monitor=val/recall monitor_mode=max": (2, "monitor: there is no val/recall; "),
     "task.metrics=[own.recall] monitor=val/recall/cow monitor_mode=max": (

@@ -69,8 +69,11 @@ def test_gaps_and_new_categories_are_what_the_training_split_says(data: TableDat
     ]
     np.testing.assert_allclose(inputs.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert targets is not None and targets.tolist() == [1, 1]
-    (note,) = data.read(new).notes
-    assert note == "city: paris is no category that was trained on; no input stands for it"
+    category, gap = data.read(new).notes
+    assert category == "city: paris is no category that was trained on; all its inputs are 0 there"
+    assert gap.startswith(
+        "area: has no value in sample 0, and had one in all of training; read as the mean, "
+    )
     assert not data.read(tmp_path / "train.csv").notes
 
 

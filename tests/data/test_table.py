@@ -49,7 +49,7 @@ def test_types_are_found_and_what_cannot_be_used_is_told(tmp_path: Path) -> None
         "id (40 different texts)",
         "sold (dates)",
         "country (always the same)",
-        "1 of numbers, standardised by mean and std of the training split: area",
+        "1 of numbers: area",
     ):
         assert text in told
 

@@ -165,7 +165,6 @@ def test_the_labels_minus_one_and_one_become_two_classes() -> None:
         ([0, 1, 2], 3, ""),
         ([1, 2, 3], 4, "no sample has class 0; labels that count from 1 need one subtracted"),
         ([0, 5, 9], 10, "only 3 of 10 have samples, got 0, 5, 9; number them from 0 without gaps"),
-        ([2, 1, 0, -1], 3, ""),  # which whoever counts them refuses, naming the sample
     ],
 )
 def test_classes_that_no_sample_has_are_told(classes: list[int], count: int, note: str) -> None:
@@ -197,3 +196,23 @@ def test_one_hot_vectors_of_another_length_than_the_named_classes_are_refused() 
 )
 def test_a_target_is_shown_with_value_type_and_shape(target: Any, text: str) -> None:
     assert seen(stacked(target)) == text
+
+
+def test_labels_below_zero_say_what_to_add() -> None:
+    reading = reading_of(stacked(0), "classes", "Rows")
+    with pytest.raises(ConfigError, match=r"counted from 0; .* begin with -2; add 2 to them in the data set"):
+        resolve_classes(reading, torch.tensor([-2, 0, 1]), 0, "Rows")
+
+
+@pytest.mark.parametrize(("distinct", "refused"), [(20, False), (21, True)])
+def test_floats_of_which_hardly_two_are_alike_are_numbers(distinct: int, refused: bool) -> None:
+    reading = reading_of(stacked(0.0), "classes", "Rows")
+    classes = torch.arange(distinct)
+    if not refused:
+        assert resolve_classes(reading, classes, 0, "Rows")[2] == distinct
+        return
+    with pytest.raises(
+        ConfigError, match=r"the 21 targets of Rows are 21 different floats; .*task=regression"
+    ):
+        resolve_classes(reading, classes, 0, "Rows")
+    assert resolve_classes(reading, classes.repeat(2), 0, "Rows")[2] == distinct  # two samples of each

@@ -60,7 +60,7 @@ def _require_metrics(file: Path, num_bytes: int) -> None:
         raise CannotResume(f"{file} has {size} bytes, {num_bytes} were saved; restore it")
     if unread := unread_lines(file, num_bytes):
         lines = "1 line" if unread == 1 else f"{unread} lines"
-        say(f"{file}: {lines} cannot be read, and no view or summary will show what is lost")
+        say(f"{file}: {lines} cannot be read and will be missing in curves; the weights are not concerned")
 
 
 def _rolled_back(run_dir: Path) -> bool:

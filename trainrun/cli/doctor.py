@@ -81,7 +81,7 @@ def _course(run: Run) -> str:
     state = run.status.get("state")
     ending = "died" if state == "died" else f"is {state}"
     open_end = f"; it {ending}, so this holds so far" if state in ("running", "interrupted", "died") else ""
-    more = "log more often, as with loop.log_every=5step"
+    more = f"log more often, as with loop.log_every={max(1, run.step // 8)}step"
     few = "" if run.can_be_judged else f"; too few points to see a trend: {more}"
     blind = "" if run.val else "; without a validation split nothing shows overfitting"
     unread = f"; {run.unread} lines of its records cannot be read, and are left out" if run.unread else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trainrun import ranks
 from trainrun.cli.terminal import say
 from trainrun.duration import parse
+from trainrun.run.directory import ROOT
 
 if TYPE_CHECKING:
     from trainrun.cli.session import Result
@@ -34,6 +35,6 @@ def farewell(result: Result, budget: str, quiet: bool) -> None:
         *([twice] if by_budget else []),
         *([f"  trainrun eval {folder} --split {judged}"] if judged else []),
         f"  trainrun doctor {folder}",
-        "  tensorboard --logdir outputs",
+        f"  tensorboard --logdir {ROOT if ROOT in result.run_dir.parents else folder}",
     ]
     say(*lines)

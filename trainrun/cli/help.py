@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from trainrun.cli.guide.layout import WIDEST, columns, paragraph
+import textwrap
+
+from trainrun.cli.guide.layout import columns, paragraph
 from trainrun.cli.main import COMMANDS
 from trainrun.config.paths import CONF, groups
 from trainrun.visible import visible
 
+_NARROW = 80  # columns that every terminal has
 EXAMPLES = {
     "trainrun": "a small CNN on handwritten digits",
     "trainrun optimizer=sgd scheduler=cosine budget=10ep": "another optimizer and schedule",
@@ -53,7 +56,9 @@ def _page() -> list[str]:
 
 def _usage(how: str, what: str) -> list[str]:
     line = f"  {how:<42} {what}"
-    return [line] if len(how) <= 42 and len(line) <= WIDEST else [f"  {how}", f"{'':45}{what}"]
+    if len(how) <= 42 and len(line) <= _NARROW:
+        return [line]
+    return [*textwrap.wrap(how, _NARROW, initial_indent="  ", subsequent_indent="      "), f"      {what}"]
 
 
 def _dials() -> list[list[str]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Process:
-    """What was typed, and what that changes: key -> (old, new, class).
+    """What was typed, and what that changes: key -> (old, new, class), with `notes` on it for people.
 
     `was`: the learning rates planned so far, where the change plans others. `watch` is given every
     event after all loggers. `judge`, asked after every evaluation of the validation split but the last,
@@ -25,6 +25,7 @@ class Process:
     command: Sequence[str]
     quiet: bool
     changes: Mapping[str, tuple[Any, Any, str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     was: Rates | None = None
     watch: Callable[[Event], None] | None = None
     judge: Callable[[Evaluated, int], str | None] | None = None  # given also the run's length in steps

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainrun import __version__, ranks
+from trainrun.cli.interrupt import end_at_once
 from trainrun.cli.streams import clear_sign, open_streams, show_sign
 from trainrun.cli.terminal import say
 from trainrun.config import imports
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Never raises for a user's mistake."""
     if argv is None:  # the process is ours
         open_streams()
+        end_at_once()
     words = list(sys.argv[1:] if argv is None else argv)
     gc.disable()  # until parts are built: composing makes many small objects and hardly any garbage
     # libgomp's threads spin at every barrier; where other processes want the cores a step then takes

@@ -151,25 +151,26 @@ def resumed(
         kept = f"; {', '.join(changed)} stay{'' if len(changed) > 1 else 's'} as it was" if changed else ""
         say(f"{why}: nothing to do{kept}")
         return None
+    notes: list[str] = []
     if (ranks_before := number_in(begun, "ranks") or 1) != ranks.size():
-        say(f"ranks: {ranks_before} -> {ranks.size()} (free)")
+        notes.append(f"ranks: {ranks_before} -> {ranks.size()} (free)")
     classed = {
         key: (*change, "free" if _is(key, FREE) else "takes effect") for key, change in changed.items()
     }
     for key, (old, new, kind) in classed.items():
-        say(f"{key}: {_shown(old)} -> {_shown(new)} ({kind})")
+        notes.append(f"{key}: {_shown(old)} -> {_shown(new)} ({kind})")
     replanned = any(_is(key, PLANS_LR) for key in changed)
     if replanned:
         length = f"{stored.parts.state.total_steps} steps" if stored.parts.budget is None else "the time left"
-        say(f"the learning rate is planned anew over {length}, from where it stands")
+        notes.append(f"the learning rate is planned anew over {length}, from where it stands")
         follows_metric = getattr(stored.parts.state.schedule, "needs_metric", False)
         if follows_metric and "scheduler._target_" not in changed:
-            say("what the schedule has seen of the metric stays")
+            notes.append("what the schedule has seen of the metric stays")
     if (threads := stored.parts.runtime.num_threads) > cores():
         text = "as when the run began, for the same bits; this machine offers fewer"
-        say(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster")
+        notes.append(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster")
     was = rates_of(stored.before, stored.parts) if replanned else None
-    process = Process(command, quiet, classed, was, judge=judge)
+    process = Process(command, quiet, classed, notes, was, judge=judge)
     result = session.go_on(stored.parts, run_dir, stored.composition.storable, process)
     return result, stored.composition.settings["budget"]
 

@@ -57,7 +57,7 @@ def _show(found: Sequence[Entry], failed: bool) -> None:
     from trainrun.report.runs import table, total
 
     show(table(found, columns(sys.stdout), time.time(), failed), sys.stdout)
-    say("", total(found))
+    say("", f"{total(found)}, below {ROOT}/")
     if lost := cleaning.lost(found):
         say(f"trainrun runs --clean removes {len(lost)} that came to nothing")
 

@@ -15,6 +15,7 @@ from typing import Any
 from trainrun import ranks
 from trainrun.checkpoint import expected_bytes
 from trainrun.cli.continuation import NOTHING, StoredState, course, restore, stored_state
+from trainrun.cli.interrupt import raise_again
 from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
 from trainrun.cli.terminal import say
@@ -64,6 +65,7 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
     if not ranks.is_first():
         return _assist(parts, process)
     wanted, opening = composition.settings["run_dir"], _pictures(parts)
+    raise_again()
     _check_room(parts, run_dir or Path(wanted or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
     settled = _settled(composition.storable, parts)
@@ -88,9 +90,13 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pro
     parts.runtime.require_sync()
     if not ranks.is_first():
         return _assist(parts, process)
+    raise_again()
     _check_room(parts, run_dir)
     with lock(run_dir):
-        return _drive(parts, run_dir, storable, process, [], stored_state(run_dir))
+        stored = stored_state(run_dir)
+        if process.notes:
+            say(*process.notes)
+        return _drive(parts, run_dir, storable, process, [], stored)
 
 
 def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:

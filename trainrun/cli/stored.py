@@ -116,9 +116,12 @@ def choose(run_dir: Path, checkpoint: str) -> Choice:
     """The checkpoint that `best`, `last` or a step means; without a best one, `best` is the last."""
     folder = run_dir / "checkpoints"
     run_id = run_id_of(run_dir)
-    steps = [step for step in steps_in(folder) if problem_of(path_of(folder, step), run_id) is None]
+    problems = {step: problem_of(path_of(folder, step), run_id) for step in steps_in(folder)}
+    steps = [step for step, problem in problems.items() if problem is None]
     if not steps:
-        raise CannotResume(f"checkpoint: {folder} holds no valid checkpoint")
+        damage = [f"{path_of(folder, step).name} {problem}" for step, problem in problems.items()]
+        text = "; ".join(damage) if damage else "restore that folder, or train anew"
+        raise CannotResume(f"checkpoint: {folder} holds no valid checkpoint: {text}")
     best = _best_step(run_dir, steps)
     wanted = {"last": steps[-1], "best": best or steps[-1]}.get(checkpoint)
     step = wanted if wanted is not None else int(checkpoint) if checkpoint.isdigit() else -1

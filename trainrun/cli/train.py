@@ -143,6 +143,7 @@ def _with_experiments(words: list[str]) -> list[str]:
     except ConfigError as error:
         meant = {problem.key: problem.fix for problem in error.problems if problem.fix}
         others = _problems_of([meant.get(word, word) for word in words]) if meant else []
+        others = [problem for problem in others if not problem.key.startswith(tuple(meant.values()))]
         raise ConfigError([*error.problems, *others]) from None
 
 

@@ -34,10 +34,22 @@ def followed(cfg: DictConfig) -> list[str]:
         kind = KIND_OF_TARGET.get(str(task), "auto")
     if node.get("kind") == "auto" and kind in ("classes", "values"):
         found.append(f"data.kind={kind}")
+    if loss != "auto" and _is_left_behind(cfg, str(task)):
+        loss = "auto"
     if loss == "auto":
         losses = TASK_LOSSES.get(str(task)) or TASK_LOSSES[_task_of(kind, 0)]
         found.append(f"loss={LOSS_OPTIONS[losses[0]]}")
     return found
+
+
+def _is_left_behind(cfg: DictConfig, task: str) -> bool:
+    """Whether the task was chosen in the shell, and a loss that does not fit it by nobody."""
+    chosen = {str(word).partition("=")[0] for word in cfg.hydra.overrides.task}
+    if "task" not in chosen or "loss" in chosen or cfg.hydra.runtime.choices.get("experiment"):
+        return False
+    target = str(OmegaConf.select(cfg, "loss._target_"))
+    name = target.rpartition(".")[2]
+    return target.startswith("trainrun.loss.") and name not in TASK_LOSSES.get(task, (name,))
 
 
 def _selects(data: Any) -> tuple[str, ...]:

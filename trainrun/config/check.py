@@ -34,6 +34,7 @@ from trainrun.errors import Problem
 
 DIALS = "trainrun.config.dials.Dials"
 _TRUST = "runtime.trust="
+_ALIKE = "is named there as well"  # of targets after the first that a stranger's run names
 _STRANGERS = Stored(Path("outputs"), "nothing is known of it")
 
 
@@ -306,7 +307,12 @@ def _trusting(problems: Sequence[Problem], trust: _Trust) -> list[Problem]:
         [*trust.packages, *((problem.fix or "").removeprefix(_TRUST) for problem in untrusted)]
     )
     word = _TRUST + hydra_value(list(names))
-    return [replace(problem, fix=word) if problem in untrusted else problem for problem in problems]
+    alike = {problem: f"{problem.text.partition(' ')[0]} {_ALIKE}" for problem in untrusted[1:]}
+    texts = {untrusted[0]: untrusted[0].text} | alike
+    return [
+        replace(problem, fix=word, text=texts[problem]) if problem in texts else problem
+        for problem in problems
+    ]
 
 
 def _asks(problem: Problem) -> bool:

@@ -14,7 +14,7 @@ from trainrun.config.paths import groups
 from trainrun.config.readable import Readable, until_faulty
 from trainrun.config.show import option
 from trainrun.config.signature import keys_of
-from trainrun.config.suggest import nearest, shown
+from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.duration import Duration, parse
 from trainrun.errors import Problem
 from trainrun.tables import DELIMITERS
@@ -99,7 +99,9 @@ def _name(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     name = s["name"]
     if name is not None and (not _is_name(name) or name == "last"):
         text = "wants letters, digits, dots, dashes and underscores, at most 100, and not the word last"
-        yield Problem("name", f"{text}, got {shown(name)}")
+        better = re.sub(r"[^\w.-]+", "-", str(name)).strip("-._")[:100]
+        fix = f"name={hydra_value(better)}" if _is_name(better) and better != "last" else None
+        yield Problem("name", f"{text}, got {shown(name)}", fix)
 
 
 def _is_name(text: str) -> bool:

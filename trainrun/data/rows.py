@@ -32,16 +32,24 @@ def columns_like(features: Sequence[Feature], read: Table, missing: Collection[s
 
 
 def unknown(columns: Sequence[Column], features: Sequence[Feature]) -> list[str]:
-    """What to say of categories that no input stands for: they are met now, or were too rare in training."""
-    found = []
+    """What to say of values unlike those of training: other categories, and gaps where it had none."""
+    notes = []
     for column, feature in zip(columns, features, strict=True):
-        strange = [one for one in column.categories if one not in feature.kept]
+        strange = [category for category in column.categories if category not in feature.kept]
         if feature.common is not None and strange:
             shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
-            found.append(
-                f"{feature.name}: {shown} is no category that was trained on; no input stands for it"
+            notes.append(
+                f"{feature.name}: {shown} is no category that was trained on; all its inputs are 0 there"
             )
-    return found
+        if column.missing.any() and not feature.marks_missing:
+            rows = column.missing.nonzero()[0].tolist()
+            shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+            filled = f"the mean, {feature.mean:.4g}" if feature.common is None else feature.common
+            notes.append(
+                f"{feature.name}: has no value in sample {shown}, and had one in all of training; "
+                f"read as {filled}"
+            )
+    return notes
 
 
 def targets_like(info: DataInfo, name: str, read: Table, notation: Notation) -> Tensor | None:

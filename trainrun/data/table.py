@@ -140,7 +140,10 @@ def table(
     inputs = encode(columns, features)
     notes = (*read.notes, *dropped, *_notes(target, names, why, columns, features, left_out), *written)
     count = len(names) or 1
-    info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, names, notes=notes)
+    has_numbers = any(not column.categories for column in columns)
+    by = "mean and std of each column over the training split" if has_numbers else ""
+    shape = (inputs.shape[1],)
+    info = DataInfo(read.path.name, shape, kind, count, {}, names, notes=notes, input_scaling=by)
     info = described(info, inputs, targets, splits)
     layout = Layout(target, format, missing, notation)
     return TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
@@ -336,17 +339,21 @@ def _notes(
         for column, feature in zip(columns, features, strict=True)
         if column.categories
     ]
-    by = "standardised by mean and std of the training split"
-    parts = [f"{len(numbers)} of numbers, {by}: {_listed(numbers)}"] if numbers else []
+    parts = [f"{len(numbers)} of numbers: {_listed(numbers)}"] if numbers else []
     parts += [f"{len(spread)} of categories: {_listed(spread)}"] if spread else []
     count = sum(len(one.inputs) for one in features)
-    notes.append(f"{count} inputs from {len(columns)} columns, {'; '.join(parts)}")
+    whole = f"{_count(count, 'input')} from {_count(len(columns), 'column')}"
+    notes.append(f"{whole}, {'; '.join(parts)}")
     gaps = [f"{column.name} {int(column.missing.sum())}" for column in columns if column.missing.any()]
     if gaps:
         notes.append(f"missing, filled by the training split's mean or most frequent: {_listed(gaps)}")
     if told := _told(left_out):
         notes.append(told.removeprefix("; "))
     return tuple(notes)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _told(left_out: Mapping[str, str]) -> str:

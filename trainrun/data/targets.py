@@ -24,6 +24,7 @@ _LEARNS = {
 }
 _MOST_SPARSE = 10  # numbers up to so many times as large as there are different ones may be classes
 _MOST_UNASKED = 1000  # and any up to this
+_MOST_FLOATS = 20  # different floats that may be classes though hardly any two samples share one
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,17 @@ def resolve_classes(
         raise DataError(
             f"data: the one-hot targets of {name} have {count} places, it names {num_classes} classes"
         )
+    if labels[0] < 0:
+        text = f"learns classes, counted from 0; the targets of {name} begin with {labels[0]}"
+        raise ConfigError.one(
+            "task", f"{text}; add {-labels[0]} to them in the data set; {_ADVICE['values']}"
+        )
+    if reading.is_float and reading.form == "class" and _MOST_FLOATS < len(labels) > len(classes) / 2:
+        text = f"learns classes; the {len(classes)} targets of {name} are {len(labels)} different floats"
+        raise ConfigError.one("task", f"{text}; {_ADVICE['values']}")
     is_gappy = len(labels) < count
     shown = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
-    if num_classes or reading.form == "one-hot" or not is_gappy or labels[0] < 0:
+    if num_classes or reading.form == "one-hot" or not is_gappy:
         return reading, classes, count
     if reading.is_float or (count > _MOST_UNASKED and count > _MOST_SPARSE * len(labels)):
         text = f"learns classes, counted from 0; the targets of {name} are {shown}; {_ADVICE['values']}"

@@ -93,8 +93,7 @@ def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | N
     state.model.eval()
     try:
         for split in splits:
-            judged, curves = _on_split(data, split, task, state, monitor if split == "val" else None)
-            _refuse_values_per_sample(task, judged, curves)
+            _try_on_split(data, split, task, state, monitor if split == "val" else None)
     except MetricFailed as error:
         key, _, text = str(error).partition(": ")
         raise ConfigError.one(key, text) from error.__cause__
@@ -102,32 +101,28 @@ def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | N
         state.model.train()
 
 
-def _on_split(
-    data: Data, split: str, task: Task, state: TrainState, monitor: Monitor | None
-) -> tuple[Judged, dict[str, float]]:
-    """(what the metrics saw, their curves): of the first batch, or of the whole split where they fail on
-    that, as some need samples of every class. Raises MetricFailed.
+def _try_on_split(data: Data, split: str, task: Task, state: TrainState, monitor: Monitor | None) -> None:
+    """The metrics on the first batch, or on the whole split where they fail on that, as some need samples
+    of every class. Raises MetricFailed.
     """
     batch = next(iter(data.eval_batches(split)), None)
     if batch is None:
         raise DataError(f"data.{split}: a stream to be evaluated is empty")
-    judged = judged_outputs(state.model, task, [batch], state.precision)
     try:
-        return judged, _tried(task, judged, monitor)
+        _try(task, judged_outputs(state.model, task, [batch], state.precision), monitor)
     except MetricFailed:
         if data.info.sizes.get(split) in (None, len(batch)):
             raise
-    judged = judged_outputs(state.model, task, data.eval_batches(split), state.precision)
-    return judged, _tried(task, judged, monitor)
+        _try(task, judged_outputs(state.model, task, data.eval_batches(split), state.precision), monitor)
 
 
-def _tried(task: Task, judged: Judged, monitor: Monitor | None) -> dict[str, float]:
-    """The curves. Raises MetricFailed, also where the monitor is not among them."""
+def _try(task: Task, judged: Judged, monitor: Monitor | None) -> None:
+    """Raises MetricFailed, also where the monitor is not among the curves."""
     curves = own_metrics(task, judged, task.metric_modes)
+    _refuse_values_per_sample(task, judged, curves)
     if monitor and monitor.name not in (*task.metric_modes, *curves):
         known = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
         raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {known}")
-    return curves
 
 
 def _refuse_values_per_sample(task: Task, judged: Judged, curves: Mapping[str, float]) -> None:
