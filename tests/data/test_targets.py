@@ -211,8 +211,6 @@ def test_floats_of_which_hardly_two_are_alike_are_numbers(distinct: int, refused
     if not refused:
         assert resolve_classes(reading, classes, 0, "Rows")[2] == distinct
         return
-    with pytest.raises(
-        ConfigError, match=r"the 21 targets of Rows are 21 different floats; .*task=regression"
-    ):
+    with pytest.raises(ConfigError, match=r"21 targets of Rows are 21 different floats; .*=regression"):
         resolve_classes(reading, classes, 0, "Rows")
     assert resolve_classes(reading, classes.repeat(2), 0, "Rows")[2] == distinct  # two samples of each
