@@ -173,3 +173,18 @@ def test_a_run_that_was_killed_died_and_lives_again_when_resumed(command: Callab
     assert state() == "died"
     done = command("runs", "--clean", "--yes")
     assert "rm -r outputs/k" in done.err and (tmp_path / "outputs" / "k").is_dir()
+
+
+def test_damaged_checkpoints_are_told_by_eval_and_before_a_resume_says_its_plan(
+    command: Callable, tmp_path: Path
+) -> None:
+    command("data=iris", "model=linear", "budget=2ep", "logger=none", "run_dir=run")
+    for file in tmp_path.glob("run/checkpoints/*/state.pt"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    told = command("eval", "run", code=5).err
+    steps = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert all(f"{step} has another content in state.pt" in told for step in steps)
+    refused = command("resume", "run", "budget=3ep", code=5).err
+    assert "is damaged" in refused and "planned anew" not in refused
