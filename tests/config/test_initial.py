@@ -138,6 +138,8 @@ def test_a_rule_sets_the_parameters_it_names_and_no_others() -> None:
     rule = "parameters.rules={head.weight:{init:zeros}}"
     named = weights("data.limit=40", "model._target_=my_nets.Net", rule)
     assert not named["head.weight"].any() and named["head.bias"].any()
+    plan = [text for _, text in built("data.limit=40", "model=mlp", rule).plan]
+    assert "parameters.rules sets head.weight by zeros" in plan
 
 
 # ---- the seed

@@ -325,3 +325,23 @@ def test_a_column_that_is_not_there_is_met_with_the_nearest(tmp_path: Path, key:
     wrong = {"target": "pricee", "ignore": ["pricee"], "categorical": ["pricee"]}[key]
     with pytest.raises(ConfigError, match=f"data.{key}.*no column pricee; did you mean price"):
         load(write(tmp_path, HEADER, ROWS), **{key: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "is_told"),
+    [
+        ("row", list(range(100, 140)), True),  # whatever it is called
+        ("customer_id", [37 * n % 1009 for n in range(1, 41)], True),
+        ("userId", [37 * n % 1009 for n in range(1, 41)], True),
+        ("salary", [37 * n % 1009 for n in range(1, 41)], False),  # numbers that happen to differ
+        ("humid", [37 * n % 1009 for n in range(1, 41)], False),
+        ("id", [n // 2 for n in range(40)], False),  # of groups
+        ("id", [n + 0.5 for n in range(40)], False),
+    ],
+)
+def test_a_rows_id_that_is_learned_from_is_told(
+    tmp_path: Path, name: str, numbers: list[Any], is_told: bool
+) -> None:
+    rows = [[number, n % 7, n * 0.5] for n, number in enumerate(numbers)]
+    notes = load(write(tmp_path, [name, "size", "price"], rows)).info.notes
+    assert any(f"to leave it out: 'data.ignore=[{name}]'" in note for note in notes) is is_told

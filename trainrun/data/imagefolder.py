@@ -126,7 +126,8 @@ def imagefolder(
     looked_at = files if mib <= memory_mib else files[:: -(-len(files) // _ESTIMATED_FROM)]
     forms = forms_of(looked_at)
     mib *= 4 if is_deep(forms) else 1
-    text = f"{len(files):,} pictures of {len(layout.classes)} classes, {mib:,.0f} MiB when decoded:"
+    cut = f"their middle {image_size} x {image_size} once the shorter side has that length"
+    text = f"{len(files):,} pictures of {len(layout.classes)} classes, {cut}; {mib:,.0f} MiB when decoded:"
     of_some = f"of {len(looked_at):,} looked at, " if len(looked_at) < len(files) else ""
     notes = (*(of_some + line for line in notes_of(forms)), *layout.notes)
     if mib <= memory_mib:

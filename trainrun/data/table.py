@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,7 @@ from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, i
 
 _SHOWN = 6
 _FEW_ROWS = 10  # hardly enough of anything
+_FEW_IDS = 20  # rows, among which numbers may all differ by chance
 _LOOKED_AT = 1000  # rows, for numbers that are rather names
 
 
@@ -344,12 +346,26 @@ def _notes(
     count = sum(len(one.inputs) for one in features)
     whole = f"{_count(count, 'input')} from {_count(len(columns), 'column')}"
     notes.append(f"{whole}, {'; '.join(parts)}")
+    if ids := [column.name for column in columns if _is_id(column)]:
+        text = f"{_listed(ids)}: another whole number in every row, as a row's number or id, and learned from"
+        notes.append(f"{text}; to leave it out: {override('data.ignore', ids)}")
     gaps = [f"{column.name} {int(column.missing.sum())}" for column in columns if column.missing.any()]
     if gaps:
         notes.append(f"missing, filled by the training split's mean or most frequent: {_listed(gaps)}")
     if told := _told(left_out):
         notes.append(told.removeprefix("; "))
     return tuple(notes)
+
+
+def _is_id(column: Column) -> bool:
+    """Whether a column of numbers counts the rows, or is called an id and is another whole number in each."""
+    values = column.values
+    if column.categories or len(values) < _FEW_IDS or column.missing.any() or (values % 1).any():
+        return False
+    ordered = np.sort(values)
+    steps = np.diff(ordered)
+    is_named = re.search(r"(^|[^a-z])id([^a-z]|$)", column.name.lower()) or column.name.endswith("Id")
+    return bool((steps == 1).all() or (is_named and (steps > 0).all()))
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -39,12 +39,13 @@ def initialize(
         for name, wanted in ruled.items():
             special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
             special.one(model, name, made[name])
+    lines = [_by_rules(ruled)] if ruled else []
     if own:
         text = f"auto leaves {type(model).__name__} the weights that it gave itself"
-        return (("init", f"{text}; init=kaiming_normal or another sets them anew"),)
-    if isinstance(init, Fitting) or init.fill is None:
-        return ()
-    return (("init", _set_anew(model, set(ruled))),)
+        lines.insert(0, f"{text}; init=kaiming_normal or another sets them anew")
+    elif not isinstance(init, Fitting) and init.fill is not None:
+        lines.insert(0, _set_anew(model, set(ruled)))
+    return tuple(zip(("init", ""), lines, strict=False))
 
 
 def is_from_trainrun(model: nn.Module, maker: Callable[..., Any]) -> bool:
@@ -76,6 +77,13 @@ def _first_inputs(make: Maker, data: Data, cut: Cut) -> Any:
     """Of the batch that LSUV scales by."""
     first = Cut(max(2, cut.batch_size), 1)
     return next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs
+
+
+def _by_rules(ruled: Mapping[str, Any]) -> str:
+    """`parameters.rules sets head.weight by xavier_uniform`."""
+    names = [f"{name} by {next(iter(i)) if isinstance(i, Mapping) else i}" for name, i in ruled.items()]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"parameters.rules sets {', '.join(names[:_SHOWN])}{more}"
 
 
 def _set_anew(model: nn.Module, ruled: set[str]) -> str:
