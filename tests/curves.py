@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from trainrun import scheduler
-from trainrun.duration import Pace, parse, to_steps
+from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "scheduler"
 OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))

@@ -25,9 +25,7 @@ from trainrun import ranks
 from trainrun.cli.main import main
 from trainrun.config.build.trial import _check_shares
 from trainrun.data.dataset import from_dataset
-from trainrun.errors import CannotResume, ConfigError
 from trainrun.evaluate import evaluate, shared_batches
-from trainrun.events import Evaluated, RolledBack
 from trainrun.loop import Monitor
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision
@@ -41,6 +39,8 @@ from trainrun.regularization.swa import SWA
 from trainrun.scheduler import Plateau, plateau
 from trainrun.step import Clip
 from trainrun.task.classification import Classification
+from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.events import Evaluated, RolledBack
 
 LOSS = Monitor("loss", maximize=False)
 

@@ -13,10 +13,10 @@ import yaml
 from torch import Tensor, nn
 
 from trainrun import init
-from trainrun.errors import ConfigError
 from trainrun.init import Init
 from trainrun.model.mlp import MLP
 from trainrun.model.resnet import Block, ResNet
+from trainrun.vocabulary.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "init"
 OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))

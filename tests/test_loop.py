@@ -20,16 +20,6 @@ from toy import ACCURACY, FEATURES, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 from trainrun.checkpoint import Checkpoints
 from trainrun.checkpoint.stored import path_of
 from trainrun.evaluate import evaluate
-from trainrun.events import (
-    CheckpointSaved,
-    Evaluated,
-    Finished,
-    Interrupted,
-    Progressed,
-    Sampled,
-    StepsLogged,
-    Warned,
-)
 from trainrun.loop import Monitor
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Cut, Position
@@ -39,6 +29,16 @@ from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
 from trainrun.scheduler import cosine
 from trainrun.step import Clip
+from trainrun.vocabulary.events import (
+    CheckpointSaved,
+    Evaluated,
+    Finished,
+    Interrupted,
+    Progressed,
+    Sampled,
+    StepsLogged,
+    Warned,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 

@@ -11,7 +11,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.loss import (
     L1,
     MSE,
@@ -27,6 +26,7 @@ from trainrun.loss import (
     as_loss,
     label_weights,
 )
+from trainrun.vocabulary.errors import ConfigError
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(23, 4, generator=GENERATOR) * 3

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.parameters import Parameters, Treatment
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Net(nn.Module):

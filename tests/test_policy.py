@@ -13,10 +13,10 @@ import pytest
 import torch
 from toy import Toy, ToyData, Trained, same_bits
 
-from trainrun.errors import DataError, NonFinite
-from trainrun.events import Finished, NotFinite, RolledBack, StepsLogged
 from trainrun.protocols import Batch
 from trainrun.regularization.ema import EMA
+from trainrun.vocabulary.errors import DataError, NonFinite
+from trainrun.vocabulary.events import Finished, NotFinite, RolledBack, StepsLogged
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from trainrun import precision
-from trainrun.errors import ConfigError
 from trainrun.precision import Precision, ScaledPrecision
+from trainrun.vocabulary.errors import ConfigError
 
 CPU = torch.device("cpu")
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.ranks import Place
 from trainrun.runtime import Runtime, runtime, seed_everything, seed_forward, tune_allocator
+from trainrun.vocabulary.errors import ConfigError
 
 CPU = torch.device("cpu")
 

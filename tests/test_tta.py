@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.tta import Views
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
 
 F = import_torchvision("torchvision.transforms.functional")
 BLACK = torch.tensor([-0.5, -1.0, -2.0]).view(3, 1, 1)

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from trainrun import ranks
 from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
-from trainrun.events import Event, Finished, StepsLogged
 from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
@@ -23,6 +22,7 @@ from trainrun.run.record import Record
 from trainrun.run.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Clip, Policy, Step
+from trainrun.vocabulary.events import Event, Finished, StepsLogged
 
 CPU = torch.device("cpu")
 ACCURACY = Monitor("accuracy", maximize=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence as _Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trainrun.errors import ConfigError, TrainrunError
+from trainrun.vocabulary.errors import ConfigError, TrainrunError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from trainrun import ranks
-from trainrun.errors import ConfigError
-from trainrun.events import Replanned
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.state import TrainState
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.events import Replanned
 
 FAR = 1_000_000  # steps, while the pace is unknown: a schedule this long stands at its beginning
 _WARM_STEPS = 5  # of a process: caches, threads and compilation make its first ones slow

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.data.samples import told
-from trainrun.errors import ConfigError, DataError, RankFailed, TrainrunError
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Share, Task
 from trainrun.runtime import is_out_of_memory, seed_forward, seeded
 from trainrun.task.own_metrics import TAKEN, curves
+from trainrun.vocabulary.errors import ConfigError, DataError, RankFailed, TrainrunError
 
 _Sums = dict[str, Any]
 Judged = list[tuple[Tensor, Tensor]]  # (outputs, targets) of each batch, where own metrics need them

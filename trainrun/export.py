@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError, StorageFailed, TrainrunError
 from trainrun.protocols import DataInfo, Task
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
+from trainrun.vocabulary.errors import ConfigError, StorageFailed, TrainrunError
 
 _NEEDS = {".safetensors": ("safetensors",), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
 SUFFIXES = tuple(_NEEDS)

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import Count, NonNegative, Positive
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count, NonNegative, Positive
 
 Fill = Callable[[Tensor, str], None]  # a matrix or kernel, and the activation that follows it
 Mode = Literal["fan_in", "fan_out"]

@@ -16,9 +16,23 @@ from trainrun.budget import ClockBudget
 from trainrun.checkpoint import Checkpoints
 from trainrun.clock import Clock
 from trainrun.data.faults import refuse_not_finite
-from trainrun.errors import CannotResume, DataError, EvaluationOutOfMemory, NonFinite, TrainrunError
 from trainrun.evaluate import MetricFailed, confusion_of, evaluate, sampled, shared_batches
-from trainrun.events import (
+from trainrun.health import measured
+from trainrun.metrics import Totals
+from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, StepResult, Task, Window
+from trainrun.regularization.penalty import near_zero
+from trainrun.run.signals import Signals, Stopped
+from trainrun.runtime import is_out_of_memory
+from trainrun.state import TrainState
+from trainrun.step import Policy
+from trainrun.vocabulary.errors import (
+    CannotResume,
+    DataError,
+    EvaluationOutOfMemory,
+    NonFinite,
+    TrainrunError,
+)
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
     Event,
@@ -32,15 +46,7 @@ from trainrun.events import (
     Warned,
     shown,
 )
-from trainrun.health import measured
-from trainrun.metrics import Totals
-from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, StepResult, Task, Window
-from trainrun.ranges import Count, Period
-from trainrun.regularization.penalty import near_zero
-from trainrun.run.signals import Signals, Stopped
-from trainrun.runtime import is_out_of_memory
-from trainrun.state import TrainState
-from trainrun.step import Policy
+from trainrun.vocabulary.ranges import Count, Period
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.config.call import Plain, parameters_of
-from trainrun.errors import ConfigError
-from trainrun.ranges import NonNegative, Positive
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import NonNegative, Positive
 
 
 class Loss(nn.Module, metaclass=ABCMeta):

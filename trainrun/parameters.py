@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.errors import ConfigError, Problem
-from trainrun.ranges import PositiveFraction
+from trainrun.vocabulary.errors import ConfigError, Problem
+from trainrun.vocabulary.ranges import PositiveFraction
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import Count, Positive
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count, Positive
 
 
 class Precision:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from trainrun.events import Event
+from trainrun.vocabulary.events import Event
 
 if TYPE_CHECKING:
     import torch

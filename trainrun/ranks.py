@@ -24,7 +24,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from trainrun.errors import RankFailed
+from trainrun.vocabulary.errors import RankFailed
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
     from torch import Tensor

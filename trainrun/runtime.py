@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from trainrun import ranks
-from trainrun.duration import parse
-from trainrun.errors import ConfigError
-from trainrun.ranges import Count
 from trainrun.run import slurm
 from trainrun.run.signals import Signals
-from trainrun.seeds import derive, stream
+from trainrun.vocabulary.duration import parse
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count
+from trainrun.vocabulary.seeds import derive, stream
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.augment.geometry import crop_flip
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Views(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainrun.augment.draws import Draws
-from trainrun.seeds import derive, splitmix64
+from trainrun.vocabulary.seeds import derive, splitmix64
 
 CPU = torch.device("cpu")
 GOLDEN, MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1

@@ -12,8 +12,8 @@ from torch import Tensor
 from trainrun.augment.draws import Draws
 from trainrun.augment.pictures import Colored, CropFlip, augmented
 from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, DataInfo, Position
+from trainrun.vocabulary.errors import ConfigError
 
 CPU, START = torch.device("cpu"), Position()
 PLAIN = DataInfo("toy", (3, 8, 8), "classes", 2, {})

@@ -13,9 +13,9 @@ from trainrun.augment import policies
 from trainrun.augment.draws import Draws
 from trainrun.augment.operations import NAMES
 from trainrun.augment.policies import AutoAugment, RandAugment, TrivialAugment
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
 
 VISION = import_torchvision("torchvision.transforms")
 CPU, N = torch.device("cpu"), 30_000

@@ -12,9 +12,9 @@ from torch import Tensor
 from trainrun.augment import standard
 from trainrun.augment.draws import Draws
 from trainrun.augment.standard import Standard
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
 
 CPU = torch.device("cpu")
 PIXELS = PixelRange(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from trainrun.check.batch import picture
 from trainrun.check.bench import Bench
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ import torch
 from toy import mlp, new_state, same_bits
 
 from trainrun.checkpoint import Checkpoints, problem_of
-from trainrun.errors import CannotResume, NonFinite, StorageFailed
-from trainrun.events import CheckpointSaved
 from trainrun.regularization.ema import EMA
 from trainrun.state import TrainState
+from trainrun.vocabulary.errors import CannotResume, NonFinite, StorageFailed
+from trainrun.vocabulary.events import CheckpointSaved
 
 
 def checkpoints(tmp_path: Path, **changes: Any) -> Checkpoints:

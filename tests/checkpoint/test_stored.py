@@ -18,7 +18,7 @@ from trainrun.checkpoint.stored import (
     run_id_of,
     steps_in,
 )
-from trainrun.errors import CannotResume
+from trainrun.vocabulary.errors import CannotResume
 
 
 def test_steps_are_found_in_order_and_other_names_ignored(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from toy import Toy, mlp, same_bits
 
 from trainrun.checkpoint.stored import path_of
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file, start_from
-from trainrun.errors import CannotResume, ConfigError
 from trainrun.model.torchvision import torchvision
 from trainrun.regularization.ema import EMA
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 
 def net(classes: int = 3) -> nn.Module:

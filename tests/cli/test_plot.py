@@ -14,7 +14,7 @@ from sweeps import job, record, store
 from trainrun.cli.main import main
 from trainrun.cli.plot import run
 from trainrun.cli.plot.choices import Choice, choices, compose
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)

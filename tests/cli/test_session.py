@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from trainrun.cli.session import tell_for_first
-from trainrun.errors import RankFailed
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
+from trainrun.vocabulary.errors import RankFailed
 
 DIED = RankFailed("another rank died")
 

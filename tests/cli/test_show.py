@@ -25,7 +25,7 @@ from trainrun.config.compose import Composer, parse_arguments
 from trainrun.config.paths import CONF
 from trainrun.config.show import dials, option
 from trainrun.config.suggest import REFUSED
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 OPTIONS = sorted(
     (file.parent.name, file.stem) for file in CONF.glob("*/*.yaml") if file.parent.name not in ("hydra",)

@@ -13,7 +13,7 @@ import pytest
 
 from trainrun.cli.main import guarded, main
 from trainrun.cli.terminal import say, show
-from trainrun.errors import CannotResume, DataError, OutOfMemory
+from trainrun.vocabulary.errors import CannotResume, DataError, OutOfMemory
 
 EVIL = "\x1b]0;title\x07\x1b[2J\nforged: all is well\u202e"
 CLI = Path(__file__).resolve().parents[2] / "trainrun" / "cli"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.config.compose import Composer, problems_of
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 TABLES = {
     "price": ("Regression", "MSE", "values", "val/rmse"),

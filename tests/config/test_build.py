@@ -14,7 +14,7 @@ from torch import nn
 from trainrun.config.build import Parts, build, plan, rates_of
 from trainrun.config.check import check
 from trainrun.config.compose import Composer
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 Files = Callable[[Mapping[str, str]], None]
 SMALL = ("data.limit=40", "runtime.threads=1", "model=linear", "budget=2step")

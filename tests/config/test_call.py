@@ -13,7 +13,7 @@ from torch import nn
 
 from trainrun.config.call import Stored, call, imported_parameters, misfit, parameters_of, resolve
 from trainrun.config.slots import SLOTS
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 STORED = Stored(Path("outputs/run"))  # one that the user made
 

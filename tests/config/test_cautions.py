@@ -14,7 +14,7 @@ from trainrun.cli.guide import read
 from trainrun.config.build import build
 from trainrun.config.call import Stored
 from trainrun.config.compose import Composer
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 
 def lines(label: str, *words: str, stored: Path | None = None) -> list[str]:

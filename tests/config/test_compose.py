@@ -17,7 +17,7 @@ import yaml
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, parse_arguments, problems_of, store_experiment, to_yaml
 from trainrun.config.paths import CONF, groups, roots
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 Files = Callable[[Mapping[str, str]], None]
 NET = """

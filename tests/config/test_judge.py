@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainrun import ranges
 from trainrun.config.judge import complaint, kind_of, meant
+from trainrun.vocabulary import ranges
 
 
 def judged(value: Any, annotation: str) -> str | None:

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import QuotedString
 from trainrun.config.compose import Composer, problems_of
 from trainrun.config.compose.grammar import given, parse, value_of
 from trainrun.config.suggest import hydra_value, override, shell_line, shell_word
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 TEXTS = [
     *("été", "价格", "Größe", "ελ_2", "🚀", "👨‍👩‍👧", "1é", "é-1"),

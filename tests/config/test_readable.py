@@ -8,7 +8,7 @@ import pytest
 
 from trainrun.config.compose import Composer, problems_of
 from trainrun.config.readable import Faulty, Readable
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 
 def test_a_faulty_key_is_not_read() -> None:

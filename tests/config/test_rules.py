@@ -14,7 +14,7 @@ from trainrun.config.check import check
 from trainrun.config.compose import Composer, Composition
 from trainrun.config.rules import contradictions
 from trainrun.config.slots import SLOTS
-from trainrun.errors import Problem
+from trainrun.vocabulary.errors import Problem
 
 # words -> (key, part of the message, the way out or None)
 REFUSED: dict[str, tuple[str, str, str | None]] = {

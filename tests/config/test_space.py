@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainrun.config.space import Choices, Interval, corners, grid, paired, split_replicates, zipped
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 
 def choices(key: str, *values: object) -> Choices:

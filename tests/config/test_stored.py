@@ -13,7 +13,7 @@ from trainrun.config.call import Stored
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, to_yaml
 from trainrun.config.stored import load_stored, storable
-from trainrun.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainrun.config.suggest import corrected_line, did_you_mean, hydra_value, nearest, together
-from trainrun.errors import Problem
+from trainrun.vocabulary.errors import Problem
 
 VALUES: list[Any] = [
     *(

@@ -11,7 +11,7 @@ import pytest
 
 from trainrun.config.compose import Composer, problems_of
 from trainrun.config.yaml_file import settings_of
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 # what is in the file -> the line, and what is said of it
 BROKEN: dict[str, tuple[bytes, int, str]] = {

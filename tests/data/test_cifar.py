@@ -15,7 +15,7 @@ import pytest
 from trainrun.data import cifar as module
 from trainrun.data.cifar import SOURCES, cifar
 from trainrun.data.resident import Resident
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (120, 3, 32, 32)).astype(np.uint8)

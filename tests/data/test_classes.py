@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.errors import ConfigError, DataError
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 
 class Rows(Dataset[Any]):

@@ -21,7 +21,6 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from toy import same_bits
 
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.errors import ConfigError, DataError, OutOfMemory
 from trainrun.evaluate import evaluate
 from trainrun.loss import MSE
 from trainrun.model.linear import Linear
@@ -29,6 +28,7 @@ from trainrun.precision import fp32
 from trainrun.protocols import Batch, Cut, Position
 from trainrun.run.signals import Signals, Stopped
 from trainrun.task.regression import Regression
+from trainrun.vocabulary.errors import ConfigError, DataError, OutOfMemory
 
 
 class Pictures(Dataset[Any]):

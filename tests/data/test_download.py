@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.data.download import fetched
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 
 def test_what_was_published_is_written_and_nothing_else(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from trainrun.data.faults import check_targets, refuse_not_finite
-from trainrun.errors import DataError
 from trainrun.protocols import Batch, DataInfo, Position
+from trainrun.vocabulary.errors import DataError
 
 NAN, INF = float("nan"), float("inf")
 

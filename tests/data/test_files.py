@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trainrun.data.files import read_batches, read_inputs
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 CPU = torch.device("cpu")
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 1, 5, 4), dtype=np.uint8)

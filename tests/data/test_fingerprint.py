@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from trainrun.data.fingerprint import files_of, fingerprint, fingerprint_of_files, sampled_fingerprint
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 GENERATOR = torch.Generator().manual_seed(0)
 INPUTS, CLASSES = torch.randn(20, 3, generator=GENERATOR), torch.arange(20) % 4

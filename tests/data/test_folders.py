@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.data.folders import class_folders, split_of, walked
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 
 def tree(root: Path, *files: str) -> Path:

@@ -20,8 +20,8 @@ from trainrun.data import idx as module
 from trainrun.data.idx import SOURCES, Source, idx, read_idx
 from trainrun.data.published import PUBLISHED
 from trainrun.data.resident import Resident
-from trainrun.errors import DataError
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import DataError
 
 FILES = (
     "train-images-idx3-ubyte",

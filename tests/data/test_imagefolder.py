@@ -16,9 +16,9 @@ from PIL import Image
 from trainrun.data.dataset import DatasetData
 from trainrun.data.imagefolder import decoded, imagefolder
 from trainrun.data.resident import Resident
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Cut, Position
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
 SIZES = [(40, 30), (30, 41), (17, 17), (64, 20), (20, 33)]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches, permutation, position_after
-from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, Position
+from trainrun.vocabulary.errors import ConfigError
 
 
 def test_order_is_a_permutation_and_pure_in_seed_and_purpose() -> None:

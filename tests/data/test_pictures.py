@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 SIDE = 6
 GREY = np.linspace(0, 1, SIDE * SIDE).reshape(SIDE, SIDE)  # 0 is black, 1 is white

@@ -13,8 +13,8 @@ from toy import same_bits
 
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 GENERATOR = torch.Generator().manual_seed(0)
 TABLE = torch.randn(53, 4, generator=GENERATOR) * torch.tensor([1.0, 5.0, 0.1, 0.0]) + 3

@@ -14,7 +14,7 @@ import yaml
 
 from trainrun.config.paths import CONF
 from trainrun.data.table import TableData, table
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 HEADER = ["city", "area", "heated", "kind"]
 ROWS = [[("oslo", "rome")[n % 2], n, ("yes", "no")[n // 3 % 2], n % 3] for n in range(60)]

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from trainrun.data.samples import Failed, Seeded, chunks, collate, endless, stream, unpacked
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 
 def draws() -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ from scipy.io import savemat
 
 from trainrun.data.resident import Resident
 from trainrun.data.svhn import svhn
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3)).astype(np.uint8)
 LABELS = np.arange(50) % 10 + 1  # 10 is a zero

@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from trainrun.data.resident import Resident
 from trainrun.data.synthetic import images, table
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 SHARES: dict[str, Any] = {
     "val_fraction": 0.2,

@@ -18,7 +18,7 @@ from sklearn import datasets
 from trainrun.config.paths import CONF
 from trainrun.data.sklearn import table as shipped
 from trainrun.data.table import TableData, table
-from trainrun.errors import ConfigError, DataError
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 ROWS = [
     [f"h{n}", f"2024-01-{n % 28 + 1:02d}", "const", ("oslo", "rome")[n % 2], n, n * 0.5] for n in range(40)

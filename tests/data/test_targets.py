@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainrun.data.samples import collate, unpacked
 from trainrun.data.targets import reading_of, resolve_classes, seen
-from trainrun.errors import ConfigError, DataError
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 
 def stacked(*targets: Any) -> Any:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from trainrun.data.text import Text, text
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import IGNORED, Cut, Position, Share
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 STORY = "Zoë naïvely ate 12 crêpes; the ☃ did not.\nSo it goes.\n" * 5
 

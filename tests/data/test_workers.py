@@ -9,7 +9,7 @@ from multiprocessing import get_context
 import pytest
 
 from trainrun.data.workers import workers_error
-from trainrun.errors import DataError, OutOfMemory
+from trainrun.vocabulary.errors import DataError, OutOfMemory
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.doctor.curves import Curve, read
-from trainrun.errors import CannotResume
+from trainrun.vocabulary.errors import CannotResume
 
 
 def curve(*values: float) -> Curve:

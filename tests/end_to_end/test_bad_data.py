@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.errors import DataError, NonFinite
+from trainrun.vocabulary.errors import DataError, NonFinite
 
 ROWS = """
 import torch

@@ -17,8 +17,8 @@ import yaml
 from trainrun.check.finding import Finding, Section
 from trainrun.config.compose import Composer, experiment_files, parse_arguments, problems_of
 from trainrun.config.compose.experiments import EXPERIMENTS
-from trainrun.errors import ConfigError
 from trainrun.report.checked import report
+from trainrun.vocabulary.errors import ConfigError
 
 SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
 NAMED = re.compile(r"continue it with (trainrun resume (?:'[^']*'|\"[^\"]*\"|[^\s',])+)")

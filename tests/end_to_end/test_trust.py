@@ -245,7 +245,7 @@ def test_python_names_what_it_trusts(run: Path, project: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "path", [str(project), *sys.path])
     try:
         strangers(run)
-        with pytest.raises(trainrun.errors.ConfigError, match="probe_model"):
+        with pytest.raises(trainrun.vocabulary.errors.ConfigError, match="probe_model"):
             trainrun.load("run")
         assert not (project / "ran").exists()
         assert type(trainrun.load("run", trust=["probe_model"])).__name__ == "Net"

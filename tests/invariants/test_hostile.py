@@ -23,8 +23,8 @@ from trainrun.config.check import check
 from trainrun.config.compose import Composer, to_yaml
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.slots import SLOTS
-from trainrun.errors import CannotResume, ConfigError
 from trainrun.run import signing
+from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 # What would run a command, load code, or write a file, with arguments that would make it do so.
 PAYLOADS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,6 @@ import pytest
 import torch
 from toy import CPU, Toy, adamw, mlp, momentum, same_bits
 
-from trainrun.events import Finished, Interrupted
 from trainrun.loop import Monitor
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Position
@@ -20,6 +19,7 @@ from trainrun.regularization.penalty import L2
 from trainrun.scheduler import FromTorch, Plateau, cosine, plateau
 from trainrun.state import TrainState
 from trainrun.step import Clip
+from trainrun.vocabulary.events import Finished, Interrupted
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 LOSS = Monitor("loss", maximize=False)

@@ -13,7 +13,8 @@ import pytest
 import toy
 from rich.console import Console as RichConsole
 
-from trainrun.events import (
+from trainrun.logger.console import Console, Live, Plain, fitting
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
     Event,
@@ -24,7 +25,6 @@ from trainrun.events import (
     Started,
     StepsLogged,
 )
-from trainrun.logger.console import Console, Live, Plain, fitting
 
 STARTED = Started(
     name="demo",

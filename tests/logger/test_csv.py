@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.events import Evaluated, Progressed, RolledBack, Started
 from trainrun.logger.csv import CSV
+from trainrun.vocabulary.events import Evaluated, Progressed, RolledBack, Started
 
 
 def started(step: int = 0, resumed_from: int | None = None) -> Started:

@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.context import RequestContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-from trainrun.events import Evaluated, Started
 from trainrun.logger.tensorboard import TensorBoard
+from trainrun.vocabulary.events import Evaluated, Started
 
 CONFIG = """\
 name: {name}

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from toy import FINISHED
 
-from trainrun.events import (
+from trainrun.logger.lines import kept, lines_of, number
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Failed,
     Interrupted,
@@ -16,7 +17,6 @@ from trainrun.events import (
     Sampled,
     Warned,
 )
-from trainrun.logger.lines import kept, lines_of, number
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import toy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from trainrun.events import (
+from trainrun.logger.drawing import confusion, samples
+from trainrun.logger.tensorboard import TensorBoard
+from trainrun.vocabulary.events import (
     Evaluated,
     Event,
     Failed,
@@ -25,8 +27,6 @@ from trainrun.events import (
     StepsLogged,
     Weighed,
 )
-from trainrun.logger.drawing import confusion, samples
-from trainrun.logger.tensorboard import TensorBoard
 
 STARTED = Started(
     name="demo",

@@ -14,8 +14,9 @@ import pytest
 import toy
 
 from trainrun.config.compose import Composer
-from trainrun.errors import ConfigError
-from trainrun.events import (
+from trainrun.logger.wandb import WandB
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
     Event,
@@ -26,7 +27,6 @@ from trainrun.events import (
     Sampled,
     Started,
 )
-from trainrun.logger.wandb import WandB
 
 STARTED = Started(
     name="demo",

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.attention import Attention, block, initialize
+from trainrun.vocabulary.errors import ConfigError
 
 N, T, D, H = 3, 7, 16, 4
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.cnn import CNN
+from trainrun.vocabulary.errors import ConfigError
 
 
 def make(**changes: Any) -> CNN:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.init import auto, default
 from trainrun.model.gpt import GPT
+from trainrun.vocabulary.errors import ConfigError
 
 V, T, D, DEPTH = 11, 8, 16, 2
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.model import layers
 from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, norm_2d, per_layer, shrink_branches
-from trainrun.ranges import Activation, ConvNorm, Norm
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Activation, ConvNorm, Norm
 
 
 def test_every_activation_that_a_config_may_name_exists() -> None:

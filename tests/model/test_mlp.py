@@ -11,10 +11,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.init import auto
 from trainrun.model.layers import ACTIVATIONS, Residual
 from trainrun.model.mlp import MLP
+from trainrun.vocabulary.errors import ConfigError
 
 
 def make(**changes: Any) -> MLP:

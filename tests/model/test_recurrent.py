@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.init import auto, default
 from trainrun.model.recurrent import Recurrent
+from trainrun.vocabulary.errors import ConfigError
 
 WIDTH, CELLS = 6, {"lstm": nn.LSTM, "gru": nn.GRU}
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.init import auto
 from trainrun.model.resnet import ResNet
+from trainrun.vocabulary.errors import ConfigError
 
 
 def make(**changes: Any) -> ResNet:

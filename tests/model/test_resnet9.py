@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.init import auto
 from trainrun.model.layers import StochasticDepth
 from trainrun.model.resnet9 import ResNet9
+from trainrun.vocabulary.errors import ConfigError
 
 
 def make(**changes: Any) -> ResNet9:

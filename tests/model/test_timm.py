@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.timm import timm
+from trainrun.vocabulary.errors import ConfigError
 
 
 class ConvNet(nn.Module):

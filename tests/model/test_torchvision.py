@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.torchvision import torchvision
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
 
 
 def test_a_model_of_three_channels_is_torchvisions_own() -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.init import auto
 from trainrun.model.transformer import Transformer
+from trainrun.vocabulary.errors import ConfigError
 
 D, H = 16, 2
 

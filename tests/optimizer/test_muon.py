@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import optimizer
-from trainrun.errors import ConfigError
 from trainrun.optimizer.joined import Joined
 from trainrun.optimizer.muon import Muon, orthogonalized
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Net(nn.Module):

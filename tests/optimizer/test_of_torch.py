@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 from trainrun import optimizer
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "optimizer"
 NEWER = {"lion", "muon", "sam", "schedule_free"}  # tested beside this file

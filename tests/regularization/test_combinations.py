@@ -16,8 +16,8 @@ from trainrun.config.build import Parts, build
 from trainrun.config.compose import Composer
 from trainrun.config.paths import groups
 from trainrun.config.rules import contradictions
-from trainrun.events import Evaluated, Finished, StepsLogged
 from trainrun.run.signals import Signals
+from trainrun.vocabulary.events import Evaluated, Finished, StepsLogged
 
 OPTIONS = sorted(groups()["regularization"])
 WITHOUT_EFFECT = {"early_stopping", "ema", "swa"}  # on the weights that are trained

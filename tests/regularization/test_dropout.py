@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.regularization.dropout import Dropout
+from trainrun.vocabulary.errors import ConfigError
 
 
 def test_every_dropout_layer_gets_the_rate() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import Batch, DataInfo, Position
 from trainrun.regularization.label_smoothing import LabelSmoothing, probabilities
+from trainrun.vocabulary.errors import ConfigError
 
 GENERATOR = torch.Generator().manual_seed(0)
 INFO = DataInfo("toy", (4,), "classes", 5, {})

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.loss import BCEWithLogits, CrossEntropy
 from trainrun.protocols import Batch, DataInfo, Position
 from trainrun.regularization.kinds import BatchChange, joined
@@ -15,6 +14,7 @@ from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.mixing import CutMix, Mixup
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
+from trainrun.vocabulary.errors import ConfigError
 
 INFO = DataInfo("toy", (1, 8, 6), "classes", 4, {})
 N = 16

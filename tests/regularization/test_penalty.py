@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.regularization.kinds import Penalty
 from trainrun.regularization.penalty import L1, L2, Elastic, near_zero
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Net(nn.Module):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.errors import ConfigError
 from trainrun.model import layers
 from trainrun.model.gpt import GPT
 from trainrun.model.mlp import MLP
@@ -14,6 +13,7 @@ from trainrun.model.resnet import ResNet
 from trainrun.model.transformer import Transformer
 from trainrun.regularization.stochastic_depth import StochasticDepth
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
 
 
 class DropPath(nn.Module):

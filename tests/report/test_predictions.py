@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError, DataError
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.report.predictions import rows_of
@@ -18,6 +17,7 @@ from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 
 def table(

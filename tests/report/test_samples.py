@@ -10,9 +10,9 @@ import toy
 from torch import Tensor
 
 from trainrun.data.resident import Resident
-from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, DataInfo, PixelRange, Position
 from trainrun.report.samples import labels_of, pictured, shown
+from trainrun.vocabulary.errors import ConfigError
 
 SPLITS = {"train": torch.arange(6), "val": torch.arange(0), "test": torch.arange(0)}
 

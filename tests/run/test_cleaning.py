@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from trainrun.errors import StorageFailed
 from trainrun.run.cleaning import lost, remnants, remove
 from trainrun.run.listing import entries
 from trainrun.run.lock import lock
+from trainrun.vocabulary.errors import StorageFailed
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from typing import IO
 
 import pytest
 
-from trainrun.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
 from trainrun.run.directory import claim, find, look_up, short
 from trainrun.run.directory import runs as all_runs
+from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
 
 
 @pytest.fixture(autouse=True)

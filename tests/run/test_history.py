@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trainrun.events import Evaluated, RolledBack, Started, StepsLogged
 from trainrun.run.history import (
     curves_of,
     end_of,
@@ -17,6 +16,7 @@ from trainrun.run.history import (
     unread_lines,
 )
 from trainrun.run.record import Record
+from trainrun.vocabulary.events import Evaluated, RolledBack, Started, StepsLogged
 
 
 def logged(step: int, loss: float, **more: Any) -> StepsLogged:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.errors import StorageFailed
 from trainrun.run import lineage
+from trainrun.vocabulary.errors import StorageFailed
 
 
 def lines(run_dir: Path) -> list[dict]:

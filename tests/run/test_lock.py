@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.errors import FolderBusy, StorageFailed
 from trainrun.run.lock import is_held, lock
+from trainrun.vocabulary.errors import FolderBusy, StorageFailed
 
 HOLD = """
 import sys

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from toy import FINISHED
 
-from trainrun.errors import CannotResume, StorageFailed
-from trainrun.events import (
+from trainrun.run.files import read_json
+from trainrun.run.record import Record, restore_status, write_status
+from trainrun.vocabulary.errors import CannotResume, StorageFailed
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
     Event,
@@ -26,8 +28,6 @@ from trainrun.events import (
     Started,
     StepsLogged,
 )
-from trainrun.run.files import read_json
-from trainrun.run.record import Record, restore_status, write_status
 
 NAN, INF = float("nan"), float("inf")
 STARTED = Started(

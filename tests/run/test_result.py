@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import toy
 
-from trainrun.errors import StorageFailed
-from trainrun.events import Evaluated, Event, Started, StepsLogged
 from trainrun.run.record import Record
 from trainrun.run.result import result_of
+from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.events import Evaluated, Event, Started, StepsLogged
 
 STARTED = Started(name="a", run_dir="a", step=0, total_steps=20, monitor="val/accuracy", plan=(), config="")
 LOGGED = StepsLogged(

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 from waiting import HANG_S
 
-from trainrun.errors import INTERRUPTED
 from trainrun.run.signals import ECHO_S, Signals, Stopped, exit_code
+from trainrun.vocabulary.errors import INTERRUPTED
 
 WAIT = """
 import time

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sweeps as by_hand
 
-from trainrun.errors import CannotResume, ConfigError
 from trainrun.run.sweeps import PLACE, find, read, sweeps
+from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 
 @pytest.fixture(autouse=True)

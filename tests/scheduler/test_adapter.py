@@ -10,8 +10,8 @@ from curves import assert_same, factors, through_a_file, torch_curve
 from torch.optim import lr_scheduler as torch_schedulers
 
 from trainrun import scheduler
-from trainrun.errors import ConfigError
 from trainrun.scheduler import FromTorch
+from trainrun.vocabulary.errors import ConfigError
 
 ADAPTED: list[tuple[str, dict[str, Any]]] = [
     ("StepLR", {"step_size": 3}),

@@ -12,7 +12,7 @@ from curves import LENGTHS, OPTIONS, SHAPED, assert_same, factors, from_yaml, to
 from torch.optim import lr_scheduler as torch_schedulers
 
 from trainrun import scheduler
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 # ---- against torch, value by value, at base lr 1
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from trainrun.config.call import Plain
-from trainrun.errors import ConfigError
 from trainrun.scheduler.own import as_schedule
+from trainrun.vocabulary.errors import ConfigError
 
 
 def _plain(function: Any, *needs: str) -> Plain:

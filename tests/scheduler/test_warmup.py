@@ -9,8 +9,8 @@ from curves import CONF, SHAPED, assert_same, factors, from_yaml, torch_curve
 from torch.optim import lr_scheduler as torch_schedulers
 
 from trainrun import scheduler
-from trainrun.errors import ConfigError
 from trainrun.scheduler import Warmed
+from trainrun.vocabulary.errors import ConfigError
 
 FROM_THE_START = ("step", "multistep", "exponential", "cyclic")
 

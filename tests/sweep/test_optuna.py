@@ -12,9 +12,9 @@ optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 from optuna.trial import TrialState  # noqa: E402
 
 from trainrun.config.space import Choices, Interval, Point  # noqa: E402
-from trainrun.errors import CannotResume, ConfigError  # noqa: E402
 from trainrun.sweep.optuna import STUDY, Optuna, Pruner  # noqa: E402
 from trainrun.sweep.outcome import Outcome, Tried  # noqa: E402
+from trainrun.vocabulary.errors import CannotResume, ConfigError  # noqa: E402
 
 X = Interval("x", 0.01, 1.0, is_log=True, is_int=False)
 N = Interval("n", 1, 8, is_log=False, is_int=True)

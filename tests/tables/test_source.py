@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.errors import ConfigError, DataError
 from trainrun.tables import Format, read
 from trainrun.tables.source import is_encoding
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 AUTO = Format("auto", "auto", True)
 TEXT = "city,price\nMünchen,1\nKöln,2\n"

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.evaluate import evaluate, sampled
 from trainrun.loss import CrossEntropy
 from trainrun.precision import fp32
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position
 from trainrun.task.classification import Classification
 from trainrun.task.language_model import LanguageModel
+from trainrun.vocabulary.errors import ConfigError
 
 VOCABULARY = (b"", b"a", b"b", "ë".encode(), "☃".encode())
 V, T = len(VOCABULARY), 6

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.evaluate import evaluate
 from trainrun.loss import CrossEntropy
 from trainrun.precision import fp32
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position
 from trainrun.runtime import seed_forward
 from trainrun.task.masked_lm import MaskedLM
+from trainrun.vocabulary.errors import ConfigError
 
 V, T = 50, 20
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError
 from trainrun.task.own_metrics import curves, named
+from trainrun.vocabulary.errors import ConfigError
 
 Pair = namedtuple("Pair", "low high")
 NUMBERS = [

@@ -12,7 +12,6 @@ from sklearn import metrics as sk
 from torch import Tensor, nn
 
 from trainrun.data import scaling
-from trainrun.errors import ConfigError
 from trainrun.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
 from trainrun.precision import fp32
@@ -22,6 +21,7 @@ from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
+from trainrun.vocabulary.errors import ConfigError
 
 GENERATOR = torch.Generator().manual_seed(0)
 N = 101

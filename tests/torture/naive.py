@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from trainrun import checkpoint
-from trainrun.errors import StorageFailed
-from trainrun.events import CheckpointSaved
 from trainrun.protocols import Position
 from trainrun.run.record import Record
 from trainrun.state import TrainState
+from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.events import CheckpointSaved
 
 Files = Mapping[str, memoryview | bytes]
 

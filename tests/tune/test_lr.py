@@ -14,9 +14,9 @@ import torch
 import trainrun
 from trainrun.config.build import Parts, build
 from trainrun.config.compose import Composer
-from trainrun.errors import ConfigError
 from trainrun.loop import Loop
 from trainrun.tune.lr import Divergence, Peak, peak, ramp
+from trainrun.vocabulary.errors import ConfigError
 
 LOW, HIGH, STEPS = 1e-3, 0.3, 16
 CASES = {

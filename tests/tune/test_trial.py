@@ -9,9 +9,9 @@ import torch
 
 from trainrun.config.build import Parts, build
 from trainrun.config.compose import Composer
-from trainrun.errors import NonFinite
 from trainrun.tune import trial
 from trainrun.tune.trial import Pace, is_for_memory, judge, survey, together, train
+from trainrun.vocabulary.errors import NonFinite
 
 SMALL = ("data=iris", "model=mlp", "model.width=8", "model.depth=1")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainrun.seeds import derive
+from trainrun.vocabulary.seeds import derive
 
 _64 = 1 << 64
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from trainrun.augment.draws import Draws
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Own:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from trainrun.augment.draws import Draws
 from trainrun.augment.geometry import crop_flip
-from trainrun.errors import ConfigError
 from trainrun.protocols import Batch, Cut, Data, DataInfo, PixelRange, Position, Readable
-from trainrun.ranges import Fraction, Split
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Fraction, Split
 
 Change = Callable[[Tensor, Draws], Tensor]  # of inputs (N, ...), as the model would take them
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from trainrun.augment.draws import Draws
 from trainrun.augment.operations import NUM_SIGNED, NUMBERS, operate, strengths
 from trainrun.augment.pictures import Colored
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Count, Fraction, Natural, Split
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count, Fraction, Natural, Split
 
 
 class _Policy(Colored):

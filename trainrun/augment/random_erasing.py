@@ -9,9 +9,9 @@ from torch import Tensor
 
 from trainrun.augment.draws import Draws
 from trainrun.augment.pictures import CropFlip
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Fraction, Positive, Split
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Fraction, Positive, Split
 
 _TRIES = 10  # to find a rectangle that fits, as torchvision
 

@@ -10,9 +10,9 @@ from trainrun.augment.choose import choose
 from trainrun.augment.draws import Draws
 from trainrun.augment.geometry import affine, warp
 from trainrun.augment.pictures import Colored
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Fraction, NonNegative, Positive, Split
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Fraction, NonNegative, Positive, Split
 
 
 class Standard(Colored):

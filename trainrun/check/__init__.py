@@ -24,7 +24,7 @@ from trainrun.check.start import start
 from trainrun.check.steps import first_steps
 from trainrun.check.storage import storage
 from trainrun.config.build import Parts
-from trainrun.errors import TrainrunError
+from trainrun.vocabulary.errors import TrainrunError
 
 __all__ = ["Finding", "Section", "examine"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from trainrun.check.bench import Bench
-from trainrun.errors import ConfigError, StorageFailed
 from trainrun.protocols import Cut, Position
 from trainrun.regularization.kinds import joined
 from trainrun.report.samples import labels_of, shown
+from trainrun.vocabulary.errors import ConfigError, StorageFailed
 
 _MOST, _ACROSS = 48, 8
 

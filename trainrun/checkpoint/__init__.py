@@ -39,12 +39,12 @@ from trainrun.checkpoint.stored import (
     problem_of,
     steps_in,
 )
-from trainrun.errors import CannotResume, NonFinite
-from trainrun.events import CheckpointSaved
-from trainrun.ranges import Count, Period, Switch
 from trainrun.run.files import storage_failed
 from trainrun.run.record import Record
 from trainrun.state import TrainState
+from trainrun.vocabulary.errors import CannotResume, NonFinite
+from trainrun.vocabulary.events import CheckpointSaved
+from trainrun.vocabulary.ranges import Count, Period, Switch
 
 
 class Checkpoints:

@@ -14,8 +14,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import CannotResume
 from trainrun.run.files import read_json
+from trainrun.vocabulary.errors import CannotResume
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{9})")

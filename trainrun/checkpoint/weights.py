@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.checkpoint.stored import judged_in, load_parts, manifest_of, problem_of, unpacked
-from trainrun.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
 _WRAPPERS = ("module.", "_orig_mod.")  # what data-parallel and compiled models put before every name

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer, Composition
-from trainrun.duration import CLOCK_UNITS, parse
-from trainrun.errors import ConfigError
 from trainrun.visible import visible
+from trainrun.vocabulary.duration import CLOCK_UNITS, parse
+from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from trainrun.check import Section

@@ -9,8 +9,8 @@ from pathlib import Path
 from trainrun.cli.found import find
 from trainrun.cli.pictured import paint, picture_file
 from trainrun.cli.terminal import columns, show
-from trainrun.errors import ConfigError
-from trainrun.events import to_line
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.events import to_line
 
 _ABOUT = """Compare stored runs: the settings and results that differ, a column for each run, the best marked
 by a star, and the curves of what was monitored and of the training loss over one another. RUN is a path,

@@ -14,9 +14,9 @@ from trainrun.cli.terminal import say
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import Course
 from trainrun.data.order import position_after
-from trainrun.errors import CannotResume
 from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines
+from trainrun.vocabulary.errors import CannotResume
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.paths import COMBINES
 from trainrun.doctor import Finding, diagnose
 from trainrun.doctor.curves import Run, read
-from trainrun.events import to_line
 from trainrun.logger.lines import number, printable
 from trainrun.run.lineage import experiment_files
+from trainrun.vocabulary.events import to_line
 
 FOUND = 3
 _ABOUT = """Name what went wrong in a stored run, with the evidence and what to try. Reads its records alone.

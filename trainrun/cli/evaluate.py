@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from trainrun.cli.guide.layout import WIDEST
 from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
 from trainrun.cli.terminal import columns, say, show
-from trainrun.events import Evaluated, metrics_record, to_line
 from trainrun.logger.lines import metrics_text
+from trainrun.vocabulary.events import Evaluated, metrics_record, to_line
 
 if TYPE_CHECKING:
     from torch import nn

@@ -21,9 +21,9 @@ from trainrun.cli.stored import open_run, targets_of
 from trainrun.config.build import build
 from trainrun.config.compose import Composition
 from trainrun.config.suggest import hydra_value
-from trainrun.errors import TrainrunError
-from trainrun.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
 from trainrun.state import TrainState
+from trainrun.vocabulary.errors import TrainrunError
+from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
 
 _REACHED, _KILLED = 0, 137
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainrun import __version__
 from trainrun.cli.judged import Judged, open_judged, parsed, parser_of
 from trainrun.cli.terminal import say
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor

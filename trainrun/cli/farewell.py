@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from trainrun import ranks
 from trainrun.cli.terminal import say
-from trainrun.duration import parse
 from trainrun.run.directory import ROOT
+from trainrun.vocabulary.duration import parse
 
 if TYPE_CHECKING:
     from trainrun.cli.session import Result

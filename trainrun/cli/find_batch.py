@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trainrun.cli.pictured import paint, picture_file
 from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer
-from trainrun.errors import ConfigError, OutOfMemory, TrainrunError
+from trainrun.vocabulary.errors import ConfigError, OutOfMemory, TrainrunError
 
 if TYPE_CHECKING:
     from trainrun.cli.tries import Tries

@@ -19,7 +19,7 @@ from trainrun.cli.pictured import paint, picture_file
 from trainrun.cli.terminal import Line, say, show
 from trainrun.config.compose import Composer, Composition
 from trainrun.config.settle import key_of
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from trainrun.config.build import Parts

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 from trainrun.cli.child import in_child
 from trainrun.cli.terminal import say
 from trainrun.config.settle import key_of
-from trainrun.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.run.slurm import STARTER
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, first_clause, outcome
+from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 
 if TYPE_CHECKING:
     from trainrun.config.compose import Composition
-    from trainrun.events import Evaluated
+    from trainrun.vocabulary.events import Evaluated
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
 _LATE = {  # what is imported at first use, by every run and by these parts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trainrun.cli.found import find
 from trainrun.cli.terminal import say
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn

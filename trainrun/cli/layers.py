@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trainrun.cli.guide.layout import columns
 from trainrun.config.paths import groups
 from trainrun.config.show import is_yours
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from trainrun.config.build import Parts

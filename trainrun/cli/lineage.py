@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from trainrun.events import Evaluated, Event
+from trainrun.vocabulary.events import Evaluated, Event
 
 if TYPE_CHECKING:
     from trainrun.config.build.schedule import Course, Rates

@@ -21,7 +21,7 @@ from trainrun.config import imports
 from trainrun.config.paths import is_file, is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
 from trainrun.config.words import as_overrides
-from trainrun.errors import ConfigError, OutOfMemory, StorageFailed, TrainrunError
+from trainrun.vocabulary.errors import ConfigError, OutOfMemory, StorageFailed, TrainrunError
 
 COMMANDS = {
     "resume": "continue a run: trainrun resume RUN [overrides]",

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainrun import ranks
 from trainrun.config.build import Parts
-from trainrun.errors import OutOfMemory
+from trainrun.vocabulary.errors import OutOfMemory
 
 
 def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainrun.cli.terminal import say
-from trainrun.errors import ConfigError, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, StorageFailed
 
 _FORMATS = (".png", ".pdf", ".svg")
 

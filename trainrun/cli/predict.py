@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
 from trainrun.cli.terminal import say
-from trainrun.errors import ConfigError, DataError, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, DataError, StorageFailed
 
 if TYPE_CHECKING:
     from trainrun.protocols import Samples

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrun.errors import TrainrunError
 from trainrun.run import sweeps
+from trainrun.vocabulary.errors import TrainrunError
 
 
 def sweep_in_process(words: Sequence[str], folder: Path) -> sweeps.Sweep:

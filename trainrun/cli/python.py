@@ -25,11 +25,11 @@ from trainrun.config.compose import Composer, experiment_files, parse_arguments
 from trainrun.config.compose.experiments import forget_experiments
 from trainrun.config.paths import is_run
 from trainrun.config.stored import load_stored
-from trainrun.errors import INTERRUPTED, ConfigError, DataError
 from trainrun.run import sweeps
 from trainrun.run.directory import find
 from trainrun.run.files import read_json
 from trainrun.run.signals import guest
+from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import nn

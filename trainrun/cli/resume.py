@@ -15,8 +15,8 @@ from trainrun.cli.farewell import farewell
 from trainrun.cli.terminal import say
 from trainrun.config.suggest import hydra_value, in_our_words
 from trainrun.config.words import as_overrides, other_form
-from trainrun.errors import ConfigError, Problem
 from trainrun.run import lineage, sweeps
+from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.cli.session import Judge, Result

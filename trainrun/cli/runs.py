@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrun.cli.terminal import columns, say, show
-from trainrun.errors import ConfigError
-from trainrun.events import to_line
 from trainrun.run import cleaning
 from trainrun.run.directory import ROOT
 from trainrun.run.listing import Entry, entries
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.events import to_line
 
 _ABOUT = f"""List the runs below {ROOT}/, the newest last. A run that says it is running, and that no
 process owns, has died. The column run is what to type as RUN."""

@@ -15,9 +15,9 @@ from trainrun.config.better import LARGER
 from trainrun.config.check import check_sweeper
 from trainrun.config.compose import Space
 from trainrun.config.space import Batch, Choices, Interval, split_replicates
-from trainrun.errors import ConfigError
 from trainrun.sweep.grid import Grid
 from trainrun.sweep.outcome import Tried
+from trainrun.vocabulary.errors import ConfigError
 
 _LOCAL = (".BasicLauncher", ".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine
 _SLURM = ".SlurmLauncher"

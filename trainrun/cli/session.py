@@ -22,8 +22,6 @@ from trainrun.cli.terminal import say
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.data.workers import workers_error
-from trainrun.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
-from trainrun.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 from trainrun.logger.lines import kept, lines_of
 from trainrun.report.samples import pictured
 from trainrun.report.weights import weighed
@@ -39,6 +37,8 @@ from trainrun.run.signals import Signals, exit_code
 from trainrun.run.slurm import requeue
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
+from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
+from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 
 Sink = Callable[[Event], None]
 Judge = Callable[[Evaluated, int], str | None]

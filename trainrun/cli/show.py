@@ -18,8 +18,8 @@ from trainrun.config.dials import NAMES
 from trainrun.config.paths import COMBINES, groups
 from trainrun.config.show import Argument, Option, about, defaults, dials, header, is_yours, option
 from trainrun.config.suggest import SPELLINGS, nearest
-from trainrun.errors import ConfigError
 from trainrun.visible import visible
+from trainrun.vocabulary.errors import ConfigError
 
 GUIDES = ("tuning", "symptoms", "trust", "not-offered")  # topics that are no group
 TOPICS = (*GUIDES, "dials")

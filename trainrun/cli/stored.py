@@ -31,10 +31,10 @@ from trainrun.config.compose import Composer, Composition
 from trainrun.config.settle import key_of
 from trainrun.config.stored import parse_stored, stored_text
 from trainrun.config.suggest import hydra_value
-from trainrun.errors import CannotResume, ConfigError
 from trainrun.run import signing
 from trainrun.run.directory import find
 from trainrun.run.files import object_in, read_json
+from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights
 

@@ -34,7 +34,6 @@ from trainrun.config.compose.grammar import value_of
 from trainrun.config.settle import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import hydra_value, together
-from trainrun.errors import CannotResume, ConfigError, FolderBusy, Problem
 from trainrun.run import signing, sweeps
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
@@ -42,6 +41,7 @@ from trainrun.run.lock import is_held, lock
 from trainrun.sweep import counted
 from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Tried, outcome
+from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, Problem
 
 _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_fast", "trials"))
 

@@ -18,13 +18,13 @@ from trainrun.config.call import Stored
 from trainrun.config.compose import Composition, Space
 from trainrun.config.settle import key_of
 from trainrun.config.space import Point, Words
-from trainrun.errors import INTERRUPTED
 from trainrun.logger.lines import number
 from trainrun.run import sweeps
 from trainrun.run.files import replace_json, storage_failed
 from trainrun.sweep import counted, ranking
 from trainrun.sweep.outcome import outcome
 from trainrun.sweep.ranking import Entry
+from trainrun.vocabulary.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from trainrun.cli.search import Search

@@ -24,7 +24,7 @@ from trainrun.config.compose import (
 )
 from trainrun.config.suggest import corrected_line, together
 from trainrun.config.words import as_overrides, other_form
-from trainrun.errors import ConfigError, Problem
+from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.cli.session import Judge, Result

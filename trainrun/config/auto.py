@@ -10,8 +10,8 @@ from trainrun import tables
 from trainrun.config.paths import groups
 from trainrun.config.rules import KIND_OF_TARGET, LOSS_OPTIONS, TASK_LOSSES
 from trainrun.config.show import option
-from trainrun.errors import TrainrunError
 from trainrun.tables.notation import Style
+from trainrun.vocabulary.errors import TrainrunError
 
 
 def followed(cfg: DictConfig) -> list[str]:

@@ -23,7 +23,7 @@ from trainrun.config.paths import is_run
 from trainrun.config.signature import names_in, signature, source_file
 from trainrun.config.slots import Slot
 from trainrun.config.suggest import did_you_mean
-from trainrun.errors import ConfigError, TrainrunError
+from trainrun.vocabulary.errors import ConfigError, TrainrunError
 
 _NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")  # no leading underscores, nothing but names and dots
 _FUNCTION_HOMES = ("torchvision.models", "timm.models")

@@ -30,7 +30,7 @@ from trainrun.config.signature import (
 from trainrun.config.slots import Slot, slot_of
 from trainrun.config.suggest import did_you_mean, hydra_value, shown
 from trainrun.config.yaml_file import MISSING
-from trainrun.errors import Problem
+from trainrun.vocabulary.errors import Problem
 
 DIALS = "trainrun.config.dials.Dials"
 _TRUST = "runtime.trust="

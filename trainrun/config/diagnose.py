@@ -14,7 +14,7 @@ import yaml
 from trainrun.config.paths import CONF, is_file, roots
 from trainrun.config.paths import groups as option_files
 from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
-from trainrun.errors import Problem
+from trainrun.vocabulary.errors import Problem
 
 Groups = Mapping[str, Collection[str]]  # group -> its options
 

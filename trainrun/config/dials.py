@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainrun.ranges import Count, Length, Seed
+from trainrun.vocabulary.ranges import Count, Length, Seed
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from trainrun.config.diagnose import Given
-from trainrun.errors import Problem
+from trainrun.vocabulary.errors import Problem
 
 _TYPED = ("launcher", "sweeper", "searchpath", "verbose")  # by the user, in the shell
 _HOMES = ("hydra._internal.core_plugins.", "hydra_plugins.", "trainrun.sweep.")

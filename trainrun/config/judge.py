@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from trainrun import duration, ranges
 from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shortened, shown
-from trainrun.duration import parse
+from trainrun.vocabulary import duration, ranges
+from trainrun.vocabulary.duration import parse
 
 Test = Callable[[Any], bool]
 
@@ -101,7 +101,7 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
 
 
 def kind_of(annotation: ast.expr | None) -> Kind:
-    """The kind that an annotation's source means; names of `trainrun.ranges` and builtins are known."""
+    """The kind that an annotation's source means; names of `vocabulary.ranges` and builtins are known."""
     if annotation is None:
         return UNKNOWN
     if isinstance(annotation, ast.Constant):
@@ -140,7 +140,7 @@ def _subscript(name: str, inner: ast.expr) -> Kind:
 
 
 def _from_typing(form: Any) -> Kind:
-    """The same for a live annotation of `trainrun.ranges`."""
+    """The same for a live annotation of `trainrun.vocabulary.ranges`."""
     origin, arguments = typing.get_origin(form), typing.get_args(form)
     if origin is typing.Annotated:
         base, note = arguments

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
-from trainrun.errors import Problem
+from trainrun.vocabulary.errors import Problem
 
 Settings = Mapping[str, Any]
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from trainrun.config.call import LIBRARIES
 from trainrun.config.signature import source_file
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 _loaded = WeakKeyDictionary[ModuleType, bytes]()  # the source that a module was run from, where it is known
 

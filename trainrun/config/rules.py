@@ -15,11 +15,11 @@ from trainrun.config.readable import Readable, until_faulty
 from trainrun.config.show import option
 from trainrun.config.signature import keys_of
 from trainrun.config.suggest import hydra_value, nearest, shown
-from trainrun.duration import Duration, parse
-from trainrun.errors import Problem
 from trainrun.tables import DELIMITERS
 from trainrun.tables.source import is_encoding, no_encoding
 from trainrun.visible import visible
+from trainrun.vocabulary.duration import Duration, parse
+from trainrun.vocabulary.errors import Problem
 
 Settings = Mapping[str, Any]
 

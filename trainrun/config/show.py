@@ -15,7 +15,7 @@ from trainrun.config.paths import CONF, groups
 from trainrun.config.signature import Parameter, Signature, signature
 from trainrun.config.slots import Slot, slot_of
 from trainrun.config.suggest import hydra_value
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 _DIALS = "trainrun.config.dials.Dials"
 

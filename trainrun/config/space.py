@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 Words = tuple[str, ...]  # overrides, KEY=VALUE
 REPLICATES = ("seed", "data.fold")  # repeat one experiment: their jobs are one row of the result

@@ -14,7 +14,7 @@ from omegaconf.resolvers import oc
 
 from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.suggest import hydra_value
-from trainrun.errors import CannotResume
+from trainrun.vocabulary.errors import CannotResume
 
 _MARK = "\0"  # stands for the $ of a reference that is kept, while everything else is resolved
 _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"

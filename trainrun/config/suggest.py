@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trainrun.errors import Problem
 from trainrun.visible import visible
+from trainrun.vocabulary.errors import Problem
 
 # What other tools call it -> (key, how its value is written).
 SPELLINGS: dict[str, tuple[str, str]] = {

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from trainrun.config.dials import NAMES
 from trainrun.config.paths import groups
 from trainrun.config.suggest import SPELLINGS
-from trainrun.errors import Problem
+from trainrun.vocabulary.errors import Problem
 
 _DASHED = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.DOTALL)
 _TRAIN = (["train"], ["run"], ["fit"])  # as a first word: what other tools call the command

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainrun.config.diagnose import yaml_problem
 from trainrun.config.limits import Unreadable, check_text, read_text
-from trainrun.errors import ConfigError, Problem
+from trainrun.vocabulary.errors import ConfigError, Problem
 
 MISSING = "??? "  # `???` of a file; OmegaConf's own would leave what another file says
 _KINDS = {"str": "a text", "int": "a number", "float": "a number", "bool": "true or false", "seq": "a list"}

@@ -13,9 +13,9 @@ import torch
 from trainrun.data.download import fetched
 from trainrun.data.published import Normalize, normalized
 from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Count, Natural, Split
+from trainrun.vocabulary.errors import DataError
+from trainrun.vocabulary.ranges import Count, Natural, Split
 
 _PIXELS = 3 * 32 * 32
 

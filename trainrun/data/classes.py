@@ -14,8 +14,8 @@ from torch.utils.data import Dataset, IterableDataset
 from trainrun.data.faults import check_targets
 from trainrun.data.samples import Seeded, collate, seen, size_of, unpacked
 from trainrun.data.targets import Reading
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import DataInfo
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None as indices is a stream
 

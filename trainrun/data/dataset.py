@@ -37,10 +37,10 @@ from trainrun.data.samples import (
 )
 from trainrun.data.targets import Reading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
-from trainrun.ranges import Count, Natural, Split
-from trainrun.seeds import derive
+from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.vocabulary.ranges import Count, Natural, Split
+from trainrun.vocabulary.seeds import derive
 
 
 @dataclass(frozen=True)

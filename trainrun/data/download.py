@@ -7,7 +7,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 _LARGEST_BYTES = 1 << 30
 

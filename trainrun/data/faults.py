@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from trainrun.data.samples import map_tensors
-from trainrun.errors import DataError
 from trainrun.protocols import IGNORED, Batch, DataInfo
+from trainrun.vocabulary.errors import DataError
 
 
 def check_targets(targets: Any, indices: Sequence[int] | Tensor, name: str, info: DataInfo) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainrun.errors import DataError
 from trainrun.protocols import Batch, Position
+from trainrun.vocabulary.errors import DataError
 
 _NAMED = "inputs"
 _LARGEST_BYTES = 256 << 20

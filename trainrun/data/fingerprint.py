@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainrun.data.samples import Seeded, collate, map_tensors, size_of, unpacked
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 _WHOLE_BYTES = 2 << 30  # files that together have more are judged by their sizes and ends
 _END_BYTES = 4096

@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from trainrun.data.pictures import SUFFIXES
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 SPLITS = ("train", "val", "test")
 _SPELLINGS = {

@@ -13,9 +13,9 @@ from trainrun.data.download import fetched
 from trainrun.data.files import read_idx
 from trainrun.data.published import Normalize, normalized
 from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Count, Natural, Split
+from trainrun.vocabulary.errors import DataError
+from trainrun.vocabulary.ranges import Count, Natural, Split
 
 _FILES = (
     "train-images-idx3-ubyte",

@@ -17,9 +17,9 @@ from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.folders import SPLITS, ClassFolders, class_folders, not_used, walked
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.resident import Holdout, Resident, split, standardized
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
-from trainrun.ranges import Count, Natural, Split
+from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.vocabulary.ranges import Count, Natural, Split
 
 _SHOWN = 10  # pictures at fault that are named
 _ESTIMATED_FROM = 512  # pictures, where not all are decoded

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import Cut, Position
-from trainrun.seeds import derive
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.seeds import derive
 
 
 def permutation(n: int, seed: int, *purpose: int | str) -> Tensor:

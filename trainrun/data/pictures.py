@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainrun.errors import DataError
+from trainrun.vocabulary.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,8 +14,8 @@ from trainrun.data import scaling
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Samples, Share
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)

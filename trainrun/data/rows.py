@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trainrun import tables
 from trainrun.data.encoding import Column, Feature
-from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
 from trainrun.tables import Table
 from trainrun.tables.notation import GAPS, PLAIN, Notation
+from trainrun.vocabulary.errors import DataError
 
 
 def columns_like(features: Sequence[Feature], read: Table, missing: Collection[str]) -> list[Column]:

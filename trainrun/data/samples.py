@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from trainrun.errors import DataError
-from trainrun.seeds import derive
+from trainrun.vocabulary.errors import DataError
+from trainrun.vocabulary.seeds import derive
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 
 from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Count, Natural, Split
+from trainrun.vocabulary.ranges import Count, Natural, Split
 
 
 def digits(

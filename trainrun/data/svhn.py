@@ -11,9 +11,9 @@ import torch
 from trainrun.data.download import fetched
 from trainrun.data.published import Normalize, normalized
 from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.errors import DataError
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Count, Natural, Split
+from trainrun.vocabulary.errors import DataError
+from trainrun.vocabulary.ranges import Count, Natural, Split
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
 MD5 = {  # as torchvision has them

@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 
 from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
-from trainrun.ranges import Count, Natural, NonNegative, Split
-from trainrun.seeds import derive
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count, Natural, NonNegative, Split
+from trainrun.vocabulary.seeds import derive
 
 
 def images(

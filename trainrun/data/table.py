@@ -20,11 +20,11 @@ from trainrun.config.suggest import override
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
 from trainrun.data.resident import Holdout, Resident, described, split
 from trainrun.data.rows import columns_like, refuse_infinite, targets_like, unknown
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, DataInfo, Position, Samples
-from trainrun.ranges import Count, Natural, Split
 from trainrun.tables import Format, Table
 from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped, unit_of
+from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.vocabulary.ranges import Count, Natural, Split
 
 _SHOWN = 6
 _FEW_ROWS = 10  # hardly enough of anything

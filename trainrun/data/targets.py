@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError, DataError
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 _ADVICE = {
     "classes": "for one class per sample use task=classification loss=cross_entropy",

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, micro_batches
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import ALL, IGNORED, Batch, Cut, DataInfo, Position, Share
-from trainrun.ranges import Count, Split
+from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.vocabulary.ranges import Count, Split
 
 _NOT_SOURCES = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
 _UNKNOWN = b""  # a character that the training split lacks; without bytes, it flatters no bits_per_byte

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from trainrun.errors import DataError, OutOfMemory, TrainrunError
+from trainrun.vocabulary.errors import DataError, OutOfMemory, TrainrunError
 
 _BY_TORCH = re.compile(r"DataLoader worker \(pid[^)]*\)(?: is killed by signal: ([^.]+))?")
 _NOTICED_S = 2.0  # a process whose connection broke is gone within this time

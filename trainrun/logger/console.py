@@ -12,7 +12,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from trainrun.events import (
+from trainrun.logger.lines import lines_of, metrics_text, number
+from trainrun.visible import visible
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
     Event,
@@ -28,8 +30,6 @@ from trainrun.events import (
     StepsLogged,
     Warned,
 )
-from trainrun.logger.lines import lines_of, metrics_text, number
-from trainrun.visible import visible
 
 WORTH_TELLING_S = 90.0  # a shorter rest is over before it is read
 

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainrun.events import Evaluated, Event, RolledBack, Started
+from trainrun.vocabulary.events import Evaluated, Event, RolledBack, Started
 
 
 class CSV:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.events import Evaluated, StepsLogged
+from trainrun.vocabulary.events import Evaluated, StepsLogged
 
 
 def logged(event: StepsLogged) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainrun.events import (
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
     Event,

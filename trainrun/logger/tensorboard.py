@@ -14,7 +14,11 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from trainrun.events import (
+from trainrun.logger import drawing
+from trainrun.logger.curves import evaluated, logged
+from trainrun.logger.event_files import rewrite
+from trainrun.logger.hparams import session_end, session_start
+from trainrun.vocabulary.events import (
     Evaluated,
     Event,
     Failed,
@@ -28,11 +32,7 @@ from trainrun.events import (
     StepsLogged,
     Weighed,
 )
-from trainrun.logger import drawing
-from trainrun.logger.curves import evaluated, logged
-from trainrun.logger.event_files import rewrite
-from trainrun.logger.hparams import session_end, session_start
-from trainrun.ranges import Natural
+from trainrun.vocabulary.ranges import Natural
 
 _WRITTEN_AT_START = ("config/text_summary", metadata.SESSION_START_INFO_TAG)
 _WRITTEN_AT_END = ("test/", "best/", "confusion/test", metadata.SESSION_END_INFO_TAG)

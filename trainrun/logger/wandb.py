@@ -14,8 +14,11 @@ from typing import Any, Literal
 
 import yaml
 
-from trainrun.errors import ConfigError
-from trainrun.events import (
+from trainrun.logger import drawing
+from trainrun.logger.curves import evaluated, logged
+from trainrun.logger.settings import flat
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
     Event,
@@ -28,10 +31,7 @@ from trainrun.events import (
     Started,
     StepsLogged,
 )
-from trainrun.logger import drawing
-from trainrun.logger.curves import evaluated, logged
-from trainrun.logger.settings import flat
-from trainrun.ranges import Natural
+from trainrun.vocabulary.ranges import Natural
 
 
 class WandB:

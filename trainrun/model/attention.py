@@ -7,8 +7,8 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.model.layers import Residual
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Attention(nn.Module):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.layers import ACTIVATIONS, norm_2d, picture_shape
-from trainrun.ranges import Activation, ConvNorm, Count, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Activation, ConvNorm, Count, Rate
 
 
 class CNN(nn.Module):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.model.attention import block, initialize
-from trainrun.ranges import Count, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count, Rate
 
 
 class GPT(nn.Module):

@@ -8,9 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, per_layer, shrink_branches
-from trainrun.ranges import Activation, Count, Norm, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Activation, Count, Norm, Rate
 
 
 class MLP(nn.Module):

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import Count, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count, Rate
 
 
 class Recurrent(nn.Module):

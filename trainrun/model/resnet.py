@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.errors import ConfigError
 from trainrun.model.layers import StochasticDepth, norm_2d, picture_shape, shrink_branches
-from trainrun.ranges import ConvNorm, Count, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import ConvNorm, Count, Rate
 
 
 class Block(nn.Module):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.layers import ACTIVATIONS, Residual, norm_2d, picture_shape, shrink_branches
-from trainrun.ranges import Activation, ConvNorm, Count, Natural, Positive
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Activation, ConvNorm, Count, Natural, Positive
 
 
 class ResNet9(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from trainrun.config.suggest import did_you_mean
-from trainrun.errors import ConfigError
 from trainrun.model.layers import picture_shape
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
 
 
 def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:

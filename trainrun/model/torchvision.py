@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from trainrun.config.suggest import did_you_mean
-from trainrun.errors import ConfigError
 from trainrun.model.layers import picture_shape
 from trainrun.vision import import_torchvision
+from trainrun.vocabulary.errors import ConfigError
 
 
 def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.model.attention import block, initialize
-from trainrun.ranges import Count, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Count, Rate
 
 _MOST_PATCHES = 64
 

@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from trainrun.optimizer.of_torch import Params
-from trainrun.ranges import Betas, NonNegative, Positive
+from trainrun.vocabulary.ranges import Betas, NonNegative, Positive
 
 
 class Lion(Optimizer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trainrun.ranges import Count
+from trainrun.vocabulary.ranges import Count
 
 
 def scaled_lr(

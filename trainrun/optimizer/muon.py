@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.errors import ConfigError
 from trainrun.optimizer.joined import Joined
 from trainrun.optimizer.of_torch import Params, adamw
-from trainrun.ranges import Betas, Count, NonNegative, Positive, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Betas, Count, NonNegative, Positive, Rate
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's: slope largest at 0, singular values end in [0.7, 1.2]
 

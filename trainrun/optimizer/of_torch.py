@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch.optim import Optimizer
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import Betas, Count, Negative, NonNegative, Positive, Rate
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Betas, Count, Negative, NonNegative, Positive, Rate
 
 Params = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from trainrun.optimizer.joined import Joined
 from trainrun.optimizer.of_torch import Params
-from trainrun.ranges import NonNegative, Positive
+from trainrun.vocabulary.ranges import NonNegative, Positive
 
 
 class SAM(Joined):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainrun.optimizer.of_torch import Params
-from trainrun.ranges import Betas, NonNegative, Positive
+from trainrun.vocabulary.ranges import Betas, NonNegative, Positive
 
 
 class ScheduleFreeAdamW(Optimizer):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import Rate
 from trainrun.regularization.kinds import ModelChange
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Rate
 
 
 class Dropout(ModelChange):

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainrun.ranges import Count, NonNegative
 from trainrun.regularization.kinds import Stopper
+from trainrun.vocabulary.ranges import Count, NonNegative
 
 
 class EarlyStopping(Stopper):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun.ranges import Rate
 from trainrun.regularization.kinds import Averager
+from trainrun.vocabulary.ranges import Rate
 
 
 class EMA(Averager):

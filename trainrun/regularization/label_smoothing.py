@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import Batch, DataInfo
-from trainrun.ranges import Rate
 from trainrun.regularization.kinds import BatchChange
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Rate
 
 
 class LabelSmoothing(BatchChange):

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import Batch, DataInfo
-from trainrun.ranges import Positive
 from trainrun.regularization.kinds import Mixing
 from trainrun.regularization.label_smoothing import probabilities
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Positive
 
 
 class _Pairs(Mixing):

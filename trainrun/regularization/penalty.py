@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import Fraction, NonNegative
 from trainrun.regularization.kinds import Penalty, decayed
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Fraction, NonNegative
 
 _NEAR_ZERO = 1e-3
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import Rate
 from trainrun.regularization.kinds import ModelChange
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import Rate
 
 # The layers that drop whole branches, and what they call their rate: here and in torchvision, and in timm.
 _RATES = {"StochasticDepth": "p", "DropPath": "drop_prob"}

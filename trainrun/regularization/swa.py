@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from trainrun.protocols import Batch
-from trainrun.ranges import Period, Steps
 from trainrun.regularization import batch_norm
 from trainrun.regularization.kinds import Averager
+from trainrun.vocabulary.ranges import Period, Steps
 
 
 class SWA(Averager):

@@ -8,12 +8,12 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError, DataError
 from trainrun.protocols import Batch, DataInfo, Samples, Task
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 Rows = list[list[str]]
 

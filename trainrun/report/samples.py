@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.errors import ConfigError
-from trainrun.events import Pictured
 from trainrun.protocols import Cut, Data, DataInfo, Position
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.events import Pictured
 
 _LONGEST = 22  # characters of a label
 

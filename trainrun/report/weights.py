@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from trainrun.events import Event, Histogram, StepsLogged, Weighed
+from trainrun.vocabulary.events import Event, Histogram, StepsLogged, Weighed
 
 _BINS = 40
 

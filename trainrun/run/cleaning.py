@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from trainrun.errors import FolderBusy, NonFinite, StorageFailed
 from trainrun.run import signing
 from trainrun.run.directory import PLACES, ROOT
 from trainrun.run.files import read_json
 from trainrun.run.history import end_of
 from trainrun.run.listing import Entry, has_checkpoint, is_starting, state_of
 from trainrun.run.lock import lock
+from trainrun.vocabulary.errors import FolderBusy, NonFinite, StorageFailed
 
 # What is written before a run's config.yaml. A folder with anything else in it is somebody's.
 _FIRST_FILES = (".lock", ".hydra", signing.FILE, "status.json", "multirun.yaml", ".tmp-*.yaml", ".tmp-*.json")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import IO
 
 from trainrun.config.suggest import nearest
-from trainrun.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
 from trainrun.run import signing
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
+from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
 
 ROOT = Path("outputs")
 PLACES = ("*", "*/*", "multirun/*/*")  # where runs lie below it: run_dir=outputs/NAME, by date, in a sweep

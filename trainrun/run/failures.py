@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from trainrun.events import Event, NotFinite
+from trainrun.vocabulary.events import Event, NotFinite
 
 KEPT = 3  # the first ones of a run
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainrun.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageFailed
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.config.suggest import hydra_value
-from trainrun.events import to_line
 from trainrun.run.files import read_json, replace_text, storage_failed
+from trainrun.vocabulary.events import to_line
 
 
 def experiment_files(run_dir: Path) -> dict[str, str]:

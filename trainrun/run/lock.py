@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from trainrun.errors import FolderBusy, StorageFailed
+from trainrun.vocabulary.errors import FolderBusy, StorageFailed
 
 
 def lock(run_dir: Path) -> IO[str]:

@@ -9,20 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainrun.errors import CannotResume
-from trainrun.events import (
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Interrupted,
-    Replanned,
-    Started,
-    metrics_record,
-    timing_record,
-    to_line,
-    without_nonfinite,
-)
 from trainrun.run.files import (
     as_json,
     fsync,
@@ -35,6 +21,20 @@ from trainrun.run.files import (
 from trainrun.run.history import last_evaluations, records
 from trainrun.run.result import forget_result, write_result
 from trainrun.run.signals import exit_code
+from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.events import (
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Replanned,
+    Started,
+    metrics_record,
+    timing_record,
+    to_line,
+    without_nonfinite,
+)
 
 
 class Record:

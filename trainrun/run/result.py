@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainrun.events import Finished, without_nonfinite
 from trainrun.run.files import replace_json
 from trainrun.run.history import records
+from trainrun.vocabulary.events import Finished, without_nonfinite
 
 FILE = "result.json"
 _NOT_METRICS = {"event", "step", "epoch", "split", "weights", "nonfinite"}

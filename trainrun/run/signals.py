@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from trainrun import ranks
-from trainrun.errors import INTERRUPTED
+from trainrun.vocabulary.errors import INTERRUPTED
 
 # A signal to a whole process group is often passed on by a launcher too: within this time it is the same.
 ECHO_S = 0.3

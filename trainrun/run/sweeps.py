@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainrun.config.suggest import did_you_mean
-from trainrun.errors import CannotResume, ConfigError
 from trainrun.run.directory import ROOT
 from trainrun.run.listing import printable
+from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 FILE = "sweep.json"
 PLACE = ROOT / "multirun"

@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from trainrun.config.suggest import did_you_mean
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 _SEEN = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # by ReduceLROnPlateau
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from trainrun.errors import ConfigError
-from trainrun.ranges import (
+from trainrun.scheduler.warmup import Shape, Warmed, floor_of, rest_of
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import (
     Count,
     Fraction,
     NonNegative,
@@ -17,7 +18,6 @@ from trainrun.ranges import (
     Rate,
     Steps,
 )
-from trainrun.scheduler.warmup import Shape, Warmed, floor_of, rest_of
 
 
 def constant(warmup: Steps, warmup_start: Fraction) -> Warmed:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from trainrun.config.call import Plain
-from trainrun.errors import ConfigError
 from trainrun.protocols import ObservingSchedule
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Own:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainrun.ranges import Fraction, Natural, NonNegative, Rate, Steps
 from trainrun.scheduler.closed_form import constant
 from trainrun.scheduler.warmup import Warmed, floor_of
+from trainrun.vocabulary.ranges import Fraction, Natural, NonNegative, Rate, Steps
 
 
 class Plateau:

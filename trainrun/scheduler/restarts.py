@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from trainrun.ranges import Count, Fraction, NonNegative, Period, Steps
 from trainrun.scheduler.warmup import Warmed, floor_of, rest_of
+from trainrun.vocabulary.ranges import Count, Fraction, NonNegative, Period, Steps
 
 
 class Cycles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 Shape = Callable[[int], float]  # updates since its start -> factor of the learning rate
 

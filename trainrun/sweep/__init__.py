@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainrun.ranges import Count, Natural
+from trainrun.vocabulary.ranges import Count, Natural
 
 
 def counted(number: int, noun: str) -> str:

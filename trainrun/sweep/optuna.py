@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
-from trainrun.errors import CannotResume, ConfigError
-from trainrun.ranges import Count, Fraction, Seed
 from trainrun.sweep import counted
 from trainrun.sweep.outcome import PRUNED, Tried
+from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.ranges import Count, Fraction, Seed
 
 if TYPE_CHECKING:
     import optuna

@@ -13,9 +13,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.errors import ConfigError, DataError
 from trainrun.tables.notation import PLAIN, Notation, Reading, Style, Unclear, find, unit_of
 from trainrun.tables.source import Source, examine
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from _csv import Reader

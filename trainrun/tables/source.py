@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from trainrun.errors import ConfigError, DataError
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 _HEAD_BYTES = 1 << 16
 _UNPACKED_BYTES = 256 << 20  # what any packed file may hold

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import Batch, DataInfo, Outcome
 from trainrun.task.own_metrics import OwnMetric, named
+from trainrun.vocabulary.errors import ConfigError
 
 _FITTING = {
     "classes": "; use task=classification loss=cross_entropy",

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import DataInfo
 from trainrun.task.base import Task, accuracy_and_f1, confusion_matrix
 from trainrun.task.own_metrics import OwnMetric
+from trainrun.vocabulary.errors import ConfigError
 
 
 class Binary(Task):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
-from trainrun.ranges import Natural, Positive
-from trainrun.seeds import derive
 from trainrun.task.base import Task
 from trainrun.task.own_metrics import OwnMetric
+from trainrun.vocabulary.ranges import Natural, Positive
+from trainrun.vocabulary.seeds import derive
 
 
 class LanguageModel(Task):

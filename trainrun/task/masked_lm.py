@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainrun.errors import ConfigError
 from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
-from trainrun.ranges import PositiveFraction
 from trainrun.task.base import Task
 from trainrun.task.own_metrics import OwnMetric
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.ranges import PositiveFraction
 
 
 class MaskedLM(Task):

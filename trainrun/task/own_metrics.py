@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 OwnMetric = Callable[
     ..., Any

@@ -15,11 +15,11 @@ from torch import nn
 from trainrun.check.bench import loss_in
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import schedule_over
-from trainrun.errors import ConfigError
 from trainrun.protocols import Window
 from trainrun.run.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Pass, Step
+from trainrun.vocabulary.errors import ConfigError
 
 _MEMORY = 0.8  # of the running mean that says whether the loss has diverged
 _THROWN = 3.0  # times the first loss, above the best one

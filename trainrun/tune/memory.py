@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainrun.errors import OutOfMemory
+from trainrun.vocabulary.errors import OutOfMemory
 
 SPARED = 0.1  # of the memory that is available: a machine without any to spare swaps
 _EVERY_S = 0.01

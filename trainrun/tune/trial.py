@@ -21,7 +21,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.config.build import Parts
-from trainrun.errors import DataError, NonFinite
 from trainrun.evaluate import evaluate
 from trainrun.health import measured
 from trainrun.protocols import Batch, Cut, Position, StepResult, Window
@@ -29,6 +28,7 @@ from trainrun.run.signals import Signals
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
 from trainrun.tune.memory import taken_bytes
+from trainrun.vocabulary.errors import DataError, NonFinite
 
 _LONG_S, _MOST = 0.7, 30  # measured for so long, at least one and at most so many pieces
 _LR = 1e-3  # of the run's: none is warmed up here

@@ -10,7 +10,7 @@ from trainrun.cli.pictured import paint, picture_file
 from trainrun.cli.plot import init, optimizer, runs, scheduler, sweep
 from trainrun.cli.plot.choices import mendable
 from trainrun.cli.terminal import show
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 _KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init, "run": runs, "sweep": sweep}
 

@@ -12,7 +12,7 @@ from trainrun.config.compose import Composer, Composition
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
 from trainrun.config.show import option
-from trainrun.errors import ConfigError, Problem
+from trainrun.vocabulary.errors import ConfigError, Problem
 
 _OPTION = re.compile(r"([\w/-]+)(?:\((.*)\))?")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trainrun.cli.plot.choices import choices, compose
 from trainrun.cli.terminal import Line
 from trainrun.config.compose import Composition
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from trainrun.report.rosenbrock import Course

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainrun.cli.found import find
 from trainrun.cli.terminal import Line, columns
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 ABOUT = """Draw what a stored run recorded: loss, the monitored metric, learning rate, gradient norm,
 throughput. Several runs are overlaid. RUN is a path, its beginning, a name, or last."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from trainrun.cli.plot.choices import choices, compose
 from trainrun.cli.terminal import Line
 from trainrun.config.compose import Composition
-from trainrun.duration import parse
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.duration import parse
+from trainrun.vocabulary.errors import ConfigError
 
 ABOUT = "Draw the learning rate of every step of the run that the overrides describe, without training."
 

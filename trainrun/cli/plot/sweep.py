@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from trainrun.cli.terminal import Line, columns
-from trainrun.errors import ConfigError
 from trainrun.run import sweeps
+from trainrun.vocabulary.errors import ConfigError
 
 ABOUT = """Draw a stored sweep: its settings beside each other, a line for each of their combinations, the
 better the darker; and what was monitored against each of them. SWEEP is a path, a name or its beginning

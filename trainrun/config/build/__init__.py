@@ -33,8 +33,6 @@ from trainrun.config.paths import CONF
 from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
-from trainrun.duration import Pace, parse, to_steps
-from trainrun.errors import ConfigError, DataError, TrainrunError
 from trainrun.loop import Loop, Monitor
 from trainrun.loss import as_loss
 from trainrun.parameters import Parameters, Treatment
@@ -46,6 +44,8 @@ from trainrun.run.signals import Signals
 from trainrun.runtime import Runtime, seed_everything
 from trainrun.state import TrainState
 from trainrun.step import Policy
+from trainrun.vocabulary.duration import Pace, parse, to_steps
+from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 _FEWEST_EVALUATED = 256  # samples: of fewer the standard error hides what a change does
 

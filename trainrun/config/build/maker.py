@@ -13,10 +13,10 @@ from trainrun.config.call import Stored, annotation_of, call
 from trainrun.config.judge import kind_of
 from trainrun.config.paths import groups
 from trainrun.config.slots import slot_of
-from trainrun.duration import Pace, parse, to_steps
-from trainrun.errors import ConfigError
 from trainrun.runtime import seeded
-from trainrun.seeds import derive
+from trainrun.vocabulary.duration import Pace, parse, to_steps
+from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.seeds import derive
 
 Settings = Mapping[str, Any]
 

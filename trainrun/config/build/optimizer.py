@@ -12,10 +12,10 @@ from torch import nn
 from trainrun.config.build.maker import Maker, Settings, node_of
 from trainrun.config.call import resolve
 from trainrun.config.slots import SLOTS
-from trainrun.errors import ConfigError
 from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr
 from trainrun.regularization.kinds import Averager
 from trainrun.regularization.schedule_free import ScheduleFreeAverage
+from trainrun.vocabulary.errors import ConfigError
 
 
 def lr_of(make: Maker, window: int) -> tuple[float, str]:

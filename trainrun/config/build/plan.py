@@ -13,7 +13,6 @@ from trainrun.checkpoint.weights import Weights
 from trainrun.config.build import costs
 from trainrun.config.build.cautions import cautions
 from trainrun.config.build.schedule import Rates
-from trainrun.duration import Pace, parse, to_steps
 from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo, ObservingSchedule
@@ -22,6 +21,7 @@ from trainrun.report.braille import curve
 from trainrun.runtime import Runtime
 from trainrun.scheduler import Restarting
 from trainrun.state import TrainState
+from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 Settings = Mapping[str, Any]
 _SHOWN = 8

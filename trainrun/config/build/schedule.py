@@ -11,11 +11,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from trainrun.config.build.maker import Maker
 from trainrun.config.call import resolve
 from trainrun.config.slots import SLOTS
-from trainrun.duration import Pace
-from trainrun.errors import ConfigError
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
 from trainrun.state import TrainState
+from trainrun.vocabulary.duration import Pace
+from trainrun.vocabulary.errors import ConfigError
 
 Course = list[tuple[int, float]]  # (step, learning rate)
 

@@ -13,13 +13,13 @@ from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import seen, told
-from trainrun.errors import ConfigError, DataError, TrainrunError
 from trainrun.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
 from trainrun.loop import Monitor
 from trainrun.protocols import Batch, Cut, Data, Position, Task
 from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
+from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 
 def try_parts(

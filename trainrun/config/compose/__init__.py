@@ -35,7 +35,7 @@ from trainrun.config.guard import misplaced
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.settle import key_of
 from trainrun.config.suggest import did_you_mean, hydra_value, together
-from trainrun.errors import ConfigError, Problem
+from trainrun.vocabulary.errors import ConfigError, Problem
 
 __all__ = [
     "Composer",

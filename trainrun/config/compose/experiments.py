@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from trainrun.config.diagnose import no_such_file
 from trainrun.config.suggest import hydra_value
 from trainrun.config.yaml_file import mark_missing, settings_of
-from trainrun.errors import ConfigError
+from trainrun.vocabulary.errors import ConfigError
 
 EXPERIMENTS: dict[str, Path] = {}  # name -> the file
 

@@ -21,7 +21,7 @@ from trainrun.config.guard import foreign
 from trainrun.config.limits import Unreadable, check_references
 from trainrun.config.paths import COMBINES, CONF, groups, roots
 from trainrun.config.yaml_file import mark_missing, settings_of
-from trainrun.errors import ConfigError, Problem
+from trainrun.vocabulary.errors import ConfigError, Problem
 
 NAME = "trainrun"
 

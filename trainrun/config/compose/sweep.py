@@ -22,7 +22,7 @@ from trainrun.config.compose.grammar import readable
 from trainrun.config.compose.loader import Loader
 from trainrun.config.space import Axis, Choices, Interval, Words, corners, grid, paired, zipped
 from trainrun.config.suggest import hydra_value
-from trainrun.errors import ConfigError, Problem
+from trainrun.vocabulary.errors import ConfigError, Problem
 
 Task = Callable[[Composition, Path], Any]
 

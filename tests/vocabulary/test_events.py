@@ -8,8 +8,15 @@ import typing
 
 import pytest
 
-from trainrun import events
-from trainrun.events import Event, Progressed, metrics_record, timing_record, to_line, without_nonfinite
+from trainrun.vocabulary import events
+from trainrun.vocabulary.events import (
+    Event,
+    Progressed,
+    metrics_record,
+    timing_record,
+    to_line,
+    without_nonfinite,
+)
 
 KINDS = typing.get_args(Event)
 

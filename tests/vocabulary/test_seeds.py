@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainrun.seeds import derive, splitmix64, stream
+from trainrun.vocabulary.seeds import derive, splitmix64, stream
 
 
 def test_splitmix64_is_the_published_generator() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.duration import Duration, Pace, meant, parse, to_steps
+from trainrun.vocabulary.duration import Duration, Pace, meant, parse, to_steps
 
 # 100 samples in windows of 12: 8 full windows and one of 4, so 9 steps an epoch.
 RAGGED = Pace(window=12, samples_per_epoch=100, total_steps=180)
