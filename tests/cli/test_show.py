@@ -17,7 +17,6 @@ import yaml
 from imports import run_counted
 
 from trainrun.cli import guide, show
-from trainrun.cli.guide import layout
 from trainrun.cli.main import COMMANDS, main
 from trainrun.cli.plot.choices import choices
 from trainrun.config.check import check
@@ -25,6 +24,7 @@ from trainrun.config.compose import Composer, parse_arguments
 from trainrun.config.paths import CONF
 from trainrun.config.show import dials, option
 from trainrun.config.suggest import REFUSED
+from trainrun.terminal import layout
 from trainrun.vocabulary.errors import ConfigError
 
 OPTIONS = sorted(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from toy import FINISHED
 
-from trainrun.logger.lines import kept, lines_of, number
+from trainrun.logger.lines import kept, lines_of
+from trainrun.terminal.numbers import number
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Failed,

@@ -15,7 +15,7 @@ from trainrun.check.finding import Finding, Section, option_of, setting
 from trainrun.check.learning import Learning, learning
 from trainrun.check.signals import Signal, signals
 from trainrun.init import NORMS
-from trainrun.report.text import laid_out
+from trainrun.terminal.table import laid_out
 
 _DEAD, _SATURATED = 0.8, 0.5  # shares from which a layer is worth a word
 _WEAK, _STRONG = 1e-5, 1e5  # a signal, by the strongest or weakest of the other layers

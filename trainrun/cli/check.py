@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer, Composition
-from trainrun.visible import visible
+from trainrun.terminal.lines import columns, say, show
+from trainrun.terminal.visible import visible
 from trainrun.vocabulary.duration import CLOCK_UNITS, parse
 from trainrun.vocabulary.errors import ConfigError
 

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainrun.cli.terminal import say
 from trainrun.config.reload import reload_changed, remember_loaded
+from trainrun.terminal.lines import say
 
 
 @contextlib.contextmanager

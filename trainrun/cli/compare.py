@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainrun.cli.found import find
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.cli.terminal import columns, show
+from trainrun.terminal.lines import columns, show
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import to_line
 

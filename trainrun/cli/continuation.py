@@ -10,12 +10,12 @@ from trainrun import ranks
 from trainrun.checkpoint import load_newest
 from trainrun.checkpoint.stored import run_id_of, steps_in
 from trainrun.cli.lineage import Process, table
-from trainrun.cli.terminal import say
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import Course
 from trainrun.data.order import position_after
 from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import CannotResume
 
 

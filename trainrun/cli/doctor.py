@@ -13,14 +13,14 @@ from typing import Any
 import yaml
 
 from trainrun.cli.found import find
-from trainrun.cli.guide.layout import paragraph
-from trainrun.cli.terminal import Line, show
 from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.paths import COMBINES
 from trainrun.doctor import Finding, diagnose
 from trainrun.doctor.curves import Run, read
-from trainrun.logger.lines import number, printable
 from trainrun.run.lineage import experiment_files
+from trainrun.terminal.layout import paragraph
+from trainrun.terminal.lines import Line, show
+from trainrun.terminal.numbers import number, printable
 from trainrun.vocabulary.events import to_line
 
 FOUND = 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from trainrun.cli.guide.layout import WIDEST
 from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
-from trainrun.cli.terminal import columns, say, show
-from trainrun.logger.lines import metrics_text
+from trainrun.terminal.layout import WIDEST
+from trainrun.terminal.lines import columns, say, show
+from trainrun.terminal.numbers import metrics_text
 from trainrun.vocabulary.events import Evaluated, metrics_record, to_line
 
 if TYPE_CHECKING:

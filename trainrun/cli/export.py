@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun import __version__
 from trainrun.cli.judged import Judged, open_judged, parsed, parser_of
-from trainrun.cli.terminal import say
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:

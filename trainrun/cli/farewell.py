@@ -6,8 +6,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
-from trainrun.cli.terminal import say
 from trainrun.run.directory import ROOT
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.duration import parse
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.cli.terminal import columns, say, show
 from trainrun.config.compose import Composer
+from trainrun.terminal.lines import columns, say, show
 from trainrun.vocabulary.errors import ConfigError, OutOfMemory, TrainrunError
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.cli.terminal import Line, say, show
 from trainrun.config.compose import Composer, Composition
 from trainrun.config.settle import key_of
+from trainrun.terminal.lines import Line, say, show
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainrun.cli.terminal import say
 from trainrun.run.directory import ROOT, look_up, runs
+from trainrun.terminal.lines import say
 
 
 def find(run: str) -> Path:

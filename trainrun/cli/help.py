@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-from trainrun.cli.guide.layout import columns, paragraph
 from trainrun.cli.main import COMMANDS
 from trainrun.config.paths import CONF, groups
-from trainrun.visible import visible
+from trainrun.terminal.layout import columns, paragraph
+from trainrun.terminal.visible import visible
 
 _NARROW = 80  # columns that every terminal has
 EXAMPLES = {

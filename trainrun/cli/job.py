@@ -18,13 +18,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
-from trainrun.cli.terminal import say
 from trainrun.config.settle import key_of
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.run.slurm import STARTER
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, first_clause, outcome
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun.cli.found import find
-from trainrun.cli.terminal import say
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:

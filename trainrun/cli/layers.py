@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainrun.cli.guide.layout import columns
 from trainrun.config.paths import groups
 from trainrun.config.show import is_yours
+from trainrun.terminal.layout import columns
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from trainrun.cli.terminal import say
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, StorageFailed
 
 _FORMATS = (".png", ".pdf", ".svg")

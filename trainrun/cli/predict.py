@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
-from trainrun.cli.terminal import say
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, DataError, StorageFailed
 
 if TYPE_CHECKING:

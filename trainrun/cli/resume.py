@@ -12,10 +12,10 @@ import yaml
 
 from trainrun import ranks
 from trainrun.cli.farewell import farewell
-from trainrun.cli.terminal import say
 from trainrun.config.suggest import hydra_value, in_our_words
 from trainrun.config.words import as_overrides, other_form
 from trainrun.run import lineage, sweeps
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:

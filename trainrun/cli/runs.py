@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrun.cli.terminal import columns, say, show
 from trainrun.run import cleaning
 from trainrun.run.directory import ROOT
 from trainrun.run.listing import Entry, entries
+from trainrun.terminal.lines import columns, say, show
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import to_line
 

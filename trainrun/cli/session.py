@@ -18,7 +18,6 @@ from trainrun.cli.continuation import NOTHING, StoredState, course, restore, sto
 from trainrun.cli.interrupt import raise_again
 from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
-from trainrun.cli.terminal import say
 from trainrun.config.build import Parts
 from trainrun.config.compose import Composition, to_yaml
 from trainrun.data.workers import workers_error
@@ -37,6 +36,7 @@ from trainrun.run.signals import Signals, exit_code
 from trainrun.run.slurm import requeue
 from trainrun.runtime import is_out_of_memory
 from trainrun.state import TrainState
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
 from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainrun.cli import guide
-from trainrun.cli.guide import Block
-from trainrun.cli.guide.layout import columns, page, paragraph
 from trainrun.cli.layers import lines as layers
 from trainrun.cli.layers import model_of
 from trainrun.config.diagnose import options_with
@@ -18,7 +16,8 @@ from trainrun.config.dials import NAMES
 from trainrun.config.paths import COMBINES, groups
 from trainrun.config.show import Argument, Option, about, defaults, dials, header, is_yours, option
 from trainrun.config.suggest import SPELLINGS, nearest
-from trainrun.visible import visible
+from trainrun.terminal.layout import Block, columns, page, paragraph
+from trainrun.terminal.visible import visible
 from trainrun.vocabulary.errors import ConfigError
 
 GUIDES = ("tuning", "symptoms", "trust", "not-offered")  # topics that are no group

@@ -19,7 +19,6 @@ from typing import Any
 from trainrun.cli.code import current_code
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
-from trainrun.cli.terminal import say
 from trainrun.config import imports
 from trainrun.config.call import Stored
 from trainrun.config.compose import (
@@ -41,6 +40,7 @@ from trainrun.run.lock import is_held, lock
 from trainrun.sweep import counted
 from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Tried, outcome
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, Problem
 
 _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_fast", "trials"))

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.job import STOP
-from trainrun.cli.terminal import columns, say, show
 from trainrun.config.call import Stored
 from trainrun.config.compose import Composition, Space
 from trainrun.config.settle import key_of
 from trainrun.config.space import Point, Words
-from trainrun.logger.lines import number
 from trainrun.run import sweeps
 from trainrun.run.files import replace_json, storage_failed
 from trainrun.sweep import counted, ranking
 from trainrun.sweep.outcome import outcome
 from trainrun.sweep.ranking import Entry
+from trainrun.terminal.lines import columns, say, show
+from trainrun.terminal.numbers import number
 from trainrun.vocabulary.errors import INTERRUPTED
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from trainrun import ranks
 from trainrun.cli.code import current_code
 from trainrun.cli.farewell import farewell
 from trainrun.cli.found import say_what_name_means
-from trainrun.cli.terminal import say
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -24,6 +23,7 @@ from trainrun.config.compose import (
 )
 from trainrun.config.suggest import corrected_line, together
 from trainrun.config.words import as_overrides, other_form
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:

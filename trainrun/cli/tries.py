@@ -15,14 +15,14 @@ from typing import Any
 from trainrun.check.finding import key_of
 from trainrun.cli.child import in_child
 from trainrun.cli.stored import weights_from
-from trainrun.cli.terminal import columns
 from trainrun.config.build import Parts, build
 from trainrun.config.build.costs import megabytes
 from trainrun.config.compose import Composer
+from trainrun.terminal.lines import columns
+from trainrun.terminal.visible import visible
 from trainrun.tune.batch import Tried
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
 from trainrun.tune.trial import Measured, Survey, is_for_memory, judge, limit_gpu, survey, together, train
-from trainrun.visible import visible
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemory
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}

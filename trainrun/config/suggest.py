@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trainrun.visible import visible
+from trainrun.terminal.visible import visible
 from trainrun.vocabulary.errors import Problem
 
 # What other tools call it -> (key, how its value is written).

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainrun.doctor.curves import FEW, Curve, Run
-from trainrun.logger.lines import number
 from trainrun.run.history import step_of
+from trainrun.terminal.numbers import number
 
 POOR = {"accuracy": 0.6, "r2": 0.1}  # below, whatever the task, hardly anything was learned
 _NORMS = ("grad_norm", "grad_norm_after")

@@ -12,8 +12,9 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from trainrun.logger.lines import lines_of, metrics_text, number
-from trainrun.visible import visible
+from trainrun.logger.lines import lines_of
+from trainrun.terminal.numbers import metrics_text, number
+from trainrun.terminal.visible import visible
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,

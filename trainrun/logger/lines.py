@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from trainrun.terminal.numbers import metrics_text, number, printable
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
@@ -77,21 +76,3 @@ def kept(event: Finished) -> str:
     is_best = event.kept_step == event.best_step and event.best is not None
     why = f"best on {event.monitor} ({number(event.best or 0.0)})" if is_best else "the last"
     return f"{done} the {kind}weights of step {event.kept_step}, {why}"
-
-
-def printable(text: str) -> str:
-    """`text` with its control codes, which a terminal would obey, as question marks; lines stay."""
-    return "".join(c if c == "\n" or c.isprintable() else " " if c == "\t" else "?" for c in text)
-
-
-def metrics_text(metrics: Mapping[str, float]) -> str:
-    return " ".join(f"{name} {number(value)}" for name, value in metrics.items())
-
-
-def number(value: float) -> str:
-    """Four significant digits where they matter: 0.9926, 12.35, 3.1e-05."""
-    if value != value or value in (float("inf"), float("-inf")):
-        return str(value)
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
-        return f"{value:.3g}"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"

@@ -11,12 +11,12 @@ from rich.cells import cell_len
 from rich.text import Text
 from torch import Tensor
 
-from trainrun.logger.lines import number
 from trainrun.protocols import Batch
-from trainrun.report.text import cut, heading, laid_out
 from trainrun.run.listing import printable
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
+from trainrun.terminal.numbers import number
+from trainrun.terminal.table import cut, heading, laid_out
 
 MOST = 20  # classes that are listed one by one, and whose matrix can be taken in
 _WORST = 10

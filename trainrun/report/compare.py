@@ -15,12 +15,12 @@ from rich.text import Text
 
 from trainrun.config.better import LARGER, SMALLER
 from trainrun.config.stored import load_stored
-from trainrun.logger.lines import number
 from trainrun.logger.settings import flat
-from trainrun.report.text import GAP, cut, row_of
 from trainrun.run.files import read_json
 from trainrun.run.history import Curves, curves_of, epochs_of
 from trainrun.run.listing import printable, state_in
+from trainrun.terminal.numbers import number
+from trainrun.terminal.table import GAP, cut, row_of
 
 MOST = len(string.ascii_uppercase)
 _OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainrun.report.depth import Level
 from trainrun.report.look import look
-from trainrun.report.text import laid_out
+from trainrun.terminal.table import laid_out
 
 Schemes = Mapping[str, Sequence[Level]]  # init -> the model's layers, the same for all
 

@@ -11,9 +11,9 @@ from typing import Any
 from rich.text import Text
 
 from trainrun.config.better import SMALLER
-from trainrun.report.chart import Points, chart, is_wide
 from trainrun.report.compare import Stored
 from trainrun.report.look import look, plain
+from trainrun.terminal.chart import Points, chart, is_wide
 
 _STROKES = ("-", "--", ":", "-.")
 

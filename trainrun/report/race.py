@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainrun.report.braille import curve, path
 from trainrun.report.look import look
 from trainrun.report.rosenbrock import MINIMUM, START, Course, rosenbrock
-from trainrun.report.text import laid_out
+from trainrun.terminal.braille import curve, path
+from trainrun.terminal.table import laid_out
 
 Courses = Mapping[str, Course]  # by the optimizer's name
 

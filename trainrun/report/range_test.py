@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.text import Text
 
-from trainrun.logger.lines import number
-from trainrun.report.braille import path
-from trainrun.report.chart import STYLES, WIDEST, span
+from trainrun.terminal.braille import path
+from trainrun.terminal.chart import STYLES, WIDEST, span
+from trainrun.terminal.numbers import number
 from trainrun.tune.criteria import FEWEST, Curve, Verdict
 
 MEANS = {

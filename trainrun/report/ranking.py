@@ -11,12 +11,12 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from trainrun.logger.lines import number
 from trainrun.report.scale import Scale, cell_of, is_number, scale_of, scale_of_metric, shortened, text_of
 from trainrun.report.telling import ENOUGH, Told, keys_of, repeats_of, told
-from trainrun.report.text import GAP, heading, row_of
 from trainrun.run.listing import printable
 from trainrun.run.sweeps import Setting, Sweep
+from trainrun.terminal.numbers import number
+from trainrun.terminal.table import GAP, heading, row_of
 
 _MOST = 10  # rows, of more the best
 _MOST_KEYS = 12

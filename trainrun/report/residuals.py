@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from rich.text import Text
 from torch import Tensor
 
-from trainrun.logger.lines import number
 from trainrun.protocols import Batch
-from trainrun.report.text import heading, laid_out
 from trainrun.task.regression import Regression
+from trainrun.terminal.numbers import number
+from trainrun.terminal.table import heading, laid_out
 
 _LARGEST = 5
 _OUTPUTS = 20  # that are listed

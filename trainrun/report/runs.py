@@ -10,9 +10,9 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from trainrun.logger.lines import number
-from trainrun.report.text import GAP, row_of
 from trainrun.run.listing import STATES, Entry
+from trainrun.terminal.numbers import number
+from trainrun.terminal.table import GAP, row_of
 
 _STYLES = {"running": "cyan", "completed": "green", "interrupted": "yellow", "failed": "red", "died": "red"}
 _FIGURES = ("best", "step", "age", "size")

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainrun.report.chart import as_drawn, span
 from trainrun.run.listing import printable
+from trainrun.terminal.chart import as_drawn, span
 
 _SPREAD = 20.0  # positive values that lie further apart are placed by their logarithms
 _LABEL = 18  # characters

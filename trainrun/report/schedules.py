@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainrun.report.braille import curve
 from trainrun.report.look import look
+from trainrun.terminal.braille import curve
 
 Courses = Mapping[str, Sequence[float]]  # option -> learning rate of every step, from the first
 

@@ -9,10 +9,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from trainrun.config.suggest import hydra_value
-from trainrun.logger.lines import number
-from trainrun.report.text import GAP, cut, row_of
 from trainrun.sweep.outcome import first_clause
 from trainrun.sweep.ranking import Entry, Setting
+from trainrun.terminal.numbers import number
+from trainrun.terminal.table import GAP, cut, row_of
 
 _WIDEST = 30  # columns, of a value
 _ASKED_FOR = ("accuracy", "r2", "perplexity")

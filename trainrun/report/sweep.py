@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainrun.logger.lines import number
 from trainrun.report.look import plain
 from trainrun.report.ranking import counted, ranked, scale_of_results
 from trainrun.report.scale import Scale, cell_of, scale_of, shortened
 from trainrun.report.telling import keys_of, repeats_of, told
 from trainrun.run.sweeps import Sweep, SweptJob
+from trainrun.terminal.numbers import number
 
 MOST = 12  # settings that are drawn
 _BEST = "#d62728"

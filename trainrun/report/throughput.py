@@ -12,9 +12,9 @@ from typing import Any
 from rich.text import Text
 
 from trainrun.config.build.costs import megabytes
-from trainrun.report.braille import path
-from trainrun.report.chart import span
-from trainrun.report.text import cut, laid_out
+from trainrun.terminal.braille import path
+from trainrun.terminal.chart import span
+from trainrun.terminal.table import cut, laid_out
 from trainrun.tune.batch import Found, Tried, are_alike
 from trainrun.tune.trial import Survey
 

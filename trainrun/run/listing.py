@@ -14,7 +14,7 @@ from trainrun.run.directory import ROOT, runs, short
 from trainrun.run.files import read_json
 from trainrun.run.history import end_of, is_contradicted, records, step_of
 from trainrun.run.lock import is_held
-from trainrun.visible import visible
+from trainrun.terminal.visible import visible
 
 STATES = ("running", "completed", "interrupted", "failed", "died")
 STARTING_S = 3600.0

@@ -9,23 +9,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from trainrun.doctor import DEFAULTS, filled
 from trainrun.doctor.symptoms import SYMPTOMS, Symptom
+from trainrun.terminal.layout import Block
 
 _FOLDER = Path(__file__).parent
-
-
-@dataclass
-class Block:
-    """One piece of a page: `kind` is paragraph, heading, bullet, command or table."""
-
-    kind: str
-    text: str = ""
-    rows: list[list[str]] = field(default_factory=list)  # of a table, its head first
 
 
 def topics() -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from trainrun.cli.pictured import paint, picture_file
 from trainrun.cli.plot import init, optimizer, runs, scheduler, sweep
 from trainrun.cli.plot.choices import mendable
-from trainrun.cli.terminal import show
+from trainrun.terminal.lines import show
 from trainrun.vocabulary.errors import ConfigError
 
 _KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init, "run": runs, "sweep": sweep}

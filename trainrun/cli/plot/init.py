@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from trainrun.cli.plot.choices import choices, compose
-from trainrun.cli.terminal import Line, columns
+from trainrun.terminal.lines import Line, columns
 
 ABOUT = """Initialise the run's model by each scheme and pass its first batch forwards and the loss backwards,
 without training: mean and spread of activations and gradients layer by layer, and the weights' histograms.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun.cli.plot.choices import choices, compose
-from trainrun.cli.terminal import Line
 from trainrun.config.compose import Composition
+from trainrun.terminal.lines import Line
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from trainrun.cli.found import find
-from trainrun.cli.terminal import Line, columns
+from trainrun.terminal.lines import Line, columns
 from trainrun.vocabulary.errors import ConfigError
 
 ABOUT = """Draw what a stored run recorded: loss, the monitored metric, learning rate, gradient norm,

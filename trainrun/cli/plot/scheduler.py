@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from trainrun.cli.plot.choices import choices, compose
-from trainrun.cli.terminal import Line
 from trainrun.config.compose import Composition
+from trainrun.terminal.lines import Line
 from trainrun.vocabulary.duration import parse
 from trainrun.vocabulary.errors import ConfigError
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from trainrun.cli.terminal import Line, columns
 from trainrun.run import sweeps
+from trainrun.terminal.lines import Line, columns
 from trainrun.vocabulary.errors import ConfigError
 
 ABOUT = """Draw a stored sweep: its settings beside each other, a line for each of their combinations, the

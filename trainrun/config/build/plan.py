@@ -17,10 +17,10 @@ from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
-from trainrun.report.braille import curve
 from trainrun.runtime import Runtime
 from trainrun.scheduler import Restarting
 from trainrun.state import TrainState
+from trainrun.terminal.braille import curve
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 Settings = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.report.braille import curve, path
+from trainrun.terminal.braille import curve, path
 
 
 def dots(lines: list[str]) -> set[tuple[int, int]]:

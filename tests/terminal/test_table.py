@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.report.text import cut, heading, laid_out, row_of
+from trainrun.terminal.table import cut, heading, laid_out, row_of
 
 CAT = "\N{CJK UNIFIED IDEOGRAPH-732B}"  # two columns wide
 

@@ -6,8 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-
-from trainrun.cli.guide import Block
+from dataclasses import dataclass, field
 
 WIDEST = 110
 _GAP = "  "
@@ -103,3 +102,12 @@ def _widths(table: Sequence[Sequence[str]], room: int) -> list[int]:
 
 def _cell(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+@dataclass
+class Block:
+    """One piece of a page: `kind` is paragraph, heading, bullet, command or table."""
+
+    kind: str
+    text: str = ""
+    rows: list[list[str]] = field(default_factory=list)  # of a table, its head first

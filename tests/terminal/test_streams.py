@@ -13,7 +13,7 @@ import pytest
 
 import trainrun
 from trainrun.cli.main import main
-from trainrun.cli.streams import present
+from trainrun.terminal.streams import present
 
 TRAINRUN = f"{shlex.quote(sys.executable)} -m trainrun"
 SHORT = "data=iris model=linear budget=2step run_dir=run 'logger=[console]'"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.cli.main import guarded, main
-from trainrun.cli.terminal import say, show
+from trainrun.terminal.lines import say, show
 from trainrun.vocabulary.errors import CannotResume, DataError, OutOfMemory
 
 EVIL = "\x1b]0;title\x07\x1b[2J\nforged: all is well\u202e"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.report.braille import path
-from trainrun.report.chart import chart, is_wide, span
+from trainrun.terminal.braille import path
+from trainrun.terminal.chart import chart, is_wide, span
 
 RISING = [(step, step / 100) for step in range(0, 101, 10)]
 FALLING = [(step, 1 - step / 100) for step in range(0, 101, 10)]

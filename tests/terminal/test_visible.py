@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.visible import visible
+from trainrun.terminal.visible import visible
 
 
 @pytest.mark.parametrize("text", ["plain", "été 价格 ελ", "Ωmega/日本", "🚀 👨‍👩‍👧 é", "a\u00a0b", ""])

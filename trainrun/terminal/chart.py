@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from trainrun.logger.lines import number
-from trainrun.report.braille import Range, path
-from trainrun.report.text import cut
+from trainrun.terminal.braille import Range, path
+from trainrun.terminal.numbers import number
+from trainrun.terminal.table import cut
 
 STYLES = ("cyan", "magenta", "yellow", "green", "blue", "red")
 WIDEST = 100

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO, TypeAlias, Union
 
-from trainrun.visible import visible
+from trainrun.terminal.visible import visible
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -1,0 +1,1 @@
+"""Drawing for people: lines, columns, colour, braille curves and charts of text."""
