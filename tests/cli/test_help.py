@@ -11,8 +11,8 @@ from trainrun.cli.help import EXAMPLES, _page
 from trainrun.cli.main import COMMANDS, main
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, parse_arguments
-from trainrun.config.dials import NAMES
 from trainrun.config.paths import CONF
+from trainrun.config.top_level import NAMES
 
 
 def test_help_imports_little() -> None:

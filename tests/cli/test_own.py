@@ -222,7 +222,7 @@ def test_code_that_imports_torchvision_loads_beside_any_build_of_torch() -> None
         "import sys\n"
         "sys.path.insert(0, '.')\n"
         "from trainrun.config.call import misfit\n"
-        "from trainrun.config.slots import SLOTS\n"
+        "from trainrun.config.injection import SLOTS\n"
         "print(misfit('my_other.Net', SLOTS['model']), 'torchvision' in sys.modules)\n"
         "print(misfit('my_net.Net', SLOTS['model']), 'torchvision' in sys.modules)\n"
     )

@@ -312,7 +312,7 @@ def test_number_formats_are_as_torch_describes_them(precision: str) -> None:
 def test_inits_have_the_variance_the_table_says(row: dict[str, str]) -> None:
     torch = pytest.importorskip("torch")
     from trainrun.config.call import call
-    from trainrun.config.slots import SLOTS
+    from trainrun.config.injection import SLOTS
 
     torch.manual_seed(0)
     fans = {"fan_in": 300, "fan_out": 500}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trainrun.config.call import Stored, call, imported_parameters, misfit, parameters_of, resolve
-from trainrun.config.slots import SLOTS
+from trainrun.config.injection import SLOTS
 from trainrun.vocabulary.errors import ConfigError
 
 STORED = Stored(Path("outputs/run"))  # one that the user made

@@ -18,8 +18,8 @@ from imports import run_counted
 
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, parse_arguments
+from trainrun.config.injection import slot_of
 from trainrun.config.paths import CONF
-from trainrun.config.slots import slot_of
 
 # what kind of mistake -> word -> what the message must contain. Those of a kind are made together.
 WRONG: dict[str, dict[str, tuple[str, ...]]] = {

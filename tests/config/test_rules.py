@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, Composition
+from trainrun.config.injection import SLOTS
 from trainrun.config.rules import contradictions
-from trainrun.config.slots import SLOTS
 from trainrun.vocabulary.errors import Problem
 
 # words -> (key, part of the message, the way out or None)

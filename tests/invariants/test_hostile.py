@@ -22,7 +22,7 @@ from trainrun.cli.main import main
 from trainrun.config.check import check
 from trainrun.config.compose import Composer, to_yaml
 from trainrun.config.compose.experiments import EXPERIMENTS
-from trainrun.config.slots import SLOTS
+from trainrun.config.injection import SLOTS
 from trainrun.run import signing
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 

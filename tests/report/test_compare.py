@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.better import LARGER, SMALLER
+from trainrun.config.metric_direction import LARGER, SMALLER
 from trainrun.report.compare import Stored, best_of, differing, record, stored, table
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
-from trainrun.config.settle import key_of
+from trainrun.config.overrides import key_of
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.run.slurm import STARTER

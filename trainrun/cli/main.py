@@ -16,9 +16,9 @@ from pathlib import Path
 from trainrun import __version__, ranks
 from trainrun.cli.interrupt import end_at_once
 from trainrun.config import imports
+from trainrun.config.arguments import as_overrides
 from trainrun.config.paths import is_file, is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
-from trainrun.config.words import as_overrides
 from trainrun.terminal.lines import say
 from trainrun.terminal.streams import clear_sign, open_streams, show_sign
 from trainrun.vocabulary.errors import ConfigError, OutOfMemory, StorageFailed, TrainrunError

@@ -12,8 +12,8 @@ import yaml
 
 from trainrun import ranks
 from trainrun.cli.farewell import farewell
+from trainrun.config.arguments import as_overrides, other_form
 from trainrun.config.suggest import hydra_value, in_our_words
-from trainrun.config.words import as_overrides, other_form
 from trainrun.run import lineage, sweeps
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem

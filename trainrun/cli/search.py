@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainrun.config.better import LARGER
 from trainrun.config.check import check_sweeper
 from trainrun.config.compose import Space
+from trainrun.config.metric_direction import LARGER
 from trainrun.config.space import Batch, Choices, Interval, split_replicates
 from trainrun.sweep.grid import Grid
 from trainrun.sweep.outcome import Tried
@@ -133,7 +133,7 @@ def _strategy(
     if name == "basic":
         return Grid([axis for axis in space.axes if isinstance(axis, Choices)])
     from trainrun.config.call import call
-    from trainrun.config.slots import SLOTS
+    from trainrun.config.injection import SLOTS
 
     offered = {"axes": space.axes, "trials": settings["sweep"]["trials"], "maximize": maximize}
     offered |= {"folder": folder, "at_once": at_once}

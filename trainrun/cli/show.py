@@ -12,10 +12,10 @@ from trainrun.cli import guide
 from trainrun.cli.layers import lines as layers
 from trainrun.cli.layers import model_of
 from trainrun.config.diagnose import options_with
-from trainrun.config.dials import NAMES
 from trainrun.config.paths import COMBINES, groups
 from trainrun.config.show import Argument, Option, about, defaults, dials, header, is_yours, option
 from trainrun.config.suggest import SPELLINGS, nearest
+from trainrun.config.top_level import NAMES
 from trainrun.terminal.layout import Block, columns, page, paragraph
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.errors import ConfigError

@@ -30,7 +30,7 @@ from trainrun.config.compose import (
     problems_of,
 )
 from trainrun.config.compose.grammar import value_of
-from trainrun.config.settle import key_of
+from trainrun.config.overrides import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import hydra_value, together
 from trainrun.run import signing, sweeps

@@ -13,6 +13,7 @@ from trainrun import ranks
 from trainrun.cli.code import current_code
 from trainrun.cli.farewell import farewell
 from trainrun.cli.found import say_what_name_means
+from trainrun.config.arguments import as_overrides, other_form
 from trainrun.config.compose import (
     Composer,
     Composition,
@@ -22,7 +23,6 @@ from trainrun.config.compose import (
     problems_of,
 )
 from trainrun.config.suggest import corrected_line, together
-from trainrun.config.words import as_overrides, other_form
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 

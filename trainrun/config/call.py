@@ -19,9 +19,9 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
+from trainrun.config.injection import Slot
 from trainrun.config.paths import is_run
 from trainrun.config.signature import names_in, signature, source_file
-from trainrun.config.slots import Slot
 from trainrun.config.suggest import did_you_mean
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 

@@ -14,8 +14,7 @@ import yaml
 
 from trainrun.config.call import Stored, distrust, imported_parameters, is_function, misfit
 from trainrun.config.diagnose import paths_of, unknown_argument, unknown_key
-from trainrun.config.dials import NAMES
-from trainrun.config.judge import complaint, meant
+from trainrun.config.injection import Slot, slot_of
 from trainrun.config.limits import read_text
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
@@ -27,12 +26,13 @@ from trainrun.config.signature import (
     names_in,
     signature,
 )
-from trainrun.config.slots import Slot, slot_of
 from trainrun.config.suggest import did_you_mean, hydra_value, shown
+from trainrun.config.top_level import NAMES
+from trainrun.config.values import complaint, meant
 from trainrun.config.yaml_file import MISSING
 from trainrun.vocabulary.errors import Problem
 
-DIALS = "trainrun.config.dials.Dials"
+DIALS = "trainrun.config.top_level.Dials"
 _TRUST = "runtime.trust="
 _ALIKE = "is named there as well"  # of targets after the first that a stranger's run names
 _STRANGERS = Stored(Path("outputs"), "nothing is known of it")

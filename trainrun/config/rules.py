@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from trainrun.config.better import LARGER, SMALLER
 from trainrun.config.diagnose import no_option
+from trainrun.config.metric_direction import LARGER, SMALLER
 from trainrun.config.parameter_rules import parameter_rules
 from trainrun.config.paths import groups
 from trainrun.config.readable import Readable, until_faulty

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import yaml
 
-from trainrun.config.dials import NAMES
-from trainrun.config.judge import kind_of
+from trainrun.config.injection import Slot, slot_of
 from trainrun.config.limits import Unreadable, read_text
 from trainrun.config.paths import CONF, groups
 from trainrun.config.signature import Parameter, Signature, signature
-from trainrun.config.slots import Slot, slot_of
 from trainrun.config.suggest import hydra_value
+from trainrun.config.top_level import NAMES
+from trainrun.config.values import kind_of
 from trainrun.vocabulary.errors import ConfigError
 
-_DIALS = "trainrun.config.dials.Dials"
+_DIALS = "trainrun.config.top_level.Dials"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ _DEPTH = 8  # re-exports and base classes followed
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named parameter; its annotation is source, to be judged by `trainrun.config.judge`."""
+    """One named parameter; its annotation is source, to be judged by `trainrun.config.values`."""
 
     name: str
     annotation: ast.expr | None

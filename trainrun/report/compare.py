@@ -13,7 +13,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from trainrun.config.better import LARGER, SMALLER
+from trainrun.config.metric_direction import LARGER, SMALLER
 from trainrun.config.stored import load_stored
 from trainrun.logger.settings import flat
 from trainrun.run.files import read_json

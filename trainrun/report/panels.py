@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-from trainrun.config.better import SMALLER
+from trainrun.config.metric_direction import SMALLER
 from trainrun.report.compare import Stored
 from trainrun.report.look import look, plain
 from trainrun.terminal.chart import Points, chart, is_wide

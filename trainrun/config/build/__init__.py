@@ -29,8 +29,8 @@ from trainrun.config.build.plan import evaluation, plan_of, started_from
 from trainrun.config.build.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.config.build.trial import try_parts
 from trainrun.config.call import Stored, call, parameters_of, resolve
+from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
-from trainrun.config.slots import SLOTS
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
 from trainrun.loop import Loop, Monitor

@@ -9,7 +9,7 @@ from torch import nn
 
 from trainrun.config.build.maker import Maker, node_of
 from trainrun.config.call import resolve
-from trainrun.config.slots import SLOTS
+from trainrun.config.injection import SLOTS
 from trainrun.init import LSUV, Fitting, Init, fitted_layers
 from trainrun.parameters import Treatment
 from trainrun.protocols import Cut, Data, Position

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from trainrun.config.call import Stored, annotation_of, call
-from trainrun.config.judge import kind_of
+from trainrun.config.injection import slot_of
 from trainrun.config.paths import groups
-from trainrun.config.slots import slot_of
+from trainrun.config.values import kind_of
 from trainrun.runtime import seeded
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError

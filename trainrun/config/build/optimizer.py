@@ -11,7 +11,7 @@ from torch import nn
 
 from trainrun.config.build.maker import Maker, Settings, node_of
 from trainrun.config.call import resolve
-from trainrun.config.slots import SLOTS
+from trainrun.config.injection import SLOTS
 from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr
 from trainrun.regularization.kinds import Averager
 from trainrun.regularization.schedule_free import ScheduleFreeAverage

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trainrun.config.build.maker import Maker
 from trainrun.config.call import resolve
-from trainrun.config.slots import SLOTS
+from trainrun.config.injection import SLOTS
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
 from trainrun.state import TrainState

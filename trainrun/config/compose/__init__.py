@@ -31,9 +31,9 @@ from trainrun.config.compose.grammar import as_path, given, value_of
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
 from trainrun.config.diagnose import misread, no_option, yaml_problem
-from trainrun.config.guard import misplaced
+from trainrun.config.hydra_keys import misplaced
+from trainrun.config.overrides import key_of
 from trainrun.config.paths import COMBINES, CONF, roots
-from trainrun.config.settle import key_of
 from trainrun.config.suggest import did_you_mean, hydra_value, together
 from trainrun.vocabulary.errors import ConfigError, Problem
 

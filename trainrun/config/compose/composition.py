@@ -10,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainrun.config import settle
+from trainrun.config import overrides as settle
 from trainrun.config.compose.experiments import EXPERIMENTS
+from trainrun.config.overrides import key_of
 from trainrun.config.paths import CONF, groups
-from trainrun.config.settle import key_of
 from trainrun.config.stored import storable
 
 

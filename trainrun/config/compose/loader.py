@@ -14,10 +14,11 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trainrun.config import auto, settle
+from trainrun.config import auto
+from trainrun.config import overrides as settle
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import readable, value_of
-from trainrun.config.guard import foreign
+from trainrun.config.hydra_keys import foreign
 from trainrun.config.limits import Unreadable, check_references
 from trainrun.config.paths import COMBINES, CONF, groups, roots
 from trainrun.config.yaml_file import mark_missing, settings_of

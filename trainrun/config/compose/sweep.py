@@ -16,7 +16,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trainrun.config import settle
+from trainrun.config import overrides as settle
 from trainrun.config.compose.composition import Composition, composition
 from trainrun.config.compose.grammar import readable
 from trainrun.config.compose.loader import Loader

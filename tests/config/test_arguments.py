@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from trainrun.config.arguments import as_overrides
 from trainrun.config.compose import flags
-from trainrun.config.words import as_overrides
 
 # as it was typed -> as it is written here
 FORMS = {

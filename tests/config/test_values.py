@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.judge import complaint, kind_of, meant
+from trainrun.config.values import complaint, kind_of, meant
 from trainrun.vocabulary import ranges
 
 

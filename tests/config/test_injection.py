@@ -7,9 +7,9 @@ from importlib import import_module
 
 import pytest
 
+from trainrun.config.injection import SLOTS, slot_of
 from trainrun.config.paths import groups
 from trainrun.config.signature import signature
-from trainrun.config.slots import SLOTS, slot_of
 
 
 def test_every_group_of_the_config_has_a_slot() -> None:

@@ -6,9 +6,9 @@ import re
 import shlex
 from collections.abc import Collection, Sequence
 
-from trainrun.config.dials import NAMES
 from trainrun.config.paths import groups
 from trainrun.config.suggest import SPELLINGS
+from trainrun.config.top_level import NAMES
 from trainrun.vocabulary.errors import Problem
 
 _DASHED = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.DOTALL)

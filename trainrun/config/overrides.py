@@ -12,8 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trainrun.config.injection import slot_of
 from trainrun.config.paths import COMBINES
-from trainrun.config.slots import slot_of
 
 Load = Callable[[list[str]], DictConfig]  # composes other overrides
 
