@@ -11,7 +11,7 @@ import time
 from itertools import islice
 
 from trainrun.config.build import build
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.health import measured
 from trainrun.protocols import Position
 from trainrun.step import Clip, Policy, Step

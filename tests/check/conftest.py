@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainrun.check.bench import Bench, bench_of
 from trainrun.config.build import build
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.protocols import Batch, Outcome
 
 TABLE = ("data=synthetic_table", "data.num_samples=300", "data.num_features=6")

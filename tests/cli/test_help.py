@@ -10,7 +10,7 @@ from imports import run_counted
 from trainrun.cli.help import EXAMPLES, _page
 from trainrun.cli.main import COMMANDS, main
 from trainrun.config.check import check
-from trainrun.config.compose import Composer, parse_arguments
+from trainrun.config.compose.composer import Composer, parse_arguments
 from trainrun.config.paths import CONF
 from trainrun.config.top_level import NAMES
 

@@ -20,7 +20,7 @@ from trainrun.cli import guide, show
 from trainrun.cli.main import COMMANDS, main
 from trainrun.cli.plot.choices import choices
 from trainrun.config.check import check
-from trainrun.config.compose import Composer, parse_arguments
+from trainrun.config.compose.composer import Composer, parse_arguments
 from trainrun.config.paths import CONF
 from trainrun.config.show import dials, option
 from trainrun.config.suggest import REFUSED

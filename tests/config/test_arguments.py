@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trainrun.config.arguments import as_overrides
-from trainrun.config.compose import flags
+from trainrun.config.compose.composer import flags
 
 # as it was typed -> as it is written here
 FORMS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.config.compose import Composer, problems_of
+from trainrun.config.compose.composer import Composer, problems_of
 from trainrun.vocabulary.errors import ConfigError
 
 TABLES = {

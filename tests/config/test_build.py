@@ -13,7 +13,7 @@ from torch import nn
 
 from trainrun.config.build import Parts, build, plan, rates_of
 from trainrun.config.check import check
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError
 
 Files = Callable[[Mapping[str, str]], None]

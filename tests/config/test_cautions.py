@@ -13,7 +13,7 @@ import trainrun
 from trainrun.cli.guide import read
 from trainrun.config.build import build
 from trainrun.config.call import Stored
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError
 
 

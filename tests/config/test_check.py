@@ -17,7 +17,7 @@ import yaml
 from imports import run_counted
 
 from trainrun.config.check import check
-from trainrun.config.compose import Composer, parse_arguments
+from trainrun.config.compose.composer import Composer, parse_arguments
 from trainrun.config.injection import slot_of
 from trainrun.config.paths import CONF
 

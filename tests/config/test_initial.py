@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainrun.config.build import Parts, build
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 
 Files = Callable[[Mapping[str, str]], None]
 

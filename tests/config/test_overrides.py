@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.compose import Composer, Composition, store_experiment
+from trainrun.config.compose.composer import Composer, Composition, store_experiment
 
 Files = Callable[[Mapping[str, str]], None]
 SGD = """# @package _global_

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainrun.config.build import Parts, build
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 
 LINEAR = 64 * 10 + 10  # parameters of model=linear on digits
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.types import QuotedString
 
-from trainrun.config.compose import Composer, problems_of
+from trainrun.config.compose.composer import Composer, problems_of
 from trainrun.config.compose.grammar import given, parse, value_of
 from trainrun.config.suggest import hydra_value, override, shell_line, shell_word
 from trainrun.vocabulary.errors import ConfigError

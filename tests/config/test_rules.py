@@ -11,7 +11,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainrun.config.check import check
-from trainrun.config.compose import Composer, Composition
+from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.injection import SLOTS
 from trainrun.config.rules import contradictions
 from trainrun.vocabulary.errors import Problem

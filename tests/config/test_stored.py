@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from trainrun.config.call import Stored
 from trainrun.config.check import check
-from trainrun.config.compose import Composer, to_yaml
+from trainrun.config.compose.composer import Composer, to_yaml
 from trainrun.config.stored import load_stored, storable
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from trainrun.check.finding import Finding, Section
-from trainrun.config.compose import Composer, experiment_files, parse_arguments, problems_of
+from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments, problems_of
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.report.checked import report
 from trainrun.vocabulary.errors import ConfigError

@@ -20,7 +20,7 @@ import yaml
 
 from trainrun.cli.main import main
 from trainrun.config.check import check
-from trainrun.config.compose import Composer, to_yaml
+from trainrun.config.compose.composer import Composer, to_yaml
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.injection import SLOTS
 from trainrun.run import signing

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import toy
 
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.logger.wandb import WandB
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import (

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainrun.config.build import Parts, build
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.config.paths import groups
 from trainrun.config.rules import contradictions
 from trainrun.run.signals import Signals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.sweep.identity import identity
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainrun.config.build import Parts, build
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.tune import trial
 from trainrun.tune.trial import Pace, is_for_memory, judge, survey, together, train
 from trainrun.vocabulary.errors import NonFinite

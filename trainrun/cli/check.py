@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.config.compose import Composer, Composition
+from trainrun.config.compose.composer import Composer, Composition
 from trainrun.terminal.lines import columns, say, show
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.duration import CLOCK_UNITS, parse

@@ -63,7 +63,7 @@ def _silently(words: list[str]) -> None:
 
 
 def _hydra(words: list[str]) -> int:
-    from trainrun.config.compose import Composer, parse_arguments
+    from trainrun.config.compose.composer import Composer, parse_arguments
 
     arguments = parse_arguments(words)
     Composer(arguments.config_dir).complete(arguments.overrides)

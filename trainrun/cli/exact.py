@@ -19,7 +19,7 @@ from trainrun.cli.child import in_child
 from trainrun.cli.lineage import Process
 from trainrun.cli.stored import open_run, targets_of
 from trainrun.config.build import build
-from trainrun.config.compose import Composition
+from trainrun.config.compose.composer import Composition
 from trainrun.config.suggest import hydra_value
 from trainrun.state import TrainState
 from trainrun.vocabulary.errors import TrainrunError

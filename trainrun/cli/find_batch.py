@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.terminal.lines import columns, say, show
 from trainrun.vocabulary.errors import ConfigError, OutOfMemory, TrainrunError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.child import in_child
 from trainrun.cli.pictured import paint, picture_file
-from trainrun.config.compose import Composer, Composition
+from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
 from trainrun.terminal.lines import Line, say, show
 from trainrun.vocabulary.errors import ConfigError

@@ -28,7 +28,7 @@ from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 
 if TYPE_CHECKING:
-    from trainrun.config.compose import Composition
+    from trainrun.config.compose.composer import Composition
     from trainrun.vocabulary.events import Evaluated
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun

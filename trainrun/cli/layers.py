@@ -25,7 +25,7 @@ def model_of(topic: str) -> str | None:
 def lines(model: str) -> list[str]:
     """A table of its layers, for the default data or such that it takes."""
     from trainrun.config.build import build
-    from trainrun.config.compose import Composer
+    from trainrun.config.compose.composer import Composer
 
     try:
         parts = build(Composer().compose([f"model={model}", *_DATA.get(model, [])]).settings)

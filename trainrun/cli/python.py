@@ -21,7 +21,7 @@ from trainrun.cli.main import COMMANDS
 from trainrun.cli.process import sweep_in_process
 from trainrun.cli.resume import refuse_other_forms, resumed
 from trainrun.cli.train import Ended, trained
-from trainrun.config.compose import Composer, experiment_files, parse_arguments
+from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
 from trainrun.config.compose.experiments import forget_experiments
 from trainrun.config.paths import is_run
 from trainrun.config.stored import load_stored

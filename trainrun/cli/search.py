@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trainrun.config.check import check_sweeper
-from trainrun.config.compose import Space
+from trainrun.config.compose.composer import Space
 from trainrun.config.metric_direction import LARGER
 from trainrun.config.space import Batch, Choices, Interval, split_replicates
 from trainrun.sweep.grid import Grid

@@ -19,7 +19,7 @@ from trainrun.cli.interrupt import raise_again
 from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
-from trainrun.config.compose import Composition, to_yaml
+from trainrun.config.compose.composer import Composition, to_yaml
 from trainrun.data.workers import workers_error
 from trainrun.logger.lines import kept, lines_of
 from trainrun.report.samples import pictured

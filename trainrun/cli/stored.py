@@ -27,7 +27,7 @@ from trainrun.config import imports
 from trainrun.config.build import Parts, build
 from trainrun.config.call import Stored
 from trainrun.config.check import check
-from trainrun.config.compose import Composer, Composition
+from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
 from trainrun.config.stored import parse_stored, stored_text
 from trainrun.config.suggest import hydra_value

@@ -21,7 +21,7 @@ from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
 from trainrun.config import imports
 from trainrun.config.call import Stored
-from trainrun.config.compose import (
+from trainrun.config.compose.composer import (
     Composer,
     Composition,
     Space,

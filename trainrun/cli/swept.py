@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.cli.job import STOP
 from trainrun.config.call import Stored
-from trainrun.config.compose import Composition, Space
+from trainrun.config.compose.composer import Composition, Space
 from trainrun.config.overrides import key_of
 from trainrun.config.space import Point, Words
 from trainrun.run import sweeps

@@ -14,7 +14,7 @@ from trainrun.cli.code import current_code
 from trainrun.cli.farewell import farewell
 from trainrun.cli.found import say_what_name_means
 from trainrun.config.arguments import as_overrides, other_form
-from trainrun.config.compose import (
+from trainrun.config.compose.composer import (
     Composer,
     Composition,
     experiment_files,

@@ -17,7 +17,7 @@ from trainrun.cli.child import in_child
 from trainrun.cli.stored import weights_from
 from trainrun.config.build import Parts, build
 from trainrun.config.build.costs import megabytes
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 from trainrun.terminal.lines import columns
 from trainrun.terminal.visible import visible
 from trainrun.tune.batch import Tried

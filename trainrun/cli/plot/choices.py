@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainrun.config.compose import Composer, Composition
+from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.diagnose import no_option
 from trainrun.config.paths import groups
 from trainrun.config.show import option

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun.cli.plot.choices import choices, compose
-from trainrun.config.compose import Composition
+from trainrun.config.compose.composer import Composition
 from trainrun.terminal.lines import Line
 from trainrun.vocabulary.errors import ConfigError
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from trainrun.cli.plot.choices import choices, compose
-from trainrun.config.compose import Composition
+from trainrun.config.compose.composer import Composition
 from trainrun.terminal.lines import Line
 from trainrun.vocabulary.duration import parse
 from trainrun.vocabulary.errors import ConfigError
