@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo, PixelRange
+from trainrun.runtime.vision import import_torchvision
 from trainrun.tta import Views
-from trainrun.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 F = import_torchvision("torchvision.transforms.functional")

@@ -19,7 +19,7 @@ from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
 from trainrun.run.record import Record
-from trainrun.run.signals import Signals
+from trainrun.runtime.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Clip, Policy, Step
 from trainrun.vocabulary.events import Event, Finished, StepsLogged

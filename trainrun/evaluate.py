@@ -15,7 +15,7 @@ from trainrun import ranks
 from trainrun.data.samples import told
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Share, Task
-from trainrun.runtime import is_out_of_memory, seed_forward, seeded
+from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
 from trainrun.task.own_metrics import TAKEN, curves
 from trainrun.vocabulary.errors import ConfigError, DataError, RankFailed, TrainrunError
 

@@ -21,8 +21,8 @@ from trainrun.health import measured
 from trainrun.metrics import Totals
 from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, StepResult, Task, Window
 from trainrun.regularization.penalty import near_zero
-from trainrun.run.signals import Signals, Stopped
-from trainrun.runtime import is_out_of_memory
+from trainrun.runtime.machine import is_out_of_memory
+from trainrun.runtime.signals import Signals, Stopped
 from trainrun.state import TrainState
 from trainrun.step import Policy
 from trainrun.vocabulary.errors import (

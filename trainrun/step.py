@@ -22,7 +22,7 @@ from trainrun.nonfinite import find
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, Finding, Outcome, StepResult, Task, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
-from trainrun.runtime import seed_forward, syncs_batch_norm
+from trainrun.runtime.machine import seed_forward, syncs_batch_norm
 from trainrun.state import TrainState
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Positive, Rate

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainrun.augment import color
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 
 F = import_torchvision("torchvision.transforms.functional")
 GENERATOR = torch.Generator().manual_seed(0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainrun.augment.geometry import affine, crop_flip, warp
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 
 F = import_torchvision("torchvision.transforms.functional")
 MODES = import_torchvision("torchvision.transforms").InterpolationMode

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainrun.augment.operations import NAMES, NUM_SIGNED, NUMBERS, operate, strengths
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 
 VISION = import_torchvision("torchvision.transforms.autoaugment")
 NEAREST = import_torchvision("torchvision.transforms").InterpolationMode.NEAREST

@@ -8,7 +8,7 @@ import torch
 from trainrun.augment.draws import Draws
 from trainrun.augment.own import as_change
 from trainrun.protocols import DataInfo, PixelRange
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 INFO = DataInfo("pictures", (1, 4, 4), "classes", 2, {})

@@ -14,7 +14,7 @@ from trainrun.augment.draws import Draws
 from trainrun.augment.operations import NAMES
 from trainrun.augment.policies import AutoAugment, RandAugment, TrivialAugment
 from trainrun.protocols import DataInfo, PixelRange
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 VISION = import_torchvision("torchvision.transforms")

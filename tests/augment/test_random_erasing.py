@@ -10,7 +10,7 @@ import torch
 from trainrun.augment.draws import Draws
 from trainrun.augment.random_erasing import RandomErasing
 from trainrun.protocols import DataInfo
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 N, HEIGHT, WIDTH = 6000, 16, 12

@@ -13,7 +13,7 @@ from trainrun.augment import standard
 from trainrun.augment.draws import Draws
 from trainrun.augment.standard import Standard
 from trainrun.protocols import DataInfo, PixelRange
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 CPU = torch.device("cpu")

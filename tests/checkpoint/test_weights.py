@@ -18,7 +18,7 @@ from trainrun.checkpoint.stored import path_of
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file, start_from
 from trainrun.model.torchvision import torchvision
 from trainrun.regularization.ema import EMA
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 

@@ -26,7 +26,7 @@ from trainrun.loss import MSE
 from trainrun.model.linear import Linear
 from trainrun.precision import fp32
 from trainrun.protocols import Batch, Cut, Position
-from trainrun.run.signals import Signals, Stopped
+from trainrun.runtime.signals import Signals, Stopped
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, DataError, OutOfMemory
 

@@ -20,7 +20,7 @@ from trainrun.data import idx as module
 from trainrun.data.idx import SOURCES, Source, idx, read_idx
 from trainrun.data.published import PUBLISHED
 from trainrun.data.resident import Resident
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import DataError
 
 FILES = (

@@ -17,7 +17,7 @@ from trainrun.data.dataset import DatasetData
 from trainrun.data.imagefolder import decoded, imagefolder
 from trainrun.data.resident import Resident
 from trainrun.protocols import Cut, Position
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")

@@ -8,7 +8,7 @@ import torch
 from trainrun.data.published import PUBLISHED, normalized
 from trainrun.data.resident import Holdout, Resident, resident
 from trainrun.protocols import DataInfo, PixelRange
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 
 KNOWN = {  # as pytorch's examples, answers to kuangliu/pytorch-cifar and many papers' code have them
     "mnist": ("0.1307", "0.3081"),

@@ -8,7 +8,7 @@ from torch import nn
 
 from trainrun.model import layers
 from trainrun.model.layers import ACTIVATIONS, Residual, norm_1d, norm_2d, per_layer, shrink_branches
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Activation, ConvNorm, Norm
 

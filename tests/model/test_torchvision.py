@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainrun.model.torchvision import torchvision
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 

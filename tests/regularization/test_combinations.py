@@ -16,7 +16,7 @@ from trainrun.config.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.config.paths import groups
 from trainrun.config.rules import contradictions
-from trainrun.run.signals import Signals
+from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.events import Evaluated, Finished, StepsLogged
 
 OPTIONS = sorted(groups()["regularization"])

@@ -12,7 +12,7 @@ from trainrun.model.mlp import MLP
 from trainrun.model.resnet import ResNet
 from trainrun.model.transformer import Transformer
 from trainrun.regularization.stochastic_depth import StochasticDepth
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ from trainrun.evaluate import evaluate
 from trainrun.loss import CrossEntropy
 from trainrun.precision import fp32
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position
-from trainrun.runtime import seed_forward
+from trainrun.runtime.machine import seed_forward
 from trainrun.task.masked_lm import MaskedLM
 from trainrun.vocabulary.errors import ConfigError
 

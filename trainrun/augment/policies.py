@@ -11,7 +11,7 @@ from trainrun.augment.draws import Draws
 from trainrun.augment.operations import NUM_SIGNED, NUMBERS, operate, strengths
 from trainrun.augment.pictures import Colored
 from trainrun.protocols import DataInfo
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Natural, Split
 

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from trainrun.augment.pictures import unaugmented
 from trainrun.config.build import Parts
 from trainrun.protocols import Batch, Cut, Data, Position, StepResult, Task
-from trainrun.runtime import seed_forward
+from trainrun.runtime.machine import seed_forward
 
 _FEWEST, _MOST = 16, 256  # samples of the batch that is measured
 

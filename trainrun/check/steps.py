@@ -12,7 +12,7 @@ from trainrun.check.anew import anew
 from trainrun.check.bench import Bench, Patience, blind_loss, loss_in
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.protocols import Batch, Position, Window
-from trainrun.run.signals import Signals
+from trainrun.runtime.signals import Signals
 
 _STEPS, _LAST = 60, 10
 _FACTORS = (0.1, 0.01, 0.001)

@@ -21,7 +21,7 @@ from trainrun.cli.child import in_child
 from trainrun.config.overrides import key_of
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
-from trainrun.run.slurm import STARTER
+from trainrun.runtime.slurm import STARTER
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, first_clause, outcome
 from trainrun.terminal.lines import say
@@ -247,7 +247,7 @@ def _write_end(folder: Path, **changes: Any) -> None:
 
 def _told(error: Exception) -> tuple[int, str]:
     """(exit code, cause in one line)."""
-    from trainrun.runtime import is_out_of_memory
+    from trainrun.runtime.machine import is_out_of_memory
 
     if isinstance(error, TrainrunError):
         return error.exit_code, " ".join(str(error).partition("\n")[0].split()).rstrip(":")

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainrun import __version__, ranks
-from trainrun.cli.interrupt import end_at_once
 from trainrun.config import imports
 from trainrun.config.arguments import as_overrides
 from trainrun.config.paths import is_file, is_run
 from trainrun.config.suggest import corrected_line, did_you_mean
+from trainrun.runtime.interrupt import end_at_once
 from trainrun.terminal.lines import say
 from trainrun.terminal.streams import clear_sign, open_streams, show_sign
 from trainrun.vocabulary.errors import ConfigError, OutOfMemory, StorageFailed, TrainrunError
@@ -100,7 +100,7 @@ def _traceback(error: Exception) -> Iterator[str]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    from trainrun.runtime import is_out_of_memory
+    from trainrun.runtime.machine import is_out_of_memory
 
     return is_out_of_memory(error)
 

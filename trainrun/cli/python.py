@@ -28,7 +28,7 @@ from trainrun.config.stored import load_stored
 from trainrun.run import sweeps
 from trainrun.run.directory import find
 from trainrun.run.files import read_json
-from trainrun.run.signals import guest
+from trainrun.runtime.signals import guest
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -139,7 +139,7 @@ def resumed(
     from trainrun.cli.stored import changes, open_run
     from trainrun.config.build import rates_of
     from trainrun.run.files import number_in, read_json
-    from trainrun.runtime import cores
+    from trainrun.runtime.machine import cores
 
     stored = open_run(run_dir, overrides, typed)
     status = read_json(run_dir / "status.json")  # after it: another process may have come to its end

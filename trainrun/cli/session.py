@@ -15,7 +15,6 @@ from typing import Any
 from trainrun import ranks
 from trainrun.checkpoint import expected_bytes
 from trainrun.cli.continuation import NOTHING, StoredState, course, restore, stored_state
-from trainrun.cli.interrupt import raise_again
 from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
 from trainrun.config.build import Parts
@@ -32,9 +31,10 @@ from trainrun.run.listing import num_bytes
 from trainrun.run.lock import lock
 from trainrun.run.provenance import environment
 from trainrun.run.record import Record, restore_status, write_status
-from trainrun.run.signals import Signals, exit_code
-from trainrun.run.slurm import requeue
-from trainrun.runtime import is_out_of_memory
+from trainrun.runtime.interrupt import raise_again
+from trainrun.runtime.machine import is_out_of_memory
+from trainrun.runtime.signals import Signals, exit_code
+from trainrun.runtime.slurm import requeue
 from trainrun.state import TrainState
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError

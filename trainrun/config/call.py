@@ -243,7 +243,7 @@ class _BeforeTorchvision(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
         if fullname == "torchvision":
-            importlib.import_module("trainrun.vision").declare_missing_operators()
+            importlib.import_module("trainrun.runtime.vision").declare_missing_operators()
 
 
 def _asked(value: Any, offered: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainrun.config.suggest import did_you_mean
 from trainrun.model.layers import picture_shape
-from trainrun.vision import import_torchvision
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 

@@ -14,7 +14,7 @@ import torch
 
 from trainrun import __version__, ranks
 from trainrun.protocols import DataInfo
-from trainrun.runtime import Runtime
+from trainrun.runtime.machine import Runtime
 
 
 def environment(

@@ -20,7 +20,7 @@ from trainrun.run.files import (
 )
 from trainrun.run.history import last_evaluations, records
 from trainrun.run.result import forget_result, write_result
-from trainrun.run.signals import exit_code
+from trainrun.runtime.signals import exit_code
 from trainrun.vocabulary.errors import CannotResume
 from trainrun.vocabulary.events import (
     Evaluated,

@@ -16,7 +16,7 @@ from trainrun.check.bench import loss_in
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import schedule_over
 from trainrun.protocols import Window
-from trainrun.run.signals import Signals
+from trainrun.runtime.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Pass, Step
 from trainrun.vocabulary.errors import ConfigError

@@ -24,8 +24,8 @@ from trainrun.config.build import Parts
 from trainrun.evaluate import evaluate
 from trainrun.health import measured
 from trainrun.protocols import Batch, Cut, Position, StepResult, Window
-from trainrun.run.signals import Signals
-from trainrun.runtime import is_out_of_memory
+from trainrun.runtime.machine import is_out_of_memory
+from trainrun.runtime.signals import Signals
 from trainrun.state import TrainState
 from trainrun.tune.memory import taken_bytes
 from trainrun.vocabulary.errors import DataError, NonFinite

@@ -40,8 +40,8 @@ from trainrun.precision import Precision
 from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper, joined
 from trainrun.run.record import Record
-from trainrun.run.signals import Signals
-from trainrun.runtime import Runtime, seed_everything
+from trainrun.runtime.machine import Runtime, seed_everything
+from trainrun.runtime.signals import Signals
 from trainrun.state import TrainState
 from trainrun.step import Policy
 from trainrun.vocabulary.duration import Pace, parse, to_steps

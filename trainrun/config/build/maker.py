@@ -13,7 +13,7 @@ from trainrun.config.call import Stored, annotation_of, call
 from trainrun.config.injection import slot_of
 from trainrun.config.paths import groups
 from trainrun.config.values import kind_of
-from trainrun.runtime import seeded
+from trainrun.runtime.machine import seeded
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.seeds import derive

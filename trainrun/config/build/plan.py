@@ -17,7 +17,7 @@ from trainrun.loop import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
-from trainrun.runtime import Runtime
+from trainrun.runtime.machine import Runtime
 from trainrun.scheduler import Restarting
 from trainrun.state import TrainState
 from trainrun.terminal.braille import curve

@@ -17,7 +17,7 @@ from trainrun.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
 from trainrun.loop import Monitor
 from trainrun.protocols import Batch, Cut, Data, Position, Task
 from trainrun.regularization.kinds import BatchChange, Penalty, joined
-from trainrun.runtime import is_out_of_memory
+from trainrun.runtime.machine import is_out_of_memory
 from trainrun.state import TrainState
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 

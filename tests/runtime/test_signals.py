@@ -17,12 +17,12 @@ from types import SimpleNamespace
 import pytest
 from waiting import HANG_S
 
-from trainrun.run.signals import ECHO_S, Signals, Stopped, exit_code
+from trainrun.runtime.signals import ECHO_S, Signals, Stopped, exit_code
 from trainrun.vocabulary.errors import INTERRUPTED
 
 WAIT = """
 import time
-from trainrun.run.signals import Signals, Stopped
+from trainrun.runtime.signals import Signals, Stopped
 signals = Signals()
 signals.install()
 print("ready", flush=True)
@@ -57,7 +57,7 @@ def test_the_first_asks_and_the_second_exits_at_once(name: str) -> None:
 
 
 def test_an_echo_of_the_first_is_not_a_second(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainrun.run.signals.ECHO_S", 60.0)  # on a busy machine this process may pause
+    monkeypatch.setattr("trainrun.runtime.signals.ECHO_S", 60.0)  # on a busy machine this process may pause
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGTERM)  # would have ended this process
     with pytest.raises(Stopped, match="SIGTERM"):
@@ -149,7 +149,7 @@ def test_an_error_that_a_stop_led_to_is_the_stop(
     signals: Signals, fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal to a whole group may end a loader process before it arrives here."""
-    monkeypatch.setattr("trainrun.run.signals.GROUP_S", 60.0)  # on a busy machine it comes late
+    monkeypatch.setattr("trainrun.runtime.signals.GROUP_S", 60.0)  # on a busy machine it comes late
     with pytest.raises(Stopped, match="SIGTERM"), signals.interruptible():
         fail()
 
@@ -176,7 +176,7 @@ def test_usr1_asks_for_one_save(signals: Signals) -> None:
 
 def test_a_time_limit_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("trainrun.run.signals.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("trainrun.runtime.signals.time", SimpleNamespace(monotonic=lambda: now[0]))
     signals = Signals(time_limit_s=5.0)
     signals.install()
     try:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from trainrun.ranks import Place
-from trainrun.runtime import Runtime, runtime, seed_everything, seed_forward, tune_allocator
+from trainrun.runtime.machine import Runtime, runtime, seed_everything, seed_forward, tune_allocator
 from trainrun.vocabulary.errors import ConfigError
 
 CPU = torch.device("cpu")

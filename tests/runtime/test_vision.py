@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from trainrun import vision
-from trainrun.vision import import_torchvision
+from trainrun.runtime import vision
+from trainrun.runtime.vision import import_torchvision
 
 
 def fresh(code: str) -> str:
@@ -19,13 +19,13 @@ def fresh(code: str) -> str:
 
 
 def test_models_and_data_sets_import_in_a_fresh_process() -> None:
-    code = "from trainrun.vision import import_torchvision as i; m = i('torchvision.models')"
+    code = "from trainrun.runtime.vision import import_torchvision as i; m = i('torchvision.models')"
     assert fresh(f"{code}; i(); i('torchvision.datasets'); print(m.resnet18.__name__)") == "resnet18"
 
 
 def test_operators_that_cannot_be_loaded_are_declared() -> None:
     code = (
-        "import torch, trainrun.vision as v\n"
+        "import torch, trainrun.runtime.vision as v\n"
         "def fail(path): raise OSError('undefined symbol')\n"
         "torch.ops.load_library = fail\n"
         "v.declare_missing_operators()\n"
@@ -43,7 +43,7 @@ def test_operators_that_are_there_are_left_alone() -> None:
 
 def test_a_missing_torchvision_is_the_usual_import_error() -> None:
     code = (
-        "import sys, trainrun.vision as v\n"
+        "import sys, trainrun.runtime.vision as v\n"
         "v.PathFinder.find_spec = lambda name: None\n"
         "sys.modules['torchvision'] = None\n"
         "try: v.import_torchvision()\n"

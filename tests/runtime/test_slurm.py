@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.run.slurm import STARTER, is_job, preemption_signal, requeue
+from trainrun.runtime.slurm import STARTER, is_job, preemption_signal, requeue
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from trainrun import ranks
-from trainrun.run import slurm
-from trainrun.run.signals import Signals
+from trainrun.runtime import slurm
+from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.duration import parse
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count

@@ -1,0 +1,1 @@
+"""The machine: device, threads, determinism, compilation, signals and the batch system."""
