@@ -12,8 +12,8 @@ import pytest
 from toy import Toy, ToyTask, mlp, new_state
 
 from trainrun.budget import FAR, ClockBudget
+from trainrun.checkpoint.state import TrainState
 from trainrun.scheduler import Warmed, constant, cosine, linear, plateau
-from trainrun.state import TrainState
 from trainrun.vocabulary.events import Evaluated, Finished, Replanned, StepsLogged
 
 Pace = Callable[[int], float]  # step -> the seconds it takes

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from toy import CLASSES, FEATURES, Toy, ToyData, ToyTask, adamw, momentum, new_state, new_step, same_bits
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.health import measured
 from trainrun.optimizer.sam import SAM
 from trainrun.protocols import StepResult
-from trainrun.state import TrainState
 from trainrun.step import Step
 from trainrun.vocabulary.events import StepsLogged
 

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 from toy import ACCURACY, FEATURES, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 
-from trainrun.checkpoint import Checkpoints
-from trainrun.checkpoint.stored import path_of
+from trainrun.checkpoint.reader import path_of
+from trainrun.checkpoint.store import Checkpoints
 from trainrun.evaluate import evaluate
 from trainrun.loop import Monitor
 from trainrun.precision import ScaledPrecision

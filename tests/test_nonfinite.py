@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from toy import CLASSES, FEATURES, ToyData, ToyTask, mlp, momentum, new_state, new_step, same_bits
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Finding, Outcome
-from trainrun.state import TrainState
 
 SAMPLES = [3, 5, 8]
 

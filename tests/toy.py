@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from trainrun import ranks
 from trainrun.budget import ClockBudget
-from trainrun.checkpoint import Checkpoints
+from trainrun.checkpoint.state import TrainState
+from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop import Loop, Monitor
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
 from trainrun.run.record import Record
 from trainrun.runtime.signals import Signals
-from trainrun.state import TrainState
 from trainrun.step import Clip, Policy, Step
 from trainrun.vocabulary.events import Event, Finished, StepsLogged
 

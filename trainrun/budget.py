@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from trainrun import ranks
+from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import ObservingSchedule, Schedule
-from trainrun.state import TrainState
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import Replanned
 

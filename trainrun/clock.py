@@ -6,8 +6,8 @@ import os
 import time
 from collections.abc import Iterator
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Data, Window
-from trainrun.state import TrainState
 
 PROGRESS_EVERY_S = 0.2
 STARVED, STARVED_S = 0.3, 5.0  # of the time of the steps, and of the clock, spent waiting for data

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainrun import ranks
+from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Step, StepResult, Window
-from trainrun.state import TrainState
 
 _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of all inputs
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import ranks
+from trainrun.checkpoint.state import TrainState
 from trainrun.nonfinite import find
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, Finding, Outcome, StepResult, Task, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
 from trainrun.runtime.machine import seed_forward, syncs_batch_norm
-from trainrun.state import TrainState
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Positive, Rate
 from trainrun.vocabulary.seeds import stream

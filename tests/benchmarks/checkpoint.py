@@ -19,7 +19,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from toy import new_state
 
-from trainrun.checkpoint import Checkpoints
+from trainrun.checkpoint.store import Checkpoints
 from trainrun.run.record import Record
 
 ROUNDS = 9

@@ -17,9 +17,9 @@ import pytest
 import torch
 from toy import mlp, new_state, same_bits
 
-from trainrun.checkpoint import Checkpoints, problem_of
+from trainrun.checkpoint.state import TrainState
+from trainrun.checkpoint.store import Checkpoints, problem_of
 from trainrun.regularization.ema import EMA
-from trainrun.state import TrainState
 from trainrun.vocabulary.errors import CannotResume, NonFinite, StorageFailed
 from trainrun.vocabulary.events import CheckpointSaved
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from toy import Toy, mlp, same_bits
 
-from trainrun.checkpoint.stored import path_of
+from trainrun.checkpoint.reader import path_of
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file, start_from
 from trainrun.model.torchvision import torchvision
 from trainrun.regularization.ema import EMA

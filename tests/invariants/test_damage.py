@@ -17,7 +17,7 @@ from torture.damage import ACCIDENTS, BOMB_BYTES, Payload, bomb, copied_from, fl
 from torture.harness import CANNOT_RESUME, Ended, Run, assert_finishes_identical, assert_identical, snapshot
 from torture.settings import FLIPS, LONG, SEED
 
-from trainrun.checkpoint import problem_of
+from trainrun.checkpoint.store import problem_of
 
 Straight = Callable[[str], Run]
 LARGEST_BYTES = 2 << 30

@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy import CPU, Toy, adamw, mlp, momentum, same_bits
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.loop import Monitor
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Position
@@ -17,7 +18,6 @@ from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.penalty import L2
 from trainrun.scheduler import FromTorch, Plateau, cosine, plateau
-from trainrun.state import TrainState
 from trainrun.step import Clip
 from trainrun.vocabulary.events import Finished, Interrupted
 

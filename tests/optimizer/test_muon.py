@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import optimizer
-from trainrun.optimizer.joined import Joined
+from trainrun.optimizer.composite import Joined
 from trainrun.optimizer.muon import Muon, orthogonalized
 from trainrun.vocabulary.errors import ConfigError
 

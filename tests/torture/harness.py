@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from toy import same_bits
 
-from trainrun.checkpoint import problem_of
+from trainrun.checkpoint.store import problem_of
 
 TESTS = Path(__file__).resolve().parents[1]
 PROJECT = Path(__file__).with_name("project")

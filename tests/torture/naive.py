@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainrun import checkpoint
+from trainrun.checkpoint import store
+from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Position
 from trainrun.run.record import Record
-from trainrun.state import TrainState
 from trainrun.vocabulary.errors import StorageFailed
 from trainrun.vocabulary.events import CheckpointSaved
 
@@ -21,19 +21,19 @@ Files = Mapping[str, memoryview | bytes]
 
 def in_place() -> None:
     """Straight to its final name, and believed because it is there."""
-    checkpoint.commit = _written
-    checkpoint.problem_of = lambda path, run_id: None
+    store.commit = _written
+    store.problem_of = lambda path, run_id: None
 
 
 def without_rename() -> None:
     """Straight to its final name."""
-    checkpoint.commit = _written
+    store.commit = _written
 
 
 def manifest_first() -> None:
     """What says that the files are whole is on the disk before they are."""
-    commit = checkpoint.commit
-    checkpoint.commit = lambda final, files: commit(final, dict(reversed(files.items())))
+    commit = store.commit
+    store.commit = lambda final, files: commit(final, dict(reversed(files.items())))
 
 
 def unsynced() -> None:
@@ -43,25 +43,25 @@ def unsynced() -> None:
 
 def old_first() -> None:
     """Room is made before the new one is there."""
-    commit = checkpoint.commit
+    commit = store.commit
 
     def replacing(final: Path, files: Files) -> int:
         for path in final.parent.glob("step-*"):
             path.rename(path.with_name(f".tmp-{path.name}-old"))
         return commit(final, files)
 
-    checkpoint.commit = replacing
+    store.commit = replacing
 
 
 def unhashed() -> None:
     """A checkpoint is whole where its files are."""
-    checkpoint.problem_of = lambda path, run_id: None if (path / "state.pt").exists() else "has no state.pt"
+    store.problem_of = lambda path, run_id: None if (path / "state.pt").exists() else "has no state.pt"
 
 
 def newest_only() -> None:
     """There is the last one, or there is none."""
-    steps_in = checkpoint.steps_in
-    checkpoint.steps_in = lambda folder: steps_in(folder)[-1:]
+    steps_in = store.steps_in
+    store.steps_in = lambda folder: steps_in(folder)[-1:]
 
 
 def forgetful() -> None:
@@ -82,14 +82,14 @@ def uncut() -> None:
 
 def hopeful() -> None:
     """A save that fails is passed over."""
-    wait = checkpoint.Checkpoints.wait
+    wait = store.Checkpoints.wait
 
-    def suppressed(checkpoints: checkpoint.Checkpoints) -> tuple[CheckpointSaved, ...]:
+    def suppressed(checkpoints: store.Checkpoints) -> tuple[CheckpointSaved, ...]:
         with contextlib.suppress(StorageFailed):
             return wait(checkpoints)
         return ()
 
-    checkpoint.Checkpoints.wait = suppressed
+    store.Checkpoints.wait = suppressed
 
 
 NAIVE = (

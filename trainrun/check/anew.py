@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from trainrun.check.bench import Bench
+from trainrun.checkpoint.state import TrainState
 from trainrun.config.build.optimizer import averager_of, optimizer_over
 from trainrun.parameters import Parameters
 from trainrun.regularization.kinds import Averager
-from trainrun.state import TrainState
 
 
 def anew(bench: Bench, model: nn.Module, optimizer: Mapping[str, Any], lr: float) -> TrainState:

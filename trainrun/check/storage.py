@@ -15,11 +15,11 @@ from torch import Tensor
 from trainrun.check.anew import anew
 from trainrun.check.bench import Bench, is_same
 from trainrun.check.finding import Finding, Section, setting
-from trainrun.checkpoint import expected_bytes
+from trainrun.checkpoint.state import TrainState
+from trainrun.checkpoint.store import expected_bytes
 from trainrun.run.directory import ROOT
 from trainrun.run.files import free_bytes
 from trainrun.run.record import Record
-from trainrun.state import TrainState
 from trainrun.vocabulary.errors import NonFinite
 
 _MOST_BYTES = 2 * 1024**3  # of a checkpoint that is written for trial

@@ -12,7 +12,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from trainrun.checkpoint.stored import judged_in, load_parts, manifest_of, problem_of, unpacked
+from trainrun.checkpoint.reader import judged_in, load_parts, manifest_of, problem_of, unpacked
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things

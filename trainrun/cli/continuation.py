@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trainrun import ranks
-from trainrun.checkpoint import load_newest
-from trainrun.checkpoint.stored import run_id_of, steps_in
+from trainrun.checkpoint.reader import run_id_of, steps_in
+from trainrun.checkpoint.store import load_newest
 from trainrun.cli.lineage import Process, table
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import Course

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.cli import session
 from trainrun.cli.child import in_child
 from trainrun.cli.lineage import Process
@@ -21,7 +22,6 @@ from trainrun.cli.stored import open_run, targets_of
 from trainrun.config.build import build
 from trainrun.config.compose.composer import Composition
 from trainrun.config.suggest import hydra_value
-from trainrun.state import TrainState
 from trainrun.vocabulary.errors import TrainrunError
 from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
 

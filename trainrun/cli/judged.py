@@ -114,9 +114,9 @@ def open_judged(arguments: argparse.Namespace, overrides: Sequence[str] = ()) ->
 
 def judged_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Judged:
     """A stored run with a checkpoint's weights, its data found to be those it was trained on."""
+    from trainrun.checkpoint.state import require_same_data
     from trainrun.cli.stored import choose, load_choice, open_run
     from trainrun.run.files import object_in, read_json
-    from trainrun.state import require_same_data
 
     parts = open_run(run_dir, overrides).parts
     begun = object_in(read_json(run_dir / "environment.json"), "data")

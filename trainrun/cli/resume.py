@@ -230,7 +230,7 @@ def _refuse_identity(changed: Mapping[str, tuple[Any, Any]], run_dir: Path, over
 
 def _new_run(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     """The words that a run began with and those of now, from its weights where it has any."""
-    from trainrun.checkpoint.stored import steps_in
+    from trainrun.checkpoint.reader import steps_in
 
     said = [_key(word) for word in overrides]
     replaced = ("name", "init_from", *said)  # a value of an option that is replaced goes with it

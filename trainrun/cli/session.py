@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainrun import ranks
-from trainrun.checkpoint import expected_bytes
+from trainrun.checkpoint.state import TrainState
+from trainrun.checkpoint.store import expected_bytes
 from trainrun.cli.continuation import NOTHING, StoredState, course, restore, stored_state
 from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
@@ -35,7 +36,6 @@ from trainrun.runtime.interrupt import raise_again
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals, exit_code
 from trainrun.runtime.slurm import requeue
-from trainrun.state import TrainState
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
 from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Interrupted, Started

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from trainrun import ranks
-from trainrun.checkpoint.stored import (
+from trainrun.checkpoint.reader import (
     load_judged,
     load_parts,
     manifest_of,

@@ -18,8 +18,8 @@ from torch import Tensor
 from trainrun import tables
 from trainrun.config.suggest import override
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
+from trainrun.data.predict_table import columns_like, refuse_infinite, targets_like, unknown
 from trainrun.data.resident import Holdout, Resident, described, split
-from trainrun.data.rows import columns_like, refuse_infinite, targets_like, unknown
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.tables import Format, Table
 from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped, unit_of

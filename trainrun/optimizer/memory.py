@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.joined import Joined
+from trainrun.optimizer.composite import Joined
 
 
 def state_bytes(optimizer: Optimizer) -> int | None:

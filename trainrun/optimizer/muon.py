@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.joined import Joined
+from trainrun.optimizer.composite import Joined
 from trainrun.optimizer.of_torch import Params, adamw
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Betas, Count, NonNegative, Positive, Rate

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from trainrun.optimizer.joined import Joined
+from trainrun.optimizer.composite import Joined
 from trainrun.optimizer.of_torch import Params
 from trainrun.vocabulary.ranges import NonNegative, Positive
 

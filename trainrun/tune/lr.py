@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from trainrun.check.bench import loss_in
+from trainrun.checkpoint.state import TrainState
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import schedule_over
 from trainrun.protocols import Window
 from trainrun.runtime.signals import Signals
-from trainrun.state import TrainState
 from trainrun.step import Pass, Step
 from trainrun.vocabulary.errors import ConfigError
 

@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun.checkpoint.snapshot import Snapshot
+from trainrun.checkpoint.state import TrainState
 from trainrun.config.build import Parts
 from trainrun.evaluate import evaluate
 from trainrun.health import measured
 from trainrun.protocols import Batch, Cut, Position, StepResult, Window
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
-from trainrun.state import TrainState
 from trainrun.tune.memory import taken_bytes
 from trainrun.vocabulary.errors import DataError, NonFinite
 

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from trainrun import ranks
 from trainrun.augment.pictures import augmented
 from trainrun.budget import FAR, ClockBudget
+from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.initial import initialize
 from trainrun.config.build.maker import Maker, Settings
@@ -42,7 +43,6 @@ from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Pe
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
-from trainrun.state import TrainState
 from trainrun.step import Policy
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError

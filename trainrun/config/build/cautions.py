@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.model.attention import Attention
 from trainrun.model.layers import StochasticDepth
 from trainrun.protocols import Cut, DataInfo
 from trainrun.scheduler import Plateau
-from trainrun.state import TrainState
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 Settings = Mapping[str, Any]

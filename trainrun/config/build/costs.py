@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.optimizer.memory import state_bytes
-from trainrun.state import TrainState
 
 Settings = Mapping[str, Any]
 

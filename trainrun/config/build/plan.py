@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
 from trainrun.config.build import costs
 from trainrun.config.build.cautions import cautions
@@ -19,7 +20,6 @@ from trainrun.protocols import Cut, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.runtime.machine import Runtime
 from trainrun.scheduler import Restarting
-from trainrun.state import TrainState
 from trainrun.terminal.braille import curve
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
+from trainrun.checkpoint.state import TrainState
 from trainrun.config.build.maker import Maker
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
-from trainrun.state import TrainState
 from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainrun.checkpoint.stored import (
+from trainrun.checkpoint.reader import (
     manifest_of,
     not_finite_in,
     own_hash,

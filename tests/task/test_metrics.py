@@ -7,8 +7,8 @@ import random
 import pytest
 import torch
 
-from trainrun.metrics import Meter, Totals
 from trainrun.protocols import StepResult
+from trainrun.task.metrics import Meter, Totals
 
 
 def results(count: int, seed: int = 0) -> list[StepResult]:

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch.optim import SGD, AdamW
 
-from trainrun.optimizer.joined import Joined
+from trainrun.optimizer.composite import Joined
 
 
 def pair() -> list[torch.nn.Parameter]:

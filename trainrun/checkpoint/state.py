@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.metrics import Meter
 from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
 from trainrun.regularization.kinds import Averager, Stopper
+from trainrun.task.metrics import Meter
 from trainrun.vocabulary.errors import CannotResume, DataError
 
 

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from toy import CPU, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
+from trainrun.checkpoint.state import TrainState, require_same_data
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Cut, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.scheduler import cosine, plateau
-from trainrun.state import TrainState, require_same_data
 from trainrun.vocabulary.errors import CannotResume, DataError
 
 

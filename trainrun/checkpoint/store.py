@@ -1,0 +1,234 @@
+"""Checkpoints: directories that exist only whole, committed by one rename beside the loop.
+
+    checkpoints/step-000000500/state.pt        TrainState by parts, loadable weights-only
+                               manifest.json   size and SHA-256 of it, and of the manifest itself
+
+The loop waits for a copy of the state in memory; a thread then packs, hashes and writes it. A
+commit writes into a temporary directory, fsyncs the files, the manifest last, then the directory,
+renames it and fsyncs the parent. What a crash leaves behind begins with a dot and is removed at
+the next start. Nothing here reads the time: the newest is the highest step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrun import __version__, ranks
+from trainrun.checkpoint.commit import commit
+from trainrun.checkpoint.reader import (
+    FORMAT,
+    load_judged,
+    load_parts,
+    manifest_of,
+    not_finite_in,
+    own_hash,
+    path_of,
+    problem_in,
+    problem_of,
+    steps_in,
+)
+from trainrun.checkpoint.snapshot import Snapshot
+from trainrun.checkpoint.state import TrainState
+from trainrun.run.files import storage_failed
+from trainrun.run.record import Record
+from trainrun.vocabulary.errors import CannotResume, NonFinite
+from trainrun.vocabulary.events import CheckpointSaved
+from trainrun.vocabulary.ranges import Count, Period, Switch
+
+
+class Checkpoints:
+    """The checkpoints of one run's folder.
+
+    Committed every `every`, at a better metric, at an interruption and at the end; kept are the
+    last `keep_last`, the best if `keep_best`, and every one at a multiple of `keep_every`.
+    A save is begun by `begin`, and whatever went wrong with it is raised by `finished` or `wait`:
+    StorageFailed with the system's reason, NonFinite rather than weights that are not finite.
+    Without `record`, on all ranks but the first, nothing is written.
+    """
+
+    def __init__(
+        self,
+        every: Period,
+        keep_last: Count,
+        keep_best: Switch,
+        keep_every: Period | None,
+        folder: Path,
+        run_id: str,
+        record: Record | None,
+    ) -> None:
+        self.every, self.keep_last, self.keep_best, self.keep_every = every, keep_last, keep_best, keep_every
+        self.folder, self.run_id, self.record = folder, run_id, record
+        self._snapshot = Snapshot()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[CheckpointSaved | None] | None = None
+
+    def most_kept(self, total_steps: int) -> int:
+        """How many checkpoints lie on the disk at once, at most, of a run of so many steps."""
+        more = total_steps // self.keep_every if self.keep_every else 0
+        return min(self.keep_last + int(self.keep_best) + more, max(1, total_steps))
+
+    def is_due(self, step: int) -> bool:
+        return step > 0 and step % self.every == 0
+
+    def begin(self, state: TrainState) -> tuple[CheckpointSaved, ...]:
+        """Copy the state, and write the copy beside the loop. Returns the save before, now finished.
+
+        A step that is stored whole already is left as it is.
+        """
+        before, record = self.wait(), self.record
+        if record is None:
+            return before
+        began = time.perf_counter()
+        parts = self._snapshot.take(state.state_dict())
+        about = {
+            "step": state.step,
+            "weights": state.judged_name,
+            "best": state.best,
+            "best_step": state.best_step,
+            "metrics_bytes": record.metrics_bytes(),
+        }
+        blocked_s = time.perf_counter() - began
+        self._writing = self._thread.submit(self._write, record, parts, about, began, blocked_s)
+        return before
+
+    def finished(self) -> tuple[CheckpointSaved, ...]:
+        """The save that came to its end since the last call, if one did; never waits."""
+        return self.wait() if self._writing is not None and self._writing.done() else ()
+
+    def wait(self) -> tuple[CheckpointSaved, ...]:
+        """The same, once what is being written is on the disk."""
+        if self._writing is None:
+            return ()
+        writing, self._writing = self._writing, None
+        saved = writing.result()
+        return (saved,) if saved is not None else ()
+
+    def close(self) -> None:
+        """Let a save come to its end; what went wrong with it is not asked."""
+        self._thread.shutdown()
+
+    def load_newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
+        """The parts of the newest valid checkpoint of the run, as the function of that name has them."""
+        return load_newest(self.folder, self.run_id, warn)
+
+    def load_weights(self, model: nn.Module, step: int) -> str:
+        """Load the judged weights of a stored step into `model`; returns which weights they are."""
+        path, problem, weights = path_of(self.folder, step), None, ""
+        if ranks.is_first():
+            try:
+                if (problem := problem_of(path, self.run_id)) is None:
+                    weights = load_judged(model, path, load_parts(path))
+            except CannotResume as error:
+                problem = str(error)
+        problem, weights = ranks.from_first((problem, weights))  # all raise, or none
+        if problem:
+            raise CannotResume(f"checkpoint: {path}: {problem}")
+        ranks.broadcast([*model.parameters(), *model.buffers()])
+        return weights
+
+    def forget_for_older(self, step: int) -> None:
+        """Remove the newest checkpoint, if it is that of `step` and there is an older one."""
+        found = steps_in(self.folder)
+        if len(found) > 1 and found[-1] == step:
+            shutil.rmtree(path_of(self.folder, step), ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove what interrupted commits left behind."""
+        for path in self.folder.glob(".tmp-step-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _write(
+        self,
+        record: Record,
+        parts: Mapping[str, Any],
+        about: Mapping[str, Any],
+        began: float,
+        blocked_s: float,
+    ) -> CheckpointSaved | None:
+        """In the thread: pack, hash and commit a copy of the state, then forget the old ones."""
+        final = path_of(self.folder, about["step"])
+        body = io.BytesIO()  # memory first: clean error numbers, and bytes that do not depend on a name
+        try:
+            if final.exists():
+                if problem_of(final, self.run_id) is None:
+                    return None
+                final.rename(self.folder / f".damaged-{final.name}-{time.time_ns()}")
+            if name := not_finite_in(parts):
+                text = "holds numbers that are not finite; nothing was saved over the last good checkpoint"
+                raise NonFinite(f"{name} {text}")
+            torch.save(parts, body)
+            packed = body.getbuffer()
+            record.sync()  # the lines before the checkpoint that counts their bytes
+            num_bytes = commit(final, {"state.pt": packed, "manifest.json": self._manifest(about, packed)})
+            self._forget_old(about["step"], about["best_step"])
+        except OSError as error:
+            raise storage_failed(final, error, body.tell()) from None
+        return CheckpointSaved(
+            step=about["step"],
+            path=str(final),
+            num_bytes=num_bytes,
+            seconds=time.perf_counter() - began,
+            blocked_s=blocked_s,
+        )
+
+    def _manifest(self, about: Mapping[str, Any], packed: memoryview) -> bytes:
+        file = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()}
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "run_id": self.run_id,
+            **about,
+            "files": {"state.pt": file},
+        }
+        content["versions"] = {"trainrun": __version__, "torch": torch.__version__}
+        content["sha256"] = own_hash(content)
+        return json.dumps(content, indent=1).encode()
+
+    def _forget_old(self, step: int, best_step: int | None) -> None:
+        steps = [one for one in steps_in(self.folder) if one <= step]  # a later one is damaged: not counted
+        keep = {*steps[-self.keep_last :], *([best_step] if self.keep_best and best_step is not None else [])}
+        if self.keep_every:
+            keep |= {one for one in steps if one % self.keep_every == 0}
+        for one in set(steps) - keep:
+            path = path_of(self.folder, one)
+            trash = self.folder / f".tmp-{path.name}-old"  # a name that cleaning knows
+            path.rename(trash)
+        for trash in self.folder.glob(".tmp-step-*-old"):  # also what could not be removed before
+            shutil.rmtree(trash, ignore_errors=True)
+
+
+def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The parts of the newest valid checkpoint in a folder, with `metrics_bytes` beside them.
+
+    None where there is no checkpoint at all. Damaged ones are named and skipped; raises
+    CannotResume where there are checkpoints and none is valid.
+    """
+    found = steps_in(folder)
+    for step in reversed(found):
+        path = path_of(folder, step)
+        if (problem := problem_of(path, run_id)) is None:
+            parts = load_parts(path)
+            if (problem := problem_in(parts, step)) is None:
+                return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
+        warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
+    if found:
+        raise CannotResume(f"checkpoint: none of the {len(found)} checkpoints in {folder} is valid")
+    return None
+
+
+def expected_bytes(state: TrainState) -> int:
+    """About the size of a checkpoint: weights, averages, and two numbers per trained weight."""
+    averaged = state.averager.model.state_dict() if state.averager and state.averager.model else {}
+    tensors = (*state.model.state_dict().values(), *averaged.values())
+    trained = (p for p in state.model.parameters() if p.requires_grad)
+    return sum(int(t.nbytes) for t in tensors) + 2 * sum(int(p.nbytes) for p in trained)
