@@ -25,8 +25,9 @@ from trainrun import ranks
 from trainrun.cli.main import main
 from trainrun.config.build.trial import _check_shares
 from trainrun.data.dataset import from_dataset
-from trainrun.evaluate import evaluate, shared_batches
-from trainrun.loop import Monitor
+from trainrun.loop.evaluate import evaluate, shared_batches
+from trainrun.loop.loop import Monitor
+from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
@@ -37,7 +38,6 @@ from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
 from trainrun.scheduler import Plateau, plateau
-from trainrun.step import Clip
 from trainrun.task.classification import Classification
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 from trainrun.vocabulary.events import Evaluated, RolledBack

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun import ranks
-from trainrun.budget import ClockBudget
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
-from trainrun.loop import Loop, Monitor
+from trainrun.loop.budget import ClockBudget
+from trainrun.loop.loop import Loop, Monitor
+from trainrun.loop.step import Clip, Policy, Step
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
 from trainrun.run.record import Record
 from trainrun.runtime.signals import Signals
-from trainrun.step import Clip, Policy, Step
 from trainrun.vocabulary.events import Event, Finished, StepsLogged
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from itertools import islice
 
 from trainrun.config.build import build
 from trainrun.config.compose.composer import Composer
-from trainrun.health import measured
+from trainrun.loop.health import measured
+from trainrun.loop.step import Clip, Policy, Step
 from trainrun.protocols import Position
-from trainrun.step import Clip, Policy, Step
 
 WINDOW, PAIRS, BAR = 50, 60, 1.02
 WORDS = ["data=synthetic", "data.shape=[1,28,28]", "model=cnn", "budget=100ep", "runtime.threads=1"]

@@ -9,8 +9,8 @@ import torch
 
 from trainrun.check.bench import Bench
 from trainrun.check.evaluation import evaluation
-from trainrun.evaluate import evaluate
-from trainrun.loop import Monitor
+from trainrun.loop.evaluate import evaluate
+from trainrun.loop.loop import Monitor
 
 
 def test_its_metrics_are_those_of_the_run(bench: Callable[..., Bench]) -> None:

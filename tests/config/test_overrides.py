@@ -142,7 +142,7 @@ def test_rules_of_parameters_are_whole_too(folder: Path, files: Files) -> None:
 def test_arguments_of_a_call_are_merged() -> None:
     clip = compose("loop.clip={norm:2}").settings["loop"]["clip"]
     assert clip["norm"] == 2
-    assert clip["_target_"] == "trainrun.step.Clip"
+    assert clip["_target_"] == "trainrun.loop.step.Clip"
 
 
 def test_it_holds_in_sweeps(experiments: None) -> None:

@@ -21,7 +21,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from toy import same_bits
 
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.evaluate import evaluate
+from trainrun.loop.evaluate import evaluate
 from trainrun.loss import MSE
 from trainrun.model.linear import Linear
 from trainrun.precision import fp32

@@ -11,14 +11,14 @@ import torch
 from toy import CPU, Toy, adamw, mlp, momentum, same_bits
 
 from trainrun.checkpoint.state import TrainState
-from trainrun.loop import Monitor
+from trainrun.loop.loop import Monitor
+from trainrun.loop.step import Clip
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.penalty import L2
 from trainrun.scheduler import FromTorch, Plateau, cosine, plateau
-from trainrun.step import Clip
 from trainrun.vocabulary.events import Finished, Interrupted
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from toy import CPU, ToyData, ToyTask, mlp
 
-from trainrun.evaluate import evaluate
+from trainrun.loop.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, DataInfo

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.evaluate import evaluate
+from trainrun.loop.evaluate import evaluate
 from trainrun.loss import CrossEntropy
 from trainrun.precision import fp32
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position

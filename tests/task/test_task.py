@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 from torch import Tensor, nn
 
 from trainrun.data import scaling
-from trainrun.evaluate import evaluate
+from trainrun.loop.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
 from trainrun.precision import fp32
 from trainrun.protocols import Batch, DataInfo, Outcome, Position, TargetScaling

@@ -14,7 +14,7 @@ import torch
 import trainrun
 from trainrun.config.build import Parts, build
 from trainrun.config.compose.composer import Composer
-from trainrun.loop import Loop
+from trainrun.loop.loop import Loop
 from trainrun.tune.lr import Divergence, Peak, peak, ramp
 from trainrun.vocabulary.errors import ConfigError
 

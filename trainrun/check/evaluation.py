@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from trainrun.check.bench import Bench, Patience
 from trainrun.check.finding import Finding, Section
-from trainrun.evaluate import evaluate
+from trainrun.loop.evaluate import evaluate
 from trainrun.protocols import Batch
 
 _MOST_S = 4.0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainrun.check.bench import Bench, loss_of
 from trainrun.check.finding import Finding, Section
-from trainrun.nonfinite import find
+from trainrun.loop.nonfinite import find
 from trainrun.protocols import Batch, Outcome
 
 _LARGEST = torch.finfo(torch.float16).max

@@ -15,8 +15,8 @@ from trainrun.check.anew import anew
 from trainrun.check.bench import Bench, Patience, blind_loss, chosen, first_samples, loss_in, loss_of
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.checkpoint.state import TrainState
+from trainrun.loop.step import Clip, Policy, Step
 from trainrun.protocols import Batch
-from trainrun.step import Clip, Policy, Step
 
 _SAMPLES, _POOL = 10, 64
 _STEPS = 150

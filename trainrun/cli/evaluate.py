@@ -56,7 +56,7 @@ def evaluate_split(
     judged: Judged, model: nn.Module, split: str
 ) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
     """The metrics of a split, and the report that suits its task."""
-    from trainrun.evaluate import evaluate
+    from trainrun.loop.evaluate import evaluate
     from trainrun.report.watch import report_on, watched
 
     parts = judged.parts

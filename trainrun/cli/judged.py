@@ -57,10 +57,10 @@ class Judged:
         return f"{split}{f', {size} samples' if size else ''}"
 
     def model_over(self, views: Sequence[str]) -> nn.Module:
-        """The model, or with `views` its mean over them, as `trainrun.tta` makes them."""
+        """The model, or with `views` its mean over them, as `trainrun.loop.tta` makes them."""
         if not views:
             return self.parts.state.model
-        from trainrun.tta import Views
+        from trainrun.loop.tta import Views
 
         augment = self.parts.settings["augment"]
         if "flip" in views and not augment.get("flip"):

@@ -45,7 +45,7 @@ def run(words: list[str]) -> int:
         say(f"  {'views':<10} {model}")
     for note in samples.notes:
         say(f"  {'note':<10} {note}")
-    from trainrun.evaluate import predictions
+    from trainrun.loop.evaluate import predictions
     from trainrun.report.predictions import rows_of
 
     parts = judged.parts

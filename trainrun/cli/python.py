@@ -95,7 +95,7 @@ def predict(
     """A row for each sample of a split, or of `inputs`: a file, or an array of samples."""
     with _judged(run, "predict", checkpoint, overrides) as judged, _as_file(inputs) as file:
         from trainrun.cli.predict import about_input, samples_of
-        from trainrun.evaluate import predictions
+        from trainrun.loop.evaluate import predictions
         from trainrun.report.predictions import numbers_in, rows_of
 
         if file is None:

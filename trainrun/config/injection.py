@@ -122,10 +122,12 @@ SLOTS: dict[str, Slot] = {
         ("trainrun.loop.Loop",),
         _LOOP,
         reserved=tuple(name for name in _LOOP if name != "step"),  # that one is a call of its own
-        extras=dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.step.Policy"),
+        extras=dict.fromkeys(
+            ("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.loop.step.Policy"
+        ),
     ),
-    "loop.clip": Slot(("trainrun.step",), ("trainrun.step.Clip",), main="norm"),
-    "loop.step": Slot(("trainrun.step",), (), _STEP, reserved=_STEP),
+    "loop.clip": Slot(("trainrun.loop.step",), ("trainrun.loop.step.Clip",), main="norm"),
+    "loop.step": Slot(("trainrun.loop.step",), (), _STEP, reserved=_STEP),
     "checkpoint": Slot(
         ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), _CHECKPOINT, reserved=_CHECKPOINT
     ),

@@ -16,9 +16,9 @@ from trainrun.check.bench import loss_in
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.build import Parts
 from trainrun.config.build.schedule import schedule_over
+from trainrun.loop.step import Pass, Step
 from trainrun.protocols import Window
 from trainrun.runtime.signals import Signals
-from trainrun.step import Pass, Step
 from trainrun.vocabulary.errors import ConfigError
 
 _MEMORY = 0.8  # of the running mean that says whether the loss has diverged

@@ -22,8 +22,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.build import Parts
-from trainrun.evaluate import evaluate
-from trainrun.health import measured
+from trainrun.loop.evaluate import evaluate
+from trainrun.loop.health import measured
 from trainrun.protocols import Batch, Cut, Position, StepResult, Window
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals

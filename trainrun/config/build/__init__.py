@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 
 from trainrun import ranks
 from trainrun.augment.pictures import augmented
-from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.build.initial import initialize
@@ -34,7 +33,9 @@ from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
-from trainrun.loop import Loop, Monitor
+from trainrun.loop.budget import FAR, ClockBudget
+from trainrun.loop.loop import Loop, Monitor
+from trainrun.loop.step import Policy
 from trainrun.loss import as_loss
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
@@ -43,7 +44,6 @@ from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Pe
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
-from trainrun.step import Policy
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 

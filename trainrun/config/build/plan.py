@@ -14,7 +14,7 @@ from trainrun.checkpoint.weights import Weights
 from trainrun.config.build import costs
 from trainrun.config.build.cautions import cautions
 from trainrun.config.build.schedule import Rates
-from trainrun.loop import Monitor
+from trainrun.loop.loop import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping

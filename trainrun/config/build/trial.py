@@ -14,8 +14,8 @@ from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import seen, told
-from trainrun.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
-from trainrun.loop import Monitor
+from trainrun.loop.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
+from trainrun.loop.loop import Monitor
 from trainrun.protocols import Batch, Cut, Data, Position, Task
 from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime.machine import is_out_of_memory

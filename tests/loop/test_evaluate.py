@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import CPU, ToyData, ToyTask, mlp, same_bits
 
-from trainrun.evaluate import MetricFailed, confusion_of, evaluate
+from trainrun.loop.evaluate import MetricFailed, confusion_of, evaluate
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision
 from trainrun.protocols import Batch

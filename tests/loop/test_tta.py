@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainrun.loop.tta import Views
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.runtime.vision import import_torchvision
-from trainrun.tta import Views
 from trainrun.vocabulary.errors import ConfigError
 
 F = import_torchvision("torchvision.transforms.functional")

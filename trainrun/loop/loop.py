@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from trainrun import ranks
-from trainrun.budget import ClockBudget
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
-from trainrun.clock import Clock
 from trainrun.data.faults import refuse_not_finite
-from trainrun.evaluate import MetricFailed, confusion_of, evaluate, sampled, shared_batches
-from trainrun.health import measured
+from trainrun.loop.budget import ClockBudget
+from trainrun.loop.clock import Clock
+from trainrun.loop.evaluate import MetricFailed, confusion_of, evaluate, sampled, shared_batches
+from trainrun.loop.health import measured
+from trainrun.loop.step import Policy
 from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, StepResult, Task, Window
 from trainrun.regularization.penalty import near_zero
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals, Stopped
-from trainrun.step import Policy
 from trainrun.task.metrics import Totals
 from trainrun.vocabulary.errors import (
     CannotResume,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
-from trainrun.nonfinite import find
+from trainrun.loop.nonfinite import find
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, Finding, Outcome, StepResult, Task, Window
 from trainrun.regularization.kinds import BatchChange, Penalty

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from toy import CLASSES, FEATURES, Toy, ToyData, ToyTask, adamw, momentum, new_state, new_step, same_bits
 
 from trainrun.checkpoint.state import TrainState
-from trainrun.health import measured
+from trainrun.loop.health import measured
+from trainrun.loop.step import Step
 from trainrun.optimizer.sam import SAM
 from trainrun.protocols import StepResult
-from trainrun.step import Step
 from trainrun.vocabulary.events import StepsLogged
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

@@ -19,8 +19,9 @@ from toy import ACCURACY, FEATURES, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 
 from trainrun.checkpoint.reader import path_of
 from trainrun.checkpoint.store import Checkpoints
-from trainrun.evaluate import evaluate
-from trainrun.loop import Monitor
+from trainrun.loop.evaluate import evaluate
+from trainrun.loop.loop import Monitor
+from trainrun.loop.step import Clip
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Cut, Position
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -28,7 +29,6 @@ from trainrun.regularization.ema import EMA
 from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
 from trainrun.scheduler import cosine
-from trainrun.step import Clip
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
@@ -432,7 +432,7 @@ def test_skipped_steps_are_counted_in_every_log(tmp_path: Path) -> None:
 
 
 def test_progress_is_shown_and_recorded_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainrun.clock.PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr("trainrun.loop.clock.PROGRESS_EVERY_S", 0.0)
     trained = Toy(tmp_path / "run").train()
     assert [event.step for event in trained.of(Progressed)] == list(range(1, 17))
     assert b"progress" not in trained.metrics

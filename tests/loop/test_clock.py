@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from toy import ToyData, mlp, new_state
 
-from trainrun import clock as module
-from trainrun.clock import Clock
+from trainrun.loop import clock as module
+from trainrun.loop.clock import Clock
 
 
 class Time:

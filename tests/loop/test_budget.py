@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from toy import Toy, ToyTask, mlp, new_state
 
-from trainrun.budget import FAR, ClockBudget
 from trainrun.checkpoint.state import TrainState
+from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.scheduler import Warmed, constant, cosine, linear, plateau
 from trainrun.vocabulary.events import Evaluated, Finished, Replanned, StepsLogged
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from toy import CLASSES, CPU, FEATURES, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
 from trainrun.checkpoint.state import TrainState
+from trainrun.loop.step import Clip, Pass
 from trainrun.loss import CrossEntropy, as_loss
 from trainrun.precision import Precision, ScaledPrecision
 from trainrun.protocols import Batch, Cut, Outcome, Position
@@ -23,7 +24,6 @@ from trainrun.regularization.ema import EMA
 from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.mixing import Mixup
 from trainrun.regularization.penalty import L2
-from trainrun.step import Clip, Pass
 from trainrun.task.classification import Classification
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.seeds import stream
