@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from toy import CLASSES, CPU, FEATURES, Toy, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
 
 from trainrun import ranks
+from trainrun.assembly.dry_run import _check_shares
 from trainrun.cli.main import main
-from trainrun.config.build.trial import _check_shares
 from trainrun.data.dataset import from_dataset
 from trainrun.loop.evaluate import evaluate, shared_batches
 from trainrun.loop.loop import Monitor

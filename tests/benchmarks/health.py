@@ -10,7 +10,7 @@ import statistics
 import time
 from itertools import islice
 
-from trainrun.config.build import build
+from trainrun.assembly.build import build
 from trainrun.config.compose.composer import Composer
 from trainrun.loop.health import measured
 from trainrun.loop.step import Clip, Policy, Step

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainrun.assembly.build import build
 from trainrun.check.bench import Bench, bench_of
-from trainrun.config.build import build
 from trainrun.config.compose.composer import Composer
 from trainrun.protocols import Batch, Outcome
 

@@ -44,7 +44,7 @@ SHARED_PARTS = {"vision", "ranks"}
 
 
 def place_of(module: str) -> str:
-    """`trainrun.config.build` -> `config.build`, `trainrun.data.idx` -> `data`."""
+    """`trainrun.assembly.build` -> `config.build`, `trainrun.data.idx` -> `data`."""
     parts = module.split(".")[1:]
     return ".".join(parts[:2]) if parts[:2] == ["config", "build"] else parts[0] if parts else ""
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainrun.config.build import Parts, build
+from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.config.paths import groups
 from trainrun.config.rules import contradictions

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import trainrun
-from trainrun.config.build import Parts, build
+from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.loop.loop import Loop
 from trainrun.tune.lr import Divergence, Peak, peak, ramp

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainrun.config.build import Parts, build
+from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.tune import trial
 from trainrun.tune.trial import Pace, is_for_memory, judge, survey, together, train

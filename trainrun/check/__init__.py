@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trainrun.assembly.build import Parts
 from trainrun.check.bench import bench_of, isolated
 from trainrun.check.data import FEW, data
 from trainrun.check.evaluation import evaluation
@@ -23,7 +24,6 @@ from trainrun.check.splits import splits
 from trainrun.check.start import start
 from trainrun.check.steps import first_steps
 from trainrun.check.storage import storage
-from trainrun.config.build import Parts
 from trainrun.vocabulary.errors import TrainrunError
 
 __all__ = ["Finding", "Section", "examine"]

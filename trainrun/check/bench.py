@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
+from trainrun.assembly.build import Parts
 from trainrun.augment.pictures import unaugmented
-from trainrun.config.build import Parts
 from trainrun.protocols import Batch, Cut, Data, Position, StepResult, Task
 from trainrun.runtime.machine import seed_forward
 

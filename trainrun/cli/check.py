@@ -58,11 +58,11 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     composition = composer.checked(words)
     for note in composition.notes:
         say(note)
+    from trainrun.assembly.build import build
     from trainrun.check import examine
     from trainrun.check.batch import picture as draw
     from trainrun.check.bench import bench_of
     from trainrun.cli.stored import weights_from
-    from trainrun.config.build import build
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)

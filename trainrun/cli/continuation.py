@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from trainrun import ranks
+from trainrun.assembly.build import Parts
+from trainrun.assembly.schedule import Course
 from trainrun.checkpoint.reader import run_id_of, steps_in
 from trainrun.checkpoint.store import load_newest
 from trainrun.cli.lineage import Process, table
-from trainrun.config.build import Parts
-from trainrun.config.build.schedule import Course
 from trainrun.data.order import position_after
 from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.assembly.build import build
 from trainrun.checkpoint.state import TrainState
 from trainrun.cli import session
 from trainrun.cli.child import in_child
 from trainrun.cli.lineage import Process
 from trainrun.cli.stored import open_run, targets_of
-from trainrun.config.build import build
 from trainrun.config.compose.composer import Composition
 from trainrun.config.suggest import hydra_value
 from trainrun.vocabulary.errors import TrainrunError

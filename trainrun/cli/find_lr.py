@@ -22,7 +22,7 @@ from trainrun.terminal.lines import Line, say, show
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.config.build import Parts
+    from trainrun.assembly.build import Parts
     from trainrun.report.range_test import Told
     from trainrun.tune.lr import Point
 
@@ -82,8 +82,8 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 def _search(composition: Composition, arguments: argparse.Namespace, send: int) -> int:
     """Build, ramp, judge and tell; the words of the run with the suggestion go into `send`."""
+    from trainrun.assembly.build import build
     from trainrun.cli.stored import weights_from
-    from trainrun.config.build import build
     from trainrun.report.range_test import Told, picture
     from trainrun.tune.criteria import curve, judge
     from trainrun.tune.lr import Divergence, peak, ramp

@@ -16,8 +16,8 @@ from trainrun.vocabulary.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
+    from trainrun.assembly.build import Parts
     from trainrun.cli.stored import Choice
-    from trainrun.config.build import Parts
 
 CHANGEABLE = ("runtime.*", "precision*", "data.root", "data.path", "data.num_workers", "data.eval_batch_size")
 SPLITS = ("train", "val", "test")

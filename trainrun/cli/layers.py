@@ -10,7 +10,7 @@ from trainrun.terminal.layout import columns
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.config.build import Parts
+    from trainrun.assembly.build import Parts
 
 _DATA = {"gpt": ["data=text"]}  # others take the default's
 
@@ -24,7 +24,7 @@ def model_of(topic: str) -> str | None:
 
 def lines(model: str) -> list[str]:
     """A table of its layers, for the default data or such that it takes."""
-    from trainrun.config.build import build
+    from trainrun.assembly.build import build
     from trainrun.config.compose.composer import Composer
 
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainrun.vocabulary.events import Evaluated, Event
 
 if TYPE_CHECKING:
-    from trainrun.config.build.schedule import Course, Rates
+    from trainrun.assembly.schedule import Course, Rates
 
 
 @dataclass(frozen=True)

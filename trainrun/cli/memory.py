@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from trainrun import ranks
-from trainrun.config.build import Parts
+from trainrun.assembly.build import Parts
 from trainrun.vocabulary.errors import OutOfMemory
 
 

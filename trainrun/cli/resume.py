@@ -19,8 +19,8 @@ from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from trainrun.assembly.build import Parts
     from trainrun.cli.session import Judge, Result
-    from trainrun.config.build import Parts
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -134,10 +134,10 @@ def resumed(
     typed: Collection[str] = (),
 ) -> tuple[Result, str] | None:
     """The same without last words: what it came to, and its budget; None where there is nothing to do."""
+    from trainrun.assembly.build import rates_of
     from trainrun.cli import session
     from trainrun.cli.lineage import Process
     from trainrun.cli.stored import changes, open_run
-    from trainrun.config.build import rates_of
     from trainrun.run.files import number_in, read_json
     from trainrun.runtime.machine import cores
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from trainrun import ranks
+from trainrun.assembly.build import Parts
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
 from trainrun.cli.continuation import NOTHING, StoredState, course, restore, stored_state
 from trainrun.cli.lineage import Process
 from trainrun.cli.memory import out_of_memory
-from trainrun.config.build import Parts
 from trainrun.config.compose.composer import Composition, to_yaml
 from trainrun.data.workers import workers_error
 from trainrun.logger.lines import kept, lines_of

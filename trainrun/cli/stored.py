@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from trainrun import ranks
+from trainrun.assembly.build import Parts, build
 from trainrun.checkpoint.reader import (
     load_judged,
     load_parts,
@@ -24,7 +25,6 @@ from trainrun.checkpoint.reader import (
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
 from trainrun.cli.found import find as find_aloud
 from trainrun.config import imports
-from trainrun.config.build import Parts, build
 from trainrun.config.call import Stored
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer, Composition

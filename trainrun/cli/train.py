@@ -107,17 +107,17 @@ def train_one(
 
     A sweep's job has its folder already, and may have a judge.
     """
+    from trainrun.assembly.build import build
     from trainrun.cli.lineage import Process
     from trainrun.cli.session import start
     from trainrun.cli.stored import weights_from
-    from trainrun.config.build import build
 
     for note in composition.notes:
         say(note)
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
     if verbose:
-        from trainrun.cli.coverage import coverage
+        from trainrun.assembly.coverage import coverage
         from trainrun.cli.layers import table
 
         say(*table(parts), "", *coverage(parts).split("\n"))

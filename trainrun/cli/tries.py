@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trainrun.assembly.build import Parts, build
+from trainrun.assembly.costs import megabytes
 from trainrun.check.finding import key_of
 from trainrun.cli.child import in_child
 from trainrun.cli.stored import weights_from
-from trainrun.config.build import Parts, build
-from trainrun.config.build.costs import megabytes
 from trainrun.config.compose.composer import Composer
 from trainrun.terminal.lines import columns
 from trainrun.terminal.visible import visible

@@ -1,1 +1,1 @@
-"""From the words in the shell to live parts: compose, check, build."""
+"""The command line's settings: words -> composed -> checked; knows no torch."""

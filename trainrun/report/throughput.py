@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
-from trainrun.config.build.costs import megabytes
+from trainrun.assembly.costs import megabytes
 from trainrun.terminal.braille import path
 from trainrun.terminal.chart import span
 from trainrun.terminal.table import cut, laid_out

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrun.assembly.build import Parts
+from trainrun.assembly.schedule import schedule_over
 from trainrun.check.bench import loss_in
 from trainrun.checkpoint.state import TrainState
-from trainrun.config.build import Parts
-from trainrun.config.build.schedule import schedule_over
 from trainrun.loop.step import Pass, Step
 from trainrun.protocols import Window
 from trainrun.runtime.signals import Signals

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainrun.assembly.build import Parts
 from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.checkpoint.state import TrainState
-from trainrun.config.build import Parts
 from trainrun.loop.evaluate import evaluate
 from trainrun.loop.health import measured
 from trainrun.protocols import Batch, Cut, Position, StepResult, Window

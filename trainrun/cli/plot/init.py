@@ -32,7 +32,7 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     if own and not any(word.startswith("model=") for word in overrides):
         own.insert(0, "model=mlp")
     composed = compose("init", chosen, own + overrides)
-    from trainrun.config.build import build
+    from trainrun.assembly.build import build
     from trainrun.protocols import Cut, Position
     from trainrun.report import inits
     from trainrun.report.depth import levels

@@ -59,8 +59,8 @@ def _gives_lr(word: str) -> bool:
 
 
 def _course(composition: Composition, is_fixed: bool, steps: int) -> Course:
-    from trainrun.config.build.maker import Maker
-    from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
+    from trainrun.assembly.factory import Maker
+    from trainrun.assembly.optimizer import averager_of, lr_of, optimizer_over
     from trainrun.report.rosenbrock import RATES, Made, Plane, fastest
 
     make = Maker(composition.settings, None, None)

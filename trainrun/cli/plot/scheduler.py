@@ -40,7 +40,7 @@ def _courses(composed: dict[str, Composition]) -> dict[str, list[float]]:
     first = next(iter(composed.values()))
     if parse(first.settings["budget"]).is_clock:
         raise ConfigError.one("budget", "by the clock no step count is known; give steps", "budget=2ep")
-    from trainrun.config.build import build, rates_of
+    from trainrun.assembly.build import build, rates_of
 
     parts = build(first.settings)
     found = {}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun.config.build.maker import Maker, Settings, node_of
+from trainrun.assembly.factory import Maker, Settings, node_of
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
 from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainrun.config.build import Parts, build
+from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 
 LINEAR = 64 * 10 + 10  # parameters of model=linear on digits

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainrun.config.build import Parts, build
+from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 
 Files = Callable[[Mapping[str, str]], None]

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.config.build.maker import Maker, node_of
+from trainrun.assembly.factory import Maker, node_of
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
 from trainrun.init import LSUV, Fitting, Init, fitted_layers

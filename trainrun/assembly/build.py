@@ -19,15 +19,15 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from trainrun import ranks
+from trainrun.assembly.dry_run import try_parts
+from trainrun.assembly.factory import Maker, Settings
+from trainrun.assembly.initial import initialize
+from trainrun.assembly.optimizer import averager_of, lr_of, optimizer_over
+from trainrun.assembly.plan import evaluation, plan_of, started_from
+from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
-from trainrun.config.build.initial import initialize
-from trainrun.config.build.maker import Maker, Settings
-from trainrun.config.build.optimizer import averager_of, lr_of, optimizer_over
-from trainrun.config.build.plan import evaluation, plan_of, started_from
-from trainrun.config.build.schedule import Rates, refuse_early_drops, schedule_over
-from trainrun.config.build.trial import try_parts
 from trainrun.config.call import Stored, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF

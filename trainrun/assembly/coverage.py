@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.config.build import Parts
+from trainrun.assembly.build import Parts
 
 
 def coverage(parts: Parts) -> str:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.config.build import Parts, build, plan, rates_of
+from trainrun.assembly import plan
+from trainrun.assembly.build import Parts, build, rates_of
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError

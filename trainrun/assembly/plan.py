@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from trainrun.assembly import costs
+from trainrun.assembly.cautions import cautions
+from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.config.build import costs
-from trainrun.config.build.cautions import cautions
-from trainrun.config.build.schedule import Rates
 from trainrun.loop.loop import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import Cut, DataInfo, ObservingSchedule

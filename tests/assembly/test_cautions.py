@@ -10,8 +10,8 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
 import trainrun
+from trainrun.assembly.build import build
 from trainrun.cli.guide import read
-from trainrun.config.build import build
 from trainrun.config.call import Stored
 from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
+from trainrun.assembly.factory import Maker
 from trainrun.checkpoint.state import TrainState
-from trainrun.config.build.maker import Maker
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
 from trainrun.protocols import ObservingSchedule, Schedule
