@@ -53,7 +53,7 @@ def train(overrides: _Sequence[str] = ()) -> Any:
     KeyboardInterrupt, SIGTERM saves and raises SystemExit(143). What a run sets in this process, such
     as generators and threads, is afterwards as it was.
     """
-    from trainrun.cli.python import train
+    from trainrun.session.python import train
 
     return train(overrides)
 
@@ -64,7 +64,7 @@ def resume(run: str, overrides: _Sequence[str] = ()) -> Any:
     `run`: a path, the beginning of one, a name, or last. `overrides` may change what does not make it
     another run, such as ["budget=40ep"]. A run that is complete is returned as it is.
     """
-    from trainrun.cli.python import resume
+    from trainrun.session.python import resume
 
     return resume(run, overrides)
 
@@ -75,7 +75,7 @@ def load(run: str, checkpoint: str | None = "best", trust: _Sequence[str] = ()) 
     `checkpoint`: best, last, a step, or None for the model as it was built. `trust` names packages,
     beyond torch's own and the folder's, that the stored run may import.
     """
-    from trainrun.cli.python import load
+    from trainrun.session.python import load
 
     return load(run, checkpoint, trust)
 
@@ -87,7 +87,7 @@ def evaluate(
 
     `overrides` such as ["runtime.device=cpu", "data.root=FOLDER"]; `tta` flip, crop or flip,crop.
     """
-    from trainrun.cli.python import evaluate
+    from trainrun.session.python import evaluate
 
     return evaluate(run, split, checkpoint, overrides, tta)
 
@@ -105,14 +105,14 @@ def predict(
     `inputs`: a file such as those of the run's data, or an array or tensor of samples. A row holds the
     columns of `trainrun predict`: {"index": 0, "target": "6", "predicted": "6", "probability": 0.98, ...}.
     """
-    from trainrun.cli.python import predict
+    from trainrun.session.python import predict
 
     return predict(run, inputs, split, checkpoint, overrides, tta)
 
 
 def export(run: str, path: str | Path, checkpoint: str = "best", overrides: _Sequence[str] = ()) -> Path:
     """Write a stored run's model as .safetensors, .pt2 or .onnx and compare them; returns the file."""
-    from trainrun.cli.python import export
+    from trainrun.session.python import export
 
     return export(run, path, checkpoint, overrides)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainrun.cli.child import in_child
 from trainrun.cli.gpu import own_gpu, visible_gpus
 from trainrun.cli.search import _shares
+from trainrun.session.child import in_child
 
 
 @pytest.fixture

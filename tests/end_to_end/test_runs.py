@@ -19,7 +19,7 @@ from sklearn import metrics as sk
 from waiting import wait_until
 
 import trainrun
-from trainrun.cli.stored import open_run
+from trainrun.session.rebuild import open_run
 
 SHORT = ("budget=3ep", "data.limit=200", "model=linear", "logger=none")
 QUICK = ("data=synthetic_table", *SHORT)  # spares every process the import of scikit-learn

@@ -12,7 +12,7 @@ from torch import Tensor
 from trainrun.check.bench import Bench
 from trainrun.protocols import Cut, Position
 from trainrun.regularization.kinds import joined
-from trainrun.report.samples import labels_of, shown
+from trainrun.session.sample_pictures import labels_of, shown
 from trainrun.vocabulary.errors import ConfigError, StorageFailed
 
 _MOST, _ACROSS = 48, 8

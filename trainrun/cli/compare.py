@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainrun.cli.found import find
 from trainrun.cli.pictured import paint, picture_file
+from trainrun.session.find_run import find
 from trainrun.terminal.lines import columns, show
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import to_line

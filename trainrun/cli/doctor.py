@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from trainrun.cli.found import find
 from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.paths import COMBINES
 from trainrun.doctor import Finding, diagnose
 from trainrun.doctor.curves import Run, read
-from trainrun.run.lineage import experiment_files
+from trainrun.session.find_run import find
+from trainrun.session.lineage import experiment_files
 from trainrun.terminal.layout import paragraph
 from trainrun.terminal.lines import Line, show
 from trainrun.terminal.numbers import number, printable

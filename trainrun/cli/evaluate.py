@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
+from trainrun.session.load_run import SPLITS, Judged, open_judged, parsed, parser_of, views_of
 from trainrun.terminal.layout import WIDEST
 from trainrun.terminal.lines import columns, say, show
 from trainrun.terminal.numbers import metrics_text

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from trainrun.assembly.build import build
 from trainrun.checkpoint.state import TrainState
-from trainrun.cli import session
-from trainrun.cli.child import in_child
-from trainrun.cli.lineage import Process
-from trainrun.cli.stored import open_run, targets_of
 from trainrun.config.compose.composer import Composition
 from trainrun.config.suggest import hydra_value
+from trainrun.session import session
+from trainrun.session.changes import Process
+from trainrun.session.child import in_child
+from trainrun.session.rebuild import open_run, targets_of
 from trainrun.vocabulary.errors import TrainrunError
 from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
 

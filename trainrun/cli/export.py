@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainrun import __version__
-from trainrun.cli.judged import Judged, open_judged, parsed, parser_of
+from trainrun.session.load_run import Judged, open_judged, parsed, parser_of
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
 
@@ -27,7 +27,7 @@ def run(words: list[str]) -> int:
         return arguments
     if arguments.path is None:
         raise ConfigError.one("PATH", "name the file to write, such as model.safetensors")
-    from trainrun.export import check_path, export
+    from trainrun.session.export import check_path, export
 
     path: Path = arguments.path.expanduser()
     check_path(path)
@@ -47,7 +47,7 @@ def run(words: list[str]) -> int:
 
 def about_run(judged: Judged) -> dict[str, Any]:
     """What the file says of what goes in and comes out, and whose weights it holds."""
-    from trainrun.export import about
+    from trainrun.session.export import about
 
     parts = judged.parts
     whose = {"version": __version__, "step": judged.choice.step, "weights": judged.weights}

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.child import in_child
 from trainrun.cli.pictured import paint, picture_file
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
+from trainrun.session.child import in_child
 from trainrun.terminal.lines import Line, say, show
 from trainrun.vocabulary.errors import ConfigError
 
@@ -83,8 +83,8 @@ def _refuse(arguments: argparse.Namespace) -> None:
 def _search(composition: Composition, arguments: argparse.Namespace, send: int) -> int:
     """Build, ramp, judge and tell; the words of the run with the suggestion go into `send`."""
     from trainrun.assembly.build import build
-    from trainrun.cli.stored import weights_from
     from trainrun.report.range_test import Told, picture
+    from trainrun.session.rebuild import weights_from
     from trainrun.tune.criteria import curve, judge
     from trainrun.tune.lr import Divergence, peak, ramp
 

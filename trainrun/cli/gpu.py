@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainrun.cli.child import in_child
+from trainrun.session.child import in_child
 
 _LOOK_S = 0.2
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.child import in_child
 from trainrun.config.overrides import key_of
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.runtime.slurm import STARTER
+from trainrun.session.child import in_child
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, first_clause, outcome
 from trainrun.terminal.lines import say
@@ -122,8 +122,8 @@ class Job:
 
     def _train(self, composition: Composition, folder: Path) -> int:
         from trainrun.cli.resume import resumed
-        from trainrun.cli.stored import targets_of
         from trainrun.cli.train import train_one
+        from trainrun.session.rebuild import targets_of
 
         command = ["trainrun", *composition.overrides]
         if identity(composition.settings) != folder.name:
@@ -162,13 +162,13 @@ def _warm(settings: Mapping[str, Any]) -> None:
 
     Frozen, what is imported is no garbage that every job looks through, nor that the end waits for.
     """
-    from trainrun.run.provenance import packages
+    from trainrun.session.provenance import packages
 
     nodes = [*settings.values(), *(settings["logger"] or {}).values()]
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
     own = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
     late = [name for part in own for name in _LATE.get(part, ())]
-    for name in (*own, "trainrun.cli.resume", "trainrun.cli.stored", "trainrun.cli.session"):
+    for name in (*own, "trainrun.cli.resume", "trainrun.session.rebuild", "trainrun.session.session"):
         importlib.import_module(name)
     for name in (*late, *_LATE[""]):
         with contextlib.suppress(ModuleNotFoundError):  # another version's

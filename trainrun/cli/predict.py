@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from trainrun.cli.judged import SPLITS, Judged, open_judged, parsed, parser_of, views_of
+from trainrun.session.load_run import SPLITS, Judged, open_judged, parsed, parser_of, views_of
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, DataError, StorageFailed
 
@@ -46,7 +46,7 @@ def run(words: list[str]) -> int:
     for note in samples.notes:
         say(f"  {'note':<10} {note}")
     from trainrun.loop.evaluate import predictions
-    from trainrun.report.predictions import rows_of
+    from trainrun.session.predictions import rows_of
 
     parts = judged.parts
     made = predictions(model, parts.task, samples.batches, parts.state.precision)

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from trainrun import ranks
-from trainrun.cli.farewell import farewell
 from trainrun.config.arguments import as_overrides, other_form
 from trainrun.config.suggest import hydra_value, in_our_words
-from trainrun.run import lineage, sweeps
+from trainrun.run import sweeps
+from trainrun.session import lineage
+from trainrun.session.summary import farewell
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
-    from trainrun.cli.session import Judge, Result
+    from trainrun.session.session import Judge, Result
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -62,7 +63,7 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     name, overrides = words[0], words[1:]
     refuse_other_forms(name, overrides)
-    from trainrun.cli.found import find
+    from trainrun.session.find_run import find
 
     if sweep := sweeps.named(name):
         from trainrun.cli import sweep as sweep_command
@@ -135,11 +136,11 @@ def resumed(
 ) -> tuple[Result, str] | None:
     """The same without last words: what it came to, and its budget; None where there is nothing to do."""
     from trainrun.assembly.build import rates_of
-    from trainrun.cli import session
-    from trainrun.cli.lineage import Process
-    from trainrun.cli.stored import changes, open_run
     from trainrun.run.files import number_in, read_json
     from trainrun.runtime.machine import cores
+    from trainrun.session import session
+    from trainrun.session.changes import Process
+    from trainrun.session.rebuild import changes, open_run
 
     stored = open_run(run_dir, overrides, typed)
     status = read_json(run_dir / "status.json")  # after it: another process may have come to its end

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from trainrun.cli.code import current_code
 from trainrun.cli.job import STOP, Job, stop
 from trainrun.cli.swept import Ongoing, is_trusted, record, tell
 from trainrun.config import imports
@@ -37,6 +36,7 @@ from trainrun.run import signing, sweeps
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
+from trainrun.session.user_code import current_code
 from trainrun.sweep import counted
 from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, Tried, outcome
@@ -137,7 +137,7 @@ def planned(
 
 def _with_source(words: Sequence[str]) -> list[str]:
     """The words with the run that `init_from` means now: `last` would be another one for every job."""
-    from trainrun.cli.found import find
+    from trainrun.session.find_run import find
 
     sources = {word: value_of(word) for word in words if key_of(word) == "init_from"}
     named = {word: str(one) for word, one in sources.items() if _is_name(one)}

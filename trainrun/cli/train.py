@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainrun import ranks
-from trainrun.cli.code import current_code
-from trainrun.cli.farewell import farewell
-from trainrun.cli.found import say_what_name_means
 from trainrun.config.arguments import as_overrides, other_form
 from trainrun.config.compose.composer import (
     Composer,
@@ -23,11 +20,14 @@ from trainrun.config.compose.composer import (
     problems_of,
 )
 from trainrun.config.suggest import corrected_line, together
+from trainrun.session.find_run import say_what_name_means
+from trainrun.session.summary import farewell
+from trainrun.session.user_code import current_code
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from trainrun.cli.session import Judge, Result
+    from trainrun.session.session import Judge, Result
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def trained(
     with around():
         if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
             from trainrun.cli.resume import changes_of_line, resumed
-            from trainrun.cli.stored import targets_of
+            from trainrun.session.rebuild import targets_of
 
             changes = changes_of_line(folder, composition.overrides)
             typed_targets = {target for _, target in targets_of(composition.settings)}
@@ -108,9 +108,9 @@ def train_one(
     A sweep's job has its folder already, and may have a judge.
     """
     from trainrun.assembly.build import build
-    from trainrun.cli.lineage import Process
-    from trainrun.cli.session import start
-    from trainrun.cli.stored import weights_from
+    from trainrun.session.changes import Process
+    from trainrun.session.rebuild import weights_from
+    from trainrun.session.session import start
 
     for note in composition.notes:
         say(note)

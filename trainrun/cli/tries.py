@@ -15,9 +15,9 @@ from typing import Any
 from trainrun.assembly.build import Parts, build
 from trainrun.assembly.costs import megabytes
 from trainrun.check.finding import key_of
-from trainrun.cli.child import in_child
-from trainrun.cli.stored import weights_from
 from trainrun.config.compose.composer import Composer
+from trainrun.session.child import in_child
+from trainrun.session.rebuild import weights_from
 from trainrun.terminal.lines import columns
 from trainrun.terminal.visible import visible
 from trainrun.tune.batch import Tried

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from trainrun.cli.found import find
+from trainrun.session.find_run import find
 from trainrun.terminal.lines import Line, columns
 from trainrun.vocabulary.errors import ConfigError
 

@@ -16,26 +16,27 @@ from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
-from trainrun.cli.continuation import NOTHING, StoredState, course, restore, stored_state
-from trainrun.cli.lineage import Process
-from trainrun.cli.memory import out_of_memory
 from trainrun.config.compose.composer import Composition, to_yaml
 from trainrun.data.workers import workers_error
 from trainrun.logger.lines import kept, lines_of
-from trainrun.report.samples import pictured
-from trainrun.report.weights import weighed
-from trainrun.run import lineage, signing
+from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.failures import Failures
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
 from trainrun.run.listing import num_bytes
 from trainrun.run.lock import lock
-from trainrun.run.provenance import environment
 from trainrun.run.record import Record, restore_status, write_status
 from trainrun.runtime.interrupt import raise_again
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals, exit_code
 from trainrun.runtime.slurm import requeue
+from trainrun.session import lineage
+from trainrun.session.changes import Process
+from trainrun.session.continuation import NOTHING, StoredState, course, restore, stored_state
+from trainrun.session.histograms import weighed
+from trainrun.session.out_of_memory import out_of_memory
+from trainrun.session.provenance import environment
+from trainrun.session.sample_pictures import pictured
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
 from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Interrupted, Started

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.cli.lineage import table
+from trainrun.session.changes import table
 
 
 def test_what_remains_is_shown_before_and_now() -> None:

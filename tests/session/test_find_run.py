@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.cli.found import find, say_what_name_means
+from trainrun.session.find_run import find, say_what_name_means
 
 
 @pytest.fixture(autouse=True)

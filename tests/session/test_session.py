@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.cli.session import tell_for_first
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
+from trainrun.session.session import tell_for_first
 from trainrun.vocabulary.errors import RankFailed
 
 DIED = RankFailed("another rank died")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.run import lineage
+from trainrun.session import lineage
 from trainrun.vocabulary.errors import StorageFailed
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainrun.cli.found import find
+from trainrun.session.find_run import find
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainrun.assembly.build import Parts
-    from trainrun.cli.stored import Choice
+    from trainrun.session.rebuild import Choice
 
 CHANGEABLE = ("runtime.*", "precision*", "data.root", "data.path", "data.num_workers", "data.eval_batch_size")
 SPLITS = ("train", "val", "test")
@@ -115,8 +115,8 @@ def open_judged(arguments: argparse.Namespace, overrides: Sequence[str] = ()) ->
 def judged_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Judged:
     """A stored run with a checkpoint's weights, its data found to be those it was trained on."""
     from trainrun.checkpoint.state import require_same_data
-    from trainrun.cli.stored import choose, load_choice, open_run
     from trainrun.run.files import object_in, read_json
+    from trainrun.session.rebuild import choose, load_choice, open_run
 
     parts = open_run(run_dir, overrides).parts
     begun = object_in(read_json(run_dir / "environment.json"), "data")

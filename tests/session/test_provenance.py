@@ -12,8 +12,8 @@ import torch
 
 import trainrun
 from trainrun.protocols import DataInfo
-from trainrun.run.provenance import environment
 from trainrun.runtime.machine import Runtime
+from trainrun.session.provenance import environment
 
 RUNTIME = Runtime(torch.device("cpu"), 2, True, False, False, False, None, None)
 INFO = DataInfo("toy", (4,), "classes", 3, {"train": 10, "val": None}, fingerprint="abcd")

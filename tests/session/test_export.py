@@ -13,16 +13,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainrun.export import about, check_path, export
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy
 from trainrun.protocols import DataInfo, TargetScaling
+from trainrun.session.export import about, check_path, export
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 
-module = sys.modules["trainrun.export"]  # beside the function of that name
+module = sys.modules["trainrun.session.export"]  # beside the function of that name
 ABOUT = {"classes": ["cat", "dog", "emu"], "fitted": {"shift": [1.5]}}
 
 

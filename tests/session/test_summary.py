@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.cli.farewell import farewell
-from trainrun.cli.session import Result
+from trainrun.session.session import Result
+from trainrun.session.summary import farewell
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
-from trainrun.cli.caller import restored, torch_restored
-from trainrun.cli.code import current_code
-from trainrun.cli.farewell import farewell
-from trainrun.cli.judged import SPLITS, Judged, judged_run, refuse_another_run, views_of
 from trainrun.cli.main import COMMANDS
 from trainrun.cli.process import sweep_in_process
 from trainrun.cli.resume import refuse_other_forms, resumed
@@ -29,12 +25,16 @@ from trainrun.run import sweeps
 from trainrun.run.directory import find
 from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
+from trainrun.session.caller import restored, torch_restored
+from trainrun.session.load_run import SPLITS, Judged, judged_run, refuse_another_run, views_of
+from trainrun.session.summary import farewell
+from trainrun.session.user_code import current_code
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainrun.cli.session import Result
+    from trainrun.session.session import Result
 
 _HERE = {"resume": "resume", "eval": "evaluate", "predict": "predict", "export": "export"}
 _training = False
@@ -75,9 +75,9 @@ def resume(run: str, overrides: Sequence[str]) -> Result | sweeps.Sweep:
 def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
     """The trained model of a run, on its device, in evaluation mode."""
     with _command(), _stored(run):
-        from trainrun.cli import stored
+        from trainrun.session import rebuild
 
-        return stored.load(str(run), checkpoint, trust)
+        return rebuild.load(str(run), checkpoint, trust)
 
 
 def evaluate(run: str, split: str, checkpoint: str, overrides: Sequence[str], tta: str) -> dict[str, float]:
@@ -96,7 +96,7 @@ def predict(
     with _judged(run, "predict", checkpoint, overrides) as judged, _as_file(inputs) as file:
         from trainrun.cli.predict import about_input, samples_of
         from trainrun.loop.evaluate import predictions
-        from trainrun.report.predictions import numbers_in, rows_of
+        from trainrun.session.predictions import numbers_in, rows_of
 
         if file is None:
             _require_split(judged, split)
@@ -118,7 +118,7 @@ def export(run: str, path: str | Path, checkpoint: str, overrides: Sequence[str]
 
     file = Path(path).expanduser()
     with _judged(run, "export", checkpoint, overrides, PORTABLE, file) as judged:
-        from trainrun.export import export
+        from trainrun.session.export import export
 
         export(judged.parts.state.model, inputs_of(judged), file, about_run(judged))
     return file
@@ -175,7 +175,7 @@ def _judged(
     with _command():
         refuse_another_run(words, verb)
         if file is not None:
-            from trainrun.export import check_path
+            from trainrun.session.export import check_path
 
             check_path(file)
         with _stored(run) as run_dir:
@@ -184,7 +184,7 @@ def _judged(
 
 def _result(ended: Ended) -> Result:
     """What the run came to. Raises KeyboardInterrupt or SystemExit where a signal ended it, saved."""
-    from trainrun.cli.session import Result
+    from trainrun.session.session import Result
 
     if ended.result is None:
         status, best = read_json(ended.run_dir / "status.json"), read_json(ended.run_dir / "result.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from trainrun.cli.child import in_child
+from trainrun.session.child import in_child
 
 
 def _wait() -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainrun.data.resident import Resident
 from trainrun.protocols import Cut, DataInfo, PixelRange, Position
-from trainrun.report.samples import labels_of, pictured, shown
+from trainrun.session.sample_pictures import labels_of, pictured, shown
 from trainrun.vocabulary.errors import ConfigError
 
 SPLITS = {"train": torch.arange(6), "val": torch.arange(0), "test": torch.arange(0)}

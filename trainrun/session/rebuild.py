@@ -23,7 +23,6 @@ from trainrun.checkpoint.reader import (
     steps_in,
 )
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
-from trainrun.cli.found import find as find_aloud
 from trainrun.config import imports
 from trainrun.config.call import Stored
 from trainrun.config.check import check
@@ -34,6 +33,7 @@ from trainrun.config.suggest import hydra_value
 from trainrun.run import signing
 from trainrun.run.directory import find
 from trainrun.run.files import object_in, read_json
+from trainrun.session.find_run import find as find_aloud
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights

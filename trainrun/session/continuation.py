@@ -11,10 +11,10 @@ from trainrun.assembly.build import Parts
 from trainrun.assembly.schedule import Course
 from trainrun.checkpoint.reader import run_id_of, steps_in
 from trainrun.checkpoint.store import load_newest
-from trainrun.cli.lineage import Process, table
 from trainrun.data.order import position_after
 from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines
+from trainrun.session.changes import Process, table
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import CannotResume
 

@@ -11,7 +11,7 @@ from trainrun.terminal.lines import say
 from trainrun.vocabulary.duration import parse
 
 if TYPE_CHECKING:
-    from trainrun.cli.session import Result
+    from trainrun.session.session import Result
 
 
 def farewell(result: Result, budget: str, quiet: bool) -> None:

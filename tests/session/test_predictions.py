@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy
 from trainrun.protocols import Batch, DataInfo, Position, Samples
-from trainrun.report.predictions import rows_of
+from trainrun.session.predictions import rows_of
 from trainrun.task.base import Task
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification

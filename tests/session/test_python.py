@@ -74,7 +74,7 @@ def _calls() -> dict[str, Callable[[], object]]:
         "load": lambda: trainrun.load("stored"),
         "evaluate": lambda: trainrun.loop.evaluate("stored"),
         "predict": lambda: trainrun.predict("stored"),
-        "export": lambda: trainrun.export("stored", "model.pt2"),
+        "export": lambda: trainrun.session.export("stored", "model.pt2"),
     }
 
 
@@ -294,12 +294,12 @@ def test_a_stored_run_gives_what_its_commands_print(capfd: pytest.CaptureFixture
     np.save("three.npy", samples)
     assert trainrun.predict("stored", samples) == trainrun.predict("stored", "three.npy")
     assert trainrun.predict("stored", torch.tensor(samples)) == trainrun.predict("stored", Path("three.npy"))
-    assert trainrun.export("stored", "model.safetensors") == Path("model.safetensors")
+    assert trainrun.session.export("stored", "model.safetensors") == Path("model.safetensors")
     for call in (
         lambda: trainrun.loop.evaluate("stored", "valid"),
         lambda: trainrun.loop.evaluate("stored", overrides=["optimizer.lr=1"]),
         lambda: trainrun.predict("stored", tta="turn"),
-        lambda: trainrun.export("stored", "model.zip"),
+        lambda: trainrun.session.export("stored", "model.zip"),
     ):
         with pytest.raises(trainrun.ConfigError):
             call()

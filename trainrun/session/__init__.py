@@ -1,0 +1,1 @@
+"""One process of a run: started, gone on with, or read again from its folder."""
