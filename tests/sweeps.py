@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainrun.run.sweeps import Sweep, read
+from trainrun.sweep.folder import Sweep, read
 
 REPEATS = ("seed", "data.fold")
 

@@ -13,9 +13,9 @@ import yaml
 from trainrun import ranks
 from trainrun.config.arguments import as_overrides, other_form
 from trainrun.config.suggest import hydra_value, in_our_words
-from trainrun.run import sweeps
 from trainrun.session import lineage
 from trainrun.session.summary import farewell
+from trainrun.sweep import folder
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
@@ -65,8 +65,8 @@ def run(words: list[str]) -> int:
     refuse_other_forms(name, overrides)
     from trainrun.session.find_run import find
 
-    if sweep := sweeps.named(name):
-        from trainrun.cli import sweep as sweep_command
+    if sweep := folder.named(name):
+        from trainrun.sweep import engine as sweep_command
 
         return sweep_command.resume(sweep, overrides, quiet)
     command = [*ranks.command(), "resume", *words]

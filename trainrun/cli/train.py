@@ -74,7 +74,7 @@ def trained(
         if ranks.size() > 1:
             text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
             raise ConfigError.one("-m", text)
-        from trainrun.cli.sweep import sweep
+        from trainrun.sweep.engine import sweep
 
         return sweep(composer, arguments.overrides, typed, quiet)
     _refuse_search(arguments.overrides)

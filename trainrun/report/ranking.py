@@ -14,7 +14,7 @@ from rich.text import Text
 from trainrun.report.scale import Scale, cell_of, is_number, scale_of, scale_of_metric, shortened, text_of
 from trainrun.report.telling import ENOUGH, Told, keys_of, repeats_of, told
 from trainrun.run.listing import printable
-from trainrun.run.sweeps import Setting, Sweep
+from trainrun.sweep.folder import Setting, Sweep
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import GAP, heading, row_of
 

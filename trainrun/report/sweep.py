@@ -13,7 +13,7 @@ from trainrun.report.look import plain
 from trainrun.report.ranking import counted, ranked, scale_of_results
 from trainrun.report.scale import Scale, cell_of, scale_of, shortened
 from trainrun.report.telling import keys_of, repeats_of, told
-from trainrun.run.sweeps import Sweep, SweptJob
+from trainrun.sweep.folder import Sweep, SweptJob
 from trainrun.terminal.numbers import number
 
 MOST = 12  # settings that are drawn

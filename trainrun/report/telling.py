@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainrun.report.scale import is_number, text_of
-from trainrun.run.sweeps import Sweep, SweptJob
+from trainrun.sweep.folder import Sweep, SweptJob
 
 ENOUGH = 8  # completed jobs
 _PARTS, _IN_EACH = 5, 4  # parts of a range of numbers, and how many jobs each is to have at least

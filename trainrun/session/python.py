@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
 from trainrun.cli.main import COMMANDS
-from trainrun.cli.process import sweep_in_process
 from trainrun.cli.resume import refuse_other_forms, resumed
 from trainrun.cli.train import Ended, trained
 from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
 from trainrun.config.compose.experiments import forget_experiments
 from trainrun.config.paths import is_run
 from trainrun.config.stored import load_stored
-from trainrun.run import sweeps
 from trainrun.run.directory import find
 from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
@@ -29,6 +27,8 @@ from trainrun.session.caller import restored, torch_restored
 from trainrun.session.load_run import SPLITS, Judged, judged_run, refuse_another_run, views_of
 from trainrun.session.summary import farewell
 from trainrun.session.user_code import current_code
+from trainrun.sweep import folder as sweeps
+from trainrun.sweep.process import sweep_in_process
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def train(words: Sequence[str]) -> Result | sweeps.Sweep | None:
             raise ConfigError.one(typed[0], "belongs to the command line; here there is help(trainrun)")
         if _is_sweep(typed):
             arguments = parse_arguments(experiment_files(typed))
-            from trainrun.cli.sweep import planned
+            from trainrun.sweep.engine import planned
 
             _, _, folder = planned(Composer(arguments.config_dir), arguments.overrides, None)
             return sweep_in_process(typed, folder)

@@ -1,23 +1,5 @@
-"""Sweeps: which points are tried, what became of them, and how they rank."""
+"""Sweeps: which points are tried, their jobs and folders, and how they rank."""
 
-from __future__ import annotations
+from trainrun.sweep.sweep import Sweep
 
-from dataclasses import dataclass
-
-from trainrun.vocabulary.ranges import Count, Natural
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The settings of a sweep; what they mean stands in `conf/sweep/default.yaml`."""
-
-    zip: list[str] | list[list[str]]
-    trials: Count | None
-    fail_fast: bool
-    retries: Natural
-    repeat_failed: bool
+__all__ = ["Sweep"]

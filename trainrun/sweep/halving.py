@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from trainrun.config.space import Axis, Batch, Choices, grid, split_replicates
-from trainrun.sweep import counted
 from trainrun.sweep.outcome import Tried, judged
 from trainrun.sweep.random import draw, repeated
+from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Interval as Range
 from trainrun.vocabulary.ranges import Seed
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
-from trainrun.sweep import counted
 from trainrun.sweep.outcome import PRUNED, Tried
+from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Seed
 

@@ -8,8 +8,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
-from trainrun.sweep import counted
 from trainrun.sweep.outcome import Tried
+from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Seed
 
 _DIGITS = 4  # of a drawn number: enough to search, and short to read

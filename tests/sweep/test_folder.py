@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sweeps as by_hand
 
-from trainrun.run.sweeps import PLACE, find, read, sweeps
+from trainrun.sweep.folder import PLACE, find, read, sweeps
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 

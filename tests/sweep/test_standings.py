@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from trainrun.report.standings import table
 from trainrun.sweep.outcome import Outcome
 from trainrun.sweep.ranking import Entry, ranked
+from trainrun.sweep.standings import table
 
 
 def entry(

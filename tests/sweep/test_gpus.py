@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainrun.cli.gpu import own_gpu, visible_gpus
-from trainrun.cli.search import _shares
 from trainrun.session.child import in_child
+from trainrun.sweep.gpus import own_gpu, visible_gpus
+from trainrun.sweep.plugins import _shares
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_what_all_jobs_share_is_imported_without_asking_cuda() -> None:
 import torch
 def ask(*words): raise AssertionError("asked CUDA, after which no fork can use it")
 for name in ("is_available", "device_count", "_lazy_init", "current_device"): setattr(torch.cuda, name, ask)
-from trainrun.cli.job import _warm
+from trainrun.sweep.job import _warm
 from trainrun.config.compose import Composer
 _warm(Composer().checked([]).settings)
 """

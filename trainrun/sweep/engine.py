@@ -16,8 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from trainrun.cli.job import STOP, Job, stop
-from trainrun.cli.swept import Ongoing, is_trusted, record, tell
 from trainrun.config import imports
 from trainrun.config.call import Stored
 from trainrun.config.compose.composer import (
@@ -32,14 +30,17 @@ from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
 from trainrun.config.space import Batch, Point, Words
 from trainrun.config.suggest import hydra_value, together
-from trainrun.run import signing, sweeps
+from trainrun.run import signing
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
 from trainrun.session.user_code import current_code
-from trainrun.sweep import counted
+from trainrun.sweep import folder as sweeps
 from trainrun.sweep.identity import digest, identity, is_left_out
+from trainrun.sweep.job import STOP, Job, stop
 from trainrun.sweep.outcome import PAUSED, PRUNED, Tried, outcome
+from trainrun.sweep.record import Ongoing, is_trusted, record, tell
+from trainrun.sweep.sweep import counted
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, Problem
 
@@ -88,7 +89,7 @@ def sweep(
     `stored` is the sweep that is gone on with, whose jobs must be the same ones still. `doubt` says why
     it may be a stranger's.
     """
-    from trainrun.cli.search import search_of
+    from trainrun.sweep.plugins import search_of
 
     overrides, typed = _with_source(overrides), _with_source(typed)
     origin, trust = Stored(stored.path, doubt) if stored else None, _trusted(overrides)
@@ -118,7 +119,7 @@ def planned(
 
     Raises ConfigError with the problems of all jobs.
     """
-    from trainrun.cli.search import check_search
+    from trainrun.sweep.plugins import check_search
 
     space = composer.space(overrides)
     with composer.explained(overrides):

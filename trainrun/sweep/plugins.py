@@ -146,8 +146,8 @@ def _shares(wanted: int, device: str) -> tuple[int, int | None, list[str]]:
 
     One job alone has as many threads as it likes: None.
     """
-    from trainrun.cli.gpu import visible_gpus
     from trainrun.runtime.machine import cores
+    from trainrun.sweep.gpus import visible_gpus
 
     found = visible_gpus() if device in ("auto", "cuda") else []
     at_once = wanted if wanted > 0 else len(found) or cores()

@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.job import STOP
 from trainrun.config.call import Stored
 from trainrun.config.compose.composer import Composition, Space
 from trainrun.config.overrides import key_of
 from trainrun.config.space import Point, Words
-from trainrun.run import sweeps
 from trainrun.run.files import replace_json, storage_failed
-from trainrun.sweep import counted, ranking
+from trainrun.sweep import folder as sweeps
+from trainrun.sweep import ranking
+from trainrun.sweep.job import STOP
 from trainrun.sweep.outcome import outcome
 from trainrun.sweep.ranking import Entry
+from trainrun.sweep.sweep import counted
 from trainrun.terminal.lines import columns, say, show
 from trainrun.terminal.numbers import number
 from trainrun.vocabulary.errors import INTERRUPTED
 
 if TYPE_CHECKING:
-    from trainrun.cli.search import Search
+    from trainrun.sweep.plugins import Search
 
 
 @dataclass
@@ -116,7 +117,7 @@ def is_trusted(word: str) -> bool:
 
 def tell(sweep: Ongoing) -> int:
     """The closing table, sweep.json, and the exit code."""
-    from trainrun.report.standings import table
+    from trainrun.sweep.standings import table
 
     why = (sweep.folder / STOP).read_text() if (sweep.folder / STOP).exists() else ""
     states = {outcome(sweep.folder / key).state for key in sweep.planned}
@@ -143,7 +144,7 @@ def tell(sweep: Ongoing) -> int:
 
 def _of_test(best: ranking.Setting, monitor: str) -> list[str]:
     """What the first row came to on the test split, which chose nothing."""
-    from trainrun.report.standings import beside
+    from trainrun.sweep.standings import beside
 
     tests = [one.outcome.test or {} for one in best.entries if one.outcome.state == "completed"]
     figures = []

@@ -150,7 +150,7 @@ class Job:
 
     def _own_share(self) -> contextlib.AbstractContextManager[None]:
         """The process with its part of the machine: of jobs at once each has its threads, and a GPU."""
-        from trainrun.cli.gpu import own_gpu
+        from trainrun.sweep.gpus import own_gpu
 
         if self.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrun.run import sweeps
+from trainrun.sweep import folder as sweeps
 from trainrun.vocabulary.errors import TrainrunError
 
 
