@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression
 
 import trainrun
 from trainrun.assembly.build import build
-from trainrun.cli.guide import read
+from trainrun.cli.guide.pages import read
 from trainrun.config.call import Stored
 from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from trainrun import tables
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import Loading
 from trainrun.data.table import table
+from trainrun.tables import tables
 from trainrun.tables.notation import Style
 
 ROWS = 200_000

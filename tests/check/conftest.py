@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.assembly.build import build
-from trainrun.check.bench import Bench, bench_of
+from trainrun.check.context import Bench, bench_of
 from trainrun.config.compose.composer import Composer
 from trainrun.protocols import Batch, Outcome
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from trainrun.check.batch import picture
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.vocabulary.errors import ConfigError
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.check.data import data, standardized
-from trainrun.check.seen import Rows, seen
+from trainrun.check.sample_rows import Rows, seen
 
 
 def names(of: Bench, train: Rows) -> list[str]:

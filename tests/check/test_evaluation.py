@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.check.evaluation import evaluation
 from trainrun.loop.evaluate import evaluate
 from trainrun.loop.loop import Monitor

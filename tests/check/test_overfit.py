@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.check.bench import Bench, Patience
+from trainrun.check.context import Bench, Patience
 from trainrun.check.overfit import Attempt, attempt, few, overfit, verdict
 
 INF = float("inf")

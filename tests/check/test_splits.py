@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.check.splits import hashes_of, splits
 from trainrun.protocols import Batch, Position
 

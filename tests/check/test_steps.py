@@ -13,7 +13,7 @@ from torch import nn
 
 import trainrun
 import trainrun.check.steps as steps
-from trainrun.check.bench import Bench, Patience
+from trainrun.check.context import Bench, Patience
 from trainrun.check.steps import course, first_steps
 
 

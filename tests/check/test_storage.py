@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.check.storage import differences, kept, storage
 
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 import trainrun
-from trainrun.cli import guide, show
+from trainrun.cli import show
+from trainrun.cli.guide import pages
 from trainrun.config.paths import COMBINES, groups
 
-GROUPS = sorted(file.stem for file in (Path(guide.__file__).parent / "own").glob("*.md"))
+GROUPS = sorted(file.stem for file in (Path(pages.__file__).parent / "own").glob("*.md"))
 SHORT = ["budget=4step", "batch_size=16", "loop.log_every=1step", "runtime.threads=1", "seed=3"]
 
 
@@ -55,12 +56,12 @@ def test_every_group_where_it_makes_sense_shows_an_own_part() -> None:
     assert set(GROUPS) == set(groups()) - without
     for group in GROUPS:
         page = "\n".join(show._page(group))
-        assert all(line in page for line in guide.own(group))
+        assert all(line in page for line in pages.own(group))
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_what_a_page_shows_trains_as_it_stands(group: str) -> None:
-    text = "\n".join(guide.own(group))
+    text = "\n".join(pages.own(group))
     for name, content in re.findall(r"^# (\S+\.(?:py|yaml))\n(.*?)(?=^# \S+\.yaml\n|\Z)", text, re.M | re.S):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(content)

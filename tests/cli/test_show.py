@@ -16,7 +16,8 @@ import pytest
 import yaml
 from imports import run_counted
 
-from trainrun.cli import guide, show
+from trainrun.cli import show
+from trainrun.cli.guide import pages as guide
 from trainrun.cli.main import COMMANDS, main
 from trainrun.cli.plot.choices import choices
 from trainrun.config.check import check

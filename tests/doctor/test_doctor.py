@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.doctor import diagnose, filled
 from trainrun.doctor.curves import read
+from trainrun.doctor.diagnosis import diagnose, filled
 from trainrun.doctor.symptoms import Remedy
 
 RUNS = sorted((Path(__file__).parent / "runs").glob("*.jsonl"))

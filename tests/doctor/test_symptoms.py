@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainrun.doctor import DEFAULTS, diagnose, filled
 from trainrun.doctor.curves import Run
+from trainrun.doctor.diagnosis import DEFAULTS, diagnose, filled
 from trainrun.doctor.symptoms import SYMPTOMS, Remedy
 
 NAMES = [one.name for one in SYMPTOMS]

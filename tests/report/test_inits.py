@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from trainrun.check.depth import Level
 from trainrun.report import inits
-from trainrun.report.depth import Level
 
 WEIGHTS = torch.linspace(-1, 1, 50)
 SCHEMES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainrun.report import race
-from trainrun.report.rosenbrock import START, Course
+from trainrun.tune.rosenbrock import START, Course
 
 ARRIVING = Course(0.1, 4, [START, (0.0, 0.0), (0.5, 0.25), (0.95, 0.9025), (1.0, 1.0)], False)
 LOST = Course(10.0, 3, [START, (50.0, 3.0), (60.0, -9.0)], True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.tables import Format, read
 from trainrun.tables.source import is_encoding
+from trainrun.tables.tables import Format, read
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 AUTO = Format("auto", "auto", True)

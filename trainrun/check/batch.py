@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.protocols import Cut, Position
 from trainrun.regularization.kinds import joined
 from trainrun.session.sample_pictures import labels_of, shown

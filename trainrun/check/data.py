@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.check.finding import Finding, Section, setting
-from trainrun.check.seen import Rows
+from trainrun.check.sample_rows import Rows
 from trainrun.protocols import DataInfo
 
 FEW, _PER_CLASS = 10, 2  # training samples

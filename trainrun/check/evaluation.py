@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from trainrun.check.bench import Bench, Patience
+from trainrun.check.context import Bench, Patience
 from trainrun.check.finding import Finding, Section
 from trainrun.loop.evaluate import evaluate
 from trainrun.protocols import Batch

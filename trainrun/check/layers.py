@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun.check.bench import Bench, loss_of
+from trainrun.check.context import Bench, loss_of
 from trainrun.check.finding import Finding, Section, option_of, setting
 from trainrun.check.learning import Learning, learning
 from trainrun.check.signals import Signal, signals

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun.check.bench import Bench, loss_of
+from trainrun.check.context import Bench, loss_of
 from trainrun.check.finding import Finding, Section
 from trainrun.loop.nonfinite import find
 from trainrun.protocols import Batch, Outcome

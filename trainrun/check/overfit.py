@@ -11,8 +11,8 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from trainrun.check.anew import anew
-from trainrun.check.bench import Bench, Patience, blind_loss, chosen, first_samples, loss_in, loss_of
+from trainrun.check.clone_state import anew
+from trainrun.check.context import Bench, Patience, blind_loss, chosen, first_samples, loss_in, loss_of
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.step import Clip, Policy, Step

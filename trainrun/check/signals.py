@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainrun.check.depth import first_of, levels
 from trainrun.init import LAYERS
 from trainrun.protocols import Batch, Task
-from trainrun.report.depth import first_of, levels
 
 _CUTS = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardtanh)  # which give exactly 0 to what they do not pass
 _SATURATES: dict[type[nn.Module], tuple[float, float]] = {nn.Sigmoid: (0.01, 0.99), nn.Tanh: (-0.99, 0.99)}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from trainrun.check.bench import Bench, Patience
+from trainrun.check.context import Bench, Patience
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.protocols import Batch
 

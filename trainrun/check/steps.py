@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from trainrun.check.anew import anew
-from trainrun.check.bench import Bench, Patience, blind_loss, loss_in
+from trainrun.check.clone_state import anew
+from trainrun.check.context import Bench, Patience, blind_loss, loss_in
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.protocols import Batch, Position, Window
 from trainrun.runtime.signals import Signals

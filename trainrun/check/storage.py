@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.check.anew import anew
-from trainrun.check.bench import Bench, is_same
+from trainrun.check.clone_state import anew
+from trainrun.check.context import Bench, is_same
 from trainrun.check.finding import Finding, Section, setting
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes

@@ -17,7 +17,7 @@ from trainrun.vocabulary.duration import CLOCK_UNITS, parse
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.check import Section
+    from trainrun.check.checks import Section
 
 FOUND = 3
 _ABOUT = """Ask of a run, without training it, what usually breaks late: data, layers, gradients, modes, the
@@ -59,9 +59,9 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     for note in composition.notes:
         say(note)
     from trainrun.assembly.build import build
-    from trainrun.check import examine
     from trainrun.check.batch import picture as draw
-    from trainrun.check.bench import bench_of
+    from trainrun.check.checks import examine
+    from trainrun.check.context import bench_of
     from trainrun.session.rebuild import weights_from
 
     source = composition.settings["init_from"]
@@ -131,7 +131,7 @@ def _finite(value: Any) -> Any:
 
 def _exact(words: Sequence[str], steps: int) -> int:
     """Every process is a fork of this one, which never computes."""
-    from trainrun.cli.exact import prove
+    from trainrun.check.exact import prove
 
     theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _OWN]
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainrun.cli.pictured import paint, picture_file
+from trainrun.cli.image_output import paint, picture_file
 from trainrun.session.find_run import find
 from trainrun.terminal.lines import columns, show
 from trainrun.vocabulary.errors import ConfigError

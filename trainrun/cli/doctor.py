@@ -14,8 +14,8 @@ import yaml
 
 from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.paths import COMBINES
-from trainrun.doctor import Finding, diagnose
 from trainrun.doctor.curves import Run, read
+from trainrun.doctor.diagnosis import Finding, diagnose
 from trainrun.session.find_run import find
 from trainrun.session.lineage import experiment_files
 from trainrun.terminal.layout import paragraph

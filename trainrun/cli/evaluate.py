@@ -57,7 +57,7 @@ def evaluate_split(
 ) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
     """The metrics of a split, and the report that suits its task."""
     from trainrun.loop.evaluate import evaluate
-    from trainrun.report.watch import report_on, watched
+    from trainrun.report.eval_observer import report_on, watched
 
     parts = judged.parts
     batches, report = parts.data.eval_batches(split), report_on(parts.task)

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainrun.cli.pictured import paint, picture_file
+from trainrun.cli.image_output import paint, picture_file
 from trainrun.config.compose.composer import Composer
 from trainrun.terminal.lines import columns, say, show
 from trainrun.vocabulary.errors import ConfigError, OutOfMemory, TrainrunError
 
 if TYPE_CHECKING:
-    from trainrun.cli.tries import Tries
     from trainrun.report.throughput import Search
     from trainrun.tune.batch import Found, Sizes, Tried
+    from trainrun.tune.batch_trials import Tries
     from trainrun.tune.trial import Survey
 
 _ABOUT = """Find the largest micro-batch that fits into memory, for training and for evaluating apart. The
@@ -54,7 +54,7 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("--max", f"wants at least 1, got {arguments.max}")
     for note in Composer().checked(arguments.overrides).notes:
         say(note)
-    from trainrun.cli.tries import Ended, Tries
+    from trainrun.tune.batch_trials import Ended, Tries
 
     try:
         found = _find(Tries(words, arguments.overrides, limit_bytes), arguments.max)
@@ -73,9 +73,9 @@ def run(words: list[str]) -> int:
 
 def _find(tries: Tries, most: int | None) -> Search:
     """Search training first: evaluations are tried in a run that is cut as was found."""
-    from trainrun.cli.tries import replaced
     from trainrun.report.throughput import Search
     from trainrun.tune import batch
+    from trainrun.tune.batch_trials import replaced
 
     survey = tries.survey()
     is_free = survey.is_full and not survey.scales_lr
@@ -110,7 +110,7 @@ def _find(tries: Tries, most: int | None) -> Search:
 
 def _cut(survey: Survey, train: Found) -> list[str]:
     """The overrides that cut the window as was found; all samples at once are called full."""
-    from trainrun.cli.tries import cut_of
+    from trainrun.tune.batch_trials import cut_of
 
     if survey.is_full and train.largest.pieces == 1:
         return ["batch_size=full", "loop.accumulate=1"]

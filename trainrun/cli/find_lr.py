@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.cli.pictured import paint, picture_file
+from trainrun.cli.image_output import paint, picture_file
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainrun.cli import guide
+from trainrun.cli.guide import pages as guide
 from trainrun.cli.layers import lines as layers
 from trainrun.cli.layers import model_of
 from trainrun.config.diagnose import options_with

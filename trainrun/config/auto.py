@@ -6,10 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainrun import tables
 from trainrun.config.paths import groups
 from trainrun.config.rules import KIND_OF_TARGET, LOSS_OPTIONS, TASK_LOSSES
 from trainrun.config.show import option
+from trainrun.tables import tables
 from trainrun.tables.notation import Style
 from trainrun.vocabulary.errors import TrainrunError
 

@@ -15,8 +15,8 @@ from trainrun.config.readable import Readable, until_faulty
 from trainrun.config.show import option
 from trainrun.config.signature import keys_of
 from trainrun.config.suggest import hydra_value, nearest, shown
-from trainrun.tables import DELIMITERS
 from trainrun.tables.source import is_encoding, no_encoding
+from trainrun.tables.tables import DELIMITERS
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.duration import Duration, parse
 from trainrun.vocabulary.errors import Problem

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainrun import tables
 from trainrun.data.encoding import Column, Feature
 from trainrun.protocols import DataInfo
-from trainrun.tables import Table
+from trainrun.tables import tables
 from trainrun.tables.notation import GAPS, PLAIN, Notation
+from trainrun.tables.tables import Table
 from trainrun.vocabulary.errors import DataError
 
 

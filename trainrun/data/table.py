@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainrun import tables
 from trainrun.config.suggest import override
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
 from trainrun.data.predict_table import columns_like, refuse_infinite, targets_like, unknown
 from trainrun.data.resident import Holdout, Resident, described, split
 from trainrun.protocols import Batch, DataInfo, Position, Samples
-from trainrun.tables import Format, Table
+from trainrun.tables import tables
 from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped, unit_of
+from trainrun.tables.tables import Format, Table
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainrun.report.depth import Level
+from trainrun.check.depth import Level
 from trainrun.report.look import look
 from trainrun.terminal.table import laid_out
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.report.look import look
-from trainrun.report.rosenbrock import MINIMUM, START, Course, rosenbrock
 from trainrun.terminal.braille import curve, path
 from trainrun.terminal.table import laid_out
+from trainrun.tune.rosenbrock import MINIMUM, START, Course, rosenbrock
 
 Courses = Mapping[str, Course]  # by the optimizer's name
 

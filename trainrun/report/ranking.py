@@ -11,8 +11,8 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
+from trainrun.report.importance import ENOUGH, Told, keys_of, repeats_of, told
 from trainrun.report.scale import Scale, cell_of, is_number, scale_of, scale_of_metric, shortened, text_of
-from trainrun.report.telling import ENOUGH, Told, keys_of, repeats_of, told
 from trainrun.run.listing import printable
 from trainrun.sweep.folder import Setting, Sweep
 from trainrun.terminal.numbers import number

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainrun.report.importance import keys_of, repeats_of, told
 from trainrun.report.look import plain
 from trainrun.report.ranking import counted, ranked, scale_of_results
 from trainrun.report.scale import Scale, cell_of, scale_of, shortened
-from trainrun.report.telling import keys_of, repeats_of, told
 from trainrun.sweep.folder import Sweep, SweptJob
 from trainrun.terminal.numbers import number
 

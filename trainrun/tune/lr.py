@@ -14,7 +14,7 @@ from torch import nn
 
 from trainrun.assembly.build import Parts
 from trainrun.assembly.schedule import schedule_over
-from trainrun.check.bench import loss_in
+from trainrun.check.context import loss_in
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.step import Pass, Step
 from trainrun.protocols import Window

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainrun.cli.pictured import paint, picture_file
+from trainrun.cli.image_output import paint, picture_file
 from trainrun.cli.plot import init, optimizer, runs, scheduler, sweep
 from trainrun.cli.plot.choices import mendable
 from trainrun.terminal.lines import show

@@ -33,9 +33,9 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
         own.insert(0, "model=mlp")
     composed = compose("init", chosen, own + overrides)
     from trainrun.assembly.build import build
+    from trainrun.check.depth import levels
     from trainrun.protocols import Cut, Position
     from trainrun.report import inits
-    from trainrun.report.depth import levels
 
     schemes, title = {}, ""
     for name, composition in composed.items():

@@ -15,7 +15,7 @@ from trainrun.terminal.lines import Line
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.report.rosenbrock import Course
+    from trainrun.tune.rosenbrock import Course
 
 ABOUT = """Race optimizers on the Rosenbrock function, (1 - x)^2 + 100 (y - x^2)^2, from one start. The
 options' learning rates are meant for networks: here each takes, of the same few rates, the one that ends
@@ -43,7 +43,7 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     fixed = set(composed) if any(map(_gives_lr, overrides)) else fixed
     courses = {name: _course(one, name in fixed, arguments.steps) for name, one in composed.items()}
     from trainrun.report import race
-    from trainrun.report.rosenbrock import RATES, START
+    from trainrun.tune.rosenbrock import RATES, START
 
     title = f"{arguments.steps} steps on the Rosenbrock function from {START} to the minimum at (1, 1)"
     rates = f"lr: of {len(RATES)} from {min(RATES):g} to {max(RATES):g} the one whose last loss is lowest"
@@ -61,7 +61,7 @@ def _gives_lr(word: str) -> bool:
 def _course(composition: Composition, is_fixed: bool, steps: int) -> Course:
     from trainrun.assembly.factory import Maker
     from trainrun.assembly.optimizer import averager_of, lr_of, optimizer_over
-    from trainrun.report.rosenbrock import RATES, Made, Plane, fastest
+    from trainrun.tune.rosenbrock import RATES, Made, Plane, fastest
 
     make = Maker(composition.settings, None, None)
 

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
-from trainrun.check.bench import Bench, is_same, tensors_in
+from trainrun.check.context import Bench, is_same, tensors_in
 from trainrun.check.finding import Finding, Section
 from trainrun.protocols import Cut
 

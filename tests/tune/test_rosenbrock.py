@@ -10,7 +10,7 @@ from torch import nn
 
 from trainrun.optimizer import SAM, ScheduleFreeAdamW
 from trainrun.regularization.schedule_free import ScheduleFreeAverage
-from trainrun.report.rosenbrock import MINIMUM, START, Made, descend, fastest, rosenbrock
+from trainrun.tune.rosenbrock import MINIMUM, START, Made, descend, fastest, rosenbrock
 
 
 def sgd(momentum: float = 0.0):

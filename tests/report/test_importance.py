@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import kruskal, rankdata, spearmanr
 from sweeps import job, sweep_of
 
-from trainrun.report.telling import explained, keys_of, rank_correlation, ranks, repeats_of, told
+from trainrun.report.importance import explained, keys_of, rank_correlation, ranks, repeats_of, told
 
 
 def test_ranks_and_their_correlation_are_scipys() -> None:

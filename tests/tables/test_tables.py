@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainrun.tables import Format, kind_of, numbers, read, target_kind
 from trainrun.tables.notation import Style
+from trainrun.tables.tables import Format, kind_of, numbers, read, target_kind
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 AUTO = Format("auto", "auto", True)

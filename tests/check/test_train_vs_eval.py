@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.check.bench import Bench
-from trainrun.check.modes import _small_batches, modes, smallest
+from trainrun.check.context import Bench
+from trainrun.check.train_vs_eval import _small_batches, modes, smallest
 from trainrun.data.order import micro_batches
 from trainrun.protocols import Cut, Position
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.check.data import standardized
 from trainrun.check.finding import Finding, Section
-from trainrun.check.seen import FEWEST, Rows
+from trainrun.check.sample_rows import FEWEST, Rows
 
 _ROWS = 1024
 _NEIGHBOURS = 5

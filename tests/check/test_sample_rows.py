@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from trainrun.check.bench import Bench
-from trainrun.check.seen import rows, seen
+from trainrun.check.context import Bench
+from trainrun.check.sample_rows import rows, seen
 from trainrun.protocols import Batch, Position
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from trainrun.check.bench import Bench
-from trainrun.check.start import start
+from trainrun.check.context import Bench
+from trainrun.check.initial_loss import start
 
 
 def test_the_expected_value_is_ln_c(bench: Callable[..., Bench]) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.check import examine
-from trainrun.check.bench import Bench, Patience, blank_loss, blind_loss, isolated, loss_in, without_dropout
+from trainrun.check.checks import examine
+from trainrun.check.context import Bench, Patience, blank_loss, blind_loss, isolated, loss_in, without_dropout
 from trainrun.protocols import Batch, Outcome, StepResult
 
 

@@ -14,8 +14,8 @@ from trainrun.loss import MSE, BCEWithLogits, CrossEntropy
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, DataInfo
 from trainrun.report.classes import ClassReport
+from trainrun.report.eval_observer import report_on, watched
 from trainrun.report.residuals import ResidualReport
-from trainrun.report.watch import report_on, watched
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.regression import Regression

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainrun.check.bench import Bench
-from trainrun.check.probe import _by_neighbours, _by_ridge, probe
-from trainrun.check.seen import Rows, seen
+from trainrun.check.baselines import _by_neighbours, _by_ridge, probe
+from trainrun.check.context import Bench
+from trainrun.check.sample_rows import Rows, seen
 
 
 def names(of: Bench, rows: dict) -> list[str]:

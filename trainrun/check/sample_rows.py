@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainrun.check.bench import Bench, Patience
+from trainrun.check.context import Bench, Patience
 from trainrun.protocols import Batch, Cut, Position
 
 FEWEST, _ROWS = 100, 2048  # of a split, to be looked at closely; fewer have no verdict

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from trainrun.assembly.optimizer import averager_of, optimizer_over
-from trainrun.check.bench import Bench
+from trainrun.check.context import Bench
 from trainrun.checkpoint.state import TrainState
 from trainrun.parameters import Parameters
 from trainrun.regularization.kinds import Averager

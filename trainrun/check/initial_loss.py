@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from trainrun.check.bench import Bench, blank_loss, loss_of
+from trainrun.check.context import Bench, blank_loss, loss_of
 from trainrun.check.finding import Finding, Section, option_of, setting
 
 _TIMES, _MORE = 3.0, 2.0  # of what is expected, and on top of it

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from toy import same_bits
 
-from trainrun.check.anew import anew
-from trainrun.check.bench import Bench
+from trainrun.check.clone_state import anew
+from trainrun.check.context import Bench
 
 WORDS = [
     ("optimizer=adamw", "scheduler=plateau", "regularization=early_stopping"),

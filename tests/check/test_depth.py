@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import init
+from trainrun.check.depth import Level, levels
 from trainrun.protocols import Batch, Outcome, Position
-from trainrun.report.depth import Level, levels
 
 
 class Squares:

@@ -1,0 +1,106 @@
+"""What to choose when, and where guides err: a Markdown file per topic beside this one, and their reader.
+
+A file holds paragraphs, `##` headings, `-` bullets, tables, and commands in indented lines. A bullet
+that begins with `OPTION: ` is about that option, and its page repeats it. In a table the column
+`command` holds whole commands, several apart by <br>.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+from trainrun.doctor.diagnosis import DEFAULTS, filled
+from trainrun.doctor.symptoms import SYMPTOMS, Symptom
+from trainrun.terminal.layout import Block
+
+_FOLDER = Path(__file__).parent
+
+
+def topics() -> list[str]:
+    """The topics that have a file."""
+    return sorted(file.stem for file in _FOLDER.glob("*.md"))
+
+
+def read(topic: str) -> list[Block]:
+    """The blocks of a topic's file, in order; none where it has no file."""
+    file = _FOLDER / f"{topic}.md"
+    blocks: list[Block] = []
+    ended = True  # by an empty line: what follows begins a new block
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        kind, text = _kind(line)
+        if kind == "table":
+            row = [cell.strip() for cell in text.strip("|").split("|")]
+            if ended or blocks[-1].kind != "table":
+                blocks.append(Block("table"))
+            if set("".join(row)) - set("-: "):
+                blocks[-1].rows.append(row)
+        elif kind == "paragraph" and not ended and blocks[-1].kind in ("paragraph", "bullet"):
+            blocks[-1].text += f" {text}"
+        elif text:
+            blocks.append(Block(kind, text))
+        ended = not text
+    if topic == "symptoms":
+        head = ["what you see", "likely cause", "what helps", "command"]
+        blocks.append(Block("table", rows=[head, *map(_symptom, SYMPTOMS)]))
+    return blocks
+
+
+def table(topic: str) -> list[dict[str, str]]:
+    """The first table of a topic, a dictionary per row."""
+    head, *rows = next((block.rows for block in read(topic) if block.kind == "table"), [[]])
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def rows_about(topic: str, word: str) -> list[list[str]]:
+    """The rows of a topic's first table whose first cell has a word, below its head; none without one."""
+    head, *rows = next((block.rows for block in read(topic) if block.kind == "table"), [[]])
+    wanted = _plain(word)
+    matching = [row for row in rows if f" {wanted} " in f" {_plain(row[0])} "] if wanted.strip() else []
+    return [head, *matching] if matching else []
+
+
+def _plain(text: str) -> str:
+    """Lower case, with a space between words: "K-FAC" and "kfac" are one."""
+    return re.sub(r"[^a-z0-9]+", " ", text.lower().replace("-", "").replace("'s", "")).strip()
+
+
+def own(group: str) -> list[str]:
+    """The files of an own part of a group, line by line; none where it has no guide."""
+    file = _FOLDER / "own" / f"{group}.md"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    lines = [line for line in text.splitlines() if not line.startswith("```")]
+    return [line for before, line in pairwise(["", *lines]) if before or line]  # one empty line is enough
+
+
+def about(topic: str, option: str) -> list[str]:
+    """The bullets of a topic that are about one option."""
+    mark = f"{option}: "
+    return [b.text.removeprefix(mark) for b in read(topic) if b.kind == "bullet" and b.text.startswith(mark)]
+
+
+def _symptom(one: Symptom) -> list[str]:
+    """A row of the table that `doctor` goes by."""
+    remedies = [filled(remedy, DEFAULTS) for remedy in one.remedies]
+    helps = "; ".join(dict.fromkeys(remedy.what for remedy in remedies))
+    lines = [
+        " ".join(["trainrun", *([r.needs] if r.needs else []), *map(shlex.quote, r.overrides)])
+        for r in remedies
+    ]
+    seen = f"{one.seen} ({one.name})" if one.rule else one.seen
+    return [seen, one.cause, helps, "<br>".join(lines)]
+
+
+def _kind(line: str) -> tuple[str, str]:
+    text = line.strip()
+    if text.startswith("|"):
+        return "table", text
+    if line.startswith("    "):
+        return "command", text
+    if text.startswith("## "):
+        return "heading", text[3:]
+    if text.startswith("- "):
+        return "bullet", text[2:]
+    return "paragraph", text

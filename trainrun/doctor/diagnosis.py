@@ -1,0 +1,102 @@
+"""Names what went wrong in a stored run, from its records alone, and what to try."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trainrun.config.suggest import hydra_value
+from trainrun.doctor.curves import Run
+from trainrun.doctor.symptoms import SYMPTOMS, Remedy, Symptom
+
+# What braces hold where no run says otherwise: the defaults.
+DEFAULTS: Mapping[str, float | str] = {
+    "lr": 0.002,
+    "budget": "20ep",
+    "width": 128,
+    "grad_norm": 1.0,
+    "norm": "group",
+}
+_LOADERS = "data.num_workers"  # which any data take that are not in memory, whether they name it or not
+_BRACES = re.compile(r"\{(\w+)(?:([*/])(\d+))?\}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A symptom that a run shows, the evidence in numbers, and the remedies that fit the run."""
+
+    symptom: Symptom
+    evidence: str
+    remedies: tuple[Remedy, ...]
+
+
+def diagnose(run: Run) -> list[Finding]:
+    """The symptoms that a run shows, the weightiest first, without those that another explains."""
+    found: list[Finding] = []
+    explained: set[str] = set()
+    for symptom in SYMPTOMS:
+        if symptom.rule is None or symptom.name in explained:
+            continue
+        if evidence := symptom.rule(run):
+            found.append(Finding(symptom, evidence, _fitting(symptom, run)))
+            explained |= set(symptom.explains)
+    return found
+
+
+def filled(remedy: Remedy, values: Mapping[str, float | str]) -> Remedy:
+    """With what the braces stand for."""
+
+    def value(match: re.Match[str]) -> str:
+        known, sign, by = values[match[1]], match[2], match[3]
+        if isinstance(known, str):
+            number = re.fullmatch(r"([\d.]+)([a-z%]+)", known)
+            return known if not sign or number is None else _short(float(number[1]) * int(by)) + number[2]
+        if sign:
+            known = known * int(by) if sign == "*" else known / int(by)
+        return _short(known)
+
+    return Remedy(remedy.what, tuple(_BRACES.sub(value, one) for one in remedy.overrides), remedy.needs)
+
+
+def _fitting(symptom: Symptom, run: Run) -> tuple[Remedy, ...]:
+    """Those that set what the run has, and that change something."""
+    values = {**DEFAULTS, **_values(run)}
+    made = (filled(one, values) for one in symptom.remedies)
+    return tuple(one for one in made if all(_is_new(override, run) for override in one.overrides))
+
+
+def _is_new(override: str, run: Run) -> bool:
+    key, _, value = override.partition("=")
+    group, _, name = key.partition(".")
+    node = run.setting(group)
+    if not name:  # an option of a group, or a dial
+        target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+        return target.rpartition(".")[2].lower() != value and node != value
+    if not isinstance(node, Mapping):
+        return True
+    if key == _LOADERS and run.in_memory:
+        return False
+    is_known = name.partition(".")[0] in node or key == _LOADERS
+    return is_known and hydra_value(run.setting(key)) != value
+
+
+def _values(run: Run) -> dict[str, float | str]:
+    """What braces stand for in this run."""
+    found: dict[str, float | str] = {}
+    for name, path in (("lr", "optimizer.lr"), ("width", "model.width")):
+        if (number := run.number(path)) is not None:
+            found[name] = number
+    if isinstance(budget := run.setting("budget"), str):
+        found["budget"] = budget
+    if norms := run.curve("train", "grad_norm").values:
+        found["grad_norm"] = statistics.median(norms)
+    if not any(kind in str(run.setting("model._target_")) for kind in ("cnn", "resnet")):
+        found["norm"] = "layer"
+    return found
+
+
+def _short(number: float) -> str:
+    """Two digits, or a whole number as it is: 0.00067, 1.5, 256."""
+    return f"{int(number)}" if number == int(number) else f"{float(f'{number:.2g}'):g}"
