@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from trainrun.config.limits import Unreadable, check_text, read_text
+from trainrun.config.moved_names import with_new_names
 from trainrun.config.suggest import hydra_value
 from trainrun.vocabulary.errors import CannotResume
 
@@ -91,7 +92,7 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
     assert isinstance(settings, dict)
     for found in filter(_OTHER.search, _texts(settings)):
         raise CannotResume(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {found}")
-    return {str(key): _completed(value) for key, value in settings.items()}
+    return {str(key): _completed(value) for key, value in with_new_names(settings).items()}
 
 
 def _completed(node: Any) -> Any:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from trainrun.config.moved_names import with_first_names
 from trainrun.run.files import read_json
 
 _LEFT_OUT = {
@@ -31,7 +32,7 @@ def identity(settings: Mapping[str, Any]) -> str:
     out = set(_LEFT_OUT)
     if str((settings.get("data") or {}).get("_target_")).startswith(_PUBLISHED):
         out |= {"data.root", "data.download"}
-    body = _clean(settings, "", out)
+    body = with_first_names(_clean(settings, "", out))
     body["init_from"] = _source(settings.get("init_from"))
     body["regularization"] = [[name, one] for name, one in (body.get("regularization") or {}).items()]
     return digest(body)

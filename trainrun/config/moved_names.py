@@ -1,0 +1,33 @@
+"""Where what stored runs call lies today: a table of moved names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MOVED = {
+    "trainrun.runtime.runtime": "trainrun.runtime.machine.runtime",
+    "trainrun.step.Clip": "trainrun.loop.step.Clip",
+    "trainrun.step.Step": "trainrun.loop.step.Step",
+}
+_FIRST = {new: old for old, new in MOVED.items()}
+
+
+def with_new_names(settings: Any) -> Any:
+    """Settings of an older run, each call by the name that it has today."""
+    return _renamed(settings, MOVED)
+
+
+def with_first_names(settings: Any) -> Any:
+    """Settings, each call by the name that it had first: what a sweep's jobs are known by stays."""
+    return _renamed(settings, _FIRST)
+
+
+def _renamed(node: Any, names: dict[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: names.get(value, value)
+            if key == "_target_" and isinstance(value, str)
+            else _renamed(value, names)
+            for key, value in node.items()
+        }
+    return [_renamed(value, names) for value in node] if isinstance(node, list) else node
