@@ -54,8 +54,9 @@ def train(overrides: _Sequence[str] = ()) -> Any:
     as generators and threads, is afterwards as it was.
     """
     from trainrun.session.python import train
+    from trainrun.sweep.process import sweep
 
-    return train(overrides)
+    return train(overrides, sweep)
 
 
 def resume(run: str, overrides: _Sequence[str] = ()) -> Any:
@@ -65,8 +66,9 @@ def resume(run: str, overrides: _Sequence[str] = ()) -> Any:
     another run, such as ["budget=40ep"]. A run that is complete is returned as it is.
     """
     from trainrun.session.python import resume
+    from trainrun.sweep.process import resume_sweep
 
-    return resume(run, overrides)
+    return resume(run, overrides, resume_sweep)
 
 
 def load(run: str, checkpoint: str | None = "best", trust: _Sequence[str] = ()) -> nn.Module:

@@ -8,8 +8,9 @@ import pytest
 from imports import run_counted
 
 from trainrun.cli.help import EXAMPLES, _page
-from trainrun.cli.main import COMMANDS, main
+from trainrun.cli.main import main
 from trainrun.config.check import check
+from trainrun.config.commands import COMMANDS
 from trainrun.config.compose.composer import Composer, parse_arguments
 from trainrun.config.paths import CONF
 from trainrun.config.top_level import NAMES

@@ -23,7 +23,7 @@ HOSTILE = [
     *("torch.load", "torch.save", "torch.hub.load", "torch.utils.collect_env.run", "torch.jit.load"),
     *("numpy.load", "pickle.loads", "pickle.Unpickler", "shutil.rmtree", "shutil.copyfile", "runpy.run_path"),
     *("functools.partial", "operator.attrgetter", "importlib.import_module", "ctypes.CDLL", "code.interact"),
-    *("trainrun.cli.main.main", "trainrun.cli.train.train", "trainrun.run.files.replace_text"),
+    *("trainrun.cli.main.main", "trainrun.session.train.train", "trainrun.run.files.replace_text"),
     *("trainrun.config.call.call", "trainrun.train", "trainrun.load"),
     *("logging.os.system", "torch.optim.optimizer.torch.load", "torch.nn.modules.module.os.system"),
     *("torch.nn.Linear.__init__", "torch.nn.Linear.__class__", "torch.__builtins__.eval", "__main__.main"),
@@ -60,7 +60,7 @@ def test_a_hostile_name_has_no_place_in_any_slot(target: str, folder: Path) -> N
 def test_the_checkout_itself_is_no_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Started in the project's own folder, its modules are below the current one."""
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    for target in ("trainrun.cli.main.main", "trainrun.cli.train.train", "trainrun.run.files.replace_text"):
+    for target in ("trainrun.cli.main.main", "trainrun.cli.train.run", "trainrun.run.files.replace_text"):
         assert misfit(target, SLOTS["model"])
 
 

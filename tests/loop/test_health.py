@@ -208,6 +208,6 @@ def test_only_the_step_that_ends_a_window_is_looked_at(
         looked.append(state.step + 1)
         return measured(step, state, window)
 
-    monkeypatch.setattr("trainrun.loop.measured", spy)
+    monkeypatch.setattr("trainrun.loop.loop.measured", spy)
     Toy(tmp_path / "run", log_every=5, state={"total_steps": 16}).train()
     assert looked == [5, 10, 15, 16]

@@ -72,7 +72,7 @@ import torch
 def ask(*words): raise AssertionError("asked CUDA, after which no fork can use it")
 for name in ("is_available", "device_count", "_lazy_init", "current_device"): setattr(torch.cuda, name, ask)
 from trainrun.sweep.job import _warm
-from trainrun.config.compose import Composer
+from trainrun.config.compose.composer import Composer
 _warm(Composer().checked([]).settings)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.cli.main import guarded, main
+from trainrun.cli.main import main
+from trainrun.session.exit_code import guarded
 from trainrun.terminal.lines import say, show
 from trainrun.vocabulary.errors import CannotResume, DataError, OutOfMemory
 

@@ -6,7 +6,7 @@ import os
 import shlex
 from contextlib import suppress
 
-from trainrun.cli.main import COMMANDS
+from trainrun.config.commands import COMMANDS
 from trainrun.config.paths import groups
 
 _OWN_FLAGS = ("-q", "-v")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from trainrun.session.load_run import SPLITS, Judged, open_judged, parsed, parser_of, views_of
+from trainrun.cli.stored_run import open_judged, parsed, parser_of
+from trainrun.session.load_run import SPLITS, Judged, views_of
 from trainrun.terminal.layout import WIDEST
 from trainrun.terminal.lines import columns, say, show
 from trainrun.terminal.numbers import metrics_text

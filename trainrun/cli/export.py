@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trainrun import __version__
-from trainrun.session.load_run import Judged, open_judged, parsed, parser_of
+from trainrun.cli.stored_run import open_judged, parsed, parser_of
+from trainrun.session.export import PORTABLE, about_run, inputs_of
+from trainrun.session.load_run import Judged
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, and is traced as it is written
-_COMPARED = 256  # samples at most
+    pass
 
 
 def run(words: list[str]) -> int:
@@ -43,28 +41,6 @@ def run(words: list[str]) -> int:
     say(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}")
     say(f"{path.stat().st_size:,} bytes: {path}")
     return 0
-
-
-def about_run(judged: Judged) -> dict[str, Any]:
-    """What the file says of what goes in and comes out, and whose weights it holds."""
-    from trainrun.session.export import about
-
-    parts = judged.parts
-    whose = {"version": __version__, "step": judged.choice.step, "weights": judged.weights}
-    return about(parts.task, parts.info, parts.data.fitted()) | whose
-
-
-def inputs_of(judged: Judged) -> Tensor:
-    """Samples that the run did not learn from, where it has any."""
-    import torch
-
-    info, data = judged.parts.info, judged.parts.data
-    split = next(one for one in ("val", "test", "train") if info.sizes.get(one, 0) != 0)
-    inputs = next(iter(data.eval_batches(split))).inputs
-    if not isinstance(inputs, torch.Tensor):
-        text = f"the inputs of {info.name} are not one tensor; take trainrun.load and torch's own exporters"
-        raise ConfigError.one("RUN", text)
-    return inputs[:_COMPARED].cpu()
 
 
 def _values(judged: Judged) -> dict[str, str]:

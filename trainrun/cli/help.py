@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from trainrun.cli.main import COMMANDS
+from trainrun.config.commands import COMMANDS
 from trainrun.config.paths import CONF, groups
 from trainrun.terminal.layout import columns, paragraph
 from trainrun.terminal.visible import visible

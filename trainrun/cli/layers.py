@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trainrun.assembly.layers import table
 from trainrun.config.paths import groups
 from trainrun.config.show import is_yours
-from trainrun.terminal.layout import columns
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.assembly.build import Parts
+    pass
 
 _DATA = {"gpt": ["data=text"]}  # others take the default's
 
@@ -32,14 +32,3 @@ def lines(model: str) -> list[str]:
     except ConfigError as error:  # a package that it needs is not installed
         return ["", *(str(problem) for problem in error.problems)]
     return ["", *table(parts)]
-
-
-def table(parts: Parts) -> list[str]:
-    """A run's layers: what each gives for one sample, and its parameters. Nothing is drawn or changed."""
-    from trainrun.protocols import Cut, Position
-    from trainrun.report.layers import layer_rows
-
-    batch = next(parts.data.train_batches(Position(), Cut(2, 1), parts.settings["seed"]))
-    rows = layer_rows(parts.state.model, batch.inputs)
-    title = f"Layers for {parts.info.name}, with what each gives for one sample"
-    return [title, "", *columns(rows, ["layer", "kind", "output", "parameters"])]

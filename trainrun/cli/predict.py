@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from trainrun.session.load_run import SPLITS, Judged, open_judged, parsed, parser_of, views_of
+from trainrun.cli.stored_run import open_judged, parsed, parser_of
+from trainrun.session.load_run import SPLITS, views_of
+from trainrun.session.predictions import about_input, samples_of
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import ConfigError, DataError, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, StorageFailed
 
 if TYPE_CHECKING:
-    from trainrun.protocols import Samples
+    pass
 
 
 def run(words: list[str]) -> int:
@@ -55,35 +56,6 @@ def run(words: list[str]) -> int:
     if arguments.out:
         say(f"{count} predictions: {arguments.out}")
     return 0
-
-
-def samples_of(judged: Judged, file: Path | None, split: str) -> Samples:
-    """Those of a file, else of a split."""
-    from trainrun.protocols import Readable, Samples
-
-    data = judged.parts.data
-    if file is None:
-        return Samples(data.eval_batches(split))
-    if not file.exists():
-        raise DataError(f"--input: there is no file {file}")
-    if not file.is_file() and not file.is_dir():
-        raise DataError(f"--input: {file} is a pipe or a device, not a file")
-    if not isinstance(data, Readable):
-        text = f"{judged.parts.info.name} reads no samples beside its own; use --split"
-        raise ConfigError.one("--input", text)
-    with about_input(file):
-        return data.read(file.expanduser())
-
-
-@contextlib.contextmanager
-def about_input(file: Path | None) -> Iterator[None]:
-    """What is wrong with a file that was given as --input is not the run's data's fault."""
-    try:
-        yield
-    except DataError as error:
-        if file is None:
-            raise
-        raise DataError(f"--input: {re.sub('^data[.a-z]*: ', '', str(error))}") from None
 
 
 def _write(rows: Iterable[Sequence[str]], out: Path | None) -> int:

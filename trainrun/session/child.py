@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection
 
-from trainrun.cli.main import guarded
+from trainrun.session.exit_code import guarded
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 

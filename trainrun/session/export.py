@@ -10,17 +10,22 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from trainrun import __version__
 from trainrun.protocols import DataInfo, Task
+from trainrun.session.load_run import Judged
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, StorageFailed, TrainrunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NEEDS = {".safetensors": ("safetensors",), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
 SUFFIXES = tuple(_NEEDS)
@@ -202,3 +207,31 @@ _FORMATS = {
     ".pt2": (_write_pt2, _read_pt2),
     ".onnx": (_write_onnx, _read_onnx),
 }
+
+
+PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, and is traced as it is written
+
+
+_COMPARED = 256  # samples at most
+
+
+def about_run(judged: Judged) -> dict[str, Any]:
+    """What the file says of what goes in and comes out, and whose weights it holds."""
+    from trainrun.session.export import about
+
+    parts = judged.parts
+    whose = {"version": __version__, "step": judged.choice.step, "weights": judged.weights}
+    return about(parts.task, parts.info, parts.data.fitted()) | whose
+
+
+def inputs_of(judged: Judged) -> Tensor:
+    """Samples that the run did not learn from, where it has any."""
+    import torch
+
+    info, data = judged.parts.info, judged.parts.data
+    split = next(one for one in ("val", "test", "train") if info.sizes.get(one, 0) != 0)
+    inputs = next(iter(data.eval_batches(split))).inputs
+    if not isinstance(inputs, torch.Tensor):
+        text = f"the inputs of {info.name} are not one tensor; take trainrun.load and torch's own exporters"
+        raise ConfigError.one("RUN", text)
+    return inputs[:_COMPARED].cpu()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainrun.session.find_run import find
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
 
@@ -74,42 +72,12 @@ class Judged:
 SHIFT = 0.125  # of a picture's size, where the run was trained without crops
 
 
-def parser_of(command: str, description: str) -> argparse.ArgumentParser:
-    """With what all of these commands take."""
-    parser = argparse.ArgumentParser(prog=f"trainrun {command}", description=description)
-    parser.add_argument("run", metavar="RUN", nargs="?", help="a path, the beginning of one, a name, or last")
-    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
-    return parser
-
-
-def parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace | int:
-    """What the words say, or the exit code where they are answered already.
-
-    Raises ConfigError where no run is named, and for overrides that would make it another run.
-    """
-    verb = parser.prog.split()[-1]
-    parser.add_argument("overrides", nargs="*", help="such as runtime.device=cpu data.root=FOLDER")
-    try:
-        arguments = parser.parse_intermixed_args(words)
-    except SystemExit as end:
-        return int(end.code or 0)
-    if arguments.run is None:
-        raise ConfigError.one("RUN", f"name the run to {verb}: a path, the beginning of one, a name, or last")
-    refuse_another_run(arguments.overrides, verb)
-    return arguments
-
-
 def refuse_another_run(overrides: Sequence[str], verb: str) -> None:
     """Raises ConfigError for overrides that would make it another run."""
     for word in overrides:
         key = word.lstrip("+").partition("=")[0]
         if not any(fnmatchcase(key, pattern) for pattern in CHANGEABLE):
             raise ConfigError.one(key, f"would judge another run; {verb} takes {', '.join(CHANGEABLE)}")
-
-
-def open_judged(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> Judged:
-    """The run that was named on the command line."""
-    return judged_run(find(arguments.run), arguments.checkpoint, [*overrides, *arguments.overrides])
 
 
 def judged_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Judged:

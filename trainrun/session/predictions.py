@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from trainrun.protocols import Batch, DataInfo, Samples, Task
+from trainrun.session.load_run import Judged
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from trainrun.protocols import Samples
 
 Rows = list[list[str]]
 
@@ -117,3 +125,32 @@ def _names(info: DataInfo) -> tuple[str, ...]:
 def _number(value: float) -> str:
     """Seven digits, what a model's numbers have."""
     return f"{value:.7g}"
+
+
+def samples_of(judged: Judged, file: Path | None, split: str) -> Samples:
+    """Those of a file, else of a split."""
+    from trainrun.protocols import Readable, Samples
+
+    data = judged.parts.data
+    if file is None:
+        return Samples(data.eval_batches(split))
+    if not file.exists():
+        raise DataError(f"--input: there is no file {file}")
+    if not file.is_file() and not file.is_dir():
+        raise DataError(f"--input: {file} is a pipe or a device, not a file")
+    if not isinstance(data, Readable):
+        text = f"{judged.parts.info.name} reads no samples beside its own; use --split"
+        raise ConfigError.one("--input", text)
+    with about_input(file):
+        return data.read(file.expanduser())
+
+
+@contextlib.contextmanager
+def about_input(file: Path | None) -> Iterator[None]:
+    """What is wrong with a file that was given as --input is not the run's data's fault."""
+    try:
+        yield
+    except DataError as error:
+        if file is None:
+            raise
+        raise DataError(f"--input: {re.sub('^data[.a-z]*: ', '', str(error))}") from None

@@ -8,15 +8,12 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainrun import ranks
-from trainrun.cli.main import COMMANDS
-from trainrun.cli.resume import refuse_other_forms, resumed
-from trainrun.cli.train import Ended, trained
-from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
+from trainrun.config.commands import COMMANDS
 from trainrun.config.compose.experiments import forget_experiments
 from trainrun.config.paths import is_run
 from trainrun.config.stored import load_stored
@@ -25,10 +22,10 @@ from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
 from trainrun.session.caller import restored, torch_restored
 from trainrun.session.load_run import SPLITS, Judged, judged_run, refuse_another_run, views_of
+from trainrun.session.resume import refuse_other_forms, resumed
 from trainrun.session.summary import farewell
+from trainrun.session.train import Ended, read_line, show_settings, trained
 from trainrun.session.user_code import current_code
-from trainrun.sweep import folder as sweeps
-from trainrun.sweep.process import sweep_in_process
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -38,33 +35,35 @@ if TYPE_CHECKING:
 
 _HERE = {"resume": "resume", "eval": "evaluate", "predict": "predict", "export": "export"}
 _training = False
+_Swept = TypeVar("_Swept")
 
 
-def train(words: Sequence[str]) -> Result | sweeps.Sweep | None:
-    """What `trainrun WORDS` does. A sweep's record with -m, None for words that only show settings."""
+def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result | _Swept | None:
+    """What `trainrun WORDS` does: with -m what `sweep` returns, None for words that only show settings."""
     typed = _texts(words)
     with _command(), _alone():
         if typed and typed[0] in COMMANDS:
             raise ConfigError.one(typed[0], _elsewhere(typed))
         if any(word in ("-h", "--help", "--version") for word in typed):
             raise ConfigError.one(typed[0], "belongs to the command line; here there is help(trainrun)")
-        if _is_sweep(typed):
-            arguments = parse_arguments(experiment_files(typed))
-            from trainrun.sweep.engine import planned
+        line = read_line(typed)
+        if show_settings(line):
+            return None
+        if line.arguments.multirun:
+            return sweep(typed)
+        ended = trained(line, torch_restored)
+    return _result(ended)
 
-            _, _, folder = planned(Composer(arguments.config_dir), arguments.overrides, None)
-            return sweep_in_process(typed, folder)
-        ended = trained(typed, torch_restored)
-    return None if isinstance(ended, int) else _result(ended)
 
-
-def resume(run: str, overrides: Sequence[str]) -> Result | sweeps.Sweep:
-    """What `trainrun resume RUN` does. A sweep's record where RUN is one."""
+def resume(
+    run: str, overrides: Sequence[str], resume_sweep: Callable[[str, list[str]], _Swept | None]
+) -> Result | _Swept:
+    """What `trainrun resume RUN` does; what `resume_sweep` returns where RUN is a sweep."""
     words = _texts(overrides)
     with _command(), _alone():
         refuse_other_forms(str(run), words)
-        if folder := sweeps.named(str(run)):
-            return sweep_in_process(["resume", str(run), *words], folder)
+        if (swept := resume_sweep(str(run), words)) is not None:
+            return swept
         run_dir = Path(ranks.from_first(str(find(str(run)))))
         with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
             command = [*ranks.command(), "resume", str(run), *words]
@@ -83,10 +82,11 @@ def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
 def evaluate(run: str, split: str, checkpoint: str, overrides: Sequence[str], tta: str) -> dict[str, float]:
     """The metrics of a stored run on one of its splits."""
     with _judged(run, "eval", checkpoint, overrides) as judged:
-        from trainrun.cli.evaluate import evaluate_split
+        from trainrun.loop.evaluate import evaluate
 
         _require_split(judged, split)
-        return evaluate_split(judged, judged.model_over(views_of(tta)), split)[0]
+        parts, model = judged.parts, judged.model_over(views_of(tta))
+        return evaluate(model, parts.task, parts.data.eval_batches(split), parts.state.precision)
 
 
 def predict(
@@ -94,9 +94,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """A row for each sample of a split, or of `inputs`: a file, or an array of samples."""
     with _judged(run, "predict", checkpoint, overrides) as judged, _as_file(inputs) as file:
-        from trainrun.cli.predict import about_input, samples_of
         from trainrun.loop.evaluate import predictions
-        from trainrun.session.predictions import numbers_in, rows_of
+        from trainrun.session.predictions import about_input, numbers_in, rows_of, samples_of
 
         if file is None:
             _require_split(judged, split)
@@ -114,7 +113,7 @@ def predict(
 
 def export(run: str, path: str | Path, checkpoint: str, overrides: Sequence[str]) -> Path:
     """Write a stored run's model for other programs; returns the file."""
-    from trainrun.cli.export import PORTABLE, about_run, inputs_of
+    from trainrun.session.export import PORTABLE, about_run, inputs_of
 
     file = Path(path).expanduser()
     with _judged(run, "export", checkpoint, overrides, PORTABLE, file) as judged:
@@ -229,12 +228,6 @@ def _elsewhere(words: list[str]) -> str:
     if words[0] in _HERE:
         return f"is a function of its own here: trainrun.{_HERE[words[0]]}(...)"
     return f"belongs to the command line: {shlex.join(['trainrun', *words])}"
-
-
-def _is_sweep(words: list[str]) -> bool:
-    with contextlib.suppress(ConfigError):
-        return bool(parse_arguments([word for word in words if word not in ("-q", "-v")]).multirun)
-    return False
 
 
 def _require_split(judged: Judged, split: str) -> None:

@@ -121,9 +121,9 @@ class Job:
             return code
 
     def _train(self, composition: Composition, folder: Path) -> int:
-        from trainrun.cli.resume import resumed
-        from trainrun.cli.train import train_one
         from trainrun.session.rebuild import targets_of
+        from trainrun.session.resume import resumed
+        from trainrun.session.train import train_one
 
         command = ["trainrun", *composition.overrides]
         if identity(composition.settings) != folder.name:
@@ -168,7 +168,7 @@ def _warm(settings: Mapping[str, Any]) -> None:
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
     own = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
     late = [name for part in own for name in _LATE.get(part, ())]
-    for name in (*own, "trainrun.cli.resume", "trainrun.session.rebuild", "trainrun.session.session"):
+    for name in (*own, "trainrun.session.resume", "trainrun.session.rebuild", "trainrun.session.session"):
         importlib.import_module(name)
     for name in (*late, *_LATE[""]):
         with contextlib.suppress(ModuleNotFoundError):  # another version's
@@ -180,7 +180,7 @@ def _warm(settings: Mapping[str, Any]) -> None:
 
 def _free(words: Sequence[str]) -> list[str]:
     """What the line says of places, views and cadence, which a run that goes on takes from it."""
-    from trainrun.cli.resume import may_change
+    from trainrun.session.resume import may_change
 
     return [word for word in words if may_change(key := key_of(word)) and is_left_out(key) and key != "name"]
 

@@ -10,11 +10,26 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrun.sweep import folder as sweeps
+from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
+from trainrun.sweep.engine import planned
+from trainrun.sweep.folder import FILE, Sweep, named, read
 from trainrun.vocabulary.errors import TrainrunError
 
 
-def sweep_in_process(words: Sequence[str], folder: Path) -> sweeps.Sweep:
+def sweep(words: list[str]) -> Sweep:
+    """Sweep as `trainrun WORDS` would. Raises ConfigError with the problems of all jobs."""
+    arguments = parse_arguments(experiment_files(words))
+    _, _, path = planned(Composer(arguments.config_dir), arguments.overrides, None)
+    return sweep_in_process(words, path)
+
+
+def resume_sweep(name: str, words: list[str]) -> Sweep | None:
+    """Go on with the sweep of that name as `trainrun resume` would; None where it names none."""
+    path = named(name)
+    return None if path is None else sweep_in_process(["resume", name, *words], path)
+
+
+def sweep_in_process(words: Sequence[str], folder: Path) -> Sweep:
     """Run the command `trainrun WORDS` and read what it recorded in the sweep's folder.
 
     Raises KeyboardInterrupt or SystemExit where a signal came meanwhile, once the jobs are saved.
@@ -43,9 +58,9 @@ def sweep_in_process(words: Sequence[str], folder: Path) -> sweeps.Sweep:
         error = TrainrunError(f"the sweep ended with exit code {code}; what is wrong is told above")
         error.exit_code = code
         raise error
-    return sweeps.read(folder)
+    return read(folder)
 
 
 def _stamp(folder: Path) -> int | None:
-    file = folder / sweeps.FILE
+    file = folder / FILE
     return file.stat().st_mtime_ns if file.exists() else None

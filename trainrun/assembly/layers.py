@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from trainrun.terminal.layout import columns
+
+if TYPE_CHECKING:
+    from trainrun.assembly.build import Parts
 
 _DEEPEST = 2  # names of up to so many parts: what lies deeper is counted with what it lies in
 
@@ -40,3 +45,14 @@ def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
         for module, was_training in modes:
             module.training = was_training
     return rows
+
+
+def table(parts: Parts) -> list[str]:
+    """A run's layers: what each gives for one sample, and its parameters. Nothing is drawn or changed."""
+    from trainrun.assembly.layers import layer_rows
+    from trainrun.protocols import Cut, Position
+
+    batch = next(parts.data.train_batches(Position(), Cut(2, 1), parts.settings["seed"]))
+    rows = layer_rows(parts.state.model, batch.inputs)
+    title = f"Layers for {parts.info.name}, with what each gives for one sample"
+    return [title, "", *columns(rows, ["layer", "kind", "output", "parameters"])]

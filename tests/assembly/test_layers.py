@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainrun.report.layers import layer_rows
+from trainrun.assembly.layers import layer_rows
 
 
 def make() -> nn.Module:

@@ -1,0 +1,179 @@
+"""Trains one run from command-line words: read, compose, check, build, start."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainrun import ranks
+from trainrun.config.arguments import as_overrides, other_form
+from trainrun.config.compose.composer import (
+    Composer,
+    Composition,
+    experiment_files,
+    flags,
+    parse_arguments,
+    problems_of,
+)
+from trainrun.config.suggest import corrected_line, together
+from trainrun.session.find_run import say_what_name_means
+from trainrun.session.user_code import current_code
+from trainrun.terminal.lines import say
+from trainrun.vocabulary.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from trainrun.session.session import Judge, Result
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a line came to. `result` is None where the run in `run_dir` had nothing left to do."""
+
+    result: Result | None
+    run_dir: Path
+    budget: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line without mistakes of form. `typed` are its words but for -q and -v."""
+
+    typed: list[str]
+    quiet: bool
+    verbose: bool
+    arguments: Namespace
+    composer: Composer
+
+
+def read_line(words: list[str]) -> Line:
+    """The words, YAML files as experiments. Raises ConfigError for what Hydra could not read."""
+    _refuse_other_forms(words)
+    typed = [word for word in words if word not in ("-q", "-v")]
+    arguments = parse_arguments(_with_experiments(typed))
+    return Line(typed, "-q" in words, "-v" in words, arguments, Composer(arguments.config_dir))
+
+
+def show_settings(line: Line) -> bool:
+    """Answer --hydra-help, --cfg and --info; whether one of them was asked."""
+    arguments, composer = line.arguments, line.composer
+    if arguments.hydra_help:
+        composer.help(arguments)
+    elif arguments.cfg or arguments.info:
+        what, value = ("cfg", arguments.cfg) if arguments.cfg else ("info", arguments.info)
+        composer.show(what, value, arguments.overrides, arguments.package, arguments.resolve)
+    else:
+        return False
+    return True
+
+
+def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nullcontext) -> Ended:
+    """Train the run that a line means; with `resume=auto` go on with what its folder holds.
+
+    `around` is entered for what needs torch, once no mistake is left that can be told without it.
+    """
+    _refuse_search(line.arguments.overrides)
+    composition = line.composer.compose(line.arguments.overrides)
+    with current_code(composition.settings):
+        _check([composition])
+    command, budget = [*ranks.command(), *line.typed], composition.settings["budget"]
+    with around():
+        if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
+            from trainrun.session.rebuild import targets_of
+            from trainrun.session.resume import changes_of_line, resumed
+
+            changes = changes_of_line(folder, composition.overrides)
+            typed_targets = {target for _, target in targets_of(composition.settings)}
+            ended = resumed(folder, changes, line.quiet, command, typed=typed_targets)
+            return Ended(None, folder, budget) if ended is None else Ended(ended[0], folder, ended[1])
+        result = train_one(composition, command, line.quiet, line.verbose)
+        return Ended(result, result.run_dir, budget)
+
+
+def train_one(
+    composition: Composition,
+    command: list[str],
+    quiet: bool,
+    verbose: bool,
+    run_dir: Path | None = None,
+    judge: Judge | None = None,
+) -> Result:
+    """Build everything, which finds the last mistakes, then claim a folder and train.
+
+    A sweep's job has its folder already, and may have a judge.
+    """
+    from trainrun.assembly.build import build
+    from trainrun.session.changes import Process
+    from trainrun.session.rebuild import weights_from
+    from trainrun.session.session import start
+
+    for note in composition.notes:
+        say(note)
+    source = composition.settings["init_from"]
+    parts = build(composition.settings, weights=weights_from(source) if source else None)
+    if verbose:
+        from trainrun.assembly.coverage import coverage
+        from trainrun.assembly.layers import table
+
+        say(*table(parts), "", *coverage(parts).split("\n"))
+    if run_dir is None:
+        say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
+    return start(composition, parts, Process(command, quiet, judge=judge), run_dir)
+
+
+def _refuse_other_forms(words: list[str]) -> None:
+    """Raises ConfigError for `--lr 0.1` and the like, with every other problem of what was meant."""
+    meant = as_overrides(words, flags())
+    if meant == words:
+        return
+    problems = _problems_of(meant)
+    line = corrected_line(meant, problems) if problems else shlex.join(["trainrun", *meant])
+    raise ConfigError([other_form(words, meant, line), *problems])
+
+
+def _with_experiments(words: list[str]) -> list[str]:
+    """The words, YAML files as experiments. Of a file that is not there all other problems are told, too."""
+    try:
+        return experiment_files(words)
+    except ConfigError as error:
+        meant = {problem.key: problem.fix for problem in error.problems if problem.fix}
+        others = _problems_of([meant.get(word, word) for word in words]) if meant else []
+        others = [problem for problem in others if not problem.key.startswith(tuple(meant.values()))]
+        raise ConfigError([*error.problems, *others]) from None
+
+
+def _problems_of(words: list[str]) -> list[Problem]:
+    try:
+        arguments = parse_arguments(experiment_files(words))
+        composer = Composer(arguments.config_dir)
+        compose = composer.compose_sweep if arguments.multirun else lambda texts: [composer.compose(texts)]
+        _check(compose(arguments.overrides))
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def _used_folder(composition: Composition) -> Path | None:
+    """`run_dir` where it holds a run already; one without a config is unused."""
+    folder = Path(composition.settings["run_dir"]).expanduser()
+    return folder if ranks.from_first((folder / "config.yaml").is_file()) else None
+
+
+def _refuse_search(overrides: Sequence[str]) -> None:
+    """What only a sweep reads, in the words of a single run."""
+    names = [word.partition("=")[0].lstrip("+~") for word in overrides]
+    idle = [
+        name for name in names if name.split(".")[0] == "sweep" or name in ("hydra/sweeper", "hydra/launcher")
+    ]
+    if idle:
+        raise ConfigError([Problem(name, "is of a sweep, which is started with -m") for name in idle])
+
+
+def _check(compositions: list[Composition]) -> None:
+    """Raises ConfigError with the problems of all jobs, each once."""
+    if problems := together([problems_of(one) for one in compositions]):
+        raise ConfigError(problems)
