@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from trainrun.assembly.layers import table
 from trainrun.config.paths import groups
 from trainrun.config.show import is_yours
 from trainrun.vocabulary.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 _DATA = {"gpt": ["data=text"]}  # others take the default's
 
@@ -25,6 +19,7 @@ def model_of(topic: str) -> str | None:
 def lines(model: str) -> list[str]:
     """A table of its layers, for the default data or such that it takes."""
     from trainrun.assembly.build import build
+    from trainrun.assembly.layers import table
     from trainrun.config.compose.composer import Composer
 
     try:

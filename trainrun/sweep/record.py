@@ -23,7 +23,7 @@ from trainrun.sweep.job import STOP
 from trainrun.sweep.outcome import outcome
 from trainrun.sweep.ranking import Entry
 from trainrun.sweep.sweep import counted
-from trainrun.terminal.lines import columns, say, show
+from trainrun.terminal.lines import answer, columns, say, show
 from trainrun.terminal.numbers import number
 from trainrun.vocabulary.errors import INTERRUPTED
 
@@ -131,7 +131,7 @@ def tell(sweep: Ongoing) -> int:
         say("", *_of_test(settings[0], sweep.search.monitor))
         say(f"best: {where}", "again:", f"  {_again(sweep, best)}")
         if sweep.quiet:
-            print(where)
+            answer(where)
     others = len([one for one in sweep.folder.glob("*/status.json") if one.parent.name not in sweep.planned])
     if others:
         say(f"{counted(others, 'more job')} lie here that this line does not ask for")

@@ -38,3 +38,14 @@ def show(lines: Iterable[Line], file: TextIO) -> None:
     for line in lines:
         text = Text(line) if isinstance(line, str) else line
         console.print(text if visible(text.plain) == text.plain else Text(visible(text.plain)))
+
+
+def answer(text: object) -> None:
+    """Print a result on stdout, for a script that reads it."""
+    print(text)
+
+
+def replaceable(text: str) -> None:
+    """Say what is under way, in a line that the next one replaces; on a terminal alone."""
+    if width := columns(sys.stderr):
+        print(f"\r\x1b[K{visible(text)[: width - 1]}", end="", file=sys.stderr, flush=True)

@@ -18,8 +18,7 @@ from trainrun.check.finding import key_of
 from trainrun.config.compose.composer import Composer
 from trainrun.session.child import in_child
 from trainrun.session.rebuild import weights_from
-from trainrun.terminal.lines import columns
-from trainrun.terminal.visible import visible
+from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import Tried
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
 from trainrun.tune.trial import Measured, Survey, is_for_memory, judge, limit_gpu, survey, together, train
@@ -55,9 +54,9 @@ class Tries:
 
     def survey(self) -> Survey:
         """What the run is. Raises Ended where it cannot be built, OutOfMemory where it has no room."""
-        _progress("building the run")
+        replaceable("building the run")
         code, found = self._ask(self.overrides, lambda parts: asdict(survey(parts)), catches=False)
-        _progress("")
+        replaceable("")
         if code < 0:
             name = signal.Signals(-code).name
             raise OutOfMemory(
@@ -88,7 +87,7 @@ class Tries:
     def train(self, size: int, pieces: int, is_beyond: bool = False) -> Tried:
         """Steps of a window of `pieces` micro-batches."""
         words = replaced(self.overrides, cut_of(size, pieces))
-        _progress(f"training with {' '.join(cut_of(size, pieces))}")
+        replaceable(f"training with {' '.join(cut_of(size, pieces))}")
 
         def work(parts: Parts) -> Mapping[str, Any]:
             plan = [list(row) for row in parts.plan if row[0] in _TOLD]
@@ -99,14 +98,14 @@ class Tries:
     def judge(self, size: int, pieces: int, cut: Sequence[str]) -> Tried:
         """Batches of an evaluation, in a run that is cut so."""
         key = f"data.eval_batch_size={size}"
-        _progress(f"evaluating with {key}")
+        replaceable(f"evaluating with {key}")
         words = replaced(self.overrides, [*cut, key])
         answer = self._ask(words, lambda parts: asdict(judge(parts, self.found.split)))
         return self._tried(size, pieces, False, *answer, is_judged=True)
 
     def together(self, words: Sequence[str]) -> Tried:
         """Steps and an evaluation of the run with those overrides."""
-        _progress(f"training and evaluating with {' '.join(words)}")
+        replaceable(f"training and evaluating with {' '.join(words)}")
         whole = replaced(self.overrides, words)
         answer = self._ask(whole, lambda parts: asdict(together(parts, self.found.split)))
         return self._tried(0, 0, False, *answer)
@@ -121,7 +120,7 @@ class Tries:
         is_judged: bool = False,
     ) -> Tried:
         """What the child's answer means, or where it gave none, its end."""
-        _progress("")
+        replaceable("")
         if found is None:
             return Tried(size, pieces, *_end(code), is_beyond=is_beyond)
         if "fits" in found:
@@ -162,7 +161,7 @@ class Tries:
 
             code = in_child(child, self.words)
             if code in _STOPS:
-                _progress("")
+                replaceable("")
                 raise Ended(code)
             file.seek(0)
             text = file.read()
@@ -209,9 +208,3 @@ def _hush() -> None:
     with open(os.devnull, "wb") as nowhere:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def _progress(text: str) -> None:
-    """What is being tried, in a line that the next one replaces; on a terminal alone."""
-    if width := columns(sys.stderr):
-        print(f"\r\x1b[K{visible(text)[: width - 1]}", end="", file=sys.stderr, flush=True)
