@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainrun.sweep.folder import Sweep, read
+from trainrun.sweep.folder import StoredSweep, read
 
 REPEATS = ("seed", "data.fold")
 
@@ -58,6 +58,6 @@ def store(folder: Path, content: Mapping[str, Any]) -> Path:
     return folder
 
 
-def sweep_of(folder: Path, jobs: Sequence[dict[str, Any]], mode: str = "max", **more: Any) -> Sweep:
+def sweep_of(folder: Path, jobs: Sequence[dict[str, Any]], mode: str = "max", **more: Any) -> StoredSweep:
     """The sweep of these jobs, as it is read from a folder."""
     return read(store(folder, record(jobs, mode, **more)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trainrun import init
 from trainrun.init import Init
 from trainrun.model.mlp import MLP
-from trainrun.model.resnet import Block, ResNet
+from trainrun.model.resnet import ResidualBlock, ResNet
 from trainrun.vocabulary.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "init"
@@ -359,7 +359,7 @@ def test_a_scheme_that_needs_a_fan_in_is_refused_for_a_vector(option: str, name:
 
 
 def test_zero_residual_makes_a_resnet_block_the_identity() -> None:
-    block = Block(8, 8, 1, "batch", 0.0)
+    block = ResidualBlock(8, 8, 1, "batch", 0.0)
     x = torch.rand(2, 8, 6, 6)
     from_yaml("kaiming_normal", zero_residual=False)(block)
     assert not torch.equal(block(x), x)

@@ -306,7 +306,7 @@ def _zero_residual_branches(model: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-class Own(Init):
+class OwnInit(Init):
     """The user's function of a model, called with the whole model, or else with each of its layers.
 
     Raises ConfigError where it changes no parameter.
@@ -328,4 +328,4 @@ class Own(Init):
 
 def as_init(made: Any) -> Any:
     """An init as it is, anything else that can be called as a function of a model."""
-    return Own(made) if callable(made) and not isinstance(made, Init) else made
+    return OwnInit(made) if callable(made) and not isinstance(made, Init) else made

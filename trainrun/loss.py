@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.config.call import Plain, parameters_of
+from trainrun.config.call import PlainFunction, parameters_of
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import NonNegative, Positive
 
@@ -213,7 +213,7 @@ class Custom(Loss):
 
 def as_loss(function: Callable[..., Tensor]) -> Loss:
     """A loss of this module as it is, any other wrapped; one of torch's gives every sample's value."""
-    if isinstance(function, Plain) and "reduction" in parameters_of(function.function)[0]:
+    if isinstance(function, PlainFunction) and "reduction" in parameters_of(function.function)[0]:
         function = replace(function, arguments={"reduction": "none"} | dict(function.arguments))
     return function if isinstance(function, Loss) else Custom(function)
 

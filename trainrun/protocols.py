@@ -174,7 +174,7 @@ class Outcome:
     targets: Tensor | None = None  # what they are compared with; None: the batch's
 
 
-class Task(Protocol):
+class TaskProtocol(Protocol):
     num_outputs: int
     metric_modes: Mapping[str, str]  # metric name -> "max" or "min": which way is better
     own_metrics: Mapping[str, Callable[..., Any]]  # the user's: (outputs, targets) of the whole split
@@ -210,7 +210,7 @@ class ObservingSchedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Finding:
+class NonFiniteReport:
     """What first was not finite in a step."""
 
     where: str
@@ -232,7 +232,7 @@ class StepResult:
     applied: bool  # False: the gradient was not finite and no weight changed
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
     health: Mapping[str, float | Tensor] = field(default_factory=dict)  # of steps that end a log window
-    finding: Finding | None = None  # why it was not, where that is not the number format's doing
+    finding: NonFiniteReport | None = None  # why it was not, where that is not the number format's doing
 
 
 Step = Callable[[Any, Window], StepResult]  # (TrainState, window); the state is above this file

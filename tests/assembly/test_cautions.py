@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 import trainrun
 from trainrun.assembly.build import build
 from trainrun.cli.guide.pages import read
-from trainrun.config.call import Stored
+from trainrun.config.call import StoredOrigin
 from trainrun.config.compose.composer import Composer
 from trainrun.vocabulary.errors import ConfigError
 
@@ -91,7 +91,7 @@ def test_drops_inside_the_warm_up_are_refused_but_a_run_that_exists_goes_on(
 ) -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.warmup: of \d+ steps is still rising when"):
         lines("caution", "budget=100step", *words)
-    told = lines("caution", "budget=100step", *words, stored=Stored(tmp_path))
+    told = lines("caution", "budget=100step", *words, stored=StoredOrigin(tmp_path))
     assert [line for line in told if "inside the warm-up" in line]
     lines("caution", "budget=100step", *words[:-1], "scheduler.warmup=5step")  # one that ends as it drops
 

@@ -10,7 +10,7 @@ import torch
 
 from trainrun.check.baselines import _by_neighbours, _by_ridge, probe
 from trainrun.check.context import Bench
-from trainrun.check.sample_rows import Rows, seen
+from trainrun.check.sample_rows import SampleRows, seen
 
 
 def names(of: Bench, rows: dict) -> list[str]:
@@ -81,7 +81,7 @@ def test_a_rare_class_that_follows_from_the_inputs_is_no_chance(
         x = torch.randn(1500, 2, generator=draws)
         chances = torch.sigmoid(x.sum(1) - (3.5 if positive == "few" else 5.5))
         y = (torch.rand(1500, generator=draws) < chances).long()
-        rows = {"train": Rows(x, y, torch.arange(1500))}
+        rows = {"train": SampleRows(x, y, torch.arange(1500))}
         assert names(of, rows) == [], seed
         if positive == "few":
             shuffled = replace(rows["train"], targets=y[torch.randperm(1500, generator=draws)])

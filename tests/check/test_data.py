@@ -10,10 +10,10 @@ import torch
 
 from trainrun.check.context import Bench
 from trainrun.check.data import data, standardized
-from trainrun.check.sample_rows import Rows, seen
+from trainrun.check.sample_rows import SampleRows, seen
 
 
-def names(of: Bench, train: Rows) -> list[str]:
+def names(of: Bench, train: SampleRows) -> list[str]:
     return [one.name for one in data(of, {"train": train}).findings]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.check.finding import Finding, mended, setting
+from trainrun.check.finding import CheckResult, mended, setting
 
 
-def found(*mend: str) -> Finding:
-    return Finding("a", "b", "c", mend)
+def found(*mend: str) -> CheckResult:
+    return CheckResult("a", "b", "c", mend)
 
 
 @pytest.mark.parametrize(

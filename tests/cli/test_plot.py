@@ -13,7 +13,7 @@ from sweeps import job, record, store
 
 from trainrun.cli.main import main
 from trainrun.cli.plot import run
-from trainrun.cli.plot.choices import Choice, choices, compose
+from trainrun.cli.plot.choices import PlotChoice, choices, compose
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -26,9 +26,9 @@ def test_options_take_values_by_position_and_by_name() -> None:
     words = ["zeros,normal(0.5)", "model.width=8", "kaiming_normal(fan_out,nonlinearity=tanh)"]
     found, overrides = choices("init", words)
     assert found == [
-        Choice("zeros", ("init=zeros",)),
-        Choice("normal(0.5)", ("init=normal", "init.std=0.5")),
-        Choice(
+        PlotChoice("zeros", ("init=zeros",)),
+        PlotChoice("normal(0.5)", ("init=normal", "init.std=0.5")),
+        PlotChoice(
             "kaiming_normal(fan_out,nonlinearity=tanh)",
             ("init=kaiming_normal", "init.mode=fan_out", "init.nonlinearity=tanh"),
         ),

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.config.call import Stored, call, imported_parameters, misfit, parameters_of, resolve
+from trainrun.config.call import StoredOrigin, call, imported_parameters, misfit, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.vocabulary.errors import ConfigError
 
-STORED = Stored(Path("outputs/run"))  # one that the user made
+STORED = StoredOrigin(Path("outputs/run"))  # one that the user made
 
 HOSTILE = [
     *("os.system", "os.popen", "os.makedirs", "posix.system", "subprocess.run", "subprocess.Popen"),

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from trainrun.config.compose.composer import Composer, problems_of
-from trainrun.config.readable import Faulty, Readable
+from trainrun.config.readable import Faulty, ReadableSettings
 from trainrun.vocabulary.errors import ConfigError
 
 
 def test_a_faulty_key_is_not_read() -> None:
-    settings = Readable({"a": {"b": 1, "c": 2}, "d": 3}, {"a.b", "e"})
+    settings = ReadableSettings({"a": {"b": 1, "c": 2}, "d": 3}, {"a.b", "e"})
     assert settings["a"]["c"] == 2 and settings["d"] == 3 and "b" in settings["a"]
     with pytest.raises(Faulty):
         settings["a"].get("b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.config.space import Choices, Interval, corners, grid, paired, split_replicates, zipped
+from trainrun.config.space import Choices, SearchInterval, corners, grid, paired, split_replicates, zipped
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -13,7 +13,7 @@ def choices(key: str, *values: object) -> Choices:
 
 
 A, B, SEED = choices("a", 1, 2), choices("b", "x", "y"), choices("seed", 0, 1, 2)
-LR = Interval("lr", 1e-3, 1e-1, is_log=True, is_int=False)
+LR = SearchInterval("lr", 1e-3, 1e-1, is_log=True, is_int=False)
 
 
 def test_a_grid_is_every_combination_the_last_axis_fastest() -> None:
@@ -63,5 +63,5 @@ def test_corners_have_every_value_and_both_ends() -> None:
 
 
 def test_a_whole_numbers_word_is_whole() -> None:
-    assert Interval("n", 1, 9, is_log=False, is_int=True).word(4.0) == "n=4"
+    assert SearchInterval("n", 1, 9, is_log=False, is_int=True).word(4.0) == "n=4"
     assert LR.word(0.25) == "lr=0.25"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from trainrun.config.call import Stored
+from trainrun.config.call import StoredOrigin
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer, to_yaml
 from trainrun.config.stored import load_stored, storable
@@ -137,7 +137,7 @@ def test_a_run_from_before_a_setting_existed_goes_on_as_it_began(
         "thousands": "auto",
         "missing_target": "refuse",
     }
-    assert check(load_stored(file) | {"run_dir": None}, trust=(), stored=Stored(folder)) == []
+    assert check(load_stored(file) | {"run_dir": None}, trust=(), stored=StoredOrigin(folder)) == []
 
 
 def test_overrides_go_on_stored_settings(folder: Path) -> None:

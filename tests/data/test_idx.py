@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from trainrun.data import idx as module
-from trainrun.data.idx import SOURCES, Source, idx, read_idx
+from trainrun.data.idx import SOURCES, IdxSource, idx, read_idx
 from trainrun.data.published import PUBLISHED
 from trainrun.data.resident import Resident
 from trainrun.runtime.vision import import_torchvision
@@ -58,7 +58,7 @@ def load(root: Path | None, name: str = "mnist", download: bool = False) -> Resi
 @pytest.fixture
 def nothing_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder without data, on a system without a data package."""
-    bare = Source(
+    bare = IdxSource(
         tuple("0123456789"), "MNIST", str(tmp_path / "absent"), "https://example.invalid/", ("",) * 4
     )
     monkeypatch.setitem(SOURCES, "mnist", bare)
@@ -87,7 +87,7 @@ def test_without_a_root_the_systems_folder_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = write(tmp_path / "system", gzipped=True)
-    monkeypatch.setitem(SOURCES, "mnist", Source(tuple("0123456789"), "MNIST", str(system), "", ("",) * 4))
+    monkeypatch.setitem(SOURCES, "mnist", IdxSource(tuple("0123456789"), "MNIST", str(system), "", ("",) * 4))
     monkeypatch.chdir(tmp_path)
     assert load(None).info.sizes["test"] == 10
     with pytest.raises(DataError, match="no mnist files below elsewhere"):
@@ -179,7 +179,7 @@ def published(monkeypatch: pytest.MonkeyPatch, tamper: bool = False) -> list[str
     """A server with gzipped files whose MD5 are known; returns the addresses asked for."""
     bodies = {f"https://example.invalid/{name}.gz": gzip.compress(encoded(a)) for name, a in ARRAYS.items()}
     md5 = tuple(hashlib.md5(body).hexdigest() for body in bodies.values())
-    source = Source(tuple("0123456789"), "MNIST", "absent", "https://example.invalid/", md5)
+    source = IdxSource(tuple("0123456789"), "MNIST", "absent", "https://example.invalid/", md5)
     monkeypatch.setitem(SOURCES, "mnist", source)
     asked: list[str] = []
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
-from trainrun.data.samples import Failed, Seeded, chunks, collate, endless, stream, unpacked
+from trainrun.data.samples import FailedSample, Seeded, chunks, collate, endless, stream, unpacked
 from trainrun.vocabulary.errors import DataError
 
 
@@ -62,7 +62,7 @@ def test_a_failing_sample_is_named() -> None:
     failed = Seeded(Drawing(), 0)[13]
     place = inspect.getsourcelines(Drawing)[1] + 3
     what = f"KeyError: 'thirteen' (test_samples.py:{place})"
-    assert failed == Failed(f"data: sample 13 of Drawing failed: {what}")
+    assert failed == FailedSample(f"data: sample 13 of Drawing failed: {what}")
     assert collate([Seeded(Drawing(), 0)[1], failed]) == failed
     with pytest.raises(DataError, match="sample 13 of Drawing"):
         unpacked(failed)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainrun.check.finding import Finding, Section
+from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments, problems_of
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.report.checked import report
@@ -219,8 +219,10 @@ def test_a_stored_sweeps_line(command: Callable, tmp_path: Path) -> None:
 
 def test_what_a_check_would_mend_can_be_pasted_word_by_word(tmp_path: Path) -> None:
     mend = ("parameters.rules={layer*:{freeze:true}}", "regularization=[ema,swa]", "batch_size=8")
-    finding = Finding("unused layers", "no gradient", "a gradient", mend)
-    lines = [line.plain for line in report([("steps", "8")], [Section("layers", (), (finding,))], None, None)]
+    finding = CheckResult("unused layers", "no gradient", "a gradient", mend)
+    lines = [
+        line.plain for line in report([("steps", "8")], [CheckSection("layers", (), (finding,))], None, None)
+    ]
     mending = next(line.split(maxsplit=1)[1] for line in lines if line.strip().startswith("mend"))
     for shell in SHELLS:
         assert pasted(shell, [f"trainrun {mending}"], tmp_path) == [list(mend)]

@@ -13,7 +13,7 @@ import pytest
 import toy
 from rich.console import Console as RichConsole
 
-from trainrun.logger.console import Console, Live, Plain, fitting
+from trainrun.logger.console import Console, Live, PlainConsole, fitting
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
@@ -133,7 +133,7 @@ def test_a_log_says_once_how_long_it_will_take(
     seconds: float, total: int | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     times = iter([50.0, 50.0 + seconds])
-    plain = Plain(clock=lambda: next(times))
+    plain = PlainConsole(clock=lambda: next(times))
     for event in (replace(STARTED, total_steps=total), LOGGED, replace(LOGGED, step=10)):
         plain(event)
     found = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
@@ -141,7 +141,7 @@ def test_a_log_says_once_how_long_it_will_take(
 
 
 def test_a_log_that_a_resume_owes_tells_no_pace(capsys: pytest.CaptureFixture[str]) -> None:
-    plain = Plain(clock=iter([50.0, 60.0]).__next__)
+    plain = PlainConsole(clock=iter([50.0, 60.0]).__next__)
     for event in (replace(STARTED, step=5, resumed_from=5, total_steps=1005), LOGGED):
         plain(event)
     assert "to go" not in capsys.readouterr().err
@@ -215,7 +215,7 @@ def test_plain_lines_have_no_control_codes_and_are_not_cut(capsys: pytest.Captur
     plan = (("data", "x" * 300),)
     failed = Failed(step=20, reason="printed by the command", exit_code=1)
     for event in [replace(STARTED, plan=plan), *EVENTS[1:], failed]:
-        Plain()(event)
+        PlainConsole()(event)
     out, err = capsys.readouterr()
     assert out == ""  # stdout is for results
     assert "\x1b" not in err and "\r" not in err
@@ -232,7 +232,7 @@ def test_plain_lines_have_no_control_codes_and_are_not_cut(capsys: pytest.Captur
     ]
 
 
-@pytest.mark.parametrize(("terminal", "view"), [(True, Live), (False, Plain)])
+@pytest.mark.parametrize(("terminal", "view"), [(True, Live), (False, PlainConsole)])
 def test_the_terminal_decides(
     terminal: bool, view: type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from toy import CLASSES, FEATURES, ToyData, ToyTask, mlp, momentum, new_state, new_step, same_bits
 
 from trainrun.checkpoint.state import TrainState
-from trainrun.protocols import Finding, Outcome
+from trainrun.protocols import NonFiniteReport, Outcome
 
 SAMPLES = [3, 5, 8]
 
 
-def finding(model: nn.Module, data: ToyData | None = None, task: Any = None) -> Finding:
+def finding(model: nn.Module, data: ToyData | None = None, task: Any = None) -> NonFiniteReport:
     """Of a step over SAMPLES, in two micro-batches."""
     data = data or ToyData()
     state, step = new_state(model, momentum), new_step(data, task or ToyTask(), accumulate=2)

@@ -50,7 +50,7 @@ def test_residual_adds_its_input() -> None:
 
 
 def test_stochastic_depth_is_torchvisions_for_each_sample_and_nothing_in_evaluation() -> None:
-    ours, x = layers.StochasticDepth(), torch.rand(20_000, 3, 1) + 1
+    ours, x = layers.DropPath(), torch.rand(20_000, 3, 1) + 1
     theirs = import_torchvision("torchvision.ops").StochasticDepth(0.3, "row")
     assert ours(x) is x  # until a rate is set
     ours.p = 0.3

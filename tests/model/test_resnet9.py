@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from trainrun.init import auto
-from trainrun.model.layers import StochasticDepth
+from trainrun.model.layers import DropPath
 from trainrun.model.resnet9 import ResNet9
 from trainrun.vocabulary.errors import ConfigError
 
@@ -66,7 +66,7 @@ def test_the_gradient_reaches_every_parameter() -> None:
 
 
 def test_every_residual_branch_may_be_left_out_at_random() -> None:
-    assert sum(isinstance(m, StochasticDepth) for m in make(blocks=[2, 1, 1]).modules()) == 4
+    assert sum(isinstance(m, DropPath) for m in make(blocks=[2, 1, 1]).modules()) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainrun.regularization.kinds import Penalty
-from trainrun.regularization.penalty import L1, L2, Elastic, near_zero
+from trainrun.regularization.penalty import L2, Elastic, L1Penalty, near_zero
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ MATRICES = [NET.conv.weight.detach().double(), NET.head.weight.detach().double()
 @pytest.mark.parametrize(
     ("penalty", "expected"),
     [
-        (L1(0.3), 0.3 * sum(w.abs().sum() for w in MATRICES)),
+        (L1Penalty(0.3), 0.3 * sum(w.abs().sum() for w in MATRICES)),
         (L2(0.3), 0.3 * sum((w**2).sum() for w in MATRICES)),
         (Elastic(0.3, 0.25), 0.3 * sum(0.25 * w.abs().sum() + 0.75 * (w**2).sum() for w in MATRICES)),
         (Elastic(0.3, 1.0), 0.3 * sum(w.abs().sum() for w in MATRICES)),
@@ -34,7 +34,7 @@ def test_a_penalty_is_its_formula_on_matrices_and_kernels(penalty: Penalty, expe
     assert penalty.penalty(NET).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("penalty", [L1(1.0), L2(1.0), Elastic(1.0, 0.5)])
+@pytest.mark.parametrize("penalty", [L1Penalty(1.0), L2(1.0), Elastic(1.0, 0.5)])
 def test_norms_and_biases_get_no_gradient(penalty: Penalty) -> None:
     net = Net()
     penalty.penalty(net).backward()
@@ -62,7 +62,7 @@ def test_l2_is_weight_decay_of_twice_the_strength_for_plain_sgd() -> None:
 
 def test_l1_pulls_every_weight_with_the_same_force() -> None:
     net = Net()
-    L1(0.3).penalty(net).backward()
+    L1Penalty(0.3).penalty(net).backward()
     assert net.head.weight.grad is not None
     torch.testing.assert_close(net.head.weight.grad, 0.3 * net.head.weight.detach().sign())
 

@@ -24,7 +24,7 @@ class DropPath(nn.Module):
 
 def rates(model: nn.Module, p: float) -> list[float]:
     StochasticDepth(p).change_model(model)
-    return [m.p for m in model.modules() if isinstance(m, layers.StochasticDepth)]
+    return [m.p for m in model.modules() if isinstance(m, layers.DropPath)]
 
 
 def test_rates_grow_in_proportion_to_depth() -> None:
@@ -41,7 +41,7 @@ def test_rates_grow_in_proportion_to_depth() -> None:
 def test_a_transformer_that_leaves_all_branches_out_is_its_embedding() -> None:
     torch.manual_seed(0)
     gpt, x = GPT((6,), 5, 5, 8, 3, 2, 0.0).train(), torch.randint(5, (4, 6))
-    for layer in (m for m in gpt.modules() if isinstance(m, layers.StochasticDepth)):
+    for layer in (m for m in gpt.modules() if isinstance(m, layers.DropPath)):
         layer.p = 1 - 1e-12
     bare = gpt.norm(gpt.tokens(x) + gpt.positions(torch.arange(6)))
     torch.testing.assert_close(gpt(x), bare @ gpt.tokens.weight.T)

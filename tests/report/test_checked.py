@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from trainrun.check.finding import Finding, Section
+from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.report import checked
 
 PLAN = [("data", "digits"), ("", "a note")]
 LONG = "word " * 40 + "end"
-FOUND = Finding("dead units", "all of them", "none", ("init=auto",), "or look")
+FOUND = CheckResult("dead units", "all of them", "none", ("init=auto",), "or look")
 SECTIONS = [
-    Section("model", (("layers", LONG), ("", "  a   table's line")), (FOUND,)),
-    Section("probe", ()),
-    Section("data", (), (Finding("leak", "7", "0", (), "take them out"),)),
+    CheckSection("model", (("layers", LONG), ("", "  a   table's line")), (FOUND,)),
+    CheckSection("probe", ()),
+    CheckSection("data", (), (CheckResult("leak", "7", "0", (), "take them out"),)),
 ]
 
 
@@ -40,7 +40,7 @@ def test_what_was_found_is_told_with_what_mends_it() -> None:
 
 
 def test_nothing_found_is_said() -> None:
-    assert report(PLAN, [Section("model", (("layers", "3"),))], None, None)[-1] == "nothing found"
+    assert report(PLAN, [CheckSection("model", (("layers", "3"),))], None, None)[-1] == "nothing found"
 
 
 @pytest.mark.parametrize("width", [40, 80, None])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainrun.config.metric_direction import LARGER, SMALLER
-from trainrun.report.compare import Stored, best_of, differing, record, stored, table
+from trainrun.report.compare import ComparedRun, best_of, differing, record, stored, table
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.language_model import LanguageModel
@@ -40,16 +40,16 @@ def store(folder: Path, lr: float, accuracy: float, name: str | None = None, **m
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> list[Stored]:
+def runs(tmp_path: Path) -> list[ComparedRun]:
     paths = [store(tmp_path / "a", 0.1, 0.75, "demo"), store(tmp_path / "b", 0.01, 0.875)]
     return stored([*paths, store(tmp_path / "c", 0.1, 0.875, state="interrupted")])
 
 
-def text(runs: list[Stored], width: int) -> list[str]:
+def text(runs: list[ComparedRun], width: int) -> list[str]:
     return [line.plain for line in table(runs, width)]
 
 
-def test_only_what_differs_is_shown_with_the_best_marked(runs: list[Stored], tmp_path: Path) -> None:
+def test_only_what_differs_is_shown_with_the_best_marked(runs: list[ComparedRun], tmp_path: Path) -> None:
     lines = text(runs, 400)  # wide enough for any temporary folder's path
     assert lines[0] == f"A  demo, {tmp_path}/a"
     rows = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ") and line.strip()}
@@ -105,7 +105,7 @@ def test_a_metric_of_ones_own_is_judged_as_the_run_judged_it(tmp_path: Path) -> 
     assert (judged("max"), judged("min"), judged("auto")) == (["B"], ["A"], [])
 
 
-def test_times_and_training_have_no_best(runs: list[Stored]) -> None:
+def test_times_and_training_have_no_best(runs: list[ComparedRun]) -> None:
     assert not best_of("train/loss", runs) and not best_of("steps", runs) and not best_of("val/loss", runs)
 
 
@@ -117,7 +117,7 @@ def test_keys_of_a_group_stand_together() -> None:
     ]
 
 
-def test_a_record_holds_all_results_and_what_differs(runs: list[Stored], tmp_path: Path) -> None:
+def test_a_record_holds_all_results_and_what_differs(runs: list[ComparedRun], tmp_path: Path) -> None:
     found = record(runs[1], runs)
     assert found["settings"] == {"optimizer.lr": 0.01}
     assert found["best_in"] == ["val/accuracy"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainrun.report.compare import Stored
+from trainrun.report.compare import ComparedRun
 from trainrun.report.panels import charts, decisive, panels_of, picture
 
 LOSS = [(step, 100.0 / step) for step in range(1, 101)]
@@ -19,9 +19,9 @@ CURVES: dict[str, Any] = {
 }
 
 
-def run(mark: str, **curves: Any) -> Stored:
+def run(mark: str, **curves: Any) -> ComparedRun:
     path = Path("outputs") / mark
-    return Stored(mark, path, "$x_1$", "completed", "val/accuracy", {}, {}, CURVES | curves)
+    return ComparedRun(mark, path, "$x_1$", "completed", "val/accuracy", {}, {}, CURVES | curves)
 
 
 def test_there_is_a_panel_for_each_quantity_that_was_recorded() -> None:
@@ -36,7 +36,7 @@ def test_there_is_a_panel_for_each_quantity_that_was_recorded() -> None:
     grouped = panels_of([run("A", **{"lr/head": [(1, 0.1)], "lr/body": [(1, 0.2)]})])
     rates = next(one for one in grouped if one.title == "learning rate")
     assert rates.curves == {"group body": "lr/body", "group head": "lr/head"}
-    assert panels_of([Stored("A", Path("a"), None, "died", "", {}, {}, {})]) == []
+    assert panels_of([ComparedRun("A", Path("a"), None, "died", "", {}, {}, {})]) == []
 
 
 def test_one_run_shares_a_chart_and_several_have_a_letter_each() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainrun.report import race
-from trainrun.tune.rosenbrock import START, Course
+from trainrun.tune.rosenbrock import START, RacePath
 
-ARRIVING = Course(0.1, 4, [START, (0.0, 0.0), (0.5, 0.25), (0.95, 0.9025), (1.0, 1.0)], False)
-LOST = Course(10.0, 3, [START, (50.0, 3.0), (60.0, -9.0)], True)
+ARRIVING = RacePath(0.1, 4, [START, (0.0, 0.0), (0.5, 0.25), (0.95, 0.9025), (1.0, 1.0)], False)
+LOST = RacePath(10.0, 3, [START, (50.0, 3.0), (60.0, -9.0)], True)
 COURSES = {"one": ARRIVING, "two(10)": LOST}
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from trainrun.report.runs import age, record, size, table, total
-from trainrun.run.listing import Entry
+from trainrun.run.listing import ListedRun
 
 NOW = 1_000_000.0
 
 
-def entry(run: str, **more: Any) -> Entry:
+def entry(run: str, **more: Any) -> ListedRun:
     values: dict[str, Any] = {
         "path": Path("outputs") / run,
         "run": run,
@@ -33,13 +33,13 @@ def entry(run: str, **more: Any) -> Entry:
         "num_bytes": 2_500_000,
         "has_checkpoint": True,
     }
-    return Entry(**(values | more))
+    return ListedRun(**(values | more))
 
 
 FAILED = {"state": "failed", "best": None, "step": 3, "reason": "the gradient's norm is nan at step 3 " * 4}
 
 
-def text(entries: list[Entry], width: int | None, reasons: bool = False) -> list[str]:
+def text(entries: list[ListedRun], width: int | None, reasons: bool = False) -> list[str]:
     return [line.plain for line in table(entries, width, NOW, reasons)]
 
 
@@ -95,7 +95,7 @@ def test_the_total_counts_states_and_bytes() -> None:
 def test_a_record_holds_every_field_as_json_can() -> None:
     one = entry("a", name="a")
     found = record(one)
-    assert found.keys() == set(Entry.__dataclass_fields__)
+    assert found.keys() == set(ListedRun.__dataclass_fields__)
     assert (found["path"], found["best"], found["sweep"]) == ("outputs/a", 0.9926, None)
 
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from trainrun.report.throughput import Search, lines, picture, record, rivals
-from trainrun.tune.batch import Found, Tried
+from trainrun.report.throughput import BatchSearch, lines, picture, record, rivals
+from trainrun.tune.batch import Found, TriedSize
 from trainrun.tune.trial import Survey
 
 SURVEY = Survey(
@@ -27,14 +27,14 @@ SURVEY = Survey(
 )
 
 
-def of(size: int, rate: float, megabytes: int) -> Tried:
-    return Tried(size, 32 // size, True, samples_per_s=rate, peak_bytes=megabytes * 10**6)
+def of(size: int, rate: float, megabytes: int) -> TriedSize:
+    return TriedSize(size, 32 // size, True, samples_per_s=rate, peak_bytes=megabytes * 10**6)
 
 
 SMALL, LARGE = of(8, 1900, 400), of(16, 2000, 500)
-TOO_LARGE = Tried(32, 1, False, "takes more than the limit")
+TOO_LARGE = TriedSize(32, 1, False, "takes more than the limit")
 JUDGED = replace(of(16, 9000, 410), size=64, pieces=5)
-SEARCH = Search(
+SEARCH = BatchSearch(
     survey=SURVEY,
     limit="700 MB a process",
     train=Found((SMALL, LARGE, TOO_LARGE), LARGE),

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from trainrun.run.directory import find
-from trainrun.run.listing import Entry, entries, is_starting, printable, state_of
+from trainrun.run.listing import ListedRun, entries, is_starting, printable, state_of
 from trainrun.run.lock import lock
 
 CONFIG = """\
@@ -50,7 +50,7 @@ def store(path: str, config: str = CONFIG, **status: Any) -> Path:
     return folder
 
 
-def entry_at(path: Path) -> Entry:
+def entry_at(path: Path) -> ListedRun:
     return next(one for one in entries() if one.path == path)
 
 
@@ -71,7 +71,7 @@ def test_a_finished_run_is_read_from_its_files() -> None:
     (path / "environment.json").write_text(json.dumps(environment, indent=1))
     (path / "checkpoints" / "step-000000060").mkdir(parents=True)
     entry = entry_at(path)
-    assert entry == Entry(
+    assert entry == ListedRun(
         path=path,
         run="demo",
         name="demo",

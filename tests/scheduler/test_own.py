@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.call import Plain
+from trainrun.config.call import PlainFunction
 from trainrun.scheduler.own import as_schedule
 from trainrun.vocabulary.errors import ConfigError
 
 
-def _plain(function: Any, *needs: str) -> Plain:
-    return Plain(function, {}, needs, "scheduler")
+def _plain(function: Any, *needs: str) -> PlainFunction:
+    return PlainFunction(function, {}, needs, "scheduler")
 
 
 def test_a_function_gives_the_factor_or_that_and_the_momentum() -> None:

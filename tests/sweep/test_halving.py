@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.config.space import Choices, Interval, Point
+from trainrun.config.space import Choices, Point, SearchInterval
 from trainrun.sweep.halving import Halving, value_at
-from trainrun.sweep.outcome import Tried, outcome
+from trainrun.sweep.outcome import TriedPoint, outcome
 
-LR = Interval("lr", 1e-5, 1e-1, is_log=True, is_int=False)
+LR = SearchInterval("lr", 1e-5, 1e-1, is_log=True, is_int=False)
 
 
 def halving(
@@ -61,7 +61,7 @@ def test_the_best_go_on_and_the_last_to_the_end(tmp_path: Path, maximize: bool) 
         folders = {
             point: trained(tmp_path / str(point.trial), [quality[point]] * 4) for point in batch.points
         }
-        whole.tell([Tried(point, folder, outcome(folder)) for point, folder in folders.items()])
+        whole.tell([TriedPoint(point, folder, outcome(folder)) for point, folder in folders.items()])
     best = [0, 1, 2] if maximize else [8, 7, 6]
     assert [(sorted(trials), share) for trials, share in rungs] == [
         (list(range(9)), 1 / 9),
@@ -82,14 +82,14 @@ def test_replicates_go_on_together_by_their_mean(tmp_path: Path) -> None:
     for point in first.points:
         value = values[point.trial or 0][int(point.words[-1][-1])]
         folder = trained(tmp_path / "-".join(point.words), [value] * 9)
-        told.append(Tried(point, folder, outcome(folder)))
+        told.append(TriedPoint(point, folder, outcome(folder)))
     whole.tell(told)
     assert {point.words[0] for point in next(batches).points} == {"a=1"}
 
 
 def test_what_came_after_the_rung_does_not_count(tmp_path: Path) -> None:
     folder = trained(tmp_path / "job", [0.2, 0.5, 0.4, 0.9])
-    one = Tried(Point(()), folder, outcome(folder))
+    one = TriedPoint(Point(()), folder, outcome(folder))
     assert value_at(one, 0.25, maximize=True) == 0.5  # the first evaluation at or behind step 25 is at 30
     assert value_at(one, 0.1, maximize=True) == 0.2
     assert value_at(one, 0.25, maximize=False) == 0.2
@@ -98,4 +98,4 @@ def test_what_came_after_the_rung_does_not_count(tmp_path: Path) -> None:
 
 def test_a_candidate_that_failed_does_not_go_on(tmp_path: Path) -> None:
     folder = trained(tmp_path / "job", [0.9], state="failed")
-    assert value_at(Tried(Point(()), folder, outcome(folder)), 0.1, maximize=True) is None
+    assert value_at(TriedPoint(Point(()), folder, outcome(folder)), 0.1, maximize=True) is None

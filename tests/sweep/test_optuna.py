@@ -11,13 +11,13 @@ optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 
 from optuna.trial import TrialState  # noqa: E402
 
-from trainrun.config.space import Choices, Interval, Point  # noqa: E402
+from trainrun.config.space import Choices, Point, SearchInterval  # noqa: E402
 from trainrun.sweep.optuna import STUDY, Optuna, Pruner  # noqa: E402
-from trainrun.sweep.outcome import Outcome, Tried  # noqa: E402
+from trainrun.sweep.outcome import JobOutcome, TriedPoint  # noqa: E402
 from trainrun.vocabulary.errors import CannotResume, ConfigError  # noqa: E402
 
-X = Interval("x", 0.01, 1.0, is_log=True, is_int=False)
-N = Interval("n", 1, 8, is_log=False, is_int=True)
+X = SearchInterval("x", 0.01, 1.0, is_log=True, is_int=False)
+N = SearchInterval("n", 1, 8, is_log=False, is_int=True)
 SIZE = Choices("size", (("size=32",), ("size=64",)))
 SEED = Choices("seed", (("seed=0",), ("seed=1",)))
 
@@ -44,16 +44,16 @@ def loss(point: Point) -> float:
     return abs(float(words.get("x", 0.1)) - 0.1) + 0.1 * abs(int(words.get("n", 3)) - 3)
 
 
-def followed(one: Optuna, come_to: Callable[[Point], Outcome]) -> list[list[Point]]:
+def followed(one: Optuna, come_to: Callable[[Point], JobOutcome]) -> list[list[Point]]:
     batches = []
     for batch in one.batches():
         batches.append(list(batch.points))
-        one.tell([Tried(point, Path(), come_to(point)) for point in batch.points])
+        one.tell([TriedPoint(point, Path(), come_to(point)) for point in batch.points])
     return batches
 
 
-def completed(point: Point) -> Outcome:
-    return Outcome("completed", loss(point))
+def completed(point: Point) -> JobOutcome:
+    return JobOutcome("completed", loss(point))
 
 
 def test_points_lie_in_the_space_and_values_in_the_study(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_later_start_asks_first_for_what_was_asked_before(tmp_path: Path) -> N
 
 
 def test_a_trial_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> None:
-    followed(search(tmp_path, 2), lambda point: Outcome("interrupted", 0.5))
+    followed(search(tmp_path, 2), lambda point: JobOutcome("interrupted", 0.5))
     assert {one.state for one in study(tmp_path).trials} == {TrialState.RUNNING}
     again = followed(search(tmp_path, 2), completed)
     assert [point.trial for batch in again for point in batch] == [0, 1]
@@ -86,13 +86,13 @@ def test_a_trial_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("outcome", "state"),
     [
-        (Outcome("failed"), TrialState.FAIL),
-        (Outcome("pruned", 0.5), TrialState.PRUNED),
-        (Outcome("completed", None), TrialState.FAIL),
-        (Outcome("completed", float("nan")), TrialState.FAIL),
+        (JobOutcome("failed"), TrialState.FAIL),
+        (JobOutcome("pruned", 0.5), TrialState.PRUNED),
+        (JobOutcome("completed", None), TrialState.FAIL),
+        (JobOutcome("completed", float("nan")), TrialState.FAIL),
     ],
 )
-def test_what_came_to_nothing_is_told_as_such(tmp_path: Path, outcome: Outcome, state: TrialState) -> None:
+def test_what_came_to_nothing_is_told_as_such(tmp_path: Path, outcome: JobOutcome, state: TrialState) -> None:
     followed(search(tmp_path, 2), lambda point: outcome)
     assert {one.state for one in study(tmp_path).trials} == {state}
 
@@ -100,7 +100,7 @@ def test_what_came_to_nothing_is_told_as_such(tmp_path: Path, outcome: Outcome, 
 def test_replicates_are_one_trial_with_their_mean_and_are_not_pruned(tmp_path: Path) -> None:
     one = search(tmp_path, 2, [X, SEED])
     values = {"seed=0": 1.0, "seed=1": 2.0}
-    batches = followed(one, lambda point: Outcome("completed", values[point.words[-1]]))
+    batches = followed(one, lambda point: JobOutcome("completed", values[point.words[-1]]))
     assert [len(batch) for batch in batches] == [2, 2] and not one.prunes
     assert [trial.value for trial in study(tmp_path).trials] == [1.5, 1.5]
 
@@ -149,7 +149,7 @@ def test_a_trial_below_the_median_of_the_others_is_hopeless(tmp_path: Path) -> N
         pruner = Pruner(tmp_path, number, "median", 3, 0.0)
         curve = curves[number] if number < 3 else [0.45, 0.9]
         answers.append([pruner(at / 10, value) for at, value in enumerate(curve, 1)])
-        one.tell([Tried(batch.points[0], Path(), Outcome("completed", curve[-1]))])
+        one.tell([TriedPoint(batch.points[0], Path(), JobOutcome("completed", curve[-1]))])
     # the medians of the first three are 0.5 at 10% and 0.3 at 20% of the budget; a trial's best so far counts
     assert answers == [[False, False], [False, False], [False, False], [False, True]]
     assert study(tmp_path).trials[3].intermediate_values == {10: 0.45, 20: 0.9}
@@ -162,7 +162,7 @@ def test_no_trial_is_hopeless_in_its_warmup(tmp_path: Path) -> None:
         values = [0.1] * 5 if number < 3 else [0.9] * 5
         answers = [pruner(share, value) for share, value in zip((0.2, 0.4, 0.6, 0.8, 1), values, strict=True)]
         assert answers == ([False] * 5 if number < 3 else [False, False, True, True, True])
-        one.tell([Tried(batch.points[0], Path(), Outcome("completed", values[-1]))])
+        one.tell([TriedPoint(batch.points[0], Path(), JobOutcome("completed", values[-1]))])
 
 
 def test_a_trial_that_never_got_its_point_is_given_up(tmp_path: Path) -> None:

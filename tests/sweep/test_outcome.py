@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.sweep.outcome import Outcome, judged, outcome
+from trainrun.sweep.outcome import JobOutcome, judged, outcome
 
 BEST = {"step": 8, "metrics": {"accuracy": 0.75, "loss": 1.0}}
 
@@ -36,7 +36,7 @@ def test_states(tmp_path: Path, status: dict, state: str, is_over: bool) -> None
 
 
 def test_a_folder_without_a_status_is_pending(tmp_path: Path) -> None:
-    assert outcome(tmp_path / "none") == Outcome("pending")
+    assert outcome(tmp_path / "none") == JobOutcome("pending")
     (tmp_path / "status.json").write_text("{damaged")
     assert outcome(tmp_path).state == "pending"
 

@@ -6,18 +6,18 @@ import math
 import statistics
 from collections import Counter
 
-from trainrun.config.space import Choices, Interval
+from trainrun.config.space import Choices, SearchInterval
 from trainrun.sweep.random import Random, draw
 
-LR = Interval("lr", 1e-5, 1e-1, is_log=True, is_int=False)
-P = Interval("p", 0.1, 0.5, is_log=False, is_int=False)
-WIDTH = Interval("width", 1, 4, is_log=False, is_int=True)
-DEPTH = Interval("depth", 1, 64, is_log=True, is_int=True)
+LR = SearchInterval("lr", 1e-5, 1e-1, is_log=True, is_int=False)
+P = SearchInterval("p", 0.1, 0.5, is_log=False, is_int=False)
+WIDTH = SearchInterval("width", 1, 4, is_log=False, is_int=True)
+DEPTH = SearchInterval("depth", 1, 64, is_log=True, is_int=True)
 SIZE = Choices("size", (("size=32",), ("size=64",)))
 SEED = Choices("seed", (("seed=0",), ("seed=1",)))
 
 
-def values(axis: Interval, count: int = 4000) -> list[float]:
+def values(axis: SearchInterval, count: int = 4000) -> list[float]:
     return [float(draw([axis], 0, number)[0].partition("=")[2]) for number in range(count)]
 
 

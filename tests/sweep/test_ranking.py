@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainrun.sweep.outcome import Outcome
-from trainrun.sweep.ranking import Entry, best_of, exit_code, ranked
+from trainrun.sweep.outcome import JobOutcome
+from trainrun.sweep.ranking import RankedJob, best_of, exit_code, ranked
 
 
-def entry(number: int, value: float | None, state: str = "completed", code: int = 0, **swept: Any) -> Entry:
+def entry(
+    number: int, value: float | None, state: str = "completed", code: int = 0, **swept: Any
+) -> RankedJob:
     swept = {key.replace("_", "."): one for key, one in swept.items()}
-    return Entry(f"key{number}", number, (), swept, Outcome(state, value, exit_code=code))
+    return RankedJob(f"key{number}", number, (), swept, JobOutcome(state, value, exit_code=code))
 
 
 JOBS = [

@@ -6,20 +6,20 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from trainrun.sweep.outcome import Outcome
-from trainrun.sweep.ranking import Entry, ranked
+from trainrun.sweep.outcome import JobOutcome
+from trainrun.sweep.ranking import RankedJob, ranked
 from trainrun.sweep.standings import table
 
 
 def entry(
     number: int, value: float | None, state: str = "completed", reason: str = "", **swept: Any
-) -> Entry:
+) -> RankedJob:
     swept = {key.replace("__", "."): one for key, one in swept.items()}
-    done = Outcome(state, value, step=40, seconds=2.0 * number, reason=reason, monitor="val/accuracy")
-    return Entry(f"{number:010x}", number, (), swept, done)
+    done = JobOutcome(state, value, step=40, seconds=2.0 * number, reason=reason, monitor="val/accuracy")
+    return RankedJob(f"{number:010x}", number, (), swept, done)
 
 
-def lines(entries: list[Entry], width: int | None = None) -> list[str]:
+def lines(entries: list[RankedJob], width: int | None = None) -> list[str]:
     return [line.plain for line in table(entries, ranked(entries, True), "val/accuracy", width)]
 
 
@@ -83,8 +83,8 @@ def test_without_a_result_there_is_no_empty_table() -> None:
 def test_a_sweep_that_ranks_by_its_loss_shows_the_accuracy_beside_it() -> None:
     jobs = []
     for number, (loss, accuracy) in enumerate([(0.4, 0.75), (0.2, 1.0)], 1):
-        done = Outcome("completed", loss, seconds=2.0, metrics={"loss": loss, "accuracy": accuracy})
-        jobs.append(Entry(f"{number:010x}", number, (), {"data.fold": number}, done))
+        done = JobOutcome("completed", loss, seconds=2.0, metrics={"loss": loss, "accuracy": accuracy})
+        jobs.append(RankedJob(f"{number:010x}", number, (), {"data.fold": number}, done))
     heads, row = (line.plain.split() for line in table(jobs, ranked(jobs, False), "val/loss", None))
     assert heads == ["val/loss", "over", "val/accuracy", "time"]
     assert row == ["1", "0.3000", "+/-", "0.1414", "2", "of", "2", "0.8750", "2.0", "s"]

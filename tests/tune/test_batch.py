@@ -9,7 +9,7 @@ import pytest
 
 from trainrun.tune.batch import (
     Found,
-    Tried,
+    TriedSize,
     are_alike,
     beyond,
     cuts,
@@ -82,8 +82,8 @@ def test_beyond_the_window_sizes_double_up_to_the_one_asked_for() -> None:
     assert beyond(60, 100) == [100]
 
 
-def of(size: int, rate: float, noise: float = 0.0, fits: bool = True, is_beyond: bool = False) -> Tried:
-    return Tried(size, 64 // size, fits, samples_per_s=rate, noise=noise, is_beyond=is_beyond)
+def of(size: int, rate: float, noise: float = 0.0, fits: bool = True, is_beyond: bool = False) -> TriedSize:
+    return TriedSize(size, 64 // size, fits, samples_per_s=rate, noise=noise, is_beyond=is_beyond)
 
 
 def test_the_fastest_is_the_smallest_within_noise() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from trainrun.tune import criteria
 from trainrun.tune.criteria import (
-    Curve,
+    LRCurve,
     agreed,
     curve,
     judge,
@@ -27,10 +27,10 @@ X = np.linspace(-7, 1, 401)  # decades
 SCALE = 0.2  # decades, of the fall below
 
 
-def exactly(height: Callable[[np.ndarray], np.ndarray], x: np.ndarray = X) -> Curve:
+def exactly(height: Callable[[np.ndarray], np.ndarray], x: np.ndarray = X) -> LRCurve:
     """A curve that needs no smoothing."""
     values = height(x)
-    return Curve(10**x, values, values, np.zeros_like(values))
+    return LRCurve(10**x, values, values, np.zeros_like(values))
 
 
 def falls(x: np.ndarray, centre: float = -3.0, rise: float = -1.5) -> np.ndarray:
@@ -38,7 +38,7 @@ def falls(x: np.ndarray, centre: float = -3.0, rise: float = -1.5) -> np.ndarray
     return 2.5 - 2 / (1 + np.exp(-(x - centre) / SCALE)) + np.where(x > rise, 3 * (x - rise) ** 2, 0)
 
 
-def smoothed(loss: np.ndarray, start: np.ndarray, x: np.ndarray) -> Curve:
+def smoothed(loss: np.ndarray, start: np.ndarray, x: np.ndarray) -> LRCurve:
     return curve((10**x).tolist(), loss.tolist(), start.tolist())
 
 

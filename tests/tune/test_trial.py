@@ -10,7 +10,7 @@ import torch
 from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.tune import trial
-from trainrun.tune.trial import Pace, is_for_memory, judge, survey, together, train
+from trainrun.tune.trial import StepTiming, is_for_memory, judge, survey, together, train
 from trainrun.vocabulary.errors import NonFinite
 
 SMALL = ("data=iris", "model=mlp", "model.width=8", "model.depth=1")
@@ -75,7 +75,7 @@ def test_together_steps_judges_and_steps(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_pace_is_the_median_of_whole_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(trial.time, "perf_counter", lambda: now[0])
-    pace = Pace(torch.device("cpu"))
+    pace = StepTiming(torch.device("cpu"))
     pace.begin()
     for samples, seconds in ((8, 1.0), (8, 2.0), (3, 100.0), (8, 4.0)):
         now[0] += seconds

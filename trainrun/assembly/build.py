@@ -28,7 +28,7 @@ from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
-from trainrun.config.call import Stored, call, parameters_of, resolve
+from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
@@ -39,7 +39,7 @@ from trainrun.loop.step import Policy
 from trainrun.loss import as_loss
 from trainrun.parameters import Parameters, Treatment
 from trainrun.precision import Precision
-from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, Task
+from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, TaskProtocol
 from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper, joined
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
@@ -57,7 +57,7 @@ class Parts:
     make: Maker
     runtime: Runtime
     data: Data
-    task: Task
+    task: TaskProtocol
     regularizers: Mapping[str, Any]
     cut: Cut
     pace: Pace
@@ -117,7 +117,7 @@ class Parts:
 
 def build(
     settings: Settings,
-    stored: Stored | None = None,
+    stored: StoredOrigin | None = None,
     trust: tuple[str, ...] | None = None,
     weights: Weights | None = None,
 ) -> Parts:
@@ -206,7 +206,7 @@ def samples_per_step(cut: Cut, info: DataInfo) -> int:
     return cut.window if size is None else min(cut.window, size)
 
 
-def _data_and_task(make: Maker) -> tuple[Data, Any, Task]:
+def _data_and_task(make: Maker) -> tuple[Data, Any, TaskProtocol]:
     """(data with their augmentation, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
         data = _data(make)
@@ -262,13 +262,13 @@ def _opened(make: Maker, path: str, node: Settings, offered: Settings | None = N
         raise DataError(f"{path}: {target} failed: {told(error, target.rpartition('.')[0])}") from error
 
 
-def _task(make: Maker, loss: Any, info: DataInfo) -> Task:
+def _task(make: Maker, loss: Any, info: DataInfo) -> TaskProtocol:
     node = dict(make.settings["task"])
     slot = SLOTS["task.metrics"]
     if "metrics" in node:
         metrics = [_metric(make, one, slot) for one in node["metrics"] or []]
         node["metrics"] = metrics
-    task: Task = make.at("task", node, {"loss": loss, "info": info})
+    task: TaskProtocol = make.at("task", node, {"loss": loss, "info": info})
     return task
 
 
@@ -310,7 +310,7 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
     return cut, replace(pace, total_steps=total)
 
 
-def _model(make: Maker, data: Data, task: Task) -> nn.Module:
+def _model(make: Maker, data: Data, task: TaskProtocol) -> nn.Module:
     info, target = data.info, make.settings["model"]["_target_"]
     if info.input_parts and target.startswith("trainrun."):
         text = (
@@ -364,7 +364,7 @@ def _nominal_window(settings: Settings, cut: Cut, info: DataInfo) -> int:
     return samples_per_step(cut, info) if settings["batch_size"] == "full" else cut.window
 
 
-def _monitor(settings: Settings, info: DataInfo, task: Task) -> Monitor | None:
+def _monitor(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor | None:
     """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""
     if not info.sizes.get("val") and "val" in info.sizes and info.sizes["val"] == 0:
         return None

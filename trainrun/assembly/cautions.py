@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from trainrun.checkpoint.state import TrainState
 from trainrun.model.attention import Attention
-from trainrun.model.layers import StochasticDepth
+from trainrun.model.layers import DropPath
 from trainrun.protocols import Cut, DataInfo
 from trainrun.scheduler import Plateau
 from trainrun.vocabulary.duration import Pace, parse, to_steps
@@ -126,7 +126,7 @@ def _noisy_curvature(
     size, regularizers = info.sizes["train"], settings["regularization"] or {}
     noise = {
         "dropout": any(isinstance(m, _DropoutNd) and m.p > 0 for m in modules),
-        "stochastic_depth": any(isinstance(m, StochasticDepth) and m.p > 0 for m in modules),
+        "stochastic_depth": any(isinstance(m, DropPath) and m.p > 0 for m in modules),
         "mixup": "mixup" in regularizers,
         "cutmix": "cutmix" in regularizers,
         "augmentation": not str(settings["augment"]["_target_"]).endswith(".none"),

@@ -16,7 +16,7 @@ from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import seen, told
 from trainrun.loop.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
 from trainrun.loop.loop import Monitor
-from trainrun.protocols import Batch, Cut, Data, Position, Task
+from trainrun.protocols import Batch, Cut, Data, Position, TaskProtocol
 from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
@@ -24,7 +24,7 @@ from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 def try_parts(
     data: Data,
-    task: Task,
+    task: TaskProtocol,
     state: TrainState,
     regularizers: Sequence[Any],
     seed: int,
@@ -52,7 +52,7 @@ def try_parts(
 
 def try_once(
     data: Data,
-    task: Task,
+    task: TaskProtocol,
     state: TrainState,
     changes: Sequence[BatchChange],
     seed: int,
@@ -84,7 +84,7 @@ def try_once(
         _check_shares(data, seed)
 
 
-def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | None) -> None:
+def _try_metrics(data: Data, task: TaskProtocol, state: TrainState, monitor: Monitor | None) -> None:
     """The user's own metrics on each split that will be evaluated.
 
     Raises ConfigError naming the metric that fails, and for a monitor that is none of their curves.
@@ -101,7 +101,9 @@ def _try_metrics(data: Data, task: Task, state: TrainState, monitor: Monitor | N
         state.model.train()
 
 
-def _try_on_split(data: Data, split: str, task: Task, state: TrainState, monitor: Monitor | None) -> None:
+def _try_on_split(
+    data: Data, split: str, task: TaskProtocol, state: TrainState, monitor: Monitor | None
+) -> None:
     """The metrics on the first batch, or on the whole split where they fail on that, as some need samples
     of every class. Raises MetricFailed.
     """
@@ -116,7 +118,7 @@ def _try_on_split(data: Data, split: str, task: Task, state: TrainState, monitor
         _try(task, judged_outputs(state.model, task, data.eval_batches(split), state.precision), monitor)
 
 
-def _try(task: Task, judged: Judged, monitor: Monitor | None) -> None:
+def _try(task: TaskProtocol, judged: Judged, monitor: Monitor | None) -> None:
     """Raises MetricFailed, also where the monitor is not among the curves."""
     curves = own_metrics(task, judged, task.metric_modes)
     _refuse_values_per_sample(task, judged, curves)
@@ -125,7 +127,7 @@ def _try(task: Task, judged: Judged, monitor: Monitor | None) -> None:
         raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {known}")
 
 
-def _refuse_values_per_sample(task: Task, judged: Judged, curves: Mapping[str, float]) -> None:
+def _refuse_values_per_sample(task: TaskProtocol, judged: Judged, curves: Mapping[str, float]) -> None:
     """Raises ConfigError for a vector that is as long as there are samples, however many these are."""
     outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
     for name in task.own_metrics:
@@ -146,7 +148,7 @@ class _Misfit(Exception):
     """A model that fails on a batch."""
 
 
-def _forward(task: Task, state: TrainState, batch: Batch) -> None:
+def _forward(task: TaskProtocol, state: TrainState, batch: Batch) -> None:
     """Raises _Misfit, in words, for whatever the model raises on this batch."""
     state.model.eval()
     try:

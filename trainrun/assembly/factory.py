@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.call import Stored, annotation_of, call
+from trainrun.config.call import StoredOrigin, annotation_of, call
 from trainrun.config.injection import slot_of
 from trainrun.config.paths import groups
 from trainrun.config.values import kind_of
@@ -24,7 +24,9 @@ Settings = Mapping[str, Any]
 class Maker:
     """Makes the call of a group's node; durations become steps where a parameter says so."""
 
-    def __init__(self, settings: Settings, stored: Stored | None, trust: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, settings: Settings, stored: StoredOrigin | None, trust: tuple[str, ...] | None
+    ) -> None:
         self.settings, self.stored = settings, stored
         self.trust = tuple(settings["runtime"]["trust"]) if trust is None and not stored else trust or ()
         self.pace: Pace | None = None  # known once the data are

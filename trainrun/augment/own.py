@@ -14,7 +14,7 @@ from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError
 
 
-class Own:
+class OwnAugment:
     """Calls a function with inputs (N, ...) as the model takes them.
 
     Its draws, from torch, NumPy or random, follow from the seed, the epoch and the batch's first sample.
@@ -37,7 +37,7 @@ class Own:
         return made.to(x.dtype)
 
 
-class Transform(Own):
+class Transform(OwnAugment):
     """A torchvision transform, called for each sample with draws of its own; pictures go from 0 to 1."""
 
     def __init__(self, function: Any, info: DataInfo) -> None:
@@ -70,7 +70,7 @@ def as_change(made: Any, info: DataInfo) -> Any:
     if not callable(made):
         raise ConfigError.one("augment", f"{type(made).__name__} cannot be called; it needs __call__")
     kinds = [base.__module__ for base in type(made).__mro__]
-    return Transform(made, info) if any(k.startswith("torchvision.") for k in kinds) else Own(made)
+    return Transform(made, info) if any(k.startswith("torchvision.") for k in kinds) else OwnAugment(made)
 
 
 def _seed(seed: int, device: torch.device) -> None:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from trainrun.check.context import Bench
 from trainrun.check.data import standardized
-from trainrun.check.finding import Finding, Section
-from trainrun.check.sample_rows import FEWEST, Rows
+from trainrun.check.finding import CheckResult, CheckSection
+from trainrun.check.sample_rows import FEWEST, SampleRows
 
 _ROWS = 1024
 _NEIGHBOURS = 5
@@ -22,15 +22,15 @@ _RARE = 20  # samples below which nothing can be said of a class
 _BETTER = 0.2  # accuracy by which labels off by one must fit better
 
 
-def probe(bench: Bench, seen: Mapping[str, Rows]) -> Section:
+def probe(bench: Bench, seen: Mapping[str, SampleRows]) -> CheckSection:
     """Nearest neighbours and ridge regression on the inputs, each sample judged by the others."""
     info = bench.parts.info
     train = seen.get("train")
     if train is None or len(train) < FEWEST or info.kind not in ("classes", "labels", "values"):
-        return Section("probe", ())
+        return CheckSection("probe", ())
     train = _first(train)
     if not bool(torch.isfinite(train.inputs).all()):
-        return Section("probe", ())
+        return CheckSection("probe", ())
     x = standardized(train.inputs, train.inputs)
     y = _wide(train.targets, info.num_targets)
     judged = {"nearest neighbours": _by_neighbours(x, y), "ridge regression": _by_ridge(x, y)}
@@ -45,16 +45,18 @@ def probe(bench: Bench, seen: Mapping[str, Rows]) -> Section:
         advice = (
             "are labels and inputs paired in the wrong order? or it is a relation that neither method sees"
         )
-        findings.append(Finding("targets unrelated to inputs", measured, "better than chance", (), advice))
+        findings.append(
+            CheckResult("targets unrelated to inputs", measured, "better than chance", (), advice)
+        )
     elif info.kind == "classes":
         for split, rows in seen.items():
             if split != "train" and len(rows):
                 findings += _off_by_one(split, _first(rows), train, lines)
-    return Section("probe", tuple(lines), tuple(findings), values)
+    return CheckSection("probe", tuple(lines), tuple(findings), values)
 
 
-def _first(rows: Rows) -> Rows:
-    return Rows(rows.inputs[:_ROWS], rows.targets[:_ROWS], rows.indices[:_ROWS])
+def _first(rows: SampleRows) -> SampleRows:
+    return SampleRows(rows.inputs[:_ROWS], rows.targets[:_ROWS], rows.indices[:_ROWS])
 
 
 def _wide(targets: Tensor, num_classes: int) -> Tensor:
@@ -124,7 +126,9 @@ def _chance(y: Tensor, are_classes: bool) -> tuple[str, str]:
     return "correlation", "0 is chance"
 
 
-def _off_by_one(split: str, rows: Rows, train: Rows, lines: list[tuple[str, str]]) -> list[Finding]:
+def _off_by_one(
+    split: str, rows: SampleRows, train: SampleRows, lines: list[tuple[str, str]]
+) -> list[CheckResult]:
     """The classes of a split's neighbours in training, beside its own and beside those plus or minus 1."""
     x, other = standardized(train.inputs, train.inputs), standardized(rows.inputs, train.inputs)
     nearest = torch.cdist(other, x).topk(1, largest=False).indices[:, 0]
@@ -140,4 +144,4 @@ def _off_by_one(split: str, rows: Rows, train: Rows, lines: list[tuple[str, str]
     )
     measured += f" samples, with 1 {verb} them in {fits[best]:.0%}"
     advice = f"one of the two counts classes from another number: {split} or train"
-    return [Finding("labels off by one class", measured, "the same classes in all splits", (), advice)]
+    return [CheckResult("labels off by one class", measured, "the same classes in all splits", (), advice)]

@@ -14,7 +14,7 @@ from trainrun.check.baselines import probe
 from trainrun.check.context import bench_of, isolated
 from trainrun.check.data import FEW, data
 from trainrun.check.evaluation import evaluation
-from trainrun.check.finding import Finding, Section
+from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.check.initial_loss import start
 from trainrun.check.layers import layers
 from trainrun.check.numbers import numbers
@@ -26,13 +26,13 @@ from trainrun.check.storage import storage
 from trainrun.check.train_vs_eval import modes
 from trainrun.vocabulary.errors import TrainrunError
 
-__all__ = ["Finding", "Section", "examine"]
+__all__ = ["CheckResult", "CheckSection", "examine"]
 
 _APART = ("splits", "probe")  # what is wrong there does not show in the loss
 _TITLES = {"layers": "model", "first_steps": "first steps"}  # of sections not named as their question
 
 
-def examine(parts: Parts) -> list[Section]:
+def examine(parts: Parts) -> list[CheckSection]:
     """Every question's answer, in an order in which causes come before what follows from them."""
     with isolated():
         bench = bench_of(parts)
@@ -41,7 +41,7 @@ def examine(parts: Parts) -> list[Section]:
         size = parts.info.sizes["train"]
         if size is not None and size < FEW:  # whatever else is wrong may follow from that
             text = f"with {size} training sample{'' if size == 1 else 's'} the answers would say nothing"
-            return [*found, Section("model", (("not asked", text),))]
+            return [*found, CheckSection("model", (("not asked", text),))]
         found += [_asked(question, bench) for question in (layers, numbers, modes)]
         first = _asked(start, bench)
         found.append(replace(first, findings=()) if _is_explained(found) else first)
@@ -54,12 +54,12 @@ def examine(parts: Parts) -> list[Section]:
     return found
 
 
-def _is_explained(found: Sequence[Section]) -> bool:
+def _is_explained(found: Sequence[CheckSection]) -> bool:
     """Whether something was found that shows in the loss and in learning, too."""
     return any(one.findings for one in found if one.title not in _APART)
 
 
-def _asked(question: Callable[..., Section], *of: Any) -> Section:
+def _asked(question: Callable[..., CheckSection], *of: Any) -> CheckSection:
     """Its answer, or what the run's own code raised, which training would meet, too."""
     try:
         return question(*of)
@@ -68,4 +68,6 @@ def _asked(question: Callable[..., Section], *of: Any) -> Section:
     except Exception as error:
         title = _TITLES.get(question.__name__, question.__name__)
         text = (str(error).strip().splitlines() or [""])[0]
-        return Section(title, (), (Finding(f"{title} fails", f"{type(error).__name__}: {text}", "no error"),))
+        return CheckSection(
+            title, (), (CheckResult(f"{title} fails", f"{type(error).__name__}: {text}", "no error"),)
+        )

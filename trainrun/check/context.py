@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.assembly.build import Parts
 from trainrun.augment.pictures import unaugmented
-from trainrun.protocols import Batch, Cut, Data, Position, StepResult, Task
+from trainrun.protocols import Batch, Cut, Data, Position, StepResult, TaskProtocol
 from trainrun.runtime.machine import seed_forward
 
 _FEWEST, _MOST = 16, 256  # samples of the batch that is measured
@@ -80,7 +80,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-def loss_of(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+def loss_of(task: TaskProtocol, model: nn.Module, batch: Batch) -> Tensor:
     """The mean that training minimises, of one batch."""
     counts, terms = task.count(batch), task(model, batch).terms
     return torch.stack([term / counts[name] for name, term in terms.items()]).sum()
@@ -140,7 +140,7 @@ class Fixed(nn.Module):
         )
 
 
-def blank_loss(task: Task, model: nn.Module, batch: Batch) -> float:
+def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
     """The loss where all outputs are 0: ln C of a cross-entropy over C classes, ln 2 of a binary one, the
     mean square of the targets of a squared error. nan where the task gets no tensors from the model.
     """
@@ -150,7 +150,7 @@ def blank_loss(task: Task, model: nn.Module, batch: Batch) -> float:
     return loss if fixed.rows else math.nan
 
 
-def blind_loss(task: Task, model: nn.Module, batch: Batch) -> float:
+def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
     """The least loss with outputs that are the same for all samples: what is learned without the inputs.
     nan where the task gets no tensors from the model.
     """

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from trainrun.check.context import Bench
-from trainrun.check.finding import Finding, Section, setting
-from trainrun.check.sample_rows import Rows
+from trainrun.check.finding import CheckResult, CheckSection, setting
+from trainrun.check.sample_rows import SampleRows
 from trainrun.protocols import DataInfo
 
 FEW, _PER_CLASS = 10, 2  # training samples
@@ -18,7 +18,7 @@ _WIDE = 20.0  # of the mean or std of a single column
 _UNEVEN = 20  # the largest class by the smallest
 
 
-def data(bench: Bench, seen: Mapping[str, Rows]) -> Section:
+def data(bench: Bench, seen: Mapping[str, SampleRows]) -> CheckSection:
     """Classes and values, of up to some thousand samples of each split."""
     info = bench.parts.info
     lines = [(split, _told(info, rows, split)) for split, rows in seen.items()]
@@ -33,10 +33,10 @@ def data(bench: Bench, seen: Mapping[str, Rows]) -> Section:
         split: {"mean": float(rows.inputs.mean()), "std": float(rows.inputs.std())}
         for split, rows in seen.items()
     }
-    return Section("data", tuple(lines), tuple(findings), values)
+    return CheckSection("data", tuple(lines), tuple(findings), values)
 
 
-def _told(info: DataInfo, rows: Rows, split: str) -> str:
+def _told(info: DataInfo, rows: SampleRows, split: str) -> str:
     x = rows.inputs
     text = f"inputs of mean {round(float(x.mean()), 6) + 0.0:.3g}, std {float(x.std(correction=0)):.3g}, "
     text += f"from {float(x.min()):.3g} to {float(x.max()):.3g}"
@@ -57,7 +57,7 @@ def _classes(info: DataInfo) -> str:
     return f"{text}: " + ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
 
 
-def _too_few(bench: Bench) -> Iterator[Finding]:
+def _too_few(bench: Bench) -> Iterator[CheckResult]:
     """Fewer training samples than anything can be learned from."""
     info = bench.parts.info
     size = info.sizes["train"]
@@ -67,12 +67,12 @@ def _too_few(bench: Bench) -> Iterator[Finding]:
     is_limited = setting(bench.parts.settings, "data.limit") is not None
     mend, advice = (("data.limit=null",), "") if is_limited else ((), "gather more samples")
     of = f" for {info.num_targets} classes" if info.kind == "classes" else ""
-    yield Finding(
+    yield CheckResult(
         "too few training samples", f"{size} training samples{of}", f"at least {least}", mend, advice
     )
 
 
-def _classes_off(bench: Bench) -> Iterator[Finding]:
+def _classes_off(bench: Bench) -> Iterator[CheckResult]:
     info, counts = bench.parts.info, bench.parts.info.class_counts
     if not counts or sum(counts) < _PER_CLASS * len(counts):
         return
@@ -82,21 +82,23 @@ def _classes_off(bench: Bench) -> Iterator[Finding]:
             f"class 0 has no training sample, classes 1 to {len(counts) - 1} have {min(counts[1:])} or more"
         )
         advice = "the labels seem to count from 1: subtract 1 in the data set"
-        yield Finding("labels off by one class", measured, "classes from 0", (), advice)
+        yield CheckResult("labels off by one class", measured, "classes from 0", (), advice)
     elif empty:
         names = ", ".join(info.class_names[n] if n < len(info.class_names) else str(n) for n in empty[:5])
         measured = f"{len(empty)} of {len(counts)} classes have no training sample: {names}"
-        yield Finding("empty classes", measured, "samples of every class", (), "leave these classes out")
+        yield CheckResult("empty classes", measured, "samples of every class", (), "leave these classes out")
     elif max(counts) >= _UNEVEN * min(counts):
         measured = f"the largest class has {max(counts)} training samples, the smallest {min(counts)}"
         is_answered = bench.parts.settings["data"].get("balanced") or setting(
             bench.parts.settings, "loss.class_weights"
         )
         if not is_answered:
-            yield Finding("uneven classes", measured, f"less than {_UNEVEN} to 1", ("data.balanced=true",))
+            yield CheckResult(
+                "uneven classes", measured, f"less than {_UNEVEN} to 1", ("data.balanced=true",)
+            )
 
 
-def _not_finite(split: str, rows: Rows, info: DataInfo) -> Iterator[Finding]:
+def _not_finite(split: str, rows: SampleRows, info: DataInfo) -> Iterator[CheckResult]:
     for what, values in (("inputs", rows.inputs), ("targets", rows.targets)):
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             bad = (~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(1)
@@ -105,10 +107,10 @@ def _not_finite(split: str, rows: Rows, info: DataInfo) -> Iterator[Finding]:
                 f"{int(bad.sum())} of {len(rows)} samples of {split} have {what} that are no finite numbers"
             )
             advice = f"look at sample {first} of {info.name}"
-            yield Finding("values not finite", measured, "finite numbers", (), advice)
+            yield CheckResult("values not finite", measured, "finite numbers", (), advice)
 
 
-def _scale(rows: Rows, info: DataInfo) -> Iterator[Finding]:
+def _scale(rows: SampleRows, info: DataInfo) -> Iterator[CheckResult]:
     """Inputs far from mean 0 and std 1, all together or column by column."""
     x = rows.inputs[torch.isfinite(rows.inputs).all(1)]
     if len(x) < 2:
@@ -117,7 +119,7 @@ def _scale(rows: Rows, info: DataInfo) -> Iterator[Finding]:
     advice = f"give (x - {mean:.4g}) / {std:.4g} in the data set, with the figures of the training split"
     if abs(mean) > _FAR or std > _FAR or 0 < std < _SMALL:
         measured = f"inputs have mean {mean:.4g} and std {std:.4g}"
-        yield Finding("inputs not standardised", measured, "mean about 0, std about 1", (), advice)
+        yield CheckResult("inputs not standardised", measured, "mean about 0, std about 1", (), advice)
         return
     if len(info.input_shape) != 1:
         return
@@ -127,7 +129,7 @@ def _scale(rows: Rows, info: DataInfo) -> Iterator[Finding]:
         mean, std = float(x[:, worst].mean()), float(x[:, worst].std(correction=0))
         measured = f"column {worst} has mean {mean:.4g} and std {std:.4g}"
         advice = "standardise every column by the mean and std of the training split"
-        yield Finding("inputs not standardised", measured, "mean about 0, std about 1", (), advice)
+        yield CheckResult("inputs not standardised", measured, "mean about 0, std about 1", (), advice)
 
 
 def standardized(x: Tensor, by: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.init import LAYERS
-from trainrun.protocols import Batch, Task
+from trainrun.protocols import Batch, TaskProtocol
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Level:
     weights: Tensor  # (n,)
 
 
-def levels(model: nn.Module, task: Task, batch: Batch) -> list[Level]:
+def levels(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Level]:
     """Every linear layer and convolution, in the order in which they run, for the loss of one batch.
 
     The model trains but for its dropout, which is off. Gradients are left in it.
@@ -79,7 +79,7 @@ def first_of(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     return inputs[0] if inputs else next(iter(named.values()))
 
 
-def _loss(model: nn.Module, task: Task, batch: Batch) -> Tensor:
+def _loss(model: nn.Module, task: TaskProtocol, batch: Batch) -> Tensor:
     counts, terms = task.count(batch), task(model, batch).terms
     return torch.stack([term / counts[name] for name, term in terms.items()]).sum()
 

@@ -6,19 +6,19 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from trainrun.check.context import Bench, Patience
-from trainrun.check.finding import Finding, Section
+from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.loop.evaluate import evaluate
 from trainrun.protocols import Batch
 
 _MOST_S = 4.0
 
 
-def evaluation(bench: Bench) -> Section:
+def evaluation(bench: Bench) -> CheckSection:
     """The validation split, or as much of it as there is time for, with the first weights."""
     parts = bench.parts
     split = next((one for one in ("val", "test") if parts.info.sizes.get(one, 0) != 0), None)
     if split is None:
-        return Section("evaluation", (("splits", "there is none to be judged on"),))
+        return CheckSection("evaluation", (("splits", "there is none to be judged on"),))
     read = _Timed(parts.data.eval_batches(split))
     metrics = evaluate(bench.model, parts.task, read, parts.state.precision)
     text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -31,18 +31,18 @@ def evaluation(bench: Bench) -> Section:
         )
         if name not in metrics or not math.isfinite(metrics[name]):
             findings.append(_undecided(name, metrics, split))
-    return Section("evaluation", tuple(lines), tuple(findings), metrics)
+    return CheckSection("evaluation", tuple(lines), tuple(findings), metrics)
 
 
-def _undecided(name: str, metrics: Mapping[str, float], split: str) -> Finding:
+def _undecided(name: str, metrics: Mapping[str, float], split: str) -> CheckResult:
     """The metric that decides is not there or not finite."""
     got = metrics.get(name, "none")
     there = [f"val/{one}" for one, value in metrics.items() if math.isfinite(value)]
     measured = f"val/{name} decides which weights are best; an evaluation gives {got} for it"
     if there:
-        return Finding("monitor", measured, f"one of {', '.join(there)}", (f"monitor={there[0]}",))
+        return CheckResult("monitor", measured, f"one of {', '.join(there)}", (f"monitor={there[0]}",))
     advice = f"no metric is a finite number: look at the inputs and targets of {split}, then at the model"
-    return Finding("monitor", measured, "a finite number", (), advice)
+    return CheckResult("monitor", measured, "a finite number", (), advice)
 
 
 class _Timed:

@@ -29,7 +29,7 @@ _REACHED, _KILLED = 0, 137
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ExactResult:
     """Whether all steps were the same, and what to tell."""
 
     is_exact: bool
@@ -37,17 +37,17 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTrace:
     """What there was after a step: the loss it had, and a digest of all that the next one computes with."""
 
     loss: float | None  # None before the first step of a process
     digests: Mapping[str, str]
 
 
-Trace = dict[int, Step]
+Trace = dict[int, StepTrace]
 
 
-class Failed(TrainrunError):
+class FailedTraining(TrainrunError):
     """A process of the comparison ended with an error, which it has printed."""
 
     def __init__(self, code: int) -> None:
@@ -55,7 +55,7 @@ class Failed(TrainrunError):
         self.exit_code = code
 
 
-def prove(killed_at: Callable[[int], Composition], steps: int) -> Verdict:
+def prove(killed_at: Callable[[int], Composition], steps: int) -> ExactResult:
     """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
 
     `killed_at(step)` is the run with a save at that step. Raises Failed with the exit code of a
@@ -73,7 +73,7 @@ def prove(killed_at: Callable[[int], Composition], steps: int) -> Verdict:
         straight, again = map(_read, traces[:2])
         half = min(steps, max(straight)) // 2
         if not half:
-            return Verdict(False, ["the run has a single step: there is nothing to resume"])
+            return ExactResult(False, ["the run has a single step: there is nothing to resume"])
         if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
             settings = killed_at(half).settings
             _come_to(lambda: _go_on(folder / "killed", settings, Watch(traces[2], last=steps)))
@@ -122,7 +122,7 @@ def _come_to(function: Callable[[], int]) -> int:
     """How a process of its own that calls `function` ended. Raises Failed where it did with an error."""
     code = in_child(function, [])
     if code not in (_REACHED, _KILLED):
-        raise Failed(code if code > 0 else 128 - code)
+        raise FailedTraining(code if code > 0 else 128 - code)
     return code
 
 
@@ -181,24 +181,26 @@ _OPTIMIZER = """the loss was the same and the update was not: the optimizer, sch
 something outside its state_dict"""
 
 
-def _judge(straight: Trace, again: Trace, resumed: Trace) -> Verdict:
+def _judge(straight: Trace, again: Trace, resumed: Trace) -> ExactResult:
     last = max(straight)
     if found := _difference(straight, again):
         return _different(f"straight  two runs differ {found}", _NOT_REPEATABLE)
     lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
     if not resumed:
         text = "resumed   the run ended before its save was on the disk; give a longer budget"
-        return Verdict(False, [*lines, text])
+        return ExactResult(False, [*lines, text])
     begun = min(resumed)
     if found := _difference(straight, resumed):
         cause = _NOT_STORED if found.step == begun else _OUTSIDE if found.loss_differs else _OPTIMIZER
         different = _different(f"resumed   from step {begun} on, it differs {found}", cause)
-        return Verdict(False, [*lines, *different.lines])
-    return Verdict(True, [*lines, f"resumed   killed, and gone on from step {begun}: the same", "identical"])
+        return ExactResult(False, [*lines, *different.lines])
+    return ExactResult(
+        True, [*lines, f"resumed   killed, and gone on from step {begun}: the same", "identical"]
+    )
 
 
-def _different(where: str, cause: str) -> Verdict:
-    return Verdict(False, [where, f"different; likely {' '.join(cause.split())}"])
+def _different(where: str, cause: str) -> ExactResult:
+    return ExactResult(False, [where, f"different; likely {' '.join(cause.split())}"])
 
 
 def _difference(one: Trace, other: Trace) -> Difference | None:
@@ -214,4 +216,4 @@ def _difference(one: Trace, other: Trace) -> Difference | None:
 
 def _read(file: Path) -> Trace:
     records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    return {one["step"]: Step(one["loss"], one["digests"]) for one in records}
+    return {one["step"]: StepTrace(one["loss"], one["digests"]) for one in records}

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing that is wrong. `mend` are overrides; where no setting mends it, `advice` says what does."""
 
     name: str
@@ -19,16 +19,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Section:
+class CheckSection:
     """The answer to one question: (label, text) lines for people, the same as numbers, and what is wrong."""
 
     title: str
     lines: tuple[tuple[str, str], ...]
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CheckResult, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def mended(words: Sequence[str], findings: Sequence[Finding]) -> list[str]:
+def mended(words: Sequence[str], findings: Sequence[CheckResult]) -> list[str]:
     """The user's words with every mend in the place of what it replaces; where two findings want
     different values for one setting, neither. The words themselves where nothing is to be changed.
     """

@@ -7,12 +7,12 @@ import math
 import torch
 
 from trainrun.check.context import Bench, blank_loss, loss_of
-from trainrun.check.finding import Finding, Section, option_of, setting
+from trainrun.check.finding import CheckResult, CheckSection, option_of, setting
 
 _TIMES, _MORE = 3.0, 2.0  # of what is expected, and on top of it
 
 
-def start(bench: Bench) -> Section:
+def start(bench: Bench) -> CheckSection:
     """The loss at the first weights, of one batch, against that of outputs that are all 0."""
     parts = bench.parts
     model = bench.still
@@ -22,7 +22,7 @@ def start(bench: Bench) -> Section:
     expected = blank_loss(parts.task, model, bench.batch)
     if math.isnan(expected):
         text = f"loss {loss:.4g}; compared with nothing: the task gets no tensors from the model's forward"
-        return Section("start", (("at start", text),), tuple(_targets_far_off(bench)), {"loss": loss})
+        return CheckSection("start", (("at start", text),), tuple(_targets_far_off(bench)), {"loss": loss})
     word = _formula(bench, expected)
     lines = [("at start", f"loss {loss:.4g}; outputs of 0 have {expected:.4g}{f' = {word}' if word else ''}")]
     findings = [*_targets_far_off(bench)]
@@ -30,8 +30,8 @@ def start(bench: Bench) -> Section:
         mend = ("init=auto",) if option_of(parts.settings, "init") != "auto" else ("init=lsuv",)
         measured = f"the first loss is {loss:.4g}: the outputs are large before anything is learned"
         told = f"about {expected:.4g}{f' = {word}' if word else ''}"
-        findings.append(Finding("loss at start", measured, told, mend))
-    return Section("start", tuple(lines), tuple(findings), {"loss": loss, "expected": expected})
+        findings.append(CheckResult("loss at start", measured, told, mend))
+    return CheckSection("start", tuple(lines), tuple(findings), {"loss": loss, "expected": expected})
 
 
 def _formula(bench: Bench, expected: float) -> str:
@@ -47,7 +47,7 @@ def _loss_name(bench: Bench) -> str:
     return option_of(bench.parts.settings, "loss").lower()
 
 
-def _targets_far_off(bench: Bench) -> list[Finding]:
+def _targets_far_off(bench: Bench) -> list[CheckResult]:
     """Regression targets in units of their own that are far from 0 or large."""
     scaling, settings = bench.parts.info.target_scaling, bench.parts.settings
     if scaling is None or setting(settings, "task.standardize") is not False:
@@ -57,5 +57,7 @@ def _targets_far_off(bench: Bench) -> list[Finding]:
         return []
     measured = f"the model learns targets of mean {mean:.4g} and std {std:.4g} as they are"
     return [
-        Finding("targets not standardised", measured, "mean about 0, std about 1", ("task.standardize=true",))
+        CheckResult(
+            "targets not standardised", measured, "mean about 0, std about 1", ("task.standardize=true",)
+        )
     ]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trainrun.check.context import Bench, loss_of
-from trainrun.check.finding import Finding, Section, option_of, setting
+from trainrun.check.finding import CheckResult, CheckSection, option_of, setting
 from trainrun.check.learning import Learning, learning
 from trainrun.check.signals import Signal, signals
 from trainrun.init import NORMS
@@ -22,7 +22,7 @@ _WEAK, _STRONG = 1e-5, 1e5  # a signal, by the strongest or weakest of the other
 _SHOWN = 4  # names in a row
 
 
-def layers(bench: Bench) -> Section:
+def layers(bench: Bench) -> CheckSection:
     """Activations and gradients by layer, parameters that get no gradient, norms that are not 1 and 0."""
     model, task, settings = bench.still, bench.parts.task, bench.parts.settings
     bench.seed(0)
@@ -49,9 +49,11 @@ def layers(bench: Bench) -> Section:
     findings += _unused(learned, settings) + (_still(learned) if not findings else [])
     if odd and is_new and not settings["init"].get("zero_residual"):
         findings.append(
-            Finding("norm layers", f"{_names(odd)} begin otherwise", "weight 1 and bias 0", ("init=auto",))
+            CheckResult(
+                "norm layers", f"{_names(odd)} begin otherwise", "weight 1 and bias 0", ("init=auto",)
+            )
         )
-    return Section("model", tuple(lines), tuple(findings), {"layers": [asdict(one) for one in found]})
+    return CheckSection("model", tuple(lines), tuple(findings), {"layers": [asdict(one) for one in found]})
 
 
 def _table(found: Sequence[Signal]) -> list[tuple[str, str]]:
@@ -67,39 +69,41 @@ def _table(found: Sequence[Signal]) -> list[tuple[str, str]]:
     return [("", line.plain) for line in laid_out(list(zip(*kept, strict=True)))]
 
 
-def _zero_or_alike(model: nn.Module, learned: Learning, settings: Mapping[str, Any]) -> Iterator[Finding]:
+def _zero_or_alike(model: nn.Module, learned: Learning, settings: Mapping[str, Any]) -> Iterator[CheckResult]:
     weights = {name: model.get_submodule(name).get_parameter("weight") for name in learned.alike}
     zero = [name for name, weight in weights.items() if not bool(weight.detach().any())]
     if zero:
         measured = f"all weights of {_names(zero)} are 0 and stay so: no gradient reaches them"
-        yield Finding("zero weights", measured, "random weights", *_init_anew(settings))
+        yield CheckResult("zero weights", measured, "random weights", *_init_anew(settings))
     elif weights:
         measured = f"all units of {_names(list(weights))} begin alike and stay alike"
-        yield Finding(
+        yield CheckResult(
             "equal weights", measured, "random weights, that units come to differ", *_init_anew(settings)
         )
 
 
-def _dead_or_saturated(found: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[Finding]:
+def _dead_or_saturated(found: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[CheckResult]:
     dead = [one for one in found if one.dead is not None and one.dead >= _DEAD]
     if dead:
         worst = max(one.dead or 0.0 for one in dead)
         measured = (
             f"{worst:.0%} of the units after {_names([one.layer for one in dead])} give 0 for every sample"
         )
-        yield Finding("dead units", measured, f"less than {_DEAD:.0%} before training", *_init_anew(settings))
+        yield CheckResult(
+            "dead units", measured, f"less than {_DEAD:.0%} before training", *_init_anew(settings)
+        )
     full = [one for one in found if one.saturated is not None and one.saturated >= _SATURATED]
     if full:
         worst = max(one.saturated or 0.0 for one in full)
         measured = (
             f"{worst:.0%} of the activations after {_names([one.layer for one in full])} are at their limits"
         )
-        yield Finding(
+        yield CheckResult(
             "saturated units", measured, f"less than {_SATURATED:.0%} before training", *_init_anew(settings)
         )
 
 
-def _through_depth(found: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[Finding]:
+def _through_depth(found: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[CheckResult]:
     """Signals that die out or grow from layer to layer, forwards (but for the outputs) or backwards."""
     stds = [one.std for one in found[:-1]]
     back = [one.gradient_std for one in found if not math.isnan(one.gradient_std)]
@@ -110,9 +114,9 @@ def _through_depth(found: Sequence[Signal], settings: Mapping[str, Any]) -> Iter
         f"activations x {forward:.1g} from first to last hidden layer, gradients x {backward:.1g} coming back"
     )
     if min(forward, backward) < _WEAK:
-        yield Finding("vanishing", text, f"more than x {_WEAK:g}", _deeper(settings))
+        yield CheckResult("vanishing", text, f"more than x {_WEAK:g}", _deeper(settings))
     elif max(forward, backward) > _STRONG:
-        yield Finding("exploding", text, f"less than x {_STRONG:g}", _deeper(settings))
+        yield CheckResult("exploding", text, f"less than x {_STRONG:g}", _deeper(settings))
 
 
 def _ratio(a: float, b: float) -> float:
@@ -140,14 +144,16 @@ def _init_anew(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     )
 
 
-def _still(learned: Learning) -> list[Finding]:
+def _still(learned: Learning) -> list[CheckResult]:
     if not learned.still:
         return []
     measured = f"{_names(learned.still)} got a gradient of exactly 0 in each of several steps"
-    return [Finding("no gradient", measured, "a gradient", (), "look at what their output is multiplied by")]
+    return [
+        CheckResult("no gradient", measured, "a gradient", (), "look at what their output is multiplied by")
+    ]
 
 
-def _unused(learned: Learning, settings: Mapping[str, Any]) -> list[Finding]:
+def _unused(learned: Learning, settings: Mapping[str, Any]) -> list[CheckResult]:
     if not learned.unused:
         return []
     rules = ",".join(f"{name}:{{freeze:true}}" for name in learned.unused)
@@ -155,7 +161,7 @@ def _unused(learned: Learning, settings: Mapping[str, Any]) -> list[Finding]:
     advice = "use them in forward (is there a detach, or a no_grad?), or remove them"
     if not setting(settings, "parameters.rules"):
         advice += f"; where that is meant: 'parameters.rules={{{rules}}}'"
-    return [Finding("unused parameters", measured, "a gradient", (), advice)]
+    return [CheckResult("unused parameters", measured, "a gradient", (), advice)]
 
 
 def _norm_layers(model: nn.Module) -> tuple[int, list[str]]:

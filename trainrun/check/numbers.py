@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.check.context import Bench, loss_of
-from trainrun.check.finding import Finding, Section
+from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.loop.nonfinite import find
 from trainrun.protocols import Batch, Outcome
 
 _LARGEST = torch.finfo(torch.float16).max
 
 
-def numbers(bench: Bench) -> Section:
+def numbers(bench: Bench) -> CheckSection:
     """The loss of one batch and the norm of its gradient, in 32 bits and as the run computes them."""
     name, dtype = bench.parts.state.precision.name, bench.parts.state.precision.dtype
     plain, where = _pass(bench, None)
@@ -26,7 +26,7 @@ def numbers(bench: Bench) -> Section:
         advice = (
             "look there: a division by 0, a logarithm or root of what is not positive, or inputs too large"
         )
-        findings.append(Finding("not finite", measured, "finite numbers", (), advice))
+        findings.append(CheckResult("not finite", measured, "finite numbers", (), advice))
     elif dtype is not None:
         own, where = _pass(bench, dtype)
         lines.append((name, _told(own)))
@@ -37,8 +37,8 @@ def numbers(bench: Bench) -> Section:
                 f"less than {_LARGEST:,.0f}, the largest of fp16" if name == "fp16" else "finite numbers"
             )
             mend = "precision=bf16" if name == "fp16" else "precision=fp32"
-            findings.append(Finding(f"{name} overflow", measured, expected, (mend,)))
-    return Section("numbers", tuple(lines), tuple(findings), {"fp32": plain})
+            findings.append(CheckResult(f"{name} overflow", measured, expected, (mend,)))
+    return CheckSection("numbers", tuple(lines), tuple(findings), {"fp32": plain})
 
 
 def _pass(bench: Bench, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:

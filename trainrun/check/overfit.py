@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainrun.check.clone_state import anew
 from trainrun.check.context import Bench, Patience, blind_loss, chosen, first_samples, loss_in, loss_of
-from trainrun.check.finding import Finding, Section, setting
+from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.step import Clip, Policy, Step
 from trainrun.protocols import Batch
@@ -47,23 +47,23 @@ class Attempt:
         return self.share <= _LEARNS
 
 
-def overfit(bench: Bench, retries: bool) -> Section:
+def overfit(bench: Bench, retries: bool) -> CheckSection:
     """Without regularisation, augmentation, decay and schedule; with `retries` at other rates where the
     run's own fails, and a verdict.
     """
     batch = few(bench)
     if _draws(bench, batch):
         text = "no verdict: model or task draw without dropout, so that no two passes are alike"
-        return Section("overfit", ((f"{len(batch)} samples", text),))
+        return CheckSection("overfit", ((f"{len(batch)} samples", text),))
     blind = blind_loss(bench.parts.task, bench.still, batch)
     if math.isnan(blind):
         text = "no verdict: the task gets no tensors from the model's forward"
-        return Section("overfit", ((f"{len(batch)} samples", text),))
+        return CheckSection("overfit", ((f"{len(batch)} samples", text),))
     if not blind > 1e-3:
         text = (
             f"{len(batch)} samples have a loss of {blind:.2g} without their inputs: nothing to learn by heart"
         )
-        return Section("overfit", (("samples", text),))
+        return CheckSection("overfit", (("samples", text),))
     patience = Patience(_MOST_S, 20 * _MOST_S)
     own = attempt(bench, batch, 1.0, blind, patience)
     lr = bench.parts.rates.lr
@@ -78,7 +78,7 @@ def overfit(bench: Bench, retries: bool) -> Section:
     lines += [(f"lr {lr * one.factor:g}", told(one)) for one in (own, *others)]
     findings = verdict(bench, len(batch), blind, own, others) if retries else []
     values = {"loss_without_inputs": blind, "share": own.share, "accuracy": own.accuracy, "steps": own.steps}
-    return Section("overfit", tuple(lines), tuple(findings), values)
+    return CheckSection("overfit", tuple(lines), tuple(findings), values)
 
 
 def _draws(bench: Bench, batch: Batch) -> bool:
@@ -100,7 +100,9 @@ def told(one: Attempt) -> str:
     return f"{accuracy}{loss}, after {one.steps} steps{ended}"
 
 
-def verdict(bench: Bench, count: int, blind: float, own: Attempt, others: Sequence[Attempt]) -> list[Finding]:
+def verdict(
+    bench: Bench, count: int, blind: float, own: Attempt, others: Sequence[Attempt]
+) -> list[CheckResult]:
     """Nothing where the samples are learned, or half of the way; else what was to blame."""
     if own.learns or not own.in_time:
         return []
@@ -118,12 +120,12 @@ def verdict(bench: Bench, count: int, blind: float, own: Attempt, others: Sequen
             f"{count} samples are not learned at any rate from {rates[0]:g} to {rates[-1]:g}: {told(own)}"
         )
         advice = "the model cannot see what tells them apart, or its loss does not ask for it"
-        return [Finding("cannot learn", measured, expected, (), advice)]
+        return [CheckResult("cannot learn", measured, expected, (), advice)]
     name = "learning rate too high" if best.factor < 1 else "learning rate too low"
     written = setting(bench.parts.settings, "optimizer.lr")
     mend = (f"optimizer.lr={written * best.factor:g}",) if isinstance(written, (int, float)) else ()
     measured = f"{count} samples at lr {lr:g}: {told(own)}; at lr {lr * best.factor:g}: {told(best)}"
-    return [Finding(name, measured, expected, mend)]
+    return [CheckResult(name, measured, expected, mend)]
 
 
 def few(bench: Bench) -> Batch:

@@ -17,7 +17,7 @@ _MOST_S = 3.0  # of reading, each time
 
 
 @dataclass(frozen=True)
-class Rows:
+class SampleRows:
     """Samples of one split."""
 
     inputs: Tensor  # (n, F) float32
@@ -28,7 +28,7 @@ class Rows:
         return len(self.inputs)
 
 
-def seen(bench: Bench) -> Mapping[str, Rows]:
+def seen(bench: Bench) -> Mapping[str, SampleRows]:
     """The first samples of training, each once, and of the other splits; none where they are no numbers."""
     parts = bench.parts
     cut, sizes = Cut(64, 1), parts.info.sizes
@@ -39,9 +39,9 @@ def seen(bench: Bench) -> Mapping[str, Rows]:
     return {split: one for split, one in found.items() if one is not None and len(one)}
 
 
-def rows(batches: Iterable[Batch]) -> Rows | None:
+def rows(batches: Iterable[Batch]) -> SampleRows | None:
     """None where inputs or targets are no tensors, or inputs are tokens."""
-    patience, kept, room = Patience(_MOST_S, 4 * _MOST_S), list[Rows](), _ROWS
+    patience, kept, room = Patience(_MOST_S, 4 * _MOST_S), list[SampleRows](), _ROWS
     for batch in batches:
         if not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
             return None
@@ -58,7 +58,7 @@ def rows(batches: Iterable[Batch]) -> Rows | None:
     inputs, targets = torch.cat([one.inputs for one in kept]), torch.cat([one.targets for one in kept])
     indices = torch.cat([one.indices for one in kept])
     first = _firsts(indices)  # a class drawn more often repeats samples
-    return Rows(inputs[first], targets[first], indices[first])
+    return SampleRows(inputs[first], targets[first], indices[first])
 
 
 def _room(batch: Batch) -> int:
@@ -67,10 +67,10 @@ def _room(batch: Batch) -> int:
     return min(_ROWS, max(FEWEST, _MOST_BYTES // size))
 
 
-def _copied(batch: Batch, count: int) -> Rows:
+def _copied(batch: Batch, count: int) -> SampleRows:
     """The first `count` of its samples, without what they were part of."""
     inputs = batch.inputs[:count].cpu().float().flatten(1).clone()
-    return Rows(inputs, batch.targets[:count].cpu(), torch.as_tensor(batch.indices)[:count].cpu())
+    return SampleRows(inputs, batch.targets[:count].cpu(), torch.as_tensor(batch.indices)[:count].cpu())
 
 
 def _once(batches: Iterable[Batch]) -> Iterable[Batch]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainrun.check.depth import first_of, levels
 from trainrun.init import LAYERS
-from trainrun.protocols import Batch, Task
+from trainrun.protocols import Batch, TaskProtocol
 
 _CUTS = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardtanh)  # which give exactly 0 to what they do not pass
 _SATURATES: dict[type[nn.Module], tuple[float, float]] = {nn.Sigmoid: (0.01, 0.99), nn.Tanh: (-0.99, 0.99)}
@@ -30,7 +30,7 @@ class Signal:
     gradient_norm: float  # and to the layer's weights; 0 where they get none
 
 
-def signals(model: nn.Module, task: Task, batch: Batch) -> list[Signal]:
+def signals(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Signal]:
     """Of every layer in the order in which they run. Gradients are left in the model."""
     dead: list[
         list[float]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from trainrun.check.context import Bench, Patience
-from trainrun.check.finding import Finding, Section, setting
+from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.protocols import Batch
 
 _MOST_S = 4.0  # of reading, for each split
@@ -17,18 +17,18 @@ _SHARE, _FEWEST = 0.01, 2  # of a split that may be in training by chance
 _SPREADS = 3  # standard deviations of a count of repeats
 
 
-def splits(bench: Bench) -> Section:
+def splits(bench: Bench) -> CheckSection:
     """Samples are the same where all bytes of their inputs, as the model sees them, are."""
     parts = bench.parts
     sizes = parts.info.sizes
     if parts.info.kind == "tokens" or sizes["train"] is None:
-        return Section(
+        return CheckSection(
             "splits", (("shared", "not compared: no two samples of a text or stream need to differ"),)
         )
     names = [split for split in ("train", "val", "test") if sizes.get(split)]
     hashes = {split: hashes_of(parts.data.eval_batches(split)) for split in names}
     if any(one is None for one in hashes.values()):
-        return Section("splits", (("shared", "not compared: inputs are no tensors"),))
+        return CheckSection("splits", (("shared", "not compared: inputs are no tensors"),))
     known = {split: one for split, one in hashes.items() if one is not None}
     lines, findings, values = [], [], {}
     pairs = [(a, b) for a in names for b in names[names.index(a) + 1 :]]
@@ -45,7 +45,7 @@ def splits(bench: Bench) -> Section:
             findings.append(_leak(bench, first, second, told, common == total))
     total = known["train"].total()
     lines.append(("train", f"{total - len(known['train'])} of {total} samples repeat another one"))
-    return Section("splits", tuple(lines), tuple(findings), values)
+    return CheckSection("splits", tuple(lines), tuple(findings), values)
 
 
 def hashes_of(batches: Iterable[Batch]) -> Counter[int] | None:
@@ -71,9 +71,9 @@ def is_leak(first: Counter[int], second: Counter[int], common: int) -> bool:
     return common >= max(_FEWEST, _SHARE * total) and (common > allowed or first == second)
 
 
-def _leak(bench: Bench, first: str, second: str, measured: str, is_all: bool) -> Finding:
+def _leak(bench: Bench, first: str, second: str, measured: str, is_all: bool) -> CheckResult:
     """The whole split is the same, or some of its samples are."""
     is_own = isinstance(setting(bench.parts.settings, f"data.{second}"), dict)
     mend = (f"data.{second}=null",) if is_own and is_all else ()
     advice = f"take them out of {first}" if not mend else "a share of train is then held out"
-    return Finding("data leak between splits", measured, "no sample in two splits", mend, advice)
+    return CheckResult("data leak between splits", measured, "no sample in two splits", mend, advice)

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from trainrun.check.clone_state import anew
 from trainrun.check.context import Bench, Patience, blind_loss, loss_in
-from trainrun.check.finding import Finding, Section, setting
+from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.protocols import Batch, Position, Window
 from trainrun.runtime.signals import Signals
 
@@ -21,7 +21,7 @@ _MOST_S = 6.0
 
 
 @dataclass(frozen=True)
-class Course:
+class TriedRate:
     """What became of the loss at `factor` times the run's learning rate."""
 
     factor: float
@@ -30,7 +30,7 @@ class Course:
     steps: int
 
 
-def first_steps(bench: Bench) -> Section:
+def first_steps(bench: Bench) -> CheckSection:
     """With all that the run trains with: schedule, augmentation, regularisation, clipping."""
     blind = blind_loss(bench.parts.task, bench.still, bench.batch)
     patience = Patience(_MOST_S, 20 * _MOST_S)
@@ -40,7 +40,7 @@ def first_steps(bench: Bench) -> Section:
     lines = [("as planned", _told(own, lr))]
     is_short = own.steps < _LAST and math.isfinite(own.last)
     if is_short or not own.last >= limit:  # nan: there was no loss to judge
-        return Section("first steps", tuple(lines), (), {"first": own.first, "last": own.last})
+        return CheckSection("first steps", tuple(lines), (), {"first": own.first, "last": own.last})
     others = [course(bench, factor, patience) for factor in _FACTORS]
     lines += [("at less", _told(one, lr)) for one in others]
     better = min((one for one in others if one.last < own.first), key=lambda one: one.last, default=None)
@@ -51,11 +51,11 @@ def first_steps(bench: Bench) -> Section:
         measured += f", at lr {lr * better.factor:g} to {better.last:.3g}"
         mend = (f"optimizer.lr={written * better.factor:g}",)
     advice = "" if mend else "none of the lower rates that were tried helps: look at the first weights"
-    found = Finding("learning rate too high", measured, f"less than {limit:.3g}", mend, advice)
-    return Section("first steps", tuple(lines), (found,), {"first": own.first, "last": own.last})
+    found = CheckResult("learning rate too high", measured, f"less than {limit:.3g}", mend, advice)
+    return CheckSection("first steps", tuple(lines), (found,), {"first": own.first, "last": own.last})
 
 
-def course(bench: Bench, factor: float, patience: Patience) -> Course:
+def course(bench: Bench, factor: float, patience: Patience) -> TriedRate:
     """Up to sixty steps of a run made anew."""
     parts = bench.parts
     state = anew(bench, bench.model, parts.settings["optimizer"], parts.rates.lr * factor)
@@ -70,7 +70,7 @@ def course(bench: Bench, factor: float, patience: Patience) -> Course:
     finally:
         loop.checkpoints.close()
     known = [loss for loss in losses if not math.isnan(loss)] or [math.nan]
-    return Course(factor, known[0], fmean(known[-_LAST:]), len(losses))
+    return TriedRate(factor, known[0], fmean(known[-_LAST:]), len(losses))
 
 
 def _windows(bench: Bench) -> Iterator[Window]:
@@ -83,5 +83,5 @@ def _windows(bench: Bench) -> Iterator[Window]:
             window = []
 
 
-def _told(one: Course, lr: float) -> str:
+def _told(one: TriedRate, lr: float) -> str:
     return f"lr {lr * one.factor:g}: loss {one.first:.3g}, after {one.steps} steps {one.last:.3g}"

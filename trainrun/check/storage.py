@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainrun.check.clone_state import anew
 from trainrun.check.context import Bench, is_same
-from trainrun.check.finding import Finding, Section, setting
+from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
 from trainrun.run.directory import ROOT
@@ -25,7 +25,7 @@ from trainrun.vocabulary.errors import NonFinite
 _MOST_BYTES = 2 * 1024**3  # of a checkpoint that is written for trial
 
 
-def storage(bench: Bench, is_explained: bool = False) -> Section:
+def storage(bench: Bench, is_explained: bool = False) -> CheckSection:
     """What a run would store after two steps goes through a file and into another copy.
 
     Numbers that are not finite are never stored, which is a finding where they are not explained already.
@@ -42,29 +42,31 @@ def storage(bench: Bench, is_explained: bool = False) -> Section:
         if needed > free:
             measured = f"{_told(needed)} are needed for {kept(bench)} checkpoints, {_told(free)} are free"
             mend, advice = ("checkpoint.keep_last=1",), "or run_dir=FOLDER on another disk"
-            findings.append(Finding("disk space", measured, "room for all checkpoints", mend, advice))
+            findings.append(CheckResult("disk space", measured, "room for all checkpoints", mend, advice))
     else:
         measured = f"{place} is no folder that can be written to"
         findings.append(
-            Finding("run folder", measured, "one that can", (), "name another one: run_dir=FOLDER")
+            CheckResult("run folder", measured, "one that can", (), "name another one: run_dir=FOLDER")
         )
     if size > min(_MOST_BYTES, free_bytes(Path(tempfile.gettempdir())) // 2):
-        return Section("storage", (*lines, ("checkpoint", "too large to be tried")), tuple(findings))
+        return CheckSection("storage", (*lines, ("checkpoint", "too large to be tried")), tuple(findings))
     try:
         differing = _round_trip(bench)
     except NonFinite as error:
         lines.append(("checkpoint", f"after two steps {error}"))
         advice = "look at what the model writes there in its first steps"
-        refused = Finding("not finite", f"after two steps {error}", "finite numbers", (), advice)
-        return Section("storage", tuple(lines), (*findings, *([] if is_explained else [refused])))
+        refused = CheckResult("not finite", f"after two steps {error}", "finite numbers", (), advice)
+        return CheckSection("storage", tuple(lines), (*findings, *([] if is_explained else [refused])))
     lines.append(
         ("checkpoint", f"saved, read back, compared: {'the same' if not differing else differing[0]}")
     )
     if differing:
         measured = f"{len(differing)} values differ after saving and loading, the first: {differing[0]}"
         advice = "trainrun check --exact says where"
-        findings.append(Finding("checkpoint", measured, "the same bits", (), advice))
-    return Section("storage", tuple(lines), tuple(findings), {"bytes": size, "needed": needed, "free": free})
+        findings.append(CheckResult("checkpoint", measured, "the same bits", (), advice))
+    return CheckSection(
+        "storage", tuple(lines), tuple(findings), {"bytes": size, "needed": needed, "free": free}
+    )
 
 
 def kept(bench: Bench) -> int:

@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.check.context import Bench, is_same, tensors_in
-from trainrun.check.finding import Finding, Section
+from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.protocols import Cut
 
 # Of the largest output, what rounding may change: in the same sums on a GPU, and in sums cut otherwise.
@@ -20,7 +20,7 @@ _ROUNDING, _CLOSE = 1e-5, 1e-3
 _Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # by place and by name
 
 
-def modes(bench: Bench) -> Section:
+def modes(bench: Bench) -> CheckSection:
     """Outputs must be equal in evaluation, whatever is drawn, and depend on each sample alone."""
     findings = [*_small_batches(bench)]
     inputs = _inputs(bench)
@@ -29,7 +29,7 @@ def modes(bench: Bench) -> Section:
     first, second = (_outputs(bench, model, inputs, count) if inputs else [] for count in (0, 1))
     if inputs is None or not first:
         text = "not compared: the task gets no tensors from the model's forward"
-        return Section("modes", (("passes", text),), tuple(findings))
+        return CheckSection("modes", (("passes", text),), tuple(findings))
     lines = _training(bench, inputs)
     drawn = _difference(first, second)
     told = "are equal to the last bit" if drawn == 0 else f"differ by up to {drawn:.3g}"
@@ -37,15 +37,15 @@ def modes(bench: Bench) -> Section:
     if drawn > _ROUNDING * _size(first):
         measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
         advice = "something draws in evaluation, too: F.dropout needs training=self.training"
-        findings.append(Finding("random evaluation", measured, "equal outputs", (), advice))
+        findings.append(CheckResult("random evaluation", measured, "equal outputs", (), advice))
     if any(not is_same(a, b) for a, b in zip(before, model.buffers(), strict=True)):
         measured, advice = (
             "two passes in evaluation mode change buffers of the model",
             "update them in training alone",
         )
-        findings.append(Finding("evaluation changes the model", measured, "the same buffers", (), advice))
+        findings.append(CheckResult("evaluation changes the model", measured, "the same buffers", (), advice))
     lines += _alone(bench, model, inputs, first, findings)
-    return Section("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
+    return CheckSection("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
 
 
 def _training(bench: Bench, inputs: _Inputs) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def _training(bench: Bench, inputs: _Inputs) -> list[tuple[str, str]]:
 
 
 def _alone(
-    bench: Bench, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[Finding]
+    bench: Bench, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[CheckResult]
 ) -> list[tuple[str, str]]:
     """Whether the first sample's outputs are the same without the others."""
     count = len(bench.batch)
@@ -76,7 +76,7 @@ def _alone(
         return [("", "a sample's outputs are the same alone as among others")]
     measured = f"in evaluation mode a sample's outputs differ by {difference:.3g} alone and among others"
     advice = "the model mixes samples: a reshape or a norm over the wrong axis"
-    findings.append(Finding("samples see each other", measured, "equal outputs", (), advice))
+    findings.append(CheckResult("samples see each other", measured, "equal outputs", (), advice))
     return [("", f"a sample's outputs differ by {difference:.3g} alone and among others")]
 
 
@@ -85,7 +85,7 @@ def _has_rows(tensor: Tensor, count: int) -> bool:
     return tensor.ndim > 0 and len(tensor) == count
 
 
-def _small_batches(bench: Bench) -> list[Finding]:
+def _small_batches(bench: Bench) -> list[CheckResult]:
     """Batch norm with a batch, or the last one of an epoch, of one sample."""
     parts = bench.parts
     if not any(isinstance(m, _BatchNorm) for m in parts.state.model.modules()):
@@ -94,12 +94,12 @@ def _small_batches(bench: Bench) -> list[Finding]:
     if cut.batch_size < 8:
         samples = f"{cut.batch_size} sample{'s' if cut.batch_size > 1 else ''}"
         measured = f"batch norm estimates mean and variance from {samples} at a time"
-        return [Finding("tiny batches", measured, "8 or more", ("batch_size=32",), "or another norm")]
+        return [CheckResult("tiny batches", measured, "8 or more", ("batch_size=32",), "or another norm")]
     if size is not None and size > 1 and smallest(size, cut) == 1:
         measured = f"the last batch of an epoch, {size} samples cut by {cut.batch_size}, has one sample"
         better = next((n for n in range(cut.batch_size + 1, 3 * cut.batch_size) if size % n != 1), size)
         expected = "two or more, for batch norm's variance"
-        return [Finding("a batch of one", measured, expected, (f"batch_size={better}",))]
+        return [CheckResult("a batch of one", measured, expected, (f"batch_size={better}",))]
     return []
 
 

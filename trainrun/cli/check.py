@@ -17,7 +17,7 @@ from trainrun.vocabulary.duration import CLOCK_UNITS, parse
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.check.checks import Section
+    from trainrun.check.checks import CheckSection
 
 FOUND = 3
 _ABOUT = """Ask of a run, without training it, what usually breaks late: data, layers, gradients, modes, the
@@ -91,7 +91,7 @@ def _png(name: str) -> Path:
     return file
 
 
-def _mended(composer: Composer, words: Sequence[str], sections: Sequence[Section]) -> str | None:
+def _mended(composer: Composer, words: Sequence[str], sections: Sequence[CheckSection]) -> str | None:
     """This command with every finding mended; None where none can be, or the mends do not go together."""
     from trainrun.check.finding import mended
 
@@ -106,7 +106,7 @@ def _mended(composer: Composer, words: Sequence[str], sections: Sequence[Section
 
 
 def _record(
-    plan: Sequence[tuple[str, str]], sections: Sequence[Section], line: str | None, code: int
+    plan: Sequence[tuple[str, str]], sections: Sequence[CheckSection], line: str | None, code: int
 ) -> dict[str, Any]:
     """The answers for programs; numbers that are not finite are null."""
     return {

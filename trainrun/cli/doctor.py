@@ -15,7 +15,7 @@ import yaml
 from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.paths import COMBINES
 from trainrun.doctor.curves import Run, read
-from trainrun.doctor.diagnosis import Finding, diagnose
+from trainrun.doctor.diagnosis import Diagnosis, diagnose
 from trainrun.session.find_run import find
 from trainrun.session.lineage import experiment_files
 from trainrun.terminal.layout import paragraph
@@ -49,7 +49,7 @@ def run(words: list[str]) -> int:
     return FOUND if findings else 0
 
 
-def _lines(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[str]) -> list[Line]:
+def _lines(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence[str]) -> list[Line]:
     from rich.text import Text
 
     if not findings:
@@ -88,7 +88,7 @@ def _course(run: Run) -> str:
     return ", ".join(said) + open_end + few + blind + unread
 
 
-def _record(folder: Path, run: Run, findings: Sequence[Finding], base: Sequence[str]) -> dict[str, Any]:
+def _record(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence[str]) -> dict[str, Any]:
     symptoms = [
         {
             "symptom": one.symptom.name,

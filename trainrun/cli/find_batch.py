@@ -16,8 +16,8 @@ from trainrun.terminal.lines import columns, say, show
 from trainrun.vocabulary.errors import ConfigError, OutOfMemory, TrainrunError
 
 if TYPE_CHECKING:
-    from trainrun.report.throughput import Search
-    from trainrun.tune.batch import Found, Sizes, Tried
+    from trainrun.report.throughput import BatchSearch
+    from trainrun.tune.batch import Found, Sizes, TriedSize
     from trainrun.tune.batch_trials import Tries
     from trainrun.tune.trial import Survey
 
@@ -54,11 +54,11 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("--max", f"wants at least 1, got {arguments.max}")
     for note in Composer().checked(arguments.overrides).notes:
         say(note)
-    from trainrun.tune.batch_trials import Ended, Tries
+    from trainrun.tune.batch_trials import TrialEnd, Tries
 
     try:
         found = _find(Tries(words, arguments.overrides, limit_bytes), arguments.max)
-    except Ended as ended:
+    except TrialEnd as ended:
         return ended.code
     from trainrun.report import throughput
 
@@ -71,9 +71,9 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _find(tries: Tries, most: int | None) -> Search:
+def _find(tries: Tries, most: int | None) -> BatchSearch:
     """Search training first: evaluations are tried in a run that is cut as was found."""
-    from trainrun.report.throughput import Search
+    from trainrun.report.throughput import BatchSearch
     from trainrun.tune import batch
     from trainrun.tune.batch_trials import replaced
 
@@ -95,7 +95,7 @@ def _find(tries: Tries, most: int | None) -> Search:
         judged = _searched(sizes, batch.first_of(sizes, True), attempt, "data.eval_batch_size", tries.limit)
     train, judged, whole = _together(tries, survey, train, judged)
     overrides = _overrides(survey, train, judged)
-    return Search(
+    return BatchSearch(
         survey=survey,
         limit=tries.limit,
         train=train,
@@ -124,7 +124,7 @@ def _overrides(survey: Survey, train: Found, judged: Found | None) -> list[str]:
 
 def _together(
     tries: Tries, survey: Survey, train: Found, judged: Found | None
-) -> tuple[Found, Found | None, Tried]:
+) -> tuple[Found, Found | None, TriedSize]:
     """Both as one run has them, and what it takes; the hungrier of the two is made smaller until they fit.
 
     Raises OutOfMemory where they do not fit in any size, TrainrunError where the run itself fails.
@@ -145,11 +145,13 @@ def _together(
     return train, judged, whole
 
 
-def _searched(sizes: Sizes, first: int, attempt: Callable[[int, int], Tried], key: str, limit: str) -> Found:
+def _searched(
+    sizes: Sizes, first: int, attempt: Callable[[int, int], TriedSize], key: str, limit: str
+) -> Found:
     """Raises OutOfMemory where no size fits, TrainrunError where each fails for a reason of its own."""
     from trainrun.tune.batch import Found, largest
 
-    tried: dict[int, Tried] = {}
+    tried: dict[int, TriedSize] = {}
 
     def fits(size: int) -> bool | None:
         tried[size] = attempt(size, sizes[size])
@@ -166,11 +168,11 @@ def _searched(sizes: Sizes, first: int, attempt: Callable[[int, int], Tried], ke
     raise TrainrunError(f"{key}={one.size}: {one.why}; no size that was tried runs")
 
 
-def _beyond(tries: Tries, survey: Survey, most: int) -> list[Tried]:
+def _beyond(tries: Tries, survey: Survey, most: int) -> list[TriedSize]:
     """Micro-batches larger than the window, up to one that does not fit."""
     from trainrun.tune.batch import beyond
 
-    found: list[Tried] = []
+    found: list[TriedSize] = []
     for size in beyond(survey.window, most) if survey.samples_per_step == survey.window else []:
         found.append(tries.train(size, 1, is_beyond=True))
         if not found[-1].fits:
@@ -185,7 +187,7 @@ def _why_not_judged(survey: Survey) -> str:
     return "" if survey.eval_batch_size else "the data choose their own batches: they take no eval_batch_size"
 
 
-def _notes(tries: Tries, survey: Survey, largest: Tried) -> list[tuple[str, str]]:
+def _notes(tries: Tries, survey: Survey, largest: TriedSize) -> list[tuple[str, str]]:
     """What to know of the size that was found."""
     told = [(label, text) for label, text in tries.told.get(largest.size, [])]
     found = [(label, text) for label, text in told if label == "caution"]

@@ -23,8 +23,8 @@ from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
-    from trainrun.report.range_test import Told
-    from trainrun.tune.lr import Point
+    from trainrun.report.range_test import RangeTest
+    from trainrun.tune.lr import LRPoint
 
 NONE = 3
 _FEWEST = 20
@@ -83,7 +83,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
 def _search(composition: Composition, arguments: argparse.Namespace, send: int) -> int:
     """Build, ramp, judge and tell; the words of the run with the suggestion go into `send`."""
     from trainrun.assembly.build import build
-    from trainrun.report.range_test import Told, picture
+    from trainrun.report.range_test import RangeTest, picture
     from trainrun.session.rebuild import weights_from
     from trainrun.tune.criteria import curve, judge
     from trainrun.tune.lr import Divergence, peak, ramp
@@ -97,7 +97,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     found = curve(*([getattr(one, name) for one in points] for name in ("lr", "loss", "start")))
     watch = Divergence()
     diverged = any(watch.seen(point.loss) for point in points)
-    told = Told(found, judge(found, diverged), diverged)
+    told = RangeTest(found, judge(found, diverged), diverged)
     lr = told.verdict.suggestion
     written = f"{lr / _per_lr(parts, top):.2g}" if lr else None
     line = _line(arguments.overrides, written) if written else []
@@ -110,7 +110,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     return 0 if line else NONE
 
 
-def _counted(points: Iterable[Point]) -> Iterator[Point]:
+def _counted(points: Iterable[LRPoint]) -> Iterator[LRPoint]:
     """The same, with the number of the step on a terminal."""
     live = sys.stderr.isatty()
     for count, point in enumerate(points, 1):
@@ -142,7 +142,7 @@ def _instead(arguments: argparse.Namespace, other: dict[str, float]) -> list[str
     return ["trainrun", "find-lr", *given, *arguments.overrides]
 
 
-def _tell(told: Told, arguments: argparse.Namespace, written: str | None, line: Sequence[str]) -> None:
+def _tell(told: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]) -> None:
     from trainrun.report.range_test import chart, table
 
     verdict = told.verdict
@@ -161,7 +161,7 @@ def _tell(told: Told, arguments: argparse.Namespace, written: str | None, line: 
 
 
 def _record(
-    told: Told, arguments: argparse.Namespace, written: str | None, line: Sequence[str]
+    told: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]
 ) -> dict[str, Any]:
     """The same for programs."""
     curve, verdict = told.curve, told.verdict

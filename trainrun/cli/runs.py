@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trainrun.run import cleaning
 from trainrun.run.directory import ROOT
-from trainrun.run.listing import Entry, entries
+from trainrun.run.listing import ListedRun, entries
 from trainrun.terminal.lines import columns, say, show
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import to_line
@@ -49,7 +49,7 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _show(found: Sequence[Entry], failed: bool) -> None:
+def _show(found: Sequence[ListedRun], failed: bool) -> None:
     if not found:
         nothing = "no run failed" if failed else f"no run in {ROOT}/ yet; start one with trainrun"
         say(nothing)
@@ -91,7 +91,7 @@ def _clean(yes: bool) -> int:
     return 0
 
 
-def _say_what_stays(found: Sequence[Entry], lost: Sequence[Entry], young: Sequence[Path]) -> None:
+def _say_what_stays(found: Sequence[ListedRun], lost: Sequence[ListedRun], young: Sequence[Path]) -> None:
     """What failed and yet is not removed, and how to do it all the same."""
     stays = [run for run in found if run.state in ("failed", "died") and run not in lost]
     if stays:

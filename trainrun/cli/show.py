@@ -16,7 +16,7 @@ from trainrun.config.paths import COMBINES, groups
 from trainrun.config.show import Argument, Option, about, defaults, dials, header, is_yours, option
 from trainrun.config.suggest import SPELLINGS, nearest
 from trainrun.config.top_level import NAMES
-from trainrun.terminal.layout import Block, columns, page, paragraph
+from trainrun.terminal.layout import PageBlock, columns, page, paragraph
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.errors import ConfigError
 
@@ -53,7 +53,7 @@ def _page(word: str) -> list[str]:
     if name in known.get(group, {}):
         return _option(group, name, known[group][name])
     if rows := guide.rows_about("not-offered", topic):
-        return page([Block("paragraph", f"{word}: not offered."), Block("table", rows=rows)])
+        return page([PageBlock("paragraph", f"{word}: not offered."), PageBlock("table", rows=rows)])
     homes = [f"{g}/{topic}" for g, options in known.items() if topic in options]
     if len(homes) == 1:
         group = homes[0].partition("/")[0]

@@ -36,7 +36,7 @@ _STORED_HOMES = ("torch", *_FUNCTION_HOMES, "torchvision.transforms", "trainrun"
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredOrigin:
     """The run whose folder settings come from.
 
     `doubt` says why it may be a stranger's; None: the user made it. `typed` are the targets that the
@@ -54,7 +54,7 @@ def call(
     slot: Slot,
     offered: Mapping[str, Any],
     trust: Collection[str] = (),
-    stored: Stored | None = None,
+    stored: StoredOrigin | None = None,
 ) -> Any:
     """Make the call of `node`, {_target_, **arguments}, with what is offered and asked for.
 
@@ -71,7 +71,7 @@ def call(
     is_own = not target.startswith("trainrun.")
     try:
         is_plain = is_own and inspect.isfunction(thing) and len(missing) in slot.plain
-        made = Plain(thing, arguments, tuple(missing), path) if is_plain else thing(**arguments)
+        made = PlainFunction(thing, arguments, tuple(missing), path) if is_plain else thing(**arguments)
     except TrainrunError:
         raise
     except (ValueError, TypeError) as error:
@@ -87,7 +87,7 @@ def call(
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainFunction:
     """A function of the user's that is a part itself: the run calls it with the values it still needs.
 
     Raises ConfigError, at `path`, for what goes wrong in it.
@@ -135,7 +135,7 @@ def _adapted(made: Any, path: str, slot: Slot, offered: Mapping[str, Any]) -> An
 
 
 def resolve(
-    target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: Stored | None = None
+    target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: StoredOrigin | None = None
 ) -> Callable[..., Any]:
     """The class or function of that name; raises ConfigError where it has no place in the slot."""
     text = misfit(target, slot, trust, stored)
@@ -145,7 +145,9 @@ def resolve(
     return thing
 
 
-def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Stored | None = None) -> str | None:
+def misfit(
+    target: str, slot: Slot, trust: Collection[str] = (), stored: StoredOrigin | None = None
+) -> str | None:
     """Why a target cannot stand in a slot, in words; None where it can.
 
     Imports its module, of a stored run's only one that lies in this folder, is torch's, or is trusted.
@@ -185,7 +187,7 @@ def misfit(target: str, slot: Slot, trust: Collection[str] = (), stored: Stored 
     return f"{target} is neither a class nor a function"
 
 
-def distrust(target: str, trust: Collection[str], stored: Stored | None) -> str | None:
+def distrust(target: str, trust: Collection[str], stored: StoredOrigin | None) -> str | None:
     """Why a stored run may not name a target, in words; None where it may. Imports nothing."""
     if stored is None or target in stored.typed or not _NAME.fullmatch(target):
         return None
@@ -277,7 +279,7 @@ def _has_methods(thing: type, protocol: type) -> bool:
     return all(hasattr(thing, name) for name in wanted)
 
 
-def _is_own(thing: Any, slot: Slot, trust: Collection[str], stored: Stored | None) -> bool:
+def _is_own(thing: Any, slot: Slot, trust: Collection[str], stored: StoredOrigin | None) -> bool:
     """Defined in the slot's own modules, for models a library of them, a trusted package, or this folder."""
     models = _FUNCTION_HOMES if "torch.nn.Module" in slot.bases else ()
     return _is_in(thing.__module__, (*slot.modules, *models, *trust)) or _is_local(_file_of(thing), stored)
@@ -291,7 +293,7 @@ def _is_in(module: str, homes: Collection[str]) -> bool:
     return any(f"{module}.".startswith(f"{home}.") for home in homes)
 
 
-def _is_local(file: str | Path | None, stored: Stored | None) -> bool:
+def _is_local(file: str | Path | None, stored: StoredOrigin | None) -> bool:
     """Whether a module's file is the user's: in this folder, not in a run's, not a library's.
 
     Nor beside a stored run, in a folder that may have come with it.

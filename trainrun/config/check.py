@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.call import Stored, distrust, imported_parameters, is_function, misfit
+from trainrun.config.call import StoredOrigin, distrust, imported_parameters, is_function, misfit
 from trainrun.config.diagnose import paths_of, unknown_argument, unknown_key
 from trainrun.config.injection import Slot, slot_of
 from trainrun.config.limits import read_text
@@ -35,7 +35,7 @@ from trainrun.vocabulary.errors import Problem
 DIALS = "trainrun.config.top_level.Dials"
 _TRUST = "runtime.trust="
 _ALIKE = "is named there as well"  # of targets after the first that a stranger's run names
-_STRANGERS = Stored(Path("outputs"), "nothing is known of it")
+_STRANGERS = StoredOrigin(Path("outputs"), "nothing is known of it")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Trust:
     """Which packages may be imported: `packages`, and for the user's own settings any that fits."""
 
     packages: Collection[str]
-    stored: Stored | None
+    stored: StoredOrigin | None
 
 
 def check(
@@ -52,7 +52,7 @@ def check(
     files: Sequence[Path] = (),
     trust: Collection[str] | None = None,
     choices: Mapping[str, Any] | None = None,
-    stored: Stored = _STRANGERS,
+    stored: StoredOrigin = _STRANGERS,
 ) -> list[Problem]:
     """All problems of composed settings.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 MOVED = {
     "trainrun.runtime.runtime": "trainrun.runtime.machine.runtime",
+    "trainrun.regularization.penalty.L1": "trainrun.regularization.penalty.L1Penalty",
     "trainrun.step.Clip": "trainrun.loop.step.Clip",
     "trainrun.step.Step": "trainrun.loop.step.Step",
 }

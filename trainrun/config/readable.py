@@ -13,7 +13,7 @@ class Faulty(Exception):
     """A value was read that tells nothing."""
 
 
-class Readable(Mapping[str, Any]):
+class ReadableSettings(Mapping[str, Any]):
     """Nested settings. Reading a faulty key raises Faulty, so that nothing is concluded from it."""
 
     def __init__(self, settings: Mapping[str, Any], faulty: Collection[str], at: str = "") -> None:
@@ -24,7 +24,7 @@ class Readable(Mapping[str, Any]):
         if path in self._faulty:
             raise Faulty(path)
         value = self._settings[key]
-        return Readable(value, self._faulty, f"{path}.") if isinstance(value, Mapping) else value
+        return ReadableSettings(value, self._faulty, f"{path}.") if isinstance(value, Mapping) else value
 
     def __contains__(self, key: object) -> bool:
         return key in self._settings

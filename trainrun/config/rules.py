@@ -11,7 +11,7 @@ from trainrun.config.diagnose import no_option
 from trainrun.config.metric_direction import LARGER, SMALLER
 from trainrun.config.parameter_rules import parameter_rules
 from trainrun.config.paths import groups
-from trainrun.config.readable import Readable, until_faulty
+from trainrun.config.readable import ReadableSettings, until_faulty
 from trainrun.config.show import option
 from trainrun.config.signature import keys_of
 from trainrun.config.suggest import hydra_value, nearest, shown
@@ -88,10 +88,10 @@ def contradictions(
         _smoothing,
         _packages,
     )
-    readable = Readable(settings, faulty)
+    readable = ReadableSettings(settings, faulty)
     problems = list(until_faulty(_task_of_data(readable, explicit, choices)))
     if problems:  # the others would be judged against the wrong task
-        readable = Readable(settings, (*faulty, "task", "loss", "model"))
+        readable = ReadableSettings(settings, (*faulty, "task", "loss", "model"))
     return problems + [problem for rule in rules for problem in until_faulty(rule(readable, explicit))]
 
 

@@ -22,7 +22,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Interval:
+class SearchInterval:
     """Numbers from `low` to `high`, both included."""
 
     key: str
@@ -41,7 +41,7 @@ class Interval:
         return f"{self.key}={int(value) if self.is_int else value!r}"
 
 
-Axis = Choices | Interval
+Axis = Choices | SearchInterval
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PointBatch:
     """Points to be tried together. `share` of the budget: where they stop and wait; None is the end."""
 
     points: Sequence[Point]

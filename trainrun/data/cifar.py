@@ -21,7 +21,7 @@ _PIXELS = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
-class Source:
+class CifarSource:
     """Where a data set lies, how its records begin, and how to know that it arrived whole."""
 
     archive: str
@@ -36,7 +36,7 @@ class Source:
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 SOURCES = {
-    "cifar10": Source(
+    "cifar10": CifarSource(
         "cifar-10-binary.tar.gz",
         "c32a1d4ab5d03f1284b67883e8d87530",
         "cifar-10-batches-bin",
@@ -46,7 +46,7 @@ SOURCES = {
         10,
         1,
     ),
-    "cifar100": Source(
+    "cifar100": CifarSource(
         "cifar-100-binary.tar.gz",
         "03b5dce01913d631647c71ecec9e9cb8",
         "cifar-100-binary",
@@ -89,7 +89,7 @@ def cifar(
     return normalized(data, normalize)
 
 
-def _read(file: Path, source: Source) -> tuple[np.ndarray, np.ndarray]:
+def _read(file: Path, source: CifarSource) -> tuple[np.ndarray, np.ndarray]:
     """(N, 3, 32, 32) pictures and (N,) classes, both uint8."""
     record = source.label_bytes + _PIXELS
     try:
@@ -107,7 +107,7 @@ def _read(file: Path, source: Source) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, source.label_bytes :].reshape(-1, 3, 32, 32), labels
 
 
-def _names(file: Path, source: Source) -> tuple[str, ...]:
+def _names(file: Path, source: CifarSource) -> tuple[str, ...]:
     """As their file lists them; numbers where it does not."""
     try:
         names = tuple(file.read_text(encoding="utf-8").split())
@@ -116,7 +116,7 @@ def _names(file: Path, source: Source) -> tuple[str, ...]:
     return names if len(names) == source.num_classes else tuple(map(str, range(source.num_classes)))
 
 
-def _folder(name: str, source: Source, base: Path, download: bool) -> Path:
+def _folder(name: str, source: CifarSource, base: Path, download: bool) -> Path:
     """The folder of the binary files: `base`, or below it; unpacked from the archive where that is there."""
     files = (*source.train, source.test)
     folder = base / source.folder

@@ -13,20 +13,20 @@ from torch.utils.data import Dataset, IterableDataset
 
 from trainrun.data.faults import check_targets
 from trainrun.data.samples import Seeded, collate, seen, size_of, unpacked
-from trainrun.data.targets import Reading
+from trainrun.data.targets import TargetReading
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None as indices is a stream
 
 
-def classes_of(dataset: Dataset[Any], info: DataInfo, reading: Reading) -> Tensor | None:
+def classes_of(dataset: Dataset[Any], info: DataInfo, reading: TargetReading) -> Tensor | None:
     """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
     listed = _listed(dataset, reading)
     return all_classes(dataset, reading) if listed is None and not info.num_targets else listed
 
 
-def all_classes(dataset: Dataset[Any], reading: Reading) -> Tensor:
+def all_classes(dataset: Dataset[Any], reading: TargetReading) -> Tensor:
     """Every sample's class, (N,): as the dataset lists them, else read one after the other."""
     listed = _listed(dataset, reading)
     if listed is not None:
@@ -34,7 +34,7 @@ def all_classes(dataset: Dataset[Any], reading: Reading) -> Tensor:
     return torch.tensor([_class_of(dataset, i, reading) for i in range(size_of(dataset))])
 
 
-def _listed(dataset: Dataset[Any], reading: Reading) -> Tensor | None:
+def _listed(dataset: Dataset[Any], reading: TargetReading) -> Tensor | None:
     listed = np.asarray(getattr(dataset, "targets", ()))
     is_plain = listed.shape == (size_of(dataset),) and listed.dtype.kind in "iub"
     listed = (listed > 0).astype(np.int64) if is_plain and reading.form == "sign" else listed
@@ -43,7 +43,7 @@ def _listed(dataset: Dataset[Any], reading: Reading) -> Tensor | None:
     return torch.from_numpy(listed.astype(np.int64))
 
 
-def _class_of(dataset: Dataset[Any], index: int, reading: Reading) -> int:
+def _class_of(dataset: Dataset[Any], index: int, reading: TargetReading) -> int:
     name = type(dataset).__name__
     _, target = unpacked(collate([Seeded(dataset, 0)[index]]), [index])
     read = reading(target, [index], name)
@@ -70,7 +70,7 @@ def notes_of(
     found: Mapping[str, Dataset[Any]],
     splits: Splits,
     info: DataInfo,
-    reading: Reading,
+    reading: TargetReading,
     classes: Tensor | None,
 ) -> Iterator[str]:
     """What a run should know of its validation and test splits, for the plan.
@@ -98,7 +98,9 @@ def notes_of(
                 yield f"{split}: {text}: {', '.join(names)}"
 
 
-def _given_classes(dataset: Dataset[Any], info: DataInfo, reading: Reading, are_read: bool) -> Tensor | None:
+def _given_classes(
+    dataset: Dataset[Any], info: DataInfo, reading: TargetReading, are_read: bool
+) -> Tensor | None:
     """The classes of a split of its own, where it lists them or where training's had to be read, too.
 
     Raises DataError for the first target that training's are not like.

@@ -35,7 +35,7 @@ from trainrun.data.samples import (
     stream,
     unpacked,
 )
-from trainrun.data.targets import Reading, reading_of, resolve_classes
+from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
 from trainrun.vocabulary.errors import ConfigError, DataError
@@ -114,7 +114,7 @@ class DatasetData:
     """
 
     def __init__(
-        self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int, reading: Reading
+        self, info: DataInfo, splits: Splits, eval_batch_size: int, num_workers: int, reading: TargetReading
     ) -> None:
         self.info, self.splits, self.reading = info, splits, reading
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
@@ -295,7 +295,7 @@ def _all_of(dataset: Dataset[Any]) -> Tensor | None:
     return torch.arange(size_of(dataset))
 
 
-def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[Reading, DataInfo]:
+def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetReading, DataInfo]:
     """Shapes and kind of target from the first sample; 0 targets where the classes are not yet known."""
     name = type(dataset).__name__
     sample = _first(dataset, name)
@@ -330,7 +330,7 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
 
 
 def _target_scaling(
-    dataset: Dataset[Any], train: Tensor | None, info: DataInfo, reading: Reading
+    dataset: Dataset[Any], train: Tensor | None, info: DataInfo, reading: TargetReading
 ) -> TargetScaling:
     """Estimated from samples at even distances: enough to scale by, cheap where reading is not."""
     assert train is not None  # it is a stream's

@@ -26,7 +26,7 @@ _FILES = (
 
 
 @dataclass(frozen=True)
-class Source:
+class IdxSource:
     """Where a data set lies and how to know that it arrived whole."""
 
     class_names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Source:
 
 
 SOURCES = {
-    "mnist": Source(
+    "mnist": IdxSource(
         tuple("0123456789"),
         "MNIST",
         "/usr/share/datasets/mnist",
@@ -49,7 +49,7 @@ SOURCES = {
             "ec29112dd5afa0611ce80d1b7f02629c",
         ),
     ),
-    "fashion_mnist": Source(
+    "fashion_mnist": IdxSource(
         (
             "T-shirt/top",
             "Trouser",
@@ -121,7 +121,7 @@ def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray
     return x, y
 
 
-def _find(name: str, source: Source, root: str | None, download: bool) -> list[Path]:
+def _find(name: str, source: IdxSource, root: str | None, download: bool) -> list[Path]:
     """The four files: in `root` flat or in torchvision's layout, else where a system package puts them."""
     base = Path(root).expanduser() if root else Path("data")
     folders = [base, base / name, base / source.folder / "raw", base / "raw"]
@@ -154,7 +154,7 @@ def _at_hand(name: str) -> str:
     return f"digits, breast_cancer, wine, iris, diabetes and synthetic need no files{here}"
 
 
-def _download(name: str, source: Source, folder: Path) -> list[Path]:
+def _download(name: str, source: IdxSource, folder: Path) -> list[Path]:
     paths = []
     for file, md5 in zip(_FILES, source.md5, strict=True):
         path = folder / f"{file}.gz"

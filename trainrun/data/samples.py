@@ -20,7 +20,7 @@ from trainrun.vocabulary.seeds import derive
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedSample:
     """What a sample or batch became instead: text, so that it leaves a worker without a traceback.
 
     `at`: the place in its batch of the sample that the text is about.
@@ -41,7 +41,7 @@ class Seeded(Dataset[Any]):
         try:
             return self.dataset[index]
         except (Exception, SystemExit) as error:
-            return Failed(_what_failed(self.dataset, index, error))
+            return FailedSample(_what_failed(self.dataset, index, error))
 
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
@@ -85,31 +85,31 @@ def chunks(samples: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-def collate(samples: list[Any]) -> tuple[Any, Any] | Failed:
+def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
     """(inputs, targets) of samples, stacked, in the types that models and losses take.
 
     float64 becomes float32, integer and bool targets int64, one float target per sample (N, 1).
     """
     for sample in samples:
-        if isinstance(sample, Failed):
+        if isinstance(sample, FailedSample):
             return sample
     for sample in samples:
         if sample is not None and not (isinstance(sample, (list, tuple)) and len(sample) == 2):
-            return Failed(f"data: a sample is not (input, target), got {_described(sample)}")
+            return FailedSample(f"data: a sample is not (input, target), got {_described(sample)}")
     samples = [sample and tuple(map(_numbers, sample)) for sample in samples]
     try:
         inputs, targets = default_collate(samples)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         at = _odd_one(samples)
-        return Failed(f"cannot be stacked with the others: {_why(samples[at], error)}", at)
+        return FailedSample(f"cannot be stacked with the others: {_why(samples[at], error)}", at)
     return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
 
 
 def unpacked(
-    batch: tuple[Any, Any] | Failed, indices: Sequence[int] | Tensor | None = None
+    batch: tuple[Any, Any] | FailedSample, indices: Sequence[int] | Tensor | None = None
 ) -> tuple[Any, Any]:
     """Raises DataError for a batch that failed; `indices` are those of its samples."""
-    if isinstance(batch, Failed):
+    if isinstance(batch, FailedSample):
         if batch.at is None:
             raise DataError(batch.message)
         number = "" if indices is None else f" {int(indices[batch.at])}"

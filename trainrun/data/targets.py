@@ -71,7 +71,7 @@ _FORMS = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class TargetReading:
     """What targets of one shape and type are, and how they are converted.
 
     `kind` is that of DataInfo. `note` says what is converted, for the plan.
@@ -110,7 +110,7 @@ class Reading:
         ]
 
 
-def reading_of(targets: Any, wanted: str | None, name: str) -> Reading:
+def reading_of(targets: Any, wanted: str | None, name: str) -> TargetReading:
     """How the targets of `name` are read, judged by the first: `targets`, a batch of one.
 
     `wanted` is the kind that the task learns; None takes them for what they look like.
@@ -118,7 +118,7 @@ def reading_of(targets: Any, wanted: str | None, name: str) -> Reading:
     """
     if not isinstance(targets, Tensor):
         if wanted in (None, "other"):
-            return Reading("other", "plain", (), False)
+            return TargetReading("other", "plain", (), False)
         raise DataError(f"data: sample 0 of {name} has the target {_no_number(targets)}")
     shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
     kind = wanted or _natural(shape, is_float)
@@ -126,7 +126,7 @@ def reading_of(targets: Any, wanted: str | None, name: str) -> Reading:
     if form is None:
         text = f"learns {_LEARNS[kind]}; a target of {name} is {seen(targets)}; {_advice(targets)}"
         raise ConfigError.one("task", text)
-    return Reading(kind, form, shape, is_float, _note(form, shape, is_float, targets))
+    return TargetReading(kind, form, shape, is_float, _note(form, shape, is_float, targets))
 
 
 def seen(targets: Tensor) -> str:
@@ -140,8 +140,8 @@ def seen(targets: Tensor) -> str:
 
 
 def resolve_classes(
-    reading: Reading, classes: Tensor, num_classes: int, name: str
-) -> tuple[Reading, Tensor, int]:
+    reading: TargetReading, classes: Tensor, num_classes: int, name: str
+) -> tuple[TargetReading, Tensor, int]:
     """(reading, classes, how many there are), once every class of the training set was read.
 
     `num_classes` is what the dataset says, 0 where it does not. The labels -1 and 1 become 0 and 1.

@@ -24,7 +24,7 @@ _BRACES = re.compile(r"\{(\w+)(?:([*/])(\d+))?\}")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """A symptom that a run shows, the evidence in numbers, and the remedies that fit the run."""
 
     symptom: Symptom
@@ -32,15 +32,15 @@ class Finding:
     remedies: tuple[Remedy, ...]
 
 
-def diagnose(run: Run) -> list[Finding]:
+def diagnose(run: Run) -> list[Diagnosis]:
     """The symptoms that a run shows, the weightiest first, without those that another explains."""
-    found: list[Finding] = []
+    found: list[Diagnosis] = []
     explained: set[str] = set()
     for symptom in SYMPTOMS:
         if symptom.rule is None or symptom.name in explained:
             continue
         if evidence := symptom.rule(run):
-            found.append(Finding(symptom, evidence, _fitting(symptom, run)))
+            found.append(Diagnosis(symptom, evidence, _fitting(symptom, run)))
             explained |= set(symptom.explains)
     return found
 

@@ -40,13 +40,13 @@ class Console:
 
     def __init__(self, run_dir: Path) -> None:
         terminal = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self.view = Live(terminal) if sys.stderr and sys.stderr.isatty() else Plain()
+        self.view = Live(terminal) if sys.stderr and sys.stderr.isatty() else PlainConsole()
 
     def __call__(self, event: Event) -> None:
         self.view(event)
 
 
-class Plain:
+class PlainConsole:
     """One line per thing that happened, for pipes, logs and batch systems."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

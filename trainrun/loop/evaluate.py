@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainrun import ranks
 from trainrun.data.samples import told
 from trainrun.precision import Precision
-from trainrun.protocols import Batch, Data, Share, Task
+from trainrun.protocols import Batch, Data, Share, TaskProtocol
 from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
 from trainrun.task.own_metrics import TAKEN, curves
 from trainrun.vocabulary.errors import ConfigError, DataError, RankFailed, TrainrunError
@@ -36,7 +36,7 @@ def shared_batches(data: Data, split: str) -> Iterator[Batch]:
 
 def evaluate(
     model: nn.Module,
-    task: Task,
+    task: TaskProtocol,
     batches: Iterable[Batch],
     precision: Precision,
     interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -71,13 +71,15 @@ def evaluate(
     return ranks.from_first(metrics)
 
 
-def judged_outputs(model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision) -> Judged:
+def judged_outputs(
+    model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
+) -> Judged:
     """What the user's own metrics see of `batches`; the model is in evaluation mode."""
     with torch.inference_mode():
         return _judge(model, task, batches, precision)[1]
 
 
-def own_metrics(task: Task, judged: Judged, taken: Iterable[str]) -> dict[str, float]:
+def own_metrics(task: TaskProtocol, judged: Judged, taken: Iterable[str]) -> dict[str, float]:
     """The user's own metrics, a curve for each number that they return.
 
     None can change what the others and the run see: each has copies, and random draws of its own.
@@ -117,7 +119,7 @@ def confusion_of(sums: Mapping[str, Tensor]) -> list[list[int]] | None:
 
 
 def predictions(
-    model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
+    model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Every batch and what the task predicts of it, on the host: probabilities or values, (N, K).
 
@@ -131,7 +133,7 @@ def predictions(
         yield batch, predicted.cpu()
 
 
-def sampled(model: nn.Module, task: Task, precision: Precision) -> str:
+def sampled(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
     """What the task lets the model write, nothing where it has no `sample`; training reads none of it."""
     write = getattr(task, "sample", None)
     if write is None or not ranks.is_first():
@@ -147,7 +149,7 @@ def sampled(model: nn.Module, task: Task, precision: Precision) -> str:
 
 
 def _judge(
-    model: nn.Module, task: Task, batches: Iterable[Batch], precision: Precision
+    model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
 ) -> tuple[dict[str, _Sums], Judged]:
     """This rank's sums by kind, and what the user's own metrics will see."""
     sums: dict[str, _Sums] = {"terms": {}, "counts": {}, "sums": {}, "samples": {"n": 0}}

@@ -20,7 +20,17 @@ from trainrun.loop.clock import Clock
 from trainrun.loop.evaluate import MetricFailed, confusion_of, evaluate, sampled, shared_batches
 from trainrun.loop.health import measured
 from trainrun.loop.step import Policy
-from trainrun.protocols import Batch, Cut, Data, Finding, Position, Step, StepResult, Task, Window
+from trainrun.protocols import (
+    Batch,
+    Cut,
+    Data,
+    NonFiniteReport,
+    Position,
+    Step,
+    StepResult,
+    TaskProtocol,
+    Window,
+)
 from trainrun.regularization.penalty import near_zero
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals, Stopped
@@ -72,7 +82,7 @@ class Loop:
     stop_at: float | None
     step: Step
     policy: Policy
-    task: Task
+    task: TaskProtocol
     data: Data
     cut: Cut
     seed: int
@@ -138,7 +148,7 @@ class Loop:
             if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
                 return
 
-    def _answer(self, state: TrainState, clock: Clock, found: Finding) -> Iterator[Event]:
+    def _answer(self, state: TrainState, clock: Clock, found: NonFiniteReport) -> Iterator[Event]:
         """What the policy has for a gradient that is not finite.
 
         Raises NonFinite where the run ends, DataError where it ends for what the data hold.
@@ -343,7 +353,7 @@ class Loop:
         return None if size is None else round(state.position.epoch + state.position.offset / size, 4)
 
 
-def _error(step: int, found: Finding, policy: Policy) -> TrainrunError:
+def _error(step: int, found: NonFiniteReport, policy: Policy) -> TrainrunError:
     if policy.nonfinite == "stop" and found.where in ("the inputs", "the targets"):
         text = f"{found.where} are not finite ({shown(found.samples)}), met at step {step}"
         return DataError(f"data: {text}; no weight was changed; mend them, or leave them out")

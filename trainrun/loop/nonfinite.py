@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import ranks
-from trainrun.protocols import Batch, Finding, Outcome, Window
+from trainrun.protocols import Batch, NonFiniteReport, Outcome, Window
 
 
 def find(
     model: nn.Module, window: Window, norm: float, forward: Callable[[int, Batch], Outcome] | None
-) -> Finding:
+) -> NonFiniteReport:
     """Look at the data, the weights, every module's output, the loss, the gradients, in this order.
 
     `forward(micro, batch)` is the step's own forward pass, with the same draws; None where ranks meet
@@ -31,7 +31,7 @@ def find(
     samples = samples or list(chain.from_iterable(ranks.gather(_samples(window))))
     batches = [_plain({"inputs": b.inputs, "targets": b.targets, "indices": b.indices}) for b in window]
     all_batches = list(chain.from_iterable(ranks.gather(batches)))
-    return Finding(
+    return NonFiniteReport(
         where=where,
         samples=samples,
         norm=norm,

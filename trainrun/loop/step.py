@@ -21,7 +21,7 @@ from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.nonfinite import find
 from trainrun.optimizer import needs_closure
-from trainrun.protocols import Batch, DataInfo, Finding, Outcome, StepResult, Task, Window
+from trainrun.protocols import Batch, DataInfo, NonFiniteReport, Outcome, StepResult, TaskProtocol, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
 from trainrun.runtime.machine import seed_forward, syncs_batch_norm
 from trainrun.vocabulary.errors import ConfigError
@@ -87,7 +87,7 @@ class Step:
 
     def __init__(
         self,
-        task: Task,
+        task: TaskProtocol,
         policy: Policy,
         batch_changes: Sequence[BatchChange],
         penalties: Mapping[str, Penalty],
@@ -199,7 +199,7 @@ class Pass:
         with self.state.precision.autocast():
             return self.step.task(self.state.model, batch)
 
-    def find(self) -> Finding:
+    def find(self) -> NonFiniteReport:
         """What was not finite."""
         model = self.state.model
         return find(model, self.window, self.norm, None if syncs_batch_norm(model) else self.forward)
@@ -212,7 +212,7 @@ class Pass:
         weights = [p for p in self.parameters if p.grad is not None]
         self.norm_after = self.step.policy.clip(self._gradients, weights, self.norm)
 
-    def result(self, applied: bool, finding: Finding | None) -> StepResult:
+    def result(self, applied: bool, finding: NonFiniteReport | None) -> StepResult:
         return StepResult(
             num_samples=self.num_samples,
             terms=self.terms,

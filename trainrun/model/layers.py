@@ -52,7 +52,7 @@ def per_layer(value: float | list[float], depth: int, key: str) -> list[float]:
     return value
 
 
-class StochasticDepth(nn.Module):
+class DropPath(nn.Module):
     """In training 0 in place of x (N, ...) for a share `p` of samples, the others scaled by 1 / (1 - p).
 
     `p` is 0 until regularization=stochastic_depth sets it (Huang et al., 2016).
@@ -72,7 +72,7 @@ class Residual(nn.Module):
 
     def __init__(self, branch: nn.Sequential) -> None:
         super().__init__()
-        self.branch, self.depth = branch, StochasticDepth()
+        self.branch, self.depth = branch, DropPath()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.depth(self.branch(x))

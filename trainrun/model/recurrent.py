@@ -37,7 +37,7 @@ class Recurrent(nn.Module):
             self.embed: nn.Module = nn.Embedding(vocab_size, width)
             features = width
         elif len(input_shape) in (2, 3):
-            self.embed = nn.Identity() if len(input_shape) == 2 else Rows()
+            self.embed = nn.Identity() if len(input_shape) == 2 else RowSequence()
             features = input_shape[-1] * (input_shape[0] if len(input_shape) == 3 else 1)
         else:
             text = (
@@ -80,7 +80,7 @@ class Recurrent(nn.Module):
         return out
 
 
-class Rows(nn.Module):
+class RowSequence(nn.Module):
     """(N, C, H, W) -> (N, H, C W): a picture as the sequence of its rows."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.model.layers import StochasticDepth, norm_2d, picture_shape, shrink_branches
+from trainrun.model.layers import DropPath, norm_2d, picture_shape, shrink_branches
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import ConvNorm, Count, Rate
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """relu(shortcut(x) + branch(x)), two 3 x 3 convolutions; the shortcut is a 1 x 1 where shapes change."""
 
     def __init__(self, channels: int, width: int, stride: int, norm: str, dropout: float) -> None:
@@ -23,7 +23,7 @@ class Block(nn.Module):
             nn.Conv2d(width, width, 3, 1, 1, bias=False),
             norm_2d(norm, width),
         )
-        self.depth = StochasticDepth()
+        self.depth = DropPath()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
             conv = nn.Conv2d(channels, width, 1, stride, bias=False)
@@ -61,14 +61,14 @@ class ResNet(nn.Module):
         channels = width
         for stage, size in enumerate((width, 2 * width, 4 * width)):
             for i in range((depth - 2) // 6):
-                blocks.append(Block(channels, size, 2 if stage and not i else 1, norm, dropout))
+                blocks.append(ResidualBlock(channels, size, 2 if stage and not i else 1, norm, dropout))
                 channels = size
         self.body = nn.Sequential(*blocks)
         self.head = nn.Linear(channels, num_outputs)
 
     def calm(self) -> None:
         """What init=auto does after filling the layers: without norm, L residual branches begin at 1 / L."""
-        branches = [block.branch for block in self.body if isinstance(block, Block)]
+        branches = [block.branch for block in self.body if isinstance(block, ResidualBlock)]
         if self.norm == "none" and branches:
             shrink_branches(branches)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun.config.call import Plain
+from trainrun.config.call import PlainFunction
 from trainrun.protocols import Batch, DataInfo
 from trainrun.regularization.kinds import BatchChange, ModelChange, Penalty
 
@@ -20,7 +20,7 @@ from trainrun.regularization.kinds import BatchChange, ModelChange, Penalty
 class OwnPenalty(Penalty):
     """A function of the model that returns what is added to the loss."""
 
-    def __init__(self, function: Plain) -> None:
+    def __init__(self, function: PlainFunction) -> None:
         self.function = function
 
     def penalty(self, model: nn.Module) -> Tensor:
@@ -33,7 +33,7 @@ class OwnPenalty(Penalty):
 class OwnModelChange(ModelChange):
     """A function of the model that returns nothing and changes it."""
 
-    def __init__(self, function: Plain) -> None:
+    def __init__(self, function: PlainFunction) -> None:
         self.function = function
 
     def change_model(self, model: nn.Module) -> None:
@@ -43,7 +43,7 @@ class OwnModelChange(ModelChange):
 class OwnBatchChange(BatchChange):
     """A function of (inputs, targets) that returns both, or of a Batch that returns one."""
 
-    def __init__(self, function: Plain) -> None:
+    def __init__(self, function: PlainFunction) -> None:
         self.function = function
 
     def check(self, info: DataInfo) -> None:
@@ -64,7 +64,7 @@ class OwnBatchChange(BatchChange):
 
 def as_regularizer(made: Any) -> Any:
     """A regulariser as it is; a function by what it takes and whether it returns something."""
-    if not isinstance(made, Plain):
+    if not isinstance(made, PlainFunction):
         return made
     if len(made.needs) == 2 or "batch" in made.needs[0]:
         return OwnBatchChange(made)

@@ -12,7 +12,7 @@ from trainrun.vocabulary.ranges import Fraction, NonNegative
 _NEAR_ZERO = 1e-3
 
 
-class L1(Penalty):
+class L1Penalty(Penalty):
     """strength x sum |w|. Its subgradient makes weights small; it leaves few exactly zero."""
 
     def __init__(self, strength: NonNegative) -> None:
@@ -36,7 +36,7 @@ class Elastic(Penalty):
     """strength x (share sum |w| + (1 - share) sum w^2) (Zou and Hastie, 2005)."""
 
     def __init__(self, strength: NonNegative, l1_share: Fraction) -> None:
-        self.l1, self.l2 = L1(strength * l1_share), L2(strength * (1 - l1_share))
+        self.l1, self.l2 = L1Penalty(strength * l1_share), L2(strength * (1 - l1_share))
 
     def penalty(self, model: nn.Module) -> Tensor:
         return self.l1.penalty(model) + self.l2.penalty(model)

@@ -30,7 +30,7 @@ _ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Stored:
+class ComparedRun:
     """What a run's folder says of it; `mark` is its letter in tables and pictures."""
 
     mark: str
@@ -49,15 +49,15 @@ class Stored:
         return called if self.state == "completed" else f"{called}, {self.state}"
 
 
-def stored(paths: Sequence[Path]) -> list[Stored]:
+def stored(paths: Sequence[Path]) -> list[ComparedRun]:
     """The runs of these folders, lettered in their order. Raises CannotResume for a config of none."""
     return [_stored(mark, path) for mark, path in zip(string.ascii_uppercase, paths, strict=False)]
 
 
-def _stored(mark: str, path: Path) -> Stored:
+def _stored(mark: str, path: Path) -> ComparedRun:
     status, result, curves = read_json(path / "status.json"), read_json(path / "result.json"), curves_of(path)
     monitor, name = printable(status.get("monitor")), printable(status.get("name"))
-    return Stored(
+    return ComparedRun(
         mark=mark,
         path=path,
         name=name if name and name != path.name else None,
@@ -121,7 +121,7 @@ def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if any(one.get(key, _ABSENT) != runs[0].get(key, _ABSENT) for one in runs)]
 
 
-def best_of(name: str, runs: Sequence[Stored]) -> list[Stored]:
+def best_of(name: str, runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     """Those with the best value of a metric; none where no way is better, or all are equal."""
     split, _, metric = name.partition("/")
     values = [one.results[name] for one in runs if name in one.results]
@@ -133,7 +133,7 @@ def best_of(name: str, runs: Sequence[Stored]) -> list[Stored]:
     return [one for one in runs if name in one.results and sign * float(one.results[name]) == top]
 
 
-def _better(name: str, metric: str, runs: Sequence[Stored]) -> int:
+def _better(name: str, metric: str, runs: Sequence[ComparedRun]) -> int:
     """1 where larger is better, -1 where smaller is, 0 where that is not known."""
     modes = {str(one.settings.get("monitor_mode", "auto")) for one in runs if name == one.monitor} - {"auto"}
     if len(modes) == 1:
@@ -141,7 +141,7 @@ def _better(name: str, metric: str, runs: Sequence[Stored]) -> int:
     return (metric in LARGER) - (metric in SMALLER)
 
 
-def table(runs: Sequence[Stored], width: int) -> list[Text]:
+def table(runs: Sequence[ComparedRun], width: int) -> list[Text]:
     """The legend, then what differs, a column per run, in as many blocks as `width` asks for."""
     settings, results = differing([one.settings for one in runs]), differing([one.results for one in runs])
     lines = [
@@ -193,7 +193,7 @@ def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
     return [*blocks, (start, len(widths))]
 
 
-def _same(runs: Sequence[Stored], settings: Sequence[str], results: Sequence[str]) -> str:
+def _same(runs: Sequence[ComparedRun], settings: Sequence[str], results: Sequence[str]) -> str:
     """How much is equal, so that nobody looks for it."""
     count = len({key for one in runs for key in one.settings}) - len(settings)
     equal = [printable(key) for key in runs[0].results if key not in results and "/" in key]
@@ -201,7 +201,7 @@ def _same(runs: Sequence[Stored], settings: Sequence[str], results: Sequence[str
     return text if settings else f"no setting differs; {text}"
 
 
-def _figure(key: str, run: Stored, best: Sequence[Stored]) -> str:
+def _figure(key: str, run: ComparedRun, best: Sequence[ComparedRun]) -> str:
     """A result as a cell; the two columns behind it are for the mark of the best."""
     value = run.results.get(key, _ABSENT)
     if isinstance(value, float):
@@ -211,7 +211,7 @@ def _figure(key: str, run: Stored, best: Sequence[Stored]) -> str:
     return f"{text} {'*' if run in best else ' '}"
 
 
-def _setting(key: str, run: Stored) -> str:
+def _setting(key: str, run: ComparedRun) -> str:
     return f"{cut(_text(run.settings.get(key, _ABSENT)), _CELL - 2)}  "
 
 
@@ -226,7 +226,7 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else printable(value)
 
 
-def record(run: Stored, runs: Sequence[Stored]) -> dict[str, Any]:
+def record(run: ComparedRun, runs: Sequence[ComparedRun]) -> dict[str, Any]:
     """A run as JSON writes it: the settings that differ, every result, and those it is best in."""
     keys = differing([one.settings for one in runs])
     return {

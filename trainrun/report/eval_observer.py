@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
-from trainrun.protocols import Batch, Task
+from trainrun.protocols import Batch, TaskProtocol
 from trainrun.report.classes import ClassReport
 from trainrun.report.residuals import ResidualReport
 from trainrun.task.binary import Binary
@@ -14,7 +14,7 @@ from trainrun.task.classification import Classification
 from trainrun.task.regression import Regression
 
 
-def report_on(task: Task) -> ClassReport | ResidualReport | None:
+def report_on(task: TaskProtocol) -> ClassReport | ResidualReport | None:
     """The empty report that suits a task; None for other tasks, the user's own among them."""
     if isinstance(task, (Classification, Binary)) and type(task) in (Classification, Binary):
         return ClassReport(task)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainrun.report.scale import is_number, text_of
-from trainrun.sweep.folder import Sweep, SweptJob
+from trainrun.sweep.folder import StoredSweep, SweptJob
 
 ENOUGH = 8  # completed jobs
 _PARTS, _IN_EACH = 5, 4  # parts of a range of numbers, and how many jobs each is to have at least
@@ -19,7 +19,7 @@ _MAINLY = 0.75  # of what a setting explains is explained by one direction
 
 
 @dataclass(frozen=True)
-class Told:
+class SettingImportance:
     """What one setting tells, over `count` jobs."""
 
     key: str
@@ -31,18 +31,18 @@ class Told:
     best: Any  # its value in the best job
 
 
-def keys_of(sweep: Sweep) -> list[str]:
+def keys_of(sweep: StoredSweep) -> list[str]:
     """The swept settings with more than one value, in their order; seed and fold are none of them."""
     return _varied([one.swept for one in sweep.settings])
 
 
-def repeats_of(sweep: Sweep) -> list[str]:
+def repeats_of(sweep: StoredSweep) -> list[str]:
     """What the jobs differ in besides: seed and fold."""
     own = {key for one in sweep.settings for key in one.swept}
     return [key for key in _varied([one.swept for one in sweep.jobs]) if key not in own]
 
 
-def told(sweep: Sweep) -> list[Told]:
+def told(sweep: StoredSweep) -> list[SettingImportance]:
     """What each swept setting tells, the most telling first; nothing of too few completed jobs, or of
     jobs that all came to the same.
     """
@@ -53,7 +53,7 @@ def told(sweep: Sweep) -> list[Told]:
     return sorted(filter(None, found), key=lambda one: -one.share)
 
 
-def _told(key: str, jobs: Sequence[SweptJob], mode: str, level: float) -> Told | None:
+def _told(key: str, jobs: Sequence[SweptJob], mode: str, level: float) -> SettingImportance | None:
     """`level`: how many standard deviations are more than chance.
 
     Without any relation the rank correlation has 1 / sqrt(count - 1), and H of Kruskal and Wallis, of
@@ -70,7 +70,7 @@ def _told(key: str, jobs: Sequence[SweptJob], mode: str, level: float) -> Told |
     correlation = rank_correlation(swept, values) if are_numbers else None
     is_correlated = correlation is not None and abs(correlation) * math.sqrt(len(values) - 1) > level
     pick = max if mode == "max" else min
-    return Told(
+    return SettingImportance(
         key=key,
         count=len(values),
         share=share,

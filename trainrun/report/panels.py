@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from trainrun.config.metric_direction import SMALLER
-from trainrun.report.compare import Stored
+from trainrun.report.compare import ComparedRun
 from trainrun.report.look import look, plain
 from trainrun.terminal.chart import Points, chart, is_wide
 
@@ -27,7 +27,7 @@ class Panel:
     may_be_log: bool = False  # the scale is logarithmic where values lie far apart
 
 
-def panels_of(runs: Sequence[Stored]) -> list[Panel]:
+def panels_of(runs: Sequence[ComparedRun]) -> list[Panel]:
     """Everything there is to draw, the loss and what is monitored first."""
     metrics = dict.fromkeys(one.monitor.partition("/")[2] for one in runs if one.monitor)
     names = {name for one in runs for name in one.curves}
@@ -48,7 +48,7 @@ def panels_of(runs: Sequence[Stored]) -> list[Panel]:
     return [one for one in found if one.curves]
 
 
-def decisive(runs: Sequence[Stored]) -> list[Panel]:
+def decisive(runs: Sequence[ComparedRun]) -> list[Panel]:
     """What a comparison is about: each monitored metric, and the training loss."""
     monitors = dict.fromkeys(one.monitor for one in runs if one.monitor)
     return [_of_metric(name, {"": name}) for name in (*monitors, "train/loss")]
@@ -62,7 +62,7 @@ def _splits(metric: str) -> dict[str, str]:
     return {split: f"{split}/{metric}" for split in ("train", "val")}
 
 
-def charts(panels: Sequence[Panel], runs: Sequence[Stored], width: int, height: int) -> list[Text]:
+def charts(panels: Sequence[Panel], runs: Sequence[ComparedRun], width: int, height: int) -> list[Text]:
     """For the terminal, each after an empty line.
 
     Of one run a panel's curves share a chart, marked by their first letters; of several runs each curve
@@ -84,7 +84,7 @@ def charts(panels: Sequence[Panel], runs: Sequence[Stored], width: int, height: 
     return lines
 
 
-def _is_log(panel: Panel, runs: Sequence[Stored]) -> bool:
+def _is_log(panel: Panel, runs: Sequence[ComparedRun]) -> bool:
     points = [point for one in runs for name in panel.curves.values() for point in _points(one, name)]
     return panel.may_be_log and is_wide([value for _, value in points])
 
@@ -97,11 +97,11 @@ def _marks(panel: Panel) -> Sequence[str]:
     )
 
 
-def _points(run: Stored, name: str) -> Points:
+def _points(run: ComparedRun, name: str) -> Points:
     return run.curves.get(name, [])
 
 
-def picture(panels: Sequence[Panel], runs: Sequence[Stored], file: Path) -> None:
+def picture(panels: Sequence[Panel], runs: Sequence[ComparedRun], file: Path) -> None:
     """Write every panel into one picture: a colour for each run, a stroke for each curve of a panel."""
     from matplotlib.figure import Figure
 
@@ -119,7 +119,7 @@ def picture(panels: Sequence[Panel], runs: Sequence[Stored], file: Path) -> None
     figure.savefig(file, dpi=130)
 
 
-def _draw(axes: Any, panel: Panel, runs: Sequence[Stored]) -> None:
+def _draw(axes: Any, panel: Panel, runs: Sequence[ComparedRun]) -> None:
     for at, run in enumerate(runs):
         for stroke, name in enumerate(panel.curves.values()):
             points = _points(run, name)

@@ -10,9 +10,9 @@ from typing import Any
 from trainrun.report.look import look
 from trainrun.terminal.braille import curve, path
 from trainrun.terminal.table import laid_out
-from trainrun.tune.rosenbrock import MINIMUM, START, Course, rosenbrock
+from trainrun.tune.rosenbrock import MINIMUM, START, RacePath, rosenbrock
 
-Courses = Mapping[str, Course]  # by the optimizer's name
+Courses = Mapping[str, RacePath]  # by the optimizer's name
 
 _XS, _YS = (-2.0, 2.0), (-1.0, 3.0)
 _NEAR = 0.01
@@ -26,7 +26,7 @@ def table(courses: Courses) -> list[str]:
     return [line.plain for line in laid_out([heads, *(_row(*item) for item in courses.items())])]
 
 
-def _row(name: str, course: Course) -> list[str]:
+def _row(name: str, course: RacePath) -> list[str]:
     near = next((step for step, loss in enumerate(course.losses) if loss < _NEAR), None)
     end = [f"{course.last_loss:.3g}", f"{math.dist(course.places[-1], MINIMUM):.3g}"]
     if course.diverged:

@@ -12,7 +12,7 @@ from rich.text import Text
 from trainrun.terminal.braille import path
 from trainrun.terminal.chart import STYLES, WIDEST, span
 from trainrun.terminal.numbers import number
-from trainrun.tune.criteria import FEWEST, Curve, Verdict
+from trainrun.tune.criteria import FEWEST, LRCurve, LRVerdict
 
 MEANS = {
     "steepest": "where the loss falls fastest",
@@ -27,15 +27,15 @@ _ABOVE = 0.4  # of the fall: how much of the rise is drawn
 
 
 @dataclass(frozen=True)
-class Told:
+class RangeTest:
     """What is drawn: the curve, what it says, and whether the loss diverged at its end."""
 
-    curve: Curve
-    verdict: Verdict
+    curve: LRCurve
+    verdict: LRVerdict
     diverged: bool
 
 
-def chart(told: Told, width: int) -> list[Text]:
+def chart(told: RangeTest, width: int) -> list[Text]:
     """The smoothed loss over the logarithm of the rate, in at most `width` columns, the rates marked
     below; nothing of a few points.
     """
@@ -58,7 +58,7 @@ def chart(told: Told, width: int) -> list[Text]:
     return lines + [Text(f"{'':{_AXIS}} {row}") for row in _marked(marks, decades, inner)]
 
 
-def _heights(curve: Curve) -> tuple[float, float]:
+def _heights(curve: LRCurve) -> tuple[float, float]:
     """From the lowest loss to a part of the rise above the first ones."""
     low, top = float(curve.smooth.min()), float(curve.smooth[: curve.lowest + 1].max())
     top = min(top + _ABOVE * (top - low), float(curve.smooth.max()))
@@ -97,7 +97,7 @@ def _marked(marks: Mapping[str, float], decades: list[float], inner: int) -> lis
     return ["".join(row).rstrip() for row in rows]
 
 
-def table(verdict: Verdict) -> list[Text]:
+def table(verdict: LRVerdict) -> list[Text]:
     """A line per criterion: its mark, its rate, and what it is; none where none has a rate."""
     lines = [Text()]
     if not any(verdict.criteria.values()):
@@ -114,7 +114,7 @@ def table(verdict: Verdict) -> list[Text]:
     return lines
 
 
-def picture(told: Told, file: Path) -> None:
+def picture(told: RangeTest, file: Path) -> None:
     """Write the losses, the smoothed curve and the criteria into one picture."""
     from matplotlib.figure import Figure
 

@@ -11,10 +11,10 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from trainrun.report.importance import ENOUGH, Told, keys_of, repeats_of, told
+from trainrun.report.importance import ENOUGH, SettingImportance, keys_of, repeats_of, told
 from trainrun.report.scale import Scale, cell_of, is_number, scale_of, scale_of_metric, shortened, text_of
 from trainrun.run.listing import printable
-from trainrun.sweep.folder import Setting, Sweep
+from trainrun.sweep.folder import StoredSetting, StoredSweep
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import GAP, heading, row_of
 
@@ -39,7 +39,7 @@ class Row:
     jobs: Sequence[str]  # their keys
 
 
-def lines(sweep: Sweep, width: int) -> list[Text]:
+def lines(sweep: StoredSweep, width: int) -> list[Text]:
     """At most `width` columns: what there is, the best settings, what tells, and a small scatter plot."""
     found, rows, scale = told(sweep), _rows(sweep), scale_of_results(sweep)
     texts = [*map(Text, (*_about(sweep), ""))]
@@ -50,19 +50,19 @@ def lines(sweep: Sweep, width: int) -> list[Text]:
     return texts
 
 
-def scale_of_results(sweep: Sweep) -> Scale:
+def scale_of_results(sweep: StoredSweep) -> Scale:
     """The axis of what is monitored: of every job's value. One has been recorded."""
     return scale_of_metric([one.value for one in sweep.jobs if one.value is not None], sweep.mode)
 
 
-def counted(sweep: Sweep) -> str:
+def counted(sweep: StoredSweep) -> str:
     """`24 jobs: 21 completed, 3 failed`."""
     states = Counter(one.state for one in sweep.jobs).most_common()
     noun = "job" if len(sweep.jobs) == 1 else "jobs"
     return f"{len(sweep.jobs)} {noun}: {', '.join(f'{count} {state}' for state, count in states)}"
 
 
-def _about(sweep: Sweep) -> list[str]:
+def _about(sweep: StoredSweep) -> list[str]:
     better = "larger" if sweep.mode == "max" else "smaller"
     found = [f"{printable(sweep.path)}  {counted(sweep)}", f"{sweep.monitor}, {better} is better"]
     if sweep.best:
@@ -76,7 +76,7 @@ def _about(sweep: Sweep) -> list[str]:
     return [*found, f"mean {number(many.mean)} +/- {number(many.std)} over {over}, {many.count} jobs"]
 
 
-def ranked(sweep: Sweep) -> list[Row]:
+def ranked(sweep: StoredSweep) -> list[Row]:
     """The settings, best first: those of completed jobs, of others, and those without a value."""
     values = {one.key: one.value for one in sweep.jobs if one.value is not None}
     begun, rows = [], []
@@ -91,11 +91,11 @@ def ranked(sweep: Sweep) -> list[Row]:
     return rows + begun + [_without(one) for one in sweep.settings if values.keys().isdisjoint(one.jobs)]
 
 
-def _without(one: Setting) -> Row:
+def _without(one: StoredSetting) -> Row:
     return Row(one.swept, None, None, 0, False, one.jobs)
 
 
-def _rows(sweep: Sweep) -> list[Row]:
+def _rows(sweep: StoredSweep) -> list[Row]:
     """Those with a value; where nothing is swept but repetitions, a row for each job."""
     if keys_of(sweep):
         return [one for one in ranked(sweep) if one.mean is not None]
@@ -108,7 +108,7 @@ def _rows(sweep: Sweep) -> list[Row]:
     return sorted(jobs, key=lambda one: (not one.is_completed, sign * (one.mean or 0.0)))
 
 
-def _table(sweep: Sweep, rows: Sequence[Row], width: int, telling: Sequence[str]) -> list[Text]:
+def _table(sweep: StoredSweep, rows: Sequence[Row], width: int, telling: Sequence[str]) -> list[Text]:
     """A row for each of the best; of the swept settings, the most telling first, as many as have room."""
     shown, keys = rows[:_MOST], keys_of(sweep) or repeats_of(sweep)
     columns = [["", *(str(at) for at in range(1, len(shown) + 1))]]
@@ -140,7 +140,7 @@ def _table(sweep: Sweep, rows: Sequence[Row], width: int, telling: Sequence[str]
     return found
 
 
-def _left_out(sweep: Sweep, rows: Sequence[Row]) -> list[Text]:
+def _left_out(sweep: StoredSweep, rows: Sequence[Row]) -> list[Text]:
     parts = [f"{len(rows) - _MOST} more below"] if len(rows) > _MOST else []
     without = sum(one.value is None for one in sweep.jobs)
     parts += [f"{without} jobs without a value"] if without else []
@@ -181,7 +181,7 @@ def _bar(scale: Scale, row: Row) -> str:
     return "".join(line)
 
 
-def _telling(sweep: Sweep, found: Sequence[Told]) -> list[Text]:
+def _telling(sweep: StoredSweep, found: Sequence[SettingImportance]) -> list[Text]:
     """A row per setting: how much of the ranking it explains, and which way the metric goes with it."""
     values = [one.value for one in sweep.jobs if one.is_completed and one.value is not None]
     if len(set(values)) == 1 and len(values) > 1:
@@ -209,7 +209,7 @@ def _telling(sweep: Sweep, found: Sequence[Told]) -> list[Text]:
     return [*heading(f"what the ranking of {found[0].count} completed jobs follows"), *table]
 
 
-def _direction(sweep: Sweep, one: Told) -> str:
+def _direction(sweep: StoredSweep, one: SettingImportance) -> str:
     if not one.is_felt:
         return "not clear"
     if one.correlation is None:
@@ -220,7 +220,7 @@ def _direction(sweep: Sweep, one: Told) -> str:
     return f"{sweep.monitor.removeprefix('val/')} {way} with it{_beyond(sweep, one, one.correlation)}"
 
 
-def _beyond(sweep: Sweep, one: Told, correlation: float) -> str:
+def _beyond(sweep: StoredSweep, one: SettingImportance, correlation: float) -> str:
     """A word where the best lies at the end of what was tried, in the direction that is better."""
     tried = [job.swept[one.key] for job in sweep.jobs if one.key in job.swept]
     is_larger = (correlation > 0) is (sweep.mode == "max")
@@ -229,7 +229,7 @@ def _beyond(sweep: Sweep, one: Told, correlation: float) -> str:
     return f"; try {'above' if is_larger else 'below'} {end:.4g}" if one.best == end else ""
 
 
-def _by_text(sweep: Sweep, key: str) -> str:
+def _by_text(sweep: StoredSweep, key: str) -> str:
     """The mean at each text, the best first."""
     values: dict[str, list[float]] = {}
     for one in sweep.jobs:
@@ -240,7 +240,7 @@ def _by_text(sweep: Sweep, key: str) -> str:
     return "mean " + ", ".join(f"{shortened(text)} {number(means[text])}" for text in best)
 
 
-def _scatter(sweep: Sweep, found: Sequence[Told], ys: Scale, width: int) -> list[Text]:
+def _scatter(sweep: StoredSweep, found: Sequence[SettingImportance], ys: Scale, width: int) -> list[Text]:
     """The metric against the most telling setting whose values are many numbers."""
     for told_one in found:
         key = told_one.key

@@ -10,7 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from trainrun.run.listing import STATES, Entry
+from trainrun.run.listing import STATES, ListedRun
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import GAP, row_of
 
@@ -22,7 +22,7 @@ _GIVEN_UP = ("folder", "reason", "size", "model", "age", "data", "best")
 _GIVEN_UP_FOR_REASONS = ("folder", "size", "model", "age", "data", "best", "reason")
 
 
-def table(entries: Sequence[Entry], width: int | None, now: float, reasons: bool) -> list[Text]:
+def table(entries: Sequence[ListedRun], width: int | None, now: float, reasons: bool) -> list[Text]:
     """A line per run below a line of heads, at most `width` columns wide; None: as wide as it comes.
 
     `now` is in seconds since 1970. `reasons`: why a run ended matters more than what it was.
@@ -46,7 +46,7 @@ def table(entries: Sequence[Entry], width: int | None, now: float, reasons: bool
     return lines
 
 
-def _columns(entries: Sequence[Entry], now: float, monitors: set[str]) -> dict[str, list[str]]:
+def _columns(entries: Sequence[ListedRun], now: float, monitors: set[str]) -> dict[str, list[str]]:
     """The cells of every column, the columns in their order."""
     return {
         "state": [one.state for one in entries],
@@ -62,7 +62,7 @@ def _columns(entries: Sequence[Entry], now: float, monitors: set[str]) -> dict[s
     }
 
 
-def total(entries: Sequence[Entry]) -> str:
+def total(entries: Sequence[ListedRun]) -> str:
     """`12 runs, 45.2 MB: 9 completed, 3 failed`."""
     counts = Counter(one.state for one in entries)
     states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
@@ -70,7 +70,7 @@ def total(entries: Sequence[Entry]) -> str:
     return f"{len(entries)} {noun}, {size(sum(one.num_bytes for one in entries))}: {states}"
 
 
-def record(entry: Entry) -> Mapping[str, Any]:
+def record(entry: ListedRun) -> Mapping[str, Any]:
     """The entry as JSON writes it: its fields by their names, `path` as text."""
     return asdict(entry) | {"path": str(entry.path)}
 
@@ -93,18 +93,18 @@ def size(num_bytes: int) -> str:
     return f"{value:.1f} TB"
 
 
-def _run(entry: Entry) -> str:
+def _run(entry: ListedRun) -> str:
     """What to type as RUN, and the name where that means a newer run."""
     return entry.run if entry.name in (None, entry.run) else f"{entry.run} ({entry.name})"
 
 
-def _best(entry: Entry, with_name: bool) -> str:
+def _best(entry: ListedRun, with_name: bool) -> str:
     if entry.best is None:
         return ""
     return f"{entry.monitor} {number(entry.best)}" if with_name else number(entry.best)
 
 
-def _step(entry: Entry) -> str:
+def _step(entry: ListedRun) -> str:
     if entry.total_steps is None or entry.step == entry.total_steps:
         return str(entry.step)
     return f"{entry.step}/{entry.total_steps}"

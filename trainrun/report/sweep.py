@@ -13,7 +13,7 @@ from trainrun.report.importance import keys_of, repeats_of, told
 from trainrun.report.look import plain
 from trainrun.report.ranking import counted, ranked, scale_of_results
 from trainrun.report.scale import Scale, cell_of, scale_of, shortened
-from trainrun.sweep.folder import Sweep, SweptJob
+from trainrun.sweep.folder import StoredSweep, SweptJob
 from trainrun.terminal.numbers import number
 
 MOST = 12  # settings that are drawn
@@ -26,12 +26,12 @@ _SHIFT = 0.025  # of an axis, to tell apart what shares a value
 _ABSENT = "-"  # where a job has no such setting
 
 
-def picture(sweep: Sweep, file: Path) -> None:
+def picture(sweep: StoredSweep, file: Path) -> None:
     """Write what `figure_of` draws."""
     figure_of(sweep).savefig(file, dpi=130)
 
 
-def figure_of(sweep: Sweep) -> Any:
+def figure_of(sweep: StoredSweep) -> Any:
     """The parallel coordinates, where there are several settings, and the scatter plots below.
 
     Something differs among the jobs, and one has a value.
@@ -63,7 +63,7 @@ def figure_of(sweep: Sweep) -> Any:
     return figure
 
 
-def drawn(sweep: Sweep) -> list[str]:
+def drawn(sweep: StoredSweep) -> list[str]:
     """The settings that are drawn: of more than MOST the most telling; of a sweep over seeds or folds
     alone, these; none where the jobs differ in nothing.
     """
@@ -75,12 +75,12 @@ def drawn(sweep: Sweep) -> list[str]:
     return [key for key in keys if key in kept]
 
 
-def scale_of_key(sweep: Sweep, key: str) -> Scale:
+def scale_of_key(sweep: StoredSweep, key: str) -> Scale:
     """The axis of a swept setting."""
     return scale_of([_at(one, key) for one in sweep.jobs])
 
 
-def _title(sweep: Sweep, keys: Sequence[str]) -> str:
+def _title(sweep: StoredSweep, keys: Sequence[str]) -> str:
     lines = [f"{sweep.path.name}  {counted(sweep)}"]
     top = next(iter(ranked(sweep)), None)
     if top is not None and top.mean is not None:
@@ -94,7 +94,7 @@ def _title(sweep: Sweep, keys: Sequence[str]) -> str:
     return "\n".join(shortened(line, 120) for line in lines)
 
 
-def _parallel(axes: Any, sweep: Sweep, keys: Sequence[str]) -> None:
+def _parallel(axes: Any, sweep: StoredSweep, keys: Sequence[str]) -> None:
     """An axis per setting and the metric's as the last; a line per setting, the better the darker."""
     from matplotlib import colormaps
 
@@ -139,7 +139,7 @@ def _parallel(axes: Any, sweep: Sweep, keys: Sequence[str]) -> None:
         spine.set_visible(False)
 
 
-def _explained(sweep: Sweep) -> str:
+def _explained(sweep: StoredSweep) -> str:
     """What the lines of the parallel coordinates mean."""
     lines = f"the best {_MOST_LINES}" if len(sweep.settings) > _MOST_LINES else "a line each"
     parts, rows = [f"settings, {lines}, by rank, the better the darker, the best red"], ranked(sweep)
@@ -167,7 +167,7 @@ def _upright(axes: Any, x: int, scale: Scale) -> None:
         )
 
 
-def _scatter(axes: Any, sweep: Sweep, key: str) -> None:
+def _scatter(axes: Any, sweep: StoredSweep, key: str) -> None:
     """Every job as a dot, hollow where it did not complete; the mean of those that did at each value."""
     scale, results = scale_of_key(sweep, key), scale_of_results(sweep)
     shift = _SHIFT if _is_crowded(scale, len(sweep.jobs)) else 0.0
@@ -213,7 +213,7 @@ def _middle(values: Sequence[float], results: Scale) -> tuple[float, float, floa
     return mean - spread, mean, mean + spread
 
 
-def _kinds(sweep: Sweep) -> dict[str, list[SweptJob]]:
+def _kinds(sweep: StoredSweep) -> dict[str, list[SweptJob]]:
     """The jobs by how they are marked; each is in one of these, or nowhere where nothing is known of it."""
     best = ranked(sweep)[0].jobs if keys_of(sweep) else ()
     found: dict[str, list[SweptJob]] = {"not completed": [], "completed": [], "best": [], "failed": []}
@@ -226,7 +226,7 @@ def _kinds(sweep: Sweep) -> dict[str, list[SweptJob]]:
     return {kind: jobs for kind, jobs in found.items() if jobs}
 
 
-def _at_each(sweep: Sweep, key: str, scale: Scale) -> dict[float, list[float]]:
+def _at_each(sweep: StoredSweep, key: str, scale: Scale) -> dict[float, list[float]]:
     """Place -> values of the completed jobs, of every swept value that several came to an end with."""
     found: dict[float, list[float]] = {}
     for one in sweep.jobs:
@@ -235,7 +235,7 @@ def _at_each(sweep: Sweep, key: str, scale: Scale) -> dict[float, list[float]]:
     return {place: values for place, values in found.items() if len(values) > 1}
 
 
-def _legend(figure: Any, sweep: Sweep, keys: Sequence[str]) -> None:
+def _legend(figure: Any, sweep: StoredSweep, keys: Sequence[str]) -> None:
     """What the marks mean that are there."""
     from matplotlib.lines import Line2D
 

@@ -15,7 +15,7 @@ from trainrun.assembly.costs import megabytes
 from trainrun.terminal.braille import path
 from trainrun.terminal.chart import span
 from trainrun.terminal.table import cut, laid_out
-from trainrun.tune.batch import Found, Tried, are_alike
+from trainrun.tune.batch import Found, TriedSize, are_alike
 from trainrun.tune.trial import Survey
 
 _BLANK = "\N{BRAILLE PATTERN BLANK}"
@@ -23,7 +23,7 @@ _AXIS, _HEIGHT, _WIDEST = 9, 5, 60
 
 
 @dataclass(frozen=True)
-class Search:
+class BatchSearch:
     """Both searches, and the command that trains with what they found."""
 
     survey: Survey
@@ -31,13 +31,13 @@ class Search:
     train: Found
     judged: Found | None
     not_judged: str  # why there is none
-    whole: Tried  # a run that trains and evaluates with what was found
+    whole: TriedSize  # a run that trains and evaluates with what was found
     overrides: Sequence[str]
     command: str
     notes: Sequence[tuple[str, str]]
 
 
-def lines(search: Search, width: int) -> list[Text]:
+def lines(search: BatchSearch, width: int) -> list[Text]:
     """For people; the command at the end is never broken."""
     survey, found = search.survey, search.train
     taken = "" if survey.on_gpu else f"; {_megabytes(survey.built_bytes)} are taken before the first step"
@@ -64,7 +64,7 @@ def lines(search: Search, width: int) -> list[Text]:
     return [*out, Text(), Text(f"  {search.command}")]
 
 
-def rivals(search: Search) -> list[str]:
+def rivals(search: BatchSearch) -> list[str]:
     """Of each search the smaller size that is as fast, or faster, if there is one."""
     told = []
     for found, is_training in ((search.train, True), (search.judged, False)):
@@ -122,12 +122,12 @@ def _paragraph(text: str, width: int, style: str = "") -> list[Text]:
     return [Text(one, style) for one in wrapped]
 
 
-def _rate(one: Tried) -> str:
+def _rate(one: TriedSize) -> str:
     rate = one.samples_per_s
     return "-" if not rate else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
-def _memory(one: Tried) -> str:
+def _memory(one: TriedSize) -> str:
     return _megabytes(one.peak_bytes or None)
 
 
@@ -135,7 +135,7 @@ def _megabytes(size: int | None) -> str:
     return "-" if size is None else f"{megabytes(size)} MB"
 
 
-def record(search: Search) -> dict[str, Any]:
+def record(search: BatchSearch) -> dict[str, Any]:
     """The search as one JSON object."""
     judged = [asdict(one) for one in search.judged.tried] if search.judged else []
     return {
@@ -156,7 +156,7 @@ def record(search: Search) -> dict[str, Any]:
     }
 
 
-def picture(search: Search, file: Path) -> None:
+def picture(search: BatchSearch, file: Path) -> None:
     """Write throughput and memory over the size into one picture, a column for each search."""
     from matplotlib.figure import Figure
 

@@ -16,7 +16,7 @@ from trainrun.run import signing
 from trainrun.run.directory import PLACES, ROOT
 from trainrun.run.files import read_json
 from trainrun.run.history import end_of
-from trainrun.run.listing import Entry, has_checkpoint, is_starting, state_of
+from trainrun.run.listing import ListedRun, has_checkpoint, is_starting, state_of
 from trainrun.run.lock import lock
 from trainrun.vocabulary.errors import FolderBusy, NonFinite, StorageFailed
 
@@ -26,7 +26,7 @@ _FIRST_FILES = (".lock", ".hydra", signing.FILE, "status.json", "multirun.yaml",
 _LAST_FILES = ("config.yaml", "status.json", ".lock")
 
 
-def lost(entries: Sequence[Entry]) -> list[Entry]:
+def lost(entries: Sequence[ListedRun]) -> list[ListedRun]:
     """The runs that ended without anything to go on from: before their first checkpoint, or not finite.
 
     Numbers that are not finite come again with the same settings, from any checkpoint.

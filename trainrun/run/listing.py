@@ -21,7 +21,7 @@ STARTING_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedRun:
     """One stored run. What its files do not tell is None or empty."""
 
     path: Path
@@ -43,7 +43,7 @@ class Entry:
     has_checkpoint: bool
 
 
-def entries() -> list[Entry]:
+def entries() -> list[ListedRun]:
     """Every run below outputs/, the newest last."""
     names = runs()
     newest = {str(path.relative_to(ROOT)): path for path in names}
@@ -102,14 +102,14 @@ def printable(value: object) -> str:
     return visible(line)
 
 
-def _entry(path: Path, run: str) -> Entry:
+def _entry(path: Path, run: str) -> ListedRun:
     status = read_json(path / "status.json")
     monitor, best = printable(status.get("monitor")), status.get("best")
     best = best if isinstance(best, dict) else {}
     metrics = best.get("metrics")
     value = metrics.get(monitor.partition("/")[2]) if isinstance(metrics, dict) else None
     name = printable(status.get("name"))
-    return Entry(
+    return ListedRun(
         path=path,
         run=printable(run),
         name=name if name and name != path.name else None,

@@ -6,17 +6,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from trainrun.config.call import Plain
+from trainrun.config.call import PlainFunction
 from trainrun.protocols import ObservingSchedule
 from trainrun.vocabulary.errors import ConfigError
 
 
-class Own:
+class OwnSchedule:
     """What the function returns: the learning rate's factor, or that and the momentum."""
 
     def __init__(self, function: Callable[[float], Any], total_steps: int) -> None:
         self.function, self.total_steps = function, total_steps
-        self.is_of_progress = isinstance(function, Plain) and function.needs == ("progress",)
+        self.is_of_progress = isinstance(function, PlainFunction) and function.needs == ("progress",)
 
     def __call__(self, update: int) -> tuple[float, float | None]:
         made = self.function(update / self.total_steps if self.is_of_progress else update)
@@ -37,7 +37,7 @@ def as_schedule(made: Any, total_steps: int) -> Any:
     """A schedule that follows a metric as it is, anything else as a function; tried at its start and end."""
     if isinstance(made, ObservingSchedule):
         return made
-    schedule = Own(made, total_steps)
+    schedule = OwnSchedule(made, total_steps)
     for update in (0, total_steps - 1):
         schedule(update)
     return schedule

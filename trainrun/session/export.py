@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import __version__
-from trainrun.protocols import DataInfo, Task
+from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.session.load_run import Judged
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
@@ -89,7 +89,7 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
     return compared
 
 
-def about(task: Task, info: DataInfo, fitted: Mapping[str, Any]) -> dict[str, Any]:
+def about(task: TaskProtocol, info: DataInfo, fitted: Mapping[str, Any]) -> dict[str, Any]:
     """What another program must know: what goes in, what comes out, and what the classes are called."""
     found = {
         "input": {"shape": ["N", *info.input_shape], "expects": _expects(fitted)},
@@ -107,7 +107,7 @@ def _expects(fitted: Mapping[str, Any]) -> str:
     return "numbers of tokens in `vocabulary`" if "vocabulary" in fitted else "what the data set gives"
 
 
-def _means(task: Task) -> str:
+def _means(task: TaskProtocol) -> str:
     if isinstance(task, Classification):
         return "a logit for each class; their softmax are the probabilities"
     if isinstance(task, Binary):

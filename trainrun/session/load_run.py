@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainrun.assembly.build import Parts
-    from trainrun.session.rebuild import Choice
+    from trainrun.session.rebuild import CheckpointChoice
 
 CHANGEABLE = ("runtime.*", "precision*", "data.root", "data.path", "data.num_workers", "data.eval_batch_size")
 SPLITS = ("train", "val", "test")
@@ -28,7 +28,7 @@ class Judged:
 
     run_dir: Path
     parts: Parts
-    choice: Choice
+    choice: CheckpointChoice
     weights: str  # which they are: raw or an average
 
     def introduce(self, **told: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from trainrun.protocols import Batch, DataInfo, Samples, Task
+from trainrun.protocols import Batch, DataInfo, Samples, TaskProtocol
 from trainrun.session.load_run import Judged
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
@@ -77,7 +77,7 @@ class Values:
 
 
 def rows_of(
-    task: Task, info: DataInfo, samples: Samples, predictions: Iterable[tuple[Batch, Tensor]]
+    task: TaskProtocol, info: DataInfo, samples: Samples, predictions: Iterable[tuple[Batch, Tensor]]
 ) -> Iterator[list[str]]:
     """The heads, then a row per sample. `predictions` are `samples`' batches, each with `task.predict` of it.
 
@@ -98,14 +98,14 @@ def rows_of(
             at += 1
 
 
-def numbers_in(heads: Sequence[str], task: Task) -> dict[str, Callable[[str], float]]:
+def numbers_in(heads: Sequence[str], task: TaskProtocol) -> dict[str, Callable[[str], float]]:
     """How the texts of each column that holds numbers are read."""
     has_names = isinstance(task, (Classification, Binary, Multilabel))
     texts = ("name", "target", "predicted") if has_names else ("name",)
     return {head: int if head == "index" else float for head in heads if head not in texts}
 
 
-def _kind(task: Task, info: DataInfo, outputs: Tensor) -> Classes | Labels | Values:
+def _kind(task: TaskProtocol, info: DataInfo, outputs: Tensor) -> Classes | Labels | Values:
     if isinstance(task, (Classification, Binary)):
         return Classes(info)
     if isinstance(task, Multilabel):

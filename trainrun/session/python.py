@@ -24,7 +24,7 @@ from trainrun.session.caller import restored, torch_restored
 from trainrun.session.load_run import SPLITS, Judged, judged_run, refuse_another_run, views_of
 from trainrun.session.resume import refuse_other_forms, resumed
 from trainrun.session.summary import farewell
-from trainrun.session.train import Ended, read_line, show_settings, trained
+from trainrun.session.train import RunEnd, read_line, show_settings, trained
 from trainrun.session.user_code import current_code
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
@@ -68,7 +68,7 @@ def resume(
         with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
             command = [*ranks.command(), "resume", str(run), *words]
             ended = resumed(run_dir, [word for word in words if word != "-q"], "-q" in words, command)
-    return _result(Ended(None, run_dir, "") if ended is None else Ended(ended[0], run_dir, ended[1]))
+    return _result(RunEnd(None, run_dir, "") if ended is None else RunEnd(ended[0], run_dir, ended[1]))
 
 
 def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
@@ -181,7 +181,7 @@ def _judged(
             yield judged_run(run_dir, str(checkpoint), [*fixed, *words])
 
 
-def _result(ended: Ended) -> Result:
+def _result(ended: RunEnd) -> Result:
     """What the run came to. Raises KeyboardInterrupt or SystemExit where a signal ended it, saved."""
     from trainrun.session.session import Result
 

@@ -24,7 +24,7 @@ from trainrun.checkpoint.reader import (
 )
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
 from trainrun.config import imports
-from trainrun.config.call import Stored
+from trainrun.config.call import StoredOrigin
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
@@ -63,7 +63,7 @@ def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str
     trust = _trust_in(overrides, settings)
     doubt = ranks.from_first(signing.doubt(run_dir, text) or "") or None  # the others may have no key
     named = {*typed, *_named_in(overrides, before.settings, settings)}
-    stored = Stored(run_dir, doubt, named)
+    stored = StoredOrigin(run_dir, doubt, named)
     imports.admit(None if doubt is None else {*trust, *named})
     if problems := check(settings, trust=trust, stored=stored):
         raise ConfigError(problems)
@@ -103,7 +103,7 @@ def _named_in(overrides: Sequence[str], before: Mapping[str, Any], after: Mappin
 
 
 @dataclass(frozen=True)
-class Choice:
+class CheckpointChoice:
     """A checkpoint of a run, and what is special about it."""
 
     path: Path
@@ -112,7 +112,7 @@ class Choice:
     is_last: bool
 
 
-def choose(run_dir: Path, checkpoint: str) -> Choice:
+def choose(run_dir: Path, checkpoint: str) -> CheckpointChoice:
     """The checkpoint that `best`, `last` or a step means; without a best one, `best` is the last."""
     folder = run_dir / "checkpoints"
     run_id = run_id_of(run_dir)
@@ -130,10 +130,10 @@ def choose(run_dir: Path, checkpoint: str) -> Choice:
         raise CannotResume(
             f"checkpoint: there is none of {checkpoint}; there are best, last and steps {shown}"
         )
-    return Choice(path_of(folder, step), step, step == best, step == steps[-1])
+    return CheckpointChoice(path_of(folder, step), step, step == best, step == steps[-1])
 
 
-def load_choice(parts: Parts, choice: Choice) -> str:
+def load_choice(parts: Parts, choice: CheckpointChoice) -> str:
     """Load a checkpoint's judged weights into the model; returns which they are: raw or an average."""
     stored = load_parts(choice.path)
     if problem := problem_in(stored, choice.step):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnd:
     """What a line came to. `result` is None where the run in `run_dir` had nothing left to do."""
 
     result: Result | None
@@ -71,7 +71,7 @@ def show_settings(line: Line) -> bool:
     return True
 
 
-def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nullcontext) -> Ended:
+def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nullcontext) -> RunEnd:
     """Train the run that a line means; with `resume=auto` go on with what its folder holds.
 
     `around` is entered for what needs torch, once no mistake is left that can be told without it.
@@ -89,9 +89,9 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
             changes = changes_of_line(folder, composition.overrides)
             typed_targets = {target for _, target in targets_of(composition.settings)}
             ended = resumed(folder, changes, line.quiet, command, typed=typed_targets)
-            return Ended(None, folder, budget) if ended is None else Ended(ended[0], folder, ended[1])
+            return RunEnd(None, folder, budget) if ended is None else RunEnd(ended[0], folder, ended[1])
         result = train_one(composition, command, line.quiet, line.verbose)
-        return Ended(result, result.run_dir, budget)
+        return RunEnd(result, result.run_dir, budget)
 
 
 def train_one(

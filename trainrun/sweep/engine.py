@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from trainrun.config import imports
-from trainrun.config.call import Stored
+from trainrun.config.call import StoredOrigin
 from trainrun.config.compose.composer import (
     Composer,
     Composition,
@@ -28,7 +28,7 @@ from trainrun.config.compose.composer import (
 )
 from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
-from trainrun.config.space import Batch, Point, Words
+from trainrun.config.space import Point, PointBatch, Words
 from trainrun.config.suggest import hydra_value, together
 from trainrun.run import signing
 from trainrun.run.directory import ROOT
@@ -38,7 +38,7 @@ from trainrun.session.user_code import current_code
 from trainrun.sweep import folder as sweeps
 from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.job import STOP, Job, stop
-from trainrun.sweep.outcome import PAUSED, PRUNED, Tried, outcome
+from trainrun.sweep.outcome import PAUSED, PRUNED, TriedPoint, outcome
 from trainrun.sweep.record import Ongoing, is_trusted, record, tell
 from trainrun.sweep.sweep import counted
 from trainrun.terminal.lines import say
@@ -81,7 +81,7 @@ def sweep(
     overrides: list[str],
     typed: Sequence[str],
     quiet: bool,
-    stored: sweeps.Sweep | None = None,
+    stored: sweeps.StoredSweep | None = None,
     doubt: str | None = None,
 ) -> int:
     """Check every job before the first starts, run what is left to do, and tell what became of each.
@@ -92,7 +92,7 @@ def sweep(
     from trainrun.sweep.plugins import search_of
 
     overrides, typed = _with_source(overrides), _with_source(typed)
-    origin, trust = Stored(stored.path, doubt) if stored else None, _trusted(overrides)
+    origin, trust = StoredOrigin(stored.path, doubt) if stored else None, _trusted(overrides)
     space, known, folder = planned(composer, overrides, stored, origin, trust)
     first = next(iter(known.values())).settings
     with _owned(folder):
@@ -111,8 +111,8 @@ def sweep(
 def planned(
     composer: Composer,
     overrides: list[str],
-    stored: sweeps.Sweep | None,
-    origin: Stored | None = None,
+    stored: sweeps.StoredSweep | None,
+    origin: StoredOrigin | None = None,
     trust: Collection[str] = (),
 ) -> tuple[Space, dict[Words, Composition], Path]:
     """What is swept, the jobs that are known beforehand, and the sweep's folder.
@@ -163,7 +163,7 @@ def _refuse_incomparable(jobs: Iterable[Composition]) -> None:
         )
 
 
-def _refuse_others(stored: sweeps.Sweep, jobs: Iterable[Composition]) -> None:
+def _refuse_others(stored: sweeps.StoredSweep, jobs: Iterable[Composition]) -> None:
     """Raises CannotResume where a job that was begun is not among today's."""
     today = {identity(job.settings) for job in jobs}
     begun = [one for one in stored.jobs if outcome(stored.path / one.folder).state != "pending"]
@@ -214,7 +214,7 @@ def _is_begun(folder: Path) -> bool:
     return all(one.name.startswith((".", "study.db")) for one in folder.iterdir())
 
 
-def _run(sweep: Ongoing, batch: Batch) -> None:
+def _run(sweep: Ongoing, batch: PointBatch) -> None:
     """Run what is left to do of a batch, and tell the search what became of all of it."""
     keys: dict[str, Point] = {}
     folders: list[tuple[Point, Path]] = []
@@ -230,7 +230,7 @@ def _run(sweep: Ongoing, batch: Batch) -> None:
     if todo:
         sweep.begun |= set(todo)
         _launch(sweep, {key: point.words for key, point in todo.items()}, _job(sweep, todo, batch.share))
-    tried = [Tried(point, folder, outcome(folder)) for point, folder in folders]
+    tried = [TriedPoint(point, folder, outcome(folder)) for point, folder in folders]
     sweep.search.strategy.tell(tried)
 
 

@@ -43,7 +43,7 @@ class SweptJob:
 
 
 @dataclass(frozen=True)
-class Setting:
+class StoredSetting:
     """The jobs that differ in seed and fold alone."""
 
     swept: Mapping[str, Any]
@@ -65,7 +65,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class StoredSweep:
     """What a sweep's folder tells of it."""
 
     path: Path
@@ -75,7 +75,7 @@ class Sweep:
     mode: str  # max or min: which way is better
     state: str
     jobs: tuple[SweptJob, ...]
-    settings: tuple[Setting, ...]  # the best first, those without a value last
+    settings: tuple[StoredSetting, ...]  # the best first, those without a value last
     best: Best | None
     signature: Any = None  # of the words, as `trainrun.run.signing` makes and judges it
 
@@ -127,7 +127,7 @@ def sweeps() -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def read(path: Path) -> Sweep:
+def read(path: Path) -> StoredSweep:
     """The sweep in a folder. Raises CannotResume for a record that no sweep has written."""
     file = path / FILE
     try:
@@ -143,7 +143,7 @@ def read(path: Path) -> Sweep:
         raise CannotResume(f"{file}: is damaged: {printable(error)}; {text}") from None
 
 
-def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
+def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:
     if content.get("mode") not in ("max", "min"):
         raise ValueError(f"mode wants max or min, got {_shown(content.get('mode'))}")
     best = content.get("best")
@@ -152,7 +152,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> Sweep:
     keys = {one.key for one in jobs}
     if lost := [key for one in settings for key in one.jobs if key not in keys]:
         raise ValueError(f"settings name a job that is not there, {lost[0]}")
-    return Sweep(
+    return StoredSweep(
         path=path,
         words=_each(content, "words", printable),
         sweeper=printable(content.get("sweeper")),
@@ -187,10 +187,10 @@ def _job(content: Any) -> SweptJob:
     )
 
 
-def _setting(content: Any) -> Setting:
+def _setting(content: Any) -> StoredSetting:
     one = _object(content, "a setting")
     values = [_number(value, "values") for value in _each(one, "values", lambda value: value)]
-    return Setting(
+    return StoredSetting(
         swept=_swept(one),
         mean=_number(one.get("mean"), "mean"),
         std=_number(one.get("std"), "std"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from trainrun.config.space import Batch, Choices, Point, grid
-from trainrun.sweep.outcome import Tried
+from trainrun.config.space import Choices, Point, PointBatch, grid
+from trainrun.sweep.outcome import TriedPoint
 
 
 class Grid:
@@ -18,9 +18,9 @@ class Grid:
         """What it does, in words."""
         return "every combination"
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[PointBatch]:
         """One."""
-        yield Batch(self.points)
+        yield PointBatch(self.points)
 
-    def tell(self, tried: Sequence[Tried]) -> None:
+    def tell(self, tried: Sequence[TriedPoint]) -> None:
         """Nothing is learned from it."""

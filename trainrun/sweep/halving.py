@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
-from trainrun.config.space import Axis, Batch, Choices, grid, split_replicates
-from trainrun.sweep.outcome import Tried, judged
+from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replicates
+from trainrun.sweep.outcome import TriedPoint, judged
 from trainrun.sweep.random import draw, repeated
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Interval as Range
@@ -41,7 +41,7 @@ class Halving:
         self.maximize = maximize
         self.reduction = reduction
         self.points = list(repeated(drawn, repeats))
-        self.results: list[Tried] = []
+        self.results: list[TriedPoint] = []
 
     def about(self) -> str:
         """What it does, and its cost in full runs, if every candidate is judged where its share ends."""
@@ -52,18 +52,18 @@ class Halving:
             count, before = max(1, count // self.reduction), share
         return f"of {counted(len(self.points), 'candidate')} {', '.join(told)}: {cost:.1f} full runs"
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[PointBatch]:
         """A rung after the other; who goes on follows from what was told of the rung before."""
         alive = list(self.points)
         for share in self.shares():
-            yield Batch(alive, None if share == 1 else share)
+            yield PointBatch(alive, None if share == 1 else share)
             if any(one.outcome.state in ("interrupted", "pending") for one in self.results):
                 return  # a rung is judged when all have come to it
             best = self._ranked(share)
             keep = set(best[: max(1, len({point.trial for point in alive}) // self.reduction)])
             alive = [point for point in alive if point.trial in keep]
 
-    def tell(self, tried: Sequence[Tried]) -> None:
+    def tell(self, tried: Sequence[TriedPoint]) -> None:
         """What became of the last batch."""
         self.results = list(tried)
 
@@ -85,7 +85,7 @@ class Halving:
         return sorted(means, key=lambda trial: -means[trial] if self.maximize else means[trial])
 
 
-def value_at(tried: Tried, share: float, maximize: bool) -> float | None:
+def value_at(tried: TriedPoint, share: float, maximize: bool) -> float | None:
     """The best value until the first evaluation at or behind a share of the run.
 
     So what a run came to later, before the sweep was issued again, does not change who goes on.

@@ -23,7 +23,7 @@ from trainrun.run.record import write_status
 from trainrun.runtime.slurm import STARTER
 from trainrun.session.child import in_child
 from trainrun.sweep.identity import identity, is_left_out
-from trainrun.sweep.outcome import PAUSED, PRUNED, Outcome, first_clause, outcome
+from trainrun.sweep.outcome import PAUSED, PRUNED, JobOutcome, first_clause, outcome
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
 
@@ -93,7 +93,7 @@ class Job:
         reason = file.read_text() if file.exists() else ""
         return getattr(signal, reason) if reason in INTERRUPTED else None
 
-    def _after(self, done: Outcome, head: str) -> None:
+    def _after(self, done: JobOutcome, head: str) -> None:
         """Stop the others where this one tells to; say how it ended where nothing else did."""
         if done.state == "interrupted" and self.is_local and done.reason in INTERRUPTED:
             stop(self.sweep, done.reason)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
-from trainrun.sweep.outcome import PRUNED, Tried
+from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
+from trainrun.sweep.outcome import PRUNED, TriedPoint
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Seed
@@ -63,18 +63,18 @@ class Optuna:
         known = len(self._whole())
         return f"{counted(self.trials, 'trial')} by optuna, {known} asked before; optuna-dashboard {self.url}"
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[PointBatch]:
         """What earlier starts have asked for, finished or not; then new points until there are `trials`."""
         self._give_up_halves()
         if known := [self._points(one.number, one.params) for one in self._whole()]:
-            yield Batch([point for points in known for point in points])
+            yield PointBatch([point for points in known for point in points])
         while (missing := self.trials - len(self._whole())) > 0:
             asked = [self._ask() for _ in range(min(missing, self.at_once))]
-            yield Batch([point for points in asked for point in points])
+            yield PointBatch([point for points in asked for point in points])
 
-    def tell(self, tried: Sequence[Tried]) -> None:
+    def tell(self, tried: Sequence[TriedPoint]) -> None:
         """Tell the study what trials came to; one that is interrupted goes on at the next start."""
-        by_trial: dict[int, list[Tried]] = {}
+        by_trial: dict[int, list[TriedPoint]] = {}
         for one in tried:
             by_trial.setdefault(one.point.trial or 0, []).append(one)
         for number, members in by_trial.items():
@@ -95,7 +95,7 @@ class Optuna:
             if not one.state.is_finished() and not self._is_whole(one):
                 self.study.tell(one.number, state=TrialState.FAIL)
 
-    def _tell(self, number: int, members: Sequence[Tried]) -> None:
+    def _tell(self, number: int, members: Sequence[TriedPoint]) -> None:
         from optuna.trial import TrialState
 
         outcomes = [one.outcome for one in members]

@@ -14,7 +14,7 @@ PRUNED, PAUSED = "pruned", "paused"  # why a run that a search stopped waits to 
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """One job's folder in figures.
 
     `state` is "completed", "failed", "interrupted", "pruned", "paused" or "pending". `value` is the
@@ -39,19 +39,19 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedPoint:
     """A point that a search asked for, its run's folder, and what became of it."""
 
     point: Point
     folder: Path
-    outcome: Outcome
+    outcome: JobOutcome
 
 
-def outcome(folder: Path) -> Outcome:
+def outcome(folder: Path) -> JobOutcome:
     """What status.json says; a run that no process finished, by its records, is interrupted."""
     status = read_json(folder / "status.json")
     if not status:
-        return Outcome("pending")
+        return JobOutcome("pending")
     reason, state = str(status.get("reason") or ""), str(status.get("state"))
     if state == "interrupted" and reason in (PRUNED, PAUSED):
         state = reason
@@ -62,7 +62,7 @@ def outcome(folder: Path) -> Outcome:
     metrics = best.get("metrics") if isinstance(best, dict) else None
     monitor = str(status.get("monitor") or "")
     value = metrics.get(monitor.removeprefix("val/")) if isinstance(metrics, dict) else None
-    return Outcome(
+    return JobOutcome(
         state=state,
         value=_number(value),
         step=_whole(status.get("step")) or 0,

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from trainrun.config.check import check_sweeper
 from trainrun.config.compose.composer import Space
 from trainrun.config.metric_direction import LARGER
-from trainrun.config.space import Batch, Choices, Interval, split_replicates
+from trainrun.config.space import Choices, PointBatch, SearchInterval, split_replicates
 from trainrun.sweep.grid import Grid
-from trainrun.sweep.outcome import Tried
+from trainrun.sweep.outcome import TriedPoint
 from trainrun.vocabulary.errors import ConfigError
 
 _LOCAL = (".BasicLauncher", ".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine
@@ -30,8 +30,8 @@ class Strategy(Protocol):
     """Chooses points: batches one after the other, each asked for once the one before was told."""
 
     def about(self) -> str: ...
-    def batches(self) -> Iterator[Batch]: ...
-    def tell(self, tried: Sequence[Tried]) -> None: ...
+    def batches(self) -> Iterator[PointBatch]: ...
+    def tell(self, tried: Sequence[TriedPoint]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def check_search(space: Space, trials: int | None) -> None:
     and for a cluster's launcher where there is no cluster.
     """
     name = _name(space)
-    drawn = [axis.key for axis in space.axes if isinstance(axis, Interval)]
+    drawn = [axis.key for axis in space.axes if isinstance(axis, SearchInterval)]
     if name == "basic" and drawn:
         text = (
             "is an interval, which has no end of points; add hydra/sweeper=random or optuna, or list values"

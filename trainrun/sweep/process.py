@@ -12,24 +12,24 @@ from pathlib import Path
 
 from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
 from trainrun.sweep.engine import planned
-from trainrun.sweep.folder import FILE, Sweep, named, read
+from trainrun.sweep.folder import FILE, StoredSweep, named, read
 from trainrun.vocabulary.errors import TrainrunError
 
 
-def sweep(words: list[str]) -> Sweep:
+def sweep(words: list[str]) -> StoredSweep:
     """Sweep as `trainrun WORDS` would. Raises ConfigError with the problems of all jobs."""
     arguments = parse_arguments(experiment_files(words))
     _, _, path = planned(Composer(arguments.config_dir), arguments.overrides, None)
     return sweep_in_process(words, path)
 
 
-def resume_sweep(name: str, words: list[str]) -> Sweep | None:
+def resume_sweep(name: str, words: list[str]) -> StoredSweep | None:
     """Go on with the sweep of that name as `trainrun resume` would; None where it names none."""
     path = named(name)
     return None if path is None else sweep_in_process(["resume", name, *words], path)
 
 
-def sweep_in_process(words: Sequence[str], folder: Path) -> Sweep:
+def sweep_in_process(words: Sequence[str], folder: Path) -> StoredSweep:
     """Run the command `trainrun WORDS` and read what it recorded in the sweep's folder.
 
     Raises KeyboardInterrupt or SystemExit where a signal came meanwhile, once the jobs are saved.

@@ -7,8 +7,8 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from trainrun.config.space import Axis, Batch, Choices, Point, Words, grid, split_replicates
-from trainrun.sweep.outcome import Tried
+from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
+from trainrun.sweep.outcome import TriedPoint
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Seed
 
@@ -27,11 +27,11 @@ class Random:
         """What it does, in words."""
         return f"{counted(len({point.trial for point in self.points}), 'random point')}"
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[PointBatch]:
         """All at once."""
-        yield Batch(self.points)
+        yield PointBatch(self.points)
 
-    def tell(self, tried: Sequence[Tried]) -> None:
+    def tell(self, tried: Sequence[TriedPoint]) -> None:
         """Nothing is learned from it."""
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainrun.config.space import REPLICATES
-from trainrun.sweep.outcome import Outcome
+from trainrun.sweep.outcome import JobOutcome
 
 
 @dataclass(frozen=True)
-class Entry:
+class RankedJob:
     """One job of a sweep. `swept` has the settings that vary, with their values."""
 
     key: str
     number: int
     overrides: Sequence[str]
     swept: Mapping[str, Any]
-    outcome: Outcome
+    outcome: JobOutcome
 
     @property
     def record(self) -> dict[str, Any]:
@@ -33,11 +33,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RankedSetting:
     """Jobs that differ in seed and fold alone. `mean` is over those that came to their end."""
 
     swept: Mapping[str, Any]
-    entries: Sequence[Entry]
+    entries: Sequence[RankedJob]
     values: Sequence[float]
 
     @property
@@ -61,7 +61,7 @@ class Setting:
         """Of the sample; None of fewer than two values."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
-    def best(self, maximize: bool) -> Entry:
+    def best(self, maximize: bool) -> RankedJob:
         """Its best job that came to its end."""
         done = [one for one in self.entries if one.outcome.value is not None]
         done = [one for one in done if one.outcome.state == "completed"] or done
@@ -75,9 +75,9 @@ class Setting:
         return {"swept": dict(self.swept), **figures, "jobs": [one.key for one in self.entries]}
 
 
-def ranked(entries: Sequence[Entry], maximize: bool) -> list[Setting]:
+def ranked(entries: Sequence[RankedJob], maximize: bool) -> list[RankedSetting]:
     """The settings, best mean first; then those of which a replicate failed, and those without a mean."""
-    groups: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[RankedJob]] = {}
     for entry in entries:
         rest = {key: value for key, value in entry.swept.items() if key not in REPLICATES}
         groups.setdefault(tuple((key, repr(value)) for key, value in rest.items()), []).append(entry)
@@ -87,18 +87,18 @@ def ranked(entries: Sequence[Entry], maximize: bool) -> list[Setting]:
     return done + [one for one in settings if one.mean is None]
 
 
-def _setting(members: Sequence[Entry]) -> Setting:
+def _setting(members: Sequence[RankedJob]) -> RankedSetting:
     swept = {key: value for key, value in members[0].swept.items() if key not in REPLICATES}
     done = [one.outcome.value for one in members if one.outcome.state == "completed"]
-    return Setting(swept, members, [value for value in done if value is not None])
+    return RankedSetting(swept, members, [value for value in done if value is not None])
 
 
-def best_of(settings: Sequence[Setting], maximize: bool) -> Entry | None:
+def best_of(settings: Sequence[RankedSetting], maximize: bool) -> RankedJob | None:
     """The best job of the best setting; None where no job came to its end."""
     return settings[0].best(maximize) if settings and settings[0].mean is not None else None
 
 
-def exit_code(entries: Sequence[Entry]) -> int:
+def exit_code(entries: Sequence[RankedJob]) -> int:
     """That of the first job that failed, else of the first that was interrupted or did not begin, else 0."""
     for state in ("failed", "interrupted", "pending"):
         codes = [one.outcome.exit_code or 1 for one in entries if one.outcome.state == state]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.config.call import Stored
+from trainrun.config.call import StoredOrigin
 from trainrun.config.compose.composer import Composition, Space
 from trainrun.config.overrides import key_of
 from trainrun.config.space import Point, Words
@@ -21,7 +21,7 @@ from trainrun.sweep import folder as sweeps
 from trainrun.sweep import ranking
 from trainrun.sweep.job import STOP
 from trainrun.sweep.outcome import outcome
-from trainrun.sweep.ranking import Entry
+from trainrun.sweep.ranking import RankedJob
 from trainrun.sweep.sweep import counted
 from trainrun.terminal.lines import answer, columns, say, show
 from trainrun.terminal.numbers import number
@@ -43,15 +43,15 @@ class Ongoing:
     quiet: bool
     known: dict[Words, Composition]
     signature: Mapping[str, Any] | None = None  # of the line, where it is the user's
-    origin: Stored | None = None  # where the line comes from, if it was not typed
+    origin: StoredOrigin | None = None  # where the line comes from, if it was not typed
     trust: Sequence[str] = ()  # what the user lets such a line import
     planned: dict[str, tuple[Point, Composition]] = dataclasses.field(default_factory=dict)
     begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
 
 
-def _entries(sweep: Ongoing) -> list[Entry]:
+def _entries(sweep: Ongoing) -> list[RankedJob]:
     return [
-        Entry(key, number, _own(job.overrides), _swept(point), outcome(sweep.folder / key))
+        RankedJob(key, number, _own(job.overrides), _swept(point), outcome(sweep.folder / key))
         for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
     ]
 
@@ -63,7 +63,7 @@ def _swept(point: Point) -> dict[str, Any]:
     return {key_of(word): value_of(word) for word in point.words}
 
 
-def record(sweep: Ongoing, state: str) -> tuple[list[Entry], list[ranking.Setting]]:
+def record(sweep: Ongoing, state: str) -> tuple[list[RankedJob], list[ranking.RankedSetting]]:
     """Write sweep.json; returns its jobs and settings. Raises StorageFailed where there is no room for it."""
     entries, maximize = _entries(sweep), sweep.search.maximize
     settings = ranking.ranked(entries, maximize)
@@ -86,12 +86,12 @@ def record(sweep: Ongoing, state: str) -> tuple[list[Entry], list[ranking.Settin
     return entries, settings
 
 
-def _best(sweep: Ongoing, best: Entry) -> dict[str, Any]:
+def _best(sweep: Ongoing, best: RankedJob) -> dict[str, Any]:
     about = {"key": best.key, "folder": best.key, "value": best.outcome.value}
     return about | {"command": _again(sweep, best)}
 
 
-def _again(sweep: Ongoing, entry: Entry) -> str:
+def _again(sweep: Ongoing, entry: RankedJob) -> str:
     """The command that repeats one job: the line's own words, with the job's in the place of what varies."""
     point, _ = sweep.planned[entry.key]
     varied = {key_of(word) for word in point.words}
@@ -142,7 +142,7 @@ def tell(sweep: Ongoing) -> int:
     return INTERRUPTED[why] if why in INTERRUPTED and "failed" not in states else ranking.exit_code(entries)
 
 
-def _of_test(best: ranking.Setting, monitor: str) -> list[str]:
+def _of_test(best: ranking.RankedSetting, monitor: str) -> list[str]:
     """What the first row came to on the test split, which chose nothing."""
     from trainrun.sweep.standings import beside
 
@@ -163,7 +163,7 @@ def _line(sweep: Ongoing, *more: str) -> str:
     return shlex.join(["trainrun", *sweep.typed, *more])
 
 
-def _counts(entries: Sequence[Entry]) -> str:
+def _counts(entries: Sequence[RankedJob]) -> str:
     states = [one.outcome.state for one in entries]
     told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     return f"{counted(len(entries), 'job')}: {', '.join(told)}"

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trainrun.config.suggest import hydra_value
 from trainrun.sweep.outcome import first_clause
-from trainrun.sweep.ranking import Entry, Setting
+from trainrun.sweep.ranking import RankedJob, RankedSetting
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import GAP, cut, row_of
 
@@ -20,7 +20,7 @@ _MANY = 12  # jobs that came to no end, each on a line
 
 
 def table(
-    entries: Sequence[Entry], settings: Sequence[Setting], monitor: str, width: int | None
+    entries: Sequence[RankedJob], settings: Sequence[RankedSetting], monitor: str, width: int | None
 ) -> list[Text]:
     """A line per setting below a line of heads; and per job that came to nothing its cause."""
     varied = list(dict.fromkeys(key for one in settings for key in one.swept))
@@ -39,14 +39,14 @@ def table(
     return lines + _others(others, width)
 
 
-def beside(settings: Sequence[Setting], monitor: str) -> list[str]:
+def beside(settings: Sequence[RankedSetting], monitor: str) -> list[str]:
     """The metrics that people ask for, beside the loss by which a sweep ranks."""
     if monitor != "val/loss":
         return []
     return [name for name in _ASKED_FOR if any(setting.mean_of(name) is not None for setting in settings)]
 
 
-def _row(one: Setting, varied: Sequence[str], repeated: bool, more: Sequence[str]) -> list[str]:
+def _row(one: RankedSetting, varied: Sequence[str], repeated: bool, more: Sequence[str]) -> list[str]:
     spread = "" if one.std is None else f" +/- {number(one.std)}"
     seconds = [entry.outcome.seconds for entry in one.entries if entry.outcome.seconds is not None]
     time = f"{sum(seconds) / len(seconds):.1f} s" if seconds else ""
@@ -93,7 +93,7 @@ def _laid_out(rows: Sequence[Sequence[str]], width: int | None) -> list[Text]:
     return lines
 
 
-def _others(entries: Sequence[Entry], width: int | None) -> list[Text]:
+def _others(entries: Sequence[RankedJob], width: int | None) -> list[Text]:
     """What failed first, then what a search gave up, the furthest first and not all of many."""
     failed = [one for one in entries if one.outcome.state == "failed"]
     rest = [one for one in entries if one.outcome.state != "failed"]
@@ -103,7 +103,7 @@ def _others(entries: Sequence[Entry], width: int | None) -> list[Text]:
     return ([Text()] if lines else []) + lines + more
 
 
-def _lines(entries: Sequence[Entry], width: int | None) -> list[Text]:
+def _lines(entries: Sequence[RankedJob], width: int | None) -> list[Text]:
     lines = []
     for one in entries:
         done = one.outcome

@@ -134,7 +134,7 @@ _COMMA = Notation("comma", "none", "", "")  # the most frequent of the others: r
 
 
 @dataclass(frozen=True)
-class Reading:
+class NumberReading:
     """The one notation of a column, which of its texts stand for no value, and the others' values."""
 
     notation: Notation
@@ -142,7 +142,7 @@ class Reading:
     values: Mapping[str, float]
 
 
-def find(texts: Collection[str], style: Style) -> Reading | None:
+def find(texts: Collection[str], style: Style) -> NumberReading | None:
     """How different texts are read as numbers; None where they are none.
 
     Raises Unclear where two notations fit or none fits all, ValueError with the odd texts where
@@ -172,10 +172,12 @@ def find(texts: Collection[str], style: Style) -> Reading | None:
     cores = {text: part.core for text, part in parts.items()}
     decimal, thousands = ("point", "none") if is_plain else _marks(cores, style)
     notation = Notation(decimal, thousands, currency, percent)
-    return Reading(notation, frozenset(gaps), {text: notation.value_of(part) for text, part in parts.items()})
+    return NumberReading(
+        notation, frozenset(gaps), {text: notation.value_of(part) for text, part in parts.items()}
+    )
 
 
-def _as_commas(texts: Collection[str]) -> Reading | None:
+def _as_commas(texts: Collection[str]) -> NumberReading | None:
     """Texts of which each is a number with a decimal comma or none, and not all may be 1,234 for 1234."""
     try:
         values = {text: _COMMA.number(text) for text in texts}
@@ -183,7 +185,7 @@ def _as_commas(texts: Collection[str]) -> Reading | None:
         return None
     with_comma = [text for text in texts if "," in text]
     is_clear = any(not _core("point", "comma").fullmatch(text.lstrip("+-")) for text in with_comma)
-    return Reading(_COMMA, frozenset(), values) if is_clear else None
+    return NumberReading(_COMMA, frozenset(), values) if is_clear else None
 
 
 def unit_of(texts: Collection[str]) -> str | None:

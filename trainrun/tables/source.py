@@ -49,7 +49,7 @@ _LEGACY = ("cp1252", "latin-1")  # Windows' form of latin-1 has letters where th
 
 
 @dataclass(frozen=True)
-class Source:
+class TableSource:
     """A file, how it is packed, and the encoding of its text; `notes` say what is unusual."""
 
     path: Path
@@ -81,7 +81,7 @@ class Source:
             raise DataError(f"data.path: {self.path} {text}")
         yield io.BytesIO(content)
 
-    def as_legacy(self, error: UnicodeDecodeError) -> Source:
+    def as_legacy(self, error: UnicodeDecodeError) -> TableSource:
         """The same file as latin-1. Raises DataError where its text is UTF-8 with damage."""
         where = f"byte 0x{error.object[error.start]:02x}"
         if not self.is_guessed or self._has_utf8_letters():
@@ -101,7 +101,7 @@ class Source:
         return False
 
 
-def examine(path: Path, encoding: str) -> Source:
+def examine(path: Path, encoding: str) -> TableSource:
     """What a file is, by its first bytes. `encoding`: a name that Python knows, or auto.
 
     Raises DataError for what is no table, ConfigError where a package is missing.
@@ -118,14 +118,14 @@ def examine(path: Path, encoding: str) -> Source:
             head = stream.read(_HEAD_BYTES)
     notes = (f"unpacked from {packing}",) if packing else ()
     if head.startswith(b"PAR1"):
-        return Source(path, packing, True, "", False, notes)
+        return TableSource(path, packing, True, "", False, notes)
     _refuse_others(path, head)
     if encoding != "auto":
         if not is_encoding(encoding):
             raise ConfigError.one("data.encoding", no_encoding(encoding))
-        return Source(path, packing, False, _tolerant(encoding), False, notes)
+        return TableSource(path, packing, False, _tolerant(encoding), False, notes)
     guess, note = _guess(path, head)
-    return Source(path, packing, False, guess, guess == "utf-8-sig", notes + ((note,) if note else ()))
+    return TableSource(path, packing, False, guess, guess == "utf-8-sig", notes + ((note,) if note else ()))
 
 
 def is_encoding(name: str) -> bool:

@@ -13,8 +13,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.tables.notation import PLAIN, Notation, Reading, Style, Unclear, find, unit_of
-from trainrun.tables.source import Source, examine
+from trainrun.tables.notation import PLAIN, Notation, NumberReading, Style, Unclear, find, unit_of
+from trainrun.tables.source import TableSource, examine
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Format:
 class _Csv:
     """A csv file as rows of texts."""
 
-    source: Source
+    source: TableSource
     delimiter: str
     starts_with_sep: bool  # its first line is Excel's `sep=;`
     header: bool
@@ -132,7 +132,7 @@ def read(path: str, format: Format, missing: Collection[str], only: str | None =
 
 def reading_of(
     table: Table, name: str, missing: Collection[str], style: Style
-) -> tuple[array[float], Reading] | None:
+) -> tuple[array[float], NumberReading] | None:
     """The numbers of a column, NaN where one is missing, and how they were read; None for any other column.
 
     Raises Unclear and ValueError as `notation.find` does.
@@ -140,7 +140,7 @@ def reading_of(
     plain = table.numbers.get(name)
     is_plain = style.allows_plain or name in table.typed
     if plain is not None and (is_plain or not any("." in text for text in table.columns[name])):
-        return plain, Reading(PLAIN, frozenset(), {})
+        return plain, NumberReading(PLAIN, frozenset(), {})
     texts = [text for text in dict.fromkeys(table.columns[name]) if text not in missing]
     reading = find(texts, style) if kind_of(texts) == "text" else None
     if reading is None:
@@ -214,7 +214,7 @@ def target_kind(table: Table, name: str, missing: Collection[str], style: Style)
     )
 
 
-def _csv(source: Source, format: Format, missing: Collection[str], only: str | None) -> Table:
+def _csv(source: TableSource, format: Format, missing: Collection[str], only: str | None) -> Table:
     with source.text() as stream:
         begin = list(islice(stream, _SAMPLED))
         layout = _layout(source, format, begin)
@@ -236,7 +236,7 @@ def _csv(source: Source, format: Format, missing: Collection[str], only: str | N
     return table
 
 
-def _layout(source: Source, format: Format, lines: Sequence[str]) -> _Csv:
+def _layout(source: TableSource, format: Format, lines: Sequence[str]) -> _Csv:
     """How the rows are separated: as the settings or Excel's own line say, else by the first rows."""
     first = lines[0].strip("\r\n") if lines else ""
     named = re.fullmatch(r"sep=(.)", first)
@@ -293,7 +293,7 @@ def _fill(table: Table, header: Sequence[str], rows: Iterator[list[str]], missin
         count += len(block)
 
 
-def _parquet(source: Source, missing: Collection[str], only: str | None) -> Table:
+def _parquet(source: TableSource, missing: Collection[str], only: str | None) -> Table:
     try:
         import pyarrow
         from pyarrow import parquet

@@ -21,7 +21,7 @@ _FITTING = {
 
 
 class Task:
-    """Base of the tasks here; your own needs only the methods of `trainrun.protocols.Task`.
+    """Base of the tasks here; your own needs only the methods of `trainrun.protocols.TaskProtocol`.
 
     `kinds` are the kinds of target (`DataInfo.kind`) a task can learn.
     """

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from trainrun.config.call import Plain
+from trainrun.config.call import PlainFunction
 from trainrun.protocols import Batch, DataInfo, Outcome
 from trainrun.task.base import Task
 
 _MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae": "min", "rmse": "min"}
 
 
-class Own(Task):
+class OwnTask(Task):
     """A function of (model, batch) that returns the loss, or a dictionary of it and of metrics.
 
     Each is a mean over the batch, or has one value per sample, (N,).
@@ -25,7 +25,7 @@ class Own(Task):
 
     kinds = ("classes", "labels", "values", "tokens", "other")
 
-    def __init__(self, function: Plain, loss: Any, info: DataInfo) -> None:
+    def __init__(self, function: PlainFunction, loss: Any, info: DataInfo) -> None:
         super().__init__([], loss, info)
         self.function = function
         named = _keys(function)
@@ -52,14 +52,14 @@ class Own(Task):
 
 def as_task(made: Any, loss: Any, info: DataInfo) -> Any:
     """A task as it is, a function of (model, batch) as one."""
-    return Own(made, loss, info) if isinstance(made, Plain) else made
+    return OwnTask(made, loss, info) if isinstance(made, PlainFunction) else made
 
 
 def _is_of(value: Any, num_samples: int) -> bool:
     return isinstance(value, Tensor) and (value.numel() == 1 or value.shape == (num_samples,))
 
 
-def _keys(function: Plain) -> set[str]:
+def _keys(function: PlainFunction) -> set[str]:
     """The names that a function's source returns something under, and the loss."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function.function)))
     dicts = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]

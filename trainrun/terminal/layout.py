@@ -38,7 +38,7 @@ def columns(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str
     return [line for row in _laid_out([*([head] if head else []), *rows], indent) for line in row]
 
 
-def page(blocks: Sequence[Block]) -> list[str]:
+def page(blocks: Sequence[PageBlock]) -> list[str]:
     """Lines of a guide's blocks, an empty line between two of different kinds."""
     lines: list[str] = []
     previous = "heading"
@@ -50,7 +50,7 @@ def page(blocks: Sequence[Block]) -> list[str]:
     return lines
 
 
-def _block(block: Block) -> list[str]:
+def _block(block: PageBlock) -> list[str]:
     if block.kind == "table":
         head, *rows = block.rows
         return _with_commands(head, rows) if head[-1] == "command" else columns(rows, head)
@@ -105,7 +105,7 @@ def _cell(text: str, width: int) -> list[str]:
 
 
 @dataclass
-class Block:
+class PageBlock:
     """One piece of a page: `kind` is paragraph, heading, bullet, command or table."""
 
     kind: str

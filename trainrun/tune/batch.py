@@ -13,7 +13,7 @@ _OCTAVE = 4  # sizes of an evaluation from one power of two to the next
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedSize:
     """One size, and what became of it. `pieces` micro-batches of it make a window.
 
     `fits` is None where it failed for another reason than memory, which `why` tells.
@@ -34,8 +34,8 @@ class Tried:
 class Found:
     """What a search came to: the sizes that were tried, from the smallest up, and the largest that fits."""
 
-    tried: tuple[Tried, ...]
-    largest: Tried
+    tried: tuple[TriedSize, ...]
+    largest: TriedSize
 
     def less(self, why: str) -> Found | None:
         """The next smaller size in the place of the largest; None where none is known to fit."""
@@ -46,7 +46,7 @@ class Found:
         return Found(told, below[-1])
 
     @property
-    def rival(self) -> Tried | None:
+    def rival(self) -> TriedSize | None:
         """A smaller one that is as fast or faster."""
         best = fastest(self.tried)
         return best if best is not None and best.size < self.largest.size else None
@@ -125,13 +125,13 @@ def _next(sizes: Sequence[int], low: int, high: int, at: int) -> int:
     return (low + high) // 2
 
 
-def are_alike(one: Tried, other: Tried) -> bool:
+def are_alike(one: TriedSize, other: TriedSize) -> bool:
     """Whether two rates are the same, as far as was measured."""
     noise = min(max(_ALIKE, one.noise, other.noise), _NOISY)
     return abs(one.samples_per_s - other.samples_per_s) <= noise * max(one.samples_per_s, other.samples_per_s)
 
 
-def fastest(tried: Sequence[Tried]) -> Tried | None:
+def fastest(tried: Sequence[TriedSize]) -> TriedSize | None:
     """Of those that fit and keep the window, the smallest that is as fast as any."""
     fitting = sorted((one for one in tried if one.fits and not one.is_beyond), key=lambda one: one.size)
     top = max(fitting, key=lambda one: one.samples_per_s, default=None)

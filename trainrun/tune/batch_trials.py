@@ -19,7 +19,7 @@ from trainrun.config.compose.composer import Composer
 from trainrun.session.child import in_child
 from trainrun.session.rebuild import weights_from
 from trainrun.terminal.lines import replaceable
-from trainrun.tune.batch import Tried
+from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
 from trainrun.tune.trial import Measured, Survey, is_for_memory, judge, limit_gpu, survey, together, train
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemory
@@ -28,7 +28,7 @@ _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
 _TOLD = ("batch norm", "caution")  # lines of the plan that depend on the cut
 
 
-class Ended(Exception):
+class TrialEnd(Exception):
     """The command ends with `code`: it was interrupted, or an error has been printed."""
 
     def __init__(self, code: int) -> None:
@@ -63,7 +63,7 @@ class Tries:
                 f"out of memory before training began ({name}); take a smaller model, or fewer data"
             )
         if found is None:
-            raise Ended(code)
+            raise TrialEnd(code)
         self.found = Survey(**found)
         self._set_limit()
         return self.found
@@ -84,7 +84,7 @@ class Tries:
             taken = f"{megabytes(self.found.built_bytes)} MB are taken before the first step"
             raise OutOfMemory(f"no size fits into {spare}: {taken}")
 
-    def train(self, size: int, pieces: int, is_beyond: bool = False) -> Tried:
+    def train(self, size: int, pieces: int, is_beyond: bool = False) -> TriedSize:
         """Steps of a window of `pieces` micro-batches."""
         words = replaced(self.overrides, cut_of(size, pieces))
         replaceable(f"training with {' '.join(cut_of(size, pieces))}")
@@ -95,7 +95,7 @@ class Tries:
 
         return self._tried(size, pieces, is_beyond, *self._ask(words, work))
 
-    def judge(self, size: int, pieces: int, cut: Sequence[str]) -> Tried:
+    def judge(self, size: int, pieces: int, cut: Sequence[str]) -> TriedSize:
         """Batches of an evaluation, in a run that is cut so."""
         key = f"data.eval_batch_size={size}"
         replaceable(f"evaluating with {key}")
@@ -103,7 +103,7 @@ class Tries:
         answer = self._ask(words, lambda parts: asdict(judge(parts, self.found.split)))
         return self._tried(size, pieces, False, *answer, is_judged=True)
 
-    def together(self, words: Sequence[str]) -> Tried:
+    def together(self, words: Sequence[str]) -> TriedSize:
         """Steps and an evaluation of the run with those overrides."""
         replaceable(f"training and evaluating with {' '.join(words)}")
         whole = replaced(self.overrides, words)
@@ -118,22 +118,22 @@ class Tries:
         code: int,
         found: dict[str, Any] | None,
         is_judged: bool = False,
-    ) -> Tried:
+    ) -> TriedSize:
         """What the child's answer means, or where it gave none, its end."""
         replaceable("")
         if found is None:
-            return Tried(size, pieces, *_end(code), is_beyond=is_beyond)
+            return TriedSize(size, pieces, *_end(code), is_beyond=is_beyond)
         if "fits" in found:
-            return Tried(size, pieces, found["fits"], found["why"], is_beyond=is_beyond)
+            return TriedSize(size, pieces, found["fits"], found["why"], is_beyond=is_beyond)
         self.told[size] = found.pop("told", self.told.get(size, []))
         one = Measured(**found)
         self.lengths_differ |= one.lengths_differ
         if is_judged and self.found.split_size is None and one.samples < size:
-            return Tried(size, pieces, False, f"the stream has {one.samples} samples")
+            return TriedSize(size, pieces, False, f"the stream has {one.samples} samples")
         figures = (one.samples_per_s, one.noise, one.peak_bytes, one.reserved_bytes, is_beyond)
         over = None if self.found.on_gpu else self._host_bytes
         fits = over is None or one.peak_bytes <= over
-        return Tried(size, pieces, fits, "" if fits else "takes more than the limit", *figures)
+        return TriedSize(size, pieces, fits, "" if fits else "takes more than the limit", *figures)
 
     def _ask(
         self, words: Sequence[str], work: Callable[[Parts], Mapping[str, Any]], catches: bool = True
@@ -162,7 +162,7 @@ class Tries:
             code = in_child(child, self.words)
             if code in _STOPS:
                 replaceable("")
-                raise Ended(code)
+                raise TrialEnd(code)
             file.seek(0)
             text = file.read()
         return code, json.loads(text) if code == 0 and text else None

@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Curve:
+class LRCurve:
     """Losses as they were and smoothed, over learning rates that rise by one factor; all (steps,)."""
 
     lr: Values
@@ -50,7 +50,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LRVerdict:
     """The criteria's rates, None where one has none; the suggestion, or why there is none.
 
     `instead`: another range, or more steps, by the names of the command's flags, that may give one.
@@ -63,7 +63,7 @@ class Verdict:
     instead: Mapping[str, float]
 
 
-def curve(lr: Sequence[float], loss: Sequence[float], start: Sequence[float]) -> Curve:
+def curve(lr: Sequence[float], loss: Sequence[float], start: Sequence[float]) -> LRCurve:
     """Smoothed by a weighted regression around each point, on the logarithm of the rate and on `start`,
     the loss that the first weights have on the same samples.
 
@@ -76,14 +76,14 @@ def curve(lr: Sequence[float], loss: Sequence[float], start: Sequence[float]) ->
     rows = np.array([row for row in zip(lr, loss, start, strict=True) if math.isfinite(row[1])])
     if len(rows) < 2:
         rates, losses, _ = rows.reshape(-1, 3).T
-        return Curve(rates, losses, losses, np.zeros_like(losses))
+        return LRCurve(rates, losses, losses, np.zeros_like(losses))
     decades, first = np.log10(rows[:, 0]), float(np.median(rows[: max(5, len(rows) // 10), 1]))
     tame = np.minimum(rows[:, 1], first + max(abs(first), first - float(rows[:, 1].min())))
     width = max(_WIDTH, 1.5 * float(decades[-1] - decades[0]) / (len(rows) - 1))
     control = rows[:, 2] - rows[:, 2].mean()
     found = [_at(place, decades, control, tame, width) for place in decades]
     smooth, error = np.array(found).T
-    return Curve(rows[:, 0], rows[:, 1], smooth, error)
+    return LRCurve(rows[:, 0], rows[:, 1], smooth, error)
 
 
 def _at(place: float, decades: Values, control: Values, values: Values, width: float) -> tuple[float, float]:
@@ -97,25 +97,25 @@ def _at(place: float, decades: Values, control: Values, values: Values, width: f
     return float(line[0]), math.sqrt(variance * float((weights**2).sum()) / float(weights.sum()) ** 2)
 
 
-def slopes(of: Curve) -> Values:
+def slopes(of: LRCurve) -> Values:
     """Of the smoothed loss, per factor of ten of the learning rate. (steps,)"""
     found: Values = np.gradient(of.smooth, np.log10(of.lr))
     return found
 
 
-def steepest(of: Curve) -> float | None:
+def steepest(of: LRCurve) -> float | None:
     """Where the loss falls fastest, before its minimum; None where that is at an end of the curve."""
     at = int(slopes(of)[: of.lowest + 1].argmin())
     return None if at < _EDGE or at > len(of.lr) - 1 - _EDGE else float(of.lr[at])
 
 
-def minimum(of: Curve) -> float | None:
+def minimum(of: LRCurve) -> float | None:
     """A tenth of the rate where the loss is lowest; None where the curve ends before it turns."""
     at = of.lowest
     return None if at > len(of.lr) - 1 - _EDGE else float(of.lr[at]) / 10
 
 
-def valley(of: Curve) -> float | None:
+def valley(of: LRCurve) -> float | None:
     """Two thirds into the longest valley: the longest decreasing subsequence of losses, from where it
     has begun to fall to where it has nearly reached its bottom, measured along the logarithm of the rate.
     """
@@ -148,7 +148,7 @@ def longest_fall(values: Values) -> list[int]:
     return path[::-1]
 
 
-def slide(of: Curve) -> float | None:
+def slide(of: LRCurve) -> float | None:
     """The largest rate, before the minimum, at which the loss still falls at a quarter of its fastest;
     None where that is where the curve ends.
     """
@@ -160,24 +160,26 @@ def slide(of: Curve) -> float | None:
 CRITERIA = {"steepest": steepest, "minimum/10": minimum, "valley": valley, "slide": slide}
 
 
-def judge(of: Curve, diverged: bool) -> Verdict:
+def judge(of: LRCurve, diverged: bool) -> LRVerdict:
     """The suggestion: the geometric mean of the upper two of the criteria that lie within a factor of 15,
     at least three of the four. A run that warms up to its largest rate, and decays from it, bears more
     than first steps do: over grids of rates the mean of all of them came out too low.
     """
     if reason := unfit(of, diverged):
-        return Verdict(dict.fromkeys(CRITERIA), (), None, *reason)
+        return LRVerdict(dict.fromkeys(CRITERIA), (), None, *reason)
     found = {name: criterion(of) for name, criterion in CRITERIA.items()}
     known = {name: lr for name, lr in found.items() if lr is not None}
     agreeing = agreed(known)
     if len(agreeing) >= _ENOUGH:
-        return Verdict(found, agreeing, math.sqrt(known[agreeing[-1]] * known[agreeing[-2]]), "", {})
+        return LRVerdict(found, agreeing, math.sqrt(known[agreeing[-1]] * known[agreeing[-2]]), "", {})
     wider = {"--max": 100 * float(of.lr[-1])}
     if len(known) < _ENOUGH:
-        return Verdict(found, agreeing, None, "the curve ends before most criteria have found a rate", wider)
+        return LRVerdict(
+            found, agreeing, None, "the curve ends before most criteria have found a rate", wider
+        )
     apart = max(known.values()) / min(known.values())
     told = f"no three criteria lie within a factor of {AGREE:g}; they are apart by one of {apart:.0f}"
-    return Verdict(found, agreeing, None, told, {"--steps": 3 * len(of.lr)})
+    return LRVerdict(found, agreeing, None, told, {"--steps": 3 * len(of.lr)})
 
 
 def agreed(known: Mapping[str, float]) -> tuple[str, ...]:
@@ -191,7 +193,7 @@ def agreed(known: Mapping[str, float]) -> tuple[str, ...]:
     return max(close, key=lambda some: (len(some), -apart[some]), default=())
 
 
-def unfit(of: Curve, diverged: bool) -> tuple[str, Mapping[str, float]] | None:
+def unfit(of: LRCurve, diverged: bool) -> tuple[str, Mapping[str, float]] | None:
     """(why the curve says nothing, what may help); None where it falls and turns."""
     if not len(of.lr):
         return "the first loss is not finite", {}

@@ -27,7 +27,7 @@ _PLANNED = 1000  # steps of a schedule that are looked at for its peak
 
 
 @dataclass(frozen=True)
-class Point:
+class LRPoint:
     """One step: its learning rate, and the loss of its window before the update; inf where not finite.
 
     `start` is the loss that the first weights have on the same samples, with the same random draws.
@@ -46,7 +46,7 @@ class Peak:
     momentum: float | None  # that the schedule sets there
 
 
-def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[Point]:
+def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]:
     """Train with rates from `low` to `high`, each the same multiple of the one before (Smith, 2017).
 
     All else is the run's: windows, precision, clipping, regularisers, and every group's factor. The
@@ -59,7 +59,7 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[Point]:
     state.averager = None  # nothing is judged
     watch = Divergence()
     for update, loss, start in _stepped(parts, copy.deepcopy(state.model), steps):
-        yield Point(low * ratio**update, loss, start)
+        yield LRPoint(low * ratio**update, loss, start)
         if watch.seen(loss):
             return
 

@@ -22,7 +22,7 @@ _LOST = 1e12  # a loss from which nothing comes back
 
 
 @dataclass(frozen=True)
-class Course:
+class RacePath:
     """Where an optimizer went: `places` from START on, one after every step that came to a finite loss."""
 
     lr: float
@@ -60,9 +60,9 @@ def rosenbrock(x: float, y: float) -> float:
     return (1 - x) * (1 - x) + 100 * (y - x * x) * (y - x * x)
 
 
-def fastest(make: Make, rates: Sequence[float], steps: int) -> Course:
+def fastest(make: Make, rates: Sequence[float], steps: int) -> RacePath:
     """Of the courses at each of `rates` the one whose last loss is lowest; the first that arrives will do."""
-    courses: list[Course] = []
+    courses: list[RacePath] = []
     for lr in rates:
         courses.append(descend(make, lr, steps))
         if courses[-1].last_loss < _ARRIVED:
@@ -70,7 +70,7 @@ def fastest(make: Make, rates: Sequence[float], steps: int) -> Course:
     return min(courses, key=lambda course: max(course.last_loss, _ARRIVED))
 
 
-def descend(make: Make, lr: float, steps: int) -> Course:
+def descend(make: Make, lr: float, steps: int) -> RacePath:
     """`steps` steps from START of the optimizer that `make` gives; what it averages is where it is."""
     plane, gradients = Plane(), 0
     optimizer, averager = make(plane, lr)
@@ -93,6 +93,6 @@ def descend(make: Make, lr: float, steps: int) -> Course:
         shown = averager.model if averager is not None else plane
         assert isinstance(shown, Plane)
         if not rosenbrock(*shown.place()) < _LOST:
-            return Course(lr, gradients, places, diverged=True)
+            return RacePath(lr, gradients, places, diverged=True)
         places.append(shown.place())
-    return Course(lr, gradients, places, diverged=False)
+    return RacePath(lr, gradients, places, diverged=False)

@@ -100,7 +100,7 @@ def train(parts: Parts) -> Measured:
     """Whole steps. Raises NonFinite where the run would stop in its first ones."""
     with closing(_Run(parts)) as run:
         run.settle(3, 3.0)
-        pace = Pace(parts.runtime.device)
+        pace = StepTiming(parts.runtime.device)
         pace.begin()
         while not pace.is_enough:
             pace.passed(run.step(False).num_samples)
@@ -126,7 +126,7 @@ def together(parts: Parts, split: str) -> Measured:
         run.settle(6, 5.0)
         if split:
             run.judged(split)
-        pace = Pace(parts.runtime.device)
+        pace = StepTiming(parts.runtime.device)
         pace.begin()
         run.settle(6, 5.0, pace)
         return pace.measured(run.lengths_differ)
@@ -163,7 +163,7 @@ class _Run:
             self._held = _saved(self.state), _history(self.state.optimizer)
         return result
 
-    def settle(self, same: int, most_s: float, pace: Pace | None = None) -> None:
+    def settle(self, same: int, most_s: float, pace: StepTiming | None = None) -> None:
         """Step at least twice, and until that many steps have taken no more memory, or the time is up."""
         device, began = self.parts.runtime.device, time.perf_counter()
         peak, count, unchanged = 0, 0, 0
@@ -175,14 +175,14 @@ class _Run:
             unchanged = unchanged + 1 if now <= peak else 0
             peak, count = max(now, peak), count + 1
 
-    def judged(self, split: str) -> Pace:
+    def judged(self, split: str) -> StepTiming:
         """The pace of an evaluation of some batches."""
-        pace = Pace(self.parts.runtime.device)
+        pace = StepTiming(self.parts.runtime.device)
         batches = self._batches(split, pace)
         evaluate(self.state.judged_model, self.parts.task, batches, self.state.precision)
         return pace
 
-    def _batches(self, split: str, pace: Pace) -> Iterator[Batch]:
+    def _batches(self, split: str, pace: StepTiming) -> Iterator[Batch]:
         """Of the split, and again from its beginning, until there are enough."""
         is_first = True
         while not pace.is_enough:
@@ -204,7 +204,7 @@ class _Run:
         self._shapes |= {tuple(batch.inputs.shape[1:]) for batch in window if hasattr(batch.inputs, "shape")}
 
 
-class Pace:
+class StepTiming:
     """Times pieces of work, each some samples, until there are enough of them."""
 
     def __init__(self, device: torch.device) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trainrun.doctor.diagnosis import DEFAULTS, filled
 from trainrun.doctor.symptoms import SYMPTOMS, Symptom
-from trainrun.terminal.layout import Block
+from trainrun.terminal.layout import PageBlock
 
 _FOLDER = Path(__file__).parent
 
@@ -24,27 +24,27 @@ def topics() -> list[str]:
     return sorted(file.stem for file in _FOLDER.glob("*.md"))
 
 
-def read(topic: str) -> list[Block]:
+def read(topic: str) -> list[PageBlock]:
     """The blocks of a topic's file, in order; none where it has no file."""
     file = _FOLDER / f"{topic}.md"
-    blocks: list[Block] = []
+    blocks: list[PageBlock] = []
     ended = True  # by an empty line: what follows begins a new block
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         kind, text = _kind(line)
         if kind == "table":
             row = [cell.strip() for cell in text.strip("|").split("|")]
             if ended or blocks[-1].kind != "table":
-                blocks.append(Block("table"))
+                blocks.append(PageBlock("table"))
             if set("".join(row)) - set("-: "):
                 blocks[-1].rows.append(row)
         elif kind == "paragraph" and not ended and blocks[-1].kind in ("paragraph", "bullet"):
             blocks[-1].text += f" {text}"
         elif text:
-            blocks.append(Block(kind, text))
+            blocks.append(PageBlock(kind, text))
         ended = not text
     if topic == "symptoms":
         head = ["what you see", "likely cause", "what helps", "command"]
-        blocks.append(Block("table", rows=[head, *map(_symptom, SYMPTOMS)]))
+        blocks.append(PageBlock("table", rows=[head, *map(_symptom, SYMPTOMS)]))
     return blocks
 
 

@@ -18,14 +18,14 @@ _OPTION = re.compile(r"([\w/-]+)(?:\((.*)\))?")
 
 
 @dataclass(frozen=True)
-class Choice:
+class PlotChoice:
     """An option with values of its own: `label` as typed, and the overrides that it stands for."""
 
     label: str
     overrides: tuple[str, ...]
 
 
-def choices(group: str, words: Sequence[str]) -> tuple[list[Choice], list[str]]:
+def choices(group: str, words: Sequence[str]) -> tuple[list[PlotChoice], list[str]]:
     """The options among `words`, and the overrides, which are of all of them.
 
     Raises ConfigError for what is neither, for an option that is not there, and for more values than it
@@ -36,11 +36,11 @@ def choices(group: str, words: Sequence[str]) -> tuple[list[Choice], list[str]]:
     return [_choice(group, text) for text in named], overrides
 
 
-def compose(group: str, chosen: Sequence[Choice], overrides: Sequence[str]) -> dict[str, Composition]:
+def compose(group: str, chosen: Sequence[PlotChoice], overrides: Sequence[str]) -> dict[str, Composition]:
     """label -> what each comes to; without any the run's own. Raises ConfigError with its problems."""
     composer = Composer()
     found = {}
-    for one in chosen or [Choice("", ())]:
+    for one in chosen or [PlotChoice("", ())]:
         composition = composer.checked([*overrides, *one.overrides])
         found[one.label or str(composition.choices[group])] = composition
     return found
@@ -58,7 +58,7 @@ def _is_override(word: str) -> bool:
     return "=" in word.partition("(")[0] or word[:1] in "+~" or word.endswith((".yaml", ".yml"))
 
 
-def _choice(group: str, text: str) -> Choice:
+def _choice(group: str, text: str) -> PlotChoice:
     match, known = _OPTION.fullmatch(text), groups()[group]
     if match is None:
         raise ConfigError.one(group, f"wants a name, or as in name(0.1), its values too; got {text}")
@@ -75,7 +75,7 @@ def _choice(group: str, text: str) -> Choice:
             overrides.append(f"{keys[at]}={value}")
         else:
             raise ConfigError.one(group, f"{name} takes {len(keys)} values, got {text}")
-    return Choice(text, tuple(overrides))
+    return PlotChoice(text, tuple(overrides))
 
 
 def _apart(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from trainrun.terminal.lines import Line
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.tune.rosenbrock import Course
+    from trainrun.tune.rosenbrock import RacePath
 
 ABOUT = """Race optimizers on the Rosenbrock function, (1 - x)^2 + 100 (y - x^2)^2, from one start. The
 options' learning rates are meant for networks: here each takes, of the same few rates, the one that ends
@@ -58,7 +58,7 @@ def _gives_lr(word: str) -> bool:
     return word.partition("=")[0] == "optimizer.lr"
 
 
-def _course(composition: Composition, is_fixed: bool, steps: int) -> Course:
+def _course(composition: Composition, is_fixed: bool, steps: int) -> RacePath:
     from trainrun.assembly.factory import Maker
     from trainrun.assembly.optimizer import averager_of, lr_of, optimizer_over
     from trainrun.tune.rosenbrock import RATES, Made, Plane, fastest

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainrun.config.call import Stored
+from trainrun.config.call import StoredOrigin
 from trainrun.config.check import check, located
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
@@ -176,7 +176,9 @@ class Composer:
             return error.problems
 
 
-def problems_of(job: Composition, stored: Stored | None = None, trust: Collection[str] = ()) -> list[Problem]:
+def problems_of(
+    job: Composition, stored: StoredOrigin | None = None, trust: Collection[str] = ()
+) -> list[Problem]:
     """All problems of one run's settings; what merely refers to a faulty value is not told again.
 
     `stored`: the sweep whose line it comes from, which may name no code of its own beside `trust`.

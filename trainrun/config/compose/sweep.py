@@ -20,7 +20,7 @@ from trainrun.config import overrides as settle
 from trainrun.config.compose.composition import Composition, composition
 from trainrun.config.compose.grammar import readable
 from trainrun.config.compose.loader import Loader
-from trainrun.config.space import Axis, Choices, Interval, Words, corners, grid, paired, zipped
+from trainrun.config.space import Axis, Choices, SearchInterval, Words, corners, grid, paired, zipped
 from trainrun.config.suggest import hydra_value
 from trainrun.vocabulary.errors import ConfigError, Problem
 
@@ -110,7 +110,7 @@ def _axis(word: str, one: Override) -> Axis:
     if value.start >= value.end or (is_log and value.start <= 0):
         wants = "a low end above 0" if is_log and value.start <= 0 else "a low end below its high one"
         raise ConfigError.one(key, f"an interval has {wants}, got {value.start} to {value.end}")
-    return Interval(key, value.start, value.end, is_log, is_int)
+    return SearchInterval(key, value.start, value.end, is_log, is_int)
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
