@@ -30,7 +30,7 @@ from trainrun.loop.loop import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision
-from trainrun.protocols import Batch, Cut, DataInfo, Outcome, Position
+from trainrun.protocols import Batch, BatchSpec, DataInfo, Outcome, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.kinds import BatchChange
@@ -126,7 +126,7 @@ def meetings() -> dict[str, Any]:
     ranks.add([*mixed, picture])
     ranks.broadcast(given)
     return {
-        "place": (ranks.rank(), ranks.size(), ranks.is_first()),
+        "place": (ranks.rank(), ranks.size(), ranks.is_main_process()),
         "added": mixed,
         "picture": picture,
         "is channels last": picture.is_contiguous(memory_format=torch.channels_last),
@@ -134,7 +134,7 @@ def meetings() -> dict[str, Any]:
         "numbers": ranks.add_numbers([me, 0.1]),
         "largest": ranks.largest([me, -me]),
         "total": ranks.total({"host": me, "device": torch.tensor(me)}),
-        "first": ranks.from_first({"a": [me, "text", None], "b": torch.full((2,), me)}),
+        "first": ranks.broadcast_object({"a": [me, "text", None], "b": torch.full((2,), me)}),
         "gathered": ranks.gather((me, torch.full((int(me),), me))),
         "large": _large(),
     }
@@ -303,7 +303,7 @@ def fail_on(rank: int, how: str) -> str:
     """A data set's error, a killed process, or a hand that ends it; the others wait for it in a step."""
     data, task = ToyData(), ToyTask()
     state, step = new_state(mlp()), new_step(data, task)
-    batches = data.train_batches(Position(), Cut(4, 1, ranks.size(), ranks.rank()), 1)
+    batches = data.train_batches(Position(), BatchSpec(4, 1, ranks.size(), ranks.rank()), 1)
     for count, batch in enumerate(batches):
         if count == 2 and ranks.rank() == rank:
             if how == "killed":
@@ -340,7 +340,7 @@ class Flowing(torch.utils.data.IterableDataset[Any]):
             yield torch.full((self.features,), float(number)), number % 3
 
 
-def loaded(data: Any, cut: Cut, count: int) -> list[tuple[list[int], list[float], Position]]:
+def loaded(data: Any, cut: BatchSpec, count: int) -> list[tuple[list[int], list[float], Position]]:
     """(indices, inputs, position) of the first batches of a rank."""
     batches = data.train_batches(Position(), cut, 0)
     found = [next(batches) for _ in range(count)]
@@ -372,7 +372,7 @@ def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
 class BadOnce(ToyData):
     """The last rank's first batch beyond the 20th sample of the second epoch is not a number, once."""
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         for batch in super().train_batches(position, cut, seed):
             at = batch.position
             if at.epoch == 1 and at.offset > 20 and ranks.rank() == ranks.size() - 1 and len(self.asked) < 99:
@@ -401,7 +401,7 @@ def load_lost(folder: Path) -> str:
 class _Selfish(ToyData):
     """Gives every rank what one rank would get."""
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         return super().train_batches(position, replace(cut, num_ranks=1, rank=0), seed)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.parameters import Parameters, Treatment
+from trainrun.parameters import ParamConfig, Parameters
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -25,7 +25,7 @@ Rules = dict[str, dict[str, Any]]
 
 def table(
     rules: Rules | None = None, decay_norm_and_bias: bool = False, weight_decay: float | None = 0.1
-) -> dict[str, Treatment]:
+) -> dict[str, ParamConfig]:
     found = Parameters(decay_norm_and_bias, 1.0, rules or {}).treatments(Net(), weight_decay)
     return {one.name: one for one in found}
 

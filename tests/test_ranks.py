@@ -13,8 +13,8 @@ from ranked import KINDS, Came, Flowing, Ranks, Reading, serving
 from toy import same_bits
 
 from trainrun import ranks
-from trainrun.protocols import Cut, Position, Share
-from trainrun.ranks import Place
+from trainrun.protocols import BatchSpec, Position, Shard
+from trainrun.ranks import RankInfo
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -60,10 +60,10 @@ def test_one_rank_gives_back_what_it_is_given() -> None:
     ranks.add([tensor])
     ranks.broadcast([tensor])
     assert torch.equal(tensor, torch.ones(2))
-    assert (ranks.rank(), ranks.size(), ranks.is_first()) == (0, 1, True)
+    assert (ranks.rank(), ranks.size(), ranks.is_main_process()) == (0, 1, True)
     assert ranks.add_numbers([2.0]) == ranks.largest([2.0]) == [2.0]
     assert ranks.gather("x") == ["x"]
-    assert ranks.from_first("x") == "x"
+    assert ranks.broadcast_object("x") == "x"
     assert ranks.tell(RuntimeError("x"))
     ranks.leave(clean=True)
 
@@ -71,14 +71,14 @@ def test_one_rank_gives_back_what_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [
-        (None, Place(1, 4, 1, 2)),
-        ("LOCAL_WORLD_SIZE", Place(1, 4, 1, 4)),
-        ("LOCAL_RANK", Place()),  # as where a cluster names machines, and nobody started several processes
-        ("MASTER_ADDR", Place()),
+        (None, RankInfo(1, 4, 1, 2)),
+        ("LOCAL_WORLD_SIZE", RankInfo(1, 4, 1, 4)),
+        ("LOCAL_RANK", RankInfo()),  # as where a cluster names machines, and nobody started several processes
+        ("MASTER_ADDR", RankInfo()),
     ],
 )
 def test_the_launcher_says_who_is_who(
-    missing: str | None, expected: Place, monkeypatch: pytest.MonkeyPatch
+    missing: str | None, expected: RankInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
     for name, value in {**said, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}.items():
@@ -90,9 +90,9 @@ def test_the_launcher_says_who_is_who(
 
 def test_the_command_that_starts_as_many_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranks.command() == ["trainrun"]
-    monkeypatch.setattr(ranks, "launched", lambda: Place(0, 4, 0, 4))
+    monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 4, 0, 4))
     assert " ".join(ranks.command()) == "torchrun --nproc-per-node 4 -m trainrun"
-    monkeypatch.setattr(ranks, "launched", lambda: Place(0, 4, 0, 2))
+    monkeypatch.setattr(ranks, "launched", lambda: RankInfo(0, 4, 0, 2))
     assert " ".join(ranks.command()) == "torchrun --nnodes 2 --nproc-per-node 2 -m trainrun"
 
 
@@ -224,11 +224,11 @@ def test_a_rank_reads_its_own_samples_alone() -> None:
     train, val = Reading(21), Reading(10)
     data = ranked.dataset(train, val)
     train.asked.clear()
-    one = ranked.loaded(data, Cut(4, 1), 6)
+    one = ranked.loaded(data, BatchSpec(4, 1), 6)
     shares = []
     for rank in range(2):
         train.asked.clear()
-        shares.append(ranked.loaded(data, Cut(4, 1, num_ranks=2, rank=rank), 3))
+        shares.append(ranked.loaded(data, BatchSpec(4, 1, num_ranks=2, rank=rank), 3))
         mine = [index for indices, _, _ in shares[-1] for index in indices]
         assert set(train.asked) >= set(mine)
         assert len(train.asked) <= len(mine) + 1  # one stands for none, of which no batch can be made
@@ -240,14 +240,14 @@ def test_a_rank_reads_its_own_samples_alone() -> None:
 
 def test_a_rank_without_samples_gets_a_batch_of_none() -> None:
     data = ranked.dataset(Reading(18))
-    *_, last = ranked.loaded(data, Cut(4, 1, num_ranks=3, rank=2), 2)
+    *_, last = ranked.loaded(data, BatchSpec(4, 1, num_ranks=3, rank=2), 2)
     assert last == ([], [], Position(1, 0))
 
 
 def test_ranks_share_a_stream() -> None:
     data = ranked.dataset(Flowing(2), Flowing(2))
-    one = ranked.loaded(data, Cut(3, 1), 8)
-    shares = [ranked.loaded(data, Cut(3, 1, num_ranks=2, rank=rank), 4) for rank in range(2)]
+    one = ranked.loaded(data, BatchSpec(3, 1), 8)
+    shares = [ranked.loaded(data, BatchSpec(3, 1, num_ranks=2, rank=rank), 4) for rank in range(2)]
     in_turn = [batch for turn in zip(*shares, strict=True) for batch in turn]
     assert [batch[:2] for batch in in_turn] == [batch[:2] for batch in one]
     assert (
@@ -255,7 +255,7 @@ def test_ranks_share_a_stream() -> None:
         == [batch[2].offset for batch in shares[1]]
         == [6, 12, 18, 24]
     )
-    judged = [b.inputs[:, 0].tolist() for r in range(2) for b in data.eval_batches("val", Share(r, 2))]
+    judged = [b.inputs[:, 0].tolist() for r in range(2) for b in data.eval_batches("val", Shard(r, 2))]
     assert sorted(number for batch in judged for number in batch) == [float(n) for n in range(10)]
 
 

@@ -19,7 +19,7 @@ from trainrun.loop.budget import ClockBudget
 from trainrun.loop.loop import Loop, Monitor
 from trainrun.loop.step import Clip, Policy, Step
 from trainrun.precision import Precision
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Outcome, Position, Share
+from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Outcome, Position, Shard
 from trainrun.run.record import Record
 from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.events import Event, Finished, StepsLogged
@@ -74,7 +74,7 @@ class ToyData:
     def to(self, device: torch.device) -> None:
         pass
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         epoch, offset, size = position.epoch, position.offset, len(self.splits["train"])
         while True:
             order = torch.randperm(size, generator=torch.Generator().manual_seed(1000 * seed + epoch))
@@ -84,7 +84,7 @@ class ToyData:
                 yield self.batch(order[start:end][cut.batch_size * cut.rank :][: cut.batch_size], after)
             epoch, offset = epoch + 1, 0
 
-    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         self.asked.append(split)
         for indices in self.splits[split].split(7)[share.rank :: share.num_ranks]:
             yield self.batch(indices)
@@ -220,7 +220,7 @@ class Toy:
 
         Of several ranks the first alone writes, as in a real run.
         """
-        if not ranks.is_first():
+        if not ranks.is_main_process():
             return self._train(None, signal_at)
         self.folder.mkdir(exist_ok=True)
         with contextlib.closing(Record(self.folder)) as record:
@@ -230,7 +230,7 @@ class Toy:
         data, task, checkpoints = self.data(), self.task(), self.checkpoints(record)
         made = {name: part() if name in _MADE else part for name, part in self.state.items()}
         state = new_state(self.model(), **made)
-        stored = ranks.from_first(checkpoints.load_newest(_no_warning) if record else None)
+        stored = ranks.broadcast_object(checkpoints.load_newest(_no_warning) if record else None)
         size = stored.pop("metrics_bytes") if stored else 0
         if record:
             record.cut(size)
@@ -250,7 +250,7 @@ class Toy:
             policy=step.policy,
             task=task,
             data=data,
-            cut=Cut(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
+            cut=BatchSpec(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
             seed=self.seed,
             budget=budget,
             monitor=self.monitor,

@@ -15,7 +15,7 @@ from trainrun.vocabulary.ranges import PositiveFraction
 
 
 @dataclass(frozen=True)
-class Treatment:
+class ParamConfig:
     """How one parameter is trained."""
 
     name: str
@@ -52,7 +52,7 @@ class Parameters:
         self.decay_norm_and_bias, self.layer_decay = decay_norm_and_bias, layer_decay
         self.rules = rules
 
-    def treatments(self, model: nn.Module, weight_decay: float | None) -> list[Treatment]:
+    def treatments(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
         """One entry per parameter, in the model's order. Raises ConfigError for an idle pattern."""
         named = dict(model.named_parameters())
         self._check(named)
@@ -68,7 +68,7 @@ class Parameters:
         for name, parameter in named.items():
             factor = self.layer_decay ** (last - layer_of[name])
             decay = 0.0 if weight_decay is not None and name in spared else weight_decay
-            one = Treatment(name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None)
+            one = ParamConfig(name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None)
             for pattern, rule in self.rules.items():
                 if fnmatchcase(name, pattern):
                     one = _apply(one, rule, parameter.ndim > 1 or pattern in of_vectors)
@@ -77,7 +77,7 @@ class Parameters:
             raise ConfigError.one("parameters.rules", "freeze every parameter; nothing is left to train")
         return found
 
-    def groups(self, model: nn.Module, treatments: list[Treatment], lr: float) -> list[dict[str, Any]]:
+    def groups(self, model: nn.Module, treatments: list[ParamConfig], lr: float) -> list[dict[str, Any]]:
         """Parameter groups as torch's optimizers take them; freezes what a rule froze."""
         named = dict(model.named_parameters())
         groups: dict[tuple[float, float | None], dict[str, Any]] = {}
@@ -141,7 +141,7 @@ def _nearest(pattern: str, names: Iterable[str]) -> str:
     return difflib.get_close_matches(pattern.strip("*.?"), sorted(known), 1, 0.0)[0]
 
 
-def _apply(one: Treatment, rule: Mapping[str, Any], with_init: bool) -> Treatment:
+def _apply(one: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamConfig:
     changes: dict[str, Any] = {}
     if "lr" in rule:
         changes["lr_factor"] = rule["lr"]

@@ -49,7 +49,7 @@ Window = Sequence[Batch]  # the micro-batches of one optimizer step
 
 
 @dataclass(frozen=True)
-class Cut:
+class BatchSpec:
     """How an epoch's order is cut: windows of `window` samples, each into micro-batches."""
 
     batch_size: int  # samples per micro-batch and rank
@@ -85,14 +85,14 @@ class PixelRange:
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Which batches of a split are one rank's: every `num_ranks`-th, from the `rank`-th on."""
 
     rank: int = 0
     num_ranks: int = 1
 
 
-ALL = Share()
+ALL = Shard()
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,14 @@ class Data(Protocol):
     def to(self, device: torch.device) -> None:
         """Move what fits to the device that trains."""
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         """Micro-batches without end, beginning at `position`. Pure in (seed, epoch).
 
         Those of all ranks together are what one rank would get. All ranks get equally many, where
         samples are short with none in them, and each batch's position is that after all of its round.
         """
 
-    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         """Every sample of "train", "val" or "test" exactly once, in order; of several ranks one's share."""
 
     def fitted(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """This process among those of the run, and among those of its machine."""
 
     rank: int = 0
@@ -48,7 +48,7 @@ class Place:
     local_size: int = 1
 
 
-_place = Place()
+_place = RankInfo()
 _store: Store | None = None
 
 
@@ -62,22 +62,22 @@ def size() -> int:
     return _place.size
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that writes and speaks."""
     return _place.rank == 0
 
 
-def place() -> Place:
+def place() -> RankInfo:
     """This process among all, and among those of its machine."""
     return _place
 
 
-def launched() -> Place:
+def launched() -> RankInfo:
     """What the launcher says in the environment; one process where there is none."""
     if not all(name in os.environ for name in _LAUNCHED):
-        return Place()
+        return RankInfo()
     number, total, local = (int(os.environ[name]) for name in _LAUNCHED[:3])
-    return Place(number, total, local, int(os.environ.get("LOCAL_WORLD_SIZE", total)))
+    return RankInfo(number, total, local, int(os.environ.get("LOCAL_WORLD_SIZE", total)))
 
 
 def command() -> list[str]:
@@ -129,8 +129,8 @@ def leave(clean: bool) -> None:
         if clean or not torch.cuda.is_available():  # NCCL would wait for what the others never send
             dist.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
-            _store.set("done", "1") if is_first() else _store.wait(["done"], LINGER)
-    _place = Place()
+            _store.set("done", "1") if is_main_process() else _store.wait(["done"], LINGER)
+    _place = RankInfo()
 
 
 def end(code: int) -> None:
@@ -153,7 +153,7 @@ def tell(error: BaseException) -> bool:
     if _place.size == 1 or _store is None:
         return True
     if isinstance(error, RankFailed):
-        return is_first()
+        return is_main_process()
     text = str(error) or type(error).__name__
     with suppress(RuntimeError):
         told = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
@@ -162,10 +162,10 @@ def tell(error: BaseException) -> bool:
 
 
 @contextmanager
-def hush() -> Iterator[None]:
+def silence_other_ranks() -> Iterator[None]:
     """Within, only the first rank prints; what ends another one is told outside."""
     with ExitStack() as opened:
-        if not is_first():
+        if not is_main_process():
             nowhere = opened.enter_context(open(os.devnull, "w"))
             opened.enter_context(redirect_stdout(nowhere))
             opened.enter_context(redirect_stderr(nowhere))
@@ -237,7 +237,7 @@ def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
     return {**found, **tensors}
 
 
-def from_first(value: T) -> T:
+def broadcast_object(value: T) -> T:
     """The first rank's value: tensors, numbers, texts, and containers of them."""
     return _sent(value, 0) if _place.size > 1 else value
 

@@ -191,7 +191,7 @@ def test_what_only_the_parts_can_tell_is_told_before_anything_is_written(
 def test_parts_below_a_base_are_what_they_claim() -> None:
     parts = built("regularization=[ema]")
     assert isinstance(parts.state.model, nn.Module)
-    assert parts.state.averager is not None
+    assert parts.state.weight_average is not None
     assert list(parts.regularizers) == ["ema"]
 
 

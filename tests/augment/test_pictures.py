@@ -11,15 +11,15 @@ from torch import Tensor
 
 from trainrun.augment.draws import Draws
 from trainrun.augment.pictures import Colored, CropFlip, augmented
-from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.protocols import Cut, DataInfo, Position
+from trainrun.data.resident import Holdout, InMemoryData, resident
+from trainrun.protocols import BatchSpec, DataInfo, Position
 from trainrun.vocabulary.errors import ConfigError
 
 CPU, START = torch.device("cpu"), Position()
 PLAIN = DataInfo("toy", (3, 8, 8), "classes", 2, {})
 
 
-def pictures_data(seed: int = 0) -> Resident:
+def pictures_data(seed: int = 0) -> InMemoryData:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, 200, (60, 3, 8, 8), generator=generator).byte()
     y = torch.arange(60) % 2
@@ -32,7 +32,7 @@ def epochs(batch_size: int, ranks: int = 1, start: Position = START, count: int 
     for rank in range(ranks):
         data = pictures_data()
         data = augmented(data, CropFlip(0.25, 0.5, data.info))  # type: ignore[assignment]
-        for batch in data.train_batches(start, Cut(batch_size, 1, ranks, rank), seed=5):
+        for batch in data.train_batches(start, BatchSpec(batch_size, 1, ranks, rank), seed=5):
             epoch = batch.position.epoch - (batch.position.offset == 0)
             if epoch == count:
                 break
@@ -108,7 +108,7 @@ def test_colored_pictures_are_painted_from_black_to_white_and_scaled_back() -> N
     data = pictures_data()
     raw = data.inputs.float()
     data.restore({"shift": data.shift + 3, "scale": data.scale * 2})  # black and white follow
-    batch = next(islice(data.train_batches(Position(), Cut(20, 1), 0), 1))
+    batch = next(islice(data.train_batches(Position(), BatchSpec(20, 1), 0), 1))
     out = Spy(0.0, 0.0, data.info)(batch.inputs, Draws(0, 0, batch.indices, CPU))
     white = raw.max()
     torch.testing.assert_close(seen[0], raw[batch.indices] / white, rtol=0, atol=1e-5)
@@ -141,7 +141,7 @@ def test_a_rank_without_samples_stays_without() -> None:
 
     def short() -> Iterator[int]:
         for batch in augmented(data, CropFlip(0.25, 0.5, data.info)).train_batches(
-            Position(0, 45), Cut(2, 1, 4, 3), 0
+            Position(0, 45), BatchSpec(2, 1, 4, 3), 0
         ):
             yield len(batch)
 

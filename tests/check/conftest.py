@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.assembly.build import build
-from trainrun.check.context import Bench, bench_of
+from trainrun.check.context import CheckContext, bench_of
 from trainrun.config.compose.composer import Composer
 from trainrun.protocols import Batch, Outcome
 
@@ -21,10 +21,10 @@ CLASSES = (*TABLE, "data.kind=classes", "data.num_outputs=3", "task=classificati
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CheckContext]:
     monkeypatch.chdir(tmp_path)
 
-    def made(*words: str, model: nn.Module | None = None) -> Bench:
+    def made(*words: str, model: nn.Module | None = None) -> CheckContext:
         found = build(Composer().checked([*words, "runtime.threads=1"]).settings)
         if model is not None:
             found.state.model = model
@@ -87,7 +87,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 
 
 @pytest.fixture(params=CALLS)
-def own_task(request: pytest.FixtureRequest, bench: Callable[..., Bench]) -> Bench:
+def own_task(request: pytest.FixtureRequest, bench: Callable[..., CheckContext]) -> CheckContext:
     """A run whose model gives two tensors, with a task of the user's own that calls it so."""
     of = bench(*CLASSES, model=Pair())
-    return Bench(replace(of.parts, task=Asking(of.parts.task, CALLS[request.param])), of.batch)
+    return CheckContext(replace(of.parts, task=Asking(of.parts.task, CALLS[request.param])), of.batch)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from trainrun.check.baselines import _by_neighbours, _by_ridge, probe
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.sample_rows import SampleRows, seen
 
 
-def names(of: Bench, rows: dict) -> list[str]:
+def names(of: CheckContext, rows: dict) -> list[str]:
     return [one.name for one in probe(of, rows).findings]
 
 
@@ -40,7 +40,7 @@ def test_neighbours_are_the_five_nearest_others() -> None:
 
 @pytest.mark.parametrize("kind", ["classes", "values"])
 def test_shuffled_targets_are_told_from_others(
-    kind: str, bench: Callable[..., Bench], classes: tuple[str, ...], table: tuple[str, ...]
+    kind: str, bench: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
 ) -> None:
     of = bench(*(classes if kind == "classes" else table), "model=linear")
     rows = dict(seen(of))
@@ -51,7 +51,7 @@ def test_shuffled_targets_are_told_from_others(
 
 
 @pytest.mark.parametrize("by", [1, -1])
-def test_labels_off_by_one_in_one_split_are_named(by: int, bench: Callable[..., Bench]) -> None:
+def test_labels_off_by_one_in_one_split_are_named(by: int, bench: Callable[..., CheckContext]) -> None:
     of = bench("data=digits", "model=linear")
     rows = dict(seen(of))
     rows["val"] = replace(rows["val"], targets=(rows["val"].targets + by) % 10)
@@ -60,7 +60,7 @@ def test_labels_off_by_one_in_one_split_are_named(by: int, bench: Callable[..., 
     assert f"with 1 {'subtracted from' if by > 0 else 'added to'} them" in found.measured
 
 
-def test_few_samples_have_no_verdict(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_few_samples_have_no_verdict(bench: Callable[..., CheckContext], classes: tuple[str, ...]) -> None:
     of = bench(*classes, "model=linear", "data.limit=50")
     rows = dict(seen(of))
     rows["train"] = replace(rows["train"], targets=rows["train"].targets.flip(0))
@@ -69,7 +69,7 @@ def test_few_samples_have_no_verdict(bench: Callable[..., Bench], classes: tuple
 
 @pytest.mark.parametrize("positive", ["few", "very few"])
 def test_a_rare_class_that_follows_from_the_inputs_is_no_chance(
-    positive: str, bench: Callable[..., Bench]
+    positive: str, bench: Callable[..., CheckContext]
 ) -> None:
     """Of 1,500 rows about 6 % or 1 % are positive, by a logistic model of two columns: the best guess of a
     single sample is always the negative.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from toy import same_bits
 
-from trainrun.check.clone_state import anew
-from trainrun.check.context import Bench
+from trainrun.check.clone_state import fresh_state
+from trainrun.check.context import CheckContext
 
 WORDS = [
     ("optimizer=adamw", "scheduler=plateau", "regularization=early_stopping"),
@@ -21,11 +21,11 @@ WORDS = [
 
 @pytest.mark.parametrize("words", WORDS, ids=lambda words: words[0])
 def test_it_is_what_the_run_begins_with(
-    words: tuple[str, ...], bench: Callable[..., Bench], classes: tuple[str, ...]
+    words: tuple[str, ...], bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "model=mlp", *words)
     parts = of.parts
-    state = anew(of, of.model, parts.settings["optimizer"], parts.rates.lr)
+    state = fresh_state(of, of.model, parts.settings["optimizer"], parts.rates.lr)
     assert same_bits(state.state_dict(), parts.state.state_dict())
     loop = parts.loop(Path(), "", None, parts.runtime.signals())
     before = {key: value.clone() for key, value in parts.state.model.state_dict().items()}

@@ -12,12 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.check.checks import examine
-from trainrun.check.context import Bench, Patience, blank_loss, blind_loss, isolated, loss_in, without_dropout
+from trainrun.check.context import (
+    CheckContext,
+    Patience,
+    blank_loss,
+    blind_loss,
+    isolated,
+    loss_in,
+    without_dropout,
+)
 from trainrun.protocols import Batch, Outcome, StepResult
 
 
 def test_the_loss_of_outputs_of_0_is_that_of_equal_chances(
-    bench: Callable[..., Bench], classes: tuple[str, ...], table: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
 ) -> None:
     of = bench(*classes)
     assert math.isclose(blank_loss(of.parts.task, of.model, of.batch), math.log(3), rel_tol=1e-6)
@@ -31,7 +39,7 @@ def test_the_loss_of_outputs_of_0_is_that_of_equal_chances(
 
 
 def test_the_loss_without_inputs_is_entropy_or_variance(
-    bench: Callable[..., Bench], classes: tuple[str, ...], table: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
 ) -> None:
     of = bench(*classes)
     shares = torch.bincount(of.batch.targets).double() / len(of.batch)
@@ -69,7 +77,9 @@ def test_generators_come_out_as_they_were() -> None:
     assert drawn() == expected
 
 
-def test_a_check_leaves_the_run_as_it_was(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_a_check_leaves_the_run_as_it_was(
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
     parts = bench(*classes, "model=mlp", "model.norm=batch").parts
     before = {key: value.clone() for key, value in parts.state.model.state_dict().items()}
     drawn = torch.get_rng_state()
@@ -87,7 +97,7 @@ def test_patience_ends() -> None:
     assert not Patience(60.0, 60.0).is_over
 
 
-def test_a_model_may_give_more_than_one_tensor(own_task: Bench) -> None:
+def test_a_model_may_give_more_than_one_tensor(own_task: CheckContext) -> None:
     """Nothing is found, and what its losses are compared with is that of the tensor that counts."""
     found = {one.title: one for one in examine(own_task.parts)}
     assert [one for section in found.values() for one in section.findings] == []
@@ -104,7 +114,7 @@ def test_a_model_may_give_more_than_one_tensor(own_task: Bench) -> None:
 
 
 def test_what_a_task_of_its_own_is_compared_with(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     """A penalty beside the outputs, which is 0 at best, changes neither loss."""
 
@@ -154,7 +164,7 @@ class Failing(nn.Module):
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by 0"), NotImplementedError("by 0"), EOFError("by 0")])
 def test_whatever_the_users_code_raises_is_a_finding_of_the_section(
-    error: Exception, bench: Callable[..., Bench], classes: tuple[str, ...]
+    error: Exception, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     sections = {one.title: one.findings for one in examine(bench(*classes, model=Failing(error)).parts)}
     assert {"model", "numbers", "modes", "overfit"} <= set(sections)
@@ -164,7 +174,7 @@ def test_whatever_the_users_code_raises_is_a_finding_of_the_section(
 
 
 def test_what_follows_from_too_few_samples_is_not_asked(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     sections = examine(bench(*classes, "data.limit=1", "model=mlp", "model.norm=batch").parts)
     (found,) = [one for section in sections for one in section.findings]

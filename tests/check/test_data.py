@@ -8,23 +8,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.data import data, standardized
 from trainrun.check.sample_rows import SampleRows, seen
 
 
-def names(of: Bench, train: SampleRows) -> list[str]:
+def names(of: CheckContext, train: SampleRows) -> list[str]:
     return [one.name for one in data(of, {"train": train}).findings]
 
 
-def test_nothing_is_said_of_standardised_inputs(bench: Callable[..., Bench]) -> None:
+def test_nothing_is_said_of_standardised_inputs(bench: Callable[..., CheckContext]) -> None:
     of = bench("data=wine", "model=linear")
     assert data(of, seen(of)).findings == ()
 
 
 @pytest.mark.parametrize(("times", "plus"), [(60.0, 80.0), (1.0, 9.0), (0.001, 0.0)])
 def test_inputs_far_from_mean_0_and_std_1_are_named(
-    times: float, plus: float, bench: Callable[..., Bench], classes: tuple[str, ...]
+    times: float, plus: float, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "model=linear")
     train = seen(of)["train"]
@@ -36,7 +36,9 @@ def test_inputs_far_from_mean_0_and_std_1_are_named(
     assert names(of, replace(train, inputs=scaled)) == []  # what is advised helps
 
 
-def test_one_large_column_among_many_is_named(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_one_large_column_among_many_is_named(
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
     of = bench(*classes, "data.num_features=200", "model=linear")
     train = seen(of)["train"]
     train.inputs[:, 7] *= 50
@@ -45,7 +47,7 @@ def test_one_large_column_among_many_is_named(bench: Callable[..., Bench], class
 
 
 def test_values_that_are_no_numbers_are_counted(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "model=linear")
     train = seen(of)["train"]
@@ -66,7 +68,7 @@ def test_values_that_are_no_numbers_are_counted(
     ],
 )
 def test_counts_of_classes(
-    counts: tuple[int, ...], name: str | None, bench: Callable[..., Bench], classes: tuple[str, ...]
+    counts: tuple[int, ...], name: str | None, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "model=linear")
     of.parts.data.info = replace(of.parts.info, class_counts=counts)
@@ -75,7 +77,7 @@ def test_counts_of_classes(
 
 @pytest.mark.parametrize(("limit", "mends"), [(2, True), (5, True), (30, False)])
 def test_too_few_training_samples(
-    limit: int, mends: bool, bench: Callable[..., Bench], classes: tuple[str, ...]
+    limit: int, mends: bool, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "model=linear", f"data.limit={limit}")
     found = [one for one in data(of, seen(of)).findings if one.name == "too few training samples"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.layers import layers
 
 
-def names(of: Bench) -> list[str]:
+def names(of: CheckContext) -> list[str]:
     return [one.name for one in layers(of).findings]
 
 
@@ -36,7 +36,7 @@ def test_a_fault_has_a_name_and_an_override(
     words: tuple[str, ...],
     name: str,
     mend: tuple[str, ...],
-    bench: Callable[..., Bench],
+    bench: Callable[..., CheckContext],
     classes: tuple[str, ...],
 ) -> None:
     (found,) = layers(bench(*classes, "model=mlp", *words)).findings
@@ -45,12 +45,14 @@ def test_a_fault_has_a_name_and_an_override(
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "selu"])
 def test_usual_models_have_none(
-    activation: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+    activation: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     assert names(bench(*classes, "model=mlp", "model.depth=6", f"model.activation={activation}")) == []
 
 
-def test_norms_that_begin_otherwise_are_named(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_norms_that_begin_otherwise_are_named(
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
     of = bench(*classes, "model=mlp", "model.norm=layer")
     assert ("norms", "2 norm layers, weight 1 and bias 0") in layers(of).lines
     with torch.no_grad():
@@ -59,7 +61,7 @@ def test_norms_that_begin_otherwise_are_named(bench: Callable[..., Bench], class
 
 
 def test_unused_parameters_are_a_fault_of_the_model_first(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

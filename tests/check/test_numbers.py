@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.numbers import numbers
 
 
@@ -55,7 +55,11 @@ class Log(nn.Module):
     ],
 )
 def test_what_fp16_cannot_hold_is_named(
-    size: float, precision: str, name: str | None, bench: Callable[..., Bench], classes: tuple[str, ...]
+    size: float,
+    precision: str,
+    name: str | None,
+    bench: Callable[..., CheckContext],
+    classes: tuple[str, ...],
 ) -> None:
     section = numbers(bench(*classes, f"precision={precision}", model=Large(size)))
     assert [one.name for one in section.findings] == ([name] if name else [])
@@ -65,14 +69,14 @@ def test_what_fp16_cannot_hold_is_named(
 
 
 def test_what_bf16_cannot_hold_is_mended_by_32_bits(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     (found,) = numbers(bench(*classes, "precision=bf16", model=Rounded())).findings
     assert (found.name, found.mend) == ("bf16 overflow", ("precision=fp32",))
 
 
 def test_a_logarithm_of_what_is_negative_is_found_in_any_format(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     (found,) = numbers(bench(*classes, "precision=bf16", model=Log())).findings
     assert found.name == "not finite"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.check.context import Bench, Patience
+from trainrun.check.context import CheckContext, Patience
 from trainrun.check.overfit import Attempt, attempt, few, overfit, verdict
 
 INF = float("inf")
@@ -47,7 +47,7 @@ def test_what_is_concluded(
     others: list[Attempt],
     name: str | None,
     mend: float | None,
-    bench: Callable[..., Bench],
+    bench: Callable[..., CheckContext],
     classes: tuple[str, ...],
 ) -> None:
     of = bench(*classes, "model=linear", "optimizer.lr=0.5")
@@ -57,13 +57,13 @@ def test_what_is_concluded(
         assert found[0].mend == (f"optimizer.lr={0.5 * mend:g}",)
 
 
-def test_samples_are_of_as_many_classes_as_there_are(bench: Callable[..., Bench]) -> None:
+def test_samples_are_of_as_many_classes_as_there_are(bench: Callable[..., CheckContext]) -> None:
     assert sorted(few(bench("data=digits")).targets.tolist()) == list(range(10))
     counts = torch.bincount(few(bench("data=wine")).targets)
     assert sorted(counts.tolist()) == [3, 3, 4]
 
 
-def test_a_step_is_the_optimizers_own_without_decay(bench: Callable[..., Bench]) -> None:
+def test_a_step_is_the_optimizers_own_without_decay(bench: Callable[..., CheckContext]) -> None:
     """One step of plain SGD on one sample of a linear model, by hand."""
     of = bench(
         "data=wine", "model=linear", "optimizer=sgd", "optimizer.weight_decay=0.5", "optimizer.lr=1e-3"
@@ -80,7 +80,7 @@ def test_a_step_is_the_optimizers_own_without_decay(bench: Callable[..., Bench])
     assert two == pytest.approx(float(after), rel=1e-5)
 
 
-def attempt_of(of: Bench, steps: int) -> float:
+def attempt_of(of: CheckContext, steps: int) -> float:
     """The loss that the step of that number begins with."""
     losses: list[float] = []
     task = of.parts.task
@@ -109,7 +109,7 @@ class Blind(nn.Module):
 
 
 def test_a_model_that_sees_nothing_cannot_learn(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     section = overfit(bench(*classes, model=Blind()), retries=True)
     (found,) = section.findings
@@ -119,7 +119,7 @@ def test_a_model_that_sees_nothing_cannot_learn(
 
 
 def test_a_rate_far_too_low_is_mended_by_one_that_learns_them_all(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     section = overfit(bench(*classes, "model=mlp", "optimizer.lr=1e-8"), retries=True)
     (found,) = section.findings
@@ -131,7 +131,7 @@ def test_a_rate_far_too_low_is_mended_by_one_that_learns_them_all(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum", "lbfgs", "sam", "schedule_free", "muon"])
 def test_every_kind_of_optimizer_can(
-    optimizer: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+    optimizer: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     section = overfit(bench(*classes, "model=mlp", f"optimizer={optimizer}"), retries=True)
     assert section.findings == ()
@@ -144,7 +144,7 @@ class Noisy(Blind):
         return self.layer(torch.randn_like(x))
 
 
-def test_what_draws_has_no_verdict(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_what_draws_has_no_verdict(bench: Callable[..., CheckContext], classes: tuple[str, ...]) -> None:
     section = overfit(bench(*classes, model=Noisy()), retries=True)
     assert section.findings == ()
     assert "no verdict" in section.lines[0][1]

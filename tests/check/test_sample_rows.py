@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.sample_rows import rows, seen
 from trainrun.protocols import Batch, Position
 
@@ -30,7 +30,7 @@ def test_tokens_and_containers_are_no_rows() -> None:
     assert rows([]) is None
 
 
-def test_every_split_is_read_before_augmentation(bench: Callable[..., Bench]) -> None:
+def test_every_split_is_read_before_augmentation(bench: Callable[..., CheckContext]) -> None:
     of = bench("data=digits", "augment=crop_flip", "augment.shift=0.25", "model=linear")
     found = seen(of)
     sizes = of.parts.info.sizes

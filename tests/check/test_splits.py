@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.splits import hashes_of, splits
 from trainrun.protocols import Batch, Position
 
@@ -23,7 +23,7 @@ def test_equal_inputs_are_counted_together() -> None:
 
 
 def test_samples_of_training_in_another_split_are_a_leak(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "model=linear")
     assert splits(of).findings == ()
@@ -36,7 +36,7 @@ def test_samples_of_training_in_another_split_are_a_leak(
     assert splits(of).values == {"val in train": 9, "test in train": 0, "test in val": 0}
 
 
-def test_texts_are_not_compared(bench: Callable[..., Bench], tmp_path) -> None:
+def test_texts_are_not_compared(bench: Callable[..., CheckContext], tmp_path) -> None:
     (tmp_path / "a.txt").write_text("abc " * 600)
     of = bench("data=text", "data.path=a.txt", "data.block_size=16", "model=gpt")
     assert splits(of).findings == ()
@@ -44,7 +44,7 @@ def test_texts_are_not_compared(bench: Callable[..., Bench], tmp_path) -> None:
 
 @pytest.mark.parametrize("columns", [3, 4, 6, 8])
 def test_repeats_in_a_table_of_few_values_are_no_leak(
-    columns: int, bench: Callable[..., Bench], table: tuple[str, ...]
+    columns: int, bench: Callable[..., CheckContext], table: tuple[str, ...]
 ) -> None:
     """Every row is drawn by itself: of 4 ** columns kinds of rows most are met again, or few."""
     words = (*table[:1], "data.num_samples=1500", f"data.num_features={columns}", "model=linear")
@@ -64,7 +64,7 @@ def test_repeats_in_a_table_of_few_values_are_no_leak(
 
 
 def test_what_was_not_read_is_not_spoken_of(
-    bench: Callable[..., Bench], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., CheckContext], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = bench(*classes, "model=linear", "data.eval_batch_size=20")
     monkeypatch.setattr(sys.modules["trainrun.check.splits"], "_MOST_S", 0.0)

@@ -13,13 +13,13 @@ from torch import nn
 
 import trainrun
 import trainrun.check.steps as steps
-from trainrun.check.context import Bench, Patience
+from trainrun.check.context import CheckContext, Patience
 from trainrun.check.steps import course, first_steps
 
 
 @pytest.mark.parametrize("words", [("regularization=mixup",), ("loop.accumulate=2", "loop.clip.norm=0.5")])
 def test_they_are_those_that_training_makes(
-    words: tuple[str, ...], bench: Callable[..., Bench], tmp_path: Path
+    words: tuple[str, ...], bench: Callable[..., CheckContext], tmp_path: Path
 ) -> None:
     words = ("data=wine", "model.norm=batch", "budget=14step", *words)
     found = course(bench(*words), 1.0, Patience(60.0, 600.0))
@@ -32,7 +32,9 @@ def test_they_are_those_that_training_makes(
 
 
 @pytest.mark.parametrize(("lr", "is_found"), [("2e-3", False), ("2", True)])
-def test_a_loss_that_is_thrown_up_is_told(lr: str, is_found: bool, bench: Callable[..., Bench]) -> None:
+def test_a_loss_that_is_thrown_up_is_told(
+    lr: str, is_found: bool, bench: Callable[..., CheckContext]
+) -> None:
     of = bench("data=breast_cancer", f"optimizer.lr={lr}")
     found = first_steps(of).findings
     assert [one.name for one in found] == (["learning rate too high"] if is_found else [])
@@ -42,7 +44,7 @@ def test_a_loss_that_is_thrown_up_is_told(lr: str, is_found: bool, bench: Callab
 
 
 def test_where_no_lower_rate_helps_none_is_named(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     class Wild(nn.Module):
         """Its outputs are the larger, the more often it was called."""
@@ -61,7 +63,7 @@ def test_where_no_lower_rate_helps_none_is_named(
 
 
 def test_numbers_that_are_not_finite_within_a_few_steps_are_told_too(
-    bench: Callable[..., Bench], table: tuple[str, ...]
+    bench: Callable[..., CheckContext], table: tuple[str, ...]
 ) -> None:
     words = (*table, "model=linear", "optimizer=sgd", "scheduler=constant")
     (found,) = first_steps(bench(*words, "optimizer.lr=1e12")).findings
@@ -70,7 +72,7 @@ def test_numbers_that_are_not_finite_within_a_few_steps_are_told_too(
 
 
 def test_steps_without_anything_to_average_have_no_verdict(
-    bench: Callable[..., Bench], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., CheckContext], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = bench(*classes, "model=linear")
     expected = first_steps(of).values

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.storage import differences, kept, storage
 
 
@@ -37,7 +37,7 @@ def test_leaves_that_differ_are_named() -> None:
 
 
 def test_what_is_no_number_is_the_same_as_another(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     nan = torch.tensor([1.0, torch.nan])
     assert differences({"a": nan}, {"a": nan.clone()}) == []
@@ -49,7 +49,7 @@ def test_what_is_no_number_is_the_same_as_another(
 
 
 def test_what_is_never_stored_is_a_finding_of_its_own_where_nothing_explains_it(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "model=mlp", "model.norm=batch")
     of.batch.inputs[0] = torch.nan  # and so become the running statistics
@@ -63,7 +63,7 @@ def test_what_is_never_stored_is_a_finding_of_its_own_where_nothing_explains_it(
     "words", [("optimizer=adamw",), ("optimizer=lbfgs",), ("regularization=ema", "precision=fp16")]
 )
 def test_usual_runs_come_back_the_same(
-    words: tuple[str, ...], bench: Callable[..., Bench], classes: tuple[str, ...], tmp_path: Path
+    words: tuple[str, ...], bench: Callable[..., CheckContext], classes: tuple[str, ...], tmp_path: Path
 ) -> None:
     section = storage(bench(*classes, "model=mlp", "model.norm=batch", *words))
     assert section.findings == ()
@@ -71,14 +71,16 @@ def test_usual_runs_come_back_the_same(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_no_checkpoint_holds_is_found(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_what_no_checkpoint_holds_is_found(
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
     (found,) = storage(bench(*classes, model=Forgetful())).findings
     assert "the loss of one batch" in found.measured
     assert "check --exact" in found.advice
 
 
 def test_a_disk_that_is_too_small(
-    bench: Callable[..., Bench], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., CheckContext], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = bench(*classes, "model=mlp", "checkpoint.keep_last=5")
     needed = storage(of).values["needed"]
@@ -96,13 +98,15 @@ def test_a_disk_that_is_too_small(
     ],
 )
 def test_how_many_lie_on_the_disk_at_once(
-    words: tuple[str, ...], count: int, bench: Callable[..., Bench], classes: tuple[str, ...]
+    words: tuple[str, ...], count: int, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     """Two last, one best, one being written; of 50 steps five at a multiple of ten."""
     assert kept(bench(*classes, "model=linear", "budget=50step", *words)) == count
 
 
-def test_a_folder_that_cannot_be_written_to(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_a_folder_that_cannot_be_written_to(
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
     Path("taken").write_text("")
     (found,) = storage(bench(*classes, "model=linear", "run_dir=taken/run")).findings
     assert found.name == "run folder"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.train_vs_eval import _small_batches, modes, smallest
 from trainrun.data.order import micro_batches
-from trainrun.protocols import Cut, Position
+from trainrun.protocols import BatchSpec, Position
 
 
 class Net(nn.Module):
@@ -42,13 +42,15 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_evaluation_depends_on_the_sample_alone(
-    fault: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+    fault: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     found = [one.name for one in modes(bench(*classes, model=Net(fault))).findings]
     assert found[:1] == FAULTS[fault]
 
 
-def test_dropout_shows_in_training_alone(bench: Callable[..., Bench], classes: tuple[str, ...]) -> None:
+def test_dropout_shows_in_training_alone(
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
     section = modes(bench(*classes, "model=mlp", "regularization=dropout"))
     lines = dict(section.lines)
     assert "differ by up to" in lines["training"] and "dropout of 0.3" in lines["training"]
@@ -67,7 +69,11 @@ def test_dropout_shows_in_training_alone(bench: Callable[..., Bench], classes: t
     ],
 )
 def test_batches_too_small_for_batch_norm(
-    batch: str, name: str | None, mend: str | None, bench: Callable[..., Bench], classes: tuple[str, ...]
+    batch: str,
+    name: str | None,
+    mend: str | None,
+    bench: Callable[..., CheckContext],
+    classes: tuple[str, ...],
 ) -> None:
     words = (*classes, "data.limit=191", "model=mlp", f"batch_size={batch}")  # 191 = 10 x 19 + 1
     found = modes(bench(*words, "model.norm=batch")).findings
@@ -81,7 +87,7 @@ def test_batches_too_small_for_batch_norm(
 
 
 def test_one_training_sample_is_no_fault_of_the_batch_size(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, "data.limit=1", "model=mlp", "model.norm=batch")
     assert _small_batches(of) == []
@@ -90,7 +96,7 @@ def test_one_training_sample_is_no_fault_of_the_batch_size(
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 24, 25, 49])
 def test_the_smallest_batch_of_an_epoch(size: int, accumulate: int) -> None:
-    cut = Cut(8, accumulate)
+    cut = BatchSpec(8, accumulate)
     lengths = [len(part) for part, _ in micro_batches(torch.arange(size), Position(), cut)]
     assert smallest(size, cut) == min(lengths)
 
@@ -105,7 +111,7 @@ class Pair(Net):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_tensor_of_the_outputs_is_compared(
-    fault: str, bench: Callable[..., Bench], classes: tuple[str, ...]
+    fault: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     of = bench(*classes, model=Pair(fault))
 
@@ -118,12 +124,12 @@ def test_every_tensor_of_the_outputs_is_compared(
             return self.model(x=x)["outputs"]
 
     own = of.parts.task
-    of = Bench(replace(of.parts, task=lambda model, batch: own(First(model), batch)), of.batch)
+    of = CheckContext(replace(of.parts, task=lambda model, batch: own(First(model), batch)), of.batch)
     assert [one.name for one in modes(of).findings][:1] == FAULTS[fault]
 
 
 def test_what_is_no_number_in_each_pass_is_no_difference(
-    bench: Callable[..., Bench], classes: tuple[str, ...]
+    bench: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     """That it is none is another question's to say."""
     of = bench(*classes, model=Net(""))

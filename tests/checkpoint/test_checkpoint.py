@@ -391,19 +391,19 @@ def test_a_folder_in_the_place_of_a_file_is_a_storage_failure(tmp_path: Path) ->
 
 @pytest.mark.parametrize("averaged", [False, True])
 def test_the_judged_weights_are_loaded(tmp_path: Path, averaged: bool) -> None:
-    averager = EMA(0.5) if averaged else None
-    state = new_state(mlp(seed=1), averager=averager)
+    weight_average = EMA(0.5) if averaged else None
+    state = new_state(mlp(seed=1), weight_average=weight_average)
     state.step = 3
-    if averager is not None:
+    if weight_average is not None:
         with torch.no_grad():
             state.model[0].bias += 1.0
-        averager.update(state.model)
+        weight_average.update(state.model)
     owner = checkpoints(tmp_path)
     commit(owner, state)
     model = mlp(seed=2)
     assert owner.load_weights(model, 3) == ("ema" if averaged else "raw")
-    assert same_bits(dict(model.state_dict()), dict(state.judged_model.state_dict()))
-    if averager is not None:
+    assert same_bits(dict(model.state_dict()), dict(state.eval_model.state_dict()))
+    if weight_average is not None:
         assert not same_bits(dict(model.state_dict()), dict(state.model.state_dict()))
 
 

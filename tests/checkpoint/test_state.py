@@ -14,7 +14,7 @@ from toy import CPU, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step
 
 from trainrun.checkpoint.state import TrainState, require_same_data
 from trainrun.precision import ScaledPrecision
-from trainrun.protocols import Cut, Position
+from trainrun.protocols import BatchSpec, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.scheduler import cosine, plateau
@@ -37,7 +37,7 @@ def full_state(**changes: Any) -> TrainState:
 
 def trained(state: TrainState, steps: int = 3) -> TrainState:
     data = ToyData()
-    step, batches = new_step(data, ToyTask()), data.train_batches(Position(), Cut(8, 1), 1)
+    step, batches = new_step(data, ToyTask()), data.train_batches(Position(), BatchSpec(8, 1), 1)
     for _ in range(steps):
         state.meter.add(step(state, [next(batches)]))
     if state.stopper is not None:
@@ -122,7 +122,7 @@ def test_what_the_data_fitted_is_all_there_but_for_what_came_later() -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (lambda: full_state(averager=None), "parts differ from this run's: averager"),
+        (lambda: full_state(weight_average=None), "parts differ from this run's: averager"),
         (lambda: full_state(stopper=None), "parts differ from this run's: stopper"),
         (
             lambda: _with_model(Wider()),
@@ -147,7 +147,7 @@ def _with_model(model: nn.Module) -> TrainState:
         model,
         adamw,
         precision=ScaledPrecision(CPU, 2.0**10, 4),
-        averager=EMA(0.9),
+        weight_average=EMA(0.9),
         stopper=EarlyStopping(3, 0.0, restore_best=True),
         data=STORED["data"],
         fitted={"shift": torch.zeros(2)},

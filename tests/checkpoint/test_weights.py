@@ -42,7 +42,7 @@ def test_a_checkpoint_gives_the_weights_that_were_judged(tmp_path: Path) -> None
     trained = Toy(tmp_path / "run", state={"averager": lambda: EMA(0.8)}).train()
     path = path_of(tmp_path / "run" / "checkpoints", 16)
     found = read_checkpoint(path)
-    assert same_bits(dict(found.tensors), dict(trained.state.averager.model.state_dict()))
+    assert same_bits(dict(found.tensors), dict(trained.state.weight_average.model.state_dict()))
     assert found.told == f"the ema weights of step 16 in {path}"
     assert found.sha256 == hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
     raw = Toy(tmp_path / "raw").train()

@@ -91,4 +91,4 @@ def test_afterwards_everything_is_as_before(folder: Path) -> None:
         imports.admit(None)
     assert sys.path == before and sys.meta_path == finders
     imports.admit(["probe_model"])  # nothing is held back: nothing to do
-    assert sys.meta_path == finders and imports.find("probe_model") is None
+    assert sys.meta_path == finders and imports.find_module("probe_model") is None

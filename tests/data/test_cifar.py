@@ -14,7 +14,7 @@ import pytest
 
 from trainrun.data import cifar as module
 from trainrun.data.cifar import SOURCES, cifar
-from trainrun.data.resident import Resident
+from trainrun.data.resident import InMemoryData
 from trainrun.vocabulary.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def write(folder: Path, name: str) -> Path:
     return folder
 
 
-def load(root: Path, name: str = "cifar10", download: bool = False) -> Resident:
+def load(root: Path, name: str = "cifar10", download: bool = False) -> InMemoryData:
     return cifar(name, str(root), download, 0.1, 0, None, 5, None, "train", 16)  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ import torch
 from trainrun.data import idx as module
 from trainrun.data.idx import SOURCES, IdxSource, idx, read_idx
 from trainrun.data.published import PUBLISHED
-from trainrun.data.resident import Resident
+from trainrun.data.resident import InMemoryData
 from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import DataError
 
@@ -51,7 +51,7 @@ def write(folder: Path, gzipped: bool = False, **changed: np.ndarray) -> Path:
     return folder
 
 
-def load(root: Path | None, name: str = "mnist", download: bool = False) -> Resident:
+def load(root: Path | None, name: str = "mnist", download: bool = False) -> InMemoryData:
     return idx(name, str(root) if root else None, download, 0.1, 0, None, 5, None, "train", 16)  # type: ignore[arg-type]
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from trainrun.data.dataset import DatasetData
 from trainrun.data.imagefolder import decoded, imagefolder
-from trainrun.data.resident import Resident
-from trainrun.protocols import Cut, Position
+from trainrun.data.resident import InMemoryData
+from trainrun.protocols import BatchSpec, Position
 from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError, DataError
 
@@ -66,7 +66,7 @@ def test_a_picture_is_resized_and_cut_as_torchvision_does(tmp_path: Path, size: 
 
 def test_classes_and_splits_are_those_of_the_folders(tmp_path: Path) -> None:
     data = load(photos(tmp_path / "photos"))
-    assert isinstance(data, Resident)
+    assert isinstance(data, InMemoryData)
     assert data.info.class_names == ("cat", "dog")
     assert data.info.sizes == {"train": 12, "val": 4, "test": 4}
     assert data.targets.tolist() == [0] * 10 + [1] * 10
@@ -121,7 +121,7 @@ def test_nothing_is_folded_where_the_folders_say_it_all(tmp_path: Path, memory_m
 def test_workers_do_not_change_what_is_read(tmp_path: Path) -> None:
     root = photos(tmp_path / "photos")
     alone, helped = (load(root, memory_mib=0, num_workers=n) for n in (0, 2))
-    first, second = (next(iter(one.train_batches(Position(), Cut(5, 1), 3))) for one in (alone, helped))
+    first, second = (next(iter(one.train_batches(Position(), BatchSpec(5, 1), 3))) for one in (alone, helped))
     assert torch.equal(first.inputs, second.inputs)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches, permutation, position_after
-from trainrun.protocols import Cut, Position
+from trainrun.protocols import BatchSpec, Position
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -70,14 +70,14 @@ def test_without_classes_an_epoch_is_a_permutation() -> None:
 @pytest.mark.parametrize("offset", [0, 4, 8])
 def test_micro_batches_cover_the_rest_of_the_epoch_with_a_short_last_one(offset: int) -> None:
     order = permutation(10, 0, "order", 2)
-    parts = list(micro_batches(order, Position(2, offset), Cut(4, 1)))
+    parts = list(micro_batches(order, Position(2, offset), BatchSpec(4, 1)))
     assert torch.equal(torch.cat([part for part, _ in parts]), order[offset:])
     assert [len(part) for part, _ in parts] == [4, 4, 2][offset // 4 :]
     assert [after for _, after in parts] == [Position(2, 4), Position(2, 8), Position(3, 0)][offset // 4 :]
 
 
 def test_an_epoch_that_divides_evenly_ends_as_the_start_of_the_next() -> None:
-    *_, (_, after) = micro_batches(torch.arange(8), Position(0), Cut(4, 1))
+    *_, (_, after) = micro_batches(torch.arange(8), Position(0), BatchSpec(4, 1))
     assert after == Position(1, 0)
 
 
@@ -116,7 +116,7 @@ def test_nothing_and_everything_can_be_held_out() -> None:
 
 
 def test_windows_never_cross_an_epoch() -> None:
-    cut = Cut(batch_size=2, accumulate=3)
+    cut = BatchSpec(batch_size=2, accumulate=3)
     assert cut.window == 6
     ends = [after.offset for _, after in islice(micro_batches(torch.arange(7), Position(), cut), 4)]
     assert ends == [2, 4, 6, 0]
@@ -125,8 +125,8 @@ def test_windows_never_cross_an_epoch() -> None:
 @pytest.mark.parametrize("size", [1, 3, 4, 11, 12, 13, 23, 24, 29])
 def test_ranks_together_take_the_micro_batches_of_one(size: int) -> None:
     order = torch.arange(100, 100 + size)
-    alone = [part.tolist() for part, _ in micro_batches(order, Position(), Cut(4, 3))]
-    shares = [list(micro_batches(order, Position(), Cut(4, 1, num_ranks=3, rank=r))) for r in range(3)]
+    alone = [part.tolist() for part, _ in micro_batches(order, Position(), BatchSpec(4, 3))]
+    shares = [list(micro_batches(order, Position(), BatchSpec(4, 1, num_ranks=3, rank=r))) for r in range(3)]
     assert len({len(share) for share in shares}) == 1  # as many rounds on each, so that none waits in vain
     in_turn = [part.tolist() for turn in zip(*shares, strict=True) for part, _ in turn]
     assert [part for part in in_turn if part] == alone
@@ -162,7 +162,7 @@ def test_a_fold_beyond_the_last_is_refused() -> None:
 def test_the_place_after_so_many_windows_is_where_the_batches_lead(
     size: int, batch_size: int, accumulate: int
 ) -> None:
-    cut, position, step = Cut(batch_size, accumulate), Position(), 0
+    cut, position, step = BatchSpec(batch_size, accumulate), Position(), 0
     for _ in range(3):
         for count, (_, after) in enumerate(micro_batches(torch.arange(size), position, cut), 1):
             if count % accumulate == 0 or after.offset == 0:

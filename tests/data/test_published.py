@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainrun.data.published import PUBLISHED, normalized
-from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.runtime.vision import import_torchvision
 
@@ -19,7 +19,7 @@ KNOWN = {  # as pytorch's examples, answers to kuangliu/pytorch-cifar and many p
 }
 
 
-def pictures(name: str) -> Resident:
+def pictures(name: str) -> InMemoryData:
     shape = (len(PUBLISHED[name][0]), 6, 5)
     inputs = torch.randint(0, 200, (40, *shape), generator=torch.Generator().manual_seed(0)).byte()
     info = DataInfo(name, shape, "classes", 10, {})

@@ -12,8 +12,8 @@ from torch import Tensor
 from toy import same_bits
 
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.resident import Holdout, Resident, resident
-from trainrun.protocols import Batch, Cut, DataInfo, Position
+from trainrun.data.resident import Holdout, InMemoryData, resident
+from trainrun.protocols import Batch, BatchSpec, DataInfo, Position
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -33,12 +33,12 @@ def make(
     per_feature: bool = True,
     official: Tensor | None = None,
     fold: int | None = None,
-) -> Resident:
+) -> InMemoryData:
     info = DataInfo("toy", tuple(inputs.shape[1:]), kind, num_targets, {})
     return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, per_feature, official)
 
 
-def some(data: Resident, count: int, at: Position, cut: Cut, seed: int = 1) -> list[Batch]:
+def some(data: InMemoryData, count: int, at: Position, cut: BatchSpec, seed: int = 1) -> list[Batch]:
     return list(islice(data.train_batches(at, cut, seed), count))
 
 
@@ -125,18 +125,18 @@ def test_regression_targets_keep_their_units_and_their_scaling_is_the_training_s
 
 def test_every_epoch_is_a_permutation_of_the_training_split_and_orders_differ() -> None:
     data = make()
-    batches = some(data, 8, Position(), Cut(8, 1))
+    batches = some(data, 8, Position(), BatchSpec(8, 1))
     epochs = [torch.cat([b.indices for b in batches[start : start + 4]]) for start in (0, 4)]
     for order in epochs:
         assert sorted(order.tolist()) == data.splits["train"].tolist()
     assert not torch.equal(*epochs)
     assert [len(b) for b in batches] == [8, 8, 8, 7] * 2
-    assert not torch.equal(some(data, 1, Position(), Cut(8, 1), seed=2)[0].indices, batches[0].indices)
+    assert not torch.equal(some(data, 1, Position(), BatchSpec(8, 1), seed=2)[0].indices, batches[0].indices)
 
 
 @pytest.mark.parametrize("at", range(9))
 def test_resuming_at_any_position_continues_with_the_identical_batches(at: int) -> None:
-    data, cut = make(), Cut(8, 2)
+    data, cut = make(), BatchSpec(8, 2)
     whole = some(data, 12, Position(), cut)
     position = whole[at - 1].position if at else Position()
     for resumed, expected in zip(some(data, 12 - at, position, cut), whole[at:], strict=True):
@@ -146,7 +146,7 @@ def test_resuming_at_any_position_continues_with_the_identical_batches(at: int) 
 
 def test_targets_belong_to_their_inputs() -> None:
     data = make()
-    for batch in (*some(data, 4, Position(), Cut(8, 1)), *data.eval_batches("val")):
+    for batch in (*some(data, 4, Position(), BatchSpec(8, 1)), *data.eval_batches("val")):
         assert torch.equal(batch.targets, CLASSES[batch.indices])
         torch.testing.assert_close(batch.inputs / data.scale + data.shift, TABLE[batch.indices])
 
@@ -186,7 +186,7 @@ def test_fitted_values_are_restored_in_place_of_the_own_ones() -> None:
 
 def test_batches_are_copies() -> None:
     data = make(inputs=TABLE.clone())
-    some(data, 1, Position(), Cut(8, 1))[0].inputs.zero_()
+    some(data, 1, Position(), BatchSpec(8, 1))[0].inputs.zero_()
     assert torch.equal(data.inputs, TABLE)
 
 
@@ -206,14 +206,14 @@ def test_balanced_data_draw_rare_classes_as_often_and_resume_anywhere() -> None:
     classes = (torch.arange(53) % 9 == 0).long()
     data = make(targets=classes, num_targets=2)
     data.balance()
-    batches = some(data, 7, Position(), Cut(5, 1))  # an epoch of 31
+    batches = some(data, 7, Position(), BatchSpec(5, 1))  # an epoch of 31
     drawn = torch.cat([batch.targets for batch in batches])
     assert abs(int((drawn == 0).sum()) - int((drawn == 1).sum())) <= 1
-    again = some(data, 3, batches[3].position, Cut(5, 1))
+    again = some(data, 3, batches[3].position, BatchSpec(5, 1))
     assert all(same_bits(one.inputs, other.inputs) for one, other in zip(batches[4:], again, strict=True))
     judged = torch.cat([torch.as_tensor(batch.indices) for batch in data.eval_batches("train")])
     assert torch.equal(judged, data.splits["train"])
-    shares = [some(data, 4, Position(), Cut(5, 1, 2, rank)) for rank in (0, 1)]
-    whole = some(data, 4, Position(), Cut(10, 1))
+    shares = [some(data, 4, Position(), BatchSpec(5, 1, 2, rank)) for rank in (0, 1)]
+    whole = some(data, 4, Position(), BatchSpec(10, 1))
     for one, other, both in zip(*shares, whole, strict=True):
         assert torch.equal(torch.cat([one.targets, other.targets]), both.targets)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn import datasets
 
-from trainrun.data.resident import Resident
+from trainrun.data.resident import InMemoryData
 from trainrun.data.sklearn import digits, table
 
 SHARES = {
@@ -30,7 +30,7 @@ PUBLISHED = {
 }
 
 
-def load(name: str) -> Resident:
+def load(name: str) -> InMemoryData:
     return digits(**SHARES) if name == "digits" else table(name, **SHARES)  # type: ignore[arg-type]
 
 

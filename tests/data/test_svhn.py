@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from trainrun.data.resident import Resident
+from trainrun.data.resident import InMemoryData
 from trainrun.data.svhn import svhn
 from trainrun.vocabulary.errors import DataError
 
@@ -23,7 +23,7 @@ def write(folder: Path, labels: np.ndarray = LABELS) -> Path:
     return folder
 
 
-def load(root: Path) -> Resident:
+def load(root: Path) -> InMemoryData:
     return svhn(str(root), False, 0.1, 0, None, 5, None, "train", 16)
 
 

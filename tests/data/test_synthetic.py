@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from trainrun.data.resident import Resident
+from trainrun.data.resident import InMemoryData
 from trainrun.data.synthetic import images, table
 from trainrun.vocabulary.errors import ConfigError
 
@@ -22,17 +22,17 @@ SHARES: dict[str, Any] = {
 }
 
 
-def pictures(seed: int = 0, shape: tuple[int, ...] = (3, 16, 16)) -> Resident:
+def pictures(seed: int = 0, shape: tuple[int, ...] = (3, 16, 16)) -> InMemoryData:
     wanted = {"num_samples": 300, "shape": list(shape), "num_classes": 5, "noise": 1.0}
     return images(**wanted, split_seed=seed, **SHARES)  # type: ignore[arg-type]
 
 
-def rows(kind: str, noise: float = 0.1, outputs: int = 3) -> Resident:
+def rows(kind: str, noise: float = 0.1, outputs: int = 3) -> InMemoryData:
     wanted = {"num_samples": 400, "num_features": 6, "num_outputs": outputs, "kind": kind, "noise": noise}
     return table(**wanted, split_seed=0, **SHARES)  # type: ignore[arg-type]
 
 
-def whole(data: Resident, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+def whole(data: InMemoryData, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     batches = list(data.eval_batches(split))
     return torch.cat([b.inputs.flatten(1) for b in batches]), torch.cat([b.targets for b in batches])
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainrun.data.text import Text, text
-from trainrun.protocols import IGNORED, Cut, Position, Share
+from trainrun.protocols import IGNORED, BatchSpec, Position, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 STORY = "Zoë naïvely ate 12 crêpes; the ☃ did not.\nSo it goes.\n" * 5
@@ -61,7 +61,7 @@ def test_characters_are_numbered_by_the_training_split_alone(tmp_path: Path) -> 
 
 
 def test_training_takes_every_window_once_an_epoch_and_goes_on_anywhere(story: Path) -> None:
-    data, cut = load(story), Cut(4, 1)
+    data, cut = load(story), BatchSpec(4, 1)
     size = data.info.sizes["train"]
     per_epoch = -(-size // 4)
     batches = list(islice(data.train_batches(Position(), cut, 0), 2 * per_epoch))
@@ -76,7 +76,7 @@ def test_training_takes_every_window_once_an_epoch_and_goes_on_anywhere(story: P
 
 def test_shares_of_a_split_are_the_whole_of_it(story: Path) -> None:
     data = load(story)
-    shares = [torch.cat([b.indices for b in data.eval_batches("val", Share(r, 2))]) for r in range(2)]
+    shares = [torch.cat([b.indices for b in data.eval_batches("val", Shard(r, 2))]) for r in range(2)]
     assert sorted(torch.cat(shares).tolist()) == data.splits["val"].tolist()
 
 

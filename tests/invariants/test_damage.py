@@ -138,7 +138,7 @@ FORGERIES: dict[str, Callable[[Path], Any]] = {
     "a moment that is no tensor": forged(lambda parts: _moments(parts).update(exp_avg="zeros")),
     "a step that is no number": forged(lambda parts: _moments(parts).update(step=torch.zeros(0))),
     "no model": forged(lambda parts: parts.pop("model")),
-    "an average in words": forged(lambda parts: parts.update(averager="none")),
+    "an average in words": forged(lambda parts: parts.update(weight_average="none")),
     "a negative position": forged(lambda parts: parts["position"].update(offset=-5)),
     "a list": lambda path: forge(path, [1, 2, 3]),
     "text": lambda path: forge(path, b"not a checkpoint"),

@@ -90,7 +90,7 @@ def test_these_runs_do_what_their_names_say(tmp_path: Path) -> None:
     assert 0 < ends["fp16 that skips"].skipped < 16
     assert ends["plateau"].schedule.scale < 1
     assert ends["early stopping"].stop_reason == "early_stopping"
-    assert ends["average"].averager.updates == 16
+    assert ends["average"].weight_average.updates == 16
     assert all(state.skipped == 0 for kind, state in ends.items() if kind != "fp16 that skips")
 
 
@@ -132,8 +132,8 @@ FORGETTABLE: Mapping[str, tuple[int, str, Callable[[Any], object]]] = {
     "position": (7, "cosine", lambda s: setattr(s, "position", Position())),
     "applied": (7, "cosine", lambda s: setattr(s, "applied", 0)),
     "step": (7, "momentum, ragged windows", lambda s: setattr(s, "step", s.step - 1)),
-    "average": (7, "average", lambda s: s.averager.start(mlp(dropout=0.4, batch_norm=True))),
-    "its count of updates": (7, "average", lambda s: setattr(s.averager, "updates", 0)),
+    "average": (7, "average", lambda s: s.weight_average.start(mlp(dropout=0.4, batch_norm=True))),
+    "its count of updates": (7, "average", lambda s: setattr(s.weight_average, "updates", 0)),
     "loss scale": (7, "fp16 that skips", lambda s: setattr(s.precision, "scale", 2.0**22)),
     "plateau": (9, "plateau", lambda s: setattr(s.schedule, "scale", 1.0)),
     "patience": (9, "early stopping", lambda s: setattr(s.stopper, "waited", 0)),

@@ -23,7 +23,7 @@ from trainrun.loop.evaluate import evaluate
 from trainrun.loop.loop import Monitor
 from trainrun.loop.step import Clip
 from trainrun.precision import ScaledPrecision
-from trainrun.protocols import Cut, Position
+from trainrun.protocols import BatchSpec, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.penalty import L2
@@ -313,7 +313,7 @@ def test_an_average_is_judged_with_batch_norm_of_its_own(tmp_path: Path) -> None
     toy.train()
     theirs = copy.deepcopy(judged[0])
     inputs = [
-        batch.inputs for batch in itertools.islice(ToyData().train_batches(Position(), Cut(6, 1), 1), 7)
+        batch.inputs for batch in itertools.islice(ToyData().train_batches(Position(), BatchSpec(6, 1), 1), 7)
     ]
     update_bn(inputs, theirs.train())  # the first epoch: 41 samples in sixes and a five
     assert sum(map(len, inputs)) == 41
@@ -404,7 +404,7 @@ def test_an_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
         tmp_path / "run", state={"averager": lambda: EMA(0.8)}, task=scripted(0.1, 0.2, 0.3, 0.4)
     ).train()
     assert {event.weights for event in trained.of(Evaluated)} == {"ema"}
-    average = trained.state.averager.model
+    average = trained.state.weight_average.model
     test = trained.of(Evaluated)[-1]
     assert test.metrics["loss"] == pytest.approx(_test_loss(average), rel=1e-5)
     assert test.metrics["loss"] != pytest.approx(_test_loss(trained.state.model), rel=1e-3)

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from toy import CLASSES, CPU, FEATURES, ToyData, ToyTask, adamw, mlp, momentum, new_state, new_step, same_bits
 
 from trainrun.checkpoint.state import TrainState
-from trainrun.loop.step import Clip, Pass
+from trainrun.loop.step import Clip, WindowGradients
 from trainrun.loss import CrossEntropy, as_loss
 from trainrun.precision import Precision, ScaledPrecision
-from trainrun.protocols import Batch, Cut, Outcome, Position
+from trainrun.protocols import Batch, BatchSpec, Outcome, Position
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.mixing import Mixup
@@ -33,7 +33,7 @@ Optimizers = Callable[[Any, float], torch.optim.Optimizer]
 
 def windows(data: ToyData, batch_size: int, accumulate: int, count: int) -> list[list[Batch]]:
     """Windows that end with the epoch, gathered here independently of the loop."""
-    batches = data.train_batches(Position(), Cut(batch_size, accumulate), seed=1)
+    batches = data.train_batches(Position(), BatchSpec(batch_size, accumulate), seed=1)
 
     def gather() -> Any:
         window: list[Batch] = []
@@ -321,7 +321,7 @@ def _everything(state: TrainState) -> dict[str, Any]:
         {
             "weights": state.model.state_dict(),
             "optimizer": state.optimizer.state_dict()["state"],
-            "average": state.averager.state_dict() if state.averager else {},
+            "average": state.weight_average.state_dict() if state.weight_average else {},
         }
     )
 
@@ -338,8 +338,10 @@ def test_a_step_that_the_scaler_skips_leaves_no_trace_but_its_count(
         asked.append(update)
         return 1 / (1 + update), None
 
-    averager = EMA(0.9)
-    state = new_state(mlp(batch_norm=True), optimizer, precision=fp16(), averager=averager, schedule=schedule)
+    weight_average = EMA(0.9)
+    state = new_state(
+        mlp(batch_norm=True), optimizer, precision=fp16(), weight_average=weight_average, schedule=schedule
+    )
     step = new_step(data, ToyTask())
     cut = windows(data, 8, 1, steps_before + 2)
     for window in cut[:steps_before]:
@@ -556,6 +558,6 @@ def test_an_empty_share_of_a_mixed_window_sums_what_the_others_sum() -> None:
     names = []
     for count in (4, 0):
         batch = Batch(data.inputs[:count], data.targets[:count], range(count), Position())
-        (changed,) = Pass(step, state, [step.changed(batch, 0, 0)]).window
+        (changed,) = WindowGradients(step, state, [step.changed(batch, 0, 0)]).window
         names.append(list(task(state.model.train(), changed).sums))
     assert names == [["correct_mixed"]] * 2

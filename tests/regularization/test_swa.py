@@ -58,7 +58,7 @@ def test_batch_norm_is_estimated_anew_as_torch_does() -> None:
     wander(model, swa, 6)
     assert swa.model is not None
     theirs, before = copy.deepcopy(swa.model).train(), copy.deepcopy(model.state_dict())
-    swa.settle(batches(), nullcontext)
+    swa.update_bn(batches(), nullcontext)
     update_bn([batch.inputs for batch in batches() if len(batch) > 1], theirs)
     torch.testing.assert_close(swa.model.state_dict(), theirs.state_dict())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -68,7 +68,7 @@ def test_there_is_no_average_before_it_starts() -> None:
     model, swa = make(), SWA(5, 1)
     swa.start(model)
     wander(model, swa, 4)
-    swa.settle(iter(()), nullcontext)
+    swa.update_bn(iter(()), nullcontext)
     assert swa.model is None and swa.state_dict()["model"] == {}
     wander(model, swa, 1)
     assert swa.model is not None

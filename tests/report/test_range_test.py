@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from trainrun.report.range_test import RangeTest, chart, picture, table
-from trainrun.tune.criteria import LRCurve, LRVerdict, curve, judge
+from trainrun.tune.criteria import LRCurve, LRVerdict, curve, suggest_lr
 
 X = np.linspace(-6, 0, 90)
 
 
 def told(height: np.ndarray, diverged: bool = False) -> RangeTest:
     found = curve((10**X).tolist(), height.tolist(), [0.0] * len(X))
-    return RangeTest(found, judge(found, diverged), diverged)
+    return RangeTest(found, suggest_lr(found, diverged), diverged)
 
 
 FALL = 2.5 - 2 / (1 + np.exp(-(X + 3) / 0.2))  # to 0.5 around 1e-3, and up again from 1e-2
@@ -59,13 +59,13 @@ def test_where_nothing_was_found_there_is_no_table_and_of_few_points_no_chart() 
     assert table(FLAT.verdict) == []
     assert len(chart(FLAT, 80)) == 12
     some = curve([1.0, 2.0], [1.0, 9.0], [0.0, 0.0])
-    assert chart(RangeTest(some, judge(some, True), True), 80) == []
+    assert chart(RangeTest(some, suggest_lr(some, True), True), 80) == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 90])
 def test_a_picture_is_drawn_of_any_curve(count: int, tmp_path: Path) -> None:
     found = LRCurve(*(part[:count] for part in (10**X, X**2, X**2, X)))
-    picture(RangeTest(found, judge(found, False), False), tmp_path / "a.png")
+    picture(RangeTest(found, suggest_lr(found, False), False), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
 
 

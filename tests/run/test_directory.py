@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from trainrun.run.directory import claim, find, look_up, short
+from trainrun.run.directory import claim, find_run, look_up, short
 from trainrun.run.directory import runs as all_runs
 from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
 
@@ -137,22 +137,22 @@ def runs() -> dict[str, Path]:
     ],
 )
 def test_a_run_is_found(runs: dict[str, Path], typed: str, meant: str) -> None:
-    assert find(typed) == runs[meant]
+    assert find_run(typed) == runs[meant]
 
 
 def test_an_absolute_path_is_found(runs: dict[str, Path], tmp_path: Path) -> None:
-    assert find(str(tmp_path / "elsewhere" / "mine")) == tmp_path / "elsewhere" / "mine"
+    assert find_run(str(tmp_path / "elsewhere" / "mine")) == tmp_path / "elsewhere" / "mine"
 
 
 def test_a_beginning_of_several_names_them(runs: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match=r"2026-01 begins the path of 3 runs: .*10-00-00-2") as caught:
-        find("2026-01")
+        find_run("2026-01")
     assert caught.value.exit_code == 2
 
 
 def test_a_run_that_is_not_there_names_the_newest(runs: dict[str, Path]) -> None:
     with pytest.raises(CannotResume, match=r"no run is called nope; the newest: .*2026-01-03/11-00-00"):
-        find("nope")
+        find_run("nope")
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_a_run_that_is_not_there_names_the_newest(runs: dict[str, Path]) -> None
 )
 def test_a_misspelt_run_names_the_nearest(runs: dict[str, Path], typed: str, meant: str) -> None:
     with pytest.raises(CannotResume, match=f"no run is called {typed}; did you mean {meant}\\?"):
-        find(typed)
-    find(meant)
+        find_run(typed)
+    find_run(meant)
 
 
 def test_how_many_others_share_the_name_is_told(runs: dict[str, Path]) -> None:
@@ -193,15 +193,15 @@ def test_a_start_that_is_no_time_sorts_first(runs: dict[str, Path], started: str
 def test_a_whole_path_wins_over_a_sweeps_shortened_one(runs: dict[str, Path]) -> None:
     plain = run("outputs/grid/abc123", 0.1)
     assert short(plain) == short(runs["job"]) == "grid/abc123"
-    assert find("grid/abc123") == plain
+    assert find_run("grid/abc123") == plain
 
 
 def test_before_the_first_run_it_is_said_how_to_start_one() -> None:
     with pytest.raises(CannotResume, match="no run in outputs/ yet; start one with trainrun"):
-        find("last")
+        find_run("last")
 
 
 def test_damaged_status_files_hide_no_run(runs: dict[str, Path]) -> None:
     (runs["third"] / "status.json").write_text("{")
-    assert find("2026-01-03") == runs["third"]
-    assert find("last") == runs["job"]
+    assert find_run("2026-01-03") == runs["third"]
+    assert find_run("last") == runs["job"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trainrun.run.directory import find
+from trainrun.run.directory import find_run
 from trainrun.run.listing import ListedRun, entries, is_starting, printable, state_of
 from trainrun.run.lock import lock
 
@@ -122,7 +122,7 @@ def test_every_run_is_found_by_the_word_that_is_shown() -> None:
     shown = {one.run: one.path for one in entries()}
     assert len(shown) == 12
     for word, path in shown.items():
-        assert find(word) == path, word
+        assert find_run(word) == path, word
     assert shown["demo"] == Path("outputs/2026-01-02/10-00-00-2")
     assert shown["2026-01-02/10-00-00"] == Path("outputs/2026-01-02/10-00-00")
     assert shown["other/0"] == Path("outputs/multirun/other/0")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.ranks import Place
+from trainrun.ranks import RankInfo
 from trainrun.runtime.machine import Runtime, runtime, seed_everything, seed_forward, tune_allocator
 from trainrun.vocabulary.errors import ConfigError
 
@@ -172,7 +172,7 @@ def test_a_time_limit_is_by_the_clock() -> None:
             make(time_limit=wrong)
 
 
-def of_ranks(monkeypatch: pytest.MonkeyPatch, place: Place, gpus: int) -> list[int]:
+def of_ranks(monkeypatch: pytest.MonkeyPatch, place: RankInfo, gpus: int) -> list[int]:
     """As if this were one of several ranks on a machine with GPUs; returns where what is chosen is noted."""
     chosen: list[int] = []
     monkeypatch.setattr("trainrun.ranks._place", place)
@@ -186,7 +186,7 @@ def of_ranks(monkeypatch: pytest.MonkeyPatch, place: Place, gpus: int) -> list[i
 def test_each_rank_takes_the_gpu_of_its_number_on_its_machine(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = of_ranks(monkeypatch, Place(3, 4, 1, 2), gpus=2)
+    chosen = of_ranks(monkeypatch, RankInfo(3, 4, 1, 2), gpus=2)
     assert make(device=device).device == torch.device("cuda", 1)
     assert chosen == [1]
 
@@ -200,13 +200,13 @@ def test_each_rank_takes_the_gpu_of_its_number_on_its_machine(
     ],
 )
 def test_ranks_never_share_a_gpu(device: str, gpus: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    of_ranks(monkeypatch, Place(0, 2, 0, 2), gpus)
+    of_ranks(monkeypatch, RankInfo(0, 2, 0, 2), gpus)
     with pytest.raises(ConfigError, match=rf"runtime\.device: .*{said}"):
         make(device=device)
 
 
 def test_ranks_without_gpus_divide_the_cores_whatever_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_ranks(monkeypatch, Place(0, 2, 0, 2), gpus=0)
+    of_ranks(monkeypatch, RankInfo(0, 2, 0, 2), gpus=0)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)))
     for said, used in (("", 3), ("1", 3), ("2", 2)):  # torchrun sets 1 where nobody has chosen
         monkeypatch.setenv("OMP_NUM_THREADS", said)
@@ -217,7 +217,7 @@ def test_ranks_without_gpus_divide_the_cores_whatever_torchrun_says(monkeypatch:
 def test_training_refuses_to_ignore_sync_batch_norm(
     size: int, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_ranks(monkeypatch, Place(0, size, 0, size), gpus=0)
+    of_ranks(monkeypatch, RankInfo(0, size, 0, size), gpus=0)
     made = make(sync_batch_norm=True)
     model = made.prepare(nn.Sequential(nn.BatchNorm1d(3)), batch_size=8)  # as to judge a stored run
     assert type(model[0]) is nn.BatchNorm1d

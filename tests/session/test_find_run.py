@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.session.find_run import find, say_what_name_means
+from trainrun.session.find_run import find_run, say_what_name_means
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +21,13 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_newest_of_several_is_taken_and_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert find("demo") == Path("outputs/2026-01-02/3")
+    assert find_run("demo") == Path("outputs/2026-01-02/3")
     assert capsys.readouterr() == ("", "demo: outputs/2026-01-02/3, the newest of 3 runs with that name\n")
 
 
 @pytest.mark.parametrize("run", ["other", "last", "outputs/2026-01-02/1"])
 def test_one_that_is_meant_alone_needs_no_word(run: str, capsys: pytest.CaptureFixture[str]) -> None:
-    find(run)
+    find_run(run)
     assert capsys.readouterr() == ("", "")
 
 

@@ -9,20 +9,22 @@ import torch
 import toy
 from torch import Tensor
 
-from trainrun.data.resident import Resident
-from trainrun.protocols import Cut, DataInfo, PixelRange, Position
+from trainrun.data.resident import InMemoryData
+from trainrun.protocols import BatchSpec, DataInfo, PixelRange, Position
 from trainrun.session.sample_pictures import labels_of, pictured, shown
 from trainrun.vocabulary.errors import ConfigError
 
 SPLITS = {"train": torch.arange(6), "val": torch.arange(0), "test": torch.arange(0)}
 
 
-def data(inputs: Tensor, targets: Tensor, kind: str, pixels: bool, names: tuple[str, ...] = ()) -> Resident:
+def data(
+    inputs: Tensor, targets: Tensor, kind: str, pixels: bool, names: tuple[str, ...] = ()
+) -> InMemoryData:
     ends = PixelRange(torch.tensor(0.0), torch.tensor(255.0)) if pixels else None
     sizes = {name: len(one) for name, one in SPLITS.items()}
     info = DataInfo("some", tuple(inputs.shape[1:]), kind, 3, sizes, class_names=names, pixels=ends)
     # standardised: every value is moved and scaled on its way to the model
-    return Resident(
+    return InMemoryData(
         info, inputs, targets, SPLITS, torch.full((1, 1, 1, 1), 100.0), torch.full((1, 1, 1, 1), 0.01), 4
     )
 
@@ -33,7 +35,7 @@ def test_pictures_have_the_values_that_the_data_have_and_the_first_order() -> No
     )
     some = data(inputs, torch.tensor([0, 1, 2, 0, 1, 2]), "classes", True, ("cat", "dog", "cow"))
     found = pictured(some, 4, 0, "key")
-    order = next(iter(some.train_batches(Position(), Cut(4, 1), 0))).indices.tolist()
+    order = next(iter(some.train_batches(Position(), BatchSpec(4, 1), 0))).indices.tolist()
     assert found.shape == (2, 4, 3)
     assert list(found.pictures) == [bytes(inputs[at].permute(1, 2, 0).flatten().tolist()) for at in order]
     assert list(found.labels) == [("cat", "dog", "cow")[at % 3] for at in order]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.session.session import Result
-from trainrun.session.summary import farewell
+from trainrun.session.summary import print_summary
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_the_split_to_judge_is_one_there_is(
 ) -> None:
     metrics = {split: {"loss": 0.5} for split in splits}
     result = Result(Path("outputs/a b"), 0, "completed", "budget", 20, 0.5, 1.0, metrics, "kept the weights")
-    farewell(result, "2ep", quiet=False)
+    print_summary(result, "2ep", quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if " eval " in line] == [
         f"  trainrun eval 'outputs/a b' {one}" for one in said
@@ -35,5 +35,5 @@ def test_the_curves_are_looked_for_where_they_are(
     folder: str, logdir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = Result(Path(folder), 0, "completed", "budget", 20, 0.5, 1.0, {}, "kept the weights")
-    farewell(result, "2ep", quiet=False)
+    print_summary(result, "2ep", quiet=False)
     assert f"\n  tensorboard --logdir {logdir}\n" in capsys.readouterr().err

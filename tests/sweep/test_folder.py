@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sweeps as by_hand
 
-from trainrun.sweep.folder import PLACE, find, read, sweeps
+from trainrun.sweep.folder import PLACE, find_sweep, read, sweeps
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 
@@ -36,13 +36,13 @@ def _three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_sweep_is_found_by_path_name_beginning_or_as_the_last(word: str, name: str) -> None:
-    assert find(word) == PLACE / name
+    assert find_sweep(word) == PLACE / name
 
 
 def test_those_that_have_a_record_are_listed_the_last_recorded_at_the_end() -> None:
     assert [one.name for one in sweeps()] == ["width", "widths", "rates"]
     os.utime(PLACE / "width" / "sweep.json", (2000, 2000))
-    assert find("last").name == "width"
+    assert find_sweep("last").name == "width"
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_what_is_not_found_is_answered_with_what_there_is(
     word: str, error: type[Exception], text: str
 ) -> None:
     with pytest.raises(error) as caught:
-        find(word)
+        find_sweep(word)
     assert text in str(caught.value) and str(caught.value).startswith("SWEEP: ")
 
 
 def test_where_no_sweep_is_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "outputs")
     with pytest.raises(CannotResume, match="there is no sweep in outputs/multirun/ yet"):
-        find("last")
+        find_sweep("last")
 
 
 def test_a_record_is_read_whole(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.sweep.outcome import JobOutcome, judged, outcome
+from trainrun.sweep.outcome import JobOutcome, evaluations_in, outcome
 
 BEST = {"step": 8, "metrics": {"accuracy": 0.75, "loss": 1.0}}
 
@@ -56,5 +56,5 @@ def test_every_evaluation_that_came_to_a_number_is_read(tmp_path: Path) -> None:
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"event": "eval", "st'
     (tmp_path / "metrics.jsonl").write_text(text)
-    assert judged(tmp_path, "val/accuracy") == [(10, 0.5), (30, 0.25)]
-    assert judged(tmp_path / "none", "val/accuracy") == []
+    assert evaluations_in(tmp_path, "val/accuracy") == [(10, 0.5), (30, 0.25)]
+    assert evaluations_in(tmp_path / "none", "val/accuracy") == []

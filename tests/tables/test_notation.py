@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, find
+from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, find_notation
 
 AUTO = Style("auto", "auto")
 READ: dict[str, tuple[list[str], list[float]]] = {
@@ -39,7 +39,7 @@ READ: dict[str, tuple[list[str], list[float]]] = {
 @pytest.mark.parametrize("name", READ)
 def test_numbers_are_read_as_they_are_meant(name: str) -> None:
     texts, expected = READ[name]
-    reading = find(texts, AUTO)
+    reading = find_notation(texts, AUTO)
     assert reading is not None
     assert [reading.values[text] for text in texts] == expected
     assert [reading.notation.number(text) for text in texts] == expected  # of another file, by what is stored
@@ -64,7 +64,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_is_no_number_stays_text(name: str) -> None:
-    assert find(TEXTS[name], AUTO) is None
+    assert find_notation(TEXTS[name], AUTO) is None
 
 
 UNCLEAR = {
@@ -85,7 +85,7 @@ UNCLEAR = {
 def test_what_has_no_one_reading_is_refused_with_both(name: str) -> None:
     texts, message = UNCLEAR[name]
     with pytest.raises(Unclear, match=message.replace(",", "[.,]")):
-        find(texts, AUTO)
+        find_notation(texts, AUTO)
 
 
 @pytest.mark.parametrize(
@@ -100,41 +100,41 @@ def test_what_has_no_one_reading_is_refused_with_both(name: str) -> None:
     ids=str,
 )
 def test_a_setting_decides(style: Style, expected: float) -> None:
-    reading = find(["1,234", "2,345"], style)
+    reading = find_notation(["1,234", "2,345"], style)
     assert reading is not None and reading.values["1,234"] == expected
 
 
 def test_what_does_not_fit_a_setting_is_named_with_it() -> None:
     with pytest.raises(Unclear, match=r"holds '12\.5', which is not a number with data\.decimal=comma"):
-        find(["3", "12.5"], Style("comma", "auto"))
+        find_notation(["3", "12.5"], Style("comma", "auto"))
 
 
 def test_plain_looks_for_no_other_notation() -> None:
     style = Style("plain", "auto")
-    assert find(["$5", "6%", "1,5"], style) is None
-    reading = find(["5", "1.234"], style)
+    assert find_notation(["$5", "6%", "1,5"], style) is None
+    reading = find_notation(["5", "1.234"], style)
     assert reading is not None and reading.notation == PLAIN and reading.values["1.234"] == 1.234
 
 
 def test_a_few_texts_among_numbers_are_mistakes() -> None:
     for texts in (map(str, range(20)), (f"{n},5" for n in range(20)), (f"{n} €" for n in range(20))):
         with pytest.raises(ValueError) as caught:
-            find([*texts, "12 m"], AUTO)
+            find_notation([*texts, "12 m"], AUTO)
         assert caught.value.args == ("12 m",)
 
 
 def test_one_value_in_another_notation_is_a_mistake() -> None:
     with pytest.raises(ValueError) as caught:
-        find([*(f"{n},5" for n in range(20)), "20.5"], AUTO)
+        find_notation([*(f"{n},5" for n in range(20)), "20.5"], AUTO)
     assert caught.value.args == ("20.5",)
 
 
 def test_a_dash_among_many_numbers_is_a_gap() -> None:
-    reading = find([*(f"{n},5" for n in range(20)), "-", "#NV"], AUTO)
+    reading = find_notation([*(f"{n},5" for n in range(20)), "-", "#NV"], AUTO)
     assert reading is not None and reading.gaps == {"-", "#NV"}
-    reading = find([*map(str, range(20)), "-", "NA", "n.a.", "null"], AUTO)
+    reading = find_notation([*map(str, range(20)), "-", "NA", "n.a.", "null"], AUTO)
     assert reading is not None and len(reading.gaps) == 4
-    assert find(["1", "2", "-"], AUTO) is None  # of few values it may be one of them
+    assert find_notation(["1", "2", "-"], AUTO) is None  # of few values it may be one of them
 
 
 def test_another_file_is_read_in_the_stored_notation_alone() -> None:

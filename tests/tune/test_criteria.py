@@ -14,12 +14,12 @@ from trainrun.tune.criteria import (
     LRCurve,
     agreed,
     curve,
-    judge,
     longest_fall,
     minimum,
     slide,
     slopes,
     steepest,
+    suggest_lr,
     valley,
 )
 
@@ -131,7 +131,7 @@ def test_a_lower_minimum_after_a_rise_is_another_course() -> None:
 
 
 def test_the_suggestion_lies_between_the_upper_two_of_those_that_agree() -> None:
-    found = judge(exactly(falls), diverged=True)
+    found = suggest_lr(exactly(falls), diverged=True)
     rates = sorted(rate for rate in found.criteria.values() if rate)
     assert len(found.agreeing) == 4 and rates[-1] <= 15 * rates[0]
     assert found.suggestion == pytest.approx(math.sqrt(rates[-1] * rates[-2]))
@@ -165,7 +165,7 @@ def test_why_there_is_none(
     height: Callable[[np.ndarray], np.ndarray], diverged: bool, reason: str, instead: dict[str, float]
 ) -> None:
     x = np.linspace(-7, 1, 100)
-    found = judge(smoothed(height(x), np.zeros(100), x), diverged)
+    found = suggest_lr(smoothed(height(x), np.zeros(100), x), diverged)
     assert found.suggestion is None and not found.agreeing
     assert set(found.criteria) == set(criteria.CRITERIA)
     assert reason in found.reason
@@ -174,7 +174,7 @@ def test_why_there_is_none(
 
 def test_few_steps_that_show_no_fall_want_more() -> None:
     x = np.linspace(-7, 1, 30)
-    found = judge(smoothed(np.where(x < -1, 2.0, 50.0), np.zeros(30), x), diverged=True)
+    found = suggest_lr(smoothed(np.where(x < -1, 2.0, 50.0), np.zeros(30), x), diverged=True)
     assert "never fell clearly" in found.reason and dict(found.instead) == {"--steps": 90}
 
 
@@ -182,7 +182,7 @@ def test_few_steps_that_show_no_fall_want_more() -> None:
 def test_a_loss_that_diverges_at_once_is_told(count: int) -> None:
     losses = [2.0] * count + [math.inf]
     rates = [1.0 * 1.2**at for at in range(count + 1)]
-    found = judge(curve(rates, losses, [0.0] * (count + 1)), diverged=True)
+    found = suggest_lr(curve(rates, losses, [0.0] * (count + 1)), diverged=True)
     assert found.suggestion is None
     if count:
         assert f"diverged within {count} steps, from lr 1 to" in found.reason
@@ -194,6 +194,6 @@ def test_a_loss_that_diverges_at_once_is_told(count: int) -> None:
 def test_criteria_far_apart_give_no_suggestion() -> None:
     """A short steep fall, a long gentle one far above it, and a minimum farther still."""
     corners = [-7, -6, -5.9, -2.6, -0.5, 1], [3.0, 3.0, 2.0, 2.0, 1.55, 3.0]
-    found = judge(exactly(lambda x: np.interp(x, *corners)), diverged=True)
+    found = suggest_lr(exactly(lambda x: np.interp(x, *corners)), diverged=True)
     assert found.suggestion is None and "no three criteria" in found.reason
     assert dict(found.instead) == {"--steps": 3 * len(X)}

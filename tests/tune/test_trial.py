@@ -10,7 +10,7 @@ import torch
 from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.tune import trial
-from trainrun.tune.trial import StepTiming, is_for_memory, judge, survey, together, train
+from trainrun.tune.trial import StepTiming, is_for_memory, survey, time_evaluation, together, train
 from trainrun.vocabulary.errors import NonFinite
 
 SMALL = ("data=iris", "model=mlp", "model.width=8", "model.depth=1")
@@ -47,7 +47,7 @@ def test_training_is_whole_steps_that_move_no_weight_far(monkeypatch: pytest.Mon
 def test_judging_has_gradients_and_the_optimizers_state_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_LONG_S", 0.01)
     run = parts("data.eval_batch_size=4", "regularization=ema")
-    found = judge(run, "val")
+    found = time_evaluation(run, "val")
     assert found.samples_per_s > 0
     assert run.state.step == 1 and run.state.optimizer.state
     assert all(p.grad is not None for p in run.state.model.parameters())

@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 
 from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
-from trainrun.assembly.factory import Maker, Settings
+from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize
-from trainrun.assembly.optimizer import averager_of, lr_of, optimizer_over
+from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import augmented
@@ -37,10 +37,10 @@ from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.loop import Loop, Monitor
 from trainrun.loop.step import Policy
 from trainrun.loss import as_loss
-from trainrun.parameters import Parameters, Treatment
+from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
-from trainrun.protocols import Cut, Data, DataInfo, Position, Schedule, TaskProtocol
-from trainrun.regularization.kinds import Averager, BatchChange, ModelChange, Penalty, Stopper, joined
+from trainrun.protocols import BatchSpec, Data, DataInfo, Position, Schedule, TaskProtocol
+from trainrun.regularization.kinds import BatchChange, ModelChange, Penalty, Stopper, WeightAverage, joined
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
@@ -54,14 +54,14 @@ _FEWEST_EVALUATED = 256  # samples: of fewer the standard error hides what a cha
 class Parts:
     """Everything of a run but its folder."""
 
-    make: Maker
+    make: Factory
     runtime: Runtime
     data: Data
     task: TaskProtocol
     regularizers: Mapping[str, Any]
-    cut: Cut
+    cut: BatchSpec
     pace: Pace
-    treatments: list[Treatment]
+    treatments: list[ParamConfig]
     monitor: Monitor | None
     state: TrainState
     budget: ClockBudget | None  # None: counted in steps
@@ -127,7 +127,7 @@ def build(
     Raises ConfigError and DataError; nothing has been written when it does.
     """
     gc.enable()  # the command line turned it off while composing
-    make = Maker(settings, stored, trust)
+    make = Factory(settings, stored, trust)
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
     data, loss, task = _data_and_task(make)
@@ -149,11 +149,11 @@ def build(
     optimizer = optimizer_over(make, model, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
-    averager = _averager(make, regularizers, optimizer, model)
+    weight_average = _averager(make, regularizers, optimizer, model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
     total = pace.total_steps or FAR
-    state = TrainState(model, optimizer, rates.over(total), precision, total, averager)
+    state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, Stopper)
@@ -182,7 +182,7 @@ def build(
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
-    make = Maker(settings, stored=parts.make.stored, trust=parts.make.trust)
+    make = Factory(settings, stored=parts.make.stored, trust=parts.make.trust)
     cut, pace = _pace(settings, parts.info)
     lr, _ = lr_of(make, _nominal_window(settings, cut, parts.info))
     return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
@@ -200,13 +200,13 @@ def evaluation_limit(data: Data, pace: Pace) -> int | None:
     return max(_FEWEST_EVALUATED, pace.total_steps * pace.window)
 
 
-def samples_per_step(cut: Cut, info: DataInfo) -> int:
+def samples_per_step(cut: BatchSpec, info: DataInfo) -> int:
     """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
     size = info.sizes["train"]
     return cut.window if size is None else min(cut.window, size)
 
 
-def _data_and_task(make: Maker) -> tuple[Data, Any, TaskProtocol]:
+def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     """(data with their augmentation, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
         data = _data(make)
@@ -215,7 +215,7 @@ def _data_and_task(make: Maker) -> tuple[Data, Any, TaskProtocol]:
     return augmented(data, make("augment", {"info": data.info})), loss, task
 
 
-def _data(make: Maker) -> Data:
+def _data(make: Factory) -> Data:
     node = dict(make.settings["data"])
     extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
     names, _ = parameters_of(resolve(node["_target_"], "data", SLOTS["data"], make.trust, make.stored))
@@ -243,7 +243,7 @@ def _balance(data: Any) -> None:
     data.balance()
 
 
-def _target_kind(make: Maker) -> str | None:
+def _target_kind(make: Factory) -> str | None:
     """The kind of target that the task learns; None where it takes several, or does not say."""
     target = make.settings["task"]["_target_"]
     task = resolve(target, "task", SLOTS["task"], make.trust, make.stored)
@@ -251,7 +251,7 @@ def _target_kind(make: Maker) -> str | None:
     return kinds[0] if len(kinds) == 1 else None
 
 
-def _opened(make: Maker, path: str, node: Settings, offered: Settings | None = None) -> Any:
+def _opened(make: Factory, path: str, node: Settings, offered: Settings | None = None) -> Any:
     """Data as their class makes them. Raises DataError for what goes wrong in a class of the user's."""
     try:
         return make.at(path, node, offered)
@@ -262,7 +262,7 @@ def _opened(make: Maker, path: str, node: Settings, offered: Settings | None = N
         raise DataError(f"{path}: {target} failed: {told(error, target.rpartition('.')[0])}") from error
 
 
-def _task(make: Maker, loss: Any, info: DataInfo) -> TaskProtocol:
+def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
     node = dict(make.settings["task"])
     slot = SLOTS["task.metrics"]
     if "metrics" in node:
@@ -272,7 +272,7 @@ def _task(make: Maker, loss: Any, info: DataInfo) -> TaskProtocol:
     return task
 
 
-def _metric(make: Maker, one: Any, slot: Any) -> Any:
+def _metric(make: Factory, one: Any, slot: Any) -> Any:
     """A metric by name: a function under the name it has in its module, a class (torchmetrics, or any
     callable one) made.
     """
@@ -289,7 +289,7 @@ def _metric(make: Maker, one: Any, slot: Any) -> Any:
     return renamed
 
 
-def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
+def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
     """How samples become steps, and how many steps the budget is; None for one by the clock."""
     size = info.sizes["train"]
     batch_size, accumulate = settings["batch_size"], settings["loop"]["accumulate"]
@@ -297,7 +297,7 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
         if size is None:
             raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
         batch_size, accumulate = math.ceil(size / ranks.size()), 1
-    cut = Cut(batch_size, accumulate, ranks.size(), ranks.rank())
+    cut = BatchSpec(batch_size, accumulate, ranks.size(), ranks.rank())
     pace, budget = Pace(cut.window, size), parse(settings["budget"])
     if budget.is_clock:
         return cut, pace
@@ -310,7 +310,7 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[Cut, Pace]:
     return cut, replace(pace, total_steps=total)
 
 
-def _model(make: Maker, data: Data, task: TaskProtocol) -> nn.Module:
+def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
     info, target = data.info, make.settings["model"]["_target_"]
     if info.input_parts and target.startswith("trainrun."):
         text = (
@@ -326,7 +326,7 @@ def _model(make: Maker, data: Data, task: TaskProtocol) -> nn.Module:
     }
     model: nn.Module = make("model", offered)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        batch = next(iter(data.train_batches(Position(), Cut(2, 1), make.settings["seed"])))
+        batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), make.settings["seed"])))
         with torch.no_grad(), make.seeded("model", "lazy"):
             model.eval()(batch.inputs)  # lazy layers learn their shapes, and nothing else
         model.train()
@@ -335,7 +335,7 @@ def _model(make: Maker, data: Data, task: TaskProtocol) -> nn.Module:
     return model
 
 
-def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, Any]:
+def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, Any]:
     """Every regulariser by name; those that change the model have done so."""
     nodes = make.settings["regularization"] or {}
     made = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
@@ -349,17 +349,17 @@ def _regularizers(make: Maker, model: nn.Module, info: DataInfo) -> dict[str, An
 
 
 def _averager(
-    make: Maker, regularizers: Mapping[str, Any], optimizer: Any, model: nn.Module
-) -> Averager | None:
+    make: Factory, regularizers: Mapping[str, Any], optimizer: Any, model: nn.Module
+) -> WeightAverage | None:
     """The one average of the weights, started."""
-    averager = averager_of(_one_of(regularizers, Averager), optimizer)
-    if averager is not None:
+    weight_average = weight_average_of(_one_of(regularizers, WeightAverage), optimizer)
+    if weight_average is not None:
         with make.seeded("averager"):
-            averager.start(model)
-    return averager
+            weight_average.start(model)
+    return weight_average
 
 
-def _nominal_window(settings: Settings, cut: Cut, info: DataInfo) -> int:
+def _nominal_window(settings: Settings, cut: BatchSpec, info: DataInfo) -> int:
     """Samples per step as asked for: ranks may divide the whole training set with a remainder."""
     return samples_per_step(cut, info) if settings["batch_size"] == "full" else cut.window
 

@@ -13,7 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from trainrun.checkpoint.state import TrainState
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
-from trainrun.protocols import Cut, DataInfo
+from trainrun.protocols import BatchSpec, DataInfo
 from trainrun.scheduler import Plateau
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
@@ -27,7 +27,7 @@ _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
 def cautions(
-    settings: Settings, state: TrainState, cut: Cut, info: DataInfo, pace: Pace
+    settings: Settings, state: TrainState, cut: BatchSpec, info: DataInfo, pace: Pace
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     modules = list(state.model.modules())
@@ -46,7 +46,7 @@ def _decayed_twice(settings: Settings) -> Iterator[str]:
         yield f"{' and '.join(names)} {text}"
 
 
-def _tiny_batches(modules: list[nn.Module], cut: Cut) -> Iterator[str]:
+def _tiny_batches(modules: list[nn.Module], cut: BatchSpec) -> Iterator[str]:
     norms = [m for m in modules if isinstance(m, _BatchNorm)]
     seen = cut.batch_size * (cut.num_ranks if norms and isinstance(norms[0], nn.SyncBatchNorm) else 1)
     if norms and seen < _FEW:
@@ -118,7 +118,7 @@ def _whole_cycles(scheduler: Settings, total: int, pace: Pace) -> str:
 
 
 def _noisy_curvature(
-    settings: Settings, state: TrainState, modules: list[nn.Module], cut: Cut, info: DataInfo
+    settings: Settings, state: TrainState, modules: list[nn.Module], cut: BatchSpec, info: DataInfo
 ) -> Iterator[str]:
     """L-BFGS takes differences of gradients for curvature, so every step must have the same loss."""
     if not isinstance(state.optimizer, torch.optim.LBFGS):

@@ -20,7 +20,7 @@ def memory(settings: Settings, state: TrainState) -> str:
     trained = sum(p.nbytes for p in state.model.parameters() if p.requires_grad)
     parts = {"weights": _size(state.model), "gradients": trained}
     parts |= {name: kept} if kept else {}
-    parts |= {state.averager.name: _averaged(state)} if state.averager is not None else {}
+    parts |= {state.weight_average.name: _averaged(state)} if state.weight_average is not None else {}
     shares = ", ".join(f"{megabytes(size)} of {what}" for what, size in parts.items())
     more = f" and what {name} keeps" if kept is None else ""
     return f"{megabytes(sum(parts.values()))} MB: {shares}{more}; activations and the batch come on top"
@@ -50,4 +50,4 @@ def _size(model: nn.Module) -> int:
 
 def _averaged(state: TrainState) -> int:
     """Every averager keeps one copy of the model, from its first average on."""
-    return _size(state.model) if state.averager is not None else 0
+    return _size(state.model) if state.weight_average is not None else 0

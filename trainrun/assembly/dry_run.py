@@ -14,9 +14,9 @@ from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import seen, told
-from trainrun.loop.evaluate import Judged, MetricFailed, judged_outputs, own_metrics
+from trainrun.loop.evaluate import MetricFailed, OutputsAndTargets, collect_outputs, own_metrics
 from trainrun.loop.loop import Monitor
-from trainrun.protocols import Batch, Cut, Data, Position, TaskProtocol
+from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
 from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
@@ -42,7 +42,10 @@ def try_parts(
     except ConfigError:
         if not channels_last:
             raise
-        models = [state.model, *([state.averager.model] if state.averager and state.averager.model else [])]
+        models = [
+            state.model,
+            *([state.weight_average.model] if state.weight_average and state.weight_average.model else []),
+        ]
         for parameter in (p for model in models for p in model.parameters()):
             parameter.data = parameter.data.contiguous()
         try_once(data, task, state, changes, seed, monitor)
@@ -64,7 +67,7 @@ def try_once(
     Two samples of each split that is a dataset of its own follow, then the user's own metrics. Where
     there are several ranks their shares are looked at, too.
     """
-    batch = next(iter(data.train_batches(Position(), Cut(2, 1), seed)))
+    batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
     for change in changes:
         change.change_batch(batch, data.info, torch.Generator())
     try:
@@ -111,14 +114,14 @@ def _try_on_split(
     if batch is None:
         raise DataError(f"data.{split}: a stream to be evaluated is empty")
     try:
-        _try(task, judged_outputs(state.model, task, [batch], state.precision), monitor)
+        _try(task, collect_outputs(state.model, task, [batch], state.precision), monitor)
     except MetricFailed:
         if data.info.sizes.get(split) in (None, len(batch)):
             raise
-        _try(task, judged_outputs(state.model, task, data.eval_batches(split), state.precision), monitor)
+        _try(task, collect_outputs(state.model, task, data.eval_batches(split), state.precision), monitor)
 
 
-def _try(task: TaskProtocol, judged: Judged, monitor: Monitor | None) -> None:
+def _try(task: TaskProtocol, judged: OutputsAndTargets, monitor: Monitor | None) -> None:
     """Raises MetricFailed, also where the monitor is not among the curves."""
     curves = own_metrics(task, judged, task.metric_modes)
     _refuse_values_per_sample(task, judged, curves)
@@ -127,7 +130,9 @@ def _try(task: TaskProtocol, judged: Judged, monitor: Monitor | None) -> None:
         raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {known}")
 
 
-def _refuse_values_per_sample(task: TaskProtocol, judged: Judged, curves: Mapping[str, float]) -> None:
+def _refuse_values_per_sample(
+    task: TaskProtocol, judged: OutputsAndTargets, curves: Mapping[str, float]
+) -> None:
     """Raises ConfigError for a vector that is as long as there are samples, however many these are."""
     outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
     for name in task.own_metrics:
@@ -177,8 +182,8 @@ def _check_shares(data: Data, seed: int) -> None:
     if "share" not in inspect.signature(data.eval_batches).parameters:
         text = "judges whole splits; with several ranks eval_batches takes (split, share) and gives a share"
         raise ConfigError.one("data", text)
-    mine = next(iter(data.train_batches(Position(), Cut(1, 1, ranks.size(), ranks.rank()), seed)))
-    whole = next(iter(data.train_batches(Position(), Cut(ranks.size(), 1), seed)))
+    mine = next(iter(data.train_batches(Position(), BatchSpec(1, 1, ranks.size(), ranks.rank()), seed)))
+    whole = next(iter(data.train_batches(Position(), BatchSpec(ranks.size(), 1), seed)))
     found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
     for rank, theirs in enumerate(found):
         if theirs[0] != found[0][0]:

@@ -21,7 +21,7 @@ from trainrun.vocabulary.seeds import derive
 Settings = Mapping[str, Any]
 
 
-class Maker:
+class Factory:
     """Makes the call of a group's node; durations become steps where a parameter says so."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Maker:
     def __call__(self, group: str, offered: Mapping[str, Any] | None = None) -> Any:
         return self.at(group, self.settings[group], offered or {})
 
-    def over(self, pace: Pace) -> Maker:
+    def over(self, pace: Pace) -> Factory:
         """The same, its durations in steps of another pace."""
         other = copy.copy(self)
         other.pace = pace

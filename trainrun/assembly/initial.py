@@ -7,18 +7,18 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.assembly.factory import Maker, node_of
+from trainrun.assembly.factory import Factory, node_of
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
 from trainrun.init import LSUV, Fitting, Init, fitted_layers
-from trainrun.parameters import Treatment
-from trainrun.protocols import Cut, Data, Position
+from trainrun.parameters import ParamConfig
+from trainrun.protocols import BatchSpec, Data, Position
 
 _SHOWN = 4  # parameters named in the plan
 
 
 def initialize(
-    make: Maker, model: nn.Module, treatments: Sequence[Treatment], data: Data, cut: Cut
+    make: Factory, model: nn.Module, treatments: Sequence[ParamConfig], data: Data, cut: BatchSpec
 ) -> tuple[tuple[str, str], ...]:
     """Set the first weights, and return lines for people.
 
@@ -68,14 +68,14 @@ def _is_trainruns(thing: Any) -> bool:
     return str(thing.__module__).startswith("trainrun.")
 
 
-def _maker(make: Maker) -> Callable[..., Any]:
+def _maker(make: Factory) -> Callable[..., Any]:
     target = make.settings["model"]["_target_"]
     return resolve(target, "model", SLOTS["model"], make.trust, make.stored)
 
 
-def _first_inputs(make: Maker, data: Data, cut: Cut) -> Any:
+def _first_inputs(make: Factory, data: Data, cut: BatchSpec) -> Any:
     """Of the batch that LSUV scales by."""
-    first = Cut(max(2, cut.batch_size), 1)
+    first = BatchSpec(max(2, cut.batch_size), 1)
     return next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs
 
 

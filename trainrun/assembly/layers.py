@@ -50,9 +50,9 @@ def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
 def table(parts: Parts) -> list[str]:
     """A run's layers: what each gives for one sample, and its parameters. Nothing is drawn or changed."""
     from trainrun.assembly.layers import layer_rows
-    from trainrun.protocols import Cut, Position
+    from trainrun.protocols import BatchSpec, Position
 
-    batch = next(parts.data.train_batches(Position(), Cut(2, 1), parts.settings["seed"]))
+    batch = next(parts.data.train_batches(Position(), BatchSpec(2, 1), parts.settings["seed"]))
     rows = layer_rows(parts.state.model, batch.inputs)
     title = f"Layers for {parts.info.name}, with what each gives for one sample"
     return [title, "", *columns(rows, ["layer", "kind", "output", "parameters"])]

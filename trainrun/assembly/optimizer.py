@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun.assembly.factory import Maker, Settings, node_of
+from trainrun.assembly.factory import Factory, Settings, node_of
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
 from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr
-from trainrun.regularization.kinds import Averager
+from trainrun.regularization.kinds import WeightAverage
 from trainrun.regularization.schedule_free import ScheduleFreeAverage
 from trainrun.vocabulary.errors import ConfigError
 
 
-def lr_of(make: Maker, window: int) -> tuple[float, str]:
+def lr_of(make: Factory, window: int) -> tuple[float, str]:
     """The learning rate for `window` samples a step, and the arithmetic it comes from."""
     node = make.settings["optimizer"]
     if "lr" not in node:
@@ -29,7 +29,7 @@ def lr_of(make: Maker, window: int) -> tuple[float, str]:
     return scaled_lr(node["lr"], window, node["lr_scaling"], node["base_batch_size"])
 
 
-def optimizer_over(make: Maker, model: nn.Module, params: list[dict[str, Any]], lr: float) -> Any:
+def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]], lr: float) -> Any:
     """The optimizer of the groups `params`, each of which learns the rate that it began with.
 
     Raises ConfigError for groups that it cannot take.
@@ -53,7 +53,7 @@ def _own_lr(optimizer: Callable[..., Any]) -> float:
     return float(parameter.default) if parameter and isinstance(parameter.default, (int, float)) else 1.0
 
 
-def _base_optimizer(make: Maker, model: nn.Module, wanted: Any) -> Callable[[Any, float, float], Any]:
+def _base_optimizer(make: Factory, model: nn.Module, wanted: Any) -> Callable[[Any, float, float], Any]:
     """(params, lr, weight_decay) -> the optimizer that another one wraps."""
     node = _arguments(node_of("optimizer", wanted, "optimizer.base"))
 
@@ -70,11 +70,11 @@ def _arguments(node: Settings) -> dict[str, Any]:
     return kept | ({"betas": tuple(kept["betas"])} if isinstance(kept.get("betas"), list) else {})
 
 
-def averager_of(averager: Averager | None, optimizer: Any) -> Averager | None:
+def weight_average_of(weight_average: WeightAverage | None, optimizer: Any) -> WeightAverage | None:
     """The one average of the weights: the regulariser's, or the optimizer's own."""
     if not isinstance(optimizer, ScheduleFreeAdamW):
-        return averager
-    if averager is not None:
-        text = f"{averager.name} is one average of the weights, and schedule_free keeps its own"
+        return weight_average
+    if weight_average is not None:
+        text = f"{weight_average.name} is one average of the weights, and schedule_free keeps its own"
         raise ConfigError.one("regularization", text)
     return ScheduleFreeAverage(optimizer)

@@ -16,7 +16,7 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
 from trainrun.loop.loop import Monitor
 from trainrun.precision import has_bf16_units
-from trainrun.protocols import Cut, DataInfo, ObservingSchedule
+from trainrun.protocols import BatchSpec, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.runtime.machine import Runtime
 from trainrun.scheduler import Restarting
@@ -35,7 +35,7 @@ def plan_of(
     runtime: Runtime,
     info: DataInfo,
     state: TrainState,
-    cut: Cut,
+    cut: BatchSpec,
     pace: Pace,
     lr_arithmetic: str,
     rates: Rates,
@@ -108,7 +108,7 @@ def _model(settings: Settings, state: TrainState) -> str:
     return f"{text} ({', '.join(shown)})" if 1 < len(shown) <= _MOST_LAYERS else text
 
 
-def _steps(settings: Settings, state: TrainState, cut: Cut, pace: Pace) -> str:
+def _steps(settings: Settings, state: TrainState, cut: BatchSpec, pace: Pace) -> str:
     per_epoch = f"{pace.steps_per_epoch} an epoch" if pace.steps_per_epoch else "a stream without epochs"
     factors = [str(cut.batch_size)]
     factors += [f"{cut.accumulate} accumulated"] if cut.accumulate > 1 else []
@@ -174,7 +174,7 @@ def _groups(state: TrainState) -> list[tuple[str, str]]:
     return [("groups", "; ".join(shown) + more)]
 
 
-def _batch_norm(state: TrainState, cut: Cut) -> list[tuple[str, str]]:
+def _batch_norm(state: TrainState, cut: BatchSpec) -> list[tuple[str, str]]:
     """What batch norm sees where it is not the whole step."""
     layers = [m for m in state.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not layers or cut.window == cut.batch_size:
@@ -205,7 +205,7 @@ def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
     return [("with", ", ".join(techniques))] if techniques else []
 
 
-def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: Cut) -> str:
+def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: BatchSpec) -> str:
     threads = f"{runtime.num_threads} thread{'s' if runtime.num_threads > 1 else ''}"
     workers = settings["data"].get("num_workers", 0)
     loading = f", {workers} loader processes" if workers else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from trainrun.assembly.factory import Maker
+from trainrun.assembly.factory import Factory
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
@@ -17,7 +17,7 @@ from trainrun.scheduler import FromTorch
 from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 
-Course = list[tuple[int, float]]  # (step, learning rate)
+LRPreview = list[tuple[int, float]]  # (step, learning rate)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rates:
     lr: float
     over: Callable[[int], Schedule]
 
-    def course(self, state: TrainState, memory: Mapping[str, Any]) -> Course:
+    def course(self, state: TrainState, memory: Mapping[str, Any]) -> LRPreview:
         """From the next step to the last of `state`, at 0, 25, 50, 75 and 100 % of what remains.
 
         Where nothing does, the last rate that there was. `memory` is a stored schedule. Of one that
@@ -57,7 +57,7 @@ def refuse_early_drops(schedule: Schedule) -> None:
         raise ConfigError.one("scheduler.warmup", f"{text}; shorten it, or drop later", "scheduler.warmup=5%")
 
 
-def schedule_over(make: Maker, pace: Pace, lr: float, maximize: bool) -> Callable[[int], Schedule]:
+def schedule_over(make: Factory, pace: Pace, lr: float, maximize: bool) -> Callable[[int], Schedule]:
     """total steps -> the schedule planned over them; raises ConfigError where none is of that length."""
     node = make.settings["scheduler"]
     thing = resolve(node["_target_"], "scheduler", SLOTS["scheduler"], make.trust, make.stored)

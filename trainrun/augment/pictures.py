@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainrun.augment.draws import Draws
 from trainrun.augment.geometry import crop_flip
-from trainrun.protocols import Batch, Cut, Data, DataInfo, PixelRange, Position, Readable
+from trainrun.protocols import Batch, BatchSpec, Data, DataInfo, PixelRange, Position, Readable
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, Split
 
@@ -82,7 +82,7 @@ class _Augmented:
         if isinstance(data, Readable):
             self.read = data.read
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         for batch in self.data.train_batches(position, cut, seed):
             if len(batch):
                 epoch = batch.position.epoch - (batch.position.offset == 0)  # its end is the next one's start

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.data import standardized
 from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.check.sample_rows import FEWEST, SampleRows
@@ -22,7 +22,7 @@ _RARE = 20  # samples below which nothing can be said of a class
 _BETTER = 0.2  # accuracy by which labels off by one must fit better
 
 
-def probe(bench: Bench, seen: Mapping[str, SampleRows]) -> CheckSection:
+def probe(bench: CheckContext, seen: Mapping[str, SampleRows]) -> CheckSection:
     """Nearest neighbours and ridge regression on the inputs, each sample judged by the others."""
     info = bench.parts.info
     train = seen.get("train")

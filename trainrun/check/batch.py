@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.check.context import Bench
-from trainrun.protocols import Cut, Position
+from trainrun.check.context import CheckContext
+from trainrun.protocols import BatchSpec, Position
 from trainrun.regularization.kinds import joined
 from trainrun.session.sample_pictures import labels_of, shown
 from trainrun.vocabulary.errors import ConfigError, StorageFailed
@@ -18,14 +18,14 @@ from trainrun.vocabulary.errors import ConfigError, StorageFailed
 _MOST, _ACROSS = 48, 8
 
 
-def picture(bench: Bench, file: Path) -> str:
+def picture(bench: CheckContext, file: Path) -> str:
     """Write the samples into one PNG, and say what it shows.
 
     Raises ConfigError for inputs that cannot be drawn, StorageFailed where the file cannot be written.
     """
     parts = bench.parts
     seed, count = parts.settings["seed"], min(parts.cut.batch_size, _MOST)
-    batch = next(iter(parts.data.train_batches(Position(), Cut(count, 1), seed)))
+    batch = next(iter(parts.data.train_batches(Position(), BatchSpec(count, 1), seed)))
     for change in joined(parts.regularizers.values()):
         batch = change.change_batch(batch, parts.info, torch.Generator().manual_seed(seed))
     if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point():

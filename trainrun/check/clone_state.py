@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.assembly.optimizer import averager_of, optimizer_over
-from trainrun.check.context import Bench
+from trainrun.assembly.optimizer import optimizer_over, weight_average_of
+from trainrun.check.context import CheckContext
 from trainrun.checkpoint.state import TrainState
 from trainrun.parameters import Parameters
-from trainrun.regularization.kinds import Averager
+from trainrun.regularization.kinds import WeightAverage
 
 
-def anew(bench: Bench, model: nn.Module, optimizer: Mapping[str, Any], lr: float) -> TrainState:
+def fresh_state(bench: CheckContext, model: nn.Module, optimizer: Mapping[str, Any], lr: float) -> TrainState:
     """What the run begins with, over `model`: with the settings `optimizer` in place of its own, at `lr`."""
     parts = bench.parts
     make = copy.copy(parts.make)
@@ -23,12 +23,12 @@ def anew(bench: Bench, model: nn.Module, optimizer: Mapping[str, Any], lr: float
     parameters: Parameters = make("parameters")
     groups = parameters.groups(model, parameters.treatments(model, optimizer.get("weight_decay")), lr)
     made = optimizer_over(make, model, groups, lr)
-    own = next((one for one in parts.regularizers.values() if isinstance(one, Averager)), None)
-    averager = averager_of(copy.deepcopy(own), made)
-    if averager is not None:
-        averager.start(model)
+    own = next((one for one in parts.regularizers.values() if isinstance(one, WeightAverage)), None)
+    weight_average = weight_average_of(copy.deepcopy(own), made)
+    if weight_average is not None:
+        weight_average.start(model)
     schedule, precision = copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
-    state = TrainState(model, made, schedule, precision, parts.state.total_steps, averager)
+    state = TrainState(model, made, schedule, precision, parts.state.total_steps, weight_average)
     state.stopper = copy.deepcopy(parts.state.stopper)
     state.data, state.fitted = parts.state.data, parts.state.fitted
     return state

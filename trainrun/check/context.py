@@ -19,14 +19,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.assembly.build import Parts
 from trainrun.augment.pictures import unaugmented
-from trainrun.protocols import Batch, Cut, Data, Position, StepResult, TaskProtocol
+from trainrun.protocols import Batch, BatchSpec, Data, Position, StepResult, TaskProtocol
 from trainrun.runtime.machine import seed_forward
 
 _FEWEST, _MOST = 16, 256  # samples of the batch that is measured
 
 
 @dataclass(frozen=True)
-class Bench:
+class CheckContext:
     """A built run, whose own model and data stay as they are."""
 
     parts: Parts
@@ -52,15 +52,15 @@ class Bench:
         seed_forward(self.parts.settings["seed"], count, self.parts.runtime.device)
 
 
-def bench_of(parts: Parts) -> Bench:
+def bench_of(parts: Parts) -> CheckContext:
     """With as many samples as the run's micro-batch, but neither very few nor very many."""
     count = min(max(parts.cut.batch_size, _FEWEST), _MOST)
-    return Bench(parts, first_samples(unaugmented(parts.data), count, parts.settings["seed"]))
+    return CheckContext(parts, first_samples(unaugmented(parts.data), count, parts.settings["seed"]))
 
 
 def first_samples(data: Data, count: int, seed: int) -> Batch:
     """The first `count` samples that training would see, or as many as there are."""
-    return next(iter(data.train_batches(Position(), Cut(count, 1), seed)))
+    return next(iter(data.train_batches(Position(), BatchSpec(count, 1), seed)))
 
 
 def chosen(batch: Batch, rows: Tensor) -> Batch:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from trainrun.check.context import Bench
+from trainrun.check.context import CheckContext
 from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.check.sample_rows import SampleRows
 from trainrun.protocols import DataInfo
@@ -18,7 +18,7 @@ _WIDE = 20.0  # of the mean or std of a single column
 _UNEVEN = 20  # the largest class by the smallest
 
 
-def data(bench: Bench, seen: Mapping[str, SampleRows]) -> CheckSection:
+def data(bench: CheckContext, seen: Mapping[str, SampleRows]) -> CheckSection:
     """Classes and values, of up to some thousand samples of each split."""
     info = bench.parts.info
     lines = [(split, _told(info, rows, split)) for split, rows in seen.items()]
@@ -57,7 +57,7 @@ def _classes(info: DataInfo) -> str:
     return f"{text}: " + ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
 
 
-def _too_few(bench: Bench) -> Iterator[CheckResult]:
+def _too_few(bench: CheckContext) -> Iterator[CheckResult]:
     """Fewer training samples than anything can be learned from."""
     info = bench.parts.info
     size = info.sizes["train"]
@@ -72,7 +72,7 @@ def _too_few(bench: Bench) -> Iterator[CheckResult]:
     )
 
 
-def _classes_off(bench: Bench) -> Iterator[CheckResult]:
+def _classes_off(bench: CheckContext) -> Iterator[CheckResult]:
     info, counts = bench.parts.info, bench.parts.info.class_counts
     if not counts or sum(counts) < _PER_CLASS * len(counts):
         return

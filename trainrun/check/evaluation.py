@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from trainrun.check.context import Bench, Patience
+from trainrun.check.context import CheckContext, Patience
 from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.loop.evaluate import evaluate
 from trainrun.protocols import Batch
@@ -13,7 +13,7 @@ from trainrun.protocols import Batch
 _MOST_S = 4.0
 
 
-def evaluation(bench: Bench) -> CheckSection:
+def evaluation(bench: CheckContext) -> CheckSection:
     """The validation split, or as much of it as there is time for, with the first weights."""
     parts = bench.parts
     split = next((one for one in ("val", "test") if parts.info.sizes.get(one, 0) != 0), None)

@@ -19,7 +19,7 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.config.compose.composer import Composition
 from trainrun.config.suggest import hydra_value
 from trainrun.session import session
-from trainrun.session.changes import Process
+from trainrun.session.changes import RunOptions
 from trainrun.session.child import in_child
 from trainrun.session.rebuild import open_run, targets_of
 from trainrun.vocabulary.errors import TrainrunError
@@ -105,7 +105,7 @@ def _start(composition: Composition, run_dir: Path, watch: Watch) -> int:
     run_dir.mkdir()
     parts = build(composition.settings)
     watch.state = parts.state
-    process = Process(["trainrun", *composition.overrides], quiet=True, watch=watch)
+    process = RunOptions(["trainrun", *composition.overrides], quiet=True, watch=watch)
     return session.start(composition, parts, process, run_dir).exit_code
 
 
@@ -114,7 +114,7 @@ def _go_on(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
     trust, typed = settings["runtime"]["trust"], {target for _, target in targets_of(settings)}
     stored = open_run(run_dir, [f"runtime.trust={hydra_value(trust)}"] if trust else [], typed)
     watch.state = stored.parts.state
-    process = Process(["trainrun", "resume", str(run_dir)], quiet=True, watch=watch)
+    process = RunOptions(["trainrun", "resume", str(run_dir)], quiet=True, watch=watch)
     return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
 
 

@@ -6,13 +6,13 @@ import math
 
 import torch
 
-from trainrun.check.context import Bench, blank_loss, loss_of
+from trainrun.check.context import CheckContext, blank_loss, loss_of
 from trainrun.check.finding import CheckResult, CheckSection, option_of, setting
 
 _TIMES, _MORE = 3.0, 2.0  # of what is expected, and on top of it
 
 
-def start(bench: Bench) -> CheckSection:
+def start(bench: CheckContext) -> CheckSection:
     """The loss at the first weights, of one batch, against that of outputs that are all 0."""
     parts = bench.parts
     model = bench.still
@@ -34,7 +34,7 @@ def start(bench: Bench) -> CheckSection:
     return CheckSection("start", tuple(lines), tuple(findings), {"loss": loss, "expected": expected})
 
 
-def _formula(bench: Bench, expected: float) -> str:
+def _formula(bench: CheckContext, expected: float) -> str:
     info = bench.parts.info
     count = info.num_targets
     for number in (count, 2):
@@ -43,11 +43,11 @@ def _formula(bench: Bench, expected: float) -> str:
     return "the mean square of the targets" if info.kind == "values" and "mse" in _loss_name(bench) else ""
 
 
-def _loss_name(bench: Bench) -> str:
+def _loss_name(bench: CheckContext) -> str:
     return option_of(bench.parts.settings, "loss").lower()
 
 
-def _targets_far_off(bench: Bench) -> list[CheckResult]:
+def _targets_far_off(bench: CheckContext) -> list[CheckResult]:
     """Regression targets in units of their own that are far from 0 or large."""
     scaling, settings = bench.parts.info.target_scaling, bench.parts.settings
     if scaling is None or setting(settings, "task.standardize") is not False:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun.check.context import Bench, loss_of
+from trainrun.check.context import CheckContext, loss_of
 from trainrun.check.finding import CheckResult, CheckSection, option_of, setting
 from trainrun.check.learning import Learning, learning
 from trainrun.check.signals import Signal, signals
@@ -22,7 +22,7 @@ _WEAK, _STRONG = 1e-5, 1e5  # a signal, by the strongest or weakest of the other
 _SHOWN = 4  # names in a row
 
 
-def layers(bench: Bench) -> CheckSection:
+def layers(bench: CheckContext) -> CheckSection:
     """Activations and gradients by layer, parameters that get no gradient, norms that are not 1 and 0."""
     model, task, settings = bench.still, bench.parts.task, bench.parts.settings
     bench.seed(0)

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun.check.context import Bench, loss_of
+from trainrun.check.context import CheckContext, loss_of
 from trainrun.check.finding import CheckResult, CheckSection
-from trainrun.loop.nonfinite import find
+from trainrun.loop.nonfinite import locate_nonfinite
 from trainrun.protocols import Batch, Outcome
 
 _LARGEST = torch.finfo(torch.float16).max
 
 
-def numbers(bench: Bench) -> CheckSection:
+def numbers(bench: CheckContext) -> CheckSection:
     """The loss of one batch and the norm of its gradient, in 32 bits and as the run computes them."""
     name, dtype = bench.parts.state.precision.name, bench.parts.state.precision.dtype
     plain, where = _pass(bench, None)
@@ -41,7 +41,7 @@ def numbers(bench: Bench) -> CheckSection:
     return CheckSection("numbers", tuple(lines), tuple(findings), {"fp32": plain})
 
 
-def _pass(bench: Bench, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:
+def _pass(bench: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:
     """((loss, norm of its gradient), what first was not finite)."""
     model, parts = bench.still, bench.parts
 
@@ -58,10 +58,10 @@ def _pass(bench: Bench, dtype: torch.dtype | None) -> tuple[tuple[float, float],
     norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
     if math.isfinite(norm) and math.isfinite(value):
         return (value, norm), ""
-    return (value, norm), find(model, [bench.batch], norm, forward).where
+    return (value, norm), locate_nonfinite(model, [bench.batch], norm, forward).where
 
 
-def _largest(bench: Bench) -> tuple[float, str]:
+def _largest(bench: CheckContext) -> tuple[float, str]:
     """The largest absolute value that a module gives in 32 bits, and the first module that reaches it."""
     found: list[tuple[float, str]] = [(0.0, "")]
 

@@ -11,8 +11,8 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from trainrun.check.clone_state import anew
-from trainrun.check.context import Bench, Patience, blind_loss, chosen, first_samples, loss_in, loss_of
+from trainrun.check.clone_state import fresh_state
+from trainrun.check.context import CheckContext, Patience, blind_loss, chosen, first_samples, loss_in, loss_of
 from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.step import Clip, Policy, Step
@@ -47,7 +47,7 @@ class Attempt:
         return self.share <= _LEARNS
 
 
-def overfit(bench: Bench, retries: bool) -> CheckSection:
+def overfit(bench: CheckContext, retries: bool) -> CheckSection:
     """Without regularisation, augmentation, decay and schedule; with `retries` at other rates where the
     run's own fails, and a verdict.
     """
@@ -81,7 +81,7 @@ def overfit(bench: Bench, retries: bool) -> CheckSection:
     return CheckSection("overfit", tuple(lines), tuple(findings), values)
 
 
-def _draws(bench: Bench, batch: Batch) -> bool:
+def _draws(bench: CheckContext, batch: Batch) -> bool:
     """Whether the loss depends on random draws even without dropout, as that of masked tokens does."""
     losses = []
     for count in (0, 1):
@@ -101,7 +101,7 @@ def told(one: Attempt) -> str:
 
 
 def verdict(
-    bench: Bench, count: int, blind: float, own: Attempt, others: Sequence[Attempt]
+    bench: CheckContext, count: int, blind: float, own: Attempt, others: Sequence[Attempt]
 ) -> list[CheckResult]:
     """Nothing where the samples are learned, or half of the way; else what was to blame."""
     if own.learns or not own.in_time:
@@ -128,7 +128,7 @@ def verdict(
     return [CheckResult(name, measured, expected, mend)]
 
 
-def few(bench: Bench) -> Batch:
+def few(bench: CheckContext) -> Batch:
     """Up to ten samples, of as many classes as there are."""
     pool = first_samples(bench.data, _POOL, bench.parts.settings["seed"])
     if not isinstance(pool.inputs, Tensor) or not isinstance(pool.targets, Tensor):
@@ -140,7 +140,7 @@ def few(bench: Bench) -> Batch:
     return chosen(pool, rows[:_SAMPLES])
 
 
-def attempt(bench: Bench, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
+def attempt(bench: CheckContext, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
     """Train a copy on nothing but `batch`, until it knows the samples or the steps are over."""
     state, step = _state(bench, factor), _step(bench)
     losses: list[float] = []
@@ -162,16 +162,16 @@ def attempt(bench: Bench, batch: Batch, factor: float, blind: float, patience: P
     return now
 
 
-def _state(bench: Bench, factor: float) -> TrainState:
+def _state(bench: CheckContext, factor: float) -> TrainState:
     """A model with its first weights, and the run's optimizer at a constant rate, without decay."""
     node = dict(bench.parts.settings["optimizer"])
     node |= {"weight_decay": 0.0} if "weight_decay" in node else {}
-    state = anew(bench, bench.still, node, bench.parts.rates.lr * factor)
+    state = fresh_state(bench, bench.still, node, bench.parts.rates.lr * factor)
     state.schedule = lambda update: (1.0, None)
     return state
 
 
-def _step(bench: Bench) -> Step:
+def _step(bench: CheckContext) -> Step:
     parts, node = bench.parts, dict(bench.parts.settings["loop"])
     clip: Clip = parts.make.at("loop.clip", node["clip"])
     offered = {"task": parts.task, "seed": parts.settings["seed"], "policy": Policy(clip, "skip", 1, 1.0)}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainrun.check.context import Bench, Patience
-from trainrun.protocols import Batch, Cut, Position
+from trainrun.check.context import CheckContext, Patience
+from trainrun.protocols import Batch, BatchSpec, Position
 
 FEWEST, _ROWS = 100, 2048  # of a split, to be looked at closely; fewer have no verdict
 _MOST_BYTES = 64 * 1024**2  # of a split, where that are not too few
@@ -28,10 +28,10 @@ class SampleRows:
         return len(self.inputs)
 
 
-def seen(bench: Bench) -> Mapping[str, SampleRows]:
+def seen(bench: CheckContext) -> Mapping[str, SampleRows]:
     """The first samples of training, each once, and of the other splits; none where they are no numbers."""
     parts = bench.parts
-    cut, sizes = Cut(64, 1), parts.info.sizes
+    cut, sizes = BatchSpec(64, 1), parts.info.sizes
     found = {"train": rows(_once(bench.data.train_batches(Position(), cut, parts.settings["seed"])))}
     for split in ("val", "test"):
         if sizes.get(split) != 0 and split in sizes:

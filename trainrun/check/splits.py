@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from trainrun.check.context import Bench, Patience
+from trainrun.check.context import CheckContext, Patience
 from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.protocols import Batch
 
@@ -17,7 +17,7 @@ _SHARE, _FEWEST = 0.01, 2  # of a split that may be in training by chance
 _SPREADS = 3  # standard deviations of a count of repeats
 
 
-def splits(bench: Bench) -> CheckSection:
+def splits(bench: CheckContext) -> CheckSection:
     """Samples are the same where all bytes of their inputs, as the model sees them, are."""
     parts = bench.parts
     sizes = parts.info.sizes
@@ -71,7 +71,7 @@ def is_leak(first: Counter[int], second: Counter[int], common: int) -> bool:
     return common >= max(_FEWEST, _SHARE * total) and (common > allowed or first == second)
 
 
-def _leak(bench: Bench, first: str, second: str, measured: str, is_all: bool) -> CheckResult:
+def _leak(bench: CheckContext, first: str, second: str, measured: str, is_all: bool) -> CheckResult:
     """The whole split is the same, or some of its samples are."""
     is_own = isinstance(setting(bench.parts.settings, f"data.{second}"), dict)
     mend = (f"data.{second}=null",) if is_own and is_all else ()

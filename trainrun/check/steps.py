@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from trainrun.check.clone_state import anew
-from trainrun.check.context import Bench, Patience, blind_loss, loss_in
+from trainrun.check.clone_state import fresh_state
+from trainrun.check.context import CheckContext, Patience, blind_loss, loss_in
 from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.protocols import Batch, Position, Window
 from trainrun.runtime.signals import Signals
@@ -30,7 +30,7 @@ class TriedRate:
     steps: int
 
 
-def first_steps(bench: Bench) -> CheckSection:
+def first_steps(bench: CheckContext) -> CheckSection:
     """With all that the run trains with: schedule, augmentation, regularisation, clipping."""
     blind = blind_loss(bench.parts.task, bench.still, bench.batch)
     patience = Patience(_MOST_S, 20 * _MOST_S)
@@ -55,10 +55,10 @@ def first_steps(bench: Bench) -> CheckSection:
     return CheckSection("first steps", tuple(lines), (found,), {"first": own.first, "last": own.last})
 
 
-def course(bench: Bench, factor: float, patience: Patience) -> TriedRate:
+def course(bench: CheckContext, factor: float, patience: Patience) -> TriedRate:
     """Up to sixty steps of a run made anew."""
     parts = bench.parts
-    state = anew(bench, bench.model, parts.settings["optimizer"], parts.rates.lr * factor)
+    state = fresh_state(bench, bench.model, parts.settings["optimizer"], parts.rates.lr * factor)
     loop = parts.loop(Path(), "", None, Signals())
     losses: list[float] = []
     try:
@@ -73,7 +73,7 @@ def course(bench: Bench, factor: float, patience: Patience) -> TriedRate:
     return TriedRate(factor, known[0], fmean(known[-_LAST:]), len(losses))
 
 
-def _windows(bench: Bench) -> Iterator[Window]:
+def _windows(bench: CheckContext) -> Iterator[Window]:
     """Of the run's steps."""
     parts, window = bench.parts, list[Batch]()
     for batch in parts.data.train_batches(Position(), parts.cut, parts.settings["seed"]):

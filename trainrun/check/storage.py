@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.check.clone_state import anew
-from trainrun.check.context import Bench, is_same
+from trainrun.check.clone_state import fresh_state
+from trainrun.check.context import CheckContext, is_same
 from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import expected_bytes
@@ -25,7 +25,7 @@ from trainrun.vocabulary.errors import NonFinite
 _MOST_BYTES = 2 * 1024**3  # of a checkpoint that is written for trial
 
 
-def storage(bench: Bench, is_explained: bool = False) -> CheckSection:
+def storage(bench: CheckContext, is_explained: bool = False) -> CheckSection:
     """What a run would store after two steps goes through a file and into another copy.
 
     Numbers that are not finite are never stored, which is a finding where they are not explained already.
@@ -69,7 +69,7 @@ def storage(bench: Bench, is_explained: bool = False) -> CheckSection:
     )
 
 
-def kept(bench: Bench) -> int:
+def kept(bench: CheckContext) -> int:
     """Checkpoints that lie on the disk at once, one being written included."""
     node = bench.parts.settings["checkpoint"]
     every, total = node.get("keep_every"), bench.parts.state.total_steps
@@ -81,17 +81,17 @@ def kept(bench: Bench) -> int:
     return int(node.get("keep_last", 1)) + int(node.get("keep_best", 0)) + more + 1
 
 
-def _place(bench: Bench) -> Path:
+def _place(bench: CheckContext) -> Path:
     """The nearest folder that exists above the run's."""
     wanted = Path(setting(bench.parts.settings, "run_dir") or ROOT).expanduser().absolute()
     return next(one for one in (wanted, *wanted.parents) if one.exists())
 
 
-def _round_trip(bench: Bench) -> list[str]:
+def _round_trip(bench: CheckContext) -> list[str]:
     """Names of what is not the same in a copy that was loaded."""
     parts = bench.parts
     node, lr = parts.settings["optimizer"], parts.rates.lr
-    trained, loaded = (anew(bench, bench.model, node, lr) for _ in range(2))
+    trained, loaded = (fresh_state(bench, bench.model, node, lr) for _ in range(2))
     with tempfile.TemporaryDirectory(prefix="trainrun-check-") as name:
         folder = Path(name)
         with closing(Record(folder)) as record:
@@ -107,11 +107,11 @@ def _round_trip(bench: Bench) -> list[str]:
     return [*differences(trained.state_dict(), loaded.state_dict()), *_judged_apart(bench, trained, loaded)]
 
 
-def _judged_apart(bench: Bench, trained: TrainState, loaded: TrainState) -> list[str]:
+def _judged_apart(bench: CheckContext, trained: TrainState, loaded: TrainState) -> list[str]:
     """Whether the two give the same loss for one batch: a model may hold more than its state dict."""
     losses = []
     for state in (trained, loaded):
-        model = state.judged_model.eval()
+        model = state.eval_model.eval()
         bench.seed(0)
         with torch.no_grad():
             losses.append(bench.parts.task(model, bench.batch).terms)

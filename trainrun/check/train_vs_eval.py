@@ -11,16 +11,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
-from trainrun.check.context import Bench, is_same, tensors_in
+from trainrun.check.context import CheckContext, is_same, tensors_in
 from trainrun.check.finding import CheckResult, CheckSection
-from trainrun.protocols import Cut
+from trainrun.protocols import BatchSpec
 
 # Of the largest output, what rounding may change: in the same sums on a GPU, and in sums cut otherwise.
 _ROUNDING, _CLOSE = 1e-5, 1e-3
 _Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # by place and by name
 
 
-def modes(bench: Bench) -> CheckSection:
+def modes(bench: CheckContext) -> CheckSection:
     """Outputs must be equal in evaluation, whatever is drawn, and depend on each sample alone."""
     findings = [*_small_batches(bench)]
     inputs = _inputs(bench)
@@ -48,7 +48,7 @@ def modes(bench: Bench) -> CheckSection:
     return CheckSection("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
 
 
-def _training(bench: Bench, inputs: _Inputs) -> list[tuple[str, str]]:
+def _training(bench: CheckContext, inputs: _Inputs) -> list[tuple[str, str]]:
     model = bench.model
     first, second = (_outputs(bench, model, inputs, count) for count in (0, 1))
     drawn = _difference(first, second)
@@ -61,7 +61,7 @@ def _training(bench: Bench, inputs: _Inputs) -> list[tuple[str, str]]:
 
 
 def _alone(
-    bench: Bench, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[CheckResult]
+    bench: CheckContext, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[CheckResult]
 ) -> list[tuple[str, str]]:
     """Whether the first sample's outputs are the same without the others."""
     count = len(bench.batch)
@@ -85,7 +85,7 @@ def _has_rows(tensor: Tensor, count: int) -> bool:
     return tensor.ndim > 0 and len(tensor) == count
 
 
-def _small_batches(bench: Bench) -> list[CheckResult]:
+def _small_batches(bench: CheckContext) -> list[CheckResult]:
     """Batch norm with a batch, or the last one of an epoch, of one sample."""
     parts = bench.parts
     if not any(isinstance(m, _BatchNorm) for m in parts.state.model.modules()):
@@ -103,12 +103,12 @@ def _small_batches(bench: Bench) -> list[CheckResult]:
     return []
 
 
-def smallest(size: int, cut: Cut) -> int:
+def smallest(size: int, cut: BatchSpec) -> int:
     """Samples in the last micro-batch of an epoch of `size`."""
     return size % cut.batch_size or cut.batch_size
 
 
-def _inputs(bench: Bench) -> _Inputs | None:
+def _inputs(bench: CheckContext) -> _Inputs | None:
     """What the task hands to the model for the batch; None where it never calls the model itself."""
     found: list[_Inputs] = []
     model = bench.model.eval()
@@ -122,7 +122,7 @@ def _inputs(bench: Bench) -> _Inputs | None:
     return found[0] if found else None
 
 
-def _outputs(bench: Bench, model: nn.Module, inputs: _Inputs, count: int) -> list[Tensor]:
+def _outputs(bench: CheckContext, model: nn.Module, inputs: _Inputs, count: int) -> list[Tensor]:
     """The tensors that the model gives."""
     bench.seed(count)
     with torch.no_grad():

@@ -114,19 +114,19 @@ def unpacked(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def judged_in(parts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+def eval_weights_in(parts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     """The weights that were judged when `parts` were stored, raw or averaged."""
     weights = parts["model"] if manifest["weights"] == "raw" else _averaged(parts)
     assert isinstance(weights, Mapping)
     return weights
 
 
-def load_judged(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
+def load_eval_weights(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
     """Load the weights that were judged when `parts` were stored, raw or averaged; returns which."""
     manifest = manifest_of(path)
     weights = str(manifest["weights"])
     try:
-        model.load_state_dict(judged_in(parts, manifest))
+        model.load_state_dict(eval_weights_in(parts, manifest))
     except (RuntimeError, KeyError) as error:
         raise CannotResume(f"checkpoint: {path} does not fit the model: {error}") from None
     return weights
@@ -209,8 +209,8 @@ def not_finite_in(parts: Mapping[str, Any]) -> str | None:
 
 
 def _averaged(parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    averager = parts.get("averager")
-    weights = averager.get("model") if isinstance(averager, Mapping) else None
+    weight_average = parts.get("averager")
+    weights = weight_average.get("model") if isinstance(weight_average, Mapping) else None
     return weights if isinstance(weights, Mapping) else {}
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
-from trainrun.regularization.kinds import Averager, Stopper
+from trainrun.regularization.kinds import Stopper, WeightAverage
 from trainrun.task.metrics import Meter
 from trainrun.vocabulary.errors import CannotResume, DataError
 
@@ -31,7 +31,7 @@ class TrainState:
     schedule: Schedule
     precision: Precision
     total_steps: int
-    averager: Averager | None = None
+    weight_average: WeightAverage | None = None
     stopper: Stopper | None = None
     data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
@@ -65,15 +65,19 @@ class TrainState:
         return self.step - self.applied
 
     @property
-    def judged_model(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The weights that are evaluated: the averaged ones once there are any."""
-        if self.averager is not None and self.averager.model is not None:
-            return self.averager.model
+        if self.weight_average is not None and self.weight_average.model is not None:
+            return self.weight_average.model
         return self.model
 
     @property
-    def judged_name(self) -> str:
-        return self.averager.name if self.averager is not None and self.averager.model is not None else "raw"
+    def eval_weights(self) -> str:
+        return (
+            self.weight_average.name
+            if self.weight_average is not None and self.weight_average.model is not None
+            else "raw"
+        )
 
     def is_better(self, value: float, loss: float, maximize: bool) -> bool:
         """Whether `value` would be the best so far; a value that is not finite never is.
@@ -104,8 +108,8 @@ class TrainState:
             "fitted": dict(self.fitted),
             "meter": self.meter.state_dict(),
         }
-        if self.averager is not None:
-            parts["averager"] = self.averager.state_dict()
+        if self.weight_average is not None:
+            parts["averager"] = self.weight_average.state_dict()
         if self.stopper is not None:
             parts["stopper"] = self.stopper.state_dict()
         return {**parts, "contents": sorted(_paths(parts))}
@@ -125,8 +129,8 @@ class TrainState:
             self.position = Position(**parts["position"])
             self.fitted = dict(parts["fitted"])
             self.meter.load_state_dict(parts["meter"])
-            if self.averager is not None:
-                self.averager.load_state_dict(parts["averager"])
+            if self.weight_average is not None:
+                self.weight_average.load_state_dict(parts["averager"])
             if self.stopper is not None:
                 self.stopper.load_state_dict(parts["stopper"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -28,7 +28,7 @@ from trainrun import __version__, ranks
 from trainrun.checkpoint.commit import commit
 from trainrun.checkpoint.reader import (
     FORMAT,
-    load_judged,
+    load_eval_weights,
     load_parts,
     manifest_of,
     not_finite_in,
@@ -93,7 +93,7 @@ class Checkpoints:
         parts = self._snapshot.take(state.state_dict())
         about = {
             "step": state.step,
-            "weights": state.judged_name,
+            "weights": state.eval_weights,
             "best": state.best,
             "best_step": state.best_step,
             "metrics_bytes": record.metrics_bytes(),
@@ -125,13 +125,13 @@ class Checkpoints:
     def load_weights(self, model: nn.Module, step: int) -> str:
         """Load the judged weights of a stored step into `model`; returns which weights they are."""
         path, problem, weights = path_of(self.folder, step), None, ""
-        if ranks.is_first():
+        if ranks.is_main_process():
             try:
                 if (problem := problem_of(path, self.run_id)) is None:
-                    weights = load_judged(model, path, load_parts(path))
+                    weights = load_eval_weights(model, path, load_parts(path))
             except CannotResume as error:
                 problem = str(error)
-        problem, weights = ranks.from_first((problem, weights))  # all raise, or none
+        problem, weights = ranks.broadcast_object((problem, weights))  # all raise, or none
         if problem:
             raise CannotResume(f"checkpoint: {path}: {problem}")
         ranks.broadcast([*model.parameters(), *model.buffers()])
@@ -228,7 +228,9 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
 
 def expected_bytes(state: TrainState) -> int:
     """About the size of a checkpoint: weights, averages, and two numbers per trained weight."""
-    averaged = state.averager.model.state_dict() if state.averager and state.averager.model else {}
+    averaged = (
+        state.weight_average.model.state_dict() if state.weight_average and state.weight_average.model else {}
+    )
     tensors = (*state.model.state_dict().values(), *averaged.values())
     trained = (p for p in state.model.parameters() if p.requires_grad)
     return sum(int(t.nbytes) for t in tensors) + 2 * sum(int(p.nbytes) for p in trained)

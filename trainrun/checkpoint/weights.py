@@ -12,7 +12,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
-from trainrun.checkpoint.reader import judged_in, load_parts, manifest_of, problem_of, unpacked
+from trainrun.checkpoint.reader import eval_weights_in, load_parts, manifest_of, problem_of, unpacked
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> Weights:
     if problem := problem_of(path, None):
         raise CannotResume(f"init_from: {path} {problem}")
     manifest = manifest_of(path)
-    weights = judged_in(load_parts(path), manifest)
+    weights = eval_weights_in(load_parts(path), manifest)
     told = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
     return Weights(path, str(manifest["files"]["state.pt"]["sha256"]), told, _tensors(weights, path))
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from trainrun.cli.image_output import paint, picture_file
-from trainrun.session.find_run import find
+from trainrun.session.find_run import find_run
 from trainrun.terminal.lines import columns, show
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import to_line
@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
     file = picture_file(arguments.out) if arguments.out else None
     from trainrun.report import compare, panels
 
-    paths = list(dict.fromkeys(find(word) for word in arguments.runs))
+    paths = list(dict.fromkeys(find_run(word) for word in arguments.runs))
     if not 2 <= len(paths) <= compare.MOST:
         got = f"got 1: {paths[0]}" if len(paths) == 1 else f"got {len(paths)}"
         text = f"compares 2 to {compare.MOST} different runs, {got}"

@@ -16,7 +16,7 @@ from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.paths import COMBINES
 from trainrun.doctor.curves import Run, read
 from trainrun.doctor.diagnosis import Diagnosis, diagnose
-from trainrun.session.find_run import find
+from trainrun.session.find_run import find_run
 from trainrun.session.lineage import experiment_files
 from trainrun.terminal.layout import paragraph
 from trainrun.terminal.lines import Line, show
@@ -39,7 +39,7 @@ def run(words: list[str]) -> int:
         arguments = parser.parse_args(words)
     except SystemExit as end:
         return int(end.code or 0)
-    folder = find(arguments.run)
+    folder = find_run(arguments.run)
     examined = read(folder)
     findings, base = diagnose(examined), _overrides(folder)
     if arguments.json:

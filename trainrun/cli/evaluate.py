@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from trainrun.cli.stored_run import open_judged, parsed, parser_of
-from trainrun.session.load_run import SPLITS, Judged, views_of
+from trainrun.cli.stored_run import load_named_run, parsed, parser_of
+from trainrun.session.load_run import SPLITS, LoadedRun, views_of
 from trainrun.terminal.layout import WIDEST
 from trainrun.terminal.lines import columns, say, show
 from trainrun.terminal.numbers import metrics_text
@@ -29,7 +29,7 @@ def run(words: list[str]) -> int:
     if isinstance(arguments, int):
         return arguments
     views = views_of(arguments.tta)
-    judged = open_judged(arguments)
+    judged = load_named_run(arguments)
     size, model = judged.size_of(arguments.split), judged.model_over(views)
     judged.introduce(split=size)
     metrics, report = evaluate_split(judged, model, arguments.split)
@@ -54,7 +54,7 @@ def run(words: list[str]) -> int:
 
 
 def evaluate_split(
-    judged: Judged, model: nn.Module, split: str
+    judged: LoadedRun, model: nn.Module, split: str
 ) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
     """The metrics of a split, and the report that suits its task."""
     from trainrun.loop.evaluate import evaluate

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainrun.cli.stored_run import open_judged, parsed, parser_of
+from trainrun.cli.stored_run import load_named_run, parsed, parser_of
 from trainrun.session.export import PORTABLE, about_run, inputs_of
-from trainrun.session.load_run import Judged
+from trainrun.session.load_run import LoadedRun
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
 
@@ -29,7 +29,7 @@ def run(words: list[str]) -> int:
 
     path: Path = arguments.path.expanduser()
     check_path(path)
-    judged = open_judged(arguments, PORTABLE)
+    judged = load_named_run(arguments, PORTABLE)
     metadata, inputs = about_run(judged), inputs_of(judged)
     shape = ", ".join(map(str, metadata["input"]["shape"]))
     expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {metadata['input']['expects']}"
@@ -43,7 +43,7 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _values(judged: Judged) -> dict[str, str]:
+def _values(judged: LoadedRun) -> dict[str, str]:
     """What inputs are scaled by and what classes are called, where that is short."""
     fitted, names = judged.parts.data.fitted(), ", ".join(judged.parts.info.class_names)
     found = {}

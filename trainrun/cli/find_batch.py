@@ -91,7 +91,7 @@ def _find(tries: Tries, most: int | None) -> BatchSearch:
             batch.rounded(survey.split_size or _STREAMED * survey.eval_batch_size),
             _cut(survey, train),
         )
-        attempt = lambda size, pieces: tries.judge(size, pieces, cut)  # noqa: E731
+        attempt = lambda size, pieces: tries.time_evaluation(size, pieces, cut)  # noqa: E731
         judged = _searched(sizes, batch.first_of(sizes, True), attempt, "data.eval_batch_size", tries.limit)
     train, judged, whole = _together(tries, survey, train, judged)
     overrides = _overrides(survey, train, judged)

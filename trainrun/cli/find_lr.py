@@ -85,7 +85,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     from trainrun.assembly.build import build
     from trainrun.report.range_test import RangeTest, picture
     from trainrun.session.rebuild import weights_from
-    from trainrun.tune.criteria import curve, judge
+    from trainrun.tune.criteria import curve, suggest_lr
     from trainrun.tune.lr import Divergence, peak, ramp
 
     source = composition.settings["init_from"]
@@ -97,7 +97,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     found = curve(*([getattr(one, name) for one in points] for name in ("lr", "loss", "start")))
     watch = Divergence()
     diverged = any(watch.seen(point.loss) for point in points)
-    told = RangeTest(found, judge(found, diverged), diverged)
+    told = RangeTest(found, suggest_lr(found, diverged), diverged)
     lr = told.verdict.suggestion
     written = f"{lr / _per_lr(parts, top):.2g}" if lr else None
     line = _line(arguments.overrides, written) if written else []

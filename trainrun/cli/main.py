@@ -93,9 +93,9 @@ def _run(name: str, words: list[str]) -> int:
     is_stored = name in STORED or (name == "plot" and words[:1] in (["run"], ["sweep"]))
     if not is_stored and not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
         sys.path.insert(0, os.getcwd())  # the user's own modules
-    if name in _SLOW and "-q" not in words and ranks.is_first():
+    if name in _SLOW and "-q" not in words and ranks.is_main_process():
         show_sign("trainrun is starting")
-    with ranks.hush(), imports.held_back() if is_stored else contextlib.nullcontext():
+    with ranks.silence_other_ranks(), imports.held_back() if is_stored else contextlib.nullcontext():
         code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
     ranks.leave(clean=True)
     return code

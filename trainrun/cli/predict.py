@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from trainrun.cli.stored_run import open_judged, parsed, parser_of
+from trainrun.cli.stored_run import load_named_run, parsed, parser_of
 from trainrun.session.load_run import SPLITS, views_of
 from trainrun.session.predictions import about_input, samples_of
 from trainrun.terminal.lines import say
@@ -36,7 +36,7 @@ def run(words: list[str]) -> int:
     views = views_of(arguments.tta)
     if arguments.out and not arguments.out.parent.is_dir():
         raise ConfigError.one("--out", f"there is no folder {arguments.out.parent}")
-    judged = open_judged(arguments)
+    judged = load_named_run(arguments)
     split = arguments.split or "test"
     told = {"input": str(arguments.input)} if arguments.input else {"split": judged.size_of(split)}
     model = judged.model_over(views)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainrun import ranks
 from trainrun.session.resume import refuse_other_forms, resumed
-from trainrun.session.summary import farewell
+from trainrun.session.summary import print_summary
 from trainrun.sweep import folder
 from trainrun.vocabulary.errors import ConfigError
 
@@ -30,14 +30,14 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     name, overrides = words[0], words[1:]
     refuse_other_forms(name, overrides)
-    from trainrun.session.find_run import find
+    from trainrun.session.find_run import find_run
 
     if sweep := folder.named(name):
         from trainrun.sweep import engine
 
         return engine.resume(sweep, overrides, quiet)
     command = [*ranks.command(), "resume", *words]
-    return go_on(Path(ranks.from_first(str(find(name)))), overrides, quiet, command)
+    return go_on(Path(ranks.broadcast_object(str(find_run(name)))), overrides, quiet, command)
 
 
 def go_on(
@@ -52,5 +52,5 @@ def go_on(
     if ended is None:
         return 0
     result, budget = ended
-    farewell(result, budget, quiet)
+    print_summary(result, budget, quiet)
     return result.exit_code

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from trainrun.session.find_run import find
-from trainrun.session.load_run import Judged, judged_run, refuse_another_run
+from trainrun.session.find_run import find_run
+from trainrun.session.load_run import LoadedRun, load_run, refuse_another_run
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -35,6 +35,6 @@ def parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
     return arguments
 
 
-def open_judged(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> Judged:
+def load_named_run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> LoadedRun:
     """The run that was named on the command line."""
-    return judged_run(find(arguments.run), arguments.checkpoint, [*overrides, *arguments.overrides])
+    return load_run(find_run(arguments.run), arguments.checkpoint, [*overrides, *arguments.overrides])

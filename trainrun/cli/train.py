@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.session.summary import farewell
+from trainrun.session.summary import print_summary
 from trainrun.session.train import read_line, show_settings, trained
 
 
@@ -18,5 +18,5 @@ def run(words: list[str]) -> int:
     ended = trained(line)
     if ended.result is None:
         return 0
-    farewell(ended.result, ended.budget, line.quiet)
+    print_summary(ended.result, ended.budget, line.quiet)
     return ended.result.exit_code

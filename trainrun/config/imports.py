@@ -63,7 +63,7 @@ def admit(names: Collection[str] | None) -> None:
         folder.trusted |= {name.split(".")[0] for name in names or ()}
 
 
-def find(name: str) -> ModuleSpec | None:
+def find_module(name: str) -> ModuleSpec | None:
     """Where a trusted module of a folder that is held back lies."""
     trusted = [folder for folder in _held if name in folder.trusted]
     return PathFinder.find_spec(name, [trusted[0].path]) if trusted else None

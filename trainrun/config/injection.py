@@ -39,7 +39,7 @@ _LOOP = ("step", "policy", "task", "data", "cut", "seed", "budget", "monitor", "
 _SEARCH = ("axes", "trials", "maximize", "folder", "at_once")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"
-    for name in ("ModelChange", "BatchChange", "Penalty", "Averager", "Stopper")
+    for name in ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
 )
 
 SLOTS: dict[str, Slot] = {

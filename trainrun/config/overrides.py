@@ -18,7 +18,7 @@ from trainrun.config.paths import COMBINES
 Load = Callable[[list[str]], DictConfig]  # composes other overrides
 
 
-def settle(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list[str]:
+def resolve_overrides(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list[str]:
     """Leave out what belongs to an option or a target that was replaced; returns what to say of it.
 
     `experiment` is what the experiment's own file holds. Further composes are made only where an

@@ -119,7 +119,7 @@ def _spec(module: str) -> ModuleSpec | None:
     for depth, part in enumerate(parts, 1):
         try:
             # The whole name would ask for imported parents.
-            spec = PathFinder.find_spec(part, path) or (None if path else imports.find(part))
+            spec = PathFinder.find_spec(part, path) or (None if path else imports.find_module(part))
         except (ImportError, ValueError):
             return None
         inside = spec.submodule_search_locations if spec else None

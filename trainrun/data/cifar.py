@@ -12,7 +12,7 @@ import torch
 
 from trainrun.data.download import fetched
 from trainrun.data.published import Normalize, normalized
-from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
@@ -70,7 +70,7 @@ def cifar(
     limit: Count | None,
     normalize: Normalize,
     eval_batch_size: Count,
-) -> Resident:
+) -> InMemoryData:
     """50,000 + 10,000 colour pictures of 32 x 32, 10 or 100 classes (Krizhevsky, 2009).
 
     Raises DataError naming the file and what is wrong with it.

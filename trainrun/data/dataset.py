@@ -37,7 +37,7 @@ from trainrun.data.samples import (
 )
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, Position, Samples, Share, TargetScaling
+from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Samples, Shard, TargetScaling
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive
@@ -132,11 +132,11 @@ class DatasetData:
         self.device = device
         scaling.move(self.info.target_scaling, device)
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         dataset, indices = self.splits["train"]
         if indices is None:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
-            share = Share(cut.rank, cut.num_ranks)
+            share = Shard(cut.rank, cut.num_ranks)
             yield from self._collated(samples, dataset, cut.batch_size, position.offset, share)
             return
         while True:
@@ -149,7 +149,7 @@ class DatasetData:
                 yield Batch(inputs, targets, part, after)
             position = Position(position.epoch + 1)
 
-    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         dataset, indices = self.splits[split]
         if indices is None:
             yield from self._collated(stream(dataset, 0), dataset, self.eval_batch_size, 0, share)
@@ -209,7 +209,7 @@ class DatasetData:
             raise
 
     def _collated(
-        self, samples: Iterator[Any], dataset: Dataset[Any], size: int, start: int, share: Share
+        self, samples: Iterator[Any], dataset: Dataset[Any], size: int, start: int, share: Shard
     ) -> Iterator[Batch]:
         """Batches of `size` from a stream, one for every rank of each stretch that is read."""
         for chunk in chunks(samples, size * share.num_ranks):

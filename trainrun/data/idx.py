@@ -12,7 +12,7 @@ import torch
 from trainrun.data.download import fetched
 from trainrun.data.files import read_idx
 from trainrun.data.published import Normalize, normalized
-from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
@@ -86,7 +86,7 @@ def idx(
     limit: Count | None,
     normalize: Normalize,
     eval_batch_size: Count,
-) -> Resident:
+) -> InMemoryData:
     """60,000 + 10,000 grey pictures of 28 x 28, 10 classes.
 
     mnist: handwritten digits (LeCun, Cortes and Burges, 1998). fashion_mnist: pieces of clothing

@@ -16,7 +16,7 @@ from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.folders import SPLITS, ClassFolders, class_folders, not_used, walked
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
-from trainrun.data.resident import Holdout, Resident, split, standardized
+from trainrun.data.resident import Holdout, InMemoryData, split, standardized
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
@@ -47,7 +47,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return (picture - self.shift) * self.scale, self.targets[index]
 
 
-class Decoded(Resident):
+class Decoded(InMemoryData):
     """Pictures decoded beforehand."""
 
     def read(self, file: Path) -> Samples:
@@ -104,7 +104,7 @@ def imagefolder(
     limit: Count | None,
     eval_batch_size: Count,
     num_workers: Natural,
-) -> Resident | DatasetData:
+) -> InMemoryData | DatasetData:
     """Pictures in `root`/CLASS, or in `root`/train/CLASS with val and test beside it where there are such,
     in any usual spelling.
 
@@ -177,7 +177,7 @@ def _in_memory(
     num_workers: int,
     notes: tuple[str, ...],
     deep: bool,
-) -> Resident:
+) -> InMemoryData:
     files = [file for one in found.values() for file in one.files]
     targets = torch.tensor([target for one in found.values() for target in one.targets])
     train = found["train"]

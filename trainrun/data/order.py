@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainrun.protocols import Cut, Position
+from trainrun.protocols import BatchSpec, Position
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.seeds import derive
 
@@ -36,7 +36,7 @@ def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None) ->
     return train[torch.cat(drawn)[permutation(n, seed, "order", epoch)]]
 
 
-def micro_batches(order: Tensor, position: Position, cut: Cut) -> Iterator[tuple[Tensor, Position]]:
+def micro_batches(order: Tensor, position: Position, cut: BatchSpec) -> Iterator[tuple[Tensor, Position]]:
     """The rest of one epoch from `position`: (indices, position after them).
 
     Ranks take micro-batches in turn, so that a round of one each is followed by the next; the

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from trainrun.data import scaling
-from trainrun.data.resident import Resident
+from trainrun.data.resident import InMemoryData
 
 Normalize = Literal["train", "published"]
 
@@ -22,7 +22,7 @@ PUBLISHED = {
 }
 
 
-def normalized(data: Resident, normalize: Normalize) -> Resident:
+def normalized(data: InMemoryData, normalize: Normalize) -> InMemoryData:
     """Pictures of bytes, standardised by what their training split says or by what is published."""
     if normalize == "train":
         return data

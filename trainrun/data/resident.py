@@ -14,7 +14,7 @@ from trainrun.data import scaling
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
-from trainrun.protocols import ALL, Batch, Cut, DataInfo, PixelRange, Position, Samples, Share
+from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, PixelRange, Position, Samples, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 
@@ -30,7 +30,7 @@ class Holdout:
     num_folds: int
 
 
-class Resident:
+class InMemoryData:
     """Samples as one tensor on the device that trains.
 
     `inputs` (N, ...) keep their stored dtype (uint8 pictures stay bytes) and become float32 batch
@@ -67,7 +67,7 @@ class Resident:
         scaling.move(self.info.target_scaling, device)
         self._scale_pixels()
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
         while True:
             order = epoch_order(train, seed, position.epoch, self.classes).to(self.device)
@@ -75,7 +75,7 @@ class Resident:
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 
-    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         batches = self.splits[split].to(self.device).split(self.eval_batch_size)
         for indices in batches[share.rank :: share.num_ranks]:
             yield self._gather(indices, Position())
@@ -111,7 +111,7 @@ class Resident:
         return Batch(inputs, self.targets.index_select(0, indices), indices, after)
 
 
-Kind = TypeVar("Kind", bound=Resident)
+Kind = TypeVar("Kind", bound=InMemoryData)
 
 
 def resident(
@@ -122,7 +122,7 @@ def resident(
     eval_batch_size: int,
     per_feature: bool,
     test: Tensor | None = None,
-) -> Resident:
+) -> InMemoryData:
     """Split, count, and fit the scaling on the training split alone.
 
     `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
@@ -131,7 +131,7 @@ def resident(
     """
     classes = targets if info.kind == "classes" else None
     splits = split(len(inputs), holdout, classes, test)
-    return standardized(Resident, info, inputs, targets, splits, eval_batch_size, per_feature)
+    return standardized(InMemoryData, info, inputs, targets, splits, eval_batch_size, per_feature)
 
 
 def standardized(

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
@@ -19,7 +19,7 @@ def digits(
     num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
-) -> Resident:
+) -> InMemoryData:
     """1,797 handwritten digits as 8 x 8 pictures, 10 classes (Alpaydin and Kaynak, UCI, 1998)."""
     from sklearn.datasets import load_digits
 
@@ -40,7 +40,7 @@ def table(
     num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
-) -> Resident:
+) -> InMemoryData:
     """A table of measurements with the class, or for diabetes the progression, of each row.
 
     breast_cancer 569 x 30 (Wolberg et al., UCI, 1995), wine 178 x 13 (Forina et al., UCI, 1991),

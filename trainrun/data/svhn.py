@@ -10,7 +10,7 @@ import torch
 
 from trainrun.data.download import fetched
 from trainrun.data.published import Normalize, normalized
-from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
@@ -32,7 +32,7 @@ def svhn(
     limit: Count | None,
     normalize: Normalize,
     eval_batch_size: Count,
-) -> Resident:
+) -> InMemoryData:
     """73,257 + 26,032 house-number digits of 32 x 32 in colour (Netzer et al., 2011).
 
     Raises DataError naming the file and what is wrong with it.

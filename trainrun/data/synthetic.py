@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from trainrun.data.resident import Holdout, Resident, resident
+from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Natural, NonNegative, Split
@@ -25,7 +25,7 @@ def images(
     num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
-) -> Resident:
+) -> InMemoryData:
     """Every class is a smooth random picture; a sample is it plus Gaussian noise of std `noise`."""
     if len(shape) != 3:
         raise ConfigError.one("data.shape", f"wants [channels, height, width], got {shape}")
@@ -53,7 +53,7 @@ def table(
     num_folds: Count,
     limit: Count | None,
     eval_batch_size: Count,
-) -> Resident:
+) -> InMemoryData:
     """A random linear map plus noise: `values` are its outputs, `classes` its largest, `labels` its signs."""
     generator = torch.Generator().manual_seed(derive(split_seed, "synthetic table"))
     inputs = torch.randn(num_samples, num_features, generator=generator)

@@ -18,7 +18,7 @@ from torch import Tensor
 from trainrun.config.suggest import override
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
 from trainrun.data.predict_table import columns_like, refuse_infinite, targets_like, unknown
-from trainrun.data.resident import Holdout, Resident, described, split
+from trainrun.data.resident import Holdout, InMemoryData, described, split
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.tables import tables
 from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped, unit_of
@@ -42,7 +42,7 @@ class Layout:
     notation: Notation  # of the target
 
 
-class TableData(Resident):
+class TableData(InMemoryData):
     """A table in memory; its columns stay as they were read, to be encoded as a checkpoint says."""
 
     def __init__(

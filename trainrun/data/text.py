@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, micro_batches
-from trainrun.protocols import ALL, IGNORED, Batch, Cut, DataInfo, Position, Share
+from trainrun.protocols import ALL, IGNORED, Batch, BatchSpec, DataInfo, Position, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Split
 
@@ -63,7 +63,7 @@ class Text:
         self.tokens = self.tokens.to(device)
         self.starts, self.ends = self.starts.to(device), self.ends.to(device)
 
-    def train_batches(self, position: Position, cut: Cut, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
         while True:
             order = epoch_order(train, seed, position.epoch, None).to(self.tokens.device)
@@ -71,7 +71,7 @@ class Text:
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 
-    def eval_batches(self, split: str, share: Share = ALL) -> Iterator[Batch]:
+    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
         batches = self.splits[split].to(self.tokens.device).split(self.eval_batch_size)
         for indices in batches[share.rank :: share.num_ranks]:
             yield self._gather(indices, Position())

@@ -53,7 +53,7 @@ class ClockBudget:
         self._last = state.step
         if state.step < self._due:
             return None
-        used = ranks.from_first(seconds())  # all ranks plan the same
+        used = ranks.broadcast_object(seconds())  # all ranks plan the same
         is_first = self._from is None
         total = self._total(state, used)
         moved = total == state.step or abs(total - state.total_steps) > _MOVED * state.total_steps

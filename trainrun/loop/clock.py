@@ -19,7 +19,7 @@ class Clock:
     def __init__(self, state: TrainState) -> None:
         self.before, self.began = state.seconds, time.perf_counter()
         self.last_progress = self.began
-        self.judging_s = 0.0  # what the last evaluation took
+        self.evaluation_s = 0.0  # what the last evaluation took
         self.windows, self.waited_s, self.stepping_s = 0, 0.0, 0.0  # without the first, which starts loaders
         self.told = False
         self._begin(state)
@@ -66,7 +66,7 @@ class Clock:
 
     def seconds_with_end(self) -> float:
         """The same and a last evaluation: what the run will have used if it ends now."""
-        return self.seconds() + self.judging_s
+        return self.seconds() + self.evaluation_s
 
     def starved(self, data: Data) -> str | None:
         """What to say, once, where much of the time so far went into waiting for data; else None."""

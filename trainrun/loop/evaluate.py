@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from trainrun import ranks
 from trainrun.data.samples import told
 from trainrun.precision import Precision
-from trainrun.protocols import Batch, Data, Share, TaskProtocol
+from trainrun.protocols import Batch, Data, Shard, TaskProtocol
 from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
 from trainrun.task.own_metrics import TAKEN, curves
 from trainrun.vocabulary.errors import ConfigError, DataError, RankFailed, TrainrunError
 
 _Sums = dict[str, Any]
-Judged = list[tuple[Tensor, Tensor]]  # (outputs, targets) of each batch, where own metrics need them
+OutputsAndTargets = list[
+    tuple[Tensor, Tensor]
+]  # (outputs, targets) of each batch, where own metrics need them
 
 
 class MetricFailed(TrainrunError):
@@ -31,7 +33,7 @@ def shared_batches(data: Data, split: str) -> Iterator[Batch]:
     """The batches of a split that this rank is to judge: all of them where there is one."""
     if ranks.size() == 1:
         return data.eval_batches(split)
-    return data.eval_batches(split, Share(ranks.rank(), ranks.size()))
+    return data.eval_batches(split, Shard(ranks.rank(), ranks.size()))
 
 
 def evaluate(
@@ -68,18 +70,18 @@ def evaluate(
     see(sums["sums"])
     if task.own_metrics:
         metrics |= own_metrics(task, _in_order(ranks.gather(judged)), metrics)
-    return ranks.from_first(metrics)
+    return ranks.broadcast_object(metrics)
 
 
-def judged_outputs(
+def collect_outputs(
     model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
-) -> Judged:
+) -> OutputsAndTargets:
     """What the user's own metrics see of `batches`; the model is in evaluation mode."""
     with torch.inference_mode():
         return _judge(model, task, batches, precision)[1]
 
 
-def own_metrics(task: TaskProtocol, judged: Judged, taken: Iterable[str]) -> dict[str, float]:
+def own_metrics(task: TaskProtocol, judged: OutputsAndTargets, taken: Iterable[str]) -> dict[str, float]:
     """The user's own metrics, a curve for each number that they return.
 
     None can change what the others and the run see: each has copies, and random draws of its own.
@@ -136,7 +138,7 @@ def predictions(
 def sampled(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
     """What the task lets the model write, nothing where it has no `sample`; training reads none of it."""
     write = getattr(task, "sample", None)
-    if write is None or not ranks.is_first():
+    if write is None or not ranks.is_main_process():
         return ""
     was_training = model.training
     model.eval()
@@ -150,10 +152,10 @@ def sampled(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
 
 def _judge(
     model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
-) -> tuple[dict[str, _Sums], Judged]:
+) -> tuple[dict[str, _Sums], OutputsAndTargets]:
     """This rank's sums by kind, and what the user's own metrics will see."""
     sums: dict[str, _Sums] = {"terms": {}, "counts": {}, "sums": {}, "samples": {"n": 0}}
-    judged: Judged = []
+    judged: OutputsAndTargets = []
     for index, batch in enumerate(batches):
         seed_forward(0, index * ranks.size() + ranks.rank(), precision.device)
         with precision.autocast():
@@ -186,7 +188,7 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
     return whole
 
 
-def _in_order(judged: Sequence[Judged]) -> Judged:
+def _in_order(judged: Sequence[OutputsAndTargets]) -> OutputsAndTargets:
     """Batches in the order of the split, of which ranks took every so-many-th."""
     return [batch for turn in zip_longest(*judged) for batch in turn if batch is not None]
 

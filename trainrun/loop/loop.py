@@ -22,7 +22,7 @@ from trainrun.loop.health import measured
 from trainrun.loop.step import Policy
 from trainrun.protocols import (
     Batch,
-    Cut,
+    BatchSpec,
     Data,
     NonFiniteReport,
     Position,
@@ -84,7 +84,7 @@ class Loop:
     policy: Policy
     task: TaskProtocol
     data: Data
-    cut: Cut
+    cut: BatchSpec
     seed: int
     budget: ClockBudget | None  # None: the budget is total_steps itself
     monitor: Monitor | None  # None: there is no validation split
@@ -142,7 +142,7 @@ class Loop:
 
     def _one_epoch(self) -> Iterator[Batch]:
         """Batches of the first epoch, the same ones on every rank; of a stream the first hundred."""
-        cut = Cut(self.cut.batch_size, 1)
+        cut = BatchSpec(self.cut.batch_size, 1)
         for count, batch in enumerate(self.data.train_batches(Position(), cut, self.seed), 1):
             yield batch
             if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
@@ -178,12 +178,12 @@ class Loop:
 
     def _reload(self, state: TrainState) -> None:
         """The newest checkpoint, or the one before where going back to it did not help; the plan stays."""
-        if ranks.is_first() and state.rolled_back_to is not None:
+        if ranks.is_main_process() and state.rolled_back_to is not None:
             self.checkpoints.forget_for_older(state.rolled_back_to)
-        stored = (self.checkpoints.load_newest(warnings.warn) if ranks.is_first() else None) or {}
+        stored = (self.checkpoints.load_newest(warnings.warn) if ranks.is_main_process() else None) or {}
         stored.pop("metrics_bytes", None)  # the record tells of all that happened
         total = state.total_steps
-        state.load_state_dict(ranks.from_first(stored))
+        state.load_state_dict(ranks.broadcast_object(stored))
         state.total_steps = total
 
     def _due(self, state: TrainState, clock: Clock) -> Iterator[Event]:
@@ -196,10 +196,10 @@ class Loop:
         improved = False
         if self.monitor and at > state.evaluated_at and (last or at % self.eval_every == 0):
             event = self._evaluate(state, self.monitor)
-            clock.judging_s = event.seconds
+            clock.evaluation_s = event.seconds
             improved = event.is_best
             yield event
-            if text := sampled(state.judged_model, self.task, state.precision):
+            if text := sampled(state.eval_model, self.task, state.precision):
                 yield Sampled(step=at, text=text)
         asked = self.signals.take_save()
         if asked or improved or last or state.stop_reason or self.checkpoints.is_due(at):
@@ -232,10 +232,10 @@ class Loop:
 
     def _evaluate(self, state: TrainState, monitor: Monitor) -> Evaluated:
         began = time.perf_counter()
-        if state.averager is not None:
+        if state.weight_average is not None:
             with self.signals.interruptible():
-                state.averager.settle(self._one_epoch(), state.precision.autocast)
-        metrics, confusion = self._judge(state.judged_model, "val", state)
+                state.weight_average.update_bn(self._one_epoch(), state.precision.autocast)
+        metrics, confusion = self._judge(state.eval_model, "val", state)
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         if monitor.name not in metrics:
@@ -250,7 +250,7 @@ class Loop:
             step=state.step,
             epoch=self._epoch(state),
             split="val",
-            weights=state.judged_name,
+            weights=state.eval_weights,
             metrics=metrics,
             train={"loss": totals.loss} | self._train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
@@ -303,7 +303,7 @@ class Loop:
         except CannotResume as error:  # hours of training are not thrown away with one file
             text = f"the best weights are lost, the last are judged: {error}"
             yield Warned(step=state.step, text=text)
-            model, step, weights = state.judged_model, state.step, state.judged_name
+            model, step, weights = state.eval_model, state.step, state.eval_weights
         if self.data.info.sizes.get("test", 0) != 0:  # None is a stream's
             began = time.perf_counter()
             metrics, confusion = self._judge(model, "test", state)
@@ -334,7 +334,7 @@ class Loop:
         """(model, step, which weights): the best on the validation split, else the last."""
         wants_last = not self.checkpoints.keep_best or (state.stopper and not state.stopper.restore_best)
         if state.best_step is None or state.best_step == state.step or wants_last:
-            return state.judged_model, state.step, state.judged_name
+            return state.eval_model, state.step, state.eval_weights
         model = copy.deepcopy(state.model)
         weights = self.checkpoints.load_weights(model, state.best_step)
         return model, state.best_step, weights

@@ -13,7 +13,7 @@ from trainrun import ranks
 from trainrun.protocols import Batch, NonFiniteReport, Outcome, Window
 
 
-def find(
+def locate_nonfinite(
     model: nn.Module, window: Window, norm: float, forward: Callable[[int, Batch], Outcome] | None
 ) -> NonFiniteReport:
     """Look at the data, the weights, every module's output, the loss, the gradients, in this order.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
-from trainrun.loop.nonfinite import find
+from trainrun.loop.nonfinite import locate_nonfinite
 from trainrun.optimizer import needs_closure
 from trainrun.protocols import Batch, DataInfo, NonFiniteReport, Outcome, StepResult, TaskProtocol, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
@@ -103,10 +103,12 @@ class Step:
 
     def __call__(self, state: TrainState, window: Window) -> StepResult:
         set_rates(state)
-        pass_ = Pass(self, state, [self.changed(batch, state.step, i) for i, batch in enumerate(window)])
+        pass_ = WindowGradients(
+            self, state, [self.changed(batch, state.step, i) for i, batch in enumerate(window)]
+        )
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
         applied = update(state, pass_)
-        finding = None if applied or state.precision.skips else pass_.find()
+        finding = None if applied or state.precision.skips else pass_.locate_nonfinite()
         self._account(state, window, applied, pass_.num_samples)
         return pass_.result(applied, finding)
 
@@ -132,7 +134,7 @@ class Step:
     def agreed(self, names: list[str]) -> list[str]:
         """The names of the numbers that a step sums over the ranks; `names` is empty of an empty share."""
         if not self._names:
-            self._names = ranks.from_first(names)
+            self._names = ranks.broadcast_object(names)
         if names and names != self._names:
             wanted, got = ", ".join(self._names), ", ".join(names)
             text = f"gives {got} for one batch and {wanted} for another, which ranks cannot add up"
@@ -144,14 +146,14 @@ class Step:
         state.skipped_in_a_row = 0 if applied else state.skipped_in_a_row + 1
         if applied:
             state.applied += 1
-            if state.averager is not None:
-                state.averager.update(state.model)
+            if state.weight_average is not None:
+                state.weight_average.update(state.model)
         state.step += 1
         state.samples += num_samples
         state.position = window[-1].position
 
 
-class Pass:
+class WindowGradients:
     """Forward and backward over one window; may be repeated with the same random draws."""
 
     def __init__(self, step: Step, state: TrainState, window: Window) -> None:
@@ -199,10 +201,12 @@ class Pass:
         with self.state.precision.autocast():
             return self.step.task(self.state.model, batch)
 
-    def find(self) -> NonFiniteReport:
+    def locate_nonfinite(self) -> NonFiniteReport:
         """What was not finite."""
         model = self.state.model
-        return find(model, self.window, self.norm, None if syncs_batch_norm(model) else self.forward)
+        return locate_nonfinite(
+            model, self.window, self.norm, None if syncs_batch_norm(model) else self.forward
+        )
 
     @property
     def finite(self) -> bool:
@@ -257,7 +261,7 @@ class Pass:
         self.norm_after = self.norm
 
 
-def _single_pass_update(state: TrainState, pass_: Pass) -> bool:
+def _single_pass_update(state: TrainState, pass_: WindowGradients) -> bool:
     """The usual step; returns whether the update was made."""
     before = _buffers(state.model) if pass_.step.may_skip(state) else []
     pass_.gradients()
@@ -273,14 +277,14 @@ class _NotFinite(Exception):
     """An evaluation inside a multi-pass step gave a gradient that is not finite."""
 
 
-def _multi_pass_update(state: TrainState, pass_: Pass) -> bool:
+def _multi_pass_update(state: TrainState, pass_: WindowGradients) -> bool:
     """A step that evaluates its window several times (L-BFGS, SAM); undone if any evaluation is not finite.
 
     Only the first evaluation updates running statistics and is what gets logged.
     """
     weights = [p.detach().clone() for p in pass_.parameters]
     memory, before = _copied(state.optimizer.state_dict()), _buffers(state.model)
-    first: list[tuple[Pass, list[Tensor]]] = []
+    first: list[tuple[WindowGradients, list[Tensor]]] = []
 
     def closure() -> Tensor:
         loss = pass_.gradients()

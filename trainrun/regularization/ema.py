@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun.regularization.kinds import Averager
+from trainrun.regularization.kinds import WeightAverage
 from trainrun.vocabulary.ranges import Rate
 
 
-class EMA(Averager):
+class EMA(WeightAverage):
     """avg <- d avg + (1 - d) w after every applied step, over parameters and float buffers.
 
     d is `decay`, but at most (1 + n) / (10 + n) at the n-th update, so that the first random

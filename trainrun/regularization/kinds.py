@@ -68,7 +68,7 @@ class Penalty(ABC):
     def penalty(self, model: nn.Module) -> Tensor: ...
 
 
-class Averager(ABC):
+class WeightAverage(ABC):
     """Keeps a second model of averaged weights; `model` is that copy, None before it has started."""
 
     name: str
@@ -82,7 +82,7 @@ class Averager(ABC):
     def update(self, model: nn.Module) -> None:
         """After an applied optimizer step."""
 
-    def settle(  # noqa: B027 - most need nothing
+    def update_bn(  # noqa: B027 - most need nothing
         self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
     ) -> None:
         """Before its copy is judged: estimate what averaging leaves unfit, from training batches."""
@@ -111,7 +111,7 @@ class Stopper(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-KINDS = (ModelChange, BatchChange, Penalty, Averager, Stopper)
+KINDS = (ModelChange, BatchChange, Penalty, WeightAverage, Stopper)
 
 
 def decayed(model: nn.Module) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainrun.protocols import Batch
 from trainrun.regularization import batch_norm
-from trainrun.regularization.kinds import Averager
+from trainrun.regularization.kinds import WeightAverage
 
 BATCHES = 50  # of which running statistics are estimated: the average is not far from the path
 
@@ -24,7 +24,7 @@ class KeepsAverage(Protocol):
     def average_into(self, copies: Mapping[Tensor, Tensor]) -> None: ...
 
 
-class ScheduleFreeAverage(Averager):
+class ScheduleFreeAverage(WeightAverage):
     """A copy of the model with the optimizer's average.
 
     Buffers are the model's own, but that the running statistics of batch norm are estimated anew
@@ -53,7 +53,9 @@ class ScheduleFreeAverage(Averager):
         for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
 
-    def settle(self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+    def update_bn(
+        self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
         if self.model is not None:
             batch_norm.estimate(self.model, islice(batches, BATCHES), autocast)
 

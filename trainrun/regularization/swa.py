@@ -12,11 +12,11 @@ from torch import nn
 
 from trainrun.protocols import Batch
 from trainrun.regularization import batch_norm
-from trainrun.regularization.kinds import Averager
+from trainrun.regularization.kinds import WeightAverage
 from trainrun.vocabulary.ranges import Period, Steps
 
 
-class SWA(Averager):
+class SWA(WeightAverage):
     """The mean of the weights after update `start` and every `every` updates from there on.
 
     Before it is judged, the running statistics of its batch norm are estimated anew over an epoch
@@ -47,7 +47,9 @@ class SWA(Averager):
             buffer.copy_(value)
         self.model = average
 
-    def settle(self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+    def update_bn(
+        self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
         if self.model is not None:
             batch_norm.estimate(self.model, batches, autocast)
 

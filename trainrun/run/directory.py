@@ -62,7 +62,7 @@ def _used(path: Path) -> FolderBusy:
     return FolderBusy(f"{text}, or the same line with resume=auto, or name another folder")
 
 
-def find(run: str) -> Path:
+def find_run(run: str) -> Path:
     """The folder that RUN means: a path, `last`, a run's `name`, or the beginning of a path below outputs/.
 
     Of several runs with one name it is the newest. Raises CannotResume naming what there is.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from trainrun.vocabulary.events import Evaluated, Event
 
 if TYPE_CHECKING:
-    from trainrun.assembly.schedule import Course, Rates
+    from trainrun.assembly.schedule import LRPreview, Rates
 
 
 @dataclass(frozen=True)
-class Process:
+class RunOptions:
     """What was typed, and what that changes: key -> (old, new, class), with `notes` on it for people.
 
     `was`: the learning rates planned so far, where the change plans others. `watch` is given every
@@ -31,7 +31,7 @@ class Process:
     judge: Callable[[Evaluated, int], str | None] | None = None  # given also the run's length in steps
 
 
-def table(before: Course, after: Course) -> str:
+def table(before: LRPreview, after: LRPreview) -> str:
     """The learning rate over what remains, as it was planned and as it is now, in lines for people."""
     shares = [f"{share} %" for share in (0, 25, 50, 75, 100)]
     rows = [("of what remains", "before", "now")]

@@ -8,13 +8,13 @@ from typing import Any
 
 from trainrun import ranks
 from trainrun.assembly.build import Parts
-from trainrun.assembly.schedule import Course
+from trainrun.assembly.schedule import LRPreview
 from trainrun.checkpoint.reader import run_id_of, steps_in
 from trainrun.checkpoint.store import load_newest
 from trainrun.data.order import position_after
 from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines
-from trainrun.session.changes import Process, table
+from trainrun.session.changes import RunOptions, table
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import CannotResume
 
@@ -67,12 +67,12 @@ def _rolled_back(run_dir: Path) -> bool:
     return any(record["event"] == "rollback" for record in records(run_dir / "metrics.jsonl"))
 
 
-def restore(parts: Parts, stored: dict[str, Any] | None, process: Process) -> int | None:
+def restore(parts: Parts, stored: dict[str, Any] | None, process: RunOptions) -> int | None:
     """Go on from what the first rank found stored; returns its step, None where there is nothing.
 
     Prints the learning rates ahead beside what they were, where the process changes them.
     """
-    stored, state = ranks.from_first(stored), parts.state
+    stored, state = ranks.broadcast_object(stored), parts.state
     if stored is None:
         return None
     total = state.total_steps
@@ -119,7 +119,7 @@ def _told(position: Position) -> str:
     return f"sample {position.offset} of epoch {position.epoch}"
 
 
-def course(parts: Parts) -> Course:
+def course(parts: Parts) -> LRPreview:
     """The learning rates ahead; none where the clock's pace is not known yet."""
     is_known = parts.budget is None or parts.state.planned_s
     return parts.rates.course(parts.state, parts.state.state_dict()["schedule"]) if is_known else []

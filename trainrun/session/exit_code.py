@@ -68,7 +68,7 @@ def _dead_worker(error: Exception) -> TrainrunError | None:
 
 
 def _who() -> str:
-    return "" if ranks.is_first() else f"rank {ranks.rank()}: "
+    return "" if ranks.is_main_process() else f"rank {ranks.rank()}: "
 
 
 def _report(error: TrainrunError, words: list[str]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trainrun import __version__
 from trainrun.protocols import DataInfo, TaskProtocol
-from trainrun.session.load_run import Judged
+from trainrun.session.load_run import LoadedRun
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
@@ -215,7 +215,7 @@ PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, 
 _COMPARED = 256  # samples at most
 
 
-def about_run(judged: Judged) -> dict[str, Any]:
+def about_run(judged: LoadedRun) -> dict[str, Any]:
     """What the file says of what goes in and comes out, and whose weights it holds."""
     from trainrun.session.export import about
 
@@ -224,7 +224,7 @@ def about_run(judged: Judged) -> dict[str, Any]:
     return about(parts.task, parts.info, parts.data.fitted()) | whose
 
 
-def inputs_of(judged: Judged) -> Tensor:
+def inputs_of(judged: LoadedRun) -> Tensor:
     """Samples that the run did not learn from, where it has any."""
     import torch
 

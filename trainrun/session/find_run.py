@@ -8,7 +8,7 @@ from trainrun.run.directory import ROOT, look_up, runs
 from trainrun.terminal.lines import say
 
 
-def find(run: str) -> Path:
+def find_run(run: str) -> Path:
     """The folder that RUN means; of several runs with that name the newest, and that is said."""
     path, others = look_up(run)
     if others:

@@ -23,7 +23,7 @@ _AVERAGES = {"ema": "exponential moving average", "swa": "average over the last 
 
 
 @dataclass(frozen=True)
-class Judged:
+class LoadedRun:
     """A run as live parts that hold a checkpoint's judged weights and the scaling it was trained with."""
 
     run_dir: Path
@@ -45,7 +45,7 @@ class Judged:
         words = f"of step {self.choice.step}{', ' if roles else ''}{' and '.join(roles)}"
         if self.weights != "raw":
             return f"{words}; their {_AVERAGES.get(self.weights, 'average')} ({self.weights})"
-        return f"{words}; raw, for the average had not begun" if self.parts.state.averager else words
+        return f"{words}; raw, for the average had not begun" if self.parts.state.weight_average else words
 
     def size_of(self, split: str) -> str:
         """`test, 270 samples`. Raises ConfigError where the run has no such split."""
@@ -80,7 +80,7 @@ def refuse_another_run(overrides: Sequence[str], verb: str) -> None:
             raise ConfigError.one(key, f"would judge another run; {verb} takes {', '.join(CHANGEABLE)}")
 
 
-def judged_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Judged:
+def load_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> LoadedRun:
     """A stored run with a checkpoint's weights, its data found to be those it was trained on."""
     from trainrun.checkpoint.state import require_same_data
     from trainrun.run.files import object_in, read_json
@@ -90,7 +90,7 @@ def judged_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Judg
     begun = object_in(read_json(run_dir / "environment.json"), "data")
     require_same_data(begun or parts.state.data, parts.state.data)
     choice = choose(run_dir, checkpoint)
-    return Judged(run_dir, parts, choice, load_choice(parts, choice))
+    return LoadedRun(run_dir, parts, choice, load_choice(parts, choice))
 
 
 def views_of(text: str) -> list[str]:

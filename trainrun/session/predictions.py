@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainrun.protocols import Batch, DataInfo, Samples, TaskProtocol
-from trainrun.session.load_run import Judged
+from trainrun.session.load_run import LoadedRun
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
@@ -127,7 +127,7 @@ def _number(value: float) -> str:
     return f"{value:.7g}"
 
 
-def samples_of(judged: Judged, file: Path | None, split: str) -> Samples:
+def samples_of(judged: LoadedRun, file: Path | None, split: str) -> Samples:
     """Those of a file, else of a split."""
     from trainrun.protocols import Readable, Samples
 

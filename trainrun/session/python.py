@@ -17,13 +17,13 @@ from trainrun.config.commands import COMMANDS
 from trainrun.config.compose.experiments import forget_experiments
 from trainrun.config.paths import is_run
 from trainrun.config.stored import load_stored
-from trainrun.run.directory import find
+from trainrun.run.directory import find_run
 from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
 from trainrun.session.caller import restored, torch_restored
-from trainrun.session.load_run import SPLITS, Judged, judged_run, refuse_another_run, views_of
+from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
 from trainrun.session.resume import refuse_other_forms, resumed
-from trainrun.session.summary import farewell
+from trainrun.session.summary import print_summary
 from trainrun.session.train import RunEnd, read_line, show_settings, trained
 from trainrun.session.user_code import current_code
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
@@ -64,7 +64,7 @@ def resume(
         refuse_other_forms(str(run), words)
         if (swept := resume_sweep(str(run), words)) is not None:
             return swept
-        run_dir = Path(ranks.from_first(str(find(str(run)))))
+        run_dir = Path(ranks.broadcast_object(str(find_run(str(run)))))
         with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
             command = [*ranks.command(), "resume", str(run), *words]
             ended = resumed(run_dir, [word for word in words if word != "-q"], "-q" in words, command)
@@ -127,7 +127,7 @@ def export(run: str, path: str | Path, checkpoint: str, overrides: Sequence[str]
 def _command() -> Iterator[None]:
     """The process as a command finds it, and as it was afterwards."""
     ranks.join()
-    with restored(), guest(), ranks.hush():
+    with restored(), guest(), ranks.silence_other_ranks():
         here = os.getcwd()
         if not is_run(Path(here)) and here not in sys.path:
             sys.path.insert(0, here)
@@ -155,7 +155,7 @@ def _alone() -> Iterator[None]:
 @contextlib.contextmanager
 def _stored(run: str) -> Iterator[Path]:
     """The folder of a stored run, its code as it is now."""
-    run_dir = find(str(run))
+    run_dir = find_run(str(run))
     with current_code(load_stored(run_dir / "config.yaml")), torch_restored():
         yield run_dir
 
@@ -168,7 +168,7 @@ def _judged(
     overrides: Sequence[str],
     fixed: Sequence[str] = (),
     file: Path | None = None,
-) -> Iterator[Judged]:
+) -> Iterator[LoadedRun]:
     """A stored run with the weights of a checkpoint; `file` is what will be written."""
     words = _texts(overrides)
     with _command():
@@ -178,7 +178,7 @@ def _judged(
 
             check_path(file)
         with _stored(run) as run_dir:
-            yield judged_run(run_dir, str(checkpoint), [*fixed, *words])
+            yield load_run(run_dir, str(checkpoint), [*fixed, *words])
 
 
 def _result(ended: RunEnd) -> Result:
@@ -201,7 +201,7 @@ def _result(ended: RunEnd) -> Result:
         )
     result = ended.result
     if result.state == "interrupted":
-        farewell(result, ended.budget, quiet=False)
+        print_summary(result, ended.budget, quiet=False)
     if result.reason == "SIGINT":
         raise KeyboardInterrupt(f"saved at step {result.step}: {result.run_dir}")
     if result.reason in INTERRUPTED or result.reason.startswith("SIG"):
@@ -230,7 +230,7 @@ def _elsewhere(words: list[str]) -> str:
     return f"belongs to the command line: {shlex.join(['trainrun', *words])}"
 
 
-def _require_split(judged: Judged, split: str) -> None:
+def _require_split(judged: LoadedRun, split: str) -> None:
     if split not in SPLITS:
         raise ConfigError.one("split", f"must be one of {', '.join(SPLITS)}, got {split!r}")
     if judged.parts.info.sizes.get(split, 0) == 0:

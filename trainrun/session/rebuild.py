@@ -13,7 +13,7 @@ from torch import nn
 from trainrun import ranks
 from trainrun.assembly.build import Parts, build
 from trainrun.checkpoint.reader import (
-    load_judged,
+    load_eval_weights,
     load_parts,
     manifest_of,
     path_of,
@@ -31,9 +31,9 @@ from trainrun.config.overrides import key_of
 from trainrun.config.stored import parse_stored, stored_text
 from trainrun.config.suggest import hydra_value
 from trainrun.run import signing
-from trainrun.run.directory import find
+from trainrun.run.directory import find_run
 from trainrun.run.files import object_in, read_json
-from trainrun.session.find_run import find as find_aloud
+from trainrun.session.find_run import find_run as find_aloud
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights
@@ -61,7 +61,7 @@ def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str
     composition = composer.compose_stored(tree, list(overrides), run_dir) if overrides else before
     settings = composition.settings
     trust = _trust_in(overrides, settings)
-    doubt = ranks.from_first(signing.doubt(run_dir, text) or "") or None  # the others may have no key
+    doubt = ranks.broadcast_object(signing.doubt(run_dir, text) or "") or None  # the others may have no key
     named = {*typed, *_named_in(overrides, before.settings, settings)}
     stored = StoredOrigin(run_dir, doubt, named)
     imports.admit(None if doubt is None else {*trust, *named})
@@ -138,7 +138,7 @@ def load_choice(parts: Parts, choice: CheckpointChoice) -> str:
     stored = load_parts(choice.path)
     if problem := problem_in(stored, choice.step):
         raise CannotResume(f"checkpoint: {choice.path} {problem}")
-    weights = load_judged(parts.state.model, choice.path, stored)
+    weights = load_eval_weights(parts.state.model, choice.path, stored)
     parts.state.check_fitted(stored)
     parts.data.restore(stored["fitted"])
     return weights
@@ -192,7 +192,7 @@ def load(run: str, checkpoint: str | None = "best", trust: Sequence[str] = ()) -
 
     `checkpoint`: best, last, a step, or None for the model as it was built.
     """
-    run_dir = find(run)
+    run_dir = find_run(run)
     overrides = [f"runtime.trust={hydra_value(list(trust))}"] if trust else []
     parts = open_run(run_dir, overrides).parts
     if checkpoint is not None:

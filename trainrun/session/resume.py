@@ -19,7 +19,7 @@ from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
-    from trainrun.session.session import Judge, Result
+    from trainrun.session.session import Result, ShouldStop
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -86,7 +86,7 @@ def resumed(
     overrides: Sequence[str],
     quiet: bool,
     command: Sequence[str],
-    judge: Judge | None = None,
+    judge: ShouldStop | None = None,
     typed: Collection[str] = (),
 ) -> tuple[Result, str] | None:
     """The same without last words: what it came to, and its budget; None where there is nothing to do."""
@@ -94,7 +94,7 @@ def resumed(
     from trainrun.run.files import number_in, read_json
     from trainrun.runtime.machine import cores
     from trainrun.session import session
-    from trainrun.session.changes import Process
+    from trainrun.session.changes import RunOptions
     from trainrun.session.rebuild import changes, open_run
 
     stored = open_run(run_dir, overrides, typed)
@@ -126,7 +126,7 @@ def resumed(
         text = "as when the run began, for the same bits; this machine offers fewer"
         notes.append(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster")
     was = rates_of(stored.before, stored.parts) if replanned else None
-    process = Process(command, quiet, classed, notes, was, judge=judge)
+    process = RunOptions(command, quiet, classed, notes, was, judge=judge)
     result = session.go_on(stored.parts, run_dir, stored.composition.storable, process)
     return result, stored.composition.settings["budget"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.protocols import Cut, Data, DataInfo, Position
+from trainrun.protocols import BatchSpec, Data, DataInfo, Position
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import Pictured
 
@@ -28,7 +28,7 @@ def pictured(data: Data, count: int, seed: int, key: str) -> Pictured:
         )
         text = f"wants pictures in 1 or 3 channels, and the inputs of {info.name} are {what}"
         raise ConfigError.one(key, text, f"{key}=0")
-    batches = iter(data.train_batches(Position(), Cut(count, 1), seed))
+    batches = iter(data.train_batches(Position(), BatchSpec(count, 1), seed))
     batch = next(batches)
     close = getattr(batches, "close", None)  # and with it loader processes
     if close is not None:

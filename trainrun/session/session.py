@@ -31,7 +31,7 @@ from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals, exit_code
 from trainrun.runtime.slurm import requeue
 from trainrun.session import lineage
-from trainrun.session.changes import Process
+from trainrun.session.changes import RunOptions
 from trainrun.session.continuation import NOTHING, StoredState, course, restore, stored_state
 from trainrun.session.histograms import weighed
 from trainrun.session.out_of_memory import out_of_memory
@@ -42,7 +42,7 @@ from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, Storag
 from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Interrupted, Started
 
 Sink = Callable[[Event], None]
-Judge = Callable[[Evaluated, int], str | None]
+ShouldStop = Callable[[Evaluated, int], str | None]
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ class Result:
     kept: str  # which weights it ended with, in words; empty where it was interrupted
 
 
-def start(composition: Composition, parts: Parts, process: Process, run_dir: Path | None = None) -> Result:
+def start(composition: Composition, parts: Parts, process: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
-    if not ranks.is_first():
+    if not ranks.is_main_process():
         return _assist(parts, process)
     wanted, opening = composition.settings["run_dir"], _pictures(parts)
     raise_again()
     _check_room(parts, run_dir or Path(wanted or ROOT).expanduser())
     folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
-    settled = _settled(composition.storable, parts)
+    settled = _pinned(composition.storable, parts)
     settled |= {"name": None} if run_dir else {}  # a sweep's is not its jobs'
     with owner, _failure_recorded(folder):
         try:
@@ -83,13 +83,13 @@ def start(composition: Composition, parts: Parts, process: Process, run_dir: Pat
         return _drive(parts, folder, settled, process, opening, NOTHING)
 
 
-def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Process) -> Result:
+def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: RunOptions) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
     What `process` changes becomes the run's once the folder is ours.
     """
     parts.runtime.require_sync()
-    if not ranks.is_first():
+    if not ranks.is_main_process():
         return _assist(parts, process)
     raise_again()
     _check_room(parts, run_dir)
@@ -100,7 +100,7 @@ def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: Pro
         return _drive(parts, run_dir, storable, process, [], stored)
 
 
-def _settled(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+def _pinned(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     """With the number of threads: sums are rounded by it, and a resume may find another machine.
 
     And with the path of the weights it began with.
@@ -160,7 +160,7 @@ def _drive(
     parts: Parts,
     run_dir: Path,
     storable: Mapping[str, Any],
-    process: Process,
+    process: RunOptions,
     opening: Sequence[Event],
     stored: StoredState,
 ) -> Result:
@@ -169,7 +169,7 @@ def _drive(
     What may be refused is read and judged before anything is written. `opening` is told before the
     first step.
     """
-    ranks.from_first(str(run_dir))
+    ranks.broadcast_object(str(run_dir))
     resumed_from = restore(parts, stored.parts, process)
     run_id = stored.run_id or signing.stored_id(run_dir) or signing.new_id()
     loggers = parts.loggers(run_dir).items()
@@ -188,7 +188,7 @@ def _drive(
         lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, course(parts))
         views = [view for name, view in loggers if name != "console" or not process.quiet]
         told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
-        sinks: list[Sink] = [record, *map(Forgiving, told), *([process.watch] if process.watch else [])]
+        sinks: list[Sink] = [record, *map(FailSafeLogger, told), *([process.watch] if process.watch else [])]
         started, trained = _started(parts, run_dir, storable, resumed_from), loop.train(parts.state)
         if any(node.get("histograms") for node in (parts.settings["logger"] or {}).values()):
             trained = weighed(trained, parts.state.model)
@@ -209,9 +209,9 @@ def _drive(
         return result
 
 
-def _assist(parts: Parts, process: Process) -> Result:
+def _assist(parts: Parts, process: RunOptions) -> Result:
     """What every rank but the first does: compute, and leave folder, records and views to the first."""
-    run_dir = Path(ranks.from_first(""))
+    run_dir = Path(ranks.broadcast_object(""))
     with contextlib.ExitStack() as opened:
         signals = parts.runtime.signals()
         opened.callback(signals.restore)
@@ -276,7 +276,9 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
     return Result(run_dir, 0, "completed", event.reason, step, best, seconds, metrics, ended_with)
 
 
-def _judged(events: Iterable[Event], judge: Judge, state: TrainState, signals: Signals) -> Iterator[Event]:
+def _judged(
+    events: Iterable[Event], judge: ShouldStop, state: TrainState, signals: Signals
+) -> Iterator[Event]:
     """The same events; the run is asked to stop where the judge has a reason."""
     for event in events:
         yield event
@@ -327,7 +329,7 @@ class Log:
                 file.write("".join(f"{line}\n" for line in lines))
 
 
-class Forgiving:
+class FailSafeLogger:
     """A logger whose failure is told once and never stops the run."""
 
     def __init__(self, logger: Callable[[Event], None]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trainrun.session.session import Result
 
 
-def farewell(result: Result, budget: str, quiet: bool) -> None:
+def print_summary(result: Result, budget: str, quiet: bool) -> None:
     """With -q the folder alone, on stdout, once the run is complete."""
     folder, command = shlex.quote(str(result.run_dir)), shlex.join(ranks.command())
     if quiet:

@@ -27,7 +27,7 @@ from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from trainrun.session.session import Judge, Result
+    from trainrun.session.session import Result, ShouldStop
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ def train_one(
     quiet: bool,
     verbose: bool,
     run_dir: Path | None = None,
-    judge: Judge | None = None,
+    judge: ShouldStop | None = None,
 ) -> Result:
     """Build everything, which finds the last mistakes, then claim a folder and train.
 
     A sweep's job has its folder already, and may have a judge.
     """
     from trainrun.assembly.build import build
-    from trainrun.session.changes import Process
+    from trainrun.session.changes import RunOptions
     from trainrun.session.rebuild import weights_from
     from trainrun.session.session import start
 
@@ -122,7 +122,7 @@ def train_one(
         say(*table(parts), "", *coverage(parts).split("\n"))
     if run_dir is None:
         say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
-    return start(composition, parts, Process(command, quiet, judge=judge), run_dir)
+    return start(composition, parts, RunOptions(command, quiet, judge=judge), run_dir)
 
 
 def _refuse_other_forms(words: list[str]) -> None:
@@ -160,7 +160,7 @@ def _problems_of(words: list[str]) -> list[Problem]:
 def _used_folder(composition: Composition) -> Path | None:
     """`run_dir` where it holds a run already; one without a config is unused."""
     folder = Path(composition.settings["run_dir"]).expanduser()
-    return folder if ranks.from_first((folder / "config.yaml").is_file()) else None
+    return folder if ranks.broadcast_object((folder / "config.yaml").is_file()) else None
 
 
 def _refuse_search(overrides: Sequence[str]) -> None:

@@ -138,11 +138,11 @@ def planned(
 
 def _with_source(words: Sequence[str]) -> list[str]:
     """The words with the run that `init_from` means now: `last` would be another one for every job."""
-    from trainrun.session.find_run import find
+    from trainrun.session.find_run import find_run
 
     sources = {word: value_of(word) for word in words if key_of(word) == "init_from"}
     named = {word: str(one) for word, one in sources.items() if _is_name(one)}
-    found = {word: f"init_from={hydra_value(str(find(one)))}" for word, one in named.items()}
+    found = {word: f"init_from={hydra_value(str(find_run(one)))}" for word, one in named.items()}
     return [found.get(word, word) for word in words]
 
 

@@ -80,7 +80,7 @@ class StoredSweep:
     signature: Any = None  # of the words, as `trainrun.run.signing` makes and judges it
 
 
-def find(sweep: str) -> Path:
+def find_sweep(sweep: str) -> Path:
     """The folder that SWEEP means: a path, `last`, or a name below outputs/multirun/ or its beginning.
 
     Raises CannotResume naming what there is, ConfigError where several begin so.

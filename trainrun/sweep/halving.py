@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replicates
-from trainrun.sweep.outcome import TriedPoint, judged
+from trainrun.sweep.outcome import TriedPoint, evaluations_in
 from trainrun.sweep.random import draw, repeated
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Interval as Range
@@ -93,7 +93,7 @@ def value_at(tried: TriedPoint, share: float, maximize: bool) -> float | None:
     if tried.outcome.state == "failed":
         return None
     values, until = [], share * (tried.outcome.total_steps or 0)
-    for step, value in judged(tried.folder, tried.outcome.monitor):
+    for step, value in evaluations_in(tried.folder, tried.outcome.monitor):
         values.append(value)
         if step >= until:
             break

@@ -80,7 +80,7 @@ class Job:
             with _saved_first() as starter:
                 work = partial(self._in_child, composition, folder, head, starter)
                 code = in_child(work, [], self._signal_before)
-            _settle(folder, code, head)
+            _record_exit(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
             if attempt < self.retries:
@@ -223,7 +223,7 @@ def _wait_for_owner(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def _settle(folder: Path, code: int, head: str) -> None:
+def _record_exit(folder: Path, code: int, head: str) -> None:
     """What ended a job before it could say so, written into its status."""
     if is_held(folder):
         return  # another process's

@@ -90,6 +90,6 @@ def first_clause(reason: str) -> str:
     return reason.partition("; ")[0].partition(" (samples")[0]
 
 
-def judged(folder: Path, monitor: str) -> list[tuple[int, float]]:
+def evaluations_in(folder: Path, monitor: str) -> list[tuple[int, float]]:
     """(step, value) of every evaluation that came to a number."""
     return curves_of(folder).get(monitor, [])

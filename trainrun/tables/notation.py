@@ -142,7 +142,7 @@ class NumberReading:
     values: Mapping[str, float]
 
 
-def find(texts: Collection[str], style: Style) -> NumberReading | None:
+def find_notation(texts: Collection[str], style: Style) -> NumberReading | None:
     """How different texts are read as numbers; None where they are none.
 
     Raises Unclear where two notations fit or none fits all, ValueError with the odd texts where

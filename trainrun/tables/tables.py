@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.tables.notation import PLAIN, Notation, NumberReading, Style, Unclear, find, unit_of
+from trainrun.tables.notation import PLAIN, Notation, NumberReading, Style, Unclear, find_notation, unit_of
 from trainrun.tables.source import TableSource, examine
 from trainrun.vocabulary.errors import ConfigError, DataError
 
@@ -142,7 +142,7 @@ def reading_of(
     if plain is not None and (is_plain or not any("." in text for text in table.columns[name])):
         return plain, NumberReading(PLAIN, frozenset(), {})
     texts = [text for text in dict.fromkeys(table.columns[name]) if text not in missing]
-    reading = find(texts, style) if kind_of(texts) == "text" else None
+    reading = find_notation(texts, style) if kind_of(texts) == "text" else None
     if reading is None:
         return None
     return array("d", [reading.values.get(text, math.nan) for text in table.columns[name]]), reading
@@ -340,7 +340,7 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 def are_values(names: Collection[str]) -> bool:
     """Whether names of columns are rather values: half of them or more are numbers."""
-    count = sum(is_number(name) or find({name}, Style("auto", "none")) is not None for name in names)
+    count = sum(is_number(name) or find_notation({name}, Style("auto", "none")) is not None for name in names)
     return 2 * count >= len(names)
 
 

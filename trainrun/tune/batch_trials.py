@@ -21,7 +21,16 @@ from trainrun.session.rebuild import weights_from
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
-from trainrun.tune.trial import Measured, Survey, is_for_memory, judge, limit_gpu, survey, together, train
+from trainrun.tune.trial import (
+    Measured,
+    Survey,
+    is_for_memory,
+    limit_gpu,
+    survey,
+    time_evaluation,
+    together,
+    train,
+)
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemory
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
@@ -95,12 +104,12 @@ class Tries:
 
         return self._tried(size, pieces, is_beyond, *self._ask(words, work))
 
-    def judge(self, size: int, pieces: int, cut: Sequence[str]) -> TriedSize:
+    def time_evaluation(self, size: int, pieces: int, cut: Sequence[str]) -> TriedSize:
         """Batches of an evaluation, in a run that is cut so."""
         key = f"data.eval_batch_size={size}"
         replaceable(f"evaluating with {key}")
         words = replaced(self.overrides, [*cut, key])
-        answer = self._ask(words, lambda parts: asdict(judge(parts, self.found.split)))
+        answer = self._ask(words, lambda parts: asdict(time_evaluation(parts, self.found.split)))
         return self._tried(size, pieces, False, *answer, is_judged=True)
 
     def together(self, words: Sequence[str]) -> TriedSize:

@@ -160,7 +160,7 @@ def slide(of: LRCurve) -> float | None:
 CRITERIA = {"steepest": steepest, "minimum/10": minimum, "valley": valley, "slide": slide}
 
 
-def judge(of: LRCurve, diverged: bool) -> LRVerdict:
+def suggest_lr(of: LRCurve, diverged: bool) -> LRVerdict:
     """The suggestion: the geometric mean of the upper two of the criteria that lie within a factor of 15,
     at least three of the four. A run that warms up to its largest rate, and decays from it, bears more
     than first steps do: over grids of rates the mean of all of them came out too low.

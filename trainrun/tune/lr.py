@@ -16,7 +16,7 @@ from trainrun.assembly.build import Parts
 from trainrun.assembly.schedule import schedule_over
 from trainrun.check.context import loss_in
 from trainrun.checkpoint.state import TrainState
-from trainrun.loop.step import Pass, Step
+from trainrun.loop.step import Step, WindowGradients
 from trainrun.protocols import Window
 from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.errors import ConfigError
@@ -56,7 +56,7 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]
     state, base, momentum = parts.state, parts.rates.lr, peak(parts).momentum
     ratio = (high / low) ** (1 / (steps - 1))
     state.schedule = lambda update: (low * ratio**update / base, momentum)
-    state.averager = None  # nothing is judged
+    state.weight_average = None  # nothing is judged
     watch = Divergence()
     for update, loss, start in _stepped(parts, copy.deepcopy(state.model), steps):
         yield LRPoint(low * ratio**update, loss, start)
@@ -91,7 +91,9 @@ def _start(step: Any, state: TrainState, window: Window) -> float:
     """The loss of a window as this step would draw it; 0 where the step is the user's own."""
     if not isinstance(step, Step):
         return 0.0
-    pass_ = Pass(step, state, [step.changed(batch, state.step, at) for at, batch in enumerate(window)])
+    pass_ = WindowGradients(
+        step, state, [step.changed(batch, state.step, at) for at, batch in enumerate(window)]
+    )
     outcomes = [pass_.forward(at, batch) for at, batch in enumerate(pass_.window)]
     terms = [term for outcome in outcomes for term in outcome.terms.items()]
     return sum(float(value) / (float(pass_.counts[name]) or math.inf) for name, value in terms)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun.regularization.kinds import Averager
+from trainrun.regularization.kinds import WeightAverage
 
 Place = tuple[float, float]
-Made = tuple[Any, Averager | None]  # an optimizer, and the average that it keeps
+Made = tuple[Any, WeightAverage | None]  # an optimizer, and the average that it keeps
 
 START, MINIMUM = (-1.2, 1.0), (1.0, 1.0)
 RATES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
@@ -73,9 +73,9 @@ def fastest(make: Make, rates: Sequence[float], steps: int) -> RacePath:
 def descend(make: Make, lr: float, steps: int) -> RacePath:
     """`steps` steps from START of the optimizer that `make` gives; what it averages is where it is."""
     plane, gradients = Plane(), 0
-    optimizer, averager = make(plane, lr)
-    if averager is not None:
-        averager.start(plane)
+    optimizer, weight_average = make(plane, lr)
+    if weight_average is not None:
+        weight_average.start(plane)
 
     def evaluate() -> float:
         nonlocal gradients
@@ -88,9 +88,9 @@ def descend(make: Make, lr: float, steps: int) -> RacePath:
     places = [plane.place()]
     for _ in range(steps):
         optimizer.step(evaluate)
-        if averager is not None:
-            averager.update(plane)
-        shown = averager.model if averager is not None else plane
+        if weight_average is not None:
+            weight_average.update(plane)
+        shown = weight_average.model if weight_average is not None else plane
         assert isinstance(shown, Plane)
         if not rosenbrock(*shown.place()) < _LOST:
             return RacePath(lr, gradients, places, diverged=True)

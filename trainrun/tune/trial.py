@@ -24,7 +24,7 @@ from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.evaluate import evaluate
 from trainrun.loop.health import measured
-from trainrun.protocols import Batch, Cut, Position, StepResult, Window
+from trainrun.protocols import Batch, BatchSpec, Position, StepResult, Window
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
 from trainrun.tune.memory import taken_bytes
@@ -99,7 +99,7 @@ def limit_gpu(device: torch.device, limit_bytes: int | None) -> None:
 def train(parts: Parts) -> Measured:
     """Whole steps. Raises NonFinite where the run would stop in its first ones."""
     with closing(_Run(parts)) as run:
-        run.settle(3, 3.0)
+        run.warm_up(3, 3.0)
         pace = StepTiming(parts.runtime.device)
         pace.begin()
         while not pace.is_enough:
@@ -107,10 +107,10 @@ def train(parts: Parts) -> Measured:
         return pace.measured(run.lengths_differ)
 
 
-def judge(parts: Parts, split: str) -> Measured:
+def time_evaluation(parts: Parts, split: str) -> Measured:
     """Batches of an evaluation, with all that training holds beside them."""
     with closing(_Run(parts)) as run:
-        two = next(iter(parts.data.train_batches(Position(), Cut(2, 1), parts.settings["seed"])))
+        two = next(iter(parts.data.train_batches(Position(), BatchSpec(2, 1), parts.settings["seed"])))
         run.loop.step(run.state, [two])  # for gradients and the optimizer's state
         if parts.runtime.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(parts.runtime.device)
@@ -123,12 +123,12 @@ def together(parts: Parts, split: str) -> Measured:
     That of each alone may be less: what one gives back may not be of use to the other.
     """
     with closing(_Run(parts)) as run:
-        run.settle(6, 5.0)
+        run.warm_up(6, 5.0)
         if split:
             run.judged(split)
         pace = StepTiming(parts.runtime.device)
         pace.begin()
-        run.settle(6, 5.0, pace)
+        run.warm_up(6, 5.0, pace)
         return pace.measured(run.lengths_differ)
 
 
@@ -163,7 +163,7 @@ class _Run:
             self._held = _saved(self.state), _history(self.state.optimizer)
         return result
 
-    def settle(self, same: int, most_s: float, pace: StepTiming | None = None) -> None:
+    def warm_up(self, same: int, most_s: float, pace: StepTiming | None = None) -> None:
         """Step at least twice, and until that many steps have taken no more memory, or the time is up."""
         device, began = self.parts.runtime.device, time.perf_counter()
         peak, count, unchanged = 0, 0, 0
@@ -179,7 +179,7 @@ class _Run:
         """The pace of an evaluation of some batches."""
         pace = StepTiming(self.parts.runtime.device)
         batches = self._batches(split, pace)
-        evaluate(self.state.judged_model, self.parts.task, batches, self.state.precision)
+        evaluate(self.state.eval_model, self.parts.task, batches, self.state.precision)
         return pace
 
     def _batches(self, split: str, pace: StepTiming) -> Iterator[Batch]:

@@ -34,13 +34,13 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     composed = compose("init", chosen, own + overrides)
     from trainrun.assembly.build import build
     from trainrun.check.depth import levels
-    from trainrun.protocols import Cut, Position
+    from trainrun.protocols import BatchSpec, Position
     from trainrun.report import inits
 
     schemes, title = {}, ""
     for name, composition in composed.items():
         parts = build(composition.settings)
-        model, batches = parts.state.model, Cut(parts.cut.batch_size, 1)
+        model, batches = parts.state.model, BatchSpec(parts.cut.batch_size, 1)
         batch = next(iter(parts.data.train_batches(Position(), batches, composition.settings["seed"])))
         schemes[name] = levels(model, parts.task, batch)
         title = f"{type(model).__name__} for {parts.info.name} before training, a batch of {len(batch)}"

@@ -59,16 +59,16 @@ def _gives_lr(word: str) -> bool:
 
 
 def _course(composition: Composition, is_fixed: bool, steps: int) -> RacePath:
-    from trainrun.assembly.factory import Maker
-    from trainrun.assembly.optimizer import averager_of, lr_of, optimizer_over
+    from trainrun.assembly.factory import Factory
+    from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
     from trainrun.tune.rosenbrock import RATES, Made, Plane, fastest
 
-    make = Maker(composition.settings, None, None)
+    make = Factory(composition.settings, None, None)
 
     def made(plane: Plane, lr: float) -> Made:
         groups = [{"params": [plane.point], "name": "all", "lr": lr}]
         optimizer = optimizer_over(make, plane, groups, lr)
-        return optimizer, averager_of(None, optimizer)
+        return optimizer, weight_average_of(None, optimizer)
 
     is_fixed = is_fixed or "lr" not in composition.settings["optimizer"]
     return fastest(made, [lr_of(make, 1)[0]] if is_fixed else RATES, steps)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from trainrun.session.find_run import find
+from trainrun.session.find_run import find_run
 from trainrun.terminal.lines import Line, columns
 from trainrun.vocabulary.errors import ConfigError
 
@@ -25,7 +25,7 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     """The curves for the terminal, and what writes the picture."""
     from trainrun.report import compare, panels
 
-    paths = list(dict.fromkeys(find(word) for word in arguments.words or ["last"]))
+    paths = list(dict.fromkeys(find_run(word) for word in arguments.words or ["last"]))
     if len(paths) > compare.MOST:
         raise ConfigError.one("RUN", f"at most {compare.MOST} runs are overlaid, got {len(paths)}")
     runs = compare.stored(paths)

@@ -28,7 +28,7 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     if len(arguments.words) > 1:
         text = f"one at a time is drawn, got {len(arguments.words)}: {' '.join(arguments.words)}"
         raise ConfigError.one("SWEEP", text)
-    sweep = folder.read(folder.find(*arguments.words or ["last"]))
+    sweep = folder.read(folder.find_sweep(*arguments.words or ["last"]))
     if not any(one.value is not None for one in sweep.jobs):
         counts = Counter(one.state for one in sweep.jobs).most_common()
         states = ", ".join(f"{count} {state}" for state, count in counts) or "none"

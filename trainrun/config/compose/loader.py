@@ -76,7 +76,9 @@ class Loader(ConfigLoaderImpl):
             raise ConfigError.one("config", str(error)) from None
         if config_name == NAME and (problems := self._foreign(cfg)):
             raise ConfigError(problems)
-        self.notes = settle.settle(cfg, load, self._experiment(cfg.hydra.runtime.choices.get("experiment")))
+        self.notes = settle.resolve_overrides(
+            cfg, load, self._experiment(cfg.hydra.runtime.choices.get("experiment"))
+        )
         return cfg
 
     def _foreign(self, cfg: DictConfig) -> list[Problem]:
