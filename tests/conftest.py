@@ -1,11 +1,16 @@
-"""Fixtures that tests share."""
+"""Fixtures that tests share: an empty folder to start the command in, and the command itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from trainrun.cli.main import main
+from trainrun.config.compose.experiments import EXPERIMENTS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,3 +26,57 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for the disk: no test here cuts the power; what is fsynced has its own test."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command said. `line` is the corrected command that it offered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str | None:
+        found = [line[2:] for line in self.err.splitlines() if line.startswith("  trainrun ")]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder; modules that a test writes there are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    EXPERIMENTS.clear()
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the command; restored with the rest
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def cli(folder: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
+    def run(*words: str) -> Answer:
+        code = main(words)
+        out, err = capfd.readouterr()
+        return Answer(code, out, err)
+
+    return run
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Files by name, with their folders."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def files(folder: Path) -> Callable[[Mapping[str, str]], None]:
+    return lambda named: write(folder, named)

@@ -255,9 +255,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "a mean of weights, its batch norm estimated anew": {
         "model": lambda: mlp(batch_norm=True),
         "batch_size": 3,
-        "state": {"averager": lambda: SWA(1, 1)},
+        "state": {"weight_average": lambda: SWA(1, 1)},
     },
-    "adamw and an average": {"state": {"optimizer": adamw, "averager": lambda: EMA(0.9)}},
+    "adamw and an average": {"state": {"optimizer": adamw, "weight_average": lambda: EMA(0.9)}},
     "fp16 that skips": {"state": {"precision": overflowing}},
     "l-bfgs": {"batch_size": 21, "accumulate": 2, "state": {"optimizer": lbfgs, "lr": 0.5}},
     "clipping and a penalty": {"step": {"clip": Clip(0.4, None, None), "penalties": {"l2": L2(0.01)}}},

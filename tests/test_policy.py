@@ -100,11 +100,11 @@ def from_5_at_half_the_rate(update: int) -> tuple[float, None]:
     return (1.0 if update < 5 else 0.5), None
 
 
-@pytest.mark.parametrize("averager", [None, lambda: EMA(0.9)], ids=["raw", "ema"])
+@pytest.mark.parametrize("weight_average", [None, lambda: EMA(0.9)], ids=["raw", "ema"])
 def test_rollback_is_training_from_the_checkpoint_on_with_a_lower_rate(
     weight_average: Callable[[], EMA] | None, tmp_path: Path
 ) -> None:
-    state = {"averager": weight_average} if weight_average else {}
+    state = {"weight_average": weight_average} if weight_average else {}
     data = BadAt((7,), times=1)
     trained = toy(tmp_path / "run", "rollback", lambda: data, state=state, keep_best=0).train()
     assert [(e.step, e.to, e.lr_factor) for e in trained.of(RolledBack)] == [(7, 5, 0.5)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys as _sys
 from collections.abc import Sequence as _Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
@@ -26,17 +25,6 @@ __all__ = [
     "resume",
     "train",
 ]
-
-
-class _Package(ModuleType):
-    """The package, whose modules `evaluate` and `export` do not take the place of its functions."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in __all__ or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-_sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

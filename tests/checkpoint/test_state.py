@@ -26,7 +26,7 @@ def full_state(**changes: Any) -> TrainState:
     parts: dict[str, Any] = {
         "optimizer": adamw,
         "precision": ScaledPrecision(CPU, 2.0**10, 4),
-        "averager": EMA(0.9),
+        "weight_average": EMA(0.9),
         "stopper": EarlyStopping(3, 0.0, restore_best=True),
         "schedule": plateau(0.05, True, 0.5, 1, 0.0, 0, warmup=0, warmup_start=0.0, min_lr=0.0),
         "data": {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 41, "val": None}},

@@ -39,7 +39,7 @@ def weights(tensors: dict[str, Any]) -> Weights:
 
 @pytest.mark.usefixtures("quick_disk")
 def test_a_checkpoint_gives_the_weights_that_were_judged(tmp_path: Path) -> None:
-    trained = Toy(tmp_path / "run", state={"averager": lambda: EMA(0.8)}).train()
+    trained = Toy(tmp_path / "run", state={"weight_average": lambda: EMA(0.8)}).train()
     path = path_of(tmp_path / "run" / "checkpoints", 16)
     found = read_checkpoint(path)
     assert same_bits(dict(found.tensors), dict(trained.state.weight_average.model.state_dict()))

@@ -67,7 +67,7 @@ def test_what_a_page_shows_trains_as_it_stands(group: str) -> None:
         Path(name).write_text(content)
     result = _train(f"{group}=[mine]" if group in COMBINES else f"{group}=mine")
     assert (result.state, result.step) == ("completed", 4)
-    assert trainrun.loop.evaluate("last")["loss"] == pytest.approx(result.metrics["val"]["loss"])
+    assert trainrun.evaluate("last")["loss"] == pytest.approx(result.metrics["val"]["loss"])
 
 
 def test_a_schedule_of_the_step_or_of_progress_is_the_factor() -> None:
@@ -143,7 +143,7 @@ def test_an_augmentation_draws_by_the_seed_alone_and_spares_evaluation() -> None
         first, again, plain = (_train(f"augment={name}"), _train(f"augment={name}"), _train())
         assert first.metrics == again.metrics
         assert first.metrics["val"] != plain.metrics["val"]
-        assert trainrun.loop.evaluate("last") == pytest.approx(dict(plain.metrics["val"]))
+        assert trainrun.evaluate("last") == pytest.approx(dict(plain.metrics["val"]))
 
 
 def test_loggers_are_functions_or_objects_and_one_that_fails_stops_nothing(

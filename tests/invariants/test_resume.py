@@ -51,7 +51,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "state": {"optimizer": momentum},
     },
     "adamw, batch norm, dropout": {**BATCH_NORM, "state": {"optimizer": adamw}},
-    "average": {**BATCH_NORM, "state": {"averager": lambda: EMA(0.9)}},
+    "average": {**BATCH_NORM, "state": {"weight_average": lambda: EMA(0.9)}},
     "fp16 that skips": {**BATCH_NORM, "state": {"optimizer": adamw, "precision": overflowing}},
     "plateau": {"monitor": LOSS, "eval_every": 2, "state": {"schedule": reduce_on_plateau, "lr": 0.05}},
     "cosine": {"state": {"schedule": lambda: cosine(16, 0.05, 4, 0.0, 1e-3)}},

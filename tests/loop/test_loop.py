@@ -275,7 +275,7 @@ def test_what_is_judged_at_the_end_has_every_bit_of_a_copy_made_at_the_best_step
             return super().__call__(model, batch)
 
     parts: dict[str, Any] = {"stopper": lambda: EarlyStopping(patience=2, min_delta=0.0, restore_best=True)}
-    parts |= {"averager": lambda: EMA(0.9)} if average else {}
+    parts |= {"weight_average": lambda: EMA(0.9)} if average else {}
     toy = Toy(
         tmp_path / "run",
         model=lambda: mlp(batch_norm=True),
@@ -307,7 +307,7 @@ def test_an_average_is_judged_with_batch_norm_of_its_own(tmp_path: Path) -> None
         model=lambda: mlp(batch_norm=True),
         batch_size=6,
         task=Keeping,
-        state={"averager": lambda: SWA(3, 2), "total_steps": 9},
+        state={"weight_average": lambda: SWA(3, 2), "total_steps": 9},
         eval_every=9,
     )
     toy.train()
@@ -401,7 +401,7 @@ def test_no_test_split_is_never_asked_for(tmp_path: Path) -> None:
 
 def test_an_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
     trained = Toy(
-        tmp_path / "run", state={"averager": lambda: EMA(0.8)}, task=scripted(0.1, 0.2, 0.3, 0.4)
+        tmp_path / "run", state={"weight_average": lambda: EMA(0.8)}, task=scripted(0.1, 0.2, 0.3, 0.4)
     ).train()
     assert {event.weights for event in trained.of(Evaluated)} == {"ema"}
     average = trained.state.weight_average.model

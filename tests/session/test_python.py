@@ -72,9 +72,9 @@ def _calls() -> dict[str, Callable[[], object]]:
         "data that fail": lambda: trainrun.train(["data=csv", "data.path=none.csv"]),
         "resume": lambda: trainrun.resume("stored", ["budget=4step"]),
         "load": lambda: trainrun.load("stored"),
-        "evaluate": lambda: trainrun.loop.evaluate("stored"),
+        "evaluate": lambda: trainrun.evaluate("stored"),
         "predict": lambda: trainrun.predict("stored"),
-        "export": lambda: trainrun.session.export("stored", "model.pt2"),
+        "export": lambda: trainrun.export("stored", "model.pt2"),
     }
 
 
@@ -281,7 +281,7 @@ def test_a_module_that_trains_when_it_is_imported_is_told_so() -> None:
 def test_a_stored_run_gives_what_its_commands_print(capfd: pytest.CaptureFixture[str]) -> None:
     run = trainrun.train([*SHORT, "name=stored"])
     for split in ("val", "test"):
-        assert trainrun.loop.evaluate("stored", split) == pytest.approx(dict(run.metrics[split]))
+        assert trainrun.evaluate("stored", split) == pytest.approx(dict(run.metrics[split]))
     rows = trainrun.predict("stored")
     capfd.readouterr()
     assert main(["predict", "stored"]) == 0
@@ -294,12 +294,12 @@ def test_a_stored_run_gives_what_its_commands_print(capfd: pytest.CaptureFixture
     np.save("three.npy", samples)
     assert trainrun.predict("stored", samples) == trainrun.predict("stored", "three.npy")
     assert trainrun.predict("stored", torch.tensor(samples)) == trainrun.predict("stored", Path("three.npy"))
-    assert trainrun.session.export("stored", "model.safetensors") == Path("model.safetensors")
+    assert trainrun.export("stored", "model.safetensors") == Path("model.safetensors")
     for call in (
-        lambda: trainrun.loop.evaluate("stored", "valid"),
-        lambda: trainrun.loop.evaluate("stored", overrides=["optimizer.lr=1"]),
+        lambda: trainrun.evaluate("stored", "valid"),
+        lambda: trainrun.evaluate("stored", overrides=["optimizer.lr=1"]),
         lambda: trainrun.predict("stored", tta="turn"),
-        lambda: trainrun.session.export("stored", "model.zip"),
+        lambda: trainrun.export("stored", "model.zip"),
     ):
         with pytest.raises(trainrun.ConfigError):
             call()
