@@ -340,9 +340,9 @@ class Flowing(torch.utils.data.IterableDataset[Any]):
             yield torch.full((self.features,), float(number)), number % 3
 
 
-def loaded(data: Any, cut: BatchSpec, count: int) -> list[tuple[list[int], list[float], Position]]:
+def loaded(data: Any, batch_spec: BatchSpec, count: int) -> list[tuple[list[int], list[float], Position]]:
     """(indices, inputs, position) of the first batches of a rank."""
-    batches = data.train_batches(Position(), cut, 0)
+    batches = data.train_batches(Position(), batch_spec, 0)
     found = [next(batches) for _ in range(count)]
     return [([int(i) for i in b.indices], b.inputs[:, 0].tolist(), b.position) for b in found]
 
@@ -372,8 +372,8 @@ def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
 class BadOnce(ToyData):
     """The last rank's first batch beyond the 20th sample of the second epoch is not a number, once."""
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
-        for batch in super().train_batches(position, cut, seed):
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        for batch in super().train_batches(position, batch_spec, seed):
             at = batch.position
             if at.epoch == 1 and at.offset > 20 and ranks.rank() == ranks.size() - 1 and len(self.asked) < 99:
                 self.asked += ["train"] * 99  # no more
@@ -401,8 +401,8 @@ def load_lost(folder: Path) -> str:
 class _Selfish(ToyData):
     """Gives every rank what one rank would get."""
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
-        return super().train_batches(position, replace(cut, num_ranks=1, rank=0), seed)
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        return super().train_batches(position, replace(batch_spec, num_ranks=1, rank=0), seed)
 
 
 class _Repeating(ToyData):

@@ -74,14 +74,17 @@ class ToyData:
     def to(self, device: torch.device) -> None:
         pass
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         epoch, offset, size = position.epoch, position.offset, len(self.splits["train"])
         while True:
             order = torch.randperm(size, generator=torch.Generator().manual_seed(1000 * seed + epoch))
-            for start in range(offset, size, cut.batch_size * cut.num_ranks):
-                end = min(start + cut.batch_size * cut.num_ranks, size)
+            for start in range(offset, size, batch_spec.batch_size * batch_spec.num_ranks):
+                end = min(start + batch_spec.batch_size * batch_spec.num_ranks, size)
                 after = Position(epoch, end) if end < size else Position(epoch + 1)
-                yield self.batch(order[start:end][cut.batch_size * cut.rank :][: cut.batch_size], after)
+                yield self.batch(
+                    order[start:end][batch_spec.batch_size * batch_spec.rank :][: batch_spec.batch_size],
+                    after,
+                )
             epoch, offset = epoch + 1, 0
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
@@ -153,8 +156,8 @@ def new_state(
 ) -> TrainState:
     group = {"params": list(model.parameters()), "name": "all", "base_lr": lr}
     parts = {"schedule": Constant(), "precision": Precision("fp32", None, CPU)} | parts
-    if parts.get("averager") is not None:
-        parts["averager"].start(model)
+    if parts.get("weight_average") is not None:
+        parts["weight_average"].start(model)
     return TrainState(model=model, optimizer=optimizer([group], lr), total_steps=total_steps, **parts)
 
 
@@ -250,7 +253,7 @@ class Toy:
             policy=step.policy,
             task=task,
             data=data,
-            cut=BatchSpec(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
+            batch_spec=BatchSpec(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
             seed=self.seed,
             budget=budget,
             monitor=self.monitor,
@@ -294,7 +297,7 @@ def same_bits(ours: Any, theirs: Any) -> bool:
     return bool(ours == theirs)
 
 
-_MADE = ("averager", "stopper", "schedule", "precision")
+_MADE = ("weight_average", "stopper", "schedule", "precision")
 
 
 def _no_warning(text: str) -> None:

@@ -130,7 +130,7 @@ class Data(Protocol):
     def to(self, device: torch.device) -> None:
         """Move what fits to the device that trains."""
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         """Micro-batches without end, beginning at `position`. Pure in (seed, epoch).
 
         Those of all ranks together are what one rank would get. All ranks get equally many, where

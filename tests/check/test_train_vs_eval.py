@@ -96,9 +96,9 @@ def test_one_training_sample_is_no_fault_of_the_batch_size(
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 24, 25, 49])
 def test_the_smallest_batch_of_an_epoch(size: int, accumulate: int) -> None:
-    cut = BatchSpec(8, accumulate)
-    lengths = [len(part) for part, _ in micro_batches(torch.arange(size), Position(), cut)]
-    assert smallest(size, cut) == min(lengths)
+    batch_spec = BatchSpec(8, accumulate)
+    lengths = [len(part) for part, _ in micro_batches(torch.arange(size), Position(), batch_spec)]
+    assert smallest(size, batch_spec) == min(lengths)
 
 
 class Pair(Net):

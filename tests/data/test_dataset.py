@@ -87,9 +87,13 @@ def streamed(train: Any = None, **changes: Any) -> DatasetData:
 
 
 def some(
-    data: DatasetData, count: int, at: Position | None = None, cut: BatchSpec | None = None, seed: int = 1
+    data: DatasetData,
+    count: int,
+    at: Position | None = None,
+    batch_spec: BatchSpec | None = None,
+    seed: int = 1,
 ) -> list[Batch]:
-    return list(islice(data.train_batches(at or Position(), cut or BatchSpec(8, 1), seed), count))
+    return list(islice(data.train_batches(at or Position(), batch_spec or BatchSpec(8, 1), seed), count))
 
 
 def assert_same(one: list[Batch], other: list[Batch]) -> None:
@@ -162,8 +166,10 @@ def test_random_transforms_depend_on_seed_epoch_and_index_alone() -> None:
     whole = {int(row[0]): row for b in some(data, 4) for row in b.inputs}
     for size in (1, 3, 28):  # however the epoch is cut
         random.seed(size), np.random.seed(size), torch.manual_seed(size)
-        cut = [row for b in some(data, -(-28 // size), cut=BatchSpec(size, 1)) for row in b.inputs]
-        assert all(torch.equal(row, whole[int(row[0])]) for row in cut)
+        batch_spec = [
+            row for b in some(data, -(-28 // size), batch_spec=BatchSpec(size, 1)) for row in b.inputs
+        ]
+        assert all(torch.equal(row, whole[int(row[0])]) for row in batch_spec)
     second = some(data, 4, Position(1))
     reseeded = some(data, 4, seed=2)
     for row in (row for b in (*second, *reseeded) for row in b.inputs):
@@ -350,7 +356,7 @@ def test_what_a_stream_cannot_do_is_a_config_error(changes: dict[str, Any]) -> N
 def test_a_stream_is_read_pass_after_pass() -> None:
     data = streamed(val=Stream(5))
     assert data.info.sizes == {"train": None, "val": None, "test": 0}
-    batches = some(data, 5, cut=BatchSpec(3, 1))
+    batches = some(data, 5, batch_spec=BatchSpec(3, 1))
     assert [int(row[0]) for b in batches for row in b.inputs] == [*range(7), *range(7), 0]
     assert [b.position for b in batches] == [Position(0, n) for n in (3, 6, 9, 12, 15)]
     assert torch.cat([torch.as_tensor(b.indices) for b in batches]).tolist() == list(range(15))
@@ -360,10 +366,10 @@ def test_a_stream_is_read_pass_after_pass() -> None:
 
 @pytest.mark.parametrize("at", range(6))
 def test_a_resumed_stream_skips_to_the_identical_sample(at: int) -> None:
-    data, cut = streamed(), BatchSpec(3, 1)
-    whole = some(data, 8, cut=cut)
+    data, batch_spec = streamed(), BatchSpec(3, 1)
+    whole = some(data, 8, batch_spec=batch_spec)
     random.seed(at), torch.manual_seed(at)
-    assert_same(some(data, 8 - at, Position(0, 3 * at), cut), whole[at:])
+    assert_same(some(data, 8 - at, Position(0, 3 * at), batch_spec), whole[at:])
 
 
 def test_the_fingerprint_is_of_every_dataset_and_not_of_the_split() -> None:
@@ -402,7 +408,7 @@ def test_regression_on_prices_learns_them_standardised_and_diverges_or_crawls_wi
     task = Regression([], MSE(), data.info, standardize)
     model = Linear(data.info.input_shape, task.num_outputs)
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
-    for batch in some(data, 300, cut=BatchSpec(16, 1)):
+    for batch in some(data, 300, batch_spec=BatchSpec(16, 1)):
         assert batch.targets.shape == (len(batch), 1) and batch.targets.dtype == torch.float32
         optimizer.zero_grad()
         (task(model, batch).terms["loss"] / task.count(batch)["loss"]).backward()

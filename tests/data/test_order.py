@@ -116,9 +116,9 @@ def test_nothing_and_everything_can_be_held_out() -> None:
 
 
 def test_windows_never_cross_an_epoch() -> None:
-    cut = BatchSpec(batch_size=2, accumulate=3)
-    assert cut.window == 6
-    ends = [after.offset for _, after in islice(micro_batches(torch.arange(7), Position(), cut), 4)]
+    batch_spec = BatchSpec(batch_size=2, accumulate=3)
+    assert batch_spec.window == 6
+    ends = [after.offset for _, after in islice(micro_batches(torch.arange(7), Position(), batch_spec), 4)]
     assert ends == [2, 4, 6, 0]
 
 
@@ -162,10 +162,10 @@ def test_a_fold_beyond_the_last_is_refused() -> None:
 def test_the_place_after_so_many_windows_is_where_the_batches_lead(
     size: int, batch_size: int, accumulate: int
 ) -> None:
-    cut, position, step = BatchSpec(batch_size, accumulate), Position(), 0
+    batch_spec, position, step = BatchSpec(batch_size, accumulate), Position(), 0
     for _ in range(3):
-        for count, (_, after) in enumerate(micro_batches(torch.arange(size), position, cut), 1):
+        for count, (_, after) in enumerate(micro_batches(torch.arange(size), position, batch_spec), 1):
             if count % accumulate == 0 or after.offset == 0:
                 step += 1
-                assert position_after(step, size, cut.window) == after
+                assert position_after(step, size, batch_spec.window) == after
         position = after

@@ -38,8 +38,8 @@ def make(
     return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, per_feature, official)
 
 
-def some(data: InMemoryData, count: int, at: Position, cut: BatchSpec, seed: int = 1) -> list[Batch]:
-    return list(islice(data.train_batches(at, cut, seed), count))
+def some(data: InMemoryData, count: int, at: Position, batch_spec: BatchSpec, seed: int = 1) -> list[Batch]:
+    return list(islice(data.train_batches(at, batch_spec, seed), count))
 
 
 def test_splits_are_disjoint_complete_and_sized_as_info_says() -> None:
@@ -136,10 +136,10 @@ def test_every_epoch_is_a_permutation_of_the_training_split_and_orders_differ() 
 
 @pytest.mark.parametrize("at", range(9))
 def test_resuming_at_any_position_continues_with_the_identical_batches(at: int) -> None:
-    data, cut = make(), BatchSpec(8, 2)
-    whole = some(data, 12, Position(), cut)
+    data, batch_spec = make(), BatchSpec(8, 2)
+    whole = some(data, 12, Position(), batch_spec)
     position = whole[at - 1].position if at else Position()
-    for resumed, expected in zip(some(data, 12 - at, position, cut), whole[at:], strict=True):
+    for resumed, expected in zip(some(data, 12 - at, position, batch_spec), whole[at:], strict=True):
         assert torch.equal(resumed.inputs, expected.inputs) and torch.equal(resumed.targets, expected.targets)
         assert torch.equal(resumed.indices, expected.indices) and resumed.position == expected.position
 

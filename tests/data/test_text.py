@@ -61,14 +61,14 @@ def test_characters_are_numbered_by_the_training_split_alone(tmp_path: Path) -> 
 
 
 def test_training_takes_every_window_once_an_epoch_and_goes_on_anywhere(story: Path) -> None:
-    data, cut = load(story), BatchSpec(4, 1)
+    data, batch_spec = load(story), BatchSpec(4, 1)
     size = data.info.sizes["train"]
     per_epoch = -(-size // 4)
-    batches = list(islice(data.train_batches(Position(), cut, 0), 2 * per_epoch))
+    batches = list(islice(data.train_batches(Position(), batch_spec, 0), 2 * per_epoch))
     epochs = [torch.cat([b.indices for b in part]) for part in (batches[:per_epoch], batches[per_epoch:])]
     assert all(sorted(epoch.tolist()) == list(range(size)) for epoch in epochs)
     assert epochs[0].tolist() != epochs[1].tolist()
-    rest = list(islice(data.train_batches(batches[2].position, cut, 0), 3))
+    rest = list(islice(data.train_batches(batches[2].position, batch_spec, 0), 3))
     for found, expected in zip(rest, batches[3:6], strict=True):
         assert torch.equal(found.inputs, expected.inputs)
         assert found.position == expected.position

@@ -59,7 +59,7 @@ class Parts:
     data: Data
     task: TaskProtocol
     regularizers: Mapping[str, Any]
-    cut: BatchSpec
+    batch_spec: BatchSpec
     pace: Pace
     treatments: list[ParamConfig]
     monitor: Monitor | None
@@ -79,7 +79,7 @@ class Parts:
 
     @property
     def samples_per_step(self) -> int:
-        return samples_per_step(self.cut, self.info)
+        return samples_per_step(self.batch_spec, self.info)
 
     def loop(
         self,
@@ -102,7 +102,7 @@ class Parts:
         offered["batch_changes"] = joined(kinds.values())
         offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "policy": policy, "data": self.data, "cut": self.cut}
+        offered = shared | {"step": step, "policy": policy, "data": self.data, "batch_spec": self.batch_spec}
         offered |= {"monitor": self.monitor, "budget": self.budget}
         loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
         return loop
@@ -131,7 +131,7 @@ def build(
     runtime: Runtime = make("runtime")
     seed_everything(settings["seed"])
     data, loss, task = _data_and_task(make)
-    cut, pace = _pace(settings, data.info)
+    batch_spec, pace = _pace(settings, data.info)
     make.pace = pace
     make.check_durations("loop")
     make.check_durations("checkpoint")
@@ -139,13 +139,13 @@ def build(
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
-    initialized = initialize(make, model, treatments, data, cut)
+    initialized = initialize(make, model, treatments, data, batch_spec)
     anew = start_from(model, weights) if weights else []
-    model = runtime.prepare(model, cut.batch_size)
+    model = runtime.prepare(model, batch_spec.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
-    lr, lr_arithmetic = lr_of(make, _nominal_window(settings, cut, data.info))
+    lr, lr_arithmetic = lr_of(make, _nominal_window(settings, batch_spec, data.info))
     optimizer = optimizer_over(make, model, parameters.groups(model, treatments, lr), lr)
     monitor = _monitor(settings, data.info, task)
     rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
@@ -160,7 +160,7 @@ def build(
     state.data, state.fitted = data.info.identity, data.fitted()
     kinds = list(regularizers.values())
     tried = try_parts(data, task, state, kinds, settings["seed"], monitor, runtime.channels_last)
-    plan = plan_of(settings, runtime, data.info, state, cut, pace, lr_arithmetic, rates, monitor)
+    plan = plan_of(settings, runtime, data.info, state, batch_spec, pace, lr_arithmetic, rates, monitor)
     plan += (*tried, *evaluation(evaluation_limit(data, pace), data.info), *initialized)
     return Parts(
         make=make,
@@ -168,7 +168,7 @@ def build(
         data=data,
         task=task,
         regularizers=regularizers,
-        cut=cut,
+        batch_spec=batch_spec,
         pace=pace,
         treatments=treatments,
         monitor=monitor,
@@ -183,8 +183,8 @@ def build(
 def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
     make = Factory(settings, stored=parts.make.stored, trust=parts.make.trust)
-    cut, pace = _pace(settings, parts.info)
-    lr, _ = lr_of(make, _nominal_window(settings, cut, parts.info))
+    batch_spec, pace = _pace(settings, parts.info)
+    lr, _ = lr_of(make, _nominal_window(settings, batch_spec, parts.info))
     return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
 
 
@@ -200,10 +200,10 @@ def evaluation_limit(data: Data, pace: Pace) -> int | None:
     return max(_FEWEST_EVALUATED, pace.total_steps * pace.window)
 
 
-def samples_per_step(cut: BatchSpec, info: DataInfo) -> int:
+def samples_per_step(batch_spec: BatchSpec, info: DataInfo) -> int:
     """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
     size = info.sizes["train"]
-    return cut.window if size is None else min(cut.window, size)
+    return batch_spec.window if size is None else min(batch_spec.window, size)
 
 
 def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
@@ -297,17 +297,17 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
         if size is None:
             raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
         batch_size, accumulate = math.ceil(size / ranks.size()), 1
-    cut = BatchSpec(batch_size, accumulate, ranks.size(), ranks.rank())
-    pace, budget = Pace(cut.window, size), parse(settings["budget"])
+    batch_spec = BatchSpec(batch_size, accumulate, ranks.size(), ranks.rank())
+    pace, budget = Pace(batch_spec.window, size), parse(settings["budget"])
     if budget.is_clock:
-        return cut, pace
+        return batch_spec, pace
     try:
         total = to_steps(budget, pace)
     except ValueError as error:
         raise ConfigError.one("budget", str(error)) from None
     if total < 1:
         raise ConfigError.one("budget", f"is shorter than one step, got {settings['budget']}")
-    return cut, replace(pace, total_steps=total)
+    return batch_spec, replace(pace, total_steps=total)
 
 
 def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
@@ -359,9 +359,9 @@ def _averager(
     return weight_average
 
 
-def _nominal_window(settings: Settings, cut: BatchSpec, info: DataInfo) -> int:
+def _nominal_window(settings: Settings, batch_spec: BatchSpec, info: DataInfo) -> int:
     """Samples per step as asked for: ranks may divide the whole training set with a remainder."""
-    return samples_per_step(cut, info) if settings["batch_size"] == "full" else cut.window
+    return samples_per_step(batch_spec, info) if settings["batch_size"] == "full" else batch_spec.window
 
 
 def _monitor(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor | None:

@@ -27,12 +27,15 @@ _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
 def cautions(
-    settings: Settings, state: TrainState, cut: BatchSpec, info: DataInfo, pace: Pace
+    settings: Settings, state: TrainState, batch_spec: BatchSpec, info: DataInfo, pace: Pace
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     modules = list(state.model.modules())
-    found = [*_decayed_twice(settings), *_tiny_batches(modules, cut), *_no_warm_up(settings, modules)]
-    found += [*_noisy_curvature(settings, state, modules, cut, info), *_mirrored_digits(settings, info)]
+    found = [*_decayed_twice(settings), *_tiny_batches(modules, batch_spec), *_no_warm_up(settings, modules)]
+    found += [
+        *_noisy_curvature(settings, state, modules, batch_spec, info),
+        *_mirrored_digits(settings, info),
+    ]
     if not parse(settings["budget"]).is_clock:
         found += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state, pace)]
     return tuple(("caution", text) for text in found)
@@ -46,9 +49,11 @@ def _decayed_twice(settings: Settings) -> Iterator[str]:
         yield f"{' and '.join(names)} {text}"
 
 
-def _tiny_batches(modules: list[nn.Module], cut: BatchSpec) -> Iterator[str]:
+def _tiny_batches(modules: list[nn.Module], batch_spec: BatchSpec) -> Iterator[str]:
     norms = [m for m in modules if isinstance(m, _BatchNorm)]
-    seen = cut.batch_size * (cut.num_ranks if norms and isinstance(norms[0], nn.SyncBatchNorm) else 1)
+    seen = batch_spec.batch_size * (
+        batch_spec.num_ranks if norms and isinstance(norms[0], nn.SyncBatchNorm) else 1
+    )
     if norms and seen < _FEW:
         text = f"batch norm estimates mean and variance from {seen} sample{'s' if seen > 1 else ''} at a time"
         yield f"{text}: take a larger batch_size, or another norm"
@@ -118,7 +123,7 @@ def _whole_cycles(scheduler: Settings, total: int, pace: Pace) -> str:
 
 
 def _noisy_curvature(
-    settings: Settings, state: TrainState, modules: list[nn.Module], cut: BatchSpec, info: DataInfo
+    settings: Settings, state: TrainState, modules: list[nn.Module], batch_spec: BatchSpec, info: DataInfo
 ) -> Iterator[str]:
     """L-BFGS takes differences of gradients for curvature, so every step must have the same loss."""
     if not isinstance(state.optimizer, torch.optim.LBFGS):
@@ -130,12 +135,12 @@ def _noisy_curvature(
         "mixup": "mixup" in regularizers,
         "cutmix": "cutmix" in regularizers,
         "augmentation": not str(settings["augment"]["_target_"]).endswith(".none"),
-        f"a batch of {cut.window} samples": size is None or cut.window < size,
+        f"a batch of {batch_spec.window} samples": size is None or batch_spec.window < size,
     }
     if names := [name for name, is_on in noise.items() if is_on]:
         text = f"L-BFGS needs the same loss at every step, which {_listed(names)} would change"
         fixes = ["model.dropout=0"] if noise["dropout"] and "dropout" in settings["model"] else []
-        fixes += ["batch_size=full"] if size is not None and cut.window < size else []
+        fixes += ["batch_size=full"] if size is not None and batch_spec.window < size else []
         yield f"{text}{': ' + ' '.join(fixes) if fixes else ''}"
 
 

@@ -18,7 +18,7 @@ _SHOWN = 4  # parameters named in the plan
 
 
 def initialize(
-    make: Factory, model: nn.Module, treatments: Sequence[ParamConfig], data: Data, cut: BatchSpec
+    make: Factory, model: nn.Module, treatments: Sequence[ParamConfig], data: Data, batch_spec: BatchSpec
 ) -> tuple[tuple[str, str], ...]:
     """Set the first weights, and return lines for people.
 
@@ -28,7 +28,7 @@ def initialize(
     made = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
     own = isinstance(init, Fitting) and not is_from_trainrun(model, _maker(make))
-    inputs = _first_inputs(make, data, cut) if isinstance(init, LSUV) else None
+    inputs = _first_inputs(make, data, batch_spec) if isinstance(init, LSUV) else None
     with make.seeded("init"):
         if own:
             init.zero_branches(model)
@@ -73,9 +73,9 @@ def _maker(make: Factory) -> Callable[..., Any]:
     return resolve(target, "model", SLOTS["model"], make.trust, make.stored)
 
 
-def _first_inputs(make: Factory, data: Data, cut: BatchSpec) -> Any:
+def _first_inputs(make: Factory, data: Data, batch_spec: BatchSpec) -> Any:
     """Of the batch that LSUV scales by."""
-    first = BatchSpec(max(2, cut.batch_size), 1)
+    first = BatchSpec(max(2, batch_spec.batch_size), 1)
     return next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs
 
 

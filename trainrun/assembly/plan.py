@@ -35,7 +35,7 @@ def plan_of(
     runtime: Runtime,
     info: DataInfo,
     state: TrainState,
-    cut: BatchSpec,
+    batch_spec: BatchSpec,
     pace: Pace,
     lr_arithmetic: str,
     rates: Rates,
@@ -46,19 +46,19 @@ def plan_of(
         ("data", _data(settings, info)),
         *(("", note) for note in info.notes),
         ("model", _model(settings, state)),
-        ("steps", _steps(settings, state, cut, pace)),
-        *_batch_norm(state, cut),
+        ("steps", _steps(settings, state, batch_spec, pace)),
+        *_batch_norm(state, batch_spec),
         ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
         *_curve(rates, pace),
         *_restarts(state, pace),
         *_groups(state),
         *_techniques(settings, state.model),
-        ("compute", _compute(settings, runtime, info, state, cut)),
+        ("compute", _compute(settings, runtime, info, state, batch_spec)),
         ("memory", costs.memory(settings, state)),
         ("saves", costs.checkpoints(settings, state)),
         ("decides", _decides(monitor)),
         *_stops(state),
-        *cautions(settings, state, cut, info, pace),
+        *cautions(settings, state, batch_spec, info, pace),
     )
 
 
@@ -108,12 +108,12 @@ def _model(settings: Settings, state: TrainState) -> str:
     return f"{text} ({', '.join(shown)})" if 1 < len(shown) <= _MOST_LAYERS else text
 
 
-def _steps(settings: Settings, state: TrainState, cut: BatchSpec, pace: Pace) -> str:
+def _steps(settings: Settings, state: TrainState, batch_spec: BatchSpec, pace: Pace) -> str:
     per_epoch = f"{pace.steps_per_epoch} an epoch" if pace.steps_per_epoch else "a stream without epochs"
-    factors = [str(cut.batch_size)]
-    factors += [f"{cut.accumulate} accumulated"] if cut.accumulate > 1 else []
-    factors += [f"{cut.num_ranks} ranks"] if cut.num_ranks > 1 else []
-    window = " x ".join(factors) + (f" = {cut.window}" if len(factors) > 1 else "")
+    factors = [str(batch_spec.batch_size)]
+    factors += [f"{batch_spec.accumulate} accumulated"] if batch_spec.accumulate > 1 else []
+    factors += [f"{batch_spec.num_ranks} ranks"] if batch_spec.num_ranks > 1 else []
+    window = " x ".join(factors) + (f" = {batch_spec.window}" if len(factors) > 1 else "")
     if pace.total_steps is None:
         outside = "the clock plans their number, so no second run has the same bits"
         return f"for {settings['budget']} of training, {per_epoch}, {window} samples a step; {outside}"
@@ -174,17 +174,17 @@ def _groups(state: TrainState) -> list[tuple[str, str]]:
     return [("groups", "; ".join(shown) + more)]
 
 
-def _batch_norm(state: TrainState, cut: BatchSpec) -> list[tuple[str, str]]:
+def _batch_norm(state: TrainState, batch_spec: BatchSpec) -> list[tuple[str, str]]:
     """What batch norm sees where it is not the whole step."""
     layers = [m for m in state.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not layers or cut.window == cut.batch_size:
+    if not layers or batch_spec.window == batch_spec.batch_size:
         return []
     synced = isinstance(layers[0], nn.SyncBatchNorm)
-    seen = cut.batch_size * (cut.num_ranks if synced else 1)
-    if seen == cut.window:
+    seen = batch_spec.batch_size * (batch_spec.num_ranks if synced else 1)
+    if seen == batch_spec.window:
         return [("batch norm", f"sees the {seen} samples of all ranks")]
-    whose = "a micro-batch" if cut.accumulate > 1 else "a rank"
-    return [("batch norm", f"sees {seen} samples of {whose}, not the {cut.window} of the step")]
+    whose = "a micro-batch" if batch_spec.accumulate > 1 else "a rank"
+    return [("batch norm", f"sees {seen} samples of {whose}, not the {batch_spec.window} of the step")]
 
 
 def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
@@ -205,7 +205,9 @@ def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
     return [("with", ", ".join(techniques))] if techniques else []
 
 
-def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, cut: BatchSpec) -> str:
+def _compute(
+    settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, batch_spec: BatchSpec
+) -> str:
     threads = f"{runtime.num_threads} thread{'s' if runtime.num_threads > 1 else ''}"
     workers = settings["data"].get("num_workers", 0)
     loading = f", {workers} loader processes" if workers else ""
@@ -214,9 +216,9 @@ def _compute(settings: Settings, runtime: Runtime, info: DataInfo, state: TrainS
     precision = state.precision.name
     if precision == "bf16" and not has_bf16_units(runtime.device):
         precision += " (slow here: this hardware has no units for it)"
-    if cut.num_ranks == 1:
+    if batch_spec.num_ranks == 1:
         return f"{runtime.device}, {precision}, {threads}{loading}"
-    where = f"{cut.num_ranks} ranks on {runtime.device.type}, each with {threads}"
+    where = f"{batch_spec.num_ranks} ranks on {runtime.device.type}, each with {threads}"
     return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
 
 

@@ -82,8 +82,8 @@ class _Augmented:
         if isinstance(data, Readable):
             self.read = data.read
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
-        for batch in self.data.train_batches(position, cut, seed):
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        for batch in self.data.train_batches(position, batch_spec, seed):
             if len(batch):
                 epoch = batch.position.epoch - (batch.position.offset == 0)  # its end is the next one's start
                 draws = Draws(seed, epoch, batch.indices, batch.inputs.device)

@@ -24,7 +24,7 @@ def picture(bench: CheckContext, file: Path) -> str:
     Raises ConfigError for inputs that cannot be drawn, StorageFailed where the file cannot be written.
     """
     parts = bench.parts
-    seed, count = parts.settings["seed"], min(parts.cut.batch_size, _MOST)
+    seed, count = parts.settings["seed"], min(parts.batch_spec.batch_size, _MOST)
     batch = next(iter(parts.data.train_batches(Position(), BatchSpec(count, 1), seed)))
     for change in joined(parts.regularizers.values()):
         batch = change.change_batch(batch, parts.info, torch.Generator().manual_seed(seed))

@@ -54,7 +54,7 @@ class CheckContext:
 
 def bench_of(parts: Parts) -> CheckContext:
     """With as many samples as the run's micro-batch, but neither very few nor very many."""
-    count = min(max(parts.cut.batch_size, _FEWEST), _MOST)
+    count = min(max(parts.batch_spec.batch_size, _FEWEST), _MOST)
     return CheckContext(parts, first_samples(unaugmented(parts.data), count, parts.settings["seed"]))
 
 

@@ -31,8 +31,8 @@ class SampleRows:
 def seen(bench: CheckContext) -> Mapping[str, SampleRows]:
     """The first samples of training, each once, and of the other splits; none where they are no numbers."""
     parts = bench.parts
-    cut, sizes = BatchSpec(64, 1), parts.info.sizes
-    found = {"train": rows(_once(bench.data.train_batches(Position(), cut, parts.settings["seed"])))}
+    batch_spec, sizes = BatchSpec(64, 1), parts.info.sizes
+    found = {"train": rows(_once(bench.data.train_batches(Position(), batch_spec, parts.settings["seed"])))}
     for split in ("val", "test"):
         if sizes.get(split) != 0 and split in sizes:
             found[split] = rows(parts.data.eval_batches(split))

@@ -76,9 +76,9 @@ def course(bench: CheckContext, factor: float, patience: Patience) -> TriedRate:
 def _windows(bench: CheckContext) -> Iterator[Window]:
     """Of the run's steps."""
     parts, window = bench.parts, list[Batch]()
-    for batch in parts.data.train_batches(Position(), parts.cut, parts.settings["seed"]):
+    for batch in parts.data.train_batches(Position(), parts.batch_spec, parts.settings["seed"]):
         window.append(batch)
-        if len(window) == parts.cut.accumulate or batch.position.offset == 0:
+        if len(window) == parts.batch_spec.accumulate or batch.position.offset == 0:
             yield window
             window = []
 

@@ -90,22 +90,26 @@ def _small_batches(bench: CheckContext) -> list[CheckResult]:
     parts = bench.parts
     if not any(isinstance(m, _BatchNorm) for m in parts.state.model.modules()):
         return []
-    size, cut = parts.info.sizes["train"], parts.cut
-    if cut.batch_size < 8:
-        samples = f"{cut.batch_size} sample{'s' if cut.batch_size > 1 else ''}"
+    size, batch_spec = parts.info.sizes["train"], parts.batch_spec
+    if batch_spec.batch_size < 8:
+        samples = f"{batch_spec.batch_size} sample{'s' if batch_spec.batch_size > 1 else ''}"
         measured = f"batch norm estimates mean and variance from {samples} at a time"
         return [CheckResult("tiny batches", measured, "8 or more", ("batch_size=32",), "or another norm")]
-    if size is not None and size > 1 and smallest(size, cut) == 1:
-        measured = f"the last batch of an epoch, {size} samples cut by {cut.batch_size}, has one sample"
-        better = next((n for n in range(cut.batch_size + 1, 3 * cut.batch_size) if size % n != 1), size)
+    if size is not None and size > 1 and smallest(size, batch_spec) == 1:
+        measured = (
+            f"the last batch of an epoch, {size} samples cut by {batch_spec.batch_size}, has one sample"
+        )
+        better = next(
+            (n for n in range(batch_spec.batch_size + 1, 3 * batch_spec.batch_size) if size % n != 1), size
+        )
         expected = "two or more, for batch norm's variance"
         return [CheckResult("a batch of one", measured, expected, (f"batch_size={better}",))]
     return []
 
 
-def smallest(size: int, cut: BatchSpec) -> int:
+def smallest(size: int, batch_spec: BatchSpec) -> int:
     """Samples in the last micro-batch of an epoch of `size`."""
-    return size % cut.batch_size or cut.batch_size
+    return size % batch_spec.batch_size or batch_spec.batch_size
 
 
 def _inputs(bench: CheckContext) -> _Inputs | None:

@@ -35,7 +35,18 @@ class Slot:
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
 _CHECKPOINT = ("folder", "run_id", "record")
-_LOOP = ("step", "policy", "task", "data", "cut", "seed", "budget", "monitor", "checkpoints", "signals")
+_LOOP = (
+    "step",
+    "policy",
+    "task",
+    "data",
+    "batch_spec",
+    "seed",
+    "budget",
+    "monitor",
+    "checkpoints",
+    "signals",
+)
 _SEARCH = ("axes", "trials", "maximize", "folder", "at_once")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"

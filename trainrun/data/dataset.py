@@ -132,16 +132,16 @@ class DatasetData:
         self.device = device
         scaling.move(self.info.target_scaling, device)
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         dataset, indices = self.splits["train"]
         if indices is None:
             samples = islice(endless(dataset, derive(seed, "stream")), position.offset, None)
-            share = Shard(cut.rank, cut.num_ranks)
-            yield from self._collated(samples, dataset, cut.batch_size, position.offset, share)
+            share = Shard(batch_spec.rank, batch_spec.num_ranks)
+            yield from self._collated(samples, dataset, batch_spec.batch_size, position.offset, share)
             return
         while True:
             order = epoch_order(indices, seed, position.epoch, self.classes)
-            parts = list(micro_batches(order, position, cut))
+            parts = list(micro_batches(order, position, batch_spec))
             wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))
             for (part, after), batch in zip(parts, loaded, strict=True):

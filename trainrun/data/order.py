@@ -36,7 +36,9 @@ def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None) ->
     return train[torch.cat(drawn)[permutation(n, seed, "order", epoch)]]
 
 
-def micro_batches(order: Tensor, position: Position, cut: BatchSpec) -> Iterator[tuple[Tensor, Position]]:
+def micro_batches(
+    order: Tensor, position: Position, batch_spec: BatchSpec
+) -> Iterator[tuple[Tensor, Position]]:
     """The rest of one epoch from `position`: (indices, position after them).
 
     Ranks take micro-batches in turn, so that a round of one each is followed by the next; the
@@ -45,10 +47,10 @@ def micro_batches(order: Tensor, position: Position, cut: BatchSpec) -> Iterator
     """
     start = position.offset
     while start < len(order):
-        end = min(start + cut.batch_size * cut.num_ranks, len(order))
+        end = min(start + batch_spec.batch_size * batch_spec.num_ranks, len(order))
         after = Position(position.epoch, end) if end < len(order) else Position(position.epoch + 1)
-        mine = min(start + cut.batch_size * cut.rank, end)
-        yield order[mine : min(mine + cut.batch_size, end)], after
+        mine = min(start + batch_spec.batch_size * batch_spec.rank, end)
+        yield order[mine : min(mine + batch_spec.batch_size, end)], after
         start = end
 
 

@@ -67,11 +67,11 @@ class InMemoryData:
         scaling.move(self.info.target_scaling, device)
         self._scale_pixels()
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
         while True:
             order = epoch_order(train, seed, position.epoch, self.classes).to(self.device)
-            for indices, after in micro_batches(order, position, cut):
+            for indices, after in micro_batches(order, position, batch_spec):
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 

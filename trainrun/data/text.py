@@ -63,11 +63,11 @@ class Text:
         self.tokens = self.tokens.to(device)
         self.starts, self.ends = self.starts.to(device), self.ends.to(device)
 
-    def train_batches(self, position: Position, cut: BatchSpec, seed: int) -> Iterator[Batch]:
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         train = self.splits["train"]
         while True:
             order = epoch_order(train, seed, position.epoch, None).to(self.tokens.device)
-            for indices, after in micro_batches(order, position, cut):
+            for indices, after in micro_batches(order, position, batch_spec):
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 

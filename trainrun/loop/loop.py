@@ -84,7 +84,7 @@ class Loop:
     policy: Policy
     task: TaskProtocol
     data: Data
-    cut: BatchSpec
+    batch_spec: BatchSpec
     seed: int
     budget: ClockBudget | None  # None: the budget is total_steps itself
     monitor: Monitor | None  # None: there is no validation split
@@ -130,7 +130,7 @@ class Loop:
     def windows(self, state: TrainState) -> Generator[Window]:
         """Micro-batches gathered to windows; one never crosses the end of an epoch."""
         begun, window = state.rollbacks, list[Batch]()
-        for batch in self.data.train_batches(state.position, self.cut, self.seed):
+        for batch in self.data.train_batches(state.position, self.batch_spec, self.seed):
             window.append(batch)
             if len(window) == self.accumulate or batch.position.offset == 0:
                 yield window
@@ -142,8 +142,8 @@ class Loop:
 
     def _one_epoch(self) -> Iterator[Batch]:
         """Batches of the first epoch, the same ones on every rank; of a stream the first hundred."""
-        cut = BatchSpec(self.cut.batch_size, 1)
-        for count, batch in enumerate(self.data.train_batches(Position(), cut, self.seed), 1):
+        batch_spec = BatchSpec(self.batch_spec.batch_size, 1)
+        for count, batch in enumerate(self.data.train_batches(Position(), batch_spec, self.seed), 1):
             yield batch
             if batch.position.offset == 0 or (count == 100 and self.data.info.sizes["train"] is None):
                 return

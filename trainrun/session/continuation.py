@@ -98,7 +98,7 @@ def _require_position(parts: Parts) -> None:
     state, size = parts.state, parts.info.sizes["train"]
     if size is None:
         return  # a stream's own cursor
-    expected, there = position_after(state.step, size, parts.cut.window), state.position
+    expected, there = position_after(state.step, size, parts.batch_spec.window), state.position
     if there != expected:
         text = f"the state of step {state.step} stands at {_told(there)} of the data"
         text += f", where its steps of {parts.samples_per_step} samples lead to {_told(expected)}"

@@ -17,7 +17,7 @@ def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
     """What to tell of a run that ran out of memory: the command that goes on with it, where there is one."""
     key = "data.eval_batch_size" if evaluating else "batch_size"
     words = _evaluates_in_halves(parts) if evaluating else _trains_in_halves(parts)
-    size = parts.settings["data"].get("eval_batch_size") if evaluating else parts.cut.batch_size
+    size = parts.settings["data"].get("eval_batch_size") if evaluating else parts.batch_spec.batch_size
     text = f"out of memory with {key}={size} while {'evaluating' if evaluating else 'training'}"
     if not words:
         return OutOfMemory(f"{text}; take a smaller model, or precision=bf16")
@@ -29,13 +29,16 @@ def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
 
 def _trains_in_halves(parts: Parts) -> list[str]:
     """The same window in smaller micro-batches; none where one holds a single sample."""
-    cut, size = parts.cut, parts.info.sizes["train"]
-    if cut.batch_size == 1:
+    batch_spec, size = parts.batch_spec, parts.info.sizes["train"]
+    if batch_spec.batch_size == 1:
         return []
     pieces = 2
-    if size is None or cut.window < size:  # else the window is all there is, whatever its cut
-        pieces = next(n for n in range(2, cut.batch_size + 1) if cut.batch_size % n == 0)
-    return [f"batch_size={math.ceil(cut.batch_size / pieces)}", f"loop.accumulate={cut.accumulate * pieces}"]
+    if size is None or batch_spec.window < size:  # else the window is all there is, whatever its cut
+        pieces = next(n for n in range(2, batch_spec.batch_size + 1) if batch_spec.batch_size % n == 0)
+    return [
+        f"batch_size={math.ceil(batch_spec.batch_size / pieces)}",
+        f"loop.accumulate={batch_spec.accumulate * pieces}",
+    ]
 
 
 def _evaluates_in_halves(parts: Parts) -> list[str]:

@@ -161,12 +161,13 @@ def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
     """How ranks and accumulation cut the samples of a step is free; how many they are is not."""
     from trainrun.run.files import number_in
 
-    cut, before, now = parts.cut, number_in(begun, "samples_per_step"), parts.samples_per_step
+    batch_spec, before, now = parts.batch_spec, number_in(begun, "samples_per_step"), parts.samples_per_step
     if before is None or before == now:
         return
-    ranks_text = f" x {cut.num_ranks} ranks" if cut.num_ranks > 1 else ""
-    text = f"the run takes {before} samples a step, this is {cut.batch_size} x {cut.accumulate}{ranks_text}"
-    accumulate, rest = divmod(int(before), cut.batch_size * cut.num_ranks)
+    ranks_text = f" x {batch_spec.num_ranks} ranks" if batch_spec.num_ranks > 1 else ""
+    factors = f"{batch_spec.batch_size} x {batch_spec.accumulate}{ranks_text}"
+    text = f"the run takes {before} samples a step, this is {factors}"
+    accumulate, rest = divmod(int(before), batch_spec.batch_size * batch_spec.num_ranks)
     if rest or not accumulate:
         raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
     raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")

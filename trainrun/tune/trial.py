@@ -73,8 +73,8 @@ def survey(parts: Parts) -> Survey:
     asked = settings["data"].get("eval_batch_size")
     on_gpu = device.type == "cuda"
     return Survey(
-        batch_size=parts.cut.batch_size,
-        window=parts.cut.window,
+        batch_size=parts.batch_spec.batch_size,
+        window=parts.batch_spec.window,
         samples_per_step=parts.samples_per_step,
         is_full=settings["batch_size"] == "full",
         scales_lr=settings["optimizer"].get("lr_scaling", "none") != "none",

@@ -40,7 +40,7 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     schemes, title = {}, ""
     for name, composition in composed.items():
         parts = build(composition.settings)
-        model, batches = parts.state.model, BatchSpec(parts.cut.batch_size, 1)
+        model, batches = parts.state.model, BatchSpec(parts.batch_spec.batch_size, 1)
         batch = next(iter(parts.data.train_batches(Position(), batches, composition.settings["seed"])))
         schemes[name] = levels(model, parts.task, batch)
         title = f"{type(model).__name__} for {parts.info.name} before training, a batch of {len(batch)}"
