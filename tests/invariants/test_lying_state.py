@@ -14,6 +14,8 @@ import torch
 from torture.damage import forged
 from torture.harness import CANNOT_RESUME, Run, assert_finishes_identical, assert_identical, snapshot
 
+from trainrun.run.history import saved_step
+
 Straight = Callable[[str], Run]
 LARGEST_BYTES = 2 << 30
 
@@ -114,15 +116,19 @@ def test_deleted_checkpoints_are_not_begun_anew_in_silence(whole: bool, stopped:
     before = snapshot(run.folder)
     for ended in (run.resume(), run.go_on()):
         assert ended.code == CANNOT_RESUME and "bring that folder back" in ended.err, ended
-        assert stopped.checkpoint().name[5:].lstrip("0") in ended.err
+        assert f"a checkpoint of step {saved_step(stopped.folder)}," in ended.err
     assert snapshot(run.folder) == before
 
 
 def test_a_newest_checkpoint_that_is_gone_is_said(stopped: Run, straight: Straight, tmp_path: Path) -> None:
     run = stopped.copy(tmp_path / "run")
-    shutil.rmtree(run.checkpoint())
+    step = saved_step(run.folder)  # on a busy machine one more may lie there, not yet in the records
+    assert step is not None
+    for path in run.checkpoints():
+        if int(path.name[5:]) >= step:
+            shutil.rmtree(path)
     ended = assert_finishes_identical(run, straight("average"))
-    assert f"that of step {int(stopped.checkpoint().name[5:])} is gone" in ended.err
+    assert f"that of step {step} is gone" in ended.err
 
 
 def test_a_start_killed_before_its_first_checkpoint_begins_again_and_says_so(

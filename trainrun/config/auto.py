@@ -44,7 +44,8 @@ def followed(cfg: DictConfig) -> list[str]:
 
 def _is_left_behind(cfg: DictConfig, task: str) -> bool:
     """Whether the task was chosen in the shell, and a loss that does not fit it by nobody."""
-    chosen = {str(word).partition("=")[0] for word in cfg.hydra.overrides.task}
+    overrides: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)  # may refer to nothing
+    chosen = {str(word).partition("=")[0] for word in overrides}
     if "task" not in chosen or "loss" in chosen or cfg.hydra.runtime.choices.get("experiment"):
         return False
     target = str(OmegaConf.select(cfg, "loss._target_"))
