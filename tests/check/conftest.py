@@ -1,4 +1,4 @@
-"""`bench("data=wine", ...)`: a built run to ask questions of, its model replaced where one is given."""
+"""`make_context("data=wine", ...)`: a built run to be checked, its model replaced where one is given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.assembly.build import build
-from trainrun.check.context import CheckContext, bench_of
+from trainrun.check.context import CheckContext, context_of
 from trainrun.config.compose.composer import Composer
 from trainrun.protocols import Batch, Outcome
 
@@ -21,16 +21,16 @@ CLASSES = (*TABLE, "data.kind=classes", "data.num_outputs=3", "task=classificati
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CheckContext]:
+def make_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CheckContext]:
     monkeypatch.chdir(tmp_path)
 
-    def made(*words: str, model: nn.Module | None = None) -> CheckContext:
-        found = build(Composer().checked([*words, "runtime.threads=1"]).settings)
+    def make(*words: str, model: nn.Module | None = None) -> CheckContext:
+        built = build(Composer().checked([*words, "runtime.threads=1"]).settings)
         if model is not None:
-            found.state.model = model
-        return bench_of(found)
+            built.state.model = model
+        return context_of(built)
 
-    return made
+    return make
 
 
 @pytest.fixture
@@ -87,7 +87,9 @@ CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 
 
 @pytest.fixture(params=CALLS)
-def own_task(request: pytest.FixtureRequest, bench: Callable[..., CheckContext]) -> CheckContext:
+def own_task(request: pytest.FixtureRequest, make_context: Callable[..., CheckContext]) -> CheckContext:
     """A run whose model gives two tensors, with a task of the user's own that calls it so."""
-    of = bench(*CLASSES, model=Pair())
-    return CheckContext(replace(of.parts, task=Asking(of.parts.task, CALLS[request.param])), of.batch)
+    context = make_context(*CLASSES, model=Pair())
+    return CheckContext(
+        replace(context.parts, task=Asking(context.parts.task, CALLS[request.param])), context.batch
+    )

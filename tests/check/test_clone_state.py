@@ -21,15 +21,15 @@ WORDS = [
 
 @pytest.mark.parametrize("words", WORDS, ids=lambda words: words[0])
 def test_it_is_what_the_run_begins_with(
-    words: tuple[str, ...], bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    words: tuple[str, ...], make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    of = bench(*classes, "model=mlp", *words)
-    parts = of.parts
-    state = fresh_state(of, of.model, parts.settings["optimizer"], parts.rates.lr)
+    context = make_context(*classes, "model=mlp", *words)
+    parts = context.parts
+    state = fresh_state(context, context.model, parts.settings["optimizer"], parts.rates.lr)
     assert same_bits(state.state_dict(), parts.state.state_dict())
     loop = parts.loop(Path(), "", None, parts.runtime.signals())
     before = {key: value.clone() for key, value in parts.state.model.state_dict().items()}
-    loop.step(state, [of.batch])
+    loop.step(state, [context.batch])
     loop.checkpoints.close()
     assert same_bits(before, dict(parts.state.model.state_dict()))
     assert not same_bits(before, dict(state.model.state_dict()))

@@ -25,29 +25,35 @@ from trainrun.protocols import Batch, Outcome, StepResult
 
 
 def test_the_loss_of_outputs_of_0_is_that_of_equal_chances(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
 ) -> None:
-    of = bench(*classes)
-    assert math.isclose(blank_loss(of.parts.task, of.model, of.batch), math.log(3), rel_tol=1e-6)
-    of = bench("data=breast_cancer", "task=binary", "loss=bce_with_logits")
-    assert math.isclose(blank_loss(of.parts.task, of.model, of.batch), math.log(2), rel_tol=1e-6)
-    of = bench(*table)
-    targets = of.parts.task.targets(of.batch.targets)
+    context = make_context(*classes)
     assert math.isclose(
-        blank_loss(of.parts.task, of.model, of.batch), float(targets.square().mean()), rel_tol=1e-5
+        blank_loss(context.parts.task, context.model, context.batch), math.log(3), rel_tol=1e-6
+    )
+    context = make_context("data=breast_cancer", "task=binary", "loss=bce_with_logits")
+    assert math.isclose(
+        blank_loss(context.parts.task, context.model, context.batch), math.log(2), rel_tol=1e-6
+    )
+    context = make_context(*table)
+    targets = context.parts.task.targets(context.batch.targets)
+    assert math.isclose(
+        blank_loss(context.parts.task, context.model, context.batch),
+        float(targets.square().mean()),
+        rel_tol=1e-5,
     )
 
 
 def test_the_loss_without_inputs_is_entropy_or_variance(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
 ) -> None:
-    of = bench(*classes)
-    shares = torch.bincount(of.batch.targets).double() / len(of.batch)
+    context = make_context(*classes)
+    shares = torch.bincount(context.batch.targets).double() / len(context.batch)
     entropy = -float((shares * shares.log()).sum())
-    assert math.isclose(blind_loss(of.parts.task, of.model, of.batch), entropy, rel_tol=1e-4)
-    of = bench(*table)
-    variance = float(of.parts.task.targets(of.batch.targets).var(correction=0))
-    assert math.isclose(blind_loss(of.parts.task, of.model, of.batch), variance, rel_tol=1e-4)
+    assert math.isclose(blind_loss(context.parts.task, context.model, context.batch), entropy, rel_tol=1e-4)
+    context = make_context(*table)
+    variance = float(context.parts.task.targets(context.batch.targets).var(correction=0))
+    assert math.isclose(blind_loss(context.parts.task, context.model, context.batch), variance, rel_tol=1e-4)
 
 
 def test_without_dropout_two_passes_are_equal() -> None:
@@ -78,9 +84,9 @@ def test_generators_come_out_as_they_were() -> None:
 
 
 def test_a_check_leaves_the_run_as_it_was(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    parts = bench(*classes, "model=mlp", "model.norm=batch").parts
+    parts = make_context(*classes, "model=mlp", "model.norm=batch").parts
     before = {key: value.clone() for key, value in parts.state.model.state_dict().items()}
     drawn = torch.get_rng_state()
     examine(parts)
@@ -99,26 +105,26 @@ def test_patience_ends() -> None:
 
 def test_a_model_may_give_more_than_one_tensor(own_task: CheckContext) -> None:
     """Nothing is found, and what its losses are compared with is that of the tensor that counts."""
-    found = {one.title: one for one in examine(own_task.parts)}
-    assert [one for section in found.values() for one in section.findings] == []
-    assert len(found["model"].values["layers"]) == 2
-    has_outputs = "expected" in found["start"].values
-    assert has_outputs == (found["modes"].values == {"evaluation": 0.0})
+    sections = {section.title: section for section in examine(own_task.parts)}
+    assert [finding for section in sections.values() for finding in section.findings] == []
+    assert len(sections["model"].values["layers"]) == 2
+    has_outputs = "expected" in sections["start"].values
+    assert has_outputs == (sections["modes"].values == {"evaluation": 0.0})
     if has_outputs:
-        assert found["start"].values["expected"] == pytest.approx(math.log(3), rel=1e-6)
-        assert found["overfit"].values["share"] < 0.5
+        assert sections["start"].values["expected"] == pytest.approx(math.log(3), rel=1e-6)
+        assert sections["overfit"].values["share"] < 0.5
     else:
-        assert "not compared" in found["modes"].lines[0][1]
-        assert "compared with nothing" in found["start"].lines[0][1]
-        assert "no verdict" in found["overfit"].lines[0][1]
+        assert "not compared" in sections["modes"].lines[0][1]
+        assert "compared with nothing" in sections["start"].lines[0][1]
+        assert "no verdict" in sections["overfit"].lines[0][1]
 
 
 def test_what_a_task_of_its_own_is_compared_with(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     """A penalty beside the outputs, which is 0 at best, changes neither loss."""
 
-    of = bench(*classes)
+    context = make_context(*classes)
 
     class Pair(nn.Module):
         def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -134,12 +140,12 @@ def test_what_a_task_of_its_own_is_compared_with(
             return given["outputs"] + given["penalty"]
 
     def task(model: nn.Module, batch: Batch) -> Outcome:
-        return of.parts.task(First(model), batch)
+        return context.parts.task(First(model), batch)
 
-    task.count = of.parts.task.count  # type: ignore[attr-defined]
-    assert blank_loss(task, Pair(), of.batch) == pytest.approx(math.log(3), rel=1e-6)
-    assert blind_loss(task, Pair(), of.batch) == pytest.approx(
-        blind_loss(of.parts.task, of.model, of.batch), rel=1e-5
+    task.count = context.parts.task.count  # type: ignore[attr-defined]
+    assert blank_loss(task, Pair(), context.batch) == pytest.approx(math.log(3), rel=1e-6)
+    assert blind_loss(task, Pair(), context.batch) == pytest.approx(
+        blind_loss(context.parts.task, context.model, context.batch), rel=1e-5
     )
 
 
@@ -164,19 +170,22 @@ class Failing(nn.Module):
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by 0"), NotImplementedError("by 0"), EOFError("by 0")])
 def test_whatever_the_users_code_raises_is_a_finding_of_the_section(
-    error: Exception, bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    error: Exception, make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    sections = {one.title: one.findings for one in examine(bench(*classes, model=Failing(error)).parts)}
+    sections = {
+        section.title: section.findings
+        for section in examine(make_context(*classes, model=Failing(error)).parts)
+    }
     assert {"model", "numbers", "modes", "overfit"} <= set(sections)
     for title in ("model", "numbers", "modes", "overfit"):
-        (found,) = sections[title]
-        assert (found.name, found.measured) == (f"{title} fails", f"{type(error).__name__}: by 0")
+        (finding,) = sections[title]
+        assert (finding.name, finding.measured) == (f"{title} fails", f"{type(error).__name__}: by 0")
 
 
 def test_what_follows_from_too_few_samples_is_not_asked(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    sections = examine(bench(*classes, "data.limit=1", "model=mlp", "model.norm=batch").parts)
-    (found,) = [one for section in sections for one in section.findings]
-    assert found.name == "too few training samples"
+    sections = examine(make_context(*classes, "data.limit=1", "model=mlp", "model.norm=batch").parts)
+    (finding,) = [finding for section in sections for finding in section.findings]
+    assert finding.name == "too few training samples"
     assert sections[-1].lines == (("not asked", "with 1 training sample the answers would say nothing"),)

@@ -50,17 +50,17 @@ def test_figures_are_those_of_arithmetic_by_hand() -> None:
     torch.manual_seed(0)
     first, last = nn.Linear(3, 4), nn.Linear(4, 2)
     x, t = torch.randn(8, 3), torch.randn(8, 2)
-    one, two = measured(nn.Sequential(first, nn.Tanh(), nn.Dropout(0.5), last), x, t)
+    lower, upper = measured(nn.Sequential(first, nn.Tanh(), nn.Dropout(0.5), last), x, t)
     hidden = torch.tanh(x @ first.weight.T + first.bias).detach()
     outputs = (hidden @ last.weight.T + last.bias).detach()
     by_outputs = (outputs - t) / 8
     by_hidden = by_outputs @ last.weight.detach()
-    for level, values, gradient in ((one, hidden, by_hidden), (two, outputs, by_outputs)):
+    for level, values, gradient in ((lower, hidden, by_hidden), (upper, outputs, by_outputs)):
         assert level.mean == pytest.approx(values.mean().item())
         assert level.std == pytest.approx(values.std(correction=0).item())
         assert level.gradient_std == pytest.approx(gradient.std(correction=0).item())
-    assert (one.layer, two.layer) == ("0", "3")
-    assert torch.equal(one.weights, first.weight.detach().flatten())
+    assert (lower.layer, upper.layer) == ("0", "3")
+    assert torch.equal(lower.weights, first.weight.detach().flatten())
 
 
 def test_layers_come_in_the_order_in_which_they_run() -> None:
@@ -72,28 +72,28 @@ def test_layers_come_in_the_order_in_which_they_run() -> None:
         def forward(self, x: Tensor) -> Any:
             return self.last(self.first(x[:, None]).flatten(1))
 
-    found = measured(Backwards(), torch.randn(4, 2), torch.randn(4, 2))
-    assert [level.layer for level in found] == ["first", "last"]
+    ordered = measured(Backwards(), torch.randn(4, 2), torch.randn(4, 2))
+    assert [level.layer for level in ordered] == ["first", "last"]
 
 
 def test_xavier_keeps_the_variance_of_linear_layers_both_ways() -> None:
-    found = deep(init.xavier_normal(1.0, zero_residual=False), 10, 256, None)
-    assert len(found) == 10
-    for level in found:
+    measured_levels = deep(init.xavier_normal(1.0, zero_residual=False), 10, 256, None)
+    assert len(measured_levels) == 10
+    for level in measured_levels:
         assert level.std == pytest.approx(1, rel=0.15)
         assert level.gradient_std == pytest.approx(1 / 512, rel=0.15)
 
 
 def test_kaiming_keeps_the_second_moment_through_relu() -> None:
-    found = deep(init.kaiming_normal("fan_in", "relu", zero_residual=False), 9, 512, nn.ReLU)
-    for level in found:
+    measured_levels = deep(init.kaiming_normal("fan_in", "relu", zero_residual=False), 9, 512, nn.ReLU)
+    for level in measured_levels:
         assert level.mean**2 + level.std**2 == pytest.approx(1, rel=0.25)
 
 
 def test_small_weights_shrink_both_ways_by_the_root_of_the_width_times_their_std() -> None:
-    found = deep(init.normal(0.01, zero_residual=False), 10, 256, nn.Tanh)
+    measured_levels = deep(init.normal(0.01, zero_residual=False), 10, 256, nn.Tanh)
     factor = math.sqrt(256) * 0.01
-    for depth, level in enumerate(found, 1):
+    for depth, level in enumerate(measured_levels, 1):
         assert level.std == pytest.approx(factor**depth, rel=0.2)
         assert level.gradient_std == pytest.approx(factor ** (10 - depth) / 512, rel=0.2)
 

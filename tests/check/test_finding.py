@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.check.finding import CheckResult, mended, setting
+from trainrun.check.finding import CheckResult, setting, with_fixes
 
 
-def found(*mend: str) -> CheckResult:
-    return CheckResult("a", "b", "c", mend)
+def result(*fix: str) -> CheckResult:
+    return CheckResult("a", "b", "c", fix)
 
 
 @pytest.mark.parametrize(
-    ("words", "mends", "line"),
+    ("words", "fixes", "line"),
     [
         (["optimizer.lr=2", "seed=1"], [("optimizer.lr=0.002",)], ["optimizer.lr=0.002", "seed=1"]),
         (["seed=1"], [("init=auto",)], ["seed=1", "init=auto"]),
@@ -24,9 +24,9 @@ def found(*mend: str) -> CheckResult:
     ],
 )
 def test_mends_take_the_place_of_what_they_replace(
-    words: list[str], mends: list[tuple[str, ...]], line: list[str]
+    words: list[str], fixes: list[tuple[str, ...]], line: list[str]
 ) -> None:
-    assert mended(words, [found(*mend) for mend in mends]) == line
+    assert with_fixes(words, [result(*fix) for fix in fixes]) == line
 
 
 def test_a_setting_is_found_by_its_dotted_key() -> None:

@@ -12,12 +12,12 @@ from trainrun.check.context import CheckContext
 from trainrun.check.layers import layers
 
 
-def names(of: CheckContext) -> list[str]:
-    return [one.name for one in layers(of).findings]
+def names(context: CheckContext) -> list[str]:
+    return [finding.name for finding in layers(context).findings]
 
 
 @pytest.mark.parametrize(
-    ("words", "name", "mend"),
+    ("words", "name", "fix"),
     [
         (("init=zeros",), "zero weights", ("init=auto",)),
         (("init=constant", "init.value=0.1"), "equal weights", ("init=auto",)),
@@ -35,33 +35,33 @@ def names(of: CheckContext) -> list[str]:
 def test_a_fault_has_a_name_and_an_override(
     words: tuple[str, ...],
     name: str,
-    mend: tuple[str, ...],
-    bench: Callable[..., CheckContext],
+    fix: tuple[str, ...],
+    make_context: Callable[..., CheckContext],
     classes: tuple[str, ...],
 ) -> None:
-    (found,) = layers(bench(*classes, "model=mlp", *words)).findings
-    assert (found.name, found.mend) == (name, mend)
+    (finding,) = layers(make_context(*classes, "model=mlp", *words)).findings
+    assert (finding.name, finding.fix) == (name, fix)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "selu"])
 def test_usual_models_have_none(
-    activation: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    activation: str, make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    assert names(bench(*classes, "model=mlp", "model.depth=6", f"model.activation={activation}")) == []
+    assert names(make_context(*classes, "model=mlp", "model.depth=6", f"model.activation={activation}")) == []
 
 
 def test_norms_that_begin_otherwise_are_named(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    of = bench(*classes, "model=mlp", "model.norm=layer")
-    assert ("norms", "2 norm layers, weight 1 and bias 0") in layers(of).lines
+    context = make_context(*classes, "model=mlp", "model.norm=layer")
+    assert ("norms", "2 norm layers, weight 1 and bias 0") in layers(context).lines
     with torch.no_grad():
-        next(m for m in of.parts.state.model.modules() if isinstance(m, nn.LayerNorm)).bias.fill_(0.5)
-    assert names(of) == ["norm layers"]
+        next(m for m in context.parts.state.model.modules() if isinstance(m, nn.LayerNorm)).bias.fill_(0.5)
+    assert names(context) == ["norm layers"]
 
 
 def test_unused_parameters_are_a_fault_of_the_model_first(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -71,8 +71,8 @@ def test_unused_parameters_are_a_fault_of_the_model_first(
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.used(x)
 
-    (found,) = layers(bench(*classes, model=Net())).findings
-    assert found.name == "unused parameters"
-    assert found.mend == ()
-    assert found.advice.startswith("use them in forward")
-    assert found.advice.endswith("'parameters.rules={extra:{freeze:true}}'")
+    (finding,) = layers(make_context(*classes, model=Net())).findings
+    assert finding.name == "unused parameters"
+    assert finding.fix == ()
+    assert finding.advice.startswith("use them in forward")
+    assert finding.advice.endswith("'parameters.rules={extra:{freeze:true}}'")

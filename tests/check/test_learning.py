@@ -54,9 +54,9 @@ def test_a_usual_model_learns_everywhere() -> None:
 
 
 def test_what_gets_no_gradient_is_named() -> None:
-    found = asked(Odd())
-    assert found.unused == ["unused.weight", "unused.bias"]
-    assert found.still == ["still.weight", "still.bias"]
+    learned = asked(Odd())
+    assert learned.unused == ["unused.weight", "unused.bias"]
+    assert learned.still == ["still.weight", "still.bias"]
 
 
 def test_units_that_begin_alike_stay_alike() -> None:
@@ -68,9 +68,9 @@ def test_units_that_begin_alike_stay_alike() -> None:
 def test_zeros_never_move() -> None:
     model = mlp()
     init.zeros(False)(model)
-    found = asked(model)
-    assert found.alike == ["0", "2"]
-    assert {"0.weight", "2.weight", "4.weight"} <= set(found.still)
+    learned = asked(model)
+    assert learned.alike == ["0", "2"]
+    assert {"0.weight", "2.weight", "4.weight"} <= set(learned.still)
 
 
 def test_an_output_layer_of_zeros_is_no_fault() -> None:

@@ -58,26 +58,26 @@ def test_what_fp16_cannot_hold_is_named(
     size: float,
     precision: str,
     name: str | None,
-    bench: Callable[..., CheckContext],
+    make_context: Callable[..., CheckContext],
     classes: tuple[str, ...],
 ) -> None:
-    section = numbers(bench(*classes, f"precision={precision}", model=Large(size)))
-    assert [one.name for one in section.findings] == ([name] if name else [])
-    for one in section.findings:
-        assert one.mend == ("precision=bf16",)
-        assert "65,504" in one.expected
+    section = numbers(make_context(*classes, f"precision={precision}", model=Large(size)))
+    assert [finding.name for finding in section.findings] == ([name] if name else [])
+    for finding in section.findings:
+        assert finding.fix == ("precision=bf16",)
+        assert "65,504" in finding.expected
 
 
 def test_what_bf16_cannot_hold_is_mended_by_32_bits(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    (found,) = numbers(bench(*classes, "precision=bf16", model=Rounded())).findings
-    assert (found.name, found.mend) == ("bf16 overflow", ("precision=fp32",))
+    (finding,) = numbers(make_context(*classes, "precision=bf16", model=Rounded())).findings
+    assert (finding.name, finding.fix) == ("bf16 overflow", ("precision=fp32",))
 
 
 def test_a_logarithm_of_what_is_negative_is_found_in_any_format(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    (found,) = numbers(bench(*classes, "precision=bf16", model=Log())).findings
-    assert found.name == "not finite"
-    assert "the output of last (Linear)" in found.measured
+    (finding,) = numbers(make_context(*classes, "precision=bf16", model=Log())).findings
+    assert finding.name == "not finite"
+    assert "the output of last (Linear)" in finding.measured

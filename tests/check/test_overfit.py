@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.check.context import CheckContext, Patience
-from trainrun.check.overfit import Attempt, attempt, few, overfit, verdict
+from trainrun.check.overfit import Attempt, attempt, overfit, pick_samples, verdict
 
 INF = float("inf")
 
@@ -20,7 +20,7 @@ def tried(factor: float, share: float, steps: int = 150, in_time: bool = True) -
 
 
 @pytest.mark.parametrize(
-    ("own", "others", "name", "mend"),
+    ("first", "others", "name", "fix"),
     [
         (tried(1, 0.05, 20), [], None, None),
         (tried(1, 0.4), [], None, None),  # slow, but on its way
@@ -43,47 +43,47 @@ def tried(factor: float, share: float, steps: int = 150, in_time: bool = True) -
     ],
 )
 def test_what_is_concluded(
-    own: Attempt,
+    first: Attempt,
     others: list[Attempt],
     name: str | None,
-    mend: float | None,
-    bench: Callable[..., CheckContext],
+    fix: float | None,
+    make_context: Callable[..., CheckContext],
     classes: tuple[str, ...],
 ) -> None:
-    of = bench(*classes, "model=linear", "optimizer.lr=0.5")
-    found = verdict(of, 10, 2.3, own, others)
-    assert [one.name.removeprefix("learning rate ") for one in found] == ([name] if name else [])
-    if mend:
-        assert found[0].mend == (f"optimizer.lr={0.5 * mend:g}",)
+    context = make_context(*classes, "model=linear", "optimizer.lr=0.5")
+    findings = verdict(context, 10, 2.3, first, others)
+    assert [signal.name.removeprefix("learning rate ") for signal in findings] == ([name] if name else [])
+    if fix:
+        assert findings[0].fix == (f"optimizer.lr={0.5 * fix:g}",)
 
 
-def test_samples_are_of_as_many_classes_as_there_are(bench: Callable[..., CheckContext]) -> None:
-    assert sorted(few(bench("data=digits")).targets.tolist()) == list(range(10))
-    counts = torch.bincount(few(bench("data=wine")).targets)
+def test_samples_are_of_as_many_classes_as_there_are(make_context: Callable[..., CheckContext]) -> None:
+    assert sorted(pick_samples(make_context("data=digits")).targets.tolist()) == list(range(10))
+    counts = torch.bincount(pick_samples(make_context("data=wine")).targets)
     assert sorted(counts.tolist()) == [3, 3, 4]
 
 
-def test_a_step_is_the_optimizers_own_without_decay(bench: Callable[..., CheckContext]) -> None:
+def test_a_step_is_the_optimizers_own_without_decay(make_context: Callable[..., CheckContext]) -> None:
     """One step of plain SGD on one sample of a linear model, by hand."""
-    of = bench(
+    context = make_context(
         "data=wine", "model=linear", "optimizer=sgd", "optimizer.weight_decay=0.5", "optimizer.lr=1e-3"
     )
-    batch = few(of)
-    layer = next(m for m in of.model.modules() if isinstance(m, nn.Linear))
+    batch = pick_samples(context)
+    layer = next(m for m in context.model.modules() if isinstance(m, nn.Linear))
     with torch.no_grad():
         x = batch.inputs.flatten(1)
         p = torch.softmax(x @ layer.weight.T + layer.bias, 1) - nn.functional.one_hot(batch.targets, 3)
         layer.weight -= 1e-3 * p.T @ x / len(x)
         layer.bias -= 1e-3 * p.mean(0)
         after = nn.functional.cross_entropy(x @ layer.weight.T + layer.bias, batch.targets)
-    two = attempt_of(of, steps=2)
+    two = attempt_of(context, steps=2)
     assert two == pytest.approx(float(after), rel=1e-5)
 
 
-def attempt_of(of: CheckContext, steps: int) -> float:
+def attempt_of(context: CheckContext, steps: int) -> float:
     """The loss that the step of that number begins with."""
     losses: list[float] = []
-    task = of.parts.task
+    task = context.parts.task
     whole = type(task).__call__
 
     class Watched(type(task)):  # type: ignore[misc]
@@ -93,7 +93,7 @@ def attempt_of(of: CheckContext, steps: int) -> float:
             return outcome
 
     task.__class__ = Watched
-    attempt(of, few(of), 1.0, 1.0, Patience(0.5, 60.0))
+    attempt(context, pick_samples(context), 1.0, 1.0, Patience(0.5, 60.0))
     return losses[steps - 1]
 
 
@@ -109,31 +109,31 @@ class Blind(nn.Module):
 
 
 def test_a_model_that_sees_nothing_cannot_learn(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    section = overfit(bench(*classes, model=Blind()), retries=True)
-    (found,) = section.findings
-    assert found.name == "cannot learn"
+    section = overfit(make_context(*classes, model=Blind()), retries=True)
+    (finding,) = section.findings
+    assert finding.name == "cannot learn"
     assert section.values["share"] == pytest.approx(1, abs=0.1)
-    assert overfit(bench(*classes, model=Blind()), retries=False).findings == ()
+    assert overfit(make_context(*classes, model=Blind()), retries=False).findings == ()
 
 
 def test_a_rate_far_too_low_is_mended_by_one_that_learns_them_all(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    section = overfit(bench(*classes, "model=mlp", "optimizer.lr=1e-8"), retries=True)
-    (found,) = section.findings
-    assert found.name == "learning rate too low"
-    (mend,) = found.mend
-    again = overfit(bench(*classes, "model=mlp", mend), retries=True)
+    section = overfit(make_context(*classes, "model=mlp", "optimizer.lr=1e-8"), retries=True)
+    (finding,) = section.findings
+    assert finding.name == "learning rate too low"
+    (fix,) = finding.fix
+    again = overfit(make_context(*classes, "model=mlp", fix), retries=True)
     assert again.findings == () and again.values["share"] <= 0.1
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum", "lbfgs", "sam", "schedule_free", "muon"])
 def test_every_kind_of_optimizer_can(
-    optimizer: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    optimizer: str, make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    section = overfit(bench(*classes, "model=mlp", f"optimizer={optimizer}"), retries=True)
+    section = overfit(make_context(*classes, "model=mlp", f"optimizer={optimizer}"), retries=True)
     assert section.findings == ()
     assert section.values["share"] <= 0.5
     assert math.isfinite(section.values["loss_without_inputs"])
@@ -144,7 +144,9 @@ class Noisy(Blind):
         return self.layer(torch.randn_like(x))
 
 
-def test_what_draws_has_no_verdict(bench: Callable[..., CheckContext], classes: tuple[str, ...]) -> None:
-    section = overfit(bench(*classes, model=Noisy()), retries=True)
+def test_what_draws_has_no_verdict(
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
+    section = overfit(make_context(*classes, model=Noisy()), retries=True)
     assert section.findings == ()
     assert "no verdict" in section.lines[0][1]

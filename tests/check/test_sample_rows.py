@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainrun.check.context import CheckContext
-from trainrun.check.sample_rows import rows, seen
+from trainrun.check.sample_rows import read_splits, rows
 from trainrun.protocols import Batch, Position
 
 
@@ -18,10 +18,10 @@ def batch(inputs: object, indices: list[int]) -> Batch:
 
 def test_a_sample_that_is_drawn_twice_counts_once() -> None:
     x = torch.arange(12.0).reshape(3, 2, 2)
-    found = rows([batch(x, [4, 7, 4]), batch(x, [9, 7, 1])])
-    assert found is not None
-    assert found.indices.tolist() == [4, 7, 9, 1]
-    assert torch.equal(found.inputs, torch.stack([x[0], x[1], x[0], x[2]]).flatten(1))
+    samples = rows([batch(x, [4, 7, 4]), batch(x, [9, 7, 1])])
+    assert samples is not None
+    assert samples.indices.tolist() == [4, 7, 9, 1]
+    assert torch.equal(samples.inputs, torch.stack([x[0], x[1], x[0], x[2]]).flatten(1))
 
 
 def test_tokens_and_containers_are_no_rows() -> None:
@@ -30,14 +30,14 @@ def test_tokens_and_containers_are_no_rows() -> None:
     assert rows([]) is None
 
 
-def test_every_split_is_read_before_augmentation(bench: Callable[..., CheckContext]) -> None:
-    of = bench("data=digits", "augment=crop_flip", "augment.shift=0.25", "model=linear")
-    found = seen(of)
-    sizes = of.parts.info.sizes
-    assert {split: len(one) for split, one in found.items()} == sizes
-    whole = torch.cat([one.inputs for one in of.parts.data.eval_batches("train")]).flatten(1)
-    places = found["train"].indices.argsort()
-    assert torch.equal(found["train"].inputs[places], whole)
+def test_every_split_is_read_before_augmentation(make_context: Callable[..., CheckContext]) -> None:
+    context = make_context("data=digits", "augment=crop_flip", "augment.shift=0.25", "model=linear")
+    splits = read_splits(context)
+    sizes = context.parts.info.sizes
+    assert {split: len(samples) for split, samples in splits.items()} == sizes
+    whole = torch.cat([batch.inputs for batch in context.parts.data.eval_batches("train")]).flatten(1)
+    places = splits["train"].indices.argsort()
+    assert torch.equal(splits["train"].inputs[places], whole)
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_large_samples_are_fewer(shape: tuple[int, ...], count: int) -> None:
     read: list[int] = []
 
     def batches() -> Iterator[Batch]:
-        for at in range(0, 6400, 64):
-            read.append(at)
-            yield batch(x, list(range(at, at + 64)))
+        for start in range(0, 6400, 64):
+            read.append(start)
+            yield batch(x, list(range(start, start + 64)))
 
-    found = rows(batches())
-    assert found is not None
-    assert found.indices.tolist() == list(range(count))
-    assert len(found.inputs) == len(found.targets) == count
+    samples = rows(batches())
+    assert samples is not None
+    assert samples.indices.tolist() == list(range(count))
+    assert len(samples.inputs) == len(samples.targets) == count
     assert len(read) == -(-count // 64)
-    assert found.inputs.untyped_storage().nbytes() == 4 * count * x[0].numel()
+    assert samples.inputs.untyped_storage().nbytes() == 4 * count * x[0].numel()

@@ -47,8 +47,8 @@ def test_units_with_a_bias_far_below_0_are_dead(kind: str) -> None:
     with torch.no_grad():
         first.bias[:6] = -100
         first.bias[6:] = 100
-    one, two = asked(model, torch.randn(32, 3), torch.zeros(32, 2))
-    assert one.dead == pytest.approx(6 / 8)
+    hidden, two = asked(model, torch.randn(32, 3), torch.zeros(32, 2))
+    assert hidden.dead == pytest.approx(6 / 8)
     assert two.dead is None
 
 
@@ -66,16 +66,18 @@ def test_a_sigmoid_of_large_sums_is_saturated() -> None:
     with torch.no_grad():
         layer.weight.zero_()
         layer.bias.copy_(torch.tensor([-50.0, 50.0, 0.0, 0.0]))
-    found = asked(nn.Sequential(layer, nn.Sigmoid(), nn.Linear(4, 1)), torch.randn(8, 1), torch.zeros(8, 1))
-    assert [one.saturated for one in found] == [0.5, None]
+    layer_signals = asked(
+        nn.Sequential(layer, nn.Sigmoid(), nn.Linear(4, 1)), torch.randn(8, 1), torch.zeros(8, 1)
+    )
+    assert [signal.saturated for signal in layer_signals] == [0.5, None]
 
 
 def test_the_norm_of_the_gradient_is_that_of_arithmetic_by_hand() -> None:
     torch.manual_seed(0)
     layer, x, t = nn.Linear(3, 2), torch.randn(8, 3), torch.randn(8, 2)
     errors = (x @ layer.weight.T + layer.bias - t).detach()
-    (found,) = asked(layer, x, t)
-    assert found.gradient_norm == pytest.approx(float((errors.T @ x / 8).norm()), rel=1e-5)
+    (signal,) = asked(layer, x, t)
+    assert signal.gradient_norm == pytest.approx(float((errors.T @ x / 8).norm()), rel=1e-5)
 
 
 class Named(nn.Module):
@@ -110,6 +112,8 @@ def test_figures_are_the_same_whatever_the_outputs_lie_in(calls: int) -> None:
     expected = signals(layers, Squares(), batch)  # type: ignore[arg-type]
     model = Named(layers)
     model.zero_grad()
-    found = signals(model, Unpacking(calls), batch)  # type: ignore[arg-type]
-    assert [one.layer for one in found] == ["first", "last"] * calls
-    assert [replace(one, layer="") for one in found[-2:]] == [replace(one, layer="") for one in expected]
+    layer_signals = signals(model, Unpacking(calls), batch)  # type: ignore[arg-type]
+    assert [signal.layer for signal in layer_signals] == ["first", "last"] * calls
+    assert [replace(signal, layer="") for signal in layer_signals[-2:]] == [
+        replace(signal, layer="") for signal in expected
+    ]

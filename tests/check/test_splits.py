@@ -16,59 +16,59 @@ from trainrun.protocols import Batch, Position
 
 def test_equal_inputs_are_counted_together() -> None:
     x = torch.tensor([[1.0, 2], [1, 2], [2, 1], [1, 2.0000002]])
-    found = hashes_of([Batch(x, torch.zeros(4), range(4), Position())])
-    assert found is not None
-    assert sorted(found.values()) == [1, 1, 2]
+    counts = hashes_of([Batch(x, torch.zeros(4), range(4), Position())])
+    assert counts is not None
+    assert sorted(counts.values()) == [1, 1, 2]
     assert hashes_of([Batch({"a": x}, x, range(4), Position())]) is None
 
 
 def test_samples_of_training_in_another_split_are_a_leak(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    of = bench(*classes, "model=linear")
-    assert splits(of).findings == ()
-    data = of.parts.data
+    context = make_context(*classes, "model=linear")
+    assert splits(context).findings == ()
+    data = context.parts.data
     train, val = data.splits["train"], data.splits["val"]
     data.inputs[val[:9]] = data.inputs[train[:9]]
-    (found,) = splits(of).findings
-    assert found.name == "data leak between splits"
-    assert found.measured == f"9 of {len(val)} samples of val are in train, too"
-    assert splits(of).values == {"val in train": 9, "test in train": 0, "test in val": 0}
+    (finding,) = splits(context).findings
+    assert finding.name == "data leak between splits"
+    assert finding.measured == f"9 of {len(val)} samples of val are in train, too"
+    assert splits(context).values == {"val in train": 9, "test in train": 0, "test in val": 0}
 
 
-def test_texts_are_not_compared(bench: Callable[..., CheckContext], tmp_path) -> None:
+def test_texts_are_not_compared(make_context: Callable[..., CheckContext], tmp_path) -> None:
     (tmp_path / "a.txt").write_text("abc " * 600)
-    of = bench("data=text", "data.path=a.txt", "data.block_size=16", "model=gpt")
-    assert splits(of).findings == ()
+    context = make_context("data=text", "data.path=a.txt", "data.block_size=16", "model=gpt")
+    assert splits(context).findings == ()
 
 
 @pytest.mark.parametrize("columns", [3, 4, 6, 8])
 def test_repeats_in_a_table_of_few_values_are_no_leak(
-    columns: int, bench: Callable[..., CheckContext], table: tuple[str, ...]
+    columns: int, make_context: Callable[..., CheckContext], table: tuple[str, ...]
 ) -> None:
     """Every row is drawn by itself: of 4 ** columns kinds of rows most are met again, or few."""
     words = (*table[:1], "data.num_samples=1500", f"data.num_features={columns}", "model=linear")
-    of = bench(*words)
-    data = of.parts.data
+    context = make_context(*words)
+    data = context.parts.data
     for seed in range(10):
         draws = torch.Generator().manual_seed(seed)
         data.inputs = torch.randint(0, 4, (1500, columns), generator=draws).float()
-        assert splits(of).findings == (), seed
+        assert splits(context).findings == (), seed
     train, val = data.splits["train"], data.splits["val"]
     if columns > 4:  # else nearly all are in train by chance
         data.inputs[val] = data.inputs[train[: len(val)]]
-        assert [one.name for one in splits(of).findings] == ["data leak between splits"]
+        assert [finding.name for finding in splits(context).findings] == ["data leak between splits"]
     data.splits["val"] = train
     data.info = replace(data.info, sizes={**data.info.sizes, "val": len(train)})
-    assert f"{len(train)} of {len(train)} samples of val" in splits(of).findings[0].measured
+    assert f"{len(train)} of {len(train)} samples of val" in splits(context).findings[0].measured
 
 
 def test_what_was_not_read_is_not_spoken_of(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of = bench(*classes, "model=linear", "data.eval_batch_size=20")
+    context = make_context(*classes, "model=linear", "data.eval_batch_size=20")
     monkeypatch.setattr(sys.modules["trainrun.check.splits"], "_MOST_S", 0.0)
-    told = dict(splits(of).lines)
-    assert told["train, val"].startswith("0 of 20 samples of val are in train, too (compared")
-    assert told["train, val"].endswith(": 20 of 210 of train, 20 of 45 of val)")
-    assert told["train"] == "0 of 20 samples repeat another one"
+    lines = dict(splits(context).lines)
+    assert lines["train, val"].startswith("0 of 20 samples of val are in train, too (compared")
+    assert lines["train, val"].endswith(": 20 of 210 of train, 20 of 45 of val)")
+    assert lines["train"] == "0 of 20 samples repeat another one"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.check.context import CheckContext
-from trainrun.check.storage import differences, kept, storage
+from trainrun.check.storage import checkpoint_count, differences, storage
 
 
 class Forgetful(nn.Module):
@@ -37,56 +37,59 @@ def test_leaves_that_differ_are_named() -> None:
 
 
 def test_what_is_no_number_is_the_same_as_another(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     nan = torch.tensor([1.0, torch.nan])
     assert differences({"a": nan}, {"a": nan.clone()}) == []
     assert differences({"a": nan}, {"a": torch.tensor([torch.nan, 1.0])}) == ["a"]
     assert differences({"a": nan}, {"a": nan[1:]}) == ["a"]
-    of = bench(*classes, "model=linear")
-    of.batch.inputs[0] = torch.nan  # then so is the loss before and after
-    assert storage(of).findings == ()
+    context = make_context(*classes, "model=linear")
+    context.batch.inputs[0] = torch.nan  # then so is the loss before and after
+    assert storage(context).findings == ()
 
 
 def test_what_is_never_stored_is_a_finding_of_its_own_where_nothing_explains_it(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    of = bench(*classes, "model=mlp", "model.norm=batch")
-    of.batch.inputs[0] = torch.nan  # and so become the running statistics
-    (found,) = storage(of).findings
-    assert found.name == "not finite" and "running_mean" in found.measured
-    assert storage(of, is_explained=True).findings == ()
-    assert "not finite" in dict(storage(of, is_explained=True).lines)["checkpoint"]
+    context = make_context(*classes, "model=mlp", "model.norm=batch")
+    context.batch.inputs[0] = torch.nan  # and so become the running statistics
+    (finding,) = storage(context).findings
+    assert finding.name == "not finite" and "running_mean" in finding.measured
+    assert storage(context, is_explained=True).findings == ()
+    assert "not finite" in dict(storage(context, is_explained=True).lines)["checkpoint"]
 
 
 @pytest.mark.parametrize(
     "words", [("optimizer=adamw",), ("optimizer=lbfgs",), ("regularization=ema", "precision=fp16")]
 )
 def test_usual_runs_come_back_the_same(
-    words: tuple[str, ...], bench: Callable[..., CheckContext], classes: tuple[str, ...], tmp_path: Path
+    words: tuple[str, ...],
+    make_context: Callable[..., CheckContext],
+    classes: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
-    section = storage(bench(*classes, "model=mlp", "model.norm=batch", *words))
+    section = storage(make_context(*classes, "model=mlp", "model.norm=batch", *words))
     assert section.findings == ()
     assert dict(section.lines)["checkpoint"] == "saved, read back, compared: the same"
     assert not list(tmp_path.iterdir())
 
 
 def test_what_no_checkpoint_holds_is_found(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    (found,) = storage(bench(*classes, model=Forgetful())).findings
-    assert "the loss of one batch" in found.measured
-    assert "check --exact" in found.advice
+    (finding,) = storage(make_context(*classes, model=Forgetful())).findings
+    assert "the loss of one batch" in finding.measured
+    assert "check --exact" in finding.advice
 
 
 def test_a_disk_that_is_too_small(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of = bench(*classes, "model=mlp", "checkpoint.keep_last=5")
-    needed = storage(of).values["needed"]
+    context = make_context(*classes, "model=mlp", "checkpoint.keep_last=5")
+    needed = storage(context).values["needed"]
     monkeypatch.setattr(sys.modules["trainrun.check.storage"], "free_bytes", lambda path: needed - 1)
-    (found,) = storage(of).findings
-    assert (found.name, found.mend) == ("disk space", ("checkpoint.keep_last=1",))
+    (finding,) = storage(context).findings
+    assert (finding.name, finding.fix) == ("disk space", ("checkpoint.keep_last=1",))
 
 
 @pytest.mark.parametrize(
@@ -98,15 +101,15 @@ def test_a_disk_that_is_too_small(
     ],
 )
 def test_how_many_lie_on_the_disk_at_once(
-    words: tuple[str, ...], count: int, bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    words: tuple[str, ...], count: int, make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     """Two last, one best, one being written; of 50 steps five at a multiple of ten."""
-    assert kept(bench(*classes, "model=linear", "budget=50step", *words)) == count
+    assert checkpoint_count(make_context(*classes, "model=linear", "budget=50step", *words)) == count
 
 
 def test_a_folder_that_cannot_be_written_to(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     Path("taken").write_text("")
-    (found,) = storage(bench(*classes, "model=linear", "run_dir=taken/run")).findings
-    assert found.name == "run folder"
+    (finding,) = storage(make_context(*classes, "model=linear", "run_dir=taken/run")).findings
+    assert finding.name == "run folder"

@@ -42,25 +42,25 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_evaluation_depends_on_the_sample_alone(
-    fault: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    fault: str, make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    found = [one.name for one in modes(bench(*classes, model=Net(fault))).findings]
-    assert found[:1] == FAULTS[fault]
+    names = [finding.name for finding in modes(make_context(*classes, model=Net(fault))).findings]
+    assert names[:1] == FAULTS[fault]
 
 
 def test_dropout_shows_in_training_alone(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    section = modes(bench(*classes, "model=mlp", "regularization=dropout"))
+    section = modes(make_context(*classes, "model=mlp", "regularization=dropout"))
     lines = dict(section.lines)
     assert "differ by up to" in lines["training"] and "dropout of 0.3" in lines["training"]
     assert "equal to the last bit" in lines["evaluation"]
     assert section.values == {"evaluation": 0.0}
-    assert "equal" in dict(modes(bench(*classes, "model=linear")).lines)["training"]
+    assert "equal" in dict(modes(make_context(*classes, "model=linear")).lines)["training"]
 
 
 @pytest.mark.parametrize(
-    ("batch", "name", "mend"),
+    ("batch", "name", "fix"),
     [
         ("1", "tiny batches", "batch_size=32"),
         ("4", "tiny batches", "batch_size=32"),
@@ -71,26 +71,26 @@ def test_dropout_shows_in_training_alone(
 def test_batches_too_small_for_batch_norm(
     batch: str,
     name: str | None,
-    mend: str | None,
-    bench: Callable[..., CheckContext],
+    fix: str | None,
+    make_context: Callable[..., CheckContext],
     classes: tuple[str, ...],
 ) -> None:
     words = (*classes, "data.limit=191", "model=mlp", f"batch_size={batch}")  # 191 = 10 x 19 + 1
-    found = modes(bench(*words, "model.norm=batch")).findings
-    assert [one.name for one in found] == ([name] if name else [])
+    findings = modes(make_context(*words, "model.norm=batch")).findings
+    assert [finding.name for finding in findings] == ([name] if name else [])
     if name == "a batch of one":
-        (mended,) = found[0].mend
-        assert modes(bench(*words[:-1], mended, "model.norm=batch")).findings == ()
-    elif mend:
-        assert found[0].mend == (mend,)
-    assert modes(bench(*words)).findings == ()  # without batch norm
+        (mended,) = findings[0].fix
+        assert modes(make_context(*words[:-1], mended, "model.norm=batch")).findings == ()
+    elif fix:
+        assert findings[0].fix == (fix,)
+    assert modes(make_context(*words)).findings == ()  # without batch norm
 
 
 def test_one_training_sample_is_no_fault_of_the_batch_size(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    of = bench(*classes, "data.limit=1", "model=mlp", "model.norm=batch")
-    assert _small_batches(of) == []
+    context = make_context(*classes, "data.limit=1", "model=mlp", "model.norm=batch")
+    assert _small_batches(context) == []
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -111,9 +111,9 @@ class Pair(Net):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_tensor_of_the_outputs_is_compared(
-    fault: str, bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    fault: str, make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
-    of = bench(*classes, model=Pair(fault))
+    context = make_context(*classes, model=Pair(fault))
 
     class First(nn.Module):
         def __init__(self, model: nn.Module) -> None:
@@ -123,16 +123,18 @@ def test_every_tensor_of_the_outputs_is_compared(
         def forward(self, x: Tensor) -> Tensor:
             return self.model(x=x)["outputs"]
 
-    own = of.parts.task
-    of = CheckContext(replace(of.parts, task=lambda model, batch: own(First(model), batch)), of.batch)
-    assert [one.name for one in modes(of).findings][:1] == FAULTS[fault]
+    task = context.parts.task
+    context = CheckContext(
+        replace(context.parts, task=lambda model, batch: task(First(model), batch)), context.batch
+    )
+    assert [finding.name for finding in modes(context).findings][:1] == FAULTS[fault]
 
 
 def test_what_is_no_number_in_each_pass_is_no_difference(
-    bench: Callable[..., CheckContext], classes: tuple[str, ...]
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     """That it is none is another question's to say."""
-    of = bench(*classes, model=Net(""))
-    of.batch.inputs[:2, 0] = torch.tensor([torch.nan, torch.inf])
-    assert modes(of).findings == ()
-    assert modes(of).values == {"evaluation": 0.0}
+    context = make_context(*classes, model=Net(""))
+    context.batch.inputs[:2, 0] = torch.tensor([torch.nan, torch.inf])
+    assert modes(context).findings == ()
+    assert modes(context).values == {"evaluation": 0.0}

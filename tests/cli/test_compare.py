@@ -50,9 +50,9 @@ def test_the_table_the_curves_and_nothing_else_are_on_stdout(capsys: pytest.Capt
 
 def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "first", "second", "--json"]) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one["settings"] for one in found] == [{"seed": 0}, {"seed": 1}]
-    assert [one["best_in"] for one in found] == [[], ["val/loss"]]
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["settings"] for record in records] == [{"seed": 0}, {"seed": 1}]
+    assert [record["best_in"] for record in records] == [[], ["val/loss"]]
 
 
 def test_plot_run_takes_the_last_run_where_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,13 +96,13 @@ class Shell:
     def type(self, text: str, until: str, seconds: float = 20) -> str:
         """Type, and read until a pattern is seen; returns what was seen."""
         os.write(self.terminal, text.encode())
-        seen, end = "", time.monotonic() + seconds
-        while not re.search(until, seen):
+        output, end = "", time.monotonic() + seconds
+        while not re.search(until, output):
             if time.monotonic() > end:
-                raise AssertionError(f"no {until!r} after {text!r}, only {seen!r}")
+                raise AssertionError(f"no {until!r} after {text!r}, only {output!r}")
             if select.select([self.terminal], [], [], 0.1)[0]:
-                seen += os.read(self.terminal, 65536).decode(errors="replace").replace("\a", "")  # the bell
-        return seen
+                output += os.read(self.terminal, 65536).decode(errors="replace").replace("\a", "")  # the bell
+        return output
 
     def close(self) -> None:
         self.process.kill()
@@ -120,10 +120,10 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
     if shutil.which(name) is None or shutil.which("trainrun", path=str(Path(sys.executable).parent)) is None:
         pytest.skip(f"no {name}, or no installed trainrun, here")
     (tmp_path / "outputs" / "2026").mkdir(parents=True)
-    found = Shell(SHELLS[name], tmp_path)
-    found.type(f'eval "$(trainrun -sc install={name})"; echo rea""dy\n', r"ready")
-    yield found
-    found.close()
+    shell = Shell(SHELLS[name], tmp_path)
+    shell.type(f'eval "$(trainrun -sc install={name})"; echo rea""dy\n', r"ready")
+    yield shell
+    shell.close()
 
 
 def test_tab_completes_in_a_real_shell(shell: Shell) -> None:

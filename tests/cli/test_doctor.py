@@ -44,9 +44,9 @@ def store(
     status = {"state": "completed", "monitor": "val/accuracy", "name": name, "started": 1.0}
     (folder / "status.json").write_text(json.dumps(status | more))
     lines = []
-    for at, loss in enumerate(losses, 1):
-        base = {"step": 50 * at, "epoch": float(at), "loss": loss}
-        lines.append({"event": "train", **base, "lr": 2.0 / at, "grad_norm": 1.5, "update_ratio": 0.003})
+    for step, loss in enumerate(losses, 1):
+        base = {"step": 50 * step, "epoch": float(step), "loss": loss}
+        lines.append({"event": "train", **base, "lr": 2.0 / step, "grad_norm": 1.5, "update_ratio": 0.003})
         lines.append({"event": "eval", "split": "val", "weights": "raw", **base, "accuracy": accuracy})
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     return folder
@@ -105,11 +105,11 @@ def test_a_run_that_diverged_gets_the_evidence_and_its_own_command_mended(
 def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     store(BAD, 0.9)
     assert main(["doctor", "last", "--json"]) == 3
-    told = json.loads(capsys.readouterr().out)
-    assert told["healthy"] is False
-    (symptom,) = told["symptoms"]
+    record = json.loads(capsys.readouterr().out)
+    assert record["healthy"] is False
+    (symptom,) = record["symptoms"]
     assert symptom["symptom"] == "diverged" and "at step 250" in symptom["evidence"]
-    assert [one["command"] for one in symptom["remedies"]] == [
+    assert [remedy["command"] for remedy in symptom["remedies"]] == [
         "trainrun optimizer.lr=0.67",
         "trainrun scheduler.warmup=10%",
         "trainrun loop.clip.norm=1.0",

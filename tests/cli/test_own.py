@@ -56,12 +56,12 @@ def test_every_group_where_it_makes_sense_shows_an_own_part() -> None:
     assert set(GROUPS) == set(groups()) - without
     for group in GROUPS:
         page = "\n".join(show._page(group))
-        assert all(line in page for line in pages.own(group))
+        assert all(line in page for line in pages.own_part(group))
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_what_a_page_shows_trains_as_it_stands(group: str) -> None:
-    text = "\n".join(pages.own(group))
+    text = "\n".join(pages.own_part(group))
     for name, content in re.findall(r"^# (\S+\.(?:py|yaml))\n(.*?)(?=^# \S+\.yaml\n|\Z)", text, re.M | re.S):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(content)
@@ -103,9 +103,9 @@ def test_a_training_step_as_a_function_is_the_same_training() -> None:
         "    return {'loss': nn.functional.cross_entropy(outputs, batch.targets), 'accuracy': hits}"
     )
     _write(code, task__mine="_target_: my.step")
-    expected, own = _train(), _train("task=mine", "loss=cross_entropy")
+    expected, with_own = _train(), _train("task=mine", "loss=cross_entropy")
     for name in ("loss", "accuracy"):
-        assert own.metrics["test"][name] == pytest.approx(expected.metrics["test"][name], abs=1e-6)
+        assert with_own.metrics["test"][name] == pytest.approx(expected.metrics["test"][name], abs=1e-6)
 
 
 def test_an_init_is_called_with_the_model_or_with_its_layers() -> None:
@@ -159,11 +159,11 @@ def test_loggers_are_functions_or_objects_and_one_that_fails_stops_nothing(
     options["kept"] = "_target_: my.Kept\nword: hello"
     _write(code, **{f"logger__{name}": text for name, text in options.items()})
     run = _train("logger=[mine,kept,broken]")
-    told = capfd.readouterr()
-    assert "told StepsLogged" in told.out
-    assert f"hello {run.run_dir}" in told.out
-    assert "broken failed: TypeError" in told.err
-    assert "my.py:7" in told.err
+    printed = capfd.readouterr()
+    assert "told StepsLogged" in printed.out
+    assert f"hello {run.run_dir}" in printed.out
+    assert "broken failed: TypeError" in printed.err
+    assert "my.py:7" in printed.err
 
 
 MISTAKES: dict[str, tuple[str, str, str]] = {
@@ -191,9 +191,9 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_mistakes_in_an_own_part_are_told_before_a_folder_exists(case: str) -> None:
-    code, group, told = MISTAKES[case]
+    code, group, message = MISTAKES[case]
     _write(code, **{f"{group}__mine": "_target_: my.f" + ("\nlr: 0.1" if group == "optimizer" else "")})
-    with pytest.raises(trainrun.TrainrunError, match=f"(?s){told}") as raised:
+    with pytest.raises(trainrun.TrainrunError, match=f"(?s){message}") as raised:
         _train(f"{group}=[mine]" if group in COMBINES else f"{group}=mine")
     assert str(raised.value).startswith(group)
     assert not Path("outputs").exists()

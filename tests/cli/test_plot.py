@@ -24,8 +24,8 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_options_take_values_by_position_and_by_name() -> None:
     words = ["zeros,normal(0.5)", "model.width=8", "kaiming_normal(fan_out,nonlinearity=tanh)"]
-    found, overrides = choices("init", words)
-    assert found == [
+    options, overrides = choices("init", words)
+    assert options == [
         PlotChoice("zeros", ("init=zeros",)),
         PlotChoice("normal(0.5)", ("init=normal", "init.std=0.5")),
         PlotChoice(
@@ -37,10 +37,10 @@ def test_options_take_values_by_position_and_by_name() -> None:
 
 
 def test_brackets_keep_a_list_together() -> None:
-    (one, other), _ = choices("optimizer", ["adam(0.1, betas=[0.5,0.9]),sgd"])
-    assert one.overrides == ("optimizer=adam", "optimizer.lr=0.1", "optimizer.betas=[0.5,0.9]")
+    (first, other), _ = choices("optimizer", ["adam(0.1, betas=[0.5,0.9]),sgd"])
+    assert first.overrides == ("optimizer=adam", "optimizer.lr=0.1", "optimizer.betas=[0.5,0.9]")
     assert other.label == "sgd"
-    (composed,) = compose("optimizer", [one], []).values()
+    (composed,) = compose("optimizer", [first], []).values()
     assert composed.settings["optimizer"]["betas"] == [0.5, 0.9]
 
 
@@ -144,16 +144,16 @@ def test_initial_weights_of_the_runs_own_model_or_of_a_deep_mlp(
     assert capsys.readouterr().out.startswith("Linear for digits")
 
 
-def _sweep(name: str, jobs: list[dict[str, Any]], at: int = 1000) -> None:
+def _sweep(name: str, jobs: list[dict[str, Any]], time_s: int = 1000) -> None:
     folder = store(Path("outputs/multirun") / name, record(jobs))
-    os.utime(folder / "sweep.json", (at, at))
+    os.utime(folder / "sweep.json", (time_s, time_s))
 
 
 def test_a_sweep_is_ranked_on_stdout_and_drawn_the_last_where_none_is_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _sweep("older", [job(n, {"optimizer.lr": 10**-n}, 0.1 * n) for n in range(3)])
-    _sweep("newer", [job(n, {"batch_size": 2**n}, 0.1 * n) for n in range(3)], at=2000)
+    _sweep("newer", [job(n, {"batch_size": 2**n}, 0.1 * n) for n in range(3)], time_s=2000)
     assert main(["plot", "sweep", "--out", "a.svg"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("outputs/multirun/newer  3 jobs: 3 completed\n")

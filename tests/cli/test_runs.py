@@ -48,7 +48,7 @@ def store(path: str, checkpoint: bool = False, **status: Any) -> Path:
 
 
 @pytest.fixture
-def some() -> dict[str, Path]:
+def stored_runs() -> dict[str, Path]:
     best = {"step": 3, "metrics": {"accuracy": 0.5}}
     return {
         "done": store("a/done", True, state="completed", started=1.0, best=best, name="demo", step=9),
@@ -89,7 +89,7 @@ def test_a_run_costs_the_list_few_files_and_the_list_imports_little() -> None:
 
 
 def test_the_newest_is_last_and_the_table_is_on_stdout(
-    some: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    stored_runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["runs"]) == 0
     out, err = capsys.readouterr()
@@ -104,11 +104,13 @@ def test_the_newest_is_last_and_the_table_is_on_stdout(
     assert "5 runs" in err and "trainrun runs --clean removes 2" in err
 
 
-def test_machines_get_an_object_a_line(some: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_machines_get_an_object_a_line(
+    stored_runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["runs", "--json"]) == 0
     out, err = capsys.readouterr()
     objects = [json.loads(line) for line in out.splitlines()]
-    assert err == "" and [Path(one["path"]) for one in objects] == list(some.values())
+    assert err == "" and [Path(record["path"]) for record in objects] == list(stored_runs.values())
     assert (objects[0]["run"], objects[0]["best"], objects[0]["model"]) == ("demo", 0.5, "CNN")
     assert main(["runs", "--json", "--failed"]) == 0
     out, _ = capsys.readouterr()
@@ -138,16 +140,16 @@ def test_flags_that_would_be_ignored_are_refused(
 
 
 def test_where_nobody_can_be_asked_nothing_goes(
-    some: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stored_runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert main(["runs", "--clean"]) == 2
     err = capsys.readouterr().err
-    assert all(path.exists() for path in some.values())
+    assert all(path.exists() for path in stored_runs.values())
     command = err.splitlines()[-1]
     assert command.startswith("  trainrun ")
     assert main(shlex.split(command)[1:]) == 0  # what is printed can be pasted
-    assert {name for name, path in some.items() if not path.exists()} == {"broken", "died"}
+    assert {name for name, path in stored_runs.items() if not path.exists()} == {"broken", "died"}
     assert "removed 2 of 2" in capsys.readouterr().err
 
 
@@ -164,7 +166,7 @@ class Terminal(io.StringIO):
 def test_a_person_is_asked(
     answer: str,
     goes: bool,
-    some: dict[str, Path],
+    stored_runs: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -173,33 +175,33 @@ def test_a_person_is_asked(
     err = capsys.readouterr().err
     assert err.index("a/broken") < err.index("a/died") < err.index("remove these 2 folders?")
     assert ("nothing was removed" in err) is not goes
-    assert [some["broken"].exists(), some["died"].exists()] == [not goes] * 2
+    assert [stored_runs["broken"].exists(), stored_runs["died"].exists()] == [not goes] * 2
 
 
 def test_what_stays_is_named_with_how_to_remove_it(
-    some: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    stored_runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["runs", "--clean", "--yes"]) == 0
-    assert f"\n  rm -r {some['full']}\n" in capsys.readouterr().err
-    assert some["full"].exists()
+    assert f"\n  rm -r {stored_runs['full']}\n" in capsys.readouterr().err
+    assert stored_runs["full"].exists()
 
 
 def test_a_run_taken_up_while_the_question_stood_stays(
-    some: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stored_runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = []
 
     class Slow(Terminal):
         def readline(self, *_: Any) -> str:
-            held.append(lock(some["died"]))
+            held.append(lock(stored_runs["died"]))
             return "y\n"
 
     monkeypatch.setattr("sys.stdin", Slow())
     assert main(["runs", "--clean"]) == 0
     held[0].close()
-    assert some["died"].exists() and not some["broken"].exists()
+    assert stored_runs["died"].exists() and not stored_runs["broken"].exists()
     err = capsys.readouterr().err
-    assert f"{some['died']} stays: it was taken up meanwhile" in err and "removed 1 of 2" in err
+    assert f"{stored_runs['died']} stays: it was taken up meanwhile" in err and "removed 1 of 2" in err
 
 
 def test_remnants_go_when_they_are_old(capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +217,7 @@ def test_remnants_go_when_they_are_old(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_terminal_of_any_width_is_not_exceeded(some: dict[str, Path], width: int) -> None:
+def test_a_terminal_of_any_width_is_not_exceeded(stored_runs: dict[str, Path], width: int) -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     code = "import sys; from trainrun.cli.main import main; sys.exit(main(['runs']))"

@@ -40,8 +40,8 @@ COMMAND = re.compile(r"(?:^| {2,})(trainrun(?: \S.*?)?)(?= {2,}|$)", re.MULTILIN
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
     """Every page, by topic; the overview under the empty name."""
-    found = {topic: "\n".join(show._page(topic)) for topic in TOPICS}
-    return {"": "\n".join(show._overview()), **found}
+    pages_by_topic = {topic: "\n".join(show._page(topic)) for topic in TOPICS}
+    return {"": "\n".join(show._overview()), **pages_by_topic}
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def _joined(lines: list[list[str]]) -> Iterator[list[str]]:
     apart = ("optimizer", "scheduler", "init", "regularization", "precision", "logger")
     first = [(words[0].split("=")[0] if words else "", words) for words in lines]
     simple = {g: [w for group, w in first if group == g and len(w) < 3 and "[" not in w[0]] for g in apart}
-    for some in itertools.zip_longest(*simple.values(), fillvalue=[]):
-        yield [word for words in some for word in words]
-    yield from (words for words in lines if not any(words in found for found in simple.values()))
+    for cells in itertools.zip_longest(*simple.values(), fillvalue=[]):
+        yield [word for words in cells for word in words]
+    yield from (words for words in lines if not any(words in cells for cells in simple.values()))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
@@ -137,7 +137,7 @@ def test_a_narrow_terminal_gets_narrow_pages(monkeypatch: pytest.MonkeyPatch, co
     monkeypatch.setattr(layout, "width", lambda: 80)
     for topic in ("optimizer", "optimizer/adamw", "symptoms", "tuning", "scheduler", "loss", "dials"):
         for line in show._page(topic):
-            is_code = line.strip() in map(str.strip, guide.own(topic))
+            is_code = line.strip() in map(str.strip, guide.own_part(topic))
             assert len(line) <= 80 or line.strip() in commands or is_code, line
 
 
@@ -147,18 +147,18 @@ def test_a_page_has_every_setting_of_the_file_with_its_default(group: str, name:
     node = (
         tree.get(group, {}) if "# @package _global_" in (CONF / group / f"{name}.yaml").read_text() else tree
     )
-    shown = {one.name: yaml.safe_load(one.default) for one in option(group, name).arguments}
+    shown = {argument.name: yaml.safe_load(argument.default) for argument in option(group, name).arguments}
     expected = dict(_leaves(node or {}))
     assert {key: shown[key] for key in shown if not key.endswith("_target_")} == expected
 
 
-def _leaves(node: dict[str, object], at: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(node: dict[str, object], path: str = "") -> Iterator[tuple[str, object]]:
     """Settings by dotted name; a mapping that calls nothing is one value."""
     for key, value in node.items():
         if isinstance(value, dict) and "_target_" in value:
-            yield from _leaves(value, f"{at}{key}.")
+            yield from _leaves(value, f"{path}{key}.")
         elif key != "_target_":
-            yield f"{at}{key}", value
+            yield f"{path}{key}", value
 
 
 @pytest.mark.parametrize(
@@ -352,10 +352,10 @@ def test_pytorchs_default_init_is_as_described(pages: dict[str, str]) -> None:
 
 def test_dials_are_those_of_the_run() -> None:
     plain = Composer().compose([]).settings
-    assert {one.key: yaml.safe_load(one.default) for one in dials()} == {
+    assert {argument.key: yaml.safe_load(argument.default) for argument in dials()} == {
         key: value for key, value in plain.items() if key not in GROUPS
     }
-    assert all(one.meaning and one.takes for one in dials())
+    assert all(argument.meaning and argument.takes for argument in dials())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def curve(*values: float) -> Curve:
 
 def written(folder: Path, *records: object, config: str = "batch_size: 8\n") -> Path:
     (folder / "config.yaml").write_text(config)
-    lines = [one if isinstance(one, str) else json.dumps(one) for one in records]
+    lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
     (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return folder
 
@@ -34,7 +34,7 @@ def test_the_end_of_a_curve_is_a_median_and_one_leap_is_none() -> None:
 @pytest.mark.parametrize("slope", [0.0, 0.01])
 def test_noise_is_that_of_neighbours_whatever_the_trend(slope: float) -> None:
     draw = random.Random(0)
-    values = [slope * at + draw.gauss(0, 0.5) + (100 if at % 50 == 0 else 0) for at in range(8000)]
+    values = [slope * index + draw.gauss(0, 0.5) + (100 if index % 50 == 0 else 0) for index in range(8000)]
     assert curve(*values).noise == pytest.approx(0.5, rel=0.1)
 
 
@@ -85,7 +85,7 @@ def test_a_config_that_no_run_wrote_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("monitor", "known", "metric"),
+    ("monitor", "names", "metric"),
     [
         ("val/accuracy", ("loss", "accuracy"), "accuracy"),
         ("val/loss", ("loss", "accuracy"), "accuracy"),
@@ -97,9 +97,9 @@ def test_a_config_that_no_run_wrote_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_the_metric_is_one_that_tells_how_good(
-    monitor: str, known: tuple[str, ...], metric: str, tmp_path: Path
+    monitor: str, names: tuple[str, ...], metric: str, tmp_path: Path
 ) -> None:
-    records = [{"event": "eval", "split": "val", "step": 1, **dict.fromkeys(known, 1.0)}] if known else []
+    records = [{"event": "eval", "split": "val", "step": 1, **dict.fromkeys(names, 1.0)}] if names else []
     folder = written(tmp_path, *records)
     (folder / "status.json").write_text(json.dumps({"monitor": monitor}))
     assert read(folder).metric == metric

@@ -39,7 +39,7 @@ def test_a_trained_run_gets_its_verdict(file: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(about["config"])
     (tmp_path / "status.json").write_text(json.dumps(about["status"]))
     (tmp_path / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    named = [found.symptom.name for found in diagnose(read(tmp_path))]
+    named = [diagnosis.symptom.name for diagnosis in diagnose(read(tmp_path))]
     assert named[:1] == ([DONE[file.stem]] if file.stem in DONE else [])
 
 
@@ -52,11 +52,11 @@ def test_more_loader_processes_are_for_data_that_need_some(in_memory: bool, tmp_
     config = "batch_size: 32\ndata: {_target_: trainrun.data.digits, num_workers: 0}\n"
     (tmp_path / "config.yaml").write_text(config)
     (tmp_path / "environment.json").write_text(json.dumps({"in_memory": in_memory}))
-    lines = [{"event": "train", "step": at, "time": 4.0 * at, "data_wait": 0.6} for at in range(9)]
+    lines = [{"event": "train", "step": index, "time": 4.0 * index, "data_wait": 0.6} for index in range(9)]
     (tmp_path / "timing.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    (found,) = diagnose(read(tmp_path))
-    assert found.symptom.name == "data-starved"
-    overrides = [override for remedy in found.remedies for override in remedy.overrides]
+    (diagnosis,) = diagnose(read(tmp_path))
+    assert diagnosis.symptom.name == "data-starved"
+    overrides = [override for remedy in diagnosis.remedies for override in remedy.overrides]
     assert overrides == [*([] if in_memory else ["data.num_workers=4"]), "batch_size=128"]
 
 
@@ -91,5 +91,5 @@ def test_values_that_no_run_wrote_do_not_stop_it(key: str, tmp_path: Path) -> No
         for name in ("metrics.jsonl", "timing.jsonl"):
             (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
         (tmp_path / "status.json").write_text(json.dumps({"state": value, "monitor": value, "reason": value}))
-        for found in diagnose(read(tmp_path)):
-            assert found.evidence.isprintable()
+        for diagnosis in diagnose(read(tmp_path)):
+            assert diagnosis.evidence.isprintable()

@@ -43,13 +43,13 @@ def a_run(
     draw = random.Random(0)
 
     def records(shapes: Mapping[str, Shape], split: str) -> list[dict[str, Any]]:
-        made = []
-        for at in range(points):
+        rows = []
+        for index in range(points):
             values = {
-                k: f(at / max(1, points - 1)) * (1 + noise * draw.gauss(0, 1)) for k, f in shapes.items()
+                k: f(index / max(1, points - 1)) * (1 + noise * draw.gauss(0, 1)) for k, f in shapes.items()
             }
-            made.append({"step": 50 * (at + 1), "epoch": at + 1.0, "split": split} | values)
-        return made
+            rows.append({"step": 50 * (index + 1), "epoch": index + 1.0, "split": split} | values)
+        return rows
 
     return Run(
         settings=SETTINGS | dict(settings or {}),
@@ -62,8 +62,8 @@ def a_run(
     )
 
 
-def found(run: Run) -> list[str]:
-    return [one.name for one in SYMPTOMS if one.rule and one.rule(run)]
+def symptoms_of(run: Run) -> list[str]:
+    return [symptom.name for symptom in SYMPTOMS if symptom.rule and symptom.rule(run)]
 
 
 LEARNS = {"loss": falling(2.3, 0.05)}
@@ -116,7 +116,7 @@ HEALTHY = {
 
 @pytest.mark.parametrize("name", HEALTHY)
 def test_nothing_is_seen_in_a_run_that_is_well(name: str) -> None:
-    assert found(HEALTHY[name]) == []
+    assert symptoms_of(HEALTHY[name]) == []
 
 
 ILL = {
@@ -174,12 +174,12 @@ ILL = {
 
 @pytest.mark.parametrize("name", ILL)
 def test_each_symptom_is_seen_where_it_is(name: str) -> None:
-    assert name.rpartition(", ")[2] in found(ILL[name])
+    assert name.rpartition(", ")[2] in symptoms_of(ILL[name])
 
 
 def test_every_rule_is_tried_on_a_run_that_has_it() -> None:
     elsewhere = {"NaN", "data-starved"}
-    assert {one.name for one in SYMPTOMS if one.rule} == {
+    assert {symptom.name for symptom in SYMPTOMS if symptom.rule} == {
         *(name.rpartition(", ")[2] for name in ILL),
         *elsewhere,
     }
@@ -201,20 +201,20 @@ def test_not_a_number_is_told_with_step_and_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "every_s", "seen"), [(0.6, 4.0, True), (0.2, 4.0, False), (0.6, 0.01, False)]
+    ("share", "every_s", "is_starved"), [(0.6, 4.0, True), (0.2, 4.0, False), (0.6, 0.01, False)]
 )
-def test_waiting_for_data_counts_where_it_is_long(share: float, every_s: float, seen: bool) -> None:
+def test_waiting_for_data_counts_where_it_is_long(share: float, every_s: float, is_starved: bool) -> None:
     from dataclasses import replace
 
-    timing = [{"step": at, "time": 100 + every_s * at, "data_wait": share} for at in range(9)]
-    assert bool(rules.starved(replace(HEALTHY["it learns"], timing=timing))) is seen
+    timing = [{"step": index, "time": 100 + every_s * index, "data_wait": share} for index in range(9)]
+    assert bool(rules.starved(replace(HEALTHY["it learns"], timing=timing))) is is_starved
 
 
 @pytest.mark.parametrize("late", range(1, 12))
 def test_a_loss_that_falls_at_the_very_end_has_not_diverged(late: int) -> None:
     for points in range(4, 60):
         run = a_run(
-            {"loss": lambda t, at=1 - late / points: 2.0 if t < at else 0.9 + t / 10}, {}, 0.0, points
+            {"loss": lambda t, end=1 - late / points: 2.0 if t < end else 0.9 + t / 10}, {}, 0.0, points
         )
         assert rules.diverged(run) is None
 
@@ -233,7 +233,10 @@ def test_of_several_groups_the_fastest_tells_that_all_are_too_slow() -> None:
 def test_a_pause_between_processes_is_no_wait() -> None:
     from dataclasses import replace
 
-    timing = [{"step": at, "time": 0.01 * at + (3600 if at > 4 else 0), "data_wait": 0.6} for at in range(9)]
+    timing = [
+        {"step": index, "time": 0.01 * index + (3600 if index > 4 else 0), "data_wait": 0.6}
+        for index in range(9)
+    ]
     assert rules.starved(replace(HEALTHY["it learns"], timing=timing)) is None
 
 

@@ -12,21 +12,21 @@ from trainrun.doctor.curves import Run
 from trainrun.doctor.diagnosis import DEFAULTS, diagnose, filled
 from trainrun.doctor.symptoms import SYMPTOMS, Remedy
 
-NAMES = [one.name for one in SYMPTOMS]
+NAMES = [symptom.name for symptom in SYMPTOMS]
 EMPTY = Run({}, {}, [], [], [], 0, [])
 NAN = {"step": 3, "where": "the loss", "answer": "stop"}
 
 
 def test_names_are_told_apart_and_what_is_explained_comes_later() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    for place, one in enumerate(SYMPTOMS):
-        assert set(one.explains) - {one.name} <= set(NAMES[place + 1 :]), one.name
+    for place, symptom in enumerate(SYMPTOMS):
+        assert set(symptom.explains) - {symptom.name} <= set(NAMES[place + 1 :]), symptom.name
 
 
 def test_a_symptom_that_is_recognised_says_what_to_try() -> None:
-    for one in SYMPTOMS:
-        assert one.seen and one.cause and (one.remedies or one.name == "failed")
-        for remedy in one.remedies:
+    for symptom in SYMPTOMS:
+        assert symptom.sign and symptom.cause and (symptom.remedies or symptom.name == "failed")
+        for remedy in symptom.remedies:
             assert remedy.what and remedy.overrides
             assert not re.search(r"[{}]", "".join(filled(remedy, DEFAULTS).overrides))
 
@@ -48,9 +48,9 @@ def test_braces_are_reckoned(text: str, values: dict[str, Any], expected: str) -
 
 
 def a_nan(**settings: Any) -> list[str]:
-    (found,) = diagnose(replace(EMPTY, settings=settings, nonfinite=[NAN]))
-    assert found.symptom.name == "NaN" and "step 3" in found.evidence
-    return [override for remedy in found.remedies for override in remedy.overrides]
+    (diagnosis,) = diagnose(replace(EMPTY, settings=settings, nonfinite=[NAN]))
+    assert diagnosis.symptom.name == "NaN" and "step 3" in diagnosis.evidence
+    return [override for remedy in diagnosis.remedies for override in remedy.overrides]
 
 
 def test_what_is_tried_is_what_the_run_has_and_has_not_tried() -> None:

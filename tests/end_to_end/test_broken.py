@@ -110,7 +110,7 @@ def test_a_broken_run_is_told_with_its_cause_alone(fault: str, command: Callable
     words, cause = BROKEN[fault]
     found = check(command, tmp_path, *words, code=3)
     assert {one["name"] for one in found["findings"]} == {cause}
-    if found["command"]:  # the mend mends
+    if found["command"]:  # the fix works
         check(command, tmp_path, *shlex.split(found["command"])[2:], code=0)
     else:
         assert found["findings"][0]["advice"]

@@ -217,15 +217,15 @@ def test_a_stored_sweeps_line(command: Callable, tmp_path: Path) -> None:
     assert_taken(best)
 
 
-def test_what_a_check_would_mend_can_be_pasted_word_by_word(tmp_path: Path) -> None:
-    mend = ("parameters.rules={layer*:{freeze:true}}", "regularization=[ema,swa]", "batch_size=8")
-    finding = CheckResult("unused layers", "no gradient", "a gradient", mend)
+def test_the_fix_of_a_check_can_be_pasted_word_by_word(tmp_path: Path) -> None:
+    fix = ("parameters.rules={layer*:{freeze:true}}", "regularization=[ema,swa]", "batch_size=8")
+    finding = CheckResult("unused layers", "no gradient", "a gradient", fix)
     lines = [
         line.plain for line in report([("steps", "8")], [CheckSection("layers", (), (finding,))], None, None)
     ]
-    mending = next(line.split(maxsplit=1)[1] for line in lines if line.strip().startswith("mend"))
+    printed = next(line.split(maxsplit=1)[1] for line in lines if line.strip().startswith("fix"))
     for shell in SHELLS:
-        assert pasted(shell, [f"trainrun {mending}"], tmp_path) == [list(mend)]
+        assert pasted(shell, [f"trainrun {printed}"], tmp_path) == [list(fix)]
 
 
 def test_the_words_in_a_text_are_quoted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a check prints: every line within its width, every finding with what mends it."""
+"""What a check prints: every line within its width, every finding with what fixes it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def report(*words: Any) -> list[str]:
     return [line.plain for line in checked.report(*words)]
 
 
-def test_what_was_found_is_told_with_what_mends_it() -> None:
+def test_a_finding_comes_with_its_fix() -> None:
     lines = report(PLAN, SECTIONS, "trainrun init=auto", None)
     assert "  a   table's line" in lines
-    at = lines.index("found: dead units")
-    assert [line.split() for line in lines[at + 1 : at + 5]] == [
+    line_number = lines.index("found: dead units")
+    assert [line.split() for line in lines[line_number + 1 : line_number + 5]] == [
         ["measured", "all", "of", "them"],
         ["expected", "none"],
-        ["mend", "init=auto"],
+        ["fix", "init=auto"],
         ["or", "look"],
     ]
-    at = lines.index("found: leak")
-    assert lines[at + 3].split() == ["mend", "take", "them", "out"]
+    line_number = lines.index("found: leak")
+    assert lines[line_number + 3].split() == ["fix", "take", "them", "out"]
     assert lines[-1] == "  trainrun init=auto"
     assert "probe" not in lines
 

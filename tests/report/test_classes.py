@@ -49,18 +49,21 @@ def test_scores_are_those_of_scikit_learn(num_classes: int, right: float) -> Non
     true, taken = drawn(num_classes, 500, right, seed=num_classes)
     report = filled(classifier(num_classes), true, taken, (200, 299, 1))
     assert (report.confusion == confusion_matrix(true, taken, labels=range(num_classes))).all()
-    found = scores(report.confusion)
+    result = scores(report.confusion)
     expected = classification_report(true, taken, output_dict=True, zero_division=np.nan)
     for c in range(num_classes):
         if (row := expected.get(str(c))) is None:
-            assert not found.support[c] and np.isnan([found.precision[c], found.recall[c], found.f1[c]]).all()
+            assert (
+                not result.support[c]
+                and np.isnan([result.precision[c], result.recall[c], result.f1[c]]).all()
+            )
             continue
-        ours = [found.precision[c], found.recall[c], found.f1[c], found.support[c]]
+        ours = [result.precision[c], result.recall[c], result.f1[c], result.support[c]]
         assert ours == pytest.approx(list(row.values()), nan_ok=True)
     expected = classification_report(true, taken, output_dict=True, zero_division=0)
     for ours, theirs in (("mean", "macro avg"), ("weighted", "weighted avg")):
         figures = [expected[theirs][name] for name in ("precision", "recall", "f1-score")]
-        assert found.means()[ours] == pytest.approx(figures)
+        assert result.means()[ours] == pytest.approx(figures)
 
 
 def test_a_binary_task_is_counted_at_one_half() -> None:
@@ -75,9 +78,9 @@ def test_mistakes_are_sorted_by_how_often_they_were_made() -> None:
     counts = {
         (t, p): int(((true == t) & (taken == p)).sum()) for t, p in product(range(6), repeat=2) if t != p
     }
-    found = confused(confusion_matrix(true, taken, labels=range(6)))
-    assert {(t, p): times for t, p, times in found} == {pair: n for pair, n in counts.items() if n}
-    assert [times for *_, times in found] == sorted((n for n in counts.values() if n), reverse=True)
+    mistakes = confused(confusion_matrix(true, taken, labels=range(6)))
+    assert {(t, p): times for t, p, times in mistakes} == {pair: n for pair, n in counts.items() if n}
+    assert [times for *_, times in mistakes] == sorted((n for n in counts.values() if n), reverse=True)
 
 
 def text(report: ClassReport, width: int) -> list[str]:
@@ -93,12 +96,12 @@ def test_every_figure_of_the_table_and_the_matrix_can_be_read_back(num_classes: 
     names = tuple(f"kind{c}" for c in range(num_classes))
     lines = text(filled(classifier(num_classes, names), true, taken, (len(true),)), width)
     assert max(map(len, lines)) <= width
-    found, expected = scores(confusion_matrix(true, taken, labels=range(num_classes))), {}
+    result, expected = scores(confusion_matrix(true, taken, labels=range(num_classes))), {}
     for line in lines[2 : 2 + num_classes]:
         name, *figures, support = line.split()
-        expected[name] = (*(np.nan if one == "-" else float(one) for one in figures), int(support))
+        expected[name] = (*(np.nan if figure == "-" else float(figure) for figure in figures), int(support))
     for c, name in enumerate(names):
-        ours = (found.precision[c], found.recall[c], found.f1[c], found.support[c])
+        ours = (result.precision[c], result.recall[c], result.f1[c], result.support[c])
         assert expected[name] == pytest.approx(ours, abs=5e-5, nan_ok=True)
     cells = [
         [int(n) if n != "." else 0 for n in line.split()[-num_classes:]] for line in lines[-num_classes:]
@@ -114,12 +117,12 @@ def test_a_matrix_too_wide_and_many_classes_become_the_most_frequent_mistakes() 
     true, taken = drawn(30, 3000, 0.5, seed=0)
     lines = text(filled(classifier(30), true, taken, (3000,)), 120)
     matrix = confusion_matrix(true, taken, labels=range(30))
-    found = scores(matrix)
-    worst = sorted((c for c in range(30) if found.support[c]), key=lambda c: found.f1[c])[:10]
+    result = scores(matrix)
+    worst = sorted((c for c in range(30) if result.support[c]), key=lambda c: result.f1[c])[:10]
     assert lines[1] == "the 10 of 30 classes with the lowest f1"
     assert [int(line.split()[0]) for line in lines[3:13]] == worst
-    at = lines.index("most often taken for another")
-    for line, (t, p, times) in zip(lines[at + 2 :], confused(matrix)[:10], strict=True):
+    line_number = lines.index("most often taken for another")
+    for line, (t, p, times) in zip(lines[line_number + 2 :], confused(matrix)[:10], strict=True):
         assert line.split() == [str(t), str(p), str(times), f"{100 * times / (true == t).sum():.1f}%"]
 
 

@@ -65,10 +65,10 @@ def test_only_what_differs_is_shown_with_the_best_marked(runs: list[ComparedRun]
 
 def test_a_setting_that_one_run_lacks_differs(tmp_path: Path) -> None:
     more = "monitor_mode: auto\nregularization:\n  ema:\n    decay: 0.9\n"
-    one, other = store(tmp_path / "a", 0.1, 0.5), store(tmp_path / "b", 0.1, 0.5, settings=more)
-    lines = text(stored([one, other]), 80)
+    first, other = store(tmp_path / "a", 0.1, 0.5), store(tmp_path / "b", 0.1, 0.5, settings=more)
+    lines = text(stored([first, other]), 80)
     assert "  regularization.ema.decay  -    0.9" in lines
-    same = stored([one, store(tmp_path / "c", 0.1, 0.5)])
+    same = stored([first, store(tmp_path / "c", 0.1, 0.5)])
     assert text(same, 200)[-1].startswith("no setting differs; equal in all: 4 settings, val/accuracy")
 
 
@@ -95,14 +95,16 @@ def test_which_way_is_better_is_what_the_tasks_say() -> None:
     assert {name for name, mode in modes.items() if mode == "min"} == set(SMALLER)
 
 
-def test_a_metric_of_ones_own_is_judged_as_the_run_judged_it(tmp_path: Path) -> None:
-    def judged(mode: str) -> list[str]:
+def test_an_own_metric_goes_the_way_that_the_run_says(tmp_path: Path) -> None:
+    def best_run(mode: str) -> list[str]:
         values = {"monitor": "val/mine", "settings": f"monitor_mode: {mode}\n"}
         best = [{"step": 10, "metrics": {"mine": value}} for value in (1.0, 2.0)]
-        paths = [store(tmp_path / mode / str(n), 0.1, 0.5, best=one, **values) for n, one in enumerate(best)]
-        return [one.mark for one in best_of("val/mine", stored(paths))]
+        paths = [
+            store(tmp_path / mode / str(n), 0.1, 0.5, best=index, **values) for n, index in enumerate(best)
+        ]
+        return [run.mark for run in best_of("val/mine", stored(paths))]
 
-    assert (judged("max"), judged("min"), judged("auto")) == (["B"], ["A"], [])
+    assert (best_run("max"), best_run("min"), best_run("auto")) == (["B"], ["A"], [])
 
 
 def test_times_and_training_have_no_best(runs: list[ComparedRun]) -> None:
@@ -118,20 +120,24 @@ def test_keys_of_a_group_stand_together() -> None:
 
 
 def test_a_record_holds_all_results_and_what_differs(runs: list[ComparedRun], tmp_path: Path) -> None:
-    found = record(runs[1], runs)
-    assert found["settings"] == {"optimizer.lr": 0.01}
-    assert found["best_in"] == ["val/accuracy"]
+    recorded = record(runs[1], runs)
+    assert recorded["settings"] == {"optimizer.lr": 0.01}
+    assert recorded["best_in"] == ["val/accuracy"]
     expected = {"val/accuracy": 0.875, "val/loss": 0.5, "test/accuracy": 0.5, "best_step": 10, "steps": 20}
     expected |= {"train/loss": 0.125, "train/accuracy": 0.5, "epochs": 2.0, "parameters": 12}
-    assert found["results"] == expected | {"skipped_steps": 0, "spikes": 0}
-    assert (found["run"], found["name"], record(runs[0], runs)["name"]) == (str(tmp_path / "b"), None, "demo")
+    assert recorded["results"] == expected | {"skipped_steps": 0, "spikes": 0}
+    assert (recorded["run"], recorded["name"], record(runs[0], runs)["name"]) == (
+        str(tmp_path / "b"),
+        None,
+        "demo",
+    )
 
 
 def test_a_run_that_has_only_begun_can_be_compared(tmp_path: Path) -> None:
-    one = store(tmp_path / "a", 0.1, 0.5)
+    first = store(tmp_path / "a", 0.1, 0.5)
     new = store(tmp_path / "b", 0.2, 0.5, state="running", best=None, test=None, step=0)
     (new / "metrics.jsonl").unlink()
     (new / "result.json").unlink()
-    lines = text(stored([one, new]), 400)
+    lines = text(stored([first, new]), 400)
     assert any(line.endswith("b, died") for line in lines)
     assert any(line.split() == ["val/accuracy", "0.5000", "-"] for line in lines)

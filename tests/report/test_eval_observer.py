@@ -25,15 +25,17 @@ FP32 = Precision("fp32", None, CPU)
 
 def test_an_evaluation_that_is_watched_is_the_same() -> None:
     data, model = ToyData(), mlp(dropout=0.5, batch_norm=True)
-    seen: list[tuple[Tensor, Batch]] = []
+    observed: list[tuple[Tensor, Batch]] = []
     plain = evaluate(model, ToyTask(), data.eval_batches("val"), FP32)
-    batches = watched(model, data.eval_batches("val"), lambda outputs, batch: seen.append((outputs, batch)))
+    batches = watched(
+        model, data.eval_batches("val"), lambda outputs, batch: observed.append((outputs, batch))
+    )
     assert evaluate(model, ToyTask(), batches, FP32) == plain
     assert not model._forward_hooks and model.training
-    assert torch.equal(torch.cat([batch.indices for _, batch in seen]), data.splits["val"])
+    assert torch.equal(torch.cat([batch.indices for _, batch in observed]), data.splits["val"])
     with torch.no_grad():
         expected = model.eval()(data.inputs[data.splits["val"]])
-    torch.testing.assert_close(torch.cat([outputs for outputs, _ in seen]), expected)
+    torch.testing.assert_close(torch.cat([outputs for outputs, _ in observed]), expected)
 
 
 def test_the_model_is_left_alone_when_evaluation_fails() -> None:

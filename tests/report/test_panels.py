@@ -25,8 +25,8 @@ def run(mark: str, **curves: Any) -> ComparedRun:
 
 
 def test_there_is_a_panel_for_each_quantity_that_was_recorded() -> None:
-    found = {one.title: list(one.curves.values()) for one in panels_of([run("A")])}
-    assert found == {
+    curves = {panel.title: list(panel.curves.values()) for panel in panels_of([run("A")])}
+    assert curves == {
         "loss": ["train/loss", "val/loss"],
         "accuracy": ["val/accuracy"],
         "learning rate": ["lr"],
@@ -34,7 +34,7 @@ def test_there_is_a_panel_for_each_quantity_that_was_recorded() -> None:
         "throughput, samples/s": ["speed/samples_per_s"],
     }
     grouped = panels_of([run("A", **{"lr/head": [(1, 0.1)], "lr/body": [(1, 0.2)]})])
-    rates = next(one for one in grouped if one.title == "learning rate")
+    rates = next(panel for panel in grouped if panel.title == "learning rate")
     assert rates.curves == {"group body": "lr/body", "group head": "lr/head"}
     assert panels_of([ComparedRun("A", Path("a"), None, "died", "", {}, {}, {})]) == []
 
@@ -46,10 +46,10 @@ def test_one_run_shares_a_chart_and_several_have_a_letter_each() -> None:
     both = [run("A"), run("B", **{"train/loss": [(1, 50.0), (100, 50.0)]})]
     several = [line.plain for line in charts(panels_of(both), both, 80, 4)]
     assert {"loss, train, logarithmic", "loss, val, logarithmic"} <= set(several)
-    at = several.index("loss, train, logarithmic")
-    assert {"A", "B"} <= set("".join(several[at + 1 : at + 5]))
+    line_number = several.index("loss, train, logarithmic")
+    assert {"A", "B"} <= set("".join(several[line_number + 1 : line_number + 5]))
     assert max(map(len, alone + several)) <= 80
-    assert [one.title for one in decisive(both)] == ["val/accuracy", "train/loss"]
+    assert [panel.title for panel in decisive(both)] == ["val/accuracy", "train/loss"]
 
 
 def test_the_picture_is_a_png_for_one_run_and_for_many(tmp_path: Path) -> None:

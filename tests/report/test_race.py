@@ -13,9 +13,9 @@ COURSES = {"one": ARRIVING, "two(10)": LOST}
 
 
 def test_the_table_says_rates_steps_losses_and_distances() -> None:
-    head, one, two = race.table(COURSES)
+    head, first, two = race.table(COURSES)
     assert head.split() == ["optimizer", "lr", "gradients", "loss", "<", "0.01", "last", "loss", "distance"]
-    assert one.split() == ["one", "0.1", "4", "step", "3", "0", "0"]
+    assert first.split() == ["one", "0.1", "4", "step", "3", "0", "0"]
     assert two.split() == ["two(10)", "10", "3", "-", "diverged,", "step", "3"]
 
 

@@ -14,14 +14,14 @@ from trainrun.tune.criteria import LRCurve, LRVerdict, curve, suggest_lr
 X = np.linspace(-6, 0, 90)
 
 
-def told(height: np.ndarray, diverged: bool = False) -> RangeTest:
-    found = curve((10**X).tolist(), height.tolist(), [0.0] * len(X))
-    return RangeTest(found, suggest_lr(found, diverged), diverged)
+def a_test(height: np.ndarray, diverged: bool = False) -> RangeTest:
+    rates = curve((10**X).tolist(), height.tolist(), [0.0] * len(X))
+    return RangeTest(rates, suggest_lr(rates, diverged), diverged)
 
 
 FALL = 2.5 - 2 / (1 + np.exp(-(X + 3) / 0.2))  # to 0.5 around 1e-3, and up again from 1e-2
-BOWL = told(FALL + np.where(X > -2, 2 * (X + 2) ** 2, 0), diverged=True)
-FLAT = told(np.full(len(X), 2.0))
+BOWL = a_test(FALL + np.where(X > -2, 2 * (X + 2) ** 2, 0), diverged=True)
+FLAT = a_test(np.full(len(X), 2.0))
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -29,14 +29,14 @@ def test_the_chart_fits_and_its_marks_stand_below_their_rates(width: int) -> Non
     lines = [line.plain for line in chart(BOWL, width)]
     assert max(map(len, lines)) <= min(width, 100)
     inner = min(width, 100) - 10
-    axis = next(at for at, line in enumerate(lines) if "1e-06" in line)
+    axis = next(n for n, line in enumerate(lines) if "1e-06" in line)
     below = lines[axis + 1 :]
     marks = dict(zip("abcd", BOWL.verdict.criteria.values(), strict=True)) | {"^": BOWL.verdict.suggestion}
     for mark, lr in marks.items():
         assert lr
         column = 10 + round((math.log10(lr) + 6) / 6 * (inner - 1))
         assert any(row[column : column + 1] == mark for row in below)
-    drawn = [at for at, one in enumerate(lines[axis - 1]) if "\u2800" < one <= "\u28ff"]
+    drawn = [n for n, character in enumerate(lines[axis - 1]) if "\u2800" < character <= "\u28ff"]
     lowest = 10 + round((math.log10(BOWL.curve.lr[BOWL.curve.lowest]) + 6) / 6 * (inner - 1))
     assert min(drawn) <= lowest <= max(drawn)
 
@@ -50,22 +50,22 @@ def test_the_axis_names_powers_of_ten_in_their_places() -> None:
 def test_the_table_has_a_line_for_each_criterion_and_the_suggestion() -> None:
     lines = [line.plain for line in table(BOWL.verdict)][1:]
     assert [line.split()[1] for line in lines] == [*BOWL.verdict.criteria, "suggestion"]
-    found = {"steepest": 0.01, "minimum/10": 0.02, "valley": None, "slide": 9.0}
-    lines = [line.plain for line in table(LRVerdict(found, ("steepest", "minimum/10"), 0.015, "", {}))]
+    rates = {"steepest": 0.01, "minimum/10": 0.02, "valley": None, "slide": 9.0}
+    lines = [line.plain for line in table(LRVerdict(rates, ("steepest", "minimum/10"), 0.015, "", {}))]
     assert "apart" in lines[4] and " - " in lines[3] and "apart" not in lines[3]
 
 
 def test_where_nothing_was_found_there_is_no_table_and_of_few_points_no_chart() -> None:
     assert table(FLAT.verdict) == []
     assert len(chart(FLAT, 80)) == 12
-    some = curve([1.0, 2.0], [1.0, 9.0], [0.0, 0.0])
-    assert chart(RangeTest(some, suggest_lr(some, True), True), 80) == []
+    few = curve([1.0, 2.0], [1.0, 9.0], [0.0, 0.0])
+    assert chart(RangeTest(few, suggest_lr(few, True), True), 80) == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 90])
 def test_a_picture_is_drawn_of_any_curve(count: int, tmp_path: Path) -> None:
-    found = LRCurve(*(part[:count] for part in (10**X, X**2, X**2, X)))
-    picture(RangeTest(found, suggest_lr(found, False), False), tmp_path / "a.png")
+    rates = LRCurve(*(part[:count] for part in (10**X, X**2, X**2, X)))
+    picture(RangeTest(rates, suggest_lr(rates, False), False), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
 
 

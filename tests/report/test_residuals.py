@@ -25,14 +25,14 @@ def drawn(num_outputs: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("num_outputs", [1, 3])
 def test_errors_are_those_of_scikit_learn(num_outputs: int) -> None:
     predicted, targets = drawn(num_outputs)
-    found = errors(predicted, targets)
+    result = errors(predicted, targets)
     raw = {"multioutput": "raw_values"}
-    assert found.mae == pytest.approx(sk.mean_absolute_error(targets, predicted, **raw))
-    assert found.rmse == pytest.approx(sk.root_mean_squared_error(targets, predicted, **raw))
-    assert found.r2 == pytest.approx(sk.r2_score(targets, predicted, **raw))
-    assert found.half == pytest.approx(sk.median_absolute_error(targets, predicted, **raw))
-    assert found.bias == pytest.approx(predicted.mean(0) - targets.mean(0))
-    below = np.abs(predicted - targets) <= found.most
+    assert result.mae == pytest.approx(sk.mean_absolute_error(targets, predicted, **raw))
+    assert result.rmse == pytest.approx(sk.root_mean_squared_error(targets, predicted, **raw))
+    assert result.r2 == pytest.approx(sk.r2_score(targets, predicted, **raw))
+    assert result.half == pytest.approx(sk.median_absolute_error(targets, predicted, **raw))
+    assert result.bias == pytest.approx(predicted.mean(0) - targets.mean(0))
+    below = np.abs(predicted - targets) <= result.most
     assert (below.mean(0) >= 0.94).all() and (below.mean(0) <= 0.96).all()
 
 
@@ -67,8 +67,8 @@ def test_a_report_is_in_own_units_and_names_samples_of_the_data_set(nll: bool) -
         report.see(outputs[part], Batch(None, targets[part], samples[part], Position()))
     lines = [line.plain for line in report.lines(80)]
     assert max(map(len, lines)) <= 80
-    at = next(i for i, line in enumerate(lines) if line.startswith("the largest errors"))
-    assert lines[at + 2].split() == ["0", str(int(samples[17])), "100.00", "70.00", "-30.00"]
+    line_number = next(i for i, line in enumerate(lines) if line.startswith("the largest errors"))
+    assert lines[line_number + 2].split() == ["0", str(int(samples[17])), "100.00", "70.00", "-30.00"]
     row = lines[2].split()
     assert [float(row[1]), float(row[4])] == pytest.approx([(39 + 30) / 40, (39 - 30) / 40], abs=5e-3)
 

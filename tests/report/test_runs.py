@@ -64,9 +64,9 @@ def test_the_table_fits_and_always_says_state_run_and_step(width: int, reasons: 
     ]
     lines = text(entries, width, reasons)
     assert max(map(len, lines)) <= width
-    for line, one in zip(lines[1:], entries, strict=True):
-        assert line.startswith(one.state) and one.run in line
-        assert ("800" if one.step == 800 else "3/800") in line
+    for line, stored_run in zip(lines[1:], entries, strict=True):
+        assert line.startswith(stored_run.state) and stored_run.run in line
+        assert ("800" if stored_run.step == 800 else "3/800") in line
     assert "2026-01-01/10-00-00 (demo)" in lines[2]
     assert ("the gradient's norm" in lines[3]) is (width >= 120 or (reasons and width >= 80))
 
@@ -93,10 +93,10 @@ def test_the_total_counts_states_and_bytes() -> None:
 
 
 def test_a_record_holds_every_field_as_json_can() -> None:
-    one = entry("a", name="a")
-    found = record(one)
-    assert found.keys() == set(ListedRun.__dataclass_fields__)
-    assert (found["path"], found["best"], found["sweep"]) == ("outputs/a", 0.9926, None)
+    stored_run = entry("a", name="a")
+    recorded = record(stored_run)
+    assert recorded.keys() == set(ListedRun.__dataclass_fields__)
+    assert (recorded["path"], recorded["best"], recorded["sweep"]) == ("outputs/a", 0.9926, None)
 
 
 @pytest.mark.parametrize(

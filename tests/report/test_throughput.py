@@ -38,8 +38,8 @@ SEARCH = BatchSearch(
     survey=SURVEY,
     limit="700 MB a process",
     train=Found((SMALL, LARGE, TOO_LARGE), LARGE),
-    judged=Found((JUDGED,), JUDGED),
-    not_judged="",
+    evaluation=Found((JUDGED,), JUDGED),
+    no_evaluation="",
     whole=of(16, 0.0, 600),
     overrides=["batch_size=16", "loop.accumulate=2", "data.eval_batch_size=64"],
     command="trainrun model=cnn batch_size=16 loop.accumulate=2 data.eval_batch_size=64",
@@ -76,27 +76,27 @@ def test_a_smaller_size_is_told_as_fast_or_faster_by_its_rate() -> None:
 
 
 def test_memory_that_a_gpu_has_reserved_has_a_column_of_its_own() -> None:
-    one = replace(LARGE, reserved_bytes=650 * 10**6)
-    search = replace(SEARCH, train=Found((one,), one), survey=replace(SURVEY, on_gpu=True))
+    reserved = replace(LARGE, reserved_bytes=650 * 10**6)
+    search = replace(SEARCH, train=Found((reserved,), reserved), survey=replace(SURVEY, on_gpu=True))
     text = [line.plain for line in lines(search, 80)]
     assert any("reserved" in line for line in text) and any("650 MB" in line for line in text)
 
 
 def test_without_an_evaluation_the_reason_stands_in_its_place() -> None:
-    search = replace(SEARCH, judged=None, not_judged="there is no validation or test split")
+    search = replace(SEARCH, evaluation=None, no_evaluation="there is no validation or test split")
     assert any("evaluation: there is no validation" in line.plain for line in lines(search, 80))
     assert record(search)["eval_batch_size"] is None
 
 
 def test_the_record_holds_what_the_lines_say() -> None:
-    told = json.loads(json.dumps(record(SEARCH)))
-    assert (told["batch_size"], told["accumulate"], told["eval_batch_size"]) == (16, 2, 64)
-    assert [one["fits"] for one in told["train"]] == [True, True, False]
-    assert told["run"]["peak_bytes"] == 600_000_000 and told["command"] == SEARCH.command
+    recorded = json.loads(json.dumps(record(SEARCH)))
+    assert (recorded["batch_size"], recorded["accumulate"], recorded["eval_batch_size"]) == (16, 2, 64)
+    assert [trial["fits"] for trial in recorded["train"]] == [True, True, False]
+    assert recorded["run"]["peak_bytes"] == 600_000_000 and recorded["command"] == SEARCH.command
 
 
 def test_the_picture_is_a_png(tmp_path: Path) -> None:
     picture(SEARCH, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    picture(replace(SEARCH, judged=None), tmp_path / "b.png")
+    picture(replace(SEARCH, evaluation=None), tmp_path / "b.png")
     assert (tmp_path / "b.png").stat().st_size > 5000

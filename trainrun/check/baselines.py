@@ -22,10 +22,10 @@ _RARE = 20  # samples below which nothing can be said of a class
 _BETTER = 0.2  # accuracy by which labels off by one must fit better
 
 
-def probe(bench: CheckContext, seen: Mapping[str, SampleRows]) -> CheckSection:
+def probe(context: CheckContext, samples: Mapping[str, SampleRows]) -> CheckSection:
     """Nearest neighbours and ridge regression on the inputs, each sample judged by the others."""
-    info = bench.parts.info
-    train = seen.get("train")
+    info = context.parts.info
+    train = samples.get("train")
     if train is None or len(train) < FEWEST or info.kind not in ("classes", "labels", "values"):
         return CheckSection("probe", ())
     train = _first(train)
@@ -33,15 +33,15 @@ def probe(bench: CheckContext, seen: Mapping[str, SampleRows]) -> CheckSection:
         return CheckSection("probe", ())
     x = standardized(train.inputs, train.inputs)
     y = _wide(train.targets, info.num_targets)
-    judged = {"nearest neighbours": _by_neighbours(x, y), "ridge regression": _by_ridge(x, y)}
+    guesses = {"nearest neighbours": _by_neighbours(x, y), "ridge regression": _by_ridge(x, y)}
     figure = _accuracy if info.kind == "classes" else _correlation
-    values = {name: figure(guess, y) for name, guess in judged.items()}
-    told = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+    values = {name: figure(guess, y) for name, guess in guesses.items()}
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
     what, chance = _chance(y, info.kind == "classes")
-    lines = [("from inputs", f"{what} of {told}; {chance}")]
+    lines = [("from inputs", f"{what} of {figures}; {chance}")]
     findings = []
-    if not any(_is_better(guess, y, info.kind == "classes") for guess in judged.values()):
-        measured = f"{what} of {told} over {len(train)} training samples: no better than chance ({chance})"
+    if not any(_is_better(guess, y, info.kind == "classes") for guess in guesses.values()):
+        measured = f"{what} of {figures} over {len(train)} training samples: no better than chance ({chance})"
         advice = (
             "are labels and inputs paired in the wrong order? or it is a relation that neither method sees"
         )
@@ -49,7 +49,7 @@ def probe(bench: CheckContext, seen: Mapping[str, SampleRows]) -> CheckSection:
             CheckResult("targets unrelated to inputs", measured, "better than chance", (), advice)
         )
     elif info.kind == "classes":
-        for split, rows in seen.items():
+        for split, rows in samples.items():
             if split != "train" and len(rows):
                 findings += _off_by_one(split, _first(rows), train, lines)
     return CheckSection("probe", tuple(lines), tuple(findings), values)
@@ -84,8 +84,8 @@ def _by_ridge(x: Tensor, y: Tensor) -> Tensor:
     count = len(x)
     kernel = (x.double() @ x.double().T) / x.shape[1] + 1.0  # with a constant
     hat = torch.linalg.solve(kernel + 0.01 * count * torch.eye(count, dtype=torch.float64), kernel)
-    own = hat.diagonal()[:, None]
-    guess: Tensor = (hat @ y.double() - own * y.double()) / (1 - own)
+    leverage = hat.diagonal()[:, None]
+    guess: Tensor = (hat @ y.double() - leverage * y.double()) / (1 - leverage)
     return guess.float()
 
 

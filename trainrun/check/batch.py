@@ -18,12 +18,12 @@ from trainrun.vocabulary.errors import ConfigError, StorageFailed
 _MOST, _ACROSS = 48, 8
 
 
-def picture(bench: CheckContext, file: Path) -> str:
+def picture(context: CheckContext, file: Path) -> str:
     """Write the samples into one PNG, and say what it shows.
 
     Raises ConfigError for inputs that cannot be drawn, StorageFailed where the file cannot be written.
     """
-    parts = bench.parts
+    parts = context.parts
     seed, count = parts.settings["seed"], min(parts.batch_spec.batch_size, _MOST)
     batch = next(iter(parts.data.train_batches(Position(), BatchSpec(count, 1), seed)))
     for change in joined(parts.regularizers.values()):
@@ -57,8 +57,8 @@ def _pictures(figure: Any, pictures: Tensor, labels: list[str]) -> None:
     panels = list(figure.subplots(down, _ACROSS, squeeze=False).flat)
     for axes in panels:
         axes.set_axis_off()
-    for axes, one, label in zip(panels, pictures, labels, strict=False):
-        axes.imshow(one.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+    for axes, picture, label in zip(panels, pictures, labels, strict=False):
+        axes.imshow(picture.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(label, fontsize="small")
 
 

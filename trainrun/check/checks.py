@@ -11,7 +11,7 @@ from typing import Any
 
 from trainrun.assembly.build import Parts
 from trainrun.check.baselines import probe
-from trainrun.check.context import bench_of, isolated
+from trainrun.check.context import context_of, isolated
 from trainrun.check.data import FEW, data
 from trainrun.check.evaluation import evaluation
 from trainrun.check.finding import CheckResult, CheckSection
@@ -19,7 +19,7 @@ from trainrun.check.initial_loss import start
 from trainrun.check.layers import layers
 from trainrun.check.numbers import numbers
 from trainrun.check.overfit import overfit
-from trainrun.check.sample_rows import seen
+from trainrun.check.sample_rows import read_splits
 from trainrun.check.splits import splits
 from trainrun.check.steps import first_steps
 from trainrun.check.storage import storage
@@ -35,34 +35,34 @@ _TITLES = {"layers": "model", "first_steps": "first steps"}  # of sections not n
 def examine(parts: Parts) -> list[CheckSection]:
     """Every question's answer, in an order in which causes come before what follows from them."""
     with isolated():
-        bench = bench_of(parts)
-        rows = seen(bench)
-        found = [_asked(data, bench, rows), _asked(splits, bench), _asked(probe, bench, rows)]
+        context = context_of(parts)
+        rows = read_splits(context)
+        sections = [_asked(data, context, rows), _asked(splits, context), _asked(probe, context, rows)]
         size = parts.info.sizes["train"]
         if size is not None and size < FEW:  # whatever else is wrong may follow from that
             text = f"with {size} training sample{'' if size == 1 else 's'} the answers would say nothing"
-            return [*found, CheckSection("model", (("not asked", text),))]
-        found += [_asked(question, bench) for question in (layers, numbers, modes)]
-        first = _asked(start, bench)
-        found.append(replace(first, findings=()) if _is_explained(found) else first)
-        found.append(_asked(overfit, bench, not _is_explained(found)))
-        if not _is_explained(found):
-            found.append(_asked(first_steps, bench))
-        judged = _asked(evaluation, bench)
-        found.append(replace(judged, findings=()) if _is_explained(found) else judged)
-        found.append(_asked(storage, bench, _is_explained(found)))
-    return found
+            return [*sections, CheckSection("model", (("not asked", text),))]
+        sections += [_asked(question, context) for question in (layers, numbers, modes)]
+        first = _asked(start, context)
+        sections.append(replace(first, findings=()) if _is_explained(sections) else first)
+        sections.append(_asked(overfit, context, not _is_explained(sections)))
+        if not _is_explained(sections):
+            sections.append(_asked(first_steps, context))
+        evaluated = _asked(evaluation, context)
+        sections.append(replace(evaluated, findings=()) if _is_explained(sections) else evaluated)
+        sections.append(_asked(storage, context, _is_explained(sections)))
+    return sections
 
 
-def _is_explained(found: Sequence[CheckSection]) -> bool:
+def _is_explained(sections: Sequence[CheckSection]) -> bool:
     """Whether something was found that shows in the loss and in learning, too."""
-    return any(one.findings for one in found if one.title not in _APART)
+    return any(signal.findings for signal in sections if signal.title not in _APART)
 
 
-def _asked(question: Callable[..., CheckSection], *of: Any) -> CheckSection:
+def _asked(question: Callable[..., CheckSection], *arguments: Any) -> CheckSection:
     """Its answer, or what the run's own code raised, which training would meet, too."""
     try:
-        return question(*of)
+        return question(*arguments)
     except TrainrunError:
         raise
     except Exception as error:

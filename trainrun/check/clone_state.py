@@ -15,20 +15,29 @@ from trainrun.parameters import Parameters
 from trainrun.regularization.kinds import WeightAverage
 
 
-def fresh_state(bench: CheckContext, model: nn.Module, optimizer: Mapping[str, Any], lr: float) -> TrainState:
+def fresh_state(
+    context: CheckContext, model: nn.Module, optimizer: Mapping[str, Any], lr: float
+) -> TrainState:
     """What the run begins with, over `model`: with the settings `optimizer` in place of its own, at `lr`."""
-    parts = bench.parts
+    parts = context.parts
     make = copy.copy(parts.make)
     make.settings = {**parts.settings, "optimizer": optimizer}
     parameters: Parameters = make("parameters")
     groups = parameters.groups(model, parameters.treatments(model, optimizer.get("weight_decay")), lr)
-    made = optimizer_over(make, model, groups, lr)
-    own = next((one for one in parts.regularizers.values() if isinstance(one, WeightAverage)), None)
-    weight_average = weight_average_of(copy.deepcopy(own), made)
+    new_optimizer = optimizer_over(make, model, groups, lr)
+    average = next(
+        (
+            regularizer
+            for regularizer in parts.regularizers.values()
+            if isinstance(regularizer, WeightAverage)
+        ),
+        None,
+    )
+    weight_average = weight_average_of(copy.deepcopy(average), new_optimizer)
     if weight_average is not None:
         weight_average.start(model)
     schedule, precision = copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
-    state = TrainState(model, made, schedule, precision, parts.state.total_steps, weight_average)
+    state = TrainState(model, new_optimizer, schedule, precision, parts.state.total_steps, weight_average)
     state.stopper = copy.deepcopy(parts.state.stopper)
     state.data, state.fitted = parts.state.data, parts.state.fitted
     return state

@@ -52,7 +52,7 @@ class CheckContext:
         seed_forward(self.parts.settings["seed"], count, self.parts.runtime.device)
 
 
-def bench_of(parts: Parts) -> CheckContext:
+def context_of(parts: Parts) -> CheckContext:
     """With as many samples as the run's micro-batch, but neither very few nor very many."""
     count = min(max(parts.batch_spec.batch_size, _FEWEST), _MOST)
     return CheckContext(parts, first_samples(unaugmented(parts.data), count, parts.settings["seed"]))
@@ -95,7 +95,7 @@ def loss_in(result: StepResult) -> float:
 
 def tensors_in(outputs: Any) -> list[Tensor]:
     """The floating-point tensors among what a model takes or gives, in whatever containers they lie."""
-    return [one for one in tree_leaves(outputs) if _is_values(one)]
+    return [leaf for leaf in tree_leaves(outputs) if _is_values(leaf)]
 
 
 def is_same(ours: Tensor, theirs: Tensor) -> bool:
@@ -131,12 +131,12 @@ class Fixed(nn.Module):
                 self.outputs = self.model(*inputs, **named)
             # A tensor without samples, such as a penalty, has no row: it stays 0.
             self.rows = [
-                one.new_zeros(one.shape[1:][-1:], requires_grad=one.ndim > 0)
-                for one in tensors_in(self.outputs)
+                tensor.new_zeros(tensor.shape[1:][-1:], requires_grad=tensor.ndim > 0)
+                for tensor in tensors_in(self.outputs)
             ]
         rows = iter(self.rows)
         return tree_map(
-            lambda one: next(rows).expand(one.shape).clone() if _is_values(one) else one, self.outputs
+            lambda leaf: next(rows).expand(leaf.shape).clone() if _is_values(leaf) else leaf, self.outputs
         )
 
 

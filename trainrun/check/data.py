@@ -18,25 +18,25 @@ _WIDE = 20.0  # of the mean or std of a single column
 _UNEVEN = 20  # the largest class by the smallest
 
 
-def data(bench: CheckContext, seen: Mapping[str, SampleRows]) -> CheckSection:
+def data(context: CheckContext, samples: Mapping[str, SampleRows]) -> CheckSection:
     """Classes and values, of up to some thousand samples of each split."""
-    info = bench.parts.info
-    lines = [(split, _told(info, rows, split)) for split, rows in seen.items()]
+    info = context.parts.info
+    lines = [(split, _describe(info, rows, split)) for split, rows in samples.items()]
     if info.class_counts:
         lines.insert(0, ("classes", _classes(info)))
-    findings = [*_too_few(bench), *_classes_off(bench)]
-    for split, rows in seen.items():
+    findings = [*_too_few(context), *_classes_off(context)]
+    for split, rows in samples.items():
         findings += _not_finite(split, rows, info)
-    if "train" in seen:
-        findings += _scale(seen["train"], info)
+    if "train" in samples:
+        findings += _scale(samples["train"], info)
     values = {
         split: {"mean": float(rows.inputs.mean()), "std": float(rows.inputs.std())}
-        for split, rows in seen.items()
+        for split, rows in samples.items()
     }
     return CheckSection("data", tuple(lines), tuple(findings), values)
 
 
-def _told(info: DataInfo, rows: SampleRows, split: str) -> str:
+def _describe(info: DataInfo, rows: SampleRows, split: str) -> str:
     x = rows.inputs
     text = f"inputs of mean {round(float(x.mean()), 6) + 0.0:.3g}, std {float(x.std(correction=0)):.3g}, "
     text += f"from {float(x.min()):.3g} to {float(x.max()):.3g}"
@@ -57,23 +57,23 @@ def _classes(info: DataInfo) -> str:
     return f"{text}: " + ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
 
 
-def _too_few(bench: CheckContext) -> Iterator[CheckResult]:
+def _too_few(context: CheckContext) -> Iterator[CheckResult]:
     """Fewer training samples than anything can be learned from."""
-    info = bench.parts.info
+    info = context.parts.info
     size = info.sizes["train"]
     least = max(FEW, _PER_CLASS * info.num_targets if info.kind == "classes" else 0)
     if size is None or size >= least:
         return
-    is_limited = setting(bench.parts.settings, "data.limit") is not None
-    mend, advice = (("data.limit=null",), "") if is_limited else ((), "gather more samples")
-    of = f" for {info.num_targets} classes" if info.kind == "classes" else ""
+    is_limited = setting(context.parts.settings, "data.limit") is not None
+    fix, advice = (("data.limit=null",), "") if is_limited else ((), "gather more samples")
+    classes = f" for {info.num_targets} classes" if info.kind == "classes" else ""
     yield CheckResult(
-        "too few training samples", f"{size} training samples{of}", f"at least {least}", mend, advice
+        "too few training samples", f"{size} training samples{classes}", f"at least {least}", fix, advice
     )
 
 
-def _classes_off(bench: CheckContext) -> Iterator[CheckResult]:
-    info, counts = bench.parts.info, bench.parts.info.class_counts
+def _classes_off(context: CheckContext) -> Iterator[CheckResult]:
+    info, counts = context.parts.info, context.parts.info.class_counts
     if not counts or sum(counts) < _PER_CLASS * len(counts):
         return
     empty = [number for number, count in enumerate(counts) if not count]
@@ -89,8 +89,8 @@ def _classes_off(bench: CheckContext) -> Iterator[CheckResult]:
         yield CheckResult("empty classes", measured, "samples of every class", (), "leave these classes out")
     elif max(counts) >= _UNEVEN * min(counts):
         measured = f"the largest class has {max(counts)} training samples, the smallest {min(counts)}"
-        is_answered = bench.parts.settings["data"].get("balanced") or setting(
-            bench.parts.settings, "loss.class_weights"
+        is_answered = context.parts.settings["data"].get("balanced") or setting(
+            context.parts.settings, "loss.class_weights"
         )
         if not is_answered:
             yield CheckResult(

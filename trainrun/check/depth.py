@@ -55,10 +55,10 @@ def levels(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Level]:
         passed.append(tensor)
 
     hooks = [model.register_forward_hook(note_output)]
-    for one in names:
-        if isinstance(one, LAYERS):
-            hooks.append(one.register_forward_pre_hook(note_input, with_kwargs=True))
-            hooks.append(one.register_forward_hook(keep))
+    for module in names:
+        if isinstance(module, LAYERS):
+            hooks.append(module.register_forward_pre_hook(note_input, with_kwargs=True))
+            hooks.append(module.register_forward_hook(keep))
     model.train()
     for module in names:
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -71,7 +71,7 @@ def levels(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Level]:
     finally:
         for hook in hooks:
             hook.remove()
-    return [_level(names[one], one, passed[at + 1]) for one, at in ran]
+    return [_level(names[layer], layer, passed[index + 1]) for layer, index in ran]
 
 
 def first_of(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:

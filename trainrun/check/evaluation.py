@@ -13,14 +13,14 @@ from trainrun.protocols import Batch
 _MOST_S = 4.0
 
 
-def evaluation(bench: CheckContext) -> CheckSection:
+def evaluation(context: CheckContext) -> CheckSection:
     """The validation split, or as much of it as there is time for, with the first weights."""
-    parts = bench.parts
-    split = next((one for one in ("val", "test") if parts.info.sizes.get(one, 0) != 0), None)
+    parts = context.parts
+    split = next((name for name in ("val", "test") if parts.info.sizes.get(name, 0) != 0), None)
     if split is None:
         return CheckSection("evaluation", (("splits", "there is none to be judged on"),))
     read = _Timed(parts.data.eval_batches(split))
-    metrics = evaluate(bench.model, parts.task, read, parts.state.precision)
+    metrics = evaluate(context.model, parts.task, read, parts.state.precision)
     text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     lines = [(split, f"{text}{'' if read.is_whole else f' (of {read.count} samples)'}")]
     findings = []
@@ -37,7 +37,7 @@ def evaluation(bench: CheckContext) -> CheckSection:
 def _undecided(name: str, metrics: Mapping[str, float], split: str) -> CheckResult:
     """The metric that decides is not there or not finite."""
     got = metrics.get(name, "none")
-    there = [f"val/{one}" for one, value in metrics.items() if math.isfinite(value)]
+    there = [f"val/{other}" for other, value in metrics.items() if math.isfinite(value)]
     measured = f"val/{name} decides which weights are best; an evaluation gives {got} for it"
     if there:
         return CheckResult("monitor", measured, f"one of {', '.join(there)}", (f"monitor={there[0]}",))

@@ -77,7 +77,7 @@ def prove(killed_at: Callable[[int], Composition], steps: int) -> ExactResult:
         if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
             settings = killed_at(half).settings
             _come_to(lambda: _go_on(folder / "killed", settings, Watch(traces[2], last=steps)))
-        return _judge(straight, again, _read(traces[2]) if traces[2].exists() else {})
+        return _verdict(straight, again, _read(traces[2]) if traces[2].exists() else {})
 
 
 class Watch:
@@ -89,8 +89,8 @@ class Watch:
         self.loss: float | None = None  # of the step before
 
     def __call__(self, event: Event) -> None:
-        judged = isinstance(event, Evaluated) and event.split == "val"  # which may settle an average anew
-        if (judged or isinstance(event, (Started, StepsLogged))) and self.state is not None:
+        evaluated = isinstance(event, Evaluated) and event.split == "val"  # which may settle an average anew
+        if (evaluated or isinstance(event, (Started, StepsLogged))) and self.state is not None:
             self.loss = event.loss if isinstance(event, StepsLogged) else self.loss
             record = {"step": event.step, "loss": self.loss, "digests": dict(_digests(self.state))}
             with self.file.open("a", encoding="utf-8") as file:
@@ -132,22 +132,22 @@ def _digests(state: TrainState) -> Iterator[tuple[str, str]]:
     names = [name for name, _, _ in parts["optimizer"]["parameters"]]
     memory = parts["optimizer"]["state"]["state"]
     parts["optimizer"] = {names[index]: values for index, values in memory.items()}
-    kept = {name: parts[name] for name in ("model", "optimizer", "averager") if name in parts}
-    for name, value in _leaves(kept):
+    stored = {name: parts[name] for name in ("model", "optimizer", "averager") if name in parts}
+    for name, value in _leaves(stored):
         plain = value.detach().cpu().contiguous() if isinstance(value, Tensor) else None
         body = bytes(plain.view(-1).view(torch.uint8).numpy()) if plain is not None else repr(value).encode()
         yield name, hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
-def _leaves(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(tree, Mapping):
         for key, value in tree.items():
-            yield from _leaves(value, f"{at}/{key}" if at else str(key))
+            yield from _leaves(value, f"{path}/{key}" if path else str(key))
     elif isinstance(tree, (list, tuple)):
         for index, value in enumerate(tree):
-            yield from _leaves(value, f"{at}/{index}")
+            yield from _leaves(value, f"{path}/{index}")
     else:
-        yield at, tree
+        yield path, tree
 
 
 # The verdict
@@ -181,18 +181,20 @@ _OPTIMIZER = """the loss was the same and the update was not: the optimizer, sch
 something outside its state_dict"""
 
 
-def _judge(straight: Trace, again: Trace, resumed: Trace) -> ExactResult:
+def _verdict(straight: Trace, again: Trace, resumed: Trace) -> ExactResult:
     last = max(straight)
-    if found := _difference(straight, again):
-        return _different(f"straight  two runs differ {found}", _NOT_REPEATABLE)
+    if difference := _difference(straight, again):
+        return _different(f"straight  two runs differ {difference}", _NOT_REPEATABLE)
     lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
     if not resumed:
         text = "resumed   the run ended before its save was on the disk; give a longer budget"
         return ExactResult(False, [*lines, text])
     begun = min(resumed)
-    if found := _difference(straight, resumed):
-        cause = _NOT_STORED if found.step == begun else _OUTSIDE if found.loss_differs else _OPTIMIZER
-        different = _different(f"resumed   from step {begun} on, it differs {found}", cause)
+    if difference := _difference(straight, resumed):
+        cause = (
+            _NOT_STORED if difference.step == begun else _OUTSIDE if difference.loss_differs else _OPTIMIZER
+        )
+        different = _different(f"resumed   from step {begun} on, it differs {difference}", cause)
         return ExactResult(False, [*lines, *different.lines])
     return ExactResult(
         True, [*lines, f"resumed   killed, and gone on from step {begun}: the same", "identical"]
@@ -203,9 +205,9 @@ def _different(where: str, cause: str) -> ExactResult:
     return ExactResult(False, [where, f"different; likely {' '.join(cause.split())}"])
 
 
-def _difference(one: Trace, other: Trace) -> Difference | None:
-    for step in sorted(one.keys() & other.keys()):
-        ours, theirs = one[step], other[step]
+def _difference(trace: Trace, other: Trace) -> Difference | None:
+    for step in sorted(trace.keys() & other.keys()):
+        ours, theirs = trace[step], other[step]
         keys = [*ours.digests, *(key for key in theirs.digests if key not in ours.digests)]
         names = [key for key in keys if ours.digests.get(key) != theirs.digests.get(key)]
         losses = (ours.loss, theirs.loss)
@@ -216,4 +218,4 @@ def _difference(one: Trace, other: Trace) -> Difference | None:
 
 def _read(file: Path) -> Trace:
     records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    return {one["step"]: StepTrace(one["loss"], one["digests"]) for one in records}
+    return {record["step"]: StepTrace(record["loss"], record["digests"]) for record in records}

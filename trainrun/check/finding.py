@@ -1,4 +1,4 @@
-"""What a check says: what it measured, what is wrong with it, and the override that mends it."""
+"""The result of a check: what it measured, what is wrong with it, and the override that fixes it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing that is wrong. `mend` are overrides; where no setting mends it, `advice` says what does."""
+    """One thing that is wrong. `fix` are overrides; where no setting fixes it, `advice` says what does."""
 
     name: str
     measured: str
     expected: str
-    mend: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
     advice: str = ""
 
 
@@ -28,23 +28,25 @@ class CheckSection:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def mended(words: Sequence[str], findings: Sequence[CheckResult]) -> list[str]:
-    """The user's words with every mend in the place of what it replaces; where two findings want
-    different values for one setting, neither. The words themselves where nothing is to be changed.
+def with_fixes(words: Sequence[str], findings: Sequence[CheckResult]) -> list[str]:
+    """Return the user's words with every fix in the place of what it replaces.
+
+    Where two findings propose different values for one setting, neither is taken.
     """
-    wanted: dict[str, set[str]] = {}
-    for mend in (one for finding in findings for one in finding.mend):
-        wanted.setdefault(key_of(mend), set()).add(mend)
-    agreed = {key: mends.pop() for key, mends in wanted.items() if len(mends) == 1}
+    proposed: dict[str, set[str]] = {}
+    for finding in findings:
+        for fix in finding.fix:
+            proposed.setdefault(key_of(fix), set()).add(fix)
+    agreed = {key: fixes.pop() for key, fixes in proposed.items() if len(fixes) == 1}
     line: list[str] = []
     for word in words:
         key = key_of(word)
         if any(key.startswith(f"{group}.") for group in agreed):  # a value of an option that is replaced
             continue
-        mend = agreed.get(key, word)
-        if mend not in line:
-            line.append(mend)
-    return line + [mend for mend in agreed.values() if mend not in line]
+        word = agreed.get(key, word)
+        if word not in line:
+            line.append(word)
+    return line + [fix for fix in agreed.values() if fix not in line]
 
 
 def key_of(word: str) -> str:

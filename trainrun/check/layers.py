@@ -22,30 +22,34 @@ _WEAK, _STRONG = 1e-5, 1e5  # a signal, by the strongest or weakest of the other
 _SHOWN = 4  # names in a row
 
 
-def layers(bench: CheckContext) -> CheckSection:
+def layers(context: CheckContext) -> CheckSection:
     """Activations and gradients by layer, parameters that get no gradient, norms that are not 1 and 0."""
-    model, task, settings = bench.still, bench.parts.task, bench.parts.settings
-    bench.seed(0)
-    found = signals(model, task, bench.batch)
+    model, task, settings = context.still, context.parts.task, context.parts.settings
+    context.seed(0)
+    layer_signals = signals(model, task, context.batch)
     norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
     total = float(torch.stack(norms).norm()) if norms else 0.0
-    other = bench.still
+    other = context.still
 
     def loss() -> torch.Tensor:
-        bench.seed(0)
-        return loss_of(task, other, bench.batch)
+        context.seed(0)
+        return loss_of(task, other, context.batch)
 
     learned = learning(other, loss)
-    count, odd = _norm_layers(bench.parts.state.model)
-    lines = [("layers", f"{len(found)}, for {len(bench.batch)} samples"), *_table(found)]
+    count, odd = _norm_layers(context.parts.state.model)
+    lines = [("layers", f"{len(layer_signals)}, for {len(context.batch)} samples"), *_table(layer_signals)]
     lines.append(("gradient", f"norm {total:.3g} over all parameters"))
     if count:
         but = f" but for {_names(odd)}" if odd else ""
         lines.append(("norms", f"{count} norm layers, weight 1 and bias 0{but}"))
     lines += [("no gradient", _names(names)) for names in (learned.unused, learned.still) if names]
-    is_new = bench.parts.weights is None and not settings["model"].get("pretrained")
-    findings = [*_zero_or_alike(bench.parts.state.model, learned, settings)]
-    findings = findings or [*_dead_or_saturated(found, settings)] or [*_through_depth(found, settings)]
+    is_new = context.parts.weights is None and not settings["model"].get("pretrained")
+    findings = [*_zero_or_alike(context.parts.state.model, learned, settings)]
+    findings = (
+        findings
+        or [*_dead_or_saturated(layer_signals, settings)]
+        or [*_through_depth(layer_signals, settings)]
+    )
     findings += _unused(learned, settings) + (_still(learned) if not findings else [])
     if odd and is_new and not settings["init"].get("zero_residual"):
         findings.append(
@@ -53,20 +57,22 @@ def layers(bench: CheckContext) -> CheckSection:
                 "norm layers", f"{_names(odd)} begin otherwise", "weight 1 and bias 0", ("init=auto",)
             )
         )
-    return CheckSection("model", tuple(lines), tuple(findings), {"layers": [asdict(one) for one in found]})
+    return CheckSection(
+        "model", tuple(lines), tuple(findings), {"layers": [asdict(signal) for signal in layer_signals]}
+    )
 
 
-def _table(found: Sequence[Signal]) -> list[tuple[str, str]]:
+def _table(layer_signals: Sequence[Signal]) -> list[tuple[str, str]]:
     head = ["layer", "mean", "std", "dead", "saturated", "grad std", "weight grad"]
     rows = [head]
-    for one in found:
-        shares = ["" if share is None else f"{share:.0%}" for share in (one.dead, one.saturated)]
-        figures = [f"{value:.2g}" for value in (one.gradient_std, one.gradient_norm)]
-        rows.append([one.layer or "whole", f"{one.mean:.2g}", f"{one.std:.2g}", *shares, *figures])
-    if not found:
+    for signal in layer_signals:
+        shares = ["" if share is None else f"{share:.0%}" for share in (signal.dead, signal.saturated)]
+        figures = [f"{value:.2g}" for value in (signal.gradient_std, signal.gradient_norm)]
+        rows.append([signal.layer or "whole", f"{signal.mean:.2g}", f"{signal.std:.2g}", *shares, *figures])
+    if not layer_signals:
         return []
-    kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    return [("", line.plain) for line in laid_out(list(zip(*kept, strict=True)))]
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return [("", line.plain) for line in laid_out(list(zip(*columns, strict=True)))]
 
 
 def _zero_or_alike(model: nn.Module, learned: Learning, settings: Mapping[str, Any]) -> Iterator[CheckResult]:
@@ -74,39 +80,31 @@ def _zero_or_alike(model: nn.Module, learned: Learning, settings: Mapping[str, A
     zero = [name for name, weight in weights.items() if not bool(weight.detach().any())]
     if zero:
         measured = f"all weights of {_names(zero)} are 0 and stay so: no gradient reaches them"
-        yield CheckResult("zero weights", measured, "random weights", *_init_anew(settings))
+        yield CheckResult("zero weights", measured, "random weights", *_new_init(settings))
     elif weights:
         measured = f"all units of {_names(list(weights))} begin alike and stay alike"
         yield CheckResult(
-            "equal weights", measured, "random weights, that units come to differ", *_init_anew(settings)
+            "equal weights", measured, "random weights, that units come to differ", *_new_init(settings)
         )
 
 
-def _dead_or_saturated(found: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[CheckResult]:
-    dead = [one for one in found if one.dead is not None and one.dead >= _DEAD]
-    if dead:
-        worst = max(one.dead or 0.0 for one in dead)
-        measured = (
-            f"{worst:.0%} of the units after {_names([one.layer for one in dead])} give 0 for every sample"
-        )
-        yield CheckResult(
-            "dead units", measured, f"less than {_DEAD:.0%} before training", *_init_anew(settings)
-        )
-    full = [one for one in found if one.saturated is not None and one.saturated >= _SATURATED]
-    if full:
-        worst = max(one.saturated or 0.0 for one in full)
-        measured = (
-            f"{worst:.0%} of the activations after {_names([one.layer for one in full])} are at their limits"
-        )
-        yield CheckResult(
-            "saturated units", measured, f"less than {_SATURATED:.0%} before training", *_init_anew(settings)
-        )
+def _dead_or_saturated(signals: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[CheckResult]:
+    kinds = (
+        ("dead units", "units after {} give 0 for every sample", "dead", _DEAD),
+        ("saturated units", "activations after {} are at their limits", "saturated", _SATURATED),
+    )
+    for name, text, share, limit in kinds:
+        shares = [(signal.layer, getattr(signal, share) or 0.0) for signal in signals]
+        layers = {layer: value for layer, value in shares if value >= limit}
+        if layers:
+            measured = f"{max(layers.values()):.0%} of the {text.format(_names([*layers]))}"
+            yield CheckResult(name, measured, f"less than {limit:.0%} before training", *_new_init(settings))
 
 
-def _through_depth(found: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[CheckResult]:
+def _through_depth(layer_signals: Sequence[Signal], settings: Mapping[str, Any]) -> Iterator[CheckResult]:
     """Signals that die out or grow from layer to layer, forwards (but for the outputs) or backwards."""
-    stds = [one.std for one in found[:-1]]
-    back = [one.gradient_std for one in found if not math.isnan(one.gradient_std)]
+    stds = [signal.std for signal in layer_signals[:-1]]
+    back = [signal.gradient_std for signal in layer_signals if not math.isnan(signal.gradient_std)]
     if len(stds) < 2 or len(back) < 2:
         return
     forward, backward = _ratio(stds[-1], stds[0]), _ratio(back[0], back[-1])
@@ -132,7 +130,7 @@ def _deeper(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(mends)
 
 
-def _init_anew(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+def _new_init(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     """The override that gives usual weights, or what to do where the settings are not to blame."""
     if any("init" in rule for rule in (setting(settings, "parameters.rules") or {}).values()):
         return ("parameters.rules={}",), ""

@@ -45,7 +45,7 @@ def learning(model: nn.Module, loss: Callable[[], Tensor]) -> Learning:
 @torch.no_grad()
 def _descend(parameters: list[Tensor]) -> None:
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm, size = (torch.nn.utils.get_total_norm(some) for some in (gradients, parameters))
+    norm, size = (torch.nn.utils.get_total_norm(tensors) for tensors in (gradients, parameters))
     if bool(torch.isfinite(norm)) and norm > 0:
         torch._foreach_add_(parameters, gradients, alpha=-float(_STEP * max(float(size), 1.0) / norm))
 

@@ -16,11 +16,11 @@ from trainrun.protocols import Batch, Outcome
 _LARGEST = torch.finfo(torch.float16).max
 
 
-def numbers(bench: CheckContext) -> CheckSection:
+def numbers(context: CheckContext) -> CheckSection:
     """The loss of one batch and the norm of its gradient, in 32 bits and as the run computes them."""
-    name, dtype = bench.parts.state.precision.name, bench.parts.state.precision.dtype
-    plain, where = _pass(bench, None)
-    lines, findings = [("fp32", _told(plain))], []
+    name, dtype = context.parts.state.precision.name, context.parts.state.precision.dtype
+    plain, where = _pass(context, None)
+    lines, findings = [("fp32", _describe(plain))], []
     if not all(map(math.isfinite, plain)):
         measured = f"{where} is not finite in the first step"
         advice = (
@@ -28,29 +28,29 @@ def numbers(bench: CheckContext) -> CheckSection:
         )
         findings.append(CheckResult("not finite", measured, "finite numbers", (), advice))
     elif dtype is not None:
-        own, where = _pass(bench, dtype)
-        lines.append((name, _told(own)))
-        if not all(map(math.isfinite, own)):
-            most, at = _largest(bench)
-            measured = f"in {name} {where} is not finite; in fp32 values reach {most:.3g}, in {at}"
+        reduced, where = _pass(context, dtype)
+        lines.append((name, _describe(reduced)))
+        if not all(map(math.isfinite, reduced)):
+            most, module = _largest(context)
+            measured = f"in {name} {where} is not finite; in fp32 values reach {most:.3g}, in {module}"
             expected = (
                 f"less than {_LARGEST:,.0f}, the largest of fp16" if name == "fp16" else "finite numbers"
             )
-            mend = "precision=bf16" if name == "fp16" else "precision=fp32"
-            findings.append(CheckResult(f"{name} overflow", measured, expected, (mend,)))
+            fix = "precision=bf16" if name == "fp16" else "precision=fp32"
+            findings.append(CheckResult(f"{name} overflow", measured, expected, (fix,)))
     return CheckSection("numbers", tuple(lines), tuple(findings), {"fp32": plain})
 
 
-def _pass(bench: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:
+def _pass(context: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:
     """((loss, norm of its gradient), what first was not finite)."""
-    model, parts = bench.still, bench.parts
+    model, parts = context.still, context.parts
 
     def forward(_: int, batch: Batch) -> Outcome:
-        bench.seed(0)
+        context.seed(0)
         with torch.autocast(parts.runtime.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             return parts.task(model, batch)
 
-    counts, terms = parts.task.count(bench.batch), forward(0, bench.batch).terms
+    counts, terms = parts.task.count(context.batch), forward(0, context.batch).terms
     loss = torch.stack([term / counts[name] for name, term in terms.items()]).sum()
     loss.backward()
     value = float(loss.detach())
@@ -58,29 +58,29 @@ def _pass(bench: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float, 
     norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
     if math.isfinite(norm) and math.isfinite(value):
         return (value, norm), ""
-    return (value, norm), locate_nonfinite(model, [bench.batch], norm, forward).where
+    return (value, norm), locate_nonfinite(model, [context.batch], norm, forward).where
 
 
-def _largest(bench: CheckContext) -> tuple[float, str]:
+def _largest(context: CheckContext) -> tuple[float, str]:
     """The largest absolute value that a module gives in 32 bits, and the first module that reaches it."""
-    found: list[tuple[float, str]] = [(0.0, "")]
+    values: list[tuple[float, str]] = [(0.0, "")]
 
     def look(name: str) -> Any:
         def hook(_: nn.Module, __: Any, outputs: Any) -> None:
             if isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.numel():
-                found.append((float(outputs.detach().abs().max()), name or "the model"))
+                values.append((float(outputs.detach().abs().max()), name or "the model"))
 
         return hook
 
-    model = bench.still
+    model = context.still
     hooks = [module.register_forward_hook(look(name)) for name, module in model.named_modules()]
-    bench.seed(0)
+    context.seed(0)
     with torch.no_grad():
-        loss_of(bench.parts.task, model, bench.batch)
+        loss_of(context.parts.task, model, context.batch)
     for hook in hooks:
         hook.remove()
-    return max(found, key=lambda one: one[0])
+    return max(values, key=lambda pair: pair[0])
 
 
-def _told(values: tuple[float, float]) -> str:
+def _describe(values: tuple[float, float]) -> str:
     return f"loss {values[0]:.4g}, norm of its gradient {values[1]:.3g}"

@@ -20,7 +20,7 @@ from trainrun.protocols import Batch
 
 _SAMPLES, _POOL = 10, 64
 _STEPS = 150
-_KNOWN, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
+_LEARNED, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
 _LAST = 5  # steps whose mean loss counts
 _MOST_S = 8.0  # for all attempts
 _LOWER, _HIGHER = (0.1, 0.01, 0.001), (10.0, 100.0, 1000.0)
@@ -40,22 +40,22 @@ class Attempt:
 
     @property
     def knows(self) -> bool:
-        return self.share <= _KNOWN and (self.accuracy is None or self.accuracy >= 0.99)
+        return self.share <= _LEARNED and (self.accuracy is None or self.accuracy >= 0.99)
 
     @property
     def learns(self) -> bool:
         return self.share <= _LEARNS
 
 
-def overfit(bench: CheckContext, retries: bool) -> CheckSection:
+def overfit(context: CheckContext, retries: bool) -> CheckSection:
     """Without regularisation, augmentation, decay and schedule; with `retries` at other rates where the
     run's own fails, and a verdict.
     """
-    batch = few(bench)
-    if _draws(bench, batch):
+    batch = pick_samples(context)
+    if _draws(context, batch):
         text = "no verdict: model or task draw without dropout, so that no two passes are alike"
         return CheckSection("overfit", ((f"{len(batch)} samples", text),))
-    blind = blind_loss(bench.parts.task, bench.still, batch)
+    blind = blind_loss(context.parts.task, context.still, batch)
     if math.isnan(blind):
         text = "no verdict: the task gets no tensors from the model's forward"
         return CheckSection("overfit", ((f"{len(batch)} samples", text),))
@@ -65,93 +65,103 @@ def overfit(bench: CheckContext, retries: bool) -> CheckSection:
         )
         return CheckSection("overfit", (("samples", text),))
     patience = Patience(_MOST_S, 20 * _MOST_S)
-    own = attempt(bench, batch, 1.0, blind, patience)
-    lr = bench.parts.rates.lr
-    known = f"below {_KNOWN:.0%} of that they are known by heart, above {_LEARNS:.0%} hardly learned"
-    lines = [(f"{len(batch)} samples", f"loss {blind:.4g} without looking at their inputs; {known}")]
+    first = attempt(context, batch, 1.0, blind, patience)
+    lr = context.parts.rates.lr
+    limits = f"below {_LEARNED:.0%} of that they are known by heart, above {_LEARNS:.0%} hardly learned"
+    lines = [(f"{len(batch)} samples", f"loss {blind:.4g} without looking at their inputs; {limits}")]
     others: list[Attempt] = []
-    if retries and own.in_time and not own.learns:
-        for factors in (_HIGHER, _FAR, _LOWER) if own.falls else (_LOWER, _HIGHER):
-            others += [attempt(bench, batch, factor, blind, patience) for factor in factors]
-            if any(one.knows for one in others):
+    if retries and first.in_time and not first.learns:
+        for factors in (_HIGHER, _FAR, _LOWER) if first.falls else (_LOWER, _HIGHER):
+            others += [attempt(context, batch, factor, blind, patience) for factor in factors]
+            if any(attempt.knows for attempt in others):
                 break
-    lines += [(f"lr {lr * one.factor:g}", told(one)) for one in (own, *others)]
-    findings = verdict(bench, len(batch), blind, own, others) if retries else []
-    values = {"loss_without_inputs": blind, "share": own.share, "accuracy": own.accuracy, "steps": own.steps}
+    lines += [(f"lr {lr * attempt.factor:g}", describe(attempt)) for attempt in (first, *others)]
+    findings = verdict(context, len(batch), blind, first, others) if retries else []
+    values = {
+        "loss_without_inputs": blind,
+        "share": first.share,
+        "accuracy": first.accuracy,
+        "steps": first.steps,
+    }
     return CheckSection("overfit", tuple(lines), tuple(findings), values)
 
 
-def _draws(bench: CheckContext, batch: Batch) -> bool:
+def _draws(context: CheckContext, batch: Batch) -> bool:
     """Whether the loss depends on random draws even without dropout, as that of masked tokens does."""
     losses = []
     for count in (0, 1):
-        model = bench.still
-        bench.seed(count)
+        model = context.still
+        context.seed(count)
         with torch.no_grad():
-            losses.append(float(loss_of(bench.parts.task, model, batch)))
+            losses.append(float(loss_of(context.parts.task, model, batch)))
     return not math.isclose(*losses, rel_tol=1e-4)
 
 
-def told(one: Attempt) -> str:
+def describe(attempt: Attempt) -> str:
     """`100% right, loss 4% of that, after 30 steps`."""
-    accuracy = "" if one.accuracy is None else f"{one.accuracy:.0%} right, "
-    loss = "loss not finite" if one.share == float("inf") else f"loss {one.share:.0%} of that"
-    ended = "" if one.in_time else "; stopped there for time, no verdict"
-    return f"{accuracy}{loss}, after {one.steps} steps{ended}"
+    accuracy = "" if attempt.accuracy is None else f"{attempt.accuracy:.0%} right, "
+    loss = "loss not finite" if attempt.share == float("inf") else f"loss {attempt.share:.0%} of that"
+    ended = "" if attempt.in_time else "; stopped there for time, no verdict"
+    return f"{accuracy}{loss}, after {attempt.steps} steps{ended}"
 
 
 def verdict(
-    bench: CheckContext, count: int, blind: float, own: Attempt, others: Sequence[Attempt]
+    context: CheckContext, count: int, blind: float, first: Attempt, others: Sequence[Attempt]
 ) -> list[CheckResult]:
     """Nothing where the samples are learned, or half of the way; else what was to blame."""
-    if own.learns or not own.in_time:
+    if first.learns or not first.in_time:
         return []
-    lr = bench.parts.rates.lr
-    expected = f"about 100% right, loss below {_KNOWN:.0%} of {blind:.4g}, which needs no inputs"
-    best = min((one for one in others if one.knows), key=lambda one: one.steps, default=None)
-    best = best or min((one for one in others if one.learns), key=lambda one: one.share, default=None)
+    lr = context.parts.rates.lr
+    expected = f"about 100% right, loss below {_LEARNED:.0%} of {blind:.4g}, which needs no inputs"
+    best = min(
+        (attempt for attempt in others if attempt.knows), key=lambda attempt: attempt.steps, default=None
+    )
+    best = best or min(
+        (attempt for attempt in others if attempt.learns), key=lambda attempt: attempt.share, default=None
+    )
     if best is not None and best.factor in _HIGHER[:1]:
         return []  # it learns, but slowly
-    if best is None and not all(one.in_time for one in others):
+    if best is None and not all(attempt.in_time for attempt in others):
         return []
     if best is None:
-        rates = sorted(lr * one.factor for one in (own, *others))
-        measured = (
-            f"{count} samples are not learned at any rate from {rates[0]:g} to {rates[-1]:g}: {told(own)}"
-        )
+        rates = sorted(lr * attempt.factor for attempt in (first, *others))
+        span = f"{rates[0]:g} to {rates[-1]:g}"
+        measured = f"{count} samples are not learned at any rate from {span}: {describe(first)}"
         advice = "the model cannot see what tells them apart, or its loss does not ask for it"
         return [CheckResult("cannot learn", measured, expected, (), advice)]
     name = "learning rate too high" if best.factor < 1 else "learning rate too low"
-    written = setting(bench.parts.settings, "optimizer.lr")
-    mend = (f"optimizer.lr={written * best.factor:g}",) if isinstance(written, (int, float)) else ()
-    measured = f"{count} samples at lr {lr:g}: {told(own)}; at lr {lr * best.factor:g}: {told(best)}"
-    return [CheckResult(name, measured, expected, mend)]
+    written = setting(context.parts.settings, "optimizer.lr")
+    fix = (f"optimizer.lr={written * best.factor:g}",) if isinstance(written, (int, float)) else ()
+    measured = (
+        f"{count} samples at lr {lr:g}: {describe(first)}; at lr {lr * best.factor:g}: {describe(best)}"
+    )
+    return [CheckResult(name, measured, expected, fix)]
 
 
-def few(bench: CheckContext) -> Batch:
+def pick_samples(context: CheckContext) -> Batch:
     """Up to ten samples, of as many classes as there are."""
-    pool = first_samples(bench.data, _POOL, bench.parts.settings["seed"])
+    pool = first_samples(context.data, _POOL, context.parts.settings["seed"])
     if not isinstance(pool.inputs, Tensor) or not isinstance(pool.targets, Tensor):
-        return first_samples(bench.data, _SAMPLES, bench.parts.settings["seed"])
+        return first_samples(context.data, _SAMPLES, context.parts.settings["seed"])
     rows = torch.arange(len(pool))
-    if bench.parts.info.kind == "classes":
-        nth = [int((pool.targets[:at] == pool.targets[at]).sum()) for at in range(len(pool))]
+    if context.parts.info.kind == "classes":
+        nth = [int((pool.targets[:row] == pool.targets[row]).sum()) for row in range(len(pool))]
         rows = torch.tensor(nth).argsort(stable=True)  # the first of every class, then the second
     return chosen(pool, rows[:_SAMPLES])
 
 
-def attempt(bench: CheckContext, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
+def attempt(context: CheckContext, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
     """Train a copy on nothing but `batch`, until it knows the samples or the steps are over."""
-    state, step = _state(bench, factor), _step(bench)
+    state, step = _state(context, factor), _step(context)
     losses: list[float] = []
     accuracy: float | None = None
-    bench.seed(0)
+    context.seed(0)
     for done in range(1, _STEPS + 1):
         result = step(state, [batch])
         if not result.applied and not state.precision.skips:
             return Attempt(factor, float("inf"), None, done, True)
         losses.append(loss_in(result))
-        metrics = bench.parts.task.summarize(result.sums, result.num_samples) if result.sums else {}
+        metrics = context.parts.task.summarize(result.sums, result.num_samples) if result.sums else {}
         accuracy = metrics.get("accuracy")
         falls = sum(b < a for a, b in pairwise(losses)) >= 0.9 * (done - 1)
         now = Attempt(factor, fmean(losses[-_LAST:]) / blind, accuracy, done, True, falls)
@@ -162,17 +172,17 @@ def attempt(bench: CheckContext, batch: Batch, factor: float, blind: float, pati
     return now
 
 
-def _state(bench: CheckContext, factor: float) -> TrainState:
+def _state(context: CheckContext, factor: float) -> TrainState:
     """A model with its first weights, and the run's optimizer at a constant rate, without decay."""
-    node = dict(bench.parts.settings["optimizer"])
+    node = dict(context.parts.settings["optimizer"])
     node |= {"weight_decay": 0.0} if "weight_decay" in node else {}
-    state = fresh_state(bench, bench.still, node, bench.parts.rates.lr * factor)
+    state = fresh_state(context, context.still, node, context.parts.rates.lr * factor)
     state.schedule = lambda update: (1.0, None)
     return state
 
 
-def _step(bench: CheckContext) -> Step:
-    parts, node = bench.parts, dict(bench.parts.settings["loop"])
+def _step(context: CheckContext) -> Step:
+    parts, node = context.parts, dict(context.parts.settings["loop"])
     clip: Clip = parts.make.at("loop.clip", node["clip"])
     offered = {"task": parts.task, "seed": parts.settings["seed"], "policy": Policy(clip, "skip", 1, 1.0)}
     offered |= {"info": parts.info, "accumulate": 1, "batch_changes": [], "penalties": {}}

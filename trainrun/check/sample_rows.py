@@ -28,35 +28,37 @@ class SampleRows:
         return len(self.inputs)
 
 
-def seen(bench: CheckContext) -> Mapping[str, SampleRows]:
+def read_splits(context: CheckContext) -> Mapping[str, SampleRows]:
     """The first samples of training, each once, and of the other splits; none where they are no numbers."""
-    parts = bench.parts
+    parts = context.parts
     batch_spec, sizes = BatchSpec(64, 1), parts.info.sizes
-    found = {"train": rows(_once(bench.data.train_batches(Position(), batch_spec, parts.settings["seed"])))}
+    splits = {
+        "train": rows(_once(context.data.train_batches(Position(), batch_spec, parts.settings["seed"])))
+    }
     for split in ("val", "test"):
         if sizes.get(split) != 0 and split in sizes:
-            found[split] = rows(parts.data.eval_batches(split))
-    return {split: one for split, one in found.items() if one is not None and len(one)}
+            splits[split] = rows(parts.data.eval_batches(split))
+    return {split: samples for split, samples in splits.items() if samples is not None and len(samples)}
 
 
 def rows(batches: Iterable[Batch]) -> SampleRows | None:
     """None where inputs or targets are no tensors, or inputs are tokens."""
-    patience, kept, room = Patience(_MOST_S, 4 * _MOST_S), list[SampleRows](), _ROWS
+    patience, parts, room = Patience(_MOST_S, 4 * _MOST_S), list[SampleRows](), _ROWS
     for batch in batches:
         if not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
             return None
         if not batch.inputs.is_floating_point():
             return None
-        if not kept:
+        if not parts:
             room = _room(batch)
-        kept.append(_copied(batch, room))
+        parts.append(_copied(batch, room))
         room -= len(batch)
         if room <= 0 or patience.is_over:
             break
-    if not kept:
+    if not parts:
         return None
-    inputs, targets = torch.cat([one.inputs for one in kept]), torch.cat([one.targets for one in kept])
-    indices = torch.cat([one.indices for one in kept])
+    inputs, targets = torch.cat([part.inputs for part in parts]), torch.cat([part.targets for part in parts])
+    indices = torch.cat([part.indices for part in parts])
     first = _firsts(indices)  # a class drawn more often repeats samples
     return SampleRows(inputs[first], targets[first], indices[first])
 
@@ -83,7 +85,7 @@ def _once(batches: Iterable[Batch]) -> Iterable[Batch]:
 
 def _firsts(indices: Tensor) -> Tensor:
     """Where each index is met first."""
-    known: dict[int, int] = {}
-    for at, index in enumerate(indices.tolist()):
-        known.setdefault(int(index), at)
-    return torch.tensor(list(known.values()), dtype=torch.long)
+    first_rows: dict[int, int] = {}
+    for row, index in enumerate(indices.tolist()):
+        first_rows.setdefault(int(index), row)
+    return torch.tensor(list(first_rows.values()), dtype=torch.long)

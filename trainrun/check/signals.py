@@ -63,7 +63,7 @@ def signals(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Signal]:
         elif type(module) in _SATURATES:
             hooks.append(module.register_forward_hook(saturates(*_SATURATES[type(module)])))
     try:
-        found = levels(model, task, batch)
+        layers = levels(model, task, batch)
     finally:
         for hook in hooks:
             hook.remove()
@@ -72,19 +72,19 @@ def signals(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Signal]:
             layer=level.layer,
             mean=level.mean,
             std=level.std,
-            dead=max(of, default=None),
+            dead=max(shares, default=None),
             saturated=share,
             gradient_std=level.gradient_std,
             gradient_norm=_norm(model.get_submodule(level.layer).get_parameter("weight").grad),
         )
-        for level, of, share in zip(found, dead, saturated, strict=True)
+        for level, shares, share in zip(layers, dead, saturated, strict=True)
     ]
 
 
 def _dead(values: Tensor) -> float:
     """The share of units (channels of pictures, the last dimension of tokens) that are 0 throughout."""
-    at = 1 if values.ndim in (2, 4, 5) else values.ndim - 1
-    units = values.detach().movedim(at, 0).flatten(1)
+    axis = 1 if values.ndim in (2, 4, 5) else values.ndim - 1
+    units = values.detach().movedim(axis, 0).flatten(1)
     return float((units == 0).all(1).float().mean())
 
 

@@ -30,52 +30,58 @@ class TriedRate:
     steps: int
 
 
-def first_steps(bench: CheckContext) -> CheckSection:
+def first_steps(context: CheckContext) -> CheckSection:
     """With all that the run trains with: schedule, augmentation, regularisation, clipping."""
-    blind = blind_loss(bench.parts.task, bench.still, bench.batch)
+    blind = blind_loss(context.parts.task, context.still, context.batch)
     patience = Patience(_MOST_S, 20 * _MOST_S)
-    own = course(bench, 1.0, patience)
-    limit = _THROWN * max(own.first, blind)
-    lr = bench.parts.rates.lr
-    lines = [("as planned", _told(own, lr))]
-    is_short = own.steps < _LAST and math.isfinite(own.last)
-    if is_short or not own.last >= limit:  # nan: there was no loss to judge
-        return CheckSection("first steps", tuple(lines), (), {"first": own.first, "last": own.last})
-    others = [course(bench, factor, patience) for factor in _FACTORS]
-    lines += [("at less", _told(one, lr)) for one in others]
-    better = min((one for one in others if one.last < own.first), key=lambda one: one.last, default=None)
-    written = setting(bench.parts.settings, "optimizer.lr")
-    measured = f"in the first {own.steps} steps the loss goes from {own.first:.3g} to {own.last:.3g}"
-    mend: tuple[str, ...] = ()
+    planned = try_rate(context, 1.0, patience)
+    limit = _THROWN * max(planned.first, blind)
+    lr = context.parts.rates.lr
+    lines = [("as planned", _describe(planned, lr))]
+    is_short = planned.steps < _LAST and math.isfinite(planned.last)
+    if is_short or not planned.last >= limit:  # nan: there was no loss to judge
+        return CheckSection("first steps", tuple(lines), (), {"first": planned.first, "last": planned.last})
+    others = [try_rate(context, factor, patience) for factor in _FACTORS]
+    lines += [("at less", _describe(rate, lr)) for rate in others]
+    better = min(
+        (rate for rate in others if rate.last < planned.first), key=lambda rate: rate.last, default=None
+    )
+    written = setting(context.parts.settings, "optimizer.lr")
+    measured = (
+        f"in the first {planned.steps} steps the loss goes from {planned.first:.3g} to {planned.last:.3g}"
+    )
+    fix: tuple[str, ...] = ()
     if better is not None and isinstance(written, (int, float)):
         measured += f", at lr {lr * better.factor:g} to {better.last:.3g}"
-        mend = (f"optimizer.lr={written * better.factor:g}",)
-    advice = "" if mend else "none of the lower rates that were tried helps: look at the first weights"
-    found = CheckResult("learning rate too high", measured, f"less than {limit:.3g}", mend, advice)
-    return CheckSection("first steps", tuple(lines), (found,), {"first": own.first, "last": own.last})
+        fix = (f"optimizer.lr={written * better.factor:g}",)
+    advice = "" if fix else "none of the lower rates that were tried helps: look at the first weights"
+    finding = CheckResult("learning rate too high", measured, f"less than {limit:.3g}", fix, advice)
+    return CheckSection(
+        "first steps", tuple(lines), (finding,), {"first": planned.first, "last": planned.last}
+    )
 
 
-def course(bench: CheckContext, factor: float, patience: Patience) -> TriedRate:
+def try_rate(context: CheckContext, factor: float, patience: Patience) -> TriedRate:
     """Up to sixty steps of a run made anew."""
-    parts = bench.parts
-    state = fresh_state(bench, bench.model, parts.settings["optimizer"], parts.rates.lr * factor)
+    parts = context.parts
+    state = fresh_state(context, context.model, parts.settings["optimizer"], parts.rates.lr * factor)
     loop = parts.loop(Path(), "", None, Signals())
     losses: list[float] = []
     try:
-        for window in _windows(bench):
+        for window in _windows(context):
             result = loop.step(state, window)
             losses.append(loss_in(result) if result.applied or state.precision.skips else math.inf)
             if len(losses) == min(_STEPS, state.total_steps) or losses[-1] == math.inf or patience.is_over:
                 break
     finally:
         loop.checkpoints.close()
-    known = [loss for loss in losses if not math.isnan(loss)] or [math.nan]
-    return TriedRate(factor, known[0], fmean(known[-_LAST:]), len(losses))
+    numbers = [loss for loss in losses if not math.isnan(loss)] or [math.nan]
+    return TriedRate(factor, numbers[0], fmean(numbers[-_LAST:]), len(losses))
 
 
-def _windows(bench: CheckContext) -> Iterator[Window]:
+def _windows(context: CheckContext) -> Iterator[Window]:
     """Of the run's steps."""
-    parts, window = bench.parts, list[Batch]()
+    parts, window = context.parts, list[Batch]()
     for batch in parts.data.train_batches(Position(), parts.batch_spec, parts.settings["seed"]):
         window.append(batch)
         if len(window) == parts.batch_spec.accumulate or batch.position.offset == 0:
@@ -83,5 +89,5 @@ def _windows(bench: CheckContext) -> Iterator[Window]:
             window = []
 
 
-def _told(one: TriedRate, lr: float) -> str:
-    return f"lr {lr * one.factor:g}: loss {one.first:.3g}, after {one.steps} steps {one.last:.3g}"
+def _describe(rate: TriedRate, lr: float) -> str:
+    return f"lr {lr * rate.factor:g}: loss {rate.first:.3g}, after {rate.steps} steps {rate.last:.3g}"

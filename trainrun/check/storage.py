@@ -25,24 +25,24 @@ from trainrun.vocabulary.errors import NonFinite
 _MOST_BYTES = 2 * 1024**3  # of a checkpoint that is written for trial
 
 
-def storage(bench: CheckContext, is_explained: bool = False) -> CheckSection:
+def storage(context: CheckContext, is_explained: bool = False) -> CheckSection:
     """What a run would store after two steps goes through a file and into another copy.
 
     Numbers that are not finite are never stored, which is a finding where they are not explained already.
     """
-    parts = bench.parts
+    parts = context.parts
     size = expected_bytes(parts.state)
     lines, findings = [], []
-    place, needed, free = _place(bench), size * kept(bench), 0
+    count = checkpoint_count(context)
+    place, needed, free = _place(context), size * count, 0
     if place.is_dir() and os.access(place, os.W_OK):
         free = free_bytes(place)
-        lines.append(
-            ("disk", f"{_told(needed)} for {kept(bench)} checkpoints of {_told(size)}; {_told(free)} free")
-        )
+        needs = f"{_size_text(needed)} for {count} checkpoints"
+        lines.append(("disk", f"{needs} of {_size_text(size)}; {_size_text(free)} free"))
         if needed > free:
-            measured = f"{_told(needed)} are needed for {kept(bench)} checkpoints, {_told(free)} are free"
-            mend, advice = ("checkpoint.keep_last=1",), "or run_dir=FOLDER on another disk"
-            findings.append(CheckResult("disk space", measured, "room for all checkpoints", mend, advice))
+            measured = f"{needs} are needed, {_size_text(free)} are free"
+            fix, advice = ("checkpoint.keep_last=1",), "or run_dir=FOLDER on another disk"
+            findings.append(CheckResult("disk space", measured, "room for all checkpoints", fix, advice))
     else:
         measured = f"{place} is no folder that can be written to"
         findings.append(
@@ -51,7 +51,7 @@ def storage(bench: CheckContext, is_explained: bool = False) -> CheckSection:
     if size > min(_MOST_BYTES, free_bytes(Path(tempfile.gettempdir())) // 2):
         return CheckSection("storage", (*lines, ("checkpoint", "too large to be tried")), tuple(findings))
     try:
-        differing = _round_trip(bench)
+        differing = _round_trip(context)
     except NonFinite as error:
         lines.append(("checkpoint", f"after two steps {error}"))
         advice = "look at what the model writes there in its first steps"
@@ -69,52 +69,55 @@ def storage(bench: CheckContext, is_explained: bool = False) -> CheckSection:
     )
 
 
-def kept(bench: CheckContext) -> int:
+def checkpoint_count(context: CheckContext) -> int:
     """Checkpoints that lie on the disk at once, one being written included."""
-    node = bench.parts.settings["checkpoint"]
-    every, total = node.get("keep_every"), bench.parts.state.total_steps
+    node = context.parts.settings["checkpoint"]
+    every, total = node.get("keep_every"), context.parts.state.total_steps
     more = 0
-    if every is not None and bench.parts.budget is None:
-        length = bench.parts.make.at("checkpoint", node, {"folder": Path(), "run_id": "", "record": None})
+    if every is not None and context.parts.budget is None:
+        length = context.parts.make.at("checkpoint", node, {"folder": Path(), "run_id": "", "record": None})
         more = total // length.keep_every
         length.close()
     return int(node.get("keep_last", 1)) + int(node.get("keep_best", 0)) + more + 1
 
 
-def _place(bench: CheckContext) -> Path:
+def _place(context: CheckContext) -> Path:
     """The nearest folder that exists above the run's."""
-    wanted = Path(setting(bench.parts.settings, "run_dir") or ROOT).expanduser().absolute()
-    return next(one for one in (wanted, *wanted.parents) if one.exists())
+    wanted = Path(setting(context.parts.settings, "run_dir") or ROOT).expanduser().absolute()
+    return next(folder for folder in (wanted, *wanted.parents) if folder.exists())
 
 
-def _round_trip(bench: CheckContext) -> list[str]:
+def _round_trip(context: CheckContext) -> list[str]:
     """Names of what is not the same in a copy that was loaded."""
-    parts = bench.parts
+    parts = context.parts
     node, lr = parts.settings["optimizer"], parts.rates.lr
-    trained, loaded = (fresh_state(bench, bench.model, node, lr) for _ in range(2))
+    trained, loaded = (fresh_state(context, context.model, node, lr) for _ in range(2))
     with tempfile.TemporaryDirectory(prefix="trainrun-check-") as name:
         folder = Path(name)
         with closing(Record(folder)) as record:
             loop = parts.loop(folder, "check", record, parts.runtime.signals())
             with closing(loop.checkpoints):
                 for _ in range(2):
-                    loop.step(trained, [bench.batch])
+                    loop.step(trained, [context.batch])
                 loop.checkpoints.begin(trained)
                 loop.checkpoints.wait()
                 stored = loop.checkpoints.load_newest(lambda text: None) or {}
                 stored.pop("metrics_bytes", None)
                 loaded.load_state_dict(stored)
-    return [*differences(trained.state_dict(), loaded.state_dict()), *_judged_apart(bench, trained, loaded)]
+    return [
+        *differences(trained.state_dict(), loaded.state_dict()),
+        *_loss_differences(context, trained, loaded),
+    ]
 
 
-def _judged_apart(bench: CheckContext, trained: TrainState, loaded: TrainState) -> list[str]:
+def _loss_differences(context: CheckContext, trained: TrainState, loaded: TrainState) -> list[str]:
     """Whether the two give the same loss for one batch: a model may hold more than its state dict."""
     losses = []
     for state in (trained, loaded):
         model = state.eval_model.eval()
-        bench.seed(0)
+        context.seed(0)
         with torch.no_grad():
-            losses.append(bench.parts.task(model, bench.batch).terms)
+            losses.append(context.parts.task(model, context.batch).terms)
     return [
         f"the loss of one batch ({name})"
         for name in losses[0]
@@ -122,27 +125,27 @@ def _judged_apart(bench: CheckContext, trained: TrainState, loaded: TrainState) 
     ]
 
 
-def differences(ours: Any, theirs: Any, at: str = "") -> list[str]:
+def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
     """Paths of the leaves that are not the same; a NaN is the same as another."""
     if isinstance(ours, Mapping):
-        missing = [f"{at}/{key}" for key in set(ours) ^ set(theirs)]
+        missing = [f"{path}/{key}" for key in set(ours) ^ set(theirs)]
         return missing + [
-            d for key in ours if key in theirs for d in differences(ours[key], theirs[key], f"{at}/{key}")
+            d for key in ours if key in theirs for d in differences(ours[key], theirs[key], f"{path}/{key}")
         ]
     if isinstance(ours, (list, tuple)):
         if len(ours) != len(theirs):
-            return [at]
+            return [path]
         return [
             d
             for n, pair in enumerate(zip(ours, theirs, strict=True))
-            for d in differences(*pair, f"{at}/{n}")
+            for d in differences(*pair, f"{path}/{n}")
         ]
     if isinstance(ours, Tensor):
-        return [] if isinstance(theirs, Tensor) and is_same(ours, theirs) else [at.removeprefix("/")]
-    return [] if ours == theirs or (ours != ours and theirs != theirs) else [at.removeprefix("/")]
+        return [] if isinstance(theirs, Tensor) and is_same(ours, theirs) else [path.removeprefix("/")]
+    return [] if ours == theirs or (ours != ours and theirs != theirs) else [path.removeprefix("/")]
 
 
-def _told(size: int) -> str:
+def _size_text(size: int) -> str:
     for unit in ("bytes", "KB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             break

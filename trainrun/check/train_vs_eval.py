@@ -20,20 +20,20 @@ _ROUNDING, _CLOSE = 1e-5, 1e-3
 _Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # by place and by name
 
 
-def modes(bench: CheckContext) -> CheckSection:
+def modes(context: CheckContext) -> CheckSection:
     """Outputs must be equal in evaluation, whatever is drawn, and depend on each sample alone."""
-    findings = [*_small_batches(bench)]
-    inputs = _inputs(bench)
-    model = bench.model.eval()
+    findings = [*_small_batches(context)]
+    inputs = _inputs(context)
+    model = context.model.eval()
     before = [buffer.clone() for buffer in model.buffers()]
-    first, second = (_outputs(bench, model, inputs, count) if inputs else [] for count in (0, 1))
+    first, second = (_outputs(context, model, inputs, count) if inputs else [] for count in (0, 1))
     if inputs is None or not first:
         text = "not compared: the task gets no tensors from the model's forward"
         return CheckSection("modes", (("passes", text),), tuple(findings))
-    lines = _training(bench, inputs)
+    lines = _training(context, inputs)
     drawn = _difference(first, second)
-    told = "are equal to the last bit" if drawn == 0 else f"differ by up to {drawn:.3g}"
-    lines.append(("evaluation", f"two passes over the same samples {told}"))
+    text = "are equal to the last bit" if drawn == 0 else f"differ by up to {drawn:.3g}"
+    lines.append(("evaluation", f"two passes over the same samples {text}"))
     if drawn > _ROUNDING * _size(first):
         measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
         advice = "something draws in evaluation, too: F.dropout needs training=self.training"
@@ -44,13 +44,13 @@ def modes(bench: CheckContext) -> CheckSection:
             "update them in training alone",
         )
         findings.append(CheckResult("evaluation changes the model", measured, "the same buffers", (), advice))
-    lines += _alone(bench, model, inputs, first, findings)
+    lines += _alone(context, model, inputs, first, findings)
     return CheckSection("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
 
 
-def _training(bench: CheckContext, inputs: _Inputs) -> list[tuple[str, str]]:
-    model = bench.model
-    first, second = (_outputs(bench, model, inputs, count) for count in (0, 1))
+def _training(context: CheckContext, inputs: _Inputs) -> list[tuple[str, str]]:
+    model = context.model
+    first, second = (_outputs(context, model, inputs, count) for count in (0, 1))
     drawn = _difference(first, second)
     rates = sorted({m.p for m in model.modules() if isinstance(m, _DropoutNd) and m.p})
     norms = sum(isinstance(m, _BatchNorm) for m in model.modules())
@@ -61,17 +61,17 @@ def _training(bench: CheckContext, inputs: _Inputs) -> list[tuple[str, str]]:
 
 
 def _alone(
-    bench: CheckContext, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[CheckResult]
+    context: CheckContext, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[CheckResult]
 ) -> list[tuple[str, str]]:
     """Whether the first sample's outputs are the same without the others."""
-    count = len(bench.batch)
-    given = [one for one in tree_leaves(inputs) if isinstance(one, Tensor)]
+    count = len(context.batch)
+    given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     if count < 2 or len(given) != 1 or not _has_rows(given[0], count):
         return []
-    if not all(_has_rows(one, count) for one in whole):
+    if not all(_has_rows(tensor, count) for tensor in whole):
         return []
-    alone = _outputs(bench, model, tree_map(lambda x: x[:1] if isinstance(x, Tensor) else x, inputs), 0)
-    difference = _difference(alone, [one[:1] for one in whole])
+    alone = _outputs(context, model, tree_map(lambda x: x[:1] if isinstance(x, Tensor) else x, inputs), 0)
+    difference = _difference(alone, [tensor[:1] for tensor in whole])
     if difference <= _CLOSE * _size(whole):
         return [("", "a sample's outputs are the same alone as among others")]
     measured = f"in evaluation mode a sample's outputs differ by {difference:.3g} alone and among others"
@@ -85,9 +85,9 @@ def _has_rows(tensor: Tensor, count: int) -> bool:
     return tensor.ndim > 0 and len(tensor) == count
 
 
-def _small_batches(bench: CheckContext) -> list[CheckResult]:
+def _small_batches(context: CheckContext) -> list[CheckResult]:
     """Batch norm with a batch, or the last one of an epoch, of one sample."""
-    parts = bench.parts
+    parts = context.parts
     if not any(isinstance(m, _BatchNorm) for m in parts.state.model.modules()):
         return []
     size, batch_spec = parts.info.sizes["train"], parts.batch_spec
@@ -112,37 +112,37 @@ def smallest(size: int, batch_spec: BatchSpec) -> int:
     return size % batch_spec.batch_size or batch_spec.batch_size
 
 
-def _inputs(bench: CheckContext) -> _Inputs | None:
+def _inputs(context: CheckContext) -> _Inputs | None:
     """What the task hands to the model for the batch; None where it never calls the model itself."""
-    found: list[_Inputs] = []
-    model = bench.model.eval()
+    calls: list[_Inputs] = []
+    model = context.model.eval()
     hook = model.register_forward_pre_hook(
-        lambda _, inputs, named: found.append((inputs, named)), with_kwargs=True
+        lambda _, inputs, named: calls.append((inputs, named)), with_kwargs=True
     )
-    bench.seed(0)
+    context.seed(0)
     with torch.no_grad():
-        bench.parts.task(model, bench.batch)
+        context.parts.task(model, context.batch)
     hook.remove()
-    return found[0] if found else None
+    return calls[0] if calls else None
 
 
-def _outputs(bench: CheckContext, model: nn.Module, inputs: _Inputs, count: int) -> list[Tensor]:
+def _outputs(context: CheckContext, model: nn.Module, inputs: _Inputs, count: int) -> list[Tensor]:
     """The tensors that the model gives."""
-    bench.seed(count)
+    context.seed(count)
     with torch.no_grad():
-        return [one.float() for one in tensors_in(model(*inputs[0], **inputs[1]))]
+        return [tensor.float() for tensor in tensors_in(model(*inputs[0], **inputs[1]))]
 
 
 def _size(outputs: list[Tensor]) -> float:
-    return max(1.0, *(float(one.abs().max()) for one in outputs))
+    return max(1.0, *(float(tensor.abs().max()) for tensor in outputs))
 
 
 def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
     """The largest of any element, of lists that are not empty; a NaN differs from no other NaN."""
-    if [one.shape for one in ours] != [one.shape for one in theirs]:
+    if [tensor.shape for tensor in ours] != [tensor.shape for tensor in theirs]:
         return math.inf
     apart = [torch.where(_equal(a, b), 0.0, a - b) for a, b in zip(ours, theirs, strict=True)]
-    return max(float(one.abs().nan_to_num(nan=math.inf).max()) for one in apart)
+    return max(float(difference.abs().nan_to_num(nan=math.inf).max()) for difference in apart)
 
 
 def _equal(a: Tensor, b: Tensor) -> Tensor:

@@ -61,12 +61,12 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     from trainrun.assembly.build import build
     from trainrun.check.batch import picture as draw
     from trainrun.check.checks import examine
-    from trainrun.check.context import bench_of
+    from trainrun.check.context import context_of
     from trainrun.session.rebuild import weights_from
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
-    drawn = draw(bench_of(parts), file) if file else None
+    drawn = draw(context_of(parts), file) if file else None
     sections = examine(parts)
     line = _mended(composer, words, sections)
     code = FOUND if any(section.findings for section in sections) else 0
@@ -75,9 +75,9 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
         return code
     from trainrun.report.checked import report
 
-    told = [*parts.plan, ("settings", "all have an effect: one without is refused when a run is composed")]
-    told += [("picture", drawn)] if drawn else []
-    show(report(told, sections, line, columns(sys.stdout)), sys.stdout)
+    plan = [*parts.plan, ("settings", "all have an effect: one without is refused when a run is composed")]
+    plan += [("picture", drawn)] if drawn else []
+    show(report(plan, sections, line, columns(sys.stdout)), sys.stdout)
     return code
 
 
@@ -93,9 +93,9 @@ def _png(name: str) -> Path:
 
 def _mended(composer: Composer, words: Sequence[str], sections: Sequence[CheckSection]) -> str | None:
     """This command with every finding mended; None where none can be, or the mends do not go together."""
-    from trainrun.check.finding import mended
+    from trainrun.check.finding import with_fixes
 
-    line = mended(words, [finding for section in sections for finding in section.findings])
+    line = with_fixes(words, [finding for section in sections for finding in section.findings])
     if line == list(words):
         return None
     try:
@@ -113,10 +113,21 @@ def _record(
         "exit_code": code,
         "plan": [list(row) for row in plan],
         "sections": {
-            one.title: {"lines": [list(row) for row in one.lines], "values": _finite(one.values)}
-            for one in sections
+            section.title: {"lines": [list(row) for row in section.lines], "values": _finite(section.values)}
+            for section in sections
         },
-        "findings": [vars(finding) | {"section": one.title} for one in sections for finding in one.findings],
+        "findings": [
+            {
+                "name": finding.name,
+                "measured": finding.measured,
+                "expected": finding.expected,
+                "mend": finding.fix,
+                "advice": finding.advice,
+                "section": section.title,
+            }
+            for section in sections
+            for finding in section.findings
+        ],
         "command": line,
     }
 

@@ -40,7 +40,7 @@ def run(words: list[str]) -> int:
         raise ConfigError.one("RUN", f"{text}; trainrun runs lists them")
     runs = compare.stored(paths)
     if arguments.json:
-        print("".join(to_line(compare.record(one, runs)) for one in runs), end="")
+        print("".join(to_line(compare.record(run, runs)) for run in runs), end="")
     else:
         width, drawn = columns(sys.stdout) or _WIDE, panels.decisive(runs)
         show([*compare.table(runs, width), *panels.charts(drawn, runs, width, 8)], sys.stdout)

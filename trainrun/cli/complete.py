@@ -86,8 +86,8 @@ def _overrides(typed: list[str]) -> list[str]:
 def _topics() -> list[str]:
     from trainrun.cli.show import TOPICS
 
-    known = groups()
-    return [*known, *TOPICS, *(f"{group}/{name}" for group in known for name in known[group])]
+    options = groups()
+    return [*options, *TOPICS, *(f"{group}/{name}" for group in options for name in options[group])]
 
 
 def _point() -> int | None:

@@ -53,15 +53,15 @@ def _lines(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence
     from rich.text import Text
 
     if not findings:
-        verdict, colour = ("healthy", "green") if run.can_be_judged else ("cannot be judged", "yellow")
+        verdict, colour = ("healthy", "green") if run.has_verdict else ("cannot be judged", "yellow")
         return [Text(line, colour) for line in paragraph(f"{verdict}: {_course(run)}", hanging="  ")]
-    names = ", ".join(one.symptom.name for one in findings)
+    names = ", ".join(diagnosis.symptom.name for diagnosis in findings)
     lines: list[Line] = [*paragraph(f"{printable(str(folder))}: {names}", hanging="  ")]
-    for one in findings:
-        lines += ["", Text(one.symptom.name, "bold yellow")]
-        lines += paragraph(f"seen    {one.evidence}", "  ", " " * 10)
-        lines += paragraph(f"likely  {one.symptom.cause}", "  ", " " * 10)
-        for place, remedy in enumerate(one.remedies):
+    for diagnosis in findings:
+        lines += ["", Text(diagnosis.symptom.name, "bold yellow")]
+        lines += paragraph(f"seen    {diagnosis.evidence}", "  ", " " * 10)
+        lines += paragraph(f"likely  {diagnosis.symptom.cause}", "  ", " " * 10)
+        for place, remedy in enumerate(diagnosis.remedies):
             lines += paragraph(f"{'' if place else 'try':<8}{remedy.what}", "  ", " " * 10)
             lines.append(f"            {command(base, remedy.overrides)}")
     return lines
@@ -82,7 +82,7 @@ def _course(run: Run) -> str:
     ending = "died" if state == "died" else f"is {state}"
     open_end = f"; it {ending}, so this holds so far" if state in ("running", "interrupted", "died") else ""
     more = f"log more often, as with loop.log_every={max(1, run.step // 8)}step"
-    few = "" if run.can_be_judged else f"; too few points to see a trend: {more}"
+    few = "" if run.has_verdict else f"; too few points to see a trend: {more}"
     blind = "" if run.val else "; without a validation split nothing shows overfitting"
     unread = f"; {run.unread} lines of its records cannot be read, and are left out" if run.unread else ""
     return ", ".join(said) + open_end + few + blind + unread
@@ -91,23 +91,23 @@ def _course(run: Run) -> str:
 def _record(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence[str]) -> dict[str, Any]:
     symptoms = [
         {
-            "symptom": one.symptom.name,
-            "evidence": one.evidence,
-            "cause": one.symptom.cause,
+            "symptom": diagnosis.symptom.name,
+            "evidence": diagnosis.evidence,
+            "cause": diagnosis.symptom.cause,
             "remedies": [
                 {
                     "what": remedy.what,
                     "overrides": list(remedy.overrides),
                     "command": command(base, remedy.overrides),
                 }
-                for remedy in one.remedies
+                for remedy in diagnosis.remedies
             ],
         }
-        for one in findings
+        for diagnosis in findings
     ]
     return {
         "run": str(folder),
-        "healthy": run.can_be_judged and not findings,
+        "healthy": run.has_verdict and not findings,
         "summary": _course(run),
         "symptoms": symptoms,
     }
@@ -115,17 +115,17 @@ def _record(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequenc
 
 def command(base: Sequence[str], overrides: Sequence[str]) -> str:
     """The run's own command with other settings, ready for bash and zsh."""
-    kept = list(base)
+    words = list(base)
     for override in overrides:
         key, _, value = override.partition("=")
-        before = [word for word in kept if _key(word) == key]
+        before = [word for word in words if _key(word) == key]
         if key in COMBINES and before:
             names = [*re.split(r"[\[\],\s]+", before[-1].partition("=")[2].strip("[] ")), value]
             override = f"{key}=[{','.join(dict.fromkeys(filter(None, names)))}]"
         elif "." not in key:  # another option lacks the settings of this one
-            kept = [word for word in kept if not _key(word).startswith(f"{key}.")]
-        kept = [word for word in kept if _key(word) != key] + [override]
-    return shlex.join(["trainrun", *kept])
+            words = [word for word in words if not _key(word).startswith(f"{key}.")]
+        words = [word for word in words if _key(word) != key] + [override]
+    return shlex.join(["trainrun", *words])
 
 
 def _key(word: str) -> str:
@@ -144,5 +144,5 @@ def _overrides(folder: Path) -> list[str]:
         return []
     plain = [word for word in words if isinstance(word, str) and "=" in word and word.isprintable()]
     files = experiment_files(folder)
-    own = [word for word in plain if _key(word) not in _OWN and not _key(word).startswith("hydra.")]
-    return [files.get(word, word) for word in own]
+    overrides = [word for word in plain if _key(word) not in _OWN and not _key(word).startswith("hydra.")]
+    return [files.get(word, word) for word in overrides]

@@ -29,10 +29,10 @@ def run(words: list[str]) -> int:
     if isinstance(arguments, int):
         return arguments
     views = views_of(arguments.tta)
-    judged = load_named_run(arguments)
-    size, model = judged.size_of(arguments.split), judged.model_over(views)
-    judged.introduce(split=size)
-    metrics, report = evaluate_split(judged, model, arguments.split)
+    loaded = load_named_run(arguments)
+    size, model = loaded.size_of(arguments.split), loaded.model_over(views)
+    loaded.introduce(split=size)
+    metrics, report = evaluate_split(loaded, model, arguments.split)
     if views:
         say(f"  {'views':<10} {model}")
     say(f"  {'metrics':<10} {metrics_text(metrics)}")
@@ -40,10 +40,10 @@ def run(words: list[str]) -> int:
         show(report.lines(columns(sys.stderr) or WIDEST), sys.stderr)
         say()
     event = Evaluated(
-        step=judged.choice.step,
+        step=loaded.choice.step,
         epoch=None,
         split=arguments.split,
-        weights=judged.weights,
+        weights=loaded.weights,
         metrics=metrics,
         seconds=0.0,
     )
@@ -54,13 +54,13 @@ def run(words: list[str]) -> int:
 
 
 def evaluate_split(
-    judged: LoadedRun, model: nn.Module, split: str
+    loaded: LoadedRun, model: nn.Module, split: str
 ) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
     """The metrics of a split, and the report that suits its task."""
     from trainrun.loop.evaluate import evaluate
     from trainrun.report.eval_observer import report_on, watched
 
-    parts = judged.parts
+    parts = loaded.parts
     batches, report = parts.data.eval_batches(split), report_on(parts.task)
     if report is not None:
         batches = watched(model, batches, report.see)

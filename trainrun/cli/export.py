@@ -29,29 +29,29 @@ def run(words: list[str]) -> int:
 
     path: Path = arguments.path.expanduser()
     check_path(path)
-    judged = load_named_run(arguments, PORTABLE)
-    metadata, inputs = about_run(judged), inputs_of(judged)
+    loaded = load_named_run(arguments, PORTABLE)
+    metadata, inputs = about_run(loaded), inputs_of(loaded)
     shape = ", ".join(map(str, metadata["input"]["shape"]))
     expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {metadata['input']['expects']}"
-    judged.introduce()
-    for label, line in {"input": expects, **_values(judged), "output": metadata["output"]}.items():
+    loaded.introduce()
+    for label, line in {"input": expects, **_values(loaded), "output": metadata["output"]}.items():
         say(f"  {label:<10} {line}")
-    compared = export(judged.parts.state.model, inputs, path, metadata)
+    compared = export(loaded.parts.state.model, inputs, path, metadata)
     same = f"on {compared.num_samples} samples the largest difference is {compared.difference:.3g}"
     say(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}")
     say(f"{path.stat().st_size:,} bytes: {path}")
     return 0
 
 
-def _values(judged: LoadedRun) -> dict[str, str]:
+def _values(loaded: LoadedRun) -> dict[str, str]:
     """What inputs are scaled by and what classes are called, where that is short."""
-    fitted, names = judged.parts.data.fitted(), ", ".join(judged.parts.info.class_names)
-    found = {}
+    fitted, names = loaded.parts.data.fitted(), ", ".join(loaded.parts.info.class_names)
+    values = {}
     if "shift" in fitted and "features" not in fitted:
-        shift, scale = (one.flatten().tolist() for one in (fitted["shift"], fitted["scale"]))
+        shift, scale = (tensor.flatten().tolist() for tensor in (fitted["shift"], fitted["scale"]))
         if len(shift) <= 4:
-            numbers = [", ".join(f"{value:.7g}" for value in one) for one in (shift, scale)]
-            found["scaling"] = f"shift {numbers[0]}, scale {numbers[1]}"
+            numbers = [", ".join(f"{value:.7g}" for value in values) for values in (shift, scale)]
+            values["scaling"] = f"shift {numbers[0]}, scale {numbers[1]}"
         else:
-            found["scaling"] = f"{len(shift)} values each of shift and scale, in the file's metadata"
-    return found | ({"classes": names if len(names) <= 80 else f"{names[:77]}..."} if names else {})
+            values["scaling"] = f"{len(shift)} values each of shift and scale, in the file's metadata"
+    return values | ({"classes": names if len(names) <= 80 else f"{names[:77]}..."} if names else {})

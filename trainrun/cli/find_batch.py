@@ -57,17 +57,17 @@ def run(words: list[str]) -> int:
     from trainrun.tune.batch_trials import TrialEnd, Tries
 
     try:
-        found = _find(Tries(words, arguments.overrides, limit_bytes), arguments.max)
+        result = _find(Tries(words, arguments.overrides, limit_bytes), arguments.max)
     except TrialEnd as ended:
         return ended.code
     from trainrun.report import throughput
 
     if arguments.json:
-        print(json.dumps(throughput.record(found), indent=1))
+        print(json.dumps(throughput.record(result), indent=1))
     else:
-        show(throughput.lines(found, columns(sys.stdout) or _WIDE), sys.stdout)
+        show(throughput.lines(result, columns(sys.stdout) or _WIDE), sys.stdout)
     if file:
-        paint(file, lambda where: throughput.picture(found, where))
+        paint(file, lambda where: throughput.picture(result, where))
     return 0
 
 
@@ -84,23 +84,25 @@ def _find(tries: Tries, most: int | None) -> BatchSearch:
     train = _searched(sizes, batch.first_of(sizes, False), tries.train, "batch_size", tries.limit)
     if most and train.largest.size == survey.window:
         train = batch.Found((*train.tried, *_beyond(tries, survey, most)), train.largest)
-    judged, not_judged = None, _why_not_judged(survey)
-    if not not_judged:
+    evaluation, no_evaluation = None, _why_no_evaluation(survey)
+    if not no_evaluation:
         assert survey.eval_batch_size
         sizes, cut = (
             batch.rounded(survey.split_size or _STREAMED * survey.eval_batch_size),
             _cut(survey, train),
         )
         attempt = lambda size, pieces: tries.time_evaluation(size, pieces, cut)  # noqa: E731
-        judged = _searched(sizes, batch.first_of(sizes, True), attempt, "data.eval_batch_size", tries.limit)
-    train, judged, whole = _together(tries, survey, train, judged)
-    overrides = _overrides(survey, train, judged)
+        evaluation = _searched(
+            sizes, batch.first_of(sizes, True), attempt, "data.eval_batch_size", tries.limit
+        )
+    train, evaluation, whole = _together(tries, survey, train, evaluation)
+    overrides = _overrides(survey, train, evaluation)
     return BatchSearch(
         survey=survey,
         limit=tries.limit,
         train=train,
-        judged=judged,
-        not_judged=not_judged,
+        evaluation=evaluation,
+        no_evaluation=no_evaluation,
         whole=whole,
         overrides=overrides,
         command=shlex.join(["trainrun", *replaced(tries.overrides, overrides)]),
@@ -117,32 +119,32 @@ def _cut(survey: Survey, train: Found) -> list[str]:
     return cut_of(train.largest.size, train.largest.pieces)
 
 
-def _overrides(survey: Survey, train: Found, judged: Found | None) -> list[str]:
-    evaluation = [f"data.eval_batch_size={judged.largest.size}"] if judged else []
-    return [*_cut(survey, train), *evaluation]
+def _overrides(survey: Survey, train: Found, evaluation: Found | None) -> list[str]:
+    eval_size = [f"data.eval_batch_size={evaluation.largest.size}"] if evaluation else []
+    return [*_cut(survey, train), *eval_size]
 
 
 def _together(
-    tries: Tries, survey: Survey, train: Found, judged: Found | None
+    tries: Tries, survey: Survey, train: Found, evaluation: Found | None
 ) -> tuple[Found, Found | None, TriedSize]:
     """Both as one run has them, and what it takes; the hungrier of the two is made smaller until they fit.
 
     Raises OutOfMemory where they do not fit in any size, TrainrunError where the run itself fails.
     """
     why = "fits alone, but not in a run that trains and evaluates"
-    while not (whole := tries.together(_overrides(survey, train, judged))).fits:
+    while not (whole := tries.together(_overrides(survey, train, evaluation))).fits:
         if whole.fits is None:
             raise TrainrunError(whole.why)
-        is_hungry = judged is not None and judged.largest.peak_bytes > train.largest.peak_bytes
-        smaller, other = train.less(why), judged.less(why) if judged else None
+        is_hungry = evaluation is not None and evaluation.largest.peak_bytes > train.largest.peak_bytes
+        smaller, other = train.less(why), evaluation.less(why) if evaluation else None
         if other is not None and (is_hungry or smaller is None):
-            judged = other
+            evaluation = other
         elif smaller is not None:
             train = smaller
         else:
-            told = " ".join(_overrides(survey, train, judged))
-            raise OutOfMemory(f"{told}: {whole.why}, {tries.limit}, when the run trains and evaluates")
-    return train, judged, whole
+            overrides = " ".join(_overrides(survey, train, evaluation))
+            raise OutOfMemory(f"{overrides}: {whole.why}, {tries.limit}, when the run trains and evaluates")
+    return train, evaluation, whole
 
 
 def _searched(
@@ -157,30 +159,32 @@ def _searched(
         tried[size] = attempt(size, sizes[size])
         return tried[size].fits
 
-    found = largest(list(sizes), first, fits)
-    if found is not None:
-        return Found(tuple(tried[size] for size in sorted(tried)), tried[found])
-    least = min((one for one in tried.values() if one.fits is False), key=lambda one: one.size, default=None)
+    best = largest(list(sizes), first, fits)
+    if best is not None:
+        return Found(tuple(tried[size] for size in sorted(tried)), tried[best])
+    least = min(
+        (trial for trial in tried.values() if trial.fits is False), key=lambda trial: trial.size, default=None
+    )
     if least is not None:
         text = f"{key}={least.size}: {least.why}, {limit}"
         raise OutOfMemory(f"{text}; no size fits: take a smaller model, or precision=bf16")
-    one = next(iter(tried.values()))
-    raise TrainrunError(f"{key}={one.size}: {one.why}; no size that was tried runs")
+    failed = next(iter(tried.values()))
+    raise TrainrunError(f"{key}={failed.size}: {failed.why}; no size that was tried runs")
 
 
 def _beyond(tries: Tries, survey: Survey, most: int) -> list[TriedSize]:
     """Micro-batches larger than the window, up to one that does not fit."""
     from trainrun.tune.batch import beyond
 
-    found: list[TriedSize] = []
+    trials: list[TriedSize] = []
     for size in beyond(survey.window, most) if survey.samples_per_step == survey.window else []:
-        found.append(tries.train(size, 1, is_beyond=True))
-        if not found[-1].fits:
+        trials.append(tries.train(size, 1, is_beyond=True))
+        if not trials[-1].fits:
             break
-    return found
+    return trials
 
 
-def _why_not_judged(survey: Survey) -> str:
+def _why_no_evaluation(survey: Survey) -> str:
     """Why no evaluation is tried; empty where one is."""
     if not survey.split:
         return "there is no validation or test split"
@@ -189,22 +193,22 @@ def _why_not_judged(survey: Survey) -> str:
 
 def _notes(tries: Tries, survey: Survey, largest: TriedSize) -> list[tuple[str, str]]:
     """What to know of the size that was found."""
-    told = [(label, text) for label, text in tries.told.get(largest.size, [])]
-    found = [(label, text) for label, text in told if label == "caution"]
+    plan = [(label, text) for label, text in tries.told.get(largest.size, [])]
+    notes = [(label, text) for label, text in plan if label == "caution"]
     if survey.has_batch_norm and largest.size != survey.batch_size:
         text = (
             f"sees {largest.size} samples at a time and not {survey.batch_size}, so this is not the same run"
         )
-        found.insert(0, ("batch norm", text))
+        notes.insert(0, ("batch norm", text))
     if tries.lengths_differ:
         text = "the inputs differ in length, and the longest may not have been met: leave room for them"
-        found.append(("caution", text))
+        notes.append(("caution", text))
     if survey.split and survey.split_size is None and survey.eval_batch_size:
         text = (
             f"{survey.split} is a stream without length: tried up to {_STREAMED} times data.eval_batch_size"
         )
-        found.append(("", text))
-    return found
+        notes.append(("", text))
+    return notes
 
 
 def _bytes(text: str) -> int:

@@ -59,8 +59,8 @@ def run(words: list[str]) -> int:
         code = in_child(lambda: _search(composition, arguments, send), ["find-lr", *words])
     finally:
         os.close(send)
-    with os.fdopen(receive) as told:
-        line = [word for word in told.read().split("\0") if word]
+    with os.fdopen(receive) as answer:
+        line = [word for word in answer.read().split("\0") if word]
     if arguments.apply and line and not code:
         from trainrun.cli import train
 
@@ -94,18 +94,18 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     top = peak(parts).factor
     say(f"{arguments.steps} steps of {size} samples, lr {low:g} to {high:g}")
     points = list(_counted(ramp(parts, low, high, arguments.steps)))
-    found = curve(*([getattr(one, name) for one in points] for name in ("lr", "loss", "start")))
+    lr_curve = curve(*([getattr(point, name) for point in points] for name in ("lr", "loss", "start")))
     watch = Divergence()
     diverged = any(watch.seen(point.loss) for point in points)
-    told = RangeTest(found, suggest_lr(found, diverged), diverged)
-    lr = told.verdict.suggestion
+    test = RangeTest(lr_curve, suggest_lr(lr_curve, diverged), diverged)
+    lr = test.verdict.suggestion
     written = f"{lr / _per_lr(parts, top):.2g}" if lr else None
     line = _line(arguments.overrides, written) if written else []
     if arguments.json:
-        print(json.dumps(_record(told, arguments, written, line), indent=1))
+        print(json.dumps(_record(test, arguments, written, line), indent=1))
     else:
-        _tell(told, arguments, written, line)
-    paint(arguments.out, partial(picture, told))
+        _tell(test, arguments, written, line)
+    paint(arguments.out, partial(picture, test))
     os.write(send, "\0".join(line).encode())
     return 0 if line else NONE
 
@@ -142,15 +142,15 @@ def _instead(arguments: argparse.Namespace, other: dict[str, float]) -> list[str
     return ["trainrun", "find-lr", *given, *arguments.overrides]
 
 
-def _tell(told: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]) -> None:
+def _tell(test: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]) -> None:
     from trainrun.report.range_test import chart, table
 
-    verdict = told.verdict
-    lines: list[Line] = [*chart(told, shutil.get_terminal_size().columns), *table(verdict)]
+    verdict = test.verdict
+    lines: list[Line] = [*chart(test, shutil.get_terminal_size().columns), *table(verdict)]
     if verdict.suggestion:
         rates = [verdict.criteria[name] or 0.0 for name in verdict.agreeing]
         many = f"{len(rates)} of {len(verdict.criteria)} criteria agree"
-        lines += ["", *([f"the loss diverged at lr {told.curve.lr[-1]:.2g}"] if told.diverged else [])]
+        lines += ["", *([f"the loss diverged at lr {test.curve.lr[-1]:.2g}"] if test.diverged else [])]
         lines += [f"{many} within a factor of {rates[-1] / rates[0]:.2g}; the upper two make the suggestion"]
         lines += [f"optimizer.lr={written} makes it the largest rate of the run's schedule:", ""]
         lines += [f"  {shlex.join(['trainrun', *line])}"]
@@ -161,16 +161,16 @@ def _tell(told: RangeTest, arguments: argparse.Namespace, written: str | None, l
 
 
 def _record(
-    told: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]
+    test: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]
 ) -> dict[str, Any]:
     """The same for programs."""
-    curve, verdict = told.curve, told.verdict
+    curve, verdict = test.curve, test.verdict
     points = zip(curve.lr.tolist(), curve.loss.tolist(), curve.smooth.tolist(), strict=True)
     other = _instead(arguments, dict(verdict.instead))
     return {
         "exit_code": 0 if line else NONE,
         "points": [dict(zip(("lr", "loss", "smooth"), point, strict=True)) for point in points],
-        "diverged": told.diverged,
+        "diverged": test.diverged,
         "criteria": dict(verdict.criteria),
         "agreeing": list(verdict.agreeing),
         "lr": verdict.suggestion,  # of a step, where the schedule is at its largest

@@ -63,10 +63,10 @@ def _usage(how: str, what: str) -> list[str]:
 
 def _dials() -> list[list[str]]:
     """`name=value` and meaning of the top-level dials, without parsing YAML."""
-    found = []
+    rows = []
     for line in (CONF / "trainrun.yaml").read_text(encoding="utf-8").splitlines():
         if line[:1].isalpha() and "#" in line:
             value, _, meaning = line.partition("#")
             name, _, value = value.partition(":")
-            found.append([f"{name}={value.strip()}", meaning.strip()])
-    return found
+            rows.append([f"{name}={value.strip()}", meaning.strip()])
+    return rows

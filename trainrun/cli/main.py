@@ -75,8 +75,8 @@ def _no_such_command(word: str) -> ConfigError:
     if is_file(f"{word}.yaml"):
         return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
     hint = did_you_mean(word, COMMANDS)
-    known = f"{', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
-    text = f"no such command{hint} There are {known}" if hint else f"no such command; there are {known}"
+    commands = f"{', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
+    text = f"no such command{hint} There are {commands}" if hint else f"no such command; there are {commands}"
     return ConfigError.one(word, text)
 
 

@@ -36,12 +36,12 @@ def run(words: list[str]) -> int:
     views = views_of(arguments.tta)
     if arguments.out and not arguments.out.parent.is_dir():
         raise ConfigError.one("--out", f"there is no folder {arguments.out.parent}")
-    judged = load_named_run(arguments)
+    loaded = load_named_run(arguments)
     split = arguments.split or "test"
-    told = {"input": str(arguments.input)} if arguments.input else {"split": judged.size_of(split)}
-    model = judged.model_over(views)
-    samples = samples_of(judged, arguments.input, split)
-    judged.introduce(**told)
+    source_text = {"input": str(arguments.input)} if arguments.input else {"split": loaded.size_of(split)}
+    model = loaded.model_over(views)
+    samples = samples_of(loaded, arguments.input, split)
+    loaded.introduce(**source_text)
     if views:
         say(f"  {'views':<10} {model}")
     for note in samples.notes:
@@ -49,10 +49,10 @@ def run(words: list[str]) -> int:
     from trainrun.loop.evaluate import predictions
     from trainrun.session.predictions import rows_of
 
-    parts = judged.parts
-    made = predictions(model, parts.task, samples.batches, parts.state.precision)
+    parts = loaded.parts
+    predicted = predictions(model, parts.task, samples.batches, parts.state.precision)
     with about_input(arguments.input):
-        count = _write(rows_of(parts.task, parts.info, samples, made), arguments.out)
+        count = _write(rows_of(parts.task, parts.info, samples, predicted), arguments.out)
     if arguments.out:
         say(f"{count} predictions: {arguments.out}")
     return 0

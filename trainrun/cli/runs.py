@@ -39,41 +39,41 @@ def run(words: list[str]) -> int:
         return int(end.code or 0)
     if arguments.clean:
         return _clean(arguments.yes)
-    found = [one for one in entries() if not arguments.failed or one.state in ("failed", "died")]
+    runs = [entry for entry in entries() if not arguments.failed or entry.state in ("failed", "died")]
     if arguments.json:
         from trainrun.report.runs import record
 
-        print("".join(to_line(record(one)) for one in found), end="")
+        print("".join(to_line(record(entry)) for entry in runs), end="")
     else:
-        _show(found, arguments.failed)
+        _show(runs, arguments.failed)
     return 0
 
 
-def _show(found: Sequence[ListedRun], failed: bool) -> None:
-    if not found:
+def _show(runs: Sequence[ListedRun], failed: bool) -> None:
+    if not runs:
         nothing = "no run failed" if failed else f"no run in {ROOT}/ yet; start one with trainrun"
         say(nothing)
         return
     from trainrun.report.runs import table, total
 
-    show(table(found, columns(sys.stdout), time.time(), failed), sys.stdout)
-    say("", f"{total(found)}, below {ROOT}/")
-    if lost := cleaning.lost(found):
+    show(table(runs, columns(sys.stdout), time.time(), failed), sys.stdout)
+    say("", f"{total(runs)}, below {ROOT}/")
+    if lost := cleaning.lost(runs):
         say(f"trainrun runs --clean removes {len(lost)} that came to nothing")
 
 
 def _clean(yes: bool) -> int:
     """List what would go, ask, remove it. Returns 0 also where the answer was no."""
-    found = entries()
-    lost, (remnants, young) = cleaning.lost(found), cleaning.remnants()
+    runs = entries()
+    lost, (remnants, young) = cleaning.lost(runs), cleaning.remnants()
     if lost:
         from trainrun.report.runs import table
 
         show(table(lost, columns(sys.stderr), time.time(), True), sys.stderr)
     for folder in remnants:
         say(f"{folder}  no run came to be here")
-    _say_what_stays(found, lost, young)
-    folders = [*(one.path for one in lost), *remnants]
+    _say_what_stays(runs, lost, young)
+    folders = [*(entry.path for entry in lost), *remnants]
     if not folders:
         say("nothing to remove")
         return 0
@@ -91,9 +91,9 @@ def _clean(yes: bool) -> int:
     return 0
 
 
-def _say_what_stays(found: Sequence[ListedRun], lost: Sequence[ListedRun], young: Sequence[Path]) -> None:
+def _say_what_stays(runs: Sequence[ListedRun], lost: Sequence[ListedRun], young: Sequence[Path]) -> None:
     """What failed and yet is not removed, and how to do it all the same."""
-    stays = [run for run in found if run.state in ("failed", "died") and run not in lost]
+    stays = [run for run in runs if run.state in ("failed", "died") and run not in lost]
     if stays:
         say(f"{len(stays)} more failed or died, and can be resumed. To remove them too:")
         say(f"  rm -r {shlex.join(str(run.path) for run in stays)}")

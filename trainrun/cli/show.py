@@ -42,62 +42,64 @@ def _whole(word: str) -> list[str]:
 
 def _page(word: str) -> list[str]:
     topic = word.strip("/").replace("=", "/", 1)
-    known = groups()
+    available = groups()
     group, _, name = topic.partition("/")
     if topic == "dials":
         return _dials()
     if topic in GUIDES:
         return page(guide.read(topic))
-    if topic in known:
-        return _group(topic, known[topic])
-    if name in known.get(group, {}):
-        return _option(group, name, known[group][name])
+    if topic in available:
+        return _group(topic, available[topic])
+    if name in available.get(group, {}):
+        return _option(group, name, available[group][name])
     if rows := guide.rows_about("not-offered", topic):
         return page([PageBlock("paragraph", f"{word}: not offered."), PageBlock("table", rows=rows)])
-    homes = [f"{g}/{topic}" for g, options in known.items() if topic in options]
+    homes = [f"{g}/{topic}" for g, options in available.items() if topic in options]
     if len(homes) == 1:
         group = homes[0].partition("/")[0]
-        return _option(group, topic, known[group][topic])
-    raise _unknown(word, topic, homes, known)
+        return _option(group, topic, available[group][topic])
+    raise _unknown(word, topic, homes, available)
 
 
-def _unknown(word: str, topic: str, homes: list[str], known: dict[str, dict[str, Path]]) -> ConfigError:
+def _unknown(word: str, topic: str, homes: list[str], available: dict[str, dict[str, Path]]) -> ConfigError:
     if homes:
         return ConfigError.one(word, f"is in several groups: show {' or '.join(homes)}")
-    if near := _meant(topic, known):
+    if near := _meant(topic, available):
         return ConfigError.one(word, f"no such topic; did you mean {near}?", f"trainrun show {near}")
-    return ConfigError.one(word, f"no such topic; there are {', '.join([*_ordered(known), *TOPICS])}")
+    return ConfigError.one(word, f"no such topic; there are {', '.join([*_ordered(available), *TOPICS])}")
 
 
-def _meant(topic: str, known: dict[str, dict[str, Path]]) -> str | None:
+def _meant(topic: str, available: dict[str, dict[str, Path]]) -> str | None:
     """The page of a misspelt topic, of a setting, or of what other tools call it."""
-    options = {f"{group}/{name}": f"{group}/{name}" for group, found in known.items() for name in found}
+    options = {
+        f"{group}/{name}": f"{group}/{name}" for group, options in available.items() for name in options
+    }
     if "/" in topic:
         return nearest(topic, options)
     called = SPELLINGS.get(topic, (topic, ""))[0].split(".")[0]
     called = ELSEWHERE.get(called, called)
-    if called in known or called in TOPICS:
+    if called in available or called in TOPICS:
         return called
     if called in NAMES:
         return "dials"
     having = list(options_with(topic))
     if len(having) == 1:
         return having[0]
-    pages = {name: name for name in (*known, *TOPICS)} | {key.partition("/")[2]: key for key in options}
+    pages = {name: name for name in (*available, *TOPICS)} | {key.partition("/")[2]: key for key in options}
     near = nearest(topic, pages)
     alike = difflib.SequenceMatcher(None, topic.lower(), (near or "").lower()).ratio() > 0.7
     return pages[near] if near and (alike or near.startswith(topic)) else None
 
 
 def _overview() -> list[str]:
-    chosen, known, meaning = defaults(), groups(), _meanings()
+    chosen, available, meaning = defaults(), groups(), _meanings()
     lines = ["What can be chosen, with GROUP=OPTION. Options marked * are taken where nothing is said."]
-    for group in _ordered(known):
+    for group in _ordered(available):
         marked = _default_options(chosen.get(group, ""))
         lines += ["", f"{group}: {meaning.get(group, '')}".rstrip(": ")]
-        lines += columns([_entry(name, file, name in marked) for name, file in known[group].items()])
+        lines += columns([_entry(name, file, name in marked) for name, file in available[group].items()])
     lines += ["", "dials: what stands beside the groups, set as NAME=VALUE"]
-    lines += columns([[one.name, one.default, one.meaning] for one in dials()])
+    lines += columns([[argument.name, argument.default, argument.meaning] for argument in dials()])
     return [
         *lines,
         "",
@@ -107,7 +109,7 @@ def _overview() -> list[str]:
                 ["trainrun show optimizer", "a group: which option when"],
                 ["trainrun show optimizer/adamw", "an option: its arguments, their types and defaults"],
                 ["trainrun show tuning", "the order in which to tune"],
-                ["trainrun show symptoms", "what goes wrong, and what helps"],
+                ["trainrun show symptoms", "what goes wrong, and the fix"],
                 ["trainrun show trust", "whose code is imported, and how runs are signed"],
                 ["trainrun show not-offered", "what this tool leaves to others"],
             ]
@@ -131,7 +133,7 @@ def _group(group: str, options: dict[str, Path]) -> list[str]:
         names = [name for name in options if name not in marked] or list(options)
         examples = (_example(group, name, option(group, name)) for name in names)
         lines += ["", "Set it", f"  {next(filter(None, examples), '')}"]
-    if code := guide.own(group):
+    if code := guide.own_part(group):
         choice = f"{group}=[mine]" if group in COMBINES else f"{group}=mine"
         lines += ["", f"One of your own: these two files, and {choice}", "", *_indented(code)]
     if only:
@@ -146,32 +148,32 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 def _option(group: str, name: str, file: Path) -> list[str]:
-    found = option(group, name)
+    shown = option(group, name)
     lines = [f"{group}={name}{'  (yours)' if is_yours(file) else ''}", *paragraph(about(file))]
     for rest in header(file)[1:]:  # a recipe's commands and figures
         is_text = not any(line.startswith(" ") for line in rest)
         lines += ["", *(paragraph(" ".join(rest)) if is_text else rest)]
-    for text in _described(found.doc):
+    for text in _described(shown.doc):
         lines += ["", *paragraph(text)]
     notes = guide.about(group, name)
     if notes:
         lines += ["", "Where guides err"]
         lines += [line for note in notes for line in paragraph(note, "  - ", "    ")]
     lines.append("")
-    if found.selects:
-        lines += paragraph(f"also sets  {', '.join(found.selects)}", hanging=" " * 11)
-    source = f"{_short(file)}, which calls {found.target}" if found.target else _short(file)
+    if shown.selects:
+        lines += paragraph(f"also sets  {', '.join(shown.selects)}", hanging=" " * 11)
+    source = f"{_short(file)}, which calls {shown.target}" if shown.target else _short(file)
     lines += paragraph(f"source     {source}", hanging=" " * 11)
-    if is_yours(file) and found.given:
-        lines.append(f"from run   {', '.join(found.given)}")
-    if found.arguments or found.target:
-        lines += ["", *_arguments(_prefix(group, name), found.arguments)]
-    if found.more:
+    if is_yours(file) and shown.given:
+        lines.append(f"from run   {', '.join(shown.given)}")
+    if shown.arguments or shown.target:
+        lines += ["", *_arguments(_prefix(group, name), shown.arguments)]
+    if shown.more:
         lines += [
             "",
-            f"Its code also takes {', '.join(found.more)}; set with +{_prefix(group, name)}.NAME=VALUE.",
+            f"Its code also takes {', '.join(shown.more)}; set with +{_prefix(group, name)}.NAME=VALUE.",
         ]
-    example = _example(group, name, found)
+    example = _example(group, name, shown)
     return [*lines, "", "Set it", f"  {example}"] if example else lines
 
 
@@ -194,7 +196,10 @@ def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
 
 
 def _table(arguments: list[Argument]) -> list[str]:
-    rows = [[one.name, _needed(one.default), _listed(one.takes), one.meaning] for one in arguments]
+    rows = [
+        [argument.name, _needed(argument.default), _listed(argument.takes), argument.meaning]
+        for argument in arguments
+    ]
     return columns(rows, ["name", "default", "takes", "meaning"])
 
 
@@ -209,20 +214,20 @@ def _entry(name: str, file: Path, is_default: bool) -> list[str]:
 def _described(doc: str) -> Iterator[str]:
     """The paragraphs of a docstring, without what they raise."""
     for text in doc.split("\n\n"):
-        kept = re.sub(r"\s*Raises \w+ [^.]*\.", "", " ".join(text.split()))
-        if kept:
-            yield kept
+        kept_text = re.sub(r"\s*Raises \w+ [^.]*\.", "", " ".join(text.split()))
+        if kept_text:
+            yield kept_text
 
 
-def _example(group: str, name: str, found: Option) -> str:
+def _example(group: str, name: str, shown: Option) -> str:
     """A command that chooses the option and sets one argument; none where a value is needed first."""
     by_hand = {row["option"]: row["command"] for row in guide.table("examples")}
     if f"{group}/{name}" in by_hand:
         return by_hand[f"{group}/{name}"]
-    if any(one.default == "???" for one in found.arguments):
+    if any(argument.default == "???" for argument in shown.arguments):
         return ""
     plain = re.compile(r"[\w.%+-]+")
-    argument = next((a for a in found.arguments if plain.fullmatch(a.default) and a.default != "null"), None)
+    argument = next((a for a in shown.arguments if plain.fullmatch(a.default) and a.default != "null"), None)
     setting = shlex.quote(f"{argument.key}={argument.default}") if argument else ""
     if list(groups()[group]) == ["default"] and setting:
         return f"trainrun {setting}"
@@ -241,10 +246,10 @@ def _prefix(group: str, name: str) -> str:
     return f"{group}.{name}" if group in COMBINES else group
 
 
-def _ordered(known: dict[str, dict[str, Path]]) -> list[str]:
+def _ordered(available: dict[str, dict[str, Path]]) -> list[str]:
     """Groups that have options, in the order of the guide; the user's own last."""
-    order = [name for name in _meanings() if known.get(name)]
-    return order + [name for name in known if known[name] and name not in order]
+    order = [name for name in _meanings() if available.get(name)]
+    return order + [name for name in available if available[name] and name not in order]
 
 
 def _meanings() -> dict[str, str]:

@@ -71,21 +71,21 @@ class Run:
     in_memory: bool = False  # the data: no loader processes are needed
     unread: int = 0  # lines of its records that cannot be read
 
-    def curve(self, part: str, key: str, of: Callable[[Iterable[float]], float] = min) -> Curve:
+    def curve(self, part: str, key: str, pick: Callable[[Iterable[float]], float] = min) -> Curve:
         """A figure of the "train", "val" or "timing" records; of several parameter groups the smallest."""
-        points = ((step_of(one), _number(one.get(key), of)) for one in getattr(self, part))
+        points = ((step_of(record), _number(record.get(key), pick)) for record in getattr(self, part))
         good = [(step, value) for step, value in points if step is not None and value is not None]
         return Curve(tuple(step for step, _ in good), tuple(value for _, value in good))
 
     @property
-    def can_be_judged(self) -> bool:
+    def has_verdict(self) -> bool:
         """Whether there are points enough to see a trend."""
         return max(len(self.curve(part, "loss")) for part in ("train", "val")) >= FEW
 
     @property
     def step(self) -> int:
         """How far it came."""
-        steps = (step_of(one) for one in (*self.train, *self.val, self.status))
+        steps = (step_of(record) for record in (*self.train, *self.val, self.status))
         return max((step for step in steps if step is not None), default=0)
 
     @property
@@ -97,10 +97,10 @@ class Run:
         monitored = str(self.status.get("monitor") or "").removeprefix("val/")
         smaller = monitored in SMALLER_IS_BETTER or self.setting("monitor_mode") == "min"
         names = [] if smaller else [monitored]
-        known = next((records[-1] for records in (self.val, self.train) if records), {})
-        if "perplexity" in known:
+        latest = next((records[-1] for records in (self.val, self.train) if records), {})
+        if "perplexity" in latest:
             return "loss"
-        return next((name for name in (*names, "accuracy", "r2") if name in known), "loss")
+        return next((name for name in (*names, "accuracy", "r2") if name in latest), "loss")
 
     @property
     def higher_is_better(self) -> bool:
@@ -141,7 +141,9 @@ def read(run_dir: Path) -> Run:
         elif kind == "rollback":
             rollbacks += 1
             to = step_of(record, "to")
-            train, val = ([one for one in part if (step_of(one) or 0) <= (to or 0)] for part in (train, val))
+            train, val = (
+                [record for record in part if (step_of(record) or 0) <= (to or 0)] for part in (train, val)
+            )
     return Run(
         settings=load_stored(run_dir / "config.yaml"),
         status=status | {"state": state_in(run_dir, status)},
@@ -161,9 +163,9 @@ def _in_order(unordered: Sequence[Record]) -> list[Record]:
     return [steps[step] for step in sorted(steps)]
 
 
-def _number(value: Any, of: Callable[[Iterable[float]], float] = min) -> float | None:
+def _number(value: Any, pick: Callable[[Iterable[float]], float] = min) -> float | None:
     if isinstance(value, Mapping):
-        flat = (_number(one) for one in value.values() if not isinstance(one, Mapping))
-        known = [one for one in flat if one is not None]
-        return of(known) if known else None
+        flat = (_number(item) for item in value.values() if not isinstance(item, Mapping))
+        numbers = [number for number in flat if number is not None]
+        return pick(numbers) if numbers else None
     return float(value) if is_number(value) else None

@@ -34,37 +34,41 @@ class Diagnosis:
 
 def diagnose(run: Run) -> list[Diagnosis]:
     """The symptoms that a run shows, the weightiest first, without those that another explains."""
-    found: list[Diagnosis] = []
+    diagnoses: list[Diagnosis] = []
     explained: set[str] = set()
     for symptom in SYMPTOMS:
         if symptom.rule is None or symptom.name in explained:
             continue
         if evidence := symptom.rule(run):
-            found.append(Diagnosis(symptom, evidence, _fitting(symptom, run)))
+            diagnoses.append(Diagnosis(symptom, evidence, _fitting(symptom, run)))
             explained |= set(symptom.explains)
-    return found
+    return diagnoses
 
 
 def filled(remedy: Remedy, values: Mapping[str, float | str]) -> Remedy:
     """With what the braces stand for."""
 
     def value(match: re.Match[str]) -> str:
-        known, sign, by = values[match[1]], match[2], match[3]
-        if isinstance(known, str):
-            number = re.fullmatch(r"([\d.]+)([a-z%]+)", known)
-            return known if not sign or number is None else _short(float(number[1]) * int(by)) + number[2]
+        current, sign, by = values[match[1]], match[2], match[3]
+        if isinstance(current, str):
+            number = re.fullmatch(r"([\d.]+)([a-z%]+)", current)
+            return current if not sign or number is None else _short(float(number[1]) * int(by)) + number[2]
         if sign:
-            known = known * int(by) if sign == "*" else known / int(by)
-        return _short(known)
+            current = current * int(by) if sign == "*" else current / int(by)
+        return _short(current)
 
-    return Remedy(remedy.what, tuple(_BRACES.sub(value, one) for one in remedy.overrides), remedy.needs)
+    return Remedy(
+        remedy.what, tuple(_BRACES.sub(value, override) for override in remedy.overrides), remedy.needs
+    )
 
 
 def _fitting(symptom: Symptom, run: Run) -> tuple[Remedy, ...]:
     """Those that set what the run has, and that change something."""
     values = {**DEFAULTS, **_values(run)}
-    made = (filled(one, values) for one in symptom.remedies)
-    return tuple(one for one in made if all(_is_new(override, run) for override in one.overrides))
+    candidates = (filled(remedy, values) for remedy in symptom.remedies)
+    return tuple(
+        remedy for remedy in candidates if all(_is_new(override, run) for override in remedy.overrides)
+    )
 
 
 def _is_new(override: str, run: Run) -> bool:
@@ -84,17 +88,17 @@ def _is_new(override: str, run: Run) -> bool:
 
 def _values(run: Run) -> dict[str, float | str]:
     """What braces stand for in this run."""
-    found: dict[str, float | str] = {}
+    values: dict[str, float | str] = {}
     for name, path in (("lr", "optimizer.lr"), ("width", "model.width")):
         if (number := run.number(path)) is not None:
-            found[name] = number
+            values[name] = number
     if isinstance(budget := run.setting("budget"), str):
-        found["budget"] = budget
+        values["budget"] = budget
     if norms := run.curve("train", "grad_norm").values:
-        found["grad_norm"] = statistics.median(norms)
+        values["grad_norm"] = statistics.median(norms)
     if not any(kind in str(run.setting("model._target_")) for kind in ("cnn", "resnet")):
-        found["norm"] = "layer"
-    return found
+        values["norm"] = "layer"
+    return values
 
 
 def _short(number: float) -> str:

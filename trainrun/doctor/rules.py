@@ -28,7 +28,12 @@ def not_finite(run: Run) -> str | None:
         again = f", and {times - 1} more times" if times > 1 else ""
         return f"step {step_of(first)}{again}; {where}; the run's answer: {_word(first.get('answer'))}"
     bad = next(
-        (one for one in (*run.train, *run.val) if one.get("nonfinite") and one.get("loss") is None), None
+        (
+            record
+            for record in (*run.train, *run.val)
+            if record.get("nonfinite") and record.get("loss") is None
+        ),
+        None,
     )
     return f"the loss is no number at step {step_of(bad)}" if bad else None
 
@@ -59,8 +64,8 @@ def tiny_batch_norm(run: Run) -> str | None:
     behind = ""
     if train and val:
         behind = f"; {run.metric} {number(train.last)} in training, {number(val.last)} in validation"
-    told = f"; it failed: {failure}" if failure else behind
-    return f"model.norm=batch sees {batch:g} sample{'s' if batch > 1 else ''} at a time{told}"
+    outcome = f"; it failed: {failure}" if failure else behind
+    return f"model.norm=batch sees {batch:g} sample{'s' if batch > 1 else ''} at a time{outcome}"
 
 
 def dead_units(run: Run) -> str | None:
@@ -96,9 +101,11 @@ def diverged(run: Run) -> str | None:
     if not rose or low > 0.9 * len(loss):
         return None
     middle = (lowest + end) / 2
-    at = next(step for step, value in zip(loss.steps[low:], loss.values[low:], strict=True) if value > middle)
+    turn = next(
+        step for step, value in zip(loss.steps[low:], loss.values[low:], strict=True) if value > middle
+    )
     was = f"from {number(lowest)} at step {loss.steps[low]} to {number(end)}"
-    return f"at step {at}: the training loss rose {was}"
+    return f"at step {turn}: the training loss rose {was}"
 
 
 def lr_too_high(run: Run) -> str | None:
@@ -109,9 +116,9 @@ def lr_too_high(run: Run) -> str | None:
     if not loss or not is_poor(run) or run.metric == "loss" or lr_too_low(run):
         return None
     signs = []
-    judged = (val or loss).smooth
-    late, worst = judged.last, max((*loss.values, *val.values))
-    is_back = len(judged) >= FEW and judged.values[len(judged) // 3] < 1.2 * late  # no slow descent
+    curve = (val or loss).smooth
+    late, worst = curve.last, max((*loss.values, *val.values))
+    is_back = len(curve) >= FEW and curve.values[len(curve) // 3] < 1.2 * late  # no slow descent
     if is_back and worst > 1.5 * late and is_guessing(run):
         signs.append(f"the loss leapt to {number(worst)} and stays at {number(late)}")
     if len(loss) >= FEW and loss.noise > 0.25 * loss.last and loss.last > 0.3 * max(loss.values):
@@ -124,7 +131,7 @@ def lr_too_high(run: Run) -> str | None:
 
 def lr_too_low(run: Run) -> str | None:
     """Steps are thousands of times smaller than the weights, and the loss has hardly moved."""
-    loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio", of=max)
+    loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio", pick=max)
     if len(loss) < FEW or not ratio or max(ratio.values) > 4e-4:
         return None  # a few logs may all lie where the schedule ends
     if run.setting("init_from") and not is_poor(run):
@@ -175,9 +182,9 @@ def overfitting(run: Run) -> str | None:
     if len(val) < 6 or run.metric == "loss":
         return None
     lowest, end = min(val.smooth.values), val.smooth.last
-    at = val.values.index(min(val.values))
+    lowest_at = val.values.index(min(val.values))
     improves = not train or train.last <= statistics.fmean(train.values)
-    if not improves or end < 1.25 * lowest or at > 0.8 * len(val):
+    if not improves or end < 1.25 * lowest or lowest_at > 0.8 * len(val):
         return None
     best, ends, trained = max(metric.smooth.values), metric.last, run.curve("train", run.metric)
     if best - ends > max(0.04, 2 * metric.noise, 2 * _sampling_error(metric)):
@@ -186,8 +193,10 @@ def overfitting(run: Run) -> str | None:
         how = f"{run.metric} is {number(ends)}, in training {number(trained.last)}"
     else:
         return None
-    epoch = next((one.get("epoch") for one in run.val if one.get("step") == val.steps[at]), None)
-    since = f"epoch {epoch:g}" if isinstance(epoch, (int, float)) else f"step {val.steps[at]}"
+    epoch = next(
+        (record.get("epoch") for record in run.val if record.get("step") == val.steps[lowest_at]), None
+    )
+    since = f"epoch {epoch:g}" if isinstance(epoch, (int, float)) else f"step {val.steps[lowest_at]}"
     return f"from {since}: the validation loss rises from {number(lowest)} to {number(end)} and {how}"
 
 
@@ -292,9 +301,9 @@ def is_guessing(run: Run) -> bool:
 def _sampling_error(metric: Curve) -> float:
     """Standard deviation of a share of so few samples as its steps betray: the smallest is one sample."""
     different = sorted(set(metric.values))
-    one = min((b - a for a, b in itertools.pairwise(different) if b - a > 1e-6), default=0.0)
+    smallest = min((b - a for a, b in itertools.pairwise(different) if b - a > 1e-6), default=0.0)
     share = min(max(metric.last, 0.0), 1.0)
-    return math.sqrt(share * (1 - share) * min(one, 1.0))
+    return math.sqrt(share * (1 - share) * min(smallest, 1.0))
 
 
 def _best(run: Run) -> float:
@@ -320,4 +329,4 @@ def _word(value: Any) -> str:
     text = (
         value if isinstance(value, str) else "" if value is None or isinstance(value, Mapping) else str(value)
     )
-    return "".join(one if one.isprintable() else "?" for one in text)[:200]
+    return "".join(character if character.isprintable() else "?" for character in text)[:200]

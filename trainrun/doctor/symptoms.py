@@ -29,7 +29,7 @@ class Symptom:
     """
 
     name: str
-    seen: str
+    sign: str
     cause: str
     remedies: tuple[Remedy, ...]
     rule: Callable[[Run], str | None] | None = None

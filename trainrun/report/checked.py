@@ -1,62 +1,41 @@
-"""What a check found, as lines for people."""
+"""The report of `trainrun check`: plan, answers, and each finding with its fix, as lines for people."""
 
 from __future__ import annotations
 
 import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from rich.text import Text
+
+from trainrun.check.finding import CheckResult, CheckSection
 
 Rows = Sequence[tuple[str, str]]  # (label, text); a text that begins with spaces is a line of a table
 
 
-class Finding(Protocol):
-    """As `trainrun.check` makes it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def measured(self) -> str: ...
-    @property
-    def expected(self) -> str: ...
-    @property
-    def mend(self) -> tuple[str, ...]: ...
-    @property
-    def advice(self) -> str: ...
-
-
-class Section(Protocol):
-    """As `trainrun.check` makes it."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def lines(self) -> tuple[tuple[str, str], ...]: ...
-    @property
-    def findings(self) -> Sequence[Finding]: ...
-
-
-def report(plan: Rows, sections: Iterable[Section], command: str | None, width: int | None) -> list[Text]:
-    """The plan, a paragraph for each question, then what was found and the command that mends it.
+def report(
+    plan: Rows, sections: Iterable[CheckSection], command: str | None, width: int | None
+) -> list[Text]:
+    """Return the plan, a paragraph for each question, then what was found and the command that fixes it.
 
     Lines are broken at `width` columns; None: not at all. The command never is: it is to be pasted.
     """
-    lines, findings = _paragraph(Text("plan", "bold"), plan, width), list[Finding]()
+    lines, findings = _paragraph(Text("plan", "bold"), plan, width), list[CheckResult]()
     for section in sections:
         findings += section.findings
         if section.lines:
             lines += [Text(), *_paragraph(Text(section.title, "bold"), section.lines, width)]
     if not findings:
         return [*lines, Text(), Text("nothing found", "green")]
-    for one in findings:
-        mend = [("mend", shlex.join(one.mend)), ("", one.advice)] if one.mend else [("mend", one.advice)]
-        rows = [("measured", one.measured), ("expected", one.expected), *mend]
-        title = Text(f"found: {one.name}", "bold yellow")
+    for finding in findings:
+        fix = [("fix", shlex.join(finding.fix)), ("", finding.advice)]
+        rows = [("measured", finding.measured), ("expected", finding.expected)]
+        rows += fix if finding.fix else [("fix", finding.advice)]
+        title = Text(f"found: {finding.name}", "bold yellow")
         lines += [Text(), *_paragraph(title, [row for row in rows if row[1]], width)]
-    mended = ["", "with these mended, look again:", "", f"  {command}"] if command else []
-    return [*lines, *map(Text, mended)]
+    if command:
+        lines += map(Text, ["", "check again with these fixes:", "", f"  {command}"])
+    return lines
 
 
 def _paragraph(title: Text, rows: Rows, width: int | None) -> list[Text]:
@@ -67,10 +46,10 @@ def _paragraph(title: Text, rows: Rows, width: int | None) -> list[Text]:
             lines.append(Text(text))
             continue
         head = f"  {label}".ljust(indent)
-        body = (
-            [text] if width is None else textwrap.wrap(text, max(20, width - indent), break_on_hyphens=False)
-        )
-        for part in body:
+        parts = [text]
+        if width is not None:
+            parts = textwrap.wrap(text, max(20, width - indent), break_on_hyphens=False)
+        for part in parts:
             lines.append(Text.assemble((head, "dim"), part))
             head = " " * indent
     return lines

@@ -36,7 +36,7 @@ class Scores:
 
     def means(self) -> dict[str, tuple[float, float, float]]:
         """Over the classes that occur, each as much as another and each as often as it occurs."""
-        columns = [np.nan_to_num(one) for one in (self.precision, self.recall, self.f1)]
+        columns = [np.nan_to_num(column) for column in (self.precision, self.recall, self.f1)]
         occurs = ~np.isnan(self.f1)
         weights = {"mean": occurs.astype(float), "weighted": self.support.astype(float)}
         return {
@@ -57,7 +57,7 @@ def confused(confusion: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     mistakes = [
         (int(t), int(p), int(confusion[t, p])) for t, p in zip(*confusion.nonzero(), strict=True) if t != p
     ]
-    return sorted(mistakes, key=lambda one: (-one[2], one[:2]))
+    return sorted(mistakes, key=lambda mistake: (-mistake[2], mistake[:2]))
 
 
 class ClassReport:
@@ -77,35 +77,37 @@ class ClassReport:
 
     def lines(self, width: int) -> list[Text]:
         """Text at most `width` columns wide."""
-        found = scores(self.confusion)
+        result = scores(self.confusion)
         many = len(self.names) > MOST
         shown = list(range(len(self.names)))
         if many:
-            shown = [int(c) for c in np.argsort(found.f1, kind="stable") if found.support[c]][:_WORST]
+            shown = [int(c) for c in np.argsort(result.f1, kind="stable") if result.support[c]][:_WORST]
         title = f"the {len(shown)} of {len(self.names)} classes with the lowest f1" if many else ""
         matrix = [] if many else _matrix(self.confusion, self.names, width)
-        lines = [*heading(title), *self._by_class(found, shown)]
+        lines = [*heading(title), *self._by_class(result, shown)]
         if matrix:
             return [*lines, *heading("rows are the true classes, columns what they were taken for"), *matrix]
-        return [*lines, *heading("most often taken for another"), *self._pairs(found)]
+        return [*lines, *heading("most often taken for another"), *self._pairs(result)]
 
-    def _by_class(self, found: Scores, shown: Sequence[int]) -> list[Text]:
-        columns = found.precision, found.recall, found.f1
-        rows = [[self.names[c], *(_share(one[c]) for one in columns), str(found.support[c])] for c in shown]
+    def _by_class(self, result: Scores, shown: Sequence[int]) -> list[Text]:
+        columns = result.precision, result.recall, result.f1
+        rows = [
+            [self.names[c], *(_share(column[c]) for column in columns), str(result.support[c])] for c in shown
+        ]
         rows += [
-            [name, *map(_share, means), str(found.support.sum())] for name, means in found.means().items()
+            [name, *map(_share, means), str(result.support.sum())] for name, means in result.means().items()
         ]
         lines = laid_out([["class", "precision", "recall", "f1", "support"], *rows])
         for line in lines[-2:]:
             line.stylize("bold")
         return lines
 
-    def _pairs(self, found: Scores) -> list[Text]:
+    def _pairs(self, result: Scores) -> list[Text]:
         mistakes = confused(self.confusion)[:_WORST]
         if not mistakes:
             return [Text("  no sample was taken for another class")]
         rows = [
-            [self.names[true], self.names[taken], str(times), f"{times / found.support[true]:.1%}"]
+            [self.names[true], self.names[taken], str(times), f"{times / result.support[true]:.1%}"]
             for true, taken, times in mistakes
         ]
         return laid_out([["class", "taken for", "times", "of the class"], *rows], left=2)
@@ -119,7 +121,7 @@ def _matrix(confusion: NDArray[np.int64], names: Sequence[str], width: int) -> l
     numbers = [str(c) for c in range(len(names))]
     labels = list(names) if list(names) == numbers else [f"{c} {name}" for c, name in enumerate(names)]
     figures = [[str(n) if n else "." for n in row] for row in confusion]
-    most = max(len(one) for row in figures for one in row)
+    most = max(len(figure) for row in figures for figure in row)
     for heads, first, gap in ((names, names, 2), (numbers, labels, 2), (numbers, labels, 1)):
         column = gap + max(most, *map(cell_len, heads))
         indent = 2 + max(map(cell_len, first))

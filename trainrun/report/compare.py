@@ -64,7 +64,7 @@ def _stored(mark: str, path: Path) -> ComparedRun:
         state=state_in(path, status),
         monitor=monitor,
         settings={
-            key: one for key, one in flat(load_stored(path / "config.yaml")).items() if key not in _OWN
+            key: value for key, value in flat(load_stored(path / "config.yaml")).items() if key not in _OWN
         },
         results=_surroundings(path) | _results(status, result, curves, monitor, epochs_of(path)),
         curves=curves,
@@ -74,11 +74,11 @@ def _stored(mark: str, path: Path) -> ComparedRun:
 def _surroundings(path: Path) -> dict[str, str]:
     """Where it ran and on what: commit, versions, device, the data's fingerprint."""
     content = read_json(path / "environment.json")
-    parts = {one: content.get(one) for one in ("git", "packages", "data")}
-    git, packages, data = (one if isinstance(one, dict) else {} for one in parts.values())
-    found = {"commit": str(git.get("commit", ""))[:10], "torch": packages.get("torch")}
-    found |= {"device": content.get("device"), "data_fingerprint": str(data.get("fingerprint", ""))[:10]}
-    return {key: printable(value) for key, value in found.items() if value}
+    parts = {key: content.get(key) for key in ("git", "packages", "data")}
+    git, packages, data = (part if isinstance(part, dict) else {} for part in parts.values())
+    values = {"commit": str(git.get("commit", ""))[:10], "torch": packages.get("torch")}
+    values |= {"device": content.get("device"), "data_fingerprint": str(data.get("fingerprint", ""))[:10]}
+    return {key: printable(value) for key, value in values.items() if value}
 
 
 def _results(
@@ -87,20 +87,20 @@ def _results(
     """The final numbers, of a run that has not come to its end those there are."""
     best = status.get("best") if isinstance(status.get("best"), dict) else {}
     assert isinstance(best, dict)
-    judged = {f"val/{name}": value for name, value in _numbers(best.get("metrics")).items()}
-    found: dict[str, float | str] = {monitor: judged[monitor]} if monitor in judged else {}
-    found |= judged | {f"test/{name}": one for name, one in _numbers(status.get("test")).items()}
-    found |= _numbers({"best_step": best.get("step")})
+    best_metrics = {f"val/{name}": value for name, value in _numbers(best.get("metrics")).items()}
+    results: dict[str, float | str] = {monitor: best_metrics[monitor]} if monitor in best_metrics else {}
+    results |= best_metrics | {f"test/{name}": value for name, value in _numbers(status.get("test")).items()}
+    results |= _numbers({"best_step": best.get("step")})
     metric = monitor.partition("/")[2]
     for name in dict.fromkeys(("train/loss", f"train/{metric}")):
         if curve := curves.get(name):
-            found[name] = curve[-1][1]
-    found |= _numbers({"steps": status.get("step"), "epochs": epochs})
-    found |= _numbers({key: result.get(key) for key in ("parameters", "skipped_steps", "spikes")})
-    found |= _numbers({"seconds": status.get("seconds")})
+            results[name] = curve[-1][1]
+    results |= _numbers({"steps": status.get("step"), "epochs": epochs})
+    results |= _numbers({key: result.get(key) for key in ("parameters", "skipped_steps", "spikes")})
+    results |= _numbers({"seconds": status.get("seconds")})
     if speeds := [value for _, value in curves.get("speed/samples_per_s", ())]:
-        found["samples_per_s"] = round(statistics.median(speeds), 1)
-    return found
+        results["samples_per_s"] = round(statistics.median(speeds), 1)
+    return results
 
 
 def _numbers(values: Any) -> dict[str, float]:
@@ -115,27 +115,27 @@ def _numbers(values: Any) -> dict[str, float]:
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys that not all have with one value, those of a group beside each other."""
-    keys = list(dict.fromkeys(key for one in runs for key in one))
+    keys = list(dict.fromkeys(key for run in runs for key in run))
     heads = list(dict.fromkeys(key.split(".")[0] for key in keys))
     keys.sort(key=lambda key: heads.index(key.split(".")[0]))
-    return [key for key in keys if any(one.get(key, _ABSENT) != runs[0].get(key, _ABSENT) for one in runs)]
+    return [key for key in keys if any(run.get(key, _ABSENT) != runs[0].get(key, _ABSENT) for run in runs)]
 
 
 def best_of(name: str, runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     """Those with the best value of a metric; none where no way is better, or all are equal."""
     split, _, metric = name.partition("/")
-    values = [one.results[name] for one in runs if name in one.results]
-    figures = [one for one in values if isinstance(one, (int, float))]
+    values = [run.results[name] for run in runs if name in run.results]
+    figures = [value for value in values if isinstance(value, (int, float))]
     sign = _better(name, metric, runs) if split in ("val", "test") else 0
     if not sign or len(set(figures)) < 2:
         return []
-    top = max(sign * one for one in figures)
-    return [one for one in runs if name in one.results and sign * float(one.results[name]) == top]
+    top = max(sign * figure for figure in figures)
+    return [run for run in runs if name in run.results and sign * float(run.results[name]) == top]
 
 
 def _better(name: str, metric: str, runs: Sequence[ComparedRun]) -> int:
     """1 where larger is better, -1 where smaller is, 0 where that is not known."""
-    modes = {str(one.settings.get("monitor_mode", "auto")) for one in runs if name == one.monitor} - {"auto"}
+    modes = {str(run.settings.get("monitor_mode", "auto")) for run in runs if name == run.monitor} - {"auto"}
     if len(modes) == 1:
         return {"max": 1, "min": -1}.get(modes.pop(), 0)
     return (metric in LARGER) - (metric in SMALLER)
@@ -143,25 +143,25 @@ def _better(name: str, metric: str, runs: Sequence[ComparedRun]) -> int:
 
 def table(runs: Sequence[ComparedRun], width: int) -> list[Text]:
     """The legend, then what differs, a column per run, in as many blocks as `width` asks for."""
-    settings, results = differing([one.settings for one in runs]), differing([one.results for one in runs])
+    settings, results = differing([run.settings for run in runs]), differing([run.results for run in runs])
     lines = [
-        Text(f"{one.mark}  ", style="bold") + Text(cut(printable(one.title), max(20, width - 3)))
-        for one in runs
+        Text(f"{run.mark}  ", style="bold") + Text(cut(printable(run.title), max(20, width - 3)))
+        for run in runs
     ]
-    rows = {key: [_setting(key, one) for one in runs] for key in settings}
-    figures = {key: [_figure(key, one, best_of(key, runs)) for one in runs] for key in results}
+    rows = {key: [_setting(key, run) for run in runs] for key in settings}
+    figures = {key: [_figure(key, run, best_of(key, runs)) for run in runs] for key in results}
     labels = [printable(key) for key in (*rows, *figures)]
     left = min(_LABEL, max(map(cell_len, labels), default=0))
     widths = [
         min(
             _CELL,
-            max(cell_len(row[at]) for row in [[one.mark] * len(runs), *rows.values(), *figures.values()]),
+            max(cell_len(row[index]) for row in [[run.mark] * len(runs), *rows.values(), *figures.values()]),
         )
-        for at, one in enumerate(runs)
+        for index, run in enumerate(runs)
     ]
     for start, end in _blocks(widths, width - left - 2):
         sizes = [left, *widths[start:end]]
-        heads = ["", *(one.mark + "  " for one in runs[start:end])]
+        heads = ["", *(run.mark + "  " for run in runs[start:end])]
         lines += [Text(), Text("  " + row_of(heads, sizes, (0,)), style="bold")]
         lines += _section("settings", rows, sizes, start, end)
         lines += _section("results: val at the best step, train at the last log", figures, sizes, start, end)
@@ -185,17 +185,17 @@ def _section(
 def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
     """Which columns stand beside each other: at least one, and as many as have room."""
     blocks, start, taken = [], 0, 0
-    for at, one in enumerate(widths):
-        if at > start and taken + one + GAP > room:
-            blocks.append((start, at))
-            start, taken = at, 0
-        taken += one + GAP
+    for index, column_width in enumerate(widths):
+        if index > start and taken + column_width + GAP > room:
+            blocks.append((start, index))
+            start, taken = index, 0
+        taken += column_width + GAP
     return [*blocks, (start, len(widths))]
 
 
 def _same(runs: Sequence[ComparedRun], settings: Sequence[str], results: Sequence[str]) -> str:
     """How much is equal, so that nobody looks for it."""
-    count = len({key for one in runs for key in one.settings}) - len(settings)
+    count = len({key for run in runs for key in run.settings}) - len(settings)
     equal = [printable(key) for key in runs[0].results if key not in results and "/" in key]
     text = f"equal in all: {count} settings" + (f", {', '.join(equal)}" if equal else "")
     return text if settings else f"no setting differs; {text}"
@@ -222,13 +222,13 @@ def _text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
-        return f"[{','.join(_text(one) for one in value)}]"
+        return f"[{','.join(_text(item) for item in value)}]"
     return f"{value:g}" if isinstance(value, float) else printable(value)
 
 
 def record(run: ComparedRun, runs: Sequence[ComparedRun]) -> dict[str, Any]:
     """A run as JSON writes it: the settings that differ, every result, and those it is best in."""
-    keys = differing([one.settings for one in runs])
+    keys = differing([run.settings for run in runs])
     return {
         "run": str(run.path),
         "name": run.name,

@@ -28,11 +28,11 @@ def watched(
 
     For tasks that call the model once a batch, as those here do.
     """
-    made: list[Tensor] = []
-    hook = model.register_forward_hook(lambda module, inputs, outputs: made.append(outputs))
+    outputs_made: list[Tensor] = []
+    hook = model.register_forward_hook(lambda module, inputs, outputs: outputs_made.append(outputs))
     try:
         for batch in batches:
             yield batch
-            see(made.pop(), batch)
+            see(outputs_made.pop(), batch)
     finally:
         hook.remove()

@@ -35,8 +35,8 @@ def table(schemes: Schemes, width: int | None) -> list[str]:
     while fitting > 1 and _widest(layers, columns, fitting) > room:
         fitting -= 1
     lines: list[str] = []
-    for at in range(0, len(names), fitting):
-        rows = zip(layers, *columns[at : at + fitting], strict=True)
+    for start in range(0, len(names), fitting):
+        rows = zip(layers, *columns[start : start + fitting], strict=True)
         lines += ["", *(line.plain for line in laid_out(list(rows)))]
     return lines[1:]
 
@@ -51,7 +51,7 @@ def _column(head: str, levels: Sequence[Level], named: bool = False) -> list[str
 
 
 def _widest(layers: list[str], columns: list[list[str]], fitting: int) -> int:
-    chunks = [columns[at : at + fitting] for at in range(0, len(columns), fitting)]
+    chunks = [columns[start : start + fitting] for start in range(0, len(columns), fitting)]
     return max(len(laid_out(list(zip(layers, *chunk, strict=True)))[0].plain) for chunk in chunks)
 
 

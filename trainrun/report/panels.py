@@ -29,8 +29,8 @@ class Panel:
 
 def panels_of(runs: Sequence[ComparedRun]) -> list[Panel]:
     """Everything there is to draw, the loss and what is monitored first."""
-    metrics = dict.fromkeys(one.monitor.partition("/")[2] for one in runs if one.monitor)
-    names = {name for one in runs for name in one.curves}
+    metrics = dict.fromkeys(run.monitor.partition("/")[2] for run in runs if run.monitor)
+    names = {name for run in runs for name in run.curves}
     groups = {f"group {name[3:]}": name for name in sorted(names) if name.startswith("lr/")}
     wanted = [_of_metric(name, _splits(name)) for name in dict.fromkeys(("loss", *metrics))]
     wanted += [
@@ -41,16 +41,16 @@ def panels_of(runs: Sequence[ComparedRun]) -> list[Panel]:
         Panel("throughput, samples/s", {"samples/s": "speed/samples_per_s"}),
         Panel("share of time waiting for data", {"waiting": "speed/data_wait"}),
     ]
-    found = [
-        replace(one, curves={what: name for what, name in one.curves.items() if name in names})
-        for one in wanted
+    panels = [
+        replace(panel, curves={what: name for what, name in panel.curves.items() if name in names})
+        for panel in wanted
     ]
-    return [one for one in found if one.curves]
+    return [panel for panel in panels if panel.curves]
 
 
 def decisive(runs: Sequence[ComparedRun]) -> list[Panel]:
     """What a comparison is about: each monitored metric, and the training loss."""
-    monitors = dict.fromkeys(one.monitor for one in runs if one.monitor)
+    monitors = dict.fromkeys(run.monitor for run in runs if run.monitor)
     return [_of_metric(name, {"": name}) for name in (*monitors, "train/loss")]
 
 
@@ -72,20 +72,20 @@ def charts(panels: Sequence[Panel], runs: Sequence[ComparedRun], width: int, hei
     for panel in panels:
         if len(runs) == 1:
             marks = {what: mark for mark, what in zip(_marks(panel), panel.curves, strict=True)}
-            told = ", ".join(f"{mark} {what}" for what, mark in marks.items()) if len(marks) > 1 else ""
-            title = f"{panel.title}: {told}" if told else panel.title
+            legend = ", ".join(f"{mark} {what}" for what, mark in marks.items()) if len(marks) > 1 else ""
+            title = f"{panel.title}: {legend}" if legend else panel.title
             drawn = {mark: _points(runs[0], panel.curves[what]) for what, mark in marks.items()}
             lines += [Text(), *chart(title, drawn, _is_log(panel, runs), width, height)]
             continue
         for what, name in panel.curves.items():
             title = f"{panel.title}, {what}" if len(panel.curves) > 1 else panel.title
-            drawn = {one.mark: _points(one, name) for one in runs}
+            drawn = {run.mark: _points(run, name) for run in runs}
             lines += [Text(), *chart(title, drawn, _is_log(panel, runs), width, height)]
     return lines
 
 
 def _is_log(panel: Panel, runs: Sequence[ComparedRun]) -> bool:
-    points = [point for one in runs for name in panel.curves.values() for point in _points(one, name)]
+    points = [point for run in runs for name in panel.curves.values() for point in _points(run, name)]
     return panel.may_be_log and is_wide([value for _, value in points])
 
 
@@ -93,7 +93,9 @@ def _marks(panel: Panel) -> Sequence[str]:
     """A letter for each curve: its first, or where two would have the same one a, b, c."""
     firsts = [what[:1] for what in panel.curves]
     return (
-        firsts if len(set(firsts)) == len(firsts) else [chr(ord("a") + at % 26) for at in range(len(firsts))]
+        firsts
+        if len(set(firsts)) == len(firsts)
+        else [chr(ord("a") + index % 26) for index in range(len(firsts))]
     )
 
 
@@ -113,22 +115,25 @@ def picture(panels: Sequence[Panel], runs: Sequence[ComparedRun], file: Path) ->
         _draw(axes, panel, runs)
     for axes in list(grid)[len(panels) :]:
         axes.remove()
-    titles = [one.title if len(runs) == 1 else f"{one.mark}  {one.title}" for one in runs]
-    lines = [figure.axes[0].plot([], [], **look(at), label=plain(one))[0] for at, one in enumerate(titles)]
+    titles = [run.title if len(runs) == 1 else f"{run.mark}  {run.title}" for run in runs]
+    lines = [
+        figure.axes[0].plot([], [], **look(index), label=plain(title))[0]
+        for index, title in enumerate(titles)
+    ]
     figure.legend(handles=lines, loc="outside upper left", fontsize="small", frameon=False)
     figure.savefig(file, dpi=130)
 
 
 def _draw(axes: Any, panel: Panel, runs: Sequence[ComparedRun]) -> None:
-    for at, run in enumerate(runs):
+    for index, run in enumerate(runs):
         for stroke, name in enumerate(panel.curves.values()):
             points = _points(run, name)
             shape = "." if len(points) == 1 else ""
             axes.plot(
                 [x for x, _ in points],
                 [y for _, y in points],
-                color=look(at)["color"],
-                linestyle=_STROKES[stroke % 4] if len(panel.curves) > 1 else look(at)["linestyle"],
+                color=look(index)["color"],
+                linestyle=_STROKES[stroke % 4] if len(panel.curves) > 1 else look(index)["linestyle"],
                 marker=shape,
                 linewidth=1.5,
             )

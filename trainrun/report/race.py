@@ -26,12 +26,12 @@ def table(courses: Courses) -> list[str]:
     return [line.plain for line in laid_out([heads, *(_row(*item) for item in courses.items())])]
 
 
-def _row(name: str, course: RacePath) -> list[str]:
-    near = next((step for step, loss in enumerate(course.losses) if loss < _NEAR), None)
-    end = [f"{course.last_loss:.3g}", f"{math.dist(course.places[-1], MINIMUM):.3g}"]
-    if course.diverged:
-        end = [f"diverged, step {len(course.places)}", ""]
-    return [name, f"{course.lr:g}", str(course.gradients), "-" if near is None else f"step {near}", *end]
+def _row(name: str, race: RacePath) -> list[str]:
+    near = next((step for step, loss in enumerate(race.losses) if loss < _NEAR), None)
+    end = [f"{race.last_loss:.3g}", f"{math.dist(race.places[-1], MINIMUM):.3g}"]
+    if race.diverged:
+        end = [f"diverged, step {len(race.places)}", ""]
+    return [name, f"{race.lr:g}", str(race.gradients), "-" if near is None else f"step {near}", *end]
 
 
 def pictures(courses: Courses, steps: int, width: int) -> list[str]:
@@ -39,21 +39,23 @@ def pictures(courses: Courses, steps: int, width: int) -> list[str]:
     low, high = _decades(courses)
     inner = max(24, min(width, 100) - _MAP[0] - 9)
     lines: list[str] = []
-    for name, course in courses.items():
-        ways = _with_star(path(course.places, *_MAP, _XS, _YS))
-        levels = [math.log10(max(loss, _LEAST)) - low for loss in course.losses]
+    for name, race in courses.items():
+        ways = _with_star(path(race.places, *_MAP, _XS, _YS))
+        levels = [math.log10(max(loss, _LEAST)) - low for loss in race.losses]
         levels += [high - low] * (steps + 1 - len(levels))
         drawn = curve(levels, inner, _MAP[1], high - low)
         scale = [f"1e{high:+03d}", *[""] * (_MAP[1] - 2), f"1e{low:+03d}"]
-        lines.append(f"{name}, lr {course.lr:g}")
-        lines += [f"{way}  {at:>6} {one}" for way, at, one in zip(ways, scale, drawn, strict=True)]
+        lines.append(f"{name}, lr {race.lr:g}")
+        lines += [
+            f"{way}  {label:>6} {drawn_row}" for way, label, drawn_row in zip(ways, scale, drawn, strict=True)
+        ]
     last = f"step {steps}"
     return [*lines, f"{'path, (1, 1) at *':<{_MAP[0] + 8}} loss, step 0{last:>{inner - 12}}"]
 
 
 def _decades(courses: Courses) -> tuple[int, int]:
     """Powers of ten below the lowest loss of all, and above where they start."""
-    lowest = min(min(course.losses) for course in courses.values())
+    lowest = min(min(race.losses) for race in courses.values())
     return math.floor(math.log10(max(lowest, _LEAST))), math.ceil(math.log10(rosenbrock(*START)))
 
 
@@ -61,7 +63,9 @@ def _with_star(lines: list[str]) -> list[str]:
     """The minimum's place marked in a map."""
     column = round((MINIMUM[0] - _XS[0]) / (_XS[1] - _XS[0]) * (2 * _MAP[0] - 1)) // 2
     row = _MAP[1] - 1 - round((MINIMUM[1] - _YS[0]) / (_YS[1] - _YS[0]) * (4 * _MAP[1] - 1)) // 4
-    return [line[:column] + "*" + line[column + 1 :] if at == row else line for at, line in enumerate(lines)]
+    return [
+        line[:column] + "*" + line[column + 1 :] if index == row else line for index, line in enumerate(lines)
+    ]
 
 
 def picture(courses: Courses, file: Path) -> None:
@@ -78,12 +82,12 @@ def picture(courses: Courses, file: Path) -> None:
     left.suptitle("path from ● to ★, on lines of equal loss")
     axes = right.subplots()
     right.suptitle("loss (1 - x)² + 100 (y - x²)²")
-    for index, (name, course) in enumerate(courses.items()):
-        label = f"{name}, lr {course.lr:g}" + (", diverged" if course.diverged else "")
+    for index, (name, race) in enumerate(courses.items()):
+        label = f"{name}, lr {race.lr:g}" + (", diverged" if race.diverged else "")
         _contours(maps[index])
-        maps[index].plot(*zip(*course.places, strict=True), color=look(index)["color"], linewidth=1.5)
+        maps[index].plot(*zip(*race.places, strict=True), color=look(index)["color"], linewidth=1.5)
         maps[index].set_title(label, fontsize="medium")
-        axes.plot(course.losses, **look(index), label=label, linewidth=1.5)
+        axes.plot(race.losses, **look(index), label=label, linewidth=1.5)
     for index in range(len(courses), across * down):
         maps[index].remove()
         maps[index - across].tick_params(labelbottom=True)  # it is now the lowest of its column

@@ -35,11 +35,11 @@ class RangeTest:
     diverged: bool
 
 
-def chart(told: RangeTest, width: int) -> list[Text]:
+def chart(test: RangeTest, width: int) -> list[Text]:
     """The smoothed loss over the logarithm of the rate, in at most `width` columns, the rates marked
     below; nothing of a few points.
     """
-    curve, criteria = told.curve, told.verdict.criteria
+    curve, criteria = test.curve, test.verdict.criteria
     if len(curve.lr) < FEWEST:
         return []
     decades = [math.log10(lr) for lr in curve.lr]
@@ -48,13 +48,13 @@ def chart(told: RangeTest, width: int) -> list[Text]:
     drawn = path(list(zip(decades, curve.smooth.tolist(), strict=True)), inner, _HEIGHT, xs, (low, high))
     lines = [Text("loss over the learning rate, logarithmic", style="bold")]
     ends = {0: number(high), _HEIGHT - 1: number(low)}
-    for at, row in enumerate(drawn):
+    for index, row in enumerate(drawn):
         dots = row.replace(_EMPTY, " ").rstrip()
-        lines.append(Text(f"{ends.get(at, ''):>{_AXIS}} ") + Text(dots, style=STYLES[0]))
+        lines.append(Text(f"{ends.get(index, ''):>{_AXIS}} ") + Text(dots, style=STYLES[0]))
     lines.append(Text(f"{'':{_AXIS}} {_axis(decades, inner)}", style="dim"))
     marks = {_MARKS[name]: lr for name, lr in criteria.items() if lr}
-    if told.verdict.suggestion:
-        marks["^"] = told.verdict.suggestion
+    if test.verdict.suggestion:
+        marks["^"] = test.verdict.suggestion
     return lines + [Text(f"{'':{_AXIS}} {row}") for row in _marked(marks, decades, inner)]
 
 
@@ -76,10 +76,10 @@ def _axis(decades: list[float], inner: int) -> str:
     first, last = f"{10 ** decades[0]:.2g}", f"{10 ** decades[-1]:.2g}"
     row[: len(first)], row[inner - len(last) :] = first, last
     for power in range(math.ceil(decades[0]), math.floor(decades[-1]) + 1):
-        label, at = f"{10.0**power:g}", _column(power, decades, inner)
-        place = slice(at, at + len(label))
-        around = row[max(0, at - 2) : at + len(label) + 2]
-        if at + len(label) <= inner and all(one == " " for one in around):
+        label, column = f"{10.0**power:g}", _column(power, decades, inner)
+        place = slice(column, column + len(label))
+        around = row[max(0, column - 2) : column + len(label) + 2]
+        if column + len(label) <= inner and all(cell == " " for cell in around):
             row[place] = label
     return "".join(row)
 
@@ -88,12 +88,12 @@ def _marked(marks: Mapping[str, float], decades: list[float], inner: int) -> lis
     """Each mark below its rate; where two share a column, in a line of its own."""
     rows: list[list[str]] = []
     for mark, lr in marks.items():
-        at = _column(math.log10(lr), decades, inner)
-        free = next((row for row in rows if row[at] == " "), None)
+        column = _column(math.log10(lr), decades, inner)
+        free = next((row for row in rows if row[column] == " "), None)
         if free is None:
             free = [" "] * inner
             rows.append(free)
-        free[at] = mark
+        free[column] = mark
     return ["".join(row).rstrip() for row in rows]
 
 
@@ -109,23 +109,23 @@ def table(verdict: LRVerdict) -> list[Text]:
         lines.append(Text(f"  {_MARKS[name]}  {name:<12}{value:<10}{meaning}{agrees if lr else ''}"))
     if verdict.suggestion:
         upper = " and ".join(verdict.agreeing[-2:])
-        told = f"the geometric mean of {upper}"
-        lines.append(Text(f"  ^  {'suggestion':<12}{verdict.suggestion:<10.2g}{told}", style="bold"))
+        mean = f"the geometric mean of {upper}"
+        lines.append(Text(f"  ^  {'suggestion':<12}{verdict.suggestion:<10.2g}{mean}", style="bold"))
     return lines
 
 
-def picture(told: RangeTest, file: Path) -> None:
+def picture(test: RangeTest, file: Path) -> None:
     """Write the losses, the smoothed curve and the criteria into one picture."""
     from matplotlib.figure import Figure
 
-    curve, verdict = told.curve, told.verdict
+    curve, verdict = test.curve, test.verdict
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.plot(curve.lr, curve.loss, ".", color="0.7", markersize=4, label="loss of a step")
     axes.plot(curve.lr, curve.smooth, color="C0", linewidth=1.8, label="smoothed")
-    for at, (name, lr) in enumerate(verdict.criteria.items(), 1):
+    for index, (name, lr) in enumerate(verdict.criteria.items(), 1):
         if lr:
-            axes.axvline(lr, color=f"C{at}", linestyle="--", linewidth=1.2, label=f"{name}  {lr:.2g}")
+            axes.axvline(lr, color=f"C{index}", linestyle="--", linewidth=1.2, label=f"{name}  {lr:.2g}")
     if verdict.suggestion:
         label = f"suggestion  {verdict.suggestion:.2g}"
         axes.axvline(verdict.suggestion, color="black", linewidth=1.8, label=label)

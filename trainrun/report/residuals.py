@@ -59,27 +59,27 @@ class ResidualReport:
 
     def __init__(self, task: Regression) -> None:
         self.task = task
-        self._seen: list[tuple[Floats, Floats, NDArray[np.int64]]] = []
+        self._batches: list[tuple[Floats, Floats, NDArray[np.int64]]] = []
 
     def see(self, outputs: Tensor, batch: Batch) -> None:
         """Keep a batch's predictions and targets in the targets' own units."""
         predicted, targets = self.task.judged(outputs, batch.targets)
         indices = torch.as_tensor(batch.indices).cpu().numpy()
-        self._seen.append((predicted.cpu().double().numpy(), targets.cpu().double().numpy(), indices))
+        self._batches.append((predicted.cpu().double().numpy(), targets.cpu().double().numpy(), indices))
 
     def lines(self, width: int) -> list[Text]:
         """Text; it fits into any terminal."""
-        predicted, targets, samples = (np.concatenate(one) for one in zip(*self._seen, strict=True))
-        found = errors(predicted, targets)
-        title, shown = "", list(range(len(found.r2)))
+        predicted, targets, samples = (np.concatenate(parts) for parts in zip(*self._batches, strict=True))
+        result = errors(predicted, targets)
+        title, shown = "", list(range(len(result.r2)))
         if len(shown) > _OUTPUTS:
             title = f"the {_OUTPUTS} of {len(shown)} outputs with the lowest r2"
-            shown = [int(k) for k in np.argsort(found.r2, kind="stable")[:_OUTPUTS]]
+            shown = [int(k) for k in np.argsort(result.r2, kind="stable")[:_OUTPUTS]]
         heads = ["output", "mae", "rmse", "r2", "mean error", "half within", "95% within"]
-        columns = [found.mae, found.rmse, found.r2, found.bias, found.half, found.most]
+        columns = [result.mae, result.rmse, result.r2, result.bias, result.half, result.most]
         rows = [[str(k), *(number(float(column[k])) for column in columns)] for k in shown]
-        lines = [*heading(title), *_by_output([heads, *rows], len(found.r2))]
-        against = ", against each output's rmse" if len(found.r2) > 1 else ""
+        lines = [*heading(title), *_by_output([heads, *rows], len(result.r2))]
+        against = ", against each output's rmse" if len(result.r2) > 1 else ""
         return [*lines, *heading(f"the largest errors{against}"), *_largest(predicted, targets, samples)]
 
 

@@ -27,7 +27,7 @@ def table(entries: Sequence[ListedRun], width: int | None, now: float, reasons: 
 
     `now` is in seconds since 1970. `reasons`: why a run ended matters more than what it was.
     """
-    monitors = {one.monitor for one in entries if one.best is not None}
+    monitors = {entry.monitor for entry in entries if entry.best is not None}
     columns = _columns(entries, now, monitors)
     heads = {name: name for name in columns}
     if len(monitors) == 1:
@@ -49,25 +49,27 @@ def table(entries: Sequence[ListedRun], width: int | None, now: float, reasons: 
 def _columns(entries: Sequence[ListedRun], now: float, monitors: set[str]) -> dict[str, list[str]]:
     """The cells of every column, the columns in their order."""
     return {
-        "state": [one.state for one in entries],
-        "run": [_run(one) for one in entries],
-        "data": [one.data for one in entries],
-        "model": [one.model for one in entries],
-        "best": [_best(one, len(monitors) > 1) for one in entries],
-        "step": [_step(one) for one in entries],
-        "age": ["" if one.started is None else age(now - one.started) for one in entries],
-        "size": [size(one.num_bytes) for one in entries],
-        "folder": [str(one.path) if one.run == one.name else "" for one in entries],
-        "reason": [(one.reason or "") if one.state in ("failed", "interrupted") else "" for one in entries],
+        "state": [entry.state for entry in entries],
+        "run": [_run(entry) for entry in entries],
+        "data": [entry.data for entry in entries],
+        "model": [entry.model for entry in entries],
+        "best": [_best(entry, len(monitors) > 1) for entry in entries],
+        "step": [_step(entry) for entry in entries],
+        "age": ["" if entry.started is None else age(now - entry.started) for entry in entries],
+        "size": [size(entry.num_bytes) for entry in entries],
+        "folder": [str(entry.path) if entry.run == entry.name else "" for entry in entries],
+        "reason": [
+            (entry.reason or "") if entry.state in ("failed", "interrupted") else "" for entry in entries
+        ],
     }
 
 
 def total(entries: Sequence[ListedRun]) -> str:
     """`12 runs, 45.2 MB: 9 completed, 3 failed`."""
-    counts = Counter(one.state for one in entries)
+    counts = Counter(entry.state for entry in entries)
     states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     noun = "run" if len(entries) == 1 else "runs"
-    return f"{len(entries)} {noun}, {size(sum(one.num_bytes for one in entries))}: {states}"
+    return f"{len(entries)} {noun}, {size(sum(entry.num_bytes for entry in entries))}: {states}"
 
 
 def record(entry: ListedRun) -> Mapping[str, Any]:

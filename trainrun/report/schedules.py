@@ -36,7 +36,7 @@ def curves(courses: Courses, width: int) -> list[str]:
         steps = f"step {len(rates)}"
         inner = max(10, min(width, 100) - 10)
         drawn = curve(rates, inner, 4, top)
-        lines += [name, f"{top:>9.3g} {drawn[0]}", *(f"{'':>9} {one}" for one in drawn[1:-1])]
+        lines += [name, f"{top:>9.3g} {drawn[0]}", *(f"{'':>9} {row}" for row in drawn[1:-1])]
         lines += [f"{0:>9} {drawn[-1]}", f"{'':>9} step 1{steps:>{inner - 6}}", ""]
     return lines[:-1]
 
@@ -47,6 +47,6 @@ def table(courses: Courses, steps: Sequence[int]) -> list[str]:
     heads = "  ".join(f"{name:>{width}}" for name, width in zip(courses, widths, strict=True))
     lines = [f"{'step':>8}  {heads}"]
     for step in steps:
-        found = (f"{r[step - 1]:>{w}.4g}" for r, w in zip(courses.values(), widths, strict=True))
-        lines.append(f"{step:>8}  {'  '.join(found)}")
+        cells = (f"{r[step - 1]:>{w}.4g}" for r, w in zip(courses.values(), widths, strict=True))
+        lines.append(f"{step:>8}  {'  '.join(cells)}")
     return lines

@@ -43,7 +43,7 @@ def read(topic: str) -> list[PageBlock]:
             blocks.append(PageBlock(kind, text))
         ended = not text
     if topic == "symptoms":
-        head = ["what you see", "likely cause", "what helps", "command"]
+        head = ["what you see", "likely cause", "fix", "command"]
         blocks.append(PageBlock("table", rows=[head, *map(_symptom, SYMPTOMS)]))
     return blocks
 
@@ -67,7 +67,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", text.lower().replace("-", "").replace("'s", "")).strip()
 
 
-def own(group: str) -> list[str]:
+def own_part(group: str) -> list[str]:
     """The files of an own part of a group, line by line; none where it has no guide."""
     file = _FOLDER / "own" / f"{group}.md"
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
@@ -81,16 +81,16 @@ def about(topic: str, option: str) -> list[str]:
     return [b.text.removeprefix(mark) for b in read(topic) if b.kind == "bullet" and b.text.startswith(mark)]
 
 
-def _symptom(one: Symptom) -> list[str]:
+def _symptom(symptom: Symptom) -> list[str]:
     """A row of the table that `doctor` goes by."""
-    remedies = [filled(remedy, DEFAULTS) for remedy in one.remedies]
+    remedies = [filled(remedy, DEFAULTS) for remedy in symptom.remedies]
     helps = "; ".join(dict.fromkeys(remedy.what for remedy in remedies))
     lines = [
         " ".join(["trainrun", *([r.needs] if r.needs else []), *map(shlex.quote, r.overrides)])
         for r in remedies
     ]
-    seen = f"{one.seen} ({one.name})" if one.rule else one.seen
-    return [seen, one.cause, helps, "<br>".join(lines)]
+    sign = f"{symptom.sign} ({symptom.name})" if symptom.rule else symptom.sign
+    return [sign, symptom.cause, helps, "<br>".join(lines)]
 
 
 def _kind(line: str) -> tuple[str, str]:

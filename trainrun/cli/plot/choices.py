@@ -39,11 +39,11 @@ def choices(group: str, words: Sequence[str]) -> tuple[list[PlotChoice], list[st
 def compose(group: str, chosen: Sequence[PlotChoice], overrides: Sequence[str]) -> dict[str, Composition]:
     """label -> what each comes to; without any the run's own. Raises ConfigError with its problems."""
     composer = Composer()
-    found = {}
-    for one in chosen or [PlotChoice("", ())]:
-        composition = composer.checked([*overrides, *one.overrides])
-        found[one.label or str(composition.choices[group])] = composition
-    return found
+    composed = {}
+    for choice in chosen or [PlotChoice("", ())]:
+        composition = composer.checked([*overrides, *choice.overrides])
+        composed[choice.label or str(composition.choices[group])] = composition
+    return composed
 
 
 def mendable(error: ConfigError, words: Sequence[str]) -> ConfigError:
@@ -51,7 +51,12 @@ def mendable(error: ConfigError, words: Sequence[str]) -> ConfigError:
     a line that goes on saying otherwise.
     """
     typed = {word.lstrip("+~").partition("=")[0] for word in words if _is_override(word)}
-    return ConfigError([one if one.key in typed else Problem(one.key, one.text) for one in error.problems])
+    return ConfigError(
+        [
+            problem if problem.key in typed else Problem(problem.key, problem.text)
+            for problem in error.problems
+        ]
+    )
 
 
 def _is_override(word: str) -> bool:
@@ -59,20 +64,20 @@ def _is_override(word: str) -> bool:
 
 
 def _choice(group: str, text: str) -> PlotChoice:
-    match, known = _OPTION.fullmatch(text), groups()[group]
+    match, options = _OPTION.fullmatch(text), groups()[group]
     if match is None:
         raise ConfigError.one(group, f"wants a name, or as in name(0.1), its values too; got {text}")
     name, values = match[1], match[2] or ""
-    if name not in known:
-        raise ConfigError.one(group, no_option(group, name, list(known)))
-    keys = [one.key for one in option(group, name).arguments]
+    if name not in options:
+        raise ConfigError.one(group, no_option(group, name, list(options)))
+    keys = [argument.key for argument in option(group, name).arguments]
     overrides = [f"{group}={name}"]
-    for at, value in enumerate(_apart(values)):
+    for index, value in enumerate(_apart(values)):
         key, equals, after = value.partition("=")
         if equals:
             overrides.append(f"{group}.{key.strip()}={after.strip()}")
-        elif at < len(keys):
-            overrides.append(f"{keys[at]}={value}")
+        elif index < len(keys):
+            overrides.append(f"{keys[index]}={value}")
         else:
             raise ConfigError.one(group, f"{name} takes {len(keys)} values, got {text}")
     return PlotChoice(text, tuple(overrides))

@@ -28,10 +28,10 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     """The table, and what writes the picture."""
     chosen, overrides = choices("init", arguments.words)
     asked = {"model.depth": arguments.depth, "model.activation": arguments.activation}
-    own = [f"{key}={value}" for key, value in asked.items() if value is not None]
-    if own and not any(word.startswith("model=") for word in overrides):
-        own.insert(0, "model=mlp")
-    composed = compose("init", chosen, own + overrides)
+    flags = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    if flags and not any(word.startswith("model=") for word in overrides):
+        flags.insert(0, "model=mlp")
+    composed = compose("init", chosen, flags + overrides)
     from trainrun.assembly.build import build
     from trainrun.check.depth import levels
     from trainrun.protocols import BatchSpec, Position

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path], None]]:
     """The table with small pictures below it, and what writes the large one."""
     chosen, overrides = choices("optimizer", arguments.words)
-    given = [word for one in chosen for word in one.overrides] + overrides
+    given = [word for choice in chosen for word in choice.overrides] + overrides
     for word in given:
         if not word.startswith(("optimizer=", "optimizer.")) or word.startswith(_IDLE):
             key = word.partition("=")[0]
@@ -39,9 +39,11 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     if arguments.steps < 1:
         raise ConfigError.one("--steps", f"wants at least 1, got {arguments.steps}")
     composed = compose("optimizer", chosen, overrides)
-    fixed = {one.label for one in chosen if any(map(_gives_lr, one.overrides))}
+    fixed = {choice.label for choice in chosen if any(map(_gives_lr, choice.overrides))}
     fixed = set(composed) if any(map(_gives_lr, overrides)) else fixed
-    courses = {name: _course(one, name in fixed, arguments.steps) for name, one in composed.items()}
+    courses = {
+        name: _course(composition, name in fixed, arguments.steps) for name, composition in composed.items()
+    }
     from trainrun.report import race
     from trainrun.tune.rosenbrock import RATES, START
 
@@ -65,10 +67,10 @@ def _course(composition: Composition, is_fixed: bool, steps: int) -> RacePath:
 
     make = Factory(composition.settings, None, None)
 
-    def made(plane: Plane, lr: float) -> Made:
+    def optimizer_at(plane: Plane, lr: float) -> Made:
         groups = [{"params": [plane.point], "name": "all", "lr": lr}]
         optimizer = optimizer_over(make, plane, groups, lr)
         return optimizer, weight_average_of(None, optimizer)
 
     is_fixed = is_fixed or "lr" not in composition.settings["optimizer"]
-    return fastest(made, [lr_of(make, 1)[0]] if is_fixed else RATES, steps)
+    return fastest(optimizer_at, [lr_of(make, 1)[0]] if is_fixed else RATES, steps)

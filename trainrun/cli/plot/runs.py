@@ -32,6 +32,6 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     drawn = panels.panels_of(runs)
     if not drawn:
         raise ConfigError.one("RUN", f"{paths[0]} has recorded nothing yet")
-    legend = [one.title if len(runs) == 1 else f"{one.mark}  {one.title}" for one in runs]
+    legend = [run.title if len(runs) == 1 else f"{run.mark}  {run.title}" for run in runs]
     lines: list[Line] = [*legend, *panels.charts(drawn, runs, columns(sys.stdout) or _WIDE, 6)]
     return lines, partial(panels.picture, drawn, runs)

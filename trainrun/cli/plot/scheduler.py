@@ -43,13 +43,13 @@ def _courses(composed: dict[str, Composition]) -> dict[str, list[float]]:
     from trainrun.assembly.build import build, rates_of
 
     parts = build(first.settings)
-    found = {}
+    rates_by_name = {}
     for name, composition in composed.items():
         rates = rates_of(composition.settings, parts)
         schedule, total = rates.over(parts.state.total_steps), parts.state.total_steps
         label = f"{name}, while the metric improves" if getattr(schedule, "needs_metric", False) else name
-        found[label] = [rates.lr * schedule(update)[0] for update in range(total)]
-    return found
+        rates_by_name[label] = [rates.lr * schedule(update)[0] for update in range(total)]
+    return rates_by_name
 
 
 def _steps(text: str, total: int) -> list[int]:

@@ -29,8 +29,8 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
         text = f"one at a time is drawn, got {len(arguments.words)}: {' '.join(arguments.words)}"
         raise ConfigError.one("SWEEP", text)
     sweep = folder.read(folder.find_sweep(*arguments.words or ["last"]))
-    if not any(one.value is not None for one in sweep.jobs):
-        counts = Counter(one.state for one in sweep.jobs).most_common()
+    if not any(job.value is not None for job in sweep.jobs):
+        counts = Counter(job.state for job in sweep.jobs).most_common()
         states = ", ".join(f"{count} {state}" for state, count in counts) or "none"
         raise ConfigError.one("SWEEP", f"{sweep.path}: no job has a value yet; its jobs: {states}")
     from trainrun.report import ranking
