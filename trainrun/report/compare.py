@@ -16,6 +16,7 @@ from rich.text import Text
 from trainrun.config.metric_direction import LARGER, SMALLER
 from trainrun.config.stored import load_stored
 from trainrun.logger.settings import flat
+from trainrun.report.values import text_of
 from trainrun.run.files import read_json
 from trainrun.run.history import Curves, curves_of, epochs_of
 from trainrun.run.listing import printable, state_in
@@ -217,13 +218,7 @@ def _setting(key: str, run: ComparedRun) -> str:
 
 def _text(value: Any) -> str:
     """A setting as it is typed; `-` where the run has none of that name."""
-    if value is _ABSENT:
-        return "-"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(_text(item) for item in value)}]"
-    return f"{value:g}" if isinstance(value, float) else printable(value)
+    return "-" if value is _ABSENT else text_of(value)
 
 
 def record(run: ComparedRun, runs: Sequence[ComparedRun]) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from trainrun.sweep import folder
 from trainrun.terminal.lines import Line, columns
 from trainrun.vocabulary.errors import ConfigError
 
-ABOUT = """Draw a stored sweep: its settings beside each other, a line for each of their combinations, the
-better the darker; and what was monitored against each of them. SWEEP is a path, a name or its beginning
-below outputs/multirun/, or last, which is taken without any."""
+ABOUT = """Rank the settings of a stored sweep, and draw the monitored metric against each of them. SWEEP is a
+path, a name or its beginning below outputs/multirun/, or last, which is the default."""
 _WIDE = 100  # columns, where there is no terminal to ask
 
 
