@@ -56,8 +56,8 @@ def test_without_an_option_it_is_the_runs_own() -> None:
         (["optimizer", "adam(0.1"], "got adam(0.1"),
         (["optimizer", "adam(-1)"], "optimizer.lr: "),
         (["optimizer", "sgd(1,2,none,8,5)"], "sgd takes 4 values"),
-        (["optimizer", "adam", "model=mlp"], "model: would be ignored"),
-        (["optimizer", "adam", "optimizer.lr_scaling=linear"], "optimizer.lr_scaling: would be ignored"),
+        (["optimizer", "adam", "model=mlp"], "model: has no effect"),
+        (["optimizer", "adam", "optimizer.lr_scaling=linear"], "optimizer.lr_scaling: has no effect"),
         (["optimizer", "adam", "--steps", "0"], "--steps: "),
         (["optimizer", "muon"], "muon finds no hidden matrix"),
         (["optimizer", "adam", "--out", "nowhere/a.png"], "--out: "),
@@ -94,8 +94,8 @@ def test_a_corrected_line_is_shown_only_where_it_corrects(
 
 
 def test_without_a_kind_it_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 2
-    assert run(["init_scheme"]) == 2
+    assert main(["plot"]) == 2
+    assert main(["plot", "init_scheme"]) == 2
     assert "scheduler" in capsys.readouterr().err
 
 

@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from trainrun.report.throughput import BatchSearch, lines, picture, record, rivals
+from trainrun.report.throughput import lines, picture, record, rivals
 from trainrun.tune.batch import Found, TriedSize
+from trainrun.tune.batch_search import BatchSearch
 from trainrun.tune.trial import Survey
 
 SURVEY = Survey(

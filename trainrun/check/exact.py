@@ -16,16 +16,19 @@ from torch import Tensor
 
 from trainrun.assembly.build import build
 from trainrun.checkpoint.state import TrainState
-from trainrun.config.compose.composer import Composition
+from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.suggest import hydra_value
 from trainrun.session import session
 from trainrun.session.changes import RunOptions
 from trainrun.session.child import in_child
 from trainrun.session.rebuild import open_run, targets_of
-from trainrun.vocabulary.errors import TrainrunError
+from trainrun.vocabulary.duration import CLOCK_UNITS, parse
+from trainrun.vocabulary.errors import ConfigError, TrainrunError
 from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
 
 _REACHED, _KILLED = 0, 137
+# What the comparison sets itself; it changes no weight.
+_SET_HERE = ("logger", "loop.log_every", "loop.eval_every", "checkpoint.every", "run_dir", "resume", "name")
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,34 @@ class FailedTraining(TrainrunError):
         self.exit_code = code
 
 
+def prove_resumed(words: Sequence[str], steps: int) -> ExactResult:
+    """Compare `steps` steps of the run that the words describe with the same run killed half way.
+
+    Raises ConfigError for a budget by the clock, FailedTraining as `prove` does.
+    """
+    theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _SET_HERE]
+
+    def killed_at(half: int) -> Composition:
+        ours = ["logger=none", "loop.log_every=1step", f"checkpoint.every={half}step"]
+        ours += [f"loop.eval_every={max(1, half // 2)}step", "resume=never"]
+        return Composer().checked([*theirs, *ours])
+
+    if parse(killed_at(1).settings["budget"]).unit in CLOCK_UNITS:
+        raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
+    return prove(killed_at, steps)
+
+
 def prove(killed_at: Callable[[int], Composition], steps: int) -> ExactResult:
     """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
 
-    `killed_at(step)` is the run with a save at that step. Raises Failed with the exit code of a
+    `killed_at(step)` is the run with a save at that step. Raises FailedTraining with the exit code of a
     process that ended with an error.
     """
     with tempfile.TemporaryDirectory(prefix="trainrun-exact-") as name:
         folder = Path(name)
 
         def start(run: str, half: int, watch: Watch) -> int:
-            return _come_to(lambda: _start(killed_at(half), folder / run, watch))
+            return _run_in_child(lambda: _start(killed_at(half), folder / run, watch))
 
         traces = [folder / f"{run}.jsonl" for run in ("straight", "again", "resumed")]
         for trace in traces[:2]:
@@ -76,7 +96,7 @@ def prove(killed_at: Callable[[int], Composition], steps: int) -> ExactResult:
             return ExactResult(False, ["the run has a single step: there is nothing to resume"])
         if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
             settings = killed_at(half).settings
-            _come_to(lambda: _go_on(folder / "killed", settings, Watch(traces[2], last=steps)))
+            _run_in_child(lambda: _resume(folder / "killed", settings, Watch(traces[2], last=steps)))
         return _verdict(straight, again, _read(traces[2]) if traces[2].exists() else {})
 
 
@@ -109,7 +129,7 @@ def _start(composition: Composition, run_dir: Path, watch: Watch) -> int:
     return session.start(composition, parts, process, run_dir).exit_code
 
 
-def _go_on(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
+def _resume(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
     """Resume what `settings` began; all that they name was typed by the user."""
     trust, typed = settings["runtime"]["trust"], {target for _, target in targets_of(settings)}
     stored = open_run(run_dir, [f"runtime.trust={hydra_value(trust)}"] if trust else [], typed)
@@ -118,8 +138,8 @@ def _go_on(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
     return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
 
 
-def _come_to(function: Callable[[], int]) -> int:
-    """How a process of its own that calls `function` ended. Raises Failed where it did with an error."""
+def _run_in_child(function: Callable[[], int]) -> int:
+    """How a process that calls `function` ended. Raises FailedTraining where it was with an error."""
     code = in_child(function, [])
     if code not in (_REACHED, _KILLED):
         raise FailedTraining(code if code > 0 else 128 - code)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from trainrun.vocabulary.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainrun.config.compose.composer import Composer
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,20 @@ def with_fixes(words: Sequence[str], findings: Sequence[CheckResult]) -> list[st
         if word not in line:
             line.append(word)
     return line + [fix for fix in agreed.values() if fix not in line]
+
+
+def command_with_fixes(
+    composer: Composer, words: Sequence[str], findings: Sequence[CheckResult]
+) -> str | None:
+    """Return the command that checks again; None where nothing is fixed, or the fixes do not go together."""
+    line = with_fixes(words, findings)
+    if line == list(words):
+        return None
+    try:
+        composer.checked(line)
+    except ConfigError:
+        return None
+    return shlex.join(["trainrun", "check", *line])
 
 
 def key_of(word: str) -> str:

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from trainrun.config.compose.composer import Composer, Composition
+from trainrun.cli.arguments import ArgumentParser
+from trainrun.config.compose.composer import Composer
 from trainrun.terminal.lines import columns, say, show
 from trainrun.terminal.visible import visible
-from trainrun.vocabulary.duration import CLOCK_UNITS, parse
 from trainrun.vocabulary.errors import ConfigError
-
-if TYPE_CHECKING:
-    from trainrun.check.checks import CheckSection
 
 FOUND = 3
 _ABOUT = """Ask of a run, without training it, what usually breaks late: data, layers, gradients, modes, the
-first loss, ten samples learned by heart, one evaluation, a checkpoint. Exit 0: nothing found, 3: something,
-with the override that mends it. With --exact, train some steps twice, and once killed and resumed, and
+first loss, overfitting ten samples, one evaluation, a checkpoint. Exit 0: nothing found, 3: something,
+with the override that fixes it. With --exact, train some steps twice, and once killed and resumed, and
 compare every weight and the optimizer's memory after every step."""
-# What --exact sets itself: it changes no weight.
-_OWN = ("logger", "loop.log_every", "loop.eval_every", "checkpoint.every", "run_dir", "resume", "name")
 
 
 def run(words: list[str]) -> int:
     """0: nothing found, 3: something was, with the evidence on stdout."""
-    parser = argparse.ArgumentParser(prog="trainrun check", description=_ABOUT)
+    parser = ArgumentParser(prog="trainrun check", description=_ABOUT)
     parser.add_argument(
         "--picture", metavar="FILE.png", help="draw the first batch, augmented, with its labels"
     )
@@ -38,14 +30,11 @@ def run(words: list[str]) -> int:
     parser.add_argument("--exact", action="store_true", help="train, kill, resume and compare every step")
     parser.add_argument("--steps", type=int, default=20, help="to compare, killed half way; default: 20")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
-    try:
-        arguments = parser.parse_intermixed_args(words)
-        if arguments.steps < 2:
-            parser.error("--steps: at least 2")
-        if arguments.exact and (arguments.picture or arguments.json):
-            parser.error("--exact takes --steps alone")
-    except SystemExit as end:
-        return int(end.code or 0)
+    arguments = parser.parse_intermixed_args(words)
+    if arguments.steps < 2:
+        parser.error("--steps: at least 2")
+    if arguments.exact and (arguments.picture or arguments.json):
+        parser.error("--exact takes --steps alone")
     if arguments.exact:
         return _exact(arguments.overrides, arguments.steps)
     return _examine(arguments.overrides, arguments.picture, arguments.json)
@@ -62,22 +51,23 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     from trainrun.check.batch import picture as draw
     from trainrun.check.checks import examine
     from trainrun.check.context import context_of
+    from trainrun.check.finding import command_with_fixes
+    from trainrun.report import checked
     from trainrun.session.rebuild import weights_from
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
     drawn = draw(context_of(parts), file) if file else None
     sections = examine(parts)
-    line = _mended(composer, words, sections)
-    code = FOUND if any(section.findings for section in sections) else 0
+    findings = [finding for section in sections for finding in section.findings]
+    line = command_with_fixes(composer, words, findings)
+    code = FOUND if findings else 0
     if as_json:
-        print(json.dumps(_record(parts.plan, sections, line, code), indent=1))
+        print(json.dumps(checked.record(parts.plan, sections, line, code), indent=1))
         return code
-    from trainrun.report.checked import report
-
     plan = [*parts.plan, ("settings", "all have an effect: one without is refused when a run is composed")]
     plan += [("picture", drawn)] if drawn else []
-    show(report(plan, sections, line, columns(sys.stdout)), sys.stdout)
+    show(checked.report(plan, sections, line, columns(sys.stdout)), sys.stdout)
     return code
 
 
@@ -91,70 +81,12 @@ def _png(name: str) -> Path:
     return file
 
 
-def _mended(composer: Composer, words: Sequence[str], sections: Sequence[CheckSection]) -> str | None:
-    """This command with every finding mended; None where none can be, or the mends do not go together."""
-    from trainrun.check.finding import with_fixes
-
-    line = with_fixes(words, [finding for section in sections for finding in section.findings])
-    if line == list(words):
-        return None
-    try:
-        composer.checked(line)
-    except ConfigError:
-        return None
-    return shlex.join(["trainrun", "check", *line])
-
-
-def _record(
-    plan: Sequence[tuple[str, str]], sections: Sequence[CheckSection], line: str | None, code: int
-) -> dict[str, Any]:
-    """The answers for programs; numbers that are not finite are null."""
-    return {
-        "exit_code": code,
-        "plan": [list(row) for row in plan],
-        "sections": {
-            section.title: {"lines": [list(row) for row in section.lines], "values": _finite(section.values)}
-            for section in sections
-        },
-        "findings": [
-            {
-                "name": finding.name,
-                "measured": finding.measured,
-                "expected": finding.expected,
-                "mend": finding.fix,
-                "advice": finding.advice,
-                "section": section.title,
-            }
-            for section in sections
-            for finding in section.findings
-        ],
-        "command": line,
-    }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
-
-
 def _exact(words: Sequence[str], steps: int) -> int:
     """Every process is a fork of this one, which never computes."""
-    from trainrun.check.exact import prove
+    from trainrun.check.exact import prove_resumed
 
-    theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _OWN]
-
-    def killed_at(half: int) -> Composition:
-        ours = ["logger=none", "loop.log_every=1step", f"checkpoint.every={half}step"]
-        ours += [f"loop.eval_every={max(1, half // 2)}step", "resume=never"]
-        return Composer().checked([*theirs, *ours])
-
-    if parse(killed_at(1).settings["budget"]).unit in CLOCK_UNITS:
-        raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
-    verdict = prove(killed_at, steps)
-    for line in verdict.lines:
+    result = prove_resumed(words, steps)
+    for line in result.lines:
         print(visible(line))
     sys.stdout.flush()
-    return 0 if verdict.is_exact else FOUND
+    return 0 if result.is_exact else FOUND

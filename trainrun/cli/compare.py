@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from trainrun.cli.arguments import WIDE, ArgumentParser
 from trainrun.cli.image_output import paint, picture_file
 from trainrun.session.find_run import find_run
 from trainrun.terminal.lines import columns, show
@@ -15,21 +15,17 @@ from trainrun.vocabulary.events import to_line
 _ABOUT = """Compare stored runs: the settings and results that differ, a column for each run, the best marked
 by a star, and the curves of what was monitored and of the training loss over one another. RUN is a path,
 its beginning, a name, or last."""
-_WIDE = 100  # columns, where there is no terminal to ask
 
 
 def run(words: list[str]) -> int:
     """The table and the curves go to stdout, the picture's place to stderr."""
-    parser = argparse.ArgumentParser(prog="trainrun compare", description=_ABOUT)
+    parser = ArgumentParser(prog="trainrun compare", description=_ABOUT)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the curves as .png, .pdf or .svg, too"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for each run")
-    try:
-        arguments = parser.parse_args(words)
-    except SystemExit as end:
-        return int(end.code or 0)
+    arguments = parser.parse_args(words)
     file = picture_file(arguments.out) if arguments.out else None
     from trainrun.report import compare, panels
 
@@ -42,7 +38,7 @@ def run(words: list[str]) -> int:
     if arguments.json:
         print("".join(to_line(compare.record(run, runs)) for run in runs), end="")
     else:
-        width, drawn = columns(sys.stdout) or _WIDE, panels.decisive(runs)
+        width, drawn = columns(sys.stdout) or WIDE, panels.decisive(runs)
         show([*compare.table(runs, width), *panels.charts(drawn, runs, width, 8)], sys.stdout)
     if file:
         paint(file, lambda where: panels.picture(panels.decisive(runs), runs, where))

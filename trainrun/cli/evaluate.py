@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from trainrun.cli.stored_run import load_named_run, parsed, parser_of
-from trainrun.session.load_run import SPLITS, LoadedRun, views_of
+from trainrun.session.load_run import SPLITS, views_of
 from trainrun.terminal.layout import WIDEST
 from trainrun.terminal.lines import columns, say, show
 from trainrun.terminal.numbers import metrics_text
 from trainrun.vocabulary.events import Evaluated, metrics_record, to_line
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from trainrun.report.classes import ClassReport
-    from trainrun.report.residuals import ResidualReport
 
 
 def run(words: list[str]) -> int:
@@ -26,12 +19,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("--split", default="val", choices=SPLITS, help="default: val")
     parser.add_argument("--tta", default="", metavar="VIEWS", help="flip, crop or flip,crop: mean over views")
     arguments = parsed(parser, words)
-    if isinstance(arguments, int):
-        return arguments
     views = views_of(arguments.tta)
     loaded = load_named_run(arguments)
     size, model = loaded.size_of(arguments.split), loaded.model_over(views)
     loaded.introduce(split=size)
+    from trainrun.report.eval_observer import evaluate_split
+
     metrics, report = evaluate_split(loaded, model, arguments.split)
     if views:
         say(f"  {'views':<10} {model}")
@@ -51,17 +44,3 @@ def run(words: list[str]) -> int:
     record = {key: value for key, value in record.items() if key != "epoch"}
     print(to_line(record | ({"tta": arguments.tta} if views else {})), end="")
     return 0
-
-
-def evaluate_split(
-    loaded: LoadedRun, model: nn.Module, split: str
-) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
-    """The metrics of a split, and the report that suits its task."""
-    from trainrun.loop.evaluate import evaluate
-    from trainrun.report.eval_observer import report_on, watched
-
-    parts = loaded.parts
-    batches, report = parts.data.eval_batches(split), report_on(parts.task)
-    if report is not None:
-        batches = watched(model, batches, report.see)
-    return evaluate(model, parts.task, batches, parts.state.precision), report

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainrun.cli.stored_run import load_named_run, parsed, parser_of
 from trainrun.session.export import PORTABLE, about_run, inputs_of
 from trainrun.session.load_run import LoadedRun
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(words: list[str]) -> int:
@@ -21,8 +17,6 @@ def run(words: list[str]) -> int:
     parser = parser_of("export", text)
     parser.add_argument("path", metavar="PATH", nargs="?", type=Path, help="such as model.onnx; written over")
     arguments = parsed(parser, words)
-    if isinstance(arguments, int):
-        return arguments
     if arguments.path is None:
         raise ConfigError.one("PATH", "name the file to write, such as model.safetensors")
     from trainrun.session.export import check_path, export

@@ -9,21 +9,19 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trainrun.cli.arguments import ArgumentParser
 from trainrun.cli.image_output import paint, picture_file
 from trainrun.config.compose.composer import Composer, Composition
-from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child
-from trainrun.terminal.lines import Line, say, show
+from trainrun.terminal.lines import say, show
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainrun.assembly.build import Parts
-    from trainrun.report.range_test import RangeTest
     from trainrun.tune.lr import LRPoint
 
 NONE = 3
@@ -37,7 +35,7 @@ run's schedule. Exit 0: a suggestion, 3: none, with the reason."""
 
 def run(words: list[str]) -> int:
     """0: there is a suggestion, on stdout; 3: there is none, and why. With --apply the run's exit code."""
-    parser = argparse.ArgumentParser(prog="trainrun find-lr", description=_ABOUT)
+    parser = ArgumentParser(prog="trainrun find-lr", description=_ABOUT)
     parser.add_argument("--min", type=float, default=1e-7, help="of the first step; default: 1e-7")
     parser.add_argument("--max", type=float, default=10.0, help="of the last; default: 10")
     parser.add_argument("--steps", type=int, default=100, help="fewer where the loss diverges; default: 100")
@@ -45,10 +43,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("--apply", action="store_true", help="then start the run with the suggestion")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
-    try:
-        arguments = parser.parse_intermixed_args(words)
-    except SystemExit as end:
-        return int(end.code or 0)
+    arguments = parser.parse_intermixed_args(words)
     _refuse(arguments)
     picture_file(arguments.out)
     composition = Composer().checked(arguments.overrides)
@@ -73,45 +68,40 @@ def run(words: list[str]) -> int:
 def _refuse(arguments: argparse.Namespace) -> None:
     """Raises ConfigError for a range that is none."""
     if not 0 < arguments.min < math.inf:
-        raise ConfigError.one("--min", f"wants a learning rate above 0, got {arguments.min:g}")
+        raise ConfigError.one("--min", f"must be a learning rate above 0, got {arguments.min:g}")
     if not arguments.min < arguments.max < math.inf:
-        raise ConfigError.one("--max", f"wants more than --min, {arguments.min:g}, got {arguments.max:g}")
+        raise ConfigError.one("--max", f"must be greater than --min={arguments.min:g}, got {arguments.max:g}")
     if arguments.steps < _FEWEST:
-        raise ConfigError.one("--steps", f"wants at least {_FEWEST}, for a curve; got {arguments.steps}")
+        raise ConfigError.one("--steps", f"must be at least {_FEWEST} to give a curve, got {arguments.steps}")
 
 
 def _search(composition: Composition, arguments: argparse.Namespace, send: int) -> int:
-    """Build, ramp, judge and tell; the words of the run with the suggestion go into `send`."""
+    """Build, search and print; the words of the run with the suggestion go into `send`."""
     from trainrun.assembly.build import build
-    from trainrun.report.range_test import RangeTest, picture
+    from trainrun.report import range_test
     from trainrun.session.rebuild import weights_from
-    from trainrun.tune.criteria import curve, suggest_lr
-    from trainrun.tune.lr import Divergence, peak, ramp
+    from trainrun.tune.lr_search import search_lr, with_setting
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
-    size, low, high = parts.samples_per_step, arguments.min, arguments.max
-    top = peak(parts).factor
-    say(f"{arguments.steps} steps of {size} samples, lr {low:g} to {high:g}")
-    points = list(_counted(ramp(parts, low, high, arguments.steps)))
-    lr_curve = curve(*([getattr(point, name) for point in points] for name in ("lr", "loss", "start")))
-    watch = Divergence()
-    diverged = any(watch.seen(point.loss) for point in points)
-    test = RangeTest(lr_curve, suggest_lr(lr_curve, diverged), diverged)
-    lr = test.verdict.suggestion
-    written = f"{lr / _per_lr(parts, top):.2g}" if lr else None
-    line = _line(arguments.overrides, written) if written else []
+    low, high, steps = arguments.min, arguments.max, arguments.steps
+    title = f"{steps} steps of {parts.samples_per_step} samples, lr {low:g} to {high:g}"
+    test = search_lr(parts, low, high, steps, partial(_counted, title))
+    line = with_setting(arguments.overrides, test.setting) if test.setting else []
+    command = shlex.join(["trainrun", *line] if line else _instead(arguments, test.verdict.instead))
+    code = 0 if line else NONE
     if arguments.json:
-        print(json.dumps(_record(test, arguments, written, line), indent=1))
+        print(json.dumps({"exit_code": code} | range_test.record(test, command), indent=1))
     else:
-        _tell(test, arguments, written, line)
-    paint(arguments.out, partial(picture, test))
+        show(range_test.lines(test, command, shutil.get_terminal_size().columns), sys.stdout)
+    paint(arguments.out, partial(range_test.picture, test))
     os.write(send, "\0".join(line).encode())
-    return 0 if line else NONE
+    return code
 
 
-def _counted(points: Iterable[LRPoint]) -> Iterator[LRPoint]:
-    """The same, with the number of the step on a terminal."""
+def _counted(title: str, points: Iterable[LRPoint]) -> Iterator[LRPoint]:
+    """The same points, below a title, with the number of the step on a terminal."""
+    say(title)
     live = sys.stderr.isatty()
     for count, point in enumerate(points, 1):
         if live:
@@ -121,60 +111,10 @@ def _counted(points: Iterable[LRPoint]) -> Iterator[LRPoint]:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _per_lr(parts: Parts, top: float) -> float:
-    """What the run's largest learning rate is, per unit of `optimizer.lr`: its scaling, and its schedule."""
-    return parts.rates.lr / float(parts.settings["optimizer"].get("lr", parts.rates.lr)) * top
-
-
-def _line(overrides: Sequence[str], written: str) -> list[str]:
-    """The run's words with the rate, in the place of one that was typed."""
-    before = next((word for word in overrides if key_of(word) == "optimizer.lr"), "")
-    plus = before[: len(before) - len(before.lstrip("+"))]
-    return [*(word for word in overrides if word != before), f"{plus}optimizer.lr={written}"]
-
-
-def _instead(arguments: argparse.Namespace, other: dict[str, float]) -> list[str]:
+def _instead(arguments: argparse.Namespace, flags: Mapping[str, float]) -> list[str]:
     """The command that may find more: with another range, or of checks where no range would help."""
-    if not other:
+    if not flags:
         return ["trainrun", "check", *arguments.overrides]
-    flags = {"--min": arguments.min, "--max": arguments.max, "--steps": arguments.steps} | other
+    flags = {"--min": arguments.min, "--max": arguments.max, "--steps": arguments.steps} | dict(flags)
     given = [word for flag, value in flags.items() for word in (flag, f"{value:g}")]
     return ["trainrun", "find-lr", *given, *arguments.overrides]
-
-
-def _tell(test: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]) -> None:
-    from trainrun.report.range_test import chart, table
-
-    verdict = test.verdict
-    lines: list[Line] = [*chart(test, shutil.get_terminal_size().columns), *table(verdict)]
-    if verdict.suggestion:
-        rates = [verdict.criteria[name] or 0.0 for name in verdict.agreeing]
-        many = f"{len(rates)} of {len(verdict.criteria)} criteria agree"
-        lines += ["", *([f"the loss diverged at lr {test.curve.lr[-1]:.2g}"] if test.diverged else [])]
-        lines += [f"{many} within a factor of {rates[-1] / rates[0]:.2g}; the upper two make the suggestion"]
-        lines += [f"optimizer.lr={written} makes it the largest rate of the run's schedule:", ""]
-        lines += [f"  {shlex.join(['trainrun', *line])}"]
-    else:
-        lines += [*([""] if lines else []), f"no suggestion: {verdict.reason}; rather:", ""]
-        lines += [f"  {shlex.join(_instead(arguments, dict(verdict.instead)))}"]
-    show(lines, sys.stdout)
-
-
-def _record(
-    test: RangeTest, arguments: argparse.Namespace, written: str | None, line: Sequence[str]
-) -> dict[str, Any]:
-    """The same for programs."""
-    curve, verdict = test.curve, test.verdict
-    points = zip(curve.lr.tolist(), curve.loss.tolist(), curve.smooth.tolist(), strict=True)
-    other = _instead(arguments, dict(verdict.instead))
-    return {
-        "exit_code": 0 if line else NONE,
-        "points": [dict(zip(("lr", "loss", "smooth"), point, strict=True)) for point in points],
-        "diverged": test.diverged,
-        "criteria": dict(verdict.criteria),
-        "agreeing": list(verdict.agreeing),
-        "lr": verdict.suggestion,  # of a step, where the schedule is at its largest
-        "optimizer.lr": float(written) if written else None,
-        "reason": verdict.reason or None,
-        "command": shlex.join(["trainrun", *line] if line else other),
-    }

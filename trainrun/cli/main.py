@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrun import __version__, ranks
+from trainrun.cli.arguments import ParserExitError
 from trainrun.config import imports
 from trainrun.config.arguments import as_overrides
 from trainrun.config.commands import COMMANDS
@@ -96,6 +97,9 @@ def _run(name: str, words: list[str]) -> int:
     if name in _SLOW and "-q" not in words and ranks.is_main_process():
         show_sign("trainrun is starting")
     with ranks.silence_other_ranks(), imports.held_back() if is_stored else contextlib.nullcontext():
-        code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
+        try:
+            code: int = importlib.import_module(f"trainrun.cli.{name}").run(words)
+        except ParserExitError as end:
+            code = end.code
     ranks.leave(clean=True)
     return code

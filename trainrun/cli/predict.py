@@ -7,16 +7,13 @@ import csv
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from trainrun.cli.stored_run import load_named_run, parsed, parser_of
 from trainrun.session.load_run import SPLITS, views_of
 from trainrun.session.predictions import about_input, samples_of
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, StorageFailed
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(words: list[str]) -> int:
@@ -31,8 +28,6 @@ def run(words: list[str]) -> int:
     parser.add_argument("--out", metavar="FILE", type=Path, help="written over; default: stdout")
     parser.add_argument("--tta", default="", metavar="VIEWS", help="flip, crop or flip,crop: mean over views")
     arguments = parsed(parser, words)
-    if isinstance(arguments, int):
-        return arguments
     views = views_of(arguments.tta)
     if arguments.out and not arguments.out.parent.is_dir():
         raise ConfigError.one("--out", f"there is no folder {arguments.out.parent}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainrun.cli.arguments import ArgumentParser
 from trainrun.run import cleaning
 from trainrun.run.directory import ROOT
 from trainrun.run.listing import ListedRun, entries
@@ -24,19 +24,16 @@ were not finite, and folders in which no run came to be"""
 
 def run(words: list[str]) -> int:
     """The table goes to stdout, what is said about it to stderr."""
-    parser = argparse.ArgumentParser(prog="trainrun runs", description=_ABOUT)
+    parser = ArgumentParser(prog="trainrun runs", description=_ABOUT)
     parser.add_argument("--failed", action="store_true", help="only what failed or died, with the reason")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--clean", action="store_true", help=_CLEAN)
     parser.add_argument("--yes", action="store_true", help="with --clean: do not ask")
-    try:
-        arguments = parser.parse_args(words)
-        if arguments.clean and (arguments.json or arguments.failed):
-            parser.error("--clean takes --yes alone")
-        if arguments.yes and not arguments.clean:
-            parser.error("--yes answers what --clean asks, which is not given")
-    except SystemExit as end:
-        return int(end.code or 0)
+    arguments = parser.parse_args(words)
+    if arguments.clean and (arguments.json or arguments.failed):
+        parser.error("--clean takes --yes alone")
+    if arguments.yes and not arguments.clean:
+        parser.error("--yes answers what --clean asks, which is not given")
     if arguments.clean:
         return _clean(arguments.yes)
     runs = [entry for entry in entries() if not arguments.failed or entry.state in ("failed", "died")]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainrun.config.metric_direction import SMALLER
 from trainrun.run.files import read_json
 from trainrun.run.history import is_number, records, step_of, unread_lines
 from trainrun.run.listing import state_in
 
 Record = Mapping[str, Any]
 FEW = 4  # points, below which a curve has no trend
-SMALLER_IS_BETTER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Run:
         Of text the loss: which share of tokens can be guessed is the text's own.
         """
         monitored = str(self.status.get("monitor") or "").removeprefix("val/")
-        smaller = monitored in SMALLER_IS_BETTER or self.setting("monitor_mode") == "min"
+        smaller = monitored in SMALLER or self.setting("monitor_mode") == "min"
         names = [] if smaller else [monitored]
         latest = next((records[-1] for records in (self.val, self.train) if records), {})
         if "perplexity" in latest:
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def higher_is_better(self) -> bool:
-        return self.metric not in SMALLER_IS_BETTER
+        return self.metric not in SMALLER
 
     def setting(self, path: str) -> Any:
         """The value at a dotted path; None where there is none."""

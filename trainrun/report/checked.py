@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.text import Text
 
@@ -36,6 +37,41 @@ def report(
     if command:
         lines += map(Text, ["", "check again with these fixes:", "", f"  {command}"])
     return lines
+
+
+def record(
+    plan: Sequence[tuple[str, str]], sections: Sequence[CheckSection], line: str | None, code: int
+) -> dict[str, Any]:
+    """The answers for programs; numbers that are not finite are null."""
+    return {
+        "exit_code": code,
+        "plan": [list(row) for row in plan],
+        "sections": {
+            section.title: {"lines": [list(row) for row in section.lines], "values": _finite(section.values)}
+            for section in sections
+        },
+        "findings": [
+            {
+                "name": finding.name,
+                "measured": finding.measured,
+                "expected": finding.expected,
+                "mend": finding.fix,
+                "advice": finding.advice,
+                "section": section.title,
+            }
+            for section in sections
+            for finding in section.findings
+        ],
+        "command": line,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
 
 
 def _paragraph(title: Text, rows: Rows, width: int | None) -> list[Text]:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
+from trainrun.loop.evaluate import evaluate
 from trainrun.protocols import Batch, TaskProtocol
 from trainrun.report.classes import ClassReport
 from trainrun.report.residuals import ResidualReport
+from trainrun.session.load_run import LoadedRun
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.regression import Regression
@@ -36,3 +38,14 @@ def watched(
             see(outputs_made.pop(), batch)
     finally:
         hook.remove()
+
+
+def evaluate_split(
+    loaded: LoadedRun, model: nn.Module, split: str
+) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
+    """Evaluate a split of a loaded run: its metrics, and the report that suits its task."""
+    parts = loaded.parts
+    batches, report = parts.data.eval_batches(split), report_on(parts.task)
+    if report is not None:
+        batches = watched(model, batches, report.see)
+    return evaluate(model, parts.task, batches, parts.state.precision), report

@@ -12,7 +12,7 @@ from trainrun.terminal.braille import curve, path
 from trainrun.terminal.table import laid_out
 from trainrun.tune.rosenbrock import MINIMUM, START, RacePath, rosenbrock
 
-Courses = Mapping[str, RacePath]  # by the optimizer's name
+Races = Mapping[str, RacePath]  # by the optimizer's name
 
 _XS, _YS = (-2.0, 2.0), (-1.0, 3.0)
 _NEAR = 0.01
@@ -20,10 +20,10 @@ _MAP = (24, 6)  # characters
 _LEAST = 1e-16  # losses below it are drawn there
 
 
-def table(courses: Courses) -> list[str]:
+def table(races: Races) -> list[str]:
     """Learning rate, gradients, first step with a loss below 0.01, last loss and distance to the minimum."""
     heads = ["optimizer", "lr", "gradients", f"loss < {_NEAR:g}", "last loss", "distance"]
-    return [line.plain for line in laid_out([heads, *(_row(*item) for item in courses.items())])]
+    return [line.plain for line in laid_out([heads, *(_row(*item) for item in races.items())])]
 
 
 def _row(name: str, race: RacePath) -> list[str]:
@@ -34,12 +34,12 @@ def _row(name: str, race: RacePath) -> list[str]:
     return [name, f"{race.lr:g}", str(race.gradients), "-" if near is None else f"step {near}", *end]
 
 
-def pictures(courses: Courses, steps: int, width: int) -> list[str]:
+def pictures(races: Races, steps: int, width: int) -> list[str]:
     """Lines of at most `width` characters: for each optimizer its path, `*` the minimum, and its loss."""
-    low, high = _decades(courses)
+    low, high = _decades(races)
     inner = max(24, min(width, 100) - _MAP[0] - 9)
     lines: list[str] = []
-    for name, race in courses.items():
+    for name, race in races.items():
         ways = _with_star(path(race.places, *_MAP, _XS, _YS))
         levels = [math.log10(max(loss, _LEAST)) - low for loss in race.losses]
         levels += [high - low] * (steps + 1 - len(levels))
@@ -53,9 +53,9 @@ def pictures(courses: Courses, steps: int, width: int) -> list[str]:
     return [*lines, f"{'path, (1, 1) at *':<{_MAP[0] + 8}} loss, step 0{last:>{inner - 12}}"]
 
 
-def _decades(courses: Courses) -> tuple[int, int]:
+def _decades(races: Races) -> tuple[int, int]:
     """Powers of ten below the lowest loss of all, and above where they start."""
-    lowest = min(min(race.losses) for race in courses.values())
+    lowest = min(min(race.losses) for race in races.values())
     return math.floor(math.log10(max(lowest, _LEAST))), math.ceil(math.log10(rosenbrock(*START)))
 
 
@@ -68,12 +68,12 @@ def _with_star(lines: list[str]) -> list[str]:
     ]
 
 
-def picture(courses: Courses, file: Path) -> None:
+def picture(races: Races, file: Path) -> None:
     """Write each path over contour lines, and all losses, into one PNG."""
     from matplotlib.figure import Figure
 
-    across = math.ceil(math.sqrt(len(courses)))
-    down = math.ceil(len(courses) / across)
+    across = math.ceil(math.sqrt(len(races)))
+    down = math.ceil(len(races) / across)
     size = 4.5 if across == 1 else 2.6
     figure = Figure(figsize=(size * across + 6, max(4.5, size * down)), layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=(size * across, 6))
@@ -82,13 +82,13 @@ def picture(courses: Courses, file: Path) -> None:
     left.suptitle("path from ● to ★, on lines of equal loss")
     axes = right.subplots()
     right.suptitle("loss (1 - x)² + 100 (y - x²)²")
-    for index, (name, race) in enumerate(courses.items()):
+    for index, (name, race) in enumerate(races.items()):
         label = f"{name}, lr {race.lr:g}" + (", diverged" if race.diverged else "")
         _contours(maps[index])
         maps[index].plot(*zip(*race.places, strict=True), color=look(index)["color"], linewidth=1.5)
         maps[index].set_title(label, fontsize="medium")
         axes.plot(race.losses, **look(index), label=label, linewidth=1.5)
-    for index in range(len(courses), across * down):
+    for index in range(len(races), across * down):
         maps[index].remove()
         maps[index - across].tick_params(labelbottom=True)  # it is now the lowest of its column
     left.supxlabel("x", fontsize="medium")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
 from trainrun.terminal.braille import path
 from trainrun.terminal.chart import STYLES, WIDEST, span
+from trainrun.terminal.lines import Line
 from trainrun.terminal.numbers import number
 from trainrun.tune.criteria import FEWEST, LRCurve, LRVerdict
+from trainrun.tune.lr_search import RangeTest
 
 MEANS = {
     "steepest": "where the loss falls fastest",
@@ -24,15 +26,6 @@ _MARKS = dict(zip(MEANS, "abcd", strict=True))
 _HEIGHT, _AXIS = 10, 9
 _EMPTY = "\u2800"  # the braille character without a dot
 _ABOVE = 0.4  # of the fall: how much of the rise is drawn
-
-
-@dataclass(frozen=True)
-class RangeTest:
-    """What is drawn: the curve, what it says, and whether the loss diverged at its end."""
-
-    curve: LRCurve
-    verdict: LRVerdict
-    diverged: bool
 
 
 def chart(test: RangeTest, width: int) -> list[Text]:
@@ -112,6 +105,37 @@ def table(verdict: LRVerdict) -> list[Text]:
         mean = f"the geometric mean of {upper}"
         lines.append(Text(f"  ^  {'suggestion':<12}{verdict.suggestion:<10.2g}{mean}", style="bold"))
     return lines
+
+
+def lines(test: RangeTest, command: str, width: int) -> list[Line]:
+    """Chart, criteria and what follows from them; `command` trains with it, or may find more."""
+    verdict = test.verdict
+    lines: list[Line] = [*chart(test, width), *table(verdict)]
+    if verdict.suggestion:
+        rates = [verdict.criteria[name] or 0.0 for name in verdict.agreeing]
+        many = f"{len(rates)} of {len(verdict.criteria)} criteria agree"
+        lines += ["", *([f"the loss diverged at lr {test.curve.lr[-1]:.2g}"] if test.diverged else [])]
+        lines += [f"{many} within a factor of {rates[-1] / rates[0]:.2g}; the upper two make the suggestion"]
+        lines += [f"optimizer.lr={test.setting} makes it the largest rate of the run's schedule:"]
+    else:
+        lines += [*([""] if lines else []), f"no suggestion: {verdict.reason}; rather:"]
+    return [*lines, "", f"  {command}"]
+
+
+def record(test: RangeTest, command: str) -> dict[str, Any]:
+    """The same for programs."""
+    curve, verdict = test.curve, test.verdict
+    points = zip(curve.lr.tolist(), curve.loss.tolist(), curve.smooth.tolist(), strict=True)
+    return {
+        "points": [dict(zip(("lr", "loss", "smooth"), point, strict=True)) for point in points],
+        "diverged": test.diverged,
+        "criteria": dict(verdict.criteria),
+        "agreeing": list(verdict.agreeing),
+        "lr": verdict.suggestion,  # of a step, where the schedule is at its largest
+        "optimizer.lr": float(test.setting) if test.setting else None,
+        "reason": verdict.reason or None,
+        "command": command,
+    }
 
 
 def picture(test: RangeTest, file: Path) -> None:

@@ -5,19 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from trainrun.config.compose.composer import Composition
 from trainrun.report.look import look
 from trainrun.terminal.braille import curve
+from trainrun.vocabulary.duration import parse
+from trainrun.vocabulary.errors import ConfigError
 
-Courses = Mapping[str, Sequence[float]]  # option -> learning rate of every step, from the first
+Rates = Mapping[str, Sequence[float]]  # option -> learning rate of every step, from the first
 
 
-def picture(courses: Courses, file: Path) -> None:
+def rates_of_each(composed: Mapping[str, Composition]) -> dict[str, list[float]]:
+    """Learning rate of every step, by the schedule's name. The data are read for the run's length."""
+    first = next(iter(composed.values()))
+    if parse(first.settings["budget"]).is_clock:
+        raise ConfigError.one("budget", "by the clock no step count is known; give steps", "budget=2ep")
+    from trainrun.assembly.build import build, rates_of
+
+    parts = build(first.settings)
+    rates_by_name = {}
+    for name, composition in composed.items():
+        rates = rates_of(composition.settings, parts)
+        schedule, total = rates.over(parts.state.total_steps), parts.state.total_steps
+        label = f"{name}, while the metric improves" if getattr(schedule, "needs_metric", False) else name
+        rates_by_name[label] = [rates.lr * schedule(update)[0] for update in range(total)]
+    return rates_by_name
+
+
+def picture(schedules: Rates, file: Path) -> None:
     """Write all curves into one PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
-    for index, (name, rates) in enumerate(courses.items()):
+    for index, (name, rates) in enumerate(schedules.items()):
         axes.plot(range(1, len(rates) + 1), rates, **look(index), label=name, linewidth=1.8)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("learning rate")
@@ -28,11 +48,11 @@ def picture(courses: Courses, file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-def curves(courses: Courses, width: int) -> list[str]:
+def curves(schedules: Rates, width: int) -> list[str]:
     """Lines of at most `width` characters: one small curve per option, all to the same scale."""
-    top = max(max(rates) for rates in courses.values())
+    top = max(max(rates) for rates in schedules.values())
     lines: list[str] = []
-    for name, rates in courses.items():
+    for name, rates in schedules.items():
         steps = f"step {len(rates)}"
         inner = max(10, min(width, 100) - 10)
         drawn = curve(rates, inner, 4, top)
@@ -41,12 +61,12 @@ def curves(courses: Courses, width: int) -> list[str]:
     return lines[:-1]
 
 
-def table(courses: Courses, steps: Sequence[int]) -> list[str]:
+def table(schedules: Rates, steps: Sequence[int]) -> list[str]:
     """Learning rates at given steps, a row for each."""
-    widths = [max(10, len(name)) for name in courses]
-    heads = "  ".join(f"{name:>{width}}" for name, width in zip(courses, widths, strict=True))
+    widths = [max(10, len(name)) for name in schedules]
+    heads = "  ".join(f"{name:>{width}}" for name, width in zip(schedules, widths, strict=True))
     lines = [f"{'step':>8}  {heads}"]
     for step in steps:
-        cells = (f"{r[step - 1]:>{w}.4g}" for r, w in zip(courses.values(), widths, strict=True))
+        cells = (f"{r[step - 1]:>{w}.4g}" for r, w in zip(schedules.values(), widths, strict=True))
         lines.append(f"{step:>8}  {'  '.join(cells)}")
     return lines

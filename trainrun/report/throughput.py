@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,10 @@ from trainrun.terminal.braille import path
 from trainrun.terminal.chart import span
 from trainrun.terminal.table import cut, laid_out
 from trainrun.tune.batch import Found, TriedSize, are_alike
-from trainrun.tune.trial import Survey
+from trainrun.tune.batch_search import BatchSearch
 
 _BLANK = "\N{BRAILLE PATTERN BLANK}"
 _AXIS, _HEIGHT, _WIDEST = 9, 5, 60
-
-
-@dataclass(frozen=True)
-class BatchSearch:
-    """Both searches, and the command that trains with what they found."""
-
-    survey: Survey
-    limit: str  # in words
-    train: Found
-    evaluation: Found | None
-    no_evaluation: str  # why there is none
-    whole: TriedSize  # a run that trains and evaluates with what was found
-    overrides: Sequence[str]
-    command: str
-    notes: Sequence[tuple[str, str]]
 
 
 def lines(search: BatchSearch, width: int) -> list[Text]:

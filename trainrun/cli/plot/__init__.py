@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from trainrun.cli.arguments import ArgumentParser
 from trainrun.cli.image_output import paint, picture_file
 from trainrun.cli.plot import init, optimizer, runs, scheduler, sweep
 from trainrun.cli.plot.choices import mendable
@@ -18,7 +18,7 @@ _KINDS = {"scheduler": scheduler, "optimizer": optimizer, "init": init, "run": r
 def run(words: list[str]) -> int:
     """Results on stdout; the picture's place on stderr."""
     what = words[0] if words and words[0] in _KINDS else None
-    parser = argparse.ArgumentParser(prog=f"trainrun plot {what or ''}".rstrip())
+    parser = ArgumentParser(prog=f"trainrun plot {what or ''}".rstrip())
     if what is None:
         parser.add_argument("what", choices=list(_KINDS), help="trainrun plot WHAT --help says more")
     else:
@@ -29,10 +29,7 @@ def run(words: list[str]) -> int:
         is_stored = what in ("run", "sweep")
         words_are = of_stored if is_stored else "options, and overrides as for trainrun itself"
         parser.add_argument("words", nargs="*", help=words_are)
-    try:
-        arguments = parser.parse_intermixed_args(words[1:] if what else words)
-    except SystemExit as end:
-        return int(end.code or 0)
+    arguments = parser.parse_intermixed_args(words[1:] if what else words)
     assert what  # or the parser has refused
     file = picture_file(arguments.out)
     try:

@@ -7,15 +7,10 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainrun.cli.plot.choices import choices, compose
-from trainrun.config.compose.composer import Composition
 from trainrun.terminal.lines import Line
 from trainrun.vocabulary.errors import ConfigError
-
-if TYPE_CHECKING:
-    from trainrun.tune.rosenbrock import RacePath
 
 ABOUT = """Race optimizers on the Rosenbrock function, (1 - x)^2 + 100 (y - x^2)^2, from one start. The
 options' learning rates are meant for networks: here each takes, of the same few rates, the one that ends
@@ -35,42 +30,28 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     for word in given:
         if not word.startswith(("optimizer=", "optimizer.")) or word.startswith(_IDLE):
             key = word.partition("=")[0]
-            raise ConfigError.one(key, "would be ignored: a race has no data and no model, only optimizers")
+            raise ConfigError.one(
+                key, "has no effect because a race has no data and no model, only optimizers"
+            )
     if arguments.steps < 1:
-        raise ConfigError.one("--steps", f"wants at least 1, got {arguments.steps}")
+        raise ConfigError.one("--steps", f"must be at least 1, got {arguments.steps}")
     composed = compose("optimizer", chosen, overrides)
     fixed = {choice.label for choice in chosen if any(map(_gives_lr, choice.overrides))}
     fixed = set(composed) if any(map(_gives_lr, overrides)) else fixed
-    courses = {
-        name: _course(composition, name in fixed, arguments.steps) for name, composition in composed.items()
-    }
     from trainrun.report import race
+    from trainrun.tune.optimizer_race import race_path
     from trainrun.tune.rosenbrock import RATES, START
 
-    title = f"{arguments.steps} steps on the Rosenbrock function from {START} to the minimum at (1, 1)"
+    steps = arguments.steps
+    races = {name: race_path(settings, name in fixed, steps) for name, settings in composed.items()}
+    title = f"{steps} steps on the Rosenbrock function from {START} to the minimum at (1, 1)"
     rates = f"lr: of {len(RATES)} from {min(RATES):g} to {max(RATES):g} the one whose last loss is lowest"
     if fixed:
         rates = "lr: as given" if fixed == set(composed) else f"{rates}; given: {', '.join(sorted(fixed))}"
     width = shutil.get_terminal_size().columns
-    lines = [title, rates, "", *race.table(courses), "", *race.pictures(courses, arguments.steps, width)]
-    return lines, partial(race.picture, courses)
+    lines = [title, rates, "", *race.table(races), "", *race.pictures(races, steps, width)]
+    return lines, partial(race.picture, races)
 
 
 def _gives_lr(word: str) -> bool:
     return word.partition("=")[0] == "optimizer.lr"
-
-
-def _course(composition: Composition, is_fixed: bool, steps: int) -> RacePath:
-    from trainrun.assembly.factory import Factory
-    from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
-    from trainrun.tune.rosenbrock import RATES, Made, Plane, fastest
-
-    make = Factory(composition.settings, None, None)
-
-    def optimizer_at(plane: Plane, lr: float) -> Made:
-        groups = [{"params": [plane.point], "name": "all", "lr": lr}]
-        optimizer = optimizer_over(make, plane, groups, lr)
-        return optimizer, weight_average_of(None, optimizer)
-
-    is_fixed = is_fixed or "lr" not in composition.settings["optimizer"]
-    return fastest(optimizer_at, [lr_of(make, 1)[0]] if is_fixed else RATES, steps)

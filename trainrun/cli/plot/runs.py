@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from trainrun.cli.arguments import WIDE
 from trainrun.session.find_run import find_run
 from trainrun.terminal.lines import Line, columns
 from trainrun.vocabulary.errors import ConfigError
 
 ABOUT = """Draw what a stored run recorded: loss, the monitored metric, learning rate, gradient norm,
 throughput. Several runs are overlaid. RUN is a path, its beginning, a name, or last."""
-_WIDE = 100  # columns, where there is no terminal to ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,5 +33,5 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     if not drawn:
         raise ConfigError.one("RUN", f"{paths[0]} has recorded nothing yet")
     legend = [run.title if len(runs) == 1 else f"{run.mark}  {run.title}" for run in runs]
-    lines: list[Line] = [*legend, *panels.charts(drawn, runs, columns(sys.stdout) or _WIDE, 6)]
+    lines: list[Line] = [*legend, *panels.charts(drawn, runs, columns(sys.stdout) or WIDE, 6)]
     return lines, partial(panels.picture, drawn, runs)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from trainrun.cli.arguments import WIDE
 from trainrun.sweep import folder
 from trainrun.terminal.lines import Line, columns
 from trainrun.vocabulary.errors import ConfigError
 
 ABOUT = """Rank the settings of a stored sweep, and draw the monitored metric against each of them. SWEEP is a
 path, a name or its beginning below outputs/multirun/, or last, which is the default."""
-_WIDE = 100  # columns, where there is no terminal to ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,4 +38,4 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     if not drawn(sweep):
         text = f"{sweep.path}: there is nothing to compare, its jobs differ in nothing that was swept"
         raise ConfigError.one("SWEEP", text)
-    return ranking.lines(sweep, columns(sys.stdout) or _WIDE), partial(picture, sweep)
+    return ranking.lines(sweep, columns(sys.stdout) or WIDE), partial(picture, sweep)

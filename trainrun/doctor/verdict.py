@@ -1,0 +1,100 @@
+"""The verdict on a stored run: a summary in numbers, and the run's own command with each remedy."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainrun.config.limits import Unreadable, check_text, read_text
+from trainrun.config.overrides import key_of
+from trainrun.config.paths import COMBINES
+from trainrun.doctor.curves import Run
+from trainrun.doctor.diagnosis import Diagnosis
+from trainrun.session.lineage import experiment_files
+from trainrun.terminal.numbers import number
+
+# What a run like this one does not take over: its place, and what only its owner may allow.
+_OWN = ("run_dir", "name", "resume", "runtime.trust")
+
+
+def summary(run: Run) -> str:
+    """What the run came to, in numbers."""
+    loss, val, metric = run.curve("train", "loss"), run.curve("val", "loss"), run.curve("val", run.metric)
+    said = [f"{run.step} steps"]
+    if len(loss) > 1:
+        said.append(f"training loss {number(loss.values[0])} to {number(loss.values[-1])}")
+    if len(val) > 1:
+        said.append(f"validation loss {number(val.values[0])} to {number(val.values[-1])}")
+    if metric and run.metric != "loss":
+        best = max(metric.values) if run.higher_is_better else min(metric.values)
+        said.append(f"best {run.metric} {number(best)}")
+    state = run.status.get("state")
+    ending = "died" if state == "died" else f"is {state}"
+    open_end = f"; it {ending}, so this holds so far" if state in ("running", "interrupted", "died") else ""
+    more = f"log more often, as with loop.log_every={max(1, run.step // 8)}step"
+    few = "" if run.has_verdict else f"; too few points to see a trend: {more}"
+    blind = "" if run.val else "; without a validation split nothing shows overfitting"
+    unread = f"; {run.unread} lines of its records cannot be read, and are left out" if run.unread else ""
+    return ", ".join(said) + open_end + few + blind + unread
+
+
+def record(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence[str]) -> dict[str, Any]:
+    """The verdict as JSON writes it."""
+    symptoms = [
+        {
+            "symptom": diagnosis.symptom.name,
+            "evidence": diagnosis.evidence,
+            "cause": diagnosis.symptom.cause,
+            "remedies": [
+                {
+                    "what": remedy.what,
+                    "overrides": list(remedy.overrides),
+                    "command": command(base, remedy.overrides),
+                }
+                for remedy in diagnosis.remedies
+            ],
+        }
+        for diagnosis in findings
+    ]
+    return {
+        "run": str(folder),
+        "healthy": run.has_verdict and not findings,
+        "summary": summary(run),
+        "symptoms": symptoms,
+    }
+
+
+def command(base: Sequence[str], overrides: Sequence[str]) -> str:
+    """The run's own command with other settings, ready for bash and zsh."""
+    words = list(base)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        before = [word for word in words if key_of(word) == key]
+        if key in COMBINES and before:
+            names = [*re.split(r"[\[\],\s]+", before[-1].partition("=")[2].strip("[] ")), value]
+            override = f"{key}=[{','.join(dict.fromkeys(filter(None, names)))}]"
+        elif "." not in key:  # another option lacks the settings of this one
+            words = [word for word in words if not key_of(word).startswith(f"{key}.")]
+        words = [word for word in words if key_of(word) != key] + [override]
+    return shlex.join(["trainrun", *words])
+
+
+def started_with(folder: Path) -> list[str]:
+    """What the run was started with, but what was its own; nothing where that is not told."""
+    try:
+        text = read_text(folder / ".hydra" / "overrides.yaml")
+        check_text(text, with_aliases=False)
+        words = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, Unreadable, yaml.YAMLError, RecursionError):
+        return []
+    if not isinstance(words, list):
+        return []
+    plain = [word for word in words if isinstance(word, str) and "=" in word and word.isprintable()]
+    files = experiment_files(folder)
+    overrides = [word for word in plain if key_of(word) not in _OWN and not key_of(word).startswith("hydra.")]
+    return [files.get(word, word) for word in overrides]

@@ -1,0 +1,56 @@
+"""The search for a learning rate: a range test of a run, and the value of optimizer.lr that it suggests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from trainrun.assembly.build import Parts
+from trainrun.config.overrides import key_of
+from trainrun.tune.criteria import LRCurve, LRVerdict, curve, suggest_lr
+from trainrun.tune.lr import Divergence, LRPoint, peak, ramp
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The curve, what it says, and whether the loss diverged at its end."""
+
+    curve: LRCurve
+    verdict: LRVerdict
+    diverged: bool
+    setting: str | None = None  # of optimizer.lr, with which the schedule reaches the suggestion
+
+
+def search_lr(
+    parts: Parts,
+    low: float,
+    high: float,
+    steps: int,
+    follow: Callable[[Iterable[LRPoint]], Iterable[LRPoint]] = iter,
+) -> RangeTest:
+    """Train the run's first steps while the rate rises from `low` to `high`, and read off which suits it.
+
+    The parts are trained. `follow` passes the points on, such as to show how many there are.
+    """
+    per_setting = _per_setting(parts)
+    points = list(follow(ramp(parts, low, high, steps)))
+    losses = [point.loss for point in points]
+    measured = curve([point.lr for point in points], losses, [point.start for point in points])
+    watch = Divergence()
+    diverged = any(watch.seen(loss) for loss in losses)
+    verdict = suggest_lr(measured, diverged)
+    setting = f"{verdict.suggestion / per_setting:.2g}" if verdict.suggestion else None
+    return RangeTest(measured, verdict, diverged, setting)
+
+
+def _per_setting(parts: Parts) -> float:
+    """The run's largest learning rate per unit of `optimizer.lr`: its scaling, and its schedule."""
+    rate = parts.rates.lr
+    return rate / float(parts.settings["optimizer"].get("lr", rate)) * peak(parts).factor
+
+
+def with_setting(overrides: Sequence[str], setting: str) -> list[str]:
+    """The run's words with the rate, in the place of one that was typed."""
+    before = next((word for word in overrides if key_of(word) == "optimizer.lr"), "")
+    plus = before[: len(before) - len(before.lstrip("+"))]
+    return [*(word for word in overrides if word != before), f"{plus}optimizer.lr={setting}"]
