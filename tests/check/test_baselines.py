@@ -73,8 +73,9 @@ def test_few_samples_have_no_verdict(
 def test_a_rare_class_that_follows_from_the_inputs_is_no_chance(
     positive: str, make_context: Callable[..., CheckContext]
 ) -> None:
-    """Of 1,500 rows about 6 % or 1 % are positive, by a logistic model of two columns: the best guess of a
-    single sample is always the negative.
+    """Of 1,500 rows about 6 % or 1 % are positive, by a logistic model of two columns.
+
+    The best guess of a single sample is always the negative.
     """
     words = ("data=synthetic_table", "data.num_samples=300", "data.num_features=2", "model=linear")
     context = make_context(

@@ -12,7 +12,7 @@ import torch
 
 from trainrun.check.exact import (
     Difference,
-    FailedTraining,
+    FailedTrainingError,
     StepTrace,
     Trace,
     Watch,
@@ -99,7 +99,7 @@ def test_a_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("code", "exit_code"), [(2, 2), (7, 7)])
 def test_a_process_that_fails_ends_the_comparison_with_its_code(code: int, exit_code: int) -> None:
-    with pytest.raises(FailedTraining) as caught:
+    with pytest.raises(FailedTrainingError) as caught:
         _run_in_child(lambda: code)
     assert caught.value.exit_code == exit_code
     assert _run_in_child(lambda: 0) == 0

@@ -1,4 +1,4 @@
-"""Ten samples by heart: what is concluded from which learning rates learn them."""
+"""Ten samples overfitted: what is concluded from which learning rates learn them."""
 
 from __future__ import annotations
 

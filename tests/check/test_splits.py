@@ -32,7 +32,7 @@ def test_samples_of_training_in_another_split_are_a_leak(
     data.inputs[val[:9]] = data.inputs[train[:9]]
     (finding,) = splits(context).findings
     assert finding.name == "data leak between splits"
-    assert finding.measured == f"9 of {len(val)} samples of val are in train, too"
+    assert finding.measured == f"9 of {len(val)} samples of val are also in train"
     assert splits(context).values == {"val in train": 9, "test in train": 0, "test in val": 0}
 
 
@@ -69,6 +69,6 @@ def test_what_was_not_read_is_not_spoken_of(
     context = make_context(*classes, "model=linear", "data.eval_batch_size=20")
     monkeypatch.setattr(sys.modules["trainrun.check.splits"], "_MOST_S", 0.0)
     lines = dict(splits(context).lines)
-    assert lines["train, val"].startswith("0 of 20 samples of val are in train, too (compared")
+    assert lines["train, val"].startswith("0 of 20 samples of val are also in train (compared")
     assert lines["train, val"].endswith(": 20 of 210 of train, 20 of 45 of val)")
     assert lines["train"] == "0 of 20 samples repeat another one"

@@ -69,7 +69,7 @@ def test_a_run_of_few_points_is_not_called_healthy(
     store(losses, 0.95)
     assert main(["doctor", "demo"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert out.startswith("cannot be judged: ")
+    assert out.startswith("no verdict: ")
     assert re.search(r"log more often, as with loop.log_every=\d+step", out)
     assert main(["doctor", "demo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["healthy"] is False

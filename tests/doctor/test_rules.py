@@ -252,3 +252,60 @@ def test_of_many_samples_the_same_loss_is_overfitting() -> None:
     accuracy: Shape = lambda t: round(29 / 30 - t / 500, 3) if t < 0.5 else round(27 / 30 - t / 500, 3)  # noqa: E731
     run = a_run(LEARNS, {"loss": lambda t: 0.1 + abs(t - 0.4), "accuracy": accuracy}, 0.0)
     assert "accuracy falls from 0.96" in str(rules.overfitting(run))
+
+
+@pytest.mark.parametrize(("share", "binds"), [(0.949, False), (0.95, True)])
+def test_clipping_binds_from_95_percent_of_the_steps_on(share: float, binds: bool) -> None:
+    clipped = {**LEARNS, "clipped": flat(share), "grad_norm": flat(4.0), "grad_norm_after": flat(1.0)}
+    run = a_run(clipped, JUDGED, 0.0, settings={"loop": {"clip": {"norm": 1.0}}})
+    assert bool(rules.clipping_binds(run)) is binds
+
+
+@pytest.mark.parametrize(("after", "binds"), [(1.61, False), (1.6, True)])
+def test_clipping_binds_where_it_leaves_at_most_40_percent(after: float, binds: bool) -> None:
+    clipped = {**LEARNS, "clipped": flat(1.0), "grad_norm": flat(4.0), "grad_norm_after": flat(after)}
+    run = a_run(clipped, JUDGED, 0.0, settings={"loop": {"clip": {"value": 1.0}}})
+    assert bool(rules.clipping_binds(run)) is binds
+
+
+@pytest.mark.parametrize(
+    ("dead", "accuracy", "is_named"),
+    [(0.799, 0.9, False), (0.8, 0.9, True), (0.499, 0.59, False), (0.5, 0.59, True), (0.5, 0.6, False)],
+)
+def test_dead_units_count_sooner_where_little_was_learned(
+    dead: float, accuracy: float, is_named: bool
+) -> None:
+    evaluated = {"loss": flat(1.0), "accuracy": flat(accuracy)}
+    run = a_run({**LEARNS, "dead_units": flat(dead)}, evaluated, 0.0)
+    assert bool(rules.dead_units(run)) is is_named
+
+
+@pytest.mark.parametrize(("batch_size", "is_named"), [(3, True), (4, False)])
+def test_batch_norm_needs_more_than_three_samples(batch_size: int, is_named: bool) -> None:
+    run = a_run(LEARNS, JUDGED, settings={"batch_size": batch_size, "model": {"norm": "batch"}})
+    assert bool(rules.tiny_batch_norm(run)) is is_named
+
+
+@pytest.mark.parametrize(("skipped", "is_named"), [(14, False), (15, True), (1001, False)])
+def test_fp16_may_skip_as_many_steps_as_its_scale_needs(skipped: int, is_named: bool) -> None:
+    settings = {"precision": {"_target_": "trainrun.precision.fp16"}}
+    run = a_run({**LEARNS, "skipped": flat(skipped)}, JUDGED, 0.0, settings=settings)
+    assert bool(rules.fp16_overflow(run)) is is_named
+
+
+@pytest.mark.parametrize(("depth", "is_named"), [(7, False), (8, True)])
+def test_eight_saturating_layers_are_many(depth: int, is_named: bool) -> None:
+    settings = {"model": {"depth": depth, "activation": "tanh", "norm": "none"}}
+    assert bool(rules.vanishing(a_run({"loss": flat(2.3)}, AT_TENTH, settings=settings))) is is_named
+
+
+@pytest.mark.parametrize(("ratio", "is_named"), [(4e-4, True), (4.1e-4, False)])
+def test_steps_of_more_than_4_in_10_000_are_not_too_small(ratio: float, is_named: bool) -> None:
+    run = a_run({"loss": falling(2.3, 2.0, 1), "update_ratio": flat(ratio)}, AT_TENTH, 0.0)
+    assert bool(rules.lr_too_low(run)) is is_named
+
+
+@pytest.mark.parametrize(("spread", "is_named"), [(0.029, True), (0.031, False)])
+def test_a_loss_that_moves_by_less_than_3_percent_is_constant(spread: float, is_named: bool) -> None:
+    run = a_run({"loss": lambda t: 2.3 * (1 - spread * (t > 0.5))}, AT_TENTH, 0.0)
+    assert bool(rules.constant_loss(run)) is is_named

@@ -156,8 +156,8 @@ def test_beyond_the_window_is_for_the_rate_alone(command: Callable, tmp_path: Pa
     ("words", "told"),
     [
         (("--memory", "much"), "--memory: wants a size such as 2GiB or 800MB, got much"),
-        (("--max", "0"), "--max: wants at least 1, got 0"),
-        (("--out", "a.jpg"), "--out: wants a file ending in"),
+        (("--max", "0"), "--max: must be at least 1, got 0"),
+        (("--out", "a.jpg"), "--out: must be a .png, .pdf or .svg file"),
         (("modle=mlp",), "trainrun find-batch model=mlp"),
         (("model=mlp", "batch_size=0"), "batch_size"),
         (("monitor=val/nothing",), "monitor: the task has no metric nothing"),

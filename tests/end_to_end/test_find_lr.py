@@ -121,11 +121,11 @@ def test_a_stream_and_a_budget_by_the_clock_do(command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--min", "0"), "--min: wants a learning rate above 0, got 0"),
-        (("--min", "2", "--max", "1"), "--max: wants more than --min, 2, got 1"),
-        (("--max", "nan"), "--max: wants more than --min"),
-        (("--steps", "19"), "--steps: wants at least 20"),
-        (("--out", "a.doc"), "--out: wants a file ending in"),
+        (("--min", "0"), "--min: must be a learning rate above 0, got 0"),
+        (("--min", "2", "--max", "1"), "--max: must be greater than --min=2, got 1"),
+        (("--max", "nan"), "--max: must be greater than --min"),
+        (("--steps", "19"), "--steps: must be at least 20"),
+        (("--out", "a.doc"), "--out: must be a .png, .pdf or .svg file"),
         (("lr=3",), "  trainrun find-lr optimizer.lr=3"),
         (("data=wine", "optimizer=lbfgs"), "optimizer: L-BFGS has no rate to find"),
         (("-m", "data=wine"), "unrecognized arguments: -m"),

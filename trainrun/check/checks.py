@@ -55,12 +55,12 @@ def examine(parts: Parts) -> list[CheckSection]:
 
 
 def _is_explained(sections: Sequence[CheckSection]) -> bool:
-    """Whether something was found that shows in the loss and in learning, too."""
+    """Whether something was found that also shows in the loss and in learning."""
     return any(signal.findings for signal in sections if signal.title not in _APART)
 
 
 def _asked(question: Callable[..., CheckSection], *arguments: Any) -> CheckSection:
-    """Its answer, or what the run's own code raised, which training would meet, too."""
+    """Return a question's answer, or what the run's own code raised, which training would also meet."""
     try:
         return question(*arguments)
     except TrainrunError:

@@ -1,4 +1,4 @@
-"""What the questions are asked of: copies of the model, and training samples as they are, not augmented."""
+"""The context of all checks: copies of the model, and training samples before augmentation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from trainrun.augment.pictures import unaugmented
 from trainrun.protocols import Batch, BatchSpec, Data, Position, StepResult, TaskProtocol
 from trainrun.runtime.machine import seed_forward
 
-_FEWEST, _MOST = 16, 256  # samples of the batch that is measured
+# Samples of the batch that is measured: fewer give no shares of dead units, more take seconds.
+_FEWEST, _MOST = 16, 256
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ def loss_of(task: TaskProtocol, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def loss_in(result: StepResult) -> float:
-    """The mean that a step of training has reached, without penalties; nan where there was nothing to
-    average, such as a batch without a masked token.
+    """The mean that a step of training has reached, without penalties.
+
+    nan where there was nothing to average, such as a batch without a masked token.
     """
     return sum(float(term) / (float(result.counts[name]) or math.nan) for name, term in result.terms.items())
 
@@ -141,8 +143,9 @@ class Fixed(nn.Module):
 
 
 def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
-    """The loss where all outputs are 0: ln C of a cross-entropy over C classes, ln 2 of a binary one, the
-    mean square of the targets of a squared error. nan where the task gets no tensors from the model.
+    """The loss where all outputs are 0; nan where the task gets no tensors from the model.
+
+    It is ln C of a cross-entropy over C classes, and the mean square of the targets of a squared error.
     """
     fixed = Fixed(model)
     with torch.no_grad():
@@ -152,6 +155,7 @@ def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
 
 def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
     """The least loss with outputs that are the same for all samples: what is learned without the inputs.
+
     nan where the task gets no tensors from the model.
     """
     fixed = Fixed(model)
@@ -172,8 +176,10 @@ def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
 
 
 class Patience:
-    """How long a question may take: `cpu_s` by the processor's clock, for a machine may be busy with other
-    things, and `wall_s` by the wall's, for a disk may be slow.
+    """How long a question may take.
+
+    `cpu_s` by the processor's clock, because the machine may be busy with other things; `wall_s` by the
+    wall's, because a disk may be slow.
     """
 
     def __init__(self, cpu_s: float, wall_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What passes through a model before training, layer by layer: activations forwards, gradients backwards."""
+"""Activations forwards and gradients backwards through a model before training, layer by layer."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
+from trainrun.check.context import loss_of
 from trainrun.init import LAYERS
 from trainrun.protocols import Batch, TaskProtocol
 
 
 @dataclass(frozen=True)
 class Level:
-    """One layer. Its activations are what it gives to the layer that runs next, after norm, activation and
-    the like, or to the loss.
-    """
+    """One layer. Its activations are what the next layer, or the loss, gets, after norm and activation."""
 
     layer: str
     mean: float  # of the activations
@@ -32,56 +31,62 @@ def levels(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Level]:
     The model trains but for its dropout, which is off. Gradients are left in it.
     """
     names = {module: name for name, module in model.named_modules()}
-    ran: list[tuple[nn.Module, int]] = []  # and which of `passed` it was given
-    passed: list[Tensor] = []  # what the layers are given, in their order, and the outputs
-    newest: list[Tensor] = []  # what the layer that ran last gave
-
-    def note_input(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        ran.append((module, len(passed)))
-        note(first_of(inputs, named))
-
-    def note_output(_: nn.Module, __: Any, outputs: Any) -> None:
-        if isinstance(outputs, Tensor):
-            note(outputs)
-        elif newest:  # of several tensors none is the output
-            note(newest[-1])
-
-    def keep(_: nn.Module, __: Any, given: Tensor) -> None:
-        newest[:] = [given]
-
-    def note(tensor: Tensor) -> None:
-        if tensor.requires_grad:
-            tensor.retain_grad()
-        passed.append(tensor)
-
-    hooks = [model.register_forward_hook(note_output)]
-    for module in names:
-        if isinstance(module, LAYERS):
-            hooks.append(module.register_forward_pre_hook(note_input, with_kwargs=True))
-            hooks.append(module.register_forward_hook(keep))
+    recorder = _Recorder(model)
     model.train()
     for module in names:
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, _DropoutNd):
             module.eval()
     try:
-        loss = _loss(model, task, batch)
-        if ran and ran[-1][1] + 1 == len(passed):  # the task calls parts of the model, not the model
-            note(newest[-1])
+        loss = loss_of(task, model, batch)
+        recorder.close()
         loss.backward()
     finally:
-        for hook in hooks:
+        for hook in recorder.hooks:
             hook.remove()
-    return [_level(names[layer], layer, passed[index + 1]) for layer, index in ran]
+    return [_level(names[layer], layer, recorder.passed[index + 1]) for layer, index in recorder.ran]
+
+
+class _Recorder:
+    """Hooks that keep what each layer is given, and the outputs of the model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.ran: list[tuple[nn.Module, int]] = []  # and which of `passed` it was given
+        self.passed: list[Tensor] = []  # what the layers are given, in their order, and the outputs
+        self.newest: Tensor | None = None  # what the layer that ran last gave
+        self.hooks: list[Any] = [model.register_forward_hook(self._after_model)]
+        for module in model.modules():
+            if isinstance(module, LAYERS):
+                self.hooks.append(module.register_forward_pre_hook(self._before_layer, with_kwargs=True))
+                self.hooks.append(module.register_forward_hook(self._after_layer))
+
+    def close(self) -> None:
+        """Take the last layer's outputs for the model's, where the task calls only parts of the model."""
+        if self.ran and self.ran[-1][1] + 1 == len(self.passed) and self.newest is not None:
+            self._keep(self.newest)
+
+    def _keep(self, tensor: Tensor) -> None:
+        if tensor.requires_grad:
+            tensor.retain_grad()
+        self.passed.append(tensor)
+
+    def _before_layer(self, module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self.ran.append((module, len(self.passed)))
+        self._keep(first_of(inputs, named))
+
+    def _after_layer(self, _: nn.Module, __: Any, outputs: Tensor) -> None:
+        self.newest = outputs
+
+    def _after_model(self, _: nn.Module, __: Any, outputs: Any) -> None:
+        output = (
+            outputs if isinstance(outputs, Tensor) else self.newest
+        )  # of several tensors none is the output
+        if output is not None:
+            self._keep(output)
 
 
 def first_of(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     """What a layer is given, by place or by name."""
     return inputs[0] if inputs else next(iter(named.values()))
-
-
-def _loss(model: nn.Module, task: TaskProtocol, batch: Batch) -> Tensor:
-    counts, terms = task.count(batch), task(model, batch).terms
-    return torch.stack([term / counts[name] for name, term in terms.items()]).sum()
 
 
 def _level(name: str, layer: nn.Module, activations: Tensor) -> Level:

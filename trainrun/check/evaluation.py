@@ -1,4 +1,4 @@
-"""One evaluation, as the run would make it: its metrics exist, and so does the one that decides."""
+"""One evaluation, as the run would make it: its metrics exist, and so does the monitored one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def evaluation(context: CheckContext) -> CheckSection:
     parts = context.parts
     split = next((name for name in ("val", "test") if parts.info.sizes.get(name, 0) != 0), None)
     if split is None:
-        return CheckSection("evaluation", (("splits", "there is none to be judged on"),))
+        return CheckSection("evaluation", (("splits", "there is none to evaluate on"),))
     read = _Timed(parts.data.eval_batches(split))
     metrics = evaluate(context.model, parts.task, read, parts.state.precision)
     text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -26,19 +26,17 @@ def evaluation(context: CheckContext) -> CheckSection:
     findings = []
     if parts.monitor is not None:
         name = parts.monitor.name
-        lines.append(
-            ("decides", f"val/{name}, {'larger' if parts.monitor.maximize else 'smaller'} is better")
-        )
+        lines.append(("monitor", f"val/{name} ({'max' if parts.monitor.maximize else 'min'})"))
         if name not in metrics or not math.isfinite(metrics[name]):
             findings.append(_undecided(name, metrics, split))
     return CheckSection("evaluation", tuple(lines), tuple(findings), metrics)
 
 
 def _undecided(name: str, metrics: Mapping[str, float], split: str) -> CheckResult:
-    """The metric that decides is not there or not finite."""
+    """The monitored metric is not there or not finite."""
     got = metrics.get(name, "none")
     there = [f"val/{other}" for other, value in metrics.items() if math.isfinite(value)]
-    measured = f"val/{name} decides which weights are best; an evaluation gives {got} for it"
+    measured = f"the monitor val/{name} chooses the best weights; an evaluation gives {got} for it"
     if there:
         return CheckResult("monitor", measured, f"one of {', '.join(there)}", (f"monitor={there[0]}",))
     advice = f"no metric is a finite number: look at the inputs and targets of {split}, then at the model"

@@ -50,7 +50,7 @@ class StepTrace:
 Trace = dict[int, StepTrace]
 
 
-class FailedTraining(TrainrunError):
+class FailedTrainingError(TrainrunError):
     """A process of the comparison ended with an error, which it has printed."""
 
     def __init__(self, code: int) -> None:
@@ -61,7 +61,7 @@ class FailedTraining(TrainrunError):
 def prove_resumed(words: Sequence[str], steps: int) -> ExactResult:
     """Compare `steps` steps of the run that the words describe with the same run killed half way.
 
-    Raises ConfigError for a budget by the clock, FailedTraining as `prove` does.
+    Raises ConfigError for a budget by the clock, FailedTrainingError as `prove` does.
     """
     theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _SET_HERE]
 
@@ -78,7 +78,7 @@ def prove_resumed(words: Sequence[str], steps: int) -> ExactResult:
 def prove(killed_at: Callable[[int], Composition], steps: int) -> ExactResult:
     """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
 
-    `killed_at(step)` is the run with a save at that step. Raises FailedTraining with the exit code of a
+    `killed_at(step)` is the run with a save at that step. Raises FailedTrainingError with the exit code of a
     process that ended with an error.
     """
     with tempfile.TemporaryDirectory(prefix="trainrun-exact-") as name:
@@ -139,10 +139,10 @@ def _resume(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
 
 
 def _run_in_child(function: Callable[[], int]) -> int:
-    """How a process that calls `function` ended. Raises FailedTraining where it was with an error."""
+    """How a process that calls `function` ended. Raises FailedTrainingError where it was with an error."""
     code = in_child(function, [])
     if code not in (_REACHED, _KILLED):
-        raise FailedTraining(code if code > 0 else 128 - code)
+        raise FailedTrainingError(code if code > 0 else 128 - code)
     return code
 
 

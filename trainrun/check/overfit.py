@@ -1,4 +1,4 @@
-"""Ten samples learned by heart: whether the run's optimizer can at its learning rate, or at which."""
+"""Overfit ten samples: whether the optimizer can at its learning rate, or at which one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.loop.step import Clip, Policy, Step
 from trainrun.protocols import Batch
 
-_SAMPLES, _POOL = 10, 64
-_STEPS = 150
+_SAMPLES, _POOL = 10, 64  # taken from a pool, so that several classes are among them
+_STEPS = 150  # enough for every shipped recipe; a rate ten times too low has begun to learn by then
 _LEARNED, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
 _LAST = 5  # steps whose mean loss counts
-_MOST_S = 8.0  # for all attempts
+_MOST_S = 8.0  # for all attempts: the whole check is to take seconds
 _LOWER, _HIGHER = (0.1, 0.01, 0.001), (10.0, 100.0, 1000.0)
 _FAR = (1e4, 1e5, 1e6)  # where the loss falls, and none of the higher rates was high enough
 
@@ -48,8 +48,9 @@ class Attempt:
 
 
 def overfit(context: CheckContext, retries: bool) -> CheckSection:
-    """Without regularisation, augmentation, decay and schedule; with `retries` at other rates where the
-    run's own fails, and a verdict.
+    """Overfit ten samples without regularisation, augmentation, decay and schedule.
+
+    With `retries` also at other rates where the run's own fails, and with a verdict.
     """
     batch = pick_samples(context)
     if _draws(context, batch):
@@ -60,14 +61,12 @@ def overfit(context: CheckContext, retries: bool) -> CheckSection:
         text = "no verdict: the task gets no tensors from the model's forward"
         return CheckSection("overfit", ((f"{len(batch)} samples", text),))
     if not blind > 1e-3:
-        text = (
-            f"{len(batch)} samples have a loss of {blind:.2g} without their inputs: nothing to learn by heart"
-        )
+        text = f"{len(batch)} samples have a loss of {blind:.2g} without their inputs: nothing to overfit"
         return CheckSection("overfit", (("samples", text),))
     patience = Patience(_MOST_S, 20 * _MOST_S)
     first = attempt(context, batch, 1.0, blind, patience)
     lr = context.parts.rates.lr
-    limits = f"below {_LEARNED:.0%} of that they are known by heart, above {_LEARNS:.0%} hardly learned"
+    limits = f"below {_LEARNED:.0%} of that they are overfitted, above {_LEARNS:.0%} hardly learned"
     lines = [(f"{len(batch)} samples", f"loss {blind:.4g} without looking at their inputs; {limits}")]
     others: list[Attempt] = []
     if retries and first.in_time and not first.learns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,40 +32,11 @@ class Signal:
 
 def signals(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Signal]:
     """Of every layer in the order in which they run. Gradients are left in the model."""
-    dead: list[
-        list[float]
-    ] = []  # per layer that ran: of the activation after it, and of what the next is given
-    saturated: list[float | None] = []
-
-    def start(_: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        if dead and not dead[-1]:
-            dead[-1].append(_dead(first_of(inputs, named)))
-        dead.append([])
-        saturated.append(None)
-
-    def cuts(_: nn.Module, __: Any, outputs: Tensor) -> None:
-        if dead:
-            dead[-1].append(_dead(outputs))
-
-    def saturates(low: float, high: float) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_: nn.Module, __: Any, outputs: Tensor) -> None:
-            if saturated:
-                saturated[-1] = float(((outputs < low) | (outputs > high)).float().mean())
-
-        return hook
-
-    hooks = []
-    for module in model.modules():
-        if isinstance(module, LAYERS):
-            hooks.append(module.register_forward_pre_hook(start, with_kwargs=True))
-        elif isinstance(module, _CUTS):
-            hooks.append(module.register_forward_hook(cuts))
-        elif type(module) in _SATURATES:
-            hooks.append(module.register_forward_hook(saturates(*_SATURATES[type(module)])))
+    recorder = _Recorder(model)
     try:
         layers = levels(model, task, batch)
     finally:
-        for hook in hooks:
+        for hook in recorder.hooks:
             hook.remove()
     return [
         Signal(
@@ -77,8 +48,39 @@ def signals(model: nn.Module, task: TaskProtocol, batch: Batch) -> list[Signal]:
             gradient_std=level.gradient_std,
             gradient_norm=_norm(model.get_submodule(level.layer).get_parameter("weight").grad),
         )
-        for level, shares, share in zip(layers, dead, saturated, strict=True)
+        for level, shares, share in zip(layers, recorder.dead, recorder.saturated, strict=True)
     ]
+
+
+class _Recorder:
+    """Hooks that measure dead and saturated units after each layer that ran."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.dead: list[list[float]] = []  # of the activation after a layer, and of what the next is given
+        self.saturated: list[float | None] = []
+        self.hooks: list[Any] = []
+        for module in model.modules():
+            if isinstance(module, LAYERS):
+                self.hooks.append(module.register_forward_pre_hook(self._before_layer, with_kwargs=True))
+            elif isinstance(module, _CUTS):
+                self.hooks.append(module.register_forward_hook(self._after_cut))
+            elif type(module) in _SATURATES:
+                self.hooks.append(module.register_forward_hook(self._after_saturating))
+
+    def _before_layer(self, _: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        if self.dead and not self.dead[-1]:
+            self.dead[-1].append(_dead(first_of(inputs, named)))
+        self.dead.append([])
+        self.saturated.append(None)
+
+    def _after_cut(self, _: nn.Module, __: Any, outputs: Tensor) -> None:
+        if self.dead:
+            self.dead[-1].append(_dead(outputs))
+
+    def _after_saturating(self, module: nn.Module, __: Any, outputs: Tensor) -> None:
+        low, high = _SATURATES[type(module)]
+        if self.saturated:
+            self.saturated[-1] = float(((outputs < low) | (outputs > high)).float().mean())
 
 
 def _dead(values: Tensor) -> float:

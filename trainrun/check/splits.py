@@ -1,4 +1,4 @@
-"""Whether samples of the validation or test split are in the training split, too."""
+"""Data leaks: samples of the validation or test split that are in the training split as well."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.protocols import Batch
 
 _MOST_S = 4.0  # of reading, for each split
-_SHARE, _FEWEST = 0.01, 2  # of a split that may be in training by chance
-_SPREADS = 3  # standard deviations of a count of repeats
+_SHARE, _FEWEST = 0.01, 2  # of a split that may be in training: public data sets hold a few duplicates
+_SPREADS = 3  # standard deviations of a count of repeats: 1 in 700 by chance
 
 
 def splits(context: CheckContext) -> CheckSection:
@@ -37,7 +37,7 @@ def splits(context: CheckContext) -> CheckSection:
         total = counts[second].total()
         parts_read = [f"{counts[split].total()} of {sizes[split]} of {split}" for split in (first, second)]
         is_whole = all(counts[split].total() == sizes[split] for split in (first, second))
-        text = f"{common} of {total} samples of {second} are in {first}, too"
+        text = f"{common} of {total} samples of {second} are also in {first}"
         text += "" if is_whole else f" (compared in the time there is: {', '.join(parts_read)})"
         lines.append((f"{first}, {second}", text))
         values[f"{second} in {first}"] = common
@@ -62,8 +62,9 @@ def hashes_of(batches: Iterable[Batch]) -> Counter[int] | None:
 
 
 def is_leak(first: Counter[int], second: Counter[int], common: int) -> bool:
-    """Whether more samples of `second` are in `first` than the samples of `first` repeat each other, as
-    those of tables of few values do.
+    """Whether more samples of `second` are in `first` than the samples of `first` repeat each other.
+
+    In tables of few values they do.
     """
     total = second.total()
     usual = sum(count for count in first.values() if count > 1) / first.total() * total

@@ -36,7 +36,7 @@ def modes(context: CheckContext) -> CheckSection:
     lines.append(("evaluation", f"two passes over the same samples {text}"))
     if drawn > _ROUNDING * _size(first):
         measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
-        advice = "something draws in evaluation, too: F.dropout needs training=self.training"
+        advice = "something also draws in evaluation: F.dropout needs training=self.training"
         findings.append(CheckResult("random evaluation", measured, "equal outputs", (), advice))
     if any(not is_same(a, b) for a, b in zip(before, model.buffers(), strict=True)):
         measured, advice = (

@@ -22,7 +22,7 @@ def run(words: list[str]) -> int:
     parser = ArgumentParser(prog="trainrun compare", description=_ABOUT)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="write the curves as .png, .pdf or .svg, too"
+        "--out", type=Path, metavar="FILE", help="also write the curves as .png, .pdf or .svg"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for each run")
     arguments = parser.parse_args(words)

@@ -18,7 +18,7 @@ from trainrun.vocabulary.events import to_line
 
 FOUND = 3
 _ABOUT = """Name what went wrong in a stored run, with the evidence and what to try. Reads its records alone.
-Exit 0: healthy, or too short to be judged, 3: something was found."""
+Exit 0: healthy, or too short for a verdict, 3: something was found."""
 
 
 def run(words: list[str]) -> int:
@@ -41,7 +41,7 @@ def _lines(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence
     from rich.text import Text
 
     if not findings:
-        verdict, colour = ("healthy", "green") if run.has_verdict else ("cannot be judged", "yellow")
+        verdict, colour = ("healthy", "green") if run.has_verdict else ("no verdict", "yellow")
         return [Text(line, colour) for line in paragraph(f"{verdict}: {summary(run)}", hanging="  ")]
     names = ", ".join(diagnosis.symptom.name for diagnosis in findings)
     lines: list[Line] = [*paragraph(f"{printable(str(folder))}: {names}", hanging="  ")]

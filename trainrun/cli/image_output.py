@@ -1,4 +1,4 @@
-"""Where a picture goes, judged before the work and said after it."""
+"""The file of a picture: checked before the work, announced after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORMATS = (".png", ".pdf", ".svg")
 def picture_file(file: Path) -> Path:
     """The file as given. Raises ConfigError for one that cannot become a picture."""
     if file.suffix not in _FORMATS or not file.parent.is_dir():
-        text = f"wants a file ending in {', '.join(_FORMATS)}, in a folder that there is, got {file}"
+        text = f"must be a .png, .pdf or .svg file in an existing folder, got {file}"
         raise ConfigError.one("--out", text)
     return file
 

@@ -109,8 +109,9 @@ def diverged(run: Run) -> str | None:
 
 
 def lr_too_high(run: Run) -> str | None:
-    """The loss leapt and came back to where guessing is, or swings, or steps are as large as the weights;
-    and hardly anything was learned.
+    """Hardly anything was learned, and the loss leapt or swings, or steps are as large as the weights.
+
+    A leap counts where the loss came back to where guessing is.
     """
     loss, val = run.curve("train", "loss"), run.curve("val", "loss")
     if not loss or not is_poor(run) or run.metric == "loss" or lr_too_low(run):
@@ -175,8 +176,9 @@ def val_at_chance(run: Run) -> str | None:
 
 
 def overfitting(run: Run) -> str | None:
-    """The validation loss rises from some epoch on while training improves, and the metric falls with it
-    or stays far behind that of training.
+    """The validation loss rises from some epoch on while training improves.
+
+    And the metric falls with it, or stays far behind that of training.
     """
     val, metric, train = run.curve("val", "loss"), run.curve("val", run.metric), run.curve("train", "loss")
     if len(val) < 6 or run.metric == "loss":
@@ -289,8 +291,10 @@ def is_poor(run: Run) -> bool:
 
 
 def is_guessing(run: Run) -> bool:
-    """Whether validation ends where guessing is: a model that tells all classes equally likely has an
-    accuracy of exp(-loss), one that has learned a multiple of it.
+    """Whether validation ends where guessing is.
+
+    A model that calls all classes equally likely has an accuracy of exp(-loss), one that has learned a
+    multiple of it.
     """
     metric, loss = run.curve("val", run.metric), run.curve("val", "loss")
     if run.metric == "accuracy" and metric and loss:

@@ -25,8 +25,9 @@ _ACROSS = 5  # histograms in a row
 
 
 def table(schemes: Schemes, width: int | None) -> list[str]:
-    """A column per scheme, and per kind of figure a row per layer; where `width` is too narrow for all
-    columns, several tables.
+    """A column per scheme, and per kind of figure a row per layer.
+
+    Where `width` is too narrow for all columns, several tables.
     """
     names, columns = list(schemes), [_column(*item) for item in schemes.items()]
     layers = _column("layer", next(iter(schemes.values())), named=True)

@@ -29,8 +29,9 @@ _ABOVE = 0.4  # of the fall: how much of the rise is drawn
 
 
 def chart(test: RangeTest, width: int) -> list[Text]:
-    """The smoothed loss over the logarithm of the rate, in at most `width` columns, the rates marked
-    below; nothing of a few points.
+    """The smoothed loss over the logarithm of the rate, with the rates marked below.
+
+    At most `width` columns; nothing of a few points.
     """
     curve, criteria = test.curve, test.verdict.criteria
     if len(curve.lr) < FEWEST:

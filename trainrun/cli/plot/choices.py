@@ -1,5 +1,6 @@
-"""Options as `trainrun plot` takes them: `adam`, `normal(0.01)`, `adam(0.01,betas=[0.9,0.99])`, or several
-apart by commas.
+"""Options as `trainrun plot` takes them: `adam`, `normal(0.01)`, `adam(0.01,betas=[0.9,0.99])`.
+
+Several stand side by side, or with commas between them.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def compose(group: str, chosen: Sequence[PlotChoice], overrides: Sequence[str]) 
 
 
 def mendable(error: ConfigError, words: Sequence[str]) -> ConfigError:
-    """The same without corrections of what is not among `words` as an override: those would be added to
-    a line that goes on saying otherwise.
+    """The same error without corrections of what is not among `words` as an override.
+
+    Those would be added to a line that goes on saying otherwise.
     """
     typed = {word.lstrip("+~").partition("=")[0] for word in words if _is_override(word)}
     return ConfigError(
@@ -66,7 +68,7 @@ def _is_override(word: str) -> bool:
 def _choice(group: str, text: str) -> PlotChoice:
     match, options = _OPTION.fullmatch(text), groups()[group]
     if match is None:
-        raise ConfigError.one(group, f"wants a name, or as in name(0.1), its values too; got {text}")
+        raise ConfigError.one(group, f"must be a name, or a name with values as in name(0.1), got {text}")
     name, values = match[1], match[2] or ""
     if name not in options:
         raise ConfigError.one(group, no_option(group, name, list(options)))
