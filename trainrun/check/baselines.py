@@ -15,9 +15,9 @@ from trainrun.check.data import standardized
 from trainrun.check.finding import CheckResult, CheckSection
 from trainrun.check.sample_rows import FEWEST, SampleRows
 
-_ROWS = 1024  # of a split: the ridge solves a system of this size, in about a tenth of a second
+_ROWS = 1024  # of a split: the ridge solves a system of this size
 _NEIGHBOURS = 5  # few enough for small classes, and one odd neighbour does not decide
-_CHANCE = 2.0  # standard deviations: 1 in 44 unrelated data sets passes for related, none for broken
+_CHANCE = 2.0  # standard deviations: 1 in 44 unrelated data sets passes for related, by each method
 _RARE = 20  # samples below which nothing can be said of a class
 _BETTER = 0.2  # accuracy by which labels off by one must fit better: neighbouring classes are alike too
 

@@ -15,7 +15,7 @@ from trainrun.regularization.kinds import joined
 from trainrun.session.sample_pictures import labels_of, shown
 from trainrun.vocabulary.errors import ConfigError, StorageFailed
 
-_MOST, _ACROSS = 48, 8
+_MOST, _ACROSS = 48, 8  # pictures on a page, and in a row
 
 
 def picture(context: CheckContext, file: Path) -> str:

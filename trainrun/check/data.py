@@ -13,9 +13,9 @@ from trainrun.check.sample_rows import SampleRows
 from trainrun.protocols import DataInfo
 
 FEW, _PER_CLASS = 10, 2  # training samples
-_FAR, _SMALL = 5.0, 0.02  # of means and stds of inputs
-_WIDE = 20.0  # of the mean or std of a single column
-_UNEVEN = 20  # the largest class by the smallest
+_FAR, _SMALL = 5.0, 0.02  # means and stds of inputs: pixels from 0 to 1 pass, from 0 to 255 do not
+_WIDE = 20.0  # of the mean or std of a single column, in other units than the rest
+_UNEVEN = 20  # the largest class by the smallest: then the smallest hardly moves the loss
 
 
 def data(context: CheckContext, samples: Mapping[str, SampleRows]) -> CheckSection:

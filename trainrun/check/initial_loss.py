@@ -9,7 +9,7 @@ import torch
 from trainrun.check.context import CheckContext, blank_loss, loss_of
 from trainrun.check.finding import CheckResult, CheckSection, option_of, setting
 
-_TIMES, _MORE = 3.0, 2.0  # of what is expected, and on top of it
+_TIMES, _MORE = 3.0, 2.0  # of what is expected, and on top of it: wide, because a small batch scatters
 
 
 def start(context: CheckContext) -> CheckSection:
@@ -40,11 +40,11 @@ def _formula(context: CheckContext, expected: float) -> str:
     for number in (count, 2):
         if number > 1 and math.isclose(expected, math.log(number), rel_tol=1e-3):
             return f"ln {number}"
-    return "the mean square of the targets" if info.kind == "values" and "mse" in _loss_name(context) else ""
-
-
-def _loss_name(context: CheckContext) -> str:
-    return option_of(context.parts.settings, "loss").lower()
+    return (
+        "the mean square of the targets"
+        if info.kind == "values" and "mse" in option_of(context.parts.settings, "loss").lower()
+        else ""
+    )
 
 
 def _targets_far_off(context: CheckContext) -> list[CheckResult]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainrun.init import LAYERS
 
-_PASSES = 4
+_PASSES = 4  # what begins at 0, as a residual branch, gets its first gradient in the second pass
 _STEP = 0.01  # of the norm of all weights that a pass may move
 
 

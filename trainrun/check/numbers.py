@@ -43,22 +43,22 @@ def numbers(context: CheckContext) -> CheckSection:
 
 def _pass(context: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:
     """((loss, norm of its gradient), what first was not finite)."""
-    model, parts = context.still, context.parts
+    model, task, device = context.still, context.parts.task, context.parts.runtime.device
 
     def forward(_: int, batch: Batch) -> Outcome:
         context.seed(0)
-        with torch.autocast(parts.runtime.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            return parts.task(model, batch)
+        with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+            return task(model, batch)
 
-    counts, terms = parts.task.count(context.batch), forward(0, context.batch).terms
+    counts, terms = task.count(context.batch), forward(0, context.batch).terms
     loss = torch.stack([term / counts[name] for name, term in terms.items()]).sum()
     loss.backward()
-    value = float(loss.detach())
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-    if math.isfinite(norm) and math.isfinite(value):
-        return (value, norm), ""
-    return (value, norm), locate_nonfinite(model, [context.batch], norm, forward).where
+    values = float(loss.detach()), norm
+    if all(map(math.isfinite, values)):
+        return values, ""
+    return values, locate_nonfinite(model, [context.batch], norm, forward).where
 
 
 def _largest(context: CheckContext) -> tuple[float, str]:

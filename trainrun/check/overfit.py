@@ -19,10 +19,11 @@ from trainrun.loop.step import Clip, Policy, Step
 from trainrun.protocols import Batch
 
 _SAMPLES, _POOL = 10, 64  # taken from a pool, so that several classes are among them
-_STEPS = 150  # enough for every shipped recipe; a rate ten times too low has begun to learn by then
+_STEPS = 150  # within which the healthy runs of tests/end_to_end/test_broken.py pass
 _LEARNED, _LEARNS = 0.1, 0.5  # of the loss that is reached without the inputs
 _LAST = 5  # steps whose mean loss counts
 _MOST_S = 8.0  # for all attempts: the whole check is to take seconds
+# Rates are tried a decade apart: finer steps would take longer than the check may.
 _LOWER, _HIGHER = (0.1, 0.01, 0.001), (10.0, 100.0, 1000.0)
 _FAR = (1e4, 1e5, 1e6)  # where the loss falls, and none of the higher rates was high enough
 

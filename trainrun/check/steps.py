@@ -14,10 +14,10 @@ from trainrun.check.finding import CheckResult, CheckSection, setting
 from trainrun.protocols import Batch, Position, Window
 from trainrun.runtime.signals import Signals
 
-_STEPS, _LAST = 60, 10
+_STEPS, _LAST = 60, 10  # a rate that is too high shows within a few dozen steps; the mean of the last counts
 _FACTORS = (0.1, 0.01, 0.001)
 _THROWN = 2.0  # times the larger of the first loss and of that without inputs
-_MOST_S = 6.0
+_MOST_S = 6.0  # the whole check is to take seconds
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,8 @@ def modes(context: CheckContext) -> CheckSection:
         advice = "something also draws in evaluation: F.dropout needs training=self.training"
         findings.append(CheckResult("random evaluation", measured, "equal outputs", (), advice))
     if any(not is_same(a, b) for a, b in zip(before, model.buffers(), strict=True)):
-        measured, advice = (
-            "two passes in evaluation mode change buffers of the model",
-            "update them in training alone",
-        )
+        measured = "two passes in evaluation mode change buffers of the model"
+        advice = "update them in training alone"
         findings.append(CheckResult("evaluation changes the model", measured, "the same buffers", (), advice))
     lines += _alone(context, model, inputs, first, findings)
     return CheckSection("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
@@ -141,9 +139,6 @@ def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
     """The largest of any element, of lists that are not empty; a NaN differs from no other NaN."""
     if [tensor.shape for tensor in ours] != [tensor.shape for tensor in theirs]:
         return math.inf
-    apart = [torch.where(_equal(a, b), 0.0, a - b) for a, b in zip(ours, theirs, strict=True)]
+    pairs = zip(ours, theirs, strict=True)
+    apart = [torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, a - b) for a, b in pairs]
     return max(float(difference.abs().nan_to_num(nan=math.inf).max()) for difference in apart)
-
-
-def _equal(a: Tensor, b: Tensor) -> Tensor:
-    return (a == b) | (a.isnan() & b.isnan())

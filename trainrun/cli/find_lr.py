@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trainrun.tune.lr import LRPoint
 
 NONE = 3
-_FEWEST = 20
+_FEWEST = 20  # steps: fewer give no curve to read a rate off
 _ABOUT = """Train the first steps of the run that the overrides describe while the learning rate rises from
 --min to --max, and read off the loss which rate suits it, where three of four criteria agree. All else is
 the run's: data, accumulation, parameter groups, precision, clipping, regularisers. It happens in a process

@@ -135,16 +135,17 @@ def _group(group: str, options: dict[str, Path]) -> list[str]:
         lines += ["", "Set it", f"  {next(filter(None, examples), '')}"]
     if code := guide.own_part(group):
         choice = f"{group}=[mine]" if group in COMBINES else f"{group}=mine"
-        lines += ["", f"One of your own: these two files, and {choice}", "", *_indented(code)]
+        lines += [
+            "",
+            f"One of your own: these two files, and {choice}",
+            "",
+            *(f"  {line}".rstrip() for line in code),
+        ]
     if only:
         return lines
     first = [*marked, *options][0]
     whole = "An option's arguments" if option(group, first).target else "What one sets, and its figures"
     return [*lines, "", whole, f"  trainrun show {group}/{first}"]
-
-
-def _indented(lines: list[str]) -> list[str]:
-    return [f"  {line}".rstrip() for line in lines]
 
 
 def _option(group: str, name: str, file: Path) -> list[str]:
@@ -231,11 +232,7 @@ def _example(group: str, name: str, shown: Option) -> str:
     setting = shlex.quote(f"{argument.key}={argument.default}") if argument else ""
     if list(groups()[group]) == ["default"] and setting:
         return f"trainrun {setting}"
-    return f"{_choosing(group, name)} {setting}".strip()
-
-
-def _choosing(group: str, name: str) -> str:
-    return f"trainrun {shlex.quote(f'{group}={name}')}"
+    return f"trainrun {shlex.quote(f'{group}={name}')} {setting}".strip()
 
 
 def _default_options(value: str) -> list[str]:

@@ -19,7 +19,7 @@ from trainrun.terminal.numbers import number
 from trainrun.terminal.table import cut, heading, laid_out
 
 MOST = 20  # classes that are listed one by one, and whose matrix can be taken in
-_WORST = 10
+_WORST = 10  # rows, of many classes
 _NAME = 20  # columns for a class's name
 
 Floats = NDArray[np.float64]

@@ -26,7 +26,7 @@ from trainrun.terminal.table import GAP, cut, row_of
 MOST = len(string.ascii_uppercase)
 _OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does
 _CELL = 18  # columns for a value
-_LABEL = 38
+_LABEL = 38  # columns for a key
 _ABSENT = object()
 
 

@@ -15,7 +15,7 @@ from trainrun.tune.rosenbrock import MINIMUM, START, RacePath, rosenbrock
 Races = Mapping[str, RacePath]  # by the optimizer's name
 
 _XS, _YS = (-2.0, 2.0), (-1.0, 3.0)
-_NEAR = 0.01
+_NEAR = 0.01  # a loss that counts as arrived
 _MAP = (24, 6)  # characters
 _LEAST = 1e-16  # losses below it are drawn there
 

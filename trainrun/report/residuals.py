@@ -16,7 +16,7 @@ from trainrun.task.regression import Regression
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import heading, laid_out
 
-_LARGEST = 5
+_LARGEST = 5  # errors that are listed
 _OUTPUTS = 20  # that are listed
 
 Floats = NDArray[np.float64]
