@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.check.finding import CheckResult, setting, with_fixes
+from trainrun.check.finding import CheckResult, command_with_fixes, setting, with_fixes
+from trainrun.config.compose.composer import Composer
 
 
 def result(*fix: str) -> CheckResult:
@@ -33,3 +34,11 @@ def test_a_setting_is_found_by_its_dotted_key() -> None:
     assert setting({"a": {"b": 3}}, "a.b") == 3
     assert setting({"a": {"b": 3}}, "a.c") is None
     assert setting({"a": {"b": 3}}, "a.b.c") is None
+
+
+def test_a_command_with_fixes_is_one_that_composes() -> None:
+    composer = Composer()
+    assert command_with_fixes(composer, ["seed=1"], []) is None
+    fixed = command_with_fixes(composer, ["optimizer.lr=9"], [result("optimizer.lr=0.01")])
+    assert fixed == "trainrun check optimizer.lr=0.01"
+    assert command_with_fixes(composer, ["seed=1"], [result("model.nothing=1")]) is None
