@@ -48,7 +48,7 @@ def test_the_readme_has_its_sections_in_order() -> None:
     ]
 
 
-NEW = ("commands", "files", "sweeps", "python", "export", "failures", "gpus", "cluster")
+NEW = ("commands", "files", "sweeps", "python", "export", "failures", "gpus", "cluster", "trust")
 
 
 @pytest.mark.parametrize("page", ["README", *NEW])
