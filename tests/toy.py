@@ -176,14 +176,14 @@ def new_step(
 
 
 class SignalAt(Signals):
-    """A SIGTERM that comes during step `at`."""
+    """A SIGTERM that comes during step `step`."""
 
-    def __init__(self, state: TrainState, at: int | None) -> None:
+    def __init__(self, state: TrainState, step: int | None) -> None:
         super().__init__()
-        self.state, self.at = state, at
+        self.state, self.step = state, step
 
     def check(self) -> None:
-        if self.at is not None and self.state.step >= self.at:
+        if self.step is not None and self.state.step >= self.step:
             self._asked = "SIGTERM"
         super().check()
 
@@ -231,8 +231,8 @@ class Toy:
 
     def _train(self, record: Record | None, signal_at: int | None) -> Trained:
         data, task, checkpoints = self.data(), self.task(), self.checkpoints(record)
-        made = {name: part() if name in _MADE else part for name, part in self.state.items()}
-        state = new_state(self.model(), **made)
+        parts = {name: part() if name in _MADE else part for name, part in self.state.items()}
+        state = new_state(self.model(), **parts)
         stored = ranks.broadcast_object(checkpoints.load_newest(_no_warning) if record else None)
         size = stored.pop("metrics_bytes") if stored else 0
         if record:

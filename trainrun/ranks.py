@@ -82,18 +82,18 @@ def launched() -> RankInfo:
 
 def command() -> list[str]:
     """The words that start trainrun with as many processes as the launcher started."""
-    found = launched()
-    if found.size == 1:
+    info = launched()
+    if info.size == 1:
         return ["trainrun"]
-    machines = ["--nnodes", str(found.size // found.local_size)] if found.size > found.local_size else []
-    return ["torchrun", *machines, "--nproc-per-node", str(found.local_size), "-m", "trainrun"]
+    machines = ["--nnodes", str(info.size // info.local_size)] if info.size > info.local_size else []
+    return ["torchrun", *machines, "--nproc-per-node", str(info.local_size), "-m", "trainrun"]
 
 
 def join() -> None:
     """Meet the other processes that the launcher started, once. Raises RankFailed where they do not come."""
     global _place, _store
-    found = launched()
-    if found.size == 1 or _place.size > 1:
+    info = launched()
+    if info.size == 1 or _place.size > 1:
         return
     import torch
     import torch.distributed as dist
@@ -104,10 +104,8 @@ def join() -> None:
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     with _meeting():
         _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
-        dist.init_process_group(
-            backend, store=_store, rank=found.rank, world_size=found.size, timeout=TIMEOUT
-        )
-    _place = found
+        dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
+    _place = info
     atexit.register(leave, clean=False)
 
 
@@ -156,8 +154,8 @@ def tell(error: BaseException) -> bool:
         return is_main_process()
     text = str(error) or type(error).__name__
     with suppress(RuntimeError):
-        told = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
-        return bool(told[0] == _place.rank or told[1] != text)
+        first = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
+        return bool(first[0] == _place.rank or first[1] != text)
     return True
 
 
@@ -229,12 +227,12 @@ def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
     from torch import Tensor
 
     names = [name for name, number in numbers.items() if not isinstance(number, Tensor)]
-    found: dict[str, float | Tensor] = dict(
+    totals: dict[str, float | Tensor] = dict(
         zip(names, add_numbers([float(numbers[name]) for name in names]), strict=True)
     )
     tensors = {name: x.detach().float().clone() for name, x in numbers.items() if isinstance(x, Tensor)}
     add(list(tensors.values()))
-    return {**found, **tensors}
+    return {**totals, **tensors}
 
 
 def broadcast_object(value: T) -> T:
@@ -256,8 +254,8 @@ def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
     row = torch.tensor(numbers, dtype=torch.float64)
     with _meeting():
         dist.all_reduce(row, getattr(dist.ReduceOp, operation))
-    found: list[float] = row.tolist()
-    return found
+    values: list[float] = row.tolist()
+    return values
 
 
 def _sent(value: T, source: int) -> T:

@@ -80,10 +80,10 @@ def test_a_model_that_draws_while_it_is_judged_draws_the_same_each_time() -> Non
 
 def test_own_metrics_see_the_whole_split_at_once() -> None:
     data, task, model = ToyData(), ToyTask(), mlp()
-    seen = []
+    chunks = []
 
     def median_margin(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-        seen.append(len(targets))
+        chunks.append(len(targets))
         top = outputs.topk(2).values
         return float((top[:, 0] - top[:, 1]).median())
 
@@ -91,7 +91,7 @@ def test_own_metrics_see_the_whole_split_at_once() -> None:
     metrics = evaluate(model, task, data.eval_batches("val"), FP32)
     with torch.no_grad():
         expected = median_margin(model(data.inputs[data.splits["val"]]), data.targets[data.splits["val"]])
-    assert seen == [16, 16]
+    assert chunks == [16, 16]
     assert metrics["median_margin"] == pytest.approx(expected)
 
 

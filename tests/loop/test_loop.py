@@ -190,13 +190,13 @@ def test_evaluating_and_logging_do_not_change_training(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_repeats_and_another_differs(tmp_path: Path) -> None:
-    one, two, other = (
+    first, second, other = (
         Toy(tmp_path / str(n), seed=seed, model=lambda: mlp(dropout=0.3)).train()
         for n, seed in enumerate((1, 1, 2))
     )
-    assert one.metrics == two.metrics
-    assert same_bits(one.weights, two.weights)
-    assert other.metrics != one.metrics
+    assert first.metrics == second.metrics
+    assert same_bits(first.weights, second.weights)
+    assert other.metrics != first.metrics
 
 
 # How a run ends
@@ -294,12 +294,12 @@ def test_what_is_judged_at_the_end_has_every_bit_of_a_copy_made_at_the_best_step
 
 
 def test_an_average_is_judged_with_batch_norm_of_its_own(tmp_path: Path) -> None:
-    judged: list[Any] = []
+    steps: list[Any] = []
 
     class Keeping(ToyTask):
         def __call__(self, model: Any, batch: Any) -> Any:
             if not model.training:
-                judged[:] = [copy.deepcopy(model)]
+                steps[:] = [copy.deepcopy(model)]
             return super().__call__(model, batch)
 
     toy = Toy(
@@ -311,13 +311,13 @@ def test_an_average_is_judged_with_batch_norm_of_its_own(tmp_path: Path) -> None
         eval_every=9,
     )
     toy.train()
-    theirs = copy.deepcopy(judged[0])
+    theirs = copy.deepcopy(steps[0])
     inputs = [
         batch.inputs for batch in itertools.islice(ToyData().train_batches(Position(), BatchSpec(6, 1), 1), 7)
     ]
     update_bn(inputs, theirs.train())  # the first epoch: 41 samples in sixes and a five
     assert sum(map(len, inputs)) == 41
-    torch.testing.assert_close(judged[0].state_dict(), theirs.state_dict())
+    torch.testing.assert_close(steps[0].state_dict(), theirs.state_dict())
 
 
 def test_early_stopping_may_keep_the_last_weights(tmp_path: Path) -> None:
@@ -453,9 +453,9 @@ def test_a_sample_follows_each_evaluation_and_changes_nothing(tmp_path: Path) ->
     plain, writing = Toy(tmp_path / "plain").train(), Toy(tmp_path / "writing", task=Writing)
     whole = writing.train()
     assert same_bits(plain.weights, whole.weights)
-    judged = [event.step for event in whole.of(Evaluated) if event.split == "val"]
-    assert [event.step for event in whole.of(Sampled)] == judged
-    assert len({event.text for event in whole.of(Sampled)}) == len(judged)  # of other weights each
+    steps = [event.step for event in whole.of(Evaluated) if event.split == "val"]
+    assert [event.step for event in whole.of(Sampled)] == steps
+    assert len({event.text for event in whole.of(Sampled)}) == len(steps)  # of other weights each
     assert [
         line for line in whole.metrics.splitlines() if b"sample" not in line
     ] == plain.metrics.splitlines()

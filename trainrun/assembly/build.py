@@ -100,7 +100,9 @@ class Parts:
         shared = {"task": self.task, "seed": seed}
         offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
         offered["batch_changes"] = joined(kinds.values())
-        offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
+        offered["penalties"] = {
+            name: regularizer for name, regularizer in kinds.items() if isinstance(regularizer, Penalty)
+        }
         step = make.at("loop.step", node.pop("step"), offered)
         offered = shared | {"step": step, "policy": policy, "data": self.data, "batch_spec": self.batch_spec}
         offered |= {"monitor": self.monitor, "budget": self.budget}
@@ -140,7 +142,7 @@ def build(
     parameters: Parameters = make("parameters")
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, treatments, data, batch_spec)
-    anew = start_from(model, weights) if weights else []
+    reinitialized = start_from(model, weights) if weights else []
     model = runtime.prepare(model, batch_spec.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
@@ -176,7 +178,7 @@ def build(
         budget=_clock(settings, rates.over),
         rates=rates,
         weights=weights,
-        plan=plan + started_from(weights, anew),
+        plan=plan + started_from(weights, reinitialized),
     )
 
 
@@ -266,17 +268,19 @@ def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
     node = dict(make.settings["task"])
     slot = SLOTS["task.metrics"]
     if "metrics" in node:
-        metrics = [_metric(make, one, slot) for one in node["metrics"] or []]
+        metrics = [_metric(make, metric, slot) for metric in node["metrics"] or []]
         node["metrics"] = metrics
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": info})
     return task
 
 
-def _metric(make: Factory, one: Any, slot: Any) -> Any:
+def _metric(make: Factory, metric: Any, slot: Any) -> Any:
     """A metric by name: a function under the name it has in its module, a class (torchmetrics, or any
     callable one) made.
     """
-    target, node = (one["_target_"], one) if isinstance(one, Mapping) else (one, {"_target_": one})
+    target, node = (
+        (metric["_target_"], metric) if isinstance(metric, Mapping) else (metric, {"_target_": metric})
+    )
     thing = resolve(target, "task.metrics", slot, make.trust, make.stored)
     if isinstance(thing, type):
         with make.seeded("task.metrics", target):
@@ -338,14 +342,14 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
 def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, Any]:
     """Every regulariser by name; those that change the model have done so."""
     nodes = make.settings["regularization"] or {}
-    made = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
-    for name, regularizer in made.items():
+    regularizers = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
+    for name, regularizer in regularizers.items():
         if isinstance(regularizer, ModelChange):
             with make.seeded(f"regularization.{name}", "model"):
                 regularizer.change_model(model)
         if isinstance(regularizer, BatchChange):
             regularizer.check(info)
-    return made
+    return regularizers
 
 
 def _averager(
@@ -371,21 +375,21 @@ def _monitor(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor 
     name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     modes = dict(task.metric_modes)
     if name not in modes and name.partition("/")[0] not in task.own_metrics:
-        known = ", ".join(f"val/{one}" for one in (*modes, *task.own_metrics))
+        available = ", ".join(f"val/{metric}" for metric in (*modes, *task.own_metrics))
         fix = "monitor=val/loss" if "loss" in modes else None
-        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}", fix)
+        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {available}", fix)
     if mode == "auto" and name not in modes:
         raise ConfigError.one("monitor_mode", f"wants max or min for your own metric {name}")
     return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
 
 
 def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:
-    found = [name for name, one in regularizers.items() if isinstance(one, kind)]
-    if len(found) > 1:
+    names = [name for name, regularizer in regularizers.items() if isinstance(regularizer, kind)]
+    if len(names) > 1:
         raise ConfigError.one(
-            "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(found)}"
+            "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(names)}"
         )
-    return regularizers[found[0]] if found else None
+    return regularizers[names[0]] if names else None
 
 
 def _option_values(group: str, option: str) -> dict[str, Any]:

@@ -31,14 +31,14 @@ def cautions(
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     modules = list(state.model.modules())
-    found = [*_decayed_twice(settings), *_tiny_batches(modules, batch_spec), *_no_warm_up(settings, modules)]
-    found += [
+    texts = [*_decayed_twice(settings), *_tiny_batches(modules, batch_spec), *_no_warm_up(settings, modules)]
+    texts += [
         *_noisy_curvature(settings, state, modules, batch_spec, info),
         *_mirrored_digits(settings, info),
     ]
     if not parse(settings["budget"]).is_clock:
-        found += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state, pace)]
-    return tuple(("caution", text) for text in found)
+        texts += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state, pace)]
+    return tuple(("caution", text) for text in texts)
 
 
 def _decayed_twice(settings: Settings) -> Iterator[str]:
@@ -51,11 +51,12 @@ def _decayed_twice(settings: Settings) -> Iterator[str]:
 
 def _tiny_batches(modules: list[nn.Module], batch_spec: BatchSpec) -> Iterator[str]:
     norms = [m for m in modules if isinstance(m, _BatchNorm)]
-    seen = batch_spec.batch_size * (
+    num_samples = batch_spec.batch_size * (
         batch_spec.num_ranks if norms and isinstance(norms[0], nn.SyncBatchNorm) else 1
     )
-    if norms and seen < _FEW:
-        text = f"batch norm estimates mean and variance from {seen} sample{'s' if seen > 1 else ''} at a time"
+    if norms and num_samples < _FEW:
+        samples = "1 sample" if num_samples == 1 else f"{num_samples} samples"
+        text = f"batch norm estimates mean and variance from {samples} at a time"
         yield f"{text}: take a larger batch_size, or another norm"
 
 
@@ -98,7 +99,7 @@ def _ends_high(settings: Settings, state: TrainState, pace: Pace) -> Iterator[st
     name, total = str(settings["scheduler"]["_target_"]).rpartition(".")[2], state.total_steps
     if name not in ("one_cycle", "cyclic", "wsd"):
         return
-    factors = [state.schedule(total * at // _POINTS)[0] for at in range(_POINTS + 1)]
+    factors = [state.schedule(total * point // _POINTS)[0] for point in range(_POINTS + 1)]
     top, low = max(factors), min(factors)
     if total < _FEW_STEPS or top == 0 or factors[-1] - low < _HIGH * (top - low):
         return

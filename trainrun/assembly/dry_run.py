@@ -121,20 +121,20 @@ def _try_on_split(
         _try(task, collect_outputs(state.model, task, data.eval_batches(split), state.precision), monitor)
 
 
-def _try(task: TaskProtocol, judged: OutputsAndTargets, monitor: Monitor | None) -> None:
+def _try(task: TaskProtocol, collected: OutputsAndTargets, monitor: Monitor | None) -> None:
     """Raises MetricFailed, also where the monitor is not among the curves."""
-    curves = own_metrics(task, judged, task.metric_modes)
-    _refuse_values_per_sample(task, judged, curves)
+    curves = own_metrics(task, collected, task.metric_modes)
+    _refuse_values_per_sample(task, collected, curves)
     if monitor and monitor.name not in (*task.metric_modes, *curves):
-        known = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
-        raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {known}")
+        available = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
+        raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {available}")
 
 
 def _refuse_values_per_sample(
-    task: TaskProtocol, judged: OutputsAndTargets, curves: Mapping[str, float]
+    task: TaskProtocol, collected: OutputsAndTargets, curves: Mapping[str, float]
 ) -> None:
     """Raises ConfigError for a vector that is as long as there are samples, however many these are."""
-    outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    outputs, targets = (torch.cat(parts) for parts in zip(*collected, strict=True))
     for name in task.own_metrics:
         length = sum(curve.startswith(f"{name}/") for curve in curves)
         if length != len(targets) or length < 2:
@@ -184,11 +184,13 @@ def _check_shares(data: Data, seed: int) -> None:
         raise ConfigError.one("data", text)
     mine = next(iter(data.train_batches(Position(), BatchSpec(1, 1, ranks.size(), ranks.rank()), seed)))
     whole = next(iter(data.train_batches(Position(), BatchSpec(ranks.size(), 1), seed)))
-    found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
-    for rank, theirs in enumerate(found):
-        if theirs[0] != found[0][0]:
-            raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
-    samples = sorted(str(index) for theirs in found for index in theirs[1:])
+    gathered = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
+    for rank, theirs in enumerate(gathered):
+        if theirs[0] != gathered[0][0]:
+            raise DataError(
+                f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {gathered[0][0]}"
+            )
+    samples = sorted(str(index) for theirs in gathered for index in theirs[1:])
     if samples != sorted(str(int(index)) for index in whole.indices):
         text = "gives several ranks the same samples; train_batches must give those of cut.rank"
         raise ConfigError.one("data", text)

@@ -67,7 +67,7 @@ class Factory:
             return value
         try:
             if isinstance(value, list):
-                return [to_steps(parse(one), self.pace) for one in value]
+                return [to_steps(parse(item), self.pace) for item in value]
             return None if value is None else to_steps(parse(value), self.pace)
         except ValueError as error:
             raise ConfigError.one(f"{path}.{key}", str(error)) from None

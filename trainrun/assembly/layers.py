@@ -40,8 +40,8 @@ def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # for compiled layers call no hooks
             model.eval()(inputs)
     finally:
-        for one in hooks:
-            one.remove()
+        for handle in hooks:
+            handle.remove()
         for module, was_training in modes:
             module.training = was_training
     return rows

@@ -42,15 +42,17 @@ def run_id_of(run_dir: Path) -> str | None:
     Raises CannotResume where they contradict one another.
     """
     contents = [read_json(run_dir / name) for name in ("status.json", "environment.json")]
-    own = dict.fromkeys(
+    recorded = dict.fromkeys(
         run_id for content in contents if isinstance(run_id := content.get("run_id"), str) and run_id
     )
     folder = run_dir / "checkpoints"
     stored = dict.fromkeys(filter(None, (_run_id_in(path_of(folder, step)) for step in steps_in(folder))))
-    ids = [run_id for run_id in own if run_id in stored] if len(own) > 1 else [*own] or [*stored]
-    if len(ids) == 1 or not own | stored:
+    ids = (
+        [run_id for run_id in recorded if run_id in stored] if len(recorded) > 1 else [*recorded] or [*stored]
+    )
+    if len(ids) == 1 or not recorded | stored:
         return ids[0] if ids else None
-    names = ", ".join(own | stored)
+    names = ", ".join(recorded | stored)
     text = f"status.json, environment.json and the checkpoints are of different runs ({names})"
     raise CannotResume(f"{run_dir}: {text}; remove what was copied here from another run")
 
@@ -59,7 +61,7 @@ def _run_id_in(path: Path) -> str | None:
     """The run that a checkpoint says it is of, where its manifest is as it was written."""
     try:
         manifest = manifest_of(path)
-        run_id = manifest["run_id"] if manifest.get("sha256") == own_hash(manifest) else None
+        run_id = manifest["run_id"] if manifest.get("sha256") == manifest_hash(manifest) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return run_id if isinstance(run_id, str) else None
@@ -71,7 +73,7 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
         manifest = manifest_of(path)
         if manifest.get("format") != FORMAT:
             return f"has format {manifest.get('format')}, this version reads {FORMAT}"
-        if manifest.get("sha256") != own_hash(manifest):
+        if manifest.get("sha256") != manifest_hash(manifest):
             return "has a manifest that was changed"
         if run_id is not None and manifest["run_id"] != run_id:
             return "belongs to another run"
@@ -151,7 +153,7 @@ def problem_in(parts: Mapping[str, Any], step: int) -> str | None:
     return f"holds numbers that are not finite in {name}" if name else None
 
 
-def _oversized(tree: Any, at: str = "") -> Iterator[str]:
+def _oversized(tree: Any, path: str = "") -> Iterator[str]:
     """Names of tensors that are not stored number by number: expanded, sparse, or without storage.
 
     A save copies every tensor, so that none of them can be of a run.
@@ -159,11 +161,11 @@ def _oversized(tree: Any, at: str = "") -> Iterator[str]:
     if isinstance(tree, Tensor):
         is_plain = tree.layout == torch.strided and tree.device.type == "cpu"
         if not is_plain or tree.nbytes > tree.untyped_storage().nbytes():
-            yield at
+            yield path
     elif isinstance(tree, (Mapping, list, tuple)):
         items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
         for key, value in items:
-            yield from _oversized(value, f"{at}/{key}" if at else str(key))
+            yield from _oversized(value, f"{path}/{key}" if path else str(key))
 
 
 def _impossible(counters: Mapping[str, Any], position: Any, data: Any) -> str | None:
@@ -230,7 +232,7 @@ def manifest_of(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def own_hash(manifest: dict[str, Any]) -> str:
+def manifest_hash(manifest: dict[str, Any]) -> str:
     """SHA-256 of everything in a manifest but the hash itself."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -68,8 +68,8 @@ class PlainConsole:
         done, ahead = step - start.step, (start.total_steps or 0) - step
         ahead_s = (self.clock() - began) * ahead / done
         if ahead_s >= WORTH_TELLING_S:
-            told = f"{ahead_s / 60:.0f} min" if ahead_s < 7200 else f"{ahead_s / 3600:.1f} h"
-            print(f"  about {told} to go, by the first {done} steps", file=sys.stderr, flush=True)
+            rest = f"{ahead_s / 60:.0f} min" if ahead_s < 7200 else f"{ahead_s / 3600:.1f} h"
+            print(f"  about {rest} to go, by the first {done} steps", file=sys.stderr, flush=True)
 
 
 class Live:

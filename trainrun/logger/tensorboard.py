@@ -126,7 +126,10 @@ class TensorBoard:
         self._write(TensorBoardEvent(summary=Summary(value=[Summary.Value(tag=tag, image=image)])), step)
 
     def _histograms(self, group: str, histograms: Mapping[str, Histogram], step: int) -> None:
-        values = [Summary.Value(tag=f"{group}/{name}", histo=_drawn(one)) for name, one in histograms.items()]
+        values = [
+            Summary.Value(tag=f"{group}/{name}", histo=_drawn(histogram))
+            for name, histogram in histograms.items()
+        ]
         self._write(TensorBoardEvent(summary=Summary(value=values)), step)
 
     def _scalars(self, scalars: dict[str, float], step: int) -> None:

@@ -31,14 +31,14 @@ def measured(step: Step, state: TrainState, window: Window) -> StepResult:
         units.watch(state.model, opened)
         result = step(state, window)
     dead = units.dead()  # the ranks meet here, whatever came of the step
-    return replace(result, health=ratios.found | dead) if result.applied else result
+    return replace(result, health=ratios.values | dead) if result.applied else result
 
 
 class _Ratios:
     """Update to weight, by parameter group. The copy is made when the activations are gone again."""
 
     def __init__(self) -> None:
-        self.found: dict[str, float | Tensor] = {}
+        self.values: dict[str, float | Tensor] = {}
         self._before: list[list[Tensor]] = []
         self._depth = 0  # an optimizer of the user's whose step calls its base's tells of both
 
@@ -60,7 +60,7 @@ class _Ratios:
         for group, before in zip(optimizer.param_groups, self._before, strict=True):
             size = torch.nn.utils.get_total_norm(before)
             torch._foreach_sub_(before, group["params"])
-            self.found[f"update_ratio/{group['name']}"] = torch.nn.utils.get_total_norm(before) / size
+            self.values[f"update_ratio/{group['name']}"] = torch.nn.utils.get_total_norm(before) / size
         self._before = []
 
 
@@ -84,10 +84,10 @@ class _Units:
     def dead(self) -> dict[str, float | Tensor]:
         """The share over all ranks' samples; nothing where no ReLU layer ran."""
         alive: dict[str, Tensor] = {}
-        for of_one in ranks.gather(self._alive):  # a rank without samples has seen nothing
-            for name, seen in of_one.items():
-                known = alive.get(name, seen)
-                alive[name] = known | seen if known.shape == seen.shape else known
+        for by_layer in ranks.gather(self._alive):  # a rank without samples has seen nothing
+            for name, fired in by_layer.items():
+                previous = alive.get(name, fired)
+                alive[name] = previous | fired if previous.shape == fired.shape else previous
         if not alive:
             return {}
         share = 1 - torch.cat(list(alive.values())).float().mean()
@@ -104,8 +104,8 @@ class _Units:
         if output.ndim == 3 and self._has_conv1d:
             return
         unit = 1 if output.ndim != 3 else 2
-        seen = output.detach().amax([dim for dim in range(output.ndim) if dim != unit]) > 0
+        fired = output.detach().amax([dim for dim in range(output.ndim) if dim != unit]) > 0
         name = self._names[module]
-        known = self._alive.get(name)
-        if known is None or known.shape == seen.shape:  # a layer used in several places may differ
-            self._alive[name] = seen if known is None else known | seen
+        previous = self._alive.get(name)
+        if previous is None or previous.shape == fired.shape:  # a layer used in several places may differ
+            self._alive[name] = fired if previous is None else previous | fired

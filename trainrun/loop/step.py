@@ -317,8 +317,8 @@ def _buffers(model: nn.Module) -> list[Tensor]:
     return [buffer.detach().clone() for buffer in model.buffers()]
 
 
-def _restore_buffers(model: nn.Module, kept: list[Tensor]) -> None:
-    for buffer, value in zip(model.buffers(), kept, strict=True):
+def _restore_buffers(model: nn.Module, values: list[Tensor]) -> None:
+    for buffer, value in zip(model.buffers(), values, strict=True):
         buffer.copy_(value)
 
 

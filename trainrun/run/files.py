@@ -108,4 +108,6 @@ def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> Storage
 
 def free_bytes(path: Path) -> int:
     """Room on the disk of `path`, which need not exist yet."""
-    return shutil.disk_usage(next(one for one in (path, *path.absolute().parents) if one.exists())).free
+    return shutil.disk_usage(
+        next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    ).free

@@ -46,8 +46,8 @@ def curves_of(run_dir: Path) -> Curves:
 
 def epochs_of(run_dir: Path) -> float | None:
     """How many epochs the run has come to by its last logged step; None where none is told."""
-    found = [r.get("epoch") for r in records(run_dir / "metrics.jsonl") if r["event"] == "train"]
-    last = found[-1] if found else None
+    epochs = [r.get("epoch") for r in records(run_dir / "metrics.jsonl") if r["event"] == "train"]
+    last = epochs[-1] if epochs else None
     return float(last) if isinstance(last, (int, float)) else None
 
 
@@ -129,8 +129,8 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         if name in _NOT_DRAWN:
             continue
         if isinstance(value, Mapping):
-            parts = {str(part): float(one) for part, one in value.items() if is_number(one)}
-            yield from ((f"{name}/{part}", one) for part, one in parts.items())
+            parts = {str(part): float(number) for part, number in value.items() if is_number(number)}
+            yield from ((f"{name}/{part}", number) for part, number in parts.items())
             if name == "lr" and parts:
                 yield name, max(parts.values())
         elif is_number(value):
@@ -146,7 +146,7 @@ def _cut(curves: _Points, step: Any) -> None:
     """Forget what came after a step, which is computed again."""
     if isinstance(step, int):
         for points in curves.values():
-            for later in [at for at in points if at > step]:
+            for later in [point for point in points if point > step]:
                 del points[later]
 
 

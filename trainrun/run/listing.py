@@ -137,8 +137,8 @@ def _sweep(path: Path) -> str | None:
 
 def _data(path: Path) -> str:
     """The data set's own name, as environment.json has it; that file may hold a long diff, so no parse."""
-    found = re.search(r'^ "data": \{\n  "name": "([^"\\]*)"', _read(path / "environment.json"), re.M)
-    return printable(found[1]) if found else ""
+    match = re.search(r'^ "data": \{\n  "name": "([^"\\]*)"', _read(path / "environment.json"), re.M)
+    return printable(match[1]) if match else ""
 
 
 def _model(path: Path) -> str:
@@ -154,12 +154,12 @@ def num_bytes(folder: Path) -> int:
     """Of all files in a folder; links count as links. What vanishes meanwhile counts nothing."""
     total = 0
     try:
-        with os.scandir(folder) as found:
-            for one in found:
-                if one.is_dir(follow_symlinks=False):
-                    total += num_bytes(Path(one.path))
+        with os.scandir(folder) as scan:
+            for entry in scan:
+                if entry.is_dir(follow_symlinks=False):
+                    total += num_bytes(Path(entry.path))
                 else:
-                    total += one.stat(follow_symlinks=False).st_size
+                    total += entry.stat(follow_symlinks=False).st_size
     except OSError:
         pass
     return total
@@ -178,5 +178,5 @@ def _number(value: Any) -> float | None:
 
 
 def _whole(value: Any) -> int | None:
-    found = _number(value)
-    return None if found is None else int(found)
+    number = _number(value)
+    return None if number is None else int(number)

@@ -118,8 +118,8 @@ def _status_changes(event: Event) -> dict[str, Any]:
         changes |= {"step": event.step, "total_steps": event.total_steps}
         return changes | {"exit_code": None, "reason": None, "resumable": True}
     if isinstance(event, Replanned):  # each write waits for the disk: the first and the last are enough
-        told = event.is_first or event.step == event.total_steps
-        return {"total_steps": event.total_steps} if told else {}
+        is_written = event.is_first or event.step == event.total_steps
+        return {"total_steps": event.total_steps} if is_written else {}
     if isinstance(event, Evaluated) and event.split == "test":
         return {"test": dict(event.metrics)}
     if isinstance(event, Evaluated):

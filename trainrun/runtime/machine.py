@@ -212,9 +212,9 @@ def _device_of_rank(name: str) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     _device("cuda")  # or the error that there is none
-    place, found = ranks.place(), torch.cuda.device_count()
-    if place.local_size > found:
-        text = f"{place.local_size} ranks on this machine need a GPU each, there are {found}"
+    place, num_gpus = ranks.place(), torch.cuda.device_count()
+    if place.local_size > num_gpus:
+        text = f"{place.local_size} ranks on this machine need a GPU each, there are {num_gpus}"
         raise ConfigError.one("runtime.device", text)
     torch.cuda.set_device(place.local_rank)  # what names no device, and NCCL, then means this one
     return torch.device("cuda", place.local_rank)
