@@ -26,7 +26,7 @@ from trainrun.assembly.dry_run import _check_shares
 from trainrun.cli.main import main
 from trainrun.data.dataset import from_dataset
 from trainrun.loop.evaluate import evaluate, shared_batches
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision

@@ -16,8 +16,10 @@ from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
-from trainrun.loop.loop import Loop, Monitor
+from trainrun.loop.evaluator import Evaluator, Monitor
+from trainrun.loop.loop import Loop
 from trainrun.loop.step import Clip, Policy, Step
+from trainrun.loop.windows import Windows
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Outcome, Position, Shard
 from trainrun.run.record import Record
@@ -243,22 +245,18 @@ class Toy:
         budget = self.budget() if self.budget else None
         if budget and stored:
             budget.restore(state)
+        batch_spec = BatchSpec(self.batch_size, self.accumulate, ranks.size(), ranks.rank())
+        windows, signals = Windows(data, batch_spec, self.seed), SignalAt(state, signal_at)
+        shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
         loop = Loop(
-            accumulate=self.accumulate,
             eval_every=self.eval_every,
             log_every=self.log_every,
             health=self.health,
-            stop_at=self.stop_at,
             step=step,
             policy=step.policy,
-            task=task,
-            data=data,
-            batch_spec=BatchSpec(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
-            seed=self.seed,
             budget=budget,
-            monitor=self.monitor,
-            checkpoints=checkpoints,
-            signals=SignalAt(state, signal_at),
+            evaluator=Evaluator(task=task, monitor=self.monitor, stop_at=self.stop_at, **shared),
+            **shared,
         )
         events = []
         with contextlib.closing(checkpoints):

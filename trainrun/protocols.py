@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trainrun.vocabulary.events import Event
+from trainrun.vocabulary.ranges import Count
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ class BatchSpec:
     """How an epoch's order is cut: windows of `window` samples, each into micro-batches."""
 
     batch_size: int  # samples per micro-batch and rank
-    accumulate: int  # micro-batches per optimizer step
+    accumulate: Count  # micro-batches per optimizer step
     num_ranks: int = 1
     rank: int = 0  # whose micro-batches are wanted: every num_ranks-th of a window, from this one on
 

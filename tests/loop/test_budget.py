@@ -170,7 +170,7 @@ class Slow(ToyTask):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [100.0]
-    monkeypatch.setattr("trainrun.loop.loop.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("trainrun.loop.clock.time.perf_counter", lambda: now[0])
     return now
 
 

@@ -20,7 +20,7 @@ from toy import ACCURACY, FEATURES, VAL, Toy, ToyData, ToyTask, mlp, same_bits
 from trainrun.checkpoint.reader import path_of
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.evaluate import evaluate
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import BatchSpec, Position

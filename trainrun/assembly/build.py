@@ -34,8 +34,10 @@ from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
 from trainrun.loop.budget import FAR, ClockBudget
-from trainrun.loop.loop import Loop, Monitor
+from trainrun.loop.evaluator import Evaluator, Monitor
+from trainrun.loop.loop import Loop
 from trainrun.loop.step import Policy
+from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
@@ -95,18 +97,21 @@ class Parts:
         node = dict(self.settings["loop"])
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
         policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
+        accumulate, stop_at = node.pop("accumulate"), node.pop("stop_at")
         offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
-        shared = {"task": self.task, "seed": seed}
-        offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
+        offered = {"task": self.task, "policy": policy, "info": self.info}
+        offered |= {"accumulate": accumulate, "seed": seed}
         offered["batch_changes"] = joined(kinds.values())
         offered["penalties"] = {
             name: regularizer for name, regularizer in kinds.items() if isinstance(regularizer, Penalty)
         }
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "policy": policy, "data": self.data, "batch_spec": self.batch_spec}
-        offered |= {"monitor": self.monitor, "budget": self.budget}
-        loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
+        shared = {"windows": Windows(self.data, self.batch_spec, seed), "checkpoints": checkpoints}
+        shared |= {"signals": signals}
+        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=stop_at, **shared)
+        offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
+        loop: Loop = make.at("loop", node, offered)
         return loop
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:

@@ -15,7 +15,7 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import seen, told
 from trainrun.loop.evaluate import MetricFailed, OutputsAndTargets, collect_outputs, own_metrics
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
 from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime.machine import is_out_of_memory

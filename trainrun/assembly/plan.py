@@ -14,7 +14,7 @@ from trainrun.assembly.cautions import cautions
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import BatchSpec, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
