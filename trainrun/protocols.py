@@ -232,7 +232,7 @@ class StepResult:
     norm_after: float | Tensor  # and after
     applied: bool  # False: the gradient was not finite and no weight changed
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
-    health: Mapping[str, float | Tensor] = field(default_factory=dict)  # of steps that end a log window
+    health: Mapping[str, Any] = field(default_factory=dict)  # of steps that end a log window, nested numbers
     finding: NonFiniteReport | None = None  # why it was not, where that is not the number format's doing
 
 

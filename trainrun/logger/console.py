@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, assert_never
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -23,6 +24,7 @@ from trainrun.vocabulary.events import (
     Finished,
     Interrupted,
     NotFinite,
+    Pictured,
     Progressed,
     Replanned,
     RolledBack,
@@ -30,6 +32,7 @@ from trainrun.vocabulary.events import (
     Started,
     StepsLogged,
     Warned,
+    Weighed,
 )
 
 WORTH_TELLING_S = 90.0  # a shorter rest is over before it is read
@@ -91,28 +94,28 @@ class Live:
         self.monitor = ""
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self._start(event)
-        elif isinstance(event, Progressed):
-            self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
-        elif isinstance(event, Replanned) and self.task is not None:
-            self.progress.update(self.task, total=event.total_steps, of=f"/{event.total_steps}")
-        elif isinstance(event, StepsLogged):
-            rate = max(event.lr.values())
-            self.note = f"loss {number(event.loss)}  lr {rate:.2g}"
-            self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
-        elif isinstance(event, Evaluated):
-            self._evaluated(event)
-        elif isinstance(event, (Warned, NotFinite, RolledBack)):
-            for line in lines_of(event):
-                self.console.print(Text(visible(line), style="yellow"))
-        elif isinstance(event, Sampled):
-            for line in lines_of(event)[1:]:
-                self.console.print(Text(visible(line), style="dim"))
-        elif isinstance(event, (Finished, Interrupted, Failed)):
-            self.progress.stop()  # also gives the cursor back
-            if isinstance(event, Interrupted):
-                self.console.print(f"{event.signal}: saved at step {event.step}")
+        match event:
+            case Started():
+                self._start(event)
+            case Progressed():
+                self._advance(event)
+            case Replanned():
+                self._update(total=event.total_steps, of=f"/{event.total_steps}")
+            case StepsLogged():
+                self.note = f"loss {number(event.loss)}  lr {max(event.lr.values()):.2g}"
+                self._advance(event)
+            case Evaluated():
+                self._evaluated(event)
+            case Warned() | NotFinite() | RolledBack():
+                self._print(lines_of(event), "yellow")
+            case Sampled():
+                self._print(lines_of(event)[1:], "dim")
+            case Finished() | Interrupted() | Failed():
+                self._stop(event)
+            case Pictured() | Weighed() | CheckpointSaved():
+                pass
+            case _:
+                assert_never(event)
 
     def _start(self, event: Started) -> None:
         self.monitor = event.monitor.replace("/", " ", 1)
@@ -133,11 +136,22 @@ class Live:
         self.task = self.progress.add_task("", total=total, completed=event.step, of=of, note="")
         self.progress.start()
 
-    def _advance(self, step: int, speed: str) -> None:
+    def _advance(self, event: Progressed | StepsLogged) -> None:
+        speed = f"{event.samples_per_s:,.0f} samples/s"
+        self._update(completed=event.step, note="  ".join(filter(None, (self.note, speed))))
+
+    def _update(self, **fields: Any) -> None:
         if self.task is not None:
-            self.progress.update(
-                self.task, completed=step, note="  ".join(x for x in (self.note, speed) if x)
-            )
+            self.progress.update(self.task, **fields)
+
+    def _print(self, lines: list[str], style: str) -> None:
+        for line in lines:
+            self.console.print(Text(visible(line), style=style))
+
+    def _stop(self, event: Finished | Interrupted | Failed) -> None:
+        self.progress.stop()  # also gives the cursor back
+        if isinstance(event, Interrupted):
+            self.console.print(f"{event.signal}: saved at step {event.step}")
 
     def _evaluated(self, event: Evaluated) -> None:
         if event.split == "test":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
@@ -19,17 +19,22 @@ from trainrun.logger.curves import evaluated, logged
 from trainrun.logger.event_files import rewrite
 from trainrun.logger.hparams import session_end, session_start
 from trainrun.vocabulary.events import (
+    CheckpointSaved,
     Evaluated,
     Event,
     Failed,
     Finished,
     Histogram,
     Interrupted,
+    NotFinite,
     Pictured,
+    Progressed,
+    Replanned,
     RolledBack,
     Sampled,
     Started,
     StepsLogged,
+    Warned,
     Weighed,
 )
 from trainrun.vocabulary.ranges import Natural
@@ -65,27 +70,38 @@ class TensorBoard:
                 self.writer.close()
 
     def _show(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self._start(event)
-        elif isinstance(event, RolledBack):
-            self._rewrite(event.to, ())
-        elif isinstance(event, StepsLogged):
-            self._scalars(logged(event), event.step)
-        elif isinstance(event, Weighed):
-            self._histograms("weights", event.weights, event.step)
-            self._histograms("gradients", event.gradients, event.step)
-        elif isinstance(event, Evaluated):
-            self._scalars(evaluated(event), event.step)
-            self.best = event if event.is_best else self.best
-            if event.split == "test":
-                self._confusion(event)
-        elif isinstance(event, Pictured):
-            self._picture("samples", drawing.samples(event.pictures, event.shape, event.labels), event.step)
-        elif isinstance(event, Sampled):
-            indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code block
-            self._write(TensorBoardEvent(summary=_text("sample", indented)), event.step)
-        elif isinstance(event, Finished):
-            self._finish(event)
+        match event:
+            case Started():
+                self._start(event)
+            case RolledBack():
+                self._rewrite(event.to, ())
+            case StepsLogged():
+                self._scalars(logged(event), event.step)
+            case Weighed():
+                self._histograms("weights", event.weights, event.step)
+                self._histograms("gradients", event.gradients, event.step)
+            case Evaluated():
+                self._evaluated(event)
+            case Pictured():
+                picture = drawing.samples(event.pictures, event.shape, event.labels)
+                self._picture("samples", picture, event.step)
+            case Sampled():
+                indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code
+                self._write(TensorBoardEvent(summary=_text("sample", indented)), event.step)
+            case Finished():
+                self._finish(event)
+            case (
+                Progressed()
+                | NotFinite()
+                | Replanned()
+                | CheckpointSaved()
+                | Warned()
+                | Interrupted()
+                | Failed()
+            ):
+                pass
+            case _:
+                assert_never(event)
 
     def _start(self, event: Started) -> None:
         """What a process before this one wrote after the checkpoint, or before there was one, is no more."""
@@ -114,6 +130,12 @@ class TensorBoard:
         if event.best is not None and event.monitor:
             self._scalars({f"best/{event.monitor.partition('/')[2]}": event.best}, event.step)
         self._write(TensorBoardEvent(summary=session_end()), event.step)
+
+    def _evaluated(self, event: Evaluated) -> None:
+        self._scalars(evaluated(event), event.step)
+        self.best = event if event.is_best else self.best
+        if event.split == "test":
+            self._confusion(event)
 
     def _confusion(self, event: Evaluated) -> None:
         if event.confusion is not None:

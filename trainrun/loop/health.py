@@ -20,7 +20,7 @@ _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of al
 def measured(step: Step, state: TrainState, window: Window) -> StepResult:
     """`step(state, window)` and the `health` of its result; nothing where no update was made.
 
-    `update_ratio/GROUP` is |change| / |weights| of each parameter group, L2 norms before the update.
+    `update_ratio` is |change| / |weights| of each parameter group, L2 norms before the update.
     `dead_units` is the share of all units of the model's ReLU layers that gave 0 for the whole window.
     Training is what it would be without: weights are copied, outputs are looked at, nothing is drawn.
     The step costs some 2 % more (tests/benchmarks/health.py); one of each log window is looked at.
@@ -31,14 +31,16 @@ def measured(step: Step, state: TrainState, window: Window) -> StepResult:
         units.watch(state.model, opened)
         result = step(state, window)
     dead = units.dead()  # the ranks meet here, whatever came of the step
-    return replace(result, health=ratios.values | dead) if result.applied else result
+    if not result.applied:
+        return result
+    return replace(result, health={"update_ratio": ratios.by_group} | dead)
 
 
 class _Ratios:
     """Update to weight, by parameter group. The copy is made when the activations are gone again."""
 
     def __init__(self) -> None:
-        self.values: dict[str, float | Tensor] = {}
+        self.by_group: dict[str, Tensor] = {}
         self._before: list[list[Tensor]] = []
         self._depth = 0  # an optimizer of the user's whose step calls its base's tells of both
 
@@ -60,7 +62,7 @@ class _Ratios:
         for group, before in zip(optimizer.param_groups, self._before, strict=True):
             size = torch.nn.utils.get_total_norm(before)
             torch._foreach_sub_(before, group["params"])
-            self.values[f"update_ratio/{group['name']}"] = torch.nn.utils.get_total_norm(before) / size
+            self.by_group[group["name"]] = torch.nn.utils.get_total_norm(before) / size
         self._before = []
 
 

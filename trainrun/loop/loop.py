@@ -125,7 +125,7 @@ class Loop:
             clipped=totals.clipped / applied if self.policy.clip else None,
             skipped=state.skipped,
             spikes=state.meter.spikes.count,
-            update_ratio={name[13:]: x for name, x in health.items() if name.startswith("update_ratio/")},
+            update_ratio=health.get("update_ratio", {}),
             dead_units=health.get("dead_units"),
             metrics=self.evaluator.train_metrics(totals, state),
             samples_per_s=clock.samples_per_s(state),
