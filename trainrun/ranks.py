@@ -145,8 +145,9 @@ def end(code: int) -> None:
 
 
 def tell(error: BaseException) -> bool:
-    """Let the others know why this rank ends. Returns whether to print it: a mistake that all ranks
-    make is printed once, and that another rank failed is said by the first.
+    """Let the others know why this rank ends; returns whether to print it.
+
+    A mistake that all ranks make is printed once, and the first rank says that another one failed.
     """
     if _place.size == 1 or _store is None:
         return True

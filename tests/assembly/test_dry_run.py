@@ -109,7 +109,7 @@ REFUSED = {
         2,
         "val/recall/dog, val/recall/emu",
     ),
-    "task.metrics=[own.recall] monitor=val/recall/cat": (2, "monitor_mode: wants max or min"),
+    "task.metrics=[own.recall] monitor=val/recall/cat": (2, "monitor_mode: must be max or min"),
 }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import CPU, ToyData, ToyTask, mlp, same_bits
 
-from trainrun.loop.evaluate import MetricFailed, confusion_of, evaluate
+from trainrun.loop.evaluate import MetricError, confusion_of, evaluate
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision
 from trainrun.protocols import Batch
@@ -143,7 +143,7 @@ def test_an_own_metric_that_draws_draws_the_same_each_time_and_takes_no_draw_fro
 @pytest.mark.parametrize("name", ["loss", "accuracy", "step", "split", "weights", "lr", "train_loss"])
 def test_an_own_metric_replaces_nothing_that_is_recorded(name: str) -> None:
     task = with_metrics(**{name: lambda outputs, targets: 0.5})
-    with pytest.raises(MetricFailed, match=rf"task.metrics: {name} would take the place of {name}"):
+    with pytest.raises(MetricError, match=rf"task.metrics: {name} would take the place of {name}"):
         evaluate(mlp(), task, ToyData().eval_batches("val"), FP32)
     task = with_metrics(**{name: lambda outputs, targets: {"cat": 0.5}})
     assert evaluate(mlp(), task, ToyData().eval_batches("val"), FP32)[f"{name}/cat"] == 0.5
@@ -155,8 +155,8 @@ def test_an_own_metric_that_fails_is_named_with_the_place() -> None:
 
     shapes = r"outputs of shape \(16, 3\) and targets of shape \(16,\)"
     with pytest.raises(
-        MetricFailed, match=rf"broken fails on {shapes}: KeyError: 'x' \(test_evaluate.py:\d+\)"
+        MetricError, match=rf"broken fails on {shapes}: KeyError: 'x' \(test_evaluate.py:\d+\)"
     ):
         evaluate(mlp(), with_metrics(broken=broken), ToyData().eval_batches("val"), FP32)
-    with pytest.raises(MetricFailed, match=r"none returns None.*; return a number, a vector or a dict"):
+    with pytest.raises(MetricError, match=r"none returns None.*; return a number, a vector or a dict"):
         evaluate(mlp(), with_metrics(none=lambda outputs, targets: None), ToyData().eval_batches("val"), FP32)

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 from torch.utils.data import Dataset
 
 from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
-from trainrun.assembly.factory import Factory, Settings
+from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
@@ -128,9 +127,10 @@ def build(
     trust: tuple[str, ...] | None = None,
     weights: Weights | None = None,
 ) -> Parts:
-    """Build every part in order. `stored`: the run that the settings come from, not the user,
-    so that only what the user names in `trust` may be imported beyond torch's own.
+    """Build every part in order.
 
+    `stored`: the run that the settings come from, not the user, so that only what the user names in
+    `trust` may be imported beyond torch's own.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
     gc.enable()  # the command line turned it off while composing
@@ -233,8 +233,10 @@ def _data(make: Factory) -> Data:
     offered = {"target_kind": _target_kind(make)}
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
-        values = _option_values("data", "dataset") | {"train": data} | extras | offered
-        data = from_dataset(**{name: value for name, value in values.items() if name != "balanced"})
+        option = read_option(CONF / "data" / "dataset.yaml", "data")
+        values = option | extras | {"train": data, **offered}
+        arguments = {name: value for name, value in values.items() if name not in ("_target_", "balanced")}
+        data = from_dataset(**arguments)
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
     return data  # type: ignore[no-any-return]
@@ -280,8 +282,9 @@ def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
 
 
 def _metric(make: Factory, metric: Any, slot: Any) -> Any:
-    """A metric by name: a function under the name it has in its module, a class (torchmetrics, or any
-    callable one) made.
+    """A metric by name: a function under the name it has in its module, a class called.
+
+    The class may be of torchmetrics, or any whose objects are callable.
     """
     target, node = (
         (metric["_target_"], metric) if isinstance(metric, Mapping) else (metric, {"_target_": metric})
@@ -384,7 +387,7 @@ def _monitor(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor 
         fix = "monitor=val/loss" if "loss" in modes else None
         raise ConfigError.one("monitor", f"the task has no metric {name}; there are {available}", fix)
     if mode == "auto" and name not in modes:
-        raise ConfigError.one("monitor_mode", f"wants max or min for your own metric {name}")
+        raise ConfigError.one("monitor_mode", f"must be max or min for your own metric {name}")
     return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
 
 
@@ -395,9 +398,3 @@ def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:
             "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(names)}"
         )
     return regularizers[names[0]] if names else None
-
-
-def _option_values(group: str, option: str) -> dict[str, Any]:
-    """The values of a built-in option, for what is called without having been composed."""
-    node = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))[group]
-    return {key: value for key, value in node.items() if key != "_target_"}

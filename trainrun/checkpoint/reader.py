@@ -71,29 +71,39 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
     """What is wrong with a checkpoint directory, in words; None where it is whole and this run's."""
     try:
         manifest = manifest_of(path)
-        if manifest.get("format") != FORMAT:
-            return f"has format {manifest.get('format')}, this version reads {FORMAT}"
-        if manifest.get("sha256") != manifest_hash(manifest):
-            return "has a manifest that was changed"
-        if run_id is not None and manifest["run_id"] != run_id:
-            return "belongs to another run"
-        if path.name != path_of(path.parent, manifest["step"]).name:
-            return f"holds step {manifest['step']}"
-        if "state.pt" not in manifest["files"]:
-            return "has a manifest without state.pt"
-        if not isinstance(manifest["metrics_bytes"], int) or manifest["metrics_bytes"] < 0:
-            return f"counts {manifest['metrics_bytes']} bytes of metrics.jsonl"
-        for name, expected in manifest["files"].items():
-            file = path / Path(name).name  # a stored path cannot lead elsewhere
-            if not file.is_file() or file.is_symlink():
-                return f"lacks {name}"
-            if file.stat().st_size != expected["bytes"]:
-                return f"has {file.stat().st_size} bytes in {name}, {expected['bytes']} were written"
-            with file.open("rb") as opened:
-                if hashlib.file_digest(opened, "sha256").hexdigest() != expected["sha256"]:
-                    return f"has another content in {name} than was written"
+        if problem := _problem_of_manifest(manifest, path, run_id):
+            return problem
+        problems = (_problem_of_file(path, name, about) for name, about in manifest["files"].items())
+        return next(filter(None, problems), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"cannot be read: {type(error).__name__}: {error}"
+
+
+def _problem_of_manifest(manifest: dict[str, Any], path: Path, run_id: str | None) -> str | None:
+    if manifest.get("format") != FORMAT:
+        return f"has format {manifest.get('format')}, this version reads {FORMAT}"
+    if manifest.get("sha256") != manifest_hash(manifest):
+        return "has a manifest that was changed"
+    if run_id is not None and manifest["run_id"] != run_id:
+        return "belongs to another run"
+    if path.name != path_of(path.parent, manifest["step"]).name:
+        return f"holds step {manifest['step']}"
+    if "state.pt" not in manifest["files"]:
+        return "has a manifest without state.pt"
+    if not isinstance(manifest["metrics_bytes"], int) or manifest["metrics_bytes"] < 0:
+        return f"counts {manifest['metrics_bytes']} bytes of metrics.jsonl"
+    return None
+
+
+def _problem_of_file(path: Path, name: str, about: Mapping[str, Any]) -> str | None:
+    file = path / Path(name).name  # a stored path cannot lead elsewhere
+    if not file.is_file() or file.is_symlink():
+        return f"lacks {name}"
+    if file.stat().st_size != about["bytes"]:
+        return f"has {file.stat().st_size} bytes in {name}, {about['bytes']} were written"
+    with file.open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != about["sha256"]:
+            return f"has another content in {name} than was written"
     return None
 
 
@@ -117,14 +127,14 @@ def unpacked(file: Path) -> Any:
 
 
 def eval_weights_in(parts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The weights that were judged when `parts` were stored, raw or averaged."""
+    """The weights that were evaluated when `parts` were stored, raw or averaged."""
     weights = parts["model"] if manifest["weights"] == "raw" else _averaged(parts)
     assert isinstance(weights, Mapping)
     return weights
 
 
 def load_eval_weights(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
-    """Load the weights that were judged when `parts` were stored, raw or averaged; returns which."""
+    """Load the weights that were evaluated when `parts` were stored, raw or averaged; returns which."""
     manifest = manifest_of(path)
     weights = str(manifest["weights"])
     try:

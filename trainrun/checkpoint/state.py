@@ -115,8 +115,10 @@ class TrainState:
         return {**parts, "contents": sorted(_paths(parts))}
 
     def load_state_dict(self, parts: Mapping[str, Any]) -> None:
-        """Raises CannotResume where the stored parts are not whole, or not those of this state, and
-        DataError where they were trained on other data.
+        """Load stored parts.
+
+        Raises CannotResume where they are not whole, or not those of this state, and DataError where
+        they were trained on other data.
         """
         self._check(parts)
         try:
@@ -165,8 +167,9 @@ class TrainState:
             raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
 
     def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
-        """Values that the configuration changed since the checkpoint keep their new ones; so do those that
-        the stored run's schedule may have set, for the present one may be another.
+        """Load the optimizer's state; values that the configuration changed since keep their new ones.
+
+        So do those that the stored run's schedule may have set: the present one may be another.
         """
         if "fused" in self.optimizer.defaults:
             self._fit_memory(stored["state"]["state"])

@@ -123,7 +123,7 @@ class Checkpoints:
         return load_newest(self.folder, self.run_id, warn)
 
     def load_weights(self, model: nn.Module, step: int) -> str:
-        """Load the judged weights of a stored step into `model`; returns which weights they are."""
+        """Load the evaluated weights of a stored step into `model`; returns which weights they are."""
         path, problem, weights = path_of(self.folder, step), None, ""
         if ranks.is_main_process():
             try:

@@ -31,7 +31,7 @@ class Weights:
 
 
 def read_checkpoint(path: Path) -> Weights:
-    """The weights that were judged when a checkpoint was stored: raw, or an average."""
+    """The weights that were evaluated when a checkpoint was stored: raw, or an average."""
     if problem := problem_of(path, None):
         raise CannotResume(f"init_from: {path} {problem}")
     manifest = manifest_of(path)
@@ -97,8 +97,8 @@ def _unpacked(path: Path) -> Mapping[str, Any]:
     try:
         content = unpacked(path)
     except Exception:  # damage shows as a dozen types; all mean the same here
-        is_torchs = is_zipfile(path)
-        reason = "holds more than tensors, which would run code" if is_torchs else "is no file of torch's"
+        more = "holds more than tensors, which would run code"
+        reason = more if is_zipfile(path) else "was not written by torch.save"
         advice = "store a state dict, torch.save(model.state_dict(), FILE)"
         raise CannotResume(f"init_from: {path} {reason}, or is damaged; {advice}") from None
     if not isinstance(content, Mapping):

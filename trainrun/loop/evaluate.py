@@ -25,12 +25,12 @@ OutputsAndTargets = list[
 ]  # (outputs, targets) of each batch, where own metrics need them
 
 
-class MetricFailed(TrainrunError):
+class MetricError(TrainrunError):
     """One of the user's own metrics raised an error, or returned what is no number."""
 
 
 def shared_batches(data: Data, split: str) -> Iterator[Batch]:
-    """The batches of a split that this rank is to judge: all of them where there is one."""
+    """The batches of a split that this rank is to evaluate: all of them where there is one."""
     if ranks.size() == 1:
         return data.eval_batches(split)
     return data.eval_batches(split, Shard(ranks.rank(), ranks.size()))
@@ -58,7 +58,7 @@ def evaluate(
     model.eval()
     try:
         with interruptible(), torch.inference_mode():
-            sums, collected = _judge(model, task, batches, precision)
+            sums, collected = _collect(model, task, batches, precision)
     finally:
         model.train(was_training)
     sums = _over_ranks(sums, model)
@@ -78,14 +78,14 @@ def collect_outputs(
 ) -> OutputsAndTargets:
     """What the user's own metrics see of `batches`; the model is in evaluation mode."""
     with torch.inference_mode():
-        return _judge(model, task, batches, precision)[1]
+        return _collect(model, task, batches, precision)[1]
 
 
 def own_metrics(task: TaskProtocol, collected: OutputsAndTargets, taken: Iterable[str]) -> dict[str, float]:
     """The user's own metrics, a curve for each number that they return.
 
     None can change what the others and the run see: each has copies, and random draws of its own.
-    Raises MetricFailed naming the metric that fails, or whose name is among those `taken`.
+    Raises MetricError naming the metric that fails, or whose name is among those `taken`.
     """
     outputs, targets = (torch.cat(parts) for parts in zip(*collected, strict=True))
     info: Any = getattr(task, "info", None)
@@ -100,15 +100,15 @@ def own_metrics(task: TaskProtocol, collected: OutputsAndTargets, taken: Iterabl
             if is_out_of_memory(error):
                 raise
             shapes = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}"
-            raise MetricFailed(f"{where} fails on {shapes}: {told(error, metric.__module__)}") from error
+            raise MetricError(f"{where} fails on {shapes}: {told(error, metric.__module__)}") from error
         try:
             added = curves(name, value, labels, num_targets)
         except ValueError as error:
             wanted = "return a number, a vector or a dict of numbers"
-            raise MetricFailed(f"{where} {error}; {wanted}") from None
+            raise MetricError(f"{where} {error}; {wanted}") from None
         if both := added.keys() & {*taken, *TAKEN, *(f"train_{metric}" for metric in taken), *results}:
             text = f"would take the place of {min(both)}, which the run records itself"
-            raise MetricFailed(f"{where} {text}; give the function another name")
+            raise MetricError(f"{where} {text}; give the function another name")
         results |= added
     return results
 
@@ -150,7 +150,7 @@ def sampled(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
         model.train(was_training)
 
 
-def _judge(
+def _collect(
     model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
 ) -> tuple[dict[str, _Sums], OutputsAndTargets]:
     """This rank's sums by kind, and what the user's own metrics will see."""

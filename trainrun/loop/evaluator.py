@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.data.faults import refuse_not_finite
-from trainrun.loop.evaluate import MetricFailed, confusion_of, evaluate, shared_batches
+from trainrun.loop.evaluate import MetricError, confusion_of, evaluate, shared_batches
 from trainrun.loop.windows import Windows
 from trainrun.protocols import TaskProtocol
 from trainrun.regularization.penalty import near_zero
@@ -66,7 +66,7 @@ class Evaluator:
         totals = state.meter.read_eval()
         state.evaluated_at = state.step
         if monitor.name not in metrics:
-            raise MetricFailed(f"monitor: the metrics of step {state.step} have no {monitor.name}")
+            raise MetricError(f"monitor: the metrics of step {state.step} have no {monitor.name}")
         value, loss = metrics[monitor.name], metrics["loss"]
         is_best = state.is_better(value, loss, monitor.maximize)
         if is_best:

@@ -144,7 +144,7 @@ class Loop:
         try:
             kept = self.evaluator.kept_weights(state)
         except CannotResume as error:  # hours of training are not thrown away with one file
-            text = f"the best weights are lost, the last are judged: {error}"
+            text = f"the best weights are lost, the last are evaluated: {error}"
             yield Warned(step=state.step, text=text)
             kept = last_weights(state)
         if self.windows.data.info.sizes.get("test", 0) != 0:  # None is a stream's

@@ -59,7 +59,7 @@ def _roll_back(state: TrainState, policy: Policy, checkpoints: Checkpoints) -> N
 def _error(step: int, report: NonFiniteReport, policy: Policy) -> TrainrunError:
     if policy.nonfinite == "stop" and report.where in ("the inputs", "the targets"):
         text = f"{report.where} are not finite ({shown(report.samples)}), met at step {step}"
-        return DataError(f"data: {text}; no weight was changed; mend them, or leave them out")
+        return DataError(f"data: {text}; no weight was changed; fix them, or leave them out")
     text = f"the gradient's norm is {report.norm} at step {step}; first not finite: {report.where}"
     text += f" ({shown(report.samples)})"
     if policy.nonfinite != "stop":

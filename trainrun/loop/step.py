@@ -30,11 +30,11 @@ from trainrun.vocabulary.seeds import stream
 
 
 class Clip:
-    """Limits the gradient: its L2 norm over all parameters (Pascanu et al., 2013), every element, or
-    each unit's norm by that of its weights (AGC; Brock et al., 2021).
+    """Limits the gradient: by its norm, element by element, or unit by unit.
 
-    The first two are torch's clip_grad_norm_ and clip_grad_value_. `agc` is the largest ratio of the
-    norms, where a unit's weights count as at least 0.001.
+    `norm` is the largest L2 norm over all parameters (Pascanu et al., 2013), `value` the largest size
+    of an element: torch's clip_grad_norm_ and clip_grad_value_. `agc` is the largest ratio of a unit's
+    norm to that of its weights, which count as at least 0.001 (Brock et al., 2021).
     """
 
     def __init__(self, norm: Positive | None, value: Positive | None, agc: Positive | None) -> None:

@@ -71,7 +71,7 @@ def find_run(run: str) -> Path:
 
 
 def look_up(run: str) -> tuple[Path, int]:
-    """The folder that RUN means, as `find` has it, and how many older runs have the same name."""
+    """The folder that RUN means, as `find_run` has it, and how many older runs have the same name."""
     path = Path(run).expanduser()
     if (path / "config.yaml").is_file():
         return path, 0
@@ -79,30 +79,31 @@ def look_up(run: str) -> tuple[Path, int]:
         text = f"{path} holds a run that has lost its config.yaml, without which it cannot be built"
         raise CannotResume(f"RUN: {text}; bring that file back")
     names = runs()
-    paths = list(names)
-    if run == "last":
-        if paths:
-            return paths[-1], 0
+    if run == "last" and not names:
         raise CannotResume(f"RUN: there is no run in {ROOT}/ yet; start one with trainrun")
-    if named := [candidate for candidate in paths if names[candidate] == run]:
-        return named[-1], len(named) - 1
+    named = [*names] if run == "last" else [path for path in names if names[path] == run]
+    if named:
+        return named[-1], 0 if run == "last" else len(named) - 1
+    return _by_path(run, names), 0
+
+
+def _by_path(run: str, names: dict[Path, str]) -> Path:
+    """The run whose path below outputs/ begins so."""
     prefix = run.removeprefix(f"{ROOT}/")
-    matching = [
-        candidate for candidate in paths if any(word.startswith(prefix) for word in _words(candidate))
-    ]
+    matching = [path for path in names if any(word.startswith(prefix) for word in _words(path))]
     for place in (0, 1):  # a whole path wins over the beginning of another
-        matching = [candidate for candidate in matching if _words(candidate)[place] == prefix] or matching
+        matching = [path for path in matching if _words(path)[place] == prefix] or matching
     if len(matching) == 1:
-        return matching[0], 0
-    if text := _of_sweep({candidate.parent for candidate in matching}):
+        return matching[0]
+    if text := _of_sweep({path.parent for path in matching}):
         raise ConfigError.one("RUN", f"{run} is {text}")
     if matching:
-        shown = ", ".join(str(candidate) for candidate in matching[:4])
+        shown = ", ".join(str(path) for path in matching[:4])
         raise ConfigError.one("RUN", f"{run} begins the path of {len(matching)} runs: {shown}")
-    candidates = [*names.values(), *(word for candidate in paths for word in _words(candidate))]
+    candidates = [*names.values(), *(word for path in names for word in _words(path))]
     if near := nearest(prefix, filter(None, candidates)):
         raise CannotResume(f"RUN: no run is called {run}; did you mean {near}? trainrun runs lists them all")
-    shown = ", ".join(str(candidate) for candidate in paths[-3:]) or "none"
+    shown = ", ".join(str(path) for path in [*names][-3:]) or "none"
     raise CannotResume(f"RUN: no run is called {run}; the newest: {shown}")
 
 
@@ -113,9 +114,8 @@ def _of_sweep(parents: set[Path]) -> str:
         return ""
     best = read_json(sweep / "sweep.json").get("best")
     job = best.get("folder") if isinstance(best, dict) else None
-    return (
-        f"a sweep; name one of its jobs{f', such as the best, {sweep / job}' if isinstance(job, str) else ''}"
-    )
+    example = f", such as the best, {sweep / job}" if isinstance(job, str) else ""
+    return f"a sweep; name one of its jobs{example}"
 
 
 def runs() -> dict[Path, str]:

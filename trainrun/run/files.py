@@ -103,7 +103,7 @@ def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> Storage
     with contextlib.suppress(OSError):
         room += [f"{free_bytes(path):,} bytes are free"]
     text += f"; {', '.join(room)}" if room else ""
-    return StorageFailed(f"{text}; what was saved before is whole: mend this, then resume the run")
+    return StorageFailed(f"{text}; what was saved before is whole: fix this, then resume the run")
 
 
 def free_bytes(path: Path) -> int:

@@ -23,25 +23,33 @@ def curves_of(run_dir: Path) -> Curves:
     What is no finite number is left out; so are lines that cannot be read. Of lines that tell of one
     step twice the later counts, in whatever order they stand.
     """
+    points = _computed(run_dir / "metrics.jsonl") | _speeds(run_dir / "timing.jsonl")
+    return {name: sorted(by_step.items()) for name, by_step in points.items()}
+
+
+def _computed(file: Path) -> _Points:
     computed: _Points = {}
-    for record in records(run_dir / "metrics.jsonl"):
+    for record in records(file):
         if record["event"] == "rollback":
             _cut(computed, record.get("to"))
-        elif record["event"] == "train":
+        elif record["event"] in ("train", "eval"):
+            split = "train" if record["event"] == "train" else record.get("split")
             for name, value in _numbers(record):
-                _add(computed, name if name.split("/")[0] == "lr" else f"train/{name}", record, value)
-        elif record["event"] == "eval":
-            for name, value in _numbers(record):
-                _add(computed, f"{record.get('split')}/{name}", record, value)
+                is_rate = record["event"] == "train" and name.split("/")[0] == "lr"
+                _add(computed, name if is_rate else f"{split}/{name}", record, value)
+    return computed
+
+
+def _speeds(file: Path) -> _Points:
     happened: _Points = {}
-    for record in records(run_dir / "timing.jsonl"):
+    for record in records(file):
         if record["event"] == "started":
             _cut(happened, record.get("step"))
         elif record["event"] == "train":
             for name, value in _numbers(record):
                 if name in _SPEED:
                     _add(happened, f"speed/{name}", record, value)
-    return {name: sorted(points.items()) for name, points in (computed | happened).items()}
+    return happened
 
 
 def epochs_of(run_dir: Path) -> float | None:

@@ -145,7 +145,7 @@ def _status_changes(event: Event) -> dict[str, Any]:
 def write_status(run_dir: Path, **changes: Any) -> None:
     """Change some entries of status.json; the rest stay. A number that is not finite becomes null.
 
-    That a run has failed is written where there is no room for another file, too.
+    That a run has failed is also written where there is no room for another file.
     """
     empty: dict[str, Any] = {"state": "running", "name": None, "step": 0, "metric": None, "best": None}
     empty |= {"exit_code": None, "reason": None, "resumable": True, "started": time.time()}

@@ -35,7 +35,7 @@ def result_of(finished: Finished, lines: Iterable[Mapping[str, Any]]) -> dict[st
     """The final numbers. `lines` are the records of metrics.jsonl, in order.
 
     `kept` are the weights that the run ended with. `best`, `last` and `test` are evaluations with the
-    step whose weights were judged; `train` are means over the steps since the log before. None: there
+    step whose weights were evaluated; `train` are means over the steps since the log before. None: there
     was none.
     """
     train = best = last = test = epochs = None

@@ -157,9 +157,11 @@ class Signals:
 
 
 def _is_lost_in(frame: FrameType | None) -> bool:
-    """Whether an exception raised here would be printed and forgotten, in the hooks of a fork, which
-    hold locks too, and in a finalizer; or leave a loader that has started some of its processes, which
-    its finalizer cannot end. None of it waits for long.
+    """Whether an exception raised here would be lost, or do harm.
+
+    It would be printed and forgotten in the hooks of a fork, which also hold locks, and in a finalizer.
+    It would leave a loader that has started some of its processes, which its finalizer cannot end. None
+    of these waits for long.
     """
     while frame is not None:
         module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
