@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("quick_disk")
 
 
 class BadAt(ToyData):
-    """The windows of the steps `at` hold a NaN, each as often as `times` says."""
+    """The windows of `steps` hold a NaN, each as often as `times` says."""
 
     def __init__(self, steps: tuple[int, ...], times: float = math.inf) -> None:
         super().__init__()
