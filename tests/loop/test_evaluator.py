@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
-from toy import Toy, ToyData, ToyTask, mlp, same_bits, scripted
+from toy import Scripted, Toy, ToyData, ToyTask, mlp, same_bits, scripted
 
 from trainrun.checkpoint.reader import path_of
 from trainrun.loop.evaluate import evaluate
