@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)  # for a rank that does not come: longer than a download or a save
 LINGER = timedelta(seconds=5)  # so that the launcher does not end the first rank while it writes why
-BUCKET_BYTES = 32 << 20
+BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -278,7 +278,7 @@ def _sent(value: T, source: int) -> T:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Tensors of one type and device together, up to a size at which sending costs more than starting."""
+    """Tensors of one type and device together, up to BUCKET_BYTES."""
     buckets: list[list[Tensor]] = []
     kinds = groupby(sorted(tensors, key=lambda t: str((t.dtype, t.device))), lambda t: (t.dtype, t.device))
     for _, same in kinds:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from trainrun.assembly.costs import listed
 from trainrun.checkpoint.state import TrainState
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
@@ -19,10 +20,10 @@ from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 Settings = Mapping[str, Any]
 _FEW = 8  # samples, from which mean and variance are poor estimates
-_LONG = 1 / 3  # of a run, for a warm-up
+_LONG = 1 / 3  # of a run, for a warm-up: 1 to 10 % are usual
 _FEW_STEPS = 50  # of a trial, which make no whole cycles
-_HIGH = 0.25  # of the way up to the top rate, at the end of a run
-_POINTS = 400  # of a schedule that are looked at
+_HIGH = 0.25  # of the way up to the top rate, at the end of a run: weights have not settled
+_POINTS = 400  # of a schedule that are looked at: narrow peaks show, and it takes milliseconds
 _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
@@ -139,11 +140,7 @@ def _noisy_curvature(
         f"a batch of {batch_spec.window} samples": size is None or batch_spec.window < size,
     }
     if names := [name for name, is_on in noise.items() if is_on]:
-        text = f"L-BFGS needs the same loss at every step, which {_listed(names)} would change"
+        text = f"L-BFGS needs the same loss at every step, which {listed(names)} would change"
         fixes = ["model.dropout=0"] if noise["dropout"] and "dropout" in settings["model"] else []
         fixes += ["batch_size=full"] if size is not None and batch_spec.window < size else []
         yield f"{text}{': ' + ' '.join(fixes) if fixes else ''}"
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

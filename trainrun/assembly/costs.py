@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -33,9 +33,13 @@ def checkpoints(settings: Settings, state: TrainState) -> str:
     retained = [f"the last {node['keep_last']}"] if node["keep_last"] > 1 else ["the last"]
     retained += ["the best"] if node["keep_best"] else []
     retained += [f"every {node['keep_every']}"] if node["keep_every"] else []
-    listed = " and ".join([", ".join(retained[:-1]), retained[-1]] if len(retained) > 1 else retained)
     are = "are" if len(retained) > 1 or node["keep_last"] > 1 else "is"
-    return f"{megabytes(size)} MB each, every {node['every']}; {listed} {are} kept"
+    return f"{megabytes(size)} MB each, every {node['every']}; {listed(retained)} {are} kept"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def megabytes(size: int) -> str:

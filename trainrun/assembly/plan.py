@@ -24,9 +24,9 @@ from trainrun.terminal.braille import curve
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 Settings = Mapping[str, Any]
-_SHOWN = 8
+_SHOWN = 8  # restarts, and weights that are initialised: what fits a line, or a screen
 _POINTS = 60  # of the learning rate's curve
-_MOST_GROUPS = 4
+_MOST_GROUPS = 4  # in one line
 _MOST_LAYERS = 6  # named beside the model; -v shows all
 
 

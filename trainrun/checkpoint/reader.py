@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from trainrun.run.files import read_json
 from trainrun.vocabulary.errors import CannotResume
 
-FORMAT = 1
+FORMAT = 1  # raised when older versions could no longer read what is written
 _NAME = re.compile(r"step-(\d{9})")
-_LARGEST_MANIFEST_BYTES = 1 << 20
+_LARGEST_MANIFEST_BYTES = 1 << 20  # a real one has about 500; more would fill the memory for a lie
 
 
 def steps_in(folder: Path) -> list[int]:

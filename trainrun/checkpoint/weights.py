@@ -17,7 +17,7 @@ from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
 _WRAPPERS = ("module.", "_orig_mod.")  # what data-parallel and compiled models put before every name
-_SHOWN = 6
+_SHOWN = 6  # names in a message: enough to see a prefix that differs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ _SIDE = 64  # pixels, at least, of a sample's longer side
 _LINE = 13  # pixels, a line of text
 _LETTER = 6.2  # pixels, about
 _NUMBERED = 20  # classes, up to which each cell says its count
-_NAMED = 40
+_NAMED = 40  # classes, up to which rows have names; with more a cell is smaller than a letter
 _INK = (60, 60, 60)
 _BLUE = (31, 119, 180)
 

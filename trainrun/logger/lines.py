@@ -5,75 +5,63 @@ from __future__ import annotations
 from typing import assert_never
 
 from trainrun.terminal.numbers import metrics_text, number, printable
-from trainrun.vocabulary.events import (
-    CheckpointSaved,
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Interrupted,
-    NotFinite,
-    Pictured,
-    Progressed,
-    Replanned,
-    RolledBack,
-    Sampled,
-    Started,
-    StepsLogged,
-    Warned,
-    Weighed,
-    shown,
-)
+from trainrun.vocabulary import events
 
 
-def lines_of(event: Event) -> list[str]:
+def lines_of(event: events.Event) -> list[str]:
     """Zero or more lines without control codes."""
     match event:
-        case Started():
+        case events.Started():
             resumed = "" if event.resumed_from is None else f", resumed at step {event.step}"
             return [f"run {event.run_dir}{resumed}", *(f"  {label:<10} {text}" for label, text in event.plan)]
-        case StepsLogged():
+        case events.StepsLogged():
             return [_logged(event)]
-        case Evaluated():
+        case events.Evaluated():
             best = " best" if event.is_best else ""
             weights = "" if event.weights == "raw" else f" ({event.weights})"
             return [f"step {event.step} {event.split}{weights} {metrics_text(event.metrics)}{best}"]
-        case Sampled():
+        case events.Sampled():
             text = printable(event.text).strip("\n").split("\n")
             return [f"step {event.step} sample:", *(f"  | {line}" for line in text)]
-        case Replanned():
+        case events.Replanned():
             planned = f"step {event.step} planned: about {event.total_steps:,} steps in all"
             return [planned] if event.is_first else []
-        case Pictured() | Progressed() | Weighed():
+        case events.Pictured() | events.Progressed() | events.Weighed():
             return []
         case _:
             return [f"step {event.step} {_description(event)}"]
 
 
 def _description(
-    event: NotFinite | RolledBack | CheckpointSaved | Warned | Interrupted | Finished | Failed,
+    event: events.NotFinite
+    | events.RolledBack
+    | events.CheckpointSaved
+    | events.Warned
+    | events.Interrupted
+    | events.Finished
+    | events.Failed,
 ) -> str:
     match event:
-        case NotFinite():
+        case events.NotFinite():
             answer = {"stop": "stopping", "skip": "skipped", "rollback": "rolling back"}[event.answer]
-            return f"{answer}: not finite: {event.where} ({shown(event.samples)})"
-        case RolledBack():
+            return f"{answer}: not finite: {event.where} ({events.shown(event.samples)})"
+        case events.RolledBack():
             return f"rolled back to step {event.to}, learning rate x {event.lr_factor:g}"
-        case CheckpointSaved():
+        case events.CheckpointSaved():
             return f"saved {event.num_bytes:,} bytes in {event.seconds:.3f} s"
-        case Warned():
+        case events.Warned():
             return f"warning: {event.text}"
-        case Interrupted():
+        case events.Interrupted():
             return f"interrupted by {event.signal}, saved"
-        case Finished():
+        case events.Finished():
             return f"finished: {event.reason}, {event.seconds:.1f} s of training; {kept(event)}"
-        case Failed():
+        case events.Failed():
             return f"failed: {event.reason}"
         case _:
             assert_never(event)
 
 
-def _logged(event: StepsLogged) -> str:
+def _logged(event: events.StepsLogged) -> str:
     line = f"step {event.step} train loss {number(event.loss)} {metrics_text(event.metrics)}"
     line += f" lr {max(event.lr.values()):.3g}" if event.lr else ""
     line += f" grad_norm {number(event.grad_norm)}"
@@ -84,7 +72,7 @@ def _logged(event: StepsLogged) -> str:
     return f"{' '.join(line.split())} {event.samples_per_s:,.0f} samples/s"
 
 
-def kept(event: Finished) -> str:
+def kept(event: events.Finished) -> str:
     """Which weights a run ends with: `restored the ema weights of step 40, best on val/accuracy (0.9812)`."""
     done = "kept" if event.kept_step == event.step else "restored"
     kind = "" if event.kept_weights == "raw" else f"{event.kept_weights} "

@@ -17,25 +17,8 @@ import yaml
 from trainrun.logger import drawing
 from trainrun.logger.curves import evaluated, logged
 from trainrun.logger.settings import flat
+from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ConfigError
-from trainrun.vocabulary.events import (
-    CheckpointSaved,
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Interrupted,
-    NotFinite,
-    Pictured,
-    Progressed,
-    Replanned,
-    RolledBack,
-    Sampled,
-    Started,
-    StepsLogged,
-    Warned,
-    Weighed,
-)
 from trainrun.vocabulary.ranges import Natural
 
 
@@ -57,30 +40,37 @@ class WandB:
         self.at_end: list[dict[str, Any]] = []
         self.class_names: Sequence[str] = ()
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Started):
             self._start(event)
         elif self.run is not None:
             self._show(event)
 
-    def _show(self, event: Event) -> None:
+    def _show(self, event: events.Event) -> None:
         match event:
-            case StepsLogged():
+            case events.StepsLogged():
                 self._wait({**logged(event), "step": event.step})
-            case Evaluated():
+            case events.Evaluated():
                 self._evaluated(event)
-            case Sampled():
+            case events.Sampled():
                 self._wait({"sample": event.text, "step": event.step})
-            case Pictured():
+            case events.Pictured():
                 picture = drawing.samples(event.pictures, event.shape, event.labels)
                 self.run.log({**self._picture("samples", picture), "step": event.step})
-            case CheckpointSaved():
+            case events.CheckpointSaved():
                 self._log_until(event.step)
-            case RolledBack():
+            case events.RolledBack():
                 self._keep([row for row in self.pending if row["step"] <= event.to])
-            case Finished() | Interrupted() | Failed():
+            case events.Finished() | events.Interrupted() | events.Failed():
                 self._end(event)
-            case Started() | Progressed() | Weighed() | NotFinite() | Replanned() | Warned():
+            case (
+                events.Started()
+                | events.Progressed()
+                | events.Weighed()
+                | events.NotFinite()
+                | events.Replanned()
+                | events.Warned()
+            ):
                 pass
             case _:
                 assert_never(event)
@@ -113,7 +103,7 @@ class WandB:
     def _file(self) -> Path:
         return self.run_dir / "wandb" / "pending.jsonl"
 
-    def _evaluated(self, event: Evaluated) -> None:
+    def _evaluated(self, event: events.Evaluated) -> None:
         """The test split waits for the end of the run, which a resume may move."""
         row = {**evaluated(event), "step": event.step}
         if event.split != "test":
@@ -124,7 +114,7 @@ class WandB:
             picture = drawing.confusion(event.confusion, self.class_names)
             self.at_end.append({**self._picture("confusion/test", picture), "step": event.step})
 
-    def _start(self, event: Started) -> None:
+    def _start(self, event: events.Started) -> None:
         self.class_names = event.class_names
         self.run = self.wandb.init(
             project=self.project,
@@ -143,15 +133,19 @@ class WandB:
         self._log_until(event.step)
         self._keep([])
 
-    def _end(self, event: Finished | Interrupted | Failed) -> None:
-        if not isinstance(event, Failed):
+    def _end(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
+        if not isinstance(event, events.Failed):
             self._log_until(event.step)
-        if isinstance(event, Finished):
+        if isinstance(event, events.Finished):
             self._summarize(event)
-        code = event.exit_code if isinstance(event, Failed) else int(isinstance(event, Interrupted))
+        code = (
+            event.exit_code
+            if isinstance(event, events.Failed)
+            else int(isinstance(event, events.Interrupted))
+        )
         self.run.finish(exit_code=code)
 
-    def _summarize(self, event: Finished) -> None:
+    def _summarize(self, event: events.Finished) -> None:
         for row in self.at_end:
             self.run.log(row)
         if event.best is not None:

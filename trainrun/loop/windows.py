@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Batch, BatchSpec, Data, Position, Window
 
-_BATCHES_OF_STREAM = 100  # stand for an epoch of a stream: batch norm's averages hardly move after so many
+_BATCHES_OF_STREAM = 100  # stand for an epoch: batch norm's averages hardly move after so many
 
 
 @dataclass(frozen=True)

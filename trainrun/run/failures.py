@@ -9,7 +9,7 @@ import torch
 
 from trainrun.vocabulary.events import Event, NotFinite
 
-KEPT = 3  # the first ones of a run
+KEPT = 3  # the first ones of a run: each holds all weights
 
 
 class Failures:

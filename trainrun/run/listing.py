@@ -12,12 +12,12 @@ from typing import Any
 
 from trainrun.run.directory import ROOT, runs, short
 from trainrun.run.files import read_json
-from trainrun.run.history import end_of, is_contradicted, records, step_of
+from trainrun.run.history import end_of, is_contradicted, is_number, records, step_of
 from trainrun.run.lock import is_held
 from trainrun.terminal.visible import visible
 
 STATES = ("running", "completed", "interrupted", "failed", "died")
-STARTING_S = 3600.0
+STARTING_S = 3600.0  # longer than building data takes before the first record
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,8 @@ def _read(file: Path) -> str:
 
 
 def _number(value: Any) -> float | None:
-    is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-    return float(value) if is_one else None
+    return float(value) if is_number(value) else None
 
 
 def _whole(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
+    return int(value) if is_number(value) else None

@@ -23,7 +23,7 @@ from trainrun.run.files import read_json, replace_json
 FILE = "signature.json"
 VARIABLE = "TRAINRUN_STATE"
 _KEY_BYTES = 32
-_MOST_BYTES = 4096
+_MOST_BYTES = 4096  # of a signature file, which anybody may have written
 _SHARED = f"runs of several machines need one key: {VARIABLE} names a folder that all of them see"
 
 

@@ -21,8 +21,7 @@ from typing import Any
 from trainrun import ranks
 from trainrun.vocabulary.errors import INTERRUPTED
 
-# A signal to a whole process group is often passed on by a launcher too: within this time it is the same.
-ECHO_S = 0.3
+ECHO_S = 0.3  # a launcher often passes a signal of its process group on: within this time it is the same
 ECHO_OF_RANKS_S = 5.0  # torchrun passes a signal on when it next looks, and again when a rank has ended
 AGAIN_S = 0.02  # where an exception would be lost, it is tried again after this time
 SWALLOWED_S = 2.0  # after this time one that was raised has been lost nevertheless
