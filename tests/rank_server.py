@@ -51,7 +51,10 @@ def answer(size: int, function: str, arguments: tuple[Any, ...]) -> list[Ended]:
         if keeper == 0:
             os._exit(keep(results, function, arguments))
         os.waitpid(keeper, 0)
-        return [pickle.loads(one.read_bytes()) if one.exists() else Ended(None, "died") for one in results]
+        return [
+            pickle.loads(result.read_bytes()) if result.exists() else Ended(None, "died")
+            for result in results
+        ]
 
 
 def keep(results: list[Path], function: str, arguments: tuple[Any, ...]) -> int:

@@ -26,7 +26,7 @@ from trainrun.assembly.dry_run import _check_shares
 from trainrun.cli.main import main
 from trainrun.data.dataset import from_dataset
 from trainrun.loop.evaluate import evaluate, shared_batches
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision, ScaledPrecision
@@ -69,8 +69,8 @@ class Ranks:
     def values(self, size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """The results, where no rank failed."""
         ended = self(size, function, *arguments)
-        assert not any(one.error for one in ended), "\n".join(one.error for one in ended)
-        return [one.value for one in ended]
+        assert not any(result.error for result in ended), "\n".join(result.error for result in ended)
+        return [result.value for result in ended]
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def meetings() -> dict[str, Any]:
         "added": mixed,
         "picture": picture,
         "is channels last": picture.is_contiguous(memory_format=torch.channels_last),
-        "given": [one.detach() for one in given],
+        "given": [tensor.detach() for tensor in given],
         "numbers": ranks.add_numbers([me, 0.1]),
         "largest": ranks.largest([me, -me]),
         "total": ranks.total({"host": me, "device": torch.tensor(me)}),
@@ -157,7 +157,7 @@ class Came:
     samples: int
     position: Position
     last: str  # event
-    seen: list[dict[str, float]]  # validation metrics
+    evaluations: list[dict[str, float]]  # validation metrics
     skipped: int
 
 
@@ -171,9 +171,11 @@ def train(
     parts = {"accumulate": 4, **KINDS[kind]}
     toy = Toy(folder, **parts | {"accumulate": parts["accumulate"] // ranks_then})
     done = toy.train(signal_at if signal_on in (None, ranks.rank()) else None)
-    seen = [dict(event.metrics) for event in done.events if isinstance(event, Evaluated)]
+    evaluations = [dict(event.metrics) for event in done.events if isinstance(event, Evaluated)]
     weights, last, state = done.weights, type(done.events[-1]).__name__, done.state
-    return Came(weights, done.metrics, state.step, state.samples, state.position, last, seen, state.skipped)
+    return Came(
+        weights, done.metrics, state.step, state.samples, state.position, last, evaluations, state.skipped
+    )
 
 
 def train_all(folder: Path, ranks_then: int) -> dict[str, Came]:
@@ -343,8 +345,8 @@ class Flowing(torch.utils.data.IterableDataset[Any]):
 def loaded(data: Any, batch_spec: BatchSpec, count: int) -> list[tuple[list[int], list[float], Position]]:
     """(indices, inputs, position) of the first batches of a rank."""
     batches = data.train_batches(Position(), batch_spec, 0)
-    found = [next(batches) for _ in range(count)]
-    return [([int(i) for i in b.indices], b.inputs[:, 0].tolist(), b.position) for b in found]
+    fetched = [next(batches) for _ in range(count)]
+    return [([int(i) for i in b.indices], b.inputs[:, 0].tolist(), b.position) for b in fetched]
 
 
 def dataset(train: Any, val: Any = None) -> Any:
@@ -364,9 +366,9 @@ def break_sample(sample: int) -> tuple[str, list[int], str, list[list[int]]]:
     mine = torch.arange(8).chunk(ranks.size())[ranks.rank()]
     result = step(state, [data.batch(mine)])
     assert result.finding is not None
-    found = result.finding
-    indices = [batch["indices"].tolist() for batch in found.replay["batches"]]
-    return found.where, list(found.samples), str(found.norm), indices
+    report = result.finding
+    indices = [batch["indices"].tolist() for batch in report.replay["batches"]]
+    return report.where, list(report.samples), str(report.norm), indices
 
 
 class BadOnce(ToyData):
@@ -374,8 +376,13 @@ class BadOnce(ToyData):
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         for batch in super().train_batches(position, batch_spec, seed):
-            at = batch.position
-            if at.epoch == 1 and at.offset > 20 and ranks.rank() == ranks.size() - 1 and len(self.asked) < 99:
+            after = batch.position
+            if (
+                after.epoch == 1
+                and after.offset > 20
+                and ranks.rank() == ranks.size() - 1
+                and len(self.asked) < 99
+            ):
                 self.asked += ["train"] * 99  # no more
                 batch = replace(batch, inputs=batch.inputs * float("nan"))
             yield batch
@@ -385,8 +392,8 @@ def roll_back(folder: Path) -> tuple[list[tuple[int, int, float]], dict[str, Ten
     """(rollbacks, final weights, last step) of a run that meets one bad batch."""
     accumulate = 4 // ranks.size()
     done = Toy(folder, data=BadOnce, step={"nonfinite": "rollback"}, accumulate=accumulate).train()
-    told = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
-    return told, done.weights, done.state.step
+    rollbacks = [(event.step, event.to, event.lr_factor) for event in done.of(RolledBack)]
+    return rollbacks, done.weights, done.state.step
 
 
 def load_lost(folder: Path) -> str:

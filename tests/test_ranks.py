@@ -31,27 +31,27 @@ def met(in_ranks: Ranks) -> list[dict[str, object]]:
 
 
 def test_each_knows_its_place(met: list[dict[str, object]]) -> None:
-    assert [one["place"] for one in met] == [(0, 2, True), (1, 2, False)]
+    assert [rank["place"] for rank in met] == [(0, 2, True), (1, 2, False)]
 
 
 def test_sums_are_over_all_ranks_and_in_every_type(met: list[dict[str, object]]) -> None:
-    for one in met:
+    for rank in met:
         thirds = [torch.full((3, 2), 3.0), torch.tensor(30), torch.full((2,), 3.0, dtype=torch.float64)]
-        assert same_bits(one["added"], thirds)
-        assert same_bits(one["picture"], torch.arange(48.0).view(1, 3, 4, 4) * 3)
-        assert one["is channels last"]
-        assert one["numbers"] == [3.0, 0.2]
-        assert one["largest"] == [2.0, -1.0]
-        assert one["total"] == {"host": 3.0, "device": torch.tensor(3.0)}
-        assert one["large"] == (3.0, 3.0)
+        assert same_bits(rank["added"], thirds)
+        assert same_bits(rank["picture"], torch.arange(48.0).view(1, 3, 4, 4) * 3)
+        assert rank["is channels last"]
+        assert rank["numbers"] == [3.0, 0.2]
+        assert rank["largest"] == [2.0, -1.0]
+        assert rank["total"] == {"host": 3.0, "device": torch.tensor(3.0)}
+        assert rank["large"] == (3.0, 3.0)
 
 
 def test_what_the_first_gives_arrives_to_the_last_bit(met: list[dict[str, object]]) -> None:
-    for one in met:
+    for rank in met:
         first = [torch.ones(2), torch.tensor([False]), torch.ones(3, dtype=torch.bfloat16)]
-        assert same_bits(one["given"], first)
-        assert same_bits(one["first"], {"a": [1.0, "text", None], "b": torch.ones(2)})
-        assert same_bits(one["gathered"], [(1.0, torch.ones(1)), (2.0, torch.full((2,), 2.0))])
+        assert same_bits(rank["given"], first)
+        assert same_bits(rank["first"], {"a": [1.0, "text", None], "b": torch.ones(2)})
+        assert same_bits(rank["gathered"], [(1.0, torch.ones(1)), (2.0, torch.full((2,), 2.0))])
 
 
 def test_one_rank_gives_back_what_it_is_given() -> None:
@@ -116,20 +116,20 @@ def near(value: object) -> object:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_train_as_one(kind: str, together: list[dict[str, Came]], alone: dict[str, Came]) -> None:
-    one, (first, second) = alone[kind], [each[kind] for each in together]
-    for name in one.weights:
+    single, (first, second) = alone[kind], [each[kind] for each in together]
+    for name in single.weights:
         if "running" in name or "tracked" in name:
             continue  # statistics are the first rank's own micro-batches
-        torch.testing.assert_close(first.weights[name], one.weights[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(first.weights[name], single.weights[name], rtol=0, atol=1e-6)
         assert torch.equal(first.weights[name], second.weights[name]), "ranks have drifted apart"
     counters = [
-        (came.step, came.samples, came.position, came.last, came.skipped) for came in (one, first, second)
+        (came.step, came.samples, came.position, came.last, came.skipped) for came in (single, first, second)
     ]
     assert counters[0] == counters[1] == counters[2]
-    assert first.seen == second.seen, "ranks decide by other metrics"
+    assert first.evaluations == second.evaluations, "ranks decide by other metrics"
     if kind.startswith("batch norm"):
         return
-    lines, expected = ([json.loads(line) for line in came.metrics.splitlines()] for came in (first, one))
+    lines, expected = ([json.loads(line) for line in came.metrics.splitlines()] for came in (first, single))
     assert len(lines) == len(expected) > 0
     for ours, theirs in zip(lines, expected, strict=True):
         assert ours == {key: near(value) for key, value in theirs.items()}
@@ -147,8 +147,8 @@ def test_these_runs_do_what_their_names_say(alone: dict[str, Came]) -> None:
 
 def test_three_ranks_of_which_some_get_nothing(in_ranks: Ranks, tmp_path: Path) -> None:
     came = in_ranks.values(3, ranked.train, "momentum", tmp_path / "three", 4)
-    one = ranked.train("momentum", tmp_path / "one", 1)  # 4 x 4 is not 4 x 1 x 3: only the lengths compare
-    assert {each.step for each in came} == {one.step}
+    alone = ranked.train("momentum", tmp_path / "one", 1)  # 4 x 4 is not 4 x 1 x 3: only the lengths compare
+    assert {each.step for each in came} == {alone.step}
     assert same_bits(came[0].weights, came[2].weights)
 
 
@@ -158,10 +158,10 @@ def test_three_ranks_of_which_some_get_nothing(in_ranks: Ranks, tmp_path: Path) 
 def test_a_split_is_judged_exactly_once_by_all_together(in_ranks: Ranks) -> None:
     alone = ranked.judge()
     for size in (2, 4):  # 3 batches: with 4 ranks one judges nothing
-        found = in_ranks.values(size, ranked.judge)
-        assert all(one == found[0] for one in found)  # to the last bit: they decide by it
-        assert found[0] == {name: pytest.approx(value, rel=1e-6) for name, value in alone.items()}
-        assert found[0]["order"] == pytest.approx(alone["order"], rel=1e-6)
+        metrics = in_ranks.values(size, ranked.judge)
+        assert all(each == metrics[0] for each in metrics)  # to the last bit: they decide by it
+        assert metrics[0] == {name: pytest.approx(value, rel=1e-6) for name, value in alone.items()}
+        assert metrics[0]["order"] == pytest.approx(alone["order"], rel=1e-6)
 
 
 def test_weights_that_differ_are_noticed_before_they_are_judged(in_ranks: Ranks) -> None:
@@ -224,7 +224,7 @@ def test_a_rank_reads_its_own_samples_alone() -> None:
     train, val = Reading(21), Reading(10)
     data = ranked.dataset(train, val)
     train.asked.clear()
-    one = ranked.loaded(data, BatchSpec(4, 1), 6)
+    alone = ranked.loaded(data, BatchSpec(4, 1), 6)
     shares = []
     for rank in range(2):
         train.asked.clear()
@@ -233,7 +233,7 @@ def test_a_rank_reads_its_own_samples_alone() -> None:
         assert set(train.asked) >= set(mine)
         assert len(train.asked) <= len(mine) + 1  # one stands for none, of which no batch can be made
     in_turn = [batch for turn in zip(*shares, strict=True) for batch in turn]
-    assert [batch[:2] for batch in in_turn] == [batch[:2] for batch in one]
+    assert [batch[:2] for batch in in_turn] == [batch[:2] for batch in alone]
     assert [batch[2] for batch in shares[0]] == [batch[2] for batch in shares[1]]
     assert shares[1][2] == ([17], [17.0], Position(1, 0)) or len(shares[1][2][0]) == 1
 
@@ -246,23 +246,23 @@ def test_a_rank_without_samples_gets_a_batch_of_none() -> None:
 
 def test_ranks_share_a_stream() -> None:
     data = ranked.dataset(Flowing(2), Flowing(2))
-    one = ranked.loaded(data, BatchSpec(3, 1), 8)
+    alone = ranked.loaded(data, BatchSpec(3, 1), 8)
     shares = [ranked.loaded(data, BatchSpec(3, 1, num_ranks=2, rank=rank), 4) for rank in range(2)]
     in_turn = [batch for turn in zip(*shares, strict=True) for batch in turn]
-    assert [batch[:2] for batch in in_turn] == [batch[:2] for batch in one]
+    assert [batch[:2] for batch in in_turn] == [batch[:2] for batch in alone]
     assert (
         [batch[2].offset for batch in shares[0]]
         == [batch[2].offset for batch in shares[1]]
         == [6, 12, 18, 24]
     )
-    judged = [b.inputs[:, 0].tolist() for r in range(2) for b in data.eval_batches("val", Shard(r, 2))]
-    assert sorted(number for batch in judged for number in batch) == [float(n) for n in range(10)]
+    inputs = [b.inputs[:, 0].tolist() for r in range(2) for b in data.eval_batches("val", Shard(r, 2))]
+    assert sorted(number for batch in inputs for number in batch) == [float(n) for n in range(10)]
 
 
 def test_all_ranks_roll_back_from_what_one_of_them_met(in_ranks: Ranks, tmp_path: Path) -> None:
     first, second = in_ranks.values(2, ranked.roll_back, tmp_path / "two")
-    told, weights, step = ranked.roll_back(tmp_path / "one")
-    assert first[0] == second[0] == told and len(told) == 1
+    rollbacks, weights, step = ranked.roll_back(tmp_path / "one")
+    assert first[0] == second[0] == rollbacks and len(rollbacks) == 1
     assert first[2] == second[2] == step
     assert same_bits(first[1], second[1])
     for name, value in weights.items():
@@ -276,6 +276,6 @@ def test_all_ranks_learn_that_stored_weights_are_lost(in_ranks: Ranks, tmp_path:
 
 @pytest.mark.parametrize("kind", ["own", "same", "repeated"])
 def test_every_rank_must_be_given_its_own_samples(in_ranks: Ranks, kind: str) -> None:
-    found = [one.value for one in in_ranks(2, ranked.check_shares, kind)]
+    reports = [ended.value for ended in in_ranks(2, ranked.check_shares, kind)]
     expected = "data: gives several ranks the same samples; train_batches must give those of cut.rank"
-    assert found == [expected if kind == "same" else ""] * 2
+    assert reports == [expected if kind == "same" else ""] * 2

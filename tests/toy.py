@@ -16,8 +16,10 @@ from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
-from trainrun.loop.loop import Loop, Monitor
+from trainrun.loop.evaluator import Evaluator, Monitor
+from trainrun.loop.loop import Loop
 from trainrun.loop.step import Clip, Policy, Step
+from trainrun.loop.windows import Windows
 from trainrun.precision import Precision
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Outcome, Position, Shard
 from trainrun.run.record import Record
@@ -175,15 +177,33 @@ def new_step(
     return Step(task, policy, batch_changes, penalties or {}, data.info, accumulate, seed)
 
 
-class SignalAt(Signals):
-    """A SIGTERM that comes during step `at`."""
+class Scripted(ToyTask):
+    """Validation accuracies as given, or (accuracy, loss); one for each evaluation, the last one stays."""
 
-    def __init__(self, state: TrainState, at: int | None) -> None:
+    def __init__(self, values: Sequence[float | tuple[float, float]]) -> None:
         super().__init__()
-        self.state, self.at = state, at
+        self.values = [value if isinstance(value, tuple) else (value, 1.0) for value in values]
+
+    def summarize(self, sums: Mapping[str, Any], num_samples: int) -> dict[str, float]:
+        metrics = super().summarize(sums, num_samples)
+        if num_samples == VAL:  # no log window is of this size
+            metrics["accuracy"], metrics["loss"] = self.values.pop(0) if self.values[1:] else self.values[0]
+        return metrics
+
+
+def scripted(*values: float | tuple[float, float]) -> Callable[[], Scripted]:
+    return lambda: Scripted(values)
+
+
+class SignalAt(Signals):
+    """A SIGTERM that comes during step `step`."""
+
+    def __init__(self, state: TrainState, step: int | None) -> None:
+        super().__init__()
+        self.state, self.step = state, step
 
     def check(self) -> None:
-        if self.at is not None and self.state.step >= self.at:
+        if self.step is not None and self.state.step >= self.step:
             self._asked = "SIGTERM"
         super().check()
 
@@ -231,8 +251,8 @@ class Toy:
 
     def _train(self, record: Record | None, signal_at: int | None) -> Trained:
         data, task, checkpoints = self.data(), self.task(), self.checkpoints(record)
-        made = {name: part() if name in _MADE else part for name, part in self.state.items()}
-        state = new_state(self.model(), **made)
+        parts = {name: part() if name in _MADE else part for name, part in self.state.items()}
+        state = new_state(self.model(), **parts)
         stored = ranks.broadcast_object(checkpoints.load_newest(_no_warning) if record else None)
         size = stored.pop("metrics_bytes") if stored else 0
         if record:
@@ -243,22 +263,18 @@ class Toy:
         budget = self.budget() if self.budget else None
         if budget and stored:
             budget.restore(state)
+        batch_spec = BatchSpec(self.batch_size, self.accumulate, ranks.size(), ranks.rank())
+        windows, signals = Windows(data, batch_spec, self.seed), SignalAt(state, signal_at)
+        shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
         loop = Loop(
-            accumulate=self.accumulate,
             eval_every=self.eval_every,
             log_every=self.log_every,
             health=self.health,
-            stop_at=self.stop_at,
             step=step,
             policy=step.policy,
-            task=task,
-            data=data,
-            batch_spec=BatchSpec(self.batch_size, self.accumulate, ranks.size(), ranks.rank()),
-            seed=self.seed,
             budget=budget,
-            monitor=self.monitor,
-            checkpoints=checkpoints,
-            signals=SignalAt(state, signal_at),
+            evaluator=Evaluator(task=task, monitor=self.monitor, stop_at=self.stop_at, **shared),
+            **shared,
         )
         events = []
         with contextlib.closing(checkpoints):

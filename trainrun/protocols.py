@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trainrun.vocabulary.events import Event
+from trainrun.vocabulary.ranges import Count
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ class BatchSpec:
     """How an epoch's order is cut: windows of `window` samples, each into micro-batches."""
 
     batch_size: int  # samples per micro-batch and rank
-    accumulate: int  # micro-batches per optimizer step
+    accumulate: Count  # micro-batches per optimizer step
     num_ranks: int = 1
     rank: int = 0  # whose micro-batches are wanted: every num_ranks-th of a window, from this one on
 
@@ -231,7 +232,7 @@ class StepResult:
     norm_after: float | Tensor  # and after
     applied: bool  # False: the gradient was not finite and no weight changed
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
-    health: Mapping[str, float | Tensor] = field(default_factory=dict)  # of steps that end a log window
+    health: Mapping[str, Any] = field(default_factory=dict)  # of steps that end a log window, nested numbers
     finding: NonFiniteReport | None = None  # why it was not, where that is not the number format's doing
 
 

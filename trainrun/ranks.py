@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)  # for a rank that does not come: longer than a download or a save
 LINGER = timedelta(seconds=5)  # so that the launcher does not end the first rank while it writes why
-BUCKET_BYTES = 32 << 20
+BUCKET_BYTES = 32 << 20  # above it sending costs more than starting; torch's DDP has 25 MB
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -82,18 +82,18 @@ def launched() -> RankInfo:
 
 def command() -> list[str]:
     """The words that start trainrun with as many processes as the launcher started."""
-    found = launched()
-    if found.size == 1:
+    info = launched()
+    if info.size == 1:
         return ["trainrun"]
-    machines = ["--nnodes", str(found.size // found.local_size)] if found.size > found.local_size else []
-    return ["torchrun", *machines, "--nproc-per-node", str(found.local_size), "-m", "trainrun"]
+    machines = ["--nnodes", str(info.size // info.local_size)] if info.size > info.local_size else []
+    return ["torchrun", *machines, "--nproc-per-node", str(info.local_size), "-m", "trainrun"]
 
 
 def join() -> None:
     """Meet the other processes that the launcher started, once. Raises RankFailed where they do not come."""
     global _place, _store
-    found = launched()
-    if found.size == 1 or _place.size > 1:
+    info = launched()
+    if info.size == 1 or _place.size > 1:
         return
     import torch
     import torch.distributed as dist
@@ -104,10 +104,8 @@ def join() -> None:
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     with _meeting():
         _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
-        dist.init_process_group(
-            backend, store=_store, rank=found.rank, world_size=found.size, timeout=TIMEOUT
-        )
-    _place = found
+        dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
+    _place = info
     atexit.register(leave, clean=False)
 
 
@@ -147,8 +145,9 @@ def end(code: int) -> None:
 
 
 def tell(error: BaseException) -> bool:
-    """Let the others know why this rank ends. Returns whether to print it: a mistake that all ranks
-    make is printed once, and that another rank failed is said by the first.
+    """Let the others know why this rank ends; returns whether to print it.
+
+    A mistake that all ranks make is printed once, and the first rank says that another one failed.
     """
     if _place.size == 1 or _store is None:
         return True
@@ -156,8 +155,8 @@ def tell(error: BaseException) -> bool:
         return is_main_process()
     text = str(error) or type(error).__name__
     with suppress(RuntimeError):
-        told = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
-        return bool(told[0] == _place.rank or told[1] != text)
+        first = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
+        return bool(first[0] == _place.rank or first[1] != text)
     return True
 
 
@@ -229,12 +228,12 @@ def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
     from torch import Tensor
 
     names = [name for name, number in numbers.items() if not isinstance(number, Tensor)]
-    found: dict[str, float | Tensor] = dict(
+    totals: dict[str, float | Tensor] = dict(
         zip(names, add_numbers([float(numbers[name]) for name in names]), strict=True)
     )
     tensors = {name: x.detach().float().clone() for name, x in numbers.items() if isinstance(x, Tensor)}
     add(list(tensors.values()))
-    return {**found, **tensors}
+    return {**totals, **tensors}
 
 
 def broadcast_object(value: T) -> T:
@@ -256,8 +255,8 @@ def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
     row = torch.tensor(numbers, dtype=torch.float64)
     with _meeting():
         dist.all_reduce(row, getattr(dist.ReduceOp, operation))
-    found: list[float] = row.tolist()
-    return found
+    values: list[float] = row.tolist()
+    return values
 
 
 def _sent(value: T, source: int) -> T:
@@ -279,7 +278,7 @@ def _sent(value: T, source: int) -> T:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Tensors of one type and device together, up to a size at which sending costs more than starting."""
+    """Tensors of one type and device together, up to BUCKET_BYTES."""
     buckets: list[list[Tensor]] = []
     kinds = groupby(sorted(tensors, key=lambda t: str((t.dtype, t.device))), lambda t: (t.dtype, t.device))
     for _, same in kinds:

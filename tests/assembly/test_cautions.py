@@ -64,8 +64,8 @@ def test_a_schedule_that_does_not_fit_its_run_is_told(words: list[str], text: st
 )
 @pytest.mark.parametrize("budget", ["1step", "2step", "100step", "730step"])
 def test_every_option_as_it_comes_is_no_reason_for_caution(option: str, budget: str) -> None:
-    found = lines("caution", f"budget={budget}", f"scheduler={option}")
-    assert found == []
+    cautions = lines("caution", f"budget={budget}", f"scheduler={option}")
+    assert cautions == []
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_every_option_as_it_comes_is_no_reason_for_caution(option: str, budget: 
 )
 @pytest.mark.parametrize("total", [101, 400, 803])
 def test_what_is_advised_for_cycles_that_end_high_lets_them_end_low(words: list[str], total: int) -> None:
-    told = lines("caution", f"budget={total}step", "scheduler=cyclic", *words)
-    for line in told:
+    cautions = lines("caution", f"budget={total}step", "scheduler=cyclic", *words)
+    for line in cautions:
         assert lines("caution", f"budget={total}step", "scheduler=cyclic", *line.split(": ")[1].split()) == []
 
 
@@ -91,8 +91,8 @@ def test_drops_inside_the_warm_up_are_refused_but_a_run_that_exists_goes_on(
 ) -> None:
     with pytest.raises(ConfigError, match=r"scheduler\.warmup: of \d+ steps is still rising when"):
         lines("caution", "budget=100step", *words)
-    told = lines("caution", "budget=100step", *words, stored=StoredOrigin(tmp_path))
-    assert [line for line in told if "inside the warm-up" in line]
+    cautions = lines("caution", "budget=100step", *words, stored=StoredOrigin(tmp_path))
+    assert [line for line in cautions if "inside the warm-up" in line]
     lines("caution", "budget=100step", *words[:-1], "scheduler.warmup=5step")  # one that ends as it drops
 
 
@@ -112,8 +112,8 @@ def test_drops_inside_the_warm_up_are_refused_but_a_run_that_exists_goes_on(
 )
 def test_lbfgs_is_warned_of_what_changes_the_loss_from_step_to_step(words: list[str], text: str) -> None:
     model = ["model=cnn", "model.widths=[2]", "model.hidden=4"]
-    told = lines("caution", "optimizer=lbfgs", "budget=1step", *model, *words)
-    assert [line for line in told if text in line]
+    cautions = lines("caution", "optimizer=lbfgs", "budget=1step", *model, *words)
+    assert [line for line in cautions if text in line]
 
 
 def test_lbfgs_on_one_and_the_same_loss_needs_no_caution() -> None:

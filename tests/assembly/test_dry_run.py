@@ -68,7 +68,7 @@ RUN += " runtime.threads=1 "
 
 
 @pytest.fixture
-def own(cli: Any, files: Files, quick_disk: None) -> Callable[[str], Any]:
+def start(cli: Any, files: Files, quick_disk: None) -> Callable[[str], Any]:
     files({"own.py": OWN})
     return lambda words: cli(*shlex.split(RUN + words))
 
@@ -109,14 +109,14 @@ REFUSED = {
         2,
         "val/recall/dog, val/recall/emu",
     ),
-    "task.metrics=[own.recall] monitor=val/recall/cat": (2, "monitor_mode: wants max or min"),
+    "task.metrics=[own.recall] monitor=val/recall/cat": (2, "monitor_mode: must be max or min"),
 }
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_what_does_not_fit_is_told_before_anything_is_written(own: Any, words: str, folder: Path) -> None:
+def test_what_does_not_fit_is_told_before_anything_is_written(start: Any, words: str, folder: Path) -> None:
     code, said = REFUSED[words]
-    answer = own(words)
+    answer = start(words)
     assert answer.code == code and said in answer.err and "Traceback" not in answer.err
     assert not (folder / "run").exists()
 
@@ -132,13 +132,13 @@ TRAINED = [
 
 
 @pytest.mark.parametrize("words", TRAINED)
-def test_what_only_looks_odd_is_trained_on(own: Any, words: str) -> None:
-    answer = own(words)
+def test_what_only_looks_odd_is_trained_on(start: Any, words: str) -> None:
+    answer = start(words)
     assert answer.code == 0, answer.err
 
 
-def test_a_vector_is_a_curve_per_class_everywhere(own: Any, folder: Path) -> None:
-    answer = own("task.metrics=[own.recall,own.half,own.third] monitor=val/recall/cat monitor_mode=max")
+def test_a_vector_is_a_curve_per_class_everywhere(start: Any, folder: Path) -> None:
+    answer = start("task.metrics=[own.recall,own.half,own.third] monitor=val/recall/cat monitor_mode=max")
     assert answer.code == 0, answer.err
     lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
     val = next(line for line in lines if line["event"] == "eval")
@@ -149,16 +149,16 @@ def test_a_vector_is_a_curve_per_class_everywhere(own: Any, folder: Path) -> Non
     assert set(curves) < set((folder / "run/metrics.csv").read_text().splitlines()[0].split(","))
 
 
-def test_the_plan_says_how_targets_are_read(own: Any, folder: Path) -> None:
-    own("+data.train.target=value task=regression loss=mse")
+def test_the_plan_says_how_targets_are_read(start: Any, folder: Path) -> None:
+    start("+data.train.target=value task=regression loss=mse")
     assert "targets are integers, read as numbers" in (folder / "run/trainrun.log").read_text()
 
 
-def test_a_language_model_learns_the_tokens_of_a_data_set_of_ones_own(own: Any, folder: Path) -> None:
+def test_a_language_model_learns_the_tokens_of_a_data_set_of_ones_own(start: Any, folder: Path) -> None:
     words = "data.train._target_=own.Windows task=language_model model=gpt model.width=8 model.depth=1"
     words += " model.heads=2"
-    assert "monitor: the task has no metric bits_per_byte; there are val/loss, val/perp" in own(words).err
-    answer = own(f"{words} monitor=val/perplexity optimizer.lr=0.01 budget=60step")
+    assert "monitor: the task has no metric bits_per_byte; there are val/loss, val/perp" in start(words).err
+    answer = start(f"{words} monitor=val/perplexity optimizer.lr=0.01 budget=60step")
     assert answer.code == 0, answer.err
     result = json.loads((folder / "run/result.json").read_text())
     assert result["test"]["metrics"]["perplexity"] < 3  # of 5 tokens, each of which follows from the last

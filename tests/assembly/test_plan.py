@@ -12,10 +12,10 @@ LINEAR = 64 * 10 + 10  # parameters of model=linear on digits
 
 
 def plan(*words: str) -> dict[str, str]:
-    return dict(made(*words).plan)
+    return dict(build_parts(*words).plan)
 
 
-def made(*words: str) -> Parts:
+def build_parts(*words: str) -> Parts:
     return build(Composer().checked(["data.limit=40", "runtime.threads=1", "model=linear", *words]).settings)
 
 
@@ -56,24 +56,24 @@ def test_memory_is_told_by_what_holds_it(words: list[str], numbers: int, said: s
 
 
 def test_the_size_of_a_checkpoint_is_near_that_of_its_file() -> None:
-    parts = made("model=mlp", "model.width=256", "regularization=ema")
+    parts = build_parts("model=mlp", "model.width=256", "regularization=ema")
     said = float(dict(parts.plan)["saves"].split()[0]) * 1e6
     for parameter in parts.state.model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     parts.state.optimizer.step()
     tensors = _tensors(parts.state.state_dict())
-    assert said == pytest.approx(sum(one.nbytes for one in tensors), rel=0.05)
+    assert said == pytest.approx(sum(tensor.nbytes for tensor in tensors), rel=0.05)
 
 
 def _tensors(tree: object) -> list[torch.Tensor]:
     if isinstance(tree, torch.Tensor):
         return [tree]
     values = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
-    return [one for value in values for one in _tensors(value)]
+    return [tensor for value in values for tensor in _tensors(value)]
 
 
 @pytest.mark.parametrize(
-    ("words", "kept"),
+    ("words", "text"),
     [
         ([], "every 1ep; the last 2 and the best are kept"),
         (["checkpoint.keep_last=1", "checkpoint.keep_best=0"], "every 1ep; the last is kept"),
@@ -83,8 +83,8 @@ def _tensors(tree: object) -> list[torch.Tensor]:
         ),
     ],
 )
-def test_how_many_checkpoints_are_kept(words: list[str], kept: str) -> None:
-    assert plan(*words)["saves"].endswith(kept)
+def test_how_many_checkpoints_are_kept(words: list[str], text: str) -> None:
+    assert plan(*words)["saves"].endswith(text)
 
 
 def digits(words: list[str]) -> Parts:

@@ -10,7 +10,7 @@ import torch
 from trainrun.check.context import CheckContext
 from trainrun.check.evaluation import evaluation
 from trainrun.loop.evaluate import evaluate
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 
 
 def test_its_metrics_are_those_of_the_run(make_context: Callable[..., CheckContext]) -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from trainrun.checkpoint.reader import (
+    manifest_hash,
     manifest_of,
     not_finite_in,
-    own_hash,
     path_of,
     problem_of,
     run_id_of,
@@ -62,7 +62,7 @@ def run_with(folder: Path, status: object = None, environment: object = None, st
         path = path_of(folder / "checkpoints", step)
         path.mkdir(parents=True)
         manifest = {"run_id": run_id}
-        (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": own_hash(manifest)}))
+        (path / "manifest.json").write_text(json.dumps({**manifest, "sha256": manifest_hash(manifest)}))
     return folder
 
 

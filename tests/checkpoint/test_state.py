@@ -56,12 +56,12 @@ def stored(state: TrainState) -> dict[str, Any]:
     return parts
 
 
-def leaves(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def leaves(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Every place in nested containers, inner ones too."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
-        yield (*at, key)
-        yield from leaves(value, (*at, key))
+        yield (*path, key)
+        yield from leaves(value, (*path, key))
 
 
 def test_a_fresh_state_becomes_the_stored_one_to_the_last_bit() -> None:
@@ -218,7 +218,7 @@ def test_a_value_of_another_kind_is_refused_before_anything_is_copied(
     parts, fresh = copy.deepcopy(STORED), full_state()
     before = copy.deepcopy(fresh.state_dict())
     parts[part][name] = value
-    parts["contents"] = [one for one in parts["contents"] if not one.startswith(f"{part}/{name}")]
+    parts["contents"] = [path for path in parts["contents"] if not path.startswith(f"{part}/{name}")]
     parts["contents"].append(f"{part}/{name}")
     with pytest.raises(CannotResume, match=f"{part}/{name} "):
         fresh.load_state_dict(parts)
@@ -242,11 +242,11 @@ def test_other_data_are_refused_before_anything_is_copied(change: dict[str, Any]
     assert same_bits(state.state_dict(), before)
 
 
-@pytest.mark.parametrize(("stored", "found"), [("12ab", "12ab"), ("12ab", None), (None, "12ab")])
-def test_files_are_compared_where_both_know_them(stored: str | None, found: str | None) -> None:
+@pytest.mark.parametrize(("stored", "current"), [("12ab", "12ab"), ("12ab", None), (None, "12ab")])
+def test_files_are_compared_where_both_know_them(stored: str | None, current: str | None) -> None:
     """Runs of before files had a fingerprint go on."""
     data = {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 41}}
-    require_same_data(*(data | ({"files": files} if files else {}) for files in (stored, found)))
+    require_same_data(*(data | ({"files": files} if files else {}) for files in (stored, current)))
 
 
 def test_other_files_are_other_data() -> None:

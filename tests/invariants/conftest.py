@@ -23,15 +23,15 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def straight(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
     """The undisturbed run of a scenario, made once."""
-    made: dict[str, Run] = {}
+    runs: dict[str, Run] = {}
 
     def make(scenario: str) -> Run:
-        if scenario not in made:
+        if scenario not in runs:
             run = Run(server, SCENARIOS[scenario], tmp_path_factory.mktemp("straight") / "run")
             ended = run.start()
             assert ended.code == 0, ended
-            made[scenario] = replace(run, lasts_s=ended.seconds)
-        return made[scenario]
+            runs[scenario] = replace(run, lasts_s=ended.seconds)
+        return runs[scenario]
 
     return make
 
@@ -39,7 +39,7 @@ def straight(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callab
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The figures of the long form."""
     if LONG:
-        reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
+        reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
         counted = Counter[str]()
         for report in reports:
             counted.update(dict(report.user_properties))

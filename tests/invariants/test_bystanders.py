@@ -71,11 +71,11 @@ def test_place_home_time_zone_and_hash_seed_have_no_say(straight: Straight, tmp_
 
 def test_the_number_of_threads_is_recorded_and_kept(straight: Straight, tmp_path: Path) -> None:
     """Sums are rounded by it; so a resume on another machine uses what the run began with."""
-    one = straight("tiny").new(tmp_path / "straight")
-    words = [*one.words, "data=digits", "data.limit=70", "model=cnn", "runtime.threads=null"]
-    two = replace(one, words=words)
-    assert two.start(environment={"OMP_NUM_THREADS": "2"}).code == 0
-    run = two.new(tmp_path / "run")
+    base = straight("tiny").new(tmp_path / "straight")
+    words = [*base.words, "data=digits", "data.limit=70", "model=cnn", "runtime.threads=null"]
+    whole = replace(base, words=words)
+    assert whole.start(environment={"OMP_NUM_THREADS": "2"}).code == 0
+    run = whole.new(tmp_path / "run")
     strike = {"what": "SIGKILL", "of": "rename.*-old"}
     assert run.go_on(environment={"OMP_NUM_THREADS": "2"}, strikes=[strike]).code == -9
     assert json.loads((run.folder / "environment.json").read_text())["threads"] == 2
@@ -83,4 +83,4 @@ def test_the_number_of_threads_is_recorded_and_kept(straight: Straight, tmp_path
     assert ended.code == 0, ended
     assert "runtime.threads: 2 as when the run began, for the same bits" in ended.err
     assert (run.folder / "trainrun.log").read_text().count("cpu, fp32, 2 threads") == 2
-    assert_identical(run, two)
+    assert_identical(run, whole)

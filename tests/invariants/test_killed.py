@@ -52,7 +52,7 @@ def drawn(rng: random.Random, lasts_s: float) -> dict[str, Any]:
     signal = rng.choice(["SIGKILL", "SIGKILL", "SIGKILL", "SIGTERM"])
     if rng.random() < 0.5:
         return {"signal": signal, "after_s": round(rng.uniform(0, lasts_s), 4)}
-    return {"strikes": [{"what": signal, "of": rng.choice(PLACES), "at": int(rng.expovariate(1 / 12))}]}
+    return {"strikes": [{"what": signal, "of": rng.choice(PLACES), "nth": int(rng.expovariate(1 / 12))}]}
 
 
 def assert_interrupted(run: Run, ended: Ended) -> None:
@@ -68,7 +68,7 @@ def assert_interrupted(run: Run, ended: Ended) -> None:
 def test_the_scenarios_do_what_their_names_say(straight: Callable[[str], Run]) -> None:
     """Else it would prove nothing to kill them."""
     counters = {name: straight(name).state()["counters"] for name in SCENARIOS}
-    skipped = {name: one["step"] - one["applied"] for name, one in counters.items()}
+    skipped = {name: counts["step"] - counts["applied"] for name, counts in counters.items()}
     assert skipped.pop("fp16 that skips") > 0 and set(skipped.values()) == {0}
     assert counters["early stopping"]["stop_reason"] == "early_stopping"
     assert straight("plateau").state()["schedule"]["state"]["scale"] < 1
@@ -100,6 +100,6 @@ AIMED: dict[str, list[tuple[str, int]]] = {
 def test_killed_where_it_hurts(where: str, straight: Callable[[str], Run], tmp_path: Path) -> None:
     expected = straight("average")
     run = expected.new(tmp_path / "run")
-    codes = [run.go_on(strikes=[{"what": "SIGKILL", "of": of, "at": at}]).code for of, at in AIMED[where]]
+    codes = [run.go_on(strikes=[{"what": "SIGKILL", "of": of, "nth": nth}]).code for of, nth in AIMED[where]]
     assert codes.count(-9) >= 3, codes  # else it proves less than its name
     assert_finishes_identical(run, expected)

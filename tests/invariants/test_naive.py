@@ -18,22 +18,22 @@ Straight = Callable[[str], Run]
 Check = Callable[[Run, Run, Path], object]
 
 
-def survives(of: str, at: int) -> Check:
+def survives(of: str, nth: int) -> Check:
     """It is killed at an operation, what it left is whole, and it ends as the straight run."""
 
     def check(run: Run, straight: Run, tmp_path: Path) -> None:
-        run.killed(of, at)
+        run.killed(of, nth)
         assert_whole(run)
         assert_finishes_identical(run, straight)
 
     return check
 
 
-def goes_on_after(of: str, at: int) -> Check:
+def goes_on_after(of: str, nth: int) -> Check:
     """The same, and nothing asked of what it left."""
 
     def check(run: Run, straight: Run, tmp_path: Path) -> None:
-        assert_finishes_identical(run.killed(of, at), straight)
+        assert_finishes_identical(run.killed(of, nth), straight)
 
     return check
 
@@ -51,7 +51,7 @@ def passes_over_damage(run: Run, straight: Run, tmp_path: Path) -> None:
 
 
 def tells_a_full_disk(run: Run, straight: Run, tmp_path: Path) -> None:
-    ended = run.go_on(strikes=[{"what": "ENOSPC", "of": "write .*state.pt", "at": 2}])
+    ended = run.go_on(strikes=[{"what": "ENOSPC", "of": "write .*state.pt", "nth": 2}])
     assert_storage_failed(run, ended, "No space left on device", older=2)
 
 

@@ -11,7 +11,7 @@ import torch
 from toy import CPU, Toy, adamw, mlp, momentum, same_bits
 
 from trainrun.checkpoint.state import TrainState
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 from trainrun.loop.step import Clip
 from trainrun.precision import ScaledPrecision
 from trainrun.protocols import Position

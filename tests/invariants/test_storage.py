@@ -44,9 +44,9 @@ REASONS = {
 
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_write_that_fails(what: str, straight: Straight, tmp_path: Path) -> None:
-    of, at, error, older = FAILURES[what]
+    of, nth, error, older = FAILURES[what]
     run = straight("average").new(tmp_path / "run")
-    ended = run.go_on(strikes=[{"what": error, "of": of, "at": at, "times": FOR_EVER}])
+    ended = run.go_on(strikes=[{"what": error, "of": of, "nth": nth, "times": FOR_EVER}])
     assert_storage_failed(run, ended, REASONS[error], older)
     assert_finishes_identical(run, straight("average"))
 
@@ -72,12 +72,12 @@ def test_going_on_fails_before_it_begins(of: str, straight: Straight, tmp_path: 
     assert_finishes_identical(run, straight("average"))
 
 
-@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("nth", [0, 1, 2])
 def test_a_sweep_whose_record_finds_no_room_ends_as_a_run_does(
-    at: int, straight: Straight, tmp_path: Path
+    nth: int, straight: Straight, tmp_path: Path
 ) -> None:
     run = straight("tiny").new(tmp_path / "sweep")
-    strikes = [{"what": "ENOSPC", "of": "open .*sweep.json", "at": at, "times": FOR_EVER}]
+    strikes = [{"what": "ENOSPC", "of": "open .*sweep.json", "nth": nth, "times": FOR_EVER}]
     words = ("-m", *run.words, "seed=1,2", f"run_dir={run.folder}")
     ended = run.command(*words, strikes=strikes)
     assert ended.code == STORAGE_FAILED and "No space left on device" in ended.err, ended
@@ -95,7 +95,7 @@ def test_a_file_may_not_grow_so_large(straight: Straight, tmp_path: Path) -> Non
 def test_the_folder_vanishes_and_comes_back(straight: Straight, tmp_path: Path) -> None:
     """It is not made anew: half a run would be mistaken for one."""
     run = straight("average").new(tmp_path / "run")
-    ended = run.go_on(strikes=[{"what": "vanish", "of": "write .*state.pt", "at": 3}])
+    ended = run.go_on(strikes=[{"what": "vanish", "of": "write .*state.pt", "nth": 3}])
     assert ended.code == STORAGE_FAILED and "No such file or directory" in ended.err, ended
     assert not run.folder.exists()
     (tmp_path / "run-moved").rename(run.folder)
@@ -121,8 +121,8 @@ class Disk:
         subprocess.run(["mount", "-o", f"remount,{options}", self.place], check=True)
 
     def used_bytes(self) -> int:
-        found = os.statvfs(self.place)
-        return (found.f_blocks - found.f_bfree) * found.f_frsize
+        stat = os.statvfs(self.place)
+        return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
 
     def close(self) -> None:
         subprocess.run(["umount", self.place], check=True)

@@ -80,9 +80,9 @@ def screen() -> io.StringIO:
 @pytest.fixture
 def live(screen: io.StringIO) -> Iterator[Live]:
     terminal = RichConsole(file=screen, force_terminal=True, width=100, highlight=False, soft_wrap=True)
-    made = Live(terminal)
-    yield made
-    made.progress.stop()
+    live = Live(terminal)
+    yield live
+    live.progress.stop()
 
 
 def test_the_live_view_shows_the_plan_a_table_and_the_test_result(live: Live, screen: io.StringIO) -> None:
@@ -112,7 +112,7 @@ def test_a_line_of_the_plan_too_long_for_the_terminal_hangs_below_its_beginning(
     live(replace(STARTED, plan=(("data", text),)))
     live(FINISHED)
     lines = CONTROL.sub("", screen.getvalue()).replace("\r", "\n").splitlines()
-    first = next(at for at, line in enumerate(lines) if line.startswith("  data "))
+    first = next(index for index, line in enumerate(lines) if line.startswith("  data "))
     shown = lines[first : lines.index("", first)]
     assert all(line.startswith(" " * 13) for line in shown[1:])
     assert [word for line in shown for word in line.split()] == ["data", *text.split()]
@@ -136,8 +136,8 @@ def test_a_log_says_once_how_long_it_will_take(
     plain = PlainConsole(clock=lambda: next(times))
     for event in (replace(STARTED, total_steps=total), LOGGED, replace(LOGGED, step=10)):
         plain(event)
-    found = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
-    assert found == ([f"  {said}, by the first 5 steps"] if said else [])
+    estimates = [line for line in capsys.readouterr().err.splitlines() if "to go" in line]
+    assert estimates == ([f"  {said}, by the first 5 steps"] if said else [])
 
 
 def test_a_log_that_a_resume_owes_tells_no_pace(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def tab(folder: Path) -> tuple[Any, list[Any]]:
     request = RequestContext()
     contents = context.hparams_metadata(request, "")
     experiment = context.experiment_from_metadata(request, "", True, contents, [])
-    columns = [api_pb2.ColParams(metric=one.name) for one in experiment.metric_infos]
+    columns = [api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos]
     asked = api_pb2.ListSessionGroupsRequest(
         start_index=0, slice_size=99, col_params=columns, allowed_statuses=[api_pb2.STATUS_SUCCESS]
     )
@@ -68,17 +68,17 @@ def test_each_run_is_a_row_with_its_settings_and_the_metrics_of_its_end(tmp_path
     assert differs == {"optimizer", "optimizer.lr", "optimizer.amsgrad"}
     assert {info.name for info in experiment.hparam_infos} == differs | {"seed", "optimizer.betas"}
     assert {info.name.tag for info in experiment.metric_infos} == {"val/accuracy", "best/accuracy"}
-    found = {}
+    by_run = {}
     for row in rows:
-        values = {one.name.tag: one.value for one in row.metric_values}
+        values = {value.name.tag: value.value for value in row.metric_values}
         settings = row.hparams
         shown = settings["optimizer"].string_value, settings["optimizer.lr"].number_value
-        found[row.sessions[0].name] = (
+        by_run[row.sessions[0].name] = (
             *shown,
             settings["optimizer.amsgrad"].bool_value,
             values["best/accuracy"],
         )
-    assert found == {
+    assert by_run == {
         "a/tensorboard": ("adamw", 0.1, False, 0.75),
         "b/tensorboard": ("sgd", 0.01, True, 0.5),
     }

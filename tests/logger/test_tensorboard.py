@@ -88,8 +88,8 @@ def age(folder: Path) -> None:
 
 def test_scalars_and_the_config_are_read_back(tmp_path: Path) -> None:
     write(tmp_path, STARTED, logged(5, 0.5), evaluated(5), logged(10, 0.25), evaluated(10, "test"), FINISHED)
-    found = read(tmp_path)
-    values = {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    events = read(tmp_path)
+    values = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert values["train/loss"] == [(5, 0.5), (10, 0.25)]
     last = {tag: points[-1][1] for tag, points in values.items()}
     assert last == {
@@ -110,7 +110,7 @@ def test_scalars_and_the_config_are_read_back(tmp_path: Path) -> None:
         "speed/samples_per_s": 100.0,
         "speed/data_wait": 0.5,
     }
-    (config,) = found.Tensors("config/text_summary")
+    (config,) = events.Tensors("config/text_summary")
     assert config.tensor_proto.string_val[0].decode() == "```yaml\noptimizer:\n  lr: 0.1\n```"
 
 
@@ -122,9 +122,9 @@ def test_runs_of_every_kind_have_their_learning_rate_under_one_name(tmp_path: Pa
 
 def test_the_best_value_and_the_end_are_told_once_the_run_is_complete(tmp_path: Path) -> None:
     write(tmp_path, STARTED, evaluated(5), replace(FINISHED, monitor="val/accuracy", best=0.75, best_step=5))
-    found = read(tmp_path)
-    assert [(e.step, e.value) for e in found.Scalars("best/accuracy")] == [(20, 0.75)]
-    assert "_hparams_/session_end_info" in found.Tags()["tensors"]
+    events = read(tmp_path)
+    assert [(e.step, e.value) for e in events.Scalars("best/accuracy")] == [(20, 0.75)]
+    assert "_hparams_/session_end_info" in events.Tags()["tensors"]
     write(tmp_path / "failed", STARTED, evaluated(5), Failed(step=7, reason="x", exit_code=1))
     assert "_hparams_/session_end_info" not in read(tmp_path / "failed").Tags()["tensors"]
 
@@ -135,9 +135,9 @@ def test_the_best_confusion_of_validation_and_that_of_the_test_are_pictures(tmp_
     test = replace(evaluated(5, "test"), confusion=[[1, 0], [0, 1]])
     named = replace(STARTED, class_names=("cat", "dog"))
     write(tmp_path, named, best, later, test, FINISHED)
-    found = read(tmp_path)
-    assert sorted(found.Tags()["images"]) == ["confusion/test", "confusion/val"]
-    (image,) = found.Images("confusion/val")
+    events = read(tmp_path)
+    assert sorted(events.Tags()["images"]) == ["confusion/test", "confusion/val"]
+    (image,) = events.Images("confusion/val")
     assert image.step == 5
     assert (image.encoded_image_string, (image.width, image.height)) == confusion(
         best.confusion, ("cat", "dog")
@@ -154,12 +154,12 @@ def test_samples_are_a_picture(tmp_path: Path) -> None:
 
 
 def test_histograms_of_weights_and_gradients_are_read_back(tmp_path: Path) -> None:
-    one = Histogram(edges=(-1.0, 0.0, 1.0), counts=(3, 1), total=-1.5, total_squares=2.25)
-    event = Weighed(step=5, weights={"head.weight": one}, gradients={"head.weight": one})
+    histogram = Histogram(edges=(-1.0, 0.0, 1.0), counts=(3, 1), total=-1.5, total_squares=2.25)
+    event = Weighed(step=5, weights={"head.weight": histogram}, gradients={"head.weight": histogram})
     write(tmp_path, STARTED, event, FINISHED)
-    found = read(tmp_path)
-    assert sorted(found.Tags()["histograms"]) == ["gradients/head.weight", "weights/head.weight"]
-    (point,) = found.Histograms("weights/head.weight")
+    events = read(tmp_path)
+    assert sorted(events.Tags()["histograms"]) == ["gradients/head.weight", "weights/head.weight"]
+    (point,) = events.Histograms("weights/head.weight")
     value = point.histogram_value
     assert (point.step, value.min, value.max, value.num, value.sum, value.sum_squares) == (
         5, -1, 1, 4, -1.5, 2.25,
@@ -222,10 +222,10 @@ def test_curves_have_no_overlap_and_no_gap_over_a_kill(tmp_path: Path) -> None:
     age(tmp_path)
     again = replace(STARTED, step=10, resumed_from=10)
     write(tmp_path, again, evaluated(10), logged(15, 0.35), logged(20, 0.2), evaluated(20), FINISHED)
-    found = read(tmp_path)
-    losses = [(e.step, pytest.approx(e.value)) for e in found.Scalars("train/loss")]
+    events = read(tmp_path)
+    losses = [(e.step, pytest.approx(e.value)) for e in events.Scalars("train/loss")]
     assert losses == [(5, 0.5), (10, 0.4), (15, 0.35), (20, 0.2)]
-    assert [e.step for e in found.Scalars("val/loss")] == [5, 10, 20]
+    assert [e.step for e in events.Scalars("val/loss")] == [5, 10, 20]
     killed.writer.close()
 
 
@@ -242,11 +242,11 @@ def test_a_run_killed_before_its_first_checkpoint_begins_its_curves_anew(tmp_pat
 
 def points(folder: Path) -> list[tuple[str, int]]:
     """Every scalar that lies in the files, by a reader that knows nothing of restarts."""
-    found = []
+    tags = []
     for file in sorted((folder / "tensorboard").glob("*tfevents*")):
         for event in EventFileLoader(str(file)).Load():
-            found += [(value.tag, event.step) for value in event.summary.value]
-    return sorted(found)
+            tags += [(value.tag, event.step) for value in event.summary.value]
+    return sorted(tags)
 
 
 BEST = replace(FINISHED, monitor="val/accuracy", best=0.75, best_step=5)
@@ -262,17 +262,19 @@ def test_wherever_it_was_killed_every_point_is_there_once(
     write(tmp_path / "whole", *WHOLE)
     write(tmp_path / "killed", *WHOLE[:killed_after])
     step, undone = next(
-        (at, WHOLE[begin:]) for begin, at in ((5, 10), (3, 5), (1, 0)) if begin <= killed_after
+        (step, WHOLE[begin:]) for begin, step in ((5, 10), (3, 5), (1, 0)) if begin <= killed_after
     )
     for _ in range(resumes):
         write(tmp_path / "killed", replace(STARTED, step=step, resumed_from=step), *undone)
         step, undone = 10, WHOLE[5:]
-    config = [(tag, at) for tag, at in points(tmp_path / "killed") if tag.startswith(("config", "_hparams_"))]
+    config = [
+        (tag, step) for tag, step in points(tmp_path / "killed") if tag.startswith(("config", "_hparams_"))
+    ]
     assert len(config) == len({tag for tag, _ in config})
     expected = [
-        one for one in points(tmp_path / "whole") if one[0].split("/")[0] not in ("config", "_hparams_")
+        point for point in points(tmp_path / "whole") if point[0].split("/")[0] not in ("config", "_hparams_")
     ]
-    assert [one for one in points(tmp_path / "killed") if one not in config] == expected
+    assert [point for point in points(tmp_path / "killed") if point not in config] == expected
 
 
 def test_a_rollback_takes_its_points_back_and_a_damaged_end_costs_only_itself(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def test_settings_curves_pictures_and_the_best_are_told(runs: list[Run], tmp_pat
     (tmp_path / "status.json").write_text(json.dumps({"run_id": "0123abcd"}))
     logger = WandB(tmp_path, "mine", "offline", 2)
     shown = Pictured(step=0, pictures=[bytes(4)], shape=(2, 2, 1), labels=["a"])
-    written, judged = Sampled(step=5, text="once"), replace(TEST, confusion=[[1, 0], [0, 1]])
-    for event in (STARTED, shown, LOGGED, written, judged, toy.FINISHED):
+    written, test = Sampled(step=5, text="once"), replace(TEST, confusion=[[1, 0], [0, 1]])
+    for event in (STARTED, shown, LOGGED, written, test, toy.FINISHED):
         logger(event)
     (run,) = runs
     given = {key: run.given[key] for key in ("project", "name", "id", "dir", "mode", "resume", "config")}
@@ -162,9 +162,9 @@ def test_every_step_is_told_once_after_kills(tail: str, runs: list[Run], tmp_pat
             logger(event)
         with (tmp_path / "wandb/pending.jsonl").open("a") as file:
             file.write(tail)
-    told = [line for run in runs for line in run.lines]
-    assert [line["step"] for line in told if "val/accuracy" in line] == [5, 10, 15, 20]
-    assert [line["step"] for line in told if "test/accuracy" in line] == [5]
+    lines = [line for run in runs for line in run.lines]
+    assert [line["step"] for line in lines if "val/accuracy" in line] == [5, 10, 15, 20]
+    assert [line["step"] for line in lines if "test/accuracy" in line] == [5]
 
 
 def test_what_a_rollback_takes_back_is_not_told(runs: list[Run], tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_run_ends_in_its_time_and_the_schedule_with_it(name: str) -> None:
     assert state.total_steps == state.step
     # what linear_over(the steps that there were) ends with, but for the plan's tolerance and the last step
     assert rates[-1][1] == pytest.approx(1 / state.step, abs=0.01 + last / 30.0)
-    warm = next(at for at in (PACES[name](0), 0.2) if at)
+    warm = next(pace_s for pace_s in (PACES[name](0), 0.2) if pace_s)
     for seconds, factor in rates[20:]:  # from where its pace is known the course follows the clock
         assert factor == pytest.approx(1 - (seconds - warm) / (30.0 - warm), abs=0.035)
 
@@ -82,7 +82,7 @@ def test_a_resumed_run_goes_on_from_its_place_at_another_pace() -> None:
     assert state.total_steps == plan
     after = drive(state, resumed, lambda step: 3.0 if step == 1000 else 0.04)  # the first one compiles
     factors = [factor for _, factor in (*before[-100:], *after)]
-    assert max(abs(one - other) for one, other in itertools.pairwise(factors)) < 0.02
+    assert max(abs(factor - other) for factor, other in itertools.pairwise(factors)) < 0.02
     assert 29.7 <= state.seconds <= 30.2
     assert factors[-1] < 0.02
 
@@ -170,7 +170,7 @@ class Slow(ToyTask):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [100.0]
-    monkeypatch.setattr("trainrun.loop.loop.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("trainrun.loop.clock.time.perf_counter", lambda: now[0])
     return now
 
 

@@ -24,13 +24,13 @@ class Time:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    made = Time()
-    monkeypatch.setattr(module, "time", made)
+    time = Time()
+    monkeypatch.setattr(module, "time", time)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    return made
+    return time
 
 
-def told(time: Time, windows: list[tuple[float, float]], data: Any = None) -> list[str | None]:
+def warnings_after(time: Time, windows: list[tuple[float, float]], data: Any = None) -> list[str | None]:
     """What is said after log windows of one step each: (seconds of waiting, of computing)."""
     state = new_state(mlp())
     clock, said = Clock(state), []
@@ -50,7 +50,7 @@ def told(time: Time, windows: list[tuple[float, float]], data: Any = None) -> li
 
 
 def test_it_is_said_once_and_with_the_remedy(time: Time) -> None:
-    assert told(time, [(1, 1), (4, 4), (4, 4), (4, 4)]) == [
+    assert warnings_after(time, [(1, 1), (4, 4), (4, 4), (4, 4)]) == [
         None,
         None,  # 4 s are few
         "waiting for data took 50% of 16 s of steps; resume with data.num_workers=4, or have them in memory",
@@ -67,7 +67,7 @@ def test_it_is_said_once_and_with_the_remedy(time: Time) -> None:
     ],
 )
 def test_nothing_is_said_of_little(time: Time, windows: list[tuple[float, float]]) -> None:
-    assert told(time, windows) == [None] * len(windows)
+    assert warnings_after(time, windows) == [None] * len(windows)
 
 
 def test_the_remedy_fits_the_data(time: Time) -> None:
@@ -75,4 +75,4 @@ def test_the_remedy_fits_the_data(time: Time) -> None:
     resident.info = replace(resident.info, in_memory=True)
     loading.num_workers = 4  # type: ignore[attr-defined]
     for data, word in ((resident, "batch_size"), (loading, "4 loader processes on 4 cores")):
-        assert word in str(told(time, [(1, 1), (9, 1)], data)[-1])
+        assert word in str(warnings_after(time, [(1, 1), (9, 1)], data)[-1])

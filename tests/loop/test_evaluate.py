@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import CPU, ToyData, ToyTask, mlp, same_bits
 
-from trainrun.loop.evaluate import MetricFailed, confusion_of, evaluate
+from trainrun.loop.evaluate import MetricError, confusion_of, evaluate
 from trainrun.loss import CrossEntropy
 from trainrun.precision import Precision
 from trainrun.protocols import Batch
@@ -80,10 +80,10 @@ def test_a_model_that_draws_while_it_is_judged_draws_the_same_each_time() -> Non
 
 def test_own_metrics_see_the_whole_split_at_once() -> None:
     data, task, model = ToyData(), ToyTask(), mlp()
-    seen = []
+    chunks = []
 
     def median_margin(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-        seen.append(len(targets))
+        chunks.append(len(targets))
         top = outputs.topk(2).values
         return float((top[:, 0] - top[:, 1]).median())
 
@@ -91,7 +91,7 @@ def test_own_metrics_see_the_whole_split_at_once() -> None:
     metrics = evaluate(model, task, data.eval_batches("val"), FP32)
     with torch.no_grad():
         expected = median_margin(model(data.inputs[data.splits["val"]]), data.targets[data.splits["val"]])
-    assert seen == [16, 16]
+    assert chunks == [16, 16]
     assert metrics["median_margin"] == pytest.approx(expected)
 
 
@@ -143,7 +143,7 @@ def test_an_own_metric_that_draws_draws_the_same_each_time_and_takes_no_draw_fro
 @pytest.mark.parametrize("name", ["loss", "accuracy", "step", "split", "weights", "lr", "train_loss"])
 def test_an_own_metric_replaces_nothing_that_is_recorded(name: str) -> None:
     task = with_metrics(**{name: lambda outputs, targets: 0.5})
-    with pytest.raises(MetricFailed, match=rf"task.metrics: {name} would take the place of {name}"):
+    with pytest.raises(MetricError, match=rf"task.metrics: {name} would take the place of {name}"):
         evaluate(mlp(), task, ToyData().eval_batches("val"), FP32)
     task = with_metrics(**{name: lambda outputs, targets: {"cat": 0.5}})
     assert evaluate(mlp(), task, ToyData().eval_batches("val"), FP32)[f"{name}/cat"] == 0.5
@@ -155,8 +155,8 @@ def test_an_own_metric_that_fails_is_named_with_the_place() -> None:
 
     shapes = r"outputs of shape \(16, 3\) and targets of shape \(16,\)"
     with pytest.raises(
-        MetricFailed, match=rf"broken fails on {shapes}: KeyError: 'x' \(test_evaluate.py:\d+\)"
+        MetricError, match=rf"broken fails on {shapes}: KeyError: 'x' \(test_evaluate.py:\d+\)"
     ):
         evaluate(mlp(), with_metrics(broken=broken), ToyData().eval_batches("val"), FP32)
-    with pytest.raises(MetricFailed, match=r"none returns None.*; return a number, a vector or a dict"):
+    with pytest.raises(MetricError, match=r"none returns None.*; return a number, a vector or a dict"):
         evaluate(mlp(), with_metrics(none=lambda outputs, targets: None), ToyData().eval_batches("val"), FP32)

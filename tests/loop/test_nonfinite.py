@@ -56,8 +56,8 @@ def marked(sample: int) -> ToyData:
 def test_bad_inputs_are_named_with_their_samples() -> None:
     data = ToyData()
     data.inputs[5, 2] = math.inf
-    found = finding(mlp(), data)
-    assert (found.where, list(found.samples)) == ("the inputs", [5])
+    report = finding(mlp(), data)
+    assert (report.where, list(report.samples)) == ("the inputs", [5])
 
 
 def test_a_bad_weight_is_named() -> None:
@@ -65,15 +65,15 @@ def test_a_bad_weight_is_named() -> None:
     with torch.no_grad():
         model[3].bias[1] = math.nan
     data = ToyData()
-    found = new_step(data, ToyTask())(new_state(model), [data.batch(torch.tensor(SAMPLES))]).finding
-    assert found is not None
-    assert (found.where, list(found.samples)) == ("the weight 3.bias", SAMPLES)
+    report = new_step(data, ToyTask())(new_state(model), [data.batch(torch.tensor(SAMPLES))]).finding
+    assert report is not None
+    assert (report.where, list(report.samples)) == ("the weight 3.bias", SAMPLES)
 
 
 def test_the_first_module_whose_output_is_bad_is_named_with_the_sample() -> None:
     model = nn.Sequential(nn.Sequential(nn.Identity(), At("output")), nn.Linear(FEATURES, CLASSES))
-    found = finding(model, marked(8))
-    assert (found.where, list(found.samples)) == ("the output of 0.1 (At)", [8])
+    report = finding(model, marked(8))
+    assert (report.where, list(report.samples)) == ("the output of 0.1 (At)", [8])
 
 
 def test_the_tasks_own_arithmetic_is_named_where_outputs_are_finite() -> None:
@@ -99,9 +99,9 @@ def test_a_norm_that_overflows_is_told_from_a_bad_gradient() -> None:
             outcome = super().__call__(model, batch)
             return Outcome({"loss": outcome.terms["loss"] * 1e30}, outcome.sums, outcome.outputs)
 
-    found = finding(mlp(), task=Steep())
-    assert found.where.startswith("the sum of the squares of the gradient")
-    assert list(found.samples) == SAMPLES
+    report = finding(mlp(), task=Steep())
+    assert report.where.startswith("the sum of the squares of the gradient")
+    assert list(report.samples) == SAMPLES
 
 
 class Sometimes(nn.Module):
@@ -114,12 +114,12 @@ class Sometimes(nn.Module):
 def test_the_step_is_looked_at_with_its_own_draws() -> None:
     data, model = ToyData(), nn.Sequential(Sometimes(), nn.Linear(FEATURES, CLASSES))
     state, step = new_state(model), new_step(data, ToyTask(), nonfinite="skip")
-    found = []
+    places = []
     for _ in range(100):
         result = step(state, [data.batch(torch.tensor(SAMPLES))])
-        found += [result.finding.where] if result.finding else []
-    assert 3 < len(found) < 30
-    assert set(found) == {"the output of 0 (Sometimes)"}
+        places += [result.finding.where] if result.finding else []
+    assert 3 < len(places) < 30
+    assert set(places) == {"the output of 0 (Sometimes)"}
 
 
 def test_running_statistics_are_those_before() -> None:
@@ -142,10 +142,10 @@ def test_looking_leaves_running_statistics_as_the_step_left_them() -> None:
     model, data = nn.Sequential(mlp(batch_norm=True), Overflow()), ToyData()
     once, batch = copy.deepcopy(model), data.batch(torch.tensor(SAMPLES))
     once(batch.inputs)
-    found = new_step(data, ToyTask())(new_state(model, momentum), [batch]).finding
-    assert found is not None and found.where == "the output of 1 (Overflow)"
+    report = new_step(data, ToyTask())(new_state(model, momentum), [batch]).finding
+    assert report is not None and report.where == "the output of 1 (Overflow)"
     buffers = dict(once.named_buffers())
-    assert buffers and same_bits({name: found.replay["model"][name] for name in buffers}, buffers)
+    assert buffers and same_bits({name: report.replay["model"][name] for name in buffers}, buffers)
     assert same_bits(dict(model.named_buffers()), buffers)
 
 
@@ -161,14 +161,14 @@ def test_what_is_kept_shows_it_again() -> None:
     again.load_state_dict(replay["model"])
     outputs = [again(batch["inputs"]) for batch in replay["batches"]]
     assert [list(map(int, batch["indices"])) for batch in replay["batches"]] == [[3], [5, 8]]
-    assert [bool(torch.isfinite(one).all()) for one in outputs] == [True, False]
+    assert [bool(torch.isfinite(output).all()) for output in outputs] == [True, False]
 
 
 def test_ranks_agree_on_what_one_of_them_saw() -> None:
     with ranked.serving() as in_ranks:
-        found = in_ranks.values(2, ranked.break_sample, 7)
-    assert found[0] == found[1]
-    where, samples, _, batches = found[0]
+        reports = in_ranks.values(2, ranked.break_sample, 7)
+    assert reports[0] == reports[1]
+    where, samples, _, batches = reports[0]
     assert (where, samples) == ("the inputs", [7])
     assert sorted(chain.from_iterable(batches)) == list(range(8))
 
@@ -195,8 +195,8 @@ def test_any_kind_of_inputs_can_be_kept(tmp_path: Path) -> None:
     data = ToyData()
     batch = data.batch(torch.tensor(SAMPLES))
     batch = replace(batch, inputs={"x": (batch.inputs * math.nan, "text"), "graph": Graph()})
-    found = new_step(data, AnyInputs())(new_state(mlp()), [batch]).finding
-    assert found is not None
-    torch.save(dict(found.replay), tmp_path / "replay.pt")
+    report = new_step(data, AnyInputs())(new_state(mlp()), [batch]).finding
+    assert report is not None
+    torch.save(dict(report.replay), tmp_path / "replay.pt")
     stored = torch.load(tmp_path / "replay.pt", weights_only=True)["batches"][0]
     assert stored["inputs"]["x"][1] == "text" and "Graph" in stored["inputs"]["graph"]

@@ -83,9 +83,9 @@ def test_accumulation_equals_the_large_batch_over_epochs_with_a_ragged_last_wind
         assert [result.num_samples for result in results] == [12, 12, 12, 5] * epochs
         weights.append(torch.cat([p.detach().flatten() for p in state.model.parameters()]))
         norms.append([result.norm for result in results])
-    for one, other in zip(weights[1:], norms[1:], strict=True):
-        torch.testing.assert_close(one, weights[0], rtol=0, atol=1e-6)
-        assert other == pytest.approx(norms[0], rel=1e-4)
+    for weight, norm in zip(weights[1:], norms[1:], strict=True):
+        torch.testing.assert_close(weight, weights[0], rtol=0, atol=1e-6)
+        assert norm == pytest.approx(norms[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("class_weights", [[0.2, 1.0, 5.0], "balanced"])
@@ -200,18 +200,18 @@ def test_micro_batches_of_one_step_draw_differently() -> None:
     class Draws(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner, self.seen = mlp(), []
+            self.inner, self.draws = mlp(), []
 
         def forward(self, inputs: Tensor) -> Tensor:
-            self.seen.append(float(torch.rand(())))
+            self.draws.append(float(torch.rand(())))
             return self.inner(inputs)
 
     data, model = ToyData(), Draws()
     state, step = new_state(model), new_step(data, ToyTask(), accumulate=3)
     for window in windows(data, 4, 3, 4):
         step(state, window)
-    assert len(model.seen) == 3 * 3 + 2
-    assert len(set(model.seen)) == len(model.seen)
+    assert len(model.draws) == 3 * 3 + 2
+    assert len(set(model.draws)) == len(model.draws)
 
 
 # Clipping
@@ -461,24 +461,24 @@ def test_several_passes_use_one_draw_of_dropout_and_update_running_statistics_on
 class FailsAtPass(ToyTask):
     """Gives a loss that is not finite at the n-th forward pass."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, fails_at: int) -> None:
         super().__init__()
-        self.at, self.passes = at, 0
+        self.fails_at, self.passes = fails_at, 0
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         outcome = super().__call__(model, batch)
         self.passes += 1
-        factor = math.inf if self.passes == self.at else 1.0
+        factor = math.inf if self.passes == self.fails_at else 1.0
         return Outcome({"loss": outcome.terms["loss"] * factor}, outcome.sums)
 
 
-@pytest.mark.parametrize("at", [1, 2, 4])
-def test_several_passes_are_undone_if_any_is_not_finite(at: int) -> None:
+@pytest.mark.parametrize("fails_at", [1, 2, 4])
+def test_several_passes_are_undone_if_any_is_not_finite(fails_at: int) -> None:
     data = ToyData()
     state = new_state(mlp(batch_norm=True), lbfgs)
     new_step(data, ToyTask(), nonfinite="skip")(state, windows(data, 12, 1, 1)[0])  # gives L-BFGS a memory
     before = _everything(state)
-    result = new_step(data, FailsAtPass(at), nonfinite="skip")(state, windows(data, 12, 1, 2)[1])
+    result = new_step(data, FailsAtPass(fails_at), nonfinite="skip")(state, windows(data, 12, 1, 2)[1])
     assert not result.applied
     assert same_bits(_everything(state), before)
     assert (state.step, state.applied) == (2, 1)
@@ -539,16 +539,16 @@ def test_batch_changes_draw_from_step_and_micro_batch_alone() -> None:
             self.drawn.append(float(torch.rand((), generator=generator)))
             return batch
 
-    data, seen = ToyData(), []
+    data, draws = ToyData(), []
     for start in (0, 2):  # from the beginning, and resumed at step 2
         noise, state = Noise(), new_state(mlp())
         state.step = start
         step = new_step(data, ToyTask(), accumulate=3, batch_changes=[noise])
         for window in windows(data, 4, 3, 4)[start:]:
             step(state, window)
-        seen.append(noise.drawn)
-    assert len(set(seen[0])) == 3 + 3 + 3 + 2
-    assert seen[1] == seen[0][6:]
+        draws.append(noise.drawn)
+    assert len(set(draws[0])) == 3 + 3 + 3 + 2
+    assert draws[1] == draws[0][6:]
 
 
 def test_an_empty_share_of_a_mixed_window_sums_what_the_others_sum() -> None:

@@ -44,9 +44,9 @@ def test_outputs_are_the_mean_over_views(kinds: list[str], count: int) -> None:
         wanted += [F.hflip(view) for view in wanted]
     assert len(wanted) == count
     views = Views(model, kinds, 0.125, INFO)
-    found = views(x)
-    torch.testing.assert_close(found, torch.stack([model(view) for view in wanted]).mean(0))
-    assert not torch.allclose(found, model(x), atol=1e-3)
+    output = views(x)
+    torch.testing.assert_close(output, torch.stack([model(view) for view in wanted]).mean(0))
+    assert not torch.allclose(output, model(x), atol=1e-3)
     assert f"{count} views" in str(views)
     assert ("moved by 1 and 2 pixels" in str(views)) == ("crop" in kinds)
 

@@ -71,7 +71,7 @@ def test_only_what_cannot_be_resumed_is_lost(end: tuple[str, int | None, bool], 
     state, code, checkpoint = end
     path = store("outputs/2026-01-02/10-00-00", checkpoint, state=state, exit_code=code)
     before = contents(Path.cwd())
-    assert [one.path for one in lost(entries())] == [path] * goes
+    assert [run.path for run in lost(entries())] == [path] * goes
     assert remove(path) is goes
     assert contents(Path.cwd()) == ({"outputs"} if goes else before)
 
@@ -83,7 +83,7 @@ def test_a_live_run_is_neither_listed_nor_removed() -> None:
         assert not lost(entries())
         assert not remove(path)
         assert contents(path) == before
-    assert [one.path for one in lost(entries())] == [path]
+    assert [run.path for run in lost(entries())] == [path]
 
 
 def test_a_run_that_was_resumed_after_it_was_listed_stays() -> None:
@@ -99,7 +99,7 @@ def test_a_run_that_has_only_begun_is_not_lost() -> None:
     (path / "status.json").unlink()
     assert not lost(entries())
     age(path)
-    assert [one.path for one in lost(entries())] == [path]
+    assert [run.path for run in lost(entries())] == [path]
 
 
 def test_remnants_are_folders_that_no_run_came_to_be_in() -> None:
@@ -151,7 +151,7 @@ def test_links_are_neither_followed_nor_removed(tmp_path: Path) -> None:
     Path("outputs/day").symlink_to(outside / "outputs")
     Path("outputs/empty").symlink_to(outside / "empty")
     before = contents(tmp_path)
-    assert [one.state for one in entries()] == ["failed", "failed"]  # seen by both ways
+    assert [run.state for run in entries()] == ["failed", "failed"]  # seen by both ways
     assert not lost(entries()) and remnants() == ([], [])
     for path in ("outputs/run", "outputs/day/run", "outputs/empty"):
         assert not remove(Path(path))
@@ -172,7 +172,7 @@ def test_outputs_itself_may_lie_on_another_disk(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     Path("outputs").symlink_to(tmp_path / "disk")
     path = store("outputs/2026-01-02/10-00-00", state="failed", exit_code=1)
-    assert [one.path for one in lost(entries())] == [path]
+    assert [run.path for run in lost(entries())] == [path]
     assert remove(path)
     assert contents(tmp_path / "disk") == set()
     assert Path("outputs").is_symlink()
@@ -188,7 +188,7 @@ def test_an_interrupted_removal_leaves_what_the_next_one_knows(monkeypatch: pyte
         patch.setattr(shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
             remove(path)
-    assert [one.path for one in lost(entries())] == [path]
+    assert [run.path for run in lost(entries())] == [path]
 
 
 def test_a_folder_that_cannot_be_removed_is_a_storage_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,9 @@ def test_eight_starts_at_once_get_eight_folders(monkeypatch: pytest.MonkeyPatch)
     folders = [folder for folder, _ in claims]
     assert len(set(folders)) == 8
     assert {folder.name for folder in folders} == {"03-04-05", *(f"03-04-05-{n}" for n in range(2, 9))}
-    assert all(folder.is_dir() and [one.name for one in folder.iterdir()] == [".lock"] for folder in folders)
+    assert all(
+        folder.is_dir() and [entry.name for entry in folder.iterdir()] == [".lock"] for folder in folders
+    )
 
 
 def test_processes_do_not_share_a_folder_either() -> None:

@@ -51,7 +51,7 @@ def store(path: str, config: str = CONFIG, **status: Any) -> Path:
 
 
 def entry_at(path: Path) -> ListedRun:
-    return next(one for one in entries() if one.path == path)
+    return next(entry for entry in entries() if entry.path == path)
 
 
 def test_a_finished_run_is_read_from_its_files() -> None:
@@ -119,7 +119,7 @@ def test_every_run_is_found_by_the_word_that_is_shown() -> None:
     store("outputs/named", started=7.0, name="last")
     store("outputs/last", started=0.2, name="last")
     store("outputs/unread")
-    shown = {one.run: one.path for one in entries()}
+    shown = {entry.run: entry.path for entry in entries()}
     assert len(shown) == 12
     for word, path in shown.items():
         assert find_run(word) == path, word
@@ -133,7 +133,7 @@ def test_a_sweeps_jobs_know_their_sweep() -> None:
     mine = store("outputs/mine/0")
     store("outputs/2026-01-02/10-00-00")
     (mine.parent / "multirun.yaml").touch()
-    assert {one.run: one.sweep for one in entries()} == {
+    assert {entry.run: entry.sweep for entry in entries()} == {
         "grid/0": "grid",
         "mine/0": "mine",
         "2026-01-02/10-00-00": None,

@@ -86,15 +86,15 @@ def test_whoever_looks_does_not_keep_a_run_from_starting(tmp_path: Path) -> None
             is_held(tmp_path)
 
     lookers = [threading.Thread(target=look) for _ in range(3)]
-    for one in lookers:
-        one.start()
+    for looker in lookers:
+        looker.start()
     try:
         for _ in range(300):
             lock(tmp_path).close()
     finally:
         done.set()
-        for one in lookers:
-            one.join()
+        for looker in lookers:
+            looker.join()
 
 
 def test_the_lock_is_a_file_and_no_way_to_write_elsewhere(tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ def evaluated(step: int, split: str = "val", is_best: bool = False, **metrics: f
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Record]:
-    made = Record(tmp_path)
-    yield made
-    made.close()
+    record = Record(tmp_path)
+    yield record
+    record.close()
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -192,12 +192,12 @@ def test_entries_of_the_status_that_are_not_changed_stay(tmp_path: Path) -> None
 
 def test_cutting_forgets_what_came_after_and_writing_goes_on_there(record: Record, tmp_path: Path) -> None:
     record(evaluated(5, loss=0.5))
-    kept = record.metrics_bytes()
+    num_bytes = record.metrics_bytes()
     record(evaluated(6, loss=0.4))
-    assert record.metrics_bytes() > kept
+    assert record.metrics_bytes() > num_bytes
     record.close()
     again = Record(tmp_path)
-    again.cut(kept)
+    again.cut(num_bytes)
     again(evaluated(7, loss=0.3))
     again.close()
     assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [5, 7]
@@ -254,11 +254,11 @@ def test_a_plan_by_the_clock_is_what_happened_and_the_first_and_last_are_in_the_
     record: Record, tmp_path: Path
 ) -> None:
     record(replace(STARTED, total_steps=None))
-    told = []
+    writes = []
     for step, total in ((6, 300), (50, 280), (281, 281)):
         record(Replanned(step=step, total_steps=total, seconds=step / 10, is_first=step == 6))
-        told.append(read_json(tmp_path / "status.json")["total_steps"])
-    assert told == [300, 300, 281]
+        writes.append(read_json(tmp_path / "status.json")["total_steps"])
+    assert writes == [300, 300, 281]
     assert lines(tmp_path / "metrics.jsonl") == []
     plans = [line for line in lines(tmp_path / "timing.jsonl") if line["event"] == "replanned"]
     assert [(line["step"], line["total_steps"], line["seconds"]) for line in plans] == [

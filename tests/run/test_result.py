@@ -34,18 +34,18 @@ LOGGED = StepsLogged(
 FINISHED = replace(toy.FINISHED, skipped=1, kept_weights="ema", seconds=1.23456)
 
 
-def judged(step: int, split: str, accuracy: float, weights: str = "raw") -> Evaluated:
+def evaluated(step: int, split: str, accuracy: float, weights: str = "raw") -> Evaluated:
     metrics = {"loss": 1 - accuracy, "accuracy": accuracy}
     return Evaluated(step=step, epoch=1.0, split=split, weights=weights, metrics=metrics, seconds=0.1)
 
 
 WHOLE: list[Event] = [
-    *[STARTED, LOGGED, judged(10, "val", 0.9, "ema"), replace(LOGGED, step=20, epoch=3.0, loss=0.25)],
-    *[judged(20, "val", 0.8, "ema"), judged(10, "test", 0.7, "ema"), FINISHED],
+    *[STARTED, LOGGED, evaluated(10, "val", 0.9, "ema"), replace(LOGGED, step=20, epoch=3.0, loss=0.25)],
+    *[evaluated(20, "val", 0.8, "ema"), evaluated(10, "test", 0.7, "ema"), FINISHED],
 ]
 
 
-def told(run_dir: Path, events: list[Event]) -> dict[str, Any]:
+def result_of_run(run_dir: Path, events: list[Event]) -> dict[str, Any]:
     with closing(Record(run_dir)) as record:
         for event in events:
             record(event)
@@ -53,7 +53,7 @@ def told(run_dir: Path, events: list[Event]) -> dict[str, Any]:
 
 
 def test_it_holds_what_the_run_came_to(tmp_path: Path) -> None:
-    assert told(tmp_path, WHOLE) == {
+    assert result_of_run(tmp_path, WHOLE) == {
         "reason": "budget",
         "steps": 20,
         "epochs": 3.0,
@@ -79,17 +79,17 @@ def test_it_is_the_same_where_several_processes_wrote_the_record(tmp_path: Path)
         for event in WHOLE[:3]:
             record(event)
     assert not (tmp_path / "resumed" / "result.json").exists()
-    resumed = told(tmp_path / "resumed", [replace(STARTED, step=10, resumed_from=10), *WHOLE[3:]])
-    assert resumed == told(tmp_path / "straight", WHOLE)
+    resumed = result_of_run(tmp_path / "resumed", [replace(STARTED, step=10, resumed_from=10), *WHOLE[3:]])
+    assert resumed == result_of_run(tmp_path / "straight", WHOLE)
 
 
 def test_what_goes_on_has_none_until_its_new_end(tmp_path: Path) -> None:
-    told(tmp_path, WHOLE)
+    result_of_run(tmp_path, WHOLE)
     with closing(Record(tmp_path)) as record:
         record(replace(STARTED, step=20, resumed_from=20))
         assert not (tmp_path / "result.json").exists()
-        record(judged(30, "val", 0.95))
-        record(judged(30, "test", 0.6))
+        record(evaluated(30, "val", 0.95))
+        record(evaluated(30, "test", 0.6))
         record(replace(FINISHED, step=30, best=0.95, best_step=30))
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["best"]["step"], result["test"]["metrics"]["accuracy"]) == (30, 0.6)
@@ -97,14 +97,15 @@ def test_what_goes_on_has_none_until_its_new_end(tmp_path: Path) -> None:
 
 def test_what_there_was_not_is_null_and_so_is_what_is_not_finite(tmp_path: Path) -> None:
     none = replace(FINISHED, monitor="", best=None, best_step=None)
-    result = told(tmp_path, [STARTED, replace(LOGGED, loss=float("nan")), none])
+    result = result_of_run(tmp_path, [STARTED, replace(LOGGED, loss=float("nan")), none])
     assert (result["monitor"], result["best"], result["last"], result["test"]) == (None, None, None, None)
     assert result["train"] == {"loss": None, "accuracy": 0.75}
 
 
 def test_of_a_step_evaluated_twice_the_later_counts() -> None:
     twice = [
-        {"event": "eval", "step": 10, "split": "val", "weights": "raw", "accuracy": one} for one in (0.1, 0.9)
+        {"event": "eval", "step": 10, "split": "val", "weights": "raw", "accuracy": accuracy}
+        for accuracy in (0.1, 0.9)
     ]
     best = result_of(FINISHED, twice)["best"]
     assert best == {"step": 10, "weights": "raw", "metrics": {"accuracy": 0.9}}

@@ -50,7 +50,7 @@ def test_it_is_an_hmac_of_id_and_config_by_the_key_in_the_state_folder(tmp_path:
     assert stored["signatures"] == [expected] and stored["run_id"] == ID
     assert key.hex() not in (run / "signature.json").read_text()
     assert len(key) == 32 and stat.S_IMODE((state / "key").stat().st_mode) == 0o600
-    assert [one.name for one in state.iterdir()] == ["key"]  # nothing of its making stays
+    assert [file.name for file in state.iterdir()] == ["key"]  # nothing of its making stays
 
 
 FORGED = {
@@ -160,7 +160,9 @@ def test_a_relative_state_folder_would_be_another_one_in_every_folder(
 def test_of_processes_that_start_together_all_have_one_key(state: Path) -> None:
     code = "from trainrun.run.signing import _key; print(_key(is_made=True).hex())"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
-    assert {one.communicate()[0].strip().decode() for one in started} == {(state / "key").read_bytes().hex()}
+    assert {process.communicate()[0].strip().decode() for process in started} == {
+        (state / "key").read_bytes().hex()
+    }
 
 
 def test_a_sweeps_line_is_signed_word_by_word() -> None:

@@ -38,8 +38,8 @@ def make(**changes: Any) -> Runtime:
 
 
 def test_what_is_used_is_said() -> None:
-    made = make(threads=2)
-    assert (made.device, made.num_threads) == (CPU, 2)
+    machine = make(threads=2)
+    assert (machine.device, machine.num_threads) == (CPU, 2)
     assert torch.get_num_threads() == 2
 
 
@@ -60,10 +60,10 @@ def test_without_a_number_a_process_uses_the_cores_it_may_run_on(monkeypatch: py
     ],
 )
 def test_a_small_model_trains_on_one_thread_unless_told(layer: Any, threads: int | None, used: int) -> None:
-    made = make(threads=threads)
+    machine = make(threads=threads)
     torch.set_num_threads(2)
-    made.prepare(layer(), batch_size=64)
-    assert made.num_threads == used
+    machine.prepare(layer(), batch_size=64)
+    assert machine.num_threads == used
 
 
 def test_deterministic_sets_what_the_guides_list_and_the_next_run_starts_clean() -> None:
@@ -85,7 +85,7 @@ def test_a_workspace_that_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("device", "said"),
     [
-        ("gpu", "wants auto, cpu, cuda, cuda:1 or mps, got gpu"),
+        ("gpu", "must be auto, cpu, cuda, cuda:1 or mps, got gpu"),
         ("cpu:x", "got cpu:x"),
         ("", "got "),
         ("meta", "got meta"),
@@ -133,10 +133,10 @@ def test_a_forward_pass_is_seeded_by_seed_and_count_alone() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolutions_get_the_memory_format_they_like(channels_last: bool) -> None:
-    made = Runtime(CPU, 1, False, False, channels_last, False, None, None)
-    convolution = made.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
+    machine = Runtime(CPU, 1, False, False, channels_last, False, None, None)
+    convolution = machine.prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), batch_size=8)
     assert convolution[0].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
-    linear = made.prepare(nn.Linear(3, 4), batch_size=8)
+    linear = machine.prepare(nn.Linear(3, 4), batch_size=8)
     assert linear.weight.is_contiguous()
 
 
@@ -168,7 +168,7 @@ def test_the_preemption_signal_is_usr2_in_a_slurm_job_alone(monkeypatch: pytest.
 def test_a_time_limit_is_by_the_clock() -> None:
     assert make(time_limit="90min").time_limit_s == 5400
     for wrong in ("10ep", "soon"):
-        with pytest.raises(ConfigError, match=rf"runtime\.time_limit: wants .*got {wrong}"):
+        with pytest.raises(ConfigError, match=rf"runtime\.time_limit: .*got {wrong}"):
             make(time_limit=wrong)
 
 
@@ -194,7 +194,7 @@ def test_each_rank_takes_the_gpu_of_its_number_on_its_machine(
 @pytest.mark.parametrize(
     ("device", "gpus", "said"),
     [
-        ("cuda:0", 2, "wants auto, cpu or cuda with several ranks"),
+        ("cuda:0", 2, "must be auto, cpu or cuda with several ranks"),
         ("cuda", 1, "2 ranks on this machine need a GPU each, there are 1"),
         ("cuda", 0, "no cuda"),
     ],
@@ -218,9 +218,9 @@ def test_training_refuses_to_ignore_sync_batch_norm(
     size: int, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_ranks(monkeypatch, RankInfo(0, size, 0, size), gpus=0)
-    made = make(sync_batch_norm=True)
-    model = made.prepare(nn.Sequential(nn.BatchNorm1d(3)), batch_size=8)  # as to judge a stored run
+    machine = make(sync_batch_norm=True)
+    model = machine.prepare(nn.Sequential(nn.BatchNorm1d(3)), batch_size=8)  # as to judge a stored run
     assert type(model[0]) is nn.BatchNorm1d
     with pytest.raises(ConfigError, match=f"on {where} it has no effect"):
-        made.require_sync()
+        machine.require_sync()
     make().require_sync()

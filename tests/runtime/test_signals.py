@@ -38,10 +38,10 @@ time.sleep(600)  # a step that takes its time
 
 @pytest.fixture
 def signals() -> Iterator[Signals]:
-    made = Signals(preemption="USR2")
-    made.install()
-    yield made
-    made.restore()
+    signals = Signals(preemption="USR2")
+    signals.install()
+    yield signals
+    signals.restore()
 
 
 @pytest.mark.parametrize("name", INTERRUPTED)

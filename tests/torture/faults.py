@@ -32,20 +32,20 @@ _AUDITED = {
 
 
 class Strike:
-    """Does `what` at the `at`-th operation (from 0) that matches `of`, and at the `times - 1` after it.
+    """Does `what` at the `nth`-th operation (from 0) that matches `of`, and at the `times - 1` after it.
 
     `what` is a signal, sent to the process itself, the name of a system error, raised, or "vanish":
     the folder is moved to another name.
     """
 
-    def __init__(self, what: str, of: str = "", at: int = 0, times: int = 1) -> None:
-        self.what, self.of, self.at, self.times, self.seen = what, re.compile(of), at, times, 0
+    def __init__(self, what: str, of: str = "", nth: int = 0, times: int = 1) -> None:
+        self.what, self.of, self.nth, self.times, self.matches = what, re.compile(of), nth, times, 0
 
     def hits(self, operation: str) -> bool:
         if not self.of.search(operation):
             return False
-        self.seen += 1
-        return self.at < self.seen <= self.at + self.times
+        self.matches += 1
+        return self.nth < self.matches <= self.nth + self.times
 
 
 class Watch:

@@ -126,9 +126,9 @@ class Run:
     def checkpoint(self, which: int = -1) -> Path:
         return self.checkpoints()[which]
 
-    def killed(self, of: str, at: int) -> Run:
+    def killed(self, of: str, nth: int) -> Run:
         """Goes on, and dies at the `at`-th operation, from 0, that matches `of`."""
-        ended = self.go_on(strikes=[{"what": "SIGKILL", "of": of, "at": at}])
+        ended = self.go_on(strikes=[{"what": "SIGKILL", "of": of, "nth": nth}])
         assert ended.code == -9, ended
         return self
 
@@ -166,7 +166,7 @@ def assert_identical(run: Run, straight: Run, views: Collection[str] = ()) -> No
     assert run.metrics() == straight.metrics(), "metrics.jsonl differs"
     assert run.checkpoint().name == straight.checkpoint().name
     assert same_bits(run.state(), straight.state()), "the final state differs"
-    ours, theirs = ({path.name for path in one.folder.iterdir()} for one in (run, straight))
+    ours, theirs = ({path.name for path in of_run.folder.iterdir()} for of_run in (run, straight))
     assert (ours ^ theirs) <= {*views}, f"files differ: {sorted(ours ^ theirs)}"
     left = [path.name for path in run.folder.rglob(".tmp*")]
     assert not left, f"left behind: {left}"

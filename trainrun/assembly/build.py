@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 from torch.utils.data import Dataset
 
 from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
-from trainrun.assembly.factory import Factory, Settings
+from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
@@ -34,8 +33,10 @@ from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import told
 from trainrun.loop.budget import FAR, ClockBudget
-from trainrun.loop.loop import Loop, Monitor
+from trainrun.loop.evaluator import Evaluator, Monitor
+from trainrun.loop.loop import Loop
 from trainrun.loop.step import Policy
+from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
@@ -95,16 +96,21 @@ class Parts:
         node = dict(self.settings["loop"])
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
         policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
+        accumulate, stop_at = node.pop("accumulate"), node.pop("stop_at")
         offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
-        shared = {"task": self.task, "seed": seed}
-        offered = shared | {"policy": policy, "info": self.info, "accumulate": node["accumulate"]}
+        offered = {"task": self.task, "policy": policy, "info": self.info}
+        offered |= {"accumulate": accumulate, "seed": seed}
         offered["batch_changes"] = joined(kinds.values())
-        offered["penalties"] = {name: one for name, one in kinds.items() if isinstance(one, Penalty)}
+        offered["penalties"] = {
+            name: regularizer for name, regularizer in kinds.items() if isinstance(regularizer, Penalty)
+        }
         step = make.at("loop.step", node.pop("step"), offered)
-        offered = shared | {"step": step, "policy": policy, "data": self.data, "batch_spec": self.batch_spec}
-        offered |= {"monitor": self.monitor, "budget": self.budget}
-        loop: Loop = make.at("loop", node, offered | {"checkpoints": checkpoints, "signals": signals})
+        shared = {"windows": Windows(self.data, self.batch_spec, seed), "checkpoints": checkpoints}
+        shared |= {"signals": signals}
+        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=stop_at, **shared)
+        offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
+        loop: Loop = make.at("loop", node, offered)
         return loop
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:
@@ -121,9 +127,10 @@ def build(
     trust: tuple[str, ...] | None = None,
     weights: Weights | None = None,
 ) -> Parts:
-    """Build every part in order. `stored`: the run that the settings come from, not the user,
-    so that only what the user names in `trust` may be imported beyond torch's own.
+    """Build every part in order.
 
+    `stored`: the run that the settings come from, not the user, so that only what the user names in
+    `trust` may be imported beyond torch's own.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
     gc.enable()  # the command line turned it off while composing
@@ -140,7 +147,7 @@ def build(
     parameters: Parameters = make("parameters")
     treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, treatments, data, batch_spec)
-    anew = start_from(model, weights) if weights else []
+    reinitialized = start_from(model, weights) if weights else []
     model = runtime.prepare(model, batch_spec.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
@@ -176,7 +183,7 @@ def build(
         budget=_clock(settings, rates.over),
         rates=rates,
         weights=weights,
-        plan=plan + started_from(weights, anew),
+        plan=plan + started_from(weights, reinitialized),
     )
 
 
@@ -226,8 +233,10 @@ def _data(make: Factory) -> Data:
     offered = {"target_kind": _target_kind(make)}
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
-        values = _option_values("data", "dataset") | {"train": data} | extras | offered
-        data = from_dataset(**{name: value for name, value in values.items() if name != "balanced"})
+        option = read_option(CONF / "data" / "dataset.yaml", "data")
+        values = option | extras | {"train": data, **offered}
+        arguments = {name: value for name, value in values.items() if name not in ("_target_", "balanced")}
+        data = from_dataset(**arguments)
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
     return data  # type: ignore[no-any-return]
@@ -266,17 +275,20 @@ def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
     node = dict(make.settings["task"])
     slot = SLOTS["task.metrics"]
     if "metrics" in node:
-        metrics = [_metric(make, one, slot) for one in node["metrics"] or []]
+        metrics = [_metric(make, metric, slot) for metric in node["metrics"] or []]
         node["metrics"] = metrics
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": info})
     return task
 
 
-def _metric(make: Factory, one: Any, slot: Any) -> Any:
-    """A metric by name: a function under the name it has in its module, a class (torchmetrics, or any
-    callable one) made.
+def _metric(make: Factory, metric: Any, slot: Any) -> Any:
+    """A metric by name: a function under the name it has in its module, a class called.
+
+    The class may be of torchmetrics, or any whose objects are callable.
     """
-    target, node = (one["_target_"], one) if isinstance(one, Mapping) else (one, {"_target_": one})
+    target, node = (
+        (metric["_target_"], metric) if isinstance(metric, Mapping) else (metric, {"_target_": metric})
+    )
     thing = resolve(target, "task.metrics", slot, make.trust, make.stored)
     if isinstance(thing, type):
         with make.seeded("task.metrics", target):
@@ -338,14 +350,14 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
 def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, Any]:
     """Every regulariser by name; those that change the model have done so."""
     nodes = make.settings["regularization"] or {}
-    made = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
-    for name, regularizer in made.items():
+    regularizers = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
+    for name, regularizer in regularizers.items():
         if isinstance(regularizer, ModelChange):
             with make.seeded(f"regularization.{name}", "model"):
                 regularizer.change_model(model)
         if isinstance(regularizer, BatchChange):
             regularizer.check(info)
-    return made
+    return regularizers
 
 
 def _averager(
@@ -371,24 +383,18 @@ def _monitor(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor 
     name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     modes = dict(task.metric_modes)
     if name not in modes and name.partition("/")[0] not in task.own_metrics:
-        known = ", ".join(f"val/{one}" for one in (*modes, *task.own_metrics))
+        available = ", ".join(f"val/{metric}" for metric in (*modes, *task.own_metrics))
         fix = "monitor=val/loss" if "loss" in modes else None
-        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {known}", fix)
+        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {available}", fix)
     if mode == "auto" and name not in modes:
-        raise ConfigError.one("monitor_mode", f"wants max or min for your own metric {name}")
+        raise ConfigError.one("monitor_mode", f"must be max or min for your own metric {name}")
     return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
 
 
 def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:
-    found = [name for name, one in regularizers.items() if isinstance(one, kind)]
-    if len(found) > 1:
+    names = [name for name, regularizer in regularizers.items() if isinstance(regularizer, kind)]
+    if len(names) > 1:
         raise ConfigError.one(
-            "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(found)}"
+            "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(names)}"
         )
-    return regularizers[found[0]] if found else None
-
-
-def _option_values(group: str, option: str) -> dict[str, Any]:
-    """The values of a built-in option, for what is called without having been composed."""
-    node = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))[group]
-    return {key: value for key, value in node.items() if key != "_target_"}
+    return regularizers[names[0]] if names else None

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from trainrun.assembly.costs import listed
 from trainrun.checkpoint.state import TrainState
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
@@ -19,10 +20,10 @@ from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 Settings = Mapping[str, Any]
 _FEW = 8  # samples, from which mean and variance are poor estimates
-_LONG = 1 / 3  # of a run, for a warm-up
+_LONG = 1 / 3  # of a run, for a warm-up: 1 to 10 % are usual
 _FEW_STEPS = 50  # of a trial, which make no whole cycles
-_HIGH = 0.25  # of the way up to the top rate, at the end of a run
-_POINTS = 400  # of a schedule that are looked at
+_HIGH = 0.25  # of the way up to the top rate, at the end of a run: weights have not settled
+_POINTS = 400  # of a schedule that are looked at: narrow peaks show, and it takes milliseconds
 _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
@@ -31,14 +32,14 @@ def cautions(
 ) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     modules = list(state.model.modules())
-    found = [*_decayed_twice(settings), *_tiny_batches(modules, batch_spec), *_no_warm_up(settings, modules)]
-    found += [
+    texts = [*_decayed_twice(settings), *_tiny_batches(modules, batch_spec), *_no_warm_up(settings, modules)]
+    texts += [
         *_noisy_curvature(settings, state, modules, batch_spec, info),
         *_mirrored_digits(settings, info),
     ]
     if not parse(settings["budget"]).is_clock:
-        found += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state, pace)]
-    return tuple(("caution", text) for text in found)
+        texts += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state, pace)]
+    return tuple(("caution", text) for text in texts)
 
 
 def _decayed_twice(settings: Settings) -> Iterator[str]:
@@ -51,11 +52,12 @@ def _decayed_twice(settings: Settings) -> Iterator[str]:
 
 def _tiny_batches(modules: list[nn.Module], batch_spec: BatchSpec) -> Iterator[str]:
     norms = [m for m in modules if isinstance(m, _BatchNorm)]
-    seen = batch_spec.batch_size * (
+    num_samples = batch_spec.batch_size * (
         batch_spec.num_ranks if norms and isinstance(norms[0], nn.SyncBatchNorm) else 1
     )
-    if norms and seen < _FEW:
-        text = f"batch norm estimates mean and variance from {seen} sample{'s' if seen > 1 else ''} at a time"
+    if norms and num_samples < _FEW:
+        samples = "1 sample" if num_samples == 1 else f"{num_samples} samples"
+        text = f"batch norm estimates mean and variance from {samples} at a time"
         yield f"{text}: take a larger batch_size, or another norm"
 
 
@@ -98,7 +100,7 @@ def _ends_high(settings: Settings, state: TrainState, pace: Pace) -> Iterator[st
     name, total = str(settings["scheduler"]["_target_"]).rpartition(".")[2], state.total_steps
     if name not in ("one_cycle", "cyclic", "wsd"):
         return
-    factors = [state.schedule(total * at // _POINTS)[0] for at in range(_POINTS + 1)]
+    factors = [state.schedule(total * point // _POINTS)[0] for point in range(_POINTS + 1)]
     top, low = max(factors), min(factors)
     if total < _FEW_STEPS or top == 0 or factors[-1] - low < _HIGH * (top - low):
         return
@@ -138,11 +140,7 @@ def _noisy_curvature(
         f"a batch of {batch_spec.window} samples": size is None or batch_spec.window < size,
     }
     if names := [name for name, is_on in noise.items() if is_on]:
-        text = f"L-BFGS needs the same loss at every step, which {_listed(names)} would change"
+        text = f"L-BFGS needs the same loss at every step, which {listed(names)} would change"
         fixes = ["model.dropout=0"] if noise["dropout"] and "dropout" in settings["model"] else []
         fixes += ["batch_size=full"] if size is not None and batch_spec.window < size else []
         yield f"{text}{': ' + ' '.join(fixes) if fixes else ''}"
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,13 +16,13 @@ Settings = Mapping[str, Any]
 def memory(settings: Settings, state: TrainState) -> str:
     """`1.6 MB: 0.4 of weights, 0.4 of gradients, 0.8 of adamw`; activations are known only by running."""
     name = str(settings["optimizer"]["_target_"]).rpartition(".")[2]
-    kept = state_bytes(state.optimizer)
+    optimizer_bytes = state_bytes(state.optimizer)
     trained = sum(p.nbytes for p in state.model.parameters() if p.requires_grad)
     parts = {"weights": _size(state.model), "gradients": trained}
-    parts |= {name: kept} if kept else {}
+    parts |= {name: optimizer_bytes} if optimizer_bytes else {}
     parts |= {state.weight_average.name: _averaged(state)} if state.weight_average is not None else {}
     shares = ", ".join(f"{megabytes(size)} of {what}" for what, size in parts.items())
-    more = f" and what {name} keeps" if kept is None else ""
+    more = f" and what {name} keeps" if optimizer_bytes is None else ""
     return f"{megabytes(sum(parts.values()))} MB: {shares}{more}; activations and the batch come on top"
 
 
@@ -30,12 +30,16 @@ def checkpoints(settings: Settings, state: TrainState) -> str:
     """`1.2 MB each, every 1ep; the last 2 and the best are kept`."""
     node = settings["checkpoint"]
     size = _size(state.model) + (state_bytes(state.optimizer) or 0) + _averaged(state)
-    kept = [f"the last {node['keep_last']}"] if node["keep_last"] > 1 else ["the last"]
-    kept += ["the best"] if node["keep_best"] else []
-    kept += [f"every {node['keep_every']}"] if node["keep_every"] else []
-    listed = " and ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
-    are = "are" if len(kept) > 1 or node["keep_last"] > 1 else "is"
-    return f"{megabytes(size)} MB each, every {node['every']}; {listed} {are} kept"
+    retained = [f"the last {node['keep_last']}"] if node["keep_last"] > 1 else ["the last"]
+    retained += ["the best"] if node["keep_best"] else []
+    retained += [f"every {node['keep_every']}"] if node["keep_every"] else []
+    are = "are" if len(retained) > 1 or node["keep_last"] > 1 else "is"
+    return f"{megabytes(size)} MB each, every {node['every']}; {listed(retained)} {are} kept"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def megabytes(size: int) -> str:

@@ -14,8 +14,8 @@ from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import seen, told
-from trainrun.loop.evaluate import MetricFailed, OutputsAndTargets, collect_outputs, own_metrics
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect_outputs, own_metrics
+from trainrun.loop.evaluator import Monitor
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
 from trainrun.regularization.kinds import BatchChange, Penalty, joined
 from trainrun.runtime.machine import is_out_of_memory
@@ -61,24 +61,23 @@ def try_once(
     seed: int,
     monitor: Monitor | None,
 ) -> None:
-    """One forward pass of two samples: a model that does not fit is told before anything is written,
-    and so are inputs that cannot be changed as the regularisers would.
+    """Make one forward pass of two samples, so that a misfit is reported before anything is written.
 
-    Two samples of each split that is a dataset of its own follow, then the user's own metrics. Where
-    there are several ranks their shares are looked at, too.
+    First the regularisers change the inputs, as in training. Two samples of each split that is a
+    dataset of its own follow, then the user's own metrics, and with several ranks their shards.
     """
     batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
     for change in changes:
         change.change_batch(batch, data.info, torch.Generator())
     try:
         _forward(task, state, batch)
-    except _Misfit as error:
+    except _MisfitError as error:
         raise ConfigError.one("model", str(error)) from error.__cause__
     given = unaugmented(data)
     for split, other in given.first_given() if isinstance(given, DatasetData) else ():
         try:
             _forward(task, state, other)
-        except _Misfit as error:
+        except _MisfitError as error:
             inputs = f"{_shown(other.inputs)}, those of the training split {_shown(batch.inputs)}"
             raise DataError(f"data.{split}: its inputs are {inputs}: the model {error}") from error.__cause__
     if task.own_metrics:
@@ -97,7 +96,7 @@ def _try_metrics(data: Data, task: TaskProtocol, state: TrainState, monitor: Mon
     try:
         for split in splits:
             _try_on_split(data, split, task, state, monitor if split == "val" else None)
-    except MetricFailed as error:
+    except MetricError as error:
         key, _, text = str(error).partition(": ")
         raise ConfigError.one(key, text) from error.__cause__
     finally:
@@ -107,41 +106,42 @@ def _try_metrics(data: Data, task: TaskProtocol, state: TrainState, monitor: Mon
 def _try_on_split(
     data: Data, split: str, task: TaskProtocol, state: TrainState, monitor: Monitor | None
 ) -> None:
-    """The metrics on the first batch, or on the whole split where they fail on that, as some need samples
-    of every class. Raises MetricFailed.
+    """Try the metrics on the first batch, or on the whole split where they fail on that.
+
+    Some need samples of every class. Raises MetricError.
     """
     batch = next(iter(data.eval_batches(split)), None)
     if batch is None:
         raise DataError(f"data.{split}: a stream to be evaluated is empty")
     try:
         _try(task, collect_outputs(state.model, task, [batch], state.precision), monitor)
-    except MetricFailed:
+    except MetricError:
         if data.info.sizes.get(split) in (None, len(batch)):
             raise
         _try(task, collect_outputs(state.model, task, data.eval_batches(split), state.precision), monitor)
 
 
-def _try(task: TaskProtocol, judged: OutputsAndTargets, monitor: Monitor | None) -> None:
-    """Raises MetricFailed, also where the monitor is not among the curves."""
-    curves = own_metrics(task, judged, task.metric_modes)
-    _refuse_values_per_sample(task, judged, curves)
+def _try(task: TaskProtocol, collected: OutputsAndTargets, monitor: Monitor | None) -> None:
+    """Raises MetricError, also where the monitor is not among the curves."""
+    curves = own_metrics(task, collected, task.metric_modes)
+    _refuse_values_per_sample(task, collected, curves)
     if monitor and monitor.name not in (*task.metric_modes, *curves):
-        known = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
-        raise MetricFailed(f"monitor: there is no val/{monitor.name}; there are {known}")
+        available = ", ".join(f"val/{name}" for name in (*task.metric_modes, *curves))
+        raise MetricError(f"monitor: there is no val/{monitor.name}; there are {available}")
 
 
 def _refuse_values_per_sample(
-    task: TaskProtocol, judged: OutputsAndTargets, curves: Mapping[str, float]
+    task: TaskProtocol, collected: OutputsAndTargets, curves: Mapping[str, float]
 ) -> None:
     """Raises ConfigError for a vector that is as long as there are samples, however many these are."""
-    outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    outputs, targets = (torch.cat(parts) for parts in zip(*collected, strict=True))
     for name in task.own_metrics:
         length = sum(curve.startswith(f"{name}/") for curve in curves)
         if length != len(targets) or length < 2:
             continue
         try:
             fewer = own_metrics(task, [(outputs[:-1], targets[:-1])], task.metric_modes)
-        except MetricFailed:  # it cannot do with as few, which does not make it wrong
+        except MetricError:  # it cannot do with as few, which does not make it wrong
             continue
         if sum(curve.startswith(f"{name}/") for curve in fewer) < length:
             raise ConfigError.one(
@@ -149,12 +149,12 @@ def _refuse_values_per_sample(
             )
 
 
-class _Misfit(Exception):
+class _MisfitError(Exception):
     """A model that fails on a batch."""
 
 
 def _forward(task: TaskProtocol, state: TrainState, batch: Batch) -> None:
-    """Raises _Misfit, in words, for whatever the model raises on this batch."""
+    """Raises _MisfitError, in words, for whatever the model raises on this batch."""
     state.model.eval()
     try:
         with torch.no_grad(), state.precision.autocast():
@@ -168,7 +168,7 @@ def _forward(task: TaskProtocol, state: TrainState, batch: Batch) -> None:
             kind = str(batch.inputs.dtype).removeprefix("torch.")
             text += f"; inputs are {kind}: where they are numbers, give floats in the data set"
         inputs = f"inputs of {_shown(batch.inputs)}, with {task.num_outputs} outputs wanted"
-        raise _Misfit(f"fails on {inputs}: {text}") from error
+        raise _MisfitError(f"fails on {inputs}: {text}") from error
     finally:
         state.model.train()
 
@@ -180,15 +180,17 @@ def _shown(inputs: Any) -> str:
 def _check_shares(data: Data, seed: int) -> None:
     """Every rank must read the same data and be given other samples of them."""
     if "share" not in inspect.signature(data.eval_batches).parameters:
-        text = "judges whole splits; with several ranks eval_batches takes (split, share) and gives a share"
+        text = "evaluates whole splits; with several ranks eval_batches must take (split, share)"
         raise ConfigError.one("data", text)
     mine = next(iter(data.train_batches(Position(), BatchSpec(1, 1, ranks.size(), ranks.rank()), seed)))
     whole = next(iter(data.train_batches(Position(), BatchSpec(ranks.size(), 1), seed)))
-    found = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
-    for rank, theirs in enumerate(found):
-        if theirs[0] != found[0][0]:
-            raise DataError(f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {found[0][0]}")
-    samples = sorted(str(index) for theirs in found for index in theirs[1:])
+    gathered = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
+    for rank, theirs in enumerate(gathered):
+        if theirs[0] != gathered[0][0]:
+            raise DataError(
+                f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {gathered[0][0]}"
+            )
+    samples = sorted(str(index) for theirs in gathered for index in theirs[1:])
     if samples != sorted(str(int(index)) for index in whole.indices):
         text = "gives several ranks the same samples; train_batches must give those of cut.rank"
         raise ConfigError.one("data", text)

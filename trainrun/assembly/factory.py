@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -67,7 +68,7 @@ class Factory:
             return value
         try:
             if isinstance(value, list):
-                return [to_steps(parse(one), self.pace) for one in value]
+                return [to_steps(parse(item), self.pace) for item in value]
             return None if value is None else to_steps(parse(value), self.pace)
         except ValueError as error:
             raise ConfigError.one(f"{path}.{key}", str(error)) from None
@@ -81,5 +82,10 @@ def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
     options = groups()[group]
     if name not in options:
         raise ConfigError.one(key, f"no {group} is called {name}; there are {', '.join(options)}")
-    node = yaml.safe_load(options[name].read_text(encoding="utf-8"))
-    return {**node, **values}
+    return {**read_option(options[name], group), **values}
+
+
+def read_option(file: Path, group: str) -> dict[str, Any]:
+    """The call that an option's file holds, for what is called without having been composed."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return dict(content.get(group, content))  # a file that sets several groups names its own

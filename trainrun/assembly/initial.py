@@ -25,12 +25,12 @@ def initialize(
     init=auto leaves a model from outside trainrun as it came; an init that was chosen sets it anew.
     """
     ruled = {treatment.name: treatment.init for treatment in treatments if treatment.init is not None}
-    made = {name: model.get_parameter(name).detach().clone() for name in ruled}
+    first_values = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
-    own = isinstance(init, Fitting) and not is_from_trainrun(model, _maker(make))
+    keeps_weights = isinstance(init, Fitting) and not is_from_trainrun(model, _maker(make))
     inputs = _first_inputs(make, data, batch_spec) if isinstance(init, LSUV) else None
     with make.seeded("init"):
-        if own:
+        if keeps_weights:
             init.zero_branches(model)
         else:
             init(model)
@@ -38,9 +38,9 @@ def initialize(
             init.scale(model, inputs)
         for name, wanted in ruled.items():
             special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
-            special.one(model, name, made[name])
+            special.one(model, name, first_values[name])
     lines = [_by_rules(ruled)] if ruled else []
-    if own:
+    if keeps_weights:
         text = f"auto leaves {type(model).__name__} the weights that it gave itself"
         lines.insert(0, f"{text}; init=kaiming_normal or another sets them anew")
     elif not isinstance(init, Fitting) and init.fill is not None:

@@ -17,9 +17,9 @@ _DEEPEST = 2  # names of up to so many parts: what lies deeper is counted with w
 
 
 def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
-    """(name, kind, shape of its output for one sample, parameters) of each layer that ran, in the order
-    in which they came to their end, and the model itself last. `inputs` are a batch, (N, ...).
+    """(name, kind, shape of its output for one sample, parameters) of each layer that ran.
 
+    In the order in which they came to their end, the model itself last. `inputs` are a batch, (N, ...).
     The model is left as it was. A layer that is part of another shown is counted there too.
     """
     rows: list[list[str]] = []
@@ -40,8 +40,8 @@ def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # for compiled layers call no hooks
             model.eval()(inputs)
     finally:
-        for one in hooks:
-            one.remove()
+        for handle in hooks:
+            handle.remove()
         for module, was_training in modes:
             module.training = was_training
     return rows

@@ -66,8 +66,10 @@ def _base_optimizer(make: Factory, model: nn.Module, wanted: Any) -> Callable[[A
 
 def _arguments(node: Settings) -> dict[str, Any]:
     """The call, without what scales the learning rate."""
-    kept = {k: v for k, v in node.items() if k not in ("lr_scaling", "base_batch_size")}
-    return kept | ({"betas": tuple(kept["betas"])} if isinstance(kept.get("betas"), list) else {})
+    arguments = {k: v for k, v in node.items() if k not in ("lr_scaling", "base_batch_size")}
+    return arguments | (
+        {"betas": tuple(arguments["betas"])} if isinstance(arguments.get("betas"), list) else {}
+    )
 
 
 def weight_average_of(weight_average: WeightAverage | None, optimizer: Any) -> WeightAverage | None:

@@ -14,7 +14,7 @@ from trainrun.assembly.cautions import cautions
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.loop.loop import Monitor
+from trainrun.loop.evaluator import Monitor
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import BatchSpec, DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -24,9 +24,9 @@ from trainrun.terminal.braille import curve
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 Settings = Mapping[str, Any]
-_SHOWN = 8
+_SHOWN = 8  # restarts, and weights that are initialised: what fits a line, or a screen
 _POINTS = 60  # of the learning rate's curve
-_MOST_GROUPS = 4
+_MOST_GROUPS = 4  # in one line
 _MOST_LAYERS = 6  # named beside the model; -v shows all
 
 
@@ -62,12 +62,12 @@ def plan_of(
     )
 
 
-def started_from(weights: Weights | None, anew: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def started_from(weights: Weights | None, reinitialized: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Where the first weights are from, and which of them are not."""
     if weights is None:
         return ()
-    more = [("", f"and {len(anew) - _SHOWN} more")] if len(anew) > _SHOWN else []
-    return (("init from", weights.told), *(("", line) for line in anew[:_SHOWN]), *more)
+    more = [("", f"and {len(reinitialized) - _SHOWN} more")] if len(reinitialized) > _SHOWN else []
+    return (("init from", weights.description), *(("", line) for line in reinitialized[:_SHOWN]), *more)
 
 
 def evaluation(limit: int | None, info: DataInfo) -> tuple[tuple[str, str], ...]:
@@ -139,12 +139,14 @@ def _curve(rates: Rates, pace: Pace) -> list[tuple[str, str]]:
     total = pace.total_steps
     if total is None or isinstance(schedule := rates.over(total), ObservingSchedule):
         return []
-    updates = range(total) if total <= _POINTS else [at * (total - 1) // _POINTS for at in range(_POINTS + 1)]
-    course = [rates.lr * schedule(update)[0] for update in updates]
-    if len(set(course)) == 1:
+    updates = (
+        range(total) if total <= _POINTS else [point * (total - 1) // _POINTS for point in range(_POINTS + 1)]
+    )
+    lrs = [rates.lr * schedule(update)[0] for update in updates]
+    if len(set(lrs)) == 1:
         return []
-    drawn = curve(course, max(1, len(course) // 2), 1, max(course))[0]
-    return [("lr", f"{course[0]:.3g} {drawn} {course[-1]:.3g}")]
+    drawn = curve(lrs, max(1, len(lrs) // 2), 1, max(lrs))[0]
+    return [("lr", f"{lrs[0]:.3g} {drawn} {lrs[-1]:.3g}")]
 
 
 def _restarts(state: TrainState, pace: Pace) -> list[tuple[str, str]]:
@@ -180,11 +182,11 @@ def _batch_norm(state: TrainState, batch_spec: BatchSpec) -> list[tuple[str, str
     if not layers or batch_spec.window == batch_spec.batch_size:
         return []
     synced = isinstance(layers[0], nn.SyncBatchNorm)
-    seen = batch_spec.batch_size * (batch_spec.num_ranks if synced else 1)
-    if seen == batch_spec.window:
-        return [("batch norm", f"sees the {seen} samples of all ranks")]
+    num_samples = batch_spec.batch_size * (batch_spec.num_ranks if synced else 1)
+    if num_samples == batch_spec.window:
+        return [("batch norm", f"sees the {num_samples} samples of all ranks")]
     whose = "a micro-batch" if batch_spec.accumulate > 1 else "a rank"
-    return [("batch norm", f"sees {seen} samples of {whose}, not the {batch_spec.window} of the step")]
+    return [("batch norm", f"sees {num_samples} samples of {whose}, not the {batch_spec.window} of the step")]
 
 
 def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
@@ -234,8 +236,8 @@ def _stops(state: TrainState) -> list[tuple[str, str]]:
     if not isinstance(stopper, EarlyStopping):
         return []
     better = f"better by more than {stopper.min_delta:g}" if stopper.min_delta else "better"
-    kept = "the best weights are restored" if stopper.restore_best else "the last weights are kept"
-    return [("stops", f"after {stopper.patience} evaluations in a row that are not {better}; then {kept}")]
+    ending = "the best weights are restored" if stopper.restore_best else "the last weights are kept"
+    return [("stops", f"after {stopper.patience} evaluations in a row that are not {better}; then {ending}")]
 
 
 def _short(node: Settings) -> str:

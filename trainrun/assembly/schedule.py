@@ -45,8 +45,8 @@ class Rates:
             if memory["kind"] == type(schedule).__name__:
                 schedule.load_state_dict(memory["state"])
             return [(first, self.lr * schedule(state.applied)[0])]
-        made = state.step - state.applied  # steps that were skipped do not count for the schedule
-        return [(at, self.lr * schedule(max(0, at - 1 - made))[0]) for at in steps]
+        skipped = state.step - state.applied  # steps that were skipped do not count for the schedule
+        return [(step, self.lr * schedule(max(0, step - 1 - skipped))[0]) for step in steps]
 
 
 def refuse_early_drops(schedule: Schedule) -> None:

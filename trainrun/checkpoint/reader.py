@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from trainrun.run.files import read_json
 from trainrun.vocabulary.errors import CannotResume
 
-FORMAT = 1
+FORMAT = 1  # raised when older versions could no longer read what is written
 _NAME = re.compile(r"step-(\d{9})")
-_LARGEST_MANIFEST_BYTES = 1 << 20
+_LARGEST_MANIFEST_BYTES = 1 << 20  # a real one has about 500; more would fill the memory for a lie
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -42,15 +42,17 @@ def run_id_of(run_dir: Path) -> str | None:
     Raises CannotResume where they contradict one another.
     """
     contents = [read_json(run_dir / name) for name in ("status.json", "environment.json")]
-    own = dict.fromkeys(
+    recorded = dict.fromkeys(
         run_id for content in contents if isinstance(run_id := content.get("run_id"), str) and run_id
     )
     folder = run_dir / "checkpoints"
     stored = dict.fromkeys(filter(None, (_run_id_in(path_of(folder, step)) for step in steps_in(folder))))
-    ids = [run_id for run_id in own if run_id in stored] if len(own) > 1 else [*own] or [*stored]
-    if len(ids) == 1 or not own | stored:
+    ids = (
+        [run_id for run_id in recorded if run_id in stored] if len(recorded) > 1 else [*recorded] or [*stored]
+    )
+    if len(ids) == 1 or not recorded | stored:
         return ids[0] if ids else None
-    names = ", ".join(own | stored)
+    names = ", ".join(recorded | stored)
     text = f"status.json, environment.json and the checkpoints are of different runs ({names})"
     raise CannotResume(f"{run_dir}: {text}; remove what was copied here from another run")
 
@@ -59,7 +61,7 @@ def _run_id_in(path: Path) -> str | None:
     """The run that a checkpoint says it is of, where its manifest is as it was written."""
     try:
         manifest = manifest_of(path)
-        run_id = manifest["run_id"] if manifest.get("sha256") == own_hash(manifest) else None
+        run_id = manifest["run_id"] if manifest.get("sha256") == manifest_hash(manifest) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return run_id if isinstance(run_id, str) else None
@@ -69,29 +71,39 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
     """What is wrong with a checkpoint directory, in words; None where it is whole and this run's."""
     try:
         manifest = manifest_of(path)
-        if manifest.get("format") != FORMAT:
-            return f"has format {manifest.get('format')}, this version reads {FORMAT}"
-        if manifest.get("sha256") != own_hash(manifest):
-            return "has a manifest that was changed"
-        if run_id is not None and manifest["run_id"] != run_id:
-            return "belongs to another run"
-        if path.name != path_of(path.parent, manifest["step"]).name:
-            return f"holds step {manifest['step']}"
-        if "state.pt" not in manifest["files"]:
-            return "has a manifest without state.pt"
-        if not isinstance(manifest["metrics_bytes"], int) or manifest["metrics_bytes"] < 0:
-            return f"counts {manifest['metrics_bytes']} bytes of metrics.jsonl"
-        for name, expected in manifest["files"].items():
-            file = path / Path(name).name  # a stored path cannot lead elsewhere
-            if not file.is_file() or file.is_symlink():
-                return f"lacks {name}"
-            if file.stat().st_size != expected["bytes"]:
-                return f"has {file.stat().st_size} bytes in {name}, {expected['bytes']} were written"
-            with file.open("rb") as opened:
-                if hashlib.file_digest(opened, "sha256").hexdigest() != expected["sha256"]:
-                    return f"has another content in {name} than was written"
+        if problem := _problem_of_manifest(manifest, path, run_id):
+            return problem
+        problems = (_problem_of_file(path, name, about) for name, about in manifest["files"].items())
+        return next(filter(None, problems), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"cannot be read: {type(error).__name__}: {error}"
+
+
+def _problem_of_manifest(manifest: dict[str, Any], path: Path, run_id: str | None) -> str | None:
+    if manifest.get("format") != FORMAT:
+        return f"has format {manifest.get('format')}, this version reads {FORMAT}"
+    if manifest.get("sha256") != manifest_hash(manifest):
+        return "has a manifest that was changed"
+    if run_id is not None and manifest["run_id"] != run_id:
+        return "belongs to another run"
+    if path.name != path_of(path.parent, manifest["step"]).name:
+        return f"holds step {manifest['step']}"
+    if "state.pt" not in manifest["files"]:
+        return "has a manifest without state.pt"
+    if not isinstance(manifest["metrics_bytes"], int) or manifest["metrics_bytes"] < 0:
+        return f"counts {manifest['metrics_bytes']} bytes of metrics.jsonl"
+    return None
+
+
+def _problem_of_file(path: Path, name: str, about: Mapping[str, Any]) -> str | None:
+    file = path / Path(name).name  # a stored path cannot lead elsewhere
+    if not file.is_file() or file.is_symlink():
+        return f"lacks {name}"
+    if file.stat().st_size != about["bytes"]:
+        return f"has {file.stat().st_size} bytes in {name}, {about['bytes']} were written"
+    with file.open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != about["sha256"]:
+            return f"has another content in {name} than was written"
     return None
 
 
@@ -115,14 +127,14 @@ def unpacked(file: Path) -> Any:
 
 
 def eval_weights_in(parts: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The weights that were judged when `parts` were stored, raw or averaged."""
+    """The weights that were evaluated when `parts` were stored, raw or averaged."""
     weights = parts["model"] if manifest["weights"] == "raw" else _averaged(parts)
     assert isinstance(weights, Mapping)
     return weights
 
 
 def load_eval_weights(model: nn.Module, path: Path, parts: dict[str, Any]) -> str:
-    """Load the weights that were judged when `parts` were stored, raw or averaged; returns which."""
+    """Load the weights that were evaluated when `parts` were stored, raw or averaged; returns which."""
     manifest = manifest_of(path)
     weights = str(manifest["weights"])
     try:
@@ -151,7 +163,7 @@ def problem_in(parts: Mapping[str, Any], step: int) -> str | None:
     return f"holds numbers that are not finite in {name}" if name else None
 
 
-def _oversized(tree: Any, at: str = "") -> Iterator[str]:
+def _oversized(tree: Any, path: str = "") -> Iterator[str]:
     """Names of tensors that are not stored number by number: expanded, sparse, or without storage.
 
     A save copies every tensor, so that none of them can be of a run.
@@ -159,11 +171,11 @@ def _oversized(tree: Any, at: str = "") -> Iterator[str]:
     if isinstance(tree, Tensor):
         is_plain = tree.layout == torch.strided and tree.device.type == "cpu"
         if not is_plain or tree.nbytes > tree.untyped_storage().nbytes():
-            yield at
+            yield path
     elif isinstance(tree, (Mapping, list, tuple)):
         items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
         for key, value in items:
-            yield from _oversized(value, f"{at}/{key}" if at else str(key))
+            yield from _oversized(value, f"{path}/{key}" if path else str(key))
 
 
 def _impossible(counters: Mapping[str, Any], position: Any, data: Any) -> str | None:
@@ -230,7 +242,7 @@ def manifest_of(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def own_hash(manifest: dict[str, Any]) -> str:
+def manifest_hash(manifest: dict[str, Any]) -> str:
     """SHA-256 of everything in a manifest but the hash itself."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -23,29 +23,29 @@ class Snapshot:
     def take(self, tree: Any) -> Any:
         """The same containers around copies of the tensors; what shares memory goes on sharing it."""
         free = {kind: list(tensors) for kind, tensors in self._memory.items()}
-        made: dict[tuple[Any, ...], Tensor] = {}
-        copied = self._copied(tree, free, made)
-        if any(key[0].type == "cuda" for key in made):
+        copies: dict[tuple[Any, ...], Tensor] = {}
+        copied = self._copied(tree, free, copies)
+        if any(key[0].type == "cuda" for key in copies):
             torch.cuda.synchronize()  # all copies were queued; now they are here
         return copied
 
-    def _copied(self, tree: Any, free: dict[Any, list[Tensor]], made: dict[tuple[Any, ...], Tensor]) -> Any:
+    def _copied(self, tree: Any, free: dict[Any, list[Tensor]], copies: dict[tuple[Any, ...], Tensor]) -> Any:
         if isinstance(tree, Tensor):
-            return self._tensor(tree.detach(), free, made)
+            return self._tensor(tree.detach(), free, copies)
         if isinstance(tree, Mapping):
-            same = {key: self._copied(value, free, made) for key, value in tree.items()}
+            same = {key: self._copied(value, free, copies) for key, value in tree.items()}
             if not hasattr(tree, "_metadata"):
                 return same
-            kept = OrderedDict(same)  # a module's state dict: its layers' versions go with it
-            kept._metadata = tree._metadata  # type: ignore[attr-defined]
-            return kept
+            state_dict = OrderedDict(same)  # a module's state dict: its layers' versions go with it
+            state_dict._metadata = tree._metadata  # type: ignore[attr-defined]
+            return state_dict
         if isinstance(tree, (list, tuple)):
-            return type(tree)(self._copied(value, free, made) for value in tree)
+            return type(tree)(self._copied(value, free, copies) for value in tree)
         return tree
 
-    def _tensor(self, source: Tensor, free: dict[Any, list[Tensor]], made: dict[Any, Tensor]) -> Tensor:
-        place = (source.device, source.data_ptr(), source.shape, source.stride(), source.dtype)
-        if place not in made or source.numel() == 0:
+    def _tensor(self, source: Tensor, free: dict[Any, list[Tensor]], copies: dict[Any, Tensor]) -> Tensor:
+        storage = (source.device, source.data_ptr(), source.shape, source.stride(), source.dtype)
+        if storage not in copies or source.numel() == 0:
             kind = (source.shape, source.stride(), source.dtype, source.device.type)
             if free.get(kind):
                 copy = free[kind].pop()
@@ -53,5 +53,5 @@ class Snapshot:
                 pin = source.device.type == "cuda"
                 copy = torch.empty_like(source, device="cpu", pin_memory=pin)
                 self._memory.setdefault(kind, []).append(copy)
-            made[place] = copy.copy_(source, non_blocking=source.device.type == "cuda")
-        return made[place]
+            copies[storage] = copy.copy_(source, non_blocking=source.device.type == "cuda")
+        return copies[storage]

@@ -115,8 +115,10 @@ class TrainState:
         return {**parts, "contents": sorted(_paths(parts))}
 
     def load_state_dict(self, parts: Mapping[str, Any]) -> None:
-        """Raises CannotResume where the stored parts are not whole, or not those of this state, and
-        DataError where they were trained on other data.
+        """Load stored parts.
+
+        Raises CannotResume where they are not whole, or not those of this state, and DataError where
+        they were trained on other data.
         """
         self._check(parts)
         try:
@@ -138,15 +140,15 @@ class TrainState:
 
     def _check(self, parts: Mapping[str, Any]) -> None:
         """What is wrong is found before anything is copied."""
-        found = {path for part in parts if part != "contents" for path in _paths(parts[part], part)}
-        if differing := found ^ set(parts.get("contents", ())):
+        present = {path for part in parts if part != "contents" for path in _paths(parts[part], part)}
+        if differing := present ^ set(parts.get("contents", ())):
             raise CannotResume(f"checkpoint: is not whole; see {', '.join(sorted(differing)[:4])}")
         if differing := set(self.state_dict()) ^ set(parts):
             raise CannotResume(f"checkpoint: parts differ from this run's: {', '.join(sorted(differing))}")
         if not isinstance(parts["data"], Mapping):
             raise CannotResume("checkpoint: is not whole; see data")
         require_same_data(parts["data"], self.data)
-        ours, stored = self._parameters(), [tuple(one) for one in parts["optimizer"]["parameters"]]
+        ours, stored = self._parameters(), [tuple(entry) for entry in parts["optimizer"]["parameters"]]
         for mine, theirs in zip(ours, stored, strict=False):
             if mine != theirs:
                 was, now = " ".join(theirs), " ".join(mine)
@@ -165,8 +167,9 @@ class TrainState:
             raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
 
     def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
-        """Values that the configuration changed since the checkpoint keep their new ones; so do those that
-        the stored run's schedule may have set, for the present one may be another.
+        """Load the optimizer's state; values that the configuration changed since keep their new ones.
+
+        So do those that the stored run's schedule may have set: the present one may be another.
         """
         if "fused" in self.optimizer.defaults:
             self._fit_memory(stored["state"]["state"])
@@ -174,8 +177,8 @@ class TrainState:
         for group, now, before in zip(
             self.optimizer.param_groups, self._configured, stored["configured"], strict=True
         ):
-            own = {k: v for k, v in now.items() if before.get(k) != v or k in ("momentum", "betas")}
-            group.update(own)
+            configured = {k: v for k, v in now.items() if before.get(k) != v or k in ("momentum", "betas")}
+            group.update(configured)
 
     def _fit_memory(self, memory: Mapping[int, dict[str, Any]]) -> None:
         """Raises ValueError where a moment has not its weight's shape, and lays it out as the weight lies.
@@ -210,21 +213,21 @@ class TrainState:
         ]
 
 
-def require_same_data(stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def require_same_data(stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises DataError naming both where the data at hand are not those of the stored run.
 
     Runs of before files had a fingerprint go on without.
     """
-    left_out = set() if "files" in stored and "files" in found else {"files"}
-    ours, theirs = ({key: data[key] for key in data.keys() - left_out} for data in (found, stored))
+    left_out = set() if "files" in stored and "files" in current else {"files"}
+    ours, theirs = ({key: data[key] for key in data.keys() - left_out} for data in (current, stored))
     if ours != theirs:
         raise DataError(
-            f"data: the run has seen {_told(stored)}; here are {_told(found)}; bring the run's data back, "
-            "or start a new run"
+            f"data: the run has seen {_describe(stored)}; here are {_describe(current)}; "
+            "bring the run's data back, or start a new run"
         )
 
 
-def _told(data: Mapping[str, Any]) -> str:
+def _describe(data: Mapping[str, Any]) -> str:
     counts = data.get("sizes")
     sizes = (
         [f"{size} {split}" for split, size in counts.items() if size] if isinstance(counts, Mapping) else []
@@ -234,26 +237,26 @@ def _told(data: Mapping[str, Any]) -> str:
     return f"{data.get('name')} ({', '.join([*sizes, content, *files])})"
 
 
-def _paths(tree: Any, at: str = "") -> Iterator[str]:
+def _paths(tree: Any, path: str = "") -> Iterator[str]:
     """`part/key/...` of every leaf of nested containers, and of every empty one."""
     if isinstance(tree, Mapping) and tree:
         for key, value in tree.items():
-            yield from _paths(value, f"{at}/{key}" if at else str(key))
+            yield from _paths(value, f"{path}/{key}" if path else str(key))
     elif isinstance(tree, list) and tree:
         for index, value in enumerate(tree):
-            yield from _paths(value, f"{at}/{index}")
+            yield from _paths(value, f"{path}/{index}")
     else:
-        yield at
+        yield path
 
 
-def _misfits(ours: Any, stored: Any, at: str = "") -> Iterator[str]:
+def _misfits(ours: Any, stored: Any, path: str = "") -> Iterator[str]:
     """What is of another kind than here. None here may be anything; optimizers have a check of their own."""
     wrong = False
     if isinstance(ours, Mapping) and isinstance(stored, Mapping):
         for key in ours:
             is_unknown = key in _UNKNOWN and stored.get(key) is None
             if key in stored and key not in ("optimizer", "contents") and not is_unknown:
-                yield from _misfits(ours[key], stored[key], f"{at}/{key}" if at else str(key))
+                yield from _misfits(ours[key], stored[key], f"{path}/{key}" if path else str(key))
     elif isinstance(ours, Tensor):
         wrong = not isinstance(stored, Tensor) or stored.shape != ours.shape
     elif isinstance(ours, int):
@@ -263,7 +266,7 @@ def _misfits(ours: Any, stored: Any, at: str = "") -> Iterator[str]:
     else:
         wrong = isinstance(ours, Mapping)
     if wrong:
-        yield f"{at} is {f'of shape {tuple(stored.shape)}' if isinstance(stored, Tensor) else stored}"
+        yield f"{path} is {f'of shape {tuple(stored.shape)}' if isinstance(stored, Tensor) else stored}"
 
 
 _LATER = ("target_notation",)  # fitted by tables since they know notations; without it numbers are plain

@@ -30,9 +30,9 @@ from trainrun.checkpoint.reader import (
     FORMAT,
     load_eval_weights,
     load_parts,
+    manifest_hash,
     manifest_of,
     not_finite_in,
-    own_hash,
     path_of,
     problem_in,
     problem_of,
@@ -123,7 +123,7 @@ class Checkpoints:
         return load_newest(self.folder, self.run_id, warn)
 
     def load_weights(self, model: nn.Module, step: int) -> str:
-        """Load the judged weights of a stored step into `model`; returns which weights they are."""
+        """Load the evaluated weights of a stored step into `model`; returns which weights they are."""
         path, problem, weights = path_of(self.folder, step), None, ""
         if ranks.is_main_process():
             try:
@@ -139,8 +139,8 @@ class Checkpoints:
 
     def forget_for_older(self, step: int) -> None:
         """Remove the newest checkpoint, if it is that of `step` and there is an older one."""
-        found = steps_in(self.folder)
-        if len(found) > 1 and found[-1] == step:
+        steps = steps_in(self.folder)
+        if len(steps) > 1 and steps[-1] == step:
             shutil.rmtree(path_of(self.folder, step), ignore_errors=True)
 
     def clean(self) -> None:
@@ -191,16 +191,18 @@ class Checkpoints:
             "files": {"state.pt": file},
         }
         content["versions"] = {"trainrun": __version__, "torch": torch.__version__}
-        content["sha256"] = own_hash(content)
+        content["sha256"] = manifest_hash(content)
         return json.dumps(content, indent=1).encode()
 
     def _forget_old(self, step: int, best_step: int | None) -> None:
-        steps = [one for one in steps_in(self.folder) if one <= step]  # a later one is damaged: not counted
+        steps = [
+            stored for stored in steps_in(self.folder) if stored <= step
+        ]  # a later one is damaged: not counted
         keep = {*steps[-self.keep_last :], *([best_step] if self.keep_best and best_step is not None else [])}
         if self.keep_every:
-            keep |= {one for one in steps if one % self.keep_every == 0}
-        for one in set(steps) - keep:
-            path = path_of(self.folder, one)
+            keep |= {stored for stored in steps if stored % self.keep_every == 0}
+        for old in set(steps) - keep:
+            path = path_of(self.folder, old)
             trash = self.folder / f".tmp-{path.name}-old"  # a name that cleaning knows
             path.rename(trash)
         for trash in self.folder.glob(".tmp-step-*-old"):  # also what could not be removed before
@@ -213,16 +215,16 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
     None where there is no checkpoint at all. Damaged ones are named and skipped; raises
     CannotResume where there are checkpoints and none is valid.
     """
-    found = steps_in(folder)
-    for step in reversed(found):
+    steps = steps_in(folder)
+    for step in reversed(steps):
         path = path_of(folder, step)
         if (problem := problem_of(path, run_id)) is None:
             parts = load_parts(path)
             if (problem := problem_in(parts, step)) is None:
                 return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
         warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
-    if found:
-        raise CannotResume(f"checkpoint: none of the {len(found)} checkpoints in {folder} is valid")
+    if steps:
+        raise CannotResume(f"checkpoint: none of the {len(steps)} checkpoints in {folder} is valid")
     return None
 
 

@@ -17,7 +17,7 @@ from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
 _WRAPPERS = ("module.", "_orig_mod.")  # what data-parallel and compiled models put before every name
-_SHOWN = 6
+_SHOWN = 6  # names in a message: enough to see a prefix that differs
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Weights:
 
     path: Path
     sha256: str
-    told: str  # which weights these are, in words
+    description: str  # which weights these are, in words
     tensors: Mapping[str, Tensor]
 
 
 def read_checkpoint(path: Path) -> Weights:
-    """The weights that were judged when a checkpoint was stored: raw, or an average."""
+    """The weights that were evaluated when a checkpoint was stored: raw, or an average."""
     if problem := problem_of(path, None):
         raise CannotResume(f"init_from: {path} {problem}")
     manifest = manifest_of(path)
     weights = eval_weights_in(load_parts(path), manifest)
-    told = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
-    return Weights(path, str(manifest["files"]["state.pt"]["sha256"]), told, _tensors(weights, path))
+    description = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
+    return Weights(path, str(manifest["files"]["state.pt"]["sha256"]), description, _tensors(weights, path))
 
 
 def read_file(path: Path) -> Weights:
@@ -56,15 +56,15 @@ def start_from(model: nn.Module, weights: Weights) -> list[str]:
 
     Raises CannotResume where no parameter is found, with the names of both sides.
     """
-    own, anew = model.state_dict(), []
-    fitting = {name for name, tensor in own.items() if _fits(weights.tensors.get(name), tensor)}
+    current, reinitialized = model.state_dict(), []
+    fitting = {name for name, tensor in current.items() if _fits(weights.tensors.get(name), tensor)}
     matrices = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
-    if not fitting & (matrices or own.keys()):  # a bias of that name alone is a coincidence
-        theirs, ours = _listed(weights.tensors), _listed(own)
+    if not fitting & (matrices or current.keys()):  # a bias of that name alone is a coincidence
+        theirs, ours = _listed(weights.tensors), _listed(current)
         raise CannotResume(
             f"init_from: nothing in {weights.path} fits this model: there are {theirs}; the model has {ours}"
         )
-    for name, tensor in own.items():
+    for name, tensor in current.items():
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
             if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
@@ -72,8 +72,8 @@ def start_from(model: nn.Module, weights: Weights) -> list[str]:
             tensor.copy_(stored)
         else:
             was = "not stored" if stored is None else f"{tuple(stored.shape)} stored"
-            anew.append(f"{name}: {was}, {tuple(tensor.shape)} here: initialised anew")
-    return anew
+            reinitialized.append(f"{name}: {was}, {tuple(tensor.shape)} here: initialised anew")
+    return reinitialized
 
 
 def _fits(stored: Tensor | None, tensor: Tensor) -> bool:
@@ -84,21 +84,21 @@ def _fits(stored: Tensor | None, tensor: Tensor) -> bool:
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     inner = next((content[key] for key in _INSIDE if isinstance(content.get(key), Mapping)), content)
-    found = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
-    if not found:
+    tensors = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
+    if not tensors:
         raise CannotResume(f"init_from: {path} holds no weights by name")
     for wrapper in _WRAPPERS:
-        if all(name.startswith(wrapper) for name in found):
-            found = {name.removeprefix(wrapper): value for name, value in found.items()}
-    return found
+        if all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
+    return tensors
 
 
 def _unpacked(path: Path) -> Mapping[str, Any]:
     try:
         content = unpacked(path)
     except Exception:  # damage shows as a dozen types; all mean the same here
-        is_torchs = is_zipfile(path)
-        reason = "holds more than tensors, which would run code" if is_torchs else "is no file of torch's"
+        more = "holds more than tensors, which would run code"
+        reason = more if is_zipfile(path) else "was not written by torch.save"
         advice = "store a state dict, torch.save(model.state_dict(), FILE)"
         raise CannotResume(f"init_from: {path} {reason}, or is damaged; {advice}") from None
     if not isinstance(content, Mapping):

@@ -35,18 +35,7 @@ class Slot:
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
 _CHECKPOINT = ("folder", "run_id", "record")
-_LOOP = (
-    "step",
-    "policy",
-    "task",
-    "data",
-    "batch_spec",
-    "seed",
-    "budget",
-    "monitor",
-    "checkpoints",
-    "signals",
-)
+_LOOP = ("step", "policy", "windows", "budget", "evaluator", "checkpoints", "signals")
 _SEARCH = ("axes", "trials", "maximize", "folder", "at_once")
 _KINDS = tuple(
     f"trainrun.regularization.kinds.{name}"
@@ -133,9 +122,13 @@ SLOTS: dict[str, Slot] = {
         ("trainrun.loop.Loop",),
         _LOOP,
         reserved=tuple(name for name in _LOOP if name != "step"),  # that one is a call of its own
-        extras=dict.fromkeys(
-            ("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.loop.step.Policy"
-        ),
+        extras={
+            "accumulate": "trainrun.protocols.BatchSpec",
+            **dict.fromkeys(
+                ("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.loop.step.Policy"
+            ),
+            "stop_at": "trainrun.loop.evaluator.Evaluator",
+        },
     ),
     "loop.clip": Slot(("trainrun.loop.step",), ("trainrun.loop.step.Clip",), main="norm"),
     "loop.step": Slot(("trainrun.loop.step",), (), _STEP, reserved=_STEP),

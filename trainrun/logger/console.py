@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, assert_never
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -15,22 +16,7 @@ from rich.text import Text
 from trainrun.logger.lines import lines_of
 from trainrun.terminal.numbers import metrics_text, number
 from trainrun.terminal.visible import visible
-from trainrun.vocabulary.events import (
-    CheckpointSaved,
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Interrupted,
-    NotFinite,
-    Progressed,
-    Replanned,
-    RolledBack,
-    Sampled,
-    Started,
-    StepsLogged,
-    Warned,
-)
+from trainrun.vocabulary import events
 
 WORTH_TELLING_S = 90.0  # a shorter rest is over before it is read
 
@@ -42,7 +28,7 @@ class Console:
         terminal = RichConsole(stderr=True, highlight=False, soft_wrap=True)
         self.view = Live(terminal) if sys.stderr and sys.stderr.isatty() else PlainConsole()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         self.view(event)
 
 
@@ -51,25 +37,31 @@ class PlainConsole:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.started: tuple[float, Started] | None = None  # until the first steps have told their pace
+        self.started: tuple[float, events.Started] | None = None  # until the first steps have told their pace
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Started):
             self.started = (self.clock(), event)
-        if not isinstance(event, (CheckpointSaved, Failed)):  # the command itself prints its error
+        if not isinstance(
+            event, (events.CheckpointSaved, events.Failed)
+        ):  # the command itself prints its error
             for line in lines_of(event):
                 print(visible(line), file=sys.stderr, flush=True)
-        if isinstance(event, StepsLogged) and self.started is not None and event.step > self.started[1].step:
+        if (
+            isinstance(event, events.StepsLogged)
+            and self.started is not None
+            and event.step > self.started[1].step
+        ):
             self._estimate(event.step, *self.started)
             self.started = None
 
-    def _estimate(self, step: int, began: float, start: Started) -> None:
+    def _estimate(self, step: int, began: float, start: events.Started) -> None:
         """How long it will take, if long: the time of the first steps, for all that are to come."""
         done, ahead = step - start.step, (start.total_steps or 0) - step
         ahead_s = (self.clock() - began) * ahead / done
         if ahead_s >= WORTH_TELLING_S:
-            told = f"{ahead_s / 60:.0f} min" if ahead_s < 7200 else f"{ahead_s / 3600:.1f} h"
-            print(f"  about {told} to go, by the first {done} steps", file=sys.stderr, flush=True)
+            rest = f"{ahead_s / 60:.0f} min" if ahead_s < 7200 else f"{ahead_s / 3600:.1f} h"
+            print(f"  about {rest} to go, by the first {done} steps", file=sys.stderr, flush=True)
 
 
 class Live:
@@ -90,31 +82,31 @@ class Live:
         self.columns: list[str] = []
         self.monitor = ""
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self._start(event)
-        elif isinstance(event, Progressed):
-            self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
-        elif isinstance(event, Replanned) and self.task is not None:
-            self.progress.update(self.task, total=event.total_steps, of=f"/{event.total_steps}")
-        elif isinstance(event, StepsLogged):
-            rate = max(event.lr.values())
-            self.note = f"loss {number(event.loss)}  lr {rate:.2g}"
-            self._advance(event.step, f"{event.samples_per_s:,.0f} samples/s")
-        elif isinstance(event, Evaluated):
-            self._evaluated(event)
-        elif isinstance(event, (Warned, NotFinite, RolledBack)):
-            for line in lines_of(event):
-                self.console.print(Text(visible(line), style="yellow"))
-        elif isinstance(event, Sampled):
-            for line in lines_of(event)[1:]:
-                self.console.print(Text(visible(line), style="dim"))
-        elif isinstance(event, (Finished, Interrupted, Failed)):
-            self.progress.stop()  # also gives the cursor back
-            if isinstance(event, Interrupted):
-                self.console.print(f"{event.signal}: saved at step {event.step}")
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Started():
+                self._start(event)
+            case events.Progressed():
+                self._advance(event)
+            case events.Replanned():
+                self._update(total=event.total_steps, of=f"/{event.total_steps}")
+            case events.StepsLogged():
+                self.note = f"loss {number(event.loss)}  lr {max(event.lr.values()):.2g}"
+                self._advance(event)
+            case events.Evaluated():
+                self._evaluated(event)
+            case events.Warned() | events.NotFinite() | events.RolledBack():
+                self._print(lines_of(event), "yellow")
+            case events.Sampled():
+                self._print(lines_of(event)[1:], "dim")
+            case events.Finished() | events.Interrupted() | events.Failed():
+                self._stop(event)
+            case events.Pictured() | events.Weighed() | events.CheckpointSaved():
+                pass
+            case _:
+                assert_never(event)
 
-    def _start(self, event: Started) -> None:
+    def _start(self, event: events.Started) -> None:
         self.monitor = event.monitor.replace("/", " ", 1)
         title = Text("trainrun ", style="bold") + Text(visible(event.run_dir), style="cyan")
         if event.resumed_from is not None:
@@ -133,13 +125,24 @@ class Live:
         self.task = self.progress.add_task("", total=total, completed=event.step, of=of, note="")
         self.progress.start()
 
-    def _advance(self, step: int, speed: str) -> None:
-        if self.task is not None:
-            self.progress.update(
-                self.task, completed=step, note="  ".join(x for x in (self.note, speed) if x)
-            )
+    def _advance(self, event: events.Progressed | events.StepsLogged) -> None:
+        speed = f"{event.samples_per_s:,.0f} samples/s"
+        self._update(completed=event.step, note="  ".join(filter(None, (self.note, speed))))
 
-    def _evaluated(self, event: Evaluated) -> None:
+    def _update(self, **fields: Any) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, **fields)
+
+    def _print(self, lines: list[str], style: str) -> None:
+        for line in lines:
+            self.console.print(Text(visible(line), style=style))
+
+    def _stop(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
+        self.progress.stop()  # also gives the cursor back
+        if isinstance(event, events.Interrupted):
+            self.console.print(f"{event.signal}: saved at step {event.step}")
+
+    def _evaluated(self, event: events.Evaluated) -> None:
         if event.split == "test":
             self.progress.stop()
             which = "" if event.weights == "raw" else f"{event.weights} weights of "

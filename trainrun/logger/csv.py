@@ -11,8 +11,10 @@ from trainrun.vocabulary.events import Evaluated, Event, RolledBack, Started
 
 
 class CSV:
-    """Columns are those of the first evaluation: step, epoch, split, its metrics, then as train_loss and
-    the like the means over training since the one before, and the learning rate.
+    """One row per evaluation; the columns are those of the first one.
+
+    They are step, epoch, split, its metrics, then as train_loss and the like the means over training
+    since the evaluation before, and the learning rate.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -20,15 +22,16 @@ class CSV:
         self.columns: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Started) and self.path.exists():
-            self._cut(event.step)
-        elif isinstance(event, RolledBack) and self.path.exists():
-            self._cut(event.to)
-        elif isinstance(event, Evaluated):
-            row = {"step": event.step, "epoch": event.epoch, "split": event.split} | dict(event.metrics)
-            row |= {f"train_{name}": value for name, value in event.train.items()}
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                self._write([row | ({} if event.lr is None else {"lr": event.lr})], file)
+        match event:
+            case Started() if self.path.exists():
+                self._cut(event.step)
+            case RolledBack() if self.path.exists():
+                self._cut(event.to)
+            case Evaluated():
+                row = {"step": event.step, "epoch": event.epoch, "split": event.split} | dict(event.metrics)
+                row |= {f"train_{name}": value for name, value in event.train.items()}
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    self._write([row | ({} if event.lr is None else {"lr": event.lr})], file)
 
     def _cut(self, step: int) -> None:
         """Forget what a resumed run computes again: what came after `step`, and the test split.

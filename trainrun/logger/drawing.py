@@ -11,7 +11,7 @@ _SIDE = 64  # pixels, at least, of a sample's longer side
 _LINE = 13  # pixels, a line of text
 _LETTER = 6.2  # pixels, about
 _NUMBERED = 20  # classes, up to which each cell says its count
-_NAMED = 40
+_NAMED = 40  # classes, up to which rows have names; with more a cell is smaller than a letter
 _INK = (60, 60, 60)
 _BLUE = (31, 119, 180)
 
@@ -30,10 +30,10 @@ def samples(
     down = math.ceil(len(pictures) / across)
     wide, high = width * zoom + 4, height * zoom + _LINE + 4
     image, draw = _sheet(across * wide, down * high)
-    for at, (pixels, label) in enumerate(zip(pictures, labels, strict=True)):
-        x, y = at % across * wide + 2, at // across * high + 2
-        one = Image.frombytes("RGB" if channels == 3 else "L", (width, height), pixels)
-        image.paste(one.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (x, y))
+    for index, (pixels, label) in enumerate(zip(pictures, labels, strict=True)):
+        x, y = index % across * wide + 2, index // across * high + 2
+        picture = Image.frombytes("RGB" if channels == 3 else "L", (width, height), pixels)
+        image.paste(picture.resize((width * zoom, height * zoom), Image.Resampling.NEAREST), (x, y))
         draw.text((x, y + height * zoom), _short(label, wide), fill=_INK)
     return _png(image), image.size
 
@@ -45,9 +45,9 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> tuple[by
     """
     count = len(matrix)
     cell = 34 if count <= _NUMBERED else 16 if count <= _NAMED else 7
-    labels = [str(one) for one in (names if len(names) == count else range(count))]
-    labels = [_short(one, 120) for one in labels] if count <= _NAMED else [""] * count
-    left = int(max(_LETTER * len(one) for one in labels)) + 24
+    labels = [str(name) for name in (names if len(names) == count else range(count))]
+    labels = [_short(label, 120) for label in labels] if count <= _NAMED else [""] * count
+    left = int(max(_LETTER * len(label) for label in labels)) + 24
     top = 2 * _LINE + 4
     image, draw = _sheet(left + cell * count + 8, top + cell * count + 8)
     draw.text((left, 0), "taken for", fill=_INK)
@@ -75,7 +75,7 @@ def _sheet(width: int, height: int) -> tuple[Any, Any]:
 
 def _short(text: str, width: int) -> str:
     """As much of a text as so many pixels hold, in characters that the built-in font has."""
-    plain = "".join(one if " " <= one <= "\xff" and one.isprintable() else "?" for one in text)
+    plain = "".join(letter if " " <= letter <= "\xff" and letter.isprintable() else "?" for letter in text)
     return plain[: max(1, int(width / _LETTER))]
 
 

@@ -11,16 +11,16 @@ def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
     Lists stay whole, and what is empty is left out.
     """
-    found: dict[str, Any] = {}
+    table: dict[str, Any] = {}
     for key, value in settings.items():
         path = f"{above}.{key}" if above else str(key)
         if isinstance(value, Mapping):
-            found |= flat(value, path)
+            table |= flat(value, path)
         elif key == "_target_" and above:
-            found = {above: _called(str(value)), **found}
+            table = {above: _called(str(value)), **table}
         else:
-            found[path] = value
-    return found
+            table[path] = value
+    return table
 
 
 def _called(target: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
@@ -18,20 +18,7 @@ from trainrun.logger import drawing
 from trainrun.logger.curves import evaluated, logged
 from trainrun.logger.event_files import rewrite
 from trainrun.logger.hparams import session_end, session_start
-from trainrun.vocabulary.events import (
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Histogram,
-    Interrupted,
-    Pictured,
-    RolledBack,
-    Sampled,
-    Started,
-    StepsLogged,
-    Weighed,
-)
+from trainrun.vocabulary import events
 from trainrun.vocabulary.ranges import Natural
 
 _WRITTEN_AT_START = ("config/text_summary", metadata.SESSION_START_INFO_TAG)
@@ -55,39 +42,50 @@ class TensorBoard:
         self.samples, self.histograms = samples, histograms
         self.writer: Any = None
         self.class_names: Sequence[str] = ()
-        self.best: Evaluated | None = None  # of this process
+        self.best: events.Evaluated | None = None  # of this process
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         try:
             self._show(event)
         finally:
-            if isinstance(event, (Finished, Interrupted, Failed)) and self.writer:
+            if isinstance(event, (events.Finished, events.Interrupted, events.Failed)) and self.writer:
                 self.writer.close()
 
-    def _show(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self._start(event)
-        elif isinstance(event, RolledBack):
-            self._rewrite(event.to, ())
-        elif isinstance(event, StepsLogged):
-            self._scalars(logged(event), event.step)
-        elif isinstance(event, Weighed):
-            self._histograms("weights", event.weights, event.step)
-            self._histograms("gradients", event.gradients, event.step)
-        elif isinstance(event, Evaluated):
-            self._scalars(evaluated(event), event.step)
-            self.best = event if event.is_best else self.best
-            if event.split == "test":
-                self._confusion(event)
-        elif isinstance(event, Pictured):
-            self._picture("samples", drawing.samples(event.pictures, event.shape, event.labels), event.step)
-        elif isinstance(event, Sampled):
-            indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code block
-            self._write(TensorBoardEvent(summary=_text("sample", indented)), event.step)
-        elif isinstance(event, Finished):
-            self._finish(event)
+    def _show(self, event: events.Event) -> None:
+        match event:
+            case events.Started():
+                self._start(event)
+            case events.RolledBack():
+                self._rewrite(event.to, ())
+            case events.StepsLogged():
+                self._scalars(logged(event), event.step)
+            case events.Weighed():
+                self._histograms("weights", event.weights, event.step)
+                self._histograms("gradients", event.gradients, event.step)
+            case events.Evaluated():
+                self._evaluated(event)
+            case events.Pictured():
+                picture = drawing.samples(event.pictures, event.shape, event.labels)
+                self._picture("samples", picture, event.step)
+            case events.Sampled():
+                indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code
+                self._write(TensorBoardEvent(summary=_text("sample", indented)), event.step)
+            case events.Finished():
+                self._finish(event)
+            case (
+                events.Progressed()
+                | events.NotFinite()
+                | events.Replanned()
+                | events.CheckpointSaved()
+                | events.Warned()
+                | events.Interrupted()
+                | events.Failed()
+            ):
+                pass
+            case _:
+                assert_never(event)
 
-    def _start(self, event: Started) -> None:
+    def _start(self, event: events.Started) -> None:
         """What a process before this one wrote after the checkpoint, or before there was one, is no more."""
         self.folder.mkdir(exist_ok=True)
         self._rewrite(event.step, _WRITTEN_AT_START)
@@ -107,7 +105,7 @@ class TensorBoard:
             self.writer.close()
         self.writer = RecordWriter(rewrite(self.folder, is_kept))
 
-    def _finish(self, event: Finished) -> None:
+    def _finish(self, event: events.Finished) -> None:
         """What the run came to: its best, under a name of its own, and that the session is over."""
         if self.best is not None:
             self._confusion(self.best)
@@ -115,7 +113,13 @@ class TensorBoard:
             self._scalars({f"best/{event.monitor.partition('/')[2]}": event.best}, event.step)
         self._write(TensorBoardEvent(summary=session_end()), event.step)
 
-    def _confusion(self, event: Evaluated) -> None:
+    def _evaluated(self, event: events.Evaluated) -> None:
+        self._scalars(evaluated(event), event.step)
+        self.best = event if event.is_best else self.best
+        if event.split == "test":
+            self._confusion(event)
+
+    def _confusion(self, event: events.Evaluated) -> None:
         if event.confusion is not None:
             picture = drawing.confusion(event.confusion, self.class_names)
             self._picture(f"confusion/{event.split}", picture, event.step)
@@ -125,8 +129,11 @@ class TensorBoard:
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
         self._write(TensorBoardEvent(summary=Summary(value=[Summary.Value(tag=tag, image=image)])), step)
 
-    def _histograms(self, group: str, histograms: Mapping[str, Histogram], step: int) -> None:
-        values = [Summary.Value(tag=f"{group}/{name}", histo=_drawn(one)) for name, one in histograms.items()]
+    def _histograms(self, group: str, histograms: Mapping[str, events.Histogram], step: int) -> None:
+        values = [
+            Summary.Value(tag=f"{group}/{name}", histo=_drawn(histogram))
+            for name, histogram in histograms.items()
+        ]
         self._write(TensorBoardEvent(summary=Summary(value=values)), step)
 
     def _scalars(self, scalars: dict[str, float], step: int) -> None:
@@ -139,7 +146,7 @@ class TensorBoard:
         self.writer.flush()  # a save syncs it: no checkpoint outlives the points before it
 
 
-def _drawn(histogram: Histogram) -> HistogramProto:
+def _drawn(histogram: events.Histogram) -> HistogramProto:
     return HistogramProto(
         min=histogram.edges[0],
         max=histogram.edges[-1],

@@ -10,27 +10,15 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import yaml
 
 from trainrun.logger import drawing
 from trainrun.logger.curves import evaluated, logged
 from trainrun.logger.settings import flat
+from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ConfigError
-from trainrun.vocabulary.events import (
-    CheckpointSaved,
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Interrupted,
-    Pictured,
-    RolledBack,
-    Sampled,
-    Started,
-    StepsLogged,
-)
 from trainrun.vocabulary.ranges import Natural
 
 
@@ -52,48 +40,52 @@ class WandB:
         self.at_end: list[dict[str, Any]] = []
         self.class_names: Sequence[str] = ()
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Started):
             self._start(event)
-        elif self.run is None:
-            return
-        elif isinstance(event, StepsLogged):
-            self._wait({**logged(event), "step": event.step})
-        elif isinstance(event, Evaluated) and event.split == "test":
-            self._judge(event)
-        elif isinstance(event, Evaluated):
-            self._wait({**evaluated(event), "step": event.step})
-        elif isinstance(event, Sampled):
-            self._wait({"sample": event.text, "step": event.step})
-        elif isinstance(event, Pictured):
-            picture = drawing.samples(event.pictures, event.shape, event.labels)
-            self.run.log({**self._picture("samples", picture), "step": event.step})
-        elif isinstance(event, CheckpointSaved):
-            self._tell(event.step)
-        elif isinstance(event, RolledBack):
-            self._forget_after(event.to)
-        elif isinstance(event, Finished):
-            self._tell(event.step)
-            self._finish(event)
-        elif isinstance(event, (Interrupted, Failed)):
-            if isinstance(event, Interrupted):
-                self._tell(event.step)
-            self.run.finish(exit_code=getattr(event, "exit_code", 1))
+        elif self.run is not None:
+            self._show(event)
+
+    def _show(self, event: events.Event) -> None:
+        match event:
+            case events.StepsLogged():
+                self._wait({**logged(event), "step": event.step})
+            case events.Evaluated():
+                self._evaluated(event)
+            case events.Sampled():
+                self._wait({"sample": event.text, "step": event.step})
+            case events.Pictured():
+                picture = drawing.samples(event.pictures, event.shape, event.labels)
+                self.run.log({**self._picture("samples", picture), "step": event.step})
+            case events.CheckpointSaved():
+                self._log_until(event.step)
+            case events.RolledBack():
+                self._keep([row for row in self.pending if row["step"] <= event.to])
+            case events.Finished() | events.Interrupted() | events.Failed():
+                self._end(event)
+            case (
+                events.Started()
+                | events.Progressed()
+                | events.Weighed()
+                | events.NotFinite()
+                | events.Replanned()
+                | events.Warned()
+            ):
+                pass
+            case _:
+                assert_never(event)
 
     def _wait(self, row: dict[str, Any]) -> None:
         self.pending.append(row)
         with self._file().open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def _tell(self, step: int) -> None:
+    def _log_until(self, step: int) -> None:
         """Log what waited for a checkpoint of this step."""
         for row in self.pending:
             if row["step"] <= step:
                 self.run.log(row)
         self._keep([row for row in self.pending if row["step"] > step])
-
-    def _forget_after(self, step: int) -> None:
-        self._keep([row for row in self.pending if row["step"] <= step])
 
     def _keep(self, rows: list[dict[str, Any]]) -> None:
         self.pending = rows
@@ -111,13 +103,18 @@ class WandB:
     def _file(self) -> Path:
         return self.run_dir / "wandb" / "pending.jsonl"
 
-    def _judge(self, event: Evaluated) -> None:
-        self.at_end = [{**evaluated(event), "step": event.step}]
+    def _evaluated(self, event: events.Evaluated) -> None:
+        """The test split waits for the end of the run, which a resume may move."""
+        row = {**evaluated(event), "step": event.step}
+        if event.split != "test":
+            self._wait(row)
+            return
+        self.at_end = [row]
         if event.confusion is not None:
             picture = drawing.confusion(event.confusion, self.class_names)
             self.at_end.append({**self._picture("confusion/test", picture), "step": event.step})
 
-    def _start(self, event: Started) -> None:
+    def _start(self, event: events.Started) -> None:
         self.class_names = event.class_names
         self.run = self.wandb.init(
             project=self.project,
@@ -133,16 +130,27 @@ class WandB:
         self.run.define_metric("*", step_metric="step")
         self._file().parent.mkdir(exist_ok=True)
         self.pending = list(self._read_pending())
-        self._tell(event.step)
+        self._log_until(event.step)
         self._keep([])
 
-    def _finish(self, event: Finished) -> None:
+    def _end(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
+        if not isinstance(event, events.Failed):
+            self._log_until(event.step)
+        if isinstance(event, events.Finished):
+            self._summarize(event)
+        code = (
+            event.exit_code
+            if isinstance(event, events.Failed)
+            else int(isinstance(event, events.Interrupted))
+        )
+        self.run.finish(exit_code=code)
+
+    def _summarize(self, event: events.Finished) -> None:
         for row in self.at_end:
             self.run.log(row)
         if event.best is not None:
             self.run.summary[f"best/{event.monitor.partition('/')[2]}"] = event.best
             self.run.summary["best/step"] = event.best_step
-        self.run.finish(exit_code=0)
 
     def _picture(self, tag: str, picture: tuple[bytes, tuple[int, int]]) -> dict[str, Any]:
         from PIL import Image

@@ -14,8 +14,8 @@ from trainrun.vocabulary.events import Replanned
 FAR = 1_000_000  # steps, while the pace is unknown: a schedule this long stands at its beginning
 _WARM_STEPS = 5  # of a process: caches, threads and compilation make its first ones slow
 _WARM_SHARE = 0.02  # of the budget; whichever comes first
-_MOVED = 0.005  # a plan that moved by less stays
-_ASK_EVERY_S = 0.1
+_MOVED = 0.005  # a plan that moved by less stays: the schedule would change by what nobody sees
+_ASK_EVERY_S = 0.1  # ranks meet for each reading of the clock; a run ends within this time of its budget
 
 
 class ClockBudget:
@@ -35,7 +35,7 @@ class ClockBudget:
         self._from: tuple[float, float] | None = None  # (seconds, place) that the plan goes on from
 
     def restore(self, state: TrainState) -> None:
-        """Take up the stored plan; one for another budget is made anew from the share of time used."""
+        """Take up the stored plan; one for another budget is made from the share of time used."""
         total = state.total_steps
         if state.planned_s != self.limit_s:
             used = min(1.0, state.seconds / self.limit_s)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Data, Window
 
-PROGRESS_EVERY_S = 0.2
-STARVED, STARVED_S = 0.3, 5.0  # of the time of the steps, and of the clock, spent waiting for data
+PROGRESS_EVERY_S = 0.2  # as fast as an eye follows a number
+STARVED, STARVED_S = 0.3, 5.0  # share of the steps' time, and seconds, of waiting: less is not worth a change
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
         self.last_progress = self.began
         self.evaluation_s = 0.0  # what the last evaluation took
         self.windows, self.waited_s, self.stepping_s = 0, 0.0, 0.0  # without the first, which starts loaders
-        self.told = False
+        self.has_warned = False
         self._begin(state)
 
     def restart(self, state: TrainState) -> None:
@@ -71,9 +71,9 @@ class Clock:
     def starved(self, data: Data) -> str | None:
         """What to say, once, where much of the time so far went into waiting for data; else None."""
         share = self.waited_s / max(self.stepping_s, 1e-9)
-        if self.told or share < STARVED or self.waited_s < STARVED_S:
+        if self.has_warned or share < STARVED or self.waited_s < STARVED_S:
             return None
-        self.told = True
+        self.has_warned = True
         return f"waiting for data took {share:.0%} of {self.stepping_s:.0f} s of steps; {remedy(data)}"
 
 

@@ -25,12 +25,12 @@ OutputsAndTargets = list[
 ]  # (outputs, targets) of each batch, where own metrics need them
 
 
-class MetricFailed(TrainrunError):
+class MetricError(TrainrunError):
     """One of the user's own metrics raised an error, or returned what is no number."""
 
 
 def shared_batches(data: Data, split: str) -> Iterator[Batch]:
-    """The batches of a split that this rank is to judge: all of them where there is one."""
+    """The batches of a split that this rank is to evaluate: all of them where there is one."""
     if ranks.size() == 1:
         return data.eval_batches(split)
     return data.eval_batches(split, Shard(ranks.rank(), ranks.size()))
@@ -58,7 +58,7 @@ def evaluate(
     model.eval()
     try:
         with interruptible(), torch.inference_mode():
-            sums, judged = _judge(model, task, batches, precision)
+            sums, collected = _collect(model, task, batches, precision)
     finally:
         model.train(was_training)
     sums = _over_ranks(sums, model)
@@ -69,7 +69,7 @@ def evaluate(
     metrics |= task.summarize(sums["sums"], sums["samples"]["n"])
     see(sums["sums"])
     if task.own_metrics:
-        metrics |= own_metrics(task, _in_order(ranks.gather(judged)), metrics)
+        metrics |= own_metrics(task, _in_order(ranks.gather(collected)), metrics)
     return ranks.broadcast_object(metrics)
 
 
@@ -78,19 +78,19 @@ def collect_outputs(
 ) -> OutputsAndTargets:
     """What the user's own metrics see of `batches`; the model is in evaluation mode."""
     with torch.inference_mode():
-        return _judge(model, task, batches, precision)[1]
+        return _collect(model, task, batches, precision)[1]
 
 
-def own_metrics(task: TaskProtocol, judged: OutputsAndTargets, taken: Iterable[str]) -> dict[str, float]:
+def own_metrics(task: TaskProtocol, collected: OutputsAndTargets, taken: Iterable[str]) -> dict[str, float]:
     """The user's own metrics, a curve for each number that they return.
 
     None can change what the others and the run see: each has copies, and random draws of its own.
-    Raises MetricFailed naming the metric that fails, or whose name is among those `taken`.
+    Raises MetricError naming the metric that fails, or whose name is among those `taken`.
     """
-    outputs, targets = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    outputs, targets = (torch.cat(parts) for parts in zip(*collected, strict=True))
     info: Any = getattr(task, "info", None)
     labels, num_targets = (info.class_names, info.num_targets) if info else ((), 0)
-    own: dict[str, float] = {}
+    results: dict[str, float] = {}
     for name, metric in task.own_metrics.items():
         where = f"task.metrics: {name}"
         try:
@@ -100,24 +100,24 @@ def own_metrics(task: TaskProtocol, judged: OutputsAndTargets, taken: Iterable[s
             if is_out_of_memory(error):
                 raise
             shapes = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}"
-            raise MetricFailed(f"{where} fails on {shapes}: {told(error, metric.__module__)}") from error
+            raise MetricError(f"{where} fails on {shapes}: {told(error, metric.__module__)}") from error
         try:
             added = curves(name, value, labels, num_targets)
         except ValueError as error:
             wanted = "return a number, a vector or a dict of numbers"
-            raise MetricFailed(f"{where} {error}; {wanted}") from None
-        if both := added.keys() & {*taken, *TAKEN, *(f"train_{metric}" for metric in taken), *own}:
+            raise MetricError(f"{where} {error}; {wanted}") from None
+        if both := added.keys() & {*taken, *TAKEN, *(f"train_{metric}" for metric in taken), *results}:
             text = f"would take the place of {min(both)}, which the run records itself"
-            raise MetricFailed(f"{where} {text}; give the function another name")
-        own |= added
-    return own
+            raise MetricError(f"{where} {text}; give the function another name")
+        results |= added
+    return results
 
 
 def confusion_of(sums: Mapping[str, Tensor]) -> list[list[int]] | None:
     """The matrix (C, C) among a task's sums, rows true classes; None without one, or of over 100 classes."""
-    found = sums.get("confusion")
-    is_one = isinstance(found, Tensor) and found.ndim == 2 and len(found) <= 100
-    return found.tolist() if found is not None and is_one else None
+    confusion = sums.get("confusion")
+    is_matrix = isinstance(confusion, Tensor) and confusion.ndim == 2 and len(confusion) <= 100
+    return confusion.tolist() if confusion is not None and is_matrix else None
 
 
 def predictions(
@@ -150,12 +150,12 @@ def sampled(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
         model.train(was_training)
 
 
-def _judge(
+def _collect(
     model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
 ) -> tuple[dict[str, _Sums], OutputsAndTargets]:
     """This rank's sums by kind, and what the user's own metrics will see."""
     sums: dict[str, _Sums] = {"terms": {}, "counts": {}, "sums": {}, "samples": {"n": 0}}
-    judged: OutputsAndTargets = []
+    collected: OutputsAndTargets = []
     for index, batch in enumerate(batches):
         seed_forward(0, index * ranks.size() + ranks.rank(), precision.device)
         with precision.autocast():
@@ -168,8 +168,8 @@ def _judge(
             if outcome.outputs is None:
                 raise ConfigError.one("task.metrics", "needs a task whose Outcome has outputs")
             targets = batch.targets if outcome.targets is None else outcome.targets
-            judged.append((outcome.outputs.float().cpu(), targets.cpu()))
-    return sums, judged
+            collected.append((outcome.outputs.float().cpu(), targets.cpu()))
+    return sums, collected
 
 
 def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
@@ -178,19 +178,19 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
         return sums
     # Equal sums of equal updates leave equal weights; a step of the user's own may have forgotten to add.
     norms = torch.stack(torch._foreach_norm([p.detach() for p in model.parameters()]))
-    found = ranks.gather((norms.cpu(), sums))
+    gathered = ranks.gather((norms.cpu(), sums))
     whole: dict[str, _Sums] = {kind: {} for kind in sums}
-    for rank, (their_norms, theirs) in enumerate(found):
-        if not torch.equal(their_norms, found[0][0]):
+    for rank, (their_norms, theirs) in enumerate(gathered):
+        if not torch.equal(their_norms, gathered[0][0]):
             raise RankFailed(f"the weights of rank {rank} differ from those of rank 0")
         for kind, values in theirs.items():
             _add(whole[kind], values)
     return whole
 
 
-def _in_order(judged: Sequence[OutputsAndTargets]) -> OutputsAndTargets:
+def _in_order(by_rank: Sequence[OutputsAndTargets]) -> OutputsAndTargets:
     """Batches in the order of the split, of which ranks took every so-many-th."""
-    return [batch for turn in zip_longest(*judged) for batch in turn if batch is not None]
+    return [batch for turn in zip_longest(*by_rank) for batch in turn if batch is not None]
 
 
 def _add(into: _Sums, values: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of al
 def measured(step: Step, state: TrainState, window: Window) -> StepResult:
     """`step(state, window)` and the `health` of its result; nothing where no update was made.
 
-    `update_ratio/GROUP` is |change| / |weights| of each parameter group, L2 norms before the update.
+    `update_ratio` is |change| / |weights| of each parameter group, L2 norms before the update.
     `dead_units` is the share of all units of the model's ReLU layers that gave 0 for the whole window.
     Training is what it would be without: weights are copied, outputs are looked at, nothing is drawn.
     The step costs some 2 % more (tests/benchmarks/health.py); one of each log window is looked at.
@@ -31,14 +31,16 @@ def measured(step: Step, state: TrainState, window: Window) -> StepResult:
         units.watch(state.model, opened)
         result = step(state, window)
     dead = units.dead()  # the ranks meet here, whatever came of the step
-    return replace(result, health=ratios.found | dead) if result.applied else result
+    if not result.applied:
+        return result
+    return replace(result, health={"update_ratio": ratios.by_group} | dead)
 
 
 class _Ratios:
     """Update to weight, by parameter group. The copy is made when the activations are gone again."""
 
     def __init__(self) -> None:
-        self.found: dict[str, float | Tensor] = {}
+        self.by_group: dict[str, Tensor] = {}
         self._before: list[list[Tensor]] = []
         self._depth = 0  # an optimizer of the user's whose step calls its base's tells of both
 
@@ -60,7 +62,7 @@ class _Ratios:
         for group, before in zip(optimizer.param_groups, self._before, strict=True):
             size = torch.nn.utils.get_total_norm(before)
             torch._foreach_sub_(before, group["params"])
-            self.found[f"update_ratio/{group['name']}"] = torch.nn.utils.get_total_norm(before) / size
+            self.by_group[group["name"]] = torch.nn.utils.get_total_norm(before) / size
         self._before = []
 
 
@@ -84,10 +86,10 @@ class _Units:
     def dead(self) -> dict[str, float | Tensor]:
         """The share over all ranks' samples; nothing where no ReLU layer ran."""
         alive: dict[str, Tensor] = {}
-        for of_one in ranks.gather(self._alive):  # a rank without samples has seen nothing
-            for name, seen in of_one.items():
-                known = alive.get(name, seen)
-                alive[name] = known | seen if known.shape == seen.shape else known
+        for by_layer in ranks.gather(self._alive):  # a rank without samples has seen nothing
+            for name, fired in by_layer.items():
+                previous = alive.get(name, fired)
+                alive[name] = previous | fired if previous.shape == fired.shape else previous
         if not alive:
             return {}
         share = 1 - torch.cat(list(alive.values())).float().mean()
@@ -104,8 +106,8 @@ class _Units:
         if output.ndim == 3 and self._has_conv1d:
             return
         unit = 1 if output.ndim != 3 else 2
-        seen = output.detach().amax([dim for dim in range(output.ndim) if dim != unit]) > 0
+        fired = output.detach().amax([dim for dim in range(output.ndim) if dim != unit]) > 0
         name = self._names[module]
-        known = self._alive.get(name)
-        if known is None or known.shape == seen.shape:  # a layer used in several places may differ
-            self._alive[name] = seen if known is None else known | seen
+        previous = self._alive.get(name)
+        if previous is None or previous.shape == fired.shape:  # a layer used in several places may differ
+            self._alive[name] = fired if previous is None else previous | fired

@@ -26,8 +26,10 @@ def locate_nonfinite(
         mine = next(_suspects(model, window, forward), None)
         for buffer, value in buffers:
             buffer.copy_(value)
-    seen = [one for one in ranks.gather(mine) if one is not None]  # gradients are the same on all ranks
-    where, samples = seen[0] if seen else (_in_gradients(model), [])
+    suspects = [
+        suspect for suspect in ranks.gather(mine) if suspect is not None
+    ]  # gradients are the same on all ranks
+    where, samples = suspects[0] if suspects else (_in_gradients(model), [])
     samples = samples or list(chain.from_iterable(ranks.gather(_samples(window))))
     batches = [_plain({"inputs": b.inputs, "targets": b.targets, "indices": b.indices}) for b in window]
     all_batches = list(chain.from_iterable(ranks.gather(batches)))
@@ -53,7 +55,7 @@ def _suspects(
         if _is_bad(tensor):
             yield f"the weight {name}", []
     for micro, batch in enumerate(window if forward else ()):
-        yield from _outputs(model, batch, lambda batch, at=micro: forward(at, batch))  # type: ignore[misc]
+        yield from _outputs(model, batch, lambda batch, index=micro: forward(index, batch))  # type: ignore[misc]
 
 
 def _in_gradients(model: nn.Module) -> str:
@@ -66,12 +68,12 @@ def _in_gradients(model: nn.Module) -> str:
 
 def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]) -> Iterator[_Suspect]:
     """The first module whose output is bad: one inside another comes to its end before it."""
-    found: list[_Suspect] = []
+    suspects: list[_Suspect] = []
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not found and isinstance(output, Tensor) and _is_bad(output):
-                found.append((f"the output of {name} ({type(module).__name__})", _rows(output, batch)))
+            if not suspects and isinstance(output, Tensor) and _is_bad(output):
+                suspects.append((f"the output of {name} ({type(module).__name__})", _rows(output, batch)))
 
         return hook
 
@@ -82,7 +84,7 @@ def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]
     finally:
         for hook in hooks:
             hook.remove()
-    yield from found
+    yield from suspects
     for name, term in outcome.terms.items():
         if _is_bad(term):
             yield f"the task's {name}, of outputs that are finite", []

@@ -8,10 +8,10 @@ sums are those of all, so that every rank makes the same update.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -30,11 +30,11 @@ from trainrun.vocabulary.seeds import stream
 
 
 class Clip:
-    """Limits the gradient: its L2 norm over all parameters (Pascanu et al., 2013), every element, or
-    each unit's norm by that of its weights (AGC; Brock et al., 2021).
+    """Limits the gradient: by its norm, element by element, or unit by unit.
 
-    The first two are torch's clip_grad_norm_ and clip_grad_value_. `agc` is the largest ratio of the
-    norms, where a unit's weights count as at least 0.001.
+    `norm` is the largest L2 norm over all parameters (Pascanu et al., 2013), `value` the largest size
+    of an element: torch's clip_grad_norm_ and clip_grad_value_. `agc` is the largest ratio of a unit's
+    norm to that of its weights, which count as at least 0.001 (Brock et al., 2021).
     """
 
     def __init__(self, norm: Positive | None, value: Positive | None, agc: Positive | None) -> None:
@@ -99,18 +99,28 @@ class Step:
         self.batch_changes, self.penalties = batch_changes, penalties
         self.accumulate, self.seed = accumulate, seed
         self._draws = torch.Generator()  # for the batch changes, reseeded before each
-        self._names: list[str] = []  # of the numbers that ranks sum, once they have agreed
+        self._names: list[tuple[str, str]] = []  # of the numbers that ranks sum, once they have agreed
 
     def __call__(self, state: TrainState, window: Window) -> StepResult:
         set_rates(state)
-        pass_ = WindowGradients(
-            self, state, [self.changed(batch, state.step, i) for i, batch in enumerate(window)]
-        )
+        changed = [self.changed(batch, state.step, micro) for micro, batch in enumerate(window)]
+        passes = WindowGradients(self, state, changed)
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
-        applied = update(state, pass_)
-        finding = None if applied or state.precision.skips else pass_.locate_nonfinite()
-        self._account(state, window, applied, pass_.num_samples)
-        return pass_.result(applied, finding)
+        gradients = update(state, passes)
+        applied = gradients.is_finite
+        report = None if applied or state.precision.skips else passes.locate_nonfinite(gradients.norm)
+        self._account(state, window, applied, passes.num_samples)
+        return StepResult(
+            num_samples=passes.num_samples,
+            terms=gradients.terms,
+            counts=passes.counts,
+            sums=gradients.sums,
+            norm=gradients.norm,
+            norm_after=gradients.norm_after,
+            applied=applied,
+            penalties=gradients.penalties,
+            finding=report,
+        )
 
     def may_skip(self, state: TrainState) -> bool:
         """Whether training goes on after a gradient that is not finite."""
@@ -131,12 +141,12 @@ class Step:
             batch = change.change_batch(batch, self.info, self._draws)
         return batch
 
-    def agreed(self, names: list[str]) -> list[str]:
-        """The names of the numbers that a step sums over the ranks; `names` is empty of an empty share."""
+    def agreed(self, names: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """(part, name) of the numbers that a step sums over the ranks; `names` is empty of an empty share."""
         if not self._names:
             self._names = ranks.broadcast_object(names)
         if names and names != self._names:
-            wanted, got = ", ".join(self._names), ", ".join(names)
+            wanted, got = (", ".join(map("/".join, listed)) for listed in (self._names, names))
             text = f"gives {got} for one batch and {wanted} for another, which ranks cannot add up"
             raise ConfigError.one("task", text)
         return self._names
@@ -153,6 +163,22 @@ class Step:
         state.position = window[-1].position
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """What one pass over a window came to; the gradients themselves are in the parameters."""
+
+    loss: Tensor  # penalties included
+    terms: Mapping[str, Tensor]
+    sums: Mapping[str, Tensor]
+    penalties: Mapping[str, Tensor]
+    norm: float  # of the whole gradient, before clipping
+    norm_after: float | Tensor  # and after
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.norm)
+
+
 class WindowGradients:
     """Forward and backward over one window; may be repeated with the same random draws."""
 
@@ -162,14 +188,10 @@ class WindowGradients:
         num_samples = float(sum(len(batch) for batch in window))
         counts = ranks.total({"": num_samples, **_total([step.task.count(batch) for batch in window])})
         self.num_samples, self.counts = int(counts.pop("")), counts
-        self.norm, self.norm_after = 0.0, 0.0  # type: float, float | Tensor
-        self.terms: dict[str, Tensor] = {}
-        self.sums: dict[str, Tensor] = {}
-        self.penalty_values: dict[str, Tensor] = {}
 
-    def gradients(self) -> Tensor:
-        """Fill every parameter's gradient; returns the loss, penalties included."""
-        state, step = self.state, self.step
+    def gradients(self) -> Gradients:
+        """Fill every parameter's gradient, clipped where its norm is finite."""
+        state = self.state
         state.optimizer.zero_grad(set_to_none=True)
         if not state.model.training:
             state.model.train()
@@ -184,16 +206,12 @@ class WindowGradients:
             terms.append({name: term.detach() for name, term in outcome.terms.items()})
             sums.append(outcome.sums)
             loss = loss + share.detach()
-        self.terms, self.sums = _total(terms), _total(sums)
-        loss = self._over_ranks(loss)
-        self.penalty_values = {}
-        for name, penalty in step.penalties.items():
-            value = penalty.penalty(state.model)
-            state.precision.backward(value)
-            self.penalty_values[name] = value.detach()
-            loss = loss + value.detach()
-        self._measure()
-        return loss
+        loss, parts = self._over_ranks(loss, {"terms": _total(terms), "sums": _total(sums)})
+        penalties = {name: self._penalty(penalty) for name, penalty in self.step.penalties.items()}
+        for value in penalties.values():
+            loss = loss + value
+        norm, norm_after = self._clipped()
+        return Gradients(loss, parts["terms"], parts["sums"], penalties, norm, norm_after)
 
     def forward(self, micro: int, batch: Batch) -> Outcome:
         """Draws what this micro-batch of this step draws, whatever ran before."""
@@ -201,115 +219,105 @@ class WindowGradients:
         with self.state.precision.autocast():
             return self.step.task(self.state.model, batch)
 
-    def locate_nonfinite(self) -> NonFiniteReport:
+    def locate_nonfinite(self, norm: float) -> NonFiniteReport:
         """What was not finite."""
         model = self.state.model
-        return locate_nonfinite(
-            model, self.window, self.norm, None if syncs_batch_norm(model) else self.forward
-        )
+        return locate_nonfinite(model, self.window, norm, None if syncs_batch_norm(model) else self.forward)
 
-    @property
-    def finite(self) -> bool:
-        return math.isfinite(self.norm)
-
-    def clip(self) -> None:
-        weights = [p for p in self.parameters if p.grad is not None]
-        self.norm_after = self.step.policy.clip(self._gradients, weights, self.norm)
-
-    def result(self, applied: bool, finding: NonFiniteReport | None) -> StepResult:
-        return StepResult(
-            num_samples=self.num_samples,
-            terms=self.terms,
-            counts=self.counts,
-            sums=self.sums,
-            norm=self.norm,
-            norm_after=self.norm_after,
-            applied=applied,
-            penalties=self.penalty_values,
-            finding=finding,
-        )
-
-    def _over_ranks(self, loss: Tensor) -> Tensor:
-        """Sum gradients, terms, sums and the loss over the ranks; returns the loss."""
+    def _over_ranks(
+        self, loss: Tensor, parts: dict[str, dict[str, Tensor]]
+    ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+        """Sum gradients, the loss, and the numbers of `parts` over the ranks."""
         if ranks.size() == 1:
-            return loss
+            return loss, parts
         # A parameter that no rank used keeps no gradient, as with one rank: the optimizer leaves it alone.
         used = ranks.add_numbers([float(p.grad is not None) for p in self.parameters])
         for parameter, count in zip(self.parameters, used, strict=True):
             if count and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        parts = {"terms": self.terms, "sums": self.sums}
-        mine = {f"{kind}/{name}": value for kind, part in parts.items() for name, value in part.items()}
-        names = self.step.agreed(list(mine))
-        numbers = [loss, *(mine.get(name, torch.zeros_like(loss)) for name in names)]
+        names = self.step.agreed([(part, name) for part, numbers in parts.items() for name in numbers])
+        numbers = [loss, *(parts[part].get(name, torch.zeros_like(loss)) for part, name in names)]
         row = torch.stack([number.detach().to(loss).reshape(()) for number in numbers])
         ranks.add([*(p.grad for p in self.parameters if p.grad is not None), row])
-        found = dict(zip(names, row[1:], strict=True))
-        self.terms, self.sums = (
-            {name.removeprefix(f"{kind}/"): v for name, v in found.items() if name.startswith(f"{kind}/")}
-            for kind in parts
-        )
-        return row[0]
+        summed: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+        for (part, name), number in zip(names, row[1:], strict=True):
+            summed[part][name] = number
+        return row[0], summed
 
-    def _measure(self) -> None:
-        """The step's one read of the device: the norm, after unscaling."""
-        self._gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if not self._gradients:
+    def _penalty(self, penalty: Penalty) -> Tensor:
+        value = penalty.penalty(self.state.model)
+        self.state.precision.backward(value)
+        return value.detach()
+
+    def _clipped(self) -> tuple[float, float | Tensor]:
+        """Unscale and clip the gradients; returns the norm before and after.
+
+        Reading the norm is the step's one read of the device.
+        """
+        weights = [p for p in self.parameters if p.grad is not None]
+        gradients = [p.grad for p in weights if p.grad is not None]
+        if not gradients:
             raise ConfigError.one("model", "no parameter gets a gradient from the loss")
-        self.state.precision.unscale(self._gradients)
-        self.norm = float(torch.nn.utils.get_total_norm(self._gradients))
-        self.norm_after = self.norm
+        self.state.precision.unscale(gradients)
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        return norm, self.step.policy.clip(gradients, weights, norm) if math.isfinite(norm) else norm
 
 
-def _single_pass_update(state: TrainState, pass_: WindowGradients) -> bool:
-    """The usual step; returns whether the update was made."""
-    before = _buffers(state.model) if pass_.step.may_skip(state) else []
-    pass_.gradients()
-    if pass_.finite:
-        pass_.clip()
+def _single_pass_update(state: TrainState, passes: WindowGradients) -> Gradients:
+    """Make the usual step where the gradients are finite."""
+    before = _buffers(state.model) if passes.step.may_skip(state) else []
+    gradients = passes.gradients()
+    if gradients.is_finite:
         state.optimizer.step()
     elif before:
         _restore_buffers(state.model, before)  # an overflow would stay in running statistics for good
-    return pass_.finite
+    return gradients
 
 
-class _NotFinite(Exception):
+class _NotFiniteError(Exception):
     """An evaluation inside a multi-pass step gave a gradient that is not finite."""
 
 
-def _multi_pass_update(state: TrainState, pass_: WindowGradients) -> bool:
-    """A step that evaluates its window several times (L-BFGS, SAM); undone if any evaluation is not finite.
+class _Closure:
+    """Evaluates a window as often as an optimizer asks; remembers the first and the last pass."""
+
+    def __init__(self, passes: WindowGradients) -> None:
+        self.passes = passes
+        self.first: Gradients | None = None
+        self.last: Gradients | None = None
+        self.statistics: list[Tensor] = []  # running ones, as the first pass left them
+
+    def __call__(self) -> Tensor:
+        self.last = self.passes.gradients()
+        if not self.last.is_finite:
+            raise _NotFiniteError
+        if self.first is None:
+            self.first, self.statistics = self.last, _buffers(self.passes.state.model)
+        return self.last.loss
+
+
+def _multi_pass_update(state: TrainState, passes: WindowGradients) -> Gradients:
+    """Make a step that evaluates its window several times (L-BFGS, SAM); undo it if any is not finite.
 
     Only the first evaluation updates running statistics and is what gets logged.
     """
-    weights = [p.detach().clone() for p in pass_.parameters]
+    weights = [p.detach().clone() for p in passes.parameters]
     memory, before = _copied(state.optimizer.state_dict()), _buffers(state.model)
-    first: list[tuple[WindowGradients, list[Tensor]]] = []
-
-    def closure() -> Tensor:
-        loss = pass_.gradients()
-        if not pass_.finite:
-            raise _NotFinite
-        pass_.clip()  # SAM's; L-BFGS has none
-        if not first:
-            first.append((copy.copy(pass_), _buffers(state.model)))
-        return loss
-
-    try:
+    closure = _Closure(passes)
+    with suppress(_NotFiniteError):
         state.optimizer.step(closure)  # type: ignore[arg-type]
-        if not all(bool(torch.isfinite(p).all()) for p in pass_.parameters):
-            pass_.norm = math.nan
-            raise _NotFinite
-    except _NotFinite:
-        with torch.no_grad():
-            torch._foreach_copy_(pass_.parameters, weights)
-        state.optimizer.load_state_dict(memory)
-        _restore_buffers(state.model, before)
-        return False
-    logged, statistics = first[0]
-    vars(pass_).update(vars(logged))
-    _restore_buffers(state.model, statistics)
-    return True
+    assert closure.last is not None
+    last = closure.last
+    if last.is_finite and not all(bool(torch.isfinite(p).all()) for p in passes.parameters):
+        last = replace(last, norm=math.nan)
+    if closure.first is not None and last.is_finite:
+        _restore_buffers(state.model, closure.statistics)
+        return closure.first
+    with torch.no_grad():
+        torch._foreach_copy_(passes.parameters, weights)
+    state.optimizer.load_state_dict(memory)
+    _restore_buffers(state.model, before)
+    return last
 
 
 def _buffers(model: nn.Module) -> list[Tensor]:
@@ -317,8 +325,8 @@ def _buffers(model: nn.Module) -> list[Tensor]:
     return [buffer.detach().clone() for buffer in model.buffers()]
 
 
-def _restore_buffers(model: nn.Module, kept: list[Tensor]) -> None:
-    for buffer, value in zip(model.buffers(), kept, strict=True):
+def _restore_buffers(model: nn.Module, values: list[Tensor]) -> None:
+    for buffer, value in zip(model.buffers(), values, strict=True):
         buffer.copy_(value)
 
 

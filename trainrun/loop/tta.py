@@ -43,11 +43,11 @@ class Views(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         black = torch.zeros((), device=inputs.device) if self.pixels is None else self.pixels.black
-        total: Tensor = sum(self.model(seen(inputs, *view, black)) for view in self.views)
+        total: Tensor = sum(self.model(view_of(inputs, *view, black)) for view in self.views)
         return total / len(self.views)
 
 
-def seen(x: Tensor, down: int, right: int, flipped: bool, black: Tensor) -> Tensor:
+def view_of(x: Tensor, down: int, right: int, flipped: bool, black: Tensor) -> Tensor:
     """Pictures x (N, C, H, W), all cropped and mirrored alike."""
     if not (down or right):
         return x.flip(3) if flipped else x

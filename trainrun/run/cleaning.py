@@ -31,16 +31,16 @@ def lost(entries: Sequence[ListedRun]) -> list[ListedRun]:
 
     Numbers that are not finite come again with the same settings, from any checkpoint.
     """
-    return [one for one in entries if _is_inside(one.path) and one.state != "running" and _is_lost(one.path)]
+    return [run for run in entries if _is_inside(run.path) and run.state != "running" and _is_lost(run.path)]
 
 
 def remnants() -> tuple[list[Path], list[Path]]:
     """Folders in which no run came to be: those to remove, and those so young that one may be starting."""
-    found: tuple[list[Path], list[Path]] = [], []
+    folders: tuple[list[Path], list[Path]] = [], []
     for path in sorted({path for place in PLACES for path in ROOT.glob(place)}):
         if _is_inside(path) and _is_remnant(path):
-            found[is_starting(path)].append(path)
-    return found
+            folders[is_starting(path)].append(path)
+    return folders
 
 
 def remove(path: Path) -> bool:
@@ -55,8 +55,8 @@ def remove(path: Path) -> bool:
         with lock(path):
             if not (_is_lost(path) or _is_remnant(path)):
                 return False
-            for one in sorted(path.iterdir(), key=lambda one: one.name in _LAST_FILES):
-                shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+            for entry in sorted(path.iterdir(), key=lambda entry: entry.name in _LAST_FILES):
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
             path.rmdir()
     except FolderBusy:
         return False
@@ -85,7 +85,7 @@ def _is_remnant(path: Path) -> bool:
     if any((ROOT / above / "config.yaml").exists() for above in path.relative_to(ROOT).parents):
         return False  # a part of a run
     try:
-        names = [one.name for one in path.iterdir()]
+        names = [entry.name for entry in path.iterdir()]
     except OSError:  # not ours to look into
         return False
     return all(any(fnmatchcase(name, pattern) for pattern in _FIRST_FILES) for name in names)

@@ -42,7 +42,7 @@ def _named(path: Path) -> Path:
     if (path / "config.yaml").exists():
         raise _used(path)
     begun = (".lock", ".hydra", signing.FILE)  # what a start that was killed leaves
-    if any(one.name not in begun and not one.name.startswith(".tmp-") for one in path.iterdir()):
+    if any(entry.name not in begun and not entry.name.startswith(".tmp-") for entry in path.iterdir()):
         raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
     return path
 
@@ -71,7 +71,7 @@ def find_run(run: str) -> Path:
 
 
 def look_up(run: str) -> tuple[Path, int]:
-    """The folder that RUN means, as `find` has it, and how many older runs have the same name."""
+    """The folder that RUN means, as `find_run` has it, and how many older runs have the same name."""
     path = Path(run).expanduser()
     if (path / "config.yaml").is_file():
         return path, 0
@@ -79,28 +79,31 @@ def look_up(run: str) -> tuple[Path, int]:
         text = f"{path} holds a run that has lost its config.yaml, without which it cannot be built"
         raise CannotResume(f"RUN: {text}; bring that file back")
     names = runs()
-    known = list(names)
-    if run == "last":
-        if known:
-            return known[-1], 0
+    if run == "last" and not names:
         raise CannotResume(f"RUN: there is no run in {ROOT}/ yet; start one with trainrun")
-    if named := [one for one in known if names[one] == run]:
-        return named[-1], len(named) - 1
+    named = [*names] if run == "last" else [path for path in names if names[path] == run]
+    if named:
+        return named[-1], 0 if run == "last" else len(named) - 1
+    return _by_path(run, names), 0
+
+
+def _by_path(run: str, names: dict[Path, str]) -> Path:
+    """The run whose path below outputs/ begins so."""
     prefix = run.removeprefix(f"{ROOT}/")
-    matching = [one for one in known if any(word.startswith(prefix) for word in _words(one))]
+    matching = [path for path in names if any(word.startswith(prefix) for word in _words(path))]
     for place in (0, 1):  # a whole path wins over the beginning of another
-        matching = [one for one in matching if _words(one)[place] == prefix] or matching
+        matching = [path for path in matching if _words(path)[place] == prefix] or matching
     if len(matching) == 1:
-        return matching[0], 0
-    if text := _of_sweep({one.parent for one in matching}):
+        return matching[0]
+    if text := _of_sweep({path.parent for path in matching}):
         raise ConfigError.one("RUN", f"{run} is {text}")
     if matching:
-        shown = ", ".join(str(one) for one in matching[:4])
+        shown = ", ".join(str(path) for path in matching[:4])
         raise ConfigError.one("RUN", f"{run} begins the path of {len(matching)} runs: {shown}")
-    candidates = [*names.values(), *(word for one in known for word in _words(one))]
+    candidates = [*names.values(), *(word for path in names for word in _words(path))]
     if near := nearest(prefix, filter(None, candidates)):
         raise CannotResume(f"RUN: no run is called {run}; did you mean {near}? trainrun runs lists them all")
-    shown = ", ".join(str(one) for one in known[-3:]) or "none"
+    shown = ", ".join(str(path) for path in [*names][-3:]) or "none"
     raise CannotResume(f"RUN: no run is called {run}; the newest: {shown}")
 
 
@@ -111,23 +114,22 @@ def _of_sweep(parents: set[Path]) -> str:
         return ""
     best = read_json(sweep / "sweep.json").get("best")
     job = best.get("folder") if isinstance(best, dict) else None
-    return (
-        f"a sweep; name one of its jobs{f', such as the best, {sweep / job}' if isinstance(job, str) else ''}"
-    )
+    example = f", such as the best, {sweep / job}" if isinstance(job, str) else ""
+    return f"a sweep; name one of its jobs{example}"
 
 
 def runs() -> dict[Path, str]:
     """Every run below outputs/ and its name, the newest last; '' where none is stored."""
-    found = []
+    dated = []
     for place in PLACES:
         for config in ROOT.glob(f"{place}/config.yaml"):
             if config.parent.name.startswith("."):  # a run's .hydra has one too
                 continue
             status = read_json(config.parent / "status.json")
             started, name = status.get("started"), status.get("name")
-            at = float(started) if isinstance(started, (int, float)) and 0 < started < 1e12 else 0.0
-            found.append((at, str(config.parent), name if isinstance(name, str) else ""))
-    return {Path(path): name for _, path, name in sorted(found)}
+            timestamp = float(started) if isinstance(started, (int, float)) and 0 < started < 1e12 else 0.0
+            dated.append((timestamp, str(config.parent), name if isinstance(name, str) else ""))
+    return {Path(path): name for _, path, name in sorted(dated)}
 
 
 def short(path: Path) -> str:

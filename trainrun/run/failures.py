@@ -9,7 +9,7 @@ import torch
 
 from trainrun.vocabulary.events import Event, NotFinite
 
-KEPT = 3  # the first ones of a run
+KEPT = 3  # the first ones of a run: each holds all weights
 
 
 class Failures:
@@ -24,12 +24,12 @@ class Failures:
     def __call__(self, event: Event) -> None:
         if not isinstance(event, NotFinite) or len(list(self.folder.glob("step-*.pt"))) >= KEPT:
             return
-        found = {"step": event.step, "where": event.where, "samples": list(event.samples), "norm": event.norm}
+        about = {"step": event.step, "where": event.where, "samples": list(event.samples), "norm": event.norm}
         path = self.folder / f"step-{event.step:09d}.pt"
         temporary = path.with_name(f".tmp-{path.name}")
         self.folder.mkdir(exist_ok=True)
         try:
-            torch.save({**found, **event.replay}, temporary)
+            torch.save({**about, **event.replay}, temporary)
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):

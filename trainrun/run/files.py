@@ -103,9 +103,11 @@ def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> Storage
     with contextlib.suppress(OSError):
         room += [f"{free_bytes(path):,} bytes are free"]
     text += f"; {', '.join(room)}" if room else ""
-    return StorageFailed(f"{text}; what was saved before is whole: mend this, then resume the run")
+    return StorageFailed(f"{text}; what was saved before is whole: fix this, then resume the run")
 
 
 def free_bytes(path: Path) -> int:
     """Room on the disk of `path`, which need not exist yet."""
-    return shutil.disk_usage(next(one for one in (path, *path.absolute().parents) if one.exists())).free
+    return shutil.disk_usage(
+        next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    ).free

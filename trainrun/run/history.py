@@ -23,31 +23,39 @@ def curves_of(run_dir: Path) -> Curves:
     What is no finite number is left out; so are lines that cannot be read. Of lines that tell of one
     step twice the later counts, in whatever order they stand.
     """
+    points = _computed(run_dir / "metrics.jsonl") | _speeds(run_dir / "timing.jsonl")
+    return {name: sorted(by_step.items()) for name, by_step in points.items()}
+
+
+def _computed(file: Path) -> _Points:
     computed: _Points = {}
-    for record in records(run_dir / "metrics.jsonl"):
+    for record in records(file):
         if record["event"] == "rollback":
             _cut(computed, record.get("to"))
-        elif record["event"] == "train":
+        elif record["event"] in ("train", "eval"):
+            split = "train" if record["event"] == "train" else record.get("split")
             for name, value in _numbers(record):
-                _add(computed, name if name.split("/")[0] == "lr" else f"train/{name}", record, value)
-        elif record["event"] == "eval":
-            for name, value in _numbers(record):
-                _add(computed, f"{record.get('split')}/{name}", record, value)
+                is_rate = record["event"] == "train" and name.split("/")[0] == "lr"
+                _add(computed, name if is_rate else f"{split}/{name}", record, value)
+    return computed
+
+
+def _speeds(file: Path) -> _Points:
     happened: _Points = {}
-    for record in records(run_dir / "timing.jsonl"):
+    for record in records(file):
         if record["event"] == "started":
             _cut(happened, record.get("step"))
         elif record["event"] == "train":
             for name, value in _numbers(record):
                 if name in _SPEED:
                     _add(happened, f"speed/{name}", record, value)
-    return {name: sorted(points.items()) for name, points in (computed | happened).items()}
+    return happened
 
 
 def epochs_of(run_dir: Path) -> float | None:
     """How many epochs the run has come to by its last logged step; None where none is told."""
-    found = [r.get("epoch") for r in records(run_dir / "metrics.jsonl") if r["event"] == "train"]
-    last = found[-1] if found else None
+    epochs = [r.get("epoch") for r in records(run_dir / "metrics.jsonl") if r["event"] == "train"]
+    last = epochs[-1] if epochs else None
     return float(last) if isinstance(last, (int, float)) else None
 
 
@@ -129,8 +137,8 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         if name in _NOT_DRAWN:
             continue
         if isinstance(value, Mapping):
-            parts = {str(part): float(one) for part, one in value.items() if is_number(one)}
-            yield from ((f"{name}/{part}", one) for part, one in parts.items())
+            parts = {str(part): float(number) for part, number in value.items() if is_number(number)}
+            yield from ((f"{name}/{part}", number) for part, number in parts.items())
             if name == "lr" and parts:
                 yield name, max(parts.values())
         elif is_number(value):
@@ -146,7 +154,7 @@ def _cut(curves: _Points, step: Any) -> None:
     """Forget what came after a step, which is computed again."""
     if isinstance(step, int):
         for points in curves.values():
-            for later in [at for at in points if at > step]:
+            for later in [point for point in points if point > step]:
                 del points[later]
 
 

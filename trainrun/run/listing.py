@@ -12,12 +12,12 @@ from typing import Any
 
 from trainrun.run.directory import ROOT, runs, short
 from trainrun.run.files import read_json
-from trainrun.run.history import end_of, is_contradicted, records, step_of
+from trainrun.run.history import end_of, is_contradicted, is_number, records, step_of
 from trainrun.run.lock import is_held
 from trainrun.terminal.visible import visible
 
 STATES = ("running", "completed", "interrupted", "failed", "died")
-STARTING_S = 3600.0
+STARTING_S = 3600.0  # longer than building data takes before the first record
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def _sweep(path: Path) -> str | None:
 
 def _data(path: Path) -> str:
     """The data set's own name, as environment.json has it; that file may hold a long diff, so no parse."""
-    found = re.search(r'^ "data": \{\n  "name": "([^"\\]*)"', _read(path / "environment.json"), re.M)
-    return printable(found[1]) if found else ""
+    match = re.search(r'^ "data": \{\n  "name": "([^"\\]*)"', _read(path / "environment.json"), re.M)
+    return printable(match[1]) if match else ""
 
 
 def _model(path: Path) -> str:
@@ -154,12 +154,12 @@ def num_bytes(folder: Path) -> int:
     """Of all files in a folder; links count as links. What vanishes meanwhile counts nothing."""
     total = 0
     try:
-        with os.scandir(folder) as found:
-            for one in found:
-                if one.is_dir(follow_symlinks=False):
-                    total += num_bytes(Path(one.path))
+        with os.scandir(folder) as scan:
+            for entry in scan:
+                if entry.is_dir(follow_symlinks=False):
+                    total += num_bytes(Path(entry.path))
                 else:
-                    total += one.stat(follow_symlinks=False).st_size
+                    total += entry.stat(follow_symlinks=False).st_size
     except OSError:
         pass
     return total
@@ -173,10 +173,8 @@ def _read(file: Path) -> str:
 
 
 def _number(value: Any) -> float | None:
-    is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-    return float(value) if is_one else None
+    return float(value) if is_number(value) else None
 
 
 def _whole(value: Any) -> int | None:
-    found = _number(value)
-    return None if found is None else int(found)
+    return int(value) if is_number(value) else None

@@ -113,36 +113,39 @@ class Record:
 
 def _status_changes(event: Event) -> dict[str, Any]:
     """What an event changes in status.json."""
-    if isinstance(event, Started):
-        changes = {"state": "running", "name": event.name, "monitor": event.monitor, "pid": os.getpid()}
-        changes |= {"step": event.step, "total_steps": event.total_steps}
-        return changes | {"exit_code": None, "reason": None, "resumable": True}
-    if isinstance(event, Replanned):  # each write waits for the disk: the first and the last are enough
-        told = event.is_first or event.step == event.total_steps
-        return {"total_steps": event.total_steps} if told else {}
-    if isinstance(event, Evaluated) and event.split == "test":
-        return {"test": dict(event.metrics)}
-    if isinstance(event, Evaluated):
-        metrics = dict(event.metrics)
-        changes = {"step": event.step, "metric": metrics}
-        return changes | ({"best": {"step": event.step, "metrics": metrics}} if event.is_best else {})
-    if isinstance(event, Interrupted):
-        changes = {"state": "interrupted", "step": event.step, "reason": event.signal, "resumable": True}
-        return changes | {"exit_code": exit_code(event.signal), "seconds": round(event.seconds, 3)}
-    if isinstance(event, Finished):
-        changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
-        changes |= {"total_steps": event.step} if event.reason == "budget" else {}  # the clock's, at last
-        return changes | {"resumable": False, "seconds": round(event.seconds, 3)}
-    if isinstance(event, Failed):
-        changes = {"state": "failed", "step": event.step, "reason": event.reason}
-        return changes | {"exit_code": event.exit_code}
-    return {}
+    match event:
+        case Started():
+            changes = {"state": "running", "name": event.name, "monitor": event.monitor, "pid": os.getpid()}
+            changes |= {"step": event.step, "total_steps": event.total_steps}
+            return changes | {"exit_code": None, "reason": None, "resumable": True}
+        case Replanned():  # each write waits for the disk: the first and the last are enough
+            is_written = event.is_first or event.step == event.total_steps
+            return {"total_steps": event.total_steps} if is_written else {}
+        case Evaluated(split="test"):
+            return {"test": dict(event.metrics)}
+        case Evaluated():
+            metrics = dict(event.metrics)
+            changes = {"step": event.step, "metric": metrics}
+            return changes | ({"best": {"step": event.step, "metrics": metrics}} if event.is_best else {})
+        case Interrupted():
+            changes = {"state": "interrupted", "step": event.step, "reason": event.signal}
+            changes |= {"resumable": True, "exit_code": exit_code(event.signal)}
+            return changes | {"seconds": round(event.seconds, 3)}
+        case Finished():
+            changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
+            changes |= {"total_steps": event.step} if event.reason == "budget" else {}  # the clock's, at last
+            return changes | {"resumable": False, "seconds": round(event.seconds, 3)}
+        case Failed():
+            changes = {"state": "failed", "step": event.step, "reason": event.reason}
+            return changes | {"exit_code": event.exit_code}
+        case _:  # the others change nothing in it
+            return {}
 
 
 def write_status(run_dir: Path, **changes: Any) -> None:
     """Change some entries of status.json; the rest stay. A number that is not finite becomes null.
 
-    That a run has failed is written where there is no room for another file, too.
+    That a run has failed is also written where there is no room for another file.
     """
     empty: dict[str, Any] = {"state": "running", "name": None, "step": 0, "metric": None, "best": None}
     empty |= {"exit_code": None, "reason": None, "resumable": True, "started": time.time()}

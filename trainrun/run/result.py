@@ -35,7 +35,7 @@ def result_of(finished: Finished, lines: Iterable[Mapping[str, Any]]) -> dict[st
     """The final numbers. `lines` are the records of metrics.jsonl, in order.
 
     `kept` are the weights that the run ended with. `best`, `last` and `test` are evaluations with the
-    step whose weights were judged; `train` are means over the steps since the log before. None: there
+    step whose weights were evaluated; `train` are means over the steps since the log before. None: there
     was none.
     """
     train = best = last = test = epochs = None
@@ -58,15 +58,15 @@ def result_of(finished: Finished, lines: Iterable[Mapping[str, Any]]) -> dict[st
         "monitor": finished.monitor or None,
         "best_value": finished.best,
         "kept": {"step": finished.kept_step, "weights": finished.kept_weights},
-        "best": _judged(best),
-        "last": _judged(last),
-        "test": _judged(test),
+        "best": _evaluation(best),
+        "last": _evaluation(last),
+        "test": _evaluation(test),
         "train": dict(_metrics(train, _NOT_LEARNED)) if train else None,
         "seconds": round(finished.seconds, 3),
     }
 
 
-def _judged(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _evaluation(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if record is None:
         return None
     about = {"step": record.get("step"), "weights": record.get("weights")}

@@ -23,11 +23,11 @@ from trainrun.run.files import read_json, replace_json
 FILE = "signature.json"
 VARIABLE = "TRAINRUN_STATE"
 _KEY_BYTES = 32
-_MOST_BYTES = 4096
+_MOST_BYTES = 4096  # of a signature file, which anybody may have written
 _SHARED = f"runs of several machines need one key: {VARIABLE} names a folder that all of them see"
 
 
-class NoKey(Exception):
+class NoKeyError(Exception):
     """There is no key to sign or to verify with; the text says why."""
 
 
@@ -44,7 +44,7 @@ def sign(run_dir: Path, run_id: str, *configs: str) -> None:
     """
     try:
         key = _key(is_made=True)
-    except NoKey:
+    except NoKeyError:
         return
     signatures = [_mac(key, "run", run_id, config) for config in configs]
     replace_json(run_dir / FILE, {"run_id": run_id, "key": _name_of(key), "signatures": signatures})
@@ -74,7 +74,7 @@ def sign_words(words: Sequence[str]) -> dict[str, Any] | None:
     """A signature of a sweep's line, for its record; None where the user has no state folder."""
     try:
         key = _key(is_made=True)
-    except NoKey:
+    except NoKeyError:
         return None
     return {"key": _name_of(key), "signature": _mac(key, "sweep", *words)}
 
@@ -89,7 +89,7 @@ def doubt_words(words: Sequence[str], signature: Any) -> str | None:
 def _unsigned() -> str:
     try:
         _key(is_made=True)
-    except NoKey as error:
+    except NoKeyError as error:
         return f"it is not signed, and {error}"
     return "it is not signed"
 
@@ -97,7 +97,7 @@ def _unsigned() -> str:
 def _doubt(stored: dict[str, Any], signatures: Sequence[Any], kind: str, *texts: str) -> str | None:
     try:
         key = _key(is_made=False)
-    except NoKey as error:
+    except NoKeyError as error:
         return f"it is signed, but {error}; {_SHARED}"
     mine = _mac(key, kind, *texts).encode()
     if any(
@@ -126,17 +126,17 @@ def _folder() -> Path:
     if wanted := os.environ.get(VARIABLE):
         folder = Path(wanted).expanduser()
         if not folder.is_absolute():
-            raise NoKey(f"{VARIABLE} must be an absolute path, got {wanted}")
+            raise NoKeyError(f"{VARIABLE} must be an absolute path, got {wanted}")
         return folder
     base = os.environ.get("XDG_STATE_HOME", "")
     try:
         return (Path(base) if os.path.isabs(base) else Path.home() / ".local/state") / "trainrun"
     except RuntimeError:
-        raise NoKey(f"there is no home folder; {VARIABLE} names one for the key") from None
+        raise NoKeyError(f"there is no home folder; {VARIABLE} names one for the key") from None
 
 
 def _key(is_made: bool) -> bytes:
-    """The user's key, made where there is none and it `is_made`. Raises NoKey."""
+    """The user's key, made where there is none and it `is_made`. Raises NoKeyError."""
     folder = _folder()
     path = folder / "key"
     try:
@@ -146,11 +146,11 @@ def _key(is_made: bool) -> bytes:
             is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             key = file.read(_KEY_BYTES + 1) if is_file else b""
     except FileNotFoundError:
-        raise NoKey(f"there is no key in {folder}") from None
+        raise NoKeyError(f"there is no key in {folder}") from None
     except OSError as error:
-        raise NoKey(f"no key can be kept in {folder}: {error.strerror or error}") from None
+        raise NoKeyError(f"no key can be kept in {folder}: {error.strerror or error}") from None
     if len(key) != _KEY_BYTES:
-        raise NoKey(f"{path} is no key of trainrun; remove it")
+        raise NoKeyError(f"{path} is no key of trainrun; remove it")
     return key
 
 

@@ -59,7 +59,7 @@ class Runtime:
         return Signals(self.preemption_signal, self.time_limit_s)
 
     def require_sync(self) -> None:
-        """Raises ConfigError where training would ignore `sync_batch_norm`; judging a stored run may."""
+        """Raises ConfigError where training would ignore `sync_batch_norm`; evaluating a stored run may."""
         if self.sync_batch_norm and not self._can_sync:
             where = "one rank" if ranks.size() == 1 else self.device.type
             text = f"is torch's SyncBatchNorm, for several ranks on GPUs; on {where} it has no effect"
@@ -188,7 +188,7 @@ def _device(name: str) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError.one("runtime.device", f"wants auto, cpu, cuda, cuda:1 or mps, got {name}")
+        raise ConfigError.one("runtime.device", f"must be auto, cpu, cuda, cuda:1 or mps, got {name}")
     missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )
@@ -207,14 +207,14 @@ def _device_of_rank(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError.one(
             "runtime.device",
-            f"wants auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}",
+            f"must be auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}",
         )
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     _device("cuda")  # or the error that there is none
-    place, found = ranks.place(), torch.cuda.device_count()
-    if place.local_size > found:
-        text = f"{place.local_size} ranks on this machine need a GPU each, there are {found}"
+    place, num_gpus = ranks.place(), torch.cuda.device_count()
+    if place.local_size > num_gpus:
+        text = f"{place.local_size} ranks on this machine need a GPU each, there are {num_gpus}"
         raise ConfigError.one("runtime.device", text)
     torch.cuda.set_device(place.local_rank)  # what names no device, and NCCL, then means this one
     return torch.device("cuda", place.local_rank)
@@ -224,7 +224,7 @@ def _seconds(limit: str) -> float:
     try:
         duration = parse(limit)
         if not duration.is_clock:
-            raise ValueError(f"wants a time such as 30s, 90min or 12h, got {limit}")
+            raise ValueError(f"must be a time such as 30s, 90min or 12h, got {limit}")
     except ValueError as error:
         raise ConfigError.one("runtime.time_limit", str(error)) from None
     return duration.seconds

@@ -21,8 +21,7 @@ from typing import Any
 from trainrun import ranks
 from trainrun.vocabulary.errors import INTERRUPTED
 
-# A signal to a whole process group is often passed on by a launcher too: within this time it is the same.
-ECHO_S = 0.3
+ECHO_S = 0.3  # a launcher often passes a signal of its process group on: within this time it is the same
 ECHO_OF_RANKS_S = 5.0  # torchrun passes a signal on when it next looks, and again when a rank has ended
 AGAIN_S = 0.02  # where an exception would be lost, it is tried again after this time
 SWALLOWED_S = 2.0  # after this time one that was raised has been lost nevertheless
@@ -157,9 +156,11 @@ class Signals:
 
 
 def _is_lost_in(frame: FrameType | None) -> bool:
-    """Whether an exception raised here would be printed and forgotten, in the hooks of a fork, which
-    hold locks too, and in a finalizer; or leave a loader that has started some of its processes, which
-    its finalizer cannot end. None of it waits for long.
+    """Whether an exception raised here would be lost, or do harm.
+
+    It would be printed and forgotten in the hooks of a fork, which also hold locks, and in a finalizer.
+    It would leave a loader that has started some of its processes, which its finalizer cannot end. None
+    of these waits for long.
     """
     while frame is not None:
         module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from trainrun.protocols import StepResult
 
 Sums = dict[str, float]
+Path = tuple[str, ...]  # of keys, in nested dicts
 
 
 @dataclass
@@ -30,22 +31,21 @@ class Totals:
     counts: Sums = field(default_factory=dict)
     sums: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, result: StepResult, values: Mapping[str, float], norm_after: float) -> None:
-        """`values` are the tensors of `result` as numbers, named `kind/name`."""
+    def add(self, result: StepResult, numbers: Mapping[str, Any]) -> None:
+        """Add a step; `numbers` are the tensors of `result` as numbers, by part."""
         self.steps += 1
         self.samples += result.num_samples
         if result.applied:
+            norm_after = numbers["norm_after"]
             self.applied += 1
             self.norm += result.norm
             self.norm_after += norm_after
             self.clipped += norm_after < result.norm * (1 - 1e-6)
-        for name, value in values.items():
-            kind, _, key = name.partition("/")
-            if kind == "penalties":
-                self.penalty += value
-            else:
-                into = {"terms": self.terms, "counts": self.counts, "sums": self.sums}[kind]
-                into[key] = into.get(key, 0.0) + value
+        for part, into in (("terms", self.terms), ("counts", self.counts), ("sums", self.sums)):
+            for name, value in numbers[part].items():
+                into[name] = into.get(name, 0.0) + value
+        for value in numbers["penalties"].values():
+            self.penalty += value
 
     @property
     def loss(self) -> float:
@@ -94,7 +94,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.since_log, self.since_eval, self.spikes = Totals(), Totals(), Spikes()
-        self._health: Sums = {}  # of the last step that was looked at
+        self._health: dict[str, Any] = {}  # of the last step that was looked at
         self._pending: list[StepResult] = []
 
     def add(self, result: StepResult) -> None:
@@ -106,22 +106,11 @@ class Meter:
         """Bring all pending results to the host in one transfer."""
         if not self._pending:
             return
-        tensors: list[Tensor] = []
-        for result in self._pending:
-            tensors += [t for t in _tensors(result).values() if isinstance(t, Tensor)]
-        numbers = iter(
-            torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else []
-        )
-        for result in self._pending:
-            values = {
-                n: next(numbers) if isinstance(t, Tensor) else float(t) for n, t in _tensors(result).items()
-            }
-            norm_after = values.pop("norm_after")
-            health = [name for name in values if name.startswith("health/")]
-            self._health = {name[7:]: values.pop(name) for name in health} or self._health
-            self.spikes.add(_loss(values))
+        for result, numbers in zip(self._pending, _on_host(self._pending), strict=True):
+            self._health = numbers["health"] or self._health
+            self.spikes.add(_loss(numbers))
             for totals in (self.since_log, self.since_eval):
-                totals.add(result, values, norm_after)
+                totals.add(result, numbers)
         self._pending.clear()
 
     def read_log(self) -> Totals:
@@ -130,11 +119,12 @@ class Meter:
         totals, self.since_log = self.since_log, Totals()
         return totals
 
-    def read_health(self) -> Sums:
-        """What was found since the last call, without what is no number; most steps are not looked at."""
+    def read_health(self) -> dict[str, Any]:
+        """What was measured since the last call, without what is no number; most steps are not looked at."""
         self.flush()
-        found, self._health = self._health, {}
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        health, self._health = self._health, {}
+        finite = {path: value for path, value in flatten(health).items() if math.isfinite(value)}
+        return unflatten(finite)
 
     def read_eval(self) -> Totals:
         self.flush()
@@ -154,15 +144,43 @@ class Meter:
         self.spikes = Spikes(**state["spikes"])
 
 
-def _loss(values: Mapping[str, float]) -> float:
-    """Of one step, without penalties."""
-    terms = {name[6:]: value for name, value in values.items() if name.startswith("terms/")}
-    return sum(value / (values[f"counts/{name}"] or math.nan) for name, value in terms.items())
+def _loss(numbers: Mapping[str, Any]) -> float:
+    """The loss of one step, without penalties."""
+    counts = numbers["counts"]
+    loss: float = sum(value / (counts[name] or math.nan) for name, value in numbers["terms"].items())
+    return loss
 
 
-def _tensors(result: StepResult) -> dict[str, Any]:
-    """All that may still be on the device, named `kind/name`."""
-    named: dict[str, Any] = {"norm_after": result.norm_after}
-    for kind in ("terms", "counts", "sums", "penalties", "health"):
-        named |= {f"{kind}/{key}": value for key, value in getattr(result, kind).items()}
-    return named
+_PARTS = ("norm_after", "terms", "counts", "sums", "penalties", "health")  # may still be on the device
+
+
+def _on_host(results: Sequence[StepResult]) -> list[dict[str, Any]]:
+    """The parts of each result as numbers, brought to the host in one transfer."""
+    flat = [flatten({part: getattr(result, part) for part in _PARTS}) for result in results]
+    tensors = [value for values in flat for value in values.values() if isinstance(value, Tensor)]
+    row = torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else []
+    numbers = iter(row)
+    read = [
+        {path: next(numbers) if isinstance(value, Tensor) else float(value) for path, value in values.items()}
+        for values in flat
+    ]
+    return [{part: {} for part in _PARTS} | unflatten(values) for values in read]
+
+
+def flatten(tree: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
+    """The leaves of nested dicts by the keys that lead to them."""
+    flat: dict[Path, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, (*above, key)) if isinstance(value, Mapping) else {(*above, key): value}
+    return flat
+
+
+def unflatten(flat: Mapping[Path, Any]) -> dict[str, Any]:
+    """Nested dicts from what `flatten` made of them; empty ones are gone."""
+    tree: dict[str, Any] = {}
+    for (*above, key), value in flat.items():
+        inner = tree
+        for part in above:
+            inner = inner.setdefault(part, {})
+        inner[key] = value
+    return tree

@@ -22,11 +22,11 @@ pytestmark = pytest.mark.usefixtures("quick_disk")
 
 
 class BadAt(ToyData):
-    """The windows of the steps `at` hold a NaN, each as often as `times` says."""
+    """The windows of `steps` hold a NaN, each as often as `times` says."""
 
-    def __init__(self, at: tuple[int, ...], times: float = math.inf) -> None:
+    def __init__(self, steps: tuple[int, ...], times: float = math.inf) -> None:
         super().__init__()
-        self.left = dict.fromkeys(at, times)
+        self.left = dict.fromkeys(steps, times)
 
     def train_batches(self, position: Any, cut: Any, seed: int) -> Iterator[Batch]:
         windows_an_epoch = math.ceil(41 / 12)
@@ -129,9 +129,13 @@ def test_rolling_back_has_a_limit_and_the_record_tells_of_each(tmp_path: Path) -
     with pytest.raises(NonFinite, match=r"loop\.nonfinite_limit: 3 rollbacks did not help"):
         run.train()
     metrics = list(map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()))
-    told = [(one["step"], one["to"], one["lr_factor"]) for one in metrics if one["event"] == "rollback"]
-    assert told == [(7, 5, 0.5), (7, 4, 0.25), (7, 5, 0.125)]  # 5 may be spoilt
-    answers = [one["answer"] for one in metrics if one["event"] == "nonfinite"]
+    rollbacks = [
+        (record["step"], record["to"], record["lr_factor"])
+        for record in metrics
+        if record["event"] == "rollback"
+    ]
+    assert rollbacks == [(7, 5, 0.5), (7, 4, 0.25), (7, 5, 0.125)]  # 5 may be spoilt
+    answers = [record["answer"] for record in metrics if record["event"] == "nonfinite"]
     assert answers == ["rollback"] * 3 + ["stop"]
 
 

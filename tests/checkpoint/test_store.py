@@ -49,7 +49,7 @@ def commit(owner: Checkpoints, state: TrainState) -> CheckpointSaved | None:
     return saved[0] if saved else None
 
 
-def at(step: int, **changes: Any) -> TrainState:
+def state_at(step: int, **changes: Any) -> TrainState:
     state = new_state(mlp(seed=step))
     for name, value in {"step": step, **changes}.items():
         setattr(state, name, value)
@@ -57,18 +57,18 @@ def at(step: int, **changes: Any) -> TrainState:
 
 
 def committed(tmp_path: Path, step: int = 5) -> Path:
-    saved = commit(checkpoints(tmp_path), at(step))
+    saved = commit(checkpoints(tmp_path), state_at(step))
     assert saved is not None
     return Path(saved.path)
 
 
 def load(tmp_path: Path, warnings: list[str] | None = None, **changes: Any) -> Any:
-    told: list[str] = [] if warnings is None else warnings
-    return checkpoints(tmp_path, **changes).load_newest(told.append)
+    messages: list[str] = [] if warnings is None else warnings
+    return checkpoints(tmp_path, **changes).load_newest(messages.append)
 
 
 def test_a_commit_is_two_files_with_their_hashes_and_loads_without_unpickling(tmp_path: Path) -> None:
-    saved = commit(checkpoints(tmp_path), at(7, best=0.5, best_step=7))
+    saved = commit(checkpoints(tmp_path), state_at(7, best=0.5, best_step=7))
     assert saved is not None
     path = tmp_path / "checkpoints" / "step-000000007"
     assert (saved.step, saved.path) == (7, str(path))
@@ -91,7 +91,7 @@ def test_a_commit_is_two_files_with_their_hashes_and_loads_without_unpickling(tm
 
 
 def test_loading_gives_what_was_stored_and_where_metrics_stood(tmp_path: Path) -> None:
-    state = at(7)
+    state = state_at(7)
     commit(checkpoints(tmp_path), state)
     parts = load(tmp_path)
     assert parts.pop("metrics_bytes") == 123
@@ -147,14 +147,14 @@ def test_a_commit_that_is_cut_short_leaves_the_older_one_and_is_cleaned(
 
     monkeypatch.setattr(os, "fsync", killed)
     with contextlib.suppress(Killed):
-        commit(checkpoints(tmp_path), at(6))
+        commit(checkpoints(tmp_path), state_at(6))
     monkeypatch.undo()
     again = checkpoints(tmp_path)
     again.clean()
     assert not list((tmp_path / "checkpoints").glob(".tmp*"))
     assert problem_of(older, "this run") is None
     assert load(tmp_path)["counters"]["step"] == (5 if dies_at < 3 else 6)  # there is no third state
-    commit(again, at(6))
+    commit(again, state_at(6))
     assert load(tmp_path)["counters"]["step"] == 6
 
 
@@ -269,7 +269,7 @@ def test_a_pickle_in_place_of_the_state_is_not_executed(tmp_path: Path) -> None:
 def test_committing_a_valid_step_again_changes_nothing(tmp_path: Path) -> None:
     path = committed(tmp_path)
     before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()}
-    assert commit(checkpoints(tmp_path), at(5)) is None
+    assert commit(checkpoints(tmp_path), state_at(5)) is None
     assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()} == before
 
 
@@ -277,7 +277,7 @@ def test_a_damaged_step_is_moved_aside_and_committed_again(tmp_path: Path) -> No
     path = committed(tmp_path)
     flip_a_bit(path)
     damaged = (path / "state.pt").read_bytes()
-    assert commit(checkpoints(tmp_path), at(5)) is not None
+    assert commit(checkpoints(tmp_path), state_at(5)) is not None
     assert problem_of(path, "this run") is None
     (aside,) = (tmp_path / "checkpoints").glob(".damaged-step-000000005-*")
     assert (aside / "state.pt").read_bytes() == damaged
@@ -286,7 +286,7 @@ def test_a_damaged_step_is_moved_aside_and_committed_again(tmp_path: Path) -> No
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_never_committed(tmp_path: Path, value: float) -> None:
     older = committed(tmp_path, 5)
-    state = at(6)
+    state = state_at(6)
     state.model[0].bias.data[2] = value
     with pytest.raises(NonFinite, match=r"0\.bias holds numbers that are not finite"):
         commit(checkpoints(tmp_path), state)
@@ -296,7 +296,7 @@ def test_weights_that_are_not_finite_are_never_committed(tmp_path: Path, value: 
 # Retention
 
 
-def kept(tmp_path: Path) -> list[int]:
+def steps_on_disk(tmp_path: Path) -> list[int]:
     return [int(path.name[5:]) for path in sorted((tmp_path / "checkpoints").glob("step-*"))]
 
 
@@ -317,8 +317,8 @@ def test_the_last_the_best_and_every_nth_are_kept(
 ) -> None:
     owner = checkpoints(tmp_path, **changes)
     for step, best_step in enumerate(best_steps, 1):
-        commit(owner, at(step, best=0.5, best_step=best_step))
-    assert kept(tmp_path) == expected
+        commit(owner, state_at(step, best=0.5, best_step=best_step))
+    assert steps_on_disk(tmp_path) == expected
     assert all(problem_of(tmp_path / "checkpoints" / f"step-{s:09d}", "this run") is None for s in expected)
 
 
@@ -326,20 +326,20 @@ def test_damaged_later_ones_do_not_crowd_out_the_good(tmp_path: Path) -> None:
     flip_a_bit(committed(tmp_path, 50))
     owner = checkpoints(tmp_path)
     for step in (10, 20, 30):
-        commit(owner, at(step))
-    assert kept(tmp_path) == [20, 30, 50]
+        commit(owner, state_at(step))
+    assert steps_on_disk(tmp_path) == [20, 30, 50]
 
 
 def test_what_could_not_be_removed_goes_at_the_next_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = checkpoints(tmp_path, keep_last=1)
-    commit(owner, at(1))
+    commit(owner, state_at(1))
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
-        commit(owner, at(2))
+        commit(owner, state_at(2))
     assert len(list(owner.folder.iterdir())) == 2
-    commit(owner, at(3))
+    commit(owner, state_at(3))
     assert [path.name for path in owner.folder.iterdir()] == ["step-000000003"]
 
 
@@ -350,7 +350,7 @@ def test_only_own_names_are_removed(tmp_path: Path) -> None:
         (folder / name).mkdir(parents=True)
     owner = checkpoints(tmp_path, keep_last=1)
     for step in (1, 2, 3):
-        commit(owner, at(step))
+        commit(owner, state_at(step))
     owner.clean()
     assert {path.name for path in folder.iterdir()} == {*strangers, "step-000000003"}
 
@@ -374,7 +374,7 @@ def test_a_failing_disk_is_said_with_the_systems_reason_and_costs_nothing_older(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageFailed, match=os.strerror(code)):
-        commit(checkpoints(tmp_path), at(6))
+        commit(checkpoints(tmp_path), state_at(6))
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [older.name]
     assert load(tmp_path)["counters"]["step"] == 5
@@ -383,7 +383,7 @@ def test_a_failing_disk_is_said_with_the_systems_reason_and_costs_nothing_older(
 def test_a_folder_in_the_place_of_a_file_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(StorageFailed):
-        commit(checkpoints(tmp_path), at(6))
+        commit(checkpoints(tmp_path), state_at(6))
 
 
 # Weights

@@ -1,0 +1,156 @@
+"""Evaluation during training: validation and test, the best weights, early stopping and plateau."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from trainrun.checkpoint.state import TrainState
+from trainrun.checkpoint.store import Checkpoints
+from trainrun.data.faults import refuse_not_finite
+from trainrun.loop.evaluate import MetricError, confusion_of, evaluate, shared_batches
+from trainrun.loop.windows import Windows
+from trainrun.protocols import TaskProtocol
+from trainrun.regularization.penalty import near_zero
+from trainrun.runtime.machine import is_out_of_memory
+from trainrun.runtime.signals import Signals
+from trainrun.task.metrics import Totals
+from trainrun.vocabulary.errors import EvaluationOutOfMemory
+from trainrun.vocabulary.events import Evaluated
+
+_Confusion = list[list[int]] | None
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Which metric of the validation split decides: `name` without its `val/`."""
+
+    name: str
+    maximize: bool
+
+
+class KeptWeights(NamedTuple):
+    """The weights that a run ends with."""
+
+    model: nn.Module
+    step: int  # that they are of
+    weights: str  # which of that step: "raw", "ema"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Evaluates a state's weights, keeps the best, and steers training by the monitored metric.
+
+    The run ends early when the monitored metric reaches `stop_at`.
+    """
+
+    task: TaskProtocol
+    windows: Windows
+    monitor: Monitor | None  # None: there is no validation split
+    stop_at: float | None
+    checkpoints: Checkpoints
+    signals: Signals
+
+    def validate(self, state: TrainState, monitor: Monitor) -> Evaluated:
+        """Evaluate the validation split and act on the monitored metric."""
+        began = time.perf_counter()
+        if state.weight_average is not None:
+            with self.signals.interruptible():
+                state.weight_average.update_bn(self.windows.first_epoch(), state.precision.autocast)
+        metrics, confusion = self._evaluate(state.eval_model, "val", state)
+        totals = state.meter.read_eval()
+        state.evaluated_at = state.step
+        if monitor.name not in metrics:
+            raise MetricError(f"monitor: the metrics of step {state.step} have no {monitor.name}")
+        value, loss = metrics[monitor.name], metrics["loss"]
+        is_best = state.is_better(value, loss, monitor.maximize)
+        if is_best:
+            state.best, state.best_step = value, state.step
+            state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none
+        self._steer(state, monitor, value)
+        return Evaluated(
+            step=state.step,
+            epoch=self.windows.epoch(state.position),
+            split="val",
+            weights=state.eval_weights,
+            metrics=metrics,
+            train={"loss": totals.loss} | self.train_metrics(totals, state) if totals.steps else {},
+            lr=state.optimizer.param_groups[0]["lr"],
+            is_best=is_best,
+            confusion=confusion,
+            seconds=time.perf_counter() - began,
+        )
+
+    def test(self, state: TrainState, kept: KeptWeights) -> Evaluated:
+        """Evaluate the test split, once, at the end; nothing selects on it."""
+        began = time.perf_counter()
+        metrics, confusion = self._evaluate(kept.model, "test", state)
+        return Evaluated(
+            step=kept.step,
+            epoch=None,
+            split="test",
+            weights=kept.weights,
+            metrics=metrics,
+            confusion=confusion,
+            seconds=time.perf_counter() - began,
+        )
+
+    def kept_weights(self, state: TrainState) -> KeptWeights:
+        """Return the best weights on the validation split, else the last. Raises CannotResume."""
+        wants_last = not self.checkpoints.keep_best or (state.stopper and not state.stopper.restore_best)
+        if state.best_step is None or state.best_step == state.step or wants_last:
+            return last_weights(state)
+        model = copy.deepcopy(state.model)
+        weights = self.checkpoints.load_weights(model, state.best_step)
+        return KeptWeights(model, state.best_step, weights)
+
+    def train_metrics(self, totals: Totals, state: TrainState) -> dict[str, float]:
+        """The task's metrics over training samples, and what penalties came to."""
+        metrics = self.task.summarize(totals.sums, totals.samples) if totals.sums else {}
+        if not totals.penalty:
+            return metrics
+        penalty = totals.penalty / totals.steps
+        share = penalty / (penalty + abs(totals.loss))
+        return metrics | {"penalty": penalty, "penalty_share": share, "near_zero": near_zero(state.model)}
+
+    def _evaluate(
+        self, model: nn.Module, split: str, state: TrainState
+    ) -> tuple[dict[str, float], _Confusion]:
+        """Evaluate a split: its metrics, and which class was taken for which.
+
+        Raises DataError where inputs are why the loss is not a number.
+        """
+        data, sums = self.windows.data, dict[str, Tensor]()
+        interruptible = self.signals.interruptible
+        batches = shared_batches(data, split)
+        try:
+            metrics = evaluate(model, self.task, batches, state.precision, interruptible, sums.update)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise EvaluationOutOfMemory(f"out of memory while evaluating the {split} split") from error
+            raise
+        if not math.isfinite(metrics["loss"]):
+            with interruptible():
+                refuse_not_finite(shared_batches(data, split), split, data.info.name)
+        return metrics, confusion_of(sums)
+
+    def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
+        """Tell the plateau schedule, `stop_at` and early stopping of the monitored metric."""
+        observe = getattr(state.schedule, "observe", None)
+        if observe is not None:
+            observe(value)
+        goal = self.stop_at
+        if goal is not None and (value >= goal if monitor.maximize else value <= goal):
+            state.stop_reason = "stop_at"
+        if state.stopper is not None and state.stopper.observe(value, monitor.maximize):
+            state.stop_reason = state.stop_reason or state.stopper.name
+
+
+def last_weights(state: TrainState) -> KeptWeights:
+    """The weights that a state would be evaluated with now."""
+    return KeptWeights(state.eval_model, state.step, state.eval_weights)
