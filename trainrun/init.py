@@ -70,7 +70,7 @@ class Init:
                 _fill_layer(layer, self.fill, "linear" if layer is last else activation)
 
     @torch.no_grad()
-    def one(self, model: nn.Module, name: str, made: Tensor) -> None:
+    def one(self, model: nn.Module, name: str, default: Tensor) -> None:
         """Initialise the parameter of that name, whatever it belongs to.
 
         `made` are the values that its layer gave it, to which the default goes back. Raises
@@ -78,7 +78,7 @@ class Init:
         """
         layer, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
         if self.fill is None:
-            parameter.copy_(made)
+            parameter.copy_(default)
             return
         hidden = isinstance(layer, LAYERS) and layer is not _output_layer(model)
         try:
@@ -105,18 +105,18 @@ class LSUV(Init):
 
         Dropout is off and no running statistic changes. A layer whose outputs do not vary is left alone.
         """
-        was_training, found = model.training, dict[nn.Module, float]()
+        was_training, variances = model.training, dict[nn.Module, float]()
 
         def measure(layer: nn.Module, _: Any, outputs: Tensor) -> None:
-            found[layer] = float(outputs.float().var())
+            variances[layer] = float(outputs.float().var())
 
         hooks = [m.register_forward_hook(measure) for m in model.modules() if isinstance(m, LAYERS)]
         model.eval()
         try:
             model(inputs)
-            for layer in list(found):
+            for layer in list(variances):
                 for _ in range(self.most_passes):
-                    variance = found[layer]
+                    variance = variances[layer]
                     if not 0 < variance < math.inf or abs(variance - 1) < self.tolerance:
                         break
                     layer.get_parameter("weight").div_(math.sqrt(variance))
@@ -154,8 +154,8 @@ def activation_of(model: nn.Module) -> str:
 
     "relu" where no module tells, for `F.relu` and its kin leave no trace in the modules.
     """
-    found = Counter(_ACTIVATIONS[type(m)] for m in model.modules() if type(m) in _ACTIVATIONS)
-    return found.most_common(1)[0][0] if found else "relu"
+    counts = Counter(_ACTIVATIONS[type(m)] for m in model.modules() if type(m) in _ACTIVATIONS)
+    return counts.most_common(1)[0][0] if counts else "relu"
 
 
 def default(zero_residual: bool) -> Init:
@@ -288,8 +288,8 @@ def _output_layer(model: nn.Module) -> nn.Module | None:
 
 def _zero_residual_branches(model: nn.Module) -> None:
     """Zero the last norm, or else the last layer, of every module's `branch`."""
-    found = [getattr(module, "branch", None) for module in model.modules()]
-    branches = [branch for branch in found if isinstance(branch, nn.Sequential)]
+    candidates = [getattr(module, "branch", None) for module in model.modules()]
+    branches = [branch for branch in candidates if isinstance(branch, nn.Sequential)]
     if not branches:
         text = "would be ignored: no module of the model has a residual `branch`"
         raise ConfigError.one("init.zero_residual", text, "init.zero_residual=false")
@@ -326,6 +326,6 @@ class OwnInit(Init):
         raise ConfigError.one("init", f"{name} changed no parameter of {type(model).__name__}")
 
 
-def as_init(made: Any) -> Any:
+def as_init(init: Any) -> Any:
     """An init as it is, anything else that can be called as a function of a model."""
-    return OwnInit(made) if callable(made) and not isinstance(made, Init) else made
+    return OwnInit(init) if callable(init) and not isinstance(init, Init) else init

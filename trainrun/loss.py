@@ -220,8 +220,8 @@ def as_loss(function: Callable[..., Tensor]) -> Loss:
 
 def label_weights(counts: tuple[int, ...]) -> Tensor:
     """N / (C N_c) per class; a class without samples gets 0."""
-    found = torch.tensor(counts, dtype=torch.float32)
-    return torch.where(found > 0, found.sum() / (len(counts) * found), torch.zeros(()))
+    samples = torch.tensor(counts, dtype=torch.float32)
+    return torch.where(samples > 0, samples.sum() / (len(counts) * samples), torch.zeros(()))
 
 
 def _class_weights(wanted: str | list[float] | None, counts: tuple[int, ...]) -> Tensor | None:

@@ -64,31 +64,35 @@ class Parameters:
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
         layer_of = _layers(model)
         last = max(layer_of.values())
-        found = []
+        configs = []
         for name, parameter in named.items():
             factor = self.layer_decay ** (last - layer_of[name])
             decay = 0.0 if weight_decay is not None and name in spared else weight_decay
-            one = ParamConfig(name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None)
+            config = ParamConfig(
+                name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None
+            )
             for pattern, rule in self.rules.items():
                 if fnmatchcase(name, pattern):
-                    one = _apply(one, rule, parameter.ndim > 1 or pattern in of_vectors)
-            found.append(one)
-        if all(one.frozen for one in found):
+                    config = _apply(config, rule, parameter.ndim > 1 or pattern in of_vectors)
+            configs.append(config)
+        if all(config.frozen for config in configs):
             raise ConfigError.one("parameters.rules", "freeze every parameter; nothing is left to train")
-        return found
+        return configs
 
-    def groups(self, model: nn.Module, treatments: list[ParamConfig], lr: float) -> list[dict[str, Any]]:
+    def groups(self, model: nn.Module, configs: list[ParamConfig], lr: float) -> list[dict[str, Any]]:
         """Parameter groups as torch's optimizers take them; freezes what a rule froze."""
         named = dict(model.named_parameters())
         groups: dict[tuple[float, float | None], dict[str, Any]] = {}
-        for one in treatments:
-            named[one.name].requires_grad_(not one.frozen)
-            if one.frozen:
+        for config in configs:
+            named[config.name].requires_grad_(not config.frozen)
+            if config.frozen:
                 continue
-            settings: dict[str, Any] = {"params": [], "name": one.group, "lr": lr * one.lr_factor}
-            if one.weight_decay is not None:
-                settings["weight_decay"] = one.weight_decay
-            groups.setdefault((one.lr_factor, one.weight_decay), settings)["params"].append(named[one.name])
+            settings: dict[str, Any] = {"params": [], "name": config.group, "lr": lr * config.lr_factor}
+            if config.weight_decay is not None:
+                settings["weight_decay"] = config.weight_decay
+            groups.setdefault((config.lr_factor, config.weight_decay), settings)["params"].append(
+                named[config.name]
+            )
         return list(groups.values())
 
     def _check(self, names: Mapping[str, Any]) -> None:
@@ -120,28 +124,28 @@ def _layers(model: nn.Module) -> dict[str, int]:
 def _layer(name: str) -> str:
     """`blocks.3` of `blocks.3.attention.weight`; `head` of `head.weight`."""
     *parts, _ = name.split(".")
-    numbered = next((at for at, part in enumerate(parts, 1) if part.isdigit()), len(parts))
+    numbered = next((length for length, part in enumerate(parts, 1) if part.isdigit()), len(parts))
     return ".".join(parts[:numbered]) or name
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:
     """Names of what weight decay spares: norms of any shape, and whatever is 1-D or called bias."""
-    found = {n for n, p in model.named_parameters() if p.ndim < 2 or n.rpartition(".")[2] == "bias"}
+    names = {n for n, p in model.named_parameters() if p.ndim < 2 or n.rpartition(".")[2] == "bias"}
     for path, module in model.named_modules():
         if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # those that may have more than one dimension
-            found |= {n for n, _ in module.named_parameters(path, recurse=False)}
-    return found
+            names |= {n for n, _ in module.named_parameters(path, recurse=False)}
+    return names
 
 
 def _nearest(pattern: str, names: Iterable[str]) -> str:
     """The name, or the module or last part of one, that a pattern comes closest to."""
     parts = [name.split(".") for name in names]
-    known = {".".join(one[:end]) for one in parts for end in range(1, len(one) + 1)}
-    known |= {one[-1] for one in parts}
-    return difflib.get_close_matches(pattern.strip("*.?"), sorted(known), 1, 0.0)[0]
+    candidates = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
+    candidates |= {part[-1] for part in parts}
+    return difflib.get_close_matches(pattern.strip("*.?"), sorted(candidates), 1, 0.0)[0]
 
 
-def _apply(one: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamConfig:
+def _apply(config: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamConfig:
     changes: dict[str, Any] = {}
     if "lr" in rule:
         changes["lr_factor"] = rule["lr"]
@@ -151,4 +155,4 @@ def _apply(one: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamC
         changes["frozen"] = rule["freeze"]
     if "init" in rule and with_init:
         changes["init"] = rule["init"]
-    return replace(one, **changes)
+    return replace(config, **changes)

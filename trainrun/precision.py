@@ -114,14 +114,16 @@ def auto(device: torch.device) -> Precision:
     return bf16(device) if has_bf16_units(device) else fp32(device)
 
 
-def as_precision(made: Any, device: torch.device) -> Any:
+def as_precision(precision: Any, device: torch.device) -> Any:
     """A precision as it is; a dtype, as a function of one's own may return, as autocast to it."""
-    if not isinstance(made, torch.dtype):
-        return made
-    if made == torch.float16:
+    if not isinstance(precision, torch.dtype):
+        return precision
+    if precision == torch.float16:
         raise ConfigError.one("precision", "float16 needs loss scaling; use precision=fp16", "precision=fp16")
     _round_products(False)
-    return Precision(str(made).removeprefix("torch."), None if made == torch.float32 else made, device)
+    return Precision(
+        str(precision).removeprefix("torch."), None if precision == torch.float32 else precision, device
+    )
 
 
 def _round_products(yes: bool) -> None:

@@ -52,9 +52,9 @@ def test_without_values_there_is_nothing_to_store() -> None:
 
 
 def test_what_inputs_are_standardised_by_is_told_in_numbers_where_they_are_few() -> None:
-    two = scaling.told(
+    two = scaling.describe_scaling(
         torch.tensor([0.5, 2.0]).view(1, 2, 1, 1), torch.tensor([4.0, 0.1]).view(1, 2, 1, 1), False
     )
     assert two == "mean 0.5, 2 and std 0.25, 10 of the training split"
-    many = scaling.told(torch.zeros(1, 9), torch.ones(1, 9), True)
+    many = scaling.describe_scaling(torch.zeros(1, 9), torch.ones(1, 9), True)
     assert many == "mean and std of each feature in the training split"

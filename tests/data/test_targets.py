@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainrun.data.samples import collate, unpacked
-from trainrun.data.targets import reading_of, resolve_classes, seen
+from trainrun.data.targets import describe_target, reading_of, resolve_classes
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 
@@ -195,7 +195,7 @@ def test_one_hot_vectors_of_another_length_than_the_named_classes_are_refused() 
     [(3, "3 (int64)"), ([1.5, 2.0], "[1.5, 2] (float32 of shape (2,))"), ([7], "7 (int64 of shape (1,))")],
 )
 def test_a_target_is_shown_with_value_type_and_shape(target: Any, text: str) -> None:
-    assert seen(stacked(target)) == text
+    assert describe_target(stacked(target)) == text
 
 
 def test_labels_below_zero_say_what_to_add() -> None:

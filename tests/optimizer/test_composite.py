@@ -7,16 +7,16 @@ import copy
 import torch
 from torch.optim import SGD, AdamW
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 
 
 def pair() -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2)]
 
 
-def joined(weights: list[torch.nn.Parameter]) -> Joined:
+def joined(weights: list[torch.nn.Parameter]) -> CompositeOptimizer:
     sgd = SGD([{"params": [weights[0]], "name": "a"}], lr=0.1, momentum=0.9)
-    return Joined([sgd, AdamW([{"params": [weights[1]], "name": "b"}], lr=0.01, fused=True)])
+    return CompositeOptimizer([sgd, AdamW([{"params": [weights[1]], "name": "b"}], lr=0.01, fused=True)])
 
 
 def train(one: torch.optim.Optimizer, weights: list[torch.nn.Parameter], steps: int) -> None:

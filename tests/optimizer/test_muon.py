@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import optimizer
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 from trainrun.optimizer.muon import Muon, orthogonalized
 from trainrun.vocabulary.errors import ConfigError
 
@@ -87,7 +87,7 @@ def test_the_rest_moves_as_adamw_moves_it() -> None:
         theirs.step()
     for name in ("embedding.weight", "head.weight", "norm.weight", "hidden.bias"):
         torch.testing.assert_close(model.get_parameter(name), twin.get_parameter(name), rtol=1e-6, atol=1e-7)
-    assert isinstance(one, Joined)
+    assert isinstance(one, CompositeOptimizer)
 
 
 def test_a_model_without_a_hidden_matrix_is_refused() -> None:

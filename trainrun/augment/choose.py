@@ -19,7 +19,7 @@ def choose(x: Tensor, number: Tensor, changes: Sequence[Any]) -> Tensor:
         if x.device.type == "cpu":  # only those samples are worked on
             rows = chosen.nonzero()[:, 0]
             if len(rows):
-                result[rows] = change(x[rows], *(one[rows] for one in arguments))
+                result[rows] = change(x[rows], *(argument[rows] for argument in arguments))
         else:  # to ask how many there are would make the device wait
             spread = chosen.view(-1, *[1] * (x.ndim - 1))
             result = torch.where(spread, change(x, *arguments), result)

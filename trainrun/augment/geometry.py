@@ -17,8 +17,8 @@ def crop_flip(x: Tensor, down: Tensor, right: Tensor, flipped: Tensor, black: Te
     rows = torch.arange(height, device=device) + down[:, None]
     columns = torch.where(flipped[:, None], across.flip(1), across) + right[:, None]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
-    at = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
-    moved = x.flatten(2).gather(2, at.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
+    places = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    moved = x.flatten(2).gather(2, places.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
     return torch.where(inside[:, None], moved, black)
 
 

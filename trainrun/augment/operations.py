@@ -23,7 +23,7 @@ def strengths(
 ) -> Tensor:
     """(operations, levels): from nothing to the most of each, evenly; up to `bits` of 8 bits are lost."""
     most = [slant, slant, right, down, turn, *[factor] * 4]
-    rows = [torch.linspace(0, one, levels) for one in most]
+    rows = [torch.linspace(0, strongest, levels) for strongest in most]
     lost = (torch.arange(levels) / ((levels - 1) / bits)).round()
     rows += [8 - lost, torch.linspace(255, 0, levels)]
     return torch.stack(rows + [torch.zeros(levels)] * (len(NAMES) - len(rows)))

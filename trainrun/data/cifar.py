@@ -120,9 +120,9 @@ def _folder(name: str, source: CifarSource, base: Path, download: bool) -> Path:
     """The folder of the binary files: `base`, or below it; unpacked from the archive where that is there."""
     files = (*source.train, source.test)
     folder = base / source.folder
-    for one in (base, folder):
-        if all((one / file).is_file() for file in files):
-            return one
+    for candidate in (base, folder):
+        if all((candidate / file).is_file() for file in files):
+            return candidate
     archive = base / source.archive
     if not archive.is_file():
         if not download:
@@ -140,4 +140,4 @@ def _folder(name: str, source: CifarSource, base: Path, download: bool) -> Path:
 
 
 def _is_pickled(base: Path) -> bool:
-    return any((base / one).is_dir() for one in ("cifar-10-batches-py", "cifar-100-python"))
+    return any((base / name).is_dir() for name in ("cifar-10-batches-py", "cifar-100-python"))

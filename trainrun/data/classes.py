@@ -59,15 +59,17 @@ def counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
     """With how many training samples each class has."""
     outside = ((classes < 0) | (classes >= info.num_targets)).nonzero()
     if len(outside):
-        at = int(outside[0])
-        text = f"has class {int(classes[at])}, there are {info.num_targets}, counted from 0"
-        raise DataError(f"data: sample {at} of {info.name} {text}; for numbers use task=regression loss=mse")
+        first = int(outside[0])
+        text = f"has class {int(classes[first])}, there are {info.num_targets}, counted from 0"
+        raise DataError(
+            f"data: sample {first} of {info.name} {text}; for numbers use task=regression loss=mse"
+        )
     counts = torch.bincount(classes[train], minlength=info.num_targets)
     return replace(info, class_counts=tuple(counts.tolist()))
 
 
 def notes_of(
-    found: Mapping[str, Dataset[Any]],
+    datasets: Mapping[str, Dataset[Any]],
     splits: Splits,
     info: DataInfo,
     reading: TargetReading,
@@ -84,8 +86,8 @@ def notes_of(
         if not len(indices):
             yield f"data.{split} has no samples, so there is no {split} split"
             continue
-        held = classes[indices] if classes is not None and split not in found else None
-        if split in found:
+        held = classes[indices] if classes is not None and split not in datasets else None
+        if split in datasets:
             held = _given_classes(dataset, info, reading, are_read=classes is not None)
         if held is not None and info.class_counts:
             unknown = held[torch.tensor(info.class_counts)[held] == 0]

@@ -76,12 +76,16 @@ def from_dataset(
     sample.
     Raises DataError for samples that cannot be read so, ConfigError for targets of another kind.
     """
-    found = {name: one for name, one in (("train", train), ("val", val), ("test", test)) if one is not None}
+    datasets = {
+        name: dataset
+        for name, dataset in (("train", train), ("val", val), ("test", test))
+        if dataset is not None
+    }
     shares = {"val": val_fraction, "test": test_fraction}
     reading, info = _describe(train, target_kind)
     if isinstance(train, IterableDataset):
-        _refuse_on_stream(found, shares, fold, limit)
-        splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in found.items()}
+        _refuse_on_stream(datasets, shares, fold, limit)
+        splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in datasets.items()}
         classes = None
     else:
         classes = classes_of(train, info, reading) if info.kind == "classes" else None
@@ -89,17 +93,17 @@ def from_dataset(
             reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
             info = replace(info, num_targets=count)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-        splits = _map_splits(found, holdout, classes)
+        splits = _map_splits(datasets, holdout, classes)
         if classes is not None:
             info = counted(info, classes, splits["train"][1])
         elif info.kind == "values":
             info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
-    notes = [reading.note, *notes_of(found, splits, info, reading, classes)]
+    notes = [reading.note, *notes_of(datasets, splits, info, reading, classes)]
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
-    whole = [one for one in found.values() if _all_of(one) is not None]
+    whole = [dataset for dataset in datasets.values() if _all_of(dataset) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
-    if files := [file for dataset in found.values() for file in files_of(dataset)]:
+    if files := [file for dataset in datasets.values() for file in files_of(dataset)]:
         info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
     info = replace(info, notes=tuple(note for note in notes if note))
     return DatasetData(info, splits, eval_batch_size, num_workers, reading)
@@ -249,12 +253,12 @@ def _kill(workers: Iterable[BaseProcess]) -> None:
 
 
 def _refuse_on_stream(
-    found: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
+    datasets: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
 ) -> None:
     if fold is not None:
         raise ConfigError.one("data.fold", "cannot be taken out of a stream", "data.fold=null")
     for split, share in shares.items():
-        if share and split not in found:
+        if share and split not in datasets:
             text = f"cannot be held out of a stream; with data=dataset give data.{split}, or 0"
             raise ConfigError.one(f"data.{split}_fraction", text, f"data.{split}_fraction=0")
     if limit is not None:
@@ -263,18 +267,18 @@ def _refuse_on_stream(
         )
 
 
-def _map_splits(found: Mapping[str, Dataset[Any]], holdout: Holdout, classes: Tensor | None) -> Splits:
+def _map_splits(datasets: Mapping[str, Dataset[Any]], holdout: Holdout, classes: Tensor | None) -> Splits:
     """Raises ConfigError for a fold of data that have all splits, DataError for none left to train on."""
-    train = found["train"]
+    train = datasets["train"]
     total = size_of(train)
     rest, splits = torch.arange(total), cast(Splits, {})
     seed, shares = holdout.split_seed, {"test": holdout.test_fraction, "val": holdout.val_fraction}
-    folded = next((name for name in shares if name not in found), None)
+    folded = next((name for name in shares if name not in datasets), None)
     if holdout.fold is not None and folded is None:
         raise ConfigError.one("data.fold", "the data have validation and test splits of their own", None)
     for name, share in shares.items():
-        if name in found:
-            splits[name] = (found[name], _all_of(found[name]))
+        if name in datasets:
+            splits[name] = (datasets[name], _all_of(datasets[name]))
             continue
         if holdout.fold is not None and name == folded:
             rest, held = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
@@ -310,7 +314,7 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
         return reading, replace(info, num_targets=num_tokens(dataset, inputs, targets))
     if reading.kind != "classes":
         return reading, replace(info, num_targets=reading(targets, [0], name).shape[1])
-    names = tuple(str(one) for one in getattr(dataset, "classes", ()))
+    names = tuple(str(label) for label in getattr(dataset, "classes", ()))
     count = len(names) or int(getattr(dataset, "num_classes", 0))
     if not count and isinstance(dataset, IterableDataset):
         raise DataError("data.train: a stream of classes must say how many: give the dataset num_classes")

@@ -26,9 +26,9 @@ def check_targets(targets: Any, indices: Sequence[int] | Tensor, name: str, info
         got = f"{targets.dtype} {tuple(targets.shape)}".removeprefix("torch.")
         raise DataError(f"data: {_sample(indices, 0, name)} and others have targets of {got}, not {wants}")
     if not bool(fits.all()):
-        at = int((~fits.reshape(len(fits), -1).all(1)).nonzero()[0])
+        row = int((~fits.reshape(len(fits), -1).all(1)).nonzero()[0])
         raise DataError(
-            f"data: {_sample(indices, at, name)} has the target {targets[at].tolist()}, not {wants}"
+            f"data: {_sample(indices, row, name)} has the target {targets[row].tolist()}, not {wants}"
         )
 
 
@@ -63,5 +63,5 @@ def _wanted(targets: Tensor, info: DataInfo) -> tuple[str, Tensor | None]:
     return f"{count} finite numbers", torch.isfinite(targets) if of_form and is_float else None
 
 
-def _sample(indices: Sequence[int] | Tensor, at: int, name: str) -> str:
-    return f"sample {int(indices[at])} of {name}"
+def _sample(indices: Sequence[int] | Tensor, row: int, name: str) -> str:
+    return f"sample {int(indices[row])} of {name}"

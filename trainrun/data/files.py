@@ -34,8 +34,8 @@ def _cut(inputs: np.ndarray, file: Path, size: int, device: torch.device) -> Ite
         part = part.float() if part.is_floating_point() else part
         odd = ~torch.isfinite(part).reshape(len(part), -1).all(1)
         if odd.any():
-            at = start + int(odd.nonzero()[0])
-            raise DataError(f"{file}: sample {at} has an input that is not a finite number")
+            sample = start + int(odd.nonzero()[0])
+            raise DataError(f"{file}: sample {sample} has an input that is not a finite number")
         yield Batch(part.to(device), None, torch.arange(start, start + len(part)), Position())
 
 
@@ -49,12 +49,12 @@ def read_inputs(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     if array.dtype.kind not in "buif":
         raise DataError(f"{file}: holds {array.dtype}, not numbers")
     bare = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    for one in (shape, bare):
-        if array.shape == one:
+    for accepted in (shape, bare):
+        if array.shape == accepted:
             array = array[None]
-        if array.shape[1:] == one:
+        if array.shape[1:] == accepted:
             return array.reshape(len(array), *shape)
-    got, wanted = _told(array.shape), _told(("N", *shape))
+    got, wanted = _shape_text(array.shape), _shape_text(("N", *shape))
     raise DataError(f"{file}: holds an array of {got}, wanted are samples as in training, {wanted}")
 
 
@@ -106,5 +106,5 @@ def _array(file: Path) -> np.ndarray:
     raise DataError(f"{file}: wanted is .npy, .npz or an IDX file (...-ubyte, ...-ubyte.gz)")
 
 
-def _told(shape: tuple[object, ...]) -> str:
+def _shape_text(shape: tuple[object, ...]) -> str:
     return f"({', '.join(map(str, shape))})"

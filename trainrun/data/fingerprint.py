@@ -35,15 +35,15 @@ def sampled_fingerprint(datasets: Iterable[Dataset[Any]]) -> str:
     A sample that draws from a generator of its own, and so reads differently the second time,
     does not count. Raises DataError for a sample that cannot be read.
     """
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for dataset in datasets:
         size = size_of(dataset)
-        found.append(torch.tensor(size))
+        tensors.append(torch.tensor(size))
         for index in sorted({0, size // 2, size - 1}) if size else ():
             first, again = (_features(dataset, index) for _ in range(2))
             if fingerprint(first) == fingerprint(again):
-                found += first
-    return fingerprint(found)
+                tensors += first
+    return fingerprint(tensors)
 
 
 def files_of(dataset: Dataset[Any]) -> list[Path]:
@@ -98,14 +98,14 @@ def _unreadable(file: Path, error: OSError) -> DataError:
 
 def _features(dataset: Dataset[Any], index: int) -> list[Tensor]:
     """A sample's tensors; those of floats as a few digits of means, which another CPU computes alike."""
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:
-        found.append(_rounded(tensor) if tensor.is_floating_point() else tensor)
+        tensors.append(_rounded(tensor) if tensor.is_floating_point() else tensor)
         return tensor
 
     map_tensors(unpacked(collate([Seeded(dataset, 0)[index]]), [index]), note)
-    return found
+    return tensors
 
 
 def _rounded(values: Tensor) -> Tensor:

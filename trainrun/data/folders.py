@@ -100,8 +100,8 @@ def walked(place: Path) -> tuple[list[Path], list[Path], set[str]]:
     """
     files, others, below = [], [], set()
     visited = {os.path.realpath(place)}
-    for at, folders, names in os.walk(place, followlinks=True):
-        here = Path(at)
+    for folder, folders, names in os.walk(place, followlinks=True):
+        here = Path(folder)
         others += [here / name for name in sorted([*folders, *names]) if _is_leftover(name)]
         folders[:] = [
             name for name in sorted(folders) if not _is_leftover(name) and _is_new(here / name, visited)

@@ -128,11 +128,11 @@ def _find(name: str, source: IdxSource, root: str | None, download: bool) -> lis
     if root is None:
         folders += [Path(source.system)]
     for folder in folders:
-        found = [next((p for p in (folder / f, folder / f"{f}.gz") if p.is_file()), None) for f in _FILES]
-        if all(found):
-            return [path for path in found if path]
-        if any(found) and not download:
-            missing = ", ".join(f for f, path in zip(_FILES, found, strict=True) if path is None)
+        paths = [next((p for p in (folder / f, folder / f"{f}.gz") if p.is_file()), None) for f in _FILES]
+        if all(paths):
+            return [path for path in paths if path]
+        if any(paths) and not download:
+            missing = ", ".join(f for f, path in zip(_FILES, paths, strict=True) if path is None)
             raise DataError(f"data.root: {folder} lacks {missing}")
     if not download:
         package = " (Debian: apt-get install dataset-fashion-mnist)" if name == "fashion_mnist" else ""

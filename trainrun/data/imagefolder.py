@@ -52,9 +52,9 @@ class Decoded(InMemoryData):
 
     def read(self, file: Path) -> Samples:
         """A picture, or all of a folder and of those below it."""
-        found = _others(file, self.info.input_shape[1], self.eval_batch_size)
-        moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in found.batches)
-        return replace(found, batches=map(self.scaled, moved))
+        samples = _others(file, self.info.input_shape[1], self.eval_batch_size)
+        moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in samples.batches)
+        return replace(samples, batches=map(self.scaled, moved))
 
 
 class Lazy(DatasetData):
@@ -69,8 +69,8 @@ class Lazy(DatasetData):
         return {"shift": first.shift, "scale": first.scale}
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
-        for one in self._pictures():
-            one.shift, one.scale = fitted["shift"], fitted["scale"]
+        for pictures in self._pictures():
+            pictures.shift, pictures.scale = fitted["shift"], fitted["scale"]
         self._scale_pixels()
 
     def _scale_pixels(self) -> None:
@@ -81,12 +81,12 @@ class Lazy(DatasetData):
 
     def read(self, file: Path) -> Samples:
         """A picture, or all of a folder and of those below it."""
-        found, first = _others(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
+        samples, first = _others(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
         scaled = (
             replace(batch, inputs=((batch.inputs - first.shift) * first.scale).to(self.device))
-            for batch in found.batches
+            for batch in samples.batches
         )
-        return replace(found, batches=scaled)
+        return replace(samples, batches=scaled)
 
     def _pictures(self) -> list[Pictures]:
         return [dataset for dataset, _ in self.splits.values() if isinstance(dataset, Pictures)]
@@ -134,19 +134,19 @@ def imagefolder(
         notes = (f"{text} kept in memory", *notes)
         return _in_memory(folder, splits, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
     parts = (splits["train"], splits.get("val"), splits.get("test"))
-    made = from_dataset(
+    loaded = from_dataset(
         *parts,
         **vars(holdout),
         eval_batch_size=eval_batch_size,
         num_workers=num_workers,
         target_kind="classes",
     )
-    estimates, told = _estimates(splits["train"], made.splits["train"][1])
+    estimates, scaling_text = _estimates(splits["train"], loaded.splits["train"][1])
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
     pixels = PixelRange(torch.zeros(()), torch.ones(()))
-    notes = (note, *notes, *made.info.notes)
-    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=notes)
-    data = Lazy(info, made.splits, eval_batch_size, num_workers, made.reading)
+    notes = (note, *notes, *loaded.info.notes)
+    info = replace(loaded.info, name=folder.name, input_scaling=scaling_text, pixels=pixels, notes=notes)
+    data = Lazy(info, loaded.splits, eval_batch_size, num_workers, loaded.reading)
     data.restore(estimates)
     return data
 
@@ -162,7 +162,12 @@ def _others(place: Path, size: int, count: int) -> Samples:
         raise DataError(f"{place} holds no picture ({', '.join(sorted(SUFFIXES))})")
     parts = torch.arange(len(files)).split(count)
     batches = (
-        Batch(torch.stack([decoded(files[at], size).float() for at in part.tolist()]), None, part, Position())
+        Batch(
+            torch.stack([decoded(files[index], size).float() for index in part.tolist()]),
+            None,
+            part,
+            Position(),
+        )
         for part in parts
     )
     notes = (*notes_of(forms_of(files)), *not_used(unused, place))
@@ -171,23 +176,23 @@ def _others(place: Path, size: int, count: int) -> Samples:
 
 def _in_memory(
     folder: Path,
-    found: Mapping[str, Pictures],
+    pictures_of: Mapping[str, Pictures],
     holdout: Holdout,
     eval_batch_size: int,
     num_workers: int,
     notes: tuple[str, ...],
     deep: bool,
 ) -> InMemoryData:
-    files = [file for one in found.values() for file in one.files]
-    targets = torch.tensor([target for one in found.values() for target in one.targets])
-    train = found["train"]
+    files = [file for pictures in pictures_of.values() for file in pictures.files]
+    targets = torch.tensor([target for pictures in pictures_of.values() for target in pictures.targets])
+    train = pictures_of["train"]
     inputs = _all_decoded(files, train.size, num_workers, torch.float32 if deep else torch.uint8)
-    elsewhere = torch.arange(0) if "test" in found else None  # no picture of train is a test picture
+    elsewhere = torch.arange(0) if "test" in pictures_of else None  # no picture of train is a test picture
     splits, start = split(len(train), holdout, targets[: len(train)], elsewhere), 0
-    for name, one in found.items():
+    for name, pictures in pictures_of.items():
         if name != "train":
-            splits[name] = torch.arange(start, start + len(one))
-        start += len(one)
+            splits[name] = torch.arange(start, start + len(pictures))
+        start += len(pictures)
     classes = tuple(train.classes)
     pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
     info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=notes)
@@ -206,11 +211,11 @@ def _all_decoded(files: Sequence[Path], size: int, num_threads: int, dtype: torc
     inputs, faults = torch.empty(len(files), 3, size, size, dtype=dtype), []
     pool = ThreadPoolExecutor(max(num_threads, 1))
     try:
-        for at, made in enumerate(pool.map(attempt, files)):
-            if isinstance(made, DataError):
-                faults.append(str(made))
+        for row, picture in enumerate(pool.map(attempt, files)):
+            if isinstance(picture, DataError):
+                faults.append(str(picture))
             else:
-                inputs[at] = made
+                inputs[row] = picture
     finally:
         pool.shutdown(cancel_futures=True)
     if faults:
@@ -226,5 +231,5 @@ def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tens
     chosen = train[torch.arange(count) * len(train) // count].tolist()
     sample = torch.stack([decoded(pictures.files[index], pictures.size).float() for index in chosen])
     shift, scale = scaling.standardization(sample, per_feature=False)
-    told = f"{scaling.told(shift, scale, per_feature=False)}, by {count:,} of its pictures"
-    return {"shift": shift[0], "scale": scale[0]}, told
+    text = f"{scaling.describe_scaling(shift, scale, per_feature=False)}, by {count:,} of its pictures"
+    return {"shift": shift[0], "scale": scale[0]}, text

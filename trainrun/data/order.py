@@ -26,10 +26,10 @@ def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None) ->
     n = len(train)
     if classes is None:
         return train[permutation(n, seed, "order", epoch)]
-    found = classes.unique()
+    labels = classes.unique()
     drawn = []
-    for place, label in enumerate(found[permutation(len(found), seed, "classes", epoch)].tolist()):
-        quota = n // len(found) + (place < n % len(found))
+    for place, label in enumerate(labels[permutation(len(labels), seed, "classes", epoch)].tolist()):
+        quota = n // len(labels) + (place < n % len(labels))
         members = (classes == label).nonzero()[:, 0]
         shuffled = members[permutation(len(members), seed, "class", epoch, label)]
         drawn.append(shuffled.repeat(-(-quota // len(members)))[:quota])

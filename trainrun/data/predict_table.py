@@ -35,7 +35,7 @@ def unknown(columns: Sequence[Column], features: Sequence[Feature]) -> list[str]
     """What to say of values unlike those of training: other categories, and gaps where it had none."""
     notes = []
     for column, feature in zip(columns, features, strict=True):
-        strange = [category for category in column.categories if category not in feature.kept]
+        strange = [category for category in column.categories if category not in feature.categories]
         if feature.common is not None and strange:
             shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
             notes.append(
@@ -60,14 +60,14 @@ def targets_like(info: DataInfo, name: str, read: Table, notation: Notation) -> 
     values = _values(texts, notation, ())
     if info.kind == "values":
         return None if values is None else torch.tensor(values)[:, None].float()
-    place: dict[object, int] = {one: at for at, one in enumerate(info.class_names)}
+    place: dict[object, int] = {label: number for number, label in enumerate(info.class_names)}
     if not place.keys() >= set(texts) and values is not None:  # 1 and 1.0 are one class
         names = _values(info.class_names, notation, ())
-        place = {value: at for at, value in enumerate(names or ())}
-        found = [place.get(value) for value in values]
+        place = {value: number for number, value in enumerate(names or ())}
+        numbers = [place.get(value) for value in values]
     else:
-        found = [place.get(text) for text in texts]
-    return None if None in found else torch.tensor(found)
+        numbers = [place.get(text) for text in texts]
+    return None if None in numbers else torch.tensor(numbers)
 
 
 def refuse_infinite(read: Table, name: str, values: np.ndarray) -> None:
@@ -83,8 +83,8 @@ def _numbers(read: Table, feature: Feature, missing: Collection[str]) -> Column:
     name = feature.name
     texts, plain = read.columns[name], read.numbers.get(name)
     values: Sequence[float] | None = plain if feature.notation == PLAIN else None
-    if values is None and all(one in missing or one.lower() in tables.BOOLEANS for one in texts):
-        values = [tables.BOOLEANS.get(one.lower(), np.nan) for one in texts]
+    if values is None and all(text in missing or text.lower() in tables.BOOLEANS for text in texts):
+        values = [tables.BOOLEANS.get(text.lower(), np.nan) for text in texts]
     if values is None:
         gaps = {*missing, *(text for text in set(texts) if text.lower() in GAPS)}
         values = _values(texts, feature.notation, gaps)
@@ -112,5 +112,5 @@ def _values(texts: Sequence[str], notation: Notation, missing: Collection[str]) 
 def _categories(read: Table, name: str, missing: Collection[str]) -> Column:
     texts = read.columns[name]
     categories = tuple(sorted(set(texts).difference(missing)))
-    place = {text: at for at, text in enumerate(categories)}
+    place = {text: number for number, text in enumerate(categories)}
     return Column(name, np.array([place.get(text, -1) for text in texts]), categories)

@@ -27,8 +27,8 @@ def normalized(data: InMemoryData, normalize: Normalize) -> InMemoryData:
     if normalize == "train":
         return data
     mean, std = PUBLISHED[data.info.name]
-    shift, scale = (torch.tensor(one).view(1, -1, 1, 1) for one in (mean, std))
+    shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
     data.restore(data.fitted() | {"shift": 255 * shift, "scale": 1 / (255 * scale)})
-    told = f"the published mean {scaling.listed(mean)} and std {scaling.listed(std)}, white being 1"
-    data.info = replace(data.info, input_scaling=told)
+    text = f"the published mean {scaling.listed(mean)} and std {scaling.listed(std)}, white being 1"
+    data.info = replace(data.info, input_scaling=text)
     return data

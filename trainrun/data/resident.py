@@ -91,8 +91,8 @@ class InMemoryData:
 
     def read(self, file: Path) -> Samples:
         """Values as they are stored here: (x - shift) * scale follows."""
-        found = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
-        return Samples(map(self.scaled, found))
+        batches = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
+        return Samples(map(self.scaled, batches))
 
     def scaled(self, batch: Batch) -> Batch:
         """One of stored values as the model sees it."""
@@ -149,7 +149,7 @@ def standardized(
     """
     shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
     info = described(info, inputs, targets, splits)
-    info = replace(info, input_scaling=scaling.told(shift, scale, per_feature))
+    info = replace(info, input_scaling=scaling.describe_scaling(shift, scale, per_feature))
     if inputs.ndim == 4 and info.pixels is None:  # 0 or less, and the largest value
         info = replace(info, pixels=PixelRange(inputs.min().float().clamp(max=0), inputs.max().float()))
     return kind(info, inputs, targets, splits, shift, scale, eval_batch_size)
@@ -192,15 +192,17 @@ def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[s
     """
     for what, values in (("inputs", inputs), ("targets", targets)):
         if not torch.isfinite(values).all():
-            at = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
-            raise DataError(f"data: sample {at} of {info.name} has {what} that are not finite numbers")
-    known = targets[splits["train"]]
-    counts = torch.bincount(known, minlength=info.num_targets).tolist() if info.kind == "classes" else ()
+            sample = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
+            raise DataError(f"data: sample {sample} of {info.name} has {what} that are not finite numbers")
+    train_targets = targets[splits["train"]]
+    counts = (
+        torch.bincount(train_targets, minlength=info.num_targets).tolist() if info.kind == "classes" else ()
+    )
     return replace(
         info,
         sizes={name: len(part) for name, part in splits.items()},
         class_counts=tuple(counts),
-        target_scaling=scaling.target_scaling(known) if info.kind == "values" else None,
+        target_scaling=scaling.target_scaling(train_targets) if info.kind == "values" else None,
         in_memory=True,
         fingerprint=fingerprint([inputs, targets]),
     )

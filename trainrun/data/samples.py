@@ -23,11 +23,11 @@ from trainrun.vocabulary.seeds import derive
 class FailedSample:
     """What a sample or batch became instead: text, so that it leaves a worker without a traceback.
 
-    `at`: the place in its batch of the sample that the text is about.
+    `index`: the place in its batch of the sample that the text is about.
     """
 
     message: str
-    at: int | None = None
+    index: int | None = None
 
 
 class Seeded(Dataset[Any]):
@@ -100,8 +100,8 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
     try:
         inputs, targets = default_collate(samples)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        at = _odd_one(samples)
-        return FailedSample(f"cannot be stacked with the others: {_why(samples[at], error)}", at)
+        index = _odd_one(samples)
+        return FailedSample(f"cannot be stacked with the others: {_why(samples[index], error)}", index)
     return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
 
 
@@ -110,9 +110,9 @@ def unpacked(
 ) -> tuple[Any, Any]:
     """Raises DataError for a batch that failed; `indices` are those of its samples."""
     if isinstance(batch, FailedSample):
-        if batch.at is None:
+        if batch.index is None:
             raise DataError(batch.message)
-        number = "" if indices is None else f" {int(indices[batch.at])}"
+        number = "" if indices is None else f" {int(indices[batch.index])}"
         raise DataError(f"data: sample{number} {batch.message}")
     inputs, targets = batch
     return inputs, targets
@@ -217,8 +217,8 @@ def size_of(dataset: Any) -> int:
 def told(error: BaseException, module: str) -> str:
     """An error in the user's code, with the last place in its module: no traceback is shown."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
 
 
@@ -230,9 +230,9 @@ def _what_failed(dataset: Dataset[Any], index: int, error: BaseException) -> str
 
 def _odd_one(samples: list[Any]) -> int:
     """The place of the first sample that does not stack with the one before it, or alone."""
-    for at in range(len(samples)):
+    for index in range(len(samples)):
         try:
-            default_collate(samples[max(0, at - 1) : at + 1])
+            default_collate(samples[max(0, index - 1) : index + 1])
         except (TypeError, ValueError, RuntimeError, KeyError):
-            return at
+            return index
     return 0

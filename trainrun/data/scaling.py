@@ -27,11 +27,11 @@ def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
     return mean.float(), (1 / std).float()
 
 
-def told(shift: Tensor, scale: Tensor, per_feature: bool) -> str:
+def describe_scaling(shift: Tensor, scale: Tensor, per_feature: bool) -> str:
     """What inputs are standardised by, for people; the values themselves where they are few."""
     if shift.numel() > 4:
         return f"mean and std of each {'feature' if per_feature else 'channel'} in the training split"
-    mean, std = (listed(one.flatten().tolist()) for one in (shift, 1 / scale))
+    mean, std = (listed(values.flatten().tolist()) for values in (shift, 1 / scale))
     return f"mean {mean} and std {std} of the training split"
 
 

@@ -61,8 +61,8 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
     from scipy.io.matlab import MatReadError
 
     try:
-        found = loadmat(file, variable_names=["X", "y"])
-        pictures, labels = found["X"].transpose(3, 2, 0, 1), found["y"].astype(np.int64).ravel()
+        arrays = loadmat(file, variable_names=["X", "y"])
+        pictures, labels = arrays["X"].transpose(3, 2, 0, 1), arrays["y"].astype(np.int64).ravel()
     except (
         OSError,
         KeyError,

@@ -79,8 +79,8 @@ class TableData(InMemoryData):
         targets = targets_like(self.info, self.layout.target, read, self.layout.notation)
         parts = torch.arange(len(inputs)).split(self.eval_batch_size)
         batches = (
-            Batch(inputs[at].to(self.device), None if targets is None else targets[at], at, Position())
-            for at in parts
+            Batch(inputs[part].to(self.device), None if targets is None else targets[part], part, Position())
+            for part in parts
         )
         return Samples(batches, notes=[*read.notes, *unknown(columns, self.features)])
 
@@ -137,8 +137,10 @@ def table(
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
-    if not any(one.inputs for one in features):
-        raise DataError(f"data.path: {read.path} has no column to predict {target} from{_told(left_out)}")
+    if not any(feature.inputs for feature in features):
+        raise DataError(
+            f"data.path: {read.path} has no column to predict {target} from{_left_out_text(left_out)}"
+        )
     inputs = encode(columns, features)
     notes = (*read.notes, *dropped, *_notes(target, names, why, columns, features, left_out), *written)
     count = len(names) or 1
@@ -202,18 +204,18 @@ def _column(
         elif (array == array[0]).all():
             left_out[name] = "always the same"
         return None if name in left_out else Column(name, array, (), notation)
-    found = set(texts).difference(missing)
-    kind = "text" if is_category else tables.kind_of(found)
-    if kind == "boolean" and len(found) == 2:
+    values_seen = set(texts).difference(missing)
+    kind = "text" if is_category else tables.kind_of(values_seen)
+    if kind == "boolean" and len(values_seen) == 2:
         return Column(name, np.array([tables.BOOLEANS.get(text.lower(), np.nan) for text in texts]))
     if kind == "date":
         left_out[name] = "dates"
-    elif len(found) > max_categories:
-        left_out[name] = f"{len(found):,} different texts"
+    elif len(values_seen) > max_categories:
+        left_out[name] = f"{len(values_seen):,} different texts"
     if name in left_out:
         return None
-    categories = tuple(sorted(found))
-    place = {text: at for at, text in enumerate(categories)}
+    categories = tuple(sorted(values_seen))
+    place = {text: number for number, text in enumerate(categories)}
     return Column(name, np.fromiter(map(place.get, texts, repeat(-1)), np.int64, len(texts)), categories)
 
 
@@ -247,7 +249,7 @@ def _targets(
         raise DataError(
             f"data.target: {read.path} has one {name} in all rows, {texts[0]!r}: nothing to learn"
         )
-    place = {label: at for at, label in enumerate(sorted(different))}  # type: ignore[type-var]
+    place = {label: number for number, label in enumerate(sorted(different))}  # type: ignore[type-var]
     named = dict(zip(keys, texts, strict=True))
     return torch.tensor([place[label] for label in keys]), tuple(named[label] for label in place), notation
 
@@ -335,15 +337,15 @@ def _notes(
     notes = [f"{target} is learned as {learned}: {why}"]
     numbers = [column.name for column in columns if not column.categories]
     spread = [
-        f"{column.name} ({len(feature.kept)} of {len(column.categories)})"
-        if len(feature.kept) < len(column.categories)
+        f"{column.name} ({len(feature.categories)} of {len(column.categories)})"
+        if len(feature.categories) < len(column.categories)
         else f"{column.name} ({len(column.categories)})"
         for column, feature in zip(columns, features, strict=True)
         if column.categories
     ]
     parts = [f"{len(numbers)} of numbers: {_listed(numbers)}"] if numbers else []
     parts += [f"{len(spread)} of categories: {_listed(spread)}"] if spread else []
-    count = sum(len(one.inputs) for one in features)
+    count = sum(len(feature.inputs) for feature in features)
     whole = f"{_count(count, 'input')} from {_count(len(columns), 'column')}"
     notes.append(f"{whole}, {'; '.join(parts)}")
     if ids := [column.name for column in columns if _is_id(column)]:
@@ -352,8 +354,8 @@ def _notes(
     gaps = [f"{column.name} {int(column.missing.sum())}" for column in columns if column.missing.any()]
     if gaps:
         notes.append(f"missing, filled by the training split's mean or most frequent: {_listed(gaps)}")
-    if told := _told(left_out):
-        notes.append(told.removeprefix("; "))
+    if line := _left_out_text(left_out):
+        notes.append(line.removeprefix("; "))
     return tuple(notes)
 
 
@@ -372,9 +374,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _told(left_out: Mapping[str, str]) -> str:
-    told = [f"{name} ({why})" for name, why in left_out.items() if why]
-    return f"; left out: {_listed(told)}" if told else ""
+def _left_out_text(left_out: Mapping[str, str]) -> str:
+    reasons = [f"{name} ({why})" for name, why in left_out.items() if why]
+    return f"; left out: {_listed(reasons)}" if reasons else ""
 
 
 def _listed(names: Sequence[str]) -> str:

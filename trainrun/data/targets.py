@@ -95,12 +95,12 @@ class TargetReading:
             )
         fits = form.fits(targets)
         if not bool(fits.all()):
-            at = int((~fits).nonzero()[0])
-            sample = f"sample {int(indices[at])} of {name} has the target"
+            row = int((~fits).nonzero()[0])
+            sample = f"sample {int(indices[row])} of {name} has the target"
             if self.form == "class":
-                text = f"learns one class per sample; {sample} {targets[at].item():g}; {_ADVICE['values']}"
+                text = f"learns one class per sample; {sample} {targets[row].item():g}; {_ADVICE['values']}"
                 raise ConfigError.one("task", text)
-            raise DataError(f"data: {sample} {targets[at].tolist()}, not {form.wanted}")
+            raise DataError(f"data: {sample} {targets[row].tolist()}, not {form.wanted}")
         return form.convert(targets)
 
     def _shapes(self, targets: Tensor) -> list[tuple[str, tuple[int, ...]]]:
@@ -124,12 +124,12 @@ def reading_of(targets: Any, wanted: str | None, name: str) -> TargetReading:
     kind = wanted or _natural(shape, is_float)
     form = _form(targets, kind, wanted)
     if form is None:
-        text = f"learns {_LEARNS[kind]}; a target of {name} is {seen(targets)}; {_advice(targets)}"
+        text = f"learns {_LEARNS[kind]}; a target of {name} is {describe_target(targets)}; {_advice(targets)}"
         raise ConfigError.one("task", text)
     return TargetReading(kind, form, shape, is_float, _note(form, shape, is_float, targets))
 
 
-def seen(targets: Tensor) -> str:
+def describe_target(targets: Tensor) -> str:
     """The first target of a batch: `int64 of shape (6,), [0, 1, 2, 3, ...]`."""
     first = targets[0]
     values = first.flatten()[:4].tolist()

@@ -88,9 +88,9 @@ class Text:
         places = torch.arange(self.block_size + 1, device=self.tokens.device)
         places = self.starts[indices][:, None] + places  # (N, T + 1)
         is_real = places < self.ends[indices][:, None]
-        found = self.tokens[places.clamp(max=len(self.tokens) - 1)].long()
-        inputs = found[:, :-1].masked_fill(~is_real[:, 1:], 0)
-        return Batch(inputs, found[:, 1:].masked_fill(~is_real[:, 1:], IGNORED), indices, after)
+        tokens = self.tokens[places.clamp(max=len(self.tokens) - 1)].long()
+        inputs = tokens[:, :-1].masked_fill(~is_real[:, 1:], 0)
+        return Batch(inputs, tokens[:, 1:].masked_fill(~is_real[:, 1:], IGNORED), indices, after)
 
 
 def text(
@@ -137,17 +137,17 @@ def text(
     if longest["train"] <= block_size:
         text = f"data.block_size={block_size} is longer than the {longest['train']} {tokens} to train on"
         info = replace(info, notes=(f"{text}: every step sees the same window, the rest of it empty",))
-    made = Text(info, whole, bounds, limit, eval_batch_size)
-    made.info = replace(info, sizes={split: len(made.splits.get(split, ())) for split in bounds})
-    return made
+    data = Text(info, whole, bounds, limit, eval_batch_size)
+    data.info = replace(info, sizes={split: len(data.splits.get(split, ())) for split in bounds})
+    return data
 
 
 def _fit(codes: np.ndarray, end: int) -> tuple[np.ndarray, tuple[bytes, ...]]:
     """(L,) int32 numbers of characters in the vocabulary of the first `end`, and that vocabulary."""
-    known = np.unique(codes[:end])
-    places = np.searchsorted(known, codes).clip(max=len(known) - 1)
-    numbers = np.where(known[places] == codes, places + 1, 0).astype(np.int32)
-    return numbers, (_UNKNOWN, *(chr(code).encode() for code in known))
+    vocabulary = np.unique(codes[:end])
+    places = np.searchsorted(vocabulary, codes).clip(max=len(vocabulary) - 1)
+    numbers = np.where(vocabulary[places] == codes, places + 1, 0).astype(np.int32)
+    return numbers, (_UNKNOWN, *(chr(code).encode() for code in vocabulary))
 
 
 def _files(path: str | None) -> list[Path]:
@@ -158,10 +158,10 @@ def _files(path: str | None) -> list[Path]:
         raise DataError(f"data.path: there is no file or folder {base}")
     pattern = "*" if path else "*.py"
     below = ((file.relative_to(base), file) for file in base.rglob(pattern) if file.is_file())
-    found = sorted((place.as_posix(), file) for place, file in below if _is_wanted(place, path is None))
-    if not found:
+    files = sorted((place.as_posix(), file) for place, file in below if _is_wanted(place, path is None))
+    if not files:
         raise DataError(f"data.path: there are no files below {base}")
-    return [file for _, file in found]
+    return [file for _, file in files]
 
 
 def _is_wanted(place: Path, is_library: bool) -> bool:

@@ -57,7 +57,9 @@ def initialize(model: nn.Module, depth: int) -> None:
     """As GPT-2: N(0, 0.02^2), biases 0; the last layer of the 2 `depth` residual branches divided by
     sqrt(2 depth), so that their sum keeps its scale (Radford et al., 2019, section 2.3).
     """
-    last = {id([m for m in one.branch if isinstance(m, nn.Linear)][-1]) for one in _residuals(model)}
+    last = {
+        id([m for m in residual.branch if isinstance(m, nn.Linear)][-1]) for residual in _residuals(model)
+    }
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Embedding, nn.Conv2d)):
             std = 0.02 / math.sqrt(2 * depth) if id(layer) in last else 0.02

@@ -63,8 +63,8 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.p
-        return x * kept / (1 - self.p)
+        is_kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.p
+        return x * is_kept / (1 - self.p)
 
 
 class Residual(nn.Module):

@@ -48,7 +48,7 @@ class Recurrent(nn.Module):
         sizes = [features, *[width] * (depth - 1)]
         self.layers = nn.ModuleList(kind(size, width, batch_first=True) for size in sizes)
         norms = (nn.LayerNorm(width) if norm == "layer" else nn.Identity() for _ in sizes)
-        self.after = nn.ModuleList(nn.Sequential(one, nn.Dropout(dropout)) for one in norms)
+        self.after = nn.ModuleList(nn.Sequential(layer_norm, nn.Dropout(dropout)) for layer_norm in norms)
         self.head = nn.Linear(width, num_outputs)
 
     @torch.no_grad()

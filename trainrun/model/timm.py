@@ -23,9 +23,9 @@ def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module
     """
     channels, height, width = picture_shape(input_shape, "timm")
     library = _imported()
-    known = library.list_models()
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; one of {', '.join(known[:8])} ..."
+    names = library.list_models()
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
         raise ConfigError.one("model.name", f"timm has no model {name!r}{hint}")
     wanted = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
     try:

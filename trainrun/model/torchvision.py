@@ -21,9 +21,9 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
     """
     channels, height, width = picture_shape(input_shape, "torchvision")
     models = import_torchvision("torchvision.models")
-    known = models.list_models(module=models)
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; one of {', '.join(known[:8])} ..."
+    names = models.list_models(module=models)
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
         raise ConfigError.one("model.name", f"torchvision has no model {name!r}{hint}")
     try:
         model: nn.Module = models.get_model(

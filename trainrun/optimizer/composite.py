@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 
-class Joined(Optimizer):
+class CompositeOptimizer(Optimizer):
     """Several optimizers of different parameters as one. They share its groups and its state."""
 
     def __init__(self, parts: Sequence[Optimizer]) -> None:

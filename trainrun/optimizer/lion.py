@@ -29,12 +29,12 @@ class Lion(Optimizer):
                 continue
             gradients = [p.grad for p in weights]
             means = [self._mean(p) for p in weights]
-            (kept, remembered), lr = group["betas"], group["lr"]
-            updates = torch._foreach_lerp(means, gradients, 1 - kept)
+            (beta1, beta2), lr = group["betas"], group["lr"]
+            updates = torch._foreach_lerp(means, gradients, 1 - beta1)
             torch._foreach_sign_(updates)
             torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
             torch._foreach_add_(weights, updates, alpha=-lr)
-            torch._foreach_lerp_(means, gradients, 1 - remembered)
+            torch._foreach_lerp_(means, gradients, 1 - beta2)
         return loss
 
     def _mean(self, weight: torch.Tensor) -> torch.Tensor:

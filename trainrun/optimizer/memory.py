@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 
 
 def state_bytes(optimizer: Optimizer) -> int | None:
@@ -18,13 +18,13 @@ def state_bytes(optimizer: Optimizer) -> int | None:
     """
     if optimizer.state:
         return _bytes(optimizer)
-    if isinstance(optimizer, Joined):
+    if isinstance(optimizer, CompositeOptimizer):
         parts = [state_bytes(part) for part in optimizer.parts]
         return None if None in parts else sum(part for part in parts if part is not None)
     memo: dict[int, object] = {}
     for group in optimizer.param_groups:
-        for one in group["params"]:
-            memo[id(one)] = shape = nn.Parameter(torch.empty_like(one, device="meta"))
+        for parameter in group["params"]:
+            memo[id(parameter)] = shape = nn.Parameter(torch.empty_like(parameter, device="meta"))
             shape.grad = torch.empty_like(shape)
     try:
         twin = copy.deepcopy(optimizer, memo)
@@ -37,5 +37,5 @@ def state_bytes(optimizer: Optimizer) -> int | None:
 
 
 def _bytes(optimizer: Optimizer) -> int:
-    kept = (value for memory in optimizer.state.values() for value in memory.values())
-    return sum(int(value.nbytes) for value in kept if isinstance(value, Tensor))
+    values = (value for memory in optimizer.state.values() for value in memory.values())
+    return sum(int(value.nbytes) for value in values if isinstance(value, Tensor))

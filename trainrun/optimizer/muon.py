@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 from trainrun.optimizer.of_torch import Params, adamw
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Betas, Count, NonNegative, Positive, Rate
@@ -85,7 +85,7 @@ def muon(
         text = f"finds no hidden matrix to train in {type(model).__name__}; use adamw"
         raise ConfigError.one("optimizer", f"muon {text}", "optimizer=adamw")
     parts: list[Optimizer] = [Muon(matrices, lr, momentum, ns_steps, weight_decay)]
-    return Joined([*parts, adamw(rest, lr, betas, eps, False, weight_decay)] if rest else parts)
+    return CompositeOptimizer([*parts, adamw(rest, lr, betas, eps, False, weight_decay)] if rest else parts)
 
 
 def _hidden(model: nn.Module) -> set[Tensor]:

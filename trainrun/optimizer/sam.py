@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 from trainrun.optimizer.of_torch import Params
 from trainrun.vocabulary.ranges import NonNegative, Positive
 
 
-class SAM(Joined):
+class SAM(CompositeOptimizer):
     """e = rho g / |g|; `base` steps from w with the gradient at w + e (Foret et al., 2021).
 
     `adaptive` measures by each weight's size: e = rho w^2 g / |w g| (Kwon et al., 2021). A step

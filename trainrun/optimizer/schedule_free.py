@@ -69,8 +69,8 @@ class ScheduleFreeAdamW(Optimizer):
         memory = self.state[weight]
         if name not in memory:
             memory[name] = weight.clone() if name == "z" else torch.zeros_like(weight)
-        found: Tensor = memory[name]
-        return found
+        tensor: Tensor = memory[name]
+        return tensor
 
 
 def schedule_free_adamw(

@@ -54,11 +54,11 @@ class _OneOf(BatchChange):
 
 def joined(changes: Iterable[Any]) -> list[BatchChange]:
     """The batch changes among `changes`, in their order but that several mixings are one, drawn by batch."""
-    found = [one for one in changes if isinstance(one, BatchChange)]
-    mixings = [one for one in found if isinstance(one, Mixing)]
+    batch_changes = [change for change in changes if isinstance(change, BatchChange)]
+    mixings = [change for change in batch_changes if isinstance(change, Mixing)]
     if len(mixings) < 2:
-        return found
-    return [_OneOf(mixings), *(one for one in found if not isinstance(one, Mixing))]
+        return batch_changes
+    return [_OneOf(mixings), *(change for change in batch_changes if not isinstance(change, Mixing))]
 
 
 class Penalty(ABC):

@@ -27,7 +27,7 @@ class SWA(WeightAverage):
 
     def __init__(self, start: Steps, every: Period) -> None:
         self.first, self.every = start, every
-        self.seen, self.averaged = 0, 0
+        self.updates, self.averaged = 0, 0
         self.model: nn.Module | None = None
         self._copy: nn.Module | None = None
 
@@ -36,9 +36,9 @@ class SWA(WeightAverage):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        average = self._made()
-        self.seen += 1
-        if self.seen < max(self.first, 1) or (self.seen - max(self.first, 1)) % self.every:
+        average = self._started_copy()
+        self.updates += 1
+        if self.updates < max(self.first, 1) or (self.updates - max(self.first, 1)) % self.every:
             return
         self.averaged += 1
         for weight, now in zip(average.parameters(), model.parameters(), strict=True):
@@ -55,16 +55,16 @@ class SWA(WeightAverage):
 
     def state_dict(self) -> dict[str, Any]:
         model = {} if self.model is None else self.model.state_dict()
-        return {"seen": self.seen, "averaged": self.averaged, "model": model}
+        return {"seen": self.updates, "averaged": self.averaged, "model": model}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        average = self._made()
-        self.seen, self.averaged = int(state["seen"]), int(state["averaged"])
+        average = self._started_copy()
+        self.updates, self.averaged = int(state["seen"]), int(state["averaged"])
         if self.averaged:
             average.load_state_dict(state["model"])
         self.model = average if self.averaged else None
 
-    def _made(self) -> nn.Module:
+    def _started_copy(self) -> nn.Module:
         if self._copy is None:
             raise RuntimeError("SWA is used before SWA.start")
         return self._copy

@@ -161,8 +161,8 @@ def cyclic(
     period = up + (down or up)
 
     def height(n: int) -> float:
-        cycle, at = divmod(n, period)
-        triangle = at / up if at <= up else (period - at) / (period - up)
+        cycle, offset = divmod(n, period)
+        triangle = offset / up if offset <= up else (period - offset) / (period - up)
         return triangle * {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": gamma**n}[mode]
 
     shape = lambda n: bottom + (1 - bottom) * height(n)  # noqa: E731

@@ -27,7 +27,7 @@ class Cycles:
         """The update at which a cycle begins; that of cycle `count` is the end."""
         return -(-self.span * self._firsts(cycle) // self._firsts(self.count))
 
-    def at(self, update: int) -> float:
+    def progress(self, update: int) -> float:
         """Where in its cycle an update is, from 0 at its begin to 1 at its end."""
         if update >= self.span:
             return 1.0
@@ -48,7 +48,7 @@ class Restarting(Warmed):
 
     def __init__(self, cycles: Cycles, floor: float, warmup: int, warmup_start: float) -> None:
         def shape(n: int) -> float:
-            return floor + (1 - floor) * (1 + math.cos(math.pi * cycles.at(n))) / 2
+            return floor + (1 - floor) * (1 + math.cos(math.pi * cycles.progress(n))) / 2
 
         super().__init__(shape, warmup, warmup_start, spans_rest=True)
         self.cycles = cycles

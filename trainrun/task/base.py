@@ -63,14 +63,14 @@ class Task:
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums
                 return Outcome(terms, quick(outputs, targets), outputs)
-            judged = self.judged(outputs, batch.targets) if self.own_metrics else (None, None)
-            return Outcome(terms, self.sums(outputs, targets), *judged)
+            metric_inputs = self.metric_inputs(outputs, batch.targets) if self.own_metrics else (None, None)
+            return Outcome(terms, self.sums(outputs, targets), *metric_inputs)
 
     def targets(self, targets: Tensor) -> Tensor:
         """Targets in the form that the loss takes."""
         return targets
 
-    def judged(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(outputs, targets) as the user's own metrics see them."""
         return outputs, targets
 
@@ -107,8 +107,8 @@ def f1_macro(hits: Tensor, claimed: Tensor, real: Tensor) -> float:
     right, predicted, and true. What nowhere occurs is left out.
     """
     total = (claimed + real).cpu().double()
-    seen = total > 0
-    return float((2 * hits.cpu().double()[seen] / total[seen]).mean()) if seen.any() else 0.0
+    occurs = total > 0
+    return float((2 * hits.cpu().double()[occurs] / total[occurs]).mean()) if occurs.any() else 0.0
 
 
 def accuracy_and_f1(confusion: Tensor, num_samples: int) -> dict[str, float]:

@@ -105,10 +105,10 @@ class LanguageModel(Task):
 
     def _encoded(self, text: str) -> list[int]:
         """Tokens of a text: its characters where the vocabulary has them, else their bytes, else 0."""
-        known = {token: number for number, token in enumerate(self.info.vocabulary)}
-        found = []
+        numbers = {token: number for number, token in enumerate(self.info.vocabulary)}
+        tokens = []
         for character in text:
             raw = character.encode()
-            parts = [raw] if raw in known else [bytes([byte]) for byte in raw]
-            found += [known.get(part, 0) for part in parts]
-        return found or [0]
+            parts = [raw] if raw in numbers else [bytes([byte]) for byte in raw]
+            tokens += [numbers.get(part, 0) for part in parts]
+        return tokens or [0]

@@ -84,5 +84,5 @@ class MaskedLM(Task):
         """The tokens as the model sees them."""
         draws = torch.rand(tokens.shape, device=tokens.device)
         strangers = torch.randint(self.num_outputs, tokens.shape, device=tokens.device)
-        seen = tokens.masked_fill(masked & (draws < 0.8), self.num_outputs)
-        return torch.where(masked & (draws >= 0.9), strangers, seen)
+        inputs = tokens.masked_fill(masked & (draws < 0.8), self.num_outputs)
+        return torch.where(masked & (draws >= 0.9), strangers, inputs)

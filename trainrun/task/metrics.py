@@ -133,8 +133,8 @@ class Meter:
     def read_health(self) -> Sums:
         """What was found since the last call, without what is no number; most steps are not looked at."""
         self.flush()
-        found, self._health = self._health, {}
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        health, self._health = self._health, {}
+        return {name: value for name, value in health.items() if math.isfinite(value)}
 
     def read_eval(self) -> Totals:
         self.flush()

@@ -35,24 +35,24 @@ class OwnTask(Task):
         return {"loss": float(len(batch))}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
-        made = self.function(model, batch)
-        if isinstance(made, Outcome):
-            return made
-        made = dict(made) if isinstance(made, Mapping) else {"loss": made}
-        wrong = [value for value in made.values() if not _is_of(value, len(batch))]
-        if "loss" not in made or wrong:
+        result = self.function(model, batch)
+        if isinstance(result, Outcome):
+            return result
+        result = dict(result) if isinstance(result, Mapping) else {"loss": result}
+        wrong = [value for value in result.values() if not _is_of(value, len(batch))]
+        if "loss" not in result or wrong:
             wanted = (
                 "the loss, or {'loss': ..., 'my_metric': ...}, as tensors: means, or one value per sample"
             )
-            raise self.function.refuse(wrong[0] if wrong else made, wanted)
-        sums = {name: value.mean() * len(batch) for name, value in made.items()}
+            raise self.function.refuse(wrong[0] if wrong else result, wanted)
+        sums = {name: value.mean() * len(batch) for name, value in result.items()}
         loss = sums.pop("loss")
         return Outcome({"loss": loss}, {name: value.detach() for name, value in sums.items()})
 
 
-def as_task(made: Any, loss: Any, info: DataInfo) -> Any:
+def as_task(task: Any, loss: Any, info: DataInfo) -> Any:
     """A task as it is, a function of (model, batch) as one."""
-    return OwnTask(made, loss, info) if isinstance(made, PlainFunction) else made
+    return OwnTask(task, loss, info) if isinstance(task, PlainFunction) else task
 
 
 def _is_of(value: Any, num_samples: int) -> bool:

@@ -21,14 +21,14 @@ _MOST = 1000  # curves of a vector, but for one of each class or target
 
 def named(metrics: Sequence[OwnMetric]) -> dict[str, OwnMetric]:
     """Metrics by name, each a function of one split. Raises ConfigError for two of one name."""
-    made: dict[str, OwnMetric] = {}
+    by_name: dict[str, OwnMetric] = {}
     for metric in metrics:
         name = getattr(metric, "__name__", type(metric).__name__)
-        if name in made:
+        if name in by_name:
             text = f"two are called {name}; rename one, such as by a function of another name that calls it"
             raise ConfigError.one("task.metrics", text)
-        made[name] = _fresh(metric, name)
-    return made
+        by_name[name] = _fresh(metric, name)
+    return by_name
 
 
 def curves(name: str, value: Any, labels: Sequence[str], num_targets: int) -> dict[str, float]:
@@ -65,7 +65,7 @@ def _entries(
     """Raises ValueError naming the entry that is no number, for none, and for two of one name."""
     if not entries:
         raise ValueError("returns nothing: it is empty")
-    found: dict[str, float] = {}
+    curves_by_name: dict[str, float] = {}
     for key, value in entries.items():
         entry = f"{name}/{' '.join(str(key).split())}"
         try:
@@ -73,10 +73,10 @@ def _entries(
         except ValueError as error:
             text = str(error)
             raise ValueError(text if text.startswith("[") else f"[{key!r}] {text}") from None
-        if both := found.keys() & inner:
+        if both := curves_by_name.keys() & inner:
             raise ValueError(f"returns two entries called {min(both)}")
-        found |= inner
-    return found
+        curves_by_name |= inner
+    return curves_by_name
 
 
 def _fresh(metric: OwnMetric, name: str) -> OwnMetric:

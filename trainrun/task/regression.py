@@ -31,7 +31,7 @@ class Regression(Task):
     def targets(self, targets: Tensor) -> Tensor:
         return targets if self.scaling is None else (targets - self.scaling.mean) / self.scaling.std
 
-    def judged(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """In the targets' own units."""
         return self._own_units(outputs).float(), targets
 
