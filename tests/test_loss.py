@@ -110,8 +110,8 @@ def test_a_custom_function_may_return_a_value_per_sample_or_one_mean() -> None:
 
 
 def test_a_foreign_module_is_wrapped_and_an_own_loss_is_not() -> None:
-    own = MSE()
-    assert as_loss(own) is own
+    mse = MSE()
+    assert as_loss(mse) is mse
     wrapped = as_loss(nn.CrossEntropyLoss(torch.tensor(WEIGHTS)))
     assert isinstance(wrapped, Custom)
     assert [name for name, _ in wrapped.named_buffers()] == ["function.weight"]  # moves with the device
@@ -216,8 +216,8 @@ def test_half_precision_outputs_lose_nothing_but_their_own_rounding(outputs: tor
     pairs.append((GaussianNLL(1e-6), VALUES[:, :2]))
     for loss, targets in pairs:
         with torch.autocast("cpu", outputs):
-            found = loss(rounded, targets)
-        torch.testing.assert_close(found.float(), loss(rounded.float(), targets), rtol=1e-5, atol=1e-6)
+            losses = loss(rounded, targets)
+        torch.testing.assert_close(losses.float(), loss(rounded.float(), targets), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,9 @@ WAYS: dict[str, tuple[str, Callable[[Path], None]]] = {
 def test_what_was_written_is_read(way: str, tmp_path: Path) -> None:
     name, write = WAYS[way]
     write(tmp_path / name)
-    found = read_inputs(tmp_path / name, (1, 5, 4))
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, PICTURES)
+    inputs = read_inputs(tmp_path / name, (1, 5, 4))
+    assert inputs.dtype == np.uint8
+    assert np.array_equal(inputs, PICTURES)
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 5, 4)], ids=["table", "picture"])

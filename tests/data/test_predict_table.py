@@ -147,7 +147,9 @@ def test_the_stored_notation_is_used_and_that_of_older_runs_is_plain(tmp_path: P
     assert targets is not None and targets.tolist() == [[1234]]
     assert torch.equal(inputs, read(data, new)[0])
     older = {key: value for key, value in stored.items() if key != "target_notation"}
-    older["features"] = [{k: v for k, v in one.items() if k != "notation"} for one in stored["features"]]
+    older["features"] = [
+        {k: v for k, v in feature.items() if k != "notation"} for feature in stored["features"]
+    ]
     plain.restore(older)
     with pytest.raises(DataError, match="area is not a number, got '7,5'"):
         read(plain, new)

@@ -30,10 +30,10 @@ def test_a_constant_feature_becomes_zero_over_more_samples_than_one_block() -> N
 
 
 def test_target_scaling_is_numpys_and_spares_a_constant() -> None:
-    found = target_scaling(VALUES)
-    np.testing.assert_allclose(found.mean, VALUES.double().numpy().mean(0), rtol=1e-6)
-    np.testing.assert_allclose(found.std, [*VALUES.double().numpy().std(0)[:2], 1], rtol=1e-6)
-    assert found.mean.dtype == found.std.dtype == torch.float32
+    scaling = target_scaling(VALUES)
+    np.testing.assert_allclose(scaling.mean, VALUES.double().numpy().mean(0), rtol=1e-6)
+    np.testing.assert_allclose(scaling.std, [*VALUES.double().numpy().std(0)[:2], 1], rtol=1e-6)
+    assert scaling.mean.dtype == scaling.std.dtype == torch.float32
 
 
 def test_restoring_reaches_whoever_holds_it() -> None:

@@ -73,9 +73,9 @@ def test_it_learns_what_follows_what() -> None:
 def test_auto_leaves_the_initial_weights_to_it_and_default_to_torch() -> None:
     torch.manual_seed(1)
     model = make(width=128)
-    made = {name: value.clone() for name, value in model.state_dict().items()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     default(False)(model)
-    assert all(torch.equal(value, made[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     auto(False)(model)
     (first, _), *_ = model.body
     for weight, std in ((model.tokens.weight, 0.02), (first.branch[2].weight, 0.02 / (2 * DEPTH) ** 0.5)):

@@ -56,9 +56,9 @@ def test_stochastic_depth_is_torchvisions_for_each_sample_and_nothing_in_evaluat
     ours.p = 0.3
     torch.manual_seed(0)
     out = ours(x)
-    kept = out[:, 0, 0] > 0
-    torch.testing.assert_close(out, torch.where(kept[:, None, None], x / 0.7, 0))
-    assert float(kept.float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 20_000) ** 0.5)
+    is_kept = out[:, 0, 0] > 0
+    torch.testing.assert_close(out, torch.where(is_kept[:, None, None], x / 0.7, 0))
+    assert float(is_kept.float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 20_000) ** 0.5)
     assert sorted((theirs(x) / x).unique().tolist())[-1] == pytest.approx(1 / 0.7, rel=1e-5)
     assert ours.eval()(x) is x
 

@@ -68,8 +68,8 @@ def test_residual_layers_with_a_zero_branch_are_the_identity() -> None:
     model = make(depth=5, residual=True)
     residuals = [m for m in model.modules() if isinstance(m, Residual)]
     assert len(residuals) == 4  # all but the first, which changes the width
-    for one in residuals:
-        for parameter in one.parameters():
+    for residual in residuals:
+        for parameter in residual.parameters():
             nn.init.zeros_(parameter)
     x = torch.randn(3, 1, 4, 5)
     first = nn.Sequential(model.body[0], model.body[1])

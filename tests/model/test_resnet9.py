@@ -29,8 +29,8 @@ def test_the_original_has_as_many_parameters_as_its_table_adds_up_to() -> None:
     """Kernels of 9 c_in c_out, two numbers per channel of a norm, and the head."""
     kernels = 9 * (3 * 64 + 64 * 128 + 2 * 128**2 + 128 * 256 + 256 * 512 + 2 * 512**2)
     norms = 2 * (64 + 3 * 128 + 256 + 3 * 512)
-    made = make(input_shape=(3, 32, 32), widths=[64, 128, 256, 512])
-    assert count(made) == kernels + norms + 512 * 10 + 10
+    model = make(input_shape=(3, 32, 32), widths=[64, 128, 256, 512])
+    assert count(model) == kernels + norms + 512 * 10 + 10
 
 
 @pytest.mark.parametrize("blocks", [[0, 0, 0], [1, 1, 1], [0, 2, 1]])

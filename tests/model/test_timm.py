@@ -46,16 +46,16 @@ class Vit(nn.Module):
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The keyword arguments of every call of the stand-in's create_model."""
-    stub, found = ModuleType("timm"), list[dict[str, Any]]()
+    stub, calls = ModuleType("timm"), list[dict[str, Any]]()
     kinds = {"resnet18": ConvNet, "vit_tiny_patch16_224": Vit}
 
     def create_model(model_name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        found.append({"pretrained": pretrained, **kwargs})
+        calls.append({"pretrained": pretrained, **kwargs})
         return kinds[model_name](**kwargs)
 
     stub.create_model, stub.list_models = create_model, lambda: sorted(kinds)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "timm", stub)
-    return found
+    return calls
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])

@@ -31,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Feature:
-    """What was learned of a column. A number x becomes (x - mean) / std, a category one input of `categories`.
+    """What was learned of a column: a number x becomes (x - mean) / std, a category one input.
 
     `common` is the category that stands for a missing one; None tells a column of numbers, which
     another file writes in the same `notation`.
