@@ -154,7 +154,7 @@ def test_folds_of_another_seed_are_others() -> None:
 
 
 def test_a_fold_beyond_the_last_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
+    with pytest.raises(ConfigError, match=r"data\.fold: must be 0 to 4, got 5"):
         fold_of(torch.arange(50), 5, 5, 0, None)
 
 

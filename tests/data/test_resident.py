@@ -71,7 +71,7 @@ def test_folds_are_a_partition_and_hold_their_share_of_every_class(official: Ten
 
 
 def test_a_fold_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
+    with pytest.raises(ConfigError, match=r"data\.fold: must be 0 to 4, got 5"):
         make(fold=5)
 
 
