@@ -170,7 +170,7 @@ def test_all_corrupt_pictures_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_classes_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         load(tmp_path / "absent")
     with pytest.raises(DataError, match="two or more classes, got none"):
         load(tmp_path)

@@ -70,7 +70,7 @@ def test_gaps_and_new_categories_are_what_the_training_split_says(data: TableDat
     np.testing.assert_allclose(inputs.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert targets is not None and targets.tolist() == [1, 1]
     category, gap = data.read(new).notes
-    assert category == "city: paris is no category that was trained on; all its inputs are 0 there"
+    assert category == "city: paris was not trained on, so all inputs of the column are 0 there"
     assert gap.startswith(
         "area: has no value in sample 0, and had one in all of training; read as the mean, "
     )

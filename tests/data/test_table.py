@@ -173,7 +173,7 @@ def test_rows_without_a_target_are_dropped_when_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"t\.csv:2, 6, 10.* has no value; .* or data\.missing_target=drop"):
         load(path, "y")
     data = load(path, "y", missing_target="drop")
-    assert "15 of 60 rows are left out, for they have no y" in data.info.notes
+    assert "15 of 60 rows are left out because they have no y" in data.info.notes
     complete = [row for row in rows if row[0] % 4]
     assert data.targets[:, 0].tolist() == [row[1] for row in complete]
     assert data.info.fingerprint == load(write(tmp_path, ["x", "y"], complete), "y").info.fingerprint

@@ -1,4 +1,4 @@
-"""Columns as numbers: gaps filled and one input per category, as the training split says."""
+"""Encode columns as model inputs: fill gaps, one-hot categories, by what the training split holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainrun.tables.notation import PLAIN, Notation
 
 @dataclass(frozen=True)
 class Column:
-    """N values: numbers with NaN where one is missing, or places among `categories` with -1 there."""
+    """N values: numbers with NaN where one is missing, or indices into `categories` with -1 there."""
 
     name: str
     values: np.ndarray  # (N,) float64 or int64
@@ -33,9 +33,9 @@ class Column:
 class Feature:
     """What was learned of a column: a number x becomes (x - mean) / std, a category one input.
 
-    `common` is the category that stands for a missing one; None tells a column of numbers, which
+    `common` is the category that replaces a missing one; it is None for a column of numbers, which
     another file writes in the same `notation`.
-    `marks_missing`: one more input is 1 where the value is missing.
+    With `marks_missing` one more input is 1 where the value is missing.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Feature:
 
 
 def fit(column: Column, train: np.ndarray, min_count: int) -> Feature:
-    """From the training samples `train` alone: mean and std, or the most frequent category, first by name.
+    """Learn mean and std, or categories and the most frequent one, from the samples `train` alone.
 
-    The mean stands for a missing number; the std is that after filling. A category of fewer than
-    `min_count` samples is not kept. What never varies has std 1, what has no value mean 0.
+    The mean replaces a missing number; the std is that after filling. A category of fewer than
+    `min_count` samples gets no input. A column that never varies has std 1, one without values mean 0.
     """
     values, gone = column.values[train], column.missing[train]
     present, is_gappy = values[~gone], bool(gone.any())
@@ -117,5 +117,5 @@ def from_plain(stored: Sequence[Mapping[str, Any]]) -> list[Feature]:
 
 
 def notation_of(stored: Mapping[str, str] | None) -> Notation:
-    """A notation as `asdict` stores it, and as it was where none is stored."""
+    """A notation from what `asdict` stored; plain where nothing is stored."""
     return Notation(**stored) if stored else PLAIN

@@ -45,6 +45,12 @@ def refuse_not_finite(batches: Iterable[Batch], split: str, name: str) -> None:
         map_tensors(batch.inputs, refuse)
 
 
+def first_few(names: Sequence[object], most: int) -> str:
+    """The first `most` of names, and how many more there are: `a, b, c and 1,204 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
 def first_unfit(fits: Tensor) -> int | None:
     """The first row of `fits` (N, ...) that is not all true; None where every row is."""
     if bool(fits.all()):

@@ -1,4 +1,4 @@
-"""A folder of pictures, one folder per class: decoded beforehand where they fit in memory, else when read."""
+"""A folder of pictures, one folder per class: decoded once where they fit in memory, else when read."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch.utils.data import Dataset
 
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.data.folders import SPLITS, ClassFolders, class_folders, not_used, walked
+from trainrun.data.folders import SPLITS, class_folders, not_used, walked
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.resident import Holdout, InMemoryData, split, standardized
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
-_SHOWN = 10  # pictures at fault that are named
-_ESTIMATED_FROM = 512  # pictures, where not all are decoded
+_SHOWN = 10  # pictures at fault that are named: enough to see what they share
+_ESTIMATED_FROM = 512  # pictures, where not all are decoded: their pixels give the mean to about 1 %
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -48,17 +48,17 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 class Decoded(InMemoryData):
-    """Pictures decoded beforehand."""
+    """Pictures decoded once, into memory."""
 
     def read(self, file: Path) -> Samples:
-        """A picture, or all of a folder and of those below it."""
-        samples = _others(file, self.info.input_shape[1], self.eval_batch_size)
+        """A picture, or all pictures of a folder and of those below it."""
+        samples = _unsorted(file, self.info.input_shape[1], self.eval_batch_size)
         moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in samples.batches)
         return replace(samples, batches=map(self.scaled, moved))
 
 
 class Lazy(DatasetData):
-    """Pictures decoded by loader processes; all splits share the estimates of the training split."""
+    """Pictures decoded by loader processes; all splits share the mean and std of the training split."""
 
     def to(self, device: torch.device) -> None:
         super().to(device)
@@ -80,8 +80,8 @@ class Lazy(DatasetData):
         pixels.black, pixels.white = (((end - first.shift) * first.scale).to(self.device) for end in (0, 255))
 
     def read(self, file: Path) -> Samples:
-        """A picture, or all of a folder and of those below it."""
-        samples, first = _others(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
+        """A picture, or all pictures of a folder and of those below it."""
+        samples, first = _unsorted(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
         scaled = (
             replace(batch, inputs=((batch.inputs - first.shift) * first.scale).to(self.device))
             for batch in samples.batches
@@ -105,17 +105,19 @@ def imagefolder(
     eval_batch_size: Count,
     num_workers: Natural,
 ) -> InMemoryData | DatasetData:
-    """Pictures in `root`/CLASS, or in `root`/train/CLASS with val and test beside it where there are such,
-    in any usual spelling.
+    """Pictures in `root`/CLASS, or in `root`/train/CLASS with val and test beside it, in any usual spelling.
 
     A picture's shorter side is resized to `image_size` and the middle square cut out. All are decoded
-    beforehand where they take at most `memory_mib`, else by `num_workers` loader processes.
+    into memory where they take at most `memory_mib`, else when needed by `num_workers` loader processes.
     Raises DataError naming a picture that cannot be decoded, ConfigError for a fold of data that
     have validation and test pictures.
     """
     folder = Path(root).expanduser()
     layout = class_folders(folder)
-    splits = {name: _of_split(files, layout, image_size) for name, files in layout.splits.items()}
+    splits = {
+        name: Pictures([file for file, _ in files], [label for _, label in files], layout.classes, image_size)
+        for name, files in layout.splits.items()
+    }
     if fold is not None and len(splits) == len(SPLITS):
         raise ConfigError.one("data.fold", f"{folder} has folders for validation and test", None)
     shares = {"val": val_fraction, "test": test_fraction}
@@ -151,12 +153,8 @@ def imagefolder(
     return data
 
 
-def _of_split(files: Sequence[tuple[Path, int]], layout: ClassFolders, size: int) -> Pictures:
-    return Pictures([file for file, _ in files], [target for _, target in files], layout.classes, size)
-
-
-def _others(place: Path, size: int, count: int) -> Samples:
-    """Pictures that nobody has sorted, `count` at a time, each by its path; (N, 3, size, size)."""
+def _unsorted(place: Path, size: int, count: int) -> Samples:
+    """Pictures without classes, `count` at a time and named by path; (N, 3, size, size)."""
     files, unused, _ = walked(place) if place.is_dir() else ([place], [], set())
     if not files:
         raise DataError(f"{place} holds no picture ({', '.join(sorted(SUFFIXES))})")
