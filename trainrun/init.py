@@ -134,13 +134,13 @@ class Fitting(Init):
     """
 
     def whole(self, model: nn.Module) -> None:
-        initialize, calm = getattr(model, "initialize", None), getattr(model, "calm", None)
+        initialize, rescale_init = getattr(model, "initialize", None), getattr(model, "rescale_init", None)
         if initialize is not None:
             initialize()
             return
         super().whole(model)
-        if calm is not None:
-            calm()
+        if rescale_init is not None:
+            rescale_init()
 
 
 def fitted_layers(model: nn.Module) -> list[nn.Module]:

@@ -86,7 +86,7 @@ def test_auto_leaves_the_initial_weights_to_it_and_default_to_torch() -> None:
     ("changes", "text"),
     [
         ({"vocab_size": None, "input_shape": (1, 8, 8)}, "model: gpt needs tokens"),
-        ({"num_outputs": V + 1}, "12 are wanted"),
+        ({"num_outputs": V + 1}, "the task needs 12"),
     ],
 )
 def test_what_it_cannot_take_is_a_config_error(changes: dict[str, Any], text: str) -> None:

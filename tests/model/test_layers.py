@@ -39,7 +39,7 @@ def test_norms_of_pictures_take_any_number_of_channels(name: str, channels: int)
 def test_one_value_is_for_all_layers_and_a_list_for_each() -> None:
     assert per_layer(0.3, 3, "model.dropout") == [0.3, 0.3, 0.3]
     assert per_layer([0.1, 0.2], 2, "model.dropout") == [0.1, 0.2]
-    with pytest.raises(ConfigError, match=r"model\.dropout: wants one value or 3, one per layer, got 2"):
+    with pytest.raises(ConfigError, match=r"model\.dropout: must be one value or 3, one per layer, got 2"):
         per_layer([0.1, 0.2], 3, "model.dropout")
 
 

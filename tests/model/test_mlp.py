@@ -87,8 +87,8 @@ def test_the_gradient_reaches_every_parameter(depth: int) -> None:
     ("changes", "text"),
     [
         ({"width": [8, 4], "depth": 3}, r"model\.depth: is 3, but model\.width lists 2"),
-        ({"depth": None}, r"model\.depth: needs a value"),
-        ({"dropout": [0.1, 0.2, 0.3]}, r"model\.dropout: wants one value or 2"),
+        ({"depth": None}, r"model\.depth: must be given"),
+        ({"dropout": [0.1, 0.2, 0.3]}, r"model\.dropout: must be one value or 2"),
         ({"width": [8, 4], "depth": None, "residual": True}, r"model\.residual: needs layers of one width"),
     ],
 )

@@ -76,7 +76,7 @@ def test_the_gradient_reaches_every_parameter() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"depth": 18}, r"model\.depth: wants 6 n \+ 2"),
+        ({"depth": 18}, r"model\.depth: must be 6 n \+ 2"),
         ({"depth": 2}, r"model\.depth"),
         ({"input_shape": (30,)}, r"model: resnet needs pictures"),
     ],

@@ -77,8 +77,8 @@ def test_every_residual_branch_may_be_left_out_at_random() -> None:
             {"input_shape": (1, 28, 7)},
             r"model: resnet9 halves pictures three times, they are 28 x 7; use cnn",
         ),
-        ({"widths": [4] * 3}, r"model\.widths: wants 4 numbers, got 3"),
-        ({"blocks": [1]}, r"model\.blocks: wants 3 numbers, got 1"),
+        ({"widths": [4] * 3}, r"model\.widths: must list 4 numbers, got 3"),
+        ({"blocks": [1]}, r"model\.blocks: must list 3 numbers, got 1"),
     ],
 )
 def test_settings_that_it_cannot_take_are_config_errors(changes: dict[str, Any], text: str) -> None:

@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_a_config_error(name: str, shape: tuple[int, ...], 
 
 def test_without_timm_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)  # an import of it fails
-    with pytest.raises(ConfigError, match="model: timm is not installed; it comes by: pip install timm"):
+    with pytest.raises(ConfigError, match="model: timm is not installed; install it with: pip install timm"):
         timm("resnet18", (3, 32, 32), 10)
 
 

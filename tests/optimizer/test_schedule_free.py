@@ -50,5 +50,5 @@ def test_what_was_never_trained_is_its_own_average() -> None:
 
 
 def test_without_a_place_between_the_two_points_it_is_refused() -> None:
-    with pytest.raises(ValueError, match="more than 0"):
+    with pytest.raises(ValueError, match="greater than 0"):
         optimizer.schedule_free_adamw([{"params": []}], 0.1, (0.0, 0.99), 1e-8, 0.0)

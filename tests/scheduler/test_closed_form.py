@@ -175,7 +175,7 @@ def test_min_lr_is_the_bottom_of_a_cycle() -> None:
 
 @pytest.mark.parametrize("option", [option for option in SHAPED if option != "constant"])
 def test_a_min_lr_above_the_learning_rate_is_an_error(option: str) -> None:
-    with pytest.raises(ConfigError, match=r"scheduler\.min_lr: is above the learning rate 1, got 2"):
+    with pytest.raises(ConfigError, match=r"scheduler\.min_lr: must be at most the learning rate 1, got 2"):
         from_yaml(option, 100, min_lr=2.0)
 
 

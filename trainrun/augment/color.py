@@ -1,4 +1,4 @@
-"""What the pixels of a sample look like: torchvision's operations, each sample with its own strength.
+"""Colour augmentations: torchvision's operations, each sample with its own strength.
 
 Pictures are (N, C, H, W) float32 from 0, black, to 1, white, with 1 or 3 channels; strengths are (N,).
 """

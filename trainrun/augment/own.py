@@ -29,7 +29,7 @@ class OwnAugment:
         return self.checked(self.function(x), x)
 
     def checked(self, changed: Any, x: Tensor) -> Tensor:
-        """Raises ConfigError for what is no batch of the same shape."""
+        """Raise ConfigError unless `changed` is a tensor of the same shape as `x`."""
         if not isinstance(changed, Tensor) or changed.shape != x.shape:
             got = f"shape {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
             text = f"{self.name} must return inputs of the same shape, {tuple(x.shape)}, got {got}"
@@ -64,7 +64,7 @@ class Transform(OwnAugment):
 
 
 def as_change(augment: Any, info: DataInfo) -> Any:
-    """A function of (inputs, draws) from a call of one's own; None for no change."""
+    """Wrap the user's augmentation as a function of (inputs, draws); None stays None."""
     if augment is None:
         return None
     if not callable(augment):

@@ -152,7 +152,7 @@ def resolve_classes(
     if num_classes not in (0, count):
         text = f"the one-hot targets of {name} have {count} places, it names {num_classes} classes"
         raise DataError(f"data: {text}")
-    # Negative numbers as frequent as half a class are a wrong numbering; of rarer ones a sample is named later.
+    # Negative numbers as frequent as half a class are a wrong numbering; rarer ones are named later.
     if labels[0] < 0 and 2 * len(labels) * int((classes < 0).sum()) >= len(classes):
         text = f"learns classes, counted from 0; the targets of {name} begin with {labels[0]}"
         fix = f"add {-labels[0]} to them in the data set; {_ADVICE['values']}"

@@ -17,7 +17,7 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
     """The model `name` of `torchvision.models`, untrained, with `num_outputs` outputs.
 
     Its first convolution is replaced where the pictures have other than 3 channels. Raises
-    ConfigError for a name that torchvision lacks, and for pictures that the model cannot take.
+    ConfigError for an unknown name, and for pictures that the model cannot take.
     """
     channels, height, width = picture_shape(input_shape, "torchvision")
     models = import_torchvision("torchvision.models")
@@ -42,7 +42,7 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
 
 
 def _arguments(name: str, size: tuple[int, ...]) -> dict[str, Any]:
-    """What some models must be told: the pictures' size, and to have one output only."""
+    """Arguments that only some models take: the pictures' size, and no auxiliary outputs."""
     if name.startswith("vit_"):
         return {"image_size": size[0]}
     if name.startswith("maxvit"):

@@ -20,7 +20,7 @@ class Lion(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update; every element moves by lr, whatever its gradient."""
+        """One update: every weight moves by lr, whatever the size of its gradient."""
         with torch.enable_grad():
             loss = closure() if closure else None
         for group in self.param_groups:
@@ -45,7 +45,8 @@ class Lion(Optimizer):
 
 
 def lion(params: Params, lr: Positive, betas: Betas, weight_decay: NonNegative) -> Optimizer:
-    """The sign of a running mean (Chen et al., 2023): a third to a tenth of AdamW's lr, and as many
-    times its weight_decay.
+    """The sign of a running mean (Chen et al., 2023).
+
+    Needs a third to a tenth of AdamW's lr, and three to ten times its weight_decay.
     """
     return Lion(params, lr, betas, weight_decay)

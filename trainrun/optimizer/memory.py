@@ -1,4 +1,4 @@
-"""How much an optimizer keeps between steps, found without making any of it."""
+"""The memory of an optimizer's state, computed on meta tensors without allocating any of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trainrun.optimizer.composite import CompositeOptimizer
 
 
 def state_bytes(optimizer: Optimizer) -> int | None:
-    """Bytes of its memory of all parameters after a step; None where only a real step would tell.
+    """Bytes of an optimizer's state after a step; None where only a real step would tell.
 
-    What it has is counted; else a copy makes a step on tensors that have a shape and no values.
+    Counts the state that it has; without any, a copy makes a step on meta tensors, which hold no values.
     """
     if optimizer.state:
         return _bytes(optimizer)

@@ -1,4 +1,4 @@
-"""Any scheduler class of torch's, its values read off as factors."""
+"""Any class of torch.optim.lr_scheduler as a schedule."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from trainrun.config.suggest import did_you_mean
 from trainrun.vocabulary.errors import ConfigError
 
-_SEEN = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # by ReduceLROnPlateau
+# State of ReduceLROnPlateau that comes from the metrics it observed.
+_OBSERVED = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 
 class FromTorch:
-    """Any `torch.optim.lr_scheduler` class, driven on a stand-in optimizer; its values are read off.
+    """A schedule that steps a class of `torch.optim.lr_scheduler` on a stand-in optimizer.
 
-    Its state is the torch scheduler's own and the call that made it. ReduceLROnPlateau follows the
-    monitored metric, and `maximize` unless a mode is given.
+    Its state is that of the torch scheduler and the call that created it. ReduceLROnPlateau follows
+    the monitored metric, in the direction of `maximize` unless a mode is given.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class FromTorch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of the same call. Another call is replayed from update 0 instead; what
-        it saw of a metric cannot be, so that stays and its new arguments hold from here on.
+        """Continue from the state of the same call; replay another call from update 0.
+
+        Observed metrics cannot be replayed: they stay, and new arguments hold from here on.
         """
         group, before = self.optimizer.param_groups[0], state["call"]
         if before == self.call:
@@ -76,7 +78,7 @@ class FromTorch:
             return
         self(state["at"])
         if self.needs_metric and before["name"] == self.call["name"]:
-            self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _SEEN})
+            self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _OBSERVED})
             group["lr"] = state["group"]["lr"] * self.base_lr / before["base_lr"]
 
 

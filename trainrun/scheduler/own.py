@@ -1,4 +1,4 @@
-"""The user's own schedule: a function of the step, or of the progress from 0 to 1, that returns a factor."""
+"""The user's own learning-rate schedule: a function of step, or of progress from 0 to 1, returns a factor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 
 class OwnSchedule:
-    """What the function returns: the learning rate's factor, or that and the momentum."""
+    """A schedule from a function that returns the learning rate's factor, or (factor, momentum)."""
 
     def __init__(self, function: Callable[[float], Any], total_steps: int) -> None:
         self.function, self.total_steps = function, total_steps
@@ -34,7 +34,7 @@ class OwnSchedule:
 
 
 def as_schedule(scheduler: Any, total_steps: int) -> Any:
-    """A schedule that follows a metric as it is, anything else as a function; tried at its start and end."""
+    """Wrap a function as a schedule, tried at start and end; an ObservingSchedule stays as it is."""
     if isinstance(scheduler, ObservingSchedule):
         return scheduler
     schedule = OwnSchedule(scheduler, total_steps)
