@@ -396,7 +396,7 @@ def test_zero_residual_is_refused_where_the_block_could_never_learn(activation: 
 
 
 def test_zero_residual_without_a_residual_branch_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"init\.zero_residual: would be ignored"):
+    with pytest.raises(ConfigError, match=r"init\.zero_residual: has no effect"):
         from_yaml("auto", zero_residual=True)(nn.Linear(2, 2))
 
 

@@ -1,4 +1,4 @@
-"""Which parameter is trained how: one table by name pattern, and groups for the optimizer."""
+"""Parameter groups by name pattern: learning-rate factor, weight decay, freezing, init."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class ParamConfig:
     lr_factor: float
     weight_decay: float | None  # None where the optimizer has no decay
     frozen: bool
-    init: Any  # a rule's init, or None for the run's
+    init: Any  # a rule's init; None means that of the run
 
     @property
     def group(self) -> str:
-        """The parameter group's name: what differs from the rest."""
+        """The parameter group's name: how it differs from the others."""
         if self.frozen:
             return "frozen"
         lr = "" if self.lr_factor == 1 else f"lr x {self.lr_factor:g}"
@@ -36,14 +36,13 @@ class ParamConfig:
 
 
 class Parameters:
-    """The rules. Each is `pattern: {lr: factor, weight_decay: value, freeze: true, init: scheme}`.
+    """Rules of the form `pattern: {lr: factor, weight_decay: value, freeze: true, init: scheme}`.
 
-    Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names; where several
-    match, later ones win, setting by setting. The parameters of norms, biases and other 1-D
-    parameters stay undecayed unless `decay_norm_and_bias` or a rule says otherwise, and are left
-    to the run's init by a rule that names matrices too. Each layer's learning rate is `layer_decay`
-    times that of the next (Clark et al., 2020), the last layer's the full one; a rule's `lr` takes
-    that factor's place.
+    Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names. Where several match,
+    later ones win, setting by setting. Norms, biases and other 1-D parameters are not decayed unless
+    `decay_norm_and_bias` or a rule says so. A rule's init skips them where it also matches matrices.
+    Each layer's learning rate is `layer_decay` times that of the next, the last layer's the full one
+    (Clark et al., 2020). A rule's `lr` replaces that factor.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Parameters:
         self.rules = rules
 
     def treatments(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
-        """One entry per parameter, in the model's order. Raises ConfigError for an idle pattern."""
+        """One entry per parameter, in the model's order. Raises ConfigError for a pattern without a match."""
         named = dict(model.named_parameters())
         self._check(named)
         of_vectors = {
@@ -106,10 +105,10 @@ class Parameters:
 
 
 def _layers(model: nn.Module) -> dict[str, int]:
-    """Parameter name -> which layer it is of, counted from the input in the model's order.
+    """Parameter name -> the number of its layer, counted from the input in the model's order.
 
-    A layer is one element of the outermost list of modules, or else a module. What holds no matrix,
-    such as a norm, goes with the layer before it.
+    A layer is one element of the outermost list of modules, or else a module. A module without a
+    matrix, such as a norm, belongs to the layer before it.
     """
     layers: dict[str, int] = {}
     numbers: dict[str, int] = {}
@@ -129,7 +128,7 @@ def _layer(name: str) -> str:
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:
-    """Names of what weight decay spares: norms of any shape, and whatever is 1-D or called bias."""
+    """Names of parameters without weight decay: norms, all 1-D ones, and those named bias."""
     names = {n for n, p in model.named_parameters() if p.ndim < 2 or n.rpartition(".")[2] == "bias"}
     for path, module in model.named_modules():
         if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # those that may have more than one dimension
@@ -138,7 +137,7 @@ def _norms_and_biases(model: nn.Module) -> set[str]:
 
 
 def _nearest(pattern: str, names: Iterable[str]) -> str:
-    """The name, or the module or last part of one, that a pattern comes closest to."""
+    """The parameter name, or a leading or last part of one, that is most similar to a pattern."""
     parts = [name.split(".") for name in names]
     candidates = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
     candidates |= {part[-1] for part in parts}
@@ -146,13 +145,6 @@ def _nearest(pattern: str, names: Iterable[str]) -> str:
 
 
 def _apply(config: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamConfig:
-    changes: dict[str, Any] = {}
-    if "lr" in rule:
-        changes["lr_factor"] = rule["lr"]
-    if "weight_decay" in rule:
-        changes["weight_decay"] = rule["weight_decay"]
-    if "freeze" in rule:
-        changes["frozen"] = rule["freeze"]
-    if "init" in rule and with_init:
-        changes["init"] = rule["init"]
-    return replace(config, **changes)
+    fields = {"lr": "lr_factor", "weight_decay": "weight_decay", "freeze": "frozen"}
+    fields |= {"init": "init"} if with_init else {}
+    return replace(config, **{fields[key]: value for key, value in rule.items() if key in fields})

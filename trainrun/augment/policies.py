@@ -57,7 +57,7 @@ class AutoAugment(_Policy):
 
 
 class RandAugment(_Policy):
-    """RandAugment (Cubuk et al., 2020): `num_ops` of 14 operations, all at strength `magnitude` of `levels`."""
+    """RandAugment (Cubuk et al., 2020): `num_ops` of 14 operations at strength `magnitude` of `levels`."""
 
     def __init__(
         self, shift: Split, flip: Fraction, num_ops: Count, magnitude: Natural, levels: Count, info: DataInfo

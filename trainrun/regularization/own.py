@@ -1,4 +1,4 @@
-"""The user's own regulariser: a function of the model, or of a batch."""
+"""The user's own regulariser: a function of the model or of a batch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OwnBatchChange(BatchChange):
         self.function = function
 
     def check(self, info: DataInfo) -> None:
-        """Nothing is known of it."""
+        """Accept any data: the function's needs are unknown."""
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         torch.default_generator.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
@@ -63,7 +63,7 @@ class OwnBatchChange(BatchChange):
 
 
 def as_regularizer(regularizer: Any) -> Any:
-    """A regulariser as it is; a function by what it takes and whether it returns something."""
+    """Wrap a function by its parameters and whether it returns a value; any regulariser stays as it is."""
     if not isinstance(regularizer, PlainFunction):
         return regularizer
     if len(regularizer.needs) == 2 or "batch" in regularizer.needs[0]:
@@ -72,6 +72,6 @@ def as_regularizer(regularizer: Any) -> Any:
 
 
 def _returns(function: Callable[..., Any]) -> bool:
-    """Whether a function returns a value, by its source."""
+    """Whether a function's source returns a value."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))

@@ -14,7 +14,7 @@ _LAYERS = {"StochasticDepth", "DropPath"}  # torchvision's layer that drops whol
 
 
 class StochasticDepth(ModelChange):
-    """Sets the rate of the l-th of L residual branches to `p` l / L, the share of samples it is left out for.
+    """Set the rate at which the l-th of L residual branches is dropped, by sample, to `p` l / L.
 
     Raises ConfigError for a model without such branches.
     """
