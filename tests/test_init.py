@@ -391,7 +391,7 @@ def test_zero_residual_begins_every_block_of_a_resnet_and_nothing_else() -> None
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 def test_zero_residual_is_refused_where_the_block_could_never_learn(activation: Any) -> None:
     model = MLP((6,), 2, 8, 3, activation, "layer", 0.0, True)
-    with pytest.raises(ConfigError, match=r"init\.zero_residual: .*branch that ends in (ReLU|Sigmoid)"):
+    with pytest.raises(ConfigError, match=r"init\.zero_residual: .*do not end in (ReLU|Sigmoid)"):
         from_yaml("auto", zero_residual=True)(model)
 
 

@@ -186,6 +186,23 @@ def test_places_are_those_of_the_file_where_rows_were_dropped(tmp_path: Path) ->
         load(write(tmp_path, ["x", "y"], rows), "y", missing_target="drop")
 
 
+@pytest.mark.parametrize(("num_texts", "is_mistake"), [(9, True), (10, True), (11, False)])
+def test_up_to_a_tenth_of_texts_among_numbers_are_mistakes_and_more_are_categories(
+    tmp_path: Path, num_texts: int, is_mistake: bool
+) -> None:
+    """90 % of numbers are enough for a column of numbers; one text more and all of it is texts."""
+    rows = [[f"size {n}" if n < num_texts else n, n * 0.5] for n in range(100)]
+    path = write(tmp_path, ["x", "y"], rows)
+    if is_mistake:
+        with pytest.raises(
+            DataError, match=r"t\.csv:2, 3, 4.*: column x is not a number as nearly all of it"
+        ):
+            load(path, "y", max_categories=200)
+    else:
+        data = load(path, "y", max_categories=200, min_count=1)
+        assert len(data.columns[0].categories) == 100
+
+
 def test_a_dash_among_numbers_is_missing(tmp_path: Path) -> None:
     data = load(write(tmp_path, ["x", "y"], [[n if n % 5 else "-", n * 0.5] for n in range(60)]), "y")
     assert [name for feature in data.features for name in feature.inputs] == ["x", "x is missing"]

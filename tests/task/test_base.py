@@ -1,7 +1,8 @@
-"""Tasks: metrics from sums over uneven batches are scikit-learn's on the whole split."""
+"""Tasks and their base: metrics from sums over uneven batches are scikit-learn's on the whole split."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainrun.loop.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
 from trainrun.precision import fp32
 from trainrun.protocols import Batch, DataInfo, Outcome, Position, TargetScaling
-from trainrun.task.base import Task
+from trainrun.task.base import Task, confusion_matrix, f1_macro, perplexity, sum_exactly
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
@@ -87,6 +88,63 @@ def test_classification(num_classes: int) -> None:
     close(measure(task, outputs, targets, training=True), accuracy=expected["accuracy"])
     torch.testing.assert_close(task.predict(Echo(), outputs), torch.softmax(outputs.double(), 1))
     assert task.num_outputs == num_classes
+
+
+def test_top5_counts_five_classes_and_no_more_where_outputs_are_tied() -> None:
+    """The true class is surely among five if four outputs are above it, surely not if five are."""
+    task = Classification([], CrossEntropy(None, ()), info("classes", 8))
+    descending = torch.arange(8, 0, -1.0).expand(8, 8).clone()
+    targets = torch.arange(8)
+    hits = [float(task.sums(descending[[i]], targets[[i]])["top5"]) for i in range(8)]
+    assert hits == [1, 1, 1, 1, 1, 0, 0, 0]
+    tied = torch.zeros(8, 8)  # every class has the same output: only five of the eight may count
+    assert int(task.sums(tied, targets)["top5"]) == 5
+    tied[:, :2] = 1.0  # two above, six tied for the three places left
+    assert int(task.sums(tied, targets)["top5"]) == 5
+
+
+@pytest.mark.parametrize(("num_classes", "has_top5"), [(5, False), (6, True)])
+def test_top5_is_a_metric_from_six_classes_on(num_classes: int, has_top5: bool) -> None:
+    task = Classification([], CrossEntropy(None, ()), info("classes", num_classes))
+    metrics = measure(task, torch.randn(N, num_classes, generator=GENERATOR), torch.arange(N) % num_classes)
+    assert ("top5" in metrics) is ("top5" in task.metric_modes) is has_top5
+
+
+@pytest.mark.parametrize(("nats", "finite"), [(699.9, True), (700.0, False), (math.nan, False)])
+def test_a_perplexity_that_no_float_can_hold_is_infinite(nats: float, finite: bool) -> None:
+    assert perplexity(nats) == (math.exp(nats) if finite else math.inf)
+
+
+def test_losses_in_half_precision_are_summed_in_single() -> None:
+    losses = torch.full((3000,), 100.0, dtype=torch.float16)
+    assert float(sum_exactly(losses)) == 300_000.0  # beyond the 65,504 of float16
+    assert sum_exactly(losses.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "labels; use task=multilabel loss=bce_with_logits$",
+        "values; use task=regression loss=mse$",
+        "tokens; use task=language_model loss=cross_entropy$",
+        "other$",
+    ],
+)
+def test_targets_of_another_kind_are_refused_with_the_task_that_fits(text: str) -> None:
+    kind = text.strip("$").partition(";")[0]
+    with pytest.raises(ConfigError, match=f"^task: classification learns classes, .* are {text}"):
+        Classification([], CrossEntropy(None, ()), info(kind, 3))
+
+
+def test_f1_leaves_out_what_never_occurs_and_is_0_without_any_class() -> None:
+    hits, claimed, real = torch.tensor([2, 0, 0]), torch.tensor([3, 1, 0]), torch.tensor([2, 0, 0])
+    assert f1_macro(hits, claimed, real) == pytest.approx((2 * 2 / 5 + 0) / 2)
+    assert f1_macro(*torch.zeros(3, 4, dtype=torch.int64)) == 0.0
+
+
+def test_a_confusion_matrix_has_true_classes_as_rows() -> None:
+    predicted, true = torch.tensor([0, 2, 2, 1]), torch.tensor([0, 1, 1, 1])
+    assert confusion_matrix(predicted, true, 3).tolist() == [[1, 0, 0], [0, 1, 2], [0, 0, 0]]
 
 
 def test_class_weights_weigh_the_mean_over_the_whole_split() -> None:
