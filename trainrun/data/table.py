@@ -139,17 +139,15 @@ def table(
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
     if not any(feature.inputs for feature in features):
-        raise DataError(
-            f"data.path: {read.path} has no column to predict {target} from{_left_out_text(left_out)}"
-        )
+        text = f"has no column to predict {target} from{_left_out_text(left_out)}"
+        raise DataError(f"data.path: {read.path} {text}")
     inputs = encode(columns, features)
     notes = (*read.notes, *dropped, *_notes(target, class_names, why, columns, features, left_out), *written)
     count = len(class_names) or 1
     has_numbers = any(not column.categories for column in columns)
     by = "mean and std of each column over the training split" if has_numbers else ""
-    shape = (inputs.shape[1],)
-    info = DataInfo(read.path.name, shape, kind, count, {}, class_names, notes=notes, input_scaling=by)
-    info = described(info, inputs, targets, splits)
+    info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, class_names, notes=notes)
+    info = described(replace(info, input_scaling=by), inputs, targets, splits)
     layout = Layout(target, format, missing, notation)
     return TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
 
