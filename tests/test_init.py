@@ -24,8 +24,8 @@ OPTIONS = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 def from_yaml(option: str, **changes: Any) -> Init:
     node = yaml.safe_load((CONF / f"{option}.yaml").read_text()) | changes
-    made: Init = getattr(init, node.pop("_target_").rpartition(".")[2])(**node)
-    return made
+    built: Init = getattr(init, node.pop("_target_").rpartition(".")[2])(**node)
+    return built
 
 
 @pytest.fixture(autouse=True)
@@ -89,10 +89,10 @@ def test_a_scheme_has_the_distribution_it_claims(
     name: str, changes: dict[str, Any], std: Callable[[int, int], float], bound: float | None, layer: str
 ) -> None:
     make, fan_in, fan_out = LAYERS[layer]
-    one = make()
-    from_yaml(name, **changes)(hidden(one))
-    assert_distribution(one.get_parameter("weight"), std(fan_in, fan_out), bound)
-    assert not one.get_parameter("bias").any()
+    scheme = make()
+    from_yaml(name, **changes)(hidden(scheme))
+    assert_distribution(scheme.get_parameter("weight"), std(fan_in, fan_out), bound)
+    assert not scheme.get_parameter("bias").any()
 
 
 @pytest.mark.parametrize("make", [lambda: nn.Linear(200, 50), lambda: nn.Linear(50, 200)])
@@ -284,10 +284,10 @@ def test_a_fitting_scheme_keeps_the_variance_through_depth(activation: Any, opti
     model = MLP((256,), 10, 256, 20, activation, "none", 0.0, False)
     from_yaml(option)(model)
     with torch.no_grad():
-        kept = float(model.body(torch.randn(64, 256)).pow(2).mean())
+        variance = float(model.body(torch.randn(64, 256)).pow(2).mean())
         from_yaml("normal", std=0.01)(model)
         lost = float(model.body(torch.randn(64, 256)).pow(2).mean())
-    assert 0.1 < kept < 10
+    assert 0.1 < variance < 10
     assert lost < 1e-9
 
 
@@ -341,10 +341,10 @@ def test_one_matrix_fits_what_follows_it(name: str, std: float) -> None:
 
 def test_one_parameter_of_the_default_goes_back_to_what_its_layer_gave_it() -> None:
     model = Parts()
-    made = model.get_parameter("body.0.weight").detach().clone()
+    default = model.get_parameter("body.0.weight").detach().clone()
     from_yaml("zeros")(model)
-    from_yaml("default").one(model, "body.0.weight", made)
-    assert torch.equal(model.get_parameter("body.0.weight"), made)
+    from_yaml("default").one(model, "body.0.weight", default)
+    assert torch.equal(model.get_parameter("body.0.weight"), default)
     assert not model.get_parameter("head.weight").any()
 
 
@@ -391,12 +391,12 @@ def test_zero_residual_begins_every_block_of_a_resnet_and_nothing_else() -> None
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 def test_zero_residual_is_refused_where_the_block_could_never_learn(activation: Any) -> None:
     model = MLP((6,), 2, 8, 3, activation, "layer", 0.0, True)
-    with pytest.raises(ConfigError, match=r"init\.zero_residual: .*branch that ends in (ReLU|Sigmoid)"):
+    with pytest.raises(ConfigError, match=r"init\.zero_residual: .*do not end in (ReLU|Sigmoid)"):
         from_yaml("auto", zero_residual=True)(model)
 
 
 def test_zero_residual_without_a_residual_branch_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"init\.zero_residual: would be ignored"):
+    with pytest.raises(ConfigError, match=r"init\.zero_residual: has no effect"):
         from_yaml("auto", zero_residual=True)(nn.Linear(2, 2))
 
 
@@ -418,10 +418,10 @@ def test_lsuv_gives_every_layers_outputs_unit_variance() -> None:
     """Measured layer by layer by hand, where the activations would let the variance vanish."""
     layers = [nn.Linear(20, 30), nn.Linear(30, 40), nn.Linear(40, 3)]
     model = nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Dropout(0.5), nn.Sigmoid(), layers[2])
-    made, inputs = from_yaml("lsuv"), 0.01 * torch.randn(64, 20)
-    made(model)
-    kept = torch.nn.functional.normalize(layers[1].weight.detach(), dim=1)
-    made.scale(model, inputs)  # type: ignore[attr-defined]
+    lsuv, inputs = from_yaml("lsuv"), 0.01 * torch.randn(64, 20)
+    lsuv(model)
+    directions = torch.nn.functional.normalize(layers[1].weight.detach(), dim=1)
+    lsuv.scale(model, inputs)  # type: ignore[attr-defined]
     assert model.training
     with torch.no_grad():
         first = layers[0](inputs)
@@ -430,14 +430,14 @@ def test_lsuv_gives_every_layers_outputs_unit_variance() -> None:
     for outputs in (first, second, third):
         assert float(outputs.var()) == pytest.approx(1, abs=0.1)
     direction = torch.nn.functional.normalize(layers[1].weight.detach(), dim=1)
-    torch.testing.assert_close(direction, kept, rtol=1e-4, atol=1e-5)  # only the scale changes
+    torch.testing.assert_close(direction, directions, rtol=1e-4, atol=1e-5)  # only the scale changes
 
 
 def test_lsuv_leaves_alone_what_cannot_be_scaled_and_running_statistics() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    made = from_yaml("lsuv")
-    made(model)
+    lsuv = from_yaml("lsuv")
+    lsuv(model)
     nn.init.zeros_(model[2].weight)  # type: ignore[arg-type]
-    made.scale(model, torch.randn(16, 4))  # type: ignore[attr-defined]
+    lsuv.scale(model, torch.randn(16, 4))  # type: ignore[attr-defined]
     assert not model[2].weight.any()  # type: ignore[union-attr,operator]
     assert not model[1].running_mean.any()  # type: ignore[union-attr,operator]

@@ -24,7 +24,6 @@ from trainrun.loss import (
     Loss,
     SmoothL1,
     as_loss,
-    label_weights,
 )
 from trainrun.vocabulary.errors import ConfigError
 
@@ -110,21 +109,27 @@ def test_a_custom_function_may_return_a_value_per_sample_or_one_mean() -> None:
 
 
 def test_a_foreign_module_is_wrapped_and_an_own_loss_is_not() -> None:
-    own = MSE()
-    assert as_loss(own) is own
+    mse = MSE()
+    assert as_loss(mse) is mse
     wrapped = as_loss(nn.CrossEntropyLoss(torch.tensor(WEIGHTS)))
     assert isinstance(wrapped, Custom)
     assert [name for name, _ in wrapped.named_buffers()] == ["function.weight"]  # moves with the device
 
 
+def balanced_weights(counts: tuple[int, ...]) -> torch.Tensor:
+    weights = CrossEntropy("balanced", counts).class_weights
+    assert weights is not None
+    return weights
+
+
 def test_balanced_class_weights_are_scikit_learns() -> None:
     labels = np.repeat([0, 1, 2], [5, 60, 35])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    np.testing.assert_allclose(label_weights((5, 60, 35)), expected, rtol=1e-6)
+    np.testing.assert_allclose(balanced_weights((5, 60, 35)), expected, rtol=1e-6)
     balanced = CrossEntropy("balanced", COUNTS)
-    explicit = CrossEntropy(label_weights(COUNTS).tolist(), COUNTS)
+    explicit = CrossEntropy(balanced_weights(COUNTS).tolist(), COUNTS)
     torch.testing.assert_close(balanced(LOGITS, CLASSES), explicit(LOGITS, CLASSES))
-    assert label_weights((5, 0)).tolist() == [0.5, 0.0]  # a class without samples
+    assert balanced_weights((5, 0)).tolist() == [0.5, 0.0]  # a class without samples
 
 
 def test_balanced_weights_make_every_class_count_alike() -> None:
@@ -216,15 +221,15 @@ def test_half_precision_outputs_lose_nothing_but_their_own_rounding(outputs: tor
     pairs.append((GaussianNLL(1e-6), VALUES[:, :2]))
     for loss, targets in pairs:
         with torch.autocast("cpu", outputs):
-            found = loss(rounded, targets)
-        torch.testing.assert_close(found.float(), loss(rounded.float(), targets), rtol=1e-5, atol=1e-6)
+            losses = loss(rounded, targets)
+        torch.testing.assert_close(losses.float(), loss(rounded.float(), targets), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: CrossEntropy("balanced", ()), r"loss\.class_weights: the data do not say"),
-        (lambda: CrossEntropy([1.0, 2.0], (5, 5, 5)), r"loss\.class_weights: wants 3 weights"),
+        (lambda: CrossEntropy("balanced", ()), r"loss\.class_weights: balanced needs data that know"),
+        (lambda: CrossEntropy([1.0, 2.0], (5, 5, 5)), r"loss\.class_weights: must list 3 weights"),
         (lambda: BCEWithLogits("balanced", ()), r"loss\.pos_weight: balanced needs two classes"),
         (lambda: BCEWithLogits("balanced", (5, 0)), r"loss\.pos_weight"),
     ],

@@ -26,8 +26,8 @@ Rules = dict[str, dict[str, Any]]
 def table(
     rules: Rules | None = None, decay_norm_and_bias: bool = False, weight_decay: float | None = 0.1
 ) -> dict[str, ParamConfig]:
-    found = Parameters(decay_norm_and_bias, 1.0, rules or {}).treatments(Net(), weight_decay)
-    return {one.name: one for one in found}
+    configs = Parameters(decay_norm_and_bias, 1.0, rules or {}).treatments(Net(), weight_decay)
+    return {config.name: config for config in configs}
 
 
 NAMES = ["body.0.weight", "body.0.bias", "body.1.weight", "body.1.bias", "body.3.weight"]
@@ -36,13 +36,13 @@ MATRICES = ("body.0.weight", "body.3.weight", "head.weight")
 
 
 def test_every_parameter_has_one_entry_in_the_models_order() -> None:
-    found = Parameters(False, 1.0, {}).treatments(Net(), 0.1)
-    assert [one.name for one in found] == NAMES
-    assert [one.shape for one in found] == [(3, 4), (3,), (3,), (3,), (3, 3), (2, 3), (2,)]
+    configs = Parameters(False, 1.0, {}).treatments(Net(), 0.1)
+    assert [config.name for config in configs] == NAMES
+    assert [config.shape for config in configs] == [(3, 4), (3,), (3,), (3,), (3, 3), (2, 3), (2,)]
 
 
 def test_norms_and_biases_are_not_decayed() -> None:
-    decays = {name: one.weight_decay for name, one in table().items()}
+    decays = {name: config.weight_decay for name, config in table().items()}
     assert decays == {name: 0.1 if name in MATRICES else 0.0 for name in NAMES}
 
 
@@ -59,13 +59,13 @@ def test_norms_and_biases_are_not_decayed() -> None:
 )
 def test_a_norm_is_not_decayed_whatever_its_shape(model: nn.Module) -> None:
     for whole in (model, nn.Sequential(nn.Identity(), model)):
-        found = Parameters(False, 1.0, {}).treatments(whole, 0.1)
-        assert found and {one.weight_decay for one in found} == {0.0}
+        configs = Parameters(False, 1.0, {}).treatments(whole, 0.1)
+        assert configs and {config.weight_decay for config in configs} == {0.0}
 
 
 def test_the_biases_of_recurrent_layers_are_not_decayed() -> None:
-    found = Parameters(False, 1.0, {}).treatments(nn.LSTM(3, 4), 0.1)
-    assert {one.name: one.weight_decay for one in found} == {
+    configs = Parameters(False, 1.0, {}).treatments(nn.LSTM(3, 4), 0.1)
+    assert {config.name: config.weight_decay for config in configs} == {
         "weight_ih_l0": 0.1,
         "weight_hh_l0": 0.1,
         "bias_ih_l0": 0.0,
@@ -74,11 +74,11 @@ def test_the_biases_of_recurrent_layers_are_not_decayed() -> None:
 
 
 def test_one_flag_decays_norms_and_biases_too() -> None:
-    assert {one.weight_decay for one in table(decay_norm_and_bias=True).values()} == {0.1}
+    assert {config.weight_decay for config in table(decay_norm_and_bias=True).values()} == {0.1}
 
 
 def test_without_decay_in_the_optimizer_there_is_none_in_the_table() -> None:
-    assert {one.weight_decay for one in table(weight_decay=None).values()} == {None}
+    assert {config.weight_decay for config in table(weight_decay=None).values()} == {None}
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_without_decay_in_the_optimizer_there_is_none_in_the_table() -> None:
     ],
 )
 def test_a_pattern_matches_whole_names(pattern: str, hit: list[str]) -> None:
-    assert [n for n, one in table({pattern: {"lr": 0.5}}).items() if one.lr_factor == 0.5] == hit
+    assert [n for n, config in table({pattern: {"lr": 0.5}}).items() if config.lr_factor == 0.5] == hit
 
 
 def test_later_rules_win_setting_by_setting() -> None:
-    found = table(
+    configs = table(
         {
             "*": {"lr": 0.1, "weight_decay": 0.5, "init": "zeros"},
             "head*": {"lr": 2.0},
@@ -105,7 +105,10 @@ def test_later_rules_win_setting_by_setting() -> None:
             "head.bias": {"freeze": False},
         }
     )
-    said = {n: (one.lr_factor, one.weight_decay, one.frozen, one.init) for n, one in found.items()}
+    said = {
+        n: (config.lr_factor, config.weight_decay, config.frozen, config.init)
+        for n, config in configs.items()
+    }
     assert said["body.0.weight"] == (0.1, 0.5, False, "zeros")
     assert said["body.1.weight"] == (0.1, 0.5, False, None)  # a rule outweighs the flag
     assert said["body.0.bias"] == (0.1, 0.3, True, None)
@@ -123,7 +126,7 @@ def test_later_rules_win_setting_by_setting() -> None:
     ],
 )
 def test_an_init_is_for_matrices_and_for_vectors_named_alone(pattern: str, hit: list[str]) -> None:
-    assert [name for name, one in table({pattern: {"init": "zeros"}}).items() if one.init] == hit
+    assert [name for name, config in table({pattern: {"init": "zeros"}}).items() if config.init] == hit
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,10 @@ def test_a_pattern_that_matches_nothing_names_the_nearest(pattern: str, nearest:
 def test_all_idle_patterns_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         table({"x*": {"lr": 1.0}, "head*": {"lr": 1.0}, "y*": {"freeze": True}})
-    assert [one.key for one in caught.value.problems] == ["parameters.rules.x*", "parameters.rules.y*"]
+    assert [problem.key for problem in caught.value.problems] == [
+        "parameters.rules.x*",
+        "parameters.rules.y*",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +167,7 @@ def test_what_the_model_froze_itself_stays_frozen_unless_a_rule_thaws_it() -> No
         model.head.requires_grad_(False)
         parameters = Parameters(False, 1.0, rules)  # type: ignore[arg-type]
         treatments = parameters.treatments(model, 0.1)
-        assert [one.frozen for one in treatments] == [False] * 5 + [frozen] * 2
+        assert [config.frozen for config in treatments] == [False] * 5 + [frozen] * 2
         parameters.groups(model, treatments, 0.1)
         assert model.head.weight.requires_grad is not frozen
 
@@ -176,7 +182,7 @@ def test_groups_feed_an_optimizer() -> None:
         name: (group["lr"], group["weight_decay"])
         for name, parameter in model.named_parameters()
         for group in optimizer.param_groups
-        if any(parameter is one for one in group["params"])
+        if any(parameter is other for other in group["params"])
     }
     assert rows == {
         "body.1.weight": (0.2, 0.0),
@@ -198,17 +204,17 @@ def test_a_step_moves_what_is_trained_at_its_own_rate_and_nothing_frozen() -> No
     model = Net()
     parameters = Parameters(False, 1.0, {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}})
     groups = parameters.groups(model, parameters.treatments(model, 0.1), 0.2)
-    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.SGD(groups, lr=123.0)
-    for one in model.parameters():
-        one.grad = torch.ones_like(one) if one.requires_grad else None
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
     optimizer.step()
     wanted = {"head.weight": (0.1, 0.1), "head.bias": (0.1, 0.0), "body.0.weight": (0.0, 0.0)}
     wanted |= {"body.1.weight": (0.2, 0.0), "body.1.bias": (0.2, 0.0), "body.3.weight": (0.2, 0.1)}
     wanted["body.0.bias"] = (0.0, 0.0)
-    for name, one in model.named_parameters():
+    for name, parameter in model.named_parameters():
         lr, decay = wanted[name]
-        torch.testing.assert_close(one.detach(), before[name] - lr * (1 + decay * before[name]))
+        torch.testing.assert_close(parameter.detach(), before[name] - lr * (1 + decay * before[name]))
 
 
 def test_one_group_where_nothing_differs() -> None:
@@ -249,7 +255,7 @@ class Deep(nn.Module):
 
 def test_layer_decay_lowers_the_rate_with_the_distance_from_the_output() -> None:
     decayed = Parameters(False, 0.5, {"blocks.0.up.*": {"lr": 2.0}}).treatments(Deep(), None)
-    factors = {one.name: one.lr_factor for one in decayed}
+    factors = {config.name: config.lr_factor for config in decayed}
     assert factors.pop("blocks.0.up.weight") == factors.pop("blocks.0.up.bias") == 2.0
     wanted = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5, "norm": 0.5, "head": 1.0}
     for name, factor in factors.items():

@@ -49,16 +49,16 @@ def test_products_are_computed_in_the_format_and_weights_stay_float32(
 
 def test_the_format_is_as_exact_as_it_claims() -> None:
     """fp32 keeps 1 + 2^-12 in a product; fp16 (10 bits) and bf16 (7 bits) do not, and bf16 not 1 + 2^-9."""
-    one = torch.ones(1, 1)
-    kept = {}
+    unit = torch.ones(1, 1)
+    results = {}
     for name, policy in {
         "fp32": precision.fp32(CPU),
         "fp16": precision.fp16(1.0, 10, CPU),
         "bf16": precision.bf16(CPU),
     }.items():
         with policy.autocast():
-            kept[name] = [bits for bits in (7, 9, 12) if float((one + 2**-bits) @ one) == 1 + 2**-bits]
-    assert kept == {"fp32": [7, 9, 12], "fp16": [7, 9], "bf16": [7]}
+            results[name] = [bits for bits in (7, 9, 12) if float((unit + 2**-bits) @ unit) == 1 + 2**-bits]
+    assert results == {"fp32": [7, 9, 12], "fp16": [7, 9], "bf16": [7]}
 
 
 def test_tf32_is_refused_where_it_has_no_effect() -> None:
@@ -155,11 +155,11 @@ def test_an_overflow_is_seen_as_not_finite_after_unscaling() -> None:
 def test_the_scale_doubles_after_so_many_finite_steps_and_halves_at_an_overflow() -> None:
     policy = precision.fp16(64.0, 3, CPU)
     assert policy.skips
-    seen = []
+    scales = []
     for applied in (True, True, True, True, True, False, True, True, True, False, False):
         policy.record(applied)
-        seen.append(policy.scale)
-    assert seen == [64, 64, 128, 128, 128, 64, 64, 64, 128, 64, 32]
+        scales.append(policy.scale)
+    assert scales == [64, 64, 128, 128, 128, 64, 64, 64, 128, 64, 32]
 
 
 def test_the_scaler_is_torchs() -> None:
@@ -190,11 +190,11 @@ def test_overflow_at_a_scale_of_1_is_not_the_formats_doing() -> None:
 
 def test_the_scaler_resumes_where_it_stood() -> None:
     def run(policy: ScaledPrecision, steps: int) -> list[float]:
-        seen = []
+        scales = []
         for _ in range(steps):
             policy.record(True)
-            seen.append(policy.scale)
-        return seen
+            scales.append(policy.scale)
+        return scales
 
     whole, first, second = (ScaledPrecision(CPU, scale, 4) for scale in (8.0, 8.0, 99.0))
     wanted = run(whole, 20)

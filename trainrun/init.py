@@ -1,6 +1,6 @@
-"""Initial weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases.
+"""Initialise weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases.
 
-Schemes never touch 1-D parameters; fan_in and fan_out have no meaning for them.
+Schemes leave 1-D parameters alone, which have no fan_in and fan_out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, NonNegative, Positive
 
-Fill = Callable[[Tensor, str], None]  # a matrix or kernel, and the activation that follows it
+Fill = Callable[[Tensor, str], object]  # a matrix or kernel, and the activation that follows it
 Mode = Literal["fan_in", "fan_out"]
 Nonlinearity = Literal["auto", "linear", "relu", "leaky_relu", "tanh", "sigmoid", "selu"]
 
@@ -40,11 +40,10 @@ _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 class Init:
-    """Fills a model's weights in place, layer by layer.
+    """Fill a model's weights in place, layer by layer.
 
-    `fill` is the scheme; None leaves the layers' own defaults. With `zero_residual` the last
-    norm or layer of every residual branch starts at 0, so that the block begins as the identity
-    (Goyal et al., 2017).
+    `fill` is the scheme; None keeps the layers' own defaults. With `zero_residual` the last norm or
+    layer of every residual branch starts at 0, so that a block starts as the identity (Goyal et al., 2017).
     """
 
     def __init__(self, fill: Fill | None, zero_residual: bool) -> None:
@@ -52,71 +51,69 @@ class Init:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> None:
-        """Initialise the layers whose type is known; embeddings and the like keep their own weights."""
+        """Initialise layers of known types; others, such as embeddings, keep their weights."""
         self.whole(model)
         self.zero_branches(model)
 
     @torch.no_grad()
     def zero_branches(self, model: nn.Module) -> None:
-        """With `zero_residual`, the last norm or layer of every residual branch."""
+        """With `zero_residual`, zero the last norm or layer of every residual branch."""
         if self.zero_residual:
             _zero_residual_branches(model)
 
     def whole(self, model: nn.Module) -> None:
-        """Every layer whose type is known."""
+        """Initialise every layer of a known type."""
         if self.fill is not None:
             activation, last = activation_of(model), _output_layer(model)
             for layer in model.modules():
                 _fill_layer(layer, self.fill, "linear" if layer is last else activation)
 
     @torch.no_grad()
-    def one(self, model: nn.Module, name: str, made: Tensor) -> None:
-        """Initialise the parameter of that name, whatever it belongs to.
+    def one(self, model: nn.Module, name: str, default: Tensor) -> None:
+        """Initialise the parameter `name`, whatever layer it belongs to.
 
-        `made` are the values that its layer gave it, to which the default goes back. Raises
+        `default` are the values that its layer gave it; the scheme "default" restores them. Raises
         ConfigError for a vector where the scheme needs a fan_in.
         """
         layer, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
         if self.fill is None:
-            parameter.copy_(made)
+            parameter.copy_(default)
             return
         hidden = isinstance(layer, LAYERS) and layer is not _output_layer(model)
         try:
             _fill(layer, parameter, self.fill, activation_of(model) if hidden else "linear")
         except ValueError:
-            text = (
-                f"init of {name}, shape {tuple(parameter.shape)}: there is no fan_in; use constant or normal"
-            )
+            text = f"init of {name}, shape {tuple(parameter.shape)}: it has no fan_in; use constant or normal"
             raise ConfigError.one("parameters.rules", text) from None
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.padding_idx is not None:
             parameter[layer.padding_idx] = 0
 
 
 class LSUV(Init):
-    """Orthogonal weights, then each layer scaled until its outputs on one batch have variance 1."""
+    """Orthogonal weights, then layers scaled one by one until outputs on a batch have variance 1."""
 
     def __init__(self, tolerance: float, most_passes: int, zero_residual: bool) -> None:
-        super().__init__(lambda weight, _: _done(nn.init.orthogonal_(weight)), zero_residual)
+        super().__init__(lambda weight, _: nn.init.orthogonal_(weight), zero_residual)
         self.tolerance, self.most_passes = tolerance, most_passes
 
     @torch.no_grad()
     def scale(self, model: nn.Module, inputs: Any) -> None:
-        """Scale the layers in the order that `inputs`, a batch of them, pass through them.
+        """Scale the layers in the order in which a batch of `inputs` passes through them.
 
-        Dropout is off and no running statistic changes. A layer whose outputs do not vary is left alone.
+        Dropout is off and no running statistic changes. A layer with constant outputs is skipped.
         """
-        was_training, found = model.training, dict[nn.Module, float]()
+        was_training, variances = model.training, dict[nn.Module, float]()
 
         def measure(layer: nn.Module, _: Any, outputs: Tensor) -> None:
-            found[layer] = float(outputs.float().var())
+            variances[layer] = float(outputs.float().var())
 
         hooks = [m.register_forward_hook(measure) for m in model.modules() if isinstance(m, LAYERS)]
         model.eval()
         try:
             model(inputs)
-            for layer in list(found):
+            for layer in list(variances):
                 for _ in range(self.most_passes):
-                    variance = found[layer]
+                    variance = variances[layer]
                     if not 0 < variance < math.inf or abs(variance - 1) < self.tolerance:
                         break
                     layer.get_parameter("weight").div_(math.sqrt(variance))
@@ -128,38 +125,38 @@ class LSUV(Init):
 
 
 class Fitting(Init):
-    """Leaves a model of trainrun's that has a method `initialize`, as its transformers have, to it.
+    """The scheme `auto`: calls `initialize` of trainrun's models that have it, such as transformers.
 
-    The build keeps it from models that come from outside trainrun.
+    The build does not apply it to models from outside trainrun.
     """
 
     def whole(self, model: nn.Module) -> None:
-        initialize, calm = getattr(model, "initialize", None), getattr(model, "calm", None)
+        initialize, rescale_init = getattr(model, "initialize", None), getattr(model, "rescale_init", None)
         if initialize is not None:
             initialize()
             return
         super().whole(model)
-        if calm is not None:
-            calm()
+        if rescale_init is not None:
+            rescale_init()
 
 
 def fitted_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers whose type is known, and that have weights of their own."""
+    """The layers of known types that have weights."""
     kinds = (*LAYERS, *NORMS, *_RECURRENT)
     return [m for m in model.modules() if isinstance(m, kinds) and [*m.parameters(recurse=False)]]
 
 
 def activation_of(model: nn.Module) -> str:
-    """The activation that most hidden layers of a model are followed by.
+    """The most frequent activation of a model's modules.
 
-    "relu" where no module tells, for `F.relu` and its kin leave no trace in the modules.
+    "relu" without any, because functions such as `F.relu` leave no trace in the modules.
     """
-    found = Counter(_ACTIVATIONS[type(m)] for m in model.modules() if type(m) in _ACTIVATIONS)
-    return found.most_common(1)[0][0] if found else "relu"
+    counts = Counter(_ACTIVATIONS[type(m)] for m in model.modules() if type(m) in _ACTIVATIONS)
+    return counts.most_common(1)[0][0] if counts else "relu"
 
 
 def default(zero_residual: bool) -> Init:
-    """What torch's layers do themselves.
+    """The defaults of torch's layers.
 
     Linear and Conv: Kaiming-uniform with a = sqrt(5), that is U(-1/sqrt(fan_in), 1/sqrt(fan_in)),
     biases the same. RNN, LSTM, GRU: U(-1/sqrt(hidden), 1/sqrt(hidden)). Embedding: N(0, 1).
@@ -168,29 +165,31 @@ def default(zero_residual: bool) -> Init:
 
 
 def auto(zero_residual: bool) -> Init:
-    """He-normal before ReLU and its kin, LeCun-normal before SELU, Xavier-uniform before tanh and sigmoid.
+    """He-normal before ReLU and the like, LeCun-normal before SELU, Xavier-uniform before tanh and sigmoid.
 
-    The output layer, which no activation follows, is LeCun-normal. A model that knows its own weights
-    (transformer, gpt, lstm, gru: those with a method `initialize`) is left to it. A model from outside
-    trainrun (your own, torchvision's, timm's) keeps the weights that it gave itself.
+    The output layer, which no activation follows, is LeCun-normal. Models with a method `initialize`
+    (transformer, gpt, lstm, gru) initialise themselves. A model from outside trainrun (your own,
+    torchvision's, timm's) keeps the weights that it gave itself.
     """
-    he, lecun, xavier = _kaiming(nn.init.kaiming_normal_, "fan_in", "auto"), _lecun_normal, _xavier_uniform
+    he_normal = _kaiming(nn.init.kaiming_normal_, "fan_in", "auto")
 
     def fill(weight: Tensor, activation: str) -> None:
-        scheme = {"tanh": xavier, "sigmoid": xavier, "selu": lecun, "linear": lecun}.get(activation, he)
-        scheme(weight, activation)
+        if activation in ("tanh", "sigmoid"):
+            nn.init.xavier_uniform_(weight)
+        else:
+            (_lecun_normal if activation in ("selu", "linear") else he_normal)(weight, activation)
 
     return Fitting(fill, zero_residual)
 
 
 def xavier_uniform(gain: Positive, zero_residual: bool) -> Init:
     """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
-    return Init(lambda weight, _: _done(nn.init.xavier_uniform_(weight, gain)), zero_residual)
+    return Init(lambda weight, _: nn.init.xavier_uniform_(weight, gain), zero_residual)
 
 
 def xavier_normal(gain: Positive, zero_residual: bool) -> Init:
     """N(0, gain^2 2 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
-    return Init(lambda weight, _: _done(nn.init.xavier_normal_(weight, gain)), zero_residual)
+    return Init(lambda weight, _: nn.init.xavier_normal_(weight, gain), zero_residual)
 
 
 def kaiming_uniform(mode: Mode, nonlinearity: Nonlinearity, zero_residual: bool) -> Init:
@@ -210,36 +209,35 @@ def lecun_normal(zero_residual: bool) -> Init:
 
 def orthogonal(gain: Positive, zero_residual: bool) -> Init:
     """A random orthogonal matrix times `gain` (Saxe et al., 2014); kernels as (out, rest) matrices."""
-    return Init(lambda weight, _: _done(nn.init.orthogonal_(weight, gain)), zero_residual)
+    return Init(lambda weight, _: nn.init.orthogonal_(weight, gain), zero_residual)
 
 
 def lsuv(tolerance: Positive, most_passes: Count, zero_residual: bool) -> Init:
-    """Layer-sequential unit variance (Mishkin and Matas, 2016): orthogonal, then scaled layer by layer
-    until the outputs on the first batch of training have variance 1, whatever stands between.
+    """Layer-sequential unit variance (Mishkin and Matas, 2016): orthogonal weights, then scaled.
+
+    Layer by layer, until the outputs on the first training batch have variance 1.
     """
     return LSUV(tolerance, most_passes, zero_residual)
 
 
 def normal(std: NonNegative, zero_residual: bool) -> Init:
     """N(0, std^2), whatever the layer's size."""
-    return Init(lambda weight, _: _done(nn.init.normal_(weight, 0.0, std)), zero_residual)
+    return Init(lambda weight, _: nn.init.normal_(weight, 0.0, std), zero_residual)
 
 
 def truncated_normal(std: Positive, zero_residual: bool) -> Init:
     """N(0, std^2) cut at two standard deviations, as transformers use it with std 0.02."""
-    return Init(
-        lambda weight, _: _done(nn.init.trunc_normal_(weight, 0.0, std, -2 * std, 2 * std)), zero_residual
-    )
+    return Init(lambda weight, _: nn.init.trunc_normal_(weight, 0.0, std, -2 * std, 2 * std), zero_residual)
 
 
 def constant(value: float, zero_residual: bool) -> Init:
-    """Every weight alike: a demonstration, for units that start alike stay alike."""
-    return Init(lambda weight, _: _done(nn.init.constant_(weight, value)), zero_residual)
+    """Every weight the same: a demonstration that units that start alike stay alike."""
+    return Init(lambda weight, _: nn.init.constant_(weight, value), zero_residual)
 
 
 def zeros(zero_residual: bool) -> Init:
-    """Every weight 0: a demonstration, for no gradient reaches the hidden layers."""
-    return Init(lambda weight, _: _done(nn.init.zeros_(weight)), zero_residual)
+    """Every weight 0: a demonstration that no gradient reaches the hidden layers."""
+    return Init(lambda weight, _: nn.init.zeros_(weight), zero_residual)
 
 
 def _kaiming(fill: Callable[..., Tensor], mode: Mode, nonlinearity: Nonlinearity) -> Fill:
@@ -254,14 +252,6 @@ def _kaiming(fill: Callable[..., Tensor], mode: Mode, nonlinearity: Nonlinearity
 def _lecun_normal(weight: Tensor, activation: str) -> None:
     fan_in, _ = nn.init._calculate_fan_in_and_fan_out(weight)
     nn.init.normal_(weight, 0.0, math.sqrt(1 / fan_in))
-
-
-def _xavier_uniform(weight: Tensor, activation: str) -> None:
-    nn.init.xavier_uniform_(weight)
-
-
-def _done(_: Tensor) -> None:
-    """A scheme returns nothing."""
 
 
 def _fill_layer(layer: nn.Module, fill: Fill, activation: str) -> None:
@@ -288,28 +278,26 @@ def _output_layer(model: nn.Module) -> nn.Module | None:
 
 def _zero_residual_branches(model: nn.Module) -> None:
     """Zero the last norm, or else the last layer, of every module's `branch`."""
-    found = [getattr(module, "branch", None) for module in model.modules()]
-    branches = [branch for branch in found if isinstance(branch, nn.Sequential)]
+    candidates = [getattr(module, "branch", None) for module in model.modules()]
+    branches = [branch for branch in candidates if isinstance(branch, nn.Sequential)]
     if not branches:
-        text = "would be ignored: no module of the model has a residual `branch`"
+        text = "has no effect because no module of the model has a residual `branch`"
         raise ConfigError.one("init.zero_residual", text, "init.zero_residual=false")
     for branch in branches:
         tail = list(branch)
         while tail and not isinstance(tail[-1], (*NORMS, *LAYERS)):
             # relu'(0) = 0, so that no gradient would ever reach the block; sigmoid(0) is not 0.
             if isinstance(last := tail.pop(), (nn.ReLU, nn.ReLU6, nn.Sigmoid)):
-                text = (
-                    f"has no use for a branch that ends in {type(last).__name__}; use model.activation=gelu"
-                )
+                text = f"needs branches that do not end in {type(last).__name__}; use model.activation=gelu"
                 raise ConfigError.one("init.zero_residual", text)
         for parameter in tail[-1].parameters(recurse=False) if tail else ():
             nn.init.zeros_(parameter)
 
 
 class OwnInit(Init):
-    """The user's function of a model, called with the whole model, or else with each of its layers.
+    """The user's function, called with the whole model, or with each layer if that changes nothing.
 
-    Raises ConfigError where it changes no parameter.
+    Raises ConfigError where neither changes a parameter.
     """
 
     def __init__(self, function: Callable[[nn.Module], Any]) -> None:
@@ -326,6 +314,6 @@ class OwnInit(Init):
         raise ConfigError.one("init", f"{name} changed no parameter of {type(model).__name__}")
 
 
-def as_init(made: Any) -> Any:
-    """An init as it is, anything else that can be called as a function of a model."""
-    return OwnInit(made) if callable(made) and not isinstance(made, Init) else made
+def as_init(init: Any) -> Any:
+    """Wrap a function of a model as an init; an Init stays as it is."""
+    return OwnInit(init) if callable(init) and not isinstance(init, Init) else init

@@ -1,4 +1,4 @@
-"""Losses per sample: what the step sums, and divides by the whole window's count."""
+"""Losses, one value per sample: the step sums them and divides by the count of its whole window."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from trainrun.vocabulary.ranges import NonNegative, Positive
 
 
 class Loss(nn.Module, metaclass=ABCMeta):
-    """A loss is called with (outputs, targets) and returns one value per sample, (N,).
+    """A function of (outputs, targets) that returns one value per sample, (N,).
 
-    `weight` says what each sample counts for in the mean. `outputs_per_target` is how many
-    outputs the model needs for each target.
+    `weight` is each sample's weight in the mean. `outputs_per_target` is the number of model outputs
+    per target.
     """
 
     outputs_per_target = 1
@@ -174,11 +174,11 @@ class GaussianNLL(Loss):
 
 
 class Custom(Loss):
-    """The user's own: a callable of (outputs, targets) that returns (N, ...), or one mean.
+    """The user's own loss: a callable of (outputs, targets) that returns (N, ...), or one mean.
 
-    torch's losses are asked for every sample's value, so that a ragged window stays exact; their
-    class weights and `ignore_index` make the same weighted mean. A `sum` or `batchmean` reduction
-    sums over all but the samples.
+    Losses of torch.nn are set to return every sample's value, so that a short last batch stays exact;
+    their class weights and `ignore_index` give the same weighted mean. With reduction `sum` or
+    `batchmean` values are summed over all axes but the samples.
     """
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -212,34 +212,29 @@ class Custom(Loss):
 
 
 def as_loss(function: Callable[..., Tensor]) -> Loss:
-    """A loss of this module as it is, any other wrapped; one of torch's gives every sample's value."""
+    """Wrap a function as a loss, with `reduction` "none" where it takes one; a Loss stays as it is."""
     if isinstance(function, PlainFunction) and "reduction" in parameters_of(function.function)[0]:
         function = replace(function, arguments={"reduction": "none"} | dict(function.arguments))
     return function if isinstance(function, Loss) else Custom(function)
 
 
-def label_weights(counts: tuple[int, ...]) -> Tensor:
-    """N / (C N_c) per class; a class without samples gets 0."""
-    found = torch.tensor(counts, dtype=torch.float32)
-    return torch.where(found > 0, found.sum() / (len(counts) * found), torch.zeros(()))
-
-
-def _class_weights(wanted: str | list[float] | None, counts: tuple[int, ...]) -> Tensor | None:
-    if wanted is None:
+def _class_weights(weights: str | list[float] | None, counts: tuple[int, ...]) -> Tensor | None:
+    """(C,); `balanced` gives class c the weight N / (C N_c), and 0 without samples."""
+    key = "loss.class_weights"
+    if weights is None:
         return None
-    if isinstance(wanted, str):
+    if isinstance(weights, str):
         if not counts:
-            raise ConfigError.one("loss.class_weights", "the data do not say how many samples each class has")
-        return label_weights(counts)
-    if counts and len(wanted) != len(counts):
-        raise ConfigError.one(
-            "loss.class_weights", f"wants {len(counts)} weights, one per class, got {len(wanted)}"
-        )
-    return torch.tensor(wanted, dtype=torch.float32)
+            raise ConfigError.one(key, "balanced needs data that know how many samples each class has")
+        samples = torch.tensor(counts, dtype=torch.float32)
+        return torch.where(samples > 0, samples.sum() / (len(counts) * samples), torch.zeros(()))
+    if counts and len(weights) != len(counts):
+        raise ConfigError.one(key, f"must list {len(counts)} weights, one per class, got {len(weights)}")
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def _require_alike(outputs: Tensor, targets: Tensor) -> None:
-    """Shapes that differ would be broadcast, and a wrong model trained in silence."""
+    """Raise ConfigError for different shapes: broadcasting them would train a wrong model silently."""
     if outputs.shape != targets.shape:
         text = f"gives outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(targets.shape)}"
         raise ConfigError.one("model", text)

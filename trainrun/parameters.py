@@ -1,4 +1,4 @@
-"""Which parameter is trained how: one table by name pattern, and groups for the optimizer."""
+"""Parameter groups by name pattern: learning-rate factor, weight decay, freezing, init."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class ParamConfig:
     lr_factor: float
     weight_decay: float | None  # None where the optimizer has no decay
     frozen: bool
-    init: Any  # a rule's init, or None for the run's
+    init: Any  # a rule's init; None means that of the run
 
     @property
     def group(self) -> str:
-        """The parameter group's name: what differs from the rest."""
+        """The parameter group's name: how it differs from the others."""
         if self.frozen:
             return "frozen"
         lr = "" if self.lr_factor == 1 else f"lr x {self.lr_factor:g}"
@@ -36,14 +36,13 @@ class ParamConfig:
 
 
 class Parameters:
-    """The rules. Each is `pattern: {lr: factor, weight_decay: value, freeze: true, init: scheme}`.
+    """Rules of the form `pattern: {lr: factor, weight_decay: value, freeze: true, init: scheme}`.
 
-    Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names; where several
-    match, later ones win, setting by setting. The parameters of norms, biases and other 1-D
-    parameters stay undecayed unless `decay_norm_and_bias` or a rule says otherwise, and are left
-    to the run's init by a rule that names matrices too. Each layer's learning rate is `layer_decay`
-    times that of the next (Clark et al., 2020), the last layer's the full one; a rule's `lr` takes
-    that factor's place.
+    Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names. Where several match,
+    later ones win, setting by setting. Norms, biases and other 1-D parameters are not decayed unless
+    `decay_norm_and_bias` or a rule says so. A rule's init skips them where it also matches matrices.
+    Each layer's learning rate is `layer_decay` times that of the next, the last layer's the full one
+    (Clark et al., 2020). A rule's `lr` replaces that factor.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Parameters:
         self.rules = rules
 
     def treatments(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
-        """One entry per parameter, in the model's order. Raises ConfigError for an idle pattern."""
+        """One entry per parameter, in the model's order. Raises ConfigError for a pattern without a match."""
         named = dict(model.named_parameters())
         self._check(named)
         of_vectors = {
@@ -64,31 +63,35 @@ class Parameters:
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
         layer_of = _layers(model)
         last = max(layer_of.values())
-        found = []
+        configs = []
         for name, parameter in named.items():
             factor = self.layer_decay ** (last - layer_of[name])
             decay = 0.0 if weight_decay is not None and name in spared else weight_decay
-            one = ParamConfig(name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None)
+            config = ParamConfig(
+                name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None
+            )
             for pattern, rule in self.rules.items():
                 if fnmatchcase(name, pattern):
-                    one = _apply(one, rule, parameter.ndim > 1 or pattern in of_vectors)
-            found.append(one)
-        if all(one.frozen for one in found):
+                    config = _apply(config, rule, parameter.ndim > 1 or pattern in of_vectors)
+            configs.append(config)
+        if all(config.frozen for config in configs):
             raise ConfigError.one("parameters.rules", "freeze every parameter; nothing is left to train")
-        return found
+        return configs
 
-    def groups(self, model: nn.Module, treatments: list[ParamConfig], lr: float) -> list[dict[str, Any]]:
+    def groups(self, model: nn.Module, configs: list[ParamConfig], lr: float) -> list[dict[str, Any]]:
         """Parameter groups as torch's optimizers take them; freezes what a rule froze."""
         named = dict(model.named_parameters())
         groups: dict[tuple[float, float | None], dict[str, Any]] = {}
-        for one in treatments:
-            named[one.name].requires_grad_(not one.frozen)
-            if one.frozen:
+        for config in configs:
+            named[config.name].requires_grad_(not config.frozen)
+            if config.frozen:
                 continue
-            settings: dict[str, Any] = {"params": [], "name": one.group, "lr": lr * one.lr_factor}
-            if one.weight_decay is not None:
-                settings["weight_decay"] = one.weight_decay
-            groups.setdefault((one.lr_factor, one.weight_decay), settings)["params"].append(named[one.name])
+            settings: dict[str, Any] = {"params": [], "name": config.group, "lr": lr * config.lr_factor}
+            if config.weight_decay is not None:
+                settings["weight_decay"] = config.weight_decay
+            groups.setdefault((config.lr_factor, config.weight_decay), settings)["params"].append(
+                named[config.name]
+            )
         return list(groups.values())
 
     def _check(self, names: Mapping[str, Any]) -> None:
@@ -102,10 +105,10 @@ class Parameters:
 
 
 def _layers(model: nn.Module) -> dict[str, int]:
-    """Parameter name -> which layer it is of, counted from the input in the model's order.
+    """Parameter name -> the number of its layer, counted from the input in the model's order.
 
-    A layer is one element of the outermost list of modules, or else a module. What holds no matrix,
-    such as a norm, goes with the layer before it.
+    A layer is one element of the outermost list of modules, or else a module. A module without a
+    matrix, such as a norm, belongs to the layer before it.
     """
     layers: dict[str, int] = {}
     numbers: dict[str, int] = {}
@@ -120,35 +123,28 @@ def _layers(model: nn.Module) -> dict[str, int]:
 def _layer(name: str) -> str:
     """`blocks.3` of `blocks.3.attention.weight`; `head` of `head.weight`."""
     *parts, _ = name.split(".")
-    numbered = next((at for at, part in enumerate(parts, 1) if part.isdigit()), len(parts))
+    numbered = next((length for length, part in enumerate(parts, 1) if part.isdigit()), len(parts))
     return ".".join(parts[:numbered]) or name
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:
-    """Names of what weight decay spares: norms of any shape, and whatever is 1-D or called bias."""
-    found = {n for n, p in model.named_parameters() if p.ndim < 2 or n.rpartition(".")[2] == "bias"}
+    """Names of parameters without weight decay: norms, all 1-D ones, and those named bias."""
+    names = {n for n, p in model.named_parameters() if p.ndim < 2 or n.rpartition(".")[2] == "bias"}
     for path, module in model.named_modules():
         if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # those that may have more than one dimension
-            found |= {n for n, _ in module.named_parameters(path, recurse=False)}
-    return found
+            names |= {n for n, _ in module.named_parameters(path, recurse=False)}
+    return names
 
 
 def _nearest(pattern: str, names: Iterable[str]) -> str:
-    """The name, or the module or last part of one, that a pattern comes closest to."""
+    """The parameter name, or a leading or last part of one, that is most similar to a pattern."""
     parts = [name.split(".") for name in names]
-    known = {".".join(one[:end]) for one in parts for end in range(1, len(one) + 1)}
-    known |= {one[-1] for one in parts}
-    return difflib.get_close_matches(pattern.strip("*.?"), sorted(known), 1, 0.0)[0]
+    candidates = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
+    candidates |= {part[-1] for part in parts}
+    return difflib.get_close_matches(pattern.strip("*.?"), sorted(candidates), 1, 0.0)[0]
 
 
-def _apply(one: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamConfig:
-    changes: dict[str, Any] = {}
-    if "lr" in rule:
-        changes["lr_factor"] = rule["lr"]
-    if "weight_decay" in rule:
-        changes["weight_decay"] = rule["weight_decay"]
-    if "freeze" in rule:
-        changes["frozen"] = rule["freeze"]
-    if "init" in rule and with_init:
-        changes["init"] = rule["init"]
-    return replace(one, **changes)
+def _apply(config: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamConfig:
+    fields = {"lr": "lr_factor", "weight_decay": "weight_decay", "freeze": "frozen"}
+    fields |= {"init": "init"} if with_init else {}
+    return replace(config, **{fields[key]: value for key, value in rule.items() if key in fields})

@@ -1,4 +1,4 @@
-"""Number formats: what runs in fewer bits, and the loss scaling that fp16 needs."""
+"""Mixed precision: autocast to bf16 or fp16, TF32, and the loss scaling that fp16 needs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Precision:
 
     @property
     def skips(self) -> bool:
-        """Whether a gradient that is not finite is the format's doing, to be skipped and mended."""
+        """Whether a gradient that is not finite comes from the format, and its step is to be skipped."""
         return False
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class ScaledPrecision(Precision):
     """fp16: the loss is multiplied by a power of two so that small gradients do not vanish.
 
     The scale halves when a gradient overflows and doubles after `growth_interval` finite steps
-    (Micikevicius et al., 2018). At a scale of 1 an overflow is no longer the format's to mend.
+    (Micikevicius et al., 2018). At a scale of 1 an overflow no longer comes from the scaling.
     """
 
     def __init__(self, device: torch.device, init_scale: float, growth_interval: int) -> None:
@@ -82,7 +82,7 @@ class ScaledPrecision(Precision):
 
 
 def fp32(device: torch.device) -> Precision:
-    """32 bits everywhere, also in cuDNN's convolutions, which torch lets round by itself."""
+    """32 bits everywhere, also in cuDNN's convolutions, which torch lets use TF32 by default."""
     _round_products(False)
     return Precision("fp32", None, device)
 
@@ -90,9 +90,8 @@ def fp32(device: torch.device) -> Precision:
 def tf32(device: torch.device) -> Precision:
     """float32 whose matrix products round their inputs to 10 bits of mantissa: NVIDIA GPUs since Ampere."""
     if device.type != "cuda":
-        raise ConfigError.one(
-            "precision", f"tf32 has no effect on {device.type}; use fp32 or bf16", "precision=fp32"
-        )
+        text = f"tf32 has no effect on {device.type}; use fp32 or bf16"
+        raise ConfigError.one("precision", text, "precision=fp32")
     _round_products(True)
     return Precision("tf32", None, device)
 
@@ -114,24 +113,26 @@ def auto(device: torch.device) -> Precision:
     return bf16(device) if has_bf16_units(device) else fp32(device)
 
 
-def as_precision(made: Any, device: torch.device) -> Any:
-    """A precision as it is; a dtype, as a function of one's own may return, as autocast to it."""
-    if not isinstance(made, torch.dtype):
-        return made
-    if made == torch.float16:
+def as_precision(precision: Any, device: torch.device) -> Any:
+    """Wrap a dtype, such as the user's function returns, as autocast to it; a precision stays as it is."""
+    if not isinstance(precision, torch.dtype):
+        return precision
+    if precision == torch.float16:
         raise ConfigError.one("precision", "float16 needs loss scaling; use precision=fp16", "precision=fp16")
     _round_products(False)
-    return Precision(str(made).removeprefix("torch."), None if made == torch.float32 else made, device)
+    return Precision(
+        str(precision).removeprefix("torch."), None if precision == torch.float32 else precision, device
+    )
 
 
 def _round_products(yes: bool) -> None:
-    """Whether products of float32 may use TF32; under autocast, of those that it leaves in float32."""
+    """Set whether float32 products may use TF32; under autocast, those that it leaves in float32."""
     torch.set_float32_matmul_precision("high" if yes else "highest")
     torch.backends.cudnn.allow_tf32 = yes
 
 
 def has_bf16_units(device: torch.device) -> bool:
-    """Whether bf16 is faster than fp32 here, from what the hardware says, never from a timing."""
+    """Whether bf16 is faster than fp32 here, by the hardware's capabilities, never by a timing."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":

@@ -140,7 +140,7 @@ def test_inputs_that_cannot_be_mixed_are_told_before_anything_is_written(folder:
     words = ["data._target_=my_codes.Codes", "model._target_=torch.nn.EmbeddingBag", "batch_size=8"]
     words += ["model.num_embeddings=7", "model.embedding_dim=2", "budget=1step", "runtime.threads=1"]
     build(Composer().compose(words).settings)
-    with pytest.raises(ConfigError, match=r"regularization\.mixup: mixes inputs of real numbers alone"):
+    with pytest.raises(ConfigError, match=r"regularization\.mixup: needs inputs of real numbers"):
         build(Composer().compose([*words, "regularization=mixup"]).settings)
 
 

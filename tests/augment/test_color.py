@@ -35,25 +35,25 @@ FACTORS = {
 @pytest.mark.parametrize("name", FACTORS)
 def test_a_factor_is_torchvisions(name: str, channels: int) -> None:
     x, factor = pictures(channels), torch.linspace(0, 2, 24)
-    found = getattr(color, name)(x, factor)
+    changed = getattr(color, name)(x, factor)
     for i in range(len(x)):
-        torch.testing.assert_close(found[i], FACTORS[name](x[i], float(factor[i])), rtol=0, atol=2e-6)
+        torch.testing.assert_close(changed[i], FACTORS[name](x[i], float(factor[i])), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_hue_is_torchvisions(channels: int) -> None:
     x, turn = pictures(channels), torch.linspace(-0.5, 0.5, 24)
-    found = color.hue(x, turn)
+    changed = color.hue(x, turn)
     for i in range(len(x)):
-        torch.testing.assert_close(found[i], F.adjust_hue(x[i], float(turn[i])), rtol=0, atol=1e-5)
+        torch.testing.assert_close(changed[i], F.adjust_hue(x[i], float(turn[i])), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_solarize_is_torchvisions(channels: int) -> None:
     x, threshold = pictures(channels), torch.linspace(0, 1, 24)
-    found = color.solarize(x, threshold)
+    changed = color.solarize(x, threshold)
     for i in range(len(x)):
-        torch.testing.assert_close(found[i], F.solarize(x[i], float(threshold[i])), rtol=0, atol=1e-6)
+        torch.testing.assert_close(changed[i], F.solarize(x[i], float(threshold[i])), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -67,8 +67,8 @@ def test_what_has_no_strength_is_torchvisions(name: str, channels: int) -> None:
 @pytest.mark.parametrize("bits", range(4, 9))
 def test_posterize_is_torchvisions_to_the_byte(bits: int, channels: int) -> None:
     x = pictures(channels)
-    found = color.posterize(x, torch.full((len(x),), bits)) * 255
-    assert torch.equal(found.round().byte(), F.posterize((x * 255).round().byte(), bits))
+    changed = color.posterize(x, torch.full((len(x),), bits)) * 255
+    assert torch.equal(changed.round().byte(), F.posterize((x * 255).round().byte(), bits))
 
 
 @pytest.mark.parametrize("size", [(3, 9, 12), (1, 40, 40), (3, 64, 20)])
@@ -76,8 +76,8 @@ def test_equalize_is_torchvisions_to_the_byte(size: tuple[int, int, int]) -> Non
     x = torch.randint(0, 256, (12, *size), generator=GENERATOR)
     x[0], x[1] = 9, x[1] // 16
     x[2, :, :5] = 255
-    found = color.equalize(x / 255) * 255
-    assert torch.equal(found.round().byte(), F.equalize(x.byte()))
+    changed = color.equalize(x / 255) * 255
+    assert torch.equal(changed.round().byte(), F.equalize(x.byte()))
 
 
 ONE_ARGUMENT = (color.brightness, color.contrast, color.saturation, color.sharpness, color.hue)
@@ -91,5 +91,5 @@ def test_a_sample_does_not_depend_on_the_rest_of_the_batch(change: Callable[...,
     arguments = [torch.linspace(0, 0.5, 33)] if change in ONE_ARGUMENT else []
     whole = change(x, *arguments)
     for size in (1, 4, 32):
-        pieces = zip(*(one.split(size) for one in (x, *arguments)), strict=True)
+        pieces = zip(*(tensor.split(size) for tensor in (x, *arguments)), strict=True)
         assert torch.equal(torch.cat([change(*piece) for piece in pieces]), whole)

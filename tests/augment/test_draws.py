@@ -20,8 +20,8 @@ def finalizer(x: int) -> int:
 
 def test_the_numbers_are_splitmix64s_over_pythons_own_integers() -> None:
     samples, draws = [0, 5, 59_999, 2**40], Draws(7, 3, [0, 5, 59_999, 2**40], CPU)
-    found = torch.cat([draws.uniform(2, 3).flatten(1), draws.uniform()[:, None]], 1)
-    for row, sample in zip(found.tolist(), samples, strict=True):
+    numbers = torch.cat([draws.uniform(2, 3).flatten(1), draws.uniform()[:, None]], 1)
+    for row, sample in zip(numbers.tolist(), samples, strict=True):
         key = finalizer((sample + derive(7, "augment", 3)) & MASK)
         expected = [(finalizer((key + k * GOLDEN) & MASK) >> 40) / (1 << 24) for k in range(1, 8)]
         assert row == expected

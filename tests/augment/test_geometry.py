@@ -25,12 +25,12 @@ def test_a_crop_is_torchvisions_of_the_padded_picture_then_mirrored(
     x, black = pictures(40, channels, height, width), torch.randn(channels, 1, 1)
     down, right = (torch.randint(-3, 4, (40,), generator=GENERATOR) for _ in range(2))
     flipped = torch.arange(40) % 2 == 0
-    found = crop_flip(x, down, right, flipped, black)
+    cropped = crop_flip(x, down, right, flipped, black)
     for i in range(40):
         padded = F.pad(x[i] - black, 3) + black
-        one = F.crop(padded, 3 + int(down[i]), 3 + int(right[i]), height, width)
-        expected = F.hflip(one) if flipped[i] else one
-        torch.testing.assert_close(found[i], expected, rtol=0, atol=1e-6)
+        reference = F.crop(padded, 3 + int(down[i]), 3 + int(right[i]), height, width)
+        expected = F.hflip(reference) if flipped[i] else reference
+        torch.testing.assert_close(cropped[i], expected, rtol=0, atol=1e-6)
 
 
 def test_what_stays_in_place_keeps_every_bit() -> None:
@@ -46,19 +46,19 @@ def test_a_warp_is_torchvisions_affine(mode: str, height: int, width: int) -> No
     degrees, zoom = (torch.rand(2, n, generator=GENERATOR) - 0.5) * torch.tensor([[120.0], [1.0]])
     zoom, shear = 1.2 + zoom, (torch.rand(n, 2, generator=GENERATOR) - 0.5) * 40
     right, down = torch.randint(-4, 5, (2, n), generator=GENERATOR)
-    found = warp(x, affine(degrees, right, down, zoom, shear), mode)
+    warped = warp(x, affine(degrees, right, down, zoom, shear), mode)
     wrong = 0.0
     for i in range(n):
         arguments = (float(degrees[i]), [int(right[i]), int(down[i])], float(zoom[i]), shear[i].tolist())
         expected = F.affine(x[i], *arguments, interpolation=MODES(mode))
-        wrong += float(((found[i] - expected).abs() > 1e-3).float().mean()) / n
+        wrong += float(((warped[i] - expected).abs() > 1e-3).float().mean()) / n
     assert wrong < 1e-3  # a sample that falls between two pixels may be read from either
 
 
 def test_a_warp_does_not_depend_on_the_rest_of_the_batch() -> None:
     x, degrees = pictures(33, 3, 28, 28), torch.linspace(-40, 40, 33)
-    still, one = torch.zeros(33), torch.ones(33)
-    matrix = affine(degrees, still, still, one, torch.zeros(33, 2))
+    still, unit = torch.zeros(33), torch.ones(33)
+    matrix = affine(degrees, still, still, unit, torch.zeros(33, 2))
     for mode in ("nearest", "bilinear"):
         whole = warp(x, matrix, mode)
         for size in (1, 4, 32):

@@ -25,11 +25,11 @@ def test_an_operation_is_torchvisions_but_for_its_cuts_to_bytes(
     generator = torch.Generator().manual_seed(NUMBERS[name])
     x = torch.randint(0, 256, (len(strength), *size), generator=generator).byte()
     number = torch.full((len(x),), NUMBERS[name])
-    found = operate(x.float() / 255, number, strength) * 255
+    changed = operate(x.float() / 255, number, strength) * 255
     wrong = 0.0
     for i, level in enumerate(strength.tolist()):
         expected = VISION._apply_op(x[i], name, level, interpolation=NEAREST, fill=None)
-        wrong += float(((found[i] - expected).abs() > 2).float().mean()) / len(
+        wrong += float(((changed[i] - expected).abs() > 2).float().mean()) / len(
             x
         )  # it cuts each result to whole bytes
     assert wrong < 2e-3  # what falls between two pixels may be read from either

@@ -28,7 +28,7 @@ def pictures_data(seed: int = 0) -> InMemoryData:
 
 def epochs(batch_size: int, ranks: int = 1, start: Position = START, count: int = 2) -> dict[str, Tensor]:
     """`epoch/sample` -> pixels, over the first epochs, of all ranks."""
-    found = {}
+    samples = {}
     for rank in range(ranks):
         data = pictures_data()
         data = augmented(data, CropFlip(0.25, 0.5, data.info))  # type: ignore[assignment]
@@ -36,23 +36,23 @@ def epochs(batch_size: int, ranks: int = 1, start: Position = START, count: int 
             epoch = batch.position.epoch - (batch.position.offset == 0)
             if epoch == count:
                 break
-            found |= {f"{epoch}/{int(i)}": x for i, x in zip(batch.indices, batch.inputs, strict=True)}
-    return found
+            samples |= {f"{epoch}/{int(i)}": x for i, x in zip(batch.indices, batch.inputs, strict=True)}
+    return samples
 
 
 @pytest.mark.parametrize(("batch_size", "ranks"), [(48, 1), (1, 1), (5, 3), (2, 4)])
 def test_the_same_samples_get_the_same_pixels_in_other_batches_and_on_other_ranks(
     batch_size: int, ranks: int
 ) -> None:
-    expected, found = epochs(7), epochs(batch_size, ranks)
-    assert len(expected) == 2 * 48 and found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    expected, samples = epochs(7), epochs(batch_size, ranks)
+    assert len(expected) == 2 * 48 and samples.keys() == expected.keys()
+    assert all(torch.equal(samples[key], expected[key]) for key in expected)
 
 
 def test_a_run_that_goes_on_draws_what_it_would_have_drawn() -> None:
-    expected, found = epochs(7), epochs(7, start=Position(1, 14))
-    assert len(found) == 48 - 14
-    assert all(torch.equal(found[key], expected[key]) for key in found)
+    expected, resumed = epochs(7), epochs(7, start=Position(1, 14))
+    assert len(resumed) == 48 - 14
+    assert all(torch.equal(resumed[key], expected[key]) for key in resumed)
 
 
 def test_an_epoch_draws_anew_and_evaluation_is_left_alone() -> None:
@@ -78,13 +78,13 @@ def test_all_places_and_both_sides_come_equally_often() -> None:
     out = CropFlip(0.125, 0.5, info)(x, Draws(0, 0, range(len(x)), CPU))
     places = out.flatten(1).argmax(1)
     rows, columns = places // 8, places % 8
-    for found, offsets in ((rows, {3: 1, 4: 1, 5: 1}), (columns, {2: 1, 3: 2, 4: 2, 5: 1})):
+    for axis, offsets in ((rows, {3: 1, 4: 1, 5: 1}), (columns, {2: 1, 3: 2, 4: 2, 5: 1})):
         total = sum(offsets.values())
-        counts = torch.bincount(found, minlength=8)
-        assert int(sum(counts[at] for at in offsets)) == len(x)
-        for at, weight in offsets.items():
+        counts = torch.bincount(axis, minlength=8)
+        assert int(sum(counts[offset] for offset in offsets)) == len(x)
+        for offset, weight in offsets.items():
             share = weight / total
-            assert float(counts[at]) / len(x) == pytest.approx(share, abs=5 * (share / len(x)) ** 0.5)
+            assert float(counts[offset]) / len(x) == pytest.approx(share, abs=5 * (share / len(x)) ** 0.5)
 
 
 def test_what_comes_in_from_outside_is_black_as_the_model_sees_it() -> None:
@@ -98,11 +98,11 @@ def test_what_comes_in_from_outside_is_black_as_the_model_sees_it() -> None:
 
 
 def test_colored_pictures_are_painted_from_black_to_white_and_scaled_back() -> None:
-    seen: list[Tensor] = []
+    painted: list[Tensor] = []
 
     class Spy(Colored):
         def paint(self, x: Tensor, draws: Draws) -> Tensor:
-            seen.append(x)
+            painted.append(x)
             return 1 - x
 
     data = pictures_data()
@@ -111,7 +111,7 @@ def test_colored_pictures_are_painted_from_black_to_white_and_scaled_back() -> N
     batch = next(islice(data.train_batches(Position(), BatchSpec(20, 1), 0), 1))
     out = Spy(0.0, 0.0, data.info)(batch.inputs, Draws(0, 0, batch.indices, CPU))
     white = raw.max()
-    torch.testing.assert_close(seen[0], raw[batch.indices] / white, rtol=0, atol=1e-5)
+    torch.testing.assert_close(painted[0], raw[batch.indices] / white, rtol=0, atol=1e-5)
     expected = (white - raw[batch.indices] - data.shift) * data.scale
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
 

@@ -38,17 +38,17 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(policies, "operate", spy)
         policy.paint(torch.zeros(n, 1, 1, 1), Draws(0, 0, range(n), CPU))
-        pairs = [zip(one.tolist(), strength.tolist(), strict=True) for one, strength in calls]
+        pairs = [zip(operation.tolist(), strength.tolist(), strict=True) for operation, strength in calls]
         return [[(NAMES[k], round(s, 3)) for k, s in sample] for sample in zip(*pairs, strict=True)]
 
     return record
 
 
-def agree(found: Counter[Any], expected: dict[Any, float], n: int) -> None:
+def agree(counts: Counter[Any], expected: dict[Any, float], n: int) -> None:
     """Counts within five standard errors of probabilities; nothing else occurs."""
-    assert set(found) <= set(expected)
+    assert set(counts) <= set(expected)
     for key, p in expected.items():
-        assert abs(found[key] - n * p) < 5 * (n * p * (1 - p)) ** 0.5 + 1, (key, found[key], n * p)
+        assert abs(counts[key] - n * p) < 5 * (n * p * (1 - p)) ** 0.5 + 1, (key, counts[key], n * p)
 
 
 def half_negative(signed: list[tuple[str, float]]) -> bool:
@@ -71,11 +71,11 @@ def test_randaugment_draws_any_operation_at_one_strength(drawn: Any) -> None:
     for name in space:
         for strength in levels_of(space, name, 9):
             expected[name, strength] += 1 / len(space) / 2
-    found = drawn(RandAugment(0.0, 0.0, 2, 9, 31, INFO))
-    assert all(len(sample) == 2 for sample in found)
+    samples = drawn(RandAugment(0.0, 0.0, 2, 9, 31, INFO))
+    assert all(len(sample) == 2 for sample in samples)
     for turn in range(2):
-        agree(Counter(sample[turn] for sample in found), expected, N)
-    same = sum(a[0] == b[0] for a, b in found) / N
+        agree(Counter(sample[turn] for sample in samples), expected, N)
+    same = sum(a[0] == b[0] for a, b in samples) / N
     assert same == pytest.approx(1 / 14, abs=5 * (1 / 14 / N) ** 0.5)  # the two are independent
 
 
@@ -87,9 +87,9 @@ def test_trivialaugment_draws_one_operation_at_any_strength(drawn: Any) -> None:
         for level in range(31):
             for strength in levels_of(space, name, level):
                 expected[name, abs(strength)] += 1 / len(space) / 31 / 2
-    found = drawn(TrivialAugment(0.0, 0.0, 31, INFO))
-    agree(Counter((name, abs(strength)) for [(name, strength)] in found), expected, N)
-    assert half_negative([sample for [sample] in found if space[sample[0]][1]])
+    samples = drawn(TrivialAugment(0.0, 0.0, 31, INFO))
+    agree(Counter((name, abs(strength)) for [(name, strength)] in samples), expected, N)
+    assert half_negative([sample for [sample] in samples if space[sample[0]][1]])
 
 
 @pytest.mark.parametrize("policy", ["cifar10", "imagenet", "svhn"])
@@ -104,14 +104,14 @@ def test_autoaugment_draws_pairs_as_often_and_as_strong_as_torchvision(policy: A
         for first, p in outcomes[0].items():
             for second, q in outcomes[1].items():
                 expected[first, second] += p * q / len(theirs.policies)
-    found = drawn(AutoAugment(0.0, 0.0, policy, INFO))
-    agree(Counter((a[0], b[0]) for a, b in found), {k: p for k, p in expected.items() if p}, N)
+    samples = drawn(AutoAugment(0.0, 0.0, policy, INFO))
+    agree(Counter((a[0], b[0]) for a, b in samples), {k: p for k, p in expected.items() if p}, N)
     for turn in range(2):
         happening = [pair[turn] for pair in theirs.policies if pair[turn][1] > 0]
         allowed = {(name, s) for name, _, level in happening for s in levels_of(space, name, level)}
-        assert {sample[turn] for sample in found} == allowed | {("Identity", 0.0)}
+        assert {sample[turn] for sample in samples} == allowed | {("Identity", 0.0)}
         signed = {name for name, (_, is_signed) in space.items() if is_signed}
-        assert half_negative([sample[turn] for sample in found if sample[turn][0] in signed])
+        assert half_negative([sample[turn] for sample in samples if sample[turn][0] in signed])
 
 
 @pytest.mark.parametrize("make", [AutoAugment, RandAugment, TrivialAugment])

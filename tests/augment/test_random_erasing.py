@@ -60,5 +60,5 @@ def test_never_means_never() -> None:
 @pytest.mark.parametrize("key", ["area", "ratio"])
 def test_ranges_that_are_none_are_a_config_error(key: str) -> None:
     options: dict[str, Any] = {"area": [0.1, 0.2], "ratio": [0.5, 2.0]} | {key: [0.9, 0.1]}
-    with pytest.raises(ConfigError, match=rf"augment\.{key}: wants \[smallest, largest\]"):
+    with pytest.raises(ConfigError, match=rf"augment\.{key}: must be \[smallest, largest\]"):
         erasing(1.0, **options)

@@ -66,20 +66,20 @@ def test_every_order_of_the_colour_changes_comes_equally_often(monkeypatch: pyte
 
 
 def test_turns_zooms_and_slants_are_spread_over_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[Tensor, ...]] = []
+    calls: list[tuple[Tensor, ...]] = []
 
     def spy(*arguments: Tensor) -> Tensor:
-        seen.append(arguments)
+        calls.append(arguments)
         return torch.tensor([[1.0, 0, 0], [0, 1, 0]], dtype=torch.float64).expand(len(arguments[0]), 2, 3)
 
     monkeypatch.setattr(standard, "affine", spy)
     n, options = 6000, STILL | {"degrees": 30.0, "zoom": [0.5, 2.0], "shear": 10.0}
     Standard(**options, info=INFO).paint(torch.rand(n, 3, 2, 2), draws(n))
-    degrees, right, down, zoom, shear = seen[0]
-    for found, low, high in ((degrees, -30, 30), (zoom, 0.5, 2), (shear[:, 0], -10, 10)):
-        assert low <= float(found.min()) and float(found.max()) <= high
-        assert float(found.mean()) == pytest.approx((low + high) / 2, abs=5 * (high - low) / (12 * n) ** 0.5)
-        assert float(found.std()) == pytest.approx((high - low) / 12**0.5, rel=0.05)
+    degrees, right, down, zoom, shear = calls[0]
+    for values, low, high in ((degrees, -30, 30), (zoom, 0.5, 2), (shear[:, 0], -10, 10)):
+        assert low <= float(values.min()) and float(values.max()) <= high
+        assert float(values.mean()) == pytest.approx((low + high) / 2, abs=5 * (high - low) / (12 * n) ** 0.5)
+        assert float(values.std()) == pytest.approx((high - low) / 12**0.5, rel=0.05)
     assert not right.any() and not down.any() and not shear[:, 1].any()
 
 

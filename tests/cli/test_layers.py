@@ -11,7 +11,7 @@ from trainrun.cli import layers, show
 
 def test_a_package_that_a_model_lacks_is_told_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert layers.lines("timm")[1:] == ["model: timm is not installed; it comes by: pip install timm"]
+    assert layers.lines("timm")[1:] == ["model: timm is not installed; install it with: pip install timm"]
 
 
 @pytest.mark.parametrize(

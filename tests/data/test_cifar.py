@@ -24,13 +24,13 @@ NAMES = ["cifar10", "cifar100"]
 
 def records(name: str) -> dict[str, bytes]:
     """File -> its bytes: 20 pictures each, of class n modulo the number of classes."""
-    source, found = SOURCES[name], {}
-    for at, file in enumerate((*source.train, source.test)):
-        numbers = range(20 * at, 20 * at + 20)
+    source, contents = SOURCES[name], {}
+    for number, file in enumerate((*source.train, source.test)):
+        numbers = range(20 * number, 20 * number + 20)
         before = [bytes([7] * (source.label_bytes - 1) + [n % source.num_classes]) for n in numbers]
-        found[file] = b"".join(b + PIXELS[n].tobytes() for b, n in zip(before, numbers, strict=True))
-    found[source.names] = "\n".join(f"kind{n}" for n in range(source.num_classes)).encode()
-    return found
+        contents[file] = b"".join(b + PIXELS[n].tobytes() for b, n in zip(before, numbers, strict=True))
+    contents[source.names] = "\n".join(f"kind{n}" for n in range(source.num_classes)).encode()
+    return contents
 
 
 def archive(name: str) -> bytes:
@@ -73,11 +73,11 @@ def test_an_archive_is_fetched_when_asked_and_checked(
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(body))
     with pytest.raises(DataError, match=r"data\.download=true"):
         load(tmp_path, name)
-    with pytest.raises(DataError, match="another content than published"):
+    with pytest.raises(DataError, match="does not have the published MD5"):
         load(tmp_path, name, download=True)
     assert not list(tmp_path.iterdir())
-    known = replace(SOURCES[name], md5=hashlib.md5(body).hexdigest())
-    monkeypatch.setitem(module.SOURCES, name, known)
+    source = replace(SOURCES[name], md5=hashlib.md5(body).hexdigest())
+    monkeypatch.setitem(module.SOURCES, name, source)
     np.testing.assert_array_equal(load(tmp_path, name, download=True).inputs[:20], PIXELS[:20])
     assert load(tmp_path, name).info.name == name  # from what was unpacked
 

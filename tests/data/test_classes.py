@@ -62,14 +62,14 @@ PLAIN = Rows(INTS)
 )
 def test_every_sample_keeps_its_class(dataset: Any) -> None:
     data = make(dataset)
-    seen = 0
+    num_samples = 0
     for split in ("train", "val"):
         for batch in data.eval_batches(split):
             raw = torch.stack([torch.as_tensor(dataset[int(i)][1]) for i in batch.indices])
             expected = raw.argmax(1) if raw.ndim > 1 else (raw > 0).long() if raw.min() < 0 else raw.long()
             assert torch.equal(batch.targets, expected)
-            seen += len(batch)
-    assert seen == len(dataset) and data.info.num_targets == (2 if min_of(dataset) < 0 else 3)
+            num_samples += len(batch)
+    assert num_samples == len(dataset) and data.info.num_targets == (2 if min_of(dataset) < 0 else 3)
     assert sum(data.info.class_counts) == data.info.sizes["train"]
 
 

@@ -86,18 +86,20 @@ def streamed(train: Any = None, **changes: Any) -> DatasetData:
     return make(train or Stream(), **{"val_fraction": 0, "test_fraction": 0, **changes})
 
 
-def some(
+def take(
     data: DatasetData,
     count: int,
-    at: Position | None = None,
+    position: Position | None = None,
     batch_spec: BatchSpec | None = None,
     seed: int = 1,
 ) -> list[Batch]:
-    return list(islice(data.train_batches(at or Position(), batch_spec or BatchSpec(8, 1), seed), count))
+    return list(
+        islice(data.train_batches(position or Position(), batch_spec or BatchSpec(8, 1), seed), count)
+    )
 
 
-def assert_same(one: list[Batch], other: list[Batch]) -> None:
-    for a, b in zip(one, other, strict=True):
+def assert_same(batches: list[Batch], other: list[Batch]) -> None:
+    for a, b in zip(batches, other, strict=True):
         assert torch.equal(a.inputs, b.inputs) and torch.equal(a.targets, b.targets)
         assert torch.equal(torch.as_tensor(a.indices), torch.as_tensor(b.indices))
         assert a.position == b.position
@@ -125,14 +127,14 @@ def test_limit_keeps_that_many_training_samples() -> None:
 
 @pytest.mark.parametrize("has_test", [False, True], ids=["held out", "own test split"])
 def test_folds_are_a_stratified_partition_of_train(has_test: bool) -> None:
-    own = {"test": Pictures(7)} if has_test else {}
-    folds = [make(Pictures(), fold=fold, **own) for fold in range(5)]
+    given = {"test": Pictures(7)} if has_test else {}
+    folds = [make(Pictures(), fold=fold, **given) for fold in range(5)]
     parts = [data.splits["val" if has_test else "test"][1] for data in folds]
     assert sorted(int(index) for part in parts for index in part) == list(range(40))
     for data, part in zip(folds, parts, strict=True):
         labels = [Pictures().labels[index] for index in part]
         shares = {0: 0.8, 1: 1.6, 2: 5.6}  # a fifth of 4, 8 and 28
-        assert all(abs(labels.count(one) - share) < 1 for one, share in shares.items())
+        assert all(abs(labels.count(label) - share) < 1 for label, share in shares.items())
         assert not set(part.tolist()) & set(data.splits["train"][1].tolist())
         assert data.info.sizes["test"] == (7 if has_test else 8)
 
@@ -146,7 +148,7 @@ def test_data_with_all_splits_of_their_own_have_no_folds() -> None:
 def test_balanced_classes_are_drawn_equally_often(listed: bool) -> None:
     data = make(Pictures(listed=listed))
     data.balance()
-    drawn = torch.cat([batch.targets for batch in some(data, 4)])  # an epoch of 28
+    drawn = torch.cat([batch.targets for batch in take(data, 4)])  # an epoch of 28
     assert sorted(torch.bincount(drawn).tolist()) == [9, 9, 10]
 
 
@@ -157,21 +159,21 @@ def test_a_stream_cannot_be_balanced() -> None:
 
 def test_two_workers_and_none_give_identical_batches() -> None:
     alone, together = make(Pictures()), make(Pictures(), num_workers=2)
-    assert_same(some(alone, 5), some(together, 5))
+    assert_same(take(alone, 5), take(together, 5))
     assert_same(list(alone.eval_batches("val")), list(together.eval_batches("val")))
 
 
 def test_random_transforms_depend_on_seed_epoch_and_index_alone() -> None:
     data = make(Pictures())
-    whole = {int(row[0]): row for b in some(data, 4) for row in b.inputs}
+    whole = {int(row[0]): row for b in take(data, 4) for row in b.inputs}
     for size in (1, 3, 28):  # however the epoch is cut
         random.seed(size), np.random.seed(size), torch.manual_seed(size)
         batch_spec = [
-            row for b in some(data, -(-28 // size), batch_spec=BatchSpec(size, 1)) for row in b.inputs
+            row for b in take(data, -(-28 // size), batch_spec=BatchSpec(size, 1)) for row in b.inputs
         ]
         assert all(torch.equal(row, whole[int(row[0])]) for row in batch_spec)
-    second = some(data, 4, Position(1))
-    reseeded = some(data, 4, seed=2)
+    second = take(data, 4, Position(1))
+    reseeded = take(data, 4, seed=2)
     for row in (row for b in (*second, *reseeded) for row in b.inputs):
         assert (row[1:] != whole[int(row[0])][1:]).all()
 
@@ -185,13 +187,16 @@ def test_evaluation_sees_every_sample_once_and_alike_each_time() -> None:
         assert_same(batches, list(data.eval_batches(split)))
 
 
-@pytest.mark.parametrize("at", range(7))
-def test_resuming_at_any_position_continues_identically(at: int) -> None:
+@pytest.mark.parametrize("num_batches", range(7))
+def test_resuming_at_any_position_continues_identically(num_batches: int) -> None:
     data = make(Pictures())
-    whole = some(data, 9)
+    whole = take(data, 9)
     assert [len(b) for b in whole[:5]] == [8, 8, 8, 4, 8]
     assert whole[3].position == Position(1, 0)
-    assert_same(some(data, 9 - at, whole[at - 1].position if at else None), whole[at:])
+    assert_same(
+        take(data, 9 - num_batches, whole[num_batches - 1].position if num_batches else None),
+        whole[num_batches:],
+    )
 
 
 @pytest.mark.parametrize(
@@ -257,26 +262,27 @@ class Stuck(Pictures):
 
 
 @pytest.mark.parametrize(
-    ("at", "method"), [(_MultiProcessingDataLoaderIter, "_try_put_index"), (DataLoader, "__iter__")]
+    ("stopped_class", "method"),
+    [(_MultiProcessingDataLoaderIter, "_try_put_index"), (DataLoader, "__iter__")],
 )
 def test_a_stop_while_loader_processes_start_leaves_none(
-    at: type, method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stopped_class: type, method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     signals, lost, stops = Signals(), list[Any](), [signal.SIGTERM]
     armed, asked = tmp_path / "armed", tmp_path / "asked"
-    real = getattr(at, method)
+    real = getattr(stopped_class, method)
 
     def stopped(self: Any) -> Any:
-        made = real(self)
+        result = real(self)
         if stops:
             while not asked.exists():
                 time.sleep(0.01)
             signal.raise_signal(stops.pop())
-        return made
+        return result
 
     monkeypatch.setattr("sys.unraisablehook", lost.append)
     data = make(Stuck(armed, asked), num_workers=2)
-    monkeypatch.setattr(at, method, stopped)
+    monkeypatch.setattr(stopped_class, method, stopped)
     armed.touch()
     signals.install()
     try:
@@ -298,11 +304,11 @@ class Slow(Pictures):
 def test_a_worker_told_to_end_before_its_first_batch_is_sent_says_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made, removed = connection.SocketListener, os.rmdir
+    listener, removed = connection.SocketListener, os.rmdir
 
     def slowly_made(*words: Any) -> Any:
         time.sleep(0.4)
-        return made(*words)
+        return listener(*words)
 
     def slowly_removed(folder: str) -> None:
         time.sleep(0.8)
@@ -356,7 +362,7 @@ def test_what_a_stream_cannot_do_is_a_config_error(changes: dict[str, Any]) -> N
 def test_a_stream_is_read_pass_after_pass() -> None:
     data = streamed(val=Stream(5))
     assert data.info.sizes == {"train": None, "val": None, "test": 0}
-    batches = some(data, 5, batch_spec=BatchSpec(3, 1))
+    batches = take(data, 5, batch_spec=BatchSpec(3, 1))
     assert [int(row[0]) for b in batches for row in b.inputs] == [*range(7), *range(7), 0]
     assert [b.position for b in batches] == [Position(0, n) for n in (3, 6, 9, 12, 15)]
     assert torch.cat([torch.as_tensor(b.indices) for b in batches]).tolist() == list(range(15))
@@ -364,25 +370,25 @@ def test_a_stream_is_read_pass_after_pass() -> None:
     assert evaluated == list(range(5))
 
 
-@pytest.mark.parametrize("at", range(6))
-def test_a_resumed_stream_skips_to_the_identical_sample(at: int) -> None:
+@pytest.mark.parametrize("num_batches", range(6))
+def test_a_resumed_stream_skips_to_the_identical_sample(num_batches: int) -> None:
     data, batch_spec = streamed(), BatchSpec(3, 1)
-    whole = some(data, 8, batch_spec=batch_spec)
-    random.seed(at), torch.manual_seed(at)
-    assert_same(some(data, 8 - at, Position(0, 3 * at), batch_spec), whole[at:])
+    whole = take(data, 8, batch_spec=batch_spec)
+    random.seed(num_batches), torch.manual_seed(num_batches)
+    assert_same(take(data, 8 - num_batches, Position(0, 3 * num_batches), batch_spec), whole[num_batches:])
 
 
 def test_the_fingerprint_is_of_every_dataset_and_not_of_the_split() -> None:
-    one = make(Pictures()).info.fingerprint
+    fingerprint = make(Pictures()).info.fingerprint
     assert (
-        one
+        fingerprint
         == make(Pictures(), limit=10, split_seed=3).info.fingerprint
         != make(Pictures(41)).info.fingerprint
     )
     apart = [
         make(Pictures(), val=val, test=Pictures(9)).info.fingerprint for val in (Pictures(12), Pictures(13))
     ]
-    assert len({one, *apart}) == 3
+    assert len({fingerprint, *apart}) == 3
     assert streamed().info.fingerprint == ""  # to read it is to consume it
 
 
@@ -408,7 +414,7 @@ def test_regression_on_prices_learns_them_standardised_and_diverges_or_crawls_wi
     task = Regression([], MSE(), data.info, standardize)
     model = Linear(data.info.input_shape, task.num_outputs)
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
-    for batch in some(data, 300, batch_spec=BatchSpec(16, 1)):
+    for batch in take(data, 300, batch_spec=BatchSpec(16, 1)):
         assert batch.targets.shape == (len(batch), 1) and batch.targets.dtype == torch.float32
         optimizer.zero_grad()
         (task(model, batch).terms["loss"] / task.count(batch)["loss"]).backward()

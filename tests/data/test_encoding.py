@@ -45,7 +45,7 @@ def test_a_category_is_spread_out_as_scikit_learn_does() -> None:
 def test_rare_and_unseen_categories_are_zero_everywhere() -> None:
     column = Column("c", np.array([0, 0, 0, 1, 2]), ("often", "rare", "unseen"))
     feature = fit(column, np.arange(4), 2)
-    assert feature.kept == ("often",)
+    assert feature.categories == ("often",)
     assert encode([column], [feature]).tolist() == [[1], [1], [1], [0], [0]]
 
 

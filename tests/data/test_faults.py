@@ -27,7 +27,7 @@ FINE = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "count", "targets"), FINE, ids=lambda one: str(one)[:20])
+@pytest.mark.parametrize(("kind", "count", "targets"), FINE, ids=lambda value: str(value)[:20])
 def test_targets_of_the_kind_pass(kind: str, count: int, targets: Any) -> None:
     check_targets(targets, range(3), "Rows", info(kind, count))
 
@@ -45,7 +45,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "count", "targets", "text"), ODD, ids=lambda one: str(one)[:20])
+@pytest.mark.parametrize(("kind", "count", "targets", "text"), ODD, ids=lambda value: str(value)[:20])
 def test_the_first_target_of_another_kind_is_named(kind: str, count: int, targets: Any, text: str) -> None:
     with pytest.raises(DataError, match=f"data: .*{text}"):
         check_targets(targets, [10, 20, 30], "Rows", info(kind, count))

@@ -41,9 +41,9 @@ WAYS: dict[str, tuple[str, Callable[[Path], None]]] = {
 def test_what_was_written_is_read(way: str, tmp_path: Path) -> None:
     name, write = WAYS[way]
     write(tmp_path / name)
-    found = read_inputs(tmp_path / name, (1, 5, 4))
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, PICTURES)
+    inputs = read_inputs(tmp_path / name, (1, 5, 4))
+    assert inputs.dtype == np.uint8
+    assert np.array_equal(inputs, PICTURES)
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 5, 4)], ids=["table", "picture"])
@@ -83,7 +83,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "another shape": (
         "x.npy",
         lambda path: np.save(path, np.zeros((7, 4))),
-        r"of \(7, 4\), wanted .*\(N, 3\)",
+        r"samples as in training, \(N, 3\), got an array of \(7, 4\)",
     ),
     "texts": ("x.npy", lambda path: np.save(path, np.array(["a", "b"])), "holds <U1, not numbers"),
     "objects": (
@@ -96,9 +96,9 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "names": (
         "x.npz",
         lambda path: npz(path, a=np.zeros(3), b=np.zeros(3)),
-        "holds a, b; wanted is one array",
+        "must hold one array, or one named inputs, got a, b",
     ),
-    "no kind": ("x.txt", lambda path: path.write_text("1 2 3"), "wanted is .npy, .npz or an IDX file"),
+    "no kind": ("x.txt", lambda path: path.write_text("1 2 3"), "must be .npy, .npz or an IDX file"),
     "no file": ("gone.npy", lambda path: None, "cannot be read: .*No such file"),
 }
 

@@ -32,8 +32,8 @@ def test_one_bit_a_type_and_a_shape_each_make_another() -> None:
     changed = INPUTS.clone()
     changed[17, 1] = torch.nextafter(changed[17, 1], torch.tensor(9.0))
     different = [INPUTS, changed, INPUTS.T, INPUTS.double(), INPUTS.bfloat16(), INPUTS > 0]
-    for one, other in combinations(different, 2):
-        assert fingerprint([one]) != fingerprint([other])
+    for first, other in combinations(different, 2):
+        assert fingerprint([first]) != fingerprint([other])
 
 
 class Pairs(Dataset[Any]):
@@ -63,8 +63,8 @@ def test_a_few_samples_tell_other_data() -> None:
     others += [Pairs(changed(INPUTS, i, by)) for i in (0, 10, 19) for by in (0.1, -0.1)]
     others += [Pairs(INPUTS[:, [1, 0, 2]])]
     others += [Pairs(targets=changed(CLASSES, i, 1)) for i in (0, 10, 19)]
-    for one in others:
-        assert sampled_fingerprint([one]) != plain
+    for dataset in others:
+        assert sampled_fingerprint([dataset]) != plain
     assert sampled_fingerprint([Pairs(), Pairs()]) != plain
 
 

@@ -53,14 +53,18 @@ SPELLINGS = {
 )
 def test_a_split_is_understood_in_every_usual_spelling(tmp_path: Path, split: str, name: str) -> None:
     names = [name if split == other else other for other in SPELLINGS]
-    found = class_folders(tree(tmp_path, *both(*names)))
-    assert found.classes == ("cat", "dog")
-    for place, (_, files) in zip(names, found.splits.items(), strict=True):
-        wanted = [(f"{place}/{kind}/{n}.png", at) for at, kind in enumerate(("cat", "dog")) for n in range(2)]
+    folders = class_folders(tree(tmp_path, *both(*names)))
+    assert folders.classes == ("cat", "dog")
+    for place, (_, files) in zip(names, folders.splits.items(), strict=True):
+        wanted = [
+            (f"{place}/{kind}/{n}.png", target)
+            for target, kind in enumerate(("cat", "dog"))
+            for n in range(2)
+        ]
         assert [(str(file.relative_to(tmp_path)), target) for file, target in files] == wanted
-    assert tuple(found.splits) == ("train", "val", "test")
-    told = () if name == split else (f"folders of the splits: {split} is {name}",)
-    assert found.notes == told
+    assert tuple(folders.splits) == ("train", "val", "test")
+    notes = () if name == split else (f"folders of the splits: {split} is {name}",)
+    assert folders.notes == notes
 
 
 @pytest.mark.parametrize("name", ["trains", "valley", "contest", "devil", "cat", "protest", "2017"])
@@ -115,9 +119,9 @@ def test_a_class_may_be_named_like_a_split(tmp_path: Path, classes: Sequence[str
 
 def test_a_flat_test_folder_is_named(tmp_path: Path) -> None:
     tree(tmp_path, *both("train"), "test/1.png", "test/2.png")
-    found = class_folders(tmp_path)
+    folders = class_folders(tmp_path)
     assert sizes(tmp_path) == {"train": 4}
-    (note,) = found.notes
+    (note,) = folders.notes
     assert "test has no class folders, so its 2 pictures are not used: test is taken out of train" in note
     assert f"trainrun predict RUN --input {tmp_path}/test" in note
 
@@ -146,10 +150,10 @@ def test_what_is_not_used_is_named(tmp_path: Path) -> None:
 def test_leftovers_of_systems_are_no_classes_and_no_pictures(tmp_path: Path) -> None:
     tree(tmp_path, "cat/1.png", "dog/1.png", ".DS_Store", "__MACOSX/cat/._1.png", ".hidden/1.png")
     tree(tmp_path, "cat/.ipynb_checkpoints/1-checkpoint.png", "cat/@eaDir/1.png/thumb.jpg", "cat/._1.png")
-    found = class_folders(tmp_path)
-    assert found.classes == ("cat", "dog")
+    folders = class_folders(tmp_path)
+    assert folders.classes == ("cat", "dog")
     assert sizes(tmp_path) == {"train": 2}
-    assert found.notes == (
+    assert folders.notes == (
         "not used: .DS_Store, .hidden, __MACOSX, cat/._1.png, cat/.ipynb_checkpoints and 1 more",
     )
 
@@ -184,12 +188,12 @@ def test_classes_that_differ_between_splits(tmp_path: Path) -> None:
     )
     assert sizes(tmp_path) == {"train": 4, "test": 1}
     tree(tmp_path, "test/eel/1.png")
-    with pytest.raises(DataError, match=r"test/eel is a class that .*/train has not$"):
+    with pytest.raises(DataError, match=r"test/eel is a class that .*/train lacks$"):
         class_folders(tmp_path)
 
 
 def test_a_class_in_other_letters_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"test/Cat is a class that .*/train has not; rename it to cat"):
+    with pytest.raises(DataError, match=r"test/Cat is a class that .*/train lacks; rename it to cat"):
         class_folders(tree(tmp_path, *both("train"), "test/Cat/1.png"))
 
 
@@ -209,5 +213,5 @@ def test_a_folder_within_a_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_an_archive_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"pets\.zip is no folder; unpack it"):
+    with pytest.raises(DataError, match=r"pets\.zip is not a folder; unpack it"):
         class_folders(tree(tmp_path, "pets.zip") / "pets.zip")

@@ -89,12 +89,12 @@ def test_lazy_pictures_are_those_in_memory(tmp_path: Path, case: str) -> None:
         photos(tmp_path / "photos" / name)
     root = tmp_path / "photos" if FOLDERS[case] else photos(tmp_path / "photos")
     fold = 1 if "folded" in case else None
-    kept, lazy = load(root, fold=fold), load(root, memory_mib=0, fold=fold)
+    in_memory, lazy = load(root, fold=fold), load(root, memory_mib=0, fold=fold)
     assert isinstance(lazy, DatasetData)
-    assert lazy.info.sizes == kept.info.sizes
+    assert lazy.info.sizes == in_memory.info.sizes
     assert "decoded as they are read" in lazy.info.notes[0]
     for split in SPLITS:
-        for mine, theirs in zip(kept.eval_batches(split), lazy.eval_batches(split), strict=True):
+        for mine, theirs in zip(in_memory.eval_batches(split), lazy.eval_batches(split), strict=True):
             torch.testing.assert_close(mine.inputs, theirs.inputs, atol=1e-5, rtol=1e-5)
             assert torch.equal(mine.targets, theirs.targets)
 
@@ -104,8 +104,8 @@ def test_folds_of_pictures_are_a_partition(tmp_path: Path, memory_mib: int) -> N
     root = photos(tmp_path / "photos")
     folds = [load(root, memory_mib, fold=fold) for fold in range(5)]
     batches = [list(data.eval_batches("test")) for data in folds]
-    found = [torch.cat([batch.indices for batch in part]).tolist() for part in batches]
-    assert sorted(index for part in found for index in part) == list(range(20))
+    indices = [torch.cat([batch.indices for batch in part]).tolist() for part in batches]
+    assert sorted(index for part in indices for index in part) == list(range(20))
     for part in batches:
         assert torch.cat([batch.targets for batch in part]).tolist() == [0, 0, 1, 1]
 
@@ -121,7 +121,9 @@ def test_nothing_is_folded_where_the_folders_say_it_all(tmp_path: Path, memory_m
 def test_workers_do_not_change_what_is_read(tmp_path: Path) -> None:
     root = photos(tmp_path / "photos")
     alone, helped = (load(root, memory_mib=0, num_workers=n) for n in (0, 2))
-    first, second = (next(iter(one.train_batches(Position(), BatchSpec(5, 1), 3))) for one in (alone, helped))
+    first, second = (
+        next(iter(data.train_batches(Position(), BatchSpec(5, 1), 3))) for data in (alone, helped)
+    )
     assert torch.equal(first.inputs, second.inputs)
 
 
@@ -168,7 +170,7 @@ def test_all_corrupt_pictures_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_classes_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         load(tmp_path / "absent")
     with pytest.raises(DataError, match="two or more classes, got none"):
         load(tmp_path)
@@ -195,11 +197,11 @@ def test_further_pictures_are_read_as_those_trained_on(tmp_path: Path, memory_mi
     inputs = torch.cat([batch.inputs for batch in batches])
     for split in data.splits:
         for batch in data.eval_batches(split):  # of the same pictures, the classes one after the other
-            for index, known in zip(batch.indices.tolist(), batch.inputs, strict=True):
-                torch.testing.assert_close(inputs[index], known)
-    one = data.read(files[3])
-    assert list(one.names) == [str(files[3])]
-    torch.testing.assert_close(next(one.batches).inputs[0], inputs[3])
+            for index, trained_on in zip(batch.indices.tolist(), batch.inputs, strict=True):
+                torch.testing.assert_close(inputs[index], trained_on)
+    samples = data.read(files[3])
+    assert list(samples.names) == [str(files[3])]
+    torch.testing.assert_close(next(samples.batches).inputs[0], inputs[3])
 
 
 def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:
@@ -244,19 +246,19 @@ def test_deep_pictures_are_learned_from_by_their_shades(
     root = shades(tmp_path / "deep", dtype, white, name)
     data = load(root, memory_mib, num_workers=num_workers)
     assert any(said in note for note in data.info.notes)
-    known = np.array([shade(target, n) for target in range(2) for n in range(10)])
+    levels = np.array([shade(target, n) for target in range(2) for n in range(10)])
     train = data.splits["train"] if memory_mib else data.splits["train"][1]
-    mean, std = known[train.numpy()].mean(), known[train.numpy()].std()
+    mean, std = levels[train.numpy()].mean(), levels[train.numpy()].std()
     for split in SPLITS:
         for batch in data.eval_batches(split):
-            expected = torch.from_numpy((known[batch.indices.numpy()] - mean) / std).float()
+            expected = torch.from_numpy((levels[batch.indices.numpy()] - mean) / std).float()
             torch.testing.assert_close(batch.inputs.mean((1, 2, 3)), expected, rtol=1e-3, atol=1e-3)
             assert float(batch.inputs.std((1, 2, 3)).max()) < 1e-3
     samples = data.read(root / "dog")
     assert any(said.replace("20", "10", 1) in note for note in samples.notes)
     read = torch.cat([batch.inputs.mean((1, 2, 3)) for batch in samples.batches])
     torch.testing.assert_close(
-        read, torch.from_numpy((known[10:] - mean) / std).float(), rtol=1e-3, atol=1e-3
+        read, torch.from_numpy((levels[10:] - mean) / std).float(), rtol=1e-3, atol=1e-3
     )
 
 
@@ -270,10 +272,10 @@ def test_pictures_of_eight_and_sixteen_bits_and_floats_are_learned_together(
         (root / f"dog/{n:02d}.png").unlink()
     Image.fromarray(np.full((20, 20), round(shade(0, 4) * 65535), np.uint16)).save(root / "cat/04.png")
     data = load(root, memory_mib)
-    known = np.array([shade(target, n) for target in range(2) for n in range(10)])
+    levels = np.array([shade(target, n) for target in range(2) for n in range(10)])
     train = (data.splits["train"] if memory_mib else data.splits["train"][1]).numpy()
     for batch in data.eval_batches("train"):
-        expected = (known[batch.indices.numpy()] - known[train].mean()) / known[train].std()
+        expected = (levels[batch.indices.numpy()] - levels[train].mean()) / levels[train].std()
         torch.testing.assert_close(
             batch.inputs.mean((1, 2, 3)).double(), torch.tensor(expected), rtol=0, atol=0.02
         )

@@ -59,7 +59,7 @@ def test_balanced_order_is_pure_in_seed_and_epoch_and_mixes_the_classes() -> Non
     first_half = int(classes[order[:50]].sum())
     assert 15 <= first_half <= 35  # 25 expected, 3 standard deviations of 3.2 and a little
     over_epochs = [epoch_order(torch.arange(100), 3, epoch, classes).tolist() for epoch in range(40)]
-    assert {index for one in over_epochs for index in one} == set(range(100))  # none is left out for good
+    assert {index for order in over_epochs for index in order} == set(range(100))  # none is left out for good
 
 
 def test_without_classes_an_epoch_is_a_permutation() -> None:
@@ -104,10 +104,10 @@ def test_every_sample_of_a_class_may_be_the_one_held_out() -> None:
 
 def test_splits_depend_on_seed_and_purpose_alone() -> None:
     indices = torch.arange(60)
-    one = hold_out(indices, 15, 5, "val", None)[1]
-    assert torch.equal(one, hold_out(indices, 15, 5, "val", None)[1])
-    assert not torch.equal(one, hold_out(indices, 15, 6, "val", None)[1])
-    assert not torch.equal(one, hold_out(indices, 15, 5, "test", None)[1])
+    held = hold_out(indices, 15, 5, "val", None)[1]
+    assert torch.equal(held, hold_out(indices, 15, 5, "val", None)[1])
+    assert not torch.equal(held, hold_out(indices, 15, 6, "val", None)[1])
+    assert not torch.equal(held, hold_out(indices, 15, 5, "test", None)[1])
 
 
 def test_nothing_and_everything_can_be_held_out() -> None:
@@ -154,7 +154,7 @@ def test_folds_of_another_seed_are_others() -> None:
 
 
 def test_a_fold_beyond_the_last_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
+    with pytest.raises(ConfigError, match=r"data\.fold: must be 0 to 4, got 5"):
         fold_of(torch.arange(50), 5, 5, 0, None)
 
 

@@ -105,14 +105,14 @@ def palette() -> Image.Image:
 def test_plain_modes_keep_their_bytes(tmp_path: Path) -> None:
     close(read(write(tmp_path / "l.png", Image.fromarray(BYTES))), BYTES, 0)
     close(read(write(tmp_path / "rgb.png", Image.fromarray(COLOURS))), COLOURS, 0)
-    one = write(tmp_path / "1.png", Image.fromarray(BYTES > 99))
-    close(read(one), (BYTES > 99) * 255.0, 0)
+    bits = write(tmp_path / "1.png", Image.fromarray(BYTES > 99))
+    close(read(bits), (BYTES > 99) * 255.0, 0)
     indexed = palette()
     colours = np.array(indexed.getpalette()).reshape(-1, 3)[np.asarray(indexed)]
     close(read(write(tmp_path / "p.png", indexed)), colours, 0)
     padded = Image.frombytes("RGBX", (SIDE, SIDE), np.dstack([COLOURS, BYTES]).tobytes())
     close(read(write(tmp_path / "x.tif", padded)), COLOURS, 0)
-    assert decoded(one, SIDE).dtype == torch.uint8
+    assert decoded(bits, SIDE).dtype == torch.uint8
     assert not is_deep(forms_of(tmp_path.iterdir()))
 
 
@@ -150,10 +150,10 @@ def test_transparent_pictures_are_laid_on_white(tmp_path: Path) -> None:
     assert strokes.mode == "LA"
     close(read(write(tmp_path / "la.png", strokes)), 255.0 - ALPHA, 1)
     indexed = palette()
-    seen = np.array(indexed.getpalette()).reshape(-1, 3)[np.asarray(indexed)]
-    seen[np.asarray(indexed) == 3] = 255
-    close(read(write(tmp_path / "p.png", indexed, transparency=3)), seen, 0)
-    close(read(write(tmp_path / "p.gif", indexed, transparency=3)), seen, 0)
+    colors = np.array(indexed.getpalette()).reshape(-1, 3)[np.asarray(indexed)]
+    colors[np.asarray(indexed) == 3] = 255
+    close(read(write(tmp_path / "p.png", indexed, transparency=3)), colors, 0)
+    close(read(write(tmp_path / "p.gif", indexed, transparency=3)), colors, 0)
     keyed = np.where((BYTES[0, 0] == BYTES)[..., None], 255, np.stack([BYTES] * 3, -1))
     close(read(write(tmp_path / "l.png", Image.fromarray(BYTES), transparency=int(BYTES[0, 0]))), keyed, 0)
     forms = forms_of(tmp_path.iterdir())

@@ -70,7 +70,7 @@ def test_gaps_and_new_categories_are_what_the_training_split_says(data: TableDat
     np.testing.assert_allclose(inputs.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert targets is not None and targets.tolist() == [1, 1]
     category, gap = data.read(new).notes
-    assert category == "city: paris is no category that was trained on; all its inputs are 0 there"
+    assert category == "city: paris was not trained on, so all inputs of the column are 0 there"
     assert gap.startswith(
         "area: has no value in sample 0, and had one in all of training; read as the mean, "
     )
@@ -147,7 +147,9 @@ def test_the_stored_notation_is_used_and_that_of_older_runs_is_plain(tmp_path: P
     assert targets is not None and targets.tolist() == [[1234]]
     assert torch.equal(inputs, read(data, new)[0])
     older = {key: value for key, value in stored.items() if key != "target_notation"}
-    older["features"] = [{k: v for k, v in one.items() if k != "notation"} for one in stored["features"]]
+    older["features"] = [
+        {k: v for k, v in feature.items() if k != "notation"} for feature in stored["features"]
+    ]
     plain.restore(older)
     with pytest.raises(DataError, match="area is not a number, got '7,5'"):
         read(plain, new)

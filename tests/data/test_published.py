@@ -34,8 +34,8 @@ def test_pictures_become_what_torchvisions_transforms_make_of_them(name: str) ->
     transforms = import_torchvision().transforms
     wanted = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
     batch = next(data.eval_batches("test"))
-    for index, found in zip(batch.indices, batch.inputs, strict=True):
-        torch.testing.assert_close(found, wanted(data.inputs[index].permute(1, 2, 0).numpy()))
+    for index, picture in zip(batch.indices, batch.inputs, strict=True):
+        torch.testing.assert_close(picture, wanted(data.inputs[index].permute(1, 2, 0).numpy()))
     said = f"the published mean {KNOWN[name][0]} and std {KNOWN[name][1]}, white being 1"
     assert data.info.input_scaling == said
 

@@ -38,8 +38,10 @@ def make(
     return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, per_feature, official)
 
 
-def some(data: InMemoryData, count: int, at: Position, batch_spec: BatchSpec, seed: int = 1) -> list[Batch]:
-    return list(islice(data.train_batches(at, batch_spec, seed), count))
+def take(
+    data: InMemoryData, count: int, position: Position, batch_spec: BatchSpec, seed: int = 1
+) -> list[Batch]:
+    return list(islice(data.train_batches(position, batch_spec, seed), count))
 
 
 def test_splits_are_disjoint_complete_and_sized_as_info_says() -> None:
@@ -55,21 +57,21 @@ def test_splits_are_disjoint_complete_and_sized_as_info_says() -> None:
 @pytest.mark.parametrize("official", [None, torch.arange(40, 53)], ids=["held out", "official test"])
 def test_folds_are_a_partition_and_hold_their_share_of_every_class(official: Tensor | None) -> None:
     split = "test" if official is None else "val"
-    found = [make(fold=fold, official=official) for fold in range(5)]
-    parts = [set(data.splits[split].tolist()) for data in found]
+    folds = [make(fold=fold, official=official) for fold in range(5)]
+    parts = [set(data.splits[split].tolist()) for data in folds]
     everything = set(range(53 if official is None else 40))
     assert set.union(*parts) == everything
     assert sum(map(len, parts)) == len(everything)
-    for data, part in zip(found, parts, strict=True):
+    for data, part in zip(folds, parts, strict=True):
         assert not part & set(data.splits["train"].tolist())
-        for one in range(3):
-            share = sum(int(CLASSES[n]) == one for n in everything) / 5
-            assert abs(sum(int(CLASSES[n]) == one for n in part) - share) < 1
+        for label in range(3):
+            share = sum(int(CLASSES[n]) == label for n in everything) / 5
+            assert abs(sum(int(CLASSES[n]) == label for n in part) - share) < 1
         assert official is None or torch.equal(data.splits["test"], official)
 
 
 def test_a_fold_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.fold: wants 0 to 4, got 5"):
+    with pytest.raises(ConfigError, match=r"data\.fold: must be 0 to 4, got 5"):
         make(fold=5)
 
 
@@ -125,28 +127,30 @@ def test_regression_targets_keep_their_units_and_their_scaling_is_the_training_s
 
 def test_every_epoch_is_a_permutation_of_the_training_split_and_orders_differ() -> None:
     data = make()
-    batches = some(data, 8, Position(), BatchSpec(8, 1))
+    batches = take(data, 8, Position(), BatchSpec(8, 1))
     epochs = [torch.cat([b.indices for b in batches[start : start + 4]]) for start in (0, 4)]
     for order in epochs:
         assert sorted(order.tolist()) == data.splits["train"].tolist()
     assert not torch.equal(*epochs)
     assert [len(b) for b in batches] == [8, 8, 8, 7] * 2
-    assert not torch.equal(some(data, 1, Position(), BatchSpec(8, 1), seed=2)[0].indices, batches[0].indices)
+    assert not torch.equal(take(data, 1, Position(), BatchSpec(8, 1), seed=2)[0].indices, batches[0].indices)
 
 
-@pytest.mark.parametrize("at", range(9))
-def test_resuming_at_any_position_continues_with_the_identical_batches(at: int) -> None:
+@pytest.mark.parametrize("num_batches", range(9))
+def test_resuming_at_any_position_continues_with_the_identical_batches(num_batches: int) -> None:
     data, batch_spec = make(), BatchSpec(8, 2)
-    whole = some(data, 12, Position(), batch_spec)
-    position = whole[at - 1].position if at else Position()
-    for resumed, expected in zip(some(data, 12 - at, position, batch_spec), whole[at:], strict=True):
+    whole = take(data, 12, Position(), batch_spec)
+    position = whole[num_batches - 1].position if num_batches else Position()
+    for resumed, expected in zip(
+        take(data, 12 - num_batches, position, batch_spec), whole[num_batches:], strict=True
+    ):
         assert torch.equal(resumed.inputs, expected.inputs) and torch.equal(resumed.targets, expected.targets)
         assert torch.equal(resumed.indices, expected.indices) and resumed.position == expected.position
 
 
 def test_targets_belong_to_their_inputs() -> None:
     data = make()
-    for batch in (*some(data, 4, Position(), BatchSpec(8, 1)), *data.eval_batches("val")):
+    for batch in (*take(data, 4, Position(), BatchSpec(8, 1)), *data.eval_batches("val")):
         assert torch.equal(batch.targets, CLASSES[batch.indices])
         torch.testing.assert_close(batch.inputs / data.scale + data.shift, TABLE[batch.indices])
 
@@ -186,7 +190,7 @@ def test_fitted_values_are_restored_in_place_of_the_own_ones() -> None:
 
 def test_batches_are_copies() -> None:
     data = make(inputs=TABLE.clone())
-    some(data, 1, Position(), BatchSpec(8, 1))[0].inputs.zero_()
+    take(data, 1, Position(), BatchSpec(8, 1))[0].inputs.zero_()
     assert torch.equal(data.inputs, TABLE)
 
 
@@ -206,14 +210,14 @@ def test_balanced_data_draw_rare_classes_as_often_and_resume_anywhere() -> None:
     classes = (torch.arange(53) % 9 == 0).long()
     data = make(targets=classes, num_targets=2)
     data.balance()
-    batches = some(data, 7, Position(), BatchSpec(5, 1))  # an epoch of 31
+    batches = take(data, 7, Position(), BatchSpec(5, 1))  # an epoch of 31
     drawn = torch.cat([batch.targets for batch in batches])
     assert abs(int((drawn == 0).sum()) - int((drawn == 1).sum())) <= 1
-    again = some(data, 3, batches[3].position, BatchSpec(5, 1))
-    assert all(same_bits(one.inputs, other.inputs) for one, other in zip(batches[4:], again, strict=True))
-    judged = torch.cat([torch.as_tensor(batch.indices) for batch in data.eval_batches("train")])
-    assert torch.equal(judged, data.splits["train"])
-    shares = [some(data, 4, Position(), BatchSpec(5, 1, 2, rank)) for rank in (0, 1)]
-    whole = some(data, 4, Position(), BatchSpec(10, 1))
-    for one, other, both in zip(*shares, whole, strict=True):
-        assert torch.equal(torch.cat([one.targets, other.targets]), both.targets)
+    again = take(data, 3, batches[3].position, BatchSpec(5, 1))
+    assert all(same_bits(batch.inputs, other.inputs) for batch, other in zip(batches[4:], again, strict=True))
+    evaluated = torch.cat([torch.as_tensor(batch.indices) for batch in data.eval_batches("train")])
+    assert torch.equal(evaluated, data.splits["train"])
+    shares = [take(data, 4, Position(), BatchSpec(5, 1, 2, rank)) for rank in (0, 1)]
+    whole = take(data, 4, Position(), BatchSpec(10, 1))
+    for batch, other, both in zip(*shares, whole, strict=True):
+        assert torch.equal(torch.cat([batch.targets, other.targets]), both.targets)

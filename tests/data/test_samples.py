@@ -73,7 +73,7 @@ def test_a_stream_repeats_itself_exactly_and_its_passes_differ() -> None:
     assert passes == list(islice(endless(DrawingStream(), 5), 6))
     assert passes[:3] == list(stream(DrawingStream(), 5))
     assert len({first for first, _ in passes}) == 2  # one draw at each beginning
-    assert len({own for _, own in passes}) == 6
+    assert len({draw for _, draw in passes}) == 6
 
 
 def test_a_failing_stream_names_the_sample_and_an_empty_one_is_refused() -> None:
@@ -169,4 +169,4 @@ def test_plain_numbers_become_one_tensor(given: Any, dtype: torch.dtype, shape: 
 
 def test_several_tensors_stay_several() -> None:
     inputs, targets = unpacked(collate([([torch.zeros(2), torch.ones(3)], (torch.zeros(1), 4))] * 2))
-    assert [tuple(one.shape) for one in inputs] == [(2, 2), (2, 3)] and len(targets) == 2
+    assert [tuple(tensor.shape) for tensor in inputs] == [(2, 2), (2, 3)] and len(targets) == 2

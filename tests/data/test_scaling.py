@@ -30,10 +30,10 @@ def test_a_constant_feature_becomes_zero_over_more_samples_than_one_block() -> N
 
 
 def test_target_scaling_is_numpys_and_spares_a_constant() -> None:
-    found = target_scaling(VALUES)
-    np.testing.assert_allclose(found.mean, VALUES.double().numpy().mean(0), rtol=1e-6)
-    np.testing.assert_allclose(found.std, [*VALUES.double().numpy().std(0)[:2], 1], rtol=1e-6)
-    assert found.mean.dtype == found.std.dtype == torch.float32
+    scaling = target_scaling(VALUES)
+    np.testing.assert_allclose(scaling.mean, VALUES.double().numpy().mean(0), rtol=1e-6)
+    np.testing.assert_allclose(scaling.std, [*VALUES.double().numpy().std(0)[:2], 1], rtol=1e-6)
+    assert scaling.mean.dtype == scaling.std.dtype == torch.float32
 
 
 def test_restoring_reaches_whoever_holds_it() -> None:
@@ -52,9 +52,9 @@ def test_without_values_there_is_nothing_to_store() -> None:
 
 
 def test_what_inputs_are_standardised_by_is_told_in_numbers_where_they_are_few() -> None:
-    two = scaling.told(
+    two = scaling.describe_scaling(
         torch.tensor([0.5, 2.0]).view(1, 2, 1, 1), torch.tensor([4.0, 0.1]).view(1, 2, 1, 1), False
     )
     assert two == "mean 0.5, 2 and std 0.25, 10 of the training split"
-    many = scaling.told(torch.zeros(1, 9), torch.ones(1, 9), True)
+    many = scaling.describe_scaling(torch.zeros(1, 9), torch.ones(1, 9), True)
     assert many == "mean and std of each feature in the training split"

@@ -64,9 +64,9 @@ def test_class_shares_of_held_out_splits_are_those_of_the_whole(name: str) -> No
     for split in ("val", "test"):
         part = data.splits[split]
         expected = whole * len(part) / len(data.targets)
-        found = torch.bincount(data.targets[part], minlength=len(whole))
+        counts = torch.bincount(data.targets[part], minlength=len(whole))
         # test is cut from the whole and val from what remains: one rounding each
-        assert ((found - expected).abs() < (1 if split == "test" else 2)).all()
+        assert ((counts - expected).abs() < (1 if split == "test" else 2)).all()
 
 
 def test_iris_classes_are_fishers() -> None:

@@ -69,5 +69,5 @@ def test_kinds_of_target(kind: str, dtype: torch.dtype, ndim: int) -> None:
 
 
 def test_a_shape_that_is_no_picture_is_a_config_error() -> None:
-    with pytest.raises(ConfigError, match=r"data\.shape: wants \[channels, height, width\]"):
+    with pytest.raises(ConfigError, match=r"data\.shape: must be \[channels, height, width\]"):
         pictures(shape=(16, 16))

@@ -40,10 +40,14 @@ def load(path: str, target: str = "price", **changed: Any) -> TableData:
 
 def test_types_are_found_and_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     data = load(write(tmp_path, HEADER, ROWS), categorical=[], max_categories=30)
-    assert [one.name for one in data.features] == ["city", "area"]
-    assert [name for one in data.features for name in one.inputs] == ["city=oslo", "city=rome", "area"]
+    assert [feature.name for feature in data.features] == ["city", "area"]
+    assert [name for feature in data.features for name in feature.inputs] == [
+        "city=oslo",
+        "city=rome",
+        "area",
+    ]
     assert data.info.input_shape == (3,)
-    told = "\n".join(data.info.notes)
+    notes = "\n".join(data.info.notes)
     for text in (
         "price is learned as a value",
         "id (40 different texts)",
@@ -51,7 +55,7 @@ def test_types_are_found_and_what_cannot_be_used_is_told(tmp_path: Path) -> None
         "country (always the same)",
         "1 of numbers: area",
     ):
-        assert text in told
+        assert text in notes
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "wine", "diabetes"])
@@ -60,12 +64,12 @@ def test_a_csv_of_a_known_table_is_that_table(tmp_path: Path, name: str) -> None
     header = [f"x{n}" for n in range(loaded.data.shape[1])]
     rows = [[*map(repr, map(float, row)), y] for row, y in zip(loaded.data, loaded.target, strict=True)]
     data = load(write(tmp_path, [*header, "y"], rows), "y")
-    known = shipped(name, 0.15, 0.15, 0, None, 5, None, 64)  # type: ignore[arg-type]
-    assert (data.info.kind, data.info.num_targets) == (known.info.kind, known.info.num_targets)
-    assert torch.equal(data.targets, known.targets)
+    expected = shipped(name, 0.15, 0.15, 0, None, 5, None, 64)  # type: ignore[arg-type]
+    assert (data.info.kind, data.info.num_targets) == (expected.info.kind, expected.info.num_targets)
+    assert torch.equal(data.targets, expected.targets)
     for split in ("train", "val", "test"):
-        assert torch.equal(data.splits[split], known.splits[split])
-        pairs = zip(data.eval_batches(split), known.eval_batches(split), strict=False)
+        assert torch.equal(data.splits[split], expected.splits[split])
+        pairs = zip(data.eval_batches(split), expected.eval_batches(split), strict=False)
         for mine, theirs in pairs:
             n = min(len(mine), len(theirs))
             torch.testing.assert_close(mine.inputs[:n], theirs.inputs[:n], atol=2e-5, rtol=1e-4)
@@ -82,7 +86,7 @@ def test_what_was_fitted_is_restored_and_not_fitted_again(tmp_path: Path) -> Non
 def test_numbers_that_are_names_are_categories_when_told(tmp_path: Path) -> None:
     rows = [[n % 3, n * 0.5] for n in range(30)]
     data = load(write(tmp_path, ["zone", "price"], rows), categorical=["zone"])
-    assert [name for one in data.features for name in one.inputs] == ["zone=0", "zone=1", "zone=2"]
+    assert [name for feature in data.features for name in feature.inputs] == ["zone=0", "zone=1", "zone=2"]
     np.testing.assert_array_equal(data.inputs.argmax(1), [n % 3 for n in range(30)])
 
 
@@ -97,8 +101,8 @@ def test_a_target_is_learned_as_told(tmp_path: Path) -> None:
     rows = [[n * 0.1, n % 4] for n in range(40)]
     path = write(tmp_path, ["x", "y"], rows)
     assert load(path, "y").info.kind == "classes"
-    told = load(path, "y", kind="values")
-    assert (told.info.kind, told.targets.shape) == ("values", (40, 1))
+    as_values = load(path, "y", kind="values")
+    assert (as_values.info.kind, as_values.targets.shape) == ("values", (40, 1))
 
 
 def german(value: float) -> str:
@@ -136,7 +140,7 @@ def test_numbers_left_in_categories_are_as_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"t\.csv:2: column code can be read in two ways.*'data\.categorical"):
         load(path)
     data = load(path, categorical=["code"])
-    assert [name for one in data.features for name in one.inputs] == ["code=1,200", "code=1,201"]
+    assert [name for feature in data.features for name in feature.inputs] == ["code=1,200", "code=1,201"]
 
 
 def test_a_target_with_two_readings_is_refused_and_a_setting_decides(tmp_path: Path) -> None:
@@ -169,10 +173,10 @@ def test_rows_without_a_target_are_dropped_when_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"t\.csv:2, 6, 10.* has no value; .* or data\.missing_target=drop"):
         load(path, "y")
     data = load(path, "y", missing_target="drop")
-    assert "15 of 60 rows are left out, for they have no y" in data.info.notes
-    kept = [row for row in rows if row[0] % 4]
-    assert data.targets[:, 0].tolist() == [row[1] for row in kept]
-    assert data.info.fingerprint == load(write(tmp_path, ["x", "y"], kept), "y").info.fingerprint
+    assert "15 of 60 rows are left out because they have no y" in data.info.notes
+    complete = [row for row in rows if row[0] % 4]
+    assert data.targets[:, 0].tolist() == [row[1] for row in complete]
+    assert data.info.fingerprint == load(write(tmp_path, ["x", "y"], complete), "y").info.fingerprint
 
 
 def test_places_are_those_of_the_file_where_rows_were_dropped(tmp_path: Path) -> None:
@@ -182,9 +186,26 @@ def test_places_are_those_of_the_file_where_rows_were_dropped(tmp_path: Path) ->
         load(write(tmp_path, ["x", "y"], rows), "y", missing_target="drop")
 
 
+@pytest.mark.parametrize(("num_texts", "is_mistake"), [(9, True), (10, True), (11, False)])
+def test_up_to_a_tenth_of_texts_among_numbers_are_mistakes_and_more_are_categories(
+    tmp_path: Path, num_texts: int, is_mistake: bool
+) -> None:
+    """90 % of numbers are enough for a column of numbers; one text more and all of it is texts."""
+    rows = [[f"size {n}" if n < num_texts else n, n * 0.5] for n in range(100)]
+    path = write(tmp_path, ["x", "y"], rows)
+    if is_mistake:
+        with pytest.raises(
+            DataError, match=r"t\.csv:2, 3, 4.*: column x is not a number as nearly all of it"
+        ):
+            load(path, "y", max_categories=200)
+    else:
+        data = load(path, "y", max_categories=200, min_count=1)
+        assert len(data.columns[0].categories) == 100
+
+
 def test_a_dash_among_numbers_is_missing(tmp_path: Path) -> None:
     data = load(write(tmp_path, ["x", "y"], [[n if n % 5 else "-", n * 0.5] for n in range(60)]), "y")
-    assert [name for one in data.features for name in one.inputs] == ["x", "x is missing"]
+    assert [name for feature in data.features for name in feature.inputs] == ["x", "x is missing"]
     assert any(note.startswith("missing, filled") and "x 12" in note for note in data.info.notes)
 
 
@@ -241,7 +262,7 @@ def test_what_is_advised_can_be_pasted_whatever_the_column_is_called(tmp_path: P
 
 def test_a_constant_is_left_out_whatever_it_may_be(tmp_path: Path) -> None:
     data = load(write(tmp_path, ["c", "x", "y"], [["1,500", n, n * 0.5] for n in range(40)]), "y")
-    assert [one.name for one in data.features] == ["x"]
+    assert [feature.name for feature in data.features] == ["x"]
 
 
 def test_parquet_of_every_kind_of_column(tmp_path: Path) -> None:
@@ -263,8 +284,8 @@ def test_parquet_of_every_kind_of_column(tmp_path: Path) -> None:
     for decimal in ("auto", "comma"):  # numbers that are stored as numbers have no notation
         data = load(str(tmp_path / "t.parquet"), "y", decimal=decimal)
         names = ["amount", "kind", "took", "ok", "euros", "ratio"]
-        assert [one.name for one in data.features] == names
-        values = {one.name: one.values for one in data.columns}
+        assert [column.name for column in data.features] == names
+        values = {column.name: column.values for column in data.columns}
         np.testing.assert_allclose(values["euros"], [1000 + i / 4 for i in n], atol=0.006)
         np.testing.assert_allclose(values["amount"], [i / 4 for i in n])
         np.testing.assert_allclose(values["ratio"], [1 + (i + 100) / 1000 for i in n])
@@ -272,7 +293,7 @@ def test_parquet_of_every_kind_of_column(tmp_path: Path) -> None:
 
 
 def changed(row: int, column: int, value: str) -> list[list[Any]]:
-    rows = [list(one) for one in ROWS]
+    rows = [list(original) for original in ROWS]
     rows[row][column] = value
     return rows
 
@@ -283,7 +304,7 @@ MISTAKES: dict[str, tuple[list[list[Any]], dict[str, Any], str]] = {
     "infinite": (changed(0, 4, "inf"), {}, r"t\.csv:2: column area is not a finite number"),
     "no target": (changed(2, 5, ""), {}, r"t\.csv:4: column price has no value"),
     "no targets": (
-        [[*row[:5], "" if at % 5 == 2 else row[5]] for at, row in enumerate(ROWS)],
+        [[*row[:5], "" if number % 5 == 2 else row[5]] for number, row in enumerate(ROWS)],
         {},
         r"t\.csv:4, 9, 14, 19, 24 and 3 more: column price has no value; take these 8 rows out",
     ),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainrun.data.samples import collate, unpacked
-from trainrun.data.targets import reading_of, resolve_classes, seen
+from trainrun.data.targets import describe_target, reading_of, resolve_classes
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 
@@ -34,8 +34,8 @@ READ = [
     ("classes", [2.0, 0.0], [2, 0]),
     ("classes", [np.array([2.0]), np.array([0.0])], [2, 0]),
     ("classes", eye(2, 0), [2, 0]),
-    ("classes", [one.long() for one in eye(2, 0)], [2, 0]),
-    ("classes", [one.bool() for one in eye(2, 0)], [2, 0]),
+    ("classes", [target.long() for target in eye(2, 0)], [2, 0]),
+    ("classes", [target.bool() for target in eye(2, 0)], [2, 0]),
     ("values", [np.int64(-3), np.int64(5)], [[-3.0], [5.0]]),
     ("values", [np.array([-3]), np.array([5])], [[-3.0], [5.0]]),
     ("values", [[1, -2], [3, 4]], [[1.0, -2.0], [3.0, 4.0]]),
@@ -52,11 +52,11 @@ READ = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "targets", "expected"), READ, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("kind", "targets", "expected"), READ, ids=lambda value: str(value)[:40])
 def test_targets_become_what_the_task_learns(kind: Any, targets: list[Any], expected: Any) -> None:
-    found = read(stacked(*targets), kind)
+    converted = read(stacked(*targets), kind)
     wanted = {"values": torch.float32, "classes": torch.int64, "labels": torch.int64}
-    assert found.tolist() == expected and found.dtype == wanted.get(kind, found.dtype)
+    assert converted.tolist() == expected and converted.dtype == wanted.get(kind, converted.dtype)
 
 
 NOTED = [
@@ -72,7 +72,7 @@ NOTED = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "target", "note"), NOTED, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("kind", "target", "note"), NOTED, ids=lambda value: str(value)[:30])
 def test_the_plan_says_what_was_converted(kind: str, target: Any, note: str) -> None:
     assert reading_of(stacked(target), kind, "Rows").note == note
 
@@ -97,7 +97,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "target", "text"), REFUSED, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("kind", "target", "text"), REFUSED, ids=lambda value: str(value)[:30])
 def test_what_the_task_cannot_learn_is_told_with_what_was_seen_and_what_to_do(
     kind: str, target: Any, text: str
 ) -> None:
@@ -113,7 +113,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("kind", ["classes", "values", "labels", "tokens"])
-@pytest.mark.parametrize(("target", "text"), UNREADABLE, ids=lambda one: str(one)[:20])
+@pytest.mark.parametrize(("target", "text"), UNREADABLE, ids=lambda value: str(value)[:20])
 def test_what_no_task_can_learn_is_a_data_error(kind: str, target: Any, text: str) -> None:
     with pytest.raises(DataError, match=f"sample 0 of Rows has .*{text}"):
         reading_of(stacked(target), kind, "Rows")
@@ -131,7 +131,7 @@ LATER = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "targets", "text"), LATER, ids=lambda one: str(one)[:20])
+@pytest.mark.parametrize(("kind", "targets", "text"), LATER, ids=lambda value: str(value)[:20])
 def test_the_first_sample_that_differs_is_named(kind: str, targets: list[Any], text: str) -> None:
     with pytest.raises(DataError, match=text):
         read(stacked(*targets), kind)
@@ -169,8 +169,8 @@ def test_the_labels_minus_one_and_one_become_two_classes() -> None:
 )
 def test_classes_that_no_sample_has_are_told(classes: list[int], count: int, note: str) -> None:
     reading = reading_of(stacked(0), "classes", "Rows")
-    reading, found, number = resolve_classes(reading, torch.tensor(classes), 0, "Rows")
-    assert (found.tolist(), number) == (classes, count)
+    reading, resolved, number = resolve_classes(reading, torch.tensor(classes), 0, "Rows")
+    assert (resolved.tolist(), number) == (classes, count)
     assert note in reading.note and bool(note) is bool(reading.note)
 
 
@@ -195,7 +195,7 @@ def test_one_hot_vectors_of_another_length_than_the_named_classes_are_refused() 
     [(3, "3 (int64)"), ([1.5, 2.0], "[1.5, 2] (float32 of shape (2,))"), ([7], "7 (int64 of shape (1,))")],
 )
 def test_a_target_is_shown_with_value_type_and_shape(target: Any, text: str) -> None:
-    assert seen(stacked(target)) == text
+    assert describe_target(stacked(target)) == text
 
 
 def test_labels_below_zero_say_what_to_add() -> None:

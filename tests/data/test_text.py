@@ -69,9 +69,9 @@ def test_training_takes_every_window_once_an_epoch_and_goes_on_anywhere(story: P
     assert all(sorted(epoch.tolist()) == list(range(size)) for epoch in epochs)
     assert epochs[0].tolist() != epochs[1].tolist()
     rest = list(islice(data.train_batches(batches[2].position, batch_spec, 0), 3))
-    for found, expected in zip(rest, batches[3:6], strict=True):
-        assert torch.equal(found.inputs, expected.inputs)
-        assert found.position == expected.position
+    for batch, expected in zip(rest, batches[3:6], strict=True):
+        assert torch.equal(batch.inputs, expected.inputs)
+        assert batch.position == expected.position
 
 
 def test_shares_of_a_split_are_the_whole_of_it(story: Path) -> None:

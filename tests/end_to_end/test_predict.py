@@ -162,8 +162,8 @@ def test_views_change_eval_and_predict_alike(command: Callable, tmp_path: Path) 
 MISTAKES = {
     "a folder": (("--out", "nowhere/p.csv"), 2, "--out: there is no folder nowhere"),
     "no file": (("--input", "gone.npy"), 4, "--input: there is no file gone.npy"),
-    "a file that is none": (("--input", "text.txt"), 4, "--input: text.txt: wanted is .npy, .npz"),
-    "another shape": (("--input", "other.npy"), 4, "wanted are samples as in training, (N, 1, 8, 8)"),
+    "a file that is none": (("--input", "text.txt"), 4, "--input: text.txt: must be .npy, .npz"),
+    "another shape": (("--input", "other.npy"), 4, "must hold samples as in training, (N, 1, 8, 8)"),
     "two sources": (("--input", "a.npy", "--split", "val"), 2, "not allowed with argument"),
     "a view": (("--tta", "turn"), 2, "--tta: wants flip, crop or flip,crop, got turn"),
     "another run": (("model=mlp",), 2, "would judge another run; predict takes runtime.*"),

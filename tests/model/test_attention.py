@@ -22,10 +22,10 @@ def brute_force(layer: Attention, x: Tensor) -> Tensor:
         for h in range(H):
             part = slice(h * size, (h + 1) * size)
             for t in range(T):
-                seen = range(t + 1) if layer.causal else range(T)
-                scores = torch.stack([q[t, part] @ k[s, part] / math.sqrt(size) for s in seen])
+                visible = range(t + 1) if layer.causal else range(T)
+                scores = torch.stack([q[t, part] @ k[s, part] / math.sqrt(size) for s in visible])
                 weights = scores.exp() / scores.exp().sum()
-                out[n, t, part] = sum(w * v[s, part] for w, s in zip(weights, seen, strict=True))
+                out[n, t, part] = sum(w * v[s, part] for w, s in zip(weights, visible, strict=True))
     return out
 
 
@@ -72,7 +72,7 @@ def test_initial_weights_are_gpt2s() -> None:
     model = nn.Sequential(nn.Embedding(50, width), *(block(width, 4, True, 0.0) for _ in range(depth)))
     torch.manual_seed(0)
     initialize(model, depth)
-    ends = [residual.branch[2 if i == 0 else 3] for one in model[1:] for i, residual in enumerate(one)]
+    ends = [residual.branch[2 if i == 0 else 3] for layer in model[1:] for i, residual in enumerate(layer)]
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Embedding)):
             expected = 0.02 / math.sqrt(2 * depth) if layer in ends else 0.02

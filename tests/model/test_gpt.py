@@ -73,9 +73,9 @@ def test_it_learns_what_follows_what() -> None:
 def test_auto_leaves_the_initial_weights_to_it_and_default_to_torch() -> None:
     torch.manual_seed(1)
     model = make(width=128)
-    made = {name: value.clone() for name, value in model.state_dict().items()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     default(False)(model)
-    assert all(torch.equal(value, made[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     auto(False)(model)
     (first, _), *_ = model.body
     for weight, std in ((model.tokens.weight, 0.02), (first.branch[2].weight, 0.02 / (2 * DEPTH) ** 0.5)):
@@ -86,7 +86,7 @@ def test_auto_leaves_the_initial_weights_to_it_and_default_to_torch() -> None:
     ("changes", "text"),
     [
         ({"vocab_size": None, "input_shape": (1, 8, 8)}, "model: gpt needs tokens"),
-        ({"num_outputs": V + 1}, "12 are wanted"),
+        ({"num_outputs": V + 1}, "the task needs 12"),
     ],
 )
 def test_what_it_cannot_take_is_a_config_error(changes: dict[str, Any], text: str) -> None:

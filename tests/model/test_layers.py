@@ -39,7 +39,7 @@ def test_norms_of_pictures_take_any_number_of_channels(name: str, channels: int)
 def test_one_value_is_for_all_layers_and_a_list_for_each() -> None:
     assert per_layer(0.3, 3, "model.dropout") == [0.3, 0.3, 0.3]
     assert per_layer([0.1, 0.2], 2, "model.dropout") == [0.1, 0.2]
-    with pytest.raises(ConfigError, match=r"model\.dropout: wants one value or 3, one per layer, got 2"):
+    with pytest.raises(ConfigError, match=r"model\.dropout: must be one value or 3, one per layer, got 2"):
         per_layer([0.1, 0.2], 3, "model.dropout")
 
 
@@ -56,9 +56,9 @@ def test_stochastic_depth_is_torchvisions_for_each_sample_and_nothing_in_evaluat
     ours.p = 0.3
     torch.manual_seed(0)
     out = ours(x)
-    kept = out[:, 0, 0] > 0
-    torch.testing.assert_close(out, torch.where(kept[:, None, None], x / 0.7, 0))
-    assert float(kept.float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 20_000) ** 0.5)
+    is_kept = out[:, 0, 0] > 0
+    torch.testing.assert_close(out, torch.where(is_kept[:, None, None], x / 0.7, 0))
+    assert float(is_kept.float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 20_000) ** 0.5)
     assert sorted((theirs(x) / x).unique().tolist())[-1] == pytest.approx(1 / 0.7, rel=1e-5)
     assert ours.eval()(x) is x
 

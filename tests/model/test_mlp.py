@@ -68,8 +68,8 @@ def test_residual_layers_with_a_zero_branch_are_the_identity() -> None:
     model = make(depth=5, residual=True)
     residuals = [m for m in model.modules() if isinstance(m, Residual)]
     assert len(residuals) == 4  # all but the first, which changes the width
-    for one in residuals:
-        for parameter in one.parameters():
+    for residual in residuals:
+        for parameter in residual.parameters():
             nn.init.zeros_(parameter)
     x = torch.randn(3, 1, 4, 5)
     first = nn.Sequential(model.body[0], model.body[1])
@@ -87,8 +87,8 @@ def test_the_gradient_reaches_every_parameter(depth: int) -> None:
     ("changes", "text"),
     [
         ({"width": [8, 4], "depth": 3}, r"model\.depth: is 3, but model\.width lists 2"),
-        ({"depth": None}, r"model\.depth: needs a value"),
-        ({"dropout": [0.1, 0.2, 0.3]}, r"model\.dropout: wants one value or 2"),
+        ({"depth": None}, r"model\.depth: must be given"),
+        ({"dropout": [0.1, 0.2, 0.3]}, r"model\.dropout: must be one value or 2"),
         ({"width": [8, 4], "depth": None, "residual": True}, r"model\.residual: needs layers of one width"),
     ],
 )

@@ -53,11 +53,11 @@ def test_depth_counts_weighted_layers_on_the_main_path() -> None:
 
 def test_stages_halve_the_picture_and_double_the_channels() -> None:
     model = make(depth=8)
-    x, found = model.stem(torch.randn(1, 3, 32, 32)), []
+    x, shapes = model.stem(torch.randn(1, 3, 32, 32)), []
     for block in model.body:
         x = block(x)
-        found.append(tuple(x.shape[1:]))
-    assert found == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+        shapes.append(tuple(x.shape[1:]))
+    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28), (2, 5, 7)])
@@ -76,7 +76,7 @@ def test_the_gradient_reaches_every_parameter() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"depth": 18}, r"model\.depth: wants 6 n \+ 2"),
+        ({"depth": 18}, r"model\.depth: must be 6 n \+ 2"),
         ({"depth": 2}, r"model\.depth"),
         ({"input_shape": (30,)}, r"model: resnet needs pictures"),
     ],

@@ -29,8 +29,8 @@ def test_the_original_has_as_many_parameters_as_its_table_adds_up_to() -> None:
     """Kernels of 9 c_in c_out, two numbers per channel of a norm, and the head."""
     kernels = 9 * (3 * 64 + 64 * 128 + 2 * 128**2 + 128 * 256 + 256 * 512 + 2 * 512**2)
     norms = 2 * (64 + 3 * 128 + 256 + 3 * 512)
-    made = make(input_shape=(3, 32, 32), widths=[64, 128, 256, 512])
-    assert count(made) == kernels + norms + 512 * 10 + 10
+    model = make(input_shape=(3, 32, 32), widths=[64, 128, 256, 512])
+    assert count(model) == kernels + norms + 512 * 10 + 10
 
 
 @pytest.mark.parametrize("blocks", [[0, 0, 0], [1, 1, 1], [0, 2, 1]])
@@ -77,8 +77,8 @@ def test_every_residual_branch_may_be_left_out_at_random() -> None:
             {"input_shape": (1, 28, 7)},
             r"model: resnet9 halves pictures three times, they are 28 x 7; use cnn",
         ),
-        ({"widths": [4] * 3}, r"model\.widths: wants 4 numbers, got 3"),
-        ({"blocks": [1]}, r"model\.blocks: wants 3 numbers, got 1"),
+        ({"widths": [4] * 3}, r"model\.widths: must list 4 numbers, got 3"),
+        ({"blocks": [1]}, r"model\.blocks: must list 3 numbers, got 1"),
     ],
 )
 def test_settings_that_it_cannot_take_are_config_errors(changes: dict[str, Any], text: str) -> None:

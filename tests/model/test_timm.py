@@ -46,16 +46,16 @@ class Vit(nn.Module):
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The keyword arguments of every call of the stand-in's create_model."""
-    stub, found = ModuleType("timm"), list[dict[str, Any]]()
+    stub, calls = ModuleType("timm"), list[dict[str, Any]]()
     kinds = {"resnet18": ConvNet, "vit_tiny_patch16_224": Vit}
 
     def create_model(model_name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        found.append({"pretrained": pretrained, **kwargs})
+        calls.append({"pretrained": pretrained, **kwargs})
         return kinds[model_name](**kwargs)
 
     stub.create_model, stub.list_models = create_model, lambda: sorted(kinds)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "timm", stub)
-    return found
+    return calls
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_a_config_error(name: str, shape: tuple[int, ...], 
 
 def test_without_timm_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)  # an import of it fails
-    with pytest.raises(ConfigError, match="model: timm is not installed; it comes by: pip install timm"):
+    with pytest.raises(ConfigError, match="model: timm is not installed; install it with: pip install timm"):
         timm("resnet18", (3, 32, 32), 10)
 
 

@@ -28,7 +28,7 @@ def torchs(model: Transformer) -> nn.TransformerEncoder:
     )
     encoder = nn.TransformerEncoder(layer, 2, model.norm, enable_nested_tensor=False)
     for ours, theirs in zip(model.body, encoder.layers, strict=True):
-        (norm1, attention, projection, _), (norm2, up, _, down, _) = (one.branch for one in ours)
+        (norm1, attention, projection, _), (norm2, up, _, down, _) = (residual.branch for residual in ours)
         theirs.norm1, theirs.norm2, theirs.linear1, theirs.linear2 = norm1, norm2, up, down
         theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias = attention.qkv.parameters()
         theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias = projection.parameters()
@@ -51,12 +51,12 @@ def test_tokens_are_looked_up() -> None:
 
 def test_patches_are_cut_row_by_row_and_mapped_alike() -> None:
     model, x = make((3, 6, 4), patch=2), torch.randn(2, 3, 6, 4)
-    found = model.embed(x)
+    patches = model.embed(x)
     weight, bias = model.embed.map.weight.flatten(1), model.embed.map.bias
     for row in range(3):
         for column in range(2):
             patch = x[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten(1)
-            torch.testing.assert_close(found[:, 2 * row + column], patch @ weight.T + bias)
+            torch.testing.assert_close(patches[:, 2 * row + column], patch @ weight.T + bias)
     assert model(x).shape == (2, 5)
 
 
@@ -86,8 +86,8 @@ def test_the_order_of_places_matters_and_every_place_sees_the_last() -> None:
 def test_auto_keeps_the_scale_of_numbers() -> None:
     model = make((1, 8, 8), width=256)
     auto(False)(model)
-    found = model.embed(torch.randn(500, 1, 8, 8)).detach()
-    assert float(found.std()) == pytest.approx(1.0, rel=0.1)
+    embedded = model.embed(torch.randn(500, 1, 8, 8)).detach()
+    assert float(embedded.std()) == pytest.approx(1.0, rel=0.1)
     assert float(model.positions.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
 
 

@@ -7,23 +7,23 @@ import copy
 import torch
 from torch.optim import SGD, AdamW
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 
 
 def pair() -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2)]
 
 
-def joined(weights: list[torch.nn.Parameter]) -> Joined:
+def joined(weights: list[torch.nn.Parameter]) -> CompositeOptimizer:
     sgd = SGD([{"params": [weights[0]], "name": "a"}], lr=0.1, momentum=0.9)
-    return Joined([sgd, AdamW([{"params": [weights[1]], "name": "b"}], lr=0.01, fused=True)])
+    return CompositeOptimizer([sgd, AdamW([{"params": [weights[1]], "name": "b"}], lr=0.01, fused=True)])
 
 
-def train(one: torch.optim.Optimizer, weights: list[torch.nn.Parameter], steps: int) -> None:
+def train(optimizer: torch.optim.Optimizer, weights: list[torch.nn.Parameter], steps: int) -> None:
     for _ in range(steps):
-        one.zero_grad()
+        optimizer.zero_grad()
         torch.stack([(w**2).sum() for w in weights]).sum().backward()
-        one.step()
+        optimizer.step()
 
 
 def test_each_part_is_what_it_is_alone() -> None:
@@ -37,10 +37,10 @@ def test_each_part_is_what_it_is_alone() -> None:
 
 def test_a_learning_rate_set_on_a_group_reaches_its_part() -> None:
     weights = pair()
-    one = joined(weights)
-    for group in one.param_groups:
+    optimizer = joined(weights)
+    for group in optimizer.param_groups:
         group["lr"] = 0.0
-    train(one, weights, 1)
+    train(optimizer, weights, 1)
     assert all(w.tolist() == [1.0, -2.0] for w in weights)
 
 

@@ -23,20 +23,20 @@ def by_hand(w: float, curvature: float, steps: int) -> float:
 def test_each_step_is_the_papers_formula() -> None:
     starts, curvatures = [1.0, -2.0, 0.5, 0.0], [1.0, 10.0, 0.1, 3.0]
     w = torch.nn.Parameter(torch.tensor(starts, dtype=torch.float64))
-    one = optimizer.lion([{"params": [w]}], 0.05, (0.9, 0.95), 0.2)
+    lion = optimizer.lion([{"params": [w]}], 0.05, (0.9, 0.95), 0.2)
     for _ in range(60):  # long enough for every sign to turn
-        one.zero_grad()
+        lion.zero_grad()
         (0.5 * torch.tensor(curvatures, dtype=torch.float64) * w * w).sum().backward()
-        one.step()
+        lion.step()
     wanted = [by_hand(w0, k, 60) for w0, k in zip(starts, curvatures, strict=True)]
     assert w.detach().tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
 def test_a_weight_without_a_gradient_is_left_alone() -> None:
     used, idle = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
-    one = optimizer.lion([{"params": [used, idle]}], 0.05, (0.9, 0.95), 0.2)
+    lion = optimizer.lion([{"params": [used, idle]}], 0.05, (0.9, 0.95), 0.2)
     used.sum().backward()
-    one.step()
+    lion.step()
     assert idle.tolist() == [1.0, 1.0]
     assert used.tolist() == pytest.approx([1 - 0.05 * 1.2] * 2)
-    assert idle not in one.state
+    assert idle not in lion.state

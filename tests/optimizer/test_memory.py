@@ -20,7 +20,7 @@ def model() -> nn.Module:
     )
 
 
-def made(name: str, net: nn.Module) -> Optimizer:
+def build(name: str, net: nn.Module) -> Optimizer:
     params = [{"params": list(net.parameters()), "name": "all"}]
     lr, betas, eps = 1e-3, (0.9, 0.99), 1e-8
     if name == "muon":
@@ -38,16 +38,16 @@ NAMES = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adadelt
 @pytest.mark.parametrize("name", [*NAMES, "muon", "lion", "schedule_free"])
 def test_it_is_what_a_step_leaves(name: str) -> None:
     net = model()
-    optimizer = made(name, net)
+    optimizer = build(name, net)
     said = state_bytes(optimizer)
     assert not any(p.grad is not None for p in net.parameters())
     assert name == "Adagrad" or not optimizer.state  # nothing was made but by Adagrad, before any step
     net(torch.randn(4, 3, 4, 4)).sum().backward()
     optimizer.step()
     tensors = [value for memory in optimizer.state.values() for value in memory.values()]
-    kept = sum(one.nbytes for one in tensors if isinstance(one, torch.Tensor))
-    assert said == kept
-    assert state_bytes(optimizer) == kept
+    expected = sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+    assert said == expected
+    assert state_bytes(optimizer) == expected
 
 
 class Own(Optimizer):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import optimizer
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 from trainrun.optimizer.muon import Muon, orthogonalized
 from trainrun.vocabulary.errors import ConfigError
 
@@ -24,15 +24,15 @@ class Net(nn.Module):
         self.head = nn.Linear(3, 2)
 
 
-def made(model: nn.Module) -> Any:
+def build(model: nn.Module) -> Any:
     params = [{"params": list(model.parameters()), "name": "all"}]
     return optimizer.muon(params, model, 0.01, 0.9, 5, (0.9, 0.99), 1e-8, 0.1)
 
 
-def descend(one: torch.optim.Optimizer, weight: Tensor, gradients: Tensor) -> None:
+def descend(descent: torch.optim.Optimizer, weight: Tensor, gradients: Tensor) -> None:
     for gradient in gradients:
         weight.grad = gradient.clone()
-        one.step()
+        descent.step()
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (6, 2), (4, 4)])
@@ -58,38 +58,38 @@ def test_the_iteration_comes_near_the_nearest_orthogonal_matrix() -> None:
     torch.manual_seed(0)
     matrix = torch.randn(20, 8)
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonalized(matrix, 5)
-    assert torch.linalg.svdvals(found).sub(0.95).abs().max() < 0.3  # Jordan's bounds
-    assert float(torch.linalg.matrix_norm(found - u @ v) / torch.linalg.matrix_norm(u @ v)) < 0.3
+    result = orthogonalized(matrix, 5)
+    assert torch.linalg.svdvals(result).sub(0.95).abs().max() < 0.3  # Jordan's bounds
+    assert float(torch.linalg.matrix_norm(result - u @ v) / torch.linalg.matrix_norm(u @ v)) < 0.3
 
 
 def test_adamw_has_embeddings_the_output_layer_norms_and_biases() -> None:
     model = Net()
-    one = made(model)
+    muon = build(model)
     names = {p: name for name, p in model.named_parameters()}
-    parts = [{names[p] for group in part.param_groups for p in group["params"]} for part in one.parts]
+    parts = [{names[p] for group in part.param_groups for p in group["params"]} for part in muon.parts]
     assert parts[0] == {"kernel.weight", "hidden.weight"}
     assert parts[0] | parts[1] == set(names.values())
-    assert len({group["name"] for group in one.param_groups}) == len(one.param_groups)
+    assert len({group["name"] for group in muon.param_groups}) == len(muon.param_groups)
 
 
 def test_the_rest_moves_as_adamw_moves_it() -> None:
     torch.manual_seed(0)
     model, twin = Net(), Net()
     twin.load_state_dict(model.state_dict())
-    one = made(model)
+    muon = build(model)
     theirs = torch.optim.AdamW(twin.parameters(), 0.01, (0.9, 0.99), weight_decay=0.1)
     for _ in range(3):
         for ours, other in zip(model.parameters(), twin.parameters(), strict=True):
             ours.grad = torch.randn_like(ours)
             other.grad = ours.grad.clone()
-        one.step()
+        muon.step()
         theirs.step()
     for name in ("embedding.weight", "head.weight", "norm.weight", "hidden.bias"):
         torch.testing.assert_close(model.get_parameter(name), twin.get_parameter(name), rtol=1e-6, atol=1e-7)
-    assert isinstance(one, Joined)
+    assert isinstance(muon, CompositeOptimizer)
 
 
 def test_a_model_without_a_hidden_matrix_is_refused() -> None:
     with pytest.raises(ConfigError, match="no hidden matrix"):
-        made(nn.Sequential(nn.Linear(3, 2)))
+        build(nn.Sequential(nn.Linear(3, 2)))

@@ -35,11 +35,11 @@ def loss(w: Tensor) -> Tensor:
 
 def descend(make: Make, steps: int, objective: Callable[[Tensor], Tensor] = loss) -> Tensor:
     w = weight()
-    one = make([{"params": [w]}])
+    descent = make([{"params": [w]}])
     for _ in range(steps):
-        one.zero_grad()
+        descent.zero_grad()
         objective(w).backward()
-        one.step()
+        descent.step()
     return w.detach()
 
 
@@ -47,8 +47,8 @@ def from_yaml(option: str, params: list[dict[str, Any]], **changes: Any) -> torc
     node = yaml.safe_load((CONF / f"{option}.yaml").read_text()) | changes
     function = getattr(optimizer, node.pop("_target_").rpartition(".")[2])
     del node["lr_scaling"], node["base_batch_size"]
-    made: torch.optim.Optimizer = function(params=params, **node)
-    return made
+    built: torch.optim.Optimizer = function(params=params, **node)
+    return built
 
 
 # ---- torch's classes, with the same arguments
@@ -126,16 +126,16 @@ def test_each_function_is_torchs_class_with_the_same_arguments(name: str) -> Non
 def test_lbfgs_is_torchs_class_with_the_same_arguments() -> None:
     def after(make: Make) -> Tensor:
         w = weight()
-        one = make([{"params": [w]}])
+        lbfgs = make([{"params": [w]}])
 
         def closure() -> Tensor:
-            one.zero_grad()
+            lbfgs.zero_grad()
             value = loss(w) + (w**4).sum()
             value.backward()
             return value
 
         for _ in range(2):
-            one.step(closure)  # type: ignore[arg-type]
+            lbfgs.step(closure)  # type: ignore[arg-type]
         return w.detach()
 
     ours = after(lambda p: optimizer.lbfgs(p, 0.5, 3, 2, 1e-8, 1e-10, "strong_wolfe"))
@@ -269,17 +269,17 @@ def test_decoupled_decay_shrinks_weights_without_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_builds_and_makes_progress(option: str) -> None:
     w = weight(torch.float32)
-    one = from_yaml(option, [{"params": [w]}])
+    built = from_yaml(option, [{"params": [w]}])
 
     def closure() -> Tensor:
-        one.zero_grad()
+        built.zero_grad()
         value = loss(w)
         value.backward()
         return value
 
     before = float(loss(w.detach()))
     for _ in range(20):
-        one.step(closure)  # type: ignore[arg-type]
+        built.step(closure)  # type: ignore[arg-type]
     assert float(loss(w.detach())) < before
 
 
@@ -292,10 +292,10 @@ def test_a_function_has_no_defaults_of_its_own(option: str) -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option != "lbfgs"])
 def test_groups_keep_their_own_learning_rate_and_decay(option: str) -> None:
     a, b = weight(), weight()
-    one = from_yaml(option, [{"params": [a], "lr": 0.5, "weight_decay": 0.25}, {"params": [b]}])
+    built = from_yaml(option, [{"params": [a], "lr": 0.5, "weight_decay": 0.25}, {"params": [b]}])
     node = yaml.safe_load((CONF / f"{option}.yaml").read_text())
-    assert [group["lr"] for group in one.param_groups] == [0.5, node["lr"]]
-    assert [group["weight_decay"] for group in one.param_groups] == [0.25, node["weight_decay"]]
+    assert [group["lr"] for group in built.param_groups] == [0.5, node["lr"]]
+    assert [group["weight_decay"] for group in built.param_groups] == [0.25, node["weight_decay"]]
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adam", "adamw"])
@@ -308,7 +308,7 @@ def test_adafactor_is_the_papers_algorithm() -> None:
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(3, 4, dtype=torch.float64))
     gradients = torch.randn(5, 3, 4, dtype=torch.float64)
-    one = optimizer.adafactor([{"params": [weight]}], 0.3, -0.8, 1e-3, 1.0, 0.0)
+    adafactor = optimizer.adafactor([{"params": [weight]}], 0.3, -0.8, 1e-3, 1.0, 0.0)
     x, rows, columns = weight.detach().clone(), torch.zeros(3), torch.zeros(4)
     for t, gradient in enumerate(gradients, 1):
         beta = 1 - t**-0.8
@@ -319,7 +319,7 @@ def test_adafactor_is_the_papers_algorithm() -> None:
         size = max(1e-3, float((x**2).mean().sqrt()))
         x = x - size * min(0.3, t**-0.5) * update
         weight.grad = gradient.clone()
-        one.step()
+        adafactor.step()
     torch.testing.assert_close(weight.detach(), x, rtol=1e-6, atol=1e-9)
 
 
@@ -343,16 +343,16 @@ def rosenbrock(w: Tensor) -> Tensor:
 
 def solve(objective: Callable[[Tensor], Tensor], start: list[float], steps: int) -> Tensor:
     w = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    one = from_yaml("lbfgs", [{"params": [w]}], max_iter=20)
+    lbfgs = from_yaml("lbfgs", [{"params": [w]}], max_iter=20)
 
     def closure() -> Tensor:
-        one.zero_grad()
+        lbfgs.zero_grad()
         value = objective(w)
         value.backward()
         return value
 
     for _ in range(steps):
-        one.step(closure)  # type: ignore[arg-type]
+        lbfgs.step(closure)  # type: ignore[arg-type]
     return w.detach()
 
 

@@ -28,9 +28,9 @@ def start() -> tuple[nn.Parameter, nn.Parameter]:
     return nn.Parameter(w.double()), nn.Parameter(b.double())
 
 
-def closure_of(one: SAM, w: Tensor, b: Tensor) -> Callable[[], Tensor]:
+def closure_of(sam: SAM, w: Tensor, b: Tensor) -> Callable[[], Tensor]:
     def closure() -> Tensor:
-        one.zero_grad()
+        sam.zero_grad()
         value = loss(w, b)
         value.backward()
         return value.detach()
@@ -40,21 +40,21 @@ def closure_of(one: SAM, w: Tensor, b: Tensor) -> Callable[[], Tensor]:
 
 def of_sgd(w: Tensor, b: Tensor, rho: float, adaptive: bool) -> SAM:
     params = [{"params": [w]}, {"params": [b]}]
-    one = optimizer.sam(
+    sam = optimizer.sam(
         params, lambda p, lr, wd: optimizer.momentum(p, lr, 0.5, wd), 0.01, 0.1, rho, adaptive
     )
-    assert isinstance(one, SAM)
-    return one
+    assert isinstance(sam, SAM)
+    return sam
 
 
 @pytest.mark.parametrize("adaptive", [False, True], ids=["sam", "asam"])
 def test_each_step_is_the_papers_formula(adaptive: bool) -> None:
     w, b = start()
-    one = of_sgd(w, b, 0.1, adaptive)
+    sam = of_sgd(w, b, 0.1, adaptive)
     x, y = w.detach().clone(), b.detach().clone()
     vx, vy = torch.zeros(2), torch.zeros(2)
     for _ in range(7):
-        value = one.step(closure_of(one, w, b))
+        value = sam.step(closure_of(sam, w, b))
         assert float(value) == pytest.approx(float(loss(x, y)))
         gx, gy = gradient(x, y)
         tx, ty = (x.abs(), y.abs()) if adaptive else (torch.ones(2).double(),) * 2
@@ -68,24 +68,24 @@ def test_each_step_is_the_papers_formula(adaptive: bool) -> None:
 
 def test_the_bases_memory_is_all_that_is_stored() -> None:
     w, b = start()
-    one = of_sgd(w, b, 0.1, False)
-    one.step(closure_of(one, w, b))
-    assert [set(of_one) for of_one in one.state_dict()["state"].values()] == [{"momentum_buffer"}] * 2
+    sam = of_sgd(w, b, 0.1, False)
+    sam.step(closure_of(sam, w, b))
+    assert [set(of_one) for of_one in sam.state_dict()["state"].values()] == [{"momentum_buffer"}] * 2
 
 
 def test_weights_are_back_where_they_were_when_the_second_evaluation_fails() -> None:
     w, b = start()
-    one = of_sgd(w, b, 0.1, False)
+    sam = of_sgd(w, b, 0.1, False)
     calls = []
 
     def closure() -> Tensor:
         calls.append(w.detach().clone())
         if len(calls) == 2:
             raise ArithmeticError
-        return closure_of(one, w, b)()
+        return closure_of(sam, w, b)()
 
     with pytest.raises(ArithmeticError):
-        one.step(closure)
+        sam.step(closure)
     assert not torch.equal(calls[0], calls[1])
     assert torch.equal(w.detach(), calls[0])
 

@@ -33,7 +33,7 @@ class Ended:
         self.parts = parts
         events = list(parts.loop(folder, "", None, Signals()).train(parts.state))
         self.logged = next(event for event in events if isinstance(event, StepsLogged))
-        self.judged = [event for event in events if isinstance(event, Evaluated)]
+        self.evaluated = [event for event in events if isinstance(event, Evaluated)]
         self.finished = next(event for event in events if isinstance(event, Finished))
         self.weights: list[Tensor] = [p.detach().clone() for p in parts.state.model.parameters()]
 
@@ -57,15 +57,15 @@ def settings_with(composed: Any, names: Collection[str]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def trained(composed: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Two steps with the options named; each set of them once."""
-    known: dict[frozenset[str], Ended] = {}
+    cache: dict[frozenset[str], Ended] = {}
 
     def of(names: Collection[str]) -> Ended:
         key = frozenset(names)
-        if key not in known:
+        if key not in cache:
             settings = settings_with(composed, key)
             assert contradictions(settings, composed.explicit, composed.choices) == []
-            known[key] = Ended(build(settings), tmp_path_factory.mktemp("run"))
-        return known[key]
+            cache[key] = Ended(build(settings), tmp_path_factory.mktemp("run"))
+        return cache[key]
 
     return of
 
@@ -87,10 +87,10 @@ def test_every_option_of_a_combination_acts(names: tuple[str, ...], trained: Tra
     ended = trained(names)
     assert (ended.finished.step, ended.finished.skipped) == (2, 0)
     numbers = [ended.logged.loss, *ended.logged.metrics.values()]
-    numbers += [value for event in ended.judged for value in event.metrics.values()]
+    numbers += [value for event in ended.evaluated for value in event.metrics.values()]
     assert all(map(math.isfinite, numbers))
     for name in names:  # with it other weights are trained than without it, or the very same
-        without = trained([one for one in names if one != name])
+        without = trained([other for other in names if other != name])
         assert ended.differs_from(without) is (name not in WITHOUT_EFFECT), name
 
 
@@ -103,7 +103,7 @@ def test_a_combination_reports_what_it_did(names: tuple[str, ...], trained: Trai
     assert ("penalty" in metrics) is bool(chosen & PENALTIES)
     if chosen & PENALTIES:
         assert metrics["penalty"] > 0 and 0 < metrics["penalty_share"] < 1
-    for event in ended.judged:  # samples that no one mixed
+    for event in ended.evaluated:  # samples that no one mixed
         assert "accuracy" in event.metrics and "accuracy_mixed" not in event.metrics
         assert event.weights == next(iter(chosen & AVERAGES), "raw")
     assert ("stops" in dict(ended.parts.plan)) is ("early_stopping" in chosen)

@@ -49,11 +49,11 @@ def test_nan_and_infinity_are_never_the_best() -> None:
     assert stopper.best == 0.5
 
 
-@pytest.mark.parametrize("at", range(5))
-def test_a_restored_count_goes_on_where_it_stood(at: int) -> None:
+@pytest.mark.parametrize("restored_after", range(5))
+def test_a_restored_count_goes_on_where_it_stood(restored_after: int) -> None:
     values = [1.0, 2.0, 1.5, 1.4, 1.3]
     first, second = EarlyStopping(3, 0.0, True), EarlyStopping(3, 0.0, True)
-    decisions = [first.observe(value, True) for value in values[:at]]
+    decisions = [first.observe(value, True) for value in values[:restored_after]]
     second.load_state_dict(first.state_dict())
-    decisions += [second.observe(value, True) for value in values[at:]]
+    decisions += [second.observe(value, True) for value in values[restored_after:]]
     assert decisions == [False, False, False, False, True]

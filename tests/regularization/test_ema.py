@@ -55,11 +55,11 @@ class Drifting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(2, 2)
-        self.register_buffer("seen", torch.zeros(2))
-        self.seen: torch.Tensor
+        self.register_buffer("total", torch.zeros(2))
+        self.total: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen = self.seen + x.sum(0)
+        self.total = self.total + x.sum(0)
         return self.layer(x)
 
 
@@ -73,7 +73,7 @@ def test_a_buffer_that_a_module_replaces_is_followed() -> None:
         d = min(0.5, (1 + n) / (10 + n))
         expected = d * expected + (1 - d) * n
     assert ema.model is not None
-    torch.testing.assert_close(ema.model.get_buffer("seen"), expected)
+    torch.testing.assert_close(ema.model.get_buffer("total"), expected)
 
 
 def test_an_average_that_starts_anew_forgets_what_it_followed() -> None:
@@ -109,9 +109,9 @@ def test_a_restored_average_continues_identically() -> None:
     twin_model, twin = copy.deepcopy(model), EMA(0.9)
     twin.start(make())
     twin.load_state_dict(stored)
-    for one, average in ((model, ema), (twin_model, twin)):
+    for trained, average in ((model, ema), (twin_model, twin)):
         torch.manual_seed(1)
-        wander(one, 5, average)
+        wander(trained, 5, average)
     assert ema.model is not None and twin.model is not None
     for a, b in zip(ema.model.state_dict().values(), twin.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)

@@ -31,9 +31,9 @@ def test_cross_entropy_is_torchs_with_label_smoothing(amount: float) -> None:
 
 def test_targets_stay_probabilities_and_soft_ones_are_smoothed_too() -> None:
     soft = torch.softmax(torch.randn(6, 5, generator=GENERATOR), 1)
-    found = smoothed(soft, 0.2)
-    torch.testing.assert_close(found.sum(1), torch.ones(6))
-    torch.testing.assert_close(found, 0.8 * soft + 0.2 * torch.full((6, 5), 0.2))
+    targets = smoothed(soft, 0.2)
+    torch.testing.assert_close(targets.sum(1), torch.ones(6))
+    torch.testing.assert_close(targets, 0.8 * soft + 0.2 * torch.full((6, 5), 0.2))
 
 
 def test_classes_become_one_hot_and_probabilities_stay() -> None:

@@ -36,10 +36,10 @@ def onehot(k: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_mixup_adds_two_samples_and_their_targets_in_one_share(seed: int) -> None:
-    found = drawn(Mixup(1.0), seed)
-    assert found.is_mixed and found.inputs.shape == (N, 1, 8, 6)
-    values = found.inputs[:, 0, 0, 0]
-    assert torch.equal(found.inputs, values.view(N, 1, 1, 1).expand_as(found.inputs))
+    mixed = drawn(Mixup(1.0), seed)
+    assert mixed.is_mixed and mixed.inputs.shape == (N, 1, 8, 6)
+    values = mixed.inputs[:, 0, 0, 0]
+    assert torch.equal(mixed.inputs, values.view(N, 1, 1, 1).expand_as(mixed.inputs))
     # lam is the same for all and the partners are a permutation, so it can be solved for
     order = torch.randperm(N, generator=torch.Generator().manual_seed(seed)).float()
     moved = order != torch.arange(N)
@@ -47,21 +47,21 @@ def test_mixup_adds_two_samples_and_their_targets_in_one_share(seed: int) -> Non
     torch.testing.assert_close(shares, shares[:1].expand_as(shares), rtol=1e-4, atol=1e-5)
     for i in range(N):
         expected = shares[0] * onehot(i) + (1 - shares[0]) * onehot(float(order[i]))
-        torch.testing.assert_close(found.targets[i], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(mixed.targets[i], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_cutmix_sets_one_rectangle_and_shares_targets_by_its_area(seed: int) -> None:
-    found = drawn(CutMix(1.0), seed)
+    mixed = drawn(CutMix(1.0), seed)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(seed))
     i = int((order != torch.arange(N)).nonzero()[0])
-    foreign = found.inputs[i, 0] != i
+    foreign = mixed.inputs[i, 0] != i
     assert torch.equal(foreign, foreign.any(1)[:, None] & foreign.any(0)[None])  # a rectangle
     for k in range(N):
-        assert torch.equal(found.inputs[k, 0], torch.where(foreign, order[k], k).float())
+        assert torch.equal(mixed.inputs[k, 0], torch.where(foreign, order[k], k).float())
         share = 1 - float(foreign.float().mean())
         expected = share * onehot(k) + (1 - share) * onehot(float(order[k]))
-        torch.testing.assert_close(found.targets[k], expected)
+        torch.testing.assert_close(mixed.targets[k], expected)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
@@ -76,13 +76,13 @@ def test_shares_follow_beta(alpha: float) -> None:
 
 
 def test_cross_entropy_on_the_mixture_is_the_papers_sum_of_two() -> None:
-    found, logits = drawn(Mixup(1.0), 3), torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
+    mixed, logits = drawn(Mixup(1.0), 3), torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(N, generator=torch.Generator().manual_seed(3))
     i = int((order != torch.arange(N)).nonzero()[0])
-    share = float((found.inputs[i, 0, 0, 0] - order[i]) / (i - order[i]))
+    share = float((mixed.inputs[i, 0, 0, 0] - order[i]) / (i - order[i]))
     y = torch.arange(N) % 4
     expected = share * F.cross_entropy(logits, y) + (1 - share) * F.cross_entropy(logits, y[order])
-    torch.testing.assert_close(CrossEntropy(None, ())(logits, found.targets).mean(), expected)
+    torch.testing.assert_close(CrossEntropy(None, ())(logits, mixed.targets).mean(), expected)
 
 
 def test_both_together_choose_one_for_each_batch_and_smoothing_stays() -> None:
@@ -94,7 +94,7 @@ def test_both_together_choose_one_for_each_batch_and_smoothing_stays() -> None:
         kinds.append(bool((inputs == inputs.round()).all()))  # cutmix leaves whole numbers
     assert sum(kinds) / 400 == pytest.approx(0.5, abs=5 * 0.5 / 20)
     alone = joined([LabelSmoothing(0.1), Mixup(1.0)])
-    assert [type(one) for one in alone] == [LabelSmoothing, Mixup]
+    assert [type(change) for change in alone] == [LabelSmoothing, Mixup]
 
 
 def test_draws_come_from_the_generator_alone() -> None:
@@ -109,8 +109,8 @@ def test_accuracy_on_mixtures_is_the_share_of_the_target_on_the_predicted_class(
     logits = torch.tensor([[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]])
     info = DataInfo("toy", (2,), "classes", 3, {})
     task = Classification([], CrossEntropy(None, ()), info)
-    one = Batch(logits, targets, range(3), Position(), is_mixed=True)
-    outcome = task(torch.nn.Identity().train(), one)
+    batch = Batch(logits, targets, range(3), Position(), is_mixed=True)
+    outcome = task(torch.nn.Identity().train(), batch)
     assert task.summarize(outcome.sums, 3) == pytest.approx({"accuracy_mixed": (0.7 + 0.1 + 0.0) / 3})
     binary = Binary([], BCEWithLogits(None, ()), DataInfo("toy", (2,), "classes", 2, {}))
     two = Batch(
@@ -126,7 +126,7 @@ def test_what_cannot_be_mixed_is_a_config_error(change: Mixup | CutMix) -> None:
     with pytest.raises(ConfigError, match=rf"regularization\.{change.name}: needs classes to mix"):
         change.check(DataInfo("toy", (1, 8, 6), "values", 1, {}))
     words = Batch(torch.zeros(2, 3, dtype=torch.int64), torch.tensor([0, 1]), [0, 1], Position())
-    with pytest.raises(ConfigError, match="mixes inputs of real numbers alone"):
+    with pytest.raises(ConfigError, match="needs inputs of real numbers"):
         change.change_batch(words, INFO, torch.Generator())
 
 
@@ -140,6 +140,6 @@ def test_cutmix_wants_pictures() -> None:
 )
 def test_an_empty_share_is_changed_in_kind(change: BatchChange) -> None:
     empty = Batch(torch.zeros(0, 1, 8, 6), torch.zeros(0, dtype=torch.int64), (), Position())
-    found = change.change_batch(empty, INFO, torch.Generator())
-    assert found.is_mixed is drawn(change, 0).is_mixed
-    assert found.targets.shape == (0, 4) and found.inputs.shape == empty.inputs.shape
+    mixed = change.change_batch(empty, INFO, torch.Generator())
+    assert mixed.is_mixed is drawn(change, 0).is_mixed
+    assert mixed.targets.shape == (0, 4) and mixed.inputs.shape == empty.inputs.shape

@@ -52,7 +52,7 @@ def test_running_statistics_are_estimated_of_the_average_on_some_batches() -> No
     assert average.model is not None
     inputs = [torch.randn(8, 3) for _ in range(BATCHES + 1)]
     theirs = copy.deepcopy(average.model).train()
-    average.settle((Batch(x, x, range(8), Position()) for x in inputs), nullcontext)
+    average.update_bn((Batch(x, x, range(8), Position()) for x in inputs), nullcontext)
     update_bn(inputs[:BATCHES], theirs)
     torch.testing.assert_close(average.model.state_dict(), theirs.state_dict())
     assert not torch.equal(average.model.get_buffer("1.running_mean"), model.get_buffer("1.running_mean"))

@@ -44,9 +44,9 @@ def test_the_average_is_torchs_of_the_weights_that_count(start: int, every: int)
     swa.start(model)
     passed = wander(model, swa, 12)
     theirs = AveragedModel(passed[0])
-    for n, one in enumerate(passed, 1):
+    for n, weights in enumerate(passed, 1):
         if n >= max(start, 1) and (n - max(start, 1)) % every == 0:
-            theirs.update_parameters(one)
+            theirs.update_parameters(weights)
     assert swa.model is not None
     for ours, expected in zip(swa.model.parameters(), theirs.module.parameters(), strict=True):
         torch.testing.assert_close(ours, expected)
@@ -76,19 +76,19 @@ def test_there_is_no_average_before_it_starts() -> None:
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("at", [2, 7])
-def test_a_restored_average_continues_identically(at: int) -> None:
+@pytest.mark.parametrize("restored_after", [2, 7])
+def test_a_restored_average_continues_identically(restored_after: int) -> None:
     model, swa = make(), SWA(5, 2)
     swa.start(model)
-    wander(model, swa, at)
+    wander(model, swa, restored_after)
     twin_model, twin = copy.deepcopy(model), SWA(5, 2)
     twin.start(make())
     wander(make(), twin, 6)  # what a rollback leaves behind
     twin.load_state_dict(copy.deepcopy(swa.state_dict()))
     assert (twin.model is None) == (swa.model is None)
-    for one, average in ((model, swa), (twin_model, twin)):
+    for trained, average in ((model, swa), (twin_model, twin)):
         torch.manual_seed(1)
-        wander(one, average, 5)
+        wander(trained, average, 5)
     assert swa.model is not None and twin.model is not None
     for a, b in zip(swa.model.state_dict().values(), twin.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)

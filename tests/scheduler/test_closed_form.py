@@ -26,10 +26,10 @@ def test_step_is_torchs(total: int, every: int, gamma: float) -> None:
 
 
 @pytest.mark.parametrize("total", LENGTHS)
-@pytest.mark.parametrize("at", [[2], [1, 2], [50, 75], [5, 5, 90]])
-def test_multistep_is_torchs(total: int, at: list[int]) -> None:
-    ours = scheduler.multistep(1.0, at, 0.1, 0, 0.0, 0.0)
-    theirs = torch_curve(lambda o: torch_schedulers.MultiStepLR(o, at, 0.1), total)
+@pytest.mark.parametrize("milestones", [[2], [1, 2], [50, 75], [5, 5, 90]])
+def test_multistep_is_torchs(total: int, milestones: list[int]) -> None:
+    ours = scheduler.multistep(1.0, milestones, 0.1, 0, 0.0, 0.0)
+    theirs = torch_curve(lambda o: torch_schedulers.MultiStepLR(o, milestones, 0.1), total)
     assert_same(factors(ours, total), [lr for lr, _ in theirs])
 
 
@@ -175,7 +175,7 @@ def test_min_lr_is_the_bottom_of_a_cycle() -> None:
 
 @pytest.mark.parametrize("option", [option for option in SHAPED if option != "constant"])
 def test_a_min_lr_above_the_learning_rate_is_an_error(option: str) -> None:
-    with pytest.raises(ConfigError, match=r"scheduler\.min_lr: is above the learning rate 1, got 2"):
+    with pytest.raises(ConfigError, match=r"scheduler\.min_lr: must be at most the learning rate 1, got 2"):
         from_yaml(option, 100, min_lr=2.0)
 
 
@@ -209,9 +209,9 @@ def test_half_a_momentum_range_is_an_error(high: float | None, low: float | None
 
 
 def test_momentum_is_left_alone_unless_asked() -> None:
-    one = scheduler.one_cycle(10, 1.0, 0.3, 25.0, 1e4, None, None, 0, 0.0, 0.0)
+    schedule = scheduler.one_cycle(10, 1.0, 0.3, 25.0, 1e4, None, None, 0, 0.0, 0.0)
     two = scheduler.cyclic(1.0, 5, None, "triangular", 1.0, 0.1, None, None, 0, 0.0, 0.0)
-    assert {one(n)[1] for n in range(10)} | {two(n)[1] for n in range(10)} == {None}
+    assert {schedule(n)[1] for n in range(10)} | {two(n)[1] for n in range(10)} == {None}
 
 
 def test_a_schedule_is_a_pure_function_of_the_update() -> None:

@@ -21,7 +21,7 @@ def test_a_function_gives_the_factor_or_that_and_the_momentum() -> None:
     assert as_schedule(lambda update: (0.5, 0.9), 10)(3) == (0.5, 0.9)
 
 
-@pytest.mark.parametrize("made", [None, "x", -0.1, float("nan"), [1, 2, 3]])
-def test_what_is_no_factor_is_refused_before_training(made: Any) -> None:
+@pytest.mark.parametrize("returned", [None, "x", -0.1, float("nan"), [1, 2, 3]])
+def test_what_is_no_factor_is_refused_before_training(returned: Any) -> None:
     with pytest.raises(ConfigError, match="learning rate's factor"):
-        as_schedule(lambda step: made if step == 9 else 1.0, 10)
+        as_schedule(lambda step: returned if step == 9 else 1.0, 10)

@@ -34,14 +34,14 @@ def test_plateau_is_torchs_on_random_metrics(
         min_lr=0.01,
         eps=0.0,
     )
-    seen = []
+    metrics_so_far = []
     for update in range(100):
         metric = draws.uniform(0.5, 1.5)
         ours.observe(metric)
         theirs.step(metric)
-        seen.append(optimizer.param_groups[0]["lr"])
-        assert abs(ours(update)[0] - seen[-1]) <= 1e-12
-    assert len(set(seen)) > 3  # it did come down
+        metrics_so_far.append(optimizer.param_groups[0]["lr"])
+        assert abs(ours(update)[0] - metrics_so_far[-1]) <= 1e-12
+    assert len(set(metrics_so_far)) > 3  # it did come down
 
 
 def plateau(maximize: bool = False, patience: int = 0, threshold: float = 1e-4) -> Plateau:
@@ -50,31 +50,31 @@ def plateau(maximize: bool = False, patience: int = 0, threshold: float = 1e-4) 
 
 @pytest.mark.parametrize("metric", [math.nan, math.inf, -math.inf])
 def test_plateau_ignores_what_is_not_finite(metric: float) -> None:
-    one = plateau()
-    one.observe(metric)
-    assert one.best is None
-    one.observe(1.0)
+    schedule = plateau()
+    schedule.observe(metric)
+    assert schedule.best is None
+    schedule.observe(1.0)
     for _ in range(10):
-        one.observe(metric)
-    assert one(0)[0] == 1.0
-    one.observe(1.0)
-    assert one(0)[0] == pytest.approx(0.1)
+        schedule.observe(metric)
+    assert schedule(0)[0] == 1.0
+    schedule.observe(1.0)
+    assert schedule(0)[0] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("maximize", [False, True])
 @pytest.mark.parametrize("metric", [-3.0, 0.0, 3.0])
 def test_plateau_sees_that_a_constant_metric_stalls(maximize: bool, metric: float) -> None:
-    one = plateau(maximize, patience=2, threshold=1e-4)
+    schedule = plateau(maximize, patience=2, threshold=1e-4)
     for _ in range(3):
-        one.observe(metric)
-    assert one(0)[0] == 1.0
-    one.observe(metric)
-    assert one(0)[0] == pytest.approx(0.1)
+        schedule.observe(metric)
+    assert schedule(0)[0] == 1.0
+    schedule.observe(metric)
+    assert schedule(0)[0] == pytest.approx(0.1)
 
 
 def test_plateau_keeps_its_warmup() -> None:
-    one = scheduler.plateau(1.0, False, 0.5, 0, 0.0, 0, 4, 0.0, 0.0)
-    assert factors(one, 6) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    schedule = scheduler.plateau(1.0, False, 0.5, 0, 0.0, 0, 4, 0.0, 0.0)
+    assert factors(schedule, 6) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_plateau_resumes_where_it_stood() -> None:

@@ -69,5 +69,5 @@ def test_the_option_ends_low_whatever_the_length_of_the_run() -> None:
 
 def test_a_million_steps_of_short_cycles_are_planned_at_once() -> None:
     """No list of cycles is kept: a budget by the clock plans a million steps before it knows its pace."""
-    assert Cycles(1_000_000, 1, 1).at(999_999) == 0.0
+    assert Cycles(1_000_000, 1, 1).progress(999_999) == 0.0
     assert Cycles(1_000_000, 3, 1).count == 333_333

@@ -41,12 +41,12 @@ def task(loss: nn.Module | None = None, **changes: Any) -> LanguageModel:
 
 def batches() -> list[Batch]:
     generator = torch.Generator().manual_seed(3)
-    made = []
+    result = []
     for size, real in ((4, T), (1, 2), (3, T)):  # the second is the end of a text
         inputs, targets = torch.randint(0, V, (2, size, T), generator=generator)
         targets[:, real:] = IGNORED
-        made.append(Batch(inputs, targets, range(size), Position()))
-    return made
+        result.append(Batch(inputs, targets, range(size), Position()))
+    return result
 
 
 def by_hand(table: Tensor) -> tuple[list[float], int]:
@@ -83,12 +83,12 @@ def test_the_count_is_known_before_the_forward_and_is_of_true_tokens() -> None:
 
 def test_class_weights_weigh_the_loss_and_leave_perplexity_alone() -> None:
     table, weights = torch.randn(V, V, generator=torch.Generator().manual_seed(0)), [1.0, 2.0, 0.5, 1.0, 3.0]
-    found = evaluate(Table(table), task(CrossEntropy(weights, ())), batches(), fp32(torch.device("cpu")))
+    metrics = evaluate(Table(table), task(CrossEntropy(weights, ())), batches(), fp32(torch.device("cpu")))
     inputs, targets = (torch.cat([getattr(b, k).flatten() for b in batches()]) for k in ("inputs", "targets"))
     expected = nn.functional.cross_entropy(table[inputs], targets, torch.tensor(weights))
-    assert found["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
     nats, _ = by_hand(table)
-    assert found["perplexity"] == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-5)
+    assert metrics["perplexity"] == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-5)
 
 
 def test_a_sample_goes_on_from_the_prompt_as_the_model_says() -> None:

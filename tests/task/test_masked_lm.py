@@ -26,10 +26,10 @@ class Spy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(5.0))
-        self.seen: list[Tensor] = []
+        self.inputs: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x)
+        self.inputs.append(x)
         return self.scale * nn.functional.one_hot(torch.where(x == V, 7, x), V).float()
 
 
@@ -48,54 +48,54 @@ def batch(size: int, real: int = T) -> Batch:
     ("real", "rate", "each"), [(20, 0.15, 3), (20, 0.5, 10), (4, 0.15, 1), (1, 0.15, 1), (7, 1.0, 7)]
 )
 def test_their_number_is_known_and_they_are_real_tokens(real: int, rate: float, each: int) -> None:
-    made, one = task(rate), batch(6, real)
-    assert float(made.count(one)["loss"]) == 6 * each
-    outcome = made(Spy(), one)
+    masked_lm, windows = task(rate), batch(6, real)
+    assert float(masked_lm.count(windows)["loss"]) == 6 * each
+    outcome = masked_lm(Spy(), windows)
     assert int(outcome.sums["masked"]) == 6 * each
     assert outcome.targets is not None
-    told = outcome.targets.view(6, T) != IGNORED
-    assert told.sum(1).tolist() == [each] * 6
-    assert not told[:, real:].any()
-    assert torch.equal(outcome.targets.view(6, T)[told], one.inputs[told])
+    is_masked = outcome.targets.view(6, T) != IGNORED
+    assert is_masked.sum(1).tolist() == [each] * 6
+    assert not is_masked[:, real:].any()
+    assert torch.equal(outcome.targets.view(6, T)[is_masked], windows.inputs[is_masked])
 
 
 def test_places_are_fair_and_tokens_are_hidden_as_bert_does() -> None:
     torch.manual_seed(0)
-    spy, one = Spy(), batch(4000)
-    told = task()(spy, one).targets.view(4000, T) != IGNORED  # type: ignore[union-attr]
+    spy, windows = Spy(), batch(4000)
+    is_masked = task()(spy, windows).targets.view(4000, T) != IGNORED  # type: ignore[union-attr]
     share, spread = 3 / T, math.sqrt(3 / T * (1 - 3 / T) / 4000)
-    assert ((told.float().mean(0) - share).abs() < 5 * spread).all()
-    seen, n = spy.seen[0], 12000
-    assert torch.equal(seen[~told], one.inputs[~told])
+    assert ((is_masked.float().mean(0) - share).abs() < 5 * spread).all()
+    inputs, n = spy.inputs[0], 12000
+    assert torch.equal(inputs[~is_masked], windows.inputs[~is_masked])
     shares = {
-        "mask": float((seen[told] == V).float().mean()),
-        "same": float((seen[told] == one.inputs[told]).float().mean()),
+        "mask": float((inputs[is_masked] == V).float().mean()),
+        "same": float((inputs[is_masked] == windows.inputs[is_masked]).float().mean()),
     }
     for name, p in {"mask": 0.8, "same": 0.1 + 0.1 / V}.items():
         assert abs(shares[name] - p) < 5 * math.sqrt(p * (1 - p) / n)
-    strangers = Counter(seen[told & (seen != V) & (seen != one.inputs)].tolist())
+    strangers = Counter(inputs[is_masked & (inputs != V) & (inputs != windows.inputs)].tolist())
     assert len(strangers) == V  # any token may stand there
 
 
 def test_metrics_are_of_the_masked_tokens_of_uneven_batches() -> None:
     spy, batches = Spy(), [batch(5), batch(2, real=3), batch(9)]
-    made = task(0.4)
-    found = evaluate(spy, made, batches, fp32(torch.device("cpu")))
-    assert found == evaluate(spy, made, batches, fp32(torch.device("cpu")))  # the same draws each time
-    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]), rel=1e-5)
+    masked_lm = task(0.4)
+    metrics = evaluate(spy, masked_lm, batches, fp32(torch.device("cpu")))
+    assert metrics == evaluate(spy, masked_lm, batches, fp32(torch.device("cpu")))  # the same draws each time
+    assert metrics["perplexity"] == pytest.approx(math.exp(metrics["loss"]), rel=1e-5)
     hits = nats = count = 0.0
     rest = math.log(math.exp(5) + V - 1)
-    for index, one in enumerate(batches):
+    for index, tokens in enumerate(batches):
         seed_forward(0, index, torch.device("cpu"))
-        targets = made(spy, one).targets
+        targets = masked_lm(spy, tokens).targets
         assert targets is not None
-        answers = torch.where(spy.seen[-1] == V, 7, spy.seen[-1]).flatten()
+        answers = torch.where(spy.inputs[-1] == V, 7, spy.inputs[-1]).flatten()
         for answer, target in zip(answers.tolist(), targets.tolist(), strict=True):
             if target != IGNORED:
                 hits, count = hits + (answer == target), count + 1
                 nats += rest - (5 if answer == target else 0)
-    assert found["accuracy"] == pytest.approx(hits / count)
-    assert found["loss"] == pytest.approx(nats / count, rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(hits / count)
+    assert metrics["loss"] == pytest.approx(nats / count, rel=1e-5)
 
 
 def test_weights_of_classes_are_refused() -> None:

@@ -13,12 +13,12 @@ from trainrun.task.metrics import Meter, Totals
 
 def results(count: int, seed: int = 0) -> list[StepResult]:
     draw = random.Random(seed)
-    made = []
+    steps = []
     for index in range(count):
         size = draw.randint(1, 9)
         norm = draw.uniform(0.1, 3)
         after = torch.tensor(norm / 2) if index % 3 == 0 else norm  # every third step was clipped
-        made.append(
+        steps.append(
             StepResult(
                 num_samples=size,
                 terms={"loss": torch.tensor(draw.uniform(0, 5) * size), "extra": torch.tensor(draw.random())},
@@ -30,7 +30,7 @@ def results(count: int, seed: int = 0) -> list[StepResult]:
                 penalties={"l2": torch.tensor(draw.random())},
             )
         )
-    return made
+    return steps
 
 
 def test_totals_are_those_of_a_brute_force_loop() -> None:
@@ -117,10 +117,10 @@ def test_leaps_of_the_loss_are_counted_as_a_brute_force_loop_counts_them() -> No
     losses[200] = float("nan")
     mean, mean_square, expected = 0.0, 0.0, []
     finite = [(index, loss) for index, loss in enumerate(losses) if loss == loss]
-    for seen, (index, loss) in enumerate(finite, 1):
-        weight = max(0.02, 1 / seen)
+    for count, (index, loss) in enumerate(finite, 1):
+        weight = max(0.02, 1 / count)
         spread = max(0.0, mean_square - mean * mean) ** 0.5
-        if seen > 50 and loss > mean + 5 * spread:
+        if count > 50 and loss > mean + 5 * spread:
             expected.append(index)
         mean, mean_square = (
             old + weight * (new - old) for old, new in ((mean, loss), (mean_square, loss**2))

@@ -51,7 +51,7 @@ ENTRIES = [
 ]
 
 
-@pytest.mark.parametrize(("value", "labels", "expected"), ENTRIES, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("value", "labels", "expected"), ENTRIES, ids=lambda value: str(value)[:30])
 def test_a_vector_or_dict_is_a_curve_per_entry(value: Any, labels: Any, expected: dict[str, float]) -> None:
     assert curves("f", value, labels, 3) == expected
 
@@ -75,7 +75,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("value", "text"), REFUSED, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("value", "text"), REFUSED, ids=lambda value: str(value)[:30])
 def test_what_is_no_number_is_said(value: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         curves("f", value, (), 3)
@@ -97,13 +97,13 @@ def test_two_metrics_of_one_name_are_refused() -> None:
 def test_an_object_with_update_and_compute_alone_begins_anew_with_every_split() -> None:
     class Mean:
         def __init__(self) -> None:
-            self.seen: list[Tensor] = []
+            self.outputs: list[Tensor] = []
 
         def update(self, outputs: Tensor, targets: Tensor) -> None:
-            self.seen.append(outputs)
+            self.outputs.append(outputs)
 
         def compute(self) -> Tensor:
-            return torch.cat(self.seen).mean()
+            return torch.cat(self.outputs).mean()
 
     mean = named([Mean()])["Mean"]
     assert mean(torch.ones(2), None) == 1 and mean(torch.zeros(2), None) == 0

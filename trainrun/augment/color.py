@@ -1,4 +1,4 @@
-"""What the pixels of a sample look like: torchvision's operations, each sample with its own strength.
+"""Colour augmentations: torchvision's operations, each sample with its own strength.
 
 Pictures are (N, C, H, W) float32 from 0, black, to 1, white, with 1 or 3 channels; strengths are (N,).
 """
@@ -55,8 +55,8 @@ def hue(x: Tensor, turn: Tensor) -> Tensor:
 def posterize(x: Tensor, bits: Tensor) -> Tensor:
     """Keeps the first `bits` of each value's 8."""
     step = torch.exp2(8 - bits)[:, None, None, None]
-    kept: Tensor = (_bytes(x) / step).floor() * step
-    return kept / 255
+    high_bits: Tensor = (_bytes(x) / step).floor() * step
+    return high_bits / 255
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:

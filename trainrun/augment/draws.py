@@ -33,7 +33,7 @@ class Draws:
         self._used = 0
 
     def seeds(self) -> list[int]:
-        """A seed of 32 bits for each sample, for generators that are not these."""
+        """A 32-bit seed for each sample, for other generators."""
         return [key & 0xFFFFFFFF for key in self._keys.tolist()]
 
     def uniform(self, *shape: int) -> Tensor:
@@ -64,5 +64,5 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, count: int) -> Tensor:
-    """To the right as unsigned integers are: zeros come in."""
+    """Shift right as unsigned integers: zeros come in."""
     return (x >> count) & ((1 << (64 - count)) - 1)

@@ -1,4 +1,4 @@
-"""Where the pixels of a sample go: crops, flips and affine maps, each sample with its own."""
+"""Geometric augmentations: crops, flips and affine maps, each sample with its own parameters."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 
 def crop_flip(x: Tensor, down: Tensor, right: Tensor, flipped: Tensor, black: Tensor) -> Tensor:
-    """Crops of x (N, C, H, W) that begin `down` and `right` pixels further, (N,) int64 and maybe
-    negative, mirrored left to right where `flipped` (N,). Outside the picture is `black` (C, 1, 1).
+    """Crop x (N, C, H, W) at offsets `down` and `right`, then mirror it where `flipped` (N,).
+
+    Offsets are (N,) int64 and may be negative. Outside the picture is `black` (C, 1, 1).
     """
     n, channels, height, width = x.shape
     device = x.device
@@ -17,13 +18,13 @@ def crop_flip(x: Tensor, down: Tensor, right: Tensor, flipped: Tensor, black: Te
     rows = torch.arange(height, device=device) + down[:, None]
     columns = torch.where(flipped[:, None], across.flip(1), across) + right[:, None]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
-    at = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
-    moved = x.flatten(2).gather(2, at.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
+    places = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    moved = x.flatten(2).gather(2, places.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
     return torch.where(inside[:, None], moved, black)
 
 
 def affine(degrees: Tensor, right: Tensor, down: Tensor, zoom: Tensor, shear: Tensor) -> Tensor:
-    """(N, 2, 3) float64: where each pixel of the result comes from, measured from the centre.
+    """(N, 2, 3) float64 maps from each pixel of the result to its source, measured from the centre.
 
     `degrees` turn clockwise, `right` and `down` are pixels, `zoom` a factor, all (N,); `shear` (N, 2)
     degrees along x and y. The map is torchvision's: rotate, zoom and shear, then move.
@@ -43,7 +44,7 @@ def affine(degrees: Tensor, right: Tensor, down: Tensor, zoom: Tensor, shear: Te
 def warp(x: Tensor, matrix: Tensor, mode: str) -> Tensor:
     """x (N, C, H, W) read at where `matrix` (N, 2, 3) says, "nearest" or "bilinear"; outside is 0."""
     height, width = x.shape[2:]
-    # Written out, for a matrix product may round differently in batches of another size.
+    # Written out because a matrix product may round differently in batches of another size.
     down = (torch.arange(height, device=x.device) - (height - 1) / 2)[:, None]
     right = torch.arange(width, device=x.device) - (width - 1) / 2
     half = torch.tensor([width / 2, height / 2], dtype=matrix.dtype, device=x.device)

@@ -1,4 +1,4 @@
-"""The operations that learned policies are made of, each sample with its own at its own strength."""
+"""The operations of augmentation policies, each sample with its own operation and strength."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = (
     *("Posterize", "Solarize", "AutoContrast", "Equalize", "Invert", "Identity"),
 )
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
-NUM_SIGNED = 9  # of the first so many operations half the samples get the negative strength
+NUM_SIGNED = 9  # for the first 9 operations, half the samples get the negative strength
 
 
 def strengths(
@@ -23,7 +23,7 @@ def strengths(
 ) -> Tensor:
     """(operations, levels): from nothing to the most of each, evenly; up to `bits` of 8 bits are lost."""
     most = [slant, slant, right, down, turn, *[factor] * 4]
-    rows = [torch.linspace(0, one, levels) for one in most]
+    rows = [torch.linspace(0, strongest, levels) for strongest in most]
     lost = (torch.arange(levels) / ((levels - 1) / bits)).round()
     rows += [8 - lost, torch.linspace(255, 0, levels)]
     return torch.stack(rows + [torch.zeros(levels)] * (len(NAMES) - len(rows)))
@@ -51,7 +51,7 @@ def operate(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
 
 
 def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """The first five operations: every sample has a map of its own, all are read at once."""
+    """The first five operations, the geometric ones: each sample has its own affine map."""
     slant_x, slant_y, right, down, turn = (
         torch.where(operation == NUMBERS[name], strength, 0) for name in NAMES[:5]
     )

@@ -28,13 +28,13 @@ class OwnAugment:
         _seed(draws.seeds()[0], x.device)
         return self.checked(self.function(x), x)
 
-    def checked(self, made: Any, x: Tensor) -> Tensor:
-        """Raises ConfigError for what is no batch of the same shape."""
-        if not isinstance(made, Tensor) or made.shape != x.shape:
-            got = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+    def checked(self, changed: Any, x: Tensor) -> Tensor:
+        """Raise ConfigError unless `changed` is a tensor of the same shape as `x`."""
+        if not isinstance(changed, Tensor) or changed.shape != x.shape:
+            got = f"shape {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
             text = f"{self.name} must return inputs of the same shape, {tuple(x.shape)}, got {got}"
             raise ConfigError.one("augment", text)
-        return made.to(x.dtype)
+        return changed.to(x.dtype)
 
 
 class Transform(OwnAugment):
@@ -49,11 +49,11 @@ class Transform(OwnAugment):
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
         black, span = (0, 1) if (p := self.pixels) is None else (p.black, p.white - p.black)
-        made = []
+        pictures = []
         for picture, seed in zip((x - black) / span, draws.seeds(), strict=True):
             _seed(seed, x.device)
-            made.append(self._changed(picture))
-        return torch.stack(made) * span + black
+            pictures.append(self._changed(picture))
+        return torch.stack(pictures) * span + black
 
     def _changed(self, picture: Tensor) -> Tensor:
         try:
@@ -63,14 +63,16 @@ class Transform(OwnAugment):
             raise ConfigError.one("augment", text) from error
 
 
-def as_change(made: Any, info: DataInfo) -> Any:
-    """A function of (inputs, draws) from a call of one's own; None for no change."""
-    if made is None:
+def as_change(augment: Any, info: DataInfo) -> Any:
+    """Wrap the user's augmentation as a function of (inputs, draws); None stays None."""
+    if augment is None:
         return None
-    if not callable(made):
-        raise ConfigError.one("augment", f"{type(made).__name__} cannot be called; it needs __call__")
-    kinds = [base.__module__ for base in type(made).__mro__]
-    return Transform(made, info) if any(k.startswith("torchvision.") for k in kinds) else OwnAugment(made)
+    if not callable(augment):
+        raise ConfigError.one("augment", f"{type(augment).__name__} cannot be called; it needs __call__")
+    kinds = [base.__module__ for base in type(augment).__mro__]
+    return (
+        Transform(augment, info) if any(k.startswith("torchvision.") for k in kinds) else OwnAugment(augment)
+    )
 
 
 def _seed(seed: int, device: torch.device) -> None:

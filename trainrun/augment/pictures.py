@@ -1,4 +1,4 @@
-"""Crop and flip, which every augmentation of pictures begins with, and how it is put before training."""
+"""Random crop and flip, with which every augmentation of pictures starts; wrap data with augmentation."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ Change = Callable[[Tensor, Draws], Tensor]  # of inputs (N, ...), as the model w
 
 
 class CropFlip:
-    """Crops by up to `shift` of the size in each direction, black where there is no picture, then
-    mirrors with probability `flip`; as torchvision's RandomCrop with padding and RandomHorizontalFlip.
-    Raises ConfigError for inputs that are not pictures.
+    """Random crop and horizontal flip, as torchvision's RandomCrop with padding and RandomHorizontalFlip.
+
+    The crop moves by up to `shift` of the size, black outside the picture; `flip` is the probability of
+    mirroring. Raises ConfigError for inputs that are not pictures.
     """
 
     def __init__(self, shift: Split, flip: Fraction, info: DataInfo) -> None:
@@ -31,7 +32,7 @@ class CropFlip:
         self.shift, self.flip, self.pixels = shift, flip, info.pixels
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
-        """Of pictures x (N, C, H, W) as the model would take them."""
+        """Augment pictures x (N, C, H, W), standardised as the model takes them."""
         height, width = (round(self.shift * size) for size in x.shape[2:])
         down = draws.integers(2 * height + 1) - height
         right = draws.integers(2 * width + 1) - width
@@ -40,12 +41,12 @@ class CropFlip:
         return self.change(x, draws)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
-        """What follows."""
+        """What a subclass adds after crop and flip."""
         return x
 
 
 class Colored(CropFlip, ABC):
-    """For pictures whose black and white must be known: `paint` sees them as 0 and 1."""
+    """Base for changes of colour: `paint` sees pictures with black as 0 and white as 1."""
 
     def __init__(self, shift: Split, flip: Fraction, info: DataInfo) -> None:
         super().__init__(shift, flip, info)
@@ -61,11 +62,11 @@ class Colored(CropFlip, ABC):
 
     @abstractmethod
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
-        """Of pictures from 0 to 1."""
+        """Change pictures from 0 to 1."""
 
 
 def augmented(data: Data, change: Change | None) -> Data:
-    """Data whose training samples are changed, each by its own draws, on the device that trains."""
+    """Data whose training samples are augmented, each by its own draws, on the device that trains."""
     return data if change is None else _Augmented(data, change)
 
 

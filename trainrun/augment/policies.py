@@ -1,4 +1,4 @@
-"""Policies found by search or by none: AutoAugment, RandAugment, TrivialAugment, each sample its own."""
+"""Augmentation policies: AutoAugment, RandAugment, TrivialAugment, drawn for each sample."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Policy(Colored):
     table: Tensor
 
     def apply(self, x: Tensor, operation: Tensor, level: Tensor, negative: Tensor) -> Tensor:
-        """One operation for each sample, all (N,); `negative` is heeded where a strength has a sign."""
+        """Apply one operation to each sample, all (N,); `negative` counts where a strength has a sign."""
         if self.table.device != x.device:
             self.table = self.table.to(x.device)
         strength = self.table[operation, level]
@@ -30,8 +30,9 @@ class _Policy(Colored):
 
 
 class AutoAugment(_Policy):
-    """Cubuk et al., 2019: one of 25 pairs of operations, each of the two with its own probability and
-    strength, as found on CIFAR-10, ImageNet or SVHN.
+    """AutoAugment (Cubuk et al., 2019): one of 25 pairs of operations, found on CIFAR-10, ImageNet or SVHN.
+
+    Each operation of a pair has its own probability and strength.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class AutoAugment(_Policy):
 
 
 class RandAugment(_Policy):
-    """Cubuk et al., 2020: `num_ops` operations, each any of 14, all at strength `magnitude` of `levels`."""
+    """RandAugment (Cubuk et al., 2020): `num_ops` of 14 operations at strength `magnitude` of `levels`."""
 
     def __init__(
         self, shift: Split, flip: Fraction, num_ops: Count, magnitude: Natural, levels: Count, info: DataInfo
@@ -76,7 +77,7 @@ class RandAugment(_Policy):
 
 
 class TrivialAugment(_Policy):
-    """Mueller and Hutter, 2021 (wide): one operation, any of 14, at any of `levels` strengths."""
+    """TrivialAugment, wide (Mueller and Hutter, 2021): one of 14 operations, at one of `levels` strengths."""
 
     def __init__(self, shift: Split, flip: Fraction, levels: Count, info: DataInfo) -> None:
         super().__init__(shift, flip, info)
@@ -90,13 +91,13 @@ class TrivialAugment(_Policy):
 
 
 def _any(draws: Draws) -> Tensor:
-    """One of all operations but Invert, (N,)."""
+    """A random operation other than Invert for each sample, (N,)."""
     operation = draws.integers(len(NUMBERS) - 1)
     return torch.where(operation == NUMBERS["Invert"], NUMBERS["Identity"], operation)
 
 
 def _narrow(levels: int, info: DataInfo) -> Tensor:
-    """The strengths of AutoAugment and RandAugment for pictures of a size."""
+    """The strengths of AutoAugment and RandAugment for the size of the pictures."""
     _, height, width = info.input_shape
     right, down = 150 / 331 * width, 150 / 331 * height
     return strengths(levels, slant=0.3, right=right, down=down, turn=30, factor=0.9, bits=4)

@@ -13,14 +13,14 @@ from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, Positive, Split
 
-_TRIES = 10  # to find a rectangle that fits, as torchvision
+_TRIES = 10  # draws of a rectangle until one fits, as in torchvision
 
 
 class RandomErasing(CropFlip):
     """After crop and flip sets a rectangle to 0, the mean of standardised inputs, with probability `p`.
 
-    It covers a share of the picture out of `area`, height to width as out of `ratio` (uniform in its
-    logarithm), anywhere. Sizes that do not fit are drawn anew.
+    Its share of the picture is drawn from `area`, its height by width from `ratio` (uniform in the
+    logarithm), its position uniformly. Sizes that do not fit are drawn again.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class RandomErasing(CropFlip):
         super().__init__(shift, flip, info)
         for key, pair in (("area", area), ("ratio", ratio)):
             if len(pair) != 2 or pair[0] > pair[1]:
-                raise ConfigError.one(f"augment.{key}", f"wants [smallest, largest], got {pair}")
+                raise ConfigError.one(f"augment.{key}", f"must be [smallest, largest], got {pair}")
         self.p, self.area, self.ratio = p, area, ratio
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:

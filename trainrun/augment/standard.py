@@ -1,4 +1,4 @@
-"""The usual mixture: crop, flip, an affine map and colour jitter."""
+"""Standard augmentation: crop, flip, an affine map and colour jitter."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from trainrun.vocabulary.ranges import Fraction, NonNegative, Positive, Split
 
 
 class Standard(Colored):
-    """After crop and flip turns by up to `degrees`, zooms by a factor out of `zoom`, slants by up to
-    `shear` degrees, and jitters colours as torchvision's ColorJitter does: four changes in random order,
-    brightness, contrast and saturation by a factor from 1 - amount to 1 + amount, hue by up to `hue`.
+    """Crop, flip, a random affine map, then colour jitter.
+
+    The map turns by up to `degrees`, zooms by a factor from `zoom` and slants by up to `shear` degrees.
+    Colours change as in torchvision's ColorJitter, in random order: brightness, contrast and saturation
+    by a factor from 1 - amount to 1 + amount, hue by up to `hue`.
     """
 
     def __init__(
@@ -36,9 +38,9 @@ class Standard(Colored):
     ) -> None:
         super().__init__(shift, flip, info)
         if len(zoom) != 2 or zoom[0] > zoom[1]:
-            raise ConfigError.one("augment.zoom", f"wants [smallest, largest], got {zoom}")
+            raise ConfigError.one("augment.zoom", f"must be [smallest, largest], got {zoom}")
         if hue > 0.5:
-            raise ConfigError.one("augment.hue", f"is at most half the circle, 0.5, got {hue}")
+            raise ConfigError.one("augment.hue", f"must be at most 0.5, half the circle, got {hue}")
         self.degrees, self.zoom, self.shear = degrees, zoom, shear
         self.factors, self.hue = (brightness, contrast, saturation), hue
 

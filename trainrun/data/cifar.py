@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their binary version, where nothing is unpickled; fetched only when asked."""
+"""CIFAR-10 and CIFAR-100 from their binary version, without pickles; downloaded only when asked."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from trainrun.data.download import fetched
-from trainrun.data.published import Normalize, normalized
-from trainrun.data.resident import Holdout, InMemoryData, resident
-from trainrun.protocols import DataInfo
+from trainrun.data.download import download_file
+from trainrun.data.published import Normalize, published
+from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
@@ -78,15 +76,9 @@ def cifar(
     source = SOURCES[name]
     folder = _folder(name, source, Path(root).expanduser() if root else Path("data"), download)
     parts = [_read(folder / file, source) for file in (*source.train, source.test)]
-    inputs = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts]))
-    targets = torch.from_numpy(np.concatenate([labels for _, labels in parts])).to(torch.int64)
-    test = torch.arange(len(inputs) - len(parts[-1][1]), len(inputs))
-    info = DataInfo(
-        name, (3, 32, 32), "classes", source.num_classes, {}, _names(folder / source.names, source)
-    )
+    names = _class_names(folder / source.names, source)
     holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
-    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
-    return normalized(data, normalize)
+    return published(name, names, parts, holdout, normalize, eval_batch_size)
 
 
 def _read(file: Path, source: CifarSource) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +89,7 @@ def _read(file: Path, source: CifarSource) -> tuple[np.ndarray, np.ndarray]:
     except OSError as error:
         raise DataError(f"data.root: cannot read {file}: {error.strerror or error}") from None
     if not len(raw) or len(raw) % record:
-        text = f"{file} should have a multiple of {record} bytes, got {len(raw)}"
-        raise DataError(f"data.root: {text}")
+        raise DataError(f"data.root: {file} should have a multiple of {record} bytes, got {len(raw)}")
     rows = raw.reshape(-1, record)
     labels = rows[:, source.label_bytes - 1]
     if labels.max() >= source.num_classes:
@@ -107,8 +98,8 @@ def _read(file: Path, source: CifarSource) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, source.label_bytes :].reshape(-1, 3, 32, 32), labels
 
 
-def _names(file: Path, source: CifarSource) -> tuple[str, ...]:
-    """As their file lists them; numbers where it does not."""
+def _class_names(file: Path, source: CifarSource) -> tuple[str, ...]:
+    """The names that the file lists; numbers where it does not."""
     try:
         names = tuple(file.read_text(encoding="utf-8").split())
     except (OSError, UnicodeDecodeError):
@@ -117,19 +108,21 @@ def _names(file: Path, source: CifarSource) -> tuple[str, ...]:
 
 
 def _folder(name: str, source: CifarSource, base: Path, download: bool) -> Path:
-    """The folder of the binary files: `base`, or below it; unpacked from the archive where that is there."""
+    """The folder of the binary files, `base` or one below it; unpacks the archive where there is one."""
     files = (*source.train, source.test)
     folder = base / source.folder
-    for one in (base, folder):
-        if all((one / file).is_file() for file in files):
-            return one
+    for candidate in (base, folder):
+        if all((candidate / file).is_file() for file in files):
+            return candidate
     archive = base / source.archive
     if not archive.is_file():
         if not download:
             text = f"no {name} files below {base}; name their folder with data.root=, or fetch them with"
-            pickled = "; the Python version holds pickles and is not read" if _is_pickled(base) else ""
-            raise DataError(f"data.root: {text} data.download=true{pickled}")
-        fetched(name, f"{URL}{source.archive}", source.md5, archive)
+            pickles = ("cifar-10-batches-py", "cifar-100-python")
+            is_pickled = any((base / folder_name).is_dir() for folder_name in pickles)
+            hint = "; the Python version holds pickles and is not read" if is_pickled else ""
+            raise DataError(f"data.root: {text} data.download=true{hint}")
+        download_file(name, f"{URL}{source.archive}", source.md5, archive)
     try:
         with tarfile.open(archive) as tar:
             for file in (*files, source.names):
@@ -137,7 +130,3 @@ def _folder(name: str, source: CifarSource, base: Path, download: bool) -> Path:
     except (OSError, KeyError, tarfile.TarError, EOFError) as error:
         raise DataError(f"data.root: cannot unpack {archive}: {error}") from None
     return folder
-
-
-def _is_pickled(base: Path) -> bool:
-    return any((base / one).is_dir() for one in ("cifar-10-batches-py", "cifar-100-python"))

@@ -1,4 +1,4 @@
-"""The classes of a foreign dataset: as it lists them, else read from every sample."""
+"""The classes of any Dataset's samples: from its `targets` where it lists them, else read one by one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from trainrun.data.faults import check_targets
-from trainrun.data.samples import Seeded, collate, seen, size_of, unpacked
+from trainrun.data.faults import check_targets, first_unfit
+from trainrun.data.samples import read_sample, seen, size_of
 from trainrun.data.targets import TargetReading
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError, DataError
@@ -21,17 +21,17 @@ Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None
 
 
 def classes_of(dataset: Dataset[Any], info: DataInfo, reading: TargetReading) -> Tensor | None:
-    """Every sample's class, (N,): as the dataset lists them, else read where their number is unknown."""
+    """Every sample's class, (N,); None where the dataset lists none and their number is known."""
     listed = _listed(dataset, reading)
     return all_classes(dataset, reading) if listed is None and not info.num_targets else listed
 
 
 def all_classes(dataset: Dataset[Any], reading: TargetReading) -> Tensor:
-    """Every sample's class, (N,): as the dataset lists them, else read one after the other."""
+    """Every sample's class, (N,); reads all samples where the dataset does not list them."""
     listed = _listed(dataset, reading)
-    if listed is not None:
-        return listed
-    return torch.tensor([_class_of(dataset, i, reading) for i in range(size_of(dataset))])
+    if listed is None:
+        return torch.tensor([_class_of(dataset, i, reading) for i in range(size_of(dataset))])
+    return listed
 
 
 def _listed(dataset: Dataset[Any], reading: TargetReading) -> Tensor | None:
@@ -45,37 +45,36 @@ def _listed(dataset: Dataset[Any], reading: TargetReading) -> Tensor | None:
 
 def _class_of(dataset: Dataset[Any], index: int, reading: TargetReading) -> int:
     name = type(dataset).__name__
-    _, target = unpacked(collate([Seeded(dataset, 0)[index]]), [index])
-    read = reading(target, [index], name)
-    if not isinstance(read, Tensor) or read.shape != (1,) or read.is_floating_point():
-        got = target.tolist() if isinstance(target, Tensor) else target
-        raise DataError(
-            f"data: sample {index} of {name} has the target {got[0]!r}, and the first sample a class"
-        )
-    return int(read)
+    _, target = read_sample(dataset, index)
+    label = reading(target, [index], name)
+    if not isinstance(label, Tensor) or label.shape != (1,) or label.is_floating_point():
+        got = (target.tolist() if isinstance(target, Tensor) else target)[0]
+        raise DataError(f"data: sample {index} of {name} has the target {got!r}, the first sample a class")
+    return int(label)
 
 
 def counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
-    """With how many training samples each class has."""
-    outside = ((classes < 0) | (classes >= info.num_targets)).nonzero()
-    if len(outside):
-        at = int(outside[0])
-        text = f"has class {int(classes[at])}, there are {info.num_targets}, counted from 0"
-        raise DataError(f"data: sample {at} of {info.name} {text}; for numbers use task=regression loss=mse")
+    """`info` with the number of training samples of each class."""
+    first = first_unfit((classes >= 0) & (classes < info.num_targets))
+    if first is not None:
+        text = f"has class {int(classes[first])}, there are {info.num_targets}, counted from 0"
+        raise DataError(
+            f"data: sample {first} of {info.name} {text}; for numbers use task=regression loss=mse"
+        )
     counts = torch.bincount(classes[train], minlength=info.num_targets)
     return replace(info, class_counts=tuple(counts.tolist()))
 
 
 def notes_of(
-    found: Mapping[str, Dataset[Any]],
+    datasets: Mapping[str, Dataset[Any]],
     splits: Splits,
     info: DataInfo,
     reading: TargetReading,
     classes: Tensor | None,
 ) -> Iterator[str]:
-    """What a run should know of its validation and test splits, for the plan.
+    """What the plan should say of the validation and test splits: none, or with classes unseen in training.
 
-    Raises DataError for targets of a split of its own that the training set's are not like.
+    Raises DataError for targets of a given split that differ in kind from those of the training set.
     """
     for split in ("val", "test"):
         dataset, indices = splits.get(split, (None, None))
@@ -84,8 +83,8 @@ def notes_of(
         if not len(indices):
             yield f"data.{split} has no samples, so there is no {split} split"
             continue
-        held = classes[indices] if classes is not None and split not in found else None
-        if split in found:
+        held = classes[indices] if classes is not None and split not in datasets else None
+        if split in datasets:
             held = _given_classes(dataset, info, reading, are_read=classes is not None)
         if held is not None and info.class_counts:
             unknown = held[torch.tensor(info.class_counts)[held] == 0]
@@ -101,12 +100,12 @@ def notes_of(
 def _given_classes(
     dataset: Dataset[Any], info: DataInfo, reading: TargetReading, are_read: bool
 ) -> Tensor | None:
-    """The classes of a split of its own, where it lists them or where training's had to be read, too.
+    """The classes of a given split, where it lists them or where those of training had to be read.
 
-    Raises DataError for the first target that training's are not like.
+    Raises DataError for the first target that differs in kind from those of the training set.
     """
     name = type(dataset).__name__
-    _, target = unpacked(collate([Seeded(dataset, 0)[0]]), [0])
+    _, target = read_sample(dataset, 0)
     check_targets(reading(target, [0], name), [0], name, info)
     if info.kind != "classes":
         return None
@@ -118,10 +117,10 @@ def _given_classes(
 
 
 def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
-    """How many tokens there are: as the dataset says, else one more than the largest of any sample.
+    """The vocabulary's size: as the dataset says, else one more than the largest token of any sample.
 
-    `inputs` and `targets` are the first sample, a batch of one. Raises ConfigError for inputs that are
-    no tokens, one for each target.
+    `inputs` and `targets` are the first sample, a batch of one. Raises ConfigError where they are
+    not one token per target.
     """
     name = type(dataset).__name__
     if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.shape != targets.shape:
@@ -134,6 +133,6 @@ def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
         raise DataError("data.train: a stream of tokens must say how many: give the dataset vocab_size")
     largest = 0
     for index in range(size_of(dataset)):
-        for tokens in unpacked(collate([Seeded(dataset, 0)[index]]), [index]):
+        for tokens in read_sample(dataset, index):
             largest = max(largest, int(tokens.max()))
     return largest + 1

@@ -1,4 +1,4 @@
-"""Any `torch.utils.data.Dataset` as data: map-style with a seeded order, iterable as a stream."""
+"""Any `torch.utils.data.Dataset` as data: map-style in a seeded order, iterable as a stream."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from trainrun.data.samples import (
     collate,
     endless,
     map_tensors,
+    read_sample,
     seen,
     size_of,
     stream,
@@ -42,10 +43,12 @@ from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive
 
+_SCALED_FROM = 512  # samples: their mean is within 5 % of a standard deviation, and few enough to read
+
 
 @dataclass(frozen=True)
 class Loading:
-    """What every data option takes; `balanced` those whose targets are classes."""
+    """The settings that every data option takes; `balanced` only where targets are classes."""
 
     num_workers: Natural
     balanced: bool
@@ -67,21 +70,21 @@ def from_dataset(
 ) -> DatasetData:
     """Data from datasets whose samples are (input, target).
 
-    Without `val` or `test` datasets their share is held out of `train`, by class where the
-    dataset lists its `targets`; with `fold` that fold takes the place of the test split, or of the
-    validation split where there is a `test` dataset. Targets are read as the kind that the task
-    learns, `target_kind`; None: an integer is a class, a vector of integers or bools holds labels,
-    floats are values. The mean and std of values are read from up to 512 training samples. How many
-    classes there are is read from the dataset's `classes`, `num_classes` or `targets`, else from every
-    sample.
+    Without a `val` or `test` dataset that share is held out of `train`, by class where the dataset
+    lists its `targets`. `fold` replaces the test split, or the validation split where there is a
+    `test` dataset. `target_kind` is the kind that the task learns; with None an integer is a class,
+    a vector of integers or bools holds labels, and floats are values. The mean and std of values
+    come from up to 512 training samples. The number of classes comes from the dataset's `classes`,
+    `num_classes` or `targets`, else from every sample.
     Raises DataError for samples that cannot be read so, ConfigError for targets of another kind.
     """
-    found = {name: one for name, one in (("train", train), ("val", val), ("test", test)) if one is not None}
+    given = {"train": train, "val": val, "test": test}
+    datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
     shares = {"val": val_fraction, "test": test_fraction}
     reading, info = _describe(train, target_kind)
     if isinstance(train, IterableDataset):
-        _refuse_on_stream(found, shares, fold, limit)
-        splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in found.items()}
+        _refuse_on_stream(datasets, shares, fold, limit)
+        splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in datasets.items()}
         classes = None
     else:
         classes = classes_of(train, info, reading) if info.kind == "classes" else None
@@ -89,17 +92,17 @@ def from_dataset(
             reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
             info = replace(info, num_targets=count)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-        splits = _map_splits(found, holdout, classes)
+        splits = _map_splits(datasets, holdout, classes)
         if classes is not None:
             info = counted(info, classes, splits["train"][1])
         elif info.kind == "values":
             info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
-    notes = [reading.note, *notes_of(found, splits, info, reading, classes)]
+    notes = [reading.note, *notes_of(datasets, splits, info, reading, classes)]
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
-    whole = [one for one in found.values() if _all_of(one) is not None]
+    whole = [dataset for dataset in datasets.values() if _all_of(dataset) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
-    if files := [file for dataset in found.values() for file in files_of(dataset)]:
+    if files := [file for dataset in datasets.values() for file in files_of(dataset)]:
         info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
     info = replace(info, notes=tuple(note for note in notes if note))
     return DatasetData(info, splits, eval_batch_size, num_workers, reading)
@@ -108,9 +111,9 @@ def from_dataset(
 class DatasetData:
     """Datasets behind torch's DataLoader; a sample's draws depend on (seed, epoch, index) alone.
 
-    A stream is read in its own order, pass after pass; its position is the number of samples
-    read, to which a resumed run skips. Every rank reads a stream whole and keeps its share, so it
-    must give all of them the same samples.
+    A stream is read in its own order, pass after pass. Its position is the number of samples read,
+    to which a resumed run skips. Every rank reads the whole stream and keeps its share, so the stream
+    must give all ranks the same samples.
     """
 
     def __init__(
@@ -159,7 +162,7 @@ class DatasetData:
             yield Batch(inputs, targets, part, Position())
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
-        """(split, two samples of it) for the validation and test splits that are datasets of their own."""
+        """(split, its first two samples) for the validation and test splits that were given as datasets."""
         for split, (dataset, indices) in self.splits.items():
             if dataset is self.splits["train"][0] or (indices is not None and not len(indices)):
                 continue
@@ -182,7 +185,9 @@ class DatasetData:
     def read(self, file: Path) -> Samples:
         """An array of inputs as the dataset would give them."""
         if not self.info.input_shape:
-            raise DataError(f"{file}: the inputs of {self.info.name} are not one array, as a file's would be")
+            raise DataError(
+                f"{file}: cannot be read, because the inputs of {self.info.name} are not one array"
+            )
         return Samples(read_batches(file, self.info.input_shape, self.eval_batch_size, self.device))
 
     def _load(self, dataset: Dataset[Any], parts: list[Tensor], seed: int) -> Iterator[tuple[Any, Any]]:
@@ -230,10 +235,10 @@ class DatasetData:
 
 
 def _prepare_worker(worker_id: int) -> None:
-    """Workers leave signals to the process that owns the run, and open at once what tensors are sent through.
+    """Ignore signals, which the run's own process handles, and open the socket that tensors are sent through.
 
-    That would else open beside the first batch, in a thread for which a worker told to end does not
-    wait: it then made its socket in a temporary folder that was being removed, with a traceback.
+    It would otherwise open with the first batch, in a thread for which an ending worker does not wait:
+    its temporary folder could be gone by then, and a traceback was printed.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -241,20 +246,20 @@ def _prepare_worker(worker_id: int) -> None:
 
 
 def _kill(workers: Iterable[BaseProcess]) -> None:
-    """End loader processes now: they ignore the signal by which the loader would end them."""
+    """Kill loader processes: they ignore the signal with which the loader would end them."""
     for worker in workers:
-        with contextlib.suppress(RuntimeError):  # by which torch tells that a worker died
+        with contextlib.suppress(RuntimeError):  # torch's report that a worker died
             worker.kill()
             worker.join()
 
 
 def _refuse_on_stream(
-    found: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
+    datasets: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
 ) -> None:
     if fold is not None:
         raise ConfigError.one("data.fold", "cannot be taken out of a stream", "data.fold=null")
     for split, share in shares.items():
-        if share and split not in found:
+        if share and split not in datasets:
             text = f"cannot be held out of a stream; with data=dataset give data.{split}, or 0"
             raise ConfigError.one(f"data.{split}_fraction", text, f"data.{split}_fraction=0")
     if limit is not None:
@@ -263,18 +268,21 @@ def _refuse_on_stream(
         )
 
 
-def _map_splits(found: Mapping[str, Dataset[Any]], holdout: Holdout, classes: Tensor | None) -> Splits:
-    """Raises ConfigError for a fold of data that have all splits, DataError for none left to train on."""
-    train = found["train"]
+def _map_splits(datasets: Mapping[str, Dataset[Any]], holdout: Holdout, classes: Tensor | None) -> Splits:
+    """(dataset, indices) of each split.
+
+    Raises ConfigError for a fold of data that have all splits, DataError where no training sample is left.
+    """
+    train = datasets["train"]
     total = size_of(train)
     rest, splits = torch.arange(total), cast(Splits, {})
     seed, shares = holdout.split_seed, {"test": holdout.test_fraction, "val": holdout.val_fraction}
-    folded = next((name for name in shares if name not in found), None)
+    folded = next((name for name in shares if name not in datasets), None)
     if holdout.fold is not None and folded is None:
         raise ConfigError.one("data.fold", "the data have validation and test splits of their own", None)
     for name, share in shares.items():
-        if name in found:
-            splits[name] = (found[name], _all_of(found[name]))
+        if name in datasets:
+            splits[name] = (datasets[name], _all_of(datasets[name]))
             continue
         if holdout.fold is not None and name == folded:
             rest, held = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
@@ -296,7 +304,7 @@ def _all_of(dataset: Dataset[Any]) -> Tensor | None:
 
 
 def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetReading, DataInfo]:
-    """Shapes and kind of target from the first sample; 0 targets where the classes are not yet known."""
+    """Shapes and kind of target from the first sample; 0 targets where classes are not yet counted."""
     name = type(dataset).__name__
     sample = _first(dataset, name)
     inputs, targets = unpacked(collate([sample]), [0])
@@ -310,7 +318,7 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
         return reading, replace(info, num_targets=num_tokens(dataset, inputs, targets))
     if reading.kind != "classes":
         return reading, replace(info, num_targets=reading(targets, [0], name).shape[1])
-    names = tuple(str(one) for one in getattr(dataset, "classes", ()))
+    names = tuple(str(label) for label in getattr(dataset, "classes", ()))
     count = len(names) or int(getattr(dataset, "num_classes", 0))
     if not count and isinstance(dataset, IterableDataset):
         raise DataError("data.train: a stream of classes must say how many: give the dataset num_classes")
@@ -332,12 +340,11 @@ def _first(dataset: Dataset[Any], name: str) -> Any:
 def _target_scaling(
     dataset: Dataset[Any], train: Tensor | None, info: DataInfo, reading: TargetReading
 ) -> TargetScaling:
-    """Estimated from samples at even distances: enough to scale by, cheap where reading is not."""
+    """Estimate mean and std from evenly spaced training samples."""
     assert train is not None  # it is a stream's
-    count, seeded, targets = min(len(train), 512), Seeded(dataset, 0), []
+    count, targets = min(len(train), _SCALED_FROM), []
     for index in train[torch.arange(count) * len(train) // count].tolist():
-        _, target = unpacked(collate([seeded[index]]), [index])
-        target = reading(target, [index], info.name)
+        target = reading(read_sample(dataset, index)[1], [index], info.name)
         check_targets(target, [index], info.name, info)
         targets.append(target)
     return scaling.target_scaling(torch.cat(targets))

@@ -1,4 +1,4 @@
-"""One file from the network, whole and with the content that was published, or nothing."""
+"""Download one file from the network, whole and with the published MD5, or not at all."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from trainrun.vocabulary.errors import DataError
 
-_LARGEST_BYTES = 1 << 30
+_LARGEST_BYTES = 1 << 30  # five times the largest archive of a data set here; it passes through memory
 
 
-def fetched(name: str, url: str, md5: str, path: Path) -> None:
-    """Write what `url` holds to `path`. Raises DataError where it is not what `md5` says."""
+def download_file(name: str, url: str, md5: str, path: Path) -> None:
+    """Write the content of `url` to `path`. Raises DataError for another content than `md5` says."""
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             body = response.read(_LARGEST_BYTES)
@@ -21,7 +21,9 @@ def fetched(name: str, url: str, md5: str, path: Path) -> None:
         raise DataError(f"data.download: cannot fetch {name}: {error}") from None
     if hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
         file = url.rpartition("/")[2]
-        raise DataError(f"data.download: {file} of {name} arrived with another content than published")
+        raise DataError(
+            f"data.download: {file} of {name} does not have the published MD5: it is damaged or has changed"
+        )
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

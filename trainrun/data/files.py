@@ -1,4 +1,4 @@
-"""Samples in a file that somebody else wrote, as arrays: .npy, .npz, and IDX for pictures."""
+"""Inputs to predict from a file of arrays: .npy, .npz, or IDX for pictures."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainrun.data.faults import first_unfit
 from trainrun.protocols import Batch, Position
 from trainrun.vocabulary.errors import DataError
 
 _NAMED = "inputs"
-_LARGEST_BYTES = 256 << 20
+_LARGEST_BYTES = 256 << 20  # five times the largest file of MNIST; bounds what a gzip bomb may unpack to
 
 
 def read_batches(file: Path, shape: tuple[int, ...], size: int, device: torch.device) -> Iterator[Batch]:
-    """What `read_inputs` finds, `size` samples at a time, without targets; float64 becomes float32.
+    """The samples of a file, `size` at a time, without targets; float64 becomes float32.
 
-    Raises DataError, also for a sample that is not finite.
+    Raises DataError as `read_inputs` does, and for a sample that is not finite.
     """
     return _cut(read_inputs(file, shape), file, size, device)
 
@@ -32,30 +33,28 @@ def _cut(inputs: np.ndarray, file: Path, size: int, device: torch.device) -> Ite
     for start in range(0, len(inputs), size):
         part = torch.from_numpy(np.array(inputs[start : start + size]))
         part = part.float() if part.is_floating_point() else part
-        odd = ~torch.isfinite(part).reshape(len(part), -1).all(1)
-        if odd.any():
-            at = start + int(odd.nonzero()[0])
-            raise DataError(f"{file}: sample {at} has an input that is not a finite number")
+        if (row := first_unfit(torch.isfinite(part))) is not None:
+            raise DataError(f"{file}: sample {start + row} has an input that is not a finite number")
         yield Batch(part.to(device), None, torch.arange(start, start + len(part)), Position())
 
 
 def read_inputs(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """(N, *shape) numbers in their stored type; a single sample is one of many.
+    """(N, *shape) numbers in their stored type; a single sample becomes N = 1.
 
-    Pictures of one channel may come without that axis. An .npz file holds one array, or `inputs`.
+    Pictures of one channel may lack that axis. An .npz file holds one array, or one called `inputs`.
     Raises DataError naming the file and what is wrong with it.
     """
     array = _array(file)
     if array.dtype.kind not in "buif":
         raise DataError(f"{file}: holds {array.dtype}, not numbers")
     bare = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    for one in (shape, bare):
-        if array.shape == one:
+    for accepted in (shape, bare):
+        if array.shape == accepted:
             array = array[None]
-        if array.shape[1:] == one:
+        if array.shape[1:] == accepted:
             return array.reshape(len(array), *shape)
-    got, wanted = _told(array.shape), _told(("N", *shape))
-    raise DataError(f"{file}: holds an array of {got}, wanted are samples as in training, {wanted}")
+    got, expected = (f"({', '.join(map(str, sizes))})" for sizes in (array.shape, ("N", *shape)))
+    raise DataError(f"{file}: must hold samples as in training, {expected}, got an array of {got}")
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -68,13 +67,10 @@ def read_idx(path: Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"data.root: cannot read {path}: {error}") from None
     if len(raw) > _LARGEST_BYTES:
-        raise DataError(
-            f"data.root: {path} holds more than {_LARGEST_BYTES:,} bytes, which no data set here has"
-        )
+        raise DataError(f"data.root: {path} holds more than {_LARGEST_BYTES:,} bytes, more than any data set")
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != 0x08:
-        raise DataError(
-            f"data.root: {path} is not an IDX file of bytes, it begins with {raw[:4].hex() or 'nothing'}"
-        )
+        begin = raw[:4].hex() or "nothing"
+        raise DataError(f"data.root: {path} is not an IDX file of bytes, it begins with {begin}")
     header = 4 + 4 * raw[3]
     if len(raw) < header:
         raise DataError(f"data.root: {path} ends within its header")
@@ -94,17 +90,11 @@ def _array(file: Path) -> np.ndarray:
                 names = list(arrays)
                 name = names[0] if len(names) == 1 else _NAMED
                 if name not in names:
-                    text = (
-                        f"holds {', '.join(names) or 'nothing'}; wanted is one array, or one named {_NAMED}"
-                    )
-                    raise DataError(f"{file}: {text}")
+                    got = ", ".join(names) or "nothing"
+                    raise DataError(f"{file}: must hold one array, or one named {_NAMED}, got {got}")
                 return arrays[name]  # type: ignore[no-any-return]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
     if "ubyte" in file.name or file.suffix == ".idx":
         return read_idx(file)
-    raise DataError(f"{file}: wanted is .npy, .npz or an IDX file (...-ubyte, ...-ubyte.gz)")
-
-
-def _told(shape: tuple[object, ...]) -> str:
-    return f"({', '.join(map(str, shape))})"
+    raise DataError(f"{file}: must be .npy, .npz or an IDX file (...-ubyte, ...-ubyte.gz)")

@@ -1,4 +1,4 @@
-"""Which samples these are, in 16 hex digits: a resumed run must find those it was trained on."""
+"""Fingerprint of the samples, 16 hex digits: a resumed run must find the data it was trained on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trainrun.data.samples import Seeded, collate, map_tensors, size_of, unpacked
+from trainrun.data.samples import map_tensors, read_sample, size_of
 from trainrun.vocabulary.errors import DataError
 
-_WHOLE_BYTES = 2 << 30  # files that together have more are judged by their sizes and ends
-_END_BYTES = 4096
-_AT_ONCE = 512  # files that a thread reads in one go
+_WHOLE_BYTES = 2 << 30  # read in a few seconds; larger sets are fingerprinted by sizes and ends of files
+_END_BYTES = 4096  # at each end of a file: one page of the disk, which holds the header of any picture
+_FILES_PER_TASK = 512  # enough that a thread's start costs nothing, few enough to share the work
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:
-    """Of every byte of every tensor, their shapes and types."""
+    """Fingerprint of every byte of every tensor, their shapes and types."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
@@ -30,24 +30,24 @@ def fingerprint(tensors: Iterable[Tensor]) -> str:
 
 
 def sampled_fingerprint(datasets: Iterable[Dataset[Any]]) -> str:
-    """Of map-style datasets: the length of each, and its first, middle and last sample.
+    """Fingerprint of map-style datasets: the length of each, and its first, middle and last sample.
 
-    A sample that draws from a generator of its own, and so reads differently the second time,
-    does not count. Raises DataError for a sample that cannot be read.
+    A sample that reads differently the second time, as with a generator of its own, does not count.
+    Raises DataError for a sample that cannot be read.
     """
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for dataset in datasets:
         size = size_of(dataset)
-        found.append(torch.tensor(size))
+        tensors.append(torch.tensor(size))
         for index in sorted({0, size // 2, size - 1}) if size else ():
             first, again = (_features(dataset, index) for _ in range(2))
             if fingerprint(first) == fingerprint(again):
-                found += first
-    return fingerprint(found)
+                tensors += first
+    return fingerprint(tensors)
 
 
 def files_of(dataset: Dataset[Any]) -> list[Path]:
-    """The files that `dataset.samples` lists as (path, class), as torchvision's folders do; none else."""
+    """The files that `dataset.samples` lists as (path, class), as an ImageFolder does; none for any other."""
     samples = getattr(dataset, "samples", None)
     if not isinstance(samples, list) or not all(isinstance(sample, tuple) and sample for sample in samples):
         return []
@@ -58,14 +58,14 @@ def files_of(dataset: Dataset[Any]) -> list[Path]:
 
 
 def fingerprint_of_files(files: Sequence[Path], num_threads: int) -> str:
-    """Of every file's size and bytes, in this order; of very many bytes the size and both ends of each.
+    """Fingerprint of all bytes of all files, in order; of very large sets, of sizes and both ends.
 
-    Names and times do not count, so that a copied or touched folder is the same one.
+    Names and times do not count, so a copied or touched folder keeps its fingerprint.
     Raises DataError naming a file that cannot be read.
     """
     sizes = [_size_of(file) for file in files]
     whole = sum(sizes) <= _WHOLE_BYTES
-    parts = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
+    parts = [files[start : start + _FILES_PER_TASK] for start in range(0, len(files), _FILES_PER_TASK)]
     digest = hashlib.sha256(str(sizes).encode())
     with ThreadPoolExecutor(num_threads) as pool:
         for read in pool.map(lambda part: [_digest_of(file, whole) for file in part], parts):
@@ -97,19 +97,19 @@ def _unreadable(file: Path, error: OSError) -> DataError:
 
 
 def _features(dataset: Dataset[Any], index: int) -> list[Tensor]:
-    """A sample's tensors; those of floats as a few digits of means, which another CPU computes alike."""
-    found: list[Tensor] = []
+    """A sample's tensors; floats become a few digits of their means, which every CPU computes alike."""
+    tensors: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:
-        found.append(_rounded(tensor) if tensor.is_floating_point() else tensor)
+        tensors.append(_rounded(tensor) if tensor.is_floating_point() else tensor)
         return tensor
 
-    map_tensors(unpacked(collate([Seeded(dataset, 0)[index]]), [index]), note)
-    return found
+    map_tensors(read_sample(dataset, index), note)
+    return tensors
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """(2,): the means of the positive and of the negative part, weighted by place, to 4 digits."""
+    """(2,): means of the positive and of the negative part, weighted by position, to 4 digits."""
     flat = values.detach().cpu().double().flatten()
     place = torch.linspace(1, 2, len(flat), dtype=torch.float64)
     means = [float((part * place).mean()) for part in (flat.clamp(min=0), flat.clamp(max=0))]

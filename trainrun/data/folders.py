@@ -1,4 +1,4 @@
-"""Folders of pictures: which are splits, which are classes, and what of them is not used."""
+"""Folders of pictures: which are splits (train, val, test), which are classes, which files are unused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from trainrun.data.faults import first_few
 from trainrun.data.pictures import SUFFIXES
 from trainrun.vocabulary.errors import DataError
 
@@ -19,19 +20,19 @@ _SPELLINGS = {
     **dict.fromkeys(("test", "testing", "tst"), "test"),
     **dict.fromkeys(("eval", "evaluation", "holdout"), "val or test"),
 }
-_FILLING = r"(data|dataset|set|images?|imgs?|pictures?|photos?|samples?|split|folder|dir)"
-# Folders and files that systems and tools leave behind, beside all whose name begins with a dot.
+_FILLER = r"(data|dataset|set|images?|imgs?|pictures?|photos?|samples?|split|folder|dir)"
+# Folders and files that systems and tools leave behind; so are all whose name begins with a dot.
 _LEFTOVERS = {
     *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
     *("__pycache__", "Thumbs.db", "desktop.ini"),
 }
 _UNSORTED = {"unknown", "unlabeled", "unlabelled", "images", "all"}
-_SHOWN = 5  # names of what is not used
+_SHOWN = 5  # names in a message: one line of a terminal
 
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """The classes of a folder, the files of each split with their class, and what to say of it."""
+    """The classes of a folder, the files of each split with their class, and notes for the plan."""
 
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[tuple[Path, int]]]
@@ -39,12 +40,12 @@ class ClassFolders:
 
 
 def class_folders(folder: Path) -> ClassFolders:
-    """The pictures in folder/CLASS, or in those of its splits, in any usual spelling.
+    """The pictures in folder/CLASS, or in folder/SPLIT/CLASS with the splits in any usual spelling.
 
     Raises DataError where folders can be read in two ways, or hold no classes.
     """
     if not folder.is_dir():
-        raise DataError(f"data.root: {folder} is no folder{'; unpack it' if folder.is_file() else ''}")
+        raise DataError(f"data.root: {folder} is not a folder{'; unpack it' if folder.is_file() else ''}")
     places = _places(folder)
     classes = _classes(folder, places["train"])
     splits: dict[str, list[tuple[Path, int]]] = {}
@@ -72,36 +73,36 @@ def class_folders(folder: Path) -> ClassFolders:
         if files:
             splits[split] = files
         if missing:
-            text = f"of {_listed(missing)}" if files else f"at all: {split} is taken out of train"
+            text = f"of {_few(missing)}" if files else f"at all: {split} is taken out of train"
             notes.append(f"{place.name} holds no picture {text}")
     if nested:
-        notes.append(f"pictures in folders below a class belong to it: {_listed(sorted(set(nested)))}")
+        notes.append(f"pictures in folders below a class belong to it: {_few(sorted(set(nested)))}")
     return ClassFolders(classes, splits, (*notes, *not_used(unused, folder)))
 
 
 def not_used(unused: Sequence[Path], folder: Path) -> list[str]:
-    """A line that names them, by their place in `folder`; none where there are none."""
-    return [f"not used: {_listed([str(path.relative_to(folder)) for path in unused])}"] if unused else []
+    """A note that names unused files by their path in `folder`; none where there are none."""
+    return [f"not used: {_few([str(path.relative_to(folder)) for path in unused])}"] if unused else []
 
 
 def split_of(name: str) -> str | None:
-    """`train`, `val`, `test` or `val or test`, where a folder's name is a spelling of one."""
+    """`train`, `val`, `test` or `val or test` where a folder's name is a spelling of one, else None."""
     letters = re.sub(r"[^a-z]", "", name.lower())
-    for bare in (letters, re.sub(f"{_FILLING}$", "", letters), re.sub(f"^{_FILLING}", "", letters)):
+    for bare in (letters, re.sub(f"{_FILLER}$", "", letters), re.sub(f"^{_FILLER}", "", letters)):
         if bare in _SPELLINGS:
             return _SPELLINGS[bare]
     return None
 
 
 def walked(place: Path) -> tuple[list[Path], list[Path], set[str]]:
-    """(pictures, other files and folders, names of folders that hold pictures) of a folder and below it.
+    """(pictures, other files and folders, names of inner folders with pictures) of a folder and all below.
 
-    Links are followed, but for those in a circle.
+    Links are followed, except into a folder that was visited.
     """
     files, others, below = [], [], set()
     visited = {os.path.realpath(place)}
-    for at, folders, names in os.walk(place, followlinks=True):
-        here = Path(at)
+    for path_of_here, folders, names in os.walk(place, followlinks=True):
+        here = Path(path_of_here)
         others += [here / name for name in sorted([*folders, *names]) if _is_leftover(name)]
         folders[:] = [
             name for name in sorted(folders) if not _is_leftover(name) and _is_new(here / name, visited)
@@ -134,7 +135,7 @@ def _subfolders(place: Path) -> list[str]:
 
 
 def _has_classes(place: Path, split: str) -> bool:
-    """Whether pictures are sorted there; test/test and test/unknown are not."""
+    """Whether pictures are sorted into classes there; those of test/test and test/unknown are not."""
     names = _subfolders(place)
     return len(names) > 1 or any(split_of(name) != split and name.lower() not in _UNSORTED for name in names)
 
@@ -159,7 +160,7 @@ def _places(folder: Path) -> dict[str, Path]:
     if train:
         text = "holds no folder for each class; sort its pictures into folders named after their classes"
         raise DataError(f"data.root: {train} {text}")
-    splits = _listed([name for name in names if name not in others])
+    splits = _few([name for name in names if name not in others])
     fix = f"put the class folders to train on into {folder / 'train'}, or rename {splits} if it is a class"
     raise DataError(f"data.root: {folder} has {splits}, but no train; {fix}")
 
@@ -175,7 +176,7 @@ def _refuse_two_readings(folder: Path, meant: Mapping[str, list[str]]) -> None:
 
 
 def _refuse_likely_splits(folder: Path, names: Sequence[str]) -> None:
-    """Folders that are no split by name alone, but hold class folders, or are in one."""
+    """Raise DataError for a folder that is no split by name, but holds class folders, or splits."""
     for name in names:
         inner = _subfolders(folder / name)
         words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)
@@ -183,7 +184,7 @@ def _refuse_likely_splits(folder: Path, names: Sequence[str]) -> None:
             text = "holds folders as a split does; rename it to train, val or test"
             raise DataError(f"data.root: {folder / name} {text}")
         if len(splits := [sub for sub in inner if split_of(sub)]) > 1:
-            text = f"holds {_listed(splits)}: splits go above the classes, as {splits[0]}/{name}"
+            text = f"holds {_few(splits)}: splits go above the classes, as {splits[0]}/{name}"
             raise DataError(f"data.root: {folder / name} {text}")
 
 
@@ -191,7 +192,8 @@ def _classes(folder: Path, train: Path) -> tuple[str, ...]:
     classes = _subfolders(train)
     if len(classes) > 1:
         return tuple(classes)
-    text = f"wants a folder of pictures for each of two or more classes, got {', '.join(classes) or 'none'}"
+    got = ", ".join(classes) or "none"
+    text = f"must hold a folder of pictures for each of two or more classes, got {got}"
     if classes and len(_subfolders(train / classes[0])) > 1:
         inner = train / classes[0]
         text += f"; {f'data.root={inner}' if train == folder else f'move what is in {inner} up into {train}'}"
@@ -203,15 +205,15 @@ def _refuse_other_classes(place: Path, train: Path, classes: Sequence[str]) -> N
     for name in _subfolders(place):
         if name not in classes:
             hint = f"; rename it to {alike[name.lower()]}" if name.lower() in alike else ""
-            raise DataError(f"data.root: {place / name} is a class that {train} has not{hint}")
+            raise DataError(f"data.root: {place / name} is a class that {train} lacks{hint}")
 
 
 def _empty(train: Path, classes: Sequence[str]) -> DataError:
-    """Of classes without a picture to train on."""
+    """The error for classes without a picture to train on."""
     text = f"holds no picture ({', '.join(sorted(SUFFIXES))})"
     suffixes = {path.suffix.lower() for path in walked(train / classes[0])[1] if path.suffix}
-    text += f", only {_listed(sorted(suffixes))}" if suffixes else ""
-    text += f"; nor do {_listed(classes[1:])}" if classes[1:] else ""
+    text += f", only {_few(sorted(suffixes))}" if suffixes else ""
+    text += f"; nor do {_few(classes[1:])}" if classes[1:] else ""
     return DataError(f"data.root: {train / classes[0]} {text}")
 
 
@@ -220,13 +222,12 @@ def _beside(place: Path, used: Sequence[Path]) -> list[Path]:
 
 
 def _without_classes(place: Path, split: str) -> str:
-    """What to say of the folder of a split that holds no class folders."""
+    """A note on the folder of a split that holds no class folders."""
     if not (files := walked(place)[0]):
         return f"{place.name} is empty: {split} is taken out of train"
     text = f"{place.name} has no class folders, so its {len(files):,} pictures are not used: {split} is taken"
     return f"{text} out of train (trainrun predict RUN --input {quote(str(place))} reads them)"
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _few(names: Sequence[str]) -> str:
+    return first_few(names, _SHOWN)

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from trainrun.data.download import fetched
+from trainrun.data.download import download_file
 from trainrun.data.files import read_idx
-from trainrun.data.published import Normalize, normalized
-from trainrun.data.resident import Holdout, InMemoryData, resident
-from trainrun.protocols import DataInfo
+from trainrun.data.published import Normalize, published
+from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
@@ -51,16 +49,8 @@ SOURCES = {
     ),
     "fashion_mnist": IdxSource(
         (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
         "FashionMNIST",
         "/usr/share/datasets/fashion-mnist",
@@ -93,23 +83,18 @@ def idx(
     (Xiao, Rasul and Vollgraf, 2017). Raises DataError naming the file and what is wrong with it.
     """
     source = SOURCES[name]
-    files = _find(name, source, root, download)
-    num_classes = len(source.class_names)
-    train_x, train_y = _read_pair(files[0], files[1], num_classes)
-    test_x, test_y = _read_pair(files[2], files[3], num_classes)
-    if train_x.shape[1:] != test_x.shape[1:]:
-        raise DataError(f"data.root: {files[2]} has pictures of {test_x.shape[1:]}, not {train_x.shape[1:]}")
-    inputs = torch.from_numpy(np.concatenate([train_x, test_x])).unsqueeze(1)  # (N, 1, 28, 28) uint8
-    targets = torch.from_numpy(np.concatenate([train_y, test_y])).to(torch.int64)
-    test = torch.arange(len(train_x), len(inputs))
-    info = DataInfo(name, tuple(inputs.shape[1:]), "classes", num_classes, {}, source.class_names)
+    files = _locate_files(name, source, root, download)
+    names = source.class_names
+    train, test = (_read_pair(images, labels, len(names)) for images, labels in (files[:2], files[2:]))
+    size, test_size = train[0].shape[2:], test[0].shape[2:]
+    if size != test_size:
+        raise DataError(f"data.root: {files[2]} has pictures of {test_size}, not {size}")
     holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
-    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
-    return normalized(data, normalize)
+    return published(name, names, (train, test), holdout, normalize, eval_batch_size)
 
 
 def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, H, W) pictures and their (N,) classes; raises DataError where they do not fit each other."""
+    """(N, 1, H, W) pictures and their (N,) classes; raises DataError where they do not fit each other."""
     x, y = read_idx(images), read_idx(labels)
     for path, array, ndim in ((images, x, 3), (labels, y, 1)):
         if array.ndim != ndim or not array.size:
@@ -118,21 +103,21 @@ def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray
         raise DataError(f"data.root: {images} has {len(x)} pictures, {labels} has {len(y)} labels")
     if y.max() >= num_classes:
         raise DataError(f"data.root: {labels} has the label {y.max()}, there are {num_classes} classes")
-    return x, y
+    return x[:, None], y
 
 
-def _find(name: str, source: IdxSource, root: str | None, download: bool) -> list[Path]:
+def _locate_files(name: str, source: IdxSource, root: str | None, download: bool) -> list[Path]:
     """The four files: in `root` flat or in torchvision's layout, else where a system package puts them."""
     base = Path(root).expanduser() if root else Path("data")
     folders = [base, base / name, base / source.folder / "raw", base / "raw"]
     if root is None:
         folders += [Path(source.system)]
     for folder in folders:
-        found = [next((p for p in (folder / f, folder / f"{f}.gz") if p.is_file()), None) for f in _FILES]
-        if all(found):
-            return [path for path in found if path]
-        if any(found) and not download:
-            missing = ", ".join(f for f, path in zip(_FILES, found, strict=True) if path is None)
+        paths = [next((p for p in (folder / f, folder / f"{f}.gz") if p.is_file()), None) for f in _FILES]
+        if all(paths):
+            return [path for path in paths if path]
+        if any(paths) and not download:
+            missing = ", ".join(f for f, path in zip(_FILES, paths, strict=True) if path is None)
             raise DataError(f"data.root: {folder} lacks {missing}")
     if not download:
         package = " (Debian: apt-get install dataset-fashion-mnist)" if name == "fashion_mnist" else ""
@@ -160,7 +145,7 @@ def _download(name: str, source: IdxSource, folder: Path) -> list[Path]:
         path = folder / f"{file}.gz"
         if not path.is_file():
             try:
-                fetched(name, f"{source.url}{file}.gz", md5, path)
+                download_file(name, f"{source.url}{file}.gz", md5, path)
             except DataError as error:
                 raise DataError(f"{error}; {_at_hand(name)}") from None
         paths.append(path)

@@ -1,4 +1,4 @@
-"""A folder of pictures, one folder per class: decoded beforehand where they fit in memory, else when read."""
+"""A folder of pictures, one folder per class: decoded once where they fit in memory, else when read."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch.utils.data import Dataset
 
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.data.folders import SPLITS, ClassFolders, class_folders, not_used, walked
+from trainrun.data.folders import SPLITS, class_folders, not_used, walked
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.resident import Holdout, InMemoryData, split, standardized
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
-_SHOWN = 10  # pictures at fault that are named
-_ESTIMATED_FROM = 512  # pictures, where not all are decoded
+_SHOWN = 10  # pictures at fault that are named: enough to see what they share
+_ESTIMATED_FROM = 512  # pictures, where not all are decoded: their pixels give the mean to about 1 %
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -48,17 +48,17 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 class Decoded(InMemoryData):
-    """Pictures decoded beforehand."""
+    """Pictures decoded once, into memory."""
 
     def read(self, file: Path) -> Samples:
-        """A picture, or all of a folder and of those below it."""
-        found = _others(file, self.info.input_shape[1], self.eval_batch_size)
-        moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in found.batches)
-        return replace(found, batches=map(self.scaled, moved))
+        """A picture, or all pictures of a folder and of those below it."""
+        samples = _unsorted(file, self.info.input_shape[1], self.eval_batch_size)
+        moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in samples.batches)
+        return replace(samples, batches=map(self.scaled, moved))
 
 
 class Lazy(DatasetData):
-    """Pictures decoded by loader processes; all splits share the estimates of the training split."""
+    """Pictures decoded by loader processes; all splits share the mean and std of the training split."""
 
     def to(self, device: torch.device) -> None:
         super().to(device)
@@ -69,8 +69,8 @@ class Lazy(DatasetData):
         return {"shift": first.shift, "scale": first.scale}
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
-        for one in self._pictures():
-            one.shift, one.scale = fitted["shift"], fitted["scale"]
+        for pictures in self._pictures():
+            pictures.shift, pictures.scale = fitted["shift"], fitted["scale"]
         self._scale_pixels()
 
     def _scale_pixels(self) -> None:
@@ -80,13 +80,13 @@ class Lazy(DatasetData):
         pixels.black, pixels.white = (((end - first.shift) * first.scale).to(self.device) for end in (0, 255))
 
     def read(self, file: Path) -> Samples:
-        """A picture, or all of a folder and of those below it."""
-        found, first = _others(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
+        """A picture, or all pictures of a folder and of those below it."""
+        samples, first = _unsorted(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
         scaled = (
             replace(batch, inputs=((batch.inputs - first.shift) * first.scale).to(self.device))
-            for batch in found.batches
+            for batch in samples.batches
         )
-        return replace(found, batches=scaled)
+        return replace(samples, batches=scaled)
 
     def _pictures(self) -> list[Pictures]:
         return [dataset for dataset, _ in self.splits.values() if isinstance(dataset, Pictures)]
@@ -105,17 +105,19 @@ def imagefolder(
     eval_batch_size: Count,
     num_workers: Natural,
 ) -> InMemoryData | DatasetData:
-    """Pictures in `root`/CLASS, or in `root`/train/CLASS with val and test beside it where there are such,
-    in any usual spelling.
+    """Pictures in `root`/CLASS, or in `root`/train/CLASS with val and test beside it, in any usual spelling.
 
     A picture's shorter side is resized to `image_size` and the middle square cut out. All are decoded
-    beforehand where they take at most `memory_mib`, else by `num_workers` loader processes.
+    into memory where they take at most `memory_mib`, else when needed by `num_workers` loader processes.
     Raises DataError naming a picture that cannot be decoded, ConfigError for a fold of data that
     have validation and test pictures.
     """
     folder = Path(root).expanduser()
     layout = class_folders(folder)
-    splits = {name: _of_split(files, layout, image_size) for name, files in layout.splits.items()}
+    splits = {
+        name: Pictures([file for file, _ in files], [label for _, label in files], layout.classes, image_size)
+        for name, files in layout.splits.items()
+    }
     if fold is not None and len(splits) == len(SPLITS):
         raise ConfigError.one("data.fold", f"{folder} has folders for validation and test", None)
     shares = {"val": val_fraction, "test": test_fraction}
@@ -134,35 +136,36 @@ def imagefolder(
         notes = (f"{text} kept in memory", *notes)
         return _in_memory(folder, splits, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
     parts = (splits["train"], splits.get("val"), splits.get("test"))
-    made = from_dataset(
+    loaded = from_dataset(
         *parts,
         **vars(holdout),
         eval_batch_size=eval_batch_size,
         num_workers=num_workers,
         target_kind="classes",
     )
-    estimates, told = _estimates(splits["train"], made.splits["train"][1])
+    estimates, scaling_text = _estimates(splits["train"], loaded.splits["train"][1])
     note = f"{text} more than data.memory_mib={memory_mib}, so decoded as they are read"
     pixels = PixelRange(torch.zeros(()), torch.ones(()))
-    notes = (note, *notes, *made.info.notes)
-    info = replace(made.info, name=folder.name, input_scaling=told, pixels=pixels, notes=notes)
-    data = Lazy(info, made.splits, eval_batch_size, num_workers, made.reading)
+    notes = (note, *notes, *loaded.info.notes)
+    info = replace(loaded.info, name=folder.name, input_scaling=scaling_text, pixels=pixels, notes=notes)
+    data = Lazy(info, loaded.splits, eval_batch_size, num_workers, loaded.reading)
     data.restore(estimates)
     return data
 
 
-def _of_split(files: Sequence[tuple[Path, int]], layout: ClassFolders, size: int) -> Pictures:
-    return Pictures([file for file, _ in files], [target for _, target in files], layout.classes, size)
-
-
-def _others(place: Path, size: int, count: int) -> Samples:
-    """Pictures that nobody has sorted, `count` at a time, each by its path; (N, 3, size, size)."""
+def _unsorted(place: Path, size: int, count: int) -> Samples:
+    """Pictures without classes, `count` at a time and named by path; (N, 3, size, size)."""
     files, unused, _ = walked(place) if place.is_dir() else ([place], [], set())
     if not files:
         raise DataError(f"{place} holds no picture ({', '.join(sorted(SUFFIXES))})")
     parts = torch.arange(len(files)).split(count)
     batches = (
-        Batch(torch.stack([decoded(files[at], size).float() for at in part.tolist()]), None, part, Position())
+        Batch(
+            torch.stack([decoded(files[index], size).float() for index in part.tolist()]),
+            None,
+            part,
+            Position(),
+        )
         for part in parts
     )
     notes = (*notes_of(forms_of(files)), *not_used(unused, place))
@@ -171,23 +174,23 @@ def _others(place: Path, size: int, count: int) -> Samples:
 
 def _in_memory(
     folder: Path,
-    found: Mapping[str, Pictures],
+    pictures_of: Mapping[str, Pictures],
     holdout: Holdout,
     eval_batch_size: int,
     num_workers: int,
     notes: tuple[str, ...],
     deep: bool,
 ) -> InMemoryData:
-    files = [file for one in found.values() for file in one.files]
-    targets = torch.tensor([target for one in found.values() for target in one.targets])
-    train = found["train"]
+    files = [file for pictures in pictures_of.values() for file in pictures.files]
+    targets = torch.tensor([target for pictures in pictures_of.values() for target in pictures.targets])
+    train = pictures_of["train"]
     inputs = _all_decoded(files, train.size, num_workers, torch.float32 if deep else torch.uint8)
-    elsewhere = torch.arange(0) if "test" in found else None  # no picture of train is a test picture
+    elsewhere = torch.arange(0) if "test" in pictures_of else None  # no picture of train is a test picture
     splits, start = split(len(train), holdout, targets[: len(train)], elsewhere), 0
-    for name, one in found.items():
+    for name, pictures in pictures_of.items():
         if name != "train":
-            splits[name] = torch.arange(start, start + len(one))
-        start += len(one)
+            splits[name] = torch.arange(start, start + len(pictures))
+        start += len(pictures)
     classes = tuple(train.classes)
     pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
     info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=notes)
@@ -206,11 +209,11 @@ def _all_decoded(files: Sequence[Path], size: int, num_threads: int, dtype: torc
     inputs, faults = torch.empty(len(files), 3, size, size, dtype=dtype), []
     pool = ThreadPoolExecutor(max(num_threads, 1))
     try:
-        for at, made in enumerate(pool.map(attempt, files)):
-            if isinstance(made, DataError):
-                faults.append(str(made))
+        for row, picture in enumerate(pool.map(attempt, files)):
+            if isinstance(picture, DataError):
+                faults.append(str(picture))
             else:
-                inputs[at] = made
+                inputs[row] = picture
     finally:
         pool.shutdown(cancel_futures=True)
     if faults:
@@ -226,5 +229,5 @@ def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tens
     chosen = train[torch.arange(count) * len(train) // count].tolist()
     sample = torch.stack([decoded(pictures.files[index], pictures.size).float() for index in chosen])
     shift, scale = scaling.standardization(sample, per_feature=False)
-    told = f"{scaling.told(shift, scale, per_feature=False)}, by {count:,} of its pictures"
-    return {"shift": shift[0], "scale": scale[0]}, told
+    text = f"{scaling.describe_scaling(shift, scale, per_feature=False)}, by {count:,} of its pictures"
+    return {"shift": shift[0], "scale": scale[0]}, text

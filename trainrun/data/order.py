@@ -26,10 +26,10 @@ def epoch_order(train: Tensor, seed: int, epoch: int, classes: Tensor | None) ->
     n = len(train)
     if classes is None:
         return train[permutation(n, seed, "order", epoch)]
-    found = classes.unique()
+    labels = classes.unique()
     drawn = []
-    for place, label in enumerate(found[permutation(len(found), seed, "classes", epoch)].tolist()):
-        quota = n // len(found) + (place < n % len(found))
+    for place, label in enumerate(labels[permutation(len(labels), seed, "classes", epoch)].tolist()):
+        quota = n // len(labels) + (place < n % len(labels))
         members = (classes == label).nonzero()[:, 0]
         shuffled = members[permutation(len(members), seed, "class", epoch, label)]
         drawn.append(shuffled.repeat(-(-quota // len(members)))[:quota])
@@ -55,7 +55,7 @@ def micro_batches(
 
 
 def position_after(step: int, size: int, window: int) -> Position:
-    """Where the data stand after so many windows of an epoch of `size` samples, as micro_batches has it."""
+    """The position after `step` windows of epochs of `size` samples, as `micro_batches` counts it."""
     epoch, windows = divmod(step, -(-size // window))
     return Position(epoch, windows * window)
 
@@ -91,7 +91,7 @@ def fold_of(
     Raises ConfigError where there is no such fold.
     """
     if fold >= num_folds:
-        raise ConfigError.one("data.fold", f"wants 0 to {num_folds - 1}, got {fold}")
+        raise ConfigError.one("data.fold", f"must be 0 to {num_folds - 1}, got {fold}")
     shuffled = indices[permutation(len(indices), seed, "folds")]
     if classes is not None:
         shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]

@@ -1,4 +1,4 @@
-"""A picture file as pixels: every mode that Pillow opens is read by its range, or refused by name."""
+"""Decode picture files: every mode that Pillow opens is read by its range of values, or refused by name."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from trainrun.vocabulary.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Endings of files that hold pictures.
+# File name extensions of pictures.
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".webp", ".avif"),
     *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     *(".jp2", ".j2k", ".jpx", ".tga", ".ico", ".pcx", ".qoi"),
 }
 _WHITE = 255.0
-_LONGEST = 100  # shorter sides: a line of pixels would else be resized to many times its bytes
+_LONGEST = 100  # shorter sides: otherwise a line of pixels would be resized to many times its bytes
 _WHITE_OF_16_BITS = 65535
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF
 _BEYOND_WHITE = 1e-3  # floats that were computed may miss 0 and 1 by rounding
-_TREATMENT = {
+_READ_AS = {
     "16 bits": "of 16 bits a pixel: 0 to 65,535 is read as 0 to 255, in fractions",
     "float": "of floats: 0 (black) to 1 (white) is read as 0 to 255",
     "transparent": "with transparency: laid on white",
     "frames": "of several frames or pages: the first is read",
 }
-# What a file is that is no picture, by how it begins.
+# What a file that is not a picture may be, by how it begins.
 _BEGINNINGS = {
     rb"version https://git-lfs": "is a Git LFS pointer, not the picture; run: git lfs pull",
     rb"\s*<(!doctype|html|head|\?php)": "is a web page, not a picture; download the picture itself",
@@ -53,10 +53,10 @@ _BEGINNINGS = {
 
 
 def decoded(file: Path, size: int) -> Tensor:
-    """(3, size, size), 0 black and 255 white: the shorter side resized, the middle cut out, turned as its
-    EXIF says. uint8, but float32 where the file has more than 8 bits a channel.
+    """(3, size, size), 0 black and 255 white: turned as EXIF says, shorter side resized, middle cut out.
 
-    Raises DataError naming a file that cannot be decoded whole, or whose mode has no known range.
+    uint8, but float32 where the file has more than 8 bits a channel. Raises DataError naming a file
+    that cannot be decoded whole, or whose mode has no known range.
     """
     from PIL import Image, ImageOps
 
@@ -64,9 +64,9 @@ def decoded(file: Path, size: int) -> Tensor:
         with _opened(file) as opened:
             image = _as_rgb_or_float(file, ImageOps.exif_transpose(opened), opened)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise _undecodable(file, error) from None
+        raise DataError(f"data.root: {file} cannot be decoded: {_reason(file, error)}") from None
     short = min(image.size)
-    if max(image.size) > _LONGEST * short:  # of which the middle alone is wanted
+    if max(image.size) > _LONGEST * short:  # cut first: only the middle is needed
         middle = (max(0, (side - _LONGEST * short) // 2) for side in image.size)
         image = ImageOps.crop(image, tuple(middle))
     width, height = (size * side // short for side in image.size)
@@ -77,7 +77,7 @@ def decoded(file: Path, size: int) -> Tensor:
 
 
 def forms_of(files: Iterable[Path]) -> Counter[str]:
-    """How the pixels of each file are stored, by its head alone: what `notes_of` tells of.
+    """Count how the pixels of files are stored, from their headers alone.
 
     A file that cannot be opened is left to `decoded`, which says why.
     """
@@ -98,14 +98,14 @@ def is_deep(forms: Counter[str]) -> bool:
 
 
 def notes_of(forms: Counter[str]) -> list[str]:
-    """What was made of pictures other than plain RGB, a line for each kind."""
-    lines = [f"{forms[form]:,} {text}" for form, text in _TREATMENT.items() if forms[form]]
-    modes = [f"{forms[form]:,} of mode {form}" for form in sorted(forms.keys() - _TREATMENT.keys() - {"RGB"})]
+    """How pictures other than plain RGB are read, a line for each kind."""
+    lines = [f"{forms[form]:,} {text}" for form, text in _READ_AS.items() if forms[form]]
+    modes = [f"{forms[form]:,} of mode {form}" for form in sorted(forms.keys() - _READ_AS.keys() - {"RGB"})]
     return [*lines, *([f"converted to RGB: {', '.join(modes)}"] if modes else [])]
 
 
 def _opened(file: Path) -> Image:
-    """Raises DataError for a picture of too many pixels. Pillow warns from half as many on: left out."""
+    """Open a picture without Pillow's warning of many pixels; raise DataError for too many."""
     from PIL import Image
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -126,7 +126,7 @@ def _form(image: Image) -> str:
 
 
 def _as_rgb_or_float(file: Path, image: Image, opened: Image) -> Image:
-    """RGB, or of one channel of floats from 0 to 255. `opened`: the same as it lies in the file."""
+    """Convert to RGB, or to one channel of floats from 0 to 255. `opened` is the unturned picture."""
     from PIL import Image
 
     if _form(image) in ("float", "16 bits"):
@@ -139,7 +139,7 @@ def _as_rgb_or_float(file: Path, image: Image, opened: Image) -> Image:
 
 
 def _of_deep(file: Path, values: np.ndarray, opened: Image) -> np.ndarray:
-    """Of pixels of one channel: 0 for black to 1 for white. Raises DataError where these are not known."""
+    """Scale pixels of one channel to 0 for black, 1 for white; raise DataError where these are not known."""
     tags = getattr(opened, "tag_v2", {})
     if opened.mode == "F":
         low, high = float(values.min()), float(values.max())
@@ -156,12 +156,8 @@ def _of_deep(file: Path, values: np.ndarray, opened: Image) -> np.ndarray:
     return 1 - values if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else values
 
 
-def _undecodable(file: Path, error: Exception) -> DataError:
-    """What is wrong with it in words, and what to do."""
-    return DataError(f"data.root: {file} cannot be decoded: {_reason(file, error)}")
-
-
 def _reason(file: Path, error: Exception) -> str:
+    """Say why a file cannot be decoded, and what to do."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, FileNotFoundError):

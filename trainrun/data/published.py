@@ -1,14 +1,17 @@
-"""Means and deviations that are published for known pictures: what most figures of others rest on."""
+"""Published data sets of pictures: an official test split, and the published mean and std of pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
 
 from trainrun.data import scaling
-from trainrun.data.resident import InMemoryData
+from trainrun.data.resident import Holdout, InMemoryData, resident
+from trainrun.protocols import DataInfo
 
 Normalize = Literal["train", "published"]
 
@@ -22,13 +25,30 @@ PUBLISHED = {
 }
 
 
+def published(
+    name: str,
+    class_names: tuple[str, ...],
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    holdout: Holdout,
+    normalize: Normalize,
+    eval_batch_size: int,
+) -> InMemoryData:
+    """Data from `parts`, each (pictures (N, C, H, W) of bytes, classes (N,)); the last is the test split."""
+    inputs = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts]))
+    targets = torch.from_numpy(np.concatenate([labels for _, labels in parts])).to(torch.int64)
+    test = torch.arange(len(inputs) - len(parts[-1][1]), len(inputs))
+    info = DataInfo(name, tuple(inputs.shape[1:]), "classes", len(class_names), {}, class_names)
+    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
+    return normalized(data, normalize)
+
+
 def normalized(data: InMemoryData, normalize: Normalize) -> InMemoryData:
-    """Pictures of bytes, standardised by what their training split says or by what is published."""
+    """Pictures of bytes, standardised by the training split's mean and std or by the published ones."""
     if normalize == "train":
         return data
     mean, std = PUBLISHED[data.info.name]
-    shift, scale = (torch.tensor(one).view(1, -1, 1, 1) for one in (mean, std))
+    shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
     data.restore(data.fitted() | {"shift": 255 * shift, "scale": 1 / (255 * scale)})
-    told = f"the published mean {scaling.listed(mean)} and std {scaling.listed(std)}, white being 1"
-    data.info = replace(data.info, input_scaling=told)
+    text = f"the published mean {scaling.listed(mean)} and std {scaling.listed(std)}, white being 1"
+    data.info = replace(data.info, input_scaling=text)
     return data

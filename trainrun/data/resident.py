@@ -1,4 +1,4 @@
-"""Data that fit in memory: one tensor, batched by gather, without any per-sample Python."""
+"""Data that fit in memory: one tensor, batched by index_select, without any per-sample Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainrun.data import scaling
+from trainrun.data.faults import first_unfit
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
@@ -30,7 +31,31 @@ class Holdout:
     num_folds: int
 
 
-class InMemoryData:
+class IndexedData:
+    """Data whose batches are gathered by index on the device that trains, ordered by `data/order.py`."""
+
+    splits: dict[str, Tensor]  # split -> indices; empty ones are left out
+    eval_batch_size: int
+    device = torch.device("cpu")
+    classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
+
+    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
+        while True:
+            order = epoch_order(self.splits["train"], seed, position.epoch, self.classes).to(self.device)
+            for indices, after in micro_batches(order, position, batch_spec):
+                yield self._gather(indices, after)
+            position = Position(position.epoch + 1)
+
+    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
+        batches = self.splits[split].to(self.device).split(self.eval_batch_size)
+        for indices in batches[share.rank :: share.num_ranks]:
+            yield self._gather(indices, Position())
+
+    def _gather(self, indices: Tensor, after: Position) -> Batch:
+        raise NotImplementedError
+
+
+class InMemoryData(IndexedData):
     """Samples as one tensor on the device that trains.
 
     `inputs` (N, ...) keep their stored dtype (uint8 pictures stay bytes) and become float32 batch
@@ -50,8 +75,6 @@ class InMemoryData:
         self.info, self.inputs, self.targets = info, inputs, targets
         self.splits = {name: part for name, part in splits.items() if len(part)}
         self.shift, self.scale, self.eval_batch_size = shift, scale, eval_batch_size
-        self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
-        self.device = torch.device("cpu")
         if info.pixels is not None:
             self._ends = info.pixels.black, info.pixels.white  # as stored
             self._scale_pixels()
@@ -67,19 +90,6 @@ class InMemoryData:
         scaling.move(self.info.target_scaling, device)
         self._scale_pixels()
 
-    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
-        train = self.splits["train"]
-        while True:
-            order = epoch_order(train, seed, position.epoch, self.classes).to(self.device)
-            for indices, after in micro_batches(order, position, batch_spec):
-                yield self._gather(indices, after)
-            position = Position(position.epoch + 1)
-
-    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
-        batches = self.splits[split].to(self.device).split(self.eval_batch_size)
-        for indices in batches[share.rank :: share.num_ranks]:
-            yield self._gather(indices, Position())
-
     def fitted(self) -> dict[str, Any]:
         inputs = {"shift": self.shift.cpu(), "scale": self.scale.cpu()}
         return inputs | scaling.fitted(self.info.target_scaling)
@@ -90,12 +100,12 @@ class InMemoryData:
         self._scale_pixels()
 
     def read(self, file: Path) -> Samples:
-        """Values as they are stored here: (x - shift) * scale follows."""
-        found = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
-        return Samples(map(self.scaled, found))
+        """A file of inputs as they are stored here, before (x - shift) * scale."""
+        batches = read_batches(file, self.info.input_shape, self.eval_batch_size, self.device)
+        return Samples(map(self.scaled, batches))
 
     def scaled(self, batch: Batch) -> Batch:
-        """One of stored values as the model sees it."""
+        """A batch of stored values as the model sees it."""
         inputs = batch.inputs.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
         return replace(batch, inputs=inputs)
 
@@ -123,10 +133,10 @@ def resident(
     per_feature: bool,
     test: Tensor | None = None,
 ) -> InMemoryData:
-    """Split, count, and fit the scaling on the training split alone.
+    """Data in memory, split and standardised by the training split alone.
 
     `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
-    `test` are the indices of an official test split; without it `test_fraction` is held out.
+    `test` holds the indices of an official test split; without it `test_fraction` is held out.
     Raises DataError where no sample is left to train on or a value is not finite.
     """
     classes = targets if info.kind == "classes" else None
@@ -143,13 +153,13 @@ def standardized(
     eval_batch_size: int,
     per_feature: bool,
 ) -> Kind:
-    """Samples of known splits as a `kind` of Resident, scaled by what the training split says.
+    """Data of class `kind` with the given splits, standardised by the training split alone.
 
     Raises DataError where a value is not finite.
     """
     shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
     info = described(info, inputs, targets, splits)
-    info = replace(info, input_scaling=scaling.told(shift, scale, per_feature))
+    info = replace(info, input_scaling=scaling.describe_scaling(shift, scale, per_feature))
     if inputs.ndim == 4 and info.pixels is None:  # 0 or less, and the largest value
         info = replace(info, pixels=PixelRange(inputs.min().float().clamp(max=0), inputs.max().float()))
     return kind(info, inputs, targets, splits, shift, scale, eval_batch_size)
@@ -158,14 +168,13 @@ def standardized(
 def split(
     count: int, holdout: Holdout, classes: Tensor | None, test: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Indices of "train", "val" and "test" among `count` samples; by class where they have one.
+    """Indices of "train", "val" and "test" among `count` samples, stratified where there are classes.
 
     Raises DataError where no sample is left to train on.
     """
     if holdout.fold is None and test is None and holdout.val_fraction + holdout.test_fraction >= 1:
-        raise ConfigError.one(
-            "data.val_fraction", "leaves no sample to train on, together with data.test_fraction"
-        )
+        text = "leaves no sample to train on: data.test_fraction takes the rest"
+        raise ConfigError.one("data.val_fraction", text)
     rest, seed, part = torch.arange(count), holdout.split_seed, None
     if test is not None:
         rest = rest[~torch.isin(rest, test)]
@@ -185,22 +194,23 @@ def split(
 
 
 def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[str, Tensor]) -> DataInfo:
-    """With what counts and estimates say, those of the training split alone.
+    """`info` with sizes, class counts, target scaling and fingerprint; estimates are of the training split.
 
     Regression targets keep their own units; `info` says what would standardise them.
     Raises DataError where a value is not finite.
     """
     for what, values in (("inputs", inputs), ("targets", targets)):
-        if not torch.isfinite(values).all():
-            at = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
-            raise DataError(f"data: sample {at} of {info.name} has {what} that are not finite numbers")
-    known = targets[splits["train"]]
-    counts = torch.bincount(known, minlength=info.num_targets).tolist() if info.kind == "classes" else ()
+        if (row := first_unfit(torch.isfinite(values))) is not None:
+            raise DataError(f"data: sample {row} of {info.name} has {what} that are not finite numbers")
+    train_targets = targets[splits["train"]]
+    counts = (
+        torch.bincount(train_targets, minlength=info.num_targets).tolist() if info.kind == "classes" else ()
+    )
     return replace(
         info,
         sizes={name: len(part) for name, part in splits.items()},
         class_counts=tuple(counts),
-        target_scaling=scaling.target_scaling(known) if info.kind == "values" else None,
+        target_scaling=scaling.target_scaling(train_targets) if info.kind == "values" else None,
         in_memory=True,
         fingerprint=fingerprint([inputs, targets]),
     )

@@ -1,4 +1,4 @@
-"""Reading a foreign dataset: a sample's random draws are its own, and a failure names the sample."""
+"""Read any Dataset: seed each sample's random draws, stack samples, name the sample that fails."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from trainrun.vocabulary.seeds import derive
 
 @dataclass(frozen=True)
 class FailedSample:
-    """What a sample or batch became instead: text, so that it leaves a worker without a traceback.
+    """An error in place of a sample or batch, as text: it leaves a worker process without a traceback.
 
-    `at`: the place in its batch of the sample that the text is about.
+    `index` is the failed sample's place in its batch.
     """
 
     message: str
-    at: int | None = None
+    index: int | None = None
 
 
 class Seeded(Dataset[Any]):
-    """A map-style dataset whose sample i is a function of (seed, i), whoever reads it and when."""
+    """A map-style dataset whose sample i depends on (seed, i) alone, whichever process reads it."""
 
     def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset, self.seed = dataset, seed
@@ -41,7 +41,7 @@ class Seeded(Dataset[Any]):
         try:
             return self.dataset[index]
         except (Exception, SystemExit) as error:
-            return FailedSample(_what_failed(self.dataset, index, error))
+            return FailedSample(_describe_failure(self.dataset, index, error))
 
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
@@ -56,7 +56,7 @@ def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
         except StopIteration:
             return
         except (Exception, SystemExit) as error:
-            raise DataError(_what_failed(dataset, count, error)) from error
+            raise DataError(_describe_failure(dataset, count, error)) from error
         yield sample
         count += 1
 
@@ -95,13 +95,13 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
             return sample
     for sample in samples:
         if sample is not None and not (isinstance(sample, (list, tuple)) and len(sample) == 2):
-            return FailedSample(f"data: a sample is not (input, target), got {_described(sample)}")
+            return FailedSample(f"data: a sample is not (input, target), got {_describe_pairless(sample)}")
     samples = [sample and tuple(map(_numbers, sample)) for sample in samples]
     try:
         inputs, targets = default_collate(samples)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        at = _odd_one(samples)
-        return FailedSample(f"cannot be stacked with the others: {_why(samples[at], error)}", at)
+        index = _first_odd(samples)
+        return FailedSample(f"cannot be stacked with the others: {_why(samples[index], error)}", index)
     return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
 
 
@@ -110,12 +110,17 @@ def unpacked(
 ) -> tuple[Any, Any]:
     """Raises DataError for a batch that failed; `indices` are those of its samples."""
     if isinstance(batch, FailedSample):
-        if batch.at is None:
+        if batch.index is None:
             raise DataError(batch.message)
-        number = "" if indices is None else f" {int(indices[batch.at])}"
+        number = "" if indices is None else f" {int(indices[batch.index])}"
         raise DataError(f"data: sample{number} {batch.message}")
     inputs, targets = batch
     return inputs, targets
+
+
+def read_sample(dataset: Dataset[Any], index: int) -> tuple[Any, Any]:
+    """(inputs, targets) of one sample, as a batch of one; its draws are those of seed 0."""
+    return unpacked(collate([Seeded(dataset, 0)[index]]), [index])
 
 
 def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -132,13 +137,13 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _single(tensor: Tensor) -> Tensor:
-    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # with which torch can do little
+    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch has few operations on these
         return tensor.long()
     return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def _numbers(part: Any) -> Any:
-    """A list or tuple of plain numbers as the tensor it stands for; anything else as it is."""
+    """Convert a list or tuple of plain numbers to a tensor; leave anything else as it is."""
     first = part
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
@@ -151,8 +156,8 @@ def _numbers(part: Any) -> Any:
     return torch.from_numpy(array) if array.dtype.kind in "iufb" else part
 
 
-def _described(sample: Any) -> str:
-    """A sample that is no pair, in words, and what to return."""
+def _describe_pairless(sample: Any) -> str:
+    """Describe a sample that is no pair, and say what to return."""
     if isinstance(sample, Mapping):
         keys = ", ".join(repr(key) for key in sample)
         return f"a dict with {keys}; return the two, such as sample['image'], sample['label']"
@@ -164,7 +169,7 @@ def _described(sample: Any) -> str:
 
 
 def _why(sample: Any, error: Exception) -> str:
-    """Why a sample does not stack, with what it is and what to do."""
+    """Say why a sample does not stack, what it is and what to do."""
     if not isinstance(sample, tuple):
         return f"it is {type(sample).__name__}; return an input and a target, or leave it out"
     for part, what in zip(sample, ("input", "target"), strict=True):
@@ -180,7 +185,7 @@ def _why(sample: Any, error: Exception) -> str:
 
 
 def seen(value: Any) -> str:
-    """A value's type, shape and first numbers: `float32 of shape (4,)`, `list of 2`, `str 'abc'`."""
+    """Describe a value by type, shape or length: `float32 of shape (4,)`, `list of 2 (...)`, `str 'abc'`."""
     if isinstance(value, (Tensor, np.ndarray)):
         return f"{value.dtype} of shape {tuple(value.shape)}".removeprefix("torch.")
     if isinstance(value, (list, tuple, Mapping)):
@@ -208,31 +213,30 @@ def size_of(dataset: Any) -> int:
     try:
         return len(dataset)
     except Exception as error:
-        name = type(dataset).__name__
-        raise DataError(
-            f"data: the length of {name} cannot be read: {told(error, type(dataset).__module__)}"
-        ) from None
+        kind = type(dataset)
+        text = f"the length of {kind.__name__} cannot be read: {told(error, kind.__module__)}"
+        raise DataError(f"data: {text}") from None
 
 
 def told(error: BaseException, module: str) -> str:
-    """An error in the user's code, with the last place in its module: no traceback is shown."""
+    """An error in the user's code and the last line of its module that it passed, in place of a traceback."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _what_failed(dataset: Dataset[Any], index: int, error: BaseException) -> str:
+def _describe_failure(dataset: Dataset[Any], index: int, error: BaseException) -> str:
     if isinstance(error, DataError):
         return str(error)
     return f"data: sample {index} of {type(dataset).__name__} failed: {told(error, type(dataset).__module__)}"
 
 
-def _odd_one(samples: list[Any]) -> int:
-    """The place of the first sample that does not stack with the one before it, or alone."""
-    for at in range(len(samples)):
+def _first_odd(samples: list[Any]) -> int:
+    """The index of the first sample that does not stack with the one before it, or alone."""
+    for index in range(len(samples)):
         try:
-            default_collate(samples[max(0, at - 1) : at + 1])
+            default_collate(samples[max(0, index - 1) : index + 1])
         except (TypeError, ValueError, RuntimeError, KeyError):
-            return at
+            return index
     return 0

@@ -1,4 +1,7 @@
-"""What inputs and regression targets are scaled by, estimated from the training split."""
+"""Standardise inputs and regression targets: mean and std, estimated from the training split.
+
+`TargetScaling` is held by the data, which alone move and restore it, and read by the task.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,29 @@ from torch import Tensor
 
 from trainrun.protocols import TargetScaling
 
+_ROWS = 4096  # turned into float64 at a time: a copy of everything may not fit in memory
+
 
 def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
     """(shift, scale) in float32, shaped to broadcast over (N, ...): mean and 1 / std."""
     axes = (0,) if per_feature or inputs.ndim == 2 else tuple(a for a in range(inputs.ndim) if a != 1)
     count = math.prod(inputs.shape[axis] for axis in axes)
     total = squares = torch.zeros(())
-    for part in inputs.split(4096):  # a float64 copy of everything may not fit
+    for part in inputs.split(_ROWS):
         total = total + part.to(torch.float64).sum(axes, keepdim=True)
     mean = total / count  # divided once, so that the mean of a constant is that constant
-    for part in inputs.split(4096):
+    for part in inputs.split(_ROWS):
         squares = squares + (part.to(torch.float64) - mean).square().sum(axes, keepdim=True)
     std = (squares / count).sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature stays 0
     return mean.float(), (1 / std).float()
 
 
-def told(shift: Tensor, scale: Tensor, per_feature: bool) -> str:
-    """What inputs are standardised by, for people; the values themselves where they are few."""
+def describe_scaling(shift: Tensor, scale: Tensor, per_feature: bool) -> str:
+    """Say what inputs are standardised by, with the values where they are few."""
     if shift.numel() > 4:
         return f"mean and std of each {'feature' if per_feature else 'channel'} in the training split"
-    mean, std = (listed(one.flatten().tolist()) for one in (shift, 1 / scale))
+    mean, std = (listed(values.flatten().tolist()) for values in (shift, 1 / scale))
     return f"mean {mean} and std {std} of the training split"
 
 
@@ -41,26 +46,26 @@ def listed(values: Sequence[float]) -> str:
 
 
 def target_scaling(targets: Tensor) -> TargetScaling:
-    """Of regression targets (N, K); an output that never varies has std 1."""
+    """Mean and std of regression targets (N, K); an output that never varies has std 1."""
     mean, scale = standardization(targets, per_feature=True)
     return TargetScaling(mean[0], 1 / scale[0])
 
 
 def move(scaling: TargetScaling | None, device: torch.device) -> None:
-    """In place, for the task holds the same one."""
+    """Move it in place: the task holds the same object."""
     if scaling is not None:
         scaling.mean, scaling.std = scaling.mean.to(device), scaling.std.to(device)
 
 
 def fitted(scaling: TargetScaling | None) -> dict[str, Any]:
-    """As part of what the data fitted."""
+    """The part of `Data.fitted` that it is stored as."""
     if scaling is None:
         return {}
     return {"target_mean": scaling.mean.cpu(), "target_std": scaling.std.cpu()}
 
 
 def restore(scaling: TargetScaling | None, stored: Mapping[str, Any]) -> None:
-    """In place, for the task holds the same one."""
+    """Restore it in place: the task holds the same object."""
     if scaling is not None:
         device = scaling.mean.device
         scaling.mean, scaling.std = stored["target_mean"].to(device), stored["target_std"].to(device)

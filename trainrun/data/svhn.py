@@ -1,4 +1,4 @@
-"""SVHN from its .mat files, read by SciPy; fetched only when asked."""
+"""SVHN from its .mat files, read by SciPy; downloaded only when asked."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from trainrun.data.download import fetched
-from trainrun.data.published import Normalize, normalized
-from trainrun.data.resident import Holdout, InMemoryData, resident
-from trainrun.protocols import DataInfo
+from trainrun.data.download import download_file
+from trainrun.data.published import Normalize, published
+from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
@@ -20,6 +18,8 @@ MD5 = {  # as torchvision has them
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
+# What SciPy raises for a file that is damaged or of another format, beside its own MatReadError.
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, EOFError, NotImplementedError, zlib.error)
 
 
 def svhn(
@@ -44,15 +44,10 @@ def svhn(
             if not download:
                 text = f"{base} lacks {file}; name its folder with data.root=, or fetch it with"
                 raise DataError(f"data.root: {text} data.download=true")
-            fetched("svhn", f"{URL}{file}", md5, base / file)
+            download_file("svhn", f"{URL}{file}", md5, base / file)
         parts.append(_read(base / file))
-    inputs = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts]))
-    targets = torch.from_numpy(np.concatenate([labels for _, labels in parts]))
-    test = torch.arange(len(parts[0][1]), len(inputs))
-    info = DataInfo("svhn", (3, 32, 32), "classes", 10, {}, tuple("0123456789"))
     holdout = Holdout(val_fraction, 0.0, split_seed, limit, fold, num_folds)
-    data = resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False, test=test)
-    return normalized(data, normalize)
+    return published("svhn", tuple("0123456789"), parts, holdout, normalize, eval_batch_size)
 
 
 def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -61,18 +56,9 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
     from scipy.io.matlab import MatReadError
 
     try:
-        found = loadmat(file, variable_names=["X", "y"])
-        pictures, labels = found["X"].transpose(3, 2, 0, 1), found["y"].astype(np.int64).ravel()
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        EOFError,
-        NotImplementedError,
-        MatReadError,
-        zlib.error,
-    ) as error:
+        arrays = loadmat(file, variable_names=["X", "y"])
+        pictures, labels = arrays["X"].transpose(3, 2, 0, 1), arrays["y"].astype(np.int64).ravel()
+    except (*_UNREADABLE, MatReadError) as error:
         raise DataError(f"data.root: {file} is not SVHN's .mat file: {error}") from None
     if pictures.dtype != np.uint8 or pictures.shape != (len(labels), 3, 32, 32) or not len(labels):
         text = f"has pictures of {pictures.shape} {pictures.dtype} and {len(labels)} labels"

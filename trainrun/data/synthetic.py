@@ -1,4 +1,4 @@
-"""Made-up pictures and tables that can be learned: for trying things where no data are at hand."""
+"""Synthetic pictures and tables that can be learned, for trying things without any data."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def images(
     limit: Count | None,
     eval_batch_size: Count,
 ) -> InMemoryData:
-    """Every class is a smooth random picture; a sample is it plus Gaussian noise of std `noise`."""
+    """Pictures whose classes are smooth random prototypes; a sample adds Gaussian noise of std `noise`."""
     if len(shape) != 3:
-        raise ConfigError.one("data.shape", f"wants [channels, height, width], got {shape}")
+        raise ConfigError.one("data.shape", f"must be [channels, height, width], got {shape}")
     generator = torch.Generator().manual_seed(derive(split_seed, "synthetic images"))
     coarse = torch.randn(num_classes, shape[0], 4, 4, generator=generator)
     prototypes = torch.nn.functional.interpolate(coarse, size=tuple(shape[1:]), mode="bilinear")

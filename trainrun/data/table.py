@@ -1,4 +1,4 @@
-"""A table of one's own, csv or parquet: column types found, gaps filled, categories spread out."""
+"""A csv or parquet table: infer column types, fill gaps, one-hot categories, standardise numbers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainrun.config.suggest import override
 from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
+from trainrun.data.faults import first_few
 from trainrun.data.predict_table import columns_like, refuse_infinite, targets_like, unknown
 from trainrun.data.resident import Holdout, InMemoryData, described, split
 from trainrun.protocols import Batch, DataInfo, Position, Samples
@@ -26,15 +27,15 @@ from trainrun.tables.tables import Format, Table
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
-_SHOWN = 6
-_FEW_ROWS = 10  # hardly enough of anything
-_FEW_IDS = 20  # rows, among which numbers may all differ by chance
-_LOOKED_AT = 1000  # rows, for numbers that are rather names
+_SHOWN = 6  # names in a note: one line of a terminal
+_FEW_ROWS = 10  # below this the message blames the number of rows, not the target
+_FEW_IDS = 20  # rows; among fewer, whole numbers all differ by chance too often to be called an id
+_LOOKED_AT = 1000  # rows that are searched for a leading 0: a column of postcodes shows one far sooner
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What tells how to read a table of the same kind."""
+    """How to read another table of the same kind."""
 
     target: str
     format: Format
@@ -43,7 +44,7 @@ class Layout:
 
 
 class TableData(InMemoryData):
-    """A table in memory; its columns stay as they were read, to be encoded as a checkpoint says."""
+    """A table in memory; its columns stay as read, so that a checkpoint's features can encode them again."""
 
     def __init__(
         self,
@@ -72,15 +73,15 @@ class TableData(InMemoryData):
         self.inputs = encode(self.columns, self.features).to(self.device)
 
     def read(self, file: Path) -> Samples:
-        """Another table with the same columns; that of the targets may be missing, and others are left."""
+        """Another table with the same columns; the target may be missing, further columns are ignored."""
         read = tables.read(str(file), self.layout.format, self.layout.missing)
         columns = columns_like(self.features, read, self.layout.missing)
         inputs = encode(columns, self.features)
         targets = targets_like(self.info, self.layout.target, read, self.layout.notation)
         parts = torch.arange(len(inputs)).split(self.eval_batch_size)
         batches = (
-            Batch(inputs[at].to(self.device), None if targets is None else targets[at], at, Position())
-            for at in parts
+            Batch(inputs[part].to(self.device), None if targets is None else targets[part], part, Position())
+            for part in parts
         )
         return Samples(batches, notes=[*read.notes, *unknown(columns, self.features)])
 
@@ -110,22 +111,22 @@ def table(
 ) -> TableData:
     """A csv or parquet file, of which one column is predicted from the others.
 
-    Numbers in any notation and booleans are standardised, a missing one is filled with the mean; a
-    text is one input per category, a missing one is filled with the most frequent; one more input
-    marks what was missing. All that is estimated from the training split alone. Dates are left out.
+    Numbers in any notation and booleans are standardised; a missing one becomes the mean. A text
+    becomes one input per category; a missing one becomes the most frequent. One more input marks what
+    was missing. All estimates are of the training split alone. Dates are left out.
     Raises DataError naming file, line and column.
     """
     gone, format, style = frozenset(missing), Format(separator, encoding, header), Style(decimal, thousands)
     read = tables.read(path, format, gone)
-    for key, wanted in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
-        for name in wanted:
+    for key, names in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
+        for name in names:
             if name not in read.columns:
                 raise ConfigError.one(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
     read, dropped = _with_targets(read, target, gone, style, missing_target)
     target_kind, _, why = tables.target_kind(read, target, gone, style)
     kind = target_kind if kind == "auto" else kind  # type: ignore[assignment]
-    targets, names, notation = _targets(read, target, kind, gone, style)
-    left_out: dict[str, str] = {target: ""} | dict.fromkeys(ignore, "as told")
+    targets, class_names, notation = _targets(read, target, kind, gone, style)
+    left_out: dict[str, str] = {target: ""} | dict.fromkeys(ignore, "data.ignore")
     columns = [
         column
         for name in read.columns
@@ -137,16 +138,16 @@ def table(
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     splits = split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
-    if not any(one.inputs for one in features):
-        raise DataError(f"data.path: {read.path} has no column to predict {target} from{_told(left_out)}")
+    if not any(feature.inputs for feature in features):
+        text = f"has no column to predict {target} from{_left_out_text(left_out)}"
+        raise DataError(f"data.path: {read.path} {text}")
     inputs = encode(columns, features)
-    notes = (*read.notes, *dropped, *_notes(target, names, why, columns, features, left_out), *written)
-    count = len(names) or 1
+    notes = (*read.notes, *dropped, *_notes(target, class_names, why, columns, features, left_out), *written)
+    count = len(class_names) or 1
     has_numbers = any(not column.categories for column in columns)
     by = "mean and std of each column over the training split" if has_numbers else ""
-    shape = (inputs.shape[1],)
-    info = DataInfo(read.path.name, shape, kind, count, {}, names, notes=notes, input_scaling=by)
-    info = described(info, inputs, targets, splits)
+    info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, class_names, notes=notes)
+    info = described(replace(info, input_scaling=by), inputs, targets, splits)
     layout = Layout(target, format, missing, notation)
     return TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
 
@@ -154,12 +155,12 @@ def table(
 def _with_targets(
     read: Table, name: str, missing: Collection[str], style: Style, missing_target: str
 ) -> tuple[Table, tuple[str, ...]]:
-    """The rows that have a target, and what to say of the others.
+    """The rows that have a target, and a note on the others.
 
-    Raises DataError where they may not be left out, or where too few have one.
+    Raises DataError where rows without one may not be left out, or where too few rows remain.
     """
     gone = set(missing)
-    with suppress(ValueError):  # told where its numbers are read
+    with suppress(ValueError):  # raised again where the numbers are read
         if reading := tables.reading_of(read, name, missing, style):
             gone |= reading[1].gaps
     count = len(read.columns[name])
@@ -173,7 +174,7 @@ def _with_targets(
     if count - len(rows) < 2:
         text = "has a single row" if not rows else f"has a single row with a value of {name}"
         raise DataError(f"data.path: {read.path} {text}: nothing can be learned from it")
-    notes = (f"{len(rows):,} of {count:,} rows are left out, for they have no {name}",) if rows else ()
+    notes = (f"{len(rows):,} of {count:,} rows are left out because they have no {name}",) if rows else ()
     return (read.without(rows) if rows else read), notes
 
 
@@ -186,7 +187,7 @@ def _column(
     max_categories: int,
     left_out: dict[str, str],
 ) -> Column | None:
-    """A column as numbers or categories; None for one that is left out, with the reason in `left_out`."""
+    """A column as numbers or categories; None for one that is left out, its reason written to `left_out`."""
     texts = read.columns[name]
     is_text = is_category or name not in read.numbers
     if is_text and texts[0] not in missing and texts.count(texts[0]) == len(texts):
@@ -202,25 +203,25 @@ def _column(
         elif (array == array[0]).all():
             left_out[name] = "always the same"
         return None if name in left_out else Column(name, array, (), notation)
-    found = set(texts).difference(missing)
-    kind = "text" if is_category else tables.kind_of(found)
-    if kind == "boolean" and len(found) == 2:
+    values_seen = set(texts).difference(missing)
+    kind = "text" if is_category else tables.kind_of(values_seen)
+    if kind == "boolean" and len(values_seen) == 2:
         return Column(name, np.array([tables.BOOLEANS.get(text.lower(), np.nan) for text in texts]))
     if kind == "date":
         left_out[name] = "dates"
-    elif len(found) > max_categories:
-        left_out[name] = f"{len(found):,} different texts"
+    elif len(values_seen) > max_categories:
+        left_out[name] = f"{len(values_seen):,} different texts"
     if name in left_out:
         return None
-    categories = tuple(sorted(found))
-    place = {text: at for at, text in enumerate(categories)}
+    categories = tuple(sorted(values_seen))
+    place = {text: number for number, text in enumerate(categories)}
     return Column(name, np.fromiter(map(place.get, texts, repeat(-1)), np.int64, len(texts)), categories)
 
 
 def _targets(
     read: Table, name: str, kind: str, missing: Collection[str], style: Style
 ) -> tuple[Tensor, tuple[str, ...], Notation]:
-    """((N,) classes or (N, 1) values, class names, how numbers are written)."""
+    """((N,) classes or (N, 1) values, class names, the notation of numbers)."""
     texts = read.columns[name]
     if kind == "values":
         numbers = _numbers(read, name, missing, style, is_target=True)
@@ -234,7 +235,7 @@ def _targets(
         refuse_infinite(read, name, array)
         return torch.from_numpy(array).float()[:, None], (), numbers[1]
     values, notation = None, PLAIN
-    with suppress(ValueError):  # names that are no numbers, or not in one notation
+    with suppress(ValueError):  # class names that are not numbers in one notation
         if reading := tables.reading_of(read, name, missing, style):
             values, notation = reading[0], reading[1].notation
     keys = texts if values is None else values
@@ -244,10 +245,9 @@ def _targets(
         few = "; there are too few rows to learn from" if len(texts) < _FEW_ROWS else ""
         raise DataError(f"data.target: {text}, too many for classes, such as {texts[0]!r}{few}")
     if len(different) < 2:
-        raise DataError(
-            f"data.target: {read.path} has one {name} in all rows, {texts[0]!r}: nothing to learn"
-        )
-    place = {label: at for at, label in enumerate(sorted(different))}  # type: ignore[type-var]
+        text = f"{read.path} has one {name} in all rows, {texts[0]!r}: nothing to learn"
+        raise DataError(f"data.target: {text}")
+    place = {label: number for number, label in enumerate(sorted(different))}  # type: ignore[type-var]
     named = dict(zip(keys, texts, strict=True))
     return torch.tensor([place[label] for label in keys]), tuple(named[label] for label in place), notation
 
@@ -255,9 +255,9 @@ def _targets(
 def _numbers(
     read: Table, name: str, missing: Collection[str], style: Style, is_target: bool = False
 ) -> tuple[Sequence[float], Notation] | None:
-    """A column's numbers, and how they are written; None where it holds no numbers.
+    """A column's numbers and their notation; None where it holds no numbers.
 
-    Raises DataError naming the place where nearly all are numbers, or where two notations fit.
+    Raises DataError naming a text among numbers, 10 % at most, and where two notations fit.
     """
     key = "data.target" if is_target else "data.path"
     others = [override("data.ignore", [name]), override("data.categorical", [name])]
@@ -273,12 +273,12 @@ def _numbers(
         got = read.columns[name][rows[0]]
         most = "" if is_target else " as nearly all of it"
         text = f"{read.place(rows, name)} is not a number{most}, got {got!r}"
-        raise DataError(f"{key}: {text}; mend it, or {', or '.join(others)}") from None
+        raise DataError(f"{key}: {text}; fix it, or {', or '.join(others)}") from None
     return reading and (reading[0], reading[1].notation)
 
 
 def _pointed(read: Table, notations: Mapping[str, Notation]) -> dict[str, int]:
-    """Columns in which every point may stand between thousands, as in 1.234, and a row that has one."""
+    """Columns in which every point may separate thousands, as in 1.234, each with a row that has one."""
     pointed = {}
     for name, notation in notations.items():
         if notation == PLAIN and name in read.numbers and name not in read.typed:
@@ -290,7 +290,7 @@ def _pointed(read: Table, notations: Mapping[str, Notation]) -> dict[str, int]:
 
 
 def _written(read: Table, target: str, notations: Mapping[str, Notation], style: Style) -> tuple[str, ...]:
-    """What to say of columns whose numbers are not written plainly, or may not be what they seem.
+    """Notes on columns whose numbers are not in plain notation, or may be read in two ways.
 
     Raises DataError for a column of 1.234 beside others with a decimal comma: it may be 1234.
     """
@@ -330,20 +330,20 @@ def _notes(
     features: Sequence[Feature],
     left_out: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """What was made of the table, for people."""
+    """Notes on how the table is read."""
     learned = f"one of {len(names)} classes ({_listed(names)})" if names else "a value"
     notes = [f"{target} is learned as {learned}: {why}"]
     numbers = [column.name for column in columns if not column.categories]
     spread = [
-        f"{column.name} ({len(feature.kept)} of {len(column.categories)})"
-        if len(feature.kept) < len(column.categories)
+        f"{column.name} ({len(feature.categories)} of {len(column.categories)})"
+        if len(feature.categories) < len(column.categories)
         else f"{column.name} ({len(column.categories)})"
         for column, feature in zip(columns, features, strict=True)
         if column.categories
     ]
     parts = [f"{len(numbers)} of numbers: {_listed(numbers)}"] if numbers else []
     parts += [f"{len(spread)} of categories: {_listed(spread)}"] if spread else []
-    count = sum(len(one.inputs) for one in features)
+    count = sum(len(feature.inputs) for feature in features)
     whole = f"{_count(count, 'input')} from {_count(len(columns), 'column')}"
     notes.append(f"{whole}, {'; '.join(parts)}")
     if ids := [column.name for column in columns if _is_id(column)]:
@@ -352,13 +352,13 @@ def _notes(
     gaps = [f"{column.name} {int(column.missing.sum())}" for column in columns if column.missing.any()]
     if gaps:
         notes.append(f"missing, filled by the training split's mean or most frequent: {_listed(gaps)}")
-    if told := _told(left_out):
-        notes.append(told.removeprefix("; "))
+    if line := _left_out_text(left_out):
+        notes.append(line.removeprefix("; "))
     return tuple(notes)
 
 
 def _is_id(column: Column) -> bool:
-    """Whether a column of numbers counts the rows, or is called an id and is another whole number in each."""
+    """Whether a column of numbers counts the rows, or is named an id and never repeats a whole number."""
     values = column.values
     if column.categories or len(values) < _FEW_IDS or column.missing.any() or (values % 1).any():
         return False
@@ -372,14 +372,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _told(left_out: Mapping[str, str]) -> str:
-    told = [f"{name} ({why})" for name, why in left_out.items() if why]
-    return f"; left out: {_listed(told)}" if told else ""
+def _left_out_text(left_out: Mapping[str, str]) -> str:
+    reasons = [f"{name} ({why})" for name, why in left_out.items() if why]
+    return f"; left out: {_listed(reasons)}" if reasons else ""
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return first_few(names, _SHOWN)
 
 
 def _near(name: str, read: Table) -> str:

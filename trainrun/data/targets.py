@@ -1,4 +1,4 @@
-"""How the targets of a foreign dataset are read: as the task needs them, where nothing is lost by it."""
+"""Convert the targets of any Dataset to what the task needs, where nothing is lost by it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainrun.data.faults import first_unfit
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 _ADVICE = {
@@ -22,16 +23,17 @@ _LEARNS = {
     "values": "one number or a vector of numbers per sample",
     "tokens": "a token for each token of the input",
 }
-_MOST_SPARSE = 10  # numbers up to so many times as large as there are different ones may be classes
-_MOST_UNASKED = 1000  # and any up to this
+# Integers are refused as classes where the largest is far above their number: such outputs are never trained.
+_MOST_SPARSE = 10  # times as many classes as different numbers: a subset of a data set's classes stays below
+_MOST_UNASKED = 1000  # classes that are always accepted: so few outputs cost nothing
 _MOST_FLOATS = 20  # different floats that may be classes though hardly any two samples share one
 
 
 @dataclass(frozen=True)
 class _Form:
-    """A way to convert targets: which fit, in words and as a test of each, and what becomes of them."""
+    """A way to convert targets: which ones fit, in words and as a test of each, and the conversion."""
 
-    wanted: str
+    expected: str
     fits: Callable[[Tensor], Tensor]  # (N,) bool
     convert: Callable[[Tensor], Tensor]
 
@@ -72,9 +74,9 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class TargetReading:
-    """What targets of one shape and type are, and how they are converted.
+    """How targets of one shape and type are converted.
 
-    `kind` is that of DataInfo. `note` says what is converted, for the plan.
+    `kind` is that of DataInfo. `note` says in the plan what is converted.
     """
 
     kind: str
@@ -84,53 +86,48 @@ class TargetReading:
     note: str = ""
 
     def __call__(self, targets: Any, indices: Sequence[int] | Tensor, name: str) -> Any:
-        """A batch of stacked targets, converted. Raises DataError for the first that does not fit."""
+        """Convert a batch of stacked targets. Raises DataError for the first that does not fit."""
         if self.form == "plain" or not isinstance(targets, Tensor):
             return targets
         form = _FORMS[self.form]
         if tuple(targets.shape[1:]) != self.shape or targets.is_floating_point() != self.is_float:
-            got, wanted = (f"{kind} of shape {shape}" for kind, shape in self._shapes(targets))
-            raise DataError(
-                f"data: sample {int(indices[0])} of {name} and others have targets of {got}, not {wanted}"
-            )
-        fits = form.fits(targets)
-        if not bool(fits.all()):
-            at = int((~fits).nonzero()[0])
-            sample = f"sample {int(indices[at])} of {name} has the target"
+            got = _kind_and_shape(targets.is_floating_point(), tuple(targets.shape[1:]))
+            text = f"have targets of {got}, not {_kind_and_shape(self.is_float, self.shape)}"
+            raise DataError(f"data: sample {int(indices[0])} of {name} and others {text}")
+        if (row := first_unfit(form.fits(targets))) is not None:
+            sample = f"sample {int(indices[row])} of {name} has the target"
             if self.form == "class":
-                text = f"learns one class per sample; {sample} {targets[at].item():g}; {_ADVICE['values']}"
+                text = f"learns one class per sample; {sample} {targets[row].item():g}; {_ADVICE['values']}"
                 raise ConfigError.one("task", text)
-            raise DataError(f"data: {sample} {targets[at].tolist()}, not {form.wanted}")
+            raise DataError(f"data: {sample} {targets[row].tolist()}, not {form.expected}")
         return form.convert(targets)
 
-    def _shapes(self, targets: Tensor) -> list[tuple[str, tuple[int, ...]]]:
-        return [
-            ("floats" if targets.is_floating_point() else "integers", tuple(targets.shape[1:])),
-            ("floats" if self.is_float else "integers", self.shape),
-        ]
+
+def _kind_and_shape(is_float: bool, shape: tuple[int, ...]) -> str:
+    return f"{'floats' if is_float else 'integers'} of shape {shape}"
 
 
-def reading_of(targets: Any, wanted: str | None, name: str) -> TargetReading:
-    """How the targets of `name` are read, judged by the first: `targets`, a batch of one.
+def reading_of(targets: Any, task_kind: str | None, name: str) -> TargetReading:
+    """Choose how the targets of dataset `name` are read, by the first: `targets`, a batch of one.
 
-    `wanted` is the kind that the task learns; None takes them for what they look like.
+    `task_kind` is the kind that the task learns; with None their type and shape decide.
     Raises DataError where no task could learn them, ConfigError where this one cannot.
     """
     if not isinstance(targets, Tensor):
-        if wanted in (None, "other"):
+        if task_kind in (None, "other"):
             return TargetReading("other", "plain", (), False)
         raise DataError(f"data: sample 0 of {name} has the target {_no_number(targets)}")
     shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
-    kind = wanted or _natural(shape, is_float)
-    form = _form(targets, kind, wanted)
+    kind = task_kind or _natural_kind(shape, is_float)
+    form = "plain" if task_kind in (None, "other") else _form(targets, kind)
     if form is None:
-        text = f"learns {_LEARNS[kind]}; a target of {name} is {seen(targets)}; {_advice(targets)}"
+        text = f"learns {_LEARNS[kind]}; a target of {name} is {describe_target(targets)}; {_advice(targets)}"
         raise ConfigError.one("task", text)
     return TargetReading(kind, form, shape, is_float, _note(form, shape, is_float, targets))
 
 
-def seen(targets: Tensor) -> str:
-    """The first target of a batch: `int64 of shape (6,), [0, 1, 2, 3, ...]`."""
+def describe_target(targets: Tensor) -> str:
+    """Describe the first target of a batch: `[0, 1, 2, 3, ...] (int64 of shape (6,))`."""
     first = targets[0]
     values = first.flatten()[:4].tolist()
     text = f"{values[0]:g}" if first.numel() == 1 else f"[{', '.join(f'{value:g}' for value in values)}"
@@ -142,10 +139,10 @@ def seen(targets: Tensor) -> str:
 def resolve_classes(
     reading: TargetReading, classes: Tensor, num_classes: int, name: str
 ) -> tuple[TargetReading, Tensor, int]:
-    """(reading, classes, how many there are), once every class of the training set was read.
+    """(reading, classes, number of classes), once every class of the training set was read.
 
     `num_classes` is what the dataset says, 0 where it does not. The labels -1 and 1 become 0 and 1.
-    Raises ConfigError for numbers that are no classes.
+    Raises ConfigError for numbers that cannot be classes.
     """
     labels = classes.unique().tolist()
     if not num_classes and labels == [-1, 1]:
@@ -153,15 +150,13 @@ def resolve_classes(
         return replace(reading, form="sign", note=note), (classes > 0).long(), 2
     count = reading.shape[0] if reading.form == "one-hot" else num_classes or max(labels[-1], 0) + 1
     if num_classes not in (0, count):
-        raise DataError(
-            f"data: the one-hot targets of {name} have {count} places, it names {num_classes} classes"
-        )
-    # A class of its own is numbered wrongly; of a few strays the samples are named later.
+        text = f"the one-hot targets of {name} have {count} places, it names {num_classes} classes"
+        raise DataError(f"data: {text}")
+    # Negative numbers as frequent as half a class are a wrong numbering; rarer ones are named later.
     if labels[0] < 0 and 2 * len(labels) * int((classes < 0).sum()) >= len(classes):
         text = f"learns classes, counted from 0; the targets of {name} begin with {labels[0]}"
-        raise ConfigError.one(
-            "task", f"{text}; add {-labels[0]} to them in the data set; {_ADVICE['values']}"
-        )
+        fix = f"add {-labels[0]} to them in the data set; {_ADVICE['values']}"
+        raise ConfigError.one("task", f"{text}; {fix}")
     if reading.is_float and reading.form == "class" and _MOST_FLOATS < len(labels) > len(classes) / 2:
         text = f"learns classes; the {len(classes)} targets of {name} are {len(labels)} different floats"
         raise ConfigError.one("task", f"{text}; {_ADVICE['values']}")
@@ -178,22 +173,19 @@ def resolve_classes(
 def _gaps(labels: list[int], count: int, shown: str) -> str:
     if labels == list(range(1, count)):
         return f"classes: no sample has class 0; labels that count from 1 need one subtracted, got {shown}"
-    return (
-        f"classes: only {len(labels)} of {count} have samples, got {shown}; number them from 0 without gaps"
-    )
+    text = f"classes: only {len(labels)} of {count} have samples, got {shown}"
+    return f"{text}; number them from 0 without gaps"
 
 
-def _natural(shape: tuple[int, ...], is_float: bool) -> str:
+def _natural_kind(shape: tuple[int, ...], is_float: bool) -> str:
     if len(shape) > 1:
         return "other"
     return "values" if is_float else "labels" if shape else "classes"
 
 
-def _form(targets: Tensor, kind: str, wanted: str | None) -> str | None:
-    """The name of the form in which a kind's targets come; None where these are none of that kind."""
+def _form(targets: Tensor, kind: str) -> str | None:
+    """The form in `_FORMS` that reads such targets as `kind`; None where they cannot be of that kind."""
     shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
-    if wanted in (None, "other"):
-        return "plain"
     if kind == "tokens":
         return "plain" if len(shape) == 1 and not is_float else None
     if len(shape) > 1 or targets.is_complex():
@@ -226,12 +218,11 @@ def _note(form: str, shape: tuple[int, ...], is_float: bool, targets: Tensor) ->
 
 
 def _advice(targets: Tensor) -> str:
-    """The nearest setting or change under which such targets can be learned."""
+    """The nearest setting or change with which such targets can be learned."""
     shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
     if len(shape) > 1:
-        return (
-            "give one number or one vector per sample, or take a task of your own: task._target_=my_task.Task"
-        )
+        text = "give one number or one vector per sample"
+        return f"{text}, or use a task of your own: task._target_=my_task.Task"
     if not shape or (shape == (1,)):
         return _ADVICE["values"] if is_float else f"{_ADVICE['classes']}; {_ADVICE['values']}"
     total = float(targets.sum())
@@ -246,15 +237,14 @@ def _advice(targets: Tensor) -> str:
 
 
 def _no_number(targets: Any) -> str:
-    """A target that is no tensor, as a batch of one, and what to do."""
+    """Describe a batch of one target that is not a tensor, and say what to do."""
     if isinstance(targets, dict):
         keys = ", ".join(map(str, targets))
-        return f"dict ({keys}); give one of them as the target, or take a task of your own"
+        return f"dict ({keys}); give one of them as the target, or use a task of your own"
     first = targets[0] if isinstance(targets, (list, tuple)) and targets else targets
     if isinstance(first, str):
-        return (
-            f"{first!r}, a text; give its number, such as names.index({first!r}), and the names as `classes`"
-        )
+        text = f"{first!r}, a text; give its number, such as names.index({first!r})"
+        return f"{text}, and the names as `classes`"
     if isinstance(targets, (list, tuple)) and all(isinstance(target, Tensor) for target in targets):
-        return f"of {len(targets)} tensors; join them by torch.cat or torch.stack, or take a task of your own"
+        return f"of {len(targets)} tensors; join them by torch.cat or torch.stack, or use a task of your own"
     return f"of type {type(first).__name__}; give a number or a tensor of numbers"

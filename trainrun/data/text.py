@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from trainrun.data.fingerprint import fingerprint
-from trainrun.data.order import epoch_order, micro_batches
-from trainrun.protocols import ALL, IGNORED, Batch, BatchSpec, DataInfo, Position, Shard
+from trainrun.data.resident import IndexedData
+from trainrun.protocols import IGNORED, Batch, DataInfo, Position
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Split
 
 _NOT_SOURCES = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
-_UNKNOWN = b""  # a character that the training split lacks; without bytes, it flatters no bits_per_byte
+_UNKNOWN = b""  # a character that the training split lacks: of no bytes, so as not to improve bits_per_byte
 
 
-class Text:
-    """Windows of a sequence of tokens. Inputs (N, T) and targets (N, T) int64; targets are the tokens
-    that follow the inputs, IGNORED after the end of a split.
+class Text(IndexedData):
+    """Windows of a sequence of tokens.
 
-    `tokens` (L,) are those of all splits, one after the other; `bounds` tells where each begins and
-    ends. Every token of a split but its first is the target of exactly one window.
+    Inputs (N, T) and targets (N, T) are int64. Targets are the tokens that follow the inputs, IGNORED
+    after the end of a split. `tokens` (L,) are those of all splits, one after the other; `bounds` says
+    where each begins and ends. Every token of a split but its first is the target of one window.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Text:
     ) -> None:
         self.info, self.tokens, self.eval_batch_size = info, tokens, eval_batch_size
         self.block_size = info.input_shape[0]
-        starts, ends, self.splits = [], [], dict[str, Tensor]()
+        starts, ends, self.splits = [], [], {}
         count = 0
         for split, (begin, end) in bounds.items():
             firsts = torch.arange(begin, max(begin, end - 1), self.block_size)
@@ -54,43 +54,30 @@ class Text:
         self.starts, self.ends = torch.cat(starts), torch.cat(ends)
 
     def limit_evaluation(self, num_samples: int) -> None:
-        """Evaluate on at most that many windows of a split, evenly spread over it."""
+        """Evaluate on at most `num_samples` evenly spaced windows of a split."""
         for split, windows in self.splits.items():
             if split != "train" and len(windows) > num_samples:
                 self.splits[split] = windows[torch.arange(num_samples) * len(windows) // num_samples]
 
     def to(self, device: torch.device) -> None:
-        self.tokens = self.tokens.to(device)
+        self.device, self.tokens = device, self.tokens.to(device)
         self.starts, self.ends = self.starts.to(device), self.ends.to(device)
-
-    def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
-        train = self.splits["train"]
-        while True:
-            order = epoch_order(train, seed, position.epoch, None).to(self.tokens.device)
-            for indices, after in micro_batches(order, position, batch_spec):
-                yield self._gather(indices, after)
-            position = Position(position.epoch + 1)
-
-    def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:
-        batches = self.splits[split].to(self.tokens.device).split(self.eval_batch_size)
-        for indices in batches[share.rank :: share.num_ranks]:
-            yield self._gather(indices, Position())
 
     def fitted(self) -> dict[str, Any]:
         return {"vocabulary": [token.decode("latin-1") for token in self.info.vocabulary]}
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
-        """Raises DataError for another vocabulary: the weights belong to the stored one."""
+        """Raise DataError for another vocabulary: the weights belong to the stored one."""
         if fitted["vocabulary"] != self.fitted()["vocabulary"]:
             raise DataError("data.path: the text has another vocabulary than the one that was trained on")
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
-        places = torch.arange(self.block_size + 1, device=self.tokens.device)
+        places = torch.arange(self.block_size + 1, device=self.device)
         places = self.starts[indices][:, None] + places  # (N, T + 1)
         is_real = places < self.ends[indices][:, None]
-        found = self.tokens[places.clamp(max=len(self.tokens) - 1)].long()
-        inputs = found[:, :-1].masked_fill(~is_real[:, 1:], 0)
-        return Batch(inputs, found[:, 1:].masked_fill(~is_real[:, 1:], IGNORED), indices, after)
+        tokens = self.tokens[places.clamp(max=len(self.tokens) - 1)].long()
+        inputs = tokens[:, :-1].masked_fill(~is_real[:, 1:], 0)
+        return Batch(inputs, tokens[:, 1:].masked_fill(~is_real[:, 1:], IGNORED), indices, after)
 
 
 def text(
@@ -104,13 +91,14 @@ def text(
 ) -> Text:
     """A file, or all files below a folder in the order of their names, one after the other.
 
-    Without `path`: the sources of the running Python's own standard library, its tests left out.
-    The last `test_fraction` of the text is the test split, what lies before it the validation
-    split. The vocabulary of characters (UTF-8) is that of the training split; what it lacks is one
-    token of its own. Raises DataError for what cannot be read.
+    Without `path`: the sources of the running Python's standard library, without its tests.
+    The text ends with the validation split and then the test split. The vocabulary of characters
+    (UTF-8) is that of the training split; other characters share one token.
+    Raises DataError for files that cannot be read.
     """
     if val_fraction + test_fraction >= 1:
-        raise ConfigError.one("data.val_fraction", "leaves no text to train on, with data.test_fraction")
+        text = "leaves no text to train on: data.test_fraction takes the rest"
+        raise ConfigError.one("data.val_fraction", text)
     files, name = _files(path), Path(path).name if path else "python_sources"
     sequence = _bytes(files) if tokens == "bytes" else _characters(files)
     size = len(sequence)
@@ -123,31 +111,22 @@ def text(
         sequence, vocabulary = _fit(sequence, end)
     bounds = {"train": (0, end), "val": (end, size - num_test), "test": (size - num_test, size)}
     whole = torch.from_numpy(sequence)
-    info = DataInfo(
-        name,
-        (block_size,),
-        "tokens",
-        len(vocabulary),
-        {},
-        in_memory=True,
-        fingerprint=fingerprint([whole]),
-        vocabulary=vocabulary,
-    )
-    longest = {split: last - first for split, (first, last) in bounds.items()}
-    if longest["train"] <= block_size:
-        text = f"data.block_size={block_size} is longer than the {longest['train']} {tokens} to train on"
+    info = DataInfo(name, (block_size,), "tokens", len(vocabulary), {}, vocabulary=vocabulary)
+    info = replace(info, in_memory=True, fingerprint=fingerprint([whole]))
+    if end <= block_size:
+        text = f"data.block_size={block_size} is longer than the {end} {tokens} to train on"
         info = replace(info, notes=(f"{text}: every step sees the same window, the rest of it empty",))
-    made = Text(info, whole, bounds, limit, eval_batch_size)
-    made.info = replace(info, sizes={split: len(made.splits.get(split, ())) for split in bounds})
-    return made
+    data = Text(info, whole, bounds, limit, eval_batch_size)
+    data.info = replace(info, sizes={split: len(data.splits.get(split, ())) for split in bounds})
+    return data
 
 
 def _fit(codes: np.ndarray, end: int) -> tuple[np.ndarray, tuple[bytes, ...]]:
-    """(L,) int32 numbers of characters in the vocabulary of the first `end`, and that vocabulary."""
-    known = np.unique(codes[:end])
-    places = np.searchsorted(known, codes).clip(max=len(known) - 1)
-    numbers = np.where(known[places] == codes, places + 1, 0).astype(np.int32)
-    return numbers, (_UNKNOWN, *(chr(code).encode() for code in known))
+    """(L,) int32 tokens of characters, and the vocabulary, that of the first `end` characters."""
+    vocabulary = np.unique(codes[:end])
+    places = np.searchsorted(vocabulary, codes).clip(max=len(vocabulary) - 1)
+    numbers = np.where(vocabulary[places] == codes, places + 1, 0).astype(np.int32)
+    return numbers, (_UNKNOWN, *(chr(code).encode() for code in vocabulary))
 
 
 def _files(path: str | None) -> list[Path]:
@@ -158,10 +137,10 @@ def _files(path: str | None) -> list[Path]:
         raise DataError(f"data.path: there is no file or folder {base}")
     pattern = "*" if path else "*.py"
     below = ((file.relative_to(base), file) for file in base.rglob(pattern) if file.is_file())
-    found = sorted((place.as_posix(), file) for place, file in below if _is_wanted(place, path is None))
-    if not found:
+    files = sorted((place.as_posix(), file) for place, file in below if _is_wanted(place, path is None))
+    if not files:
         raise DataError(f"data.path: there are no files below {base}")
-    return [file for _, file in found]
+    return [file for _, file in files]
 
 
 def _is_wanted(place: Path, is_library: bool) -> bool:

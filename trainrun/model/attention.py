@@ -14,8 +14,8 @@ from trainrun.vocabulary.errors import ConfigError
 class Attention(nn.Module):
     """(N, T, D) -> (N, T, D): softmax(q k' / sqrt(D / heads)) v of each head (Vaswani et al., 2017).
 
-    The projection of the heads' outputs is the layer after it. `causal`: a place sees itself and
-    what lies before it.
+    The output projection is the layer that follows. With `causal` a token attends to itself and to
+    earlier tokens.
     """
 
     def __init__(self, width: int, heads: int, causal: bool, dropout: float) -> None:
@@ -24,7 +24,7 @@ class Attention(nn.Module):
             raise ConfigError.one("model.heads", f"must divide model.width={width}, got {heads}")
         self.heads, self.causal = heads, causal
         self.qkv = nn.Linear(width, 3 * width)
-        self.dropout = nn.Dropout(dropout)  # of the attention's weights; its rate alone is used
+        self.dropout = nn.Dropout(dropout)  # of the attention weights; only its rate is read
 
     def forward(self, x: Tensor) -> Tensor:
         n, length, width = x.shape
@@ -54,17 +54,16 @@ def block(width: int, heads: int, causal: bool, dropout: float) -> nn.Sequential
 
 
 def initialize(model: nn.Module, depth: int) -> None:
-    """As GPT-2: N(0, 0.02^2), biases 0; the last layer of the 2 `depth` residual branches divided by
-    sqrt(2 depth), so that their sum keeps its scale (Radford et al., 2019, section 2.3).
+    """Initialise as GPT-2: weights N(0, 0.02^2), biases 0.
+
+    The last layer of the 2 `depth` residual branches is divided by sqrt(2 depth), so that their sum
+    keeps its scale (Radford et al., 2019, section 2.3).
     """
-    last = {id([m for m in one.branch if isinstance(m, nn.Linear)][-1]) for one in _residuals(model)}
+    residuals = [module for module in model.modules() if isinstance(module, Residual)]
+    last = {id([m for m in residual.branch if isinstance(m, nn.Linear)][-1]) for residual in residuals}
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Embedding, nn.Conv2d)):
             std = 0.02 / math.sqrt(2 * depth) if id(layer) in last else 0.02
             nn.init.normal_(layer.weight, 0.0, std)
             if isinstance(layer, (nn.Linear, nn.Conv2d)) and layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _residuals(model: nn.Module) -> list[Residual]:
-    return [module for module in model.modules() if isinstance(module, Residual)]

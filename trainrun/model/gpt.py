@@ -32,7 +32,7 @@ class GPT(nn.Module):
             text = f"gpt needs tokens, such as those of data=text; the input is {input_shape} numbers"
             raise ConfigError.one("model", text, "model=transformer")
         if num_outputs > vocab_size:
-            text = f"gpt's outputs are its vocabulary's {vocab_size} tokens, {num_outputs} are wanted"
+            text = f"gpt has one output for each of {vocab_size} tokens, the task needs {num_outputs}"
             raise ConfigError.one("model", text)
         self.num_outputs, self.depth = num_outputs, depth
         self.tokens = nn.Embedding(vocab_size, width)
@@ -42,7 +42,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def initialize(self) -> None:
-        """GPT-2's weights: what init=auto gives it in place of its layers' own."""
+        """Initialise as GPT-2; init=auto calls it in place of its own schemes."""
         initialize(self, self.depth)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The pieces that several models share: activations, norms, residual branches."""
+"""Layers that several models share: activations, norms, residual branches, stochastic depth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def picture_shape(input_shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
-    """(channels, height, width). Raises ConfigError where the input of the model `name` is no picture."""
+    """(channels, height, width). Raises ConfigError where the input of model `name` is not a picture."""
     if len(input_shape) != 3:
         text = f"{name} needs pictures (channels, height, width), the input is {input_shape}; use mlp"
         raise ConfigError.one("model", text, "model=mlp")
@@ -44,16 +44,16 @@ def norm_2d(name: str, channels: int) -> nn.Module:
 
 
 def per_layer(value: float | list[float], depth: int, key: str) -> list[float]:
-    """One value for each of `depth` layers, from one for all or a list of them."""
+    """One value for each of `depth` layers, from a single value or a list."""
     if not isinstance(value, list):
         return [value] * depth
     if len(value) != depth:
-        raise ConfigError.one(key, f"wants one value or {depth}, one per layer, got {len(value)}")
+        raise ConfigError.one(key, f"must be one value or {depth}, one per layer, got {len(value)}")
     return value
 
 
 class DropPath(nn.Module):
-    """In training 0 in place of x (N, ...) for a share `p` of samples, the others scaled by 1 / (1 - p).
+    """Stochastic depth: in training a share `p` of samples x (N, ...) is 0, the others x / (1 - p).
 
     `p` is 0 until regularization=stochastic_depth sets it (Huang et al., 2016).
     """
@@ -63,12 +63,12 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.p
-        return x * kept / (1 - self.p)
+        is_kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.p
+        return x * is_kept / (1 - self.p)
 
 
 class Residual(nn.Module):
-    """x + branch(x); the branch's last weights are what a zero residual init sets to 0."""
+    """x + branch(x); init.zero_residual sets the branch's last weights to 0."""
 
     def __init__(self, branch: nn.Sequential) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Residual(nn.Module):
 def shrink_branches(branches: Sequence[nn.Sequential]) -> None:
     """Divide the last norm, or else the last layer, of each of L residual branches by L.
 
-    The sum of all branches then begins about as large as one, even where all its terms are positive.
+    The sum of all branches then starts about as large as one of them, even if all terms are positive.
     A branch that ends in a sigmoid, which is 0.5 at 0, gets the bias at which it is 1 / (2 L).
     """
     count = len(branches)

@@ -47,12 +47,12 @@ class MLP(nn.Module):
         self.head = nn.Linear(last, num_outputs)
 
     @torch.no_grad()
-    def calm(self) -> None:
-        """What init=auto does after filling the layers, so that outputs begin near 0 at any depth.
+    def rescale_init(self) -> None:
+        """Rescale the initial weights so that outputs start near 0 at any depth; init=auto calls it last.
 
-        The head is divided by 10, and L residual branches by L. Without norm a dropped input is larger
-        by 1 / (1 - p) in mean square: weights that read it are multiplied by sqrt(1 - p). An ELU passes
-        more than the ReLU whose scale it is given: 1.25 keeps the mean square of 1, not sqrt(2).
+        The head is divided by 10, and L residual branches by L. Without norm, dropout makes its output
+        larger by 1 / (1 - p) in mean square: weights that read it are multiplied by sqrt(1 - p). An ELU
+        passes more than the ReLU whose scale it is given: 1.25 keeps the mean square of 1, not sqrt(2).
         """
         self.head.weight.div_(10)
         branches = [layer.branch for layer in self.body if isinstance(layer, Residual)]
@@ -77,5 +77,5 @@ def _widths(width: int | list[int], depth: int | None) -> list[int]:
             raise ConfigError.one("model.depth", f"is {depth}, but model.width lists {len(width)} layers")
         return width
     if depth is None:
-        raise ConfigError.one("model.depth", "needs a value where model.width is one number")
+        raise ConfigError.one("model.depth", "must be given where model.width is one number")
     return [width] * depth

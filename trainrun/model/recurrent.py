@@ -15,8 +15,7 @@ class Recurrent(nn.Module):
     """`depth` layers of nn.LSTM or nn.GRU, each followed by `norm` and dropout.
 
     Inputs are tokens (N, T), sequences (N, T, F) or pictures (N, C, H, W), read row by row. Outputs
-    are of the last place, (N, num_outputs), or with `per_token` of each, (N, T, num_outputs), made
-    of what lies before and at it.
+    are of the last position, (N, num_outputs), or with `per_token` of each, (N, T, num_outputs).
     """
 
     def __init__(
@@ -40,23 +39,22 @@ class Recurrent(nn.Module):
             self.embed = nn.Identity() if len(input_shape) == 2 else RowSequence()
             features = input_shape[-1] * (input_shape[0] if len(input_shape) == 3 else 1)
         else:
-            text = (
-                f"{cell} needs tokens, sequences (length, features) or pictures, the input is {input_shape}"
-            )
-            raise ConfigError.one("model", f"{text}; use mlp", "model=mlp")
+            text = f"{cell} needs tokens, sequences (length, features) or pictures"
+            raise ConfigError.one("model", f"{text}, the input is {input_shape}; use mlp", "model=mlp")
         kind: type[nn.LSTM | nn.GRU] = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         sizes = [features, *[width] * (depth - 1)]
         self.layers = nn.ModuleList(kind(size, width, batch_first=True) for size in sizes)
         norms = (nn.LayerNorm(width) if norm == "layer" else nn.Identity() for _ in sizes)
-        self.after = nn.ModuleList(nn.Sequential(one, nn.Dropout(dropout)) for one in norms)
+        self.after = nn.ModuleList(nn.Sequential(layer_norm, nn.Dropout(dropout)) for layer_norm in norms)
         self.head = nn.Linear(width, num_outputs)
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """What init=auto gives it. Of each gate: recurrent weights orthogonal (Saxe et al., 2014), input
-        weights Xavier-uniform, biases 0 but the LSTM's forget gate's, 1 (Jozefowicz et al., 2015).
+        """Initialise gate by gate; init=auto calls it in place of its own schemes.
 
-        torch's own, init=default, are U(-1/sqrt(width), 1/sqrt(width)) throughout.
+        Recurrent weights are orthogonal (Saxe et al., 2014), input weights Xavier-uniform, biases 0 but
+        1 for the LSTM's forget gate (Jozefowicz et al., 2015). With init=default all are torch's
+        U(-1/sqrt(width), 1/sqrt(width)).
         """
         for layer in self.layers:
             for name, parameter in layer.named_parameters():

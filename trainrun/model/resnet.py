@@ -36,8 +36,8 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """(N, C, H, W) -> (N, num_outputs).
 
-    `depth` is 20, 32, 44, 56 or 110 (6 n + 2); `width` the channels of the first of three stages,
-    16 in the paper, more for wide networks (Zagoruyko and Komodakis, 2016).
+    `depth` is 6 n + 2, such as 20, 32, 44, 56 or 110. `width` is the number of channels of the first
+    of three stages: 16 in the paper, more for wide networks (Zagoruyko and Komodakis, 2016).
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ResNet(nn.Module):
         self.norm = norm
         channels, _, _ = picture_shape(input_shape, "resnet")
         if depth < 8 or (depth - 2) % 6:
-            raise ConfigError.one("model.depth", f"wants 6 n + 2, such as 20, 32 or 56, got {depth}")
+            raise ConfigError.one("model.depth", f"must be 6 n + 2, such as 20, 32 or 56, got {depth}")
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, 1, 1, bias=False), norm_2d(norm, width), nn.ReLU()
         )
@@ -66,13 +66,11 @@ class ResNet(nn.Module):
         self.body = nn.Sequential(*blocks)
         self.head = nn.Linear(channels, num_outputs)
 
-    def calm(self) -> None:
-        """What init=auto does after filling the layers: without norm, L residual branches begin at 1 / L."""
-        branches = [block.branch for block in self.body if isinstance(block, ResidualBlock)]
-        if self.norm == "none" and branches:
-            shrink_branches(branches)
+    def rescale_init(self) -> None:
+        """Start L residual branches at 1 / L where there is no norm; init=auto calls it after the layers."""
+        if self.norm == "none":
+            shrink_branches([block.branch for block in self.body if isinstance(block, ResidualBlock)])
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.body(self.stem(x)).mean((2, 3))
-        out: Tensor = self.head(features)
+        out: Tensor = self.head(self.body(self.stem(x)).mean((2, 3)))
         return out

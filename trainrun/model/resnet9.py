@@ -36,7 +36,7 @@ class ResNet9(nn.Module):
             raise ConfigError.one("model", text, "model=cnn")
         for key, values, length in (("widths", widths, 4), ("blocks", blocks, 3)):
             if len(values) != length:
-                raise ConfigError.one(f"model.{key}", f"wants {length} numbers, got {len(values)}")
+                raise ConfigError.one(f"model.{key}", f"must list {length} numbers, got {len(values)}")
         layers = _conv(channels, widths[0], activation, norm, pool=1)
         for i, (size, count) in enumerate(zip(widths[1:], blocks, strict=True)):
             layers += _conv(widths[i], size, activation, norm, pool=2)
@@ -47,20 +47,18 @@ class ResNet9(nn.Module):
         self.head = nn.Linear(widths[-1], num_outputs)
         self.output_scale = output_scale
 
-    def calm(self) -> None:
-        """What init=auto does after filling the layers: without norm, L residual branches begin at 1 / L."""
-        branches = [block.branch for block in self.body if isinstance(block, Residual)]
-        if self.norm == "none" and branches:
-            shrink_branches(branches)
+    def rescale_init(self) -> None:
+        """Start L residual branches at 1 / L where there is no norm; init=auto calls it after the layers."""
+        if self.norm == "none":
+            shrink_branches([block.branch for block in self.body if isinstance(block, Residual)])
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.body(x).amax((2, 3))
-        out: Tensor = self.head(features) * self.output_scale
+        out: Tensor = self.head(self.body(x).amax((2, 3))) * self.output_scale
         return out
 
 
 def _conv(channels: int, width: int, activation: str, norm: str, pool: int) -> list[nn.Module]:
-    """A 3 x 3 convolution; pooled before norm and activation, which then have a quarter of the work."""
+    """A 3 x 3 convolution, pooled before norm and activation: a quarter of the work for these."""
     conv = nn.Conv2d(channels, width, 3, padding=1, bias=norm == "none")
     pooled = [nn.MaxPool2d(pool)] if pool > 1 else []
     return [conv, *pooled, norm_2d(norm, width), ACTIVATIONS[activation]()]

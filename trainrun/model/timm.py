@@ -15,26 +15,25 @@ from trainrun.vocabulary.errors import ConfigError
 
 
 def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    """The model `name` of timm, untrained, with `num_outputs` outputs, made for the pictures' channels
-    and, where it asks for one, their size.
+    """The model `name` of timm, untrained, for the pictures' channels and, where it takes one, their size.
 
-    Raises ConfigError where timm is not installed, for a name that it lacks, and for pictures that the
+    Raises ConfigError where timm is not installed, for an unknown name, and for pictures that the
     model cannot take.
     """
     channels, height, width = picture_shape(input_shape, "timm")
     library = _imported()
-    known = library.list_models()
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; one of {', '.join(known[:8])} ..."
+    names = library.list_models()
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
         raise ConfigError.one("model.name", f"timm has no model {name!r}{hint}")
-    wanted = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
+    options = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
     try:
         try:
-            model: nn.Module = library.create_model(name, **wanted, img_size=(height, width))
+            model: nn.Module = library.create_model(name, **options, img_size=(height, width))
         except TypeError as error:
             if "img_size" not in str(error):
                 raise
-            model = library.create_model(name, **wanted)  # one that takes any size
+            model = library.create_model(name, **options)  # takes any size
         with torch.no_grad():
             model.eval()(torch.zeros(1, *input_shape))
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
@@ -51,5 +50,5 @@ def _imported() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
-        text = "timm is not installed; it comes by: pip install timm"
+        text = "timm is not installed; install it with: pip install timm"
         raise ConfigError.one("model", text) from None

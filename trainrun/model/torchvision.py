@@ -17,13 +17,13 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
     """The model `name` of `torchvision.models`, untrained, with `num_outputs` outputs.
 
     Its first convolution is replaced where the pictures have other than 3 channels. Raises
-    ConfigError for a name that torchvision lacks, and for pictures that the model cannot take.
+    ConfigError for an unknown name, and for pictures that the model cannot take.
     """
     channels, height, width = picture_shape(input_shape, "torchvision")
     models = import_torchvision("torchvision.models")
-    known = models.list_models(module=models)
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; one of {', '.join(known[:8])} ..."
+    names = models.list_models(module=models)
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
         raise ConfigError.one("model.name", f"torchvision has no model {name!r}{hint}")
     try:
         model: nn.Module = models.get_model(
@@ -42,7 +42,7 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
 
 
 def _arguments(name: str, size: tuple[int, ...]) -> dict[str, Any]:
-    """What some models must be told: the pictures' size, and to have one output only."""
+    """Arguments that only some models take: the pictures' size, and no auxiliary outputs."""
     if name.startswith("vit_"):
         return {"image_size": size[0]}
     if name.startswith("maxvit"):

@@ -9,13 +9,15 @@ from trainrun.model.attention import block, initialize
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Rate
 
-_MOST_PATCHES = 64
+_MOST_PATCHES = 64  # by default: attention costs their square, and 28 x 28 pictures get 7 x 7 of them
 
 
 class Transformer(nn.Module):
-    """Every place sees all others. Inputs are tokens (N, T), sequences (N, T, F) or pictures
-    (N, C, H, W), which are cut into patches (Dosovitskiy et al., 2021). Outputs are of the mean over
-    all places, (N, num_outputs), or with `per_token` of each place, (N, T, num_outputs).
+    """A transformer encoder: every position attends to all others.
+
+    Inputs are tokens (N, T), sequences (N, T, F) or pictures (N, C, H, W), which are cut into patches
+    (Dosovitskiy et al., 2021). Outputs are of the mean over all positions, (N, num_outputs), or with
+    `per_token` of each position, (N, T, num_outputs).
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(width, num_outputs)
 
     def initialize(self) -> None:
-        """GPT-2's weights: what init=auto gives it in place of its layers' own."""
+        """Initialise as GPT-2; init=auto calls it in place of its own schemes."""
         initialize(self, self.depth)
         if not isinstance(self.embed, nn.Embedding):  # of numbers: LeCun-normal, so that their scale stays
             weight = next(p for p in self.embed.parameters() if p.ndim > 1)
@@ -69,7 +71,7 @@ class Patches(nn.Module):
 def _embedding(
     shape: tuple[int, ...], vocab_size: int | None, width: int, patch: int | None
 ) -> tuple[nn.Module, int]:
-    """What makes (N, T, width) of the inputs, and T. Raises ConfigError for inputs that are no sequence."""
+    """The module that embeds inputs as (N, T, width), and T. Raises ConfigError for other inputs."""
     if patch is not None and len(shape) != 3:
         raise ConfigError.one("model.patch", f"is for pictures, the input is {shape}", "model.patch=null")
     if vocab_size is not None and len(shape) == 1:

@@ -1,6 +1,6 @@
-"""Optimizers: torch's own and newer ones; wrappers of them; the learning rate's scaling.
+"""Optimizers of torch.optim and newer ones, wrappers of them, and learning-rate scaling.
 
-Every function takes `params`, the parameter groups that `trainrun.parameters` made.
+Every function takes `params`, the parameter groups of `trainrun.parameters`.
 """
 
 from trainrun.optimizer.lion import Lion, lion

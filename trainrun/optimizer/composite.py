@@ -1,4 +1,4 @@
-"""Optimizers behind one face: groups and memory of all, in one state dict."""
+"""Several optimizers as one: parameter groups and state of all, in one state dict."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch.optim import Optimizer
 
 
-class Joined(Optimizer):
-    """Several optimizers of different parameters as one. They share its groups and its state."""
+class CompositeOptimizer(Optimizer):
+    """Several optimizers of different parameters as one; they share its groups and its state."""
 
     def __init__(self, parts: Sequence[Optimizer]) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})

@@ -20,7 +20,7 @@ class Lion(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update; every element moves by lr, whatever its gradient."""
+        """One update: every weight moves by lr, whatever the size of its gradient."""
         with torch.enable_grad():
             loss = closure() if closure else None
         for group in self.param_groups:
@@ -29,12 +29,12 @@ class Lion(Optimizer):
                 continue
             gradients = [p.grad for p in weights]
             means = [self._mean(p) for p in weights]
-            (kept, remembered), lr = group["betas"], group["lr"]
-            updates = torch._foreach_lerp(means, gradients, 1 - kept)
+            (beta1, beta2), lr = group["betas"], group["lr"]
+            updates = torch._foreach_lerp(means, gradients, 1 - beta1)
             torch._foreach_sign_(updates)
             torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
             torch._foreach_add_(weights, updates, alpha=-lr)
-            torch._foreach_lerp_(means, gradients, 1 - remembered)
+            torch._foreach_lerp_(means, gradients, 1 - beta2)
         return loss
 
     def _mean(self, weight: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,8 @@ class Lion(Optimizer):
 
 
 def lion(params: Params, lr: Positive, betas: Betas, weight_decay: NonNegative) -> Optimizer:
-    """The sign of a running mean (Chen et al., 2023): a third to a tenth of AdamW's lr, and as many
-    times its weight_decay.
+    """The sign of a running mean (Chen et al., 2023).
+
+    Needs a third to a tenth of AdamW's lr, and three to ten times its weight_decay.
     """
     return Lion(params, lr, betas, weight_decay)

@@ -1,4 +1,4 @@
-"""The learning rate's scaling with the samples of a step."""
+"""Scale the learning rate with the batch size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainrun.vocabulary.ranges import Count
 def scaled_lr(
     lr: float, window: int, lr_scaling: Literal["none", "linear", "sqrt"], base_batch_size: Count
 ) -> tuple[float, str]:
-    """The learning rate for windows of `window` samples, and the arithmetic in words.
+    """(learning rate for steps of `window` samples, its computation as text).
 
     linear: lr x window / base (Goyal et al., 2017); sqrt: lr x sqrt(window / base) (Krizhevsky, 2014).
     """

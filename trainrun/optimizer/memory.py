@@ -1,4 +1,4 @@
-"""How much an optimizer keeps between steps, found without making any of it."""
+"""The memory of an optimizer's state, computed on meta tensors without allocating any of it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 
 
 def state_bytes(optimizer: Optimizer) -> int | None:
-    """Bytes of its memory of all parameters after a step; None where only a real step would tell.
+    """Bytes of an optimizer's state after a step; None where only a real step would tell.
 
-    What it has is counted; else a copy makes a step on tensors that have a shape and no values.
+    Counts the state that it has; without any, a copy makes a step on meta tensors, which hold no values.
     """
     if optimizer.state:
         return _bytes(optimizer)
-    if isinstance(optimizer, Joined):
+    if isinstance(optimizer, CompositeOptimizer):
         parts = [state_bytes(part) for part in optimizer.parts]
         return None if None in parts else sum(part for part in parts if part is not None)
     memo: dict[int, object] = {}
     for group in optimizer.param_groups:
-        for one in group["params"]:
-            memo[id(one)] = shape = nn.Parameter(torch.empty_like(one, device="meta"))
+        for parameter in group["params"]:
+            memo[id(parameter)] = shape = nn.Parameter(torch.empty_like(parameter, device="meta"))
             shape.grad = torch.empty_like(shape)
     try:
         twin = copy.deepcopy(optimizer, memo)
@@ -37,5 +37,5 @@ def state_bytes(optimizer: Optimizer) -> int | None:
 
 
 def _bytes(optimizer: Optimizer) -> int:
-    kept = (value for memory in optimizer.state.values() for value in memory.values())
-    return sum(int(value.nbytes) for value in kept if isinstance(value, Tensor))
+    values = (value for memory in optimizer.state.values() for value in memory.values())
+    return sum(int(value.nbytes) for value in values if isinstance(value, Tensor))

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are orthogonalised; AdamW for what is no hidden matrix."""
+"""Muon: orthogonalised momentum for hidden matrices; AdamW for all other parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 from trainrun.optimizer.of_torch import Params, adamw
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Betas, Count, NonNegative, Positive, Rate
@@ -18,12 +18,11 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's: slope largest at 0, singular v
 
 
 class Muon(Optimizer):
-    """m <- b m + (1 - b) g; w <- (1 - lr weight_decay) w - 0.2 lr sqrt(max(rows, columns)) O(...), where
-    O orthogonalises Nesterov's look-ahead of m (Jordan et al., 2024).
+    """w <- (1 - lr weight_decay) w - 0.2 lr sqrt(max(rows, columns)) O(m), with m <- b m + (1 - b) g.
 
-    The factor gives an update the size of AdamW's (Liu et al., 2025), so that both take one learning
-    rate. torch.optim.Muon with adjust_lr_fn="match_rms_adamw" does the same to matrices; kernels are
-    taken here too, as (out, rest) matrices.
+    O orthogonalises Nesterov's look-ahead of m (Jordan et al., 2024). The factor gives updates the size
+    of AdamW's (Liu et al., 2025), so that both take one learning rate. torch.optim.Muon with
+    adjust_lr_fn="match_rms_adamw" does the same to matrices; here kernels are (out, rest) matrices.
     """
 
     def __init__(
@@ -74,9 +73,9 @@ def muon(
     eps: Positive,
     weight_decay: NonNegative,
 ) -> Optimizer:
-    """Momentum, orthogonalised (Jordan et al., 2024), for hidden matrices and kernels; AdamW with
-    `betas` and `eps` for embeddings, the output layer, norms and biases.
+    """Orthogonalised momentum (Jordan et al., 2024) for hidden matrices and kernels.
 
+    AdamW with `betas` and `eps` trains embeddings, the output layer, norms and biases.
     Raises ConfigError for a model without a hidden matrix.
     """
     hidden = _hidden(model)
@@ -85,11 +84,11 @@ def muon(
         text = f"finds no hidden matrix to train in {type(model).__name__}; use adamw"
         raise ConfigError.one("optimizer", f"muon {text}", "optimizer=adamw")
     parts: list[Optimizer] = [Muon(matrices, lr, momentum, ns_steps, weight_decay)]
-    return Joined([*parts, adamw(rest, lr, betas, eps, False, weight_decay)] if rest else parts)
+    return CompositeOptimizer([*parts, adamw(rest, lr, betas, eps, False, weight_decay)] if rest else parts)
 
 
 def _hidden(model: nn.Module) -> set[Tensor]:
-    """Matrices and kernels but those of embeddings and of the output layer."""
+    """All matrices and kernels except those of embeddings and of the output layer."""
     layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))]
     outer = [m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))] + layers[-1:]
     spared = {p for module in outer for p in module.parameters(recurse=False)}
@@ -97,7 +96,7 @@ def _hidden(model: nn.Module) -> set[Tensor]:
 
 
 def _split(params: Params, hidden: set[Tensor]) -> tuple[Params, Params]:
-    """The same groups, of what is in `hidden` and of what is not."""
+    """The same groups twice: with the parameters in `hidden`, and with all others."""
     matrices, rest = [], []
     for group in params:
         inner = [p for p in group["params"] if p in hidden]

@@ -1,4 +1,4 @@
-"""Torch's own optimizers, with the fused kernel wherever there is one."""
+"""The optimizers of torch.optim, with fused kernels where torch has them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def momentum(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNega
 def nesterov(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNegative) -> Optimizer:
     """Momentum whose step looks ahead: w <- w - lr (g + momentum v) (Sutskever et al., 2013)."""
     if momentum == 0:
-        raise ConfigError.one("optimizer.momentum", "nesterov needs more than 0, got 0; use sgd")
+        raise ConfigError.one("optimizer.momentum", "must be greater than 0 for nesterov, got 0; use sgd")
     fused = _fused(params)
     return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, nesterov=True, fused=fused)
 
@@ -142,7 +142,7 @@ def lbfgs(
 
 
 def _fused(params: Iterable[dict[str, Any]]) -> bool | None:
-    """Fused kernels want real floating tensors on a device that has them; else torch chooses (None)."""
+    """True where fused kernels can be used (real floats on CPU or CUDA); None lets torch choose."""
     tensors = [p for group in params for p in group["params"]]
     fits = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in tensors)
     return True if fits else None

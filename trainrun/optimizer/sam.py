@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: any optimizer, fed the gradient at the worst point nearby."""
+"""SAM, sharpness-aware minimisation: any optimizer with the gradient at the worst point nearby."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import Joined
+from trainrun.optimizer.composite import CompositeOptimizer
 from trainrun.optimizer.of_torch import Params
 from trainrun.vocabulary.ranges import NonNegative, Positive
 
 
-class SAM(Joined):
+class SAM(CompositeOptimizer):
     """e = rho g / |g|; `base` steps from w with the gradient at w + e (Foret et al., 2021).
 
-    `adaptive` measures by each weight's size: e = rho w^2 g / |w g| (Kwon et al., 2021). A step
-    evaluates its window twice. Nothing is kept between steps but the memory of `base`.
+    `adaptive` scales by each weight's size: e = rho w^2 g / |w g| (Kwon et al., 2021). The only state
+    between steps is that of `base`.
     """
 
     def __init__(self, base: Optimizer, rho: float, adaptive: bool) -> None:
@@ -62,8 +62,9 @@ def sam(
     rho: Positive,
     adaptive: bool,
 ) -> Optimizer:
-    """Sharpness-aware minimisation (Foret et al., 2021) around the optimizer that `base` makes of lr
-    and weight_decay. A step takes two evaluations of its window, and so twice the time.
+    """Sharpness-aware minimisation (Foret et al., 2021) around the optimizer that `base` makes.
+
+    A step evaluates its window twice, and so takes twice the time.
     """
     return SAM(base(params, lr, weight_decay), rho, adaptive)
 

@@ -69,8 +69,8 @@ class ScheduleFreeAdamW(Optimizer):
         memory = self.state[weight]
         if name not in memory:
             memory[name] = weight.clone() if name == "z" else torch.zeros_like(weight)
-        found: Tensor = memory[name]
-        return found
+        tensor: Tensor = memory[name]
+        return tensor
 
 
 def schedule_free_adamw(
@@ -78,9 +78,9 @@ def schedule_free_adamw(
 ) -> Optimizer:
     """AdamW that averages instead of following a schedule (Defazio et al., 2024).
 
-    The average is evaluated, monitored and kept. Wants a warm-up and then a constant rate, somewhat
-    larger than AdamW's. betas[0] must be more than 0: it places the gradient's point between the two.
+    The average is evaluated, monitored and kept. It needs a warm-up and then a constant rate, somewhat
+    larger than AdamW's. betas[0] must be greater than 0: gradients are taken between w and the average.
     """
     if betas[0] == 0:
-        raise ValueError("optimizer.betas: the first must be more than 0, got 0")
+        raise ValueError("optimizer.betas: the first must be greater than 0, got 0")
     return ScheduleFreeAdamW(params, lr, betas, eps, weight_decay)

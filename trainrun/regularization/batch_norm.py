@@ -1,4 +1,4 @@
-"""Running statistics that fit averaged weights: training estimated those of other weights."""
+"""Estimate batch norm's running statistics of averaged weights: training estimated those of other weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from trainrun.protocols import Batch
 def estimate(
     model: nn.Module, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
 ) -> None:
-    """Set the running statistics of batch norm to their mean over the batches; none is read without any."""
+    """Set batch norm's running statistics to their mean over the batches; reads none without batch norm."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
     before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
-    for norm in norms:  # all else, such as dropout, stays as it is judged
+    for norm in norms:  # all other layers, such as dropout, stay in evaluation mode
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
@@ -32,7 +32,7 @@ def estimate(
             if len(batch) > 1:  # one value has no variance
                 with autocast():
                     model(batch.inputs)
-    except BaseException:  # a stop: the mean over some of the batches is worse than what there was
+    except BaseException:  # a stop: the mean over a part of the batches is worse than the old statistics
         for buffer, value in before:
             buffer.copy_(value)
         raise

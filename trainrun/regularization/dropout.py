@@ -11,9 +11,9 @@ from trainrun.vocabulary.ranges import Rate
 
 
 class Dropout(ModelChange):
-    """Sets the rate of every dropout layer of the model to `p`, the share of units dropped.
+    """Set the rate of every dropout layer of the model to `p`, the share of units dropped.
 
-    What is kept is scaled by 1 / (1 - p) in training, so that evaluation needs no scaling.
+    The other units are scaled by 1 / (1 - p) in training, so that evaluation needs no scaling.
     Raises ConfigError for a model without dropout layers.
     """
 

@@ -11,7 +11,7 @@ from trainrun.vocabulary.ranges import Count, NonNegative
 
 
 class EarlyStopping(Stopper):
-    """Stops after `patience` evaluations without an improvement by more than `min_delta`.
+    """Stop after `patience` evaluations without an improvement by more than `min_delta`.
 
     A metric that is not finite is never an improvement. With `restore_best` the run ends with
     the best weights seen, else with the last ones.

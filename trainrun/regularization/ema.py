@@ -1,19 +1,18 @@
-"""An exponential moving average of the weights, evaluated and kept in place of the raw ones."""
+"""EMA, an exponential moving average of the weights: evaluated and kept in place of the raw ones."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainrun.regularization.kinds import WeightAverage
+from trainrun.regularization.averaged_copy import AveragedCopy
 from trainrun.vocabulary.ranges import Rate
 
 
-class EMA(WeightAverage):
+class EMA(AveragedCopy):
     """avg <- d avg + (1 - d) w after every applied step, over parameters and float buffers.
 
     d is `decay`, but at most (1 + n) / (10 + n) at the n-th update, so that the first random
@@ -23,26 +22,22 @@ class EMA(WeightAverage):
     name = "ema"
 
     def __init__(self, decay: Rate) -> None:
+        super().__init__()
         self.decay, self.updates = decay, 0
-        self.model: nn.Module | None = None
-        self._followed: nn.Module | None = None
-        self._averages: list[Tensor] = []  # its parameters in `model`; to walk over all modules is slow
-        self._weights: list[Tensor] = []  # and in itself
-
-    def start(self, model: nn.Module) -> None:
-        self.model, self._followed = copy.deepcopy(model).requires_grad_(False).eval(), None
+        # Float parameters of the copy and of the model: walking over all modules in each step is slow.
+        self._averages: list[Tensor] = []
+        self._weights: list[Tensor] = []
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        if self.model is None:
-            raise RuntimeError("EMA.update before EMA.start")
+        average = self.started_copy
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        if model is not self._followed:
-            self._followed, self._averages, self._weights = model, _floats(self.model), _floats(model)
+        if model is not self._averaged_from:
+            self._averaged_from, self._averages, self._weights = model, _floats(average), _floats(model)
         averages, values = self._averages.copy(), self._weights.copy()
-        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            if ours.is_floating_point():  # looked up each time, for a module may replace its buffers
+        for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
+            if ours.is_floating_point():  # listed in each step: a module may replace its buffers
                 averages.append(ours)
                 values.append(theirs)
             else:
@@ -50,15 +45,11 @@ class EMA(WeightAverage):
         torch._foreach_lerp_(averages, values, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
-        if self.model is None:
-            raise RuntimeError("EMA.state_dict before EMA.start")
-        return {"updates": self.updates, "model": self.model.state_dict()}
+        return {"updates": self.updates, **super().state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self.model is None:
-            raise RuntimeError("EMA.load_state_dict before EMA.start")
+        super().load_state_dict(state)
         self.updates = int(state["updates"])
-        self.model.load_state_dict(state["model"])
 
 
 def _floats(model: nn.Module) -> list[Tensor]:

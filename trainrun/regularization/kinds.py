@@ -1,4 +1,4 @@
-"""The five kinds of regulariser; each acts at one place of the run and nowhere else."""
+"""The five kinds of regulariser, each of which acts at one place of the run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class BatchChange(ABC):
 
     @abstractmethod
     def check(self, info: DataInfo) -> None:
-        """Raises ConfigError where the data's targets cannot be changed so."""
+        """Raise ConfigError where targets of this kind cannot be changed."""
 
     @abstractmethod
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch: ...
 
 
 class Mixing(BatchChange):
-    """A change that makes mixtures of samples: of several, each batch has one."""
+    """A change that mixes samples; of several, one is drawn for each batch."""
 
     name: str
 
@@ -53,12 +53,12 @@ class _OneOf(BatchChange):
 
 
 def joined(changes: Iterable[Any]) -> list[BatchChange]:
-    """The batch changes among `changes`, in their order but that several mixings are one, drawn by batch."""
-    found = [one for one in changes if isinstance(one, BatchChange)]
-    mixings = [one for one in found if isinstance(one, Mixing)]
+    """The batch changes among `changes`, in their order; several mixings become one that draws by batch."""
+    batch_changes = [change for change in changes if isinstance(change, BatchChange)]
+    mixings = [change for change in batch_changes if isinstance(change, Mixing)]
     if len(mixings) < 2:
-        return found
-    return [_OneOf(mixings), *(one for one in found if not isinstance(one, Mixing))]
+        return batch_changes
+    return [_OneOf(mixings), *(change for change in batch_changes if not isinstance(change, Mixing))]
 
 
 class Penalty(ABC):
@@ -85,7 +85,7 @@ class WeightAverage(ABC):
     def update_bn(  # noqa: B027 - most need nothing
         self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
     ) -> None:
-        """Before its copy is judged: estimate what averaging leaves unfit, from training batches."""
+        """Estimate batch norm's statistics of the copy from training batches, before an evaluation."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
@@ -115,5 +115,5 @@ KINDS = (ModelChange, BatchChange, Penalty, WeightAverage, Stopper)
 
 
 def decayed(model: nn.Module) -> list[Tensor]:
-    """The trained matrices and kernels of a model: what penalties act on; norms and biases are left alone."""
+    """The trained matrices and kernels of a model, on which penalties act: not norms and biases."""
     return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]

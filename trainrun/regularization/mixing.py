@@ -17,7 +17,7 @@ from trainrun.vocabulary.ranges import Positive
 
 
 class _Pairs(Mixing):
-    """One share ~ Beta(alpha, alpha) for each micro-batch, whose samples meet those of a random order."""
+    """Mix each sample with another of its micro-batch, all in one share ~ Beta(alpha, alpha), lambda."""
 
     def __init__(self, alpha: Positive) -> None:
         self.alpha = alpha
@@ -30,7 +30,7 @@ class _Pairs(Mixing):
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         x = batch.inputs
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise ConfigError.one(f"regularization.{self.name}", "mixes inputs of real numbers alone")
+            raise ConfigError.one(f"regularization.{self.name}", "needs inputs of real numbers")
         other = torch.randperm(len(batch), generator=generator).to(x.device)
         seed = int(torch.randint(1 << 62, (1,), generator=generator))
         rng = np.random.default_rng(seed)  # torch has no public Beta with a generator
@@ -54,10 +54,10 @@ class Mixup(_Pairs):
 
 
 class CutMix(_Pairs):
-    """A rectangle of each picture is another's (Yun et al., 2019).
+    """Replace a rectangle of each picture by that of another (Yun et al., 2019).
 
-    Its sides are sqrt(1 - share) of the picture's, its centre is anywhere; the share of the targets
-    is that of the pixels, after what lies outside was cut off.
+    Its sides are sqrt(1 - share) of the picture's, its centre is anywhere. Targets are mixed by the
+    share of pixels, after the part outside the picture was cut off.
     """
 
     name = "cutmix"

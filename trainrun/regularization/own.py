@@ -1,4 +1,4 @@
-"""The user's own regulariser: a function of the model, or of a batch."""
+"""The user's own regulariser: a function of the model or of a batch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class OwnPenalty(Penalty):
         self.function = function
 
     def penalty(self, model: nn.Module) -> Tensor:
-        made = self.function(model)
-        if not isinstance(made, Tensor) or made.numel() != 1:
-            raise self.function.refuse(made, "one number as a tensor, which is added to the loss")
-        return made.reshape(())
+        result = self.function(model)
+        if not isinstance(result, Tensor) or result.numel() != 1:
+            raise self.function.refuse(result, "one number as a tensor, which is added to the loss")
+        return result.reshape(())
 
 
 class OwnModelChange(ModelChange):
@@ -47,31 +47,31 @@ class OwnBatchChange(BatchChange):
         self.function = function
 
     def check(self, info: DataInfo) -> None:
-        """Nothing is known of it."""
+        """Accept any data: the function's needs are unknown."""
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         torch.default_generator.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
         if len(self.function.needs) == 1:
-            made = self.function(batch)
-            if not isinstance(made, Batch):
-                raise self.function.refuse(made, "a trainrun.protocols.Batch")
-            return made
-        made = self.function(batch.inputs, batch.targets)
-        if not isinstance(made, tuple) or len(made) != 2:
-            raise self.function.refuse(made, "a pair (inputs, targets)")
-        return replace(batch, inputs=made[0], targets=made[1])
+            result = self.function(batch)
+            if not isinstance(result, Batch):
+                raise self.function.refuse(result, "a trainrun.protocols.Batch")
+            return result
+        result = self.function(batch.inputs, batch.targets)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise self.function.refuse(result, "a pair (inputs, targets)")
+        return replace(batch, inputs=result[0], targets=result[1])
 
 
-def as_regularizer(made: Any) -> Any:
-    """A regulariser as it is; a function by what it takes and whether it returns something."""
-    if not isinstance(made, PlainFunction):
-        return made
-    if len(made.needs) == 2 or "batch" in made.needs[0]:
-        return OwnBatchChange(made)
-    return OwnPenalty(made) if _returns(made.function) else OwnModelChange(made)
+def as_regularizer(regularizer: Any) -> Any:
+    """Wrap a function by its parameters and whether it returns a value; any regulariser stays as it is."""
+    if not isinstance(regularizer, PlainFunction):
+        return regularizer
+    if len(regularizer.needs) == 2 or "batch" in regularizer.needs[0]:
+        return OwnBatchChange(regularizer)
+    return OwnPenalty(regularizer) if _returns(regularizer.function) else OwnModelChange(regularizer)
 
 
 def _returns(function: Callable[..., Any]) -> bool:
-    """Whether a function returns a value, by its source."""
+    """Whether a function's source returns a value."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))

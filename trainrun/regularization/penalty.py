@@ -9,7 +9,7 @@ from trainrun.regularization.kinds import Penalty, decayed
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative
 
-_NEAR_ZERO = 1e-3
+_NEAR_ZERO = 1e-3  # far below a weight at its first value, about 1 / sqrt(fan_in): it contributes nothing
 
 
 class L1Penalty(Penalty):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 
 from trainrun.protocols import Batch
 from trainrun.regularization import batch_norm
-from trainrun.regularization.kinds import WeightAverage
+from trainrun.regularization.averaged_copy import AveragedCopy
 
-BATCHES = 50  # of which running statistics are estimated: the average is not far from the path
+BATCHES = 50  # from which batch norm's statistics are estimated: they differ little from the model's own
 
 
 class KeepsAverage(Protocol):
@@ -24,33 +23,28 @@ class KeepsAverage(Protocol):
     def average_into(self, copies: Mapping[Tensor, Tensor]) -> None: ...
 
 
-class ScheduleFreeAverage(WeightAverage):
+class ScheduleFreeAverage(AveragedCopy):
     """A copy of the model with the optimizer's average.
 
-    Buffers are the model's own, but that the running statistics of batch norm are estimated anew
-    over some training batches before it is judged, as the authors of the method advise.
+    Buffers are the model's, but batch norm's running statistics are estimated again from training
+    batches before an evaluation, as the method's authors advise.
     """
 
     name = "schedule_free"
 
     def __init__(self, optimizer: KeepsAverage) -> None:
+        super().__init__()
         self.optimizer = optimizer
-        self.model: nn.Module | None = None
         self._copies: dict[Tensor, Tensor] = {}
-        self._followed: nn.Module | None = None
-
-    def start(self, model: nn.Module) -> None:
-        self.model, self._followed = copy.deepcopy(model).requires_grad_(False).eval(), None
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        if self.model is None:
-            raise RuntimeError("ScheduleFreeAverage.update before start")
-        if model is not self._followed:
-            self._followed = model
-            self._copies = dict(zip(model.parameters(), self.model.parameters(), strict=True))
+        average = self.started_copy
+        if model is not self._averaged_from:
+            self._averaged_from = model
+            self._copies = dict(zip(model.parameters(), average.parameters(), strict=True))
         self.optimizer.average_into(self._copies)
-        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+        for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
 
     def update_bn(
@@ -58,13 +52,3 @@ class ScheduleFreeAverage(WeightAverage):
     ) -> None:
         if self.model is not None:
             batch_norm.estimate(self.model, islice(batches, BATCHES), autocast)
-
-    def state_dict(self) -> dict[str, Any]:
-        if self.model is None:
-            raise RuntimeError("ScheduleFreeAverage.state_dict before start")
-        return {"model": self.model.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self.model is None:
-            raise RuntimeError("ScheduleFreeAverage.load_state_dict before start")
-        self.model.load_state_dict(state["model"])

@@ -10,12 +10,11 @@ from trainrun.regularization.kinds import ModelChange
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Rate
 
-# The layers that drop whole branches, and what they call their rate: here and in torchvision, and in timm.
-_RATES = {"StochasticDepth": "p", "DropPath": "drop_prob"}
+_LAYERS = {"StochasticDepth", "DropPath"}  # torchvision's layer that drops whole branches; timm's and ours
 
 
 class StochasticDepth(ModelChange):
-    """Sets the rate of the l-th of L residual branches to `p` l / L, the share of samples it is left out for.
+    """Set the rate at which the l-th of L residual branches is dropped, by sample, to `p` l / L.
 
     Raises ConfigError for a model without such branches.
     """
@@ -24,9 +23,9 @@ class StochasticDepth(ModelChange):
         self.p = p
 
     def change_model(self, model: nn.Module) -> None:
-        layers: list[Any] = [m for m in model.modules() if type(m).__name__ in _RATES]
+        layers: list[Any] = [m for m in model.modules() if type(m).__name__ in _LAYERS]
         if not layers:
             text = f"the model {type(model).__name__} has no residual branches that can be left out"
             raise ConfigError.one("regularization.stochastic_depth", text)
         for number, layer in enumerate(layers, 1):
-            setattr(layer, _RATES[type(layer).__name__], self.p * number / len(layers))
+            setattr(layer, "drop_prob" if hasattr(layer, "drop_prob") else "p", self.p * number / len(layers))

@@ -1,8 +1,7 @@
-"""Stochastic weight averaging: the plain mean of weights late in the run (Izmailov et al., 2018)."""
+"""SWA, stochastic weight averaging: the plain mean of weights late in the run (Izmailov et al., 2018)."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,33 +11,33 @@ from torch import nn
 
 from trainrun.protocols import Batch
 from trainrun.regularization import batch_norm
-from trainrun.regularization.kinds import WeightAverage
+from trainrun.regularization.averaged_copy import AveragedCopy
 from trainrun.vocabulary.ranges import Period, Steps
 
 
-class SWA(WeightAverage):
+class SWA(AveragedCopy):
     """The mean of the weights after update `start` and every `every` updates from there on.
 
-    Before it is judged, the running statistics of its batch norm are estimated anew over an epoch
-    of training batches.
+    Before an evaluation, batch norm's running statistics are estimated again from an epoch of
+    training batches.
     """
 
     name = "swa"
 
     def __init__(self, start: Steps, every: Period) -> None:
-        self.first, self.every = start, every
-        self.seen, self.averaged = 0, 0
-        self.model: nn.Module | None = None
-        self._copy: nn.Module | None = None
+        super().__init__()
+        self.first, self.every = max(start, 1), every
+        self.updates, self.averaged = 0, 0
 
     def start(self, model: nn.Module) -> None:
-        self._copy = copy.deepcopy(model).requires_grad_(False).eval()
+        super().start(model)
+        self.model = None  # until the first average
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        average = self._made()
-        self.seen += 1
-        if self.seen < max(self.first, 1) or (self.seen - max(self.first, 1)) % self.every:
+        average = self.started_copy
+        self.updates += 1
+        if self.updates < self.first or (self.updates - self.first) % self.every:
             return
         self.averaged += 1
         for weight, now in zip(average.parameters(), model.parameters(), strict=True):
@@ -55,16 +54,10 @@ class SWA(WeightAverage):
 
     def state_dict(self) -> dict[str, Any]:
         model = {} if self.model is None else self.model.state_dict()
-        return {"seen": self.seen, "averaged": self.averaged, "model": model}
+        return {"seen": self.updates, "averaged": self.averaged, "model": model}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        average = self._made()
-        self.seen, self.averaged = int(state["seen"]), int(state["averaged"])
+        self.updates, self.averaged = int(state["seen"]), int(state["averaged"])
         if self.averaged:
-            average.load_state_dict(state["model"])
-        self.model = average if self.averaged else None
-
-    def _made(self) -> nn.Module:
-        if self._copy is None:
-            raise RuntimeError("SWA is used before SWA.start")
-        return self._copy
+            super().load_state_dict(state)
+        self.model = self.started_copy if self.averaged else None

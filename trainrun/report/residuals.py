@@ -63,7 +63,7 @@ class ResidualReport:
 
     def see(self, outputs: Tensor, batch: Batch) -> None:
         """Keep a batch's predictions and targets in the targets' own units."""
-        predicted, targets = self.task.judged(outputs, batch.targets)
+        predicted, targets = self.task.metric_inputs(outputs, batch.targets)
         indices = torch.as_tensor(batch.indices).cpu().numpy()
         self._batches.append((predicted.cpu().double().numpy(), targets.cpu().double().numpy(), indices))
 

@@ -1,4 +1,4 @@
-"""Any scheduler class of torch's, its values read off as factors."""
+"""Any class of torch.optim.lr_scheduler as a schedule."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from trainrun.config.suggest import did_you_mean
 from trainrun.vocabulary.errors import ConfigError
 
-_SEEN = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # by ReduceLROnPlateau
+# State of ReduceLROnPlateau that comes from the metrics it observed.
+_OBSERVED = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 
 class FromTorch:
-    """Any `torch.optim.lr_scheduler` class, driven on a stand-in optimizer; its values are read off.
+    """A schedule that steps a class of `torch.optim.lr_scheduler` on a stand-in optimizer.
 
-    Its state is the torch scheduler's own and the call that made it. ReduceLROnPlateau follows the
-    monitored metric, and `maximize` unless a mode is given.
+    Its state is that of the torch scheduler and the call that created it. ReduceLROnPlateau follows
+    the monitored metric, in the direction of `maximize` unless a mode is given.
     """
 
     def __init__(
@@ -36,18 +37,18 @@ class FromTorch:
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError.one("scheduler", f"{target.__name__}: {error}") from None
         self.optimizer.step()  # torch warns where a scheduler steps before its optimizer
-        self.base_lr, self.at = base_lr, 0
+        self.base_lr, self.update = base_lr, 0
         name = f"{target.__module__}.{target.__qualname__}"
         self.call = {"name": name, "base_lr": base_lr, "arguments": dict(arguments)}
         self.sets_momentum = getattr(self.scheduler, "cycle_momentum", False)
 
     def __call__(self, update: int) -> tuple[float, float | None]:
-        if update < self.at:
-            raise ValueError(f"a torch scheduler cannot go back from update {self.at} to {update}")
-        while self.at < update:
+        if update < self.update:
+            raise ValueError(f"a torch scheduler cannot go back from update {self.update} to {update}")
+        while self.update < update:
             if not self.needs_metric:
                 self.scheduler.step()
-            self.at += 1
+            self.update += 1
         group = self.optimizer.param_groups[0]
         return float(group["lr"]) / self.base_lr, float(group["momentum"]) if self.sets_momentum else None
 
@@ -57,32 +58,38 @@ class FromTorch:
 
     def state_dict(self) -> dict[str, Any]:
         group = {key: value for key, value in self.optimizer.param_groups[0].items() if key != "params"}
-        return {"call": self.call, "at": self.at, "scheduler": self.scheduler.state_dict(), "group": group}
+        return {
+            "call": self.call,
+            "at": self.update,
+            "scheduler": self.scheduler.state_dict(),
+            "group": group,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of the same call. Another call is replayed from update 0 instead; what
-        it saw of a metric cannot be, so that stays and its new arguments hold from here on.
+        """Continue from the state of the same call; replay another call from update 0.
+
+        Observed metrics cannot be replayed: they stay, and new arguments hold from here on.
         """
         group, before = self.optimizer.param_groups[0], state["call"]
         if before == self.call:
-            self.at = state["at"]
+            self.update = state["at"]
             self.scheduler.load_state_dict(state["scheduler"])
             group.update(state["group"])
             return
         self(state["at"])
         if self.needs_metric and before["name"] == self.call["name"]:
-            self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _SEEN})
+            self.scheduler.load_state_dict({key: state["scheduler"][key] for key in _OBSERVED})
             group["lr"] = state["group"]["lr"] * self.base_lr / before["base_lr"]
 
 
 def from_torch(base_lr: float, maximize: bool, name: str, arguments: dict[str, Any]) -> FromTorch:
     """The class `name` of `torch.optim.lr_scheduler`, called with `arguments`."""
-    known = {
+    classes = {
         name: thing
         for name, thing in vars(lr_scheduler).items()
         if isinstance(thing, type) and issubclass(thing, LRScheduler) and not name.endswith("LRScheduler")
     }
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; one of {', '.join(sorted(known))}"
+    if name not in classes:
+        hint = did_you_mean(name, classes) or f"; one of {', '.join(sorted(classes))}"
         raise ConfigError.one("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}{hint}")
-    return FromTorch(known[name], base_lr, maximize, arguments)
+    return FromTorch(classes[name], base_lr, maximize, arguments)

@@ -1,4 +1,4 @@
-"""Schedules that are formulas of (update, total): each call plans one anew, and none has memory."""
+"""Learning-rate schedules that are formulas of (update, total): constant, step, cosine, one-cycle, wsd ..."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainrun.vocabulary.ranges import (
 
 def constant(warmup: Steps, warmup_start: Fraction) -> Warmed:
     """The learning rate itself, after the warm-up."""
-    return Warmed(lambda n: 1.0, warmup, warmup_start, spans_rest=True)
+    return Warmed(lambda n: 1.0, warmup, warmup_start)
 
 
 def step(
@@ -83,8 +83,7 @@ def polynomial(
 ) -> Warmed:
     """(1 - n / T)^power down to `min_lr`."""
     rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
-    shape = lambda n: floor + (1 - floor) * (1 - min(n, rest) / rest) ** power  # noqa: E731
-    return Warmed(shape, warmup, warmup_start, spans_rest=True)
+    return Warmed(lambda n: floor + (1 - floor) * (1 - min(n, rest) / rest) ** power, warmup, warmup_start)
 
 
 def cosine(
@@ -92,8 +91,7 @@ def cosine(
 ) -> Warmed:
     """Half a cosine to `min_lr` at the end of the run (Loshchilov and Hutter, 2017); it never rises again."""
     rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
-    shape = lambda n: floor + (1 - floor) * _cosine(min(n, rest) / rest)  # noqa: E731
-    return Warmed(shape, warmup, warmup_start, spans_rest=True)
+    return Warmed(lambda n: floor + (1 - floor) * _cosine(min(n, rest) / rest), warmup, warmup_start)
 
 
 def noam(
@@ -122,9 +120,9 @@ def one_cycle(
     warmup_start: Fraction,
     min_lr: NonNegative,
 ) -> Warmed:
-    """Up from lr / div over the share `rise` of the run, then down to lr / (div final_div), as
-    cosines; momentum the other way (Smith and Topin, 2018). The last update, not one after it,
-    has the end value.
+    """Up from lr / div over the share `rise` of the run, then down to lr / (div final_div), by cosines.
+
+    Momentum goes the other way (Smith and Topin, 2018). The last update, not one after it, has the end value.
     """
     rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
     top, end = rise * rest - 1, rest - 1
@@ -138,7 +136,7 @@ def one_cycle(
 
     shape = lambda n: between(n, low, 1.0, final)  # noqa: E731
     momentum = _momentum(momentum_high, momentum_low, lambda n: between(n, 0.0, 1.0, 0.0))
-    return Warmed(shape, warmup, warmup_start, spans_rest=True, momentum=momentum)
+    return Warmed(shape, warmup, warmup_start, momentum=momentum)
 
 
 def cyclic(
@@ -154,15 +152,16 @@ def cyclic(
     warmup_start: Fraction,
     min_lr: NonNegative,
 ) -> Warmed:
-    """Up and down between low x lr (or `min_lr`, if that is more) and lr (Smith, 2017); triangular2
-    halves each cycle's height, exp_range multiplies it by gamma^n. Momentum goes the other way.
+    """Up and down between low x lr (or `min_lr`, if that is more) and lr (Smith, 2017).
+
+    triangular2 halves each cycle's height, exp_range multiplies it by gamma^n. Momentum goes the other way.
     """
     bottom = max(low, floor_of(min_lr, base_lr))
     period = up + (down or up)
 
     def height(n: int) -> float:
-        cycle, at = divmod(n, period)
-        triangle = at / up if at <= up else (period - at) / (period - up)
+        cycle, offset = divmod(n, period)
+        triangle = offset / up if offset <= up else (period - offset) / (period - up)
         return triangle * {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": gamma**n}[mode]
 
     shape = lambda n: bottom + (1 - bottom) * height(n)  # noqa: E731
@@ -193,7 +192,7 @@ def wsd(
         x = max(0.0, (min(n, rest) - (rest - decay)) / decay) if decay else 0.0
         return floor + (1 - floor) * {"linear": 1 - x, "cosine": _cosine(x), "sqrt": 1 - math.sqrt(x)}[curve]
 
-    return Warmed(shape, warmup, warmup_start, spans_rest=True)
+    return Warmed(shape, warmup, warmup_start)
 
 
 def _cosine(x: float) -> float:
@@ -202,7 +201,7 @@ def _cosine(x: float) -> float:
 
 
 def _momentum(high: float | None, low: float | None, height: Shape) -> Callable[[int], float] | None:
-    """`high` at the bottom of a cycle and `low` at its top, where `height` is 1."""
+    """Momentum from `high` at the bottom of a cycle to `low` at its top, where `height` is 1."""
     if high is None and low is None:
         return None
     if high is None or low is None:

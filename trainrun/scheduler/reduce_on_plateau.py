@@ -1,4 +1,4 @@
-"""The learning rate lowered when the monitored metric stalls: a schedule with a memory."""
+"""Reduce the learning rate on a plateau: when the monitored metric no longer improves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trainrun.vocabulary.ranges import Fraction, Natural, NonNegative, Rate, Ste
 
 
 class Plateau:
-    """Times `factor` when the monitored metric has not improved for more than `patience` evaluations.
+    """Multiply by `factor` when the metric has not improved for more than `patience` evaluations.
 
-    As torch's ReduceLROnPlateau, except that a metric that is not finite is ignored, and that
-    `threshold`, the improvement that counts, is a share of the best's size: torch takes a constant
-    negative metric for an improving one. After a drop `cooldown` evaluations are not counted.
+    As torch's ReduceLROnPlateau, with two differences. A metric that is not finite is ignored. The least
+    improvement, `threshold`, is a share of the best value's size: torch takes a constant negative
+    metric for an improving one. After a reduction `cooldown` evaluations are not counted.
     """
 
     needs_metric = True

@@ -1,4 +1,4 @@
-"""SGDR: cosines one after another, their lengths fitted so that the last one ends with the run."""
+"""SGDR, cosine with warm restarts: cycle lengths are fitted so that the last cycle ends with the run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from trainrun.vocabulary.ranges import Count, Fraction, NonNegative, Period, Ste
 
 
 class Cycles:
-    """`count` cycles, each `mult` times the one before, that fill `span` updates to the last.
+    """Cycles, each `mult` times as long as the one before, that fill `span` updates exactly.
 
-    As many as let the first one be nearest to `first`.
+    Their number, `count`, is the one whose first cycle is nearest to `first`.
     """
 
     def __init__(self, span: int, first: int, mult: int) -> None:
@@ -24,11 +24,11 @@ class Cycles:
             self.count += 1  # shorter than asked for, but nearer to it
 
     def start(self, cycle: int) -> int:
-        """The update at which a cycle begins; that of cycle `count` is the end."""
+        """The update at which a cycle starts; for cycle `count` that is the end."""
         return -(-self.span * self._firsts(cycle) // self._firsts(self.count))
 
-    def at(self, update: int) -> float:
-        """Where in its cycle an update is, from 0 at its begin to 1 at its end."""
+    def progress(self, update: int) -> float:
+        """How far an update is into its cycle, from 0 at the start to 1 at the end."""
         if update >= self.span:
             return 1.0
         firsts = update * self._firsts(self.count) // self.span  # first cycles that have gone by
@@ -39,7 +39,7 @@ class Cycles:
         return (update - start) / (end - start)
 
     def _firsts(self, cycles: int) -> int:
-        """The length of so many cycles, in first ones."""
+        """The length of the first `cycles` cycles, in units of the first."""
         return cycles if self.mult == 1 else (self.mult**cycles - 1) // (self.mult - 1)
 
 
@@ -48,7 +48,7 @@ class Restarting(Warmed):
 
     def __init__(self, cycles: Cycles, floor: float, warmup: int, warmup_start: float) -> None:
         def shape(n: int) -> float:
-            return floor + (1 - floor) * (1 + math.cos(math.pi * cycles.at(n))) / 2
+            return floor + (1 - floor) * (1 + math.cos(math.pi * cycles.progress(n))) / 2
 
         super().__init__(shape, warmup, warmup_start, spans_rest=True)
         self.cycles = cycles
@@ -63,8 +63,9 @@ def cosine_restarts(
     warmup_start: Fraction,
     min_lr: NonNegative,
 ) -> Restarting:
-    """SGDR: cosines one after another, the first about `first` long, each `mult` times the one before
-    (Loshchilov and Hutter, 2017). All are stretched or shortened so that the last one ends with the run.
+    """Cosine cycles, the first about `first` long, each `mult` times the one before: SGDR.
+
+    All are stretched or shortened so that the last ends with the run (Loshchilov and Hutter, 2017).
     """
     cycles = Cycles(rest_of(total_steps, warmup), first, mult)
     return Restarting(cycles, floor_of(min_lr, base_lr), warmup, warmup_start)

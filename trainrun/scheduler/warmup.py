@@ -1,4 +1,4 @@
-"""The warm-up that every schedule takes, and what its settings come to."""
+"""Warm-up, which every learning-rate schedule takes: a linear rise from `warmup_start`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Shape = Callable[[int], float]  # updates since its start -> factor of the learn
 
 
 class Warmed:
-    """`shape` after, or with `spans_rest` False under, a linear warm-up.
+    """The schedule `shape` with a linear warm-up: it starts after it, or with `spans_rest` False at once.
 
-    `momentum` is the absolute momentum (or first beta) at an update, for schedules that set it.
-    `drops` are the updates at which a schedule of stairs goes down, as far as they are given one by one.
+    `momentum` gives the absolute momentum (or first beta) at an update, for schedules that set it.
+    `drops` are the updates at which a step schedule goes down, as far as its settings list them.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class Warmed:
         shape: Shape,
         warmup: int,
         warmup_start: float,
-        spans_rest: bool,
+        spans_rest: bool = True,
         momentum: Callable[[int], float] | None = None,
         drops: Sequence[int] = (),
     ) -> None:
@@ -40,14 +40,16 @@ class Warmed:
 def floor_of(min_lr: float, base_lr: float) -> float:
     """`min_lr` as a factor of the learning rate."""
     if min_lr > base_lr:
-        raise ConfigError.one("scheduler.min_lr", f"is above the learning rate {base_lr:g}, got {min_lr:g}")
+        raise ConfigError.one(
+            "scheduler.min_lr", f"must be at most the learning rate {base_lr:g}, got {min_lr:g}"
+        )
     return min_lr / base_lr
 
 
 def rest_of(total_steps: int, warmup: int) -> int:
     """The updates after the warm-up, at least 1.
 
-    A warm-up may take the whole run, as 5 % of a run of one step does; nothing is left to decay.
+    A warm-up may take the whole run, as 5 % of a single step does. Raises ConfigError for a longer one.
     """
     if warmup > total_steps:
         text = f"takes {warmup} steps, the whole run only {total_steps}; shorten it"

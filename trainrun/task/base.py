@@ -1,7 +1,8 @@
-"""What tasks share: one loss, one model output per target, metrics as sums over a split."""
+"""Base class of tasks: one loss, one model output per target, metrics as sums over a split."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -21,9 +22,9 @@ _FITTING = {
 
 
 class Task:
-    """Base of the tasks here; your own needs only the methods of `trainrun.protocols.TaskProtocol`.
+    """Base of the tasks here; a task of your own needs only the methods of `protocols.TaskProtocol`.
 
-    `kinds` are the kinds of target (`DataInfo.kind`) a task can learn.
+    `kinds` are the kinds of target (`DataInfo.kind`) that a task can learn.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -33,8 +34,7 @@ class Task:
     def __init__(self, metrics: Sequence[OwnMetric], loss: Any, info: DataInfo) -> None:
         if info.kind not in self.kinds:
             name = type(self).__name__.lower()
-            wants = " or ".join(self.kinds)
-            text = f"{name} learns {wants}, the targets of {info.name} are {info.kind}"
+            text = f"{name} learns {' or '.join(self.kinds)}, the targets of {info.name} are {info.kind}"
             raise ConfigError.one("task", text + _FITTING.get(info.kind, ""))
         self.loss, self.info = loss, info
         self.own_metrics = named(metrics)
@@ -57,20 +57,19 @@ class Task:
         outputs = model(batch.inputs)
         targets = self.targets(batch.targets)
         losses = self.loss(outputs, targets)
-        exact = torch.promote_types(losses.dtype, torch.float32)  # a sum in 16 bits would overflow
-        terms = {"loss": losses.sum(dtype=exact)}
+        terms = {"loss": sum_exactly(losses)}
         with torch.no_grad():
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums
                 return Outcome(terms, quick(outputs, targets), outputs)
-            judged = self.judged(outputs, batch.targets) if self.own_metrics else (None, None)
-            return Outcome(terms, self.sums(outputs, targets), *judged)
+            metric_inputs = self.metric_inputs(outputs, batch.targets) if self.own_metrics else (None, None)
+            return Outcome(terms, self.sums(outputs, targets), *metric_inputs)
 
     def targets(self, targets: Tensor) -> Tensor:
         """Targets in the form that the loss takes."""
         return targets
 
-    def judged(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(outputs, targets) as the user's own metrics see them."""
         return outputs, targets
 
@@ -79,11 +78,11 @@ class Task:
         return {}
 
     def mixed_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The same for mixtures of samples, none of which has one true class."""
+        """The same for mixtures of samples, which have no single true class."""
         return {}
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What the metrics of a split are made of, added up over batches."""
+        """The sums from which `summarize` computes a split's metrics, added up over batches."""
         return {}
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
@@ -96,6 +95,16 @@ class Task:
         return outputs
 
 
+def sum_exactly(losses: Tensor) -> Tensor:
+    """The sum in float32 or better: in 16 bits it would overflow."""
+    return losses.sum(dtype=torch.promote_types(losses.dtype, torch.float32))
+
+
+def perplexity(nats_per_token: float) -> float:
+    """e to the mean cross-entropy; infinite where a float can hardly hold it, and for NaN."""
+    return math.exp(nats_per_token) if nats_per_token < 700 else math.inf
+
+
 def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Tensor:
     """(num_classes, num_classes) int64: rows are true classes, columns predicted ones."""
     flat = targets * num_classes + predicted
@@ -103,12 +112,13 @@ def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Te
 
 
 def f1_macro(hits: Tensor, claimed: Tensor, real: Tensor) -> float:
-    """The mean of 2 TP / (2 TP + FP + FN) over classes or labels, (C,) counts: of those predicted and
-    right, predicted, and true. What nowhere occurs is left out.
+    """The mean of 2 TP / (2 TP + FP + FN) over classes or labels; those that never occur are left out.
+
+    Counts are (C,): predicted and right (`hits`), predicted (`claimed`), true (`real`).
     """
     total = (claimed + real).cpu().double()
-    seen = total > 0
-    return float((2 * hits.cpu().double()[seen] / total[seen]).mean()) if seen.any() else 0.0
+    occurs = total > 0
+    return float((2 * hits.cpu().double()[occurs] / total[occurs]).mean()) if occurs.any() else 0.0
 
 
 def accuracy_and_f1(confusion: Tensor, num_samples: int) -> dict[str, float]:

@@ -52,5 +52,5 @@ class Binary(Task):
         return accuracy_and_f1(sums["confusion"], num_samples)
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """Probability of the second class, (N, 1) float64 on the host: over 0.5 as the output is > 0."""
+        """Probability of the second class, (N, 1) float64 on the host: above 0.5 where the output is > 0."""
         return torch.sigmoid(model(inputs).cpu().double())

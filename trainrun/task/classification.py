@@ -16,9 +16,9 @@ from trainrun.task.own_metrics import OwnMetric
 class Classification(Task):
     """Targets are classes (N,) or, where a regulariser softened them, probabilities (N, C).
 
-    Metrics: accuracy, f1_macro, and with more than five classes top5. Under soft targets the
-    class with the highest probability counts as the true one; under mixtures of samples training reports
-    accuracy_mixed instead, the share of the mixed target that the predicted class holds.
+    Metrics: accuracy, f1_macro, and with more than five classes top5. The true class of a soft target is
+    the most probable one. For mixtures of samples, training reports accuracy_mixed instead: the
+    probability that the mixed target gives to the predicted class.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classes",)
@@ -54,7 +54,7 @@ class Classification(Task):
         return metrics
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """Probabilities, (N, C) float64 on the host: nearly equal ones stay as their outputs are ordered."""
+        """Probabilities, (N, C) float64 on the host, where nearly equal outputs keep their order."""
         return torch.softmax(model(inputs).cpu().double(), 1)
 
 

@@ -1,4 +1,4 @@
-"""The next token of a text: loss, perplexity and bits per byte, and text that the model writes."""
+"""Language modelling, the next token: perplexity, bits per byte, and text that the model writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
-from trainrun.task.base import Task
+from trainrun.task.base import Task, perplexity, sum_exactly
 from trainrun.task.own_metrics import OwnMetric
 from trainrun.vocabulary.ranges import Natural, Positive
 from trainrun.vocabulary.seeds import derive
@@ -21,10 +21,10 @@ class LanguageModel(Task):
     """Inputs and targets are tokens (N, T); the model gives logits (N, T, V) for what follows each.
 
     The loss is a mean over tokens. Metrics: perplexity, e to the mean cross-entropy in nats, and
-    bits_per_byte, the bits that all tokens of a split cost divided by the bytes they stand for, so
-    that runs on bytes and on characters compare; not known of a data set of one's own, whose tokens
-    are numbers alone. At each evaluation the model goes on from `prompt`
-    by `sample_tokens` tokens, drawn at `temperature`, with the same draws each time.
+    bits_per_byte, the bits of all tokens of a split divided by the bytes they stand for, which compares
+    runs on bytes and on characters. A data set without a vocabulary has no bits_per_byte. At each
+    evaluation the model continues `prompt` by `sample_tokens` tokens, drawn at `temperature`, with the
+    same draws each time.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens",)
@@ -47,7 +47,7 @@ class LanguageModel(Task):
             self.metric_modes = {"loss": "min", "perplexity": "min"}
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
-        """The tokens that are targets, or what they weigh."""
+        """The number of tokens that are targets, or the sum of their weights."""
         targets = batch.targets.flatten()
         counted, weight = targets != IGNORED, self.loss.weight(targets.clamp(min=0))
         return {"loss": counted.sum() if weight is None else (weight * counted).sum()}
@@ -55,13 +55,12 @@ class LanguageModel(Task):
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         outputs, targets = model(batch.inputs).flatten(0, 1), batch.targets.flatten()
         losses = self.loss(outputs, targets)
-        terms = {"loss": losses.sum(dtype=torch.promote_types(losses.dtype, torch.float32))}
         with torch.no_grad():
             sums = self.sums(outputs, targets)
-        return Outcome(terms, sums, outputs, targets)
+        return Outcome({"loss": sum_exactly(losses)}, sums, outputs, targets)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The nats that the targets cost without weights, their number, and their bytes."""
+        """The unweighted cross-entropy of the targets in nats, their number, and their bytes."""
         nats = F.cross_entropy(outputs.float(), targets, ignore_index=IGNORED, reduction="none")
         counted = targets != IGNORED
         exact = torch.float32 if targets.device.type == "mps" else torch.float64
@@ -73,22 +72,20 @@ class LanguageModel(Task):
         return {**sums, "bytes": num_bytes.sum()}
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
-        nats, tokens = float(sums["nats"]), float(sums["tokens"])
-        per_token = nats / tokens
-        perplexity = math.exp(per_token) if per_token < 700 else math.inf
-        if "bytes" not in sums:
-            return {"perplexity": perplexity}
-        num_bytes = float(sums["bytes"]) or math.nan
-        return {"perplexity": perplexity, "bits_per_byte": nats / math.log(2) / num_bytes}
+        nats = float(sums["nats"])
+        metrics = {"perplexity": perplexity(nats / float(sums["tokens"]))}
+        if "bytes" in sums:
+            metrics["bits_per_byte"] = nats / math.log(2) / (float(sums["bytes"]) or math.nan)
+        return metrics
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Probabilities of the token after each, (N, T, V)."""
         return torch.softmax(model(inputs).float(), -1)
 
     def sample(self, model: nn.Module) -> str:
-        """The prompt, and what the model makes follow it; nothing where its outputs are not finite.
+        """The prompt and the model's continuation; nothing where its outputs are not finite.
 
-        Draws from a generator of its own. What does not fit into a window is forgotten.
+        Draws come from a separate generator. The model sees the last `block_size` tokens.
         """
         if not self.sample_tokens or not self.info.vocabulary:
             return ""
@@ -104,11 +101,11 @@ class LanguageModel(Task):
         return b"".join(self.info.vocabulary[token] for token in tokens).decode(errors="replace")
 
     def _encoded(self, text: str) -> list[int]:
-        """Tokens of a text: its characters where the vocabulary has them, else their bytes, else 0."""
-        known = {token: number for number, token in enumerate(self.info.vocabulary)}
-        found = []
+        """Tokens of a text: characters that the vocabulary has, else their bytes, else 0."""
+        numbers = {token: number for number, token in enumerate(self.info.vocabulary)}
+        tokens = []
         for character in text:
             raw = character.encode()
-            parts = [raw] if raw in known else [bytes([byte]) for byte in raw]
-            found += [known.get(part, 0) for part in parts]
-        return found or [0]
+            parts = [raw] if raw in numbers else [bytes([byte]) for byte in raw]
+            tokens += [numbers.get(part, 0) for part in parts]
+        return tokens or [0]

@@ -1,8 +1,7 @@
-"""Tokens hidden from the model, to be filled in from both sides (BERT)."""
+"""Masked language modelling (BERT): tokens hidden from the model, to be predicted from both sides."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
-from trainrun.task.base import Task
+from trainrun.task.base import Task, perplexity, sum_exactly
 from trainrun.task.own_metrics import OwnMetric
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import PositiveFraction
 
 
 class MaskedLM(Task):
-    """Inputs are tokens (N, T); of each window the share `mask_rate`, at least one token, is to be
-    told, and the loss is a mean over those. Of them 80 % become the token after the vocabulary's
-    last, 10 % a random one and 10 % stay (Devlin et al., 2019).
+    """Inputs are tokens (N, T); the loss is a mean over the masked ones.
 
-    How many are masked follows from a window's length alone, so that a step knows what it averages
-    over; which ones is drawn anew in each step, and in each evaluation alike. Metrics: perplexity
-    and accuracy over the masked tokens.
+    Of each window the share `mask_rate` is masked, at least one token. Of these 80 % become the mask
+    token, one after the vocabulary's last, 10 % a random token and 10 % stay (Devlin et al., 2019).
+    The number of masked tokens depends on a window's length alone, so a step knows what it averages
+    over. Which ones are masked is drawn in each step; evaluations repeat the same draws. Metrics:
+    perplexity and accuracy over the masked tokens.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("tokens",)
@@ -36,7 +35,7 @@ class MaskedLM(Task):
         super().__init__(metrics, loss, info)
         self.mask_rate = mask_rate
         if self.loss.weight(torch.zeros(1, dtype=torch.int64)) is not None:
-            text = "cannot weigh tokens that are drawn after the step has counted them"
+            text = "cannot weigh masked tokens, which are drawn after the step has counted them"
             raise ConfigError.one("loss.class_weights", text, "loss.class_weights=null")
 
     @property
@@ -51,8 +50,7 @@ class MaskedLM(Task):
         masked = self._choose(batch)
         targets = batch.inputs.masked_fill(~masked, IGNORED).flatten()
         outputs = model(self._hidden(batch.inputs, masked)).flatten(0, 1)
-        losses = self.loss(outputs, targets)
-        total = losses.sum(dtype=torch.promote_types(losses.dtype, torch.float32))
+        total = sum_exactly(self.loss(outputs, targets))
         with torch.no_grad():
             hits = (outputs.argmax(1) == targets).sum()
             sums = {"nats": total.detach(), "hits": hits, "masked": masked.sum()}
@@ -60,11 +58,10 @@ class MaskedLM(Task):
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
         nats, hits, masked = (float(sums[name]) for name in ("nats", "hits", "masked"))
-        perplexity = math.exp(nats / masked) if nats / masked < 700 else math.inf
-        return {"perplexity": perplexity, "accuracy": hits / masked}
+        return {"perplexity": perplexity(nats / masked), "accuracy": hits / masked}
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """Probabilities of the token at each place, nothing masked, (N, T, V)."""
+        """Probabilities of the token at each position, with nothing masked, (N, T, V)."""
         return torch.softmax(model(inputs).float(), -1)
 
     def _masked_per_window(self, batch: Batch) -> Tensor:
@@ -74,7 +71,7 @@ class MaskedLM(Task):
         return counts
 
     def _choose(self, batch: Batch) -> Tensor:
-        """(N, T) bool: those of the lowest of random numbers, among the real tokens of a window."""
+        """(N, T) bool: the tokens with the lowest random numbers, among the real ones of a window."""
         draws = torch.rand(batch.inputs.shape, device=batch.inputs.device)
         draws = draws.masked_fill(batch.targets == IGNORED, 2.0)
         places: Tensor = draws.argsort(1).argsort(1)
@@ -84,5 +81,5 @@ class MaskedLM(Task):
         """The tokens as the model sees them."""
         draws = torch.rand(tokens.shape, device=tokens.device)
         strangers = torch.randint(self.num_outputs, tokens.shape, device=tokens.device)
-        seen = tokens.masked_fill(masked & (draws < 0.8), self.num_outputs)
-        return torch.where(masked & (draws >= 0.9), strangers, seen)
+        inputs = tokens.masked_fill(masked & (draws < 0.8), self.num_outputs)
+        return torch.where(masked & (draws >= 0.9), strangers, inputs)

@@ -1,4 +1,4 @@
-"""Means over many steps that leave their tensors on the device until somebody asks."""
+"""Accumulate step results: tensors stay on the device until a log or an evaluation reads them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from trainrun.protocols import StepResult
 Sums = dict[str, float]
 Path = tuple[str, ...]  # of keys, in nested dicts
 
+_WINDOW = 50  # steps of the running averages: long against noise, short against the fall of the loss
+_SPIKE_STD = 5  # by chance one step in three million of a normal loss
+_MOST_PENDING = 1000  # results that wait on the device: bounds memory where nothing is logged for long
+
 
 @dataclass
 class Totals:
-    """Sums over some steps, on the host."""
+    """Sums over a number of steps, on the host."""
 
     steps: int = 0
     applied: int = 0
@@ -63,13 +67,13 @@ class Totals:
 
 @dataclass
 class Spikes:
-    """Counts the steps whose loss leaps: by more than 5 standard deviations above its running mean.
+    """Count loss spikes: steps whose loss is more than 5 standard deviations above its running mean.
 
-    Both are exponential averages over some 50 steps. What is not finite is counted elsewhere.
+    Both are exponential averages over some 50 steps. A loss that is not finite is counted elsewhere.
     """
 
     count: int = 0
-    seen: int = 0
+    seen: int = 0  # finite losses so far
     mean: float = 0.0
     variance: float = 0.0
 
@@ -78,18 +82,18 @@ class Spikes:
             return
         self.seen += 1
         away = loss - self.mean
-        if self.seen > 50 and away > 5 * math.sqrt(self.variance):
+        if self.seen > _WINDOW and away > _SPIKE_STD * math.sqrt(self.variance):
             self.count += 1
-        weight = max(0.02, 1 / self.seen)
+        weight = max(1 / _WINDOW, 1 / self.seen)
         self.mean += weight * away
         self.variance = (1 - weight) * (self.variance + weight * away * away)
 
 
 class Meter:
-    """Collects step results; reads them off the device only when they are needed.
+    """Collect step results; copy them from the device only when they are read.
 
-    Adding a step is appending to a list. The order of additions, and so every last bit of a
-    mean, does not depend on when somebody reads.
+    Adding a step appends to a list. The order of additions, and so every bit of a mean, does not
+    depend on when results are read.
     """
 
     def __init__(self) -> None:
@@ -99,11 +103,11 @@ class Meter:
 
     def add(self, result: StepResult) -> None:
         self._pending.append(result)
-        if len(self._pending) >= 1000:  # bounds memory where nothing is logged for long
+        if len(self._pending) >= _MOST_PENDING:
             self.flush()
 
     def flush(self) -> None:
-        """Bring all pending results to the host in one transfer."""
+        """Copy all pending results to the host in one transfer."""
         if not self._pending:
             return
         for result, numbers in zip(self._pending, _on_host(self._pending), strict=True):
@@ -114,7 +118,7 @@ class Meter:
         self._pending.clear()
 
     def read_log(self) -> Totals:
-        """Totals since the last call, which begin anew."""
+        """Totals since the last call."""
         self.flush()
         totals, self.since_log = self.since_log, Totals()
         return totals

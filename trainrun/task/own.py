@@ -1,4 +1,4 @@
-"""The user's own task as a function of (model, batch): a training step from elsewhere."""
+"""The user's own task as a function of (model, batch) that returns the loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae
 
 
 class OwnTask(Task):
-    """A function of (model, batch) that returns the loss, or a dictionary of it and of metrics.
+    """A function of (model, batch) that returns the loss, or a dict of the loss and metrics.
 
     Each is a mean over the batch, or has one value per sample, (N,).
     """
@@ -35,24 +35,22 @@ class OwnTask(Task):
         return {"loss": float(len(batch))}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
-        made = self.function(model, batch)
-        if isinstance(made, Outcome):
-            return made
-        made = dict(made) if isinstance(made, Mapping) else {"loss": made}
-        wrong = [value for value in made.values() if not _is_of(value, len(batch))]
-        if "loss" not in made or wrong:
-            wanted = (
-                "the loss, or {'loss': ..., 'my_metric': ...}, as tensors: means, or one value per sample"
-            )
-            raise self.function.refuse(wrong[0] if wrong else made, wanted)
-        sums = {name: value.mean() * len(batch) for name, value in made.items()}
+        result = self.function(model, batch)
+        if isinstance(result, Outcome):
+            return result
+        result = dict(result) if isinstance(result, Mapping) else {"loss": result}
+        wrong = [value for value in result.values() if not _is_of(value, len(batch))]
+        if "loss" not in result or wrong:
+            form = "the loss, or {'loss': ..., 'my_metric': ...}, as tensors: means, or one value per sample"
+            raise self.function.refuse(wrong[0] if wrong else result, form)
+        sums = {name: value.mean() * len(batch) for name, value in result.items()}
         loss = sums.pop("loss")
         return Outcome({"loss": loss}, {name: value.detach() for name, value in sums.items()})
 
 
-def as_task(made: Any, loss: Any, info: DataInfo) -> Any:
-    """A task as it is, a function of (model, batch) as one."""
-    return OwnTask(made, loss, info) if isinstance(made, PlainFunction) else made
+def as_task(task: Any, loss: Any, info: DataInfo) -> Any:
+    """Wrap a function of (model, batch) as a task; a task stays as it is."""
+    return OwnTask(task, loss, info) if isinstance(task, PlainFunction) else task
 
 
 def _is_of(value: Any, num_samples: int) -> bool:
@@ -60,7 +58,7 @@ def _is_of(value: Any, num_samples: int) -> bool:
 
 
 def _keys(function: PlainFunction) -> set[str]:
-    """The names that a function's source returns something under, and the loss."""
+    """The keys of all dicts in a function's source, and "loss"."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function.function)))
     dicts = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
     keys = [key for node in dicts for key in node.keys]

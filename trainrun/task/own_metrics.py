@@ -1,4 +1,4 @@
-"""The user's own metrics: their names, and one curve for each number that they return."""
+"""The user's own metrics: their names, and a curve for each number that they return."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from torch import Tensor
 
 from trainrun.vocabulary.errors import ConfigError
 
-OwnMetric = Callable[
-    ..., Any
-]  # (outputs, targets) of the whole split -> a number, a vector or a dict of them
-# What stands beside the metrics of an evaluation, in metrics.jsonl and metrics.csv.
+# (outputs, targets) of the whole split -> a number, a vector or a dict of them
+OwnMetric = Callable[..., Any]
+# Keys beside the metrics of an evaluation, in metrics.jsonl and metrics.csv.
 TAKEN = ("event", "step", "epoch", "split", "weights", "nonfinite", "lr")
-_MOST = 1000  # curves of a vector, but for one of each class or target
+_MOST = 1000  # curves of a vector, or one per class if that is more: longer ones are no metric, but outputs
 
 
 def named(metrics: Sequence[OwnMetric]) -> dict[str, OwnMetric]:
-    """Metrics by name, each a function of one split. Raises ConfigError for two of one name."""
-    made: dict[str, OwnMetric] = {}
+    """Metrics by name, each a function of one split. Raises ConfigError for two of the same name."""
+    by_name: dict[str, OwnMetric] = {}
     for metric in metrics:
         name = getattr(metric, "__name__", type(metric).__name__)
-        if name in made:
+        if name in by_name:
             text = f"two are called {name}; rename one, such as by a function of another name that calls it"
             raise ConfigError.one("task.metrics", text)
-        made[name] = _fresh(metric, name)
-    return made
+        by_name[name] = _fresh(metric, name)
+    return by_name
 
 
 def curves(name: str, value: Any, labels: Sequence[str], num_targets: int) -> dict[str, float]:
-    """What a metric returned as numbers by name: its own, or `name/entry` for each entry.
+    """The numbers that a metric returned, under its own name or `name/entry` for each entry.
 
-    `labels` name the entries of a vector where it has as many. Raises ValueError for anything else.
+    `labels` name the entries of a vector of the same length. Raises ValueError for anything else.
     """
     if isinstance(value, Tensor):
         value = value.detach().cpu().double().numpy() if not value.is_complex() else value.tolist()
@@ -62,10 +61,10 @@ def curves(name: str, value: Any, labels: Sequence[str], num_targets: int) -> di
 def _entries(
     name: str, entries: Mapping[Any, Any], labels: Sequence[str], num_targets: int
 ) -> dict[str, float]:
-    """Raises ValueError naming the entry that is no number, for none, and for two of one name."""
+    """Curves of a dict. Raises ValueError for no entries, two of one name, or one that is not a number."""
     if not entries:
         raise ValueError("returns nothing: it is empty")
-    found: dict[str, float] = {}
+    curves_by_name: dict[str, float] = {}
     for key, value in entries.items():
         entry = f"{name}/{' '.join(str(key).split())}"
         try:
@@ -73,14 +72,14 @@ def _entries(
         except ValueError as error:
             text = str(error)
             raise ValueError(text if text.startswith("[") else f"[{key!r}] {text}") from None
-        if both := found.keys() & inner:
+        if both := curves_by_name.keys() & inner:
             raise ValueError(f"returns two entries called {min(both)}")
-        found |= inner
-    return found
+        curves_by_name |= inner
+    return curves_by_name
 
 
 def _fresh(metric: OwnMetric, name: str) -> OwnMetric:
-    """An object that adds up what it sees, as torchmetrics' do, as a function of one split alone."""
+    """Make an accumulating metric, such as torchmetrics', a function that starts fresh for each split."""
     if not all(hasattr(metric, method) for method in ("update", "compute")):
         if not callable(metric):
             text = f"{name} can neither be called nor has it update and compute"

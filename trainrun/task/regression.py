@@ -1,4 +1,4 @@
-"""Real-valued targets, learned standardised and judged in their own units."""
+"""Regression: real-valued targets, learned standardised and evaluated in their own units."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainrun.task.own_metrics import OwnMetric
 
 
 class Regression(Task):
-    """Targets are (N, K) in their own units. With `standardize` the model learns (y - mean) / std, as
-    the data estimated these from the training split; a stream's are not known and left out.
+    """Targets are (N, K) in their own units; with `standardize` the model learns (y - mean) / std.
 
-    Metrics, each the mean over the K outputs: rmse and mae in the targets' own units, r2 = 1 - SSE /
-    SST about the split's own mean.
+    Mean and std are of the training split; the targets of a stream, which has none, stay as they are.
+    Metrics, each the mean over the K outputs: rmse and mae in the targets' own units, r2 = 1 - SSE / SST
+    about the split's own mean.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("values",)
@@ -31,7 +31,7 @@ class Regression(Task):
     def targets(self, targets: Tensor) -> Tensor:
         return targets if self.scaling is None else (targets - self.scaling.mean) / self.scaling.std
 
-    def judged(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """In the targets' own units."""
         return self._own_units(outputs).float(), targets
 

@@ -1,7 +1,8 @@
-"""Tasks: metrics from sums over uneven batches are scikit-learn's on the whole split."""
+"""Tasks and their base: metrics from sums over uneven batches are scikit-learn's on the whole split."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainrun.loop.evaluate import evaluate
 from trainrun.loss import MSE, BCEWithLogits, CrossEntropy, Custom, GaussianNLL
 from trainrun.precision import fp32
 from trainrun.protocols import Batch, DataInfo, Outcome, Position, TargetScaling
-from trainrun.task.base import Task
+from trainrun.task.base import Task, confusion_matrix, f1_macro, perplexity, sum_exactly
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
@@ -39,7 +40,7 @@ def info(kind: str, num_targets: int, **more: Any) -> DataInfo:
     return DataInfo("toy", (4,), kind, num_targets, {"train": N}, **more)
 
 
-def judged(task: Task, outputs: Tensor, targets: Tensor, training: bool = False) -> dict[str, float]:
+def measure(task: Task, outputs: Tensor, targets: Tensor, training: bool = False) -> dict[str, float]:
     """Loss and metrics, added up over batches as an evaluation or a log window does."""
     model = Echo().train(training)
     sums: dict[str, Tensor] = {}
@@ -53,10 +54,10 @@ def judged(task: Task, outputs: Tensor, targets: Tensor, training: bool = False)
     return {"loss": float(loss / count), **task.summarize(sums, N)}
 
 
-def close(found: Mapping[str, float], **expected: float) -> None:
-    assert set(expected) <= set(found)
+def close(metrics: Mapping[str, float], **expected: float) -> None:
+    assert set(expected) <= set(metrics)
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+        assert metrics[name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
 def f1(targets: Tensor, predicted: Tensor, num_classes: int) -> float:
@@ -73,7 +74,7 @@ def test_classification(num_classes: int) -> None:
     if num_classes == 10:
         outputs[:, 9] -= 99  # nor is it ever predicted
     task = Classification([], CrossEntropy(None, ()), info("classes", num_classes))
-    found = judged(task, outputs, targets)
+    metrics = measure(task, outputs, targets)
     predicted = outputs.argmax(1)
     expected = {
         "accuracy": sk.accuracy_score(targets, predicted),
@@ -82,11 +83,68 @@ def test_classification(num_classes: int) -> None:
     }
     if num_classes > 5:
         expected["top5"] = sk.top_k_accuracy_score(targets, outputs, k=5, labels=range(num_classes))
-    close(found, **expected)
-    assert set(found) == set(expected)
-    close(judged(task, outputs, targets, training=True), accuracy=expected["accuracy"])
+    close(metrics, **expected)
+    assert set(metrics) == set(expected)
+    close(measure(task, outputs, targets, training=True), accuracy=expected["accuracy"])
     torch.testing.assert_close(task.predict(Echo(), outputs), torch.softmax(outputs.double(), 1))
     assert task.num_outputs == num_classes
+
+
+def test_top5_counts_five_classes_and_no_more_where_outputs_are_tied() -> None:
+    """The true class is surely among five if four outputs are above it, surely not if five are."""
+    task = Classification([], CrossEntropy(None, ()), info("classes", 8))
+    descending = torch.arange(8, 0, -1.0).expand(8, 8).clone()
+    targets = torch.arange(8)
+    hits = [float(task.sums(descending[[i]], targets[[i]])["top5"]) for i in range(8)]
+    assert hits == [1, 1, 1, 1, 1, 0, 0, 0]
+    tied = torch.zeros(8, 8)  # every class has the same output: only five of the eight may count
+    assert int(task.sums(tied, targets)["top5"]) == 5
+    tied[:, :2] = 1.0  # two above, six tied for the three places left
+    assert int(task.sums(tied, targets)["top5"]) == 5
+
+
+@pytest.mark.parametrize(("num_classes", "has_top5"), [(5, False), (6, True)])
+def test_top5_is_a_metric_from_six_classes_on(num_classes: int, has_top5: bool) -> None:
+    task = Classification([], CrossEntropy(None, ()), info("classes", num_classes))
+    metrics = measure(task, torch.randn(N, num_classes, generator=GENERATOR), torch.arange(N) % num_classes)
+    assert ("top5" in metrics) is ("top5" in task.metric_modes) is has_top5
+
+
+@pytest.mark.parametrize(("nats", "finite"), [(699.9, True), (700.0, False), (math.nan, False)])
+def test_a_perplexity_that_no_float_can_hold_is_infinite(nats: float, finite: bool) -> None:
+    assert perplexity(nats) == (math.exp(nats) if finite else math.inf)
+
+
+def test_losses_in_half_precision_are_summed_in_single() -> None:
+    losses = torch.full((3000,), 100.0, dtype=torch.float16)
+    assert float(sum_exactly(losses)) == 300_000.0  # beyond the 65,504 of float16
+    assert sum_exactly(losses.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "labels; use task=multilabel loss=bce_with_logits$",
+        "values; use task=regression loss=mse$",
+        "tokens; use task=language_model loss=cross_entropy$",
+        "other$",
+    ],
+)
+def test_targets_of_another_kind_are_refused_with_the_task_that_fits(text: str) -> None:
+    kind = text.strip("$").partition(";")[0]
+    with pytest.raises(ConfigError, match=f"^task: classification learns classes, .* are {text}"):
+        Classification([], CrossEntropy(None, ()), info(kind, 3))
+
+
+def test_f1_leaves_out_what_never_occurs_and_is_0_without_any_class() -> None:
+    hits, claimed, real = torch.tensor([2, 0, 0]), torch.tensor([3, 1, 0]), torch.tensor([2, 0, 0])
+    assert f1_macro(hits, claimed, real) == pytest.approx((2 * 2 / 5 + 0) / 2)
+    assert f1_macro(*torch.zeros(3, 4, dtype=torch.int64)) == 0.0
+
+
+def test_a_confusion_matrix_has_true_classes_as_rows() -> None:
+    predicted, true = torch.tensor([0, 2, 2, 1]), torch.tensor([0, 1, 1, 1])
+    assert confusion_matrix(predicted, true, 3).tolist() == [[1, 0, 0], [0, 1, 2], [0, 0, 0]]
 
 
 def test_class_weights_weigh_the_mean_over_the_whole_split() -> None:
@@ -94,14 +152,14 @@ def test_class_weights_weigh_the_mean_over_the_whole_split() -> None:
     weights = [0.2, 1.0, 5.0]
     task = Classification([], CrossEntropy(weights, ()), info("classes", 3))
     expected = nn.functional.cross_entropy(outputs, targets, torch.tensor(weights))
-    close(judged(task, outputs, targets), loss=float(expected))
+    close(measure(task, outputs, targets), loss=float(expected))
 
 
 def test_the_likeliest_class_of_soft_targets_is_the_true_one() -> None:
     outputs, targets = torch.randn(N, 4, generator=GENERATOR), torch.randint(0, 4, (N,), generator=GENERATOR)
     soft = 0.7 * nn.functional.one_hot(targets, 4) + 0.3 / 4
     task = Classification([], CrossEntropy(None, ()), info("classes", 4))
-    hard, smoothed = judged(task, outputs, targets), judged(task, outputs, soft)
+    hard, smoothed = measure(task, outputs, targets), measure(task, outputs, soft)
     close(smoothed, accuracy=hard["accuracy"], f1_macro=hard["f1_macro"])
     close(smoothed, loss=float(nn.functional.cross_entropy(outputs, soft)))
 
@@ -113,12 +171,12 @@ def test_binary(as_probabilities: bool) -> None:
     targets = nn.functional.one_hot(classes, 2).float() if as_probabilities else classes
     predicted = outputs[:, 0] > 0
     close(
-        judged(task, outputs, targets),
+        measure(task, outputs, targets),
         accuracy=sk.accuracy_score(classes, predicted),
         f1_macro=f1(classes, predicted, 2),
         loss=sk.log_loss(classes, torch.sigmoid(outputs[:, 0].double())),
     )
-    close(judged(task, outputs, targets, training=True), accuracy=sk.accuracy_score(classes, predicted))
+    close(measure(task, outputs, targets, training=True), accuracy=sk.accuracy_score(classes, predicted))
     assert task.num_outputs == 1
     torch.testing.assert_close(task.predict(Echo(), outputs), torch.sigmoid(outputs.double()))
 
@@ -128,7 +186,7 @@ def test_binary_learns_the_second_classs_probability() -> None:
     outputs = torch.randn(N, 1, generator=GENERATOR)
     p = torch.rand(N, generator=GENERATOR)
     expected = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], p)
-    close(judged(task, outputs, torch.stack([1 - p, p], 1)), loss=float(expected))
+    close(measure(task, outputs, torch.stack([1 - p, p], 1)), loss=float(expected))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
@@ -138,12 +196,12 @@ def test_multilabel(dtype: torch.dtype) -> None:
     task = Multilabel([], BCEWithLogits(None, ()), info("labels", 4))
     predicted = outputs > 0
     close(
-        judged(task, outputs, targets),
+        measure(task, outputs, targets),
         accuracy=1 - sk.hamming_loss(targets, predicted),
         f1_macro=f1(targets, predicted, 4),
         loss=float(nn.functional.binary_cross_entropy_with_logits(outputs, targets.float())),
     )
-    close(judged(task, outputs, targets, training=True), accuracy=1 - sk.hamming_loss(targets, predicted))
+    close(measure(task, outputs, targets, training=True), accuracy=1 - sk.hamming_loss(targets, predicted))
 
 
 SCALINGS = {
@@ -153,11 +211,11 @@ SCALINGS = {
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-@pytest.mark.parametrize("known", SCALINGS)
+@pytest.mark.parametrize("given", SCALINGS)
 def test_regression_is_learned_standardised_and_judged_in_the_targets_own_units(
-    known: str, standardize: bool
+    given: str, standardize: bool
 ) -> None:
-    scaling = SCALINGS[known]
+    scaling = SCALINGS[given]
     task = Regression([], MSE(), info("values", 3, target_scaling=scaling), standardize)
     learned = torch.randn(N, 3, generator=GENERATOR)
     outputs = learned + 0.3 * torch.randn(N, 3, generator=GENERATOR)
@@ -169,7 +227,7 @@ def test_regression_is_learned_standardised_and_judged_in_the_targets_own_units(
         "r2": sk.r2_score(targets, own_outputs),
     }
     loss = sk.mean_squared_error(learned, outputs)
-    close(judged(task, outputs, targets), **expected, loss=loss)
+    close(measure(task, outputs, targets), **expected, loss=loss)
     np.testing.assert_allclose(task.predict(Echo(), outputs), own_outputs, rtol=1e-6)
 
 
@@ -188,7 +246,7 @@ def test_regression_with_a_predicted_variance_is_judged_by_the_mean() -> None:
     outputs = torch.randn(N, 4, generator=GENERATOR)
     task = Regression([], GaussianNLL(1e-6), info("values", 2), standardize=True)
     assert task.num_outputs == 4
-    close(judged(task, outputs, targets), r2=sk.r2_score(targets, outputs[:, :2]))
+    close(measure(task, outputs, targets), r2=sk.r2_score(targets, outputs[:, :2]))
     assert task.predict(Echo(), outputs).shape == (N, 2)
 
 
@@ -196,7 +254,7 @@ def test_r2_of_large_values_keeps_its_digits() -> None:
     targets = 2000 + torch.randn(N, 1, generator=GENERATOR)
     outputs = targets + 0.5 * torch.randn(N, 1, generator=GENERATOR)
     task = Regression([], MSE(), info("values", 1), standardize=True)
-    close(judged(task, outputs, targets), r2=sk.r2_score(targets.double(), outputs.double()))
+    close(measure(task, outputs, targets), r2=sk.r2_score(targets.double(), outputs.double()))
 
 
 def test_metrics_say_which_way_is_better() -> None:
@@ -210,7 +268,7 @@ def test_metrics_say_which_way_is_better() -> None:
         (Multilabel([], BCEWithLogits(None, ()), info("labels", 2)), torch.randn(N, 2), torch.ones(N, 2)),
         (Regression([], MSE(), info("values", 1), standardize=True), torch.randn(N, 1), torch.randn(N, 1)),
     ):
-        assert set(judged(task, outputs, targets)) == set(task.metric_modes)
+        assert set(measure(task, outputs, targets)) == set(task.metric_modes)
 
 
 def test_the_gradient_is_the_losses_alone() -> None:
@@ -220,10 +278,10 @@ def test_the_gradient_is_the_losses_alone() -> None:
     outcome = task(model, Batch(x, y, range(8), Position()))
     assert not any(value.requires_grad for value in outcome.sums.values())
     outcome.terms["loss"].backward()
-    found = model.weight.grad
+    gradient = model.weight.grad
     model.weight.grad = None
     nn.functional.cross_entropy(model(x), y, reduction="sum").backward()
-    torch.testing.assert_close(found, model.weight.grad)
+    torch.testing.assert_close(gradient, model.weight.grad)
 
 
 @pytest.mark.parametrize(
@@ -260,9 +318,9 @@ def test_a_task_of_ones_own_needs_no_more_than_its_call() -> None:
     outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
     task = Votes([], CrossEntropy(None, ()), info("classes", 3))
     for training in (True, False):
-        found = judged(task, outputs, targets, training)
-        close(found, accuracy=sk.accuracy_score(targets, outputs.argmax(1)))
-        close(found, loss=float(nn.functional.cross_entropy(outputs, targets)))
+        metrics = measure(task, outputs, targets, training)
+        close(metrics, accuracy=sk.accuracy_score(targets, outputs.argmax(1)))
+        close(metrics, loss=float(nn.functional.cross_entropy(outputs, targets)))
     assert torch.equal(task.predict(Echo(), outputs), outputs)
 
 
@@ -272,8 +330,8 @@ def test_the_base_alone_learns_and_reports_the_loss() -> None:
 
     outputs, targets = torch.randn(N, 2, generator=GENERATOR), torch.randn(N, 2, generator=GENERATOR)
     task = Values([], MSE(), info("values", 2))
-    assert set(judged(task, outputs, targets)) == {"loss"}
-    close(judged(task, outputs, targets), loss=sk.mean_squared_error(targets, outputs))
+    assert set(measure(task, outputs, targets)) == {"loss"}
+    close(measure(task, outputs, targets), loss=sk.mean_squared_error(targets, outputs))
 
 
 def test_own_metrics_are_known_by_their_names() -> None:
@@ -293,16 +351,16 @@ def test_a_metric_that_adds_up_what_it_sees_begins_anew_with_every_split() -> No
         """As torchmetrics' are: made once, it remembers everything since its last reset."""
 
         def __init__(self) -> None:
-            self.seen: list[Tensor] = []
+            self.hits: list[Tensor] = []
 
         def reset(self) -> None:
-            self.seen = []
+            self.hits = []
 
         def update(self, outputs: Tensor, targets: Tensor) -> None:
-            self.seen.append(outputs.argmax(1) == targets)
+            self.hits.append(outputs.argmax(1) == targets)
 
         def compute(self) -> Tensor:
-            return torch.cat(self.seen).float().mean()
+            return torch.cat(self.hits).float().mean()
 
         def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
             self.update(outputs, targets)
@@ -314,16 +372,16 @@ def test_a_metric_that_adds_up_what_it_sees_begins_anew_with_every_split() -> No
     right, wrong = outputs.argmax(1), outputs.argmin(1)
     for targets, expected in ((right, 1.0), (wrong, 0.0), (right, 1.0)):
         batches = [Batch(outputs, targets, range(N), Position())]
-        found = evaluate(Echo(), task, batches, fp32(torch.device("cpu")))
-        assert found["Accuracy"] == found["accuracy"] == expected
-    assert len(metric.seen) == 1  # nor does it hold what earlier splits were
+        metrics = evaluate(Echo(), task, batches, fp32(torch.device("cpu")))
+        assert metrics["Accuracy"] == metrics["accuracy"] == expected
+    assert len(metric.hits) == 1  # nor does it hold what earlier splits were
 
 
 def test_a_foreign_loss_works_with_a_task() -> None:
     outputs, targets = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 3
     weight = torch.tensor([1.0, 2.0, 3.0])
     task = Classification([], Custom(nn.CrossEntropyLoss(weight)), info("classes", 3))
-    close(judged(task, outputs, targets), loss=float(nn.functional.cross_entropy(outputs, targets, weight)))
+    close(measure(task, outputs, targets), loss=float(nn.functional.cross_entropy(outputs, targets, weight)))
 
 
 def test_own_metrics_of_a_regression_see_the_targets_own_units() -> None:
