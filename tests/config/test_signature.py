@@ -14,7 +14,15 @@ import torch
 
 from trainrun.config import signature as source
 from trainrun.config.paths import CONF
-from trainrun.config.signature import keys_of, locate, module_exists, names_in, signature, source_file
+from trainrun.config.signature import (
+    constant_of,
+    entries_of,
+    locate,
+    module_exists,
+    names_in,
+    signature,
+    source_file,
+)
 
 OPTIMIZERS = [
     f"torch.optim.{name}" for name in torch.optim.__all__ if inspect.isclass(getattr(torch.optim, name))
@@ -177,4 +185,11 @@ def test_the_keys_of_an_attribute_are_read_where_all_are_told(
     name: str, keys: list[str], folder: Path
 ) -> None:
     (folder / "shapes_of_keys.py").write_text(KEYS)
-    assert keys_of(f"shapes_of_keys.{name}", "modes") == keys
+    assert list(entries_of(f"shapes_of_keys.{name}", "modes")) == keys
+
+
+def test_a_class_constant_is_read_where_it_is_a_literal(folder: Path) -> None:
+    (folder / "my_constants.py").write_text("class A:\n    kinds: tuple = ('classes',)\n    n = len('ab')\n")
+    assert constant_of("my_constants.A", "kinds") == ("classes",)
+    assert constant_of("my_constants.A", "n") is None
+    assert constant_of("my_constants.B", "kinds") is None

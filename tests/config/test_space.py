@@ -31,7 +31,7 @@ def test_zipped_axes_go_first_with_first_and_cross_the_rest() -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        (["a", "seed"], "a 2, seed 3 values"),
+        (["a", "seed"], "a has 2, seed has 3 values"),
         (["a", "nope"], "nope is not swept; there are a, b, seed"),
         (["a", "lr"], "lr is drawn from an interval"),
         (["a", "a"], "a twice"),

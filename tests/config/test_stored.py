@@ -166,7 +166,7 @@ def test_an_option_of_a_stored_run_cannot_change(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("word", "text"),
-    [("hydra.job.chdir=true", "no such setting here"), ("seed=1,2", "-m"), ("seed=[1", "cannot be read")],
+    [("hydra.job.chdir=true", "cannot be set here"), ("seed=1,2", "-m"), ("seed=[1", "cannot be read")],
 )
 def test_a_word_that_cannot_be_read_of_a_stored_run_is_refused(word: str, text: str, folder: Path) -> None:
     _, tree = stored_again([], folder)

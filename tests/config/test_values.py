@@ -68,7 +68,7 @@ def test_a_value_fits_its_annotation_or_is_told_why_not(annotation: str) -> None
     for value in others:
         said = judged(value, annotation)
         assert said is not None, value
-        assert said.startswith("wants ")
+        assert said.startswith("must be ")
         assert ("null" if value is None else str(value)) in said
 
 
@@ -88,13 +88,13 @@ def test_every_range_is_known_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("annotation", "value", "said"),
     [
-        ("Positive", -1, "wants a number more than 0, got -1"),
-        ("Rate", 1, "wants a number in [0, 1), got 1"),
-        ("Count | Literal['full']", 0, "wants a whole number at least 1 or full, got 0"),
+        ("Positive", -1, "must be a number greater than 0, got -1"),
+        ("Rate", 1, "must be a number in [0, 1), got 1"),
+        ("Count | Literal['full']", 0, "must be a whole number of at least 1 or full, got 0"),
         ("Period", 10, "write 10step or 10ep"),
         ("Period", "5min", "clock units are not taken here"),
-        ("Length", "0s", "wants a duration above 0 in ep, step, sample, s, min or h"),
-        ("bool", "yes", "wants true or false, got 'yes'"),
+        ("Length", "0s", "must be a duration above 0 in ep, step, sample, s, min or h"),
+        ("bool", "yes", "must be true or false, got 'yes'"),
     ],
 )
 def test_the_words_say_what_would_do(annotation: str, value: Any, said: str) -> None:
