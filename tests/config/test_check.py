@@ -136,8 +136,8 @@ def batches() -> Iterator[Any]:
     """The mistakes of a kind in as few commands as can be: no key twice in one, nor one below another."""
 
     def meet(first: str, second: str) -> bool:
-        one, two = (word.lstrip("+").split("=")[0] + "." for word in (first, second))
-        return one.startswith(two) or two.startswith(one)
+        first_key, second_key = (word.lstrip("+").split("=")[0] + "." for word in (first, second))
+        return first_key.startswith(second_key) or second_key.startswith(first_key)
 
     for kind, mistakes in WRONG.items():
         packed: list[dict[str, tuple[str, ...]]] = []
@@ -147,7 +147,7 @@ def batches() -> Iterator[Any]:
                 free = [{}]
                 packed += free
             free[0][word] = parts
-        yield from (pytest.param(one, id=f"{kind} {i}") for i, one in enumerate(packed))
+        yield from (pytest.param(batch, id=f"{kind} {i}") for i, batch in enumerate(packed))
     yield from (pytest.param({word: parts}, id=word) for word, parts in ALONE.items())
 
 
@@ -155,7 +155,7 @@ def batches() -> Iterator[Any]:
 def test_mistakes_are_named_in_a_line_each_and_leave_nothing(
     mistakes: dict[str, tuple[str, ...]], cli: Any, folder: Path
 ) -> None:
-    answer = cli(*(one for word in mistakes for one in shlex.split(word)))
+    answer = cli(*(part for word in mistakes for part in shlex.split(word)))
     assert answer.code == 2
     assert answer.out == ""
     lines = answer.err.split("\n\n")[0].strip().splitlines()
@@ -317,8 +317,8 @@ def test_a_mistake_in_a_file_names_the_file(
     for part in NEVER:
         assert part not in answer.err
     assert answer.line is None or "regularization" in answer.line  # the shell cannot take a key out of a file
-    made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.suffix != ".pyc"}
-    assert made - {"__pycache__"} == set(named)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.suffix != ".pyc"}
+    assert files - {"__pycache__"} == set(named)
 
 
 def test_all_problems_are_told_at_once(cli: Any) -> None:
@@ -395,10 +395,10 @@ def test_another_tools_spelling_is_answered_with_a_command_that_works(words: str
     answer = cli(*shlex.split(words))
     assert answer.code == 2
     assert answer.line == SPELLINGS[words]
-    mended = shlex.split(answer.line)[1:]
-    if mended[0] == "resume":
+    corrected = shlex.split(answer.line)[1:]
+    if corrected[0] == "resume":
         return
-    arguments, composer = parse_arguments(mended), Composer()
+    arguments, composer = parse_arguments(corrected), Composer()
     jobs = (composer.compose_sweep if arguments.multirun else lambda w: [composer.compose(w)])(
         arguments.overrides
     )
@@ -451,7 +451,11 @@ def test_every_option_has_all_of_its_calls_arguments_and_no_others(file: Path) -
     assert slot is not None
     module, _, name = node["_target_"].rpartition(".")
     parameters = inspect.signature(getattr(import_module(module), name)).parameters
-    named = {key for key, one in parameters.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    named = {
+        key
+        for key, parameter in parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
     configured = named - set(slot.offers) - set(slot.extras)
     nested = {key for key in node if slot_of(f"{place}.{key}")}  # calls of their own, below this one
     assert set(node) - {"_target_"} - set(slot.extras) - nested == configured - nested

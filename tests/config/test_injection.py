@@ -25,8 +25,8 @@ def test_a_slots_modules_bases_and_extras_exist(name: str) -> None:
         module, _, cls = base.rpartition(".")
         assert inspect.isclass(getattr(import_module(module), cls))
     for key, target in slot.extras.items():
-        found = signature(target)
-        assert found is not None and key in found.parameters
+        takes = signature(target)
+        assert takes is not None and key in takes.parameters
 
 
 @pytest.mark.parametrize("name", SLOTS)

@@ -40,8 +40,8 @@ def test_a_faulty_key_is_not_read() -> None:
     ],
 )
 def test_all_mistakes_at_once(words: str, keys: list[str] | None, folder: Path) -> None:
-    found = [problem.key for problem in problems_of(Composer().compose(words.split()))]
-    assert found == (keys or ["optimizer.lr", "precision", "loop.clip.norm"])
+    problems = [problem.key for problem in problems_of(Composer().compose(words.split()))]
+    assert problems == (keys or ["optimizer.lr", "precision", "loop.clip.norm"])
 
 
 def test_in_an_experiment_file_and_in_a_sweep(folder: Path) -> None:

@@ -127,10 +127,10 @@ def problems_of(words: Sequence[str]) -> list[Problem]:
 @pytest.mark.parametrize("words", REFUSED, ids=str)
 def test_a_contradiction_is_named_with_the_way_out(words: str) -> None:
     key, said, fix = REFUSED[words]
-    found = [problem for problem in problems_of(words.split()) if problem.key == key]
-    assert found
-    assert said in found[0].text
-    assert found[0].fix == fix
+    problems = [problem for problem in problems_of(words.split()) if problem.key == key]
+    assert problems
+    assert said in problems[0].text
+    assert problems[0].fix == fix
 
 
 @pytest.mark.parametrize("words", [words for words, (_, _, fix) in REFUSED.items() if fix], ids=str)
@@ -177,14 +177,16 @@ def test_what_goes_together_is_let_through(words: str) -> None:
 
 
 def test_the_loss_is_told_with_the_task_where_both_were_chosen() -> None:
-    found = problems_of(["data=diabetes", "task=classification", "loss=cross_entropy"])
-    assert [problem.fix for problem in found] == ["task=regression", "loss=mse"]
+    problems = problems_of(["data=diabetes", "task=classification", "loss=cross_entropy"])
+    assert [problem.fix for problem in problems] == ["task=regression", "loss=mse"]
 
 
-@pytest.mark.parametrize("own", [["my_module.my_own"], [{"_target_": "my_module.Own"}]], ids=["name", "call"])
-def test_a_metric_of_the_users_own_may_be_monitored(own: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "metrics", [["my_module.my_own"], [{"_target_": "my_module.Own"}]], ids=["name", "call"]
+)
+def test_a_metric_of_the_users_own_may_be_monitored(metrics: list[Any]) -> None:
     settings = copy.deepcopy(chosen(()).settings)
-    settings["task"]["metrics"], settings["monitor"] = own, "val/my_own"
+    settings["task"]["metrics"], settings["monitor"] = metrics, "val/my_own"
     settings["monitor_mode"] = "min"
     assert contradictions(settings, (), {}) == []
 

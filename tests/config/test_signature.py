@@ -39,18 +39,18 @@ def test_source_tells_what_inspect_tells(target: str) -> None:
     module, _, name = target.rpartition(".")
     live = inspect.signature(getattr(import_module(module), name)).parameters
     named = {k: p for k, p in live.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    found = signature(target)
-    if found is None:  # source could not tell: then only an import judges, which is right but slower
+    takes = signature(target)
+    if takes is None:  # source could not tell: then only an import judges, which is right but slower
         assert not target.startswith("trainrun.") and target not in OPTIMIZERS
         pytest.skip("only an import can tell")
     takes_any = any(p.kind is p.VAR_KEYWORD for p in live.values())
     if not named and takes_any:
-        assert found.parameters == {}  # object's own: inspect says (*args, **kwargs), a call takes nothing
+        assert takes.parameters == {}  # object's own: inspect says (*args, **kwargs), a call takes nothing
         return
-    assert {k: p.required for k, p in found.parameters.items()} == {
+    assert {k: p.required for k, p in takes.parameters.items()} == {
         k: p.default is inspect.Parameter.empty for k, p in named.items()
     }
-    assert found.takes_any == takes_any
+    assert takes.takes_any == takes_any
 
 
 SHAPES = '''
@@ -104,10 +104,10 @@ def shapes(folder: Path) -> None:
 def test_every_form_of_a_definition_is_read(
     shapes: None, name: str, required: dict[str, bool], takes_any: bool
 ) -> None:
-    found = signature(f"my_shapes.{name}")
-    assert found is not None
-    assert {k: p.required for k, p in found.parameters.items()} == required
-    assert found.takes_any is takes_any
+    takes = signature(f"my_shapes.{name}")
+    assert takes is not None
+    assert {k: p.required for k, p in takes.parameters.items()} == required
+    assert takes.takes_any is takes_any
     assert "my_shapes" not in sys.modules
 
 
@@ -118,7 +118,7 @@ def test_what_source_does_not_tell_is_none(shapes: None, target: str) -> None:
 
 def test_the_description_is_the_docstring(shapes: None) -> None:
     docs: dict[str, Any] = {name: signature(f"my_shapes.{name}") for name in ("Fields", "Child", "function")}
-    assert [found.doc for found in docs.values()] == ["What it is.", "A child.", "Says so."]
+    assert [takes.doc for takes in docs.values()] == ["What it is.", "A child.", "Says so."]
 
 
 def test_an_edited_module_is_read_again(folder: Path) -> None:

@@ -68,7 +68,7 @@ ROWS: list[tuple[str, int, str]] = [
     ("data=diabetes loss=cross_entropy", 2, r"^loss: cross_entropy does not fit task=regression"),
     ("data=diabetes model=cnn", 2, r"^model: "),
     ("optimizer=lbfgs loop.clip.norm=1", 2, r"^loop\.clip\.norm: clipped gradients break L-BFGS"),
-    ("loop.clip.norm=1 loop.clip.value=1", 2, r"^loop\.clip\.value: cannot stand beside"),
+    ("loop.clip.norm=1 loop.clip.value=1", 2, r"^loop\.clip\.value: cannot be combined with"),
     ("data.val_fraction=0.6 data.test_fraction=0.6", 2, r"^data\.val_fraction: .*nothing to train on"),
     ("resume=auto", 2, r"^resume: auto needs to know the folder"),
     (

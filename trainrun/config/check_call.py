@@ -20,7 +20,7 @@ from trainrun.config.signature import (
     source_signature,
 )
 from trainrun.config.suggest import did_you_mean, hydra_value
-from trainrun.config.values import complaint, meant
+from trainrun.config.values import complaint, nearest_value
 from trainrun.config.yaml_file import MISSING
 from trainrun.vocabulary.errors import Problem
 
@@ -169,7 +169,7 @@ def _check_value(arguments: Arguments, name: str, value: Any) -> list[Problem]:
         return []
     # A bare number up to this one is meant as epochs: more would be a budget in steps.
     unit = "ep" if key == "budget" and isinstance(value, int) and value <= 1000 else ""
-    better = None if not_finite else meant(value, annotation, unit)
+    better = None if not_finite else nearest_value(value, annotation, unit)
     return [Problem(key, wrong, f"{key}={better}" if better else None)]
 
 

@@ -56,7 +56,7 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
     return f"must be {kind.words}, got {shown(value)}{hint}"
 
 
-def meant(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:
+def nearest_value(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:
     """The value that a misfit was meant to be, as an override writes it; None if unknown.
 
     `unit` is that of a duration given as a bare number.
@@ -77,7 +77,7 @@ _WORDS = {"none": None, **dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, Fa
 def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
     """What a value may have been meant to be, the likeliest first."""
     if kind.holds_steps:
-        yield from filter(None, [duration.meant(value), f"{value}{unit}"])
+        yield from filter(None, [duration.respelled(value), f"{value}{unit}"])
     if isinstance(value, float) and value.is_integer():
         yield int(value)
     if isinstance(value, int) and value in (0, 1):

@@ -1,14 +1,15 @@
-"""Plain text in columns, as wide as the terminal, and at most 110 columns."""
+"""Plain text in wrapped paragraphs and columns, as wide as the terminal, at most 110 columns."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-WIDEST = 110
+WIDEST = 110  # columns; longer lines of prose are hard to read
 _GAP = "  "
 
 
@@ -63,11 +64,10 @@ def _block(block: PageBlock) -> list[str]:
 
 def _with_commands(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table whose last column stands below its rows, where no command is cut."""
-    first, *others = _laid_out([head[:-1], *(row[:-1] for row in rows)], "  ")
-    lines = first
+    lines, *others = _laid_out([head[:-1], *(row[:-1] for row in rows)], "  ")
     for text, row in zip(others, rows, strict=True):
         commands = [f"      {command.strip()}" for command in row[-1].split("<br>") if command]
-        lines = [*lines, "", *text, *commands]
+        lines += ["", *text, *commands]
     return lines
 
 
@@ -76,22 +76,19 @@ def _laid_out(table: Sequence[Sequence[str]], indent: str) -> list[list[str]]:
     if not table:
         return []
     widths = _widths(table, width() - len(indent) - len(_GAP) * (len(table[0]) - 1))
-    found = []
+    rows = []
     for row in table:
         cells = [_cell(text, w) for text, w in zip(row, widths, strict=True)]
-        height = max(map(len, cells))
-        padded = [cell + [""] * (height - len(cell)) for cell in cells]
-        found.append(
-            [
-                (indent + _GAP.join(text.ljust(w) for text, w in zip(line, widths, strict=True))).rstrip()
-                for line in zip(*padded, strict=True)
-            ]
-        )
-    return found
+        lines = [
+            indent + _GAP.join(text.ljust(w) for text, w in zip(line, widths, strict=True))
+            for line in itertools.zip_longest(*cells, fillvalue="")
+        ]
+        rows.append([line.rstrip() for line in lines])
+    return rows
 
 
 def _widths(table: Sequence[Sequence[str]], room: int) -> list[int]:
-    """As wide as the widest cell, or less where `room` is short; never less than the longest word."""
+    """Widths of the widest cells, or less where `room` is short; never less than the longest word."""
     columns = list(zip(*table, strict=True))
     widths = [max(map(len, column)) for column in columns]
     least = [max(len(word) for text in column for word in (text.split() or [""])) for column in columns]

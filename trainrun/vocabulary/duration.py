@@ -64,7 +64,7 @@ def parse(text: object) -> Duration:
     """Parse a duration: `"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
     match = _PATTERN.fullmatch(str(text).strip())
     if not match:
-        near = meant(text)
+        near = respelled(text)
         hint = f"; did you mean {near}?" if near else ""
         hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else hint
         raise ValueError(f"must be a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
@@ -73,7 +73,7 @@ def parse(text: object) -> Duration:
     return Duration(float(match[1]), match[2])
 
 
-def meant(text: object) -> str | None:
+def respelled(text: object) -> str | None:
     """Correct a duration whose unit is spelt otherwise: `10 Epochs` -> `10ep`; None where it is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)[\s_]*([a-z]+)", str(text).strip().lower())
     if not match:

@@ -1,4 +1,4 @@
-"""What a value may be: the annotations that make a signature the schema of its YAML.
+"""Type annotations with ranges, which make a signature the schema of its YAML.
 
 `config/values.py` reads these names from source, without importing what carries them. A `Steps`
 is written as a duration in YAML (`5%`, `10ep`) and reaches the callable as optimizer steps.
