@@ -121,12 +121,12 @@ ALONE: dict[str, tuple[str, ...]] = {
     "~optimizer.lr": ("optimizer.lr:", "needs a value"),
     "~foo": ("foo: no such setting",),
     "optimizer._target_=torch.optim.SGD optimizer.momentun=1": ("did you mean momentum?",),
-    "task=regression": ("task:", "regression learns values, and digits has classes"),
-    "task=multilabel": ("task:", "multilabel learns labels, and digits has classes"),
+    "task=regression": ("task:", "regression needs values as targets; digits has classes"),
+    "task=multilabel": ("task:", "multilabel needs labels as targets; digits has classes"),
     "optimizer.base_batch_size=128": ("optimizer.base_batch_size: has no effect",),
     "name=../x": ("name: must be at most 100 letters",),
     "=3": ("=3: is not KEY=VALUE",),
-    "hydra.job.nmae=x": ("hydra.job.nmae: no such setting",),
+    "hydra.job.nmae=x": ("hydra.job.nmae: cannot be set here",),
     "-m model=mlp,cnn model.width=64": ("model.width:", "CNN takes no 'width'"),
 }
 NEVER = ("Traceback", "in struct", "ConfigCompositionException", "use +", "append", "unexpected")

@@ -63,14 +63,14 @@ ROWS: list[tuple[str, int, str]] = [
     (
         "data=diabetes task=classification",
         2,
-        r"^task: classification learns classes, and diabetes has values",
+        r"^task: classification needs classes as targets; diabetes has values",
     ),
     ("data=diabetes loss=cross_entropy", 2, r"^loss: cross_entropy does not fit task=regression"),
     ("data=diabetes model=cnn", 2, r"^model: "),
     ("optimizer=lbfgs loop.clip.norm=1", 2, r"^loop\.clip\.norm: clipped gradients break L-BFGS"),
     ("loop.clip.norm=1 loop.clip.value=1", 2, r"^loop\.clip\.value: cannot be combined with"),
     ("data.val_fraction=0.6 data.test_fraction=0.6", 2, r"^data\.val_fraction: .*nothing to train on"),
-    ("resume=auto", 2, r"^resume: auto needs to know the folder"),
+    ("resume=auto", 2, r"^resume: auto needs a folder"),
     (
         "regularization.ema.decay=0.9",
         2,
@@ -84,7 +84,7 @@ ROWS: list[tuple[str, int, str]] = [
     ),
     ("model._target_=my.Net", 2, r"^model\._target_: there is no module my"),
     ("model._target_=torch.nn.Linaer", 2, r"^model\._target_: .*did you mean Linear\?"),
-    ("checkpoint.folder=/tmp", 2, r"^checkpoint\.folder: is the run's own to give"),
+    ("checkpoint.folder=/tmp", 2, r"^checkpoint\.folder: is set by the run itself"),
     ("runtime.device=gpu", 2, r"^runtime\.device: "),
     # sweeps
     ("optimizer=sgd,adamw", 2, r"^optimizer: several values make a sweep; add -m"),

@@ -116,7 +116,7 @@ def test_an_encoding_may_be_named(tmp_path: Path) -> None:
     }
     with pytest.raises(DataError, match=r"is not UTF-8 text: .*; repair it, or name its encoding"):
         table(tmp_path, content, Format("auto", "utf-8", True))
-    with pytest.raises(ConfigError, match=r"data\.encoding: must be an encoding .* got 'latin-99'"):
+    with pytest.raises(ConfigError, match=r"data\.encoding: must be a text encoding .* got 'latin-99'"):
         table(tmp_path, content, Format("auto", "latin-99", True))
 
 

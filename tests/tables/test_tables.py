@@ -104,7 +104,7 @@ DAMAGED = {
     "a,b\n1,2\n\n3,4,5\n": r"t\.csv:4: has 3 values",
     "a,a\n1,2\n": r"t\.csv:1: the first line names column 'a' twice",
     "a,\n1,2\n": r"t\.csv:1: the first line gives column 2 no name",
-    ",a\n0,1\n": r"gives column 1 no name; .*pandas writes its index so",
+    ",a\n0,1\n": r"gives column 1 no name; .*pandas writes its index like this",
     "a,b\n1,5,2\n3,5,4\n": r"t\.csv:2: has 3 values, .* all rows do: a decimal comma",
     'a,b\n1,"2\n': r"t\.csv:2: unexpected end of data",
 }

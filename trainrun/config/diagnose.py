@@ -242,7 +242,7 @@ def no_such_file(file: Path) -> Problem:
 def yaml_problem(error: yaml.YAMLError, file: Path | None = None) -> Problem:
     """A syntax error as a problem of its file and line."""
     mark = getattr(error, "problem_mark", None)
-    if "end of stream" in str(getattr(error, "problem", None)):
+    if re.search("end of stream|<stream end>", str(getattr(error, "problem", None))):
         mark = getattr(error, "context_mark", None) or mark  # where the unclosed part began
     name = str(file or (mark and mark.name) or "YAML").removeprefix(f"{Path.cwd()}/")
     where = f"{name}:{mark.line + 1}" if mark else str(name)

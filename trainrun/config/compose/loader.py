@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -109,6 +110,13 @@ class _Bounded(ConfigRepository):
         super().__init__(path)
         self._folders = folders  # the user's
         self.read: dict[Path, None] = {}  # the user's files that were chosen
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Bounded:
+        """A copy that notes what it reads in the same place: Hydra loads through copies."""
+        twin = memo[id(self)] = copy.copy(self)
+        memo[id(self.read)] = self.read
+        twin.__dict__ |= copy.deepcopy(vars(self), memo)
+        return twin
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         name = config_path.removesuffix(".yaml")
