@@ -29,7 +29,7 @@ def test_zipped_axes_go_first_with_first_and_cross_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         (["a", "seed"], "a has 2, seed has 3 values"),
         (["a", "nope"], "nope is not swept; there are a, b, seed"),

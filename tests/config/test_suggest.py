@@ -85,7 +85,7 @@ def test_an_override_can_be_pasted_into_a_shell(shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "words", "found"),
+    ("word", "words", "near"),
     [
         ("adamww", ["adam", "adamw", "sgd"], "adamw"),
         ("AdamW", ["adam", "adamw"], "adamw"),

@@ -45,7 +45,7 @@ def check_call(node: Mapping[str, Any], path: str, trust: Trust) -> Iterator[Pro
     target = node["_target_"]
     if problem := _target_problem(target, f"{path}._target_", slot, trust):
         yield problem
-        if problem.fix:  # whatever else would be imported is told with it
+        if problem.fix:  # report with it whatever else would be imported
             for key, value in node.items():
                 yield from filter(asks_trust, _nested(value, f"{path}.{key}", trust))
         return

@@ -84,6 +84,17 @@ def no_option(group: str, value: str, options: Collection[str]) -> str:
     return f"no option {value!r}{hint} There are {_listed(options)}".replace("; There", "; there")
 
 
+def misfit_option(group: str, value: Any, example: str) -> str | None:
+    """What is wrong with an option inside another: a name, `{name: {argument: value}}`, or a call."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return None
+    names = list(value) if isinstance(value, Mapping) else [value]
+    if len(names) != 1 or not isinstance(names[0], str):
+        return f"must be one {group}, such as {example}, got {value!r}"
+    options = option_files()[group]
+    return None if names[0] in options else no_option(group, names[0], list(options))
+
+
 def _nearest_option(group: str, value: str, options: Collection[str]) -> str | None:
     if (group, value) in REFUSED:
         return REFUSED[group, value][1]

@@ -55,6 +55,11 @@ _KINDS = tuple(
     for name in ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
 )
 
+_DATASET = Slot(("trainrun.data",), ("torch.utils.data.Dataset",))
+_OPTIMIZER = Slot(
+    ("trainrun.optimizer",), ("torch.optim.Optimizer",), ("params", "model"), reserved=("params",)
+)
+
 SLOTS: dict[str, Slot] = {
     "runtime": Slot(("trainrun.runtime",)),
     "data": Slot(
@@ -63,9 +68,7 @@ SLOTS: dict[str, Slot] = {
         ("target_kind",),
         extras=dict.fromkeys(("num_workers", "balanced"), "trainrun.data.dataset.Loading"),
     ),
-    "data.train": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
-    "data.val": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
-    "data.test": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
+    **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),
     "loss": Slot(
         ("trainrun.loss", "torch.nn.functional"),
         ("torch.nn.Module",),
@@ -96,20 +99,10 @@ SLOTS: dict[str, Slot] = {
     ),
     "init": Slot(("trainrun.init",), ("trainrun.init.Init",), plain=(1,), adapter="trainrun.init.as_init"),
     "parameters": Slot(("trainrun.parameters",), ("trainrun.parameters.Parameters",)),
-    "optimizer": Slot(
-        ("trainrun.optimizer",),
-        ("torch.optim.Optimizer",),
-        ("params", "model"),
-        reserved=("params",),
-        extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr"),
+    "optimizer": replace(
+        _OPTIMIZER, extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr")
     ),
-    "optimizer.base": Slot(
-        ("trainrun.optimizer",),
-        ("torch.optim.Optimizer",),
-        ("params", "model"),
-        reserved=("params",),
-        named=True,
-    ),
+    "optimizer.base": replace(_OPTIMIZER, named=True),
     "scheduler": Slot(
         ("trainrun.scheduler",),
         ("torch.optim.lr_scheduler.LRScheduler",),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from trainrun.config.diagnose import no_option
-from trainrun.config.paths import groups
+from trainrun.config.diagnose import misfit_option
 from trainrun.vocabulary.errors import Problem
 
 Settings = Mapping[str, Any]
+_INIT = "zeros or {normal: {std: 0.01}}"  # an example
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
@@ -29,18 +29,7 @@ def parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]
                 yield Problem(f"{key}.{name}", f"must be a number of at least 0, got {value!r}")
             elif name == "freeze" and not isinstance(value, bool):
                 yield Problem(f"{key}.{name}", f"must be true or false, got {value!r}")
-            elif name == "init" and (wrong := _no_init(value)):
+            elif name == "init" and (wrong := misfit_option("init", value, _INIT)):
                 yield Problem(f"{key}.init", wrong)
         if "weight_decay" in rule and "weight_decay" not in s["optimizer"]:
             yield Problem(f"{key}.weight_decay", "has no effect because the optimizer has no weight_decay")
-
-
-def _no_init(wanted: Any) -> str | None:
-    """What is wrong with a rule's init: an option's name, `{option: {argument: value}}`, or a call."""
-    if isinstance(wanted, Mapping) and "_target_" in wanted:
-        return None
-    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
-    if len(names) != 1 or not isinstance(names[0], str):
-        return f"must be one init, such as zeros or {{normal: {{std: 0.01}}}}, got {wanted!r}"
-    options = groups()["init"]
-    return None if names[0] in options else no_option("init", names[0], list(options))

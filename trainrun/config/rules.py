@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from trainrun.config.diagnose import no_option
+from trainrun.config.diagnose import misfit_option
 from trainrun.config.overrides import Override
 from trainrun.config.parameter_rules import parameter_rules
-from trainrun.config.paths import groups
 from trainrun.config.readable import ReadableSettings, until_faulty
 from trainrun.config.show import option
 from trainrun.config.suggest import hydra_value, nearest, shown
@@ -28,10 +27,7 @@ _NAME = re.compile(r"(?![._-])([A-Za-z0-9._-]|[^\x00-\x7f\s]){1,100}")
 
 
 def contradictions(
-    settings: Settings,
-    explicit: Collection[str],
-    choices: Mapping[str, Any],
-    faulty: Collection[str] = (),
+    settings: Settings, explicit: Collection[str], choices: Mapping[str, Any], faulty: Collection[str] = ()
 ) -> list[Problem]:
     """Problems between settings that are each right.
 
@@ -212,18 +208,14 @@ def _sam(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "precision").endswith(".fp16"):
         text = "fp16 skips a step that overflows, but SAM's two evaluations share one loss scale"
         yield Problem("precision", f"{text}; use bf16 or fp32", "precision=bf16")
-    wanted, options = s["optimizer"].get("base"), groups()["optimizer"]
-    if isinstance(wanted, Mapping) and "_target_" in wanted:
+    base = s["optimizer"].get("base")
+    if wrong := misfit_option("optimizer", base, "adamw or {momentum: {momentum: 0.8}}"):
+        yield Problem("optimizer.base", wrong)
         return
-    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
-    if len(names) != 1 or not isinstance(names[0], str):
-        text = "must be one optimizer, such as adamw or {momentum: {momentum: 0.8}}"
-        yield Problem("optimizer.base", f"{text}, got {wanted!r}")
-    elif names[0] in ("sam", "lbfgs", "schedule_free"):
-        text = f"{names[0]} cannot be wrapped: it evaluates the window or averages the weights by itself"
+    name = next(iter(base)) if isinstance(base, Mapping) else base
+    if name in ("sam", "lbfgs", "schedule_free"):
+        text = f"{name} cannot be wrapped: it evaluates the window or averages the weights by itself"
         yield Problem("optimizer.base", text, "optimizer.base=momentum")
-    elif names[0] not in options:
-        yield Problem("optimizer.base", no_option("optimizer", names[0], list(options)))
 
 
 def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
