@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.cli.main import main
-from trainrun.config.compose.experiments import EXPERIMENTS
+from trainrun.config.compose.experiments import forget_experiments
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder; modules that a test writes there are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    EXPERIMENTS.clear()
+    forget_experiments()
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the command; restored with the rest
     yield tmp_path
     for name, module in list(sys.modules.items()):

@@ -78,18 +78,18 @@ def test_how_a_table_is_written_is_asked_for_in_words(houses: str) -> None:
 
 
 def test_the_shells_choice_wins(houses: str) -> None:
-    own = ("data=csv", houses, "data.target=sold")
-    assert short(composed(*own, "loss=focal"))[:2] == ("Binary", "Focal")
-    assert short(composed(*own, "task=classification"))[:3] == ("Classification", "CrossEntropy", "classes")
+    words = ("data=csv", houses, "data.target=sold")
+    assert short(composed(*words, "loss=focal"))[:2] == ("Binary", "Focal")
+    assert short(composed(*words, "task=classification"))[:3] == ("Classification", "CrossEntropy", "classes")
     wanted = ("Regression", "Huber", "values", "val/rmse")
     assert short(composed("data=csv", houses, "data.target=price", "task=regression", "loss=huber")) == wanted
 
 
 def test_a_kind_that_is_told_chooses_the_task(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["x,y", *(f"{n},{n % 4}" for n in range(20))]))
-    own = ("data=csv", f"data.path={tmp_path / 't.csv'}", "data.target=y")
-    assert short(composed(*own))[0] == "Classification"
-    assert short(composed(*own, "data.kind=values"))[:2] == ("Regression", "MSE")
+    words = ("data=csv", f"data.path={tmp_path / 't.csv'}", "data.target=y")
+    assert short(composed(*words))[0] == "Classification"
+    assert short(composed(*words, "data.kind=values"))[:2] == ("Regression", "MSE")
 
 
 def test_an_experiments_choice_wins(houses: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +110,10 @@ def test_an_experiments_choice_wins(houses: str, tmp_path: Path, monkeypatch: py
 
 
 def test_a_table_that_cannot_be_read_leaves_the_other_mistakes_to_be_told(tmp_path: Path) -> None:
-    own = ("data=csv", f"data.path={tmp_path / 'absent.csv'}", "data.target=y")
-    assert composed(*own)["data"]["kind"] == "auto"
+    words = ("data=csv", f"data.path={tmp_path / 'absent.csv'}", "data.target=y")
+    assert composed(*words)["data"]["kind"] == "auto"
     with pytest.raises(ConfigError, match=r"optimizer\.lr"):
-        composed(*own, "optimizer.lr=-1")
+        composed(*words, "optimizer.lr=-1")
     with pytest.raises(ConfigError, match=r"data\.path"):
         composed("data=csv", "data.target=y")
 

@@ -183,22 +183,22 @@ def test_a_run_folder_is_not_the_users_code(inside: str, project: Path) -> None:
 OFFERED = {"num_outputs": 10, "input_shape": (1, 8, 8), "num_classes": 10}
 
 
-def made(project: Path, **node: Any) -> Any:
+def make(project: Path, **node: Any) -> Any:
     return call(node, "model", SLOTS["model"], OFFERED)
 
 
 def test_runtime_values_fill_what_is_required_and_not_written(project: Path) -> None:
-    net = made(project, _target_="my_model.Net", width=3)
+    net = make(project, _target_="my_model.Net", width=3)
     assert net.got == (3, 10, (), None)  # input_shape has a default, so nothing is handed out
 
 
 def test_what_is_written_wins_over_what_is_offered(project: Path) -> None:
-    assert made(project, _target_="my_model.Net", width=3, num_outputs=7).got[1] == 7
+    assert make(project, _target_="my_model.Net", width=3, num_outputs=7).got[1] == 7
 
 
 def test_runtime_values_are_asked_for_by_name_also_nested(project: Path) -> None:
     options = {"a": ["@num_classes", 1], "b": "@nothing", "c": "plain"}
-    net = made(project, _target_="my_model.Net", width="@num_outputs", options=options)
+    net = make(project, _target_="my_model.Net", width="@num_outputs", options=options)
     assert net.got[0] == 10
     assert net.got[3] == {"a": [10, 1], "b": "@nothing", "c": "plain"}
 
@@ -223,13 +223,13 @@ def test_a_refused_call_is_a_problem_of_the_config(
     node: dict[str, Any], key: str, said: str, project: Path
 ) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
-        made(project, **node)
+        make(project, **node)
     assert caught.value.problems[0].key == key
 
 
 def test_an_error_of_the_users_own_code_is_not_swallowed(project: Path) -> None:
     with pytest.raises(RuntimeError, match="deep inside"):
-        made(project, _target_="my_model.breaks", width=3)
+        make(project, _target_="my_model.breaks", width=3)
 
 
 def test_parameters_by_import() -> None:
@@ -237,5 +237,5 @@ def test_parameters_by_import() -> None:
 
     assert parameters_of(function) == ({"a": True, "b": False, "c": True}, True)
     assert imported_parameters("absent.f") is None
-    found = imported_parameters("torch.nn.Linear")
-    assert found is not None and found[0]["in_features"] and not found[0]["bias"]
+    imported = imported_parameters("torch.nn.Linear")
+    assert imported is not None and imported[0]["in_features"] and not imported[0]["bias"]

@@ -49,49 +49,49 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
         "regularization.ema.decay=0.9": ("regularization.ema", "not selected", "regularization=[ema]"),
     },
     "wrong type": {
-        "optimizer.lr=abc": ("optimizer.lr: wants a number more than 0, got 'abc'",),
-        "optimizer.lr=": ("optimizer.lr: wants a number",),
-        "optimizer.lr=null": ("optimizer.lr: wants a number more than 0, got null",),
-        "optimizer.lr.x=1": ("optimizer.lr: wants a number",),
-        "batch_size=8.5": ("batch_size: wants a whole number at least 1 or full, got 8.5",),
-        "seed=1.5": ("seed: wants a whole number",),
-        "model.norm=batchnorm": ("model.norm: wants none or batch or group, got 'batchnorm'",),
-        "runtime.deterministic=maybe": ("runtime.deterministic: wants true or false, got 'maybe'",),
-        "optimizer.betas=0.9": ("optimizer.betas: wants a list of 2",),
-        "parameters.rules=3": ("parameters.rules: wants a mapping, got 3",),
-        "loop.clip=3": ("loop.clip: wants a mapping",),
-        "runtime.trust=foo": ("runtime.trust: wants a list",),
+        "optimizer.lr=abc": ("optimizer.lr: must be a number greater than 0, got 'abc'",),
+        "optimizer.lr=": ("optimizer.lr: must be a number",),
+        "optimizer.lr=null": ("optimizer.lr: must be a number greater than 0, got null",),
+        "optimizer.lr.x=1": ("optimizer.lr: must be a number",),
+        "batch_size=8.5": ("batch_size: must be a whole number of at least 1 or full, got 8.5",),
+        "seed=1.5": ("seed: must be a whole number",),
+        "model.norm=batchnorm": ("model.norm: must be none or batch or group, got 'batchnorm'",),
+        "runtime.deterministic=maybe": ("runtime.deterministic: must be true or false, got 'maybe'",),
+        "optimizer.betas=0.9": ("optimizer.betas: must be a list of 2",),
+        "parameters.rules=3": ("parameters.rules: must be a mapping, got 3",),
+        "loop.clip=3": ("loop.clip: must be a mapping",),
+        "runtime.trust=foo": ("runtime.trust: must be a list",),
     },
     "out of range": {
-        "optimizer.lr=-1": ("optimizer.lr: wants a number more than 0, got -1",),
-        "optimizer.lr=0": ("optimizer.lr: wants a number more than 0, got 0",),
-        "optimizer.betas=[0.9,1.0]": ("optimizer.betas: wants a list of 2, each a number in [0, 1)",),
-        "optimizer.betas=[0.9]": ("optimizer.betas: wants a list of 2",),
-        "model.dropout=1.0": ("model.dropout: wants a number in [0, 1), got 1.0",),
-        "data.val_fraction=1.5": ("data.val_fraction: wants a number in [0, 1), got 1.5",),
-        "loop.accumulate=0": ("loop.accumulate: wants a whole number at least 1, got 0",),
-        "optimizer.lr=.nan": ("optimizer.lr: wants a finite number",),
-        "optimizer.lr=1e400": ("optimizer.lr: wants a finite number",),
-        "loop.stop_at=-inf": ("loop.stop_at: wants a finite number",),
+        "optimizer.lr=-1": ("optimizer.lr: must be a number greater than 0, got -1",),
+        "optimizer.lr=0": ("optimizer.lr: must be a number greater than 0, got 0",),
+        "optimizer.betas=[0.9,1.0]": ("optimizer.betas: must be a list of 2, each a number in [0, 1)",),
+        "optimizer.betas=[0.9]": ("optimizer.betas: must be a list of 2",),
+        "model.dropout=1.0": ("model.dropout: must be a number in [0, 1), got 1.0",),
+        "data.val_fraction=1.5": ("data.val_fraction: must be a number in [0, 1), got 1.5",),
+        "loop.accumulate=0": ("loop.accumulate: must be a whole number of at least 1, got 0",),
+        "optimizer.lr=.nan": ("optimizer.lr: must be a finite number",),
+        "optimizer.lr=1e400": ("optimizer.lr: must be a finite number",),
+        "loop.stop_at=-inf": ("loop.stop_at: must be a finite number",),
     },
     "durations": {
-        "budget=10": ("budget: wants a duration", "write 10step or 10ep"),
-        "budget=0ep": ("budget: wants a duration above 0",),
-        "budget=0min": ("budget: wants a duration above 0", "s, min or h"),
+        "budget=10": ("budget: must be a duration", "write 10step or 10ep"),
+        "budget=0ep": ("budget: must be a duration above 0",),
+        "budget=0min": ("budget: must be a duration above 0", "s, min or h"),
         "budget=10%": ("budget: cannot be a share of itself",),
-        "budget=-3ep": ("budget: wants a duration",),
+        "budget=-3ep": ("budget: must be a duration",),
         "loop.eval_every=5s": ("loop.eval_every:", "clock units"),
-        "scheduler.warmup=lots": ("scheduler.warmup: wants a duration",),
+        "scheduler.warmup=lots": ("scheduler.warmup: must be a duration",),
     },
     "missing values": {
         "data=dataset": ("data.train: needs a value",),
     },
     "the choice of options": {
         "optimizer=[adamw,sgd]": ("optimizer: takes one option, got [adamw,sgd]",),
-        "optimizer=null": ("optimizer: wants an option, got null",),
+        "optimizer=null": ("optimizer: must be an option, got null",),
         "optimizer=3": ("optimizer: no option '3'",),
         "optimizer={lr:3}": ("optimizer: no option",),
-        "logger=null": ("logger: wants an option, got null",),
+        "logger=null": ("logger: must be an option, got null",),
         "regularization=[ema,nope]": ("regularization: no option 'nope'",),
         "model=../../x": ("model: no option '../../x'",),
         "model=mlp/../cnn": ("model: no option 'mlp/../cnn'",),
@@ -105,28 +105,28 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
         "optimizer._target_=torch.nn.Linear": ("optimizer._target_: torch.nn.Linear is not an Optimizer",),
         "model._target_=trainrun.optimizer.sgd": ("model._target_:", "does not belong here"),
         "model._target_=os.system": ("model._target_: os.system",),
-        "model._target_=MLP": ("model._target_: wants a dotted name",),
-        "model._target_=3": ("model._target_: wants a dotted name",),
+        "model._target_=MLP": ("model._target_: must be a dotted name",),
+        "model._target_=3": ("model._target_: must be a dotted name",),
         "task.metrics=[os.system]": ("task.metrics: os.system",),
         "task.metrics=[nope.f]": ("task.metrics: there is no module nope",),
     },
 }
 # The same for mistakes that are made alone.
 ALONE: dict[str, tuple[str, ...]] = {
-    "model=mlp model.depth=1.5": ("model.depth: wants a whole number",),
-    "optimizer=momentum optimizer.momentum=1": ("optimizer.momentum: wants a number in [0, 1), got 1",),
+    "model=mlp model.depth=1.5": ("model.depth: must be a whole number",),
+    "optimizer=momentum optimizer.momentum=1": ("optimizer.momentum: must be a number in [0, 1), got 1",),
     "regularization=ema regularization.ema.decay=1.5": (
-        "regularization.ema.decay: wants a number in [0, 1)",
+        "regularization.ema.decay: must be a number in [0, 1)",
     ),
     "~optimizer.lr": ("optimizer.lr:", "needs a value"),
     "~foo": ("foo: no such setting",),
     "optimizer._target_=torch.optim.SGD optimizer.momentun=1": ("did you mean momentum?",),
-    "task=regression": ("task:", "regression learns values, and digits holds classes"),
-    "task=multilabel": ("task:", "multilabel learns labels, and digits holds classes"),
-    "optimizer.base_batch_size=128": ("optimizer.base_batch_size: would be ignored",),
-    "name=../x": ("name: wants letters",),
+    "task=regression": ("task:", "regression needs values as targets; digits has classes"),
+    "task=multilabel": ("task:", "multilabel needs labels as targets; digits has classes"),
+    "optimizer.base_batch_size=128": ("optimizer.base_batch_size: has no effect",),
+    "name=../x": ("name: must be at most 100 letters",),
     "=3": ("=3: is not KEY=VALUE",),
-    "hydra.job.nmae=x": ("hydra.job.nmae: no such setting",),
+    "hydra.job.nmae=x": ("hydra.job.nmae: cannot be set here",),
     "-m model=mlp,cnn model.width=64": ("model.width:", "CNN takes no 'width'"),
 }
 NEVER = ("Traceback", "in struct", "ConfigCompositionException", "use +", "append", "unexpected")
@@ -136,8 +136,8 @@ def batches() -> Iterator[Any]:
     """The mistakes of a kind in as few commands as can be: no key twice in one, nor one below another."""
 
     def meet(first: str, second: str) -> bool:
-        one, two = (word.lstrip("+").split("=")[0] + "." for word in (first, second))
-        return one.startswith(two) or two.startswith(one)
+        first_key, second_key = (word.lstrip("+").split("=")[0] + "." for word in (first, second))
+        return first_key.startswith(second_key) or second_key.startswith(first_key)
 
     for kind, mistakes in WRONG.items():
         packed: list[dict[str, tuple[str, ...]]] = []
@@ -147,7 +147,7 @@ def batches() -> Iterator[Any]:
                 free = [{}]
                 packed += free
             free[0][word] = parts
-        yield from (pytest.param(one, id=f"{kind} {i}") for i, one in enumerate(packed))
+        yield from (pytest.param(batch, id=f"{kind} {i}") for i, batch in enumerate(packed))
     yield from (pytest.param({word: parts}, id=word) for word, parts in ALONE.items())
 
 
@@ -155,7 +155,7 @@ def batches() -> Iterator[Any]:
 def test_mistakes_are_named_in_a_line_each_and_leave_nothing(
     mistakes: dict[str, tuple[str, ...]], cli: Any, folder: Path
 ) -> None:
-    answer = cli(*(one for word in mistakes for one in shlex.split(word)))
+    answer = cli(*(part for word in mistakes for part in shlex.split(word)))
     assert answer.code == 2
     assert answer.out == ""
     lines = answer.err.split("\n\n")[0].strip().splitlines()
@@ -190,7 +190,7 @@ WRONG_FILES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
     "wrong type in an option": (
         MINE | {"conf/model/mine.yaml": "_target_: my_model.Net\nwidth: big\n"},
         "model=mine",
-        ("model.width: wants a whole number, got 'big'", "conf/model/mine.yaml:2"),
+        ("model.width: must be a whole number, got 'big'", "conf/model/mine.yaml:2"),
     ),
     "missing value in an option": (
         MINE | {"conf/model/mine.yaml": "_target_: my_model.Net\nwidth: ???\n"},
@@ -277,7 +277,7 @@ WRONG_FILES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
     "several mistakes in a single file": (
         {"exp.yaml": "budget: 5\nseed: x\n"},
         "exp.yaml data=digits",
-        ("budget: wants a duration", "exp.yaml:1", "seed: wants a whole number", "exp.yaml:2"),
+        ("budget: must be a duration", "exp.yaml:1", "seed: must be a whole number", "exp.yaml:2"),
     ),
     "a single file's syntax": (
         {"exp.yaml": "optimizer:\n  lr: 0.5\n bad: 3\n"},
@@ -293,7 +293,7 @@ WRONG_FILES: dict[str, tuple[Mapping[str, str], str, tuple[str, ...]]] = {
     "an option written as a value": (
         {"exp.yaml": "optimizer: sgd\n"},
         "exp.yaml",
-        ("optimizer: wants a mapping, got 'sgd'", "override /optimizer: sgd", "exp.yaml:1"),
+        ("optimizer: must be a mapping, got 'sgd'", "override /optimizer: sgd", "exp.yaml:1"),
     ),
     "values of an option that is not selected": (
         {"exp.yaml": "regularization: {ema: {decay: 0.9}}\n"},
@@ -317,8 +317,8 @@ def test_a_mistake_in_a_file_names_the_file(
     for part in NEVER:
         assert part not in answer.err
     assert answer.line is None or "regularization" in answer.line  # the shell cannot take a key out of a file
-    made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.suffix != ".pyc"}
-    assert made - {"__pycache__"} == set(named)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.suffix != ".pyc"}
+    assert files - {"__pycache__"} == set(named)
 
 
 def test_all_problems_are_told_at_once(cli: Any) -> None:
@@ -395,10 +395,10 @@ def test_another_tools_spelling_is_answered_with_a_command_that_works(words: str
     answer = cli(*shlex.split(words))
     assert answer.code == 2
     assert answer.line == SPELLINGS[words]
-    mended = shlex.split(answer.line)[1:]
-    if mended[0] == "resume":
+    corrected = shlex.split(answer.line)[1:]
+    if corrected[0] == "resume":
         return
-    arguments, composer = parse_arguments(mended), Composer()
+    arguments, composer = parse_arguments(corrected), Composer()
     jobs = (composer.compose_sweep if arguments.multirun else lambda w: [composer.compose(w)])(
         arguments.overrides
     )
@@ -451,7 +451,11 @@ def test_every_option_has_all_of_its_calls_arguments_and_no_others(file: Path) -
     assert slot is not None
     module, _, name = node["_target_"].rpartition(".")
     parameters = inspect.signature(getattr(import_module(module), name)).parameters
-    named = {key for key, one in parameters.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    named = {
+        key
+        for key, parameter in parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
     configured = named - set(slot.offers) - set(slot.extras)
     nested = {key for key in node if slot_of(f"{place}.{key}")}  # calls of their own, below this one
     assert set(node) - {"_target_"} - set(slot.extras) - nested == configured - nested
@@ -476,7 +480,7 @@ def test_every_option_checks_clean(
     monkeypatch.setattr("trainrun.config.rules.find_spec", lambda name: ModuleSpec(name, None, origin=name))
     place, node = node_of(file)
     if "???" in node.values():
-        pytest.skip("wants a value from its user")
+        pytest.skip("must be a value from its user")
     group, _, member = place.partition(".")
     node = yaml.safe_load(yaml.safe_dump(node).replace("${seed}", "0"))
     changed = {**defaults, group: {member: node} if member else node}

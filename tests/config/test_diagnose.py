@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.diagnose import Given, misread, options_with, paths_of, unknown_argument, unknown_key
+from trainrun.config.compose.grammar import parse_override
+from trainrun.config.diagnose import misread, options_with, paths_of, unknown_argument, unknown_key
 from trainrun.config.paths import CONF
 
 GROUPS = {
@@ -61,49 +62,49 @@ def test_a_call_is_never_offered_as_a_misspelling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said", "fix"),
+    ("word", "said", "fix"),
     [
-        (Given("optimizer=adm", "optimizer", values=["adm"]), "did you mean adam?", "optimizer=adam"),
-        (Given("optimizer=zz", "optimizer", values=["zz"]), "there are adam, adamw, sgd", None),
-        (Given("loss=bce", "loss", values=["bce"]), "log(0)", "loss=bce_with_logits"),
-        (Given("precision=16", "precision", values=["16"]), "did you mean fp16?", "precision=fp16"),
-        (Given("optimizer=null", "optimizer", values=None), "got null", None),
-        (Given("regularization=null", "regularization", values=None), "got null", "regularization=[]"),
-        (Given("optimizer=[sgd]", "optimizer", values=["sgd"], is_list=True), "takes one option", None),
-        (Given("+optimizer=sgd", "optimizer", "+", ["sgd"]), "takes no +", "optimizer=sgd"),
-        (Given("~optimizer", "optimizer", "~"), "cannot be left out", None),
-        (Given("optimizer=adam,sgd", "optimizer", values=["adam", "sgd"], is_sweep=True), "add -m", None),
-        (Given("=", problem="is not KEY=VALUE"), "is not KEY=VALUE", None),
+        ("optimizer=adm", "did you mean adam?", "optimizer=adam"),
+        ("optimizer=zz", "there are adam, adamw, sgd", None),
+        ("loss=bce", "log(0)", "loss=bce_with_logits"),
+        ("precision=16", "did you mean fp16?", "precision=fp16"),
+        ("optimizer=null", "got null", None),
+        ("regularization=null", "got null", "regularization=[]"),
+        ("optimizer=[sgd]", "takes one option", None),
+        ("+optimizer=sgd", "takes no +", "optimizer=sgd"),
+        ("~optimizer", "cannot be left out", None),
+        ("optimizer=adam,sgd", "add -m", None),
+        ("=", "is not KEY=VALUE", None),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused(given: Given, said: str, fix: str | None) -> None:
-    (problem,) = misread(given, GROUPS, COMBINES, multirun=False)
+def test_a_choice_that_cannot_be_is_refused(word: str, said: str, fix: str | None) -> None:
+    (problem,) = misread(parse_override(word), GROUPS, COMBINES, multirun=False)
     assert said in problem.text
     assert problem.fix == fix
 
 
 def test_all_members_of_a_list_are_mended_together() -> None:
-    given = Given("regularization=[emaa,dropot]", "regularization", values=["emaa", "dropot"], is_list=True)
-    problems = misread(given, GROUPS, COMBINES, multirun=False)
+    word = "regularization=[emaa,dropot]"
+    problems = misread(parse_override(word), GROUPS, COMBINES, multirun=False)
     assert [problem.fix for problem in problems] == ["regularization=[ema,dropout]"] * 2
 
 
 @pytest.mark.parametrize(
-    "given",
+    "word",
     [
-        Given("optimizer=adam", "optimizer", values=["adam"]),
-        Given("regularization=[ema]", "regularization", values=["ema"], is_list=True),
-        Given("regularization=[]", "regularization", values=[], is_list=True),
-        Given("anything.else=1", "anything.else", values=["1"]),
+        "optimizer=adam",
+        "regularization=[ema]",
+        "regularization=[]",
+        "anything.else=1",
     ],
 )
-def test_a_choice_that_can_be_is_no_problem(given: Given) -> None:
-    assert misread(given, GROUPS, COMBINES, multirun=False) == []
+def test_a_choice_that_can_be_is_no_problem(word: str) -> None:
+    assert misread(parse_override(word), GROUPS, COMBINES, multirun=False) == []
 
 
 def test_a_sweep_is_none_of_a_single_runs_words() -> None:
-    given = Given("optimizer=adam,sgd", "optimizer", values=["adam", "sgd"], is_sweep=True)
-    assert misread(given, GROUPS, COMBINES, multirun=True) == []
+    word = "optimizer=adam,sgd"
+    assert misread(parse_override(word), GROUPS, COMBINES, multirun=True) == []
 
 
 def test_trained_weights_asked_of_a_model_are_told_to_be_the_runs() -> None:

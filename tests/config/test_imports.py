@@ -58,8 +58,8 @@ def test_nothing_is_imported_before_it_is_trusted(held: Path) -> None:
 
 def test_a_trusted_module_and_what_it_imports(held: Path) -> None:
     imports.admit(["probe_model", "probe_package.inner"])
-    found = signature("probe_model.Net")
-    assert found is not None and list(found.parameters) == ["width"]
+    takes = signature("probe_model.Net")
+    assert takes is not None and list(takes.parameters) == ["width"]
     module = importlib.import_module("probe_model")
     assert module.probe_helper.VALUE == 1 and module.late() == 2
     assert importlib.import_module("probe_package.inner").VALUE == 3

@@ -10,6 +10,7 @@ import pytest
 from trainrun.config.injection import SLOTS, slot_of
 from trainrun.config.paths import groups
 from trainrun.config.signature import signature
+from trainrun.runtime.vision import import_torchvision
 
 
 def test_every_group_of_the_config_has_a_slot() -> None:
@@ -20,13 +21,13 @@ def test_every_group_of_the_config_has_a_slot() -> None:
 def test_a_slots_modules_bases_and_extras_exist(name: str) -> None:
     slot = SLOTS[name]
     for module in slot.modules:
-        import_module(module)
+        (import_torchvision if module.startswith("torchvision") else import_module)(module)
     for base in slot.bases:
         module, _, cls = base.rpartition(".")
         assert inspect.isclass(getattr(import_module(module), cls))
     for key, target in slot.extras.items():
-        found = signature(target)
-        assert found is not None and key in found.parameters
+        takes = signature(target)
+        assert takes is not None and key in takes.parameters
 
 
 @pytest.mark.parametrize("name", SLOTS)

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from trainrun.config.compose.composer import Composer, problems_of
-from trainrun.config.readable import Faulty, ReadableSettings
+from trainrun.config.readable import FaultyValueError, ReadableSettings
 from trainrun.vocabulary.errors import ConfigError
 
 
 def test_a_faulty_key_is_not_read() -> None:
     settings = ReadableSettings({"a": {"b": 1, "c": 2}, "d": 3}, {"a.b", "e"})
     assert settings["a"]["c"] == 2 and settings["d"] == 3 and "b" in settings["a"]
-    with pytest.raises(Faulty):
+    with pytest.raises(FaultyValueError):
         settings["a"].get("b")
-    with pytest.raises(Faulty):
+    with pytest.raises(FaultyValueError):
         settings.get("e")
     with pytest.raises(KeyError):
         settings["f"]
@@ -40,8 +40,8 @@ def test_a_faulty_key_is_not_read() -> None:
     ],
 )
 def test_all_mistakes_at_once(words: str, keys: list[str] | None, folder: Path) -> None:
-    found = [problem.key for problem in problems_of(Composer().compose(words.split()))]
-    assert found == (keys or ["optimizer.lr", "precision", "loop.clip.norm"])
+    problems = [problem.key for problem in problems_of(Composer().compose(words.split()))]
+    assert problems == (keys or ["optimizer.lr", "precision", "loop.clip.norm"])
 
 
 def test_in_an_experiment_file_and_in_a_sweep(folder: Path) -> None:

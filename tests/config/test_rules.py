@@ -18,17 +18,17 @@ from trainrun.vocabulary.errors import Problem
 
 # words -> (key, part of the message, the way out or None)
 REFUSED: dict[str, tuple[str, str, str | None]] = {
-    "task=regression": ("task", "digits holds classes", "task=classification"),
-    "data=diabetes task=classification": ("task", "diabetes holds values", "task=regression"),
-    "data=synthetic_table data.kind=labels": ("task", "holds labels", None),
+    "task=regression": ("task", "digits has classes", "task=classification"),
+    "data=diabetes task=classification": ("task", "diabetes has values", "task=regression"),
+    "data=synthetic_table data.kind=labels": ("task", "has labels", None),
     "data=breast_cancer task=classification loss=mse": ("loss", "does not fit", "loss=cross_entropy"),
-    "data=breast_cancer task=multilabel": ("task", "holds classes", "task=binary"),
+    "data=breast_cancer task=multilabel": ("task", "has classes", "task=binary"),
     "data=diabetes loss=cross_entropy": ("loss", "one of mse, l1, huber", "loss=mse"),
-    "data=text model=transformer": ("model", "sees the very tokens", "model=gpt"),
-    "data=text task=masked_lm": ("model", "sees only what lies before", "model=transformer"),
-    "data=text model=lstm task=masked_lm": ("model", "sees only what lies before", "model=transformer"),
+    "data=text model=transformer": ("model", "sees the tokens", "model=gpt"),
+    "data=text task=masked_lm": ("model", "sees only what comes before", "model=transformer"),
+    "data=text model=lstm task=masked_lm": ("model", "sees only what comes before", "model=transformer"),
     "data=text loss=focal": ("loss", "does not fit task=language_model", "loss=cross_entropy"),
-    "data=text task=classification": ("task", "text holds tokens", "task=language_model"),
+    "data=text task=classification": ("task", "text has tokens", "task=language_model"),
     "data=wine data.balanced=true loss.class_weights=balanced": (
         "loss.class_weights",
         "count twice",
@@ -47,7 +47,7 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "optimizer=sam precision=fp16": ("precision", "one loss scale", "precision=bf16"),
     "optimizer=sam optimizer.base=adamx": ("optimizer.base", "did you mean adam", None),
     "optimizer=sam optimizer.base=lbfgs": ("optimizer.base", "cannot be wrapped", "optimizer.base=momentum"),
-    "optimizer=sam optimizer.base={adam:{},sgd:{}}": ("optimizer.base", "wants one optimizer", None),
+    "optimizer=sam optimizer.base={adam:{},sgd:{}}": ("optimizer.base", "must be one optimizer", None),
     "optimizer=schedule_free scheduler=cosine": ("scheduler", "averages", "scheduler=warmup_constant"),
     "optimizer=schedule_free regularization=ema": ("regularization", "one average", None),
     "loop.clip.norm=1 loop.clip.value=1": ("loop.clip.value", "loop.clip.norm", "loop.clip.value=null"),
@@ -55,13 +55,13 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "optimizer.base_batch_size=128": ("optimizer.base_batch_size", "lr_scaling is none", None),
     "scheduler=cosine scheduler.warmup_start=0.1": ("scheduler.warmup_start", "warmup is 0", None),
     "scheduler=cyclic scheduler.gamma=0.9": ("scheduler.gamma", "mode triangular", None),
-    "batch_size=full loop.accumulate=2": ("loop.accumulate", "would be ignored", None),
+    "batch_size=full loop.accumulate=2": ("loop.accumulate", "has no effect", None),
     "data.val_fraction=0 monitor=val/loss": ("monitor", "data.val_fraction is 0", None),
     "data.val_fraction=0 regularization=early_stopping": ("data.val_fraction", "early_stopping", None),
     "data.val_fraction=0 scheduler=plateau": ("data.val_fraction", "plateau", None),
     "data.val_fraction=0 loop.stop_at=0.9": ("data.val_fraction", "loop.stop_at", None),
     "data.val_fraction=0.5 data.test_fraction=0.5": ("data.val_fraction", "nothing to train on", None),
-    "regularization=dropout model.dropout=0.1": ("model.dropout", "would be ignored", None),
+    "regularization=dropout model.dropout=0.1": ("model.dropout", "has no effect", None),
     "data=diabetes regularization=label_smoothing": (
         "regularization.label_smoothing",
         "the task is regression",
@@ -71,12 +71,12 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "monitor=test/accuracy": ("monitor", "worthless", "monitor=val/accuracy"),
     "monitor=loss": ("monitor", "val/loss", "monitor=val/loss"),
     "monitor=val/acc": ("monitor", "did you mean val/accuracy?", "monitor=val/accuracy"),
-    "monitor=val_acc": ("monitor", "wants a metric", "monitor=val/accuracy"),
-    "monitor=train/loss": ("monitor", "wants a metric", "monitor=val/loss"),
+    "monitor=val_acc": ("monitor", "must be a metric", "monitor=val/accuracy"),
+    "monitor=train/loss": ("monitor", "must be a metric", "monitor=val/loss"),
     "monitor=val/f1": ("monitor", "did you mean val/f1_macro?", "monitor=val/f1_macro"),
     "monitor=val/bleu": ("monitor", "val/loss, val/accuracy, val/f1_macro, val/top5", None),
-    "data=wine data.fold=5": ("data.fold", "wants 0 to 4, got 5", None),
-    "data=wine data.fold=0 data.test_fraction=0.1": ("data.test_fraction", "would be ignored", None),
+    "data=wine data.fold=5": ("data.fold", "must be from 0 to 4, got 5", None),
+    "data=wine data.fold=0 data.test_fraction=0.1": ("data.test_fraction", "has no effect", None),
     "data=diabetes monitor=val/accuracy": ("monitor", "val/rmse, val/mae, val/r2", None),
     "monitor_mode=min": ("monitor_mode", "worst weights by val/accuracy", "monitor_mode=auto"),
     "monitor=val/loss monitor_mode=max": ("monitor_mode", "worst weights by val/loss", "monitor_mode=auto"),
@@ -86,12 +86,12 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "budget=1h checkpoint.keep_every=5%": ("checkpoint.keep_every", "use ep, step or sample", None),
     "budget=90s scheduler=torch scheduler.arguments={T_max:'@total_steps'}": (
         "scheduler.arguments.T_max",
-        "cannot be planned anew",
+        "cannot be planned again",
         None,
     ),
-    "name=last": ("name", "wants letters", None),
-    "name=a/b": ("name", "wants letters", "name=a-b"),
-    "name=-x": ("name", "wants letters", "name=x"),
+    "name=last": ("name", "must be at most 100 letters", None),
+    "name=a/b": ("name", "must be at most 100 letters", "name=a-b"),
+    "name=-x": ("name", "must be at most 100 letters", "name=x"),
     "parameters.rules={head*:3}": ("parameters.rules.head*", "got 3", None),
     "parameters.rules={head*:{lrr:1}}": ("parameters.rules.head*.lrr", "lr, weight_decay, freeze", None),
     "parameters.rules={head*:{lr:-1}}": ("parameters.rules.head*.lr", "at least 0, got -1", None),
@@ -127,10 +127,10 @@ def problems_of(words: Sequence[str]) -> list[Problem]:
 @pytest.mark.parametrize("words", REFUSED, ids=str)
 def test_a_contradiction_is_named_with_the_way_out(words: str) -> None:
     key, said, fix = REFUSED[words]
-    found = [problem for problem in problems_of(words.split()) if problem.key == key]
-    assert found
-    assert said in found[0].text
-    assert found[0].fix == fix
+    problems = [problem for problem in problems_of(words.split()) if problem.key == key]
+    assert problems
+    assert said in problems[0].text
+    assert problems[0].fix == fix
 
 
 @pytest.mark.parametrize("words", [words for words, (_, _, fix) in REFUSED.items() if fix], ids=str)
@@ -177,14 +177,16 @@ def test_what_goes_together_is_let_through(words: str) -> None:
 
 
 def test_the_loss_is_told_with_the_task_where_both_were_chosen() -> None:
-    found = problems_of(["data=diabetes", "task=classification", "loss=cross_entropy"])
-    assert [problem.fix for problem in found] == ["task=regression", "loss=mse"]
+    problems = problems_of(["data=diabetes", "task=classification", "loss=cross_entropy"])
+    assert [problem.fix for problem in problems] == ["task=regression", "loss=mse"]
 
 
-@pytest.mark.parametrize("own", [["my_module.my_own"], [{"_target_": "my_module.Own"}]], ids=["name", "call"])
-def test_a_metric_of_the_users_own_may_be_monitored(own: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "metrics", [["my_module.my_own"], [{"_target_": "my_module.Own"}]], ids=["name", "call"]
+)
+def test_a_metric_of_the_users_own_may_be_monitored(metrics: list[Any]) -> None:
     settings = copy.deepcopy(chosen(()).settings)
-    settings["task"]["metrics"], settings["monitor"] = own, "val/my_own"
+    settings["task"]["metrics"], settings["monitor"] = metrics, "val/my_own"
     settings["monitor_mode"] = "min"
     assert contradictions(settings, (), {}) == []
 

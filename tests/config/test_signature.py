@@ -14,7 +14,15 @@ import torch
 
 from trainrun.config import signature as source
 from trainrun.config.paths import CONF
-from trainrun.config.signature import keys_of, locate, module_exists, names_in, signature, source_file
+from trainrun.config.signature import (
+    constant_of,
+    entries_of,
+    locate,
+    module_exists,
+    names_in,
+    signature,
+    source_file,
+)
 
 OPTIMIZERS = [
     f"torch.optim.{name}" for name in torch.optim.__all__ if inspect.isclass(getattr(torch.optim, name))
@@ -31,18 +39,18 @@ def test_source_tells_what_inspect_tells(target: str) -> None:
     module, _, name = target.rpartition(".")
     live = inspect.signature(getattr(import_module(module), name)).parameters
     named = {k: p for k, p in live.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    found = signature(target)
-    if found is None:  # source could not tell: then only an import judges, which is right but slower
+    takes = signature(target)
+    if takes is None:  # source could not tell: then only an import judges, which is right but slower
         assert not target.startswith("trainrun.") and target not in OPTIMIZERS
         pytest.skip("only an import can tell")
     takes_any = any(p.kind is p.VAR_KEYWORD for p in live.values())
     if not named and takes_any:
-        assert found.parameters == {}  # object's own: inspect says (*args, **kwargs), a call takes nothing
+        assert takes.parameters == {}  # object's own: inspect says (*args, **kwargs), a call takes nothing
         return
-    assert {k: p.required for k, p in found.parameters.items()} == {
+    assert {k: p.required for k, p in takes.parameters.items()} == {
         k: p.default is inspect.Parameter.empty for k, p in named.items()
     }
-    assert found.takes_any == takes_any
+    assert takes.takes_any == takes_any
 
 
 SHAPES = '''
@@ -96,10 +104,10 @@ def shapes(folder: Path) -> None:
 def test_every_form_of_a_definition_is_read(
     shapes: None, name: str, required: dict[str, bool], takes_any: bool
 ) -> None:
-    found = signature(f"my_shapes.{name}")
-    assert found is not None
-    assert {k: p.required for k, p in found.parameters.items()} == required
-    assert found.takes_any is takes_any
+    takes = signature(f"my_shapes.{name}")
+    assert takes is not None
+    assert {k: p.required for k, p in takes.parameters.items()} == required
+    assert takes.takes_any is takes_any
     assert "my_shapes" not in sys.modules
 
 
@@ -110,7 +118,7 @@ def test_what_source_does_not_tell_is_none(shapes: None, target: str) -> None:
 
 def test_the_description_is_the_docstring(shapes: None) -> None:
     docs: dict[str, Any] = {name: signature(f"my_shapes.{name}") for name in ("Fields", "Child", "function")}
-    assert [found.doc for found in docs.values()] == ["What it is.", "A child.", "Says so."]
+    assert [takes.doc for takes in docs.values()] == ["What it is.", "A child.", "Says so."]
 
 
 def test_an_edited_module_is_read_again(folder: Path) -> None:
@@ -177,4 +185,11 @@ def test_the_keys_of_an_attribute_are_read_where_all_are_told(
     name: str, keys: list[str], folder: Path
 ) -> None:
     (folder / "shapes_of_keys.py").write_text(KEYS)
-    assert keys_of(f"shapes_of_keys.{name}", "modes") == keys
+    assert list(entries_of(f"shapes_of_keys.{name}", "modes")) == keys
+
+
+def test_a_class_constant_is_read_where_it_is_a_literal(folder: Path) -> None:
+    (folder / "my_constants.py").write_text("class A:\n    kinds: tuple = ('classes',)\n    n = len('ab')\n")
+    assert constant_of("my_constants.A", "kinds") == ("classes",)
+    assert constant_of("my_constants.A", "n") is None
+    assert constant_of("my_constants.B", "kinds") is None

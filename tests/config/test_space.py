@@ -29,16 +29,16 @@ def test_zipped_axes_go_first_with_first_and_cross_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
-        (["a", "seed"], "a 2, seed 3 values"),
+        (["a", "seed"], "a has 2, seed has 3 values"),
         (["a", "nope"], "nope is not swept; there are a, b, seed"),
         (["a", "lr"], "lr is drawn from an interval"),
         (["a", "a"], "a twice"),
     ],
 )
-def test_what_cannot_be_paired_is_refused(keys: list[str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_cannot_be_paired_is_refused(keys: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         zipped([A, B, SEED, LR], [keys])
     with pytest.raises(ConfigError, match="a twice"):
         zipped([A, B, choices("c", 1, 2)], [["a", "b"], ["a", "c"]])
@@ -56,9 +56,9 @@ def test_seeds_and_folds_repeat_what_is_searched() -> None:
 
 
 def test_corners_have_every_value_and_both_ends() -> None:
-    found = list(corners([A, SEED, LR]))
-    assert len(found) == 3
-    words = {word for point in found for word in point}
+    points = list(corners([A, SEED, LR]))
+    assert len(points) == 3
+    words = {word for point in points for word in point}
     assert words == {"a=1", "a=2", "seed=0", "seed=1", "seed=2", "lr=0.001", "lr=0.1"}
 
 

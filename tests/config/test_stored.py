@@ -50,9 +50,9 @@ def test_a_value_means_the_same_after_storing_and_no_secret_is_stored(written: s
         "list": [1, 2],
         "x": written,
     }
-    kept = storable(OmegaConf.create(tree))  # type: ignore[arg-type]
+    stored = storable(OmegaConf.create(tree))  # type: ignore[arg-type]
     file = tmp_path / "config.yaml"
-    file.write_text(to_yaml(kept))
+    file.write_text(to_yaml(stored))
     assert "hunter2" not in file.read_text()
     assert "/old/place" not in file.read_text()
     again = OmegaConf.create(load_stored(file) | {"run_dir": "/new/place"})
@@ -166,7 +166,7 @@ def test_an_option_of_a_stored_run_cannot_change(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("word", "text"),
-    [("hydra.job.chdir=true", "no such setting here"), ("seed=1,2", "-m"), ("seed=[1", "cannot be read")],
+    [("hydra.job.chdir=true", "cannot be set here"), ("seed=1,2", "-m"), ("seed=[1", "cannot be read")],
 )
 def test_a_word_that_cannot_be_read_of_a_stored_run_is_refused(word: str, text: str, folder: Path) -> None:
     _, tree = stored_again([], folder)

@@ -85,7 +85,7 @@ def test_an_override_can_be_pasted_into_a_shell(shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "words", "found"),
+    ("word", "words", "near"),
     [
         ("adamww", ["adam", "adamw", "sgd"], "adamw"),
         ("AdamW", ["adam", "adamw"], "adamw"),
@@ -94,9 +94,9 @@ def test_an_override_can_be_pasted_into_a_shell(shell: str) -> None:
         ("a", [], None),
     ],
 )
-def test_nearest_names_the_most_alike_or_none(word: str, words: list[str], found: str | None) -> None:
-    assert nearest(word, words) == found
-    assert did_you_mean(word, words) == (f"; did you mean {found}?" if found else "")
+def test_nearest_names_the_most_alike_or_none(word: str, words: list[str], near: str | None) -> None:
+    assert nearest(word, words) == near
+    assert did_you_mean(word, words) == (f"; did you mean {near}?" if near else "")
 
 
 LINES = [
@@ -125,9 +125,9 @@ def test_the_corrected_line_keeps_its_command() -> None:
 
 
 def test_jobs_with_the_same_problem_tell_it_once_and_keep_every_value() -> None:
-    one, two = Problem("lr", "is x", "x=1"), Problem("lr", "is x", "x=2")
-    assert together([[one], [two]]) == [Problem("lr", "is x", "x=1,2")]
-    assert together([[one], [one]]) == [one]
+    first, second = Problem("lr", "is x", "x=1"), Problem("lr", "is x", "x=2")
+    assert together([[first], [second]]) == [Problem("lr", "is x", "x=1,2")]
+    assert together([[first], [first]]) == [first]
 
 
 def test_a_fix_that_would_break_another_job_is_left_out() -> None:

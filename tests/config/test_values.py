@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.values import complaint, kind_of, meant
+from trainrun.config.values import complaint, kind_of, nearest_value
 from trainrun.vocabulary import ranges
 
 
-def judged(value: Any, annotation: str) -> str | None:
+def complaint_of(value: Any, annotation: str) -> str | None:
     return complaint(value, ast.parse(annotation, mode="eval").body)
 
 
@@ -64,11 +64,11 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
 def test_a_value_fits_its_annotation_or_is_told_why_not(annotation: str) -> None:
     fitting, others = CASES[annotation]
     for value in fitting:
-        assert judged(value, annotation) is None, value
+        assert complaint_of(value, annotation) is None, value
     for value in others:
-        said = judged(value, annotation)
+        said = complaint_of(value, annotation)
         assert said is not None, value
-        assert said.startswith("wants ")
+        assert said.startswith("must be ")
         assert ("null" if value is None else str(value)) in said
 
 
@@ -88,17 +88,17 @@ def test_every_range_is_known_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("annotation", "value", "said"),
     [
-        ("Positive", -1, "wants a number more than 0, got -1"),
-        ("Rate", 1, "wants a number in [0, 1), got 1"),
-        ("Count | Literal['full']", 0, "wants a whole number at least 1 or full, got 0"),
+        ("Positive", -1, "must be a number greater than 0, got -1"),
+        ("Rate", 1, "must be a number in [0, 1), got 1"),
+        ("Count | Literal['full']", 0, "must be a whole number of at least 1 or full, got 0"),
         ("Period", 10, "write 10step or 10ep"),
-        ("Period", "5min", "clock units are not taken here"),
-        ("Length", "0s", "wants a duration above 0 in ep, step, sample, s, min or h"),
-        ("bool", "yes", "wants true or false, got 'yes'"),
+        ("Period", "5min", "clock units are not possible here"),
+        ("Length", "0s", "must be a duration above 0 in ep, step, sample, s, min or h"),
+        ("bool", "yes", "must be true or false, got 'yes'"),
     ],
 )
 def test_the_words_say_what_would_do(annotation: str, value: Any, said: str) -> None:
-    assert said in str(judged(value, annotation))
+    assert said in str(complaint_of(value, annotation))
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_durations_are_recognised_in_unions_and_lists(annotation: str, holds: bo
     ],
 )
 def test_what_was_meant_fits(annotation: str, value: Any, right: str | None) -> None:
-    assert meant(value, ast.parse(annotation, mode="eval").body) == right
+    assert nearest_value(value, ast.parse(annotation, mode="eval").body) == right
 
 
 def test_a_bare_number_takes_the_unit_that_it_is_given() -> None:
     annotation = ast.parse("Period", mode="eval").body
-    assert meant(10, annotation, "ep") == "10ep"
-    assert meant("lots", annotation, "ep") is None
+    assert nearest_value(10, annotation, "ep") == "10ep"
+    assert nearest_value("lots", annotation, "ep") is None

@@ -36,17 +36,17 @@ BROKEN: dict[str, tuple[bytes, int, str]] = {
     "a set": (b"seed: 1\nname: !!set {a, b}\n", 2, "'set' is not a supported"),
     "a merge of nothing": (b"seed: 1\n<<: 5\n", 2, "not valid YAML"),
     "two documents": (b"seed: 1\n---\nseed: 2\n", 2, "another document"),
-    "a key that is true": (b"seed: 1\non: 5\n", 2, "name is a text, got on"),
-    "a key that is null": (b"seed: 1\n~: 5\n", 2, "name is a text, got ~"),
-    "a key that is a number": (b"seed: 1\n5: 5\n", 2, "name is a text, got 5"),
-    "a key that is a list": (b"seed: 1\n? [a]\n: 5\n", 2, "name is a text, got a list"),
+    "a key that is true": (b"seed: 1\non: 5\n", 2, "name must be a text, got on"),
+    "a key that is null": (b"seed: 1\n~: 5\n", 2, "name must be a text, got ~"),
+    "a key that is a number": (b"seed: 1\n5: 5\n", 2, "name must be a text, got 5"),
+    "a key that is a list": (b"seed: 1\n? [a]\n: 5\n", 2, "name must be a text, got a list"),
     "a quote that does not close": (b'seed: 1\nname: "abc\n\n\n', 2, "end of stream"),
     "depth": (b"name: " + b"[" * 200 + b"]" * 200, 1, "nests too deep"),
     "a reference that does not close": (b"seed: 1\nname: ${nope\n", 2, "cannot be read"),
     "a header": (b"seed: 1\n# @package a b\n", 2, "# @package _global_"),
-    "defaults that are none": (b"seed: 1\ndefaults: 5\n", 2, "defaults is a list"),
-    "a default that is a number": (b"defaults:\n  - 5\n", 2, "defaults is a list"),
-    "a default of two": (b"defaults:\n  - {a: b, c: d}\n", 2, "defaults is a list"),
+    "defaults that are none": (b"seed: 1\ndefaults: 5\n", 2, "defaults must be a list"),
+    "a default that is a number": (b"defaults:\n  - 5\n", 2, "defaults must be a list"),
+    "a default of two": (b"defaults:\n  - {a: b, c: d}\n", 2, "defaults must be a list"),
 }
 PLACES = (
     "exp.yaml",
@@ -144,7 +144,7 @@ def test_a_name_that_ends_in_yml_is_told(folder: Path) -> None:
 def test_an_own_first_file_that_chooses_nothing(folder: Path) -> None:
     Path("conf").mkdir()
     Path("conf/trainrun.yaml").write_text("seed: 1\n")
-    with pytest.raises(ConfigError, match=r"^conf/trainrun\.yaml: stands in place of the built-in one"):
+    with pytest.raises(ConfigError, match=r"^conf/trainrun\.yaml: replaces the built-in file"):
         Composer().compose([])
 
 

@@ -175,7 +175,7 @@ def test_a_sweep_runs_every_job_even_after_one_fails(command: Callable, tmp_path
 
 def test_a_sweep_with_a_mistake_in_one_job_starts_none(command: Callable, tmp_path: Path) -> None:
     done = command("-m", "optimizer.lr=0.1,-1", "seed=0,1", code=2)
-    assert done.err.count("optimizer.lr: wants a number more than 0, got -1") == 1
+    assert done.err.count("optimizer.lr: must be a number greater than 0, got -1") == 1
     assert not list(tmp_path.iterdir())
 
 

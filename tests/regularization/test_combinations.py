@@ -117,7 +117,7 @@ def test_two_averages_are_refused_in_any_company(composed: Any) -> None:
         settings = settings_with(composed, [*others, "ema", "swa"])
         (problem,) = contradictions(settings, composed.explicit, composed.choices)
         assert problem.key == "regularization"
-        assert "takes one average of the weights, got ema and swa" in problem.text
+        assert "choose one of ema and swa: only one weight average is possible" in problem.text
 
 
 def test_all_other_triples_are_allowed(composed: Any) -> None:

@@ -162,8 +162,8 @@ def test_changed_code_is_what_trains_and_is_named(capfd: pytest.CaptureFixture[s
     _write(my_layers="WIDTH = 6")  # as long as before, and within the same second
     assert _own_run() == (6, "ReLU")
     told = capfd.readouterr().err
-    assert "my_layers: loaded anew, its file has changed" in told
-    assert "my_model: loaded anew, which imports my_layers" in told
+    assert "my_layers: reloaded because its file has changed" in told
+    assert "my_model: reloaded because it imports my_layers" in told
     assert _own_run() == (6, "ReLU")
     assert "anew" not in capfd.readouterr().err
     _write(my_package__parts=parts.format("Tanh"))

@@ -50,10 +50,10 @@ def table(folder: Path, content: bytes, format: Format = AUTO, name: str = "t.cs
 @pytest.mark.parametrize("packing", [*PACKED, "zstd"])
 def test_packed_files_are_known_by_their_bytes(packing: str, tmp_path: Path) -> None:
     content = PACKED.get(packing) or zstandard(TEXT.encode())
-    found = table(tmp_path, content)
-    assert found.columns == COLUMNS
-    assert found.notes == (f"unpacked from {packing}",)
-    assert found.place([1], "price").endswith("t.csv:3: column price")
+    loaded = table(tmp_path, content)
+    assert loaded.columns == COLUMNS
+    assert loaded.notes == (f"unpacked from {packing}",)
+    assert loaded.place([1], "price").endswith("t.csv:3: column price")
 
 
 @pytest.mark.parametrize("packing", ["gzip", "xz", "zip", "zstd"])
@@ -92,10 +92,10 @@ ENCODED = {
 
 @pytest.mark.parametrize("encoding", ENCODED)
 def test_encodings_are_found_and_said(encoding: str, tmp_path: Path) -> None:
-    found = table(tmp_path, TEXT.encode(encoding))
-    assert found.columns == COLUMNS
-    assert len(found.notes) == 1 and found.notes[0].startswith(ENCODED[encoding])
-    assert found.place([1], "price").endswith("t.csv:3: column price")
+    loaded = table(tmp_path, TEXT.encode(encoding))
+    assert loaded.columns == COLUMNS
+    assert len(loaded.notes) == 1 and loaded.notes[0].startswith(ENCODED[encoding])
+    assert loaded.place([1], "price").endswith("t.csv:3: column price")
     assert table(tmp_path, TEXT.encode(encoding), Format("auto", encoding, True)).notes == ()
 
 
@@ -116,7 +116,7 @@ def test_an_encoding_may_be_named(tmp_path: Path) -> None:
     }
     with pytest.raises(DataError, match=r"is not UTF-8 text: .*; repair it, or name its encoding"):
         table(tmp_path, content, Format("auto", "utf-8", True))
-    with pytest.raises(ConfigError, match=r"data\.encoding: must be an encoding .* got 'latin-99'"):
+    with pytest.raises(ConfigError, match=r"data\.encoding: must be a text encoding .* got 'latin-99'"):
         table(tmp_path, content, Format("auto", "latin-99", True))
 
 

@@ -100,19 +100,19 @@ def test_places_count_lines_of_the_file(tmp_path: Path) -> None:
 DAMAGED = {
     "": "is empty",
     "a,b\n": "no row below",
-    "a,b\n1,2\n3\n": r"t\.csv:3: has 1 values, and the first line names 2",
+    "a,b\n1,2\n3\n": r"t\.csv:3: has 1 values, but the first line names 2",
     "a,b\n1,2\n\n3,4,5\n": r"t\.csv:4: has 3 values",
     "a,a\n1,2\n": r"t\.csv:1: the first line names column 'a' twice",
     "a,\n1,2\n": r"t\.csv:1: the first line gives column 2 no name",
-    ",a\n0,1\n": r"gives column 1 no name; .*pandas writes its index so",
+    ",a\n0,1\n": r"gives column 1 no name; .*pandas writes its index like this",
     "a,b\n1,5,2\n3,5,4\n": r"t\.csv:2: has 3 values, .* all rows do: a decimal comma",
     'a,b\n1,"2\n': r"t\.csv:2: unexpected end of data",
 }
 
 
-@pytest.mark.parametrize("at", range(len(DAMAGED)))
-def test_damage_is_named(tmp_path: Path, at: int) -> None:
-    text, message = list(DAMAGED.items())[at]
+@pytest.mark.parametrize("case", range(len(DAMAGED)))
+def test_damage_is_named(tmp_path: Path, case: int) -> None:
+    text, message = list(DAMAGED.items())[case]
     with pytest.raises(DataError, match=message):
         read(write(tmp_path, text.encode("latin-1")), AUTO, [])
 
@@ -136,8 +136,8 @@ def test_kinds(kind: str) -> None:
 
 
 def test_missing_numbers_are_nan() -> None:
-    found = numbers(["1", "NA", "2.5"], {"NA"})
-    np.testing.assert_array_equal(found, [1, np.nan, 2.5])
+    values = numbers(["1", "NA", "2.5"], {"NA"})
+    np.testing.assert_array_equal(values, [1, np.nan, 2.5])
     assert numbers(["1", "NA"], ()) is None
 
 
@@ -172,9 +172,9 @@ def test_parquet_is_read_as_the_same_texts(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pyarrow.table({"a": [1.5, None], "b": ["x", None], "c": [True, False]})
     parquet.write_table(table, tmp_path / "t.parquet")
-    found = read(str(tmp_path / "t.parquet"), AUTO, [])
-    assert found.columns == {"a": ["1.5", ""], "b": ["x", ""], "c": ["True", "False"]}
-    assert found.place([1], "b").endswith("t.parquet row 1: column b")
+    loaded = read(str(tmp_path / "t.parquet"), AUTO, [])
+    assert loaded.columns == {"a": ["1.5", ""], "b": ["x", ""], "c": ["True", "False"]}
+    assert loaded.place([1], "b").endswith("t.parquet row 1: column b")
 
 
 def test_parquet_without_its_reader_says_what_to_install(

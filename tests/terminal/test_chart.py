@@ -27,7 +27,9 @@ def test_letters_tell_curves_apart_without_colour_and_all_fits(width: int) -> No
     rows = [line.plain[10:] for line in lines[1:-1]]
     inner = min(width, 100) - 10
     for letter, points in (("A", RISING), ("B", FALLING)):
-        places = [(x, y) for y, row in enumerate(rows) for x, one in enumerate(row) if one == letter]
+        places = [
+            (x, y) for y, row in enumerate(rows) for x, character in enumerate(row) if character == letter
+        ]
         assert places
         line = path([(float(x), y) for x, y in points], inner, 6, (0, 100), (0, 1))
         assert all(line[y][x] != "⠀" for x, y in places)  # on its own curve

@@ -52,8 +52,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_a_word_of_the_shell(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) in (2, 4, 5)
-    told = capsys.readouterr()
-    assert is_tame(told.err) and told.out == "" and told.err
+    printed = capsys.readouterr()
+    assert is_tame(printed.err) and printed.out == "" and printed.err
 
 
 def test_an_exception_of_somebody_elses_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,8 +61,8 @@ def test_an_exception_of_somebody_elses_code(capsys: pytest.CaptureFixture[str])
         raise RuntimeError(EVIL)
 
     assert guarded(fails, []) == 1
-    told = capsys.readouterr().err
-    assert is_tame(told) and "unexpected RuntimeError" in told and "in fails" in told
+    printed = capsys.readouterr().err
+    assert is_tame(printed) and "unexpected RuntimeError" in printed and "in fails" in printed
 
 
 @pytest.mark.parametrize("kind", [DataError, CannotResume, OutOfMemory])
@@ -71,8 +71,8 @@ def test_an_error_is_its_lines(kind: type[DataError], capsys: pytest.CaptureFixt
         raise kind(f"first {EVIL}", "", "  second")
 
     assert guarded(fails, []) == kind.exit_code
-    told = capsys.readouterr().err
-    assert is_tame(told) and told.splitlines()[1:] == ["", "  second"]
+    printed = capsys.readouterr().err
+    assert is_tame(printed) and printed.splitlines()[1:] == ["", "  second"]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_a_strangers_status(stored: Path, capsys: pytest.CaptureFixture[str]) ->
     changed = status | {"name": EVIL, "reason": EVIL, "state": "failed"}
     (run / "status.json").write_text(json.dumps(changed))
     assert main(["runs"]) == 0
-    told = capsys.readouterr()
-    assert is_tame(told.out) and is_tame(told.err) and r"\x1b]0;title" in told.out
+    printed = capsys.readouterr()
+    assert is_tame(printed.out) and is_tame(printed.err) and r"\x1b]0;title" in printed.out
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +121,13 @@ def test_lines_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     say("été", EVIL, "")
     say()
     show([EVIL], sys.stdout)
-    told = capsys.readouterr()
-    assert told.err.splitlines()[::2] == ["été", ""] and is_tame(told.err) and len(told.err.splitlines()) == 4
-    assert is_tame(told.out) and len(told.out.splitlines()) == 1
+    printed = capsys.readouterr()
+    assert (
+        printed.err.splitlines()[::2] == ["été", ""]
+        and is_tame(printed.err)
+        and len(printed.err.splitlines()) == 4
+    )
+    assert is_tame(printed.out) and len(printed.out.splitlines()) == 1
 
 
 def test_a_closed_stream_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

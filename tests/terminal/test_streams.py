@@ -86,9 +86,9 @@ sys.exit(main.main())
     master, slave = os.openpty()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stderr=slave)
     os.close(slave)
-    seen = os.read(master, 1000)
+    shown = os.read(master, 1000)
     os.close(master)
-    assert (done.returncode, seen) == (0, b"is starting ...\r\x1b[Ka line\r\n")
+    assert (done.returncode, shown) == (0, b"is starting ...\r\x1b[Ka line\r\n")
 
 
 @pytest.mark.parametrize(("words", "shown"), [(["check"], True), (["check", "-q"], False), (["runs"], False)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.vocabulary.duration import Duration, Pace, meant, parse, to_steps
+from trainrun.vocabulary.duration import Duration, Pace, parse, respelled, to_steps
 
 # 100 samples in windows of 12: 8 full windows and one of 4, so 9 steps an epoch.
 RAGGED = Pace(window=12, samples_per_epoch=100, total_steps=180)
@@ -104,6 +104,6 @@ def test_durations_print_as_they_are_typed() -> None:
     ],
 )
 def test_a_unit_spelt_otherwise_is_understood(text: object, right: str | None) -> None:
-    assert meant(text) == right
+    assert respelled(text) == right
     if right:
         assert str(parse(right)) == right

@@ -1,4 +1,4 @@
-"""Words that are no overrides yet, as other tools take them: `--lr 0.1`, `lr = 0.1`, `optimizer adam`."""
+"""Read arguments in other tools' forms as overrides: `--lr 0.1`, `lr = 0.1`, `optimizer adam`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FILE = (".yaml", ".yml")
 
 
 def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
-    """The words with every setting written KEY=VALUE, where it is plain that it is one.
+    """The words with every clear setting written KEY=VALUE.
 
     `flags` are those of the command line itself; they and what follows them stay.
     """
-    known = {*groups(), *NAMES, *SPELLINGS}
+    keys = {*groups(), *NAMES, *SPELLINGS}
     rest, settings = list(words[1:] if words[:1] in _TRAIN else words), list[str]()
     is_after_flag = False
     while rest:
@@ -33,7 +33,7 @@ def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
             if value is None:
                 value = rest.pop(0) if rest and _is_value(rest[0]) else "true"
             settings.append(_setting(dashed[1].replace("-", "_"), value))
-        elif not dashed and (taken := _apart(word, rest, is_after_flag, known)):
+        elif not dashed and (taken := _separate_value(word, rest, is_after_flag, keys)):
             settings.append(word + "".join(taken) if "=" in "".join((word, *taken)) else f"{word}={taken[0]}")
             del rest[: len(taken)]
         else:
@@ -42,16 +42,15 @@ def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
     return settings
 
 
-def other_form(words: list[str], meant: list[str], line: str | None) -> Problem:
-    """What is said of words that are no overrides; `line` is the whole corrected command."""
-    given = [word for word in words if word not in meant]
+def other_form(words: list[str], overrides: list[str], line: str | None) -> Problem:
+    """The problem of words that are no overrides; `line` is the whole corrected command."""
+    given = [word for word in words if word not in overrides]
     text = f"a setting is written KEY=VALUE, without dashes and spaces, got {shlex.join(given)}"
-    return Problem(
-        "command line", f"training needs no word, got {given[0]}" if given in _TRAIN else text, line
-    )
+    text = f"training needs no command, got {given[0]}" if given in _TRAIN else text
+    return Problem("command line", text, line)
 
 
-def _apart(word: str, rest: Sequence[str], is_after_flag: bool, known: Collection[str]) -> list[str]:
+def _separate_value(word: str, rest: Sequence[str], is_after_flag: bool, keys: Collection[str]) -> list[str]:
     """The words after `word` that belong to it: `= 0.1`, `=0.1`, `0.1`; none where it stands alone."""
     first, second = (*rest, "", "")[:2]
     if "=" not in word and not is_after_flag and not word.endswith(_FILE):
@@ -59,7 +58,7 @@ def _apart(word: str, rest: Sequence[str], is_after_flag: bool, known: Collectio
             return ["=", second]
         if first.startswith("=") and len(first) > 1:
             return [first]
-        if word.split(".")[0] in known and _is_value(first) and not first.endswith(_FILE):
+        if word.split(".")[0] in keys and _is_value(first) and not first.endswith(_FILE):
             return [first]
     elif word.endswith("=") and word.count("=") == 1 and _is_value(first) and not first.endswith(_FILE):
         return [first]
@@ -67,7 +66,7 @@ def _apart(word: str, rest: Sequence[str], is_after_flag: bool, known: Collectio
 
 
 def _is_flag(word: str, flags: Collection[str]) -> bool:
-    """A flag, or the beginning of just one long one."""
+    """Whether a word is a flag, or the beginning of exactly one long flag."""
     return word in flags or (word.startswith("--") and sum(flag.startswith(word) for flag in flags) == 1)
 
 

@@ -1,4 +1,4 @@
-"""What is left to the data: `task=auto` and `loss=auto`, and of a table its kind of target."""
+"""Choose what is left to the data: `task=auto`, `loss=auto`, and a table's kind of target."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import groups
-from trainrun.config.rules import KIND_OF_TARGET, LOSS_OPTIONS, TASK_LOSSES
 from trainrun.config.show import option
+from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option
 from trainrun.tables import tables
 from trainrun.tables.notation import Style
 from trainrun.vocabulary.errors import TrainrunError
 
 
 def followed(cfg: DictConfig) -> list[str]:
-    """The overrides that settle what nobody chose, such as `task=binary` and `data.kind=classes`.
+    """The overrides that choose what nobody chose, such as `task=binary` and `data.kind=classes`.
 
-    A table that cannot be read is not told here: whoever loads it does.
+    A table that cannot be read is not reported here: whoever loads it does.
     """
-    choices, found = cfg.hydra.runtime.choices, []
+    choices, chosen = cfg.hydra.runtime.choices, []
     task, loss, data = choices.get("task"), choices.get("loss"), choices.get("data")
     node = OmegaConf.to_container(cfg.data, resolve=False) if OmegaConf.is_dict(cfg.get("data")) else {}
     assert isinstance(node, dict)
     kind = node.get("kind")
     if task == "auto":
-        selected = dict(one.split("=") for one in _selects(data) if one.startswith(("task=", "loss=")))
-        task = selected.get("task", "auto")
+        task = next((word.value for word in _selects(data) if word.key == "task"), "auto")
         if task == "auto":
             kind, task = _of_target(OmegaConf.to_container(cfg.data, resolve=True), kind)
-        found.append(f"task={task}")
+        chosen.append(f"task={task}")
     elif kind == "auto":
-        kind = KIND_OF_TARGET.get(str(task), "auto")
+        kind = kind_of_target(str(task)) or "auto"
     if node.get("kind") == "auto" and kind in ("classes", "values"):
-        found.append(f"data.kind={kind}")
+        chosen.append(f"data.kind={kind}")
     if loss != "auto" and _is_left_behind(cfg, str(task)):
         loss = "auto"
     if loss == "auto":
         losses = TASK_LOSSES.get(str(task)) or TASK_LOSSES[_task_of(kind, 0)]
-        found.append(f"loss={LOSS_OPTIONS[losses[0]]}")
-    return found
+        chosen.append(f"loss={losses[0]}")
+    return chosen
 
 
 def _is_left_behind(cfg: DictConfig, task: str) -> bool:
     """Whether the task was chosen in the shell, and a loss that does not fit it by nobody."""
     overrides: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)  # may refer to nothing
-    chosen = {str(word).partition("=")[0] for word in overrides}
+    chosen = {key_of(str(word)) for word in overrides}
     if "task" not in chosen or "loss" in chosen or cfg.hydra.runtime.choices.get("experiment"):
         return False
-    target = str(OmegaConf.select(cfg, "loss._target_"))
-    name = target.rpartition(".")[2]
-    return target.startswith("trainrun.loss.") and name not in TASK_LOSSES.get(task, (name,))
+    loss = loss_option(str(OmegaConf.select(cfg, "loss._target_")))
+    return loss is not None and loss not in TASK_LOSSES.get(task, (loss,))
 
 
-def _selects(data: Any) -> tuple[str, ...]:
-    return option("data", str(data)).selects if str(data) in groups()["data"] else ()
+def _selects(data: Any) -> list[Override]:
+    selects = option("data", str(data)).selects if str(data) in groups()["data"] else ()
+    return list(map(Override.parse, selects))
 
 
 def _of_target(node: Any, kind: Any) -> tuple[str, str]:

@@ -1,8 +1,10 @@
-"""From a dotted name and plain values to a live object; the only place that imports what a config names.
+"""Instantiate a `_target_`: from a dotted name and plain values to a live object.
 
-A target is a class below its slot's base, or a function of the slot's own module in trainrun, of
-torchvision.models or timm.models, or of a module in the folder where the command was started.
-Of a stored run that may be a stranger's, that folder's modules are not among them.
+The only place that imports what a config names.
+
+A target is a class below its slot's base, or a function of one of these modules: the slot's own in
+trainrun, torchvision.models, timm.models, or a module in the folder where the command was started.
+For a stored run that may be a stranger's, that folder's modules are not among them.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from trainrun.config.signature import names_in, signature, source_file
 from trainrun.config.suggest import did_you_mean
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 
-_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")  # no leading underscores, nothing but names and dots
+_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")  # no leading underscores
 _FUNCTION_HOMES = ("torchvision.models", "timm.models")
 # Never the user's own, even where the command is started above them.
 LIBRARIES = (
@@ -68,10 +70,10 @@ def call(
     missing = [name for name, required in names.items() if required and name not in arguments]
     arguments |= {name: offered[name] for name in missing if name in offered}
     missing = [name for name in missing if name not in offered]
-    is_own = not target.startswith("trainrun.")
+    is_users = not target.startswith("trainrun.")
     try:
-        is_plain = is_own and inspect.isfunction(thing) and len(missing) in slot.plain
-        made = PlainFunction(thing, arguments, tuple(missing), path) if is_plain else thing(**arguments)
+        is_plain = is_users and inspect.isfunction(thing) and len(missing) in slot.plain
+        part = PlainFunction(thing, arguments, tuple(missing), path) if is_plain else thing(**arguments)
     except TrainrunError:
         raise
     except (ValueError, TypeError) as error:
@@ -80,15 +82,17 @@ def call(
         raise ConfigError.one(
             key[0] if key else path, text[len(key[0]) + 2 :] if key else f"{target}: {text}"
         ) from error
-    if is_own:
-        made = _adapted(made, path, slot, offered)
-    _check_result(made, target, path, slot)
-    return made
+    if is_users and slot.adapter:
+        adapter = _lookup(slot.adapter)
+        needs, _ = parameters_of(adapter)
+        part = adapter(part, **{name: offered[name] for name in list(needs)[1:]})
+    _check_result(part, target, path, slot)
+    return part
 
 
 @dataclass(frozen=True)
 class PlainFunction:
-    """A function of the user's that is a part itself: the run calls it with the values it still needs.
+    """A function of the user's as a part of the run, which calls it with the values it still needs.
 
     Raises ConfigError, at `path`, for what goes wrong in it.
     """
@@ -110,28 +114,19 @@ class PlainFunction:
         except Exception as error:
             raise ConfigError.one(self.path, failure(self.function, error)) from error
 
-    def refuse(self, made: Any, wanted: str) -> ConfigError:
-        """The error of a function that gives something else."""
-        got = f"{type(made).__name__}" if made is not None else "None; does it lack a return?"
+    def refuse(self, result: Any, wanted: str) -> ConfigError:
+        """The error of a function that returns something else."""
+        got = f"{type(result).__name__}" if result is not None else "None; does it lack a return?"
         return ConfigError.one(self.path, f"{self.__name__} must return {wanted}, got {got}")
 
 
 def failure(thing: Any, error: BaseException) -> str:
-    """What went wrong in the user's code and in which line of it, in words."""
+    """Describe what went wrong in the user's code, and in which line of it."""
     file, last = inspect.getsourcefile(thing) or "", ""
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == file:
             last = f" ({Path(file).name}:{frame.lineno})"
     return f"{thing.__name__} failed: {type(error).__name__}: {error}{last}"
-
-
-def _adapted(made: Any, path: str, slot: Slot, offered: Mapping[str, Any]) -> Any:
-    """A part of what is the user's own: what the group's adapter makes of it."""
-    if not slot.adapter:
-        return made
-    adapter = _lookup(slot.adapter)
-    needs, _ = parameters_of(adapter)
-    return adapter(made, **{name: offered[name] for name in list(needs)[1:]})
 
 
 def resolve(
@@ -148,14 +143,13 @@ def resolve(
 def misfit(
     target: str, slot: Slot, trust: Collection[str] = (), stored: StoredOrigin | None = None
 ) -> str | None:
-    """Why a target cannot stand in a slot, in words; None where it can.
+    """Why a target cannot stand in a slot; None where it can.
 
-    Imports its module, of a stored run's only one that lies in this folder, is torch's, or is trusted.
+    Imports its module; of a stored run only one that lies in this folder, is torch's, or is trusted.
     """
     if not _NAME.fullmatch(target):
-        return f"wants a plain dotted name, got {target!r}"
+        return f"must be a plain dotted name, got {target!r}"
     module, _, name = target.rpartition(".")
-    trusting = f"if you trust it: 'runtime.trust=[{target.split('.')[0]}]'"
     if text := distrust(target, trust, stored):
         return text
     stored = None if stored and target in stored.typed else stored
@@ -167,28 +161,34 @@ def misfit(
         return f"importing {target} failed: {type(error).__name__}: {error}"
     if thing is None:
         return f"{module} has no {name}{did_you_mean(name, names_in(module))}"
+    if not inspect.isclass(thing) and not inspect.isfunction(thing):
+        return f"{target} is neither a class nor a function"
+    is_own = _is_own(thing, slot, trust, stored)
+    trusting = f"if you trust it: 'runtime.trust=[{target.split('.')[0]}]'"
     if inspect.isclass(thing):
-        bases = _bases(slot)
-        fits = any(
-            issubclass(thing, base) if not _is_protocol(base) else _has_methods(thing, base) for base in bases
-        )
-        is_callable = bool(slot.plain) and any("__call__" in vars(base) for base in thing.__mro__)
-        if slot.plain and not bases and not is_callable:
-            return f"{target} makes what cannot be called; it needs a method __call__"
-        if fits or ((not bases or is_callable) and _is_own(thing, slot, trust, stored)):
-            return None
-        wanted = " or ".join(f"{_article(base)} {base.rpartition('.')[2]}" for base in slot.bases)
-        return f"{target} is not {wanted}" if wanted else f"{target} does not belong here; {trusting}"
-    if inspect.isfunction(thing):
-        if _is_own(thing, slot, trust, stored):
-            return None
-        homes = ", ".join((*slot.modules, *_FUNCTION_HOMES))
-        return f"{target} is a function of neither {homes} nor this folder; {trusting}"
-    return f"{target} is neither a class nor a function"
+        return _class_misfit(thing, slot, is_own, target, trusting)
+    homes = ", ".join((*slot.modules, *_FUNCTION_HOMES))
+    return None if is_own else f"{target} is a function of neither {homes} nor this folder; {trusting}"
+
+
+def _class_misfit(thing: type, slot: Slot, is_own: bool, target: str, trusting: str) -> str | None:
+    bases = _bases(slot)
+    fits = any(
+        _has_methods(thing, base) if getattr(base, "_is_protocol", False) else issubclass(thing, base)
+        for base in bases
+    )
+    is_callable = bool(slot.plain) and any("__call__" in vars(base) for base in thing.__mro__)
+    if slot.plain and not bases and not is_callable:
+        return f"objects of {target} cannot be called; the class needs a method __call__"
+    if fits or ((not bases or is_callable) and is_own):
+        return None
+    names = [base.rpartition(".")[2] for base in slot.bases]
+    wanted = " or ".join(f"{'an' if name[0] in 'AEIOU' else 'a'} {name}" for name in names)
+    return f"{target} is not {wanted}" if wanted else f"{target} does not belong here; {trusting}"
 
 
 def distrust(target: str, trust: Collection[str], stored: StoredOrigin | None) -> str | None:
-    """Why a stored run may not name a target, in words; None where it may. Imports nothing."""
+    """Why a stored run may not name a target; None where it may. Imports nothing."""
     if stored is None or target in stored.typed or not _NAME.fullmatch(target):
         return None
     module = target.rpartition(".")[0]
@@ -199,14 +199,14 @@ def distrust(target: str, trust: Collection[str], stored: StoredOrigin | None) -
     if _is_in(module, _STORED_HOMES) and not (stored.doubt and _is_here(source_file(module))):
         return None
     if stored.doubt is None:
-        text = f"{target} is neither of torch nor of the folder where this command was started"
+        text = f"{target} belongs neither to torch nor to the folder where this command was started"
     else:
         text = f"{target} is named by a run that may be a stranger's: {stored.doubt}"
     return f"{text}; if you trust that code: 'runtime.trust=[{target.split('.')[0]}]'"
 
 
 def imported_parameters(target: str) -> tuple[dict[str, bool], bool] | None:
-    """({name: required}, takes any) by import; None where even that cannot tell."""
+    """({name: required}, takes any name) by import; None where even that cannot tell."""
     try:
         return parameters_of(_lookup(target))
     except (ImportError, TypeError, ValueError):
@@ -214,12 +214,12 @@ def imported_parameters(target: str) -> tuple[dict[str, bool], bool] | None:
 
 
 def is_function(target: str) -> bool:
-    """Whether a name that fits its slot is a function, not a class."""
+    """Whether a name that fits its slot is a function rather than a class."""
     return inspect.isfunction(_lookup(target))
 
 
 def parameters_of(thing: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
-    """The named parameters of a callable and whether each is required; and whether it takes any name."""
+    """({name: required}, takes any name) of a callable."""
     parameters = inspect.signature(thing).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -228,8 +228,8 @@ def parameters_of(thing: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
 
 def annotation_of(target: str, name: str) -> Any:
     """The source of a first-party parameter's annotation; None where there is none."""
-    found = signature(target)
-    parameter = found.parameters.get(name) if found else None
+    takes = signature(target)
+    parameter = takes.parameters.get(name) if takes else None
     return parameter.annotation if parameter else None
 
 
@@ -237,11 +237,11 @@ def _lookup(target: str) -> Any:
     module, _, name = target.rpartition(".")
     if not any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path):
         sys.meta_path.insert(0, _BeforeTorchvision())
-    return vars(importlib.import_module(module)).get(name)  # the module's own: no walk through attributes
+    return vars(importlib.import_module(module)).get(name)  # no walk through attributes
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Declares torchvision's compiled operators, which may be missing, before whoever imports it."""
+    """Import hook: declare torchvision's compiled operators, which may be missing, before torchvision."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
         if fullname == "torchvision":
@@ -249,7 +249,7 @@ class _BeforeTorchvision(MetaPathFinder):
 
 
 def _asked(value: Any, offered: Mapping[str, Any]) -> Any:
-    """`'@name'` as the runtime value of that name, also inside lists and mappings."""
+    """Replace `'@name'` by the runtime value of that name, also inside lists and mappings."""
     if isinstance(value, str) and value.startswith("@") and value[1:] in offered:
         return offered[value[1:]]
     if isinstance(value, Mapping):
@@ -260,7 +260,7 @@ def _asked(value: Any, offered: Mapping[str, Any]) -> Any:
 
 
 def _bases(slot: Slot) -> list[type]:
-    """The slot's base classes; their modules are trainrun's and torch's."""
+    """The slot's base classes, which are trainrun's or torch's."""
     if any(base.startswith("torch.") for base in slot.bases):
         importlib.import_module("torch.optim.lr_scheduler")
         importlib.import_module("torch.utils.data")
@@ -270,23 +270,16 @@ def _bases(slot: Slot) -> list[type]:
     ]
 
 
-def _is_protocol(base: type) -> bool:
-    return bool(getattr(base, "_is_protocol", False))
-
-
 def _has_methods(thing: type, protocol: type) -> bool:
     wanted = [name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")]
     return all(hasattr(thing, name) for name in wanted)
 
 
 def _is_own(thing: Any, slot: Slot, trust: Collection[str], stored: StoredOrigin | None) -> bool:
-    """Defined in the slot's own modules, for models a library of them, a trusted package, or this folder."""
+    """Whether it comes from the slot's modules, a library of models, a trusted package or this folder."""
     models = _FUNCTION_HOMES if "torch.nn.Module" in slot.bases else ()
-    return _is_in(thing.__module__, (*slot.modules, *models, *trust)) or _is_local(_file_of(thing), stored)
-
-
-def _file_of(thing: Any) -> str | None:
-    return getattr(inspect.getmodule(thing), "__file__", None)
+    file = getattr(inspect.getmodule(thing), "__file__", None)
+    return _is_in(thing.__module__, (*slot.modules, *models, *trust)) or _is_local(file, stored)
 
 
 def _is_in(module: str, homes: Collection[str]) -> bool:
@@ -314,12 +307,8 @@ def _is_here(file: str | Path | None) -> bool:
     return here in path.parents and not any(library in path.parents for library in LIBRARIES)
 
 
-def _article(base: str) -> str:
-    return "an" if base.rpartition(".")[2][0] in "AEIOU" else "a"
-
-
-def _check_result(made: Any, target: str, path: str, slot: Slot) -> None:
+def _check_result(part: Any, target: str, path: str, slot: Slot) -> None:
     bases = _bases(slot)
-    if bases and not isinstance(made, tuple(bases)) and path != "scheduler":
+    if bases and not isinstance(part, tuple(bases)) and path != "scheduler":
         wanted = " or a ".join(base.__name__ for base in bases)
-        raise ConfigError.one(path, f"{target} made {type(made).__name__}, not a {wanted}")
+        raise ConfigError.one(path, f"{target} returned {type(part).__name__}, not a {wanted}")

@@ -1,4 +1,4 @@
-"""Words that cannot be composed and keys that have no place: what was meant, with the nearest valid name."""
+"""Unknown keys and options, misspellings, other tools' names: what was meant, with the nearest valid name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from trainrun.config.overrides import Override
 from trainrun.config.paths import CONF, is_file, roots
 from trainrun.config.paths import groups as option_files
 from trainrun.config.suggest import PRECISIONS, REFUSED, SPELLINGS, hydra_value, nearest, override, shortened
@@ -20,54 +21,49 @@ Groups = Mapping[str, Collection[str]]  # group -> its options
 
 
 @dataclass(frozen=True)
-class Given:
-    """One override as it was given. `values` are texts: one, several of a list or sweep, or None for null."""
+class ParsedOverride(Override):
+    """An override by Hydra's grammar. `values` are texts, several of a list or sweep; None is null."""
 
-    text: str
-    key: str = ""
-    prefix: str = ""  # "+", "++" or "~"
+    text: str = ""  # as it was typed
     values: list[str] | None = None
     is_list: bool = False
     is_sweep: bool = False
     problem: str | None = None  # it cannot even be read
 
 
-def misread(given: Given, groups: Groups, combines: Collection[str], multirun: bool) -> list[Problem]:
-    """Problems of a word that can be told before composing: grammar, and the choice of an option."""
-    if given.problem:
-        return [Problem(shortened(given.text), given.problem)]
-    if given.is_sweep and not multirun:
-        value = given.text.partition("=")[2]
-        others = f"write a list as {shlex.quote(f'{given.key}=[{value}]')}"
-        others += "" if given.key in groups else f", or one text as {override(given.key, value)}"
-        return [Problem(given.key, f"several values make a sweep; add -m, or {others}")]
-    if given.key not in groups:
+def misread(word: ParsedOverride, groups: Groups, combines: Collection[str], multirun: bool) -> list[Problem]:
+    """Problems of a word that show before composing: its grammar, and the choice of an option."""
+    if word.problem:
+        return [Problem(shortened(word.text), word.problem)]
+    if word.is_sweep and not multirun:
+        others = f"write a list as {shlex.quote(f'{word.key}=[{word.value}]')}"
+        others += "" if word.key in groups else f", or one text as {override(word.key, word.value)}"
+        return [Problem(word.key, f"several values make a sweep; add -m, or {others}")]
+    if word.key not in groups:
         return []
-    if given.prefix == "~":
-        return [Problem(given.key, "cannot be left out; a run needs each of its groups")]
-    return _choice(given, groups[given.key], given.key in combines)
+    if word.prefix == "~":
+        return [Problem(word.key, "cannot be left out; a run needs each of its groups")]
+    return _choice(word, groups[word.key], word.key in combines)
 
 
-def _choice(one: Given, options: Collection[str], combines: bool) -> list[Problem]:
+def _choice(word: ParsedOverride, options: Collection[str], combines: bool) -> list[Problem]:
     """Problems of GROUP=OPTION."""
-    if one.prefix:
-        text = f"a group takes no {one.prefix}"
-        return [Problem(one.key, text, one.text.lstrip("+"))]
-    if one.values is None:
-        empty = f"{one.key}=[]" if combines else None
-        return [Problem(one.key, f"wants an option, got null; one of {_listed(options)}", empty)]
-    if one.is_list and not combines:
-        given = one.text.partition("=")[2]
-        return [Problem(one.key, f"takes one option, got {given}; one of {_listed(options)}")]
-    strangers = [value for value in one.values if value not in options]
-    if one.key == "experiment" and (file := next(filter(None, map(_file_named, strangers)), None)):
-        return [Problem(one.key, f"a file is named alone, got experiment={strangers[0]}", file)]
-    meant = {value: _meant(one.key, value, options) for value in strangers}
-    mended = one.text if all(meant.values()) else None
-    for wrong, right in meant.items():
-        mended = mended and re.sub(rf"(?<![\w-]){re.escape(wrong)}(?![\w-])", right or "", mended)
-    mended = None if mended == one.text else mended
-    return [Problem(one.key, no_option(one.key, wrong, options), mended) for wrong in meant]
+    if word.prefix:
+        return [Problem(word.key, f"a group takes no {word.prefix}", word.text.lstrip("+"))]
+    if word.values is None:
+        empty = f"{word.key}=[]" if combines else None
+        return [Problem(word.key, f"must be an option, got null; choose one of {_listed(options)}", empty)]
+    if word.is_list and not combines:
+        return [Problem(word.key, f"takes one option, got {word.value}; choose one of {_listed(options)}")]
+    strangers = [value for value in word.values if value not in options]
+    if word.key == "experiment" and (file := next(filter(None, map(_file_named, strangers)), None)):
+        return [Problem(word.key, f"a file is named alone, got experiment={strangers[0]}", file)]
+    nearest_options = {value: _nearest_option(word.key, value, options) for value in strangers}
+    fix = word.text if all(nearest_options.values()) else None
+    for wrong, right in nearest_options.items():
+        fix = fix and re.sub(rf"(?<![\w-]){re.escape(wrong)}(?![\w-])", right or "", fix)
+    fix = None if fix == word.text else fix
+    return [Problem(word.key, no_option(word.key, wrong, options), fix) for wrong in strangers]
 
 
 def _file_named(value: str) -> str | None:
@@ -83,26 +79,37 @@ def no_option(group: str, value: str, options: Collection[str]) -> str:
         if is_file(file):
             name = str(file).removeprefix(f"{Path.cwd()}/")
             return f"no option {value!r}; {name} is not read, an option's file ends in .yaml"
-    near = _meant(group, value, options)
+    near = _nearest_option(group, value, options)
     hint = f"; did you mean {near}?" if near else ";"
     return f"no option {value!r}{hint} There are {_listed(options)}".replace("; There", "; there")
 
 
-def _meant(group: str, value: str, options: Collection[str]) -> str | None:
+def misfit_option(group: str, value: Any, example: str) -> str | None:
+    """What is wrong with an option inside another: a name, `{name: {argument: value}}`, or a call."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return None
+    names = list(value) if isinstance(value, Mapping) else [value]
+    if len(names) != 1 or not isinstance(names[0], str):
+        return f"must be one {group}, such as {example}, got {value!r}"
+    options = option_files()[group]
+    return None if names[0] in options else no_option(group, names[0], list(options))
+
+
+def _nearest_option(group: str, value: str, options: Collection[str]) -> str | None:
     if (group, value) in REFUSED:
         return REFUSED[group, value][1]
     renamed = PRECISIONS.get(value.lower()) if group == "precision" else None
     return renamed or nearest(value, options)
 
 
-def unknown_key(key: str, value: Any, known: Collection[str], groups: Groups) -> Problem:
+def unknown_key(key: str, value: Any, paths: Collection[str], groups: Groups) -> Problem:
     """A key whose first part no setting has: another tool's spelling, a bare leaf, or a misspelling."""
     return (
-        _elsewhere_called(key, value, known, groups)
-        or _bare_leaf(key, value, known)
+        _elsewhere_called(key, value, paths, groups)
+        or _bare_leaf(key, value, paths)
         or _option_as_key(key, value, groups)
-        or _misspelt(key, value, known, groups)
-        or Problem(key, f"no such setting{_or_else(key, known, groups)}")
+        or _misspelt(key, value, paths, groups)
+        or Problem(key, f"no such setting{_or_else(key, paths, groups)}")
     )
 
 
@@ -110,8 +117,8 @@ def unknown_argument(path: str, key: str, usable: Collection[str], target: str) 
     """(what is wrong, the name that was meant) of an argument that `target` does not take."""
     name = target.rpartition(".")[2] if target.startswith("trainrun.") else target
     spelling = SPELLINGS.get(key, ("",))[0]
-    meant = spelling.removeprefix(f"{path}.") if spelling.startswith(f"{path}.") else ""
-    near = meant if meant in usable else nearest(key, usable)
+    ours = spelling.removeprefix(f"{path}.") if spelling.startswith(f"{path}.") else ""
+    near = ours if ours in usable else nearest(key, usable)
     group = path.split(".")[0]
     others = options_with(key).get(group)
     text = f"{name} takes no {key!r}" + (f", {group}={_either(others)} does" if others else "")
@@ -126,25 +133,25 @@ def unknown_argument(path: str, key: str, usable: Collection[str], target: str) 
 
 def options_with(leaf: str) -> dict[str, list[str]]:
     """group -> the built-in options whose files have a setting of that name."""
-    line, found = re.compile(rf"^\s*{re.escape(leaf)}:", re.MULTILINE), {}
+    line, having = re.compile(rf"^\s*{re.escape(leaf)}:", re.MULTILINE), {}
     for group, options in option_files().items():
         builtin = {name: file for name, file in options.items() if CONF in file.parents}
-        having = [name for name, file in builtin.items() if line.search(file.read_text(encoding="utf-8"))]
-        if having and group != "experiment":
-            found[group] = having
-    return found
+        names = [name for name, file in builtin.items() if line.search(file.read_text(encoding="utf-8"))]
+        if names and group != "experiment":
+            having[group] = names
+    return having
 
 
-def paths_of(tree: Mapping[str, Any], at: str = "") -> Iterator[str]:
+def paths_of(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
     """Every dotted key of nested settings."""
     for key, value in tree.items():
-        path = f"{at}.{key}" if at else str(key)
+        path = f"{above}.{key}" if above else str(key)
         yield path
         if isinstance(value, Mapping):
             yield from paths_of(value, path)
 
 
-def _elsewhere_called(key: str, value: Any, known: Collection[str], groups: Groups) -> Problem | None:
+def _elsewhere_called(key: str, value: Any, paths: Collection[str], groups: Groups) -> Problem | None:
     """What other tools call it."""
     if key in ("ckpt_path", "resume_from_checkpoint"):
         return Problem(key, "is a command here", f"trainrun resume {shlex.quote(str(value))}")
@@ -154,18 +161,20 @@ def _elsewhere_called(key: str, value: Any, known: Collection[str], groups: Grou
         return Problem(key, "is runtime.device here", f"runtime.device={'cuda' if value else 'cpu'}")
     if key in ("amp", "fp16", "bf16", "mixed_precision"):
         wanted = {"true": key if key in ("fp16", "bf16") else "auto", "false": "fp32"}
-        option = wanted.get(str(value).lower()) or _meant("precision", str(value), groups["precision"])
+        option = wanted.get(str(value).lower()) or _nearest_option(
+            "precision", str(value), groups["precision"]
+        )
         return Problem(key, "is the group precision here", f"precision={option or 'auto'}")
     if key not in SPELLINGS:
         return None
     name, form = SPELLINGS[key]
     if name in groups:
-        option = _meant(name, str(value), groups[name])
+        option = _nearest_option(name, str(value), groups[name])
         fix = f"{name}={option}" if option else None
         return Problem(
             key, f"is called {name} here{'' if option else '; there are ' + _listed(groups[name])}", fix
         )
-    if name in known:
+    if name in paths:
         return Problem(
             key, f"is called {name} here", _fix(name, value if form == "{}" else form.format(value))
         )
@@ -175,9 +184,9 @@ def _elsewhere_called(key: str, value: Any, known: Collection[str], groups: Grou
     return Problem(key, f"{text}; {group}={_either(others)} does" if others else text)
 
 
-def _bare_leaf(key: str, value: Any, known: Collection[str]) -> Problem | None:
+def _bare_leaf(key: str, value: Any, paths: Collection[str]) -> Problem | None:
     """`val_fraction` for `data.val_fraction`."""
-    tails = sorted(one for one in known if one.endswith(f".{key}"))
+    tails = sorted(path for path in paths if path.endswith(f".{key}"))
     if not tails:
         return None
     return Problem(key, f"is {_either(tails)} here", _fix(tails[0], value) if len(tails) == 1 else None)
@@ -192,28 +201,29 @@ def _option_as_key(key: str, value: Any, groups: Groups) -> Problem | None:
     return Problem(key, f"is an option: {_either([f'{group}={key}' for group in having])}", fix)
 
 
-def _misspelt(key: str, value: Any, known: Collection[str], groups: Groups) -> Problem | None:
+def _misspelt(key: str, value: Any, paths: Collection[str], groups: Groups) -> Problem | None:
     """Each part of the key as the nearest that stands there."""
-    at = ""
+    near_key = ""
     for part in key.split("."):
-        here = {one.rpartition(".")[2] for one in known if one.rpartition(".")[0] == at}
-        here |= set(groups) if not at else set()
+        here = {path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == near_key}
+        here |= set(groups) if not near_key else set()
         near = part if part in here else nearest(part, here - {"_target_"})
         if near is None:
             return None
-        at = f"{at}.{near}" if at else near
-    if at in groups and isinstance(value, str):
-        value = value if value in groups[at] else _meant(at, value, groups[at])
-    fix = None if value is None else _fix(at, value)
-    return Problem(key, f"no such setting; did you mean {at}?", fix)
+        near_key = f"{near_key}.{near}" if near_key else near
+    if near_key in groups and isinstance(value, str):
+        options = groups[near_key]
+        value = value if value in options else _nearest_option(near_key, value, options)
+    fix = None if value is None else _fix(near_key, value)
+    return Problem(key, f"no such setting; did you mean {near_key}?", fix)
 
 
-def _or_else(key: str, known: Collection[str], groups: Groups) -> str:
+def _or_else(key: str, paths: Collection[str], groups: Groups) -> str:
     leaf = key.rpartition(".")[2]
     if others := options_with(leaf):
         named = [f"{group}.{leaf} with {group}={_either(options)}" for group, options in others.items()]
         return f"; there is {'; '.join(named)}"
-    return f"; there are {_listed(sorted({one for one in known if '.' not in one} | set(groups)))}"
+    return f"; there are {_listed(sorted({path for path in paths if '.' not in path} | set(groups)))}"
 
 
 def _fix(key: str, value: Any) -> str:
@@ -243,8 +253,8 @@ def no_such_file(file: Path) -> Problem:
 def yaml_problem(error: yaml.YAMLError, file: Path | None = None) -> Problem:
     """A syntax error as a problem of its file and line."""
     mark = getattr(error, "problem_mark", None)
-    if "end of stream" in str(getattr(error, "problem", None)):
-        mark = getattr(error, "context_mark", None) or mark  # where it began that does not end
+    if re.search("end of stream|<stream end>", str(getattr(error, "problem", None))):
+        mark = getattr(error, "context_mark", None) or mark  # where the unclosed part began
     name = str(file or (mark and mark.name) or "YAML").removeprefix(f"{Path.cwd()}/")
     where = f"{name}:{mark.line + 1}" if mark else str(name)
     return Problem(where, f"is not valid YAML: {getattr(error, 'problem', None) or error}")

@@ -1,7 +1,8 @@
-"""What may be imported of the folder where the command was started, once a command opens a stored run.
+"""Restrict imports from the current folder while a command opens a stored run.
 
-Until the run is found to be the user's own, nothing; of a stranger's what the user trusts by name, and
-what that imports. Packages that are installed come first, so that no file can take the name of one.
+Nothing there is imported until the run turns out to be the user's own. For a stranger's run, the modules
+that the user trusts by name are, and what they import. Installed packages come first, so that no file can
+take the name of one.
 """
 
 from __future__ import annotations

@@ -1,25 +1,27 @@
-"""The places of a config where a call stands: what must come of it, and what it is offered.
+"""Dependency injection: the places of a config where a call stands, and the runtime values it is offered.
 
 A runtime value is offered as pytest hands out fixtures: only to a parameter of that name that
-has no default and no value in the YAML. Anywhere else it is asked for in words: `'@num_outputs'`.
+has no default and no value in the YAML. Anywhere else the YAML asks for it: `'@num_outputs'`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from trainrun.config.signature import Parameter, source_signature
 
 
 @dataclass(frozen=True)
 class Slot:
     """`bases`: classes that the result must be one of (none: what the slot's own modules make).
 
-    `extras` are further keys of every option, read by the build itself: name -> the callable whose
-    parameter of that name says what it may be. `main`: the argument that a bare value is meant for.
-    `named`: an option's name may stand for the call; what it means is judged by a rule.
-    `reserved`: offers that nothing else may take the place of: live parts, and where a run writes.
-    `plain`: how many values the run calls a function with that is a part itself, as a schedule is a
-    function of the step. `adapter` makes a part of what is not from here.
+    `extras` are further keys of every option, which the build reads itself: name -> the callable with a
+    parameter of that name. `main`: the argument that a bare value is meant for.
+    `named`: an option's name may stand for the call; a rule checks it.
+    `reserved`: offers that the YAML may not replace: live parts, and where a run writes.
+    `plain`: how many values the run passes to a plain function, as a schedule is a function of the step.
+    `adapter` turns the user's own objects into parts.
     """
 
     modules: tuple[str, ...]
@@ -42,6 +44,11 @@ _KINDS = tuple(
     for name in ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
 )
 
+_DATASET = Slot(("trainrun.data",), ("torch.utils.data.Dataset",))
+_OPTIMIZER = Slot(
+    ("trainrun.optimizer",), ("torch.optim.Optimizer",), ("params", "model"), reserved=("params",)
+)
+
 SLOTS: dict[str, Slot] = {
     "runtime": Slot(("trainrun.runtime",)),
     "data": Slot(
@@ -50,9 +57,7 @@ SLOTS: dict[str, Slot] = {
         ("target_kind",),
         extras=dict.fromkeys(("num_workers", "balanced"), "trainrun.data.dataset.Loading"),
     ),
-    "data.train": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
-    "data.val": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
-    "data.test": Slot(("trainrun.data",), ("torch.utils.data.Dataset",)),
+    **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),
     "loss": Slot(
         ("trainrun.loss", "torch.nn.functional"),
         ("torch.nn.Module",),
@@ -83,20 +88,10 @@ SLOTS: dict[str, Slot] = {
     ),
     "init": Slot(("trainrun.init",), ("trainrun.init.Init",), plain=(1,), adapter="trainrun.init.as_init"),
     "parameters": Slot(("trainrun.parameters",), ("trainrun.parameters.Parameters",)),
-    "optimizer": Slot(
-        ("trainrun.optimizer",),
-        ("torch.optim.Optimizer",),
-        ("params", "model"),
-        reserved=("params",),
-        extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr"),
+    "optimizer": replace(
+        _OPTIMIZER, extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr")
     ),
-    "optimizer.base": Slot(
-        ("trainrun.optimizer",),
-        ("torch.optim.Optimizer",),
-        ("params", "model"),
-        reserved=("params",),
-        named=True,
-    ),
+    "optimizer.base": replace(_OPTIMIZER, named=True),
     "scheduler": Slot(
         ("trainrun.scheduler",),
         ("torch.optim.lr_scheduler.LRScheduler",),
@@ -140,6 +135,14 @@ SLOTS: dict[str, Slot] = {
     "logger": Slot(("trainrun.logger",), (), ("run_dir",), reserved=("run_dir",), plain=(1,)),
     "task.metrics": Slot(("trainrun.task",)),
 }
+
+
+def extra_parameters(slot: Slot) -> dict[str, Parameter]:
+    """The keys that every option of a slot takes; none of them is required."""
+    return {
+        name: replace(source_signature(target).parameters[name], required=False)
+        for name, target in slot.extras.items()
+    }
 
 
 def slot_of(path: str) -> Slot | None:

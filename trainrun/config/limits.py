@@ -1,4 +1,4 @@
-"""Bounds on what a small YAML file may grow to: aliases and references multiply."""
+"""Limits on the size, depth, aliases and references of a YAML file (a small one can grow without bound)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Any
 
 import yaml
 
+from trainrun.config.tree import texts
+
+# Far above what a config needs (the built-in ones compose to 250 values, 4 levels deep and 8 kB), and far
+# below what takes a second to read.
 MOST_BYTES = 1 << 18
 DEEPEST = 32
 MOST_NODES = 10_000
-MOST_NESTED = 16
-MOST_DIGITS = 400  # more than the largest number has that torch knows
+MOST_NESTED = 16  # references, where one stands inside another: each may lead to a whole tree
+MOST_DIGITS = 400  # the largest float64 has 309; Python's conversion of long ones takes quadratic time
 _NUMBER = re.compile(r"[-+]?(0x[\da-f_]+|0b[01_]+|[\d_.:]+)", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{\s*(?:oc\.(?:select|dict\.\w+)\s*:)?\s*(\.*)([\w.\[\]/-]+)\s*[,}]")
 _CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -30,7 +34,7 @@ _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndTo
 
 
 class Unreadable(ValueError):
-    """What cannot be a config, or would grow beyond bounds. `place`: `:LINE` where that was seen."""
+    """What cannot be a config, or would grow beyond bounds. `place` is `:LINE`, where a line is at fault."""
 
     def __init__(self, text: str, place: str = "") -> None:
         super().__init__(text)
@@ -38,7 +42,7 @@ class Unreadable(ValueError):
 
 
 def read_text(file: Path) -> str:
-    """A file's text. Raises Unreadable rather than read what no config can be."""
+    """Read a file's text. Raises Unreadable for what no config can be."""
     check_regular(file)
     if file.stat().st_size > MOST_BYTES:
         raise Unreadable(f"is larger than a config can be, {MOST_BYTES:,} bytes")
@@ -53,7 +57,7 @@ def read_text(file: Path) -> str:
         raise Unreadable(text, f":{line}") from None
     if match := _CONTROL.search(text):
         line = text.count("\n", 0, match.start()) + 1
-        raise Unreadable(f"holds a control character, {match[0]!r}; take it out", f":{line}")
+        raise Unreadable(f"holds a control character, {match[0]!r}; remove it", f":{line}")
     return text.replace("\r\n", "\n")
 
 
@@ -71,37 +75,36 @@ def check_text(text: str, with_aliases: bool) -> None:
     Nothing is constructed. Without `with_aliases` aliases, anchors and tags are refused at all.
     Raises yaml.YAMLError for what is no YAML.
     """
-    depth, alias = 0, None
+    depth, first_alias = 0, ""
     for token in yaml.scan(text, yaml.SafeLoader):
+        place = f":{token.start_mark.line + 1}"
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        alias = alias or (token if isinstance(token, yaml.AliasToken) else None)
-        marked = isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken))
-        if (
-            isinstance(token, yaml.ScalarToken)
-            and len(token.value) > MOST_DIGITS
-            and _NUMBER.fullmatch(token.value)
-        ):
-            raise Unreadable(
-                f"holds a number of {len(token.value):,} digits", f":{token.start_mark.line + 1}"
-            )
+        if isinstance(token, yaml.AliasToken):
+            first_alias = first_alias or place
+        scalar = token.value if isinstance(token, yaml.ScalarToken) else ""
+        if len(scalar) > MOST_DIGITS and _NUMBER.fullmatch(scalar):
+            raise Unreadable(f"holds a number of {len(scalar):,} digits", place)
         if depth > DEEPEST:
-            raise Unreadable("nests too deep", f":{token.start_mark.line + 1}")
-        if marked and not with_aliases:
-            raise Unreadable("holds an alias, an anchor or a tag", f":{token.start_mark.line + 1}")
-    if alias and _count(yaml.compose(text, yaml.SafeLoader), {}) > MOST_NODES:
-        place = f":{alias.start_mark.line + 1}"
-        raise Unreadable(f"has aliases that grow to more than {MOST_NODES:,} values", place)
+            raise Unreadable("nests too deep", place)
+        if isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken)) and not with_aliases:
+            raise Unreadable("holds an alias, an anchor or a tag", place)
+    root = yaml.compose(text, yaml.SafeLoader) if first_alias else None
+    if root and _count(root, {}) > MOST_NODES:
+        raise Unreadable(f"has aliases that grow to more than {MOST_NODES:,} values", first_alias)
 
 
-def _count(node: Any, known: dict[int, int]) -> int:
-    """How many values a node holds once its aliases are written out; one inside itself counts as too many."""
-    if id(node) in known:
-        return known[id(node)]
-    known[id(node)] = MOST_NODES + 1  # until it is counted
-    pairs = node.value if isinstance(node, yaml.CollectionNode) else ()
-    inner = [one for pair in pairs for one in (pair if isinstance(pair, tuple) else (pair,))]
-    known[id(node)] = 1 + sum(_count(one, known) for one in inner)
-    return known[id(node)]
+def child_nodes(node: yaml.Node) -> Iterator[yaml.Node]:
+    """The keys and values of a mapping, the items of a list."""
+    for item in node.value if isinstance(node, yaml.CollectionNode) else ():
+        yield from item if isinstance(item, tuple) else (item,)
+
+
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+    """How many values a node holds with its aliases written out; one inside itself counts as too many."""
+    if id(node) not in counts:
+        counts[id(node)] = MOST_NODES + 1  # until it is counted
+        counts[id(node)] = 1 + sum(_count(child, counts) for child in child_nodes(node))
+    return counts[id(node)]
 
 
 def check_references(tree: Mapping[str, Any]) -> None:
@@ -109,28 +112,28 @@ def check_references(tree: Mapping[str, Any]) -> None:
 
     Where one stands inside another only few are taken: what they lead to is not known beforehand.
     """
-    texts = [text for text in _texts(tree) if "${" in text]
-    if sum(text.count("${") for text in texts) > MOST_NESTED and any(map(_NESTED.search, texts)):
+    referring = [text for text in texts(tree) if "${" in text]
+    if sum(text.count("${") for text in referring) > MOST_NESTED and any(map(_NESTED.search, referring)):
         raise Unreadable(f"has references inside references, and more than {MOST_NESTED} in all")
-    if texts and _resolved(tree, (), tree, {}) > MOST_NODES:
+    if referring and _resolved(tree, (), tree, {}) > MOST_NODES:
         raise Unreadable(f"has references that grow to more than {MOST_NODES:,} values")
 
 
-def _resolved(value: Any, path: tuple[str, ...], root: Any, known: dict[tuple[str, ...], int]) -> int:
-    """How many values there are to make of the one at `path`, with those that it refers to."""
-    if path in known:
-        return known[path]
-    known[path] = 1  # a circle is told when it is resolved
+def _resolved(value: Any, path: tuple[str, ...], root: Any, counts: dict[tuple[str, ...], int]) -> int:
+    """How many values the one at `path` resolves to, with those that it refers to."""
+    if path in counts:
+        return counts[path]
+    counts[path] = 1  # a circle is reported when it is resolved
     if isinstance(value, Mapping):
-        inner = [(one, (*path, str(key))) for key, one in value.items()]
+        inner = [(member, (*path, str(key))) for key, member in value.items()]
     elif isinstance(value, list):
-        inner = [(one, (*path, str(index))) for index, one in enumerate(value)]
+        inner = [(member, (*path, str(index))) for index, member in enumerate(value)]
     else:
-        found = _REFERENCE.findall(value) if isinstance(value, str) and "${" in value else ()
-        targets = [_target(dots, name, path) for dots, name in found]
+        references = _REFERENCE.findall(value) if isinstance(value, str) and "${" in value else ()
+        targets = [_target(dots, name, path) for dots, name in references]
         inner = [(_at(root, target), target) for target in targets]
-    known[path] = 1 + sum(_resolved(one, at, root, known) for one, at in inner)
-    return known[path]
+    counts[path] = 1 + sum(_resolved(member, place, root, counts) for member, place in inner)
+    return counts[path]
 
 
 def _target(dots: str, name: str, path: tuple[str, ...]) -> tuple[str, ...]:
@@ -146,13 +149,3 @@ def _at(root: Any, path: tuple[str, ...]) -> Any:
         else:
             root = root.get(key) if isinstance(root, Mapping) else None
     return root
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    if isinstance(tree, Mapping):
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for value in tree:
-            yield from _texts(value)
-    elif isinstance(tree, str):
-        yield tree

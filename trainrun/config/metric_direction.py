@@ -1,4 +1,8 @@
-"""Which way is better, for the built-in metrics by name."""
+"""Which way is better (larger or smaller), for the built-in metrics by name."""
 
-LARGER = ("accuracy", "top5", "f1_macro", "r2")
-SMALLER = ("loss", "mae", "rmse", "perplexity", "bits_per_byte")
+from __future__ import annotations
+
+from trainrun.config.task_facts import metric_modes
+
+LARGER = tuple(name for name, mode in metric_modes().items() if mode == "max")
+SMALLER = tuple(name for name, mode in metric_modes().items() if mode == "min")

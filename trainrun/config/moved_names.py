@@ -1,4 +1,4 @@
-"""Where what stored runs call lies today: a table of moved names."""
+"""Names that have moved since older runs were stored: old dotted name -> new one."""
 
 from __future__ import annotations
 

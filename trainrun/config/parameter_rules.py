@@ -5,44 +5,31 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from trainrun.config.diagnose import no_option
-from trainrun.config.paths import groups
+from trainrun.config.diagnose import misfit_option
 from trainrun.vocabulary.errors import Problem
 
 Settings = Mapping[str, Any]
+_INIT = "zeros or {normal: {std: 0.01}}"  # an example
 _RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
 def parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Find what is wrong in `parameters.rules`."""
+    allowed = ", ".join(_RULE_KEYS)
     for pattern, rule in (s["parameters"].get("rules") or {}).items():
         key = f"parameters.rules.{pattern}"
         if not isinstance(rule, Mapping):
-            yield Problem(
-                key, f"wants {{lr: factor}} or the like, got {rule!r}; it takes {', '.join(_RULE_KEYS)}"
-            )
+            yield Problem(key, f"must be a mapping such as {{lr: 0.1}}, got {rule!r}; a rule takes {allowed}")
             continue
         for name, value in rule.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if name not in _RULE_KEYS:
-                yield Problem(f"{key}.{name}", f"no such setting of a rule; it takes {', '.join(_RULE_KEYS)}")
+                yield Problem(f"{key}.{name}", f"no such setting of a rule; it takes {allowed}")
             elif name in ("lr", "weight_decay") and not (number and value >= 0):
-                yield Problem(f"{key}.{name}", f"wants a number at least 0, got {value!r}")
+                yield Problem(f"{key}.{name}", f"must be a number of at least 0, got {value!r}")
             elif name == "freeze" and not isinstance(value, bool):
-                yield Problem(f"{key}.{name}", f"wants true or false, got {value!r}")
-            elif name == "init" and (wrong := _no_init(value)):
+                yield Problem(f"{key}.{name}", f"must be true or false, got {value!r}")
+            elif name == "init" and (wrong := misfit_option("init", value, _INIT)):
                 yield Problem(f"{key}.init", wrong)
-        decays = "weight_decay" in s["optimizer"]
-        if "weight_decay" in rule and not decays:
-            yield Problem(f"{key}.weight_decay", "would be ignored, for the optimizer has no weight_decay")
-
-
-def _no_init(wanted: Any) -> str | None:
-    """What is wrong with a rule's init: an option's name, `{option: {argument: value}}`, or a call."""
-    if isinstance(wanted, Mapping) and "_target_" in wanted:
-        return None
-    names = list(wanted) if isinstance(wanted, Mapping) else [wanted]
-    if len(names) != 1 or not isinstance(names[0], str):
-        return f"wants one init, such as zeros or {{normal: {{std: 0.01}}}}, got {wanted!r}"
-    options = groups()["init"]
-    return None if names[0] in options else no_option("init", names[0], list(options))
+        if "weight_decay" in rule and "weight_decay" not in s["optimizer"]:
+            yield Problem(f"{key}.weight_decay", "has no effect because the optimizer has no weight_decay")

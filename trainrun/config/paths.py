@@ -15,22 +15,22 @@ COMBINES = ("regularization", "logger")  # groups that take several options at o
 
 def roots() -> list[Path]:
     """The folders that options are looked up in, the user's own first."""
-    own = Path.cwd() / "conf"
-    is_own = own.is_dir() and own.resolve() != CONF and not is_run(Path.cwd())
-    return [own, CONF] if is_own else [CONF]
+    users = Path.cwd() / "conf"
+    is_used = users.is_dir() and users.resolve() != CONF and not is_run(Path.cwd())
+    return [users, CONF] if is_used else [CONF]
 
 
 def groups(more: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
     """Every group with its options and their files; the user's own win, and those of `more` folders."""
-    found: dict[str, dict[str, Path]] = {}
+    groups: dict[str, dict[str, Path]] = {}
     for root in (*reversed(roots()), *filter(Path.is_dir, more)):
         for folder in sorted(root.iterdir()):
             if folder.is_dir() and folder.name != "hydra":
                 options = {
                     str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.yaml"))
                 }
-                found.setdefault(folder.name, {}).update(options)
-    return {name: dict(sorted(options.items())) for name, options in sorted(found.items())}
+                groups.setdefault(folder.name, {}).update(options)
+    return {name: dict(sorted(options.items())) for name, options in sorted(groups.items())}
 
 
 def is_file(name: str | Path) -> bool:

@@ -1,4 +1,4 @@
-"""Settings of which some are faulty: whoever reads one of those stops."""
+"""Settings some of which are faulty: a rule that reads one of these ends without a verdict."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Faulty(Exception):
-    """A value was read that tells nothing."""
+class FaultyValueError(Exception):
+    """A faulty value was read."""
 
 
 class ReadableSettings(Mapping[str, Any]):
-    """Nested settings. Reading a faulty key raises Faulty, so that nothing is concluded from it."""
+    """Nested settings. Reading a faulty key raises FaultyValueError, so that nothing is concluded from it."""
 
-    def __init__(self, settings: Mapping[str, Any], faulty: Collection[str], at: str = "") -> None:
-        self._settings, self._faulty, self._at = settings, faulty, at
+    def __init__(self, settings: Mapping[str, Any], faulty: Collection[str], above: str = "") -> None:
+        self._settings, self._faulty, self._above = settings, faulty, above
 
     def __getitem__(self, key: str) -> Any:
-        path = f"{self._at}{key}"
+        path = f"{self._above}{key}"
         if path in self._faulty:
-            raise Faulty(path)
+            raise FaultyValueError(path)
         value = self._settings[key]
         return ReadableSettings(value, self._faulty, f"{path}.") if isinstance(value, Mapping) else value
 
@@ -41,5 +41,5 @@ class ReadableSettings(Mapping[str, Any]):
 
 def until_faulty(items: Iterator[T]) -> Iterator[T]:
     """The items of an iterator, until it reads a faulty value."""
-    with suppress(Faulty):
+    with suppress(FaultyValueError):
         yield from items

@@ -1,4 +1,4 @@
-"""The user's modules as their files are now: a notebook outlives edits, and old code would train unseen."""
+"""Reload the user's changed modules, because a notebook outlives edits and would train old code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import contextlib
 import importlib.util
 import linecache
+import struct
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,17 +16,18 @@ from weakref import WeakKeyDictionary
 
 from trainrun.config.call import LIBRARIES
 from trainrun.config.signature import source_file
+from trainrun.config.tree import texts
 from trainrun.vocabulary.errors import ConfigError
 
 _loaded = WeakKeyDictionary[ModuleType, bytes]()  # the source that a module was run from, where it is known
 
 
 def reload_changed(settings: Mapping[str, Any]) -> list[str]:
-    """Run anew what `settings` call of the user's modules, where a file has changed since it was loaded.
+    """Reload the user's modules that `settings` call, where a file has changed since it was loaded.
 
-    What they import counts too, and what imports a changed module runs after it. A module that is found
-    in another folder now is forgotten, so that the next import finds the new one. Returns a line on each.
-    Raises ConfigError for a file that fails, whose module stays as it was.
+    So are the modules that they import, and after a changed module those that import it. A module that
+    now lies in another folder is forgotten, so that the next import finds the new one. Returns a line
+    about each. Raises ConfigError for a file that fails; its module stays as it was.
     """
     notes = _forget_moved(_needed(settings))
     needed = _needed(settings)
@@ -33,10 +35,12 @@ def reload_changed(settings: Mapping[str, Any]) -> list[str]:
     for name, module in needed.items():
         imports = set(_imports(module))
         if name in stale or imports & stale:
-            because = "" if name in stale else f", which imports {', '.join(sorted(imports & stale))}"
-            _run_anew(module)
+            reason = "its file has changed"
+            if name not in stale:
+                reason = f"it imports {', '.join(sorted(imports & stale))}"
+            _reload(module)
             stale.add(name)
-            notes.append(f"{name}: loaded anew{because or ', its file has changed'}")
+            notes.append(f"{name}: reloaded because {reason}")
     return notes
 
 
@@ -48,20 +52,10 @@ def remember_loaded(settings: Mapping[str, Any]) -> None:
 
 
 def _needed(settings: Mapping[str, Any]) -> dict[str, ModuleType]:
-    """The user's modules that settings name, and theirs; what is imported comes first."""
-    return {name: module for root in _modules_in(settings) for name, module in _with_imports(root)}
-
-
-def _modules_in(tree: Any) -> Iterator[str]:
-    """The user's own modules among those that settings name, also in lists."""
-    if isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _modules_in(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _modules_in(value)
-    elif isinstance(tree, str) and _is_users(sys.modules.get(module := tree.rpartition(".")[0])):
-        yield module
+    """The user's modules that settings name, and those that these import; what is imported comes first."""
+    names = [text.rpartition(".")[0] for text in texts(settings)]
+    users = [name for name in names if _is_users(sys.modules.get(name))]
+    return {name: module for root in users for name, module in _with_imports(root)}
 
 
 def _is_users(module: ModuleType | None) -> bool:
@@ -74,17 +68,17 @@ def _is_users(module: ModuleType | None) -> bool:
     return not libraries and not any(library in folders for library in LIBRARIES)
 
 
-def _with_imports(name: str, seen: set[str] | None = None) -> Iterator[tuple[str, ModuleType]]:
+def _with_imports(name: str, visited: set[str] | None = None) -> Iterator[tuple[str, ModuleType]]:
     """A module of the user's after all of the user's that it imports, then its packages; each once."""
-    seen = set() if seen is None else seen
+    visited = set() if visited is None else visited
     module = sys.modules.get(name)
-    if name in seen or module is None or not _is_users(module):
+    if name in visited or module is None or not _is_users(module):
         return
-    seen.add(name)
+    visited.add(name)
     for other in _imports(module):
-        yield from _with_imports(other, seen)
+        yield from _with_imports(other, visited)
     yield name, module
-    yield from _with_imports(name.rpartition(".")[0], seen)
+    yield from _with_imports(name.rpartition(".")[0], visited)
 
 
 def _imports(module: ModuleType) -> Iterator[str]:
@@ -98,7 +92,7 @@ def _imports(module: ModuleType) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             home = "." * node.level + (node.module or "")
-            with contextlib.suppress(ImportError):  # beyond the package: running it will tell
+            with contextlib.suppress(ImportError):  # beyond the package: running it shows the error
                 home = importlib.util.resolve_name(home, module.__spec__.parent if module.__spec__ else None)
             yield home
             yield from (f"{home}.{alias.name}" for alias in node.names)
@@ -112,24 +106,28 @@ def _source(module: ModuleType) -> bytes:
 
 
 def _is_changed(module: ModuleType) -> bool:
-    """Whether the file is another than what was loaded; by its compiled copy where nobody noted that."""
+    """Whether the file differs from what was loaded; by its compiled copy where that was not noted."""
     source = _source(module)
     if module in _loaded:
         return source not in (_loaded[module], b"")
     try:
         header = Path(str(module.__spec__ and module.__spec__.cached)).read_bytes()[:16]
         status = Path(str(module.__file__)).stat()
-    except OSError:
+        _, flags, *compiled_from = struct.unpack("<4I", header)
+    except (OSError, struct.error):
         return False
-    made = (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
-    by_time = header[4:8] == bytes(4)  # else by the source's hash
-    return by_time and tuple(int.from_bytes(header[at : at + 4], "little") for at in (8, 12)) != made
+    is_by_time = flags == 0  # else by the source's hash
+    return is_by_time and compiled_from != [int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF]
 
 
-def _run_anew(module: ModuleType) -> None:
-    """Run a module's file in place: whoever holds the module sees the new code."""
+def _reload(module: ModuleType) -> None:
+    """Run a module's file again in place: whoever holds the module sees the new code."""
     file, before, source = str(module.__file__), dict(vars(module)), _source(module)
-    inside = {n: v for n, v in before.items() if isinstance(v, ModuleType) and _is_part(v, module)}
+    inside = {
+        name: value
+        for name, value in before.items()
+        if isinstance(value, ModuleType) and value.__name__.startswith(f"{module.__name__}.")
+    }
     try:
         code = compile(source, file, "exec", dont_inherit=True)
         for name in [name for name in before if not name.startswith("__")]:
@@ -141,13 +139,9 @@ def _run_anew(module: ModuleType) -> None:
         vars(module).update(before)
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         text = f"{file} has changed and fails{line}: {type(error).__name__}: {error}"
-        raise ConfigError.one(module.__name__, f"{text}; mend it") from error
+        raise ConfigError.one(module.__name__, f"{text}; fix it") from error
     linecache.checkcache(file)
     _loaded[module] = source
-
-
-def _is_part(module: ModuleType, package: ModuleType) -> bool:
-    return module.__name__.startswith(f"{package.__name__}.")
 
 
 def _forget_moved(needed: Mapping[str, ModuleType]) -> list[str]:

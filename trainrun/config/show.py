@@ -1,4 +1,4 @@
-"""What an option's file says of it: description, call, arguments, defaults and meanings; without torch."""
+"""Describe an option from its file: what it calls, its arguments, defaults and meanings; without torch."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 import yaml
 
-from trainrun.config.injection import Slot, slot_of
+from trainrun.config.diagnose import yaml_problem
+from trainrun.config.injection import extra_parameters, slot_of
 from trainrun.config.limits import Unreadable, read_text
+from trainrun.config.overrides import Override
 from trainrun.config.paths import CONF, groups
-from trainrun.config.signature import Parameter, Signature, signature
+from trainrun.config.signature import Parameter, Signature, signature, source_signature
 from trainrun.config.suggest import hydra_value
-from trainrun.config.top_level import NAMES
+from trainrun.config.top_level import DIALS, NAMES
 from trainrun.config.values import kind_of
 from trainrun.vocabulary.errors import ConfigError
-
-_DIALS = "trainrun.config.top_level.Dials"
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One setting: `name` below its option, `key` as an override names it, the rest in words."""
+    """One setting: its `name` below its option, its `key` in an override, and the rest in words."""
 
     name: str
     key: str
@@ -33,7 +33,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Option:
-    """`selects` are overrides that come with it; `given` the run hands over; `more` only the code knows."""
+    """One option. It brings the overrides `selects`; the run passes `given`; only the code has `more`."""
 
     target: str | None
     doc: str
@@ -53,8 +53,8 @@ def about(file: Path) -> str:
     if head := header(file):
         return " ".join(head[0])
     call = next((line for line in _read(file).splitlines() if line.startswith("_target_:")), "")
-    found = signature(call.partition(":")[2].partition("#")[0].strip()) if call else None
-    return found.doc.split("\n")[0] if found else ""
+    takes = signature(call.partition(":")[2].partition("#")[0].strip()) if call else None
+    return takes.doc.split("\n")[0] if takes else ""
 
 
 def header(file: Path) -> list[list[str]]:
@@ -71,27 +71,24 @@ def header(file: Path) -> list[list[str]]:
 
 
 def option(group: str, name: str) -> Option:
-    """All that the file of GROUP/NAME says. Raises ConfigError where it is not valid YAML."""
+    """Describe GROUP/NAME by its file. Raises ConfigError where that is not valid YAML."""
     file = groups()[group][name]
-    text = _read(file)
-    root = _mapping(text, file)
-    package = next(
-        (line.split()[2] for line in text.splitlines() if line.startswith("# @package ")), group
-    ).replace("_group_", group)
+    root, lines = _parsed(file)
+    packages = [line.split()[2] for line in lines if line.startswith("# @package ")]
+    package = packages[0].replace("_group_", group) if packages else group
     selects = tuple(_selected(root.pop("defaults", None)))
-    lines = text.splitlines()
     if package == "_global_":
         node = root.pop(group, None)
-        selects += tuple(f"{one.key}={one.default}" for one in _arguments(root, "", "", "", lines))
+        settings = _arguments(root, "", "", "", lines)
+        selects += tuple(f"{setting.key}={setting.default}" for setting in settings)
         root, package = (_children(node) if isinstance(node, yaml.MappingNode) else {}), group
     target = _scalar(root.get("_target_"))
-    found, slot = signature(target) if target else None, slot_of(package)
-    written = set(root)
-    others = {name: p for name, p in found.parameters.items() if name not in written} if found else {}
+    takes, slot = signature(target) if target else None, slot_of(package)
+    others = {name: p for name, p in takes.parameters.items() if name not in root} if takes else {}
     offers = slot.offers if slot else ()
     return Option(
         target,
-        _doc(found, target),
+        _doc(takes, target),
         selects,
         tuple(_arguments(root, package, package, "", lines)),
         tuple(name for name, p in others.items() if name in offers and p.required),
@@ -101,41 +98,38 @@ def option(group: str, name: str) -> Option:
 
 def dials() -> list[Argument]:
     """The run's top-level settings, with the values that a plain `trainrun` takes."""
-    file = CONF / "trainrun.yaml"
-    text = _read(file)
-    root = {key: node for key, node in _mapping(text, file).items() if key in NAMES}
-    found = signature(_DIALS)
-    rows = _rows(root, "", "", found.parameters if found else {}, "", text.splitlines())
-    by_data = dict(one.partition("=")[::2] for one in option("data", defaults()["data"]).selects)
-    return [replace(one, default=by_data.get(one.name, one.default)) for one in rows]
+    root, lines = _parsed(CONF / "trainrun.yaml")
+    root = {key: node for key, node in root.items() if key in NAMES}
+    rows = _rows(root, "", "", source_signature(DIALS).parameters, "", lines)
+    selects = map(Override.parse, option("data", defaults()["data"]).selects)
+    by_data = {override.key: override.value for override in selects}
+    return [replace(row, default=by_data.get(row.name) or row.default) for row in rows]
 
 
 def defaults() -> dict[str, str]:
     """group -> the option that a plain `trainrun` takes."""
-    file = CONF / "trainrun.yaml"
-    entries = _mapping(_read(file), file)["defaults"].value
-    pairs = [pair for entry in entries if isinstance(entry, yaml.MappingNode) for pair in entry.value]
-    return {
-        str(key.value): _text(value, _read(file).splitlines()) for key, value in pairs if "/" not in key.value
-    }
+    root, lines = _parsed(CONF / "trainrun.yaml")
+    entries = [entry for entry in root["defaults"].value if isinstance(entry, yaml.MappingNode)]
+    pairs = [pair for entry in entries for pair in entry.value]
+    return {str(key.value): _text(value, lines) for key, value in pairs if "/" not in key.value}
 
 
 def _arguments(
     node: Mapping[str, yaml.Node], path: str, prefix: str, above: str, lines: list[str]
 ) -> Iterator[Argument]:
-    """The settings of one call, those of the calls inside it included."""
+    """The settings of one call, including those of the calls inside it."""
     target = _scalar(node.get("_target_"))
-    found, slot = signature(target) if target else None, slot_of(path)
-    known = {**(_extras(slot) if slot else {}), **(found.parameters if found else {})}
+    takes, slot = signature(target) if target else None, slot_of(path)
+    parameters = {**(extra_parameters(slot) if slot else {}), **(takes.parameters if takes else {})}
     top = {key: value for key, value in node.items() if key != "_target_" or above}
-    yield from _rows(top, path, prefix, known, above, lines)
+    yield from _rows(top, path, prefix, parameters, above, lines)
 
 
 def _rows(
     node: Mapping[str, yaml.Node],
     path: str,
     prefix: str,
-    known: Mapping[str, Parameter],
+    parameters: Mapping[str, Parameter],
     above: str,
     lines: list[str],
 ) -> Iterator[Argument]:
@@ -146,19 +140,11 @@ def _rows(
             yield from _arguments(inner, f"{path}.{name}" if path else name, key, f"{above}{name}.", lines)
             continue
         meaning = _comment(value, lines)
-        if name == "_target_":
-            if not meaning:
-                continue  # a part that nobody is meant to replace
-            takes = "a dotted name"
-        else:
-            takes = kind_of(known[name].annotation).words if name in known else "anything"
+        if name == "_target_" and not meaning:
+            continue  # a part that nobody is meant to replace
+        takes = kind_of(parameters[name].annotation).words if name in parameters else "anything"
+        takes = "a dotted name" if name == "_target_" else takes
         yield Argument(f"{above}{name}", key, _text(value, lines), takes, meaning)
-
-
-def _extras(slot: Slot) -> dict[str, Parameter]:
-    """The keys that every option of a slot takes."""
-    found = {name: signature(target) for name, target in slot.extras.items()}
-    return {name: one.parameters[name] for name, one in found.items() if one}
 
 
 def _selected(node: yaml.Node | None) -> Iterator[str]:
@@ -169,11 +155,11 @@ def _selected(node: yaml.Node | None) -> Iterator[str]:
                 yield f"{key.value.removeprefix('override /')}={hydra_value(_plain(value))}"
 
 
-def _doc(found: Signature | None, target: str | None) -> str:
+def _doc(takes: Signature | None, target: str | None) -> str:
     """Our own docstrings whole; of others, which may run to pages, the first paragraph."""
-    if found is None or target is None:
+    if takes is None or target is None:
         return ""
-    return found.doc if target.startswith("trainrun.") else found.doc.split("\n\n")[0]
+    return takes.doc if target.startswith("trainrun.") else takes.doc.split("\n\n")[0]
 
 
 def _read(file: Path) -> str:
@@ -185,14 +171,14 @@ def _read(file: Path) -> str:
         raise ConfigError.one(str(file), f"cannot be read: {error.strerror}") from None
 
 
-def _mapping(text: str, file: Path) -> dict[str, yaml.Node]:
+def _parsed(file: Path) -> tuple[dict[str, yaml.Node], list[str]]:
+    """(a file's top-level settings, its lines)."""
+    text = _read(file)
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise ConfigError.one(where, f"is not valid YAML: {getattr(error, 'problem', error)}") from None
-    return _children(node) if isinstance(node, yaml.MappingNode) else {}
+        raise ConfigError([yaml_problem(error, file)]) from None
+    return _children(node) if isinstance(node, yaml.MappingNode) else {}, text.splitlines()
 
 
 def _children(node: yaml.MappingNode) -> dict[str, yaml.Node]:
@@ -212,7 +198,7 @@ def _text(node: yaml.Node, lines: list[str]) -> str:
 
 
 def _is_flow(node: yaml.Node) -> bool:
-    """Written in braces, as one value, and not as settings below each other."""
+    """Whether it is written in braces, as one value, and not as settings below each other."""
     return isinstance(node, yaml.CollectionNode) and bool(node.flow_style)
 
 
@@ -226,6 +212,6 @@ def _plain(node: yaml.Node) -> object:
 
 def _comment(node: yaml.Node, lines: list[str]) -> str:
     """The comment behind a value."""
-    at = node.end_mark
-    rest = lines[at.line][at.column :] if at.line < len(lines) else ""
+    end = node.end_mark
+    rest = lines[end.line][end.column :] if end.line < len(lines) else ""
     return rest.partition("#")[2].strip()

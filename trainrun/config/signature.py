@@ -1,23 +1,26 @@
-"""What a dotted name takes, read from its source without importing it."""
+"""Signatures and class constants of a dotted name, read from source without importing it."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from typing import Any
 
 from trainrun.config import imports
 
-_DEPTH = 8  # re-exports and base classes followed
+# Re-exports and base classes followed: more than any package we met needs, and an end for circles.
+_DEPTH = 8
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named parameter; its annotation is source, to be judged by `trainrun.config.values`."""
+    """One named parameter; its annotation is source, which `trainrun.config.values` understands."""
 
     name: str
     annotation: ast.expr | None
@@ -26,7 +29,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """The named parameters of a callable. `takes_any`: it has **kwargs, so names cannot be judged."""
+    """The named parameters of a callable. `takes_any`: it has **kwargs, so no name is wrong."""
 
     parameters: dict[str, Parameter]
     takes_any: bool
@@ -35,13 +38,21 @@ class Signature:
 
 def signature(target: str) -> Signature | None:
     """The signature of a function or of a class's __init__ or fields; None if source cannot tell."""
-    found = locate(target)
-    if found is None:
+    definition = locate(target)
+    if definition is None:
         return None
-    node, module = found
+    node, module = definition
     if isinstance(node, ast.ClassDef):
         return _class_signature(node, module, 0)
     return _function_signature(node, skip_self=False)
+
+
+def source_signature(target: str) -> Signature:
+    """The signature of one of our own callables, which always has source."""
+    takes = signature(target)
+    if takes is None:
+        raise LookupError(f"{target} has no source")
+    return takes
 
 
 def locate(target: str, depth: int = 0) -> tuple[ast.ClassDef | ast.FunctionDef, str] | None:
@@ -80,25 +91,44 @@ def names_in(module: str, depth: int = 0) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
-def keys_of(target: str, attribute: str) -> list[str]:
-    """The keys of every dictionary that a class assigns to an attribute of its own; none where its
-    source does not tell them all.
+def entries_of(target: str, attribute: str) -> dict[str, str]:
+    """The entries of every dictionary of texts that a class assigns to an attribute of its own.
+
+    Empty where the source does not tell them all.
     """
-    found = locate(target)
-    if found is None or not isinstance(found[0], ast.ClassDef):
-        return []
-    keys: list[str] = []
-    for node in ast.walk(found[0]):
+    entries: dict[str, str] = {}
+    for value in _assigned(target, attribute):
+        items = list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else []
+        texts = {
+            str(key.value): str(text.value)
+            for key, text in items
+            if isinstance(key, ast.Constant) and isinstance(text, ast.Constant)
+        }
+        spread = [ast.unparse(inner) for key, inner in items if key is None]
+        if len(texts) + spread.count(f"self.{attribute}") < max(1, len(items)):
+            return {}
+        entries |= texts
+    return entries
+
+
+def constant_of(target: str, attribute: str) -> Any:
+    """The literal that a class assigns to an attribute of its own; None where it assigns none."""
+    for value in _assigned(target, attribute):
+        with suppress(ValueError):
+            return ast.literal_eval(value)
+    return None
+
+
+def _assigned(target: str, attribute: str) -> Iterator[ast.expr]:
+    """What a class assigns to an attribute of its own, in its body and its methods."""
+    definition = locate(target)
+    if definition is None or not isinstance(definition[0], ast.ClassDef):
+        return
+    for node in ast.walk(definition[0]):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
-        if any(ast.unparse(one).rpartition(".")[2] == attribute for one in targets if one):
-            entries = list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else []
-            named = [str(key.value) for key, _ in entries if isinstance(key, ast.Constant)]
-            spread = [ast.unparse(inner) for key, inner in entries if key is None]
-            if len(named) + spread.count(f"self.{attribute}") < max(1, len(entries)):
-                return []
-            keys += named
-    return list(dict.fromkeys(keys))
+        if value and any(ast.unparse(name).rpartition(".")[2] == attribute for name in targets if name):
+            yield value
 
 
 def source_file(module: str) -> Path | None:
@@ -139,7 +169,7 @@ def _tree(module: str) -> ast.Module | None:
 
 @cache
 def _parsed(file: Path, changed: int) -> ast.Module:
-    """The file's syntax tree; `changed` is its time stamp, for a notebook outlives edits."""
+    """The file's syntax tree; `changed` is its time stamp, because a notebook outlives edits."""
     return ast.parse(file.read_bytes())
 
 
@@ -173,8 +203,8 @@ def _class_signature(node: ast.ClassDef, module: str, depth: int) -> Signature |
             and statement.name == "__init__"
             and not _is_overload(statement)
         ):
-            found = _function_signature(statement, skip_self=True)
-            return Signature(found.parameters, found.takes_any, doc or found.doc)
+            inner = _function_signature(statement, skip_self=True)
+            return replace(inner, doc=doc or inner.doc)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         return Signature(_fields(node), False, doc)
     for base in node.bases:
@@ -182,7 +212,7 @@ def _class_signature(node: ast.ClassDef, module: str, depth: int) -> Signature |
         hit = locate(f"{module}.{name}") or (locate(name) if "." in name else None)
         if hit and isinstance(hit[0], ast.ClassDef) and depth < _DEPTH:
             inherited = _class_signature(hit[0], hit[1], depth + 1)
-            return inherited and Signature(inherited.parameters, inherited.takes_any, doc or inherited.doc)
+            return inherited and replace(inherited, doc=doc or inherited.doc)
     plain = not node.bases or all(
         ast.unparse(base) in ("nn.Module", "torch.nn.Module", "Module") for base in node.bases
     )
@@ -195,21 +225,20 @@ def _is_overload(node: ast.ClassDef | ast.FunctionDef) -> bool:
 
 
 def _fields(node: ast.ClassDef) -> dict[str, Parameter]:
-    found = {}
-    for statement in node.body:
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            name = statement.target.id
-            found[name] = Parameter(name, statement.annotation, statement.value is None)
-    return found
+    return {
+        statement.target.id: Parameter(statement.target.id, statement.annotation, statement.value is None)
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
 
 
 def _function_signature(node: ast.FunctionDef, skip_self: bool) -> Signature:
     arguments = node.args
     positional = arguments.posonlyargs + arguments.args
     required = len(positional) - len(arguments.defaults)
-    found = {a.arg: Parameter(a.arg, a.annotation, i < required) for i, a in enumerate(positional)}
+    parameters = {a.arg: Parameter(a.arg, a.annotation, i < required) for i, a in enumerate(positional)}
     for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        found[a.arg] = Parameter(a.arg, a.annotation, default is None)
+        parameters[a.arg] = Parameter(a.arg, a.annotation, default is None)
     if skip_self and positional:
-        del found[positional[0].arg]
-    return Signature(found, arguments.kwarg is not None, ast.get_docstring(node) or "")
+        del parameters[positional[0].arg]
+    return Signature(parameters, arguments.kwarg is not None, ast.get_docstring(node) or "")

@@ -1,4 +1,4 @@
-"""What a sweep varies: lists of values, taken in full or by choice, and intervals, drawn from."""
+"""The search space of a sweep: lists of values and intervals, the grid of their combinations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SearchInterval:
         return (self.word(self.low),), (self.word(self.high),)
 
     def word(self, value: float) -> str:
-        """The override that takes a number of it."""
+        """The override that chooses one of its numbers."""
         return f"{self.key}={int(value) if self.is_int else value!r}"
 
 
@@ -62,45 +62,44 @@ class PointBatch:
 
 def grid(axes: Sequence[Choices]) -> list[Words]:
     """Every combination, the last axis changing fastest."""
-    return [tuple(itertools.chain(*one)) for one in itertools.product(*(axis.values for axis in axes))]
+    rows = itertools.product(*(axis.values for axis in axes))
+    return [tuple(itertools.chain(*row)) for row in rows]
 
 
 def paired(value: Any) -> list[list[str]]:
-    """The lists of keys that `sweep.zip` has; empty for what is no list, which is told elsewhere."""
+    """The lists of keys in `sweep.zip`; empty for what is no list, which is reported elsewhere."""
     if not isinstance(value, list) or not value:
         return []
     return [list(keys) for keys in value if isinstance(keys, list)] or [value]
 
 
 def zipped(axes: Sequence[Axis], paired: Sequence[Sequence[str]]) -> list[Axis]:
-    """The axes with those in `paired` joined, first value with first.
+    """Join the axes in `paired`, first value with first.
 
-    Raises ConfigError for a key that does not vary in full, that is paired twice, or where lists differ
-    in length.
+    Raises ConfigError for a key that is no list, that is paired twice, or where lists differ in length.
     """
-    found = {axis.key: axis for axis in axes}
+    by_key = {axis.key: axis for axis in axes}
     joined: dict[str, Choices] = {}
     for keys in filter(None, paired):
-        members = [_member(key, found) for key in keys]
+        members = [_member(key, by_key) for key in keys]
         if twice := [key for key in keys if key in joined or keys.count(key) > 1]:
             raise ConfigError.one("sweep.zip", f"names {twice[0]} twice")
-        lengths = {len(one.values) for one in members}
-        if len(lengths) > 1:
-            counts = ", ".join(f"{one.key} {len(one.values)}" for one in members)
-            raise ConfigError.one("sweep.zip", f"pairs lists of one length; there are {counts} values")
-        rows = zip(*(one.values for one in members), strict=True)
+        if len({len(axis.values) for axis in members}) > 1:
+            counts = ", ".join(f"{axis.key} has {len(axis.values)}" for axis in members)
+            raise ConfigError.one("sweep.zip", f"needs lists of the same length; {counts} values")
+        rows = zip(*(axis.values for axis in members), strict=True)
         whole = Choices(",".join(keys), tuple(tuple(itertools.chain(*row)) for row in rows))
         joined |= dict.fromkeys(keys, whole)
     return list(dict.fromkeys(joined.get(axis.key, axis) for axis in axes))
 
 
-def _member(key: str, found: dict[str, Axis]) -> Choices:
-    axis = found.get(key)
+def _member(key: str, axes: dict[str, Axis]) -> Choices:
+    axis = axes.get(key)
     if isinstance(axis, Choices):
         return axis
-    known = ", ".join(name for name, one in found.items() if isinstance(one, Choices)) or "none"
+    lists = ", ".join(name for name, other in axes.items() if isinstance(other, Choices)) or "none"
     text = "is drawn from an interval" if axis else "is not swept"
-    raise ConfigError.one("sweep.zip", f"pairs lists of values; {key} {text}; there are {known}")
+    raise ConfigError.one("sweep.zip", f"pairs lists of values; {key} {text}; there are {lists}")
 
 
 def split_replicates(axes: Sequence[Axis]) -> tuple[list[Axis], list[Choices]]:
@@ -112,5 +111,5 @@ def split_replicates(axes: Sequence[Axis]) -> tuple[list[Axis], list[Choices]]:
 def corners(axes: Sequence[Axis]) -> Iterator[Words]:
     """Points that have every alternative, and both ends of every interval, at least once."""
     values = [axis.values if isinstance(axis, Choices) else axis.ends for axis in axes]
-    for at in range(max(map(len, values), default=1)):
-        yield tuple(itertools.chain(*(one[min(at, len(one) - 1)] for one in values)))
+    for index in range(max(map(len, values), default=1)):
+        yield tuple(itertools.chain(*(words[min(index, len(words) - 1)] for words in values)))

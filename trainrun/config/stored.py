@@ -1,9 +1,9 @@
-"""The config as a run's folder keeps it: values, and references to the environment and to run_dir."""
+"""A run's stored config.yaml: values, and references to the environment and to run_dir."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from omegaconf.resolvers import oc
 from trainrun.config.limits import Unreadable, check_text, read_text
 from trainrun.config.moved_names import with_new_names
 from trainrun.config.suggest import hydra_value
+from trainrun.config.tree import texts
 from trainrun.vocabulary.errors import CannotResume
 
 _MARK = "\0"  # stands for the $ of a reference that is kept, while everything else is resolved
 _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
 _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
-# A `${` behind an even number of backslashes is read; behind an odd one it is text.
-# What an argument meant before it existed, by the call that has it now: older runs go on as they began.
+# The arguments that a call did not have when older runs began, with what they meant then.
 _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.data.table.table": {
         "encoding": "utf-8",
@@ -31,11 +31,12 @@ _ADDED: dict[str, dict[str, Any]] = {
         "missing_target": "refuse",
     }
 }
+# A `${` behind an even number of backslashes is read; behind an odd one it is text.
 _OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")
 
 
 def storable(cfg: DictConfig) -> dict[str, Any]:
-    """Everything resolved but what must stay a reference, so that no secret reaches the disk.
+    """Resolve everything that need not stay a reference, so that no secret reaches the disk.
 
     `${oc.env:NAME}`, alone or inside `${oc.decode:...}`, and `${run_dir}` are kept as they are.
     """
@@ -44,14 +45,14 @@ def storable(cfg: DictConfig) -> dict[str, Any]:
     OmegaConf.register_new_resolver("oc.env", _own_text, replace=True)
     OmegaConf.register_new_resolver("oc.decode", _undecoded, replace=True)
     try:
-        done = OmegaConf.to_container(shadow, resolve=True)
+        resolved = OmegaConf.to_container(shadow, resolve=True)
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
         OmegaConf.register_new_resolver("oc.decode", oc.decode, replace=True)
-    kept = _on_texts(done, _escaped)
-    assert isinstance(kept, dict)
-    kept |= {"run_dir": None, "resume": "never"}  # a folder may be moved; its line is not its own
-    return kept
+    settings = _on_texts(resolved, _escaped)
+    assert isinstance(settings, dict)
+    # A folder may be moved, and what started the run says nothing of how it is resumed.
+    return settings | {"run_dir": None, "resume": "never"}
 
 
 def load_stored(file: Path) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def load_stored(file: Path) -> dict[str, Any]:
 
 
 def stored_text(file: Path) -> str:
-    """What a run's config.yaml says. Raises CannotResume where it cannot be read."""
+    """The text of a run's config.yaml. Raises CannotResume where it cannot be read."""
     try:
         return read_text(file)
     except (OSError, UnicodeDecodeError) as error:
@@ -90,8 +91,8 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
     except (RecursionError, ValueError, KeyError, OmegaConfBaseException) as error:
         raise CannotResume(f"{file}: {str(error).partition(chr(10))[0]}") from None
     assert isinstance(settings, dict)
-    for found in filter(_OTHER.search, _texts(settings)):
-        raise CannotResume(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {found}")
+    for text in filter(_OTHER.search, texts(settings)):
+        raise CannotResume(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {text}")
     return {str(key): _completed(value) for key, value in with_new_names(settings).items()}
 
 
@@ -117,7 +118,7 @@ def _undecoded(expr: str | None, _parent_: Container, _node_: Node) -> Any:
 
 
 def _escaped(text: str) -> str:
-    """A resolved text as the config's grammar reads it back, with the kept references in place."""
+    """Escape a resolved text for the config's grammar, and put the references back in place."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text).replace(_MARK, "$")
 
 
@@ -127,11 +128,3 @@ def _on_texts(tree: Any, change: Callable[[str], str]) -> Any:
     if isinstance(tree, list):
         return [_on_texts(value, change) for value in tree]
     return change(tree) if isinstance(tree, str) else tree
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    if isinstance(tree, (dict, list)):
-        for value in tree.values() if isinstance(tree, dict) else tree:
-            yield from _texts(value)
-    elif isinstance(tree, str):
-        yield tree

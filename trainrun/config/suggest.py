@@ -1,76 +1,49 @@
-"""Nearest names, other tools' spellings, and values quoted so that they can be pasted."""
+"""Suggestions: did you mean, other tools' spellings, values quoted for the shell, the corrected command."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from trainrun.config.overrides import Override, key_of
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.errors import Problem
 
-# What other tools call it -> (key, how its value is written).
-SPELLINGS: dict[str, tuple[str, str]] = {
-    "epochs": ("budget", "{}ep"),
-    "epoch": ("budget", "{}ep"),
-    "max_epochs": ("budget", "{}ep"),
-    "num_epochs": ("budget", "{}ep"),
-    "num_train_epochs": ("budget", "{}ep"),
-    "steps": ("budget", "{}step"),
-    "max_steps": ("budget", "{}step"),
-    "max_iters": ("budget", "{}step"),
-    "lr": ("optimizer.lr", "{}"),
-    "learning_rate": ("optimizer.lr", "{}"),
-    "wd": ("optimizer.weight_decay", "{}"),
-    "weight_decay": ("optimizer.weight_decay", "{}"),
-    "momentum": ("optimizer.momentum", "{}"),
-    "bs": ("batch_size", "{}"),
-    "batch": ("batch_size", "{}"),
-    "device": ("runtime.device", "{}"),
-    "accelerator": ("runtime.device", "{}"),
-    "threads": ("runtime.threads", "{}"),
-    "workers": ("data.num_workers", "{}"),
-    "num_workers": ("data.num_workers", "{}"),
-    "clip": ("loop.clip.norm", "{}"),
-    "clip_norm": ("loop.clip.norm", "{}"),
-    "grad_clip": ("loop.clip.norm", "{}"),
-    "clip_grad": ("loop.clip.norm", "{}"),
-    "max_grad_norm": ("loop.clip.norm", "{}"),
-    "gradient_clip_val": ("loop.clip.norm", "{}"),
-    "accumulate_grad_batches": ("loop.accumulate", "{}"),
-    "gradient_accumulation_steps": ("loop.accumulate", "{}"),
-    "grad_accum_steps": ("loop.accumulate", "{}"),
-    "dropout": ("model.dropout", "{}"),
-    "random_seed": ("seed", "{}"),
-    "output_dir": ("run_dir", "{}"),
-    "out_dir": ("run_dir", "{}"),
-    "compile": ("runtime.compile", "{}"),
-    "deterministic": ("runtime.deterministic", "{}"),
-    "warmup_steps": ("scheduler.warmup", "{}step"),
-    "warmup_epochs": ("scheduler.warmup", "{}ep"),
-    "data_dir": ("data.root", "{}"),
-    "data_root": ("data.root", "{}"),
-    "delimiter": ("data.separator", "{}"),
-    "sep": ("data.separator", "{}"),
-    "dataset": ("data", "{}"),
-    "arch": ("model", "{}"),
-    "opt": ("optimizer", "{}"),
-    "sched": ("scheduler", "{}"),
-    "lr_scheduler": ("scheduler", "{}"),
-    "criterion": ("loss", "{}"),
+# (our key, how its value is written) -> what other tools call it.
+_ELSEWHERE = {
+    ("budget", "{}ep"): "epochs epoch max_epochs num_epochs num_train_epochs",
+    ("budget", "{}step"): "steps max_steps max_iters",
+    ("optimizer.lr", "{}"): "lr learning_rate",
+    ("optimizer.weight_decay", "{}"): "wd weight_decay",
+    ("optimizer.momentum", "{}"): "momentum",
+    ("batch_size", "{}"): "bs batch",
+    ("runtime.device", "{}"): "device accelerator",
+    ("runtime.threads", "{}"): "threads",
+    ("data.num_workers", "{}"): "workers num_workers",
+    ("loop.clip.norm", "{}"): "clip clip_norm grad_clip clip_grad max_grad_norm gradient_clip_val",
+    ("loop.accumulate", "{}"): "accumulate_grad_batches gradient_accumulation_steps grad_accum_steps",
+    ("model.dropout", "{}"): "dropout",
+    ("seed", "{}"): "random_seed",
+    ("run_dir", "{}"): "output_dir out_dir",
+    ("runtime.compile", "{}"): "compile",
+    ("runtime.deterministic", "{}"): "deterministic",
+    ("scheduler.warmup", "{}step"): "warmup_steps",
+    ("scheduler.warmup", "{}ep"): "warmup_epochs",
+    ("data.root", "{}"): "data_dir data_root",
+    ("data.separator", "{}"): "delimiter sep",
+    ("data", "{}"): "dataset",
+    ("model", "{}"): "arch",
+    ("optimizer", "{}"): "opt",
+    ("scheduler", "{}"): "sched lr_scheduler",
+    ("loss", "{}"): "criterion",
 }
-PRECISIONS = {
-    "16": "fp16",
-    "16-mixed": "fp16",
-    "float16": "fp16",
-    "half": "fp16",
-    "bf16-mixed": "bf16",
-    "bfloat16": "bf16",
-    "32": "fp32",
-    "float32": "fp32",
-}
+SPELLINGS = {word: ours for ours, words in _ELSEWHERE.items() for word in words.split()}
+_PRECISIONS = {"fp16": "16 16-mixed float16 half", "bf16": "bf16-mixed bfloat16", "fp32": "32 float32"}
+PRECISIONS = {word: ours for ours, words in _PRECISIONS.items() for word in words.split()}
 # Options that do not exist for a reason.
 _NOT_OFFERED = {
     "optimizer": ("newton", "kfac", "k-fac", "shampoo", "natural_gradient"),
@@ -104,19 +77,26 @@ REFUSED: dict[tuple[str, str], tuple[str, str | None]] = {
 }
 
 
+# difflib's own default: `optimzer` finds optimizer, and words that share only a few letters find nothing.
+_LEAST_ALIKE = 0.6
+
+
 def in_our_words(word: str) -> str:
     """`epochs=3` as `budget=3ep`; any other override as it is."""
-    key, is_value, value = word.partition("=")
-    name, form = SPELLINGS.get(key, (key, "{}"))
-    return f"{name}={form.format(value)}" if is_value else word
+    override = Override.parse(word)
+    if override.value is None or override.prefix or override.key not in SPELLINGS:
+        return word
+    key, form = SPELLINGS[override.key]
+    return f"{key}={form.format(override.value)}"
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The most alike of `words`, or the only one that begins so; None where there is none."""
-    by_lower = {one.lower(): one for one in words}
-    found = difflib.get_close_matches(word.lower(), by_lower, 1, 0.6)
-    begun = [one for one in by_lower if len(word) > 1 and one.startswith(word.lower())]
-    return by_lower[found[0]] if found else by_lower[begun[0]] if len(begun) == 1 else None
+    by_lower = {name.lower(): name for name in words}
+    if alike := difflib.get_close_matches(word.lower(), by_lower, 1, _LEAST_ALIKE):
+        return by_lower[alike[0]]
+    longer = [name for name in by_lower if len(word) > 1 and name.startswith(word.lower())]
+    return by_lower[longer[0]] if len(longer) == 1 else None
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -140,7 +120,7 @@ def hydra_value(value: Any) -> str:
     plain = re.fullmatch(r"[A-Za-z_/][\w./%-]*|\d+(\.\d+)?(ep|step|sample|s|min|h|%)", text)
     if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
-    quote = "'" if '"' in text and "'" not in text else '"'  # double ones stand well inside the shell's
+    quote = "'" if '"' in text and "'" not in text else '"'  # double ones fit inside the shell's single ones
     text = re.sub(r"(\\+)$", lambda match: match[1] * 2, text)
     return quote + re.sub(rf"(\\*){quote}", lambda match: match[1] * 2 + "\\" + quote, text) + quote
 
@@ -193,47 +173,47 @@ def shell_line(words: Iterable[str]) -> str:
 
 
 def together(jobs: Sequence[Sequence[Problem]]) -> list[Problem]:
-    """The problems of all jobs of a sweep, each once. A fix stays only where it mends every job."""
-    found: dict[str, list[Problem]] = {}
-    for problem in (one for problems in jobs for one in problems):
-        found.setdefault(str(problem), []).append(problem)
+    """The problems of all jobs of a sweep, each once. A fix stays only where it helps every job."""
+    alike: dict[str, list[Problem]] = {}
+    for problem in itertools.chain(*jobs):
+        alike.setdefault(str(problem), []).append(problem)
     return [
         Problem(same[0].key, same[0].text, _common_fix(same) if len(same) == len(jobs) else None)
-        for same in found.values()
+        for same in alike.values()
     ]
 
 
 def _common_fix(same: Sequence[Problem]) -> str | None:
     """`key=a,b` of the fixes `key=a` and `key=b`."""
-    fixes = dict.fromkeys(problem.fix for problem in same)
+    fixes = list(dict.fromkeys(problem.fix for problem in same))
     if len(fixes) == 1:
-        return same[0].fix
-    if None in fixes or len({str(fix).partition("=")[0] for fix in fixes}) > 1:
+        return fixes[0]
+    overrides = [Override.parse(fix or "") for fix in fixes]
+    if None in fixes or len({override.key for override in overrides}) > 1:
         return None
-    key = str(same[0].fix).partition("=")[0]
-    return f"{key}={','.join(str(fix).partition('=')[2] for fix in fixes)}"
+    return f"{overrides[0].key}={','.join(override.value or '' for override in overrides)}"
 
 
 def corrected_line(
     words: Sequence[str], problems: Sequence[Problem], command: str = "trainrun"
 ) -> str | None:
-    """The whole command with every problem mended, quoted for the shell; None where one has no fix.
+    """The whole command with every problem fixed, quoted for the shell; None where one has no fix.
 
-    A problem's `fix` replaces the words with its key or its own, or is added where no word has it.
+    A fix replaces the words with the problem's key or with its own key; where there are none, it is added.
     """
     fixes = {problem.key: problem.fix for problem in problems if problem.fix}
     distinct = dict.fromkeys(fixes.values())
-    by_own_key = {fix.partition("=")[0]: fix for fix in distinct}
-    if not fixes or not all(problem.fix for problem in problems) or len(by_own_key) < len(distinct):
+    by_key = {key_of(fix): fix for fix in distinct}
+    if not fixes or not all(problem.fix for problem in problems) or len(by_key) < len(distinct):
         return None
     for fix in distinct:
         if fix.split(" ")[0] == "trainrun":
             return fix
     line: list[str] = []
     for word in words:
-        key = word.lstrip("+~").split("=")[0]
-        mended = fixes.get(word) or fixes.get(key) or by_own_key.get(key) or word
-        if mended == word or mended not in line:
-            line.append(mended)
+        key = key_of(word)
+        corrected = fixes.get(word) or fixes.get(key) or by_key.get(key) or word
+        if corrected == word or corrected not in line:
+            line.append(corrected)
     line += [fix for fix in distinct if fix not in line]
     return shell_line([*command.split(), *line])

@@ -1,4 +1,4 @@
-"""The run's top-level dials."""
+"""The top-level settings of a run: budget, batch_size, seed, monitor, name, run_dir, resume, init_from."""
 
 from __future__ import annotations
 
@@ -23,4 +23,5 @@ class Dials:
     init_from: str | None
 
 
+DIALS = f"{Dials.__module__}.{Dials.__qualname__}"
 NAMES = tuple(Dials.__dataclass_fields__)

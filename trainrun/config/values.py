@@ -1,4 +1,4 @@
-"""Whether a value from YAML fits an annotation, judged from the annotation's source alone."""
+"""Check whether a value from YAML fits a type annotation, from the annotation's source alone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trainrun.config.suggest import did_you_mean, hydra_value, nearest, shortene
 from trainrun.vocabulary import duration, ranges
 from trainrun.vocabulary.duration import parse
 
+_MOST_SHOWN = 200  # characters of a message that repeats a value: two lines or three of a terminal
 Test = Callable[[Any], bool]
 
 
@@ -38,30 +39,30 @@ NEVER = Kind("", lambda value: False)  # nothing that YAML can write
 
 
 def complaint(value: Any, annotation: ast.expr | None) -> str | None:
-    """What is wrong with `value`, as `wants ..., got ...`; None where nothing is, or nobody can tell."""
+    """What is wrong with `value`: `must be ..., got ...`; None where nothing is, or source cannot tell."""
     kind = kind_of(annotation)
     if kind.fits(value):
         return None
     if kind.holds_steps and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
             if parse(value).is_clock and not kind.by_clock:
-                return f"wants {kind.words}, got {value}; clock units are not taken here"
+                return f"must be {kind.words}, got {value}; clock units are not possible here"
         except ValueError as error:
-            return shortened(str(error), 200)
+            return shortened(str(error), _MOST_SHOWN)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
     is_giant = isinstance(value, int) and not _is_number(value, whole=True)
     hint = "; numbers end at 2**63" if is_giant and not isinstance(value, bool) else hint
     hint = "; in quotes it is text" if _is_text_of(value, kind) else hint
-    return f"wants {kind.words}, got {shown(value)}{hint}"
+    return f"must be {kind.words}, got {shown(value)}{hint}"
 
 
-def meant(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:
-    """The value that one which does not fit was meant to be, as an override writes it; None if unknown.
+def nearest_value(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:
+    """The value that a misfit was meant to be, as an override writes it; None if unknown.
 
     `unit` is that of a duration given as a bare number.
     """
     kind = kind_of(annotation)
-    return next((hydra_value(one) for one in _near(value, kind, unit) if kind.fits(one)), None)
+    return next((hydra_value(near) for near in _near(value, kind, unit) if kind.fits(near)), None)
 
 
 def _is_text_of(value: Any, kind: Kind) -> bool:
@@ -69,27 +70,22 @@ def _is_text_of(value: Any, kind: Kind) -> bool:
     return isinstance(value, (bool, int, float)) and kind.fits("any text")
 
 
+_TRUE, _FALSE = ("yes", "on", "true"), ("no", "off", "false")
+_WORDS = {"none": None, **dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+
+
 def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
     """What a value may have been meant to be, the likeliest first."""
     if kind.holds_steps:
-        yield from filter(None, [duration.meant(value), f"{value}{unit}"])
+        yield from filter(None, [duration.respelled(value), f"{value}{unit}"])
     if isinstance(value, float) and value.is_integer():
         yield int(value)
     if isinstance(value, int) and value in (0, 1):
         yield bool(value)
     if isinstance(value, str):
         yield nearest(value, kind.choices) or value
-        words = {
-            "none": None,
-            "yes": True,
-            "on": True,
-            "true": True,
-            "no": False,
-            "off": False,
-            "false": False,
-        }
-        if value.lower() in words:
-            yield words[value.lower()]
+        if value.lower() in _WORDS:
+            yield _WORDS[value.lower()]
         for number in (int, float, partial(int, base=0)):
             try:
                 yield number(value)
@@ -105,13 +101,9 @@ def kind_of(annotation: ast.expr | None) -> Kind:
     if annotation is None:
         return UNKNOWN
     if isinstance(annotation, ast.Constant):
-        if annotation.value is None:
-            return _SIMPLE["None"]
-        return (
-            kind_of(ast.parse(annotation.value, mode="eval").body)
-            if isinstance(annotation.value, str)
-            else UNKNOWN
-        )
+        if isinstance(annotation.value, str):
+            return kind_of(ast.parse(annotation.value, mode="eval").body)
+        return _SIMPLE["None"] if annotation.value is None else UNKNOWN
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
         return _union([kind_of(annotation.left), kind_of(annotation.right)])
     if isinstance(annotation, ast.Subscript):
@@ -140,7 +132,7 @@ def _subscript(name: str, inner: ast.expr) -> Kind:
 
 
 def _from_typing(form: Any) -> Kind:
-    """The same for a live annotation of `trainrun.vocabulary.ranges`."""
+    """The kind that a live annotation of `trainrun.vocabulary.ranges` means."""
     origin, arguments = typing.get_origin(form), typing.get_args(form)
     if origin is typing.Annotated:
         base, note = arguments
@@ -161,7 +153,7 @@ def _from_typing(form: Any) -> Kind:
 def _is_number(value: Any, whole: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    if isinstance(value, int):
+    if isinstance(value, int):  # torch's integers have 64 bits, and a float ends near 1.8e308
         return abs(value) < 2**63 if whole else abs(value) < 10**300
     return not whole and math.isfinite(value)
 
@@ -202,7 +194,7 @@ def _union(kinds: list[Kind]) -> Kind:
 
 def _many(item: Kind) -> Kind:
     def fits(value: Any) -> bool:
-        return isinstance(value, list) and all(item.fits(one) for one in value)
+        return isinstance(value, list) and all(map(item.fits, value))
 
     words = "a list" if item is UNKNOWN else f"a list, each {item.words}"
     return Kind(words, fits, item.holds_steps)
@@ -212,7 +204,7 @@ def _fixed(items: list[Kind]) -> Kind:
     def fits(value: Any) -> bool:
         if not isinstance(value, list) or len(value) != len(items):
             return False
-        return all(item.fits(one) for item, one in zip(items, value, strict=True))
+        return all(item.fits(member) for item, member in zip(items, value, strict=True))
 
     return Kind(f"a list of {len(items)}, each {items[0].words}" if items else "a list", fits)
 

@@ -1,4 +1,4 @@
-"""The user's YAML files: a mapping of settings, or the mistake with its file and line."""
+"""Read the user's YAML files as settings, or report the mistake with its file and line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from trainrun.config.diagnose import yaml_problem
-from trainrun.config.limits import Unreadable, check_text, read_text
+from trainrun.config.limits import Unreadable, check_text, child_nodes, read_text
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 MISSING = "??? "  # `???` of a file; OmegaConf's own would leave what another file says
@@ -54,7 +54,7 @@ def settings_of(file: Path) -> DictConfig:
 
 
 def mark_missing(node: DictConfig) -> None:
-    """Have every `???` of a file count, where another file gives a value for it."""
+    """Make every `???` of a file count, even where another file gives a value for it."""
     with read_write(node), open_dict(node):
         for key in map(str, node) if node else ():
             if OmegaConf.is_missing(node, key):
@@ -64,15 +64,15 @@ def mark_missing(node: DictConfig) -> None:
 
 
 def _headers(text: str, name: str) -> Iterator[Problem]:
-    """A line `# @package` that Hydra would not take."""
+    """Lines `# @package` that Hydra would not take."""
     for number, line in enumerate(text.splitlines(), 1):
         match = re.match(r"#\s*@package(.*)", line)
         if match and len(match[1].split()) != 1:
-            yield Problem(f"{name}:{number}", f"is written `# @package _global_`, got {line}")
+            yield Problem(f"{name}:{number}", f"must be written `# @package _global_`, got {line}")
 
 
 def _misshapen(root: yaml.Node | None, name: str) -> Iterator[Problem]:
-    """What cannot be settings, though it is YAML."""
+    """Valid YAML that cannot be settings."""
     if root is None:
         return
     if not isinstance(root, yaml.MappingNode):
@@ -82,12 +82,12 @@ def _misshapen(root: yaml.Node | None, name: str) -> Iterator[Problem]:
     for key, value in root.value:
         got = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
         if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-            text = f"a setting's name is a text, got {got}; put it into quotes"
+            text = f"a setting's name must be a text, got {got}; put it into quotes"
             yield Problem(f"{name}:{_line(key)}", text)
         elif key.value == "defaults":
             is_list = isinstance(value, yaml.SequenceNode)
             for item in (node for node in value.value if not _is_default(node)) if is_list else [value]:
-                text = "defaults is a list of `- group: option`, such as `- override /optimizer: adamw`"
+                text = "defaults must be a list of `- group: option`, such as `- override /optimizer: adamw`"
                 yield Problem(f"{name}:{_line(item)}", text)
 
 
@@ -100,8 +100,8 @@ def _is_default(item: yaml.Node) -> bool:
 
 def _lines_that_raise(node: yaml.Node, text: str, kind: type[Exception]) -> Iterator[int]:
     """The lines of the innermost values that raise when they are read."""
-    for inner in (key_or_value for pair in _pairs(node) for key_or_value in pair):
-        yield from _lines_that_raise(inner, text, kind)
+    for child in child_nodes(node):
+        yield from _lines_that_raise(child, text, kind)
     source = text[node.start_mark.index : node.end_mark.index]
     for probe in (f"x: {source}", f"? {source}\n: 1"):
         try:
@@ -110,11 +110,6 @@ def _lines_that_raise(node: yaml.Node, text: str, kind: type[Exception]) -> Iter
             yield _line(node)
         except Exception:  # cut out of its place it may be another thing
             continue
-
-
-def _pairs(node: yaml.Node) -> Iterator[tuple[yaml.Node, ...]]:
-    if isinstance(node, yaml.CollectionNode):
-        yield from (child if isinstance(child, tuple) else (child,) for child in node.value)
 
 
 def _line(node: yaml.Node) -> int:

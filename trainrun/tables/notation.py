@@ -1,7 +1,8 @@
-"""Numbers as people write them: decimal comma, thousands, currency and percent signs, (5) for -5."""
+"""Parse numbers as people write them: decimal comma, thousands, currency and percent signs, (5) for -5."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ GAPS = frozenset(
     + ("k.a.", "#nv", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
 )
 _MOST_ODD = 10  # a column of numbers has at most one other text in so many: a mistake
-_FEW = 10  # different numbers
+_FEW = 10  # different numbers; among fewer a dash is as likely a value as a gap
 _SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}\N{THIN SPACE}\t"
 _SAME = str.maketrans(
     dict.fromkeys(_SPACES, " ")
@@ -49,7 +50,7 @@ _WITH_UNIT = re.compile(rf"[-+]?(?:{_CORE}) ?([^\W\d_][^\d,;:()]*)")
 
 
 class Unclear(ValueError):
-    """A column of numbers without one reading; `text` is a value that shows it."""
+    """A column of numbers that can be read in several ways or in none; `text` is a value that shows it."""
 
     def __init__(self, message: str, text: str) -> None:
         super().__init__(message)
@@ -58,7 +59,7 @@ class Unclear(ValueError):
 
 @dataclass(frozen=True)
 class Style:
-    """Which notations are looked for: a name in MARKS, or auto for any; decimal `plain`: Python's alone."""
+    """The notations to look for: a name in MARKS, or auto for any; decimal `plain` is Python's alone."""
 
     decimal: str
     thousands: str
@@ -80,8 +81,8 @@ class Style:
         ]
 
     def __str__(self) -> str:
-        said = {"data.decimal": self.decimal, "data.thousands": self.thousands}
-        return " ".join(f"{key}={value}" for key, value in said.items() if value != "auto")
+        settings = {"data.decimal": self.decimal, "data.thousands": self.thousands}
+        return " ".join(f"{key}={value}" for key, value in settings.items() if value != "auto")
 
 
 class _Part(NamedTuple):
@@ -143,7 +144,7 @@ class NumberReading:
 
 
 def find_notation(texts: Collection[str], style: Style) -> NumberReading | None:
-    """How different texts are read as numbers; None where they are none.
+    """Find how different texts are read as numbers; None where they are none.
 
     Raises Unclear where two notations fit or none fits all, ValueError with the odd texts where
     nearly all are numbers.
@@ -223,7 +224,7 @@ def _marks(cores: Mapping[str, str], style: Style) -> tuple[str, str]:
                 readings = " or ".join(
                     f"{_value(core, *pair):.15g} (data.decimal={pair[0]})" for pair in (first, other)
                 )
-                raise Unclear(f"can be read in two ways: {text!r} is {readings}; say which", text)
+                raise Unclear(f"can be read in two ways: {text!r} is {readings}; choose one", text)
     return first
 
 
@@ -237,7 +238,7 @@ def _refuse_mixed(cores: Mapping[str, str], every: list[tuple[str, str]], style:
         raise ValueError(*fewest)
     rest = [text for text in cores if text not in set(fewest)]
     other = next((text for text in rest if not text.isdigit()), rest[0])
-    raise Unclear(f"mixes notations, such as {other!r} and {fewest[0]!r}; take one", fewest[0])
+    raise Unclear(f"mixes notations, such as {other!r} and {fewest[0]!r}; use one", fewest[0])
 
 
 def _sign(parts: Mapping[str, _Part], kind: str) -> str:
@@ -249,7 +250,7 @@ def _sign(parts: Mapping[str, _Part], kind: str) -> str:
         signs.pop("", None)  # some bear none: written in the first row alone, or left out at 0
     if len(signs) > 1:
         first, other = list(signs.values())[:2]
-        raise Unclear(f"mixes notations, such as {first!r} and {other!r}; take one", other)
+        raise Unclear(f"mixes notations, such as {first!r} and {other!r}; use one", other)
     return next(iter(signs))
 
 
@@ -284,18 +285,14 @@ def _of_python(text: str) -> _Part | None:
     return _Part(core, mark + exponent, value.startswith("-"), "", "") if core[0].isdigit() else None
 
 
-_CORES: dict[tuple[str, str], re.Pattern[str]] = {}
-
-
+@functools.cache
 def _core(decimal: str, thousands: str) -> re.Pattern[str]:
     """What the digits of a number and the marks between them look like."""
-    if (decimal, thousands) not in _CORES:
-        point, mark = re.escape(MARKS[decimal]), re.escape(MARKS[thousands])
-        whole = "[0-9]+"
-        if mark:
-            whole += rf"|{_GROUP}(?:{mark}[0-9]{{3}})+" + (f"|{_INDIAN}" if mark == "," else "")
-        _CORES[decimal, thousands] = re.compile(rf"(?:{whole})(?:{point}[0-9]*)?|{point}[0-9]+")
-    return _CORES[decimal, thousands]
+    point, mark = re.escape(MARKS[decimal]), re.escape(MARKS[thousands])
+    whole = "[0-9]+"
+    if mark:
+        whole += rf"|{_GROUP}(?:{mark}[0-9]{{3}})+" + (f"|{_INDIAN}" if mark == "," else "")
+    return re.compile(rf"(?:{whole})(?:{point}[0-9]*)?|{point}[0-9]+")
 
 
 def _value(text: str, decimal: str, thousands: str) -> float:

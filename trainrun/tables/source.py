@@ -1,4 +1,4 @@
-"""A table's file as text: compression and encoding, found from its bytes."""
+"""Open a table's file as text: detect compression and encoding from its bytes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from typing import BinaryIO, TextIO
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 _HEAD_BYTES = 1 << 16
-_UNPACKED_BYTES = 256 << 20  # what any packed file may hold
-_RATIO = 100  # and more than that, as long as it is not more than this many times its size
+# What any packed file may hold, and beyond that how many times its own size: text rarely packs better than
+# 1:20, and a zip bomb 1:1000.
+_UNPACKED_BYTES = 256 << 20
+_RATIO = 100
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "zip",
@@ -102,7 +104,7 @@ class TableSource:
 
 
 def examine(path: Path, encoding: str) -> TableSource:
-    """What a file is, by its first bytes. `encoding`: a name that Python knows, or auto.
+    """Detect what a file is by its first bytes. `encoding`: a name that Python knows, or auto.
 
     Raises DataError for what is no table, ConfigError where a package is missing.
     """
@@ -137,12 +139,12 @@ def is_encoding(name: str) -> bool:
 
 
 def no_encoding(name: str) -> str:
-    """What to say of a name that is none."""
-    return f"must be an encoding of text that Python knows, such as utf-8, latin-1 or utf-16, got {name!r}"
+    """The message about a name that is no encoding."""
+    return f"must be a text encoding that Python knows, such as utf-8, latin-1 or utf-16, got {name!r}"
 
 
 def _guess(path: Path, head: bytes) -> tuple[str, str]:
-    """(encoding, what to say of it) by the byte order mark, or by where zero bytes are."""
+    """(encoding, a note about it) by the byte order mark, or by where zero bytes are."""
     for mark, name in _MARKED.items():
         if head.startswith(mark):
             return name, f"begins with the byte order mark of {_name(name)}"
@@ -150,9 +152,11 @@ def _guess(path: Path, head: bytes) -> tuple[str, str]:
         return "utf-8-sig", ""
     pairs = len(head) // 2
     for name, zeros, letters in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
-        if zeros.count(0) > 0.7 * pairs and letters.count(0) == 0:
+        if zeros.count(0) > 0.7 * pairs and letters.count(0) == 0:  # 1.0 of ASCII, less with other letters
             return name, f"read as {_name(name)}"
-    raise DataError(f"data.path: {path} is not text: it has zero bytes; if it is, name its data.encoding")
+    raise DataError(
+        f"data.path: {path} is not text: it has zero bytes; if it is UTF-16 or UTF-32, set data.encoding"
+    )
 
 
 def _tolerant(encoding: str) -> str:
@@ -217,10 +221,10 @@ def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise DataError(f"data.path: {path} is {kind} workbook; save its sheet as csv")
     if len(files) != 1:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        text = f"holds {len(files)} files ({shown}); unpack it, and name one of them"
+        text = f"holds {len(files)} files ({shown}); unpack it and name one of them"
         raise DataError(f"data.path: {path} {text}")
     if files[0].flag_bits & 1:
-        raise DataError(f"data.path: {path} is locked by a password; unpack it first")
+        raise DataError(f"data.path: {path} is protected by a password; unpack it first")
     return files[0]
 
 

@@ -1,4 +1,4 @@
-"""Tables as columns of text, and what kind each column is; csv needs nothing but Python, parquet pyarrow."""
+"""Read csv and parquet tables as columns of text, and find what kind each column is."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "space": " "}
 BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "t": 1.0, "f": 0.0, "y": 1.0, "n": 0.0}
 _DATE = re.compile(r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}([ T].*)?")
-_FEW = 10  # different whole numbers that are still classes
+# Different whole numbers that are still classes, as the ten digits are; more are rather counts or ages.
+_FEW = 10
 _PLACES = 5  # rows of one fault that are named
-_SAMPLED = 20  # rows by which the delimiter is chosen
+_SAMPLED = 20  # rows by which the delimiter is chosen: enough to meet a quoted one, no second of reading
 _BLOCK = 100  # rows turned into columns at a time: few enough to stay in the processor's cache
 
 
@@ -61,7 +62,9 @@ class _Csv:
         if self.delimiter == " ":
             notes.append("its values are separated by spaces")
         if not self.header:
-            notes.append(f"its first line is a row, as told; the columns are {header[0]} to {header[-1]}")
+            notes.append(
+                f"data.header=false: its first line is a row, the columns are {header[0]} to {header[-1]}"
+            )
         return tuple(notes)
 
 
@@ -100,14 +103,14 @@ class Table:
     def without(self, rows: Sequence[int]) -> Table:
         """The same table with some rows left out."""
         gone = set(rows)
-        kept = [row for row in range(len(next(iter(self.columns.values())))) if row not in gone]
-        columns = {name: [texts[row] for row in kept] for name, texts in self.columns.items()}
-        numbers = {name: array("d", [values[row] for row in kept]) for name, values in self.numbers.items()}
-        return replace(self, columns=columns, numbers=numbers, rows=kept)
+        rows = [row for row in range(len(next(iter(self.columns.values())))) if row not in gone]
+        columns = {name: [texts[row] for row in rows] for name, texts in self.columns.items()}
+        numbers = {name: array("d", [values[row] for row in rows]) for name, values in self.numbers.items()}
+        return replace(self, columns=columns, numbers=numbers, rows=rows)
 
 
 def read(path: str, format: Format, missing: Collection[str], only: str | None = None) -> Table:
-    """A parquet or csv file, whichever its bytes say; `only` one of the columns.
+    """Read a parquet or csv file, whichever its bytes say; `only` one of the columns.
 
     `missing` are the texts that stand for no value.
     Raises DataError naming the file, and the line where one is at fault.
@@ -135,7 +138,7 @@ def reading_of(
 ) -> tuple[array[float], NumberReading] | None:
     """The numbers of a column, NaN where one is missing, and how they were read; None for any other column.
 
-    Raises Unclear and ValueError as `notation.find` does.
+    Raises Unclear and ValueError as `find_notation` does.
     """
     plain = table.numbers.get(name)
     is_plain = style.allows_plain or name in table.typed
@@ -175,7 +178,7 @@ def is_number(text: str) -> bool:
 
 
 def kind_of(texts: Iterable[str]) -> str:
-    """What different texts that are no numbers are: "boolean", "date", "text", or "empty" without any."""
+    """The kind of different texts that are no numbers: "boolean", "date", "text", or "empty" without any."""
     distinct = set(texts)
     if not distinct:
         return "empty"
@@ -207,11 +210,8 @@ def target_kind(table: Table, name: str, missing: Collection[str], style: Style)
     kind = kind_of(distinct)
     if kind == "date" or (len(distinct) > _FEW and unit_of(distinct)):
         return "values", len(distinct), "it holds dates" if kind == "date" else "it holds numbers with a unit"
-    return (
-        "classes",
-        len(distinct),
-        f"it holds {len(distinct)} different {'texts' if kind == 'text' else 'values'}",
-    )
+    noun = "texts" if kind == "text" else "values"
+    return "classes", len(distinct), f"it holds {len(distinct)} different {noun}"
 
 
 def _csv(source: TableSource, format: Format, missing: Collection[str], only: str | None) -> Table:
@@ -221,7 +221,7 @@ def _csv(source: TableSource, format: Format, missing: Collection[str], only: st
         reader = layout.rows(chain(begin, stream))
         try:
             first = [name.strip() for name in next(reader, [])]
-            header = first if layout.header else [f"c{at}" for at in range(1, len(first) + 1)]
+            header = first if layout.header else [f"c{column}" for column in range(1, len(first) + 1)]
             _check_header(source.path, header)
             names = [only] if only is not None and only in header else header
             columns: dict[str, list[str]] = {name: [] for name in names}
@@ -274,14 +274,14 @@ def _fill(table: Table, header: Sequence[str], rows: Iterator[list[str]], missin
     places = [header.index(name) for name in table.columns]
     while block := list(islice(rows, _BLOCK)):
         if set(map(len, block)) != {len(header)}:
-            at = next(at for at, row in enumerate(block) if len(row) != len(header))
-            place = table.place([count + at], header[0]).rpartition(":")[0]
-            text = f"has {len(block[at])} values, and the first line names {len(header)} columns"
+            index, odd = next((index, row) for index, row in enumerate(block) if len(row) != len(header))
+            place = table.place([count + index], header[0]).rpartition(":")[0]
+            text = f"has {len(odd)} values, but the first line names {len(header)} columns"
             if len(set(map(len, block))) == 1:
                 text += "; all rows do: a decimal comma, or a comma in a text, needs quotes or data.separator"
             raise DataError(f"data.path: {place}: {text}")
         whole = len(places) == len(header)
-        columns = zip(*block, strict=True) if whole else ([row[at] for row in block] for at in places)
+        columns = zip(*block, strict=True) if whole else ([row[place] for row in block] for place in places)
         for name, texts in zip(table.columns, columns, strict=True):
             values = list(map(str.strip, texts))
             table.columns[name].extend(values)
@@ -332,21 +332,21 @@ def _texts(column: Any, pyarrow: Any) -> list[str]:
 def _check_header(file: Path, names: Sequence[str]) -> None:
     if not any(names):
         raise DataError(f"data.path: {file} is empty; its first line should name the columns")
-    for at, name in enumerate(names):
-        if not name or name in names[:at]:
-            text = f"names column {name!r} twice" if name else f"gives column {at + 1} no name"
+    for index, name in enumerate(names):
+        if not name or name in names[:index]:
+            text = f"names column {name!r} twice" if name else f"gives column {index + 1} no name"
             raise DataError(f"data.path: {file}:1: the first line {text}; {_remedy(names)}")
 
 
 def are_values(names: Collection[str]) -> bool:
-    """Whether names of columns are rather values: half of them or more are numbers."""
+    """Whether column names look like values: half of them or more are numbers."""
     count = sum(is_number(name) or find_notation({name}, Style("auto", "none")) is not None for name in names)
     return 2 * count >= len(names)
 
 
 def _remedy(names: Sequence[str]) -> str:
     if are_values([name for name in names if name]):
-        return "it looks like a row of values: where no line names the columns, data.header=false"
-    what = "; pandas writes its index so, unless told index=False" if not names[0] else ""
+        return "it looks like a row of values; if no line names the columns, set data.header=false"
+    what = "; pandas writes its index like this unless index=False" if not names[0] else ""
     what = "; each line may end with a separator" if not names[-1] else what
     return f"give each column a name of its own{what}"

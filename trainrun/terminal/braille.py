@@ -1,4 +1,4 @@
-"""Lines in the terminal, of braille characters: each is two dots wide and four high."""
+"""Line plots in the terminal, of braille characters: each is two dots wide and four high."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ def curve(values: Sequence[float], width: int, height: int, top: float) -> list[
         value = values[round(column * (len(values) - 1) / max(1, columns - 1))]
         level = round(min(max(value / top if top else 0.0, 0.0), 1.0) * (rows - 1))
         near = level if before is None else before
-        for one in range(min(level, near + 1), max(level, near - 1) + 1):  # jumps are joined by a line
-            _set(cells, column, one)
+        for row in range(min(level, near + 1), max(level, near - 1) + 1):  # jumps are joined by a line
+            _set(cells, column, row)
         before = level
     return _lines(cells)
 
 
 def path(places: Sequence[tuple[float, float]], width: int, height: int, xs: Range, ys: Range) -> list[str]:
-    """`height` lines of `width` characters: straight lines from place to place, as far as they lie
-    between the ends of `xs`, from left to right, and of `ys`, from the bottom up.
+    """`height` lines of `width` characters: straight lines from place to place.
+
+    What lies outside the range `xs`, from left to right, or `ys`, from the bottom up, is cut off.
     """
     columns, rows = 2 * width, 4 * height
     cells = [[0] * width for _ in range(height)]

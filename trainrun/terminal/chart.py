@@ -1,4 +1,4 @@
-"""Curves of several runs over the optimizer step, overlaid in one small picture for the terminal."""
+"""A text chart for the terminal: curves of several runs over the optimizer step, overlaid."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from trainrun.terminal.numbers import number
 from trainrun.terminal.table import cut
 
 STYLES = ("cyan", "magenta", "yellow", "green", "blue", "red")
-WIDEST = 100
+WIDEST = 100  # columns; a wider chart shows no more and is harder to take in at once
 _EMPTY = 0x2800  # the braille character without a dot
-_SPREAD = 40.0  # values that lie further apart are drawn to a logarithmic scale
+# Values that lie further apart are drawn to a logarithmic scale: on a linear one of 6 rows (24 dots) the
+# smaller ones would share the lowest dot.
+_SPREAD = 40.0
 _AXIS = 9  # columns, for the values at the ends
-_APART = 23  # columns between one curve's letters
+_APART = 23  # columns between a curve's letters; three or four of them in 80 columns
 
 Points = Sequence[tuple[int, float]]
 
 
 def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, height: int) -> list[Text]:
-    """`height` lines below a title line and above one with the steps, at most `width` columns wide.
+    """A title, `height` lines of curves, and a line with the steps; at most `width` columns wide.
 
-    `curves` by the letter that marks each; one that is alone needs none. Off a terminal, where there is
-    no colour, the letters alone tell them apart.
+    `curves` by the letter that marks each; a single one needs none. Off a terminal, without colour, only
+    the letters tell curves apart.
     """
     drawn = {mark: points for mark, points in curves.items() if points}
     if not drawn:
@@ -40,14 +42,14 @@ def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, he
         path([(x, as_drawn(y, is_log)) for x, y in points], inner, height, xs, ys)
         for points in drawn.values()
     ]
-    styles = [STYLES[place % len(STYLES)] for place, mark in enumerate(curves) if mark in drawn]
+    styles = [STYLES[index % len(STYLES)] for index, mark in enumerate(curves) if mark in drawn]
     marks = list(drawn) if len(curves) > 1 else [""]
-    rows = [_row([one[at] for one in lines], styles) for at in range(height)]
+    rows = [_row(cells, styles) for cells in zip(*lines, strict=True)]
     _letter(rows, lines, marks, styles)
     ends = {0: _end(ys[1], is_log), height - 1: _end(ys[0], is_log)}
     out = [Text(cut(f"{title}, logarithmic" if is_log else title, width), style="bold")]
-    for at, row in enumerate(rows):
-        line = Text(f"{ends.get(at, ''):>{_AXIS}} ") + row
+    for index, row in enumerate(rows):
+        line = Text(f"{ends.get(index, ''):>{_AXIS}} ") + row
         line.rstrip()
         out.append(line)
     first, last = f"step {min(steps)}", f"step {max(steps)}"
@@ -57,7 +59,7 @@ def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, he
 
 
 def is_wide(values: Sequence[float]) -> bool:
-    """Whether a logarithmic scale shows more: all are positive, and the largest is many times the least."""
+    """Whether a logarithmic scale shows more: all are positive, the largest many times the least."""
     return bool(values) and min(values) > 0 and max(values) > _SPREAD * min(values)
 
 
@@ -87,12 +89,13 @@ def _row(cells: Sequence[str], styles: Sequence[str]) -> Text:
     """One line of every curve laid over another; a character with dots of several is the last one's."""
     owned: list[tuple[str, str]] = []
     for characters in zip(*cells, strict=True):
-        dots = [ord(one) - _EMPTY for one in characters]
-        style = next((one for one, has in zip(reversed(styles), reversed(dots), strict=True) if has), "")
+        dots = [ord(character) - _EMPTY for character in characters]
+        drawn = [style for style, has in zip(styles, dots, strict=True) if has]
+        style = drawn[-1] if drawn else ""
         whole = functools.reduce(operator.or_, dots)
         owned.append((style, chr(_EMPTY + whole) if whole else " "))
     row = Text()
-    for style, run in itertools.groupby(owned, key=lambda one: one[0]):
+    for style, run in itertools.groupby(owned, key=operator.itemgetter(0)):
         row.append("".join(character for _, character in run), style or None)
     return row
 
@@ -100,11 +103,10 @@ def _row(cells: Sequence[str], styles: Sequence[str]) -> Text:
 def _letter(rows: list[Text], lines: list[list[str]], marks: Sequence[str], styles: Sequence[str]) -> None:
     """Set each curve's letter on it, every so many columns and staggered."""
     taken: set[tuple[int, int]] = set()
-    for at, (mark, line) in enumerate(zip(marks, lines, strict=True)):
+    for index, (mark, line) in enumerate(zip(marks, lines, strict=True)):
         if not mark:
             continue
-        width = len(line[0])
-        for column in range((2 + 5 * at) % _APART, width, _APART):
+        for column in range((2 + 5 * index) % _APART, len(line[0]), _APART):
             places = [row for row in range(len(rows)) if line[row][column] != chr(_EMPTY)]
             free = [row for row in places if (row, column) not in taken]
             if not free:
@@ -112,4 +114,4 @@ def _letter(rows: list[Text], lines: list[list[str]], marks: Sequence[str], styl
             row = free[len(free) // 2]
             taken.add((row, column))
             before, after = rows[row][:column], rows[row][column + 1 :]
-            rows[row] = before + Text(mark, style=f"bold {styles[at]}") + after
+            rows[row] = before + Text(mark, style=f"bold {styles[index]}") + after

@@ -1,24 +1,23 @@
-"""Plain text in columns, as wide as the terminal, and at most 110 columns."""
+"""Plain text in wrapped paragraphs and columns, as wide as the terminal, at most 110 columns."""
 
 from __future__ import annotations
 
-import os
+import itertools
 import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-WIDEST = 110
+from trainrun.terminal import lines
+
+NARROWEST = 60  # columns; below, a table of four columns is one word wide
+WIDEST = 110  # columns; longer lines of prose are hard to read
 _GAP = "  "
 
 
 def width() -> int:
-    """Columns to fill: the terminal's, up to WIDEST; off a terminal WIDEST."""
-    try:
-        columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else WIDEST
-    except (OSError, ValueError):  # not a real file, or a terminal that does not say
-        columns = WIDEST
-    return max(60, min(columns or WIDEST, WIDEST))
+    """Columns to fill: the terminal's, from NARROWEST to WIDEST; off a terminal WIDEST."""
+    return max(NARROWEST, min(lines.columns(sys.stdout) or WIDEST, WIDEST))
 
 
 def paragraph(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
@@ -40,14 +39,14 @@ def columns(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str
 
 def page(blocks: Sequence[PageBlock]) -> list[str]:
     """Lines of a guide's blocks, an empty line between two of different kinds."""
-    lines: list[str] = []
+    text: list[str] = []
     previous = "heading"
     for block in blocks:
         if previous != "heading" and (block.kind != previous or block.kind == "paragraph"):
-            lines.append("")
-        lines += _block(block)
+            text.append("")
+        text += _block(block)
         previous = block.kind
-    return lines
+    return text
 
 
 def _block(block: PageBlock) -> list[str]:
@@ -63,12 +62,11 @@ def _block(block: PageBlock) -> list[str]:
 
 def _with_commands(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table whose last column stands below its rows, where no command is cut."""
-    first, *others = _laid_out([head[:-1], *(row[:-1] for row in rows)], "  ")
-    lines = first
-    for text, row in zip(others, rows, strict=True):
+    text, *others = _laid_out([head[:-1], *(row[:-1] for row in rows)], "  ")
+    for cells, row in zip(others, rows, strict=True):
         commands = [f"      {command.strip()}" for command in row[-1].split("<br>") if command]
-        lines = [*lines, "", *text, *commands]
-    return lines
+        text += ["", *cells, *commands]
+    return text
 
 
 def _laid_out(table: Sequence[Sequence[str]], indent: str) -> list[list[str]]:
@@ -76,22 +74,19 @@ def _laid_out(table: Sequence[Sequence[str]], indent: str) -> list[list[str]]:
     if not table:
         return []
     widths = _widths(table, width() - len(indent) - len(_GAP) * (len(table[0]) - 1))
-    found = []
+    rows = []
     for row in table:
         cells = [_cell(text, w) for text, w in zip(row, widths, strict=True)]
-        height = max(map(len, cells))
-        padded = [cell + [""] * (height - len(cell)) for cell in cells]
-        found.append(
-            [
-                (indent + _GAP.join(text.ljust(w) for text, w in zip(line, widths, strict=True))).rstrip()
-                for line in zip(*padded, strict=True)
-            ]
-        )
-    return found
+        padded = [
+            indent + _GAP.join(text.ljust(w) for text, w in zip(line, widths, strict=True))
+            for line in itertools.zip_longest(*cells, fillvalue="")
+        ]
+        rows.append([line.rstrip() for line in padded])
+    return rows
 
 
 def _widths(table: Sequence[Sequence[str]], room: int) -> list[int]:
-    """As wide as the widest cell, or less where `room` is short; never less than the longest word."""
+    """Widths of the widest cells, or less where `room` is short; never less than the longest word."""
     columns = list(zip(*table, strict=True))
     widths = [max(map(len, column)) for column in columns]
     least = [max(len(word) for text in column for word in (text.split() or [""])) for column in columns]

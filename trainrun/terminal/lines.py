@@ -1,4 +1,4 @@
-"""Lines for people: in colour on a terminal, plain elsewhere."""
+"""Print lines for people: in colour on a terminal, plain elsewhere."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def columns(file: TextIO) -> int | None:
 
 
 def say(*lines: object) -> None:
-    """Tell people, on stderr: each text is one line, whatever it holds. Without any, an empty line."""
-    if sys.stderr is not None:  # closed: nobody listens
+    """Print on stderr: each text is one line, whatever it holds. Without any, an empty line."""
+    if sys.stderr is not None:  # closed: nobody reads it
         print(*(visible(str(line)) for line in lines), sep="\n", file=sys.stderr, flush=True)
 
 
@@ -46,6 +46,6 @@ def answer(text: object) -> None:
 
 
 def replaceable(text: str) -> None:
-    """Say what is under way, in a line that the next one replaces; on a terminal alone."""
+    """Show progress in a line that the next one replaces; on a terminal only."""
     if width := columns(sys.stderr):
         print(f"\r\x1b[K{visible(text)[: width - 1]}", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Numbers and texts as people read them: four digits, no control codes."""
+"""Format numbers and texts for people: four digits, no control codes."""
 
 from __future__ import annotations
 

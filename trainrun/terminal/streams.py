@@ -1,4 +1,4 @@
-"""Standard streams that are always there: `2>&-`, cron and windowed programs start without them."""
+"""Standard streams (stdin, stdout, stderr) that always exist: `2>&-` and cron start without them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _is_open(number: int) -> bool:
 def show_sign(text: str) -> None:
     """Show on a terminal that the command has begun, until the next line is printed.
 
-    `import torch` takes seconds, in which nothing else can be said.
+    `import torch` takes seconds, during which nothing else can be shown.
     """
     file = getattr(sys.stderr, "buffer", None)
     if isinstance(file, _Unfailing) and file.isatty():
@@ -68,7 +68,7 @@ def show_sign(text: str) -> None:
 
 
 def clear_sign() -> None:
-    """Take it away where nothing was printed after it."""
+    """Clear the sign where nothing was printed after it."""
     file = getattr(sys.stderr, "buffer", None)
     if isinstance(file, _Unfailing) and file.is_sign_shown:
         file.write(b"")

@@ -1,4 +1,4 @@
-"""Small tables as lines of text, cut and set in terminal columns."""
+"""Small tables as lines of text, aligned and cut to terminal columns."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def row_of(cells: Sequence[str], widths: Sequence[int], left: Container[int]) ->
     parts = []
     for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         text = cut(cell, width)
-        pad = " " * (width - cell_len(text))
-        parts.append(text + pad if column in left else pad + text)
+        padding = " " * (width - cell_len(text))
+        parts.append(text + padding if column in left else padding + text)
     return (" " * GAP).join(parts).rstrip()
 
 

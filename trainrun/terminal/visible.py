@@ -1,4 +1,4 @@
-"""Texts as a terminal may have them: line breaks, control codes and marks of direction as escapes."""
+"""Escape control codes, line breaks and marks of direction in texts for the terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _JOINERS = "\u200c\u200d"  # of letters, and of emoji
 
 def visible(text: str) -> str:
     """One line of a text that may come from anybody: nothing in it moves the cursor or begins a line."""
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(map(_escape, text))
 
 
-def _shown(char: str) -> str:
+def _escape(char: str) -> str:
     is_hidden = unicodedata.category(char) in _HIDDEN and char not in _JOINERS
     return char.encode("unicode_escape").decode() if is_hidden else char

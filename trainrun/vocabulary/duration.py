@@ -37,7 +37,7 @@ class Duration:
 
     @property
     def seconds(self) -> float:
-        """Of a duration by the clock."""
+        """The seconds of a duration by the clock."""
         return self.value * CLOCK_UNITS[self.unit]
 
 
@@ -61,25 +61,25 @@ class Pace:
 
 
 def parse(text: object) -> Duration:
-    """`"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
-    found = _PATTERN.fullmatch(str(text).strip())
-    if not found:
-        near = meant(text)
+    """Parse a duration: `"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
+    match = _PATTERN.fullmatch(str(text).strip())
+    if not match:
+        near = respelled(text)
         hint = f"; did you mean {near}?" if near else ""
         hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else hint
-        raise ValueError(f"wants a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
-    if len(found[1].partition(".")[0]) > 15:  # beyond, a float no longer tells whole numbers apart
-        raise ValueError(f"wants a duration of at most 15 digits, got {len(found[1]):,}")
-    return Duration(float(found[1]), found[2])
+        raise ValueError(f"must be a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
+    if len(match[1].partition(".")[0]) > 15:  # beyond, a float no longer tells whole numbers apart
+        raise ValueError(f"must be a duration of at most 15 digits, got {len(match[1]):,}")
+    return Duration(float(match[1]), match[2])
 
 
-def meant(text: object) -> str | None:
-    """`10 Epochs` -> `10ep`: a duration whose unit is spelt otherwise; None where it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)[\s_]*([a-z]+)", str(text).strip().lower())
-    if not found:
+def respelled(text: object) -> str | None:
+    """Correct a duration whose unit is spelt otherwise: `10 Epochs` -> `10ep`; None where it is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)[\s_]*([a-z]+)", str(text).strip().lower())
+    if not match:
         return None
-    unit = next((unit for unit, others in _SPELLINGS.items() if found[2] in (unit, *others)), None)
-    return f"{found[1]}{unit}" if unit else None
+    unit = next((unit for unit, others in _SPELLINGS.items() if match[2] in (unit, *others)), None)
+    return f"{match[1]}{unit}" if unit else None
 
 
 def to_steps(duration: Duration, pace: Pace) -> int:
@@ -89,7 +89,7 @@ def to_steps(duration: Duration, pace: Pace) -> int:
     itself, or a clock unit.
     """
     if duration.is_clock:
-        raise ValueError(f"wants ep, step, sample or %, got {duration} (a clock unit)")
+        raise ValueError(f"must be in ep, step, sample or %, got {duration} (a clock unit)")
     if duration.unit == "ep":
         if pace.steps_per_epoch is None:
             raise ValueError(f"has no epochs on a stream without length, got {duration}; use step or sample")

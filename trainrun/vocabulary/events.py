@@ -1,4 +1,4 @@
-"""The frozen records a run consists of, and their lines in metrics.jsonl and timing.jsonl.
+"""The events of a run as frozen records, and their lines in metrics.jsonl and timing.jsonl.
 
 metrics.jsonl holds what was computed and nothing that depends on the clock or on interruptions;
 timing.jsonl holds what happened.
@@ -114,14 +114,12 @@ class Evaluated:
     step: int
     epoch: float | None
     split: str
-    weights: str  # "raw", "ema": which weights were judged
+    weights: str  # "raw", "ema": which weights were evaluated
     metrics: Mapping[str, float]
     train: Mapping[str, float] = field(default_factory=dict)  # means since the last evaluation
     lr: float | None = None
     is_best: bool = False
-    confusion: Sequence[Sequence[int]] | None = (
-        None  # rows are true classes; None without classes, or of many
-    )
+    confusion: Sequence[Sequence[int]] | None = None  # rows: true classes; None without classes, or of many
     seconds: float
 
 
@@ -218,59 +216,62 @@ Event = (
 
 def metrics_record(event: Event) -> dict[str, Any] | None:
     """The event's object in metrics.jsonl; None where it has none."""
-    if isinstance(event, StepsLogged):
-        rates = list(event.lr.values())
-        record = {"event": "train", "step": event.step, "epoch": event.epoch, "loss": event.loss}
-        record |= {"lr": rates[0]} if len(set(rates)) == 1 else {"lr": dict(event.lr)}
-        record |= {"grad_norm": event.grad_norm}
-        if event.clipped is not None:
-            record |= {"grad_norm_after": event.grad_norm_after, "clipped": event.clipped}
-        ratios = list(event.update_ratio.values())
-        if ratios:
-            record |= {"update_ratio": ratios[0] if len(ratios) == 1 else dict(event.update_ratio)}
-        record |= {} if event.dead_units is None else {"dead_units": event.dead_units}
-        record |= {"skipped": event.skipped} if event.skipped else {}
-        record |= {"spikes": event.spikes} if event.spikes else {}
-        return record | dict(event.metrics)
-    if isinstance(event, NotFinite):
-        record = {"event": "nonfinite", "step": event.step, "where": event.where, "answer": event.answer}
-        return record | {"samples": list(event.samples)}
-    if isinstance(event, RolledBack):
-        return {"event": "rollback", "step": event.step, "to": event.to, "lr_factor": event.lr_factor}
-    if isinstance(event, Evaluated):
-        record = {"event": "eval", "step": event.step, "epoch": event.epoch, "split": event.split}
-        return record | {"weights": event.weights} | dict(event.metrics)
-    if isinstance(event, Sampled):
-        return {"event": "sample", "step": event.step, "text": event.text}
-    if isinstance(event, Finished):
-        record = {"event": "finished", "step": event.step, "reason": event.reason}
-        return record | {"monitor": event.monitor, "best": event.best, "best_step": event.best_step}
+    match event:
+        case StepsLogged():
+            return _train_record(event)
+        case NotFinite(step=step, where=where, answer=answer, samples=samples):
+            record = {"event": "nonfinite", "step": step, "where": where, "answer": answer}
+            return record | {"samples": list(samples)}
+        case RolledBack(step=step, to=to, lr_factor=lr_factor):
+            return {"event": "rollback", "step": step, "to": to, "lr_factor": lr_factor}
+        case Evaluated(step=step, epoch=epoch, split=split, weights=weights, metrics=metrics):
+            record = {"event": "eval", "step": step, "epoch": epoch, "split": split, "weights": weights}
+            return record | dict(metrics)
+        case Sampled(step=step, text=text):
+            return {"event": "sample", "step": step, "text": text}
+        case Finished():
+            record = {"event": "finished", "step": event.step, "reason": event.reason}
+            return record | {"monitor": event.monitor, "best": event.best, "best_step": event.best_step}
     return None
+
+
+def _train_record(event: StepsLogged) -> dict[str, Any]:
+    record = {"event": "train", "step": event.step, "epoch": event.epoch, "loss": event.loss}
+    rates, ratios = list(event.lr.values()), list(event.update_ratio.values())
+    record |= {"lr": rates[0] if len(set(rates)) == 1 else dict(event.lr), "grad_norm": event.grad_norm}
+    if event.clipped is not None:
+        record |= {"grad_norm_after": event.grad_norm_after, "clipped": event.clipped}
+    if ratios:
+        record |= {"update_ratio": ratios[0] if len(ratios) == 1 else dict(event.update_ratio)}
+    record |= {} if event.dead_units is None else {"dead_units": event.dead_units}
+    record |= {"skipped": event.skipped} if event.skipped else {}
+    record |= {"spikes": event.spikes} if event.spikes else {}
+    return record | dict(event.metrics)
 
 
 def timing_record(event: Event) -> dict[str, Any] | None:
     """The event's object in timing.jsonl, without the time of day; None where it has none."""
-    if isinstance(event, Started):
-        return {"event": "started", "step": event.step, "resumed_from": event.resumed_from}
-    if isinstance(event, StepsLogged):
-        record = {"event": "train", "step": event.step, "samples_per_s": round(event.samples_per_s, 1)}
-        return record | {"data_wait": round(event.data_wait, 4)}
-    if isinstance(event, Evaluated):
-        return {"event": "eval", "step": event.step, "split": event.split, "seconds": event.seconds}
-    if isinstance(event, Replanned):
-        record = {"event": "replanned", "step": event.step, "total_steps": event.total_steps}
-        return record | {"seconds": round(event.seconds, 3)}
-    if isinstance(event, CheckpointSaved):
-        record = {"event": "saved", "step": event.step, "bytes": event.num_bytes}
-        return record | {"seconds": round(event.seconds, 4), "blocked_s": round(event.blocked_s, 4)}
-    if isinstance(event, Warned):
-        return {"event": "warned", "step": event.step, "text": event.text}
-    if isinstance(event, Interrupted):
-        return {"event": "interrupted", "step": event.step, "signal": event.signal}
-    if isinstance(event, Finished):
-        return {"event": "finished", "step": event.step, "seconds": event.seconds}
-    if isinstance(event, Failed):
-        return {"event": "failed", "step": event.step, "reason": event.reason}
+    match event:
+        case Started(step=step, resumed_from=resumed_from):
+            return {"event": "started", "step": step, "resumed_from": resumed_from}
+        case StepsLogged(step=step, samples_per_s=speed, data_wait=wait):
+            record = {"event": "train", "step": step, "samples_per_s": round(speed, 1)}
+            return record | {"data_wait": round(wait, 4)}
+        case Evaluated(step=step, split=split, seconds=seconds):
+            return {"event": "eval", "step": step, "split": split, "seconds": seconds}
+        case Replanned(step=step, total_steps=total, seconds=seconds):
+            return {"event": "replanned", "step": step, "total_steps": total, "seconds": round(seconds, 3)}
+        case CheckpointSaved(step=step, num_bytes=size, seconds=seconds, blocked_s=blocked):
+            record = {"event": "saved", "step": step, "bytes": size}
+            return record | {"seconds": round(seconds, 4), "blocked_s": round(blocked, 4)}
+        case Warned(step=step, text=text):
+            return {"event": "warned", "step": step, "text": text}
+        case Interrupted(step=step, signal=signal):
+            return {"event": "interrupted", "step": step, "signal": signal}
+        case Finished(step=step, seconds=seconds):
+            return {"event": "finished", "step": step, "seconds": seconds}
+        case Failed(step=step, reason=reason):
+            return {"event": "failed", "step": step, "reason": reason}
     return None
 
 

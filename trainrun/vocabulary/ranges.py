@@ -1,6 +1,6 @@
-"""What a value may be: the annotations that make a signature the schema of its YAML.
+"""Type annotations with ranges, which make a signature the schema of its YAML.
 
-`config/judge.py` reads these names from source, without importing what carries them. A `Steps`
+`config/values.py` reads these names from source, without importing what carries them. A `Steps`
 is written as a duration in YAML (`5%`, `10ep`) and reaches the callable as optimizer steps.
 """
 
@@ -25,9 +25,9 @@ class Interval:
 
     def __str__(self) -> str:
         if self.high == float("inf"):
-            return f"more than {self.low:g}" if "low" in self.open_ends else f"at least {self.low:g}"
+            return f"greater than {self.low:g}" if "low" in self.open_ends else f"of at least {self.low:g}"
         if self.low == float("-inf"):
-            return f"{'less than' if 'high' in self.open_ends else 'at most'} {self.high:g}"
+            return f"{'less than' if 'high' in self.open_ends else 'of at most'} {self.high:g}"
         left = "(" if "low" in self.open_ends else "["
         right = ")" if "high" in self.open_ends else "]"
         return f"in {left}{self.low:g}, {self.high:g}{right}"

@@ -1,4 +1,4 @@
-"""Seeds as arithmetic: every random draw of a run is a function of (seed, what it is for)."""
+"""Derive random seeds by arithmetic: each draw of a run is a function of the seed and its purpose."""
 
 from __future__ import annotations
 

@@ -64,10 +64,10 @@ def test_settings_are_plain_and_whole() -> None:
     ],
 )
 def test_a_word_sets_its_value(word: str, path: str, value: Any) -> None:
-    at: Any = settings_of(word)
+    node: Any = settings_of(word)
     for part in path.split("."):
-        at = at[part]
-    assert at == value
+        node = node[part]
+    assert node == value
 
 
 def test_the_last_of_a_repeated_key_wins() -> None:
@@ -124,8 +124,8 @@ def test_a_single_file_is_an_experiment(folder: Path, files: Files) -> None:
 
 def test_a_sweep_is_every_combination() -> None:
     jobs = Composer().compose_sweep(["optimizer=sgd,adamw", "seed=range(2)", "optimizer.lr=0.1,0.2"])
-    found = {(j.choices["optimizer"], j.settings["seed"], j.settings["optimizer"]["lr"]) for j in jobs}
-    assert found == {(o, s, lr) for o in ("sgd", "adamw") for s in (0, 1) for lr in (0.1, 0.2)}
+    combinations = {(j.choices["optimizer"], j.settings["seed"], j.settings["optimizer"]["lr"]) for j in jobs}
+    assert combinations == {(o, s, lr) for o in ("sgd", "adamw") for s in (0, 1) for lr in (0.1, 0.2)}
     assert len(jobs) == 8
 
 
@@ -227,6 +227,6 @@ def test_what_refers_to_a_faulty_value_is_not_told_again(folder: Path, files: Fi
 def test_a_jobs_folder_is_its_key_though_it_may_look_like_a_number(folder: Path) -> None:
     space = Composer().space(["seed=0,1,2"])
     jobs = {key: (f"seed={seed}",) for seed, key in enumerate(("8803849e50", "0012345678", "abcdef0123"))}
-    seen: dict[str, Any] = {}
-    space.launch(jobs, lambda job, place: seen.update({place.name: job.settings["seed"]}), Path("sweep"), {})
-    assert seen == {"8803849e50": 0, "0012345678": 1, "abcdef0123": 2}
+    seeds: dict[str, Any] = {}
+    space.launch(jobs, lambda job, place: seeds.update({place.name: job.settings["seed"]}), Path("sweep"), {})
+    assert seeds == {"8803849e50": 0, "0012345678": 1, "abcdef0123": 2}

@@ -1,4 +1,4 @@
-"""Composes settings from command-line words, and explains what cannot be composed."""
+"""Compose settings from command-line overrides with Hydra, and explain what cannot be composed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from trainrun.config.call import StoredOrigin
 from trainrun.config.check import check, located
 from trainrun.config.compose.composition import Composition, composition, to_yaml
 from trainrun.config.compose.experiments import experiment_files, store_experiment
-from trainrun.config.compose.grammar import as_path, given, value_of
+from trainrun.config.compose.grammar import as_path, parse_override, value_of
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
 from trainrun.config.diagnose import misread, no_option, yaml_problem
 from trainrun.config.hydra_keys import misplaced
-from trainrun.config.overrides import key_of
+from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.suggest import did_you_mean, hydra_value, together
 from trainrun.vocabulary.errors import ConfigError, Problem
@@ -61,12 +61,12 @@ class Composer:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # raise; we print
         path = create_config_search_path(str(CONF))
         extra = [Path(config_dir)] if config_dir else []
-        own = roots()[:-1] + extra
-        for folder in own:
+        users = roots()[:-1] + extra
+        for folder in users:
             path.prepend(provider="project", path=f"file://{folder.resolve()}", anchor="main")
         GlobalHydra.instance().clear()
         self.loader = Loader(path, extra)
-        unread = (file for folder in own for file in sorted(folder.rglob("*.yml")))
+        unread = (file for folder in users for file in sorted(folder.rglob("*.yml")))
         names = (str(file).removeprefix(f"{Path.cwd()}/") for file in unread)
         self.unread = tuple(f"{name} is not read; an option's file ends in .yaml" for name in names)
         self.hydra = Hydra(task_name=NAME, config_loader=self.loader)
@@ -90,11 +90,12 @@ class Composer:
     def compose_stored(self, stored: dict[str, Any], overrides: list[str], run_dir: Path) -> Composition:
         """Stored settings with overrides; what `conf/` holds today cannot leak in."""
         tree = {key: value for key, value in stored.items() if key != "hydra"} | {"run_dir": str(run_dir)}
-        whole = [word for text in overrides if (word := given(text)).key in _REPLACEABLE and not word.prefix]
+        words = list(map(parse_override, overrides))
+        whole = [word for word in words if word.key in _REPLACEABLE and not word.prefix]
         self._refuse_misread([word.text for word in whole], multirun=False)
-        options = {one.key: one.values if one.is_list else (one.values or [])[0] for one in whole}
-        overrides = [as_path(text) for text in overrides if given(text) not in whole]
-        if problems := [one for text in overrides for one in self._unfit(text)]:
+        options = {word.key: word.values if word.is_list else (word.values or [])[0] for word in whole}
+        overrides = [as_path(word.text) for word in words if word not in whole]
+        if problems := [problem for text in overrides for problem in self._unfit(text)]:
             raise ConfigError(problems)
         tree |= {group: {} for group in options}
         defaults = ["_self_", *({group: option} for group, option in options.items())]
@@ -105,9 +106,9 @@ class Composer:
 
     def _unfit(self, text: str) -> list[Problem]:
         """Problems of a word about a stored run."""
-        word = given(text)
+        word = parse_override(text)
         if word.key in self.loader.groups:
-            reason = "an option cannot change here, its values can; another option is a new run"
+            reason = "another option makes a new run; only the values of this one can change"
             return [Problem(word.key, reason)]
         return misplaced(word) or misread(word, {}, COMBINES, multirun=False)
 
@@ -153,18 +154,22 @@ class Composer:
             raise ConfigError([located(problem, list(map(key_of, overrides)), files)]) from None
 
     def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
-        """Raise for words that cannot be read or choose no option, with every problem of the others too."""
-        found = {
-            text: misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
-            for text, word in ((text, given(text)) for text in dict.fromkeys(overrides))
+        """Raise for words that cannot be read or choose no option, with every problem of the others."""
+        words = map(parse_override, dict.fromkeys(overrides))
+        by_word = {
+            word.text: misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
+            for word in words
         }
-        problems = [problem for some in found.values() for problem in some]
+        problems = [problem for problems in by_word.values() for problem in problems]
         if not problems:
             return
-        lost = {some[0].key for some in found.values() if some and not some[0].fix}
-        rest = [some[0].fix or "" if some else text for text, some in found.items()]
-        rest = experiment_files([text for text in rest if text and key_of(text).split(".")[0] not in lost])
-        unread = {key_of(text) for text, some in found.items() if some and not some[0].fix}
+        unfixed = {
+            text: problems[0] for text, problems in by_word.items() if problems and not problems[0].fix
+        }
+        lost = {problem.key for problem in unfixed.values()}
+        rest = [problems[0].fix or "" if problems else text for text, problems in by_word.items()]
+        rest = experiment_files([text for text in rest if text and Override.parse(text).top not in lost])
+        unread = set(map(key_of, unfixed))
         problems += [other for other in self._problems_of(rest, multirun) if other.key not in unread]
         raise ConfigError(problems)
 
@@ -179,9 +184,9 @@ class Composer:
 def problems_of(
     job: Composition, stored: StoredOrigin | None = None, trust: Collection[str] = ()
 ) -> list[Problem]:
-    """All problems of one run's settings; what merely refers to a faulty value is not told again.
+    """All problems of one run's settings; what merely refers to a faulty value is not repeated.
 
-    `stored`: the sweep whose line it comes from, which may name no code of its own beside `trust`.
+    `stored`: the sweep that the line comes from, which may name no code except that of `trust`.
     """
     if stored is None:
         problems = check(job.settings, job.explicit, job.files, choices=job.choices)
@@ -192,8 +197,9 @@ def problems_of(
 
 
 def _as_typed(problem: Problem, words: Sequence[str]) -> Problem:
-    """The problem with a text in its fix as it was typed: `name="1e3"`, where the number is 1000.0."""
-    typed = next((word.partition("=")[2] for word in reversed(words) if key_of(word) == problem.key), "")
+    """Write a text in a problem's fix as it was typed: `name="1e3"`, where the number is 1000.0."""
+    overrides = map(Override.parse, reversed(words))
+    typed = next((override.value or "" for override in overrides if override.key == problem.key), "")
     value = value_of(f"x={typed}") if typed and problem.fix else None
     if isinstance(value, (bool, int, float)) and problem.fix == f"{problem.key}={hydra_value(str(value))}":
         return Problem(problem.key, problem.text, f"{problem.key}={hydra_value(typed)}")
@@ -207,33 +213,31 @@ def flags() -> set[str]:
 
 def parse_arguments(argv: list[str]) -> Namespace:
     """Hydra's flags and overrides, in any order. Raises ConfigError for an unknown flag."""
-    parser, complaint = get_args_parser(), io.StringIO()
+    parser, errors = get_args_parser(), io.StringIO()
     try:
-        with redirect_stderr(complaint):
+        with redirect_stderr(errors):
             parsed: Namespace = parser.parse_intermixed_args(argv)
     except SystemExit:
-        text = complaint.getvalue().strip().rpartition("error: ")[2]
+        text = errors.getvalue().strip().rpartition("error: ")[2]
         raise ConfigError.one("command line", f"{text}; see trainrun --help") from None
     for name in ("config_name", "config_path", "experimental_rerun"):
         if getattr(parsed, name):
-            text = (
-                f"--{name.replace('_', '-')} is not taken; your own options go into ./conf, or --config-dir"
-            )
-            raise ConfigError.one("command line", text)
+            text = "is not supported; put your own options into ./conf, or give --config-dir"
+            raise ConfigError.one("command line", f"--{name.replace('_', '-')} {text}")
     if parsed.config_dir and not Path(parsed.config_dir).is_dir():
-        raise ConfigError.one("command line", f"--config-dir wants a folder, got {parsed.config_dir}")
+        raise ConfigError.one("command line", f"--config-dir must be a folder, got {parsed.config_dir}")
     return parsed
 
 
 def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:
-    """What a file, a reference or a `~` asks for and cannot have, in our words."""
+    """Describe what a file, a reference or a `~` asks for in vain."""
     text = str(error.__cause__ or error).strip()
     key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None) or "config"
     experiment = next((word for word in overrides if word.startswith("experiment=")), "")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         if group.startswith("experiment/"):
-            return Problem(experiment, f"wants `override /{group[11:]}: {option}` in its defaults")
+            return Problem(experiment, f"needs `override /{group[11:]}: {option}` in its defaults")
         if group == "hydra/launcher" and option in _EXTRAS:
             return Problem(group, f"{option} is not installed: pip install 'trainrun[{_EXTRAS[option]}]'")
         text = no_option(group, option, loader.get_group_options(group))

@@ -1,4 +1,4 @@
-"""One composed run: its settings as plain containers, and how they came about."""
+"""One composed run: its settings as plain containers, the overrides and options that made it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainrun.config import overrides as settle
 from trainrun.config.compose.experiments import EXPERIMENTS
+from trainrun.config.compose.precedence import words_of
 from trainrun.config.overrides import key_of
 from trainrun.config.paths import CONF, groups
 from trainrun.config.stored import storable
@@ -41,20 +41,16 @@ class Composition:
     @property
     def files(self) -> list[Path]:
         """The user's own YAML files that the settings come from."""
-        known = groups()
-        chosen = [
-            EXPERIMENTS.get(str(option)) or known.get(group, {}).get(str(option))
-            if group == "experiment"
-            else known.get(group, {}).get(str(option))
-            for group, option in self.choices.items()
-        ]
+        options = groups()
+        options["experiment"] = options.get("experiment", {}) | EXPERIMENTS
+        chosen = [options.get(group, {}).get(str(option)) for group, option in self.choices.items()]
         return [file for file in chosen if file and CONF not in file.parents]
 
     @cached_property
     def storable(self) -> dict[str, Any]:
         """The settings with references to the environment and to run_dir kept."""
-        settings = storable(own(self._cfg))
-        settings.pop("sweep", None)  # is of the sweep as a whole
+        settings = storable(without_hydra(self._cfg))
+        settings.pop("sweep", None)  # belongs to the sweep as a whole
         return settings
 
     @cached_property
@@ -63,34 +59,33 @@ class Composition:
         hydra = OmegaConf.to_container(self._cfg.hydra, resolve=False)
         return {
             "overrides.yaml": OmegaConf.to_yaml(self._cfg.hydra.overrides.task),
-            "config.yaml": OmegaConf.to_yaml(own(self._cfg)),
+            "config.yaml": OmegaConf.to_yaml(without_hydra(self._cfg)),
             "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})),
         }
 
 
 def composition(cfg: DictConfig, notes: Sequence[str]) -> Composition:
-    """What Hydra composed, with what was left out of it."""
-    hydra = cfg.hydra
+    """The run that Hydra composed; `notes` say what was left out."""
     return Composition(
-        settings=_plain(cfg),
-        overrides=tuple(settle.words_of(cfg)),
-        choices=dict(hydra.runtime.choices),
+        settings=plain(without_hydra(cfg), resolve=True),
+        overrides=tuple(words_of(cfg)),
+        choices=dict(cfg.hydra.runtime.choices),
         notes=tuple(notes),
         _cfg=cfg,
     )
 
 
-def own(cfg: DictConfig) -> DictConfig:
+def without_hydra(cfg: DictConfig) -> DictConfig:
     """A copy without Hydra's part."""
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    OmegaConf.set_struct(own, False)
-    return own
+    copy = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    OmegaConf.set_struct(copy, False)
+    return copy
 
 
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(own(cfg), resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+def plain(node: Any, resolve: bool = False) -> dict[str, Any]:
+    """A node as plain containers; empty where it is no mapping."""
+    tree = OmegaConf.to_container(node, resolve=resolve)
+    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
 
 
 def to_yaml(settings: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Single YAML files that are named in the shell, as options of the group `experiment`."""
+"""Experiment files: a single YAML file named in the shell is an option of the group `experiment`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPERIMENTS: dict[str, Path] = {}  # name -> the file
 
 
 def experiment_files(words: list[str]) -> list[str]:
-    """The words, those that are YAML files as experiments."""
+    """The words, with YAML files as `experiment=NAME`."""
     return [store_experiment(Path(w)) if w.endswith((".yaml", ".yml")) and "=" not in w else w for w in words]
 
 

@@ -1,4 +1,4 @@
-"""One word of the shell as Hydra's override grammar reads it."""
+"""One word of the command line, parsed by Hydra's override grammar."""
 
 from __future__ import annotations
 
@@ -8,68 +8,74 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, ValueType
+from hydra.core.override_parser.types import Override as HydraOverride
+from hydra.core.override_parser.types import QuotedString, ValueType
 from hydra.errors import HydraException
 
 from trainrun.config.compose.quoting import quoted
-from trainrun.config.diagnose import Given
+from trainrun.config.diagnose import ParsedOverride
+from trainrun.config.overrides import Override
 from trainrun.config.suggest import hydra_value, override
 
+_MOST_QUOTED = 200  # characters of a value that a message repeats; more would bury what is wrong
 
-def given(text: str) -> Given:
-    """An override as its parts; `problem` where Hydra's grammar cannot read it."""
-    key, _, value = text.partition("=")
-    key = key.lstrip("+~")
+
+def parse_override(text: str) -> ParsedOverride:
+    """Parse a word; the result has a `problem` where Hydra's grammar cannot read it."""
+    parts: dict[str, Any] = {**vars(Override.parse(text)), "text": text}
     try:
         text.encode()
         parsed = parse(text)
     except UnicodeEncodeError:
-        return Given(text, key, problem="is not UTF-8 text")
+        return ParsedOverride(**parts, problem="is not UTF-8 text")
     except RecursionError:
-        return Given(text, key, problem="nests too deep")
+        return ParsedOverride(**parts, problem="nests too deep")
     except ValueError:
         digits = max(map(len, re.findall(r"\d+", text)), default=0)
-        return Given(text, key, problem=f"holds a number of {digits:,} digits")
+        return ParsedOverride(**parts, problem=f"holds a number of {digits:,} digits")
     except HydraException as error:
         if "=" not in text.strip("="):
-            return Given(text, problem="is not KEY=VALUE")
+            return ParsedOverride("", text=text, problem="is not KEY=VALUE")
         if reason := re.search(r"Error while evaluating .*?: (?:\w+: )?(.*)", str(error)):
-            return Given(text, key, problem=f"cannot be read: {reason[1]}")
-        as_text = f"; as a text it is written {override(key, value)}" if len(value) < 200 else ""
-        return Given(text, key, problem=f"cannot be read{as_text}")
+            return ParsedOverride(**parts, problem=f"cannot be read: {reason[1]}")
+        key, value = parts["key"], parts["value"] or ""
+        as_text = f"; as a text it is written {override(key, value)}" if len(value) < _MOST_QUOTED else ""
+        return ParsedOverride(**parts, problem=f"cannot be read{as_text}")
     if not parsed.key_or_group:
-        return Given(text, problem="is not KEY=VALUE")
-    prefix = "~" if parsed.is_delete() else "++" if parsed.is_force_add() else "+" if parsed.is_add() else ""
-    is_sweep = parsed.is_sweep_override()
-    if is_sweep and (parsed.value_type in (ValueType.INTERVAL_SWEEP, ValueType.GLOB_CHOICE_SWEEP)):
-        return Given(text, parsed.key_or_group, prefix, [], is_sweep=True)
+        return ParsedOverride("", text=text, problem="is not KEY=VALUE")
+    parts["key"], is_sweep = parsed.key_or_group, parsed.is_sweep_override()
+    if is_sweep and parsed.value_type in (ValueType.INTERVAL_SWEEP, ValueType.GLOB_CHOICE_SWEEP):
+        return ParsedOverride(**parts, values=[], is_sweep=True)
     items = [_parsed(item) for item in parsed.sweep_string_iterator()] if is_sweep else [parsed.value()]
-    values = [_text(one) for item in items for one in (item if isinstance(item, list) else [item])]
+    values = [_text(value) for item in items for value in (item if isinstance(item, list) else [item])]
     is_list = any(isinstance(item, list) for item in items)
-    return Given(text, parsed.key_or_group, prefix, None if items == [None] else values, is_list, is_sweep)
+    return ParsedOverride(
+        **parts, values=None if items == [None] else values, is_list=is_list, is_sweep=is_sweep
+    )
 
 
-def parse(word: str) -> Override:
+def parse(word: str) -> HydraOverride:
     """An override. Raises HydraException, ValueError or RecursionError where it cannot be read."""
     return OverridesParser.create().parse_override(readable(word))
 
 
 def readable(word: str) -> str:
-    """An override as Hydra reads it: texts quoted where they must be, and `data.root=~/x` with the home
-    folder written out, which no shell does behind a `=`.
+    """Rewrite an override so that Hydra reads it: texts are quoted where they must be.
+
+    The home folder in `data.root=~/x` is written out, which no shell does behind a `=`.
     """
-    key, _, value = word.partition("=")
-    return f"{key}={hydra_value(os.path.expanduser(value))}" if value.startswith("~/") else quoted(word)
+    head, _, value = word.partition("=")
+    return f"{head}={hydra_value(os.path.expanduser(value))}" if value.startswith("~/") else quoted(word)
 
 
 def as_path(word: str) -> str:
-    """`data.path=a,b.csv` as one text where there is a file or folder of that name; else as it is."""
-    key, _, value = word.partition("=")
+    """Quote `data.path=a,b.csv` as one text where there is a file or folder of that name."""
+    head, _, value = word.partition("=")
     try:
         is_path = "," in value and value[0] not in "[{'\"" and Path(value).expanduser().exists()
     except (OSError, ValueError):  # longer than a name can be
         return word
-    return f"{key}={hydra_value(value)}" if is_path else word
+    return f"{head}={hydra_value(value)}" if is_path else word
 
 
 def value_of(word: str) -> Any:

@@ -1,4 +1,4 @@
-"""Values that Hydra's grammar would stumble over, quoted for it."""
+"""Quote values that Hydra's override grammar cannot read as they are typed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TEXT = r"\s*(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')\s*"
 _NUMBER = re.compile(r"[+-]?[\d_.]+")  # one of too many digits is no text
 _CLOSING = {"[": "]", "{": "}", "(": ")"}
 _ESCAPED = r"\\()\[\]{}:=, \t"  # in a key of a mapping, which cannot be quoted
-_SIGNS = "#&;!<>^`~"  # have no meaning in the grammar, which yet does not take them
+_SIGNS = "#&;!<>^`~"  # have no meaning in the grammar, but it refuses them
 
 
 def _take_every_letter() -> None:
-    """Have Hydra's lexer take letters outside ASCII where it takes a to z, and signs without meaning."""
+    """Make Hydra's lexer take letters outside ASCII where it takes a to z, and signs without meaning."""
     transitions = [transition for state in OverrideLexer.atn.states for transition in state.transitions]
     for label in (transition.label for transition in transitions if transition.label is not None):
         if ord("a") in label and ord("Z") in label:
@@ -36,16 +36,16 @@ _take_every_letter()
 
 @cache
 def quoted(word: str) -> str:
-    """The override with its texts quoted where Hydra cannot read it; as it is where that does not help."""
-    key, is_value, value = word.partition("=")
-    if not is_value or _reads(word):
+    """Quote an override's texts where Hydra cannot read it; leave it where that does not help."""
+    head, equals, value = word.partition("=")
+    if not equals or _reads(word):
         return word
     try:
         elements, _ = _elements(value, "")
     except (ValueError, RecursionError):
         return word
-    meant = f"{key}={','.join(elements)}"
-    return meant if _reads(meant) else word
+    rewritten = f"{head}={','.join(elements)}"
+    return rewritten if _reads(rewritten) else word
 
 
 def _reads(word: str, is_one: bool = False) -> bool:

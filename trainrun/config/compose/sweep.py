@@ -1,4 +1,4 @@
-"""A sweep's words as fixed overrides and axes; each of its jobs composed, and handed to a launcher."""
+"""A sweep's overrides as fixed ones and axes; compose its jobs and hand them to Hydra's launcher."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trainrun.config import overrides as settle
-from trainrun.config.compose.composition import Composition, composition
+from trainrun.config.compose.composition import Composition, composition, plain
 from trainrun.config.compose.grammar import readable
 from trainrun.config.compose.loader import Loader
+from trainrun.config.compose.precedence import words_of
+from trainrun.config.overrides import key_of
 from trainrun.config.space import Axis, Choices, SearchInterval, Words, corners, grid, paired, zipped
 from trainrun.config.suggest import hydra_value
 from trainrun.vocabulary.errors import ConfigError, Problem
@@ -31,7 +32,7 @@ BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # every combi
 
 @dataclass(frozen=True)
 class Space:
-    """A sweep as its words tell it: what is fixed and what varies, and its two plugins' settings."""
+    """What a sweep fixes and what it varies, and the settings of its sweeper and launcher."""
 
     fixed: Words
     axes: tuple[Axis, ...]
@@ -42,7 +43,7 @@ class Space:
 
     @property
     def is_grid(self) -> bool:
-        """Whether every combination is meant."""
+        """Whether every combination is run."""
         return self.sweeper.get("_target_") == BASIC
 
     @property
@@ -62,64 +63,62 @@ class Space:
         `changes` are merged into the launcher's settings.
         """
         cfg = self._cfg.copy()
-        placed = [f"hydra.sweep.dir={hydra_value(str(folder))}", "hydra.output_subdir=null"]
         with read_write(cfg), open_dict(cfg):
-            cfg.hydra.overrides.hydra.extend(placed)
+            where = f"hydra.sweep.dir={hydra_value(str(folder))}"
+            cfg.hydra.overrides.hydra.extend([where, "hydra.output_subdir=null"])
             cfg.hydra.sweep.dir = str(folder)
             cfg.hydra.launcher.merge_with(changes)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(config_loader=self.loader, callbacks=Callbacks(cfg)),
-            task_function=_Called(task),
+            task_function=_JobTask(task),
             config=cfg,
         )
         overrides = [[*self.fixed, *words, f"hydra.sweep.subdir='{key}'"] for key, words in jobs.items()]
-        ended = launcher.launch(overrides, initial_job_idx=0)
-        for error in (one._return_value for one in ended):  # of Hydra's making: the task has none
-            if isinstance(error, Exception):
-                raise error
+        for ended in launcher.launch(overrides, initial_job_idx=0):
+            if isinstance(ended._return_value, Exception):  # Hydra's own: the task catches its errors
+                raise ended._return_value
 
 
 def space_of(cfg: DictConfig, loader: Loader) -> Space:
     """The axes of a composed sweep: those of its files (`hydra.sweeper.params`), then the shell's."""
-    sweeper, launcher = _plain(cfg.hydra.sweeper), _plain(cfg.hydra.launcher)
+    sweeper, launcher = plain(cfg.hydra.sweeper), plain(cfg.hydra.launcher)
     params = sweeper.get("params") or {}
-    texts = [*(f"{key}={value}" for key, value in params.items()), *settle.words_of(cfg)]
-    texts = [readable(text) for text in texts]
-    last = {one.get_key_element(): one for one in OverridesParser.create(loader).parse_overrides(texts)}
+    words = [*(f"{key}={value}" for key, value in params.items()), *words_of(cfg)]
+    overrides = OverridesParser.create(loader).parse_overrides(list(map(readable, words)))
+    last = {override.get_key_element(): override for override in overrides}
     fixed = [
-        f"{key}={one.get_value_element_as_str()}" for key, one in last.items() if not one.is_sweep_override()
+        f"{head}={override.get_value_element_as_str()}"
+        for head, override in last.items()
+        if not override.is_sweep_override()
     ]
-    axes: list[Axis] = [_axis(word, one) for word, one in last.items() if one.is_sweep_override()]
+    axes: list[Axis] = [
+        _axis(head, override) for head, override in last.items() if override.is_sweep_override()
+    ]
     if swept := [axis.key for axis in axes if axis.key.split(".")[0] in _UNSWEPT]:
         raise ConfigError([Problem(key, "cannot be swept") for key in swept])
-    axes = zipped(axes, paired(_plain(cfg.sweep).get("zip")))
+    axes = zipped(axes, paired(plain(cfg.sweep).get("zip")))
     return Space(tuple(fixed), tuple(axes), sweeper, launcher, loader, cfg)
 
 
-_UNSWEPT = ("sweep", "hydra", "run_dir", "resume", "name")  # of the sweep as a whole
+_UNSWEPT = ("sweep", "hydra", "run_dir", "resume", "name")  # belong to the sweep as a whole
 
 
-def _axis(word: str, one: Override) -> Axis:
-    """`word` is the key as it was written: `++optimizer.lr`."""
-    key = settle.key_of(word)
-    if one.is_discrete_sweep():
-        return Choices(key, tuple((f"{word}={value}",) for value in one.sweep_string_iterator()))
-    value = one.value()
+def _axis(head: str, override: Override) -> Axis:
+    """The axis of a swept override; `head` is the key as it was written: `++optimizer.lr`."""
+    key = key_of(head)
+    if override.is_discrete_sweep():
+        return Choices(key, tuple((f"{head}={value}",) for value in override.sweep_string_iterator()))
+    value = override.value()
     assert isinstance(value, IntervalSweep) and value.start is not None and value.end is not None
     is_log, is_int = "log" in value.tags, isinstance(value.start, int) and isinstance(value.end, int)
     if value.start >= value.end or (is_log and value.start <= 0):
-        wants = "a low end above 0" if is_log and value.start <= 0 else "a low end below its high one"
-        raise ConfigError.one(key, f"an interval has {wants}, got {value.start} to {value.end}")
+        rule = "start above 0 on a log scale" if is_log and value.start <= 0 else "start below its end"
+        raise ConfigError.one(key, f"an interval must {rule}, got {value.start} to {value.end}")
     return SearchInterval(key, value.start, value.end, is_log, is_int)
 
 
-def _plain(node: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(node, resolve=False)
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-
-
-class _Called:
-    """What Hydra calls for each job, in this process or a launcher's."""
+class _JobTask:
+    """The function that Hydra calls for each job, in this process or a launcher's."""
 
     def __init__(self, task: Task) -> None:
         self.task = task

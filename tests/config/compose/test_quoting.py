@@ -13,7 +13,7 @@ import pytest
 from hydra.core.override_parser.types import QuotedString
 
 from trainrun.config.compose.composer import Composer, problems_of
-from trainrun.config.compose.grammar import given, parse, value_of
+from trainrun.config.compose.grammar import parse, parse_override, value_of
 from trainrun.config.suggest import hydra_value, override, shell_line, shell_word
 from trainrun.vocabulary.errors import ConfigError
 
@@ -71,7 +71,7 @@ def test_lists_and_mappings_keep_their_kinds(word: str, value: object) -> None:
     ],
 )
 def test_the_values_of_a_sweep(word: str, values: list[str]) -> None:
-    assert given(word).values == values and given(word).is_sweep
+    assert parse_override(word).values == values and parse_override(word).is_sweep
 
 
 @pytest.mark.parametrize("word", ["größe=1", "model.größe=8", "data.été.é=[1]", "+é=1"])
