@@ -14,7 +14,7 @@ from trainrun.config import overrides as settle
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.overrides import key_of
 from trainrun.config.paths import CONF, groups
-from trainrun.config.stored import storable
+from trainrun.config.stored import storable, with_format
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,5 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def to_yaml(settings: dict[str, Any]) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(settings))
+    """The text of a run's config.yaml."""
+    return with_format(OmegaConf.to_yaml(OmegaConf.create(settings)))
