@@ -20,7 +20,7 @@ from trainrun.terminal.layout import PageBlock, columns, page, paragraph
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.errors import ConfigError
 
-GUIDES = ("tuning", "symptoms", "trust", "not-offered")  # topics that are no group
+GUIDES = ("tuning", "symptoms", "trust", "api", "not-offered")  # topics that are no group
 TOPICS = (*GUIDES, "dials")
 # What other tools call a group.
 ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": "task", "callbacks": "loop"}
@@ -109,6 +109,7 @@ def _overview() -> list[str]:
                 ["trainrun show tuning", "the order in which to tune"],
                 ["trainrun show symptoms", "what goes wrong, and what helps"],
                 ["trainrun show trust", "whose code is imported, and how runs are signed"],
+                ["trainrun show api", "which names, files and fields are stable"],
                 ["trainrun show not-offered", "what this tool leaves to others"],
             ]
         ),
