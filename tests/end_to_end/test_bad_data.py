@@ -202,8 +202,9 @@ def test_a_small_file_that_unpacks_to_more_than_memory_is_refused(
     assert f"{IMAGES}.gz holds more than 268,435,456 bytes" in done.err
 
 
-def test_the_readme_names_the_exit_code_of_data_that_are_not_finite() -> None:
+def test_the_guide_names_the_exit_code_of_data_that_are_not_finite() -> None:
     """4, as of all data that cannot be learned from; 7 where the run itself came to it."""
-    readme = Path(__file__).resolve().parents[2] / "README.md"
-    assert "`stop` (exit 7, or 4 where the data themselves are not finite)" in readme.read_text()
+    page = Path(__file__).resolve().parents[2] / "trainrun/cli/guide/failures.md"
+    sentence = "| `stop` | end the run with exit 7, or 4 where the data themselves are not finite |"
+    assert sentence in page.read_text()
     assert DataError.exit_code == 4 and NonFinite.exit_code == 7

@@ -1,4 +1,4 @@
-"""Every command of rows.md and of the README, pasted into bash and zsh, means the same and runs."""
+"""Every command of rows.md, the README and the guides, pasted into bash and zsh, means the same and runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ from scipy.io import savemat
 from waiting import HANG_S, wait_until
 
 HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
+GUIDE = HERE.parents[1] / "trainrun/cli/guide"
+# Those with blocks and commands of Markdown, to be pasted from a forge. The others, which are printed by
+# `show` alone, are composed by tests/cli/test_show.py.
+PAGES = {"README": HERE.parents[1] / "README.md"} | {
+    file.stem: file
+    for file in sorted(GUIDE.glob("*.md"))
+    if re.search(r"^```|\| `trainrun ", file.read_text(), re.M)
+}
 REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
 FINDS = {"trainrun check model=cnn model.norm=batch batch_size=4": 3}
 TEXTS = ("experiment=gpt_stdlib", "experiment=transformer_lm", "experiment=masked_lm")
@@ -47,15 +54,15 @@ def rows() -> list[tuple[str, list[str]]]:
     return [row for row in found if row[0] != "row"]
 
 
-def blocks(language: str) -> list[str]:
-    """Fenced blocks of the README in one language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.S)
+def blocks(page: str, language: str) -> list[str]:
+    """Fenced blocks of a page in one language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page].read_text(), re.S)
 
 
-def readme_commands() -> list[str]:
-    """Every command in the README's table of examples and in its shell blocks, in order."""
-    text = re.sub(r"```text\n.*?```", "", README.read_text(), flags=re.S)  # what a terminal showed
-    found = re.findall(r"^\| [^|]* \| `(trainrun[^`]*)` \|$|^(trainrun .*)$", text, re.M)
+def page_commands(page: str) -> list[str]:
+    """Every command in a page's tables of commands and in its shell blocks, in order."""
+    text = re.sub(r"```text\n.*?```", "", PAGES[page].read_text(), flags=re.S)  # what a terminal showed
+    found = re.findall(r"^\| [^|]* \| `(trainrun[^`]*)` \|$|^((?:torchrun .*)?trainrun .*)$", text, re.M)
     return [cell or line for cell, line in found]
 
 
@@ -92,8 +99,10 @@ def test_commands_mean_the_same_in_every_shell(shell: str, tmp_path: Path) -> No
         pytest.skip(f"there is no {shell} here")
     import shlex
 
-    assert "#" not in "".join(blocks("bash"))  # an interactive zsh takes comments for arguments
-    lines = [line for _, commands in rows() for line in commands] + readme_commands()
+    shell_blocks = [block for page in PAGES for block in blocks(page, "bash")]
+    assert "#" not in "".join(shell_blocks)  # an interactive zsh takes comments for arguments
+    lines = [line for _, commands in rows() for line in commands]
+    lines += [line for page in PAGES for line in page_commands(page)]
     for line in dict.fromkeys(lines):
         assert paste(shell, line, tmp_path) == shlex.split(line)[1:], line
 
@@ -140,11 +149,12 @@ def test_a_row_works_as_printed(
             assert "loss=bce_with_logits" in done.err
 
 
-def test_the_readmes_own_code_and_commands_work(
-    server: Callable, small_cifar: Callable, tmp_path: Path
+@pytest.mark.parametrize("page", [page for page in PAGES if page_commands(page)])
+def test_a_pages_own_code_and_commands_work(
+    page: str, server: Callable, small_cifar: Callable, tmp_path: Path
 ) -> None:
     for language in ("python", "yaml"):
-        for block in blocks(language):
+        for block in blocks(page, language):
             if match := re.match(r"# (\S+\.(?:py|yaml))\n", block):
                 file = tmp_path / match[1]
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -152,16 +162,24 @@ def test_the_readmes_own_code_and_commands_work(
     shutil.copy(HERE / "houses.csv", tmp_path)
     _photos(tmp_path / "photos")
     small_cifar(tmp_path / "cifar")
-    commands = readme_commands()
-    assert len(commands) >= 15
-    for line in commands:
-        words = paste("bash", line, tmp_path)
-        done = server(shortened(line, words), tmp_path)
+    for line in page_commands(page):
+        if line.startswith("torchrun"):  # rows.md starts one
+            continue
+        done = server(shortened(line, paste("bash", line, tmp_path)), tmp_path)
         assert done.code == 0, f"{line}\n{done}"
 
 
-def test_the_readmes_python_works(tmp_path: Path) -> None:
-    code = next(block for block in blocks("python") if block.startswith("import trainrun"))
+def test_the_pages_hold_commands() -> None:
+    counts = {page: len(page_commands(page)) for page in PAGES}
+    assert counts["README"] >= 15
+    assert counts["commands"] >= 25
+    assert counts["sweeps"] >= 7
+    assert {"export", "failures", "files", "gpus", "python"} <= {page for page in counts if counts[page]}
+
+
+@pytest.mark.parametrize("page", ["README", "python"])
+def test_a_pages_python_works(page: str, tmp_path: Path) -> None:
+    code = next(block for block in blocks(page, "python") if block.startswith("import trainrun"))
     code = textwrap.dedent(code).replace("budget=3ep", "budget=3step")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -174,7 +192,7 @@ def test_the_readmes_python_works(tmp_path: Path) -> None:
 
 
 def test_the_readmes_mistakes_are_answered_as_it_says(server: Callable, tmp_path: Path) -> None:
-    block = next(block for block in blocks("text") if block.startswith("$ trainrun"))
+    block = next(block for block in blocks("README", "text") if block.startswith("$ trainrun"))
     line, _, answer = block.partition("\n")
     done = server(line.split()[2:], tmp_path)
     assert done.code == 2

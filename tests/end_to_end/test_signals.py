@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from waiting import HANG_S, wait_until
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+CLUSTER = Path(__file__).resolve().parents[2] / "trainrun/cli/guide/cluster.md"
 OWN = '''
 import time
 
@@ -157,9 +157,9 @@ def test_a_preempted_job_saves_asks_to_be_started_again_and_goes_on_by_the_same_
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
 
 
-def test_the_readmes_batch_file_is_preempted_and_goes_on(tmp_path: Path) -> None:
+def test_the_guides_batch_file_is_preempted_and_goes_on(tmp_path: Path) -> None:
     """srun and scontrol are stand-ins; the words that train are replaced by shorter ones."""
-    text = re.search(r"#!/bin/bash\n#SBATCH.*?(?=```)", README.read_text(), re.S)
+    text = re.search(r"#!/bin/bash\n#SBATCH.*?(?=```)", CLUSTER.read_text(), re.S)
     assert text is not None
     job = text[0].replace("data=fashion_mnist budget=50ep", shlex.join(["budget=300step", *LONG[1:]]))
     (tmp_path / "job.sh").write_text(job)

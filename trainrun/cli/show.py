@@ -20,7 +20,21 @@ from trainrun.terminal.layout import PageBlock, columns, page, paragraph
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary.errors import ConfigError
 
-GUIDES = ("tuning", "symptoms", "trust", "api", "not-offered")  # topics that are no group
+GUIDES = {  # topics that are no group
+    "commands": "what each command does, and how to call it",
+    "files": "what a run leaves in its folder; resume, loggers, exit codes",
+    "sweeps": "many runs from one line: values, searches, where the jobs run",
+    "python": "your own model, data set, loss and task; trainrun in a script or notebook",
+    "export": "predictions, and weights for other programs",
+    "failures": "kills, numbers that are not finite, and too little memory",
+    "gpus": "several GPUs, on one machine or more",
+    "cluster": "Slurm and other batch systems; Windows and macOS",
+    "api": "which names, files and fields are stable, and what stable means",
+    "trust": "whose code is imported, and how runs are signed",
+    "tuning": "the order in which to tune",
+    "symptoms": "what goes wrong, and what helps",
+    "not-offered": "what this tool leaves to others",
+}
 TOPICS = (*GUIDES, "dials")
 # What other tools call a group.
 ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": "task", "callbacks": "loop"}
@@ -47,7 +61,7 @@ def _page(word: str) -> list[str]:
     if topic == "dials":
         return _dials()
     if topic in GUIDES:
-        return page(guide.read(topic))
+        return _printed(topic)
     if topic in known:
         return _group(topic, known[topic])
     if name in known.get(group, {}):
@@ -59,6 +73,11 @@ def _page(word: str) -> list[str]:
         group = homes[0].partition("/")[0]
         return _option(group, topic, known[group][topic])
     raise _unknown(word, topic, homes, known)
+
+
+def _printed(topic: str) -> list[str]:
+    """The lines of a guide page."""
+    return [line.replace(guide.UNBROKEN, " ").rstrip() for line in page(guide.read(topic))]
 
 
 def _unknown(word: str, topic: str, homes: list[str], known: dict[str, dict[str, Path]]) -> ConfigError:
@@ -106,11 +125,7 @@ def _overview() -> list[str]:
             [
                 ["trainrun show optimizer", "a group: which option when"],
                 ["trainrun show optimizer/adamw", "an option: its arguments, their types and defaults"],
-                ["trainrun show tuning", "the order in which to tune"],
-                ["trainrun show symptoms", "what goes wrong, and what helps"],
-                ["trainrun show trust", "whose code is imported, and how runs are signed"],
-                ["trainrun show api", "which names, files and fields are stable"],
-                ["trainrun show not-offered", "what this tool leaves to others"],
+                *([f"trainrun show {topic}", what] for topic, what in GUIDES.items()),
             ]
         ),
     ]
@@ -127,7 +142,7 @@ def _group(group: str, options: dict[str, Path]) -> list[str]:
         lines += ["", *columns([_entry(name, file, name in marked) for name, file in options.items()])]
         lines += ["  * taken where nothing is said"] if marked else []
     blocks = guide.read(group)
-    lines += ["", *page(blocks)] if blocks else []
+    lines += ["", *_printed(group)] if blocks else []
     if not any(block.kind == "command" for block in blocks):
         names = [name for name in options if name not in marked] or list(options)
         examples = (_example(group, name, option(group, name)) for name in names)

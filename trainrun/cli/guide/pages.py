@@ -1,8 +1,9 @@
 """What to choose when, and where guides err: a Markdown file per topic beside this one, and their reader.
 
-A file holds paragraphs, `##` headings, `-` bullets, tables, and commands in indented lines. A bullet
-that begins with `OPTION: ` is about that option, and its page repeats it. In a table the column
-`command` holds whole commands, several apart by <br>.
+A file holds paragraphs, `#` and `##` headings, `-` bullets, tables, and commands in indented lines. Fenced
+blocks are printed as they stand, links without their address, pictures not at all. A bullet that begins
+with `OPTION: ` is about that option, and its page repeats it. In a table the column `command` holds whole
+commands, several apart by <br>, with or without backticks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from trainrun.doctor.symptoms import SYMPTOMS, Symptom
 from trainrun.terminal.layout import PageBlock
 
 _FOLDER = Path(__file__).parent
+_PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+_CODE = re.compile(r"`[^`]*`")
+UNBROKEN = "\xa0"  # a space inside backticks, where no line may end
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 def topics() -> list[str]:
@@ -29,14 +34,24 @@ def read(topic: str) -> list[PageBlock]:
     file = _FOLDER / f"{topic}.md"
     blocks: list[PageBlock] = []
     ended = True  # by an empty line: what follows begins a new block
+    fenced = False
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        kind, text = _kind(line)
+        if line.startswith("```"):
+            fenced = not fenced
+            if fenced and blocks and blocks[-1].kind == "command":
+                blocks.append(PageBlock("command"))
+            continue
+        kind, text = ("command", line) if fenced else _kind(line)
         if kind == "table":
             row = [cell.strip() for cell in text.strip("|").split("|")]
             if ended or blocks[-1].kind != "table":
                 blocks.append(PageBlock("table"))
             if set("".join(row)) - set("-: "):
                 blocks[-1].rows.append(row)
+            if blocks[-1].rows and blocks[-1].rows[0][-1] == "command":
+                row[-1] = row[-1].replace("`", "")  # printed on lines of their own
+        elif fenced and (text or blocks[-1].text):  # one empty line is enough
+            blocks.append(PageBlock(kind, text))
         elif kind == "paragraph" and not ended and blocks[-1].kind in ("paragraph", "bullet"):
             blocks[-1].text += f" {text}"
         elif text:
@@ -94,13 +109,14 @@ def _symptom(one: Symptom) -> list[str]:
 
 
 def _kind(line: str) -> tuple[str, str]:
-    text = line.strip()
+    if line.startswith("    "):
+        return "command", line.strip()
+    text = _LINK.sub(r"\1", _PICTURE.sub("", line.strip()))
+    text = _CODE.sub(lambda code: code[0].replace(" ", UNBROKEN), text)
     if text.startswith("|"):
         return "table", text
-    if line.startswith("    "):
-        return "command", text
-    if text.startswith("## "):
-        return "heading", text[3:]
+    if match := re.match(r"##? (.*)", text):
+        return "heading", match[1]
     if text.startswith("- "):
         return "bullet", text[2:]
     return "paragraph", text
