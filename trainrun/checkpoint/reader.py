@@ -76,8 +76,8 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
             return "has a manifest that was changed"
         number = manifest.get("format")
         if isinstance(number, int) and number > FORMAT:
-            told = f"has format {number}, this version reads up to {FORMAT}; install a newer trainrun"
-            raise CannotResume(f"checkpoint: {path} {told}")
+            problem = f"has format {number}, this version reads up to {FORMAT}; install a newer trainrun"
+            raise CannotResume(f"checkpoint: {path} {problem}")
         if number != FORMAT:
             return f"has format {number}, which no version has written"
         if run_id is not None and manifest["run_id"] != run_id:

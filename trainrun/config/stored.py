@@ -83,8 +83,8 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
     aliases, tags and deep nesting are refused, so that a small file cannot grow without bound.
     """
     if (head := _HEAD.match(text)) and int(head[1]) > FORMAT:
-        told = f"has format {head[1]}, this version reads up to {FORMAT}; install a newer trainrun"
-        raise CannotResume(f"{file}: {told}")
+        problem = f"has format {head[1]}, this version reads up to {FORMAT}; install a newer trainrun"
+        raise CannotResume(f"{file}: {problem}")
     try:
         check_text(text, with_aliases=False)
         if not text.endswith("\n"):
