@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from trainrun.session.run import Run
+
 __version__ = "0.1.0"
 __all__ = [
     "ConfigError",
+    "Run",
     "TrainrunError",
     "__version__",
     "evaluate",
     "export",
+    "history",
     "load",
     "predict",
     "resume",
@@ -105,6 +109,26 @@ def export(run: str, path: str | Path, checkpoint: str = "best", overrides: _Seq
     from trainrun.session.python import export
 
     return export(run, path, checkpoint, overrides)
+
+
+def history(run: str) -> dict[str, list[tuple[int, float]]]:
+    """The curves of a stored run by the names that TensorBoard shows: {"val/accuracy": [(40, 0.91), ...]}.
+
+    Each is (step, value) with rising steps. They are read from the run's records, without torch.
+    """
+    from trainrun.session.run import Run
+
+    return Run(run).history()
+
+
+def __getattr__(name: str) -> Any:
+    """`Run`, when it is first asked for: importing the package alone stays quick."""
+    if name != "Run":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trainrun.session.run import Run
+
+    globals()["Run"] = Run
+    return Run
 
 
 def _plainly(kind: type[BaseException], error: BaseException, traceback: Any) -> None:

@@ -207,7 +207,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "manifest is binary": (lambda path: (path / "manifest.json").write_bytes(b"\xff\xfe"), "cannot be read"),
     "manifest was edited": (edit_manifest(metrics_bytes=0), "manifest that was changed"),
     "manifest names no file": (forge_manifest(files={}), "manifest without state.pt"),
-    "another format": (edit_manifest(format=99), "has format 99"),
+    "a newer format by damage": (edit_manifest(format=99), "manifest that was changed"),
+    "a format that is none": (forge_manifest(format=0), "has format 0"),
     "another run's": (forge_manifest(run_id="that run"), "belongs to another run"),
     "another step's": (forge_manifest(step=7), "holds step 7"),
     "state.pt is a link": (
@@ -228,6 +229,15 @@ def test_damage_is_noticed_named_and_the_newest_valid_one_wins(tmp_path: Path, k
     warnings: list[str] = []
     assert load(tmp_path, warnings)["counters"]["step"] == 5
     assert warnings == [f"checkpoint step-000000006 is damaged and skipped: {problem}"]
+
+
+def test_a_newer_format_is_refused_and_never_skipped_as_damage(tmp_path: Path) -> None:
+    committed(tmp_path, 5)
+    forge_manifest(format=2)(committed(tmp_path, 6))
+    warnings: list[str] = []
+    with pytest.raises(CannotResume, match=r"format 2, this version reads up to 1; install a newer trainrun"):
+        load(tmp_path, warnings)
+    assert warnings == []
 
 
 def test_where_all_are_damaged_resuming_is_refused(tmp_path: Path) -> None:

@@ -100,6 +100,19 @@ def test_a_missing_config_cannot_be_resumed(tmp_path: Path) -> None:
         load_stored(tmp_path / "config.yaml")
 
 
+def test_the_first_line_names_the_format_and_a_newer_one_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    text = to_yaml({"x": 1})
+    head, rest = text.split("\n", 1)
+    assert head == "# trainrun config.yaml, format 1"
+    for written in (text, rest, f"# a comment of mine\n{rest}"):  # without one: as before there was one
+        file.write_text(written)
+        assert load_stored(file) == {"x": 1}
+    file.write_text(text.replace("format 1", "format 2"))
+    with pytest.raises(CannotResume, match=r"format 2, this version reads up to 1; install a newer trainrun"):
+        load_stored(file)
+
+
 def stored_again(words: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(settings as composed, the tree that a run would keep of them)."""
     composed = Composer().compose(words)

@@ -306,10 +306,9 @@ def test_a_stored_run_gives_what_its_commands_print(capfd: pytest.CaptureFixture
 
 
 def test_the_public_names_are_what_dir_shows_and_have_a_docstring() -> None:
-    names = ["evaluate", "export", "load", "predict", "resume", "train"]
-    assert (
-        dir(trainrun) == sorted(trainrun.__all__) == ["ConfigError", "TrainrunError", "__version__", *names]
-    )
+    names = ["evaluate", "export", "history", "load", "predict", "resume", "train"]
+    others = ["ConfigError", "Run", "TrainrunError", "__version__"]
+    assert dir(trainrun) == sorted(trainrun.__all__) == [*others, *names]
     for name in names:
         assert callable(getattr(trainrun, name))
         assert getattr(trainrun, name).__doc__

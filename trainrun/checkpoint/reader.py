@@ -68,7 +68,10 @@ def _run_id_in(path: Path) -> str | None:
 
 
 def problem_of(path: Path, run_id: str | None) -> str | None:
-    """What is wrong with a checkpoint directory, in words; None where it is whole and this run's."""
+    """What is wrong with a checkpoint directory, in words; None where it is whole and this run's.
+
+    Raises CannotResume for the format of a newer version, which is no damage and must not be skipped.
+    """
     try:
         manifest = manifest_of(path)
         if problem := _problem_of_manifest(manifest, path, run_id):
@@ -80,10 +83,14 @@ def problem_of(path: Path, run_id: str | None) -> str | None:
 
 
 def _problem_of_manifest(manifest: dict[str, Any], path: Path, run_id: str | None) -> str | None:
-    if manifest.get("format") != FORMAT:
-        return f"has format {manifest.get('format')}, this version reads {FORMAT}"
     if manifest.get("sha256") != manifest_hash(manifest):
         return "has a manifest that was changed"
+    number = manifest.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        problem = f"has format {number}, this version reads up to {FORMAT}; install a newer trainrun"
+        raise CannotResume(f"checkpoint: {path} {problem}")
+    if number != FORMAT:
+        return f"has format {number}, which no version has written"
     if run_id is not None and manifest["run_id"] != run_id:
         return "belongs to another run"
     if path.name != path_of(path.parent, manifest["step"]).name:

@@ -29,6 +29,7 @@ GUIDES = {  # topics that are no group
     "failures": "kills, numbers that are not finite, and too little memory",
     "gpus": "several GPUs, on one machine or more",
     "cluster": "Slurm and other batch systems; Windows and macOS",
+    "api": "which names, files and fields are stable, and what stable means",
     "trust": "whose code is imported, and how runs are signed",
     "tuning": "the order in which to tune",
     "symptoms": "what goes wrong, and what helps",

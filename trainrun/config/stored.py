@@ -18,6 +18,7 @@ from trainrun.config.suggest import hydra_value
 from trainrun.config.tree import texts
 from trainrun.vocabulary.errors import CannotResume
 
+FORMAT = 1  # of config.yaml; a file that does not say its format has this one
 _MARK = "\0"  # stands for the $ of a reference that is kept, while everything else is resolved
 _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
 _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
@@ -31,6 +32,7 @@ _ADDED: dict[str, dict[str, Any]] = {
         "missing_target": "refuse",
     }
 }
+_HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.
 _OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")
 
@@ -55,6 +57,11 @@ def storable(cfg: DictConfig) -> dict[str, Any]:
     return settings | {"run_dir": None, "resume": "never"}
 
 
+def with_format(text: str) -> str:
+    """A config.yaml whose first line, a comment, names the format; it is signed with the rest."""
+    return f"# trainrun config.yaml, format {FORMAT}\n{text}"
+
+
 def load_stored(file: Path) -> dict[str, Any]:
     """The tree of a run's config.yaml, as `parse_stored` has it."""
     return parse_stored(stored_text(file), file)
@@ -76,6 +83,9 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
     References are left as they are, and no others than `storable` keeps are accepted;
     aliases, tags and deep nesting are refused, so that a small file cannot grow without bound.
     """
+    if (head := _HEAD.match(text)) and int(head[1]) > FORMAT:
+        problem = f"has format {head[1]}, this version reads up to {FORMAT}; install a newer trainrun"
+        raise CannotResume(f"{file}: {problem}")
     try:
         check_text(text, with_aliases=False)
         if not text.endswith("\n"):

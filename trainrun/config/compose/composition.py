@@ -14,7 +14,7 @@ from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.precedence import words_of
 from trainrun.config.overrides import key_of
 from trainrun.config.paths import CONF, groups
-from trainrun.config.stored import storable
+from trainrun.config.stored import storable, with_format
 
 
 @dataclass(frozen=True)
@@ -89,4 +89,5 @@ def plain(node: Any, resolve: bool = False) -> dict[str, Any]:
 
 
 def to_yaml(settings: dict[str, Any]) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(settings))
+    """The text of a run's config.yaml."""
+    return with_format(OmegaConf.to_yaml(OmegaConf.create(settings)))
