@@ -62,7 +62,7 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     from trainrun.check.batch import picture as draw
     from trainrun.check.checks import examine
     from trainrun.check.context import bench_of
-    from trainrun.session.rebuild import weights_from
+    from trainrun.session.init_from import weights_from
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)

@@ -84,7 +84,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     """Build, ramp, judge and tell; the words of the run with the suggestion go into `send`."""
     from trainrun.assembly.build import build
     from trainrun.report.range_test import RangeTest, picture
-    from trainrun.session.rebuild import weights_from
+    from trainrun.session.init_from import weights_from
     from trainrun.tune.criteria import curve, suggest_lr
     from trainrun.tune.lr import Divergence, peak, ramp
 

@@ -121,7 +121,7 @@ class Job:
             return code
 
     def _train(self, composition: Composition, folder: Path) -> int:
-        from trainrun.session.rebuild import targets_of
+        from trainrun.session.open_run import targets_of
         from trainrun.session.resume import resumed
         from trainrun.session.train import train_one
 
@@ -168,7 +168,7 @@ def _warm(settings: Mapping[str, Any]) -> None:
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
     own = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
     late = [name for part in own for name in _LATE.get(part, ())]
-    for name in (*own, "trainrun.session.resume", "trainrun.session.rebuild", "trainrun.session.session"):
+    for name in (*own, "trainrun.session.resume", "trainrun.session.open_run", "trainrun.session.session"):
         importlib.import_module(name)
     for name in (*late, *_LATE[""]):
         with contextlib.suppress(ModuleNotFoundError):  # another version's
