@@ -29,7 +29,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "found"),
+    ("named", "names"),
     [
         (None, ["0", "1", "2"]),
         ("", []),
@@ -42,12 +42,12 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 def test_gpus_have_the_names_that_cuda_takes(
-    named: str | None, found: list[str], gpus: None, monkeypatch: pytest.MonkeyPatch
+    named: str | None, names: list[str], gpus: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible_gpus() == found
+    assert visible_gpus() == names
 
 
 def test_a_broken_driver_is_no_gpu(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:

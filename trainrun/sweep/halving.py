@@ -1,4 +1,4 @@
-"""Successive halving (Jamieson and Talwalkar 2016): of many candidates the best train on, again and again.
+"""Successive halving (Jamieson and Talwalkar 2016): the best of many candidates go on to the next rung.
 
 Every candidate's schedule is planned for the whole budget; it stops and waits after the first
 evaluation at or behind its share, and goes on from there if it is among the best.
@@ -44,21 +44,21 @@ class Halving:
         self.results: list[TriedPoint] = []
 
     def about(self) -> str:
-        """What it does, and its cost in full runs, if every candidate is judged where its share ends."""
-        count, before, cost, told = len(self.points), 0.0, 0.0, list[str]()
+        """A description for people, with the cost in full runs if every candidate stops at its share."""
+        count, before, cost, rungs = len(self.points), 0.0, 0.0, list[str]()
         for share in self.shares():
-            told.append(f"{count} to {'the end' if share == 1 else f'{share:.1%} of the budget'}")
+            rungs.append(f"{count} to {'the end' if share == 1 else f'{share:.1%} of the budget'}")
             cost += count * (share - before)
             count, before = max(1, count // self.reduction), share
-        return f"of {counted(len(self.points), 'candidate')} {', '.join(told)}: {cost:.1f} full runs"
+        return f"of {counted(len(self.points), 'candidate')} {', '.join(rungs)}: {cost:.1f} full runs"
 
     def batches(self) -> Iterator[PointBatch]:
-        """A rung after the other; who goes on follows from what was told of the rung before."""
+        """One rung after the other; the outcomes of the rung before decide which candidates go on."""
         alive = list(self.points)
         for share in self.shares():
             yield PointBatch(alive, None if share == 1 else share)
-            if any(one.outcome.state in ("interrupted", "pending") for one in self.results):
-                return  # a rung is judged when all have come to it
+            if any(result.outcome.state in ("interrupted", "pending") for result in self.results):
+                return  # a rung is ranked once all have reached it
             best = self._ranked(share)
             keep = set(best[: max(1, len({point.trial for point in alive}) // self.reduction)])
             alive = [point for point in alive if point.trial in keep]
@@ -78,10 +78,10 @@ class Halving:
     def _ranked(self, share: float) -> list[int]:
         """The trials by their mean value so far, the best first; those without one are out."""
         values: dict[int, list[float]] = {}
-        for one in self.results:
-            if (value := value_at(one, share, self.maximize)) is not None:
-                values.setdefault(one.point.trial or 0, []).append(value)
-        means = {trial: statistics.mean(found) for trial, found in values.items()}
+        for result in self.results:
+            if (value := value_at(result, share, self.maximize)) is not None:
+                values.setdefault(result.point.trial or 0, []).append(value)
+        means = {trial: statistics.mean(replicates) for trial, replicates in values.items()}
         return sorted(means, key=lambda trial: -means[trial] if self.maximize else means[trial])
 
 
