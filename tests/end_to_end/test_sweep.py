@@ -562,7 +562,7 @@ def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
         ("-m name=a,b", "name: cannot be swept"),
         ("-m sweep.retries=-1 seed=0,1", "sweep.retries: wants"),
         ("sweep.trials=3", "sweep.trials: is a setting of a sweep; start one with -m"),
-        ("hydra/sweeper=random", "hydra/sweeper: is of a sweep"),
+        ("hydra/sweeper=random", "hydra/sweeper: is a setting of a sweep"),
         ("-m hydra/launcher=nope seed=0,1", "hydra/launcher: no option 'nope'"),
         ("-m data=digits,diabetes model=linear", "monitor: the jobs of a sweep are ranked by one"),
         (

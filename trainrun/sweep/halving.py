@@ -14,8 +14,7 @@ from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replica
 from trainrun.sweep.outcome import TriedPoint, evaluations_in
 from trainrun.sweep.random import draw, repeated
 from trainrun.sweep.sweep import counted
-from trainrun.vocabulary.ranges import Interval as Range
-from trainrun.vocabulary.ranges import Seed
+from trainrun.vocabulary.ranges import Interval, Seed
 
 
 class Halving:
@@ -26,7 +25,7 @@ class Halving:
 
     def __init__(
         self,
-        reduction: Annotated[int, Range(2)],
+        reduction: Annotated[int, Interval(2)],
         seed: Seed,
         params: Mapping[str, str],
         axes: Sequence[Axis],
