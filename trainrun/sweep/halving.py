@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
 
 from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replicates
 from trainrun.sweep.outcome import TriedPoint, evaluations_in
 from trainrun.sweep.random import draw, repeated
 from trainrun.sweep.sweep import counted
-from trainrun.vocabulary.ranges import Interval, Seed
+from trainrun.vocabulary.ranges import Divisor, Seed
 
 
 class Halving:
@@ -25,7 +24,7 @@ class Halving:
 
     def __init__(
         self,
-        reduction: Annotated[int, Interval(2)],
+        reduction: Divisor,
         seed: Seed,
         params: Mapping[str, str],
         axes: Sequence[Axis],
