@@ -121,7 +121,7 @@ def test_several_are_asked_for_at_once(tmp_path: Path) -> None:
 
 
 def test_it_finds_the_minimum_of_a_bowl_better_than_chance(tmp_path: Path) -> None:
-    found = [
+    best = [
         min(loss(b[0]) for b in followed(search(tmp_path / f"{s}", 40, seed=s), completed)) for s in range(3)
     ]
     drawn = []
@@ -130,7 +130,7 @@ def test_it_finds_the_minimum_of_a_bowl_better_than_chance(tmp_path: Path) -> No
         drawn.append(
             min(loss(b[0]) for b in followed(search(folder, 40, sampler="random", seed=seed), completed))
         )
-    assert sum(found) < sum(drawn)
+    assert sum(best) < sum(drawn)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
@@ -152,7 +152,7 @@ def test_a_trial_below_the_median_of_the_others_is_hopeless(tmp_path: Path) -> N
     for number, batch in enumerate(strategy.batches()):
         pruner = Pruner(tmp_path, number, "median", 3, 0.0)
         curve = curves[number] if number < 3 else [0.45, 0.9]
-        answers.append([pruner(at / 10, value) for at, value in enumerate(curve, 1)])
+        answers.append([pruner(share / 10, value) for share, value in enumerate(curve, 1)])
         strategy.tell([TriedPoint(batch.points[0], Path(), JobOutcome("completed", curve[-1]))])
     # the medians of the first three are 0.5 at 10% and 0.3 at 20% of the budget; a trial's best so far counts
     assert answers == [[False, False], [False, False], [False, False], [False, True]]

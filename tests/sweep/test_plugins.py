@@ -76,11 +76,11 @@ def test_slurm_needs_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_job_after_another_has_the_whole_machine(tmp_path: Path) -> None:
-    found = search(tmp_path, LR)
-    assert isinstance(found.strategy, Grid)
-    assert (found.name, found.monitor, found.maximize) == ("basic", "val/accuracy", True)
-    assert (found.in_turn, found.is_local, found.threads, found.chunk) == (True, True, None, 1)
-    assert found.pruner is None and not found.launcher and not found.gpus
+    settings = search(tmp_path, LR)
+    assert isinstance(settings.strategy, Grid)
+    assert (settings.name, settings.monitor, settings.maximize) == ("basic", "val/accuracy", True)
+    assert (settings.in_turn, settings.is_local, settings.threads, settings.chunk) == (True, True, None, 1)
+    assert settings.pruner is None and not settings.launcher and not settings.gpus
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_jobs_at_once_share_the_cores(tmp_path: Path, monkeypatch: pytest.Monkey
     pytest.importorskip("joblib", reason="hydra-joblib-launcher is not installed")
     monkeypatch.setenv("OMP_NUM_THREADS", "12")
     words = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=3", LR, "runtime.device=cpu")
-    found = search(tmp_path, *words)
-    assert (found.in_turn, found.threads, dict(found.launcher)) == (False, 4, {"n_jobs": 3})
+    settings = search(tmp_path, *words)
+    assert (settings.in_turn, settings.threads, dict(settings.launcher)) == (False, 4, {"n_jobs": 3})
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
 
 
 def about(task: TaskProtocol, info: DataInfo, fitted: Mapping[str, Any]) -> dict[str, Any]:
-    """What another program must know: what goes in, what comes out, and what the classes are called."""
+    """The description for other programs: inputs, outputs, and the names of the classes."""
     content = {
         "input": {"shape": ["N", *info.input_shape], "expects": _expects(fitted)},
         "output": _means(task),
@@ -209,7 +209,7 @@ _FORMATS = {
 
 
 def about_run(run: LoadedRun) -> dict[str, Any]:
-    """What the file says of what goes in and comes out, and whose weights it holds."""
+    """The description of a run's exported file, with the origin of its weights."""
     parts = run.parts
     origin = {"version": __version__, "step": run.choice.step, "weights": run.weights}
     return about(parts.task, parts.info, parts.data.fitted()) | origin

@@ -13,7 +13,7 @@ _BINS = 40  # enough to see two modes or a long tail, and few enough for a line 
 
 
 def with_histograms(events: Iterable[Event], model: nn.Module) -> Iterator[Event]:
-    """The same events, each log of steps followed by the histograms of `model` as it is then.
+    """Pass the events on, each log of steps followed by the histograms of `model` as it is then.
 
     A gradient is that of the log's last step, after clipping.
     """

@@ -53,7 +53,7 @@ def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str
 
 
 def _trust_in(overrides: Sequence[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the user trusts; what the folder says of that does not count."""
+    """The packages that the user trusts; what the folder says of that does not count."""
     trust = settings["runtime"].get("trust") if "runtime.trust" in map(key_of, overrides) else ()
     return tuple(map(str, trust)) if isinstance(trust, list) else ()
 

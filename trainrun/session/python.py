@@ -40,7 +40,7 @@ _Swept = TypeVar("_Swept")
 
 
 def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result | _Swept | None:
-    """What `trainrun WORDS` does: with -m what `sweep` returns, None for words that only show settings."""
+    """Do what `trainrun WORDS` does; with -m return what `sweep` does, for words that show settings None."""
     typed = _texts(words)
     with _command(), _alone():
         if typed and typed[0] in COMMANDS:
@@ -59,7 +59,7 @@ def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result 
 def resume(
     run: str, overrides: Sequence[str], resume_sweep: Callable[[str, list[str]], _Swept | None]
 ) -> Result | _Swept:
-    """What `trainrun resume RUN` does; what `resume_sweep` returns where RUN is a sweep."""
+    """Do what `trainrun resume RUN` does; where RUN is a sweep, return what `resume_sweep` does."""
     words = _texts(overrides)
     with _command(), _alone():
         refuse_other_forms(str(run), words)
@@ -230,7 +230,7 @@ def _texts(words: Sequence[str]) -> list[str]:
 
 
 def _elsewhere(words: list[str]) -> str:
-    """What to write for a command of the command line."""
+    """The Python call, or the line, that a command of the command line is."""
     if words[0] in _FUNCTIONS:
         return f"is a function of its own here: trainrun.{_FUNCTIONS[words[0]]}(...)"
     return f"belongs to the command line: {shlex.join(['trainrun', *words])}"

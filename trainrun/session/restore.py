@@ -22,7 +22,7 @@ from trainrun.vocabulary.errors import CannotResume
 
 @dataclass(frozen=True)
 class StoredState:
-    """What a folder holds to resume from: its run's id, and the parts of the newest valid checkpoint."""
+    """A folder's content to resume from: the run's id, and the parts of its newest valid checkpoint."""
 
     run_id: str | None
     parts: dict[str, Any] | None

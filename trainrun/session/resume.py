@@ -54,7 +54,7 @@ def refuse_other_forms(name: str, overrides: list[str]) -> None:
 
 
 def changes_of_line(run_dir: Path, words: Sequence[str]) -> list[str]:
-    """What a line `run_dir=PATH resume=auto` changes where PATH holds a run already.
+    """The changes of a line `run_dir=PATH resume=auto` where PATH holds a run already.
 
     The stored settings are the base, so that changed defaults cannot leak in: a change is what the
     line says now and did not say at the start.
@@ -133,7 +133,7 @@ def _notes(
     environment: Mapping[str, Any],
     parts: Parts,
 ) -> list[str]:
-    """What people are told of a resume: a line on every change, and on what follows from it."""
+    """Lines for people on every change, and on what follows from it."""
     from trainrun.run.files import number_in
     from trainrun.runtime.machine import cores
 

@@ -18,7 +18,7 @@ ShouldStop = Callable[[Evaluated, int], str | None]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What was typed, and what that changes: key -> (old, new, class), with `notes` on it for people."""
+    """The command as typed, and its changes: key -> (old, new, class), with `notes` on them for people."""
 
     command: Sequence[str]
     quiet: bool

@@ -45,7 +45,7 @@ from trainrun.vocabulary.events import Evaluated, Event, Finished, Interrupted, 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished or interrupted run came to."""
+    """The result of a finished or interrupted run."""
 
     run_dir: Path
     exit_code: int
@@ -178,7 +178,7 @@ def _training(loop: Loop, parts: Parts, options: RunOptions, signals: Signals) -
 def _stopping(
     events: Iterable[Event], should_stop: ShouldStop, state: TrainState, signals: Signals
 ) -> Iterator[Event]:
-    """The same events; the run is asked to stop where `should_stop` has a reason."""
+    """Pass the events on, and ask the run to stop where `should_stop` has a reason."""
     for event in events:
         yield event
         if not isinstance(event, Evaluated) or event.split != "val" or event.step >= state.total_steps:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """What a line came to. `result` is None where the run in `run_dir` had nothing left to do."""
+    """The end of a line's run. `result` is None where the run in `run_dir` had nothing left to do."""
 
     result: Result | None
     run_dir: Path

@@ -55,7 +55,7 @@ def _print_best(sweep: RunningSweep, settings: Sequence[RankedSetting]) -> None:
 
 
 def _test_line(best: RankedSetting, monitor: str) -> list[str]:
-    """What the first row came to on the test split, which chose nothing."""
+    """A line on the first row's metrics on the test split, which chose nothing."""
     from trainrun.sweep.standings import extra_metrics
 
     tests = [job.outcome.test or {} for job in best.jobs if job.outcome.state == "completed"]

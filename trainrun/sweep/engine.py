@@ -120,7 +120,7 @@ def planned(
     origin: StoredOrigin | None = None,
     trust: Collection[str] = (),
 ) -> tuple[Space, dict[Words, Composition], Path]:
-    """What is swept, the jobs that can be composed beforehand, and the sweep's folder.
+    """The space of a sweep, its jobs that can be composed beforehand, and its folder.
 
     Raises ConfigError with the problems of all jobs.
     """

@@ -62,11 +62,11 @@ class Halving:
             alive = [point for point in alive if point.trial in keep]
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
-        """What became of the last batch."""
+        """Note the outcomes of the last batch."""
         self.results = list(tried)
 
     def shares(self) -> list[float]:
-        """Of the budget, where candidates wait; the last is all of it."""
+        """The shares of the budget where candidates wait; the last is all of it."""
         candidates, shares = len({point.trial for point in self.points}), [1.0]
         while candidates >= self.reduction:
             candidates //= self.reduction

@@ -42,7 +42,7 @@ OWNER_S = 10.0  # time for a job of an earlier start, which its sweep's end inte
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What all jobs of one launch share; each is called with its run and its folder."""
+    """The settings that all jobs of one launch share; called with the run and folder of each."""
 
     sweep: Path
     heads: Mapping[str, str]  # by key: how lines about a job begin

@@ -181,19 +181,20 @@ def _name(storage: optuna.storages.RDBStorage, folder: Path) -> str:
 def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseSampler:
     from optuna import samplers
 
+    first: dict[str, Any] = {"n_startup_trials": startup_trials, "seed": seed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of these are called experimental
-        if name == "tpe":
-            return samplers.TPESampler(
-                n_startup_trials=startup_trials, multivariate=True, constant_liar=True, seed=seed
-            )
-        if name == "gp":
-            return samplers.GPSampler(n_startup_trials=startup_trials, seed=seed)
-        if name == "cmaes":
-            return samplers.CmaEsSampler(n_startup_trials=startup_trials, seed=seed)
-        if name == "qmc":
-            return samplers.QMCSampler(seed=seed, scramble=True)
-        return samplers.RandomSampler(seed=seed)
+        match name:
+            case "tpe":
+                return samplers.TPESampler(multivariate=True, constant_liar=True, **first)
+            case "gp":
+                return samplers.GPSampler(**first)
+            case "cmaes":
+                return samplers.CmaEsSampler(**first)
+            case "qmc":
+                return samplers.QMCSampler(seed=seed, scramble=True)
+            case _:
+                return samplers.RandomSampler(seed=seed)
 
 
 def _pruner(name: str, startup_trials: int, warmup: float) -> optuna.pruners.BasePruner:

@@ -88,7 +88,7 @@ def _int(value: object) -> int | None:
 
 
 def first_clause(reason: str) -> str:
-    """What went wrong, without the advice that follows."""
+    """The cause in a reason, without the advice that follows."""
     return reason.partition("; ")[0].partition(" (samples")[0]
 
 

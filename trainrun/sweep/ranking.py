@@ -23,7 +23,7 @@ class RankedJob:
 
     @property
     def record(self) -> dict[str, Any]:
-        """As sweep.json has it."""
+        """Its object in sweep.json."""
         outcome = self.outcome
         return {
             "key": self.key,
@@ -83,7 +83,7 @@ class RankedSetting:
 
     @property
     def record(self) -> dict[str, Any]:
-        """As sweep.json has it."""
+        """Its object in sweep.json."""
         figures = {"mean": self.mean, "std": self.std, "count": len(self.values), "values": self.values}
         return {"swept": dict(self.swept), **figures, "jobs": [job.key for job in self.jobs]}
 

@@ -86,7 +86,7 @@ def _laid_out(rows: Sequence[Sequence[str]], width: int | None) -> list[Text]:
 
 
 def _others(jobs: Sequence[RankedJob], width: int | None) -> list[Text]:
-    """What failed first, then what a search gave up, the furthest first and not all of many."""
+    """Lines on failed jobs, then on those that a search gave up, the furthest first and not all of many."""
     failed = [job for job in jobs if job.outcome.state == "failed"]
     given_up = [job for job in jobs if job.outcome.state != "failed"]
     given_up.sort(key=lambda job: -job.outcome.step)

@@ -78,7 +78,7 @@ def _best(job: RankedJob) -> dict[str, Any]:
 
 
 def _swept(point: Point) -> dict[str, Any]:
-    """What a point varies, with plain values."""
+    """The settings that a point varies, with plain values."""
     return {key_of(word): value_of(word) for word in point.words}
 
 

@@ -79,7 +79,7 @@ def beyond(window: int, most: int) -> list[int]:
 
 
 def first_of(sizes: Sizes, is_free: bool) -> int:
-    """Where to begin: a sixteenth of the largest, of freely chosen sizes a power of two."""
+    """The size to begin with: a sixteenth of the largest, of freely chosen sizes a power of two."""
     least = max(sizes) / _SPAN
     if is_free:
         least = 2 ** math.ceil(math.log2(max(1, least)))

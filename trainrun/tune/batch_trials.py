@@ -128,7 +128,7 @@ class Tries:
         answer: dict[str, Any] | None,
         is_evaluation: bool = False,
     ) -> TriedSize:
-        """What the child's answer means, or its exit code where it gave none."""
+        """Read the child's answer, or its exit code where it gave none."""
         replaceable("")
         if answer is None:
             return TriedSize(size, pieces, *_meaning_of(code), is_beyond=is_beyond)
@@ -204,7 +204,7 @@ def replaced(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
 
 
 def _meaning_of(code: int) -> tuple[bool | None, str]:
-    """What the exit code of a process without an answer means: whether its size fits, and why not."""
+    """(fits, why not) of the exit code of a process without an answer."""
     if code == OutOfMemory.exit_code:
         return False, _OVER_LIMIT
     if code == -signal.SIGKILL:

@@ -106,7 +106,7 @@ def slopes(of: LRCurve) -> Values:
 
 
 def steepest(of: LRCurve) -> float | None:
-    """Where the loss falls fastest, before its minimum; None where that is at an end of the curve."""
+    """The rate where the loss falls fastest, before its minimum; None at an end of the curve."""
     index = int(slopes(of)[: of.lowest + 1].argmin())
     return None if index < _EDGE or _is_at_end(of, index) else float(of.lr[index])
 

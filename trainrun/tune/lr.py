@@ -40,7 +40,7 @@ class LRPoint:
 
 @dataclass(frozen=True)
 class Peak:
-    """What the run's schedule makes of its learning rate where it is largest."""
+    """The schedule at its largest learning rate."""
 
     factor: float
     momentum: float | None  # that the schedule sets there

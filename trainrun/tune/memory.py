@@ -28,7 +28,7 @@ def parse_bytes(text: str) -> int:
 
 
 def available_bytes(root: Path) -> int | None:
-    """What a new process could take without swapping; None where the system does not say.
+    """The memory that a new process could take without swapping; None where the system does not say.
 
     Of the machine, or of this process's control groups (cgroups) where they have less. `root` is that of
     the file system.
@@ -47,7 +47,7 @@ def _of_machine(root: Path) -> int | None:
 
 
 def _of_groups(root: Path) -> Iterator[int]:
-    """What is left to each control group that this process is in, of both versions."""
+    """The memory left to each control group of this process, of both versions."""
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             number, controllers, path = line.split(":", 2)
@@ -80,7 +80,7 @@ def taken_bytes() -> int:
 
 
 def _share(pid: int | None) -> int:
-    """What a process holds, with its part of what it shares; 0 where the system does not say."""
+    """The memory of a process, with its part of what it shares; 0 where the system does not say."""
     with contextlib.suppress(OSError):
         if match := re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M):
             return int(match[1]) * 1024
@@ -88,7 +88,7 @@ def _share(pid: int | None) -> int:
 
 
 def held_bytes() -> int:
-    """What this process holds now; 0 where the system does not say."""
+    """The memory that this process holds now; 0 where the system does not say."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0

@@ -36,7 +36,7 @@ _LR = 1e-3  # of the run's: nothing is warmed up here, and the weights should st
 
 @dataclass(frozen=True)
 class Survey:
-    """What a built run is, before anything is tried."""
+    """A built run in figures, before anything is tried."""
 
     batch_size: int
     window: int  # as asked for: batch_size x accumulate
@@ -253,7 +253,7 @@ def is_for_memory(error: BaseException) -> bool:
 
 
 def _saved(state: TrainState) -> tuple[Any, ...]:
-    """What a save holds in host memory while training goes on: the packed state, and a copy of it."""
+    """The memory of a save while training goes on: the packed state, and a copy of it."""
     body, snapshot = io.BytesIO(), Snapshot()
     torch.save(snapshot.take(state.state_dict()), body)
     return body, snapshot
