@@ -543,8 +543,8 @@ def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
     ("words", "told"),
     [
         ("-m optimizer.lr=interval(1e-4,1e-1)", "optimizer.lr: is an interval"),
-        ("-m seed=0,1 sweep.trials=3", "sweep.trials: counts the draws of a search"),
-        ("-m hydra/sweeper=random batch_size=16,32", "sweep.trials: hydra/sweeper=random tries as many"),
+        ("-m seed=0,1 sweep.trials=3", "sweep.trials: is the number of points of a search"),
+        ("-m hydra/sweeper=random batch_size=16,32", "sweep.trials: hydra/sweeper=random needs the number"),
         ("-m hydra/sweeper=random seed=0,1 sweep.trials=2", "hydra/sweeper: random has nothing to search"),
         (
             "-m hydra/sweeper=random hydra.sweeper.seed=x batch_size=1,2 sweep.trials=2",
