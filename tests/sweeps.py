@@ -19,7 +19,7 @@ def job(
     """A job of a sweep.json."""
     key = f"{number:010x}"
     about = {"key": key, "number": number, "folder": key, "swept": dict(swept), "state": state}
-    words = [f"{name}={one}" for name, one in swept.items()]
+    words = [f"{name}={value}" for name, value in swept.items()]
     return (
         about
         | {"value": value, "overrides": words, "step": 480, "seconds": 5.1, "exit_code": 0}
@@ -33,19 +33,19 @@ def job(
 def record(jobs: Sequence[dict[str, Any]], mode: str = "max", **more: Any) -> dict[str, Any]:
     """The object of a sweep.json: the jobs, and their settings ranked."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for one in jobs:
-        own = {key: value for key, value in one["swept"].items() if key not in REPEATS}
-        groups.setdefault(json.dumps(own), []).append(one)
+    for job in jobs:
+        swept = {key: value for key, value in job["swept"].items() if key not in REPEATS}
+        groups.setdefault(json.dumps(swept), []).append(job)
     settings = []
-    for own, some in groups.items():
-        done = [one["value"] for one in some if one["state"] == "completed"]
+    for swept, members in groups.items():
+        done = [job["value"] for job in members if job["state"] == "completed"]
         values = [value for value in done if value is not None]
-        setting = {"swept": json.loads(own), "count": len(values), "values": values}
+        setting = {"swept": json.loads(swept), "count": len(values), "values": values}
         setting["mean"] = statistics.fmean(values) if values else None
         setting["std"] = statistics.stdev(values) if len(values) > 1 else None
-        settings.append(setting | {"jobs": [one["key"] for one in some]})
+        settings.append(setting | {"jobs": [job["key"] for job in members]})
     sign = 1 if mode == "min" else -1
-    settings.sort(key=lambda one: (one["mean"] is None, sign * (one["mean"] or 0)))
+    settings.sort(key=lambda setting: (setting["mean"] is None, sign * (setting["mean"] or 0)))
     content = {"words": ["-m"], "sweeper": "basic", "monitor": "val/accuracy", "mode": mode}
     content |= {"state": "completed", "jobs": list(jobs), "settings": settings, "best": None}
     return content | more

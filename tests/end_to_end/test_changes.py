@@ -34,7 +34,7 @@ def test_a_scheduler_of_torchs_that_changes_on_resume_takes_effect(command: Call
         "scheduler.arguments={patience: 3}",
         "budget=9step",
     )
-    assert "what the schedule has seen of the metric stays" in again.err
+    assert "the schedule keeps what it has seen of the metric" in again.err
 
 
 def lineage(folder: Path) -> list[dict]:
@@ -123,7 +123,7 @@ def test_the_same_line_with_another_budget_does_not_contradict_itself(command: C
     line = ("data=iris", "model=linear", "run_dir=run", "resume=auto", "logger=none")
     command(*line, "budget=2step", "seed=4")
     said = command(*line, "budget=4step").err
-    assert "seed=4 was said when the run began, and stays" in said
+    assert "seed=4: kept from the first start" in said
     assert "budget=2step was said" not in said
     assert "budget: 2step -> 4step (takes effect)" in said
     assert "trainrun resume run budget=8step" in said  # its last words, as a first run's

@@ -43,9 +43,9 @@ def test_mistakes_are_answered_and_leave_nothing(command: Callable, tmp_path: Pa
     mistakes = {
         ("it",): "PATH: name the file to write",
         (): "RUN: name the run to export",
-        ("it", "model.pth"): "wants a name that ends in .safetensors, .pt2, .onnx, got model.pth",
+        ("it", "model.pth"): "must end in .safetensors, .pt2, .onnx, got model.pth",
         ("it", "nowhere/model.pt2"): "there is no folder nowhere",
-        ("it", "m.safetensors", "model=mlp"): "would judge another run; export takes runtime.*",
+        ("it", "m.safetensors", "model=mlp"): "makes it another run; export takes runtime.*",
     }
     for words, message in mistakes.items():
         assert message in command("export", *words, code=2).err

@@ -242,7 +242,7 @@ def parent_of(pid: int) -> int:
 
 def test_a_cluster_that_is_not_here_is_told(project: Path) -> None:
     said = ended(trainrun(project, "-m", "seed=0,1", "hydra/launcher=submitit_slurm", "run_dir=no"), 2)
-    assert "hydra/launcher: submitit_slurm is for a machine of a Slurm cluster; there is no srun here" in said
+    assert "hydra/launcher: submitit_slurm needs a machine of a Slurm cluster; there is no srun here" in said
     assert "trainrun -m seed=0,1 hydra/launcher=submitit_local run_dir=no" in said
     assert not (project / "no").exists()
 

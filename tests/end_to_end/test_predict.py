@@ -165,8 +165,8 @@ MISTAKES = {
     "a file that is none": (("--input", "text.txt"), 4, "--input: text.txt: must be .npy, .npz"),
     "another shape": (("--input", "other.npy"), 4, "must hold samples as in training, (N, 1, 8, 8)"),
     "two sources": (("--input", "a.npy", "--split", "val"), 2, "not allowed with argument"),
-    "a view": (("--tta", "turn"), 2, "--tta: wants flip, crop or flip,crop, got turn"),
-    "another run": (("model=mlp",), 2, "would judge another run; predict takes runtime.*"),
+    "a view": (("--tta", "turn"), 2, "--tta: must be flip, crop or flip,crop, got turn"),
+    "another run": (("model=mlp",), 2, "makes it another run; predict takes runtime.*"),
 }
 
 

@@ -19,7 +19,7 @@ from sklearn import metrics as sk
 from waiting import wait_until
 
 import trainrun
-from trainrun.session.rebuild import open_run
+from trainrun.session.open_run import open_run
 
 SHORT = ("budget=3ep", "data.limit=200", "model=linear", "logger=none")
 QUICK = ("data=synthetic_table", *SHORT)  # spares every process the import of scikit-learn
@@ -187,4 +187,4 @@ def test_damaged_checkpoints_are_told_by_eval_and_before_a_resume_says_its_plan(
     steps = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert all(f"{step} has another content in state.pt" in told for step in steps)
     refused = command("resume", "run", "budget=3ep", code=5).err
-    assert "is damaged" in refused and "planned anew" not in refused
+    assert "is damaged" in refused and "planned again" not in refused

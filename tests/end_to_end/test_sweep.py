@@ -543,8 +543,8 @@ def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
     ("words", "told"),
     [
         ("-m optimizer.lr=interval(1e-4,1e-1)", "optimizer.lr: is an interval"),
-        ("-m seed=0,1 sweep.trials=3", "sweep.trials: counts the draws of a search"),
-        ("-m hydra/sweeper=random batch_size=16,32", "sweep.trials: hydra/sweeper=random tries as many"),
+        ("-m seed=0,1 sweep.trials=3", "sweep.trials: is the number of points of a search"),
+        ("-m hydra/sweeper=random batch_size=16,32", "sweep.trials: hydra/sweeper=random needs the number"),
         ("-m hydra/sweeper=random seed=0,1 sweep.trials=2", "hydra/sweeper: random has nothing to search"),
         (
             "-m hydra/sweeper=random hydra.sweeper.seed=x batch_size=1,2 sweep.trials=2",
@@ -561,8 +561,8 @@ def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
         ("-m sweep.retries=0,1", "sweep.retries: cannot be swept"),
         ("-m name=a,b", "name: cannot be swept"),
         ("-m sweep.retries=-1 seed=0,1", "sweep.retries: wants"),
-        ("sweep.trials=3", "sweep.trials: is of a sweep, which is started with -m"),
-        ("hydra/sweeper=random", "hydra/sweeper: is of a sweep"),
+        ("sweep.trials=3", "sweep.trials: is a setting of a sweep; start one with -m"),
+        ("hydra/sweeper=random", "hydra/sweeper: is a setting of a sweep"),
         ("-m hydra/launcher=nope seed=0,1", "hydra/launcher: no option 'nope'"),
         ("-m data=digits,diabetes model=linear", "monitor: the jobs of a sweep are ranked by one"),
         (
@@ -585,7 +585,7 @@ def test_a_stored_sweep_is_gone_on_with_as_it_was_begun(command: Callable, tmp_p
     assert "budget: makes another sweep" in command("resume", "mine", "budget=3ep", code=2).err
     (tmp_path / "conf/optimizer").mkdir(parents=True)
     (tmp_path / "conf/optimizer/adamw.yaml").write_text("_target_: torch.optim.AdamW\nlr: 0.1\n")
-    assert "2 of its jobs would be others" in command("resume", "mine", code=5).err
+    assert "2 of its jobs would be different" in command("resume", "mine", code=5).err
 
 
 @pytest.mark.parametrize(
@@ -602,7 +602,7 @@ def test_a_stored_line_does_not_say_what_runs(command: Callable, tmp_path: Path,
     command(*QUICK, "-m", "seed=0,1", "name=mine")
     folder, content = sweep_of(tmp_path)
     (folder / "sweep.json").write_text(json.dumps(content | {"words": [*content["words"], *word.split()]}))
-    assert "is taken from the shell alone" in command("resume", "mine", code=2).err
+    assert "is taken only from the command line" in command("resume", "mine", code=2).err
 
 
 def test_a_stored_line_imports_nothing_that_came_with_it(command: Callable, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_samples_and_histograms_are_shown_on_request_and_change_nothing(
     assert {"weights/head.weight", "gradients/head.weight"} <= set(histograms)
     assert [event.step for event in stored.Histograms("weights/head.weight")] == [2]
     done = command("data=synthetic_table", "logger.tensorboard.samples=9", "run_dir=no", code=2)
-    assert "logger.tensorboard.samples: wants pictures" in done.err
+    assert "logger.tensorboard.samples: needs pictures" in done.err
     assert "trainrun data=synthetic_table logger.tensorboard.samples=0 run_dir=no" in done.err
     assert not (tmp_path / "no").exists()
 

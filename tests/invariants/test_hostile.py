@@ -216,7 +216,7 @@ def test_trust_is_the_users_to_give(plain: dict[str, Any], home: Path) -> None:
     settings = placed(plain, "model", {"_target_": "antigravity.fly"})
     settings = placed(settings, "runtime.trust", ["antigravity", "os", ""])
     run = stored_run(home / "outputs/run", settings)
-    from trainrun.session.rebuild import open_run
+    from trainrun.session.open_run import open_run
 
     sys.modules.pop("antigravity", None)
     with pytest.raises(ConfigError, match=r"runtime\.trust=\[antigravity\]"):

@@ -40,7 +40,7 @@ class Tied(nn.Module):
         return self.head(self.again(self.body(x)))
 
 
-def made() -> Tied:
+def tied_model() -> Tied:
     torch.manual_seed(0)
     model = Tied()
     for _ in range(3):
@@ -50,15 +50,15 @@ def made() -> Tied:
 
 def saved(path: Path, model: nn.Module | None = None, **changed: Any) -> Any:
     torch.manual_seed(1)
-    return export(model or made(), changed.get("inputs", torch.randn(7, 5)), path, ABOUT)
+    return export(model or tied_model(), changed.get("inputs", torch.randn(7, 5)), path, ABOUT)
 
 
 def test_safetensors_holds_every_weight_bit_for_bit(tmp_path: Path) -> None:
     compared = saved(tmp_path / "m.safetensors")
     assert (compared.num_samples, compared.difference) == (7, 0.0)
-    tensors, own = load_file(tmp_path / "m.safetensors"), made().state_dict()
-    assert tensors.keys() == own.keys()
-    assert all(torch.equal(tensors[name], own[name]) for name in own)
+    tensors, weights = load_file(tmp_path / "m.safetensors"), tied_model().state_dict()
+    assert tensors.keys() == weights.keys()
+    assert all(torch.equal(tensors[name], weights[name]) for name in weights)
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         assert json.loads(file.metadata()["trainrun"]) == ABOUT
     assert (tmp_path / "m.safetensors").stat().st_mode & 0o444 == 0o444 & ~_umask(tmp_path)
@@ -73,12 +73,12 @@ def _umask(folder: Path) -> int:
 def test_pt2_is_the_model_for_any_number_of_samples(tmp_path: Path) -> None:
     compared = saved(tmp_path / "m.pt2", inputs=torch.randn(1, 5))  # one is no number to trace with
     assert compared.difference <= 1e-6
-    found = {"trainrun.json": ""}
-    program = torch.export.load(tmp_path / "m.pt2", extra_files=found).module()
-    assert json.loads(found["trainrun.json"]) == ABOUT
+    files = {"trainrun.json": ""}
+    program = torch.export.load(tmp_path / "m.pt2", extra_files=files).module()
+    assert json.loads(files["trainrun.json"]) == ABOUT
     for count in (1, 2, 7, 100):
         x = torch.randn(count, 5)
-        torch.testing.assert_close(program(x), made()(x))
+        torch.testing.assert_close(program(x), tied_model()(x))
 
 
 def test_onnx_is_the_model_for_any_number_of_samples(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_onnx_is_the_model_for_any_number_of_samples(tmp_path: Path) -> None:
     assert json.loads(session.get_modelmeta().custom_metadata_map["trainrun"]) == ABOUT
     for count in (1, 2, 100):
         x = torch.randn(count, 5)
-        (found,) = session.run(None, {"inputs": x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(found), made()(x), rtol=1e-4, atol=1e-5)
+        (outputs,) = session.run(None, {"inputs": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(outputs), tied_model()(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", ["values", "shape", "nan"])
@@ -110,11 +110,11 @@ def test_a_file_whose_outputs_differ_is_not_kept(
 
 
 def test_a_weight_that_the_file_lacks_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None:
-        changed = made()
+    def write(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
+        changed = tied_model()
         with torch.no_grad():
             changed.head.bias[1] += 1e-3
-        module._write_safetensors(changed, inputs, path, told)
+        module._write_safetensors(changed, inputs, path, text)
 
     monkeypatch.setitem(module._FORMATS, ".safetensors", (write, module._read_safetensors))
     with pytest.raises(TrainrunError, match=r"by up to 0\.001"):
@@ -138,7 +138,7 @@ def test_a_model_that_cannot_be_traced_is_refused_in_words(tmp_path: Path) -> No
 def test_a_path_that_cannot_be_written_is_told_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match=r"ends in \.safetensors, \.pt2, \.onnx"):
+    with pytest.raises(ConfigError, match=r"must end in \.safetensors, \.pt2, \.onnx"):
         check_path(tmp_path / "m.pth")
     with pytest.raises(ConfigError, match="there is no folder"):
         check_path(tmp_path / "a" / "m.pt2")
@@ -168,13 +168,13 @@ TASKS = {
 @pytest.mark.parametrize("means", TASKS)
 def test_what_is_said_of_the_outputs_makes_them_what_the_task_predicts(means: str) -> None:
     task, info, function = TASKS[means]
-    told = about(task, info, {"shift": torch.tensor([[1.0]]), "features": [{"name": "a", "kept": ("x",)}]})
-    assert means in told["output"]
-    json.dumps(told)
+    content = about(task, info, {"shift": torch.tensor([[1.0]]), "features": [{"name": "a", "kept": ("x",)}]})
+    assert means in content["output"]
+    json.dumps(content)
     outputs = torch.randn(4, task.num_outputs)
     if function is not None:
         expected = function(outputs, 1) if function is torch.softmax else function(outputs)
-        assert told.get("classes") == ["no", "yes"]
+        assert content.get("classes") == ["no", "yes"]
     else:
         expected = outputs * 2 + 10 if "target_std" in means else outputs
     torch.testing.assert_close(task.predict(nn.Identity(), outputs), expected.double())
@@ -191,6 +191,6 @@ def test_what_is_said_of_the_outputs_makes_them_what_the_task_predicts(means: st
     ids=["scaled", "table", "text", "own"],
 )
 def test_what_goes_in_is_told(fitted: dict[str, Any], expects: str) -> None:
-    told = about(TASKS["softmax"][0], INFO, fitted)
-    assert expects in told["input"]["expects"]
-    assert told["input"]["shape"] == ["N", 5]
+    content = about(TASKS["softmax"][0], INFO, fitted)
+    assert expects in content["input"]["expects"]
+    assert content["input"]["shape"] == ["N", 5]

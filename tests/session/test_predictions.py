@@ -26,9 +26,9 @@ def table(
     """The rows of samples 10, 11 ... in batches of two."""
 
     def batches() -> Iterator[tuple[Batch, Tensor]]:
-        for at in torch.arange(len(outputs)).split(2):
-            true = None if targets is None else targets[at]
-            yield Batch(None, true, at + 10, Position()), outputs[at]
+        for indices in torch.arange(len(outputs)).split(2):
+            true = None if targets is None else targets[indices]
+            yield Batch(None, true, indices + 10, Position()), outputs[indices]
 
     return list(rows_of(task, info, Samples(iter(()), names), batches()))
 

@@ -31,17 +31,17 @@ def test_it_says_what_the_numbers_depend_on(tmp_path: Path, monkeypatch: pytest.
     git("add", ".")
     git("commit", "-qm", "first")
     Path("code.py").write_text("a = 2\n")
-    found = environment(RUNTIME, INFO, 32, ["trainrun", "optimizer.betas=[0.9, 0.99]"])
-    assert found["command"] == "trainrun 'optimizer.betas=[0.9, 0.99]'"  # can be pasted
-    assert found["git"]["commit"] == git("rev-parse", "HEAD")
-    assert "-a = 1" in found["git"]["diff"] and "+a = 2" in found["git"]["diff"]
-    assert found["trainrun"] == trainrun.__version__
-    assert found["packages"]["torch"] == metadata.version("torch")
-    assert (found["device"], found["deterministic"]) == ("cpu", True)
-    assert found["threads"] == torch.get_num_threads()
-    assert found["data"] == {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 10, "val": None}}
-    assert {"python", "platform", "processor"} <= found.keys()
-    json.dumps(found, allow_nan=False)
+    content = environment(RUNTIME, INFO, 32, ["trainrun", "optimizer.betas=[0.9, 0.99]"])
+    assert content["command"] == "trainrun 'optimizer.betas=[0.9, 0.99]'"  # can be pasted
+    assert content["git"]["commit"] == git("rev-parse", "HEAD")
+    assert "-a = 1" in content["git"]["diff"] and "+a = 2" in content["git"]["diff"]
+    assert content["trainrun"] == trainrun.__version__
+    assert content["packages"]["torch"] == metadata.version("torch")
+    assert (content["device"], content["deterministic"]) == ("cpu", True)
+    assert content["threads"] == torch.get_num_threads()
+    assert content["data"] == {"name": "toy", "fingerprint": "abcd", "sizes": {"train": 10, "val": None}}
+    assert {"python", "platform", "processor"} <= content.keys()
+    json.dumps(content, allow_nan=False)
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_a_search_of_the_callers_own_draws_another_point_in_every_round() -> Non
     for _ in range(3):
         points.append(_draws())
         trainrun.train(SHORT)
-    assert all(len({point[at] for point in points}) == 3 for at in range(4))
+    assert all(len({point[position] for point in points}) == 3 for position in range(4))
 
 
 def test_a_run_is_the_same_whatever_the_caller_has_set() -> None:
@@ -161,9 +161,9 @@ def test_changed_code_is_what_trains_and_is_named(capfd: pytest.CaptureFixture[s
     assert "anew" not in capfd.readouterr().err
     _write(my_layers="WIDTH = 6")  # as long as before, and within the same second
     assert _own_run() == (6, "ReLU")
-    told = capfd.readouterr().err
-    assert "my_layers: reloaded because its file has changed" in told
-    assert "my_model: reloaded because it imports my_layers" in told
+    printed = capfd.readouterr().err
+    assert "my_layers: reloaded because its file has changed" in printed
+    assert "my_model: reloaded because it imports my_layers" in printed
     assert _own_run() == (6, "ReLU")
     assert "anew" not in capfd.readouterr().err
     _write(my_package__parts=parts.format("Tanh"))
@@ -252,7 +252,7 @@ def test_words_do_what_they_do_on_the_command_line(folder: Path, capfd: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("model=mlp budget=1ep", r"write \['model=mlp', 'budget=1ep'\]"),
         ({"model": "mlp"}, "must be a list"),
@@ -265,8 +265,8 @@ def test_words_do_what_they_do_on_the_command_line(folder: Path, capfd: pytest.C
         (["sweep.trials=3"], "-m"),
     ],
 )
-def test_mistakes_are_answered_plainly(words: Any, told: str) -> None:
-    with pytest.raises(trainrun.ConfigError, match=told):
+def test_mistakes_are_answered_plainly(words: Any, message: str) -> None:
+    with pytest.raises(trainrun.ConfigError, match=message):
         trainrun.train(words)
     assert not Path("outputs").exists()
 

@@ -14,7 +14,7 @@ from trainrun.session.summary import print_summary
     ("splits", "said"),
     [(("val", "test"), ["--split val"]), (("test",), ["--split test"]), ((), [])],
 )
-def test_the_split_to_judge_is_one_there_is(
+def test_the_split_to_evaluate_is_one_there_is(
     splits: tuple[str, ...], said: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = {split: {"loss": 0.5} for split in splits}
@@ -22,7 +22,7 @@ def test_the_split_to_judge_is_one_there_is(
     print_summary(result, "2ep", quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if " eval " in line] == [
-        f"  trainrun eval 'outputs/a b' {one}" for one in said
+        f"  trainrun eval 'outputs/a b' {arguments}" for arguments in said
     ]
     assert "  trainrun resume 'outputs/a b' budget=4ep" in lines
     assert "  trainrun doctor 'outputs/a b'" in lines

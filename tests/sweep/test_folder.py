@@ -18,9 +18,9 @@ from trainrun.vocabulary.errors import CannotResume, ConfigError
 def _three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three sweeps and a folder without a record; rates was recorded last."""
     monkeypatch.chdir(tmp_path)
-    for at, name in enumerate(("width", "widths", "rates")):
+    for number, name in enumerate(("width", "widths", "rates")):
         folder = by_hand.store(PLACE / name, by_hand.record([by_hand.job(1, {"seed": 0}, 0.5)]))
-        os.utime(folder / "sweep.json", (1000 + at, 1000 + at))
+        os.utime(folder / "sweep.json", (1000 + number, 1000 + number))
     (PLACE / "older").mkdir()
 
 
@@ -40,7 +40,7 @@ def test_a_sweep_is_found_by_path_name_beginning_or_as_the_last(word: str, name:
 
 
 def test_those_that_have_a_record_are_listed_the_last_recorded_at_the_end() -> None:
-    assert [one.name for one in sweeps()] == ["width", "widths", "rates"]
+    assert [folder.name for folder in sweeps()] == ["width", "widths", "rates"]
     os.utime(PLACE / "width" / "sweep.json", (2000, 2000))
     assert find_sweep("last").name == "width"
 
@@ -69,37 +69,39 @@ def test_where_no_sweep_is_that_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_record_is_read_whole(tmp_path: Path) -> None:
-    jobs = [by_hand.job(at, {"optimizer.lr": 0.1, "seed": at}, 0.5 + at / 4) for at in range(2)]
+    jobs = [
+        by_hand.job(number, {"optimizer.lr": 0.1, "seed": number}, 0.5 + number / 4) for number in range(2)
+    ]
     jobs.append(by_hand.job(2, {"optimizer.lr": 1.0, "seed": 0}, None, "failed"))
     best = {"key": jobs[1]["key"], "folder": "b", "value": 0.75, "command": "trainrun seed=1"}
-    found = by_hand.sweep_of(tmp_path / "a", jobs, best=best)
-    assert (found.path, found.monitor, found.mode, found.sweeper) == (
+    sweep = by_hand.sweep_of(tmp_path / "a", jobs, best=best)
+    assert (sweep.path, sweep.monitor, sweep.mode, sweep.sweeper) == (
         tmp_path / "a",
         "val/accuracy",
         "max",
         "basic",
     )
-    assert [one.value for one in found.jobs] == [0.5, 0.75, None]
-    assert [one.is_completed for one in found.jobs] == [True, True, False]
-    assert found.jobs[1].swept == {"optimizer.lr": 0.1, "seed": 1}
-    assert found.jobs[0].test == {"accuracy": 0.5}
-    first, last = found.settings
+    assert [job.value for job in sweep.jobs] == [0.5, 0.75, None]
+    assert [job.is_completed for job in sweep.jobs] == [True, True, False]
+    assert sweep.jobs[1].swept == {"optimizer.lr": 0.1, "seed": 1}
+    assert sweep.jobs[0].test == {"accuracy": 0.5}
+    first, last = sweep.settings
     assert (first.swept, first.mean, first.count) == ({"optimizer.lr": 0.1}, 0.625, 2)
     assert first.std == pytest.approx(0.25 / 2**0.5)
     assert (last.mean, last.std, last.jobs) == (None, None, (jobs[2]["key"],))
-    assert found.best is not None and found.best.command == "trainrun seed=1"
+    assert sweep.best is not None and sweep.best.command == "trainrun seed=1"
 
 
 def test_numbers_that_are_not_finite_are_none_and_texts_are_one_printable_line(tmp_path: Path) -> None:
-    one = by_hand.job(1, {"a\x1b[2Jb\nc": 1}, float("nan")) | {"seconds": float("inf"), "step": 10**400}
-    (found,) = by_hand.sweep_of(tmp_path / "a", [one]).jobs
-    assert (found.value, found.seconds, found.step) == (None, None, None)
-    assert list(found.swept) == ["a\\x1b[2Jb"]
+    damaged = by_hand.job(1, {"a\x1b[2Jb\nc": 1}, float("nan")) | {"seconds": float("inf"), "step": 10**400}
+    (job,) = by_hand.sweep_of(tmp_path / "a", [damaged]).jobs
+    assert (job.value, job.seconds, job.step) == (None, None, None)
+    assert list(job.swept) == ["a\\x1b[2Jb"]
 
 
 def _changed(**more: Any) -> str:
     content = by_hand.record([by_hand.job(1, {"seed": 0}, 0.5)])
-    return json.dumps(content | {"jobs": [one | more for one in content["jobs"]]})
+    return json.dumps(content | {"jobs": [job | more for job in content["jobs"]]})
 
 
 DAMAGED = {

@@ -1,3 +1,5 @@
+"""Jobs at once take different GPUs, by the names that CUDA takes."""
+
 from __future__ import annotations
 
 import os
@@ -11,7 +13,6 @@ import torch
 
 from trainrun.session.child import in_child
 from trainrun.sweep.gpus import own_gpu, visible_gpus
-from trainrun.sweep.plugins import _shares
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "found"),
+    ("named", "names"),
     [
         (None, ["0", "1", "2"]),
         ("", []),
@@ -42,12 +43,12 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 def test_gpus_have_the_names_that_cuda_takes(
-    named: str | None, found: list[str], gpus: None, monkeypatch: pytest.MonkeyPatch
+    named: str | None, names: list[str], gpus: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible_gpus() == found
+    assert visible_gpus() == names
 
 
 def test_a_broken_driver_is_no_gpu(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,25 +77,6 @@ from trainrun.config.compose.composer import Composer
 _warm(Composer().checked([]).settings)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "device", "shares"),
-    [
-        (-1, "auto", (3, 4, ["0", "1", "2"])),
-        (-1, "cuda", (3, 4, ["0", "1", "2"])),
-        (-1, "cpu", (12, 1, [])),
-        (5, "auto", (5, 2, ["0", "1", "2", "0", "1"])),
-        (1, "auto", (1, None, ["0"])),
-    ],
-    ids=str,
-)
-def test_a_job_for_each_gpu_else_for_each_core(
-    wanted: int, device: str, shares: object, gpus: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "12")
-    assert _shares(wanted, device) == shares
 
 
 def test_jobs_at_once_take_different_gpus_and_free_them(tmp_path: Path) -> None:

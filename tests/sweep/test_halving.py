@@ -24,10 +24,10 @@ def trained(folder: Path, values: list[float], total: int = 100, **status: objec
     """A run that was judged every ten steps."""
     folder.mkdir(exist_ok=True)
     records = [
-        {"event": "eval", "step": 10 * at, "split": "val", "accuracy": value}
-        for at, value in enumerate(values, 1)
+        {"event": "eval", "step": 10 * number, "split": "val", "accuracy": value}
+        for number, value in enumerate(values, 1)
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     content = {
         "state": "interrupted",
         "reason": "paused",
@@ -40,10 +40,10 @@ def trained(folder: Path, values: list[float], total: int = 100, **status: objec
 
 
 def test_a_hundred_candidates_cost_a_few_full_runs() -> None:
-    whole = halving(100)
-    assert whole.shares() == [1 / 64, 1 / 16, 1 / 4, 1]
+    search = halving(100)
+    assert search.shares() == [1 / 64, 1 / 16, 1 / 4, 1]
     cost = 100 / 64 + 25 * (1 / 16 - 1 / 64) + 6 * (1 / 4 - 1 / 16) + 1 * (1 - 1 / 4)
-    assert f": {cost:.1f} full runs" in whole.about() and cost < 5
+    assert f": {cost:.1f} full runs" in search.about() and cost < 5
 
 
 @pytest.mark.parametrize(("count", "reduction", "shares"), [(3, 4, 1), (4, 4, 2), (27, 3, 4), (26, 3, 3)])
@@ -53,15 +53,15 @@ def test_one_candidate_remains(count: int, reduction: int, shares: int) -> None:
 
 @pytest.mark.parametrize("maximize", [True, False])
 def test_the_best_go_on_and_the_last_to_the_end(tmp_path: Path, maximize: bool) -> None:
-    whole = halving(9, 3, maximize=maximize)
-    quality = {point: 0.9 - 0.1 * point.trial for point in whole.points}  # type: ignore[operator]
+    search = halving(9, 3, maximize=maximize)
+    quality = {point: 0.9 - 0.1 * point.trial for point in search.points}  # type: ignore[operator]
     rungs = []
-    for batch in whole.batches():
+    for batch in search.batches():
         rungs.append(([point.trial for point in batch.points], batch.share))
         folders = {
             point: trained(tmp_path / str(point.trial), [quality[point]] * 4) for point in batch.points
         }
-        whole.tell([TriedPoint(point, folder, outcome(folder)) for point, folder in folders.items()])
+        search.tell([TriedPoint(point, folder, outcome(folder)) for point, folder in folders.items()])
     best = [0, 1, 2] if maximize else [8, 7, 6]
     assert [(sorted(trials), share) for trials, share in rungs] == [
         (list(range(9)), 1 / 9),
@@ -73,27 +73,28 @@ def test_the_best_go_on_and_the_last_to_the_end(tmp_path: Path, maximize: bool) 
 def test_replicates_go_on_together_by_their_mean(tmp_path: Path) -> None:
     seed = Choices("seed", (("seed=0",), ("seed=1",)))
     axis = Choices("a", tuple((f"a={n}",) for n in range(4)))
-    whole = halving(None, 4, [axis, seed])
+    search = halving(None, 4, [axis, seed])
     values = {0: (0.9, 0.1), 1: (0.6, 0.6), 2: (0.5, 0.5), 3: (0.1, 0.1)}
-    batches = whole.batches()
+    batches = search.batches()
     first = next(batches)
     assert len(first.points) == 8
-    told = []
+    tried = []
     for point in first.points:
         value = values[point.trial or 0][int(point.words[-1][-1])]
         folder = trained(tmp_path / "-".join(point.words), [value] * 9)
-        told.append(TriedPoint(point, folder, outcome(folder)))
-    whole.tell(told)
+        tried.append(TriedPoint(point, folder, outcome(folder)))
+    search.tell(tried)
     assert {point.words[0] for point in next(batches).points} == {"a=1"}
 
 
 def test_what_came_after_the_rung_does_not_count(tmp_path: Path) -> None:
     folder = trained(tmp_path / "job", [0.2, 0.5, 0.4, 0.9])
-    one = TriedPoint(Point(()), folder, outcome(folder))
-    assert value_at(one, 0.25, maximize=True) == 0.5  # the first evaluation at or behind step 25 is at 30
-    assert value_at(one, 0.1, maximize=True) == 0.2
-    assert value_at(one, 0.25, maximize=False) == 0.2
-    assert value_at(one, 0.4, maximize=True) == 0.9
+    candidate = TriedPoint(Point(()), folder, outcome(folder))
+    # the first evaluation at or behind step 25 is at 30
+    assert value_at(candidate, 0.25, maximize=True) == 0.5
+    assert value_at(candidate, 0.1, maximize=True) == 0.2
+    assert value_at(candidate, 0.25, maximize=False) == 0.2
+    assert value_at(candidate, 0.4, maximize=True) == 0.9
 
 
 def test_a_candidate_that_failed_does_not_go_on(tmp_path: Path) -> None:

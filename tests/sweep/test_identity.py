@@ -94,17 +94,17 @@ def test_every_setting_of_the_default_run_counts_or_is_left_out_on_purpose() -> 
     }
 
 
-def leaves(tree: dict, at: str = "") -> list[str]:
-    found = []
+def leaves(tree: dict, prefix: str = "") -> list[str]:
+    paths = []
     for key, value in tree.items():
-        path = f"{at}.{key}" if at else key
-        found += leaves(value, path) if isinstance(value, dict) and value else [path]
-    return [path for path in found if path != "regularization"]
+        path = f"{prefix}.{key}" if prefix else key
+        paths += leaves(value, path) if isinstance(value, dict) and value else [path]
+    return [path for path in paths if path != "regularization"]
 
 
 def changed(tree: dict, path: str) -> dict:
-    head, _, rest = path.partition(".")
-    return tree | {head: changed(tree[head], rest) if rest else "something else"}
+    head, _, remainder = path.partition(".")
+    return tree | {head: changed(tree[head], remainder) if remainder else "something else"}
 
 
 def test_the_order_of_regularisers_counts_and_that_of_words_does_not() -> None:

@@ -44,11 +44,11 @@ def loss(point: Point) -> float:
     return abs(float(words.get("x", 0.1)) - 0.1) + 0.1 * abs(int(words.get("n", 3)) - 3)
 
 
-def followed(one: Optuna, come_to: Callable[[Point], JobOutcome]) -> list[list[Point]]:
+def followed(strategy: Optuna, come_to: Callable[[Point], JobOutcome]) -> list[list[Point]]:
     batches = []
-    for batch in one.batches():
+    for batch in strategy.batches():
         batches.append(list(batch.points))
-        one.tell([TriedPoint(point, Path(), come_to(point)) for point in batch.points])
+        strategy.tell([TriedPoint(point, Path(), come_to(point)) for point in batch.points])
     return batches
 
 
@@ -60,11 +60,15 @@ def test_points_lie_in_the_space_and_values_in_the_study(tmp_path: Path) -> None
     batches = followed(search(tmp_path, 12), completed)
     assert [len(batch) for batch in batches] == [1] * 12
     trials = study(tmp_path).trials
-    assert [one.value for one in trials] == [loss(batch[0]) for batch in batches]
-    for one, (point,) in zip(trials, batches, strict=True):
-        assert point.trial == one.number
-        assert point.words == (f"x={one.params['x']!r}", f"n={one.params['n']}", f"size={one.params['size']}")
-        assert 0.01 <= one.params["x"] <= 1 and one.params["n"] in range(1, 9)
+    assert [trial.value for trial in trials] == [loss(batch[0]) for batch in batches]
+    for trial, (point,) in zip(trials, batches, strict=True):
+        assert point.trial == trial.number
+        assert point.words == (
+            f"x={trial.params['x']!r}",
+            f"n={trial.params['n']}",
+            f"size={trial.params['size']}",
+        )
+        assert 0.01 <= trial.params["x"] <= 1 and trial.params["n"] in range(1, 9)
 
 
 def test_a_later_start_asks_first_for_what_was_asked_before(tmp_path: Path) -> None:
@@ -77,10 +81,10 @@ def test_a_later_start_asks_first_for_what_was_asked_before(tmp_path: Path) -> N
 
 def test_a_trial_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> None:
     followed(search(tmp_path, 2), lambda point: JobOutcome("interrupted", 0.5))
-    assert {one.state for one in study(tmp_path).trials} == {TrialState.RUNNING}
+    assert {trial.state for trial in study(tmp_path).trials} == {TrialState.RUNNING}
     again = followed(search(tmp_path, 2), completed)
     assert [point.trial for batch in again for point in batch] == [0, 1]
-    assert {one.state for one in study(tmp_path).trials} == {TrialState.COMPLETE}
+    assert {trial.state for trial in study(tmp_path).trials} == {TrialState.COMPLETE}
 
 
 @pytest.mark.parametrize(
@@ -94,14 +98,14 @@ def test_a_trial_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> None
 )
 def test_what_came_to_nothing_is_told_as_such(tmp_path: Path, outcome: JobOutcome, state: TrialState) -> None:
     followed(search(tmp_path, 2), lambda point: outcome)
-    assert {one.state for one in study(tmp_path).trials} == {state}
+    assert {trial.state for trial in study(tmp_path).trials} == {state}
 
 
 def test_replicates_are_one_trial_with_their_mean_and_are_not_pruned(tmp_path: Path) -> None:
-    one = search(tmp_path, 2, [X, SEED])
+    strategy = search(tmp_path, 2, [X, SEED])
     values = {"seed=0": 1.0, "seed=1": 2.0}
-    batches = followed(one, lambda point: JobOutcome("completed", values[point.words[-1]]))
-    assert [len(batch) for batch in batches] == [2, 2] and not one.prunes
+    batches = followed(strategy, lambda point: JobOutcome("completed", values[point.words[-1]]))
+    assert [len(batch) for batch in batches] == [2, 2] and not strategy.prunes
     assert [trial.value for trial in study(tmp_path).trials] == [1.5, 1.5]
 
 
@@ -109,7 +113,7 @@ def test_pairs_are_one_parameter(tmp_path: Path) -> None:
     pairs = Choices("a,b", (("a=1", "b=2"), ("a=3", "b=4")))
     batches = followed(search(tmp_path, 4, [pairs]), completed)
     assert {batch[0].words for batch in batches} <= set(pairs.values)
-    assert {one.params["a,b"] for one in study(tmp_path).trials} <= {"a=1 b=2", "a=3 b=4"}
+    assert {trial.params["a,b"] for trial in study(tmp_path).trials} <= {"a=1 b=2", "a=3 b=4"}
 
 
 def test_several_are_asked_for_at_once(tmp_path: Path) -> None:
@@ -117,7 +121,7 @@ def test_several_are_asked_for_at_once(tmp_path: Path) -> None:
 
 
 def test_it_finds_the_minimum_of_a_bowl_better_than_chance(tmp_path: Path) -> None:
-    found = [
+    best = [
         min(loss(b[0]) for b in followed(search(tmp_path / f"{s}", 40, seed=s), completed)) for s in range(3)
     ]
     drawn = []
@@ -126,7 +130,7 @@ def test_it_finds_the_minimum_of_a_bowl_better_than_chance(tmp_path: Path) -> No
         drawn.append(
             min(loss(b[0]) for b in followed(search(folder, 40, sampler="random", seed=seed), completed))
         )
-    assert sum(found) < sum(drawn)
+    assert sum(best) < sum(drawn)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
@@ -142,27 +146,27 @@ def test_another_list_of_values_is_another_study(tmp_path: Path) -> None:
 
 
 def test_a_trial_below_the_median_of_the_others_is_hopeless(tmp_path: Path) -> None:
-    one = search(tmp_path, 4, [X])
+    strategy = search(tmp_path, 4, [X])
     curves = [[0.5, 0.4], [0.6, 0.3], [0.4, 0.2]]
     answers = []
-    for number, batch in enumerate(one.batches()):
+    for number, batch in enumerate(strategy.batches()):
         pruner = Pruner(tmp_path, number, "median", 3, 0.0)
         curve = curves[number] if number < 3 else [0.45, 0.9]
-        answers.append([pruner(at / 10, value) for at, value in enumerate(curve, 1)])
-        one.tell([TriedPoint(batch.points[0], Path(), JobOutcome("completed", curve[-1]))])
+        answers.append([pruner(share / 10, value) for share, value in enumerate(curve, 1)])
+        strategy.tell([TriedPoint(batch.points[0], Path(), JobOutcome("completed", curve[-1]))])
     # the medians of the first three are 0.5 at 10% and 0.3 at 20% of the budget; a trial's best so far counts
     assert answers == [[False, False], [False, False], [False, False], [False, True]]
     assert study(tmp_path).trials[3].intermediate_values == {10: 0.45, 20: 0.9}
 
 
 def test_no_trial_is_hopeless_in_its_warmup(tmp_path: Path) -> None:
-    one = search(tmp_path, 4, [X])
-    for number, batch in enumerate(one.batches()):
+    strategy = search(tmp_path, 4, [X])
+    for number, batch in enumerate(strategy.batches()):
         pruner = Pruner(tmp_path, number, "median", 3, 0.5)
         values = [0.1] * 5 if number < 3 else [0.9] * 5
         answers = [pruner(share, value) for share, value in zip((0.2, 0.4, 0.6, 0.8, 1), values, strict=True)]
         assert answers == ([False] * 5 if number < 3 else [False, False, True, True, True])
-        one.tell([TriedPoint(batch.points[0], Path(), JobOutcome("completed", values[-1]))])
+        strategy.tell([TriedPoint(batch.points[0], Path(), JobOutcome("completed", values[-1]))])
 
 
 def test_a_trial_that_never_got_its_point_is_given_up(tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ def test_a_trial_that_never_got_its_point_is_given_up(tmp_path: Path) -> None:
     study(tmp_path).ask()  # as a start that was killed while it asked
     again = followed(search(tmp_path, 2), completed)
     assert [[point.trial for point in batch] for batch in again] == [[0], [2]]
-    assert [one.state for one in study(tmp_path).trials] == [
+    assert [trial.state for trial in study(tmp_path).trials] == [
         TrialState.COMPLETE,
         TrialState.FAIL,
         TrialState.COMPLETE,

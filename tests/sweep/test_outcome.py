@@ -31,8 +31,8 @@ def write(folder: Path, **status: Any) -> Path:
     ],
 )
 def test_states(tmp_path: Path, status: dict, state: str, is_over: bool) -> None:
-    found = outcome(write(tmp_path, **status))
-    assert (found.state, found.is_over, found.value) == (state, is_over, 0.75)
+    job = outcome(write(tmp_path, **status))
+    assert (job.state, job.is_over, job.value) == (state, is_over, 0.75)
 
 
 def test_a_folder_without_a_status_is_pending(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from trainrun.sweep.ranking import RankedJob, best_of, exit_code, ranked
 def entry(
     number: int, value: float | None, state: str = "completed", code: int = 0, **swept: Any
 ) -> RankedJob:
-    swept = {key.replace("_", "."): one for key, one in swept.items()}
+    swept = {key.replace("_", "."): value for key, value in swept.items()}
     return RankedJob(f"key{number}", number, (), swept, JobOutcome(state, value, exit_code=code))
 
 
@@ -35,19 +35,19 @@ def test_seeds_are_replicates_of_one_setting() -> None:
 
 
 def test_less_is_better_where_it_is() -> None:
-    assert [one.swept["lr"] for one in ranked(JOBS, maximize=False)] == [0.1, 0.2, 0.3]
+    assert [setting.swept["lr"] for setting in ranked(JOBS, maximize=False)] == [0.1, 0.2, 0.3]
 
 
 def test_the_best_job_is_the_best_of_the_best_setting() -> None:
     jobs = [*JOBS, entry(7, 0.95, lr=0.1, seed=2)]  # mean 0.717, below 0.85
-    found = best_of(ranked(jobs, maximize=True), maximize=True)
-    assert found is not None and found.key == "key3"
+    best = best_of(ranked(jobs, maximize=True), maximize=True)
+    assert best is not None and best.key == "key3"
     assert best_of(ranked([JOBS[5]], maximize=True), maximize=True) is None
 
 
 def test_a_single_value_has_no_spread_and_folds_are_replicates_too() -> None:
-    (one,) = ranked([entry(1, 0.5, data_fold=0), entry(2, 0.6, data_fold=1)], maximize=True)
-    assert one.swept == {} and len(one.values) == 2
+    (setting,) = ranked([entry(1, 0.5, data_fold=0), entry(2, 0.6, data_fold=1)], maximize=True)
+    assert setting.swept == {} and len(setting.values) == 2
     (single,) = ranked([entry(1, 0.5, lr=1)], maximize=True)
     assert single.std is None
 
@@ -66,4 +66,4 @@ def test_the_exit_code_is_the_first_failures_then_an_interruptions() -> None:
 
 def test_a_setting_one_of_whose_seeds_failed_is_behind_those_that_hold() -> None:
     jobs = [entry(1, 0.9, a=1, seed=0), entry(2, None, "failed", 7, a=1, seed=1), entry(3, 0.5, a=2, seed=0)]
-    assert [one.swept["a"] for one in ranked(jobs, maximize=True)] == [2, 1]
+    assert [setting.swept["a"] for setting in ranked(jobs, maximize=True)] == [2, 1]

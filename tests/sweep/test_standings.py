@@ -14,7 +14,7 @@ from trainrun.sweep.standings import table
 def entry(
     number: int, value: float | None, state: str = "completed", reason: str = "", **swept: Any
 ) -> RankedJob:
-    swept = {key.replace("__", "."): one for key, one in swept.items()}
+    swept = {key.replace("__", "."): value for key, value in swept.items()}
     done = JobOutcome(state, value, step=40, seconds=2.0 * number, reason=reason, monitor="val/accuracy")
     return RankedJob(f"{number:010x}", number, (), swept, done)
 
@@ -41,10 +41,10 @@ def test_replicates_are_a_mean_a_spread_and_a_count() -> None:
         entry(2, 0.7, lr=1, seed=1),
         entry(3, None, "failed", "boom", lr=1, seed=2),
     ]
-    found = lines(jobs)
-    assert found[1].split() == ["1", "0.6000", "+/-", "0.1414", "2", "of", "3", "1", "4.0", "s"]
-    assert "job" not in found[0]
-    assert found[-1].split() == ["0000000003", "failed", "lr=1", "seed=2:", "boom"]
+    text = lines(jobs)
+    assert text[1].split() == ["1", "0.6000", "+/-", "0.1414", "2", "of", "3", "1", "4.0", "s"]
+    assert "job" not in text[0]
+    assert text[-1].split() == ["0000000003", "failed", "lr=1", "seed=2:", "boom"]
 
 
 def test_two_settings_of_one_last_name_keep_the_whole() -> None:
@@ -70,10 +70,10 @@ def test_nothing_is_wider_than_the_terminal() -> None:
 
 def test_of_many_that_were_given_up_the_furthest_are_told() -> None:
     jobs = [entry(1, 0.9, lr=1), *(entry(n, 0.1, "pruned", lr=n) for n in range(2, 102))]
-    found = lines(jobs)
-    assert sum("pruned" in line for line in found) == 12
-    assert found[-1] == "and 88 more, in sweep.json"
-    assert "at step 40, val/accuracy 0.1000" in found[3]
+    text = lines(jobs)
+    assert sum("pruned" in line for line in text) == 12
+    assert text[-1] == "and 88 more, in sweep.json"
+    assert "at step 40, val/accuracy 0.1000" in text[3]
 
 
 def test_without_a_result_there_is_no_empty_table() -> None:

@@ -31,8 +31,8 @@ def test_cuts_are_all_divisors(window: int) -> None:
 @pytest.mark.parametrize("size", [1, 2, 10, 97, 1257])
 def test_cuts_of_the_whole_training_set_are_the_least_that_make_so_many_pieces(size: int) -> None:
     assert list(cuts_of_all(size)) == sorted({math.ceil(size / n) for n in range(1, size + 1)})
-    for one, pieces in cuts_of_all(size).items():
-        assert one * (pieces - 1) < size <= one * pieces
+    for part, pieces in cuts_of_all(size).items():
+        assert part * (pieces - 1) < size <= part * pieces
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 270, 10000])
@@ -54,18 +54,18 @@ def test_the_search_finds_what_trying_all_would(sizes: dict[int, int], is_free: 
             asked.append(size)
             return size <= limit
 
-        found = largest(order, first_of(sizes, is_free), fits)
-        assert found == max((size for size in order if size <= limit), default=None)
+        fitting = largest(order, first_of(sizes, is_free), fits)
+        assert fitting == max((size for size in order if size <= limit), default=None)
         assert len(asked) == len(set(asked)) <= 6 + 2 * math.ceil(math.log2(len(order) + 1))
 
 
 def test_sizes_that_cannot_be_run_are_left_out() -> None:
     order = list(cuts(60))
     for broken in range(1 << 5):
-        bad = {size for at, size in enumerate((1, 2, 10, 30, 60)) if broken >> at & 1}
+        bad = {size for index, size in enumerate((1, 2, 10, 30, 60)) if broken >> index & 1}
         for limit in (0, 1, 5, 15, 60):
-            found = largest(order, 4, lambda size: None if size in bad else size <= limit)  # noqa: B023
-            assert found == max((size for size in order if size <= limit and size not in bad), default=None)
+            fitting = largest(order, 4, lambda size: None if size in bad else size <= limit)  # noqa: B023
+            assert fitting == max((size for size in order if size <= limit and size not in bad), default=None)
 
 
 def test_a_free_search_begins_with_a_power_of_two_a_sixteenth_below() -> None:
@@ -102,10 +102,10 @@ def test_a_rival_is_smaller_and_no_slower() -> None:
 
 
 def test_less_goes_down_to_the_next_size_that_fits_and_marks_the_one_before() -> None:
-    found = Found((of(8, 1), of(16, 1, fits=False), of(32, 1)), of(32, 1))
-    assert found.less("no") is None or found.tried[2] == found.largest
-    found = Found(found.tried, found.tried[2])
-    lower = found.less("no")
+    result = Found((of(8, 1), of(16, 1, fits=False), of(32, 1)), of(32, 1))
+    assert result.less("no") is None or result.tried[2] == result.largest
+    result = Found(result.tried, result.tried[2])
+    lower = result.less("no")
     assert lower is not None and lower.largest.size == 8
     assert (lower.tried[2].fits, lower.tried[2].why) == (False, "no")
     assert lower.less("no") is None

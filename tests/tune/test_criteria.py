@@ -45,26 +45,26 @@ def smoothed(loss: np.ndarray, start: np.ndarray, x: np.ndarray) -> LRCurve:
 def test_smoothing_leaves_a_line_as_it_is() -> None:
     x = np.linspace(-6, 0, 60)
     line = 2 - 0.1 * x
-    found = smoothed(line, np.zeros(60), x)
-    np.testing.assert_allclose(found.smooth, line, rtol=1e-9)
-    np.testing.assert_allclose(found.error, 0, atol=1e-9)
-    np.testing.assert_allclose(slopes(found), -0.1, rtol=1e-6)
+    fit = smoothed(line, np.zeros(60), x)
+    np.testing.assert_allclose(fit.smooth, line, rtol=1e-9)
+    np.testing.assert_allclose(fit.error, 0, atol=1e-9)
+    np.testing.assert_allclose(slopes(fit), -0.1, rtol=1e-6)
 
 
 def test_what_makes_a_batch_hard_is_taken_away() -> None:
     x, random = np.linspace(-7, 0, 100), np.random.default_rng(0)
     noise = 0.3 * random.normal(size=100)
-    found = smoothed(2 - 0.1 * x + noise, 5 + noise, x)
-    np.testing.assert_allclose(found.smooth, 2 - 0.1 * x + noise.mean(), rtol=1e-9)
+    fit = smoothed(2 - 0.1 * x + noise, 5 + noise, x)
+    np.testing.assert_allclose(fit.smooth, 2 - 0.1 * x + noise.mean(), rtol=1e-9)
     halved = smoothed(2 - 0.1 * x + noise / 2, 5 + noise, x)
     np.testing.assert_allclose(halved.smooth, 2 - 0.1 * x + noise.mean() / 2, rtol=1e-9)
 
 
 def test_the_error_is_that_of_the_noise_that_is_left() -> None:
     x, random = np.linspace(-7, 1, 101), np.random.default_rng(0)
-    found = [smoothed(10 + random.normal(size=101), random.normal(size=101), x) for _ in range(200)]
-    spread = np.std([one.smooth[50] for one in found])
-    assert np.mean([one.error[50] for one in found]) == pytest.approx(spread, rel=0.25)
+    curves = [smoothed(10 + random.normal(size=101), random.normal(size=101), x) for _ in range(200)]
+    spread = np.std([each.smooth[50] for each in curves])
+    assert np.mean([each.error[50] for each in curves]) == pytest.approx(spread, rel=0.25)
 
 
 def test_a_minimum_is_not_shifted_and_where_the_curve_blows_up_does_not_reach_back() -> None:
@@ -72,9 +72,9 @@ def test_a_minimum_is_not_shifted_and_where_the_curve_blows_up_does_not_reach_ba
     loss = 1 + (x + 3) ** 2 / 10
     loss[x > -1] = 1e9
     loss[-1] = math.inf
-    found = smoothed(loss, np.zeros(100), x)
-    assert len(found.lr) == 99
-    assert math.log10(found.lr[found.lowest]) == pytest.approx(-3, abs=0.05)
+    fit = smoothed(loss, np.zeros(100), x)
+    assert len(fit.lr) == 99
+    assert math.log10(fit.lr[fit.lowest]) == pytest.approx(-3, abs=0.05)
 
 
 def test_steepest_is_where_a_logistic_fall_is_half_way() -> None:
@@ -98,8 +98,8 @@ def test_valley_is_two_thirds_into_the_fall_itself() -> None:
         return np.interp(x, [-7, -4, -1, 1], [2.001, 2.0, 1.0, 3.0])
 
     begin, end = -4 + 3 * 0.05, -1 - 3 * 0.05  # but for a twentieth at either end
-    found = math.log10(valley(exactly(fall)) or 0)
-    assert found == pytest.approx(begin + 2 / 3 * (end - begin), abs=0.02)
+    place = math.log10(valley(exactly(fall)) or 0)
+    assert place == pytest.approx(begin + 2 / 3 * (end - begin), abs=0.02)
     assert valley(exactly(lambda x: x)) is None
 
 
@@ -110,10 +110,10 @@ def test_the_longest_fall_is_as_long_as_the_longest_of_all() -> None:
         path = longest_fall(values)
         assert all(a < b and values[a] > values[b] for a, b in itertools.pairwise(path))
         longest = max(
-            len(some)
+            len(subset)
             for size in range(1, 10)
-            for some in itertools.combinations(values, size)
-            if all(a > b for a, b in itertools.pairwise(some))
+            for subset in itertools.combinations(values, size)
+            if all(a > b for a, b in itertools.pairwise(subset))
         )
         assert len(path) == longest
 
@@ -131,11 +131,11 @@ def test_a_lower_minimum_after_a_rise_is_another_course() -> None:
 
 
 def test_the_suggestion_lies_between_the_upper_two_of_those_that_agree() -> None:
-    found = suggest_lr(exactly(falls), diverged=True)
-    rates = sorted(rate for rate in found.criteria.values() if rate)
-    assert len(found.agreeing) == 4 and rates[-1] <= 15 * rates[0]
-    assert found.suggestion == pytest.approx(math.sqrt(rates[-1] * rates[-2]))
-    assert not found.reason and not found.instead
+    verdict = suggest_lr(exactly(falls), diverged=True)
+    rates = sorted(rate for rate in verdict.criteria.values() if rate)
+    assert len(verdict.agreeing) == 4 and rates[-1] <= 15 * rates[0]
+    assert verdict.suggestion == pytest.approx(math.sqrt(rates[-1] * rates[-2]))
+    assert not verdict.reason and not verdict.instead
 
 
 def test_those_that_agree_are_the_most_within_a_factor_of_fifteen() -> None:
@@ -165,35 +165,35 @@ def test_why_there_is_none(
     height: Callable[[np.ndarray], np.ndarray], diverged: bool, reason: str, instead: dict[str, float]
 ) -> None:
     x = np.linspace(-7, 1, 100)
-    found = suggest_lr(smoothed(height(x), np.zeros(100), x), diverged)
-    assert found.suggestion is None and not found.agreeing
-    assert set(found.criteria) == set(criteria.CRITERIA)
-    assert reason in found.reason
-    assert dict(found.instead) == pytest.approx(instead)
+    verdict = suggest_lr(smoothed(height(x), np.zeros(100), x), diverged)
+    assert verdict.suggestion is None and not verdict.agreeing
+    assert set(verdict.criteria) == set(criteria.CRITERIA)
+    assert reason in verdict.reason
+    assert dict(verdict.instead) == pytest.approx(instead)
 
 
-def test_few_steps_that_show_no_fall_want_more() -> None:
+def test_few_steps_that_show_no_fall_ask_for_more() -> None:
     x = np.linspace(-7, 1, 30)
-    found = suggest_lr(smoothed(np.where(x < -1, 2.0, 50.0), np.zeros(30), x), diverged=True)
-    assert "never fell clearly" in found.reason and dict(found.instead) == {"--steps": 90}
+    verdict = suggest_lr(smoothed(np.where(x < -1, 2.0, 50.0), np.zeros(30), x), diverged=True)
+    assert "never fell clearly" in verdict.reason and dict(verdict.instead) == {"--steps": 90}
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_a_loss_that_diverges_at_once_is_told(count: int) -> None:
     losses = [2.0] * count + [math.inf]
-    rates = [1.0 * 1.2**at for at in range(count + 1)]
-    found = suggest_lr(curve(rates, losses, [0.0] * (count + 1)), diverged=True)
-    assert found.suggestion is None
+    rates = [1.0 * 1.2**step for step in range(count + 1)]
+    verdict = suggest_lr(curve(rates, losses, [0.0] * (count + 1)), diverged=True)
+    assert verdict.suggestion is None
     if count:
-        assert f"diverged within {count} steps, from lr 1 to" in found.reason
-        assert dict(found.instead) == {"--min": 1e-3}
+        assert f"diverged within {count} steps, from lr 1 to" in verdict.reason
+        assert dict(verdict.instead) == {"--min": 1e-3}
     else:
-        assert "first loss is not finite" in found.reason and not found.instead
+        assert "first loss is not finite" in verdict.reason and not verdict.instead
 
 
 def test_criteria_far_apart_give_no_suggestion() -> None:
     """A short steep fall, a long gentle one far above it, and a minimum farther still."""
     corners = [-7, -6, -5.9, -2.6, -0.5, 1], [3.0, 3.0, 2.0, 2.0, 1.55, 3.0]
-    found = suggest_lr(exactly(lambda x: np.interp(x, *corners)), diverged=True)
-    assert found.suggestion is None and "no three criteria" in found.reason
-    assert dict(found.instead) == {"--steps": 3 * len(X)}
+    verdict = suggest_lr(exactly(lambda x: np.interp(x, *corners)), diverged=True)
+    assert verdict.suggestion is None and "no three criteria" in verdict.reason
+    assert dict(verdict.instead) == {"--steps": 3 * len(X)}

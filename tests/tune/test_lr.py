@@ -29,7 +29,7 @@ CASES = {
 }
 
 
-def made(*words: str) -> Parts:
+def build_run(*words: str) -> Parts:
     return build(Composer().checked([*words, "runtime.threads=1"]).settings)
 
 
@@ -40,7 +40,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("words", CASES.values(), ids=CASES)
 def test_its_losses_are_those_of_a_run_with_that_schedule(words: tuple[str, ...]) -> None:
-    points = list(ramp(made(*words, "optimizer.lr=0.7"), LOW, HIGH, STEPS))
+    points = list(ramp(build_run(*words, "optimizer.lr=0.7"), LOW, HIGH, STEPS))
     gamma = (HIGH / LOW) ** (1 / (STEPS - 1))
     schedule = [
         "scheduler=torch",
@@ -51,26 +51,26 @@ def test_its_losses_are_those_of_a_run_with_that_schedule(words: tuple[str, ...]
     result = trainrun.train([*line, "logger=none", "runtime.threads=1"])
     events = map(json.loads, (result.run_dir / "metrics.jsonl").read_text().splitlines())
     logged = [event for event in events if event["event"] == "train"]
-    assert [point.loss for point in points] == pytest.approx([one["loss"] for one in logged], rel=1e-5)
-    rates = [max(one["lr"].values()) if isinstance(one["lr"], dict) else one["lr"] for one in logged]
+    assert [point.loss for point in points] == pytest.approx([event["loss"] for event in logged], rel=1e-5)
+    rates = [max(event["lr"].values()) if isinstance(event["lr"], dict) else event["lr"] for event in logged]
     assert [point.lr for point in points] == pytest.approx(rates)
 
 
 def test_the_other_loss_is_that_of_the_first_weights() -> None:
     words = ("data=digits", "data.limit=200", "regularization=[dropout,mixup]", "model.norm=batch")
-    still = list(ramp(made(*words, "optimizer.weight_decay=0"), 1e-30, 1e-29, STEPS))
-    assert [one.start for one in still] == pytest.approx([one.loss for one in still], rel=1e-5)
-    moved = list(ramp(made(*words), LOW, HIGH, STEPS))
-    assert [one.start for one in moved] == pytest.approx([one.loss for one in still], rel=1e-5)
+    still = list(ramp(build_run(*words, "optimizer.weight_decay=0"), 1e-30, 1e-29, STEPS))
+    assert [point.start for point in still] == pytest.approx([point.loss for point in still], rel=1e-5)
+    moved = list(ramp(build_run(*words), LOW, HIGH, STEPS))
+    assert [point.start for point in moved] == pytest.approx([point.loss for point in still], rel=1e-5)
     assert moved[5].loss < 0.9 * moved[5].start
 
 
 def test_it_ends_where_the_loss_diverges() -> None:
-    points = list(ramp(made("data=diabetes", "model=linear", "optimizer=sgd"), 1e-2, 1e6, 40))
+    points = list(ramp(build_run("data=diabetes", "model=linear", "optimizer=sgd"), 1e-2, 1e6, 40))
     assert 3 < len(points) < 40
-    assert all(math.isfinite(one.loss) for one in points[:-1])
+    assert all(math.isfinite(point.loss) for point in points[:-1])
     assert points[-1].loss > 4 * points[0].loss
-    (only,) = ramp(made("data=wine", "init=constant", "init.value=1e38"), LOW, HIGH, STEPS)
+    (only,) = ramp(build_run("data=wine", "init=constant", "init.value=1e38"), LOW, HIGH, STEPS)
     assert only.loss == math.inf
 
 
@@ -85,30 +85,30 @@ def test_divergence_is_told_from_noise() -> None:
 
 def test_steps_that_fp16_skips_are_made_again() -> None:
     words = ("data=wine", "precision=fp16")
-    points = list(ramp(made(*words, "precision.init_scale=1e9"), LOW, HIGH, STEPS))
+    points = list(ramp(build_run(*words, "precision.init_scale=1e9"), LOW, HIGH, STEPS))
     assert len(points) == STEPS
     gamma = (HIGH / LOW) ** (1 / (STEPS - 1))
-    assert [one.lr for one in points] == pytest.approx([LOW * gamma**at for at in range(STEPS)])
+    assert [point.lr for point in points] == pytest.approx([LOW * gamma**step for step in range(STEPS)])
 
 
 def test_a_step_of_the_users_own_has_no_second_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = list(ramp(made("data=wine"), LOW, HIGH, STEPS))
-    parts = made("data=wine")
-    whole = Parts.loop
+    points = list(ramp(build_run("data=wine"), LOW, HIGH, STEPS))
+    parts = build_run("data=wine")
+    original = Parts.loop
 
-    def own(self: Parts, *rest: Any) -> Loop:
-        loop = whole(self, *rest)
+    def with_own_step(self: Parts, *arguments: Any) -> Loop:
+        loop = original(self, *arguments)
         step = loop.step
         return replace(loop, step=lambda state, window: step(state, window))
 
-    monkeypatch.setattr(Parts, "loop", own)
+    monkeypatch.setattr(Parts, "loop", with_own_step)
     own_points = list(ramp(parts, LOW, HIGH, STEPS))
-    assert [one.loss for one in own_points] == [one.loss for one in points]
-    assert {one.start for one in own_points} == {0.0}
+    assert [point.loss for point in own_points] == [point.loss for point in points]
+    assert {point.start for point in own_points} == {0.0}
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "expected"),
     [
         (("scheduler=warmup_cosine",), Peak(1.0, None)),
         (("scheduler=one_cycle",), Peak(1.0, 0.85)),
@@ -118,14 +118,14 @@ def test_a_step_of_the_users_own_has_no_second_loss(monkeypatch: pytest.MonkeyPa
     ],
     ids=["cosine", "one_cycle", "noam", "clock", "never reached"],
 )
-def test_the_peak_is_what_the_schedule_comes_to(words: tuple[str, ...], found: Peak) -> None:
-    of = peak(made("data=wine", "budget=1000step", *words))
-    assert of.factor == pytest.approx(found.factor, rel=0.01)
-    assert (of.momentum or 0.0) == pytest.approx(found.momentum or 0.0, rel=0.01)
+def test_the_peak_is_what_the_schedule_comes_to(words: tuple[str, ...], expected: Peak) -> None:
+    of = peak(build_run("data=wine", "budget=1000step", *words))
+    assert of.factor == pytest.approx(expected.factor, rel=0.01)
+    assert (of.momentum or 0.0) == pytest.approx(expected.momentum or 0.0, rel=0.01)
 
 
 def test_its_momentum_is_that_of_the_peak() -> None:
-    parts = made("data=wine", "optimizer=momentum", "scheduler=one_cycle")
+    parts = build_run("data=wine", "optimizer=momentum", "scheduler=one_cycle")
     list(ramp(parts, LOW, HIGH, STEPS))
     assert parts.state.optimizer.param_groups[0]["momentum"] == pytest.approx(0.85, rel=0.01)
 
@@ -147,4 +147,4 @@ def test_its_momentum_is_that_of_the_peak() -> None:
 )
 def test_what_has_no_rate_to_find_is_refused(words: tuple[str, ...], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        list(ramp(made("data=wine", *words), LOW, HIGH, STEPS))
+        list(ramp(build_run("data=wine", *words), LOW, HIGH, STEPS))

@@ -28,7 +28,7 @@ from trainrun.tune.memory import available_bytes, parse_bytes
 )
 def test_sizes_are_read_in_both_kinds_of_units(text: str, size: int | None) -> None:
     if size is None and text != "64kib":
-        with pytest.raises(ValueError, match="wants a size such as 2GiB"):
+        with pytest.raises(ValueError, match="must be a size such as 2GiB"):
             parse_bytes(text)
     else:
         assert parse_bytes(text) == (size or 65536)
@@ -81,8 +81,8 @@ def test_a_group_of_version_1_counts_too(tmp_path: Path) -> None:
 
 
 def test_this_machine_has_something_to_spare() -> None:
-    found = available_bytes(Path("/"))
-    assert found is not None and found > 10_000_000
+    available = available_bytes(Path("/"))
+    assert available is not None and available > 10_000_000
 
 
 HOLDS = """

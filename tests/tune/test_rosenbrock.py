@@ -19,10 +19,10 @@ def sgd(momentum: float = 0.0):
 
 def slopes(x: float, y: float) -> tuple[float, float]:
     """By torch's automatic differentiation of the formula."""
-    at = torch.tensor([x, y], dtype=torch.float64, requires_grad=True)
-    ((1 - at[0]) ** 2 + 100 * (at[1] - at[0] ** 2) ** 2).backward()
-    assert at.grad is not None
-    return at.grad[0].item(), at.grad[1].item()
+    point = torch.tensor([x, y], dtype=torch.float64, requires_grad=True)
+    ((1 - point[0]) ** 2 + 100 * (point[1] - point[0] ** 2) ** 2).backward()
+    assert point.grad is not None
+    return point.grad[0].item(), point.grad[1].item()
 
 
 def test_the_function_is_rosenbrocks() -> None:
@@ -32,7 +32,7 @@ def test_the_function_is_rosenbrocks() -> None:
 
 
 def test_a_course_is_the_updates_written_out() -> None:
-    course = descend(sgd(momentum=0.9), 1e-3, 20)
+    path = descend(sgd(momentum=0.9), 1e-3, 20)
     (x, y), (u, v) = START, (0.0, 0.0)
     expected = [START]
     for _ in range(20):
@@ -40,11 +40,11 @@ def test_a_course_is_the_updates_written_out() -> None:
         u, v = 0.9 * u + a, 0.9 * v + b
         x, y = x - 1e-3 * u, y - 1e-3 * v
         expected.append((x, y))
-    assert course.gradients == 20
-    assert not course.diverged
-    for found, wanted in zip(course.places, expected, strict=True):
-        assert found == pytest.approx(wanted, rel=1e-9)
-    assert course.last_loss == pytest.approx(rosenbrock(x, y))
+    assert path.gradients == 20
+    assert not path.diverged
+    for place, wanted in zip(path.places, expected, strict=True):
+        assert place == pytest.approx(wanted, rel=1e-9)
+    assert path.last_loss == pytest.approx(rosenbrock(x, y))
 
 
 def test_no_course_knows_of_another() -> None:
@@ -73,15 +73,15 @@ def test_several_evaluations_a_step_are_counted() -> None:
 def test_an_optimizer_with_an_average_is_where_its_average_is() -> None:
     groups = []
 
-    def made(plane: nn.Module, lr: float) -> Made:
+    def make(plane: nn.Module, lr: float) -> Made:
         optimizer = ScheduleFreeAdamW([{"params": [*plane.parameters()]}], lr, (0.9, 0.999), 1e-8, 0.0)
         groups.append(optimizer)
         return optimizer, ScheduleFreeAverage(optimizer)
 
-    course = descend(made, 0.1, 1)
+    path = descend(make, 0.1, 1)
     # z after one step of Adam: lr against the slope's sign; x is then all z, for its share is 1
-    assert course.places[1] == pytest.approx((START[0] + 0.1, START[1] + 0.1), abs=1e-6)
-    two = descend(made, 0.1, 2)
+    assert path.places[1] == pytest.approx((START[0] + 0.1, START[1] + 0.1), abs=1e-6)
+    two = descend(make, 0.1, 2)
     (weight,) = groups[-1].state
     z, y = groups[-1].state[weight]["z"].tolist(), weight.tolist()
     assert two.places[2] == pytest.approx([(b - 0.1 * a) / 0.9 for a, b in zip(z, y, strict=True)])

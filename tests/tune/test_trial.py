@@ -21,22 +21,27 @@ def parts(*words: str) -> Parts:
 
 
 def test_a_survey_says_what_the_run_is() -> None:
-    found = survey(parts("batch_size=8", "loop.accumulate=3"))
-    assert (found.batch_size, found.window, found.samples_per_step) == (8, 24, 24)
-    assert (found.device, found.on_gpu, found.has_batch_norm, found.is_full) == ("cpu", False, False, False)
-    assert found.split in ("val", "test") and found.split_size and found.eval_batch_size == 1024
-    whole = survey(parts("batch_size=full", "model.norm=batch", "optimizer.lr_scaling=sqrt"))
-    assert whole.is_full and whole.has_batch_norm and whole.scales_lr
-    assert whole.window == whole.samples_per_step
+    result = survey(parts("batch_size=8", "loop.accumulate=3"))
+    assert (result.batch_size, result.window, result.samples_per_step) == (8, 24, 24)
+    assert (result.device, result.on_gpu, result.has_batch_norm, result.is_full) == (
+        "cpu",
+        False,
+        False,
+        False,
+    )
+    assert result.split in ("val", "test") and result.split_size and result.eval_batch_size == 1024
+    full = survey(parts("batch_size=full", "model.norm=batch", "optimizer.lr_scaling=sqrt"))
+    assert full.is_full and full.has_batch_norm and full.scales_lr
+    assert full.window == full.samples_per_step
 
 
 def test_training_is_whole_steps_that_move_no_weight_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_LONG_S", 0.01)
     run = parts("batch_size=8", "loop.accumulate=3", "optimizer.lr=0.1")
     before = [p.detach().clone() for p in run.state.model.parameters()]
-    found = train(run)
-    assert found.samples_per_s > 0 and found.peak_bytes > 0 and found.reserved_bytes is None
-    assert not found.lengths_differ
+    result = train(run)
+    assert result.samples_per_s > 0 and result.peak_bytes > 0 and result.reserved_bytes is None
+    assert not result.lengths_differ
     state = run.state
     assert state.applied == state.step >= 3 and state.optimizer.state  # made, with all that it holds
     after = [p.detach() for p in run.state.model.parameters()]
@@ -47,8 +52,8 @@ def test_training_is_whole_steps_that_move_no_weight_far(monkeypatch: pytest.Mon
 def test_judging_has_gradients_and_the_optimizers_state_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_LONG_S", 0.01)
     run = parts("data.eval_batch_size=4", "regularization=ema")
-    found = time_evaluation(run, "val")
-    assert found.samples_per_s > 0
+    result = time_evaluation(run, "val")
+    assert result.samples_per_s > 0
     assert run.state.step == 1 and run.state.optimizer.state
     assert all(p.grad is not None for p in run.state.model.parameters())
 
@@ -59,14 +64,14 @@ def test_together_steps_judges_and_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     run = parts("batch_size=30")
     eval_batches = run.data.eval_batches
 
-    def told(split: str, *more: Any) -> Any:
+    def record(split: str, *more: Any) -> Any:
         happened.append(f"{split} at {run.state.step}")
         return eval_batches(split, *more)
 
-    monkeypatch.setattr(run.data, "eval_batches", told)
+    monkeypatch.setattr(run.data, "eval_batches", record)
     together(run, "val")
-    at = int(happened[0].removeprefix("val at "))
-    assert 2 <= at < run.state.step
+    step = int(happened[0].removeprefix("val at "))
+    assert 2 <= step < run.state.step
     happened.clear()
     together(parts("batch_size=30"), "")
     assert not happened
@@ -80,19 +85,20 @@ def test_pace_is_the_median_of_whole_pieces(monkeypatch: pytest.MonkeyPatch) -> 
     for samples, seconds in ((8, 1.0), (8, 2.0), (3, 100.0), (8, 4.0)):
         now[0] += seconds
         pace.passed(samples)
-    found = pace.measured(False)
-    assert found.samples_per_s == 4.0  # of 8, 4 and 2 samples a second
+    result = pace.measured(False)
+    assert result.samples_per_s == 4.0  # of 8, 4 and 2 samples a second
     lower, upper = 2.0, 8.0  # quartiles of three: the outer ones
-    assert found.noise == pytest.approx((upper - lower) / 4.0 / 3**0.5)
+    assert result.noise == pytest.approx((upper - lower) / 4.0 / 3**0.5)
     assert pace.is_enough
 
 
 def test_lbfgs_is_given_as_much_as_it_will_keep() -> None:
     run = parts("optimizer=lbfgs", "batch_size=full")
     count = sum(p.numel() for p in run.state.model.parameters())
-    kept = trial._history(run.state.optimizer)
+    history = trial._history(run.state.optimizer)
     assert (
-        kept is not None and kept.numel() == 2 * run.state.optimizer.param_groups[0]["history_size"] * count
+        history is not None
+        and history.numel() == 2 * run.state.optimizer.param_groups[0]["history_size"] * count
     )
     assert trial._history(parts().state.optimizer) is None
 
@@ -106,7 +112,7 @@ def test_a_gradient_that_is_not_finite_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_one"),
+    ("error", "is_memory"),
     [
         (MemoryError(), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
@@ -115,8 +121,8 @@ def test_a_gradient_that_is_not_finite_is_an_error() -> None:
         (ValueError("Expected more than 1 value per channel when training"), False),
     ],
 )
-def test_what_counts_as_a_lack_of_memory(error: Exception, is_one: bool) -> None:
-    assert is_for_memory(error) is is_one
+def test_what_counts_as_a_lack_of_memory(error: Exception, is_memory: bool) -> None:
+    assert is_for_memory(error) is is_memory
 
 
 def test_a_save_holds_a_copy_of_the_state_and_it_packed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,4 +134,4 @@ def test_a_save_holds_a_copy_of_the_state_and_it_packed(monkeypatch: pytest.Monk
     train(run)
     (body, snapshot), weights = held[0], sum(p.nbytes for p in run.state.model.parameters())
     assert body.getbuffer().nbytes >= 3 * weights  # with two moments of adam for each weight
-    assert sum(t.nbytes for kept in snapshot._memory.values() for t in kept) >= 3 * weights
+    assert sum(t.nbytes for tensors in snapshot._memory.values() for t in tensors) >= 3 * weights

@@ -19,9 +19,9 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.suggest import hydra_value
 from trainrun.session import session
-from trainrun.session.changes import RunOptions
 from trainrun.session.child import in_child
-from trainrun.session.rebuild import open_run, targets_of
+from trainrun.session.open_run import open_run, targets_of
+from trainrun.session.run_options import RunOptions
 from trainrun.vocabulary.duration import CLOCK_UNITS, parse
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged

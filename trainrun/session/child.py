@@ -1,4 +1,4 @@
-"""A fork for each piece of work, so that its threads, flags, memory and crashes reach no other."""
+"""Run a function in a forked child process, which threads, flags, memory and crashes do not leave."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from trainrun.session.exit_code import guarded
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)  # the signals that end a process, saved
 
 
 def in_child(
@@ -18,16 +19,16 @@ def in_child(
 ) -> int:
     """The exit code of a fork that calls `function`, negative for the signal that killed it.
 
-    `signal_before` tells of a signal that came before the fork could hear of it.
-    `words` are the command line that its mistakes are explained by. This process has torch imported
-    and never computes with it: a fork after that could hang.
+    `words` are the command line that its mistakes are explained by. `signal_before` returns a signal
+    that came before the fork could receive it. This process imports torch and never computes with it:
+    a fork after that could hang.
     """
     import torch  # noqa: F401  once, for all children
 
     sys.stdout.flush()
     sys.stderr.flush()
-    # Python forgets in a fork what came before it has begun there: the system keeps it until then.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    # Python forgets in a fork a signal that came before the fork began: the system holds it until then.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     child = os.fork()
     if child:
         return _wait(child, signal_before, mask)
@@ -45,21 +46,28 @@ def in_child(
 
 
 def _wait(child: int, signal_before: Callable[[], int | None] | None, mask: Collection[int]) -> int:
-    """Signals are the child's business: it saves, and says with its code why it ended.
+    """Wait for the child and pass signals on to it: it saves, and its exit code says why it ended.
 
-    What a terminal tells both it hears twice, and takes as one.
+    A terminal's signal reaches the child twice, which takes it as one.
     """
 
     def forward(number: int, frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    before = {number: signal.signal(number, forward) for number in _ENDING}
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if number := signal_before and signal_before():
-        forward(number, None)
-    try:
+    with handled(ENDING, forward):
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if number := signal_before and signal_before():
+            forward(number, None)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextlib.contextmanager
+def handled(numbers: Collection[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Within, `handler` handles the signals; afterwards what did before."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

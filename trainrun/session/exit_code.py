@@ -1,4 +1,4 @@
-"""The exit code of a piece of work; what it raises is reported on stderr."""
+"""Exit codes: run a command, report what it raises on stderr, and return the code that says so."""
 
 from __future__ import annotations
 
@@ -22,49 +22,48 @@ def guarded(command: Callable[[], int], words: list[str]) -> int:
     """The command's exit code, or that of what it raised, which is reported."""
     try:
         return command()
-    except TrainrunError as error:
-        if ranks.tell(error):
-            _report(error, words)
-        return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the rest
         return 0
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _STORAGE:
-            if ranks.tell(error):
-                text = f"{error.filename or 'output'}: cannot be written: {error.strerror}"
-                _report(StorageFailed(f"{text}; make room, or write elsewhere"), words)
-            return StorageFailed.exit_code
-        if _is_out_of_memory(error):
-            text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
-            _report(OutOfMemory(text), words)
-            return OutOfMemory.exit_code
-        if (dead := _dead_worker(error)) is not None:
-            _report(dead, words)
-            return dead.exit_code
+        return _exit_of(error, words)
+
+
+def _exit_of(error: Exception, words: list[str]) -> int:
+    """Report an error; returns its exit code."""
+    failure = _as_trainrun_error(error)
+    if failure is None:
         if ranks.tell(error):
             say(*_traceback(error), "", f"{_who()}unexpected {type(error).__name__}: {error}")
         return 1
+    is_by_rank = failure is not error and not isinstance(failure, StorageFailed)  # memory differs by rank
+    if is_by_rank or ranks.tell(error):
+        _report(failure, words)
+    return failure.exit_code
+
+
+def _as_trainrun_error(error: Exception) -> TrainrunError | None:
+    """The error itself, or what a full disk, a lack of memory or a dead worker is called here."""
+    if isinstance(error, TrainrunError):
+        return error
+    if isinstance(error, OSError) and error.errno in _STORAGE:
+        text = f"{error.filename or 'output'}: cannot be written: {error.strerror}"
+        return StorageFailed(f"{text}; make room, or write elsewhere")
+    from trainrun.data.workers import workers_error
+    from trainrun.runtime.machine import is_out_of_memory  # imports torch, which no mistake waits for
+
+    if is_out_of_memory(error):
+        text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
+        return OutOfMemory(text)
+    return workers_error(error)
 
 
 def _traceback(error: Exception) -> Iterator[str]:
     """The lines of a traceback; what an exception says is one of them, whatever it holds."""
     for part in traceback.format_exception(error):
         yield from part.splitlines() if part.startswith("  ") else [part.strip("\n")]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    from trainrun.runtime.machine import is_out_of_memory
-
-    return is_out_of_memory(error)
-
-
-def _dead_worker(error: Exception) -> TrainrunError | None:
-    from trainrun.data.workers import workers_error
-
-    return workers_error(error)
 
 
 def _who() -> str:
@@ -77,8 +76,8 @@ def _report(error: TrainrunError, words: list[str]) -> None:
         say(f"{_who()}{first}", *more)
     else:
         say(*error.problems)
-        command, rest = shlex.join(ranks.command()), words
+        command = shlex.join(ranks.command())
         if words and words[0] in COMMANDS:
-            command, rest = f"{command} {words[0]}", words[1:]
-        if line := corrected_line(rest, error.problems, command):
+            command, words = f"{command} {words[0]}", words[1:]
+        if line := corrected_line(words, error.problems, command):
             say("", f"  {line}")

@@ -1,4 +1,4 @@
-"""A trained model in a file that other programs read, compared with the model itself after writing."""
+"""Export a trained model as .safetensors, .pt2 or .onnx, and compare the file with the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,13 @@ from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, StorageFailed, TrainrunError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 _NEEDS = {".safetensors": ("safetensors",), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
 SUFFIXES = tuple(_NEEDS)
 _TOLERANCE = 1e-4  # of the largest output: another program adds up in another order
-_LARGEST_ONNX_BYTES = 2**31 - 2**20  # of one file; what is larger needs a second one beside it
+_LARGEST_ONNX_BYTES = 2**31 - 2**20  # protobuf's limit for one file, less what is not weights
 _INSIDE = "trainrun.json"  # where a .pt2 file says what it holds
+_COMPARED = 256  # samples at most: enough to meet every branch of a model, and evaluated in seconds
+PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, and is traced as it is written
 
 Forward = Callable[[Tensor], Tensor]
 Write = Callable[[nn.Module, Tensor, Path, str], None]
@@ -47,9 +46,9 @@ class Compared:
 
 
 def check_path(path: Path) -> None:
-    """Raises ConfigError for a file that cannot be written, or not without packages that are missing."""
+    """Raise ConfigError for a file that cannot be written, or needs packages that are missing."""
     if path.suffix not in SUFFIXES:
-        raise ConfigError.one("PATH", f"wants a name that ends in {', '.join(SUFFIXES)}, got {path}")
+        raise ConfigError.one("PATH", f"must end in {', '.join(SUFFIXES)}, got {path}")
     if not path.parent.is_dir():
         raise ConfigError.one("PATH", f"there is no folder {path.parent}")
     try:
@@ -61,7 +60,7 @@ def check_path(path: Path) -> None:
 
 
 def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any]) -> Compared:
-    """Write a model in evaluation mode, and what `about` says of it; `inputs` (N, ...) are compared on.
+    """Write a model in evaluation mode with its description `about`; compare outputs on `inputs` (N, ...).
 
     The file appears whole and only once its outputs are the model's: the same bits from .safetensors,
     which holds weights alone, and nearly the same from .pt2 and .onnx, which hold the computation for
@@ -73,7 +72,7 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
     write, read = _FORMATS[path.suffix]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporters to their own authors
+            warnings.simplefilter("ignore")  # the exporters' are meant for their own authors
             _write(write, model, inputs, part, json.dumps(about))
             compared = _compare(model, read(part, model), inputs)
         allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
@@ -90,13 +89,13 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
 
 
 def about(task: TaskProtocol, info: DataInfo, fitted: Mapping[str, Any]) -> dict[str, Any]:
-    """What another program must know: what goes in, what comes out, and what the classes are called."""
-    found = {
+    """The description for other programs: inputs, outputs, and the names of the classes."""
+    content = {
         "input": {"shape": ["N", *info.input_shape], "expects": _expects(fitted)},
         "output": _means(task),
         "fitted": _plain(fitted),
     }
-    return found | ({"classes": list(info.class_names)} if info.class_names else {})
+    return content | ({"classes": list(info.class_names)} if info.class_names else {})
 
 
 def _expects(fitted: Mapping[str, Any]) -> str:
@@ -121,15 +120,15 @@ def _means(task: TaskProtocol) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value.tolist() if isinstance(value, Tensor) else value
 
 
-def _write(write: Write, model: nn.Module, inputs: Tensor, part: Path, told: str) -> None:
+def _write(write: Write, model: nn.Module, inputs: Tensor, part: Path, text: str) -> None:
     try:
-        write(model, inputs, part, told)
+        write(model, inputs, part, text)
     except (OSError, ConfigError):
         raise
     except Exception as error:  # a model that cannot be traced shows as a dozen types
@@ -140,22 +139,22 @@ def _write(write: Write, model: nn.Module, inputs: Tensor, part: Path, told: str
 
 @torch.inference_mode()
 def _compare(model: nn.Module, forward: Forward, inputs: Tensor) -> Compared:
-    """On all samples at once, and on the first alone."""
-    differences, own = [], model(inputs)
-    for part in (inputs, inputs[:1]):
-        expected, found = model(part), forward(part)
-        if found.shape != expected.shape:
-            raise TrainrunError(f"the file gives {tuple(found.shape)}, the model {tuple(expected.shape)}")
-        differences.append(float((found - expected).abs().max()))
-    return Compared(len(inputs), max(differences), float(own.abs().max()))
+    """Compare on all samples at once, and on the first alone."""
+    differences = []
+    for part in (inputs[:1], inputs):
+        expected, outputs = model(part), forward(part)
+        if outputs.shape != expected.shape:
+            raise TrainrunError(f"the file gives {tuple(outputs.shape)}, the model {tuple(expected.shape)}")
+        differences.append(float((outputs - expected).abs().max()))
+    return Compared(len(inputs), max(differences), float(expected.abs().max()))
 
 
-def _write_safetensors(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None:
+def _write_safetensors(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
     from safetensors.torch import save
 
-    # Copies, for the format takes no two names of one memory, as tied weights are.
-    tensors = {name: one.detach().cpu().contiguous().clone() for name, one in model.state_dict().items()}
-    path.write_bytes(save(tensors, {"format": "pt", "trainrun": told}))
+    # Copies: the format refuses two names of one memory, which tied weights are.
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+    path.write_bytes(save(tensors, {"format": "pt", "trainrun": text}))
 
 
 def _read_safetensors(path: Path, model: nn.Module) -> Forward:
@@ -168,17 +167,17 @@ def _read_safetensors(path: Path, model: nn.Module) -> Forward:
     return fresh
 
 
-def _write_pt2(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None:
+def _write_pt2(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
     shapes = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(model, (inputs,), dynamic_shapes=shapes)
-    torch.export.save(program, path, extra_files={_INSIDE: told})
+    torch.export.save(program, path, extra_files={_INSIDE: text})
 
 
 def _read_pt2(path: Path, model: nn.Module) -> Forward:
     return torch.export.load(path).module()
 
 
-def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None:
+def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
     if sum(int(tensor.nbytes) for tensor in model.state_dict().values()) > _LARGEST_ONNX_BYTES:
         raise ConfigError.one("PATH", "an .onnx file holds at most 2 GiB; .pt2 and .safetensors hold more")
     program = torch.onnx.export(
@@ -191,7 +190,7 @@ def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, told: str) -> None
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props["trainrun"] = told
+    program.model.metadata_props["trainrun"] = text
     program.save(path)
 
 
@@ -209,29 +208,19 @@ _FORMATS = {
 }
 
 
-PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, and is traced as it is written
+def about_run(run: LoadedRun) -> dict[str, Any]:
+    """The description of a run's exported file, with the origin of its weights."""
+    parts = run.parts
+    origin = {"version": __version__, "step": run.choice.step, "weights": run.weights}
+    return about(parts.task, parts.info, parts.data.fitted()) | origin
 
 
-_COMPARED = 256  # samples at most
-
-
-def about_run(judged: LoadedRun) -> dict[str, Any]:
-    """What the file says of what goes in and comes out, and whose weights it holds."""
-    from trainrun.session.export import about
-
-    parts = judged.parts
-    whose = {"version": __version__, "step": judged.choice.step, "weights": judged.weights}
-    return about(parts.task, parts.info, parts.data.fitted()) | whose
-
-
-def inputs_of(judged: LoadedRun) -> Tensor:
+def inputs_of(run: LoadedRun) -> Tensor:
     """Samples that the run did not learn from, where it has any."""
-    import torch
-
-    info, data = judged.parts.info, judged.parts.data
-    split = next(one for one in ("val", "test", "train") if info.sizes.get(one, 0) != 0)
-    inputs = next(iter(data.eval_batches(split))).inputs
-    if not isinstance(inputs, torch.Tensor):
+    info = run.parts.info
+    split = next(split for split in ("val", "test", "train") if info.sizes.get(split, 0) != 0)
+    inputs = next(iter(run.parts.data.eval_batches(split))).inputs
+    if not isinstance(inputs, Tensor):
         text = f"the inputs of {info.name} are not one tensor; take trainrun.load and torch's own exporters"
         raise ConfigError.one("RUN", text)
     return inputs[:_COMPARED].cpu()

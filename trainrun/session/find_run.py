@@ -1,4 +1,4 @@
-"""Which run a name means, said in a line where it could have meant another."""
+"""Find a run by path, prefix, name or `last`; say so where the name could mean several."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainrun.terminal.lines import say
 
 
 def find_run(run: str) -> Path:
-    """The folder that RUN means; of several runs with that name the newest, and that is said."""
+    """The folder that RUN means; of several runs with that name the newest, with a note."""
     path, others = look_up(run)
     if others:
         say(f"{run}: {path}, the newest of {others + 1} runs with that name")
@@ -17,11 +17,10 @@ def find_run(run: str) -> Path:
 
 
 def say_what_name_means(name: str | None, run_dir: str | None) -> None:
-    """Before a run starts: its name may be taken, or find nothing where the run lies elsewhere."""
+    """Note before a run starts that its name is taken, or will not find it in another folder."""
     if name and run_dir and ROOT.resolve() not in Path(run_dir).expanduser().resolve().parents:
-        text = f"finds runs below {ROOT} alone; this one is found by its path, {run_dir}"
-        say(f"name: {name} {text}")
+        say(f"name: {name} finds runs below {ROOT} alone; this one is found by its path, {run_dir}")
         return
-    older = [path for path, known in runs().items() if known == name] if name else []
+    older = [path for path, other in runs().items() if other == name] if name else []
     if older:
         say(f"name: {name} is also the name of {older[-1]}; from now on it means this run")

@@ -1,4 +1,4 @@
-"""How the weights and their gradients are distributed, in bins that a histogram is drawn of."""
+"""Histograms of weights and gradients, for loggers that ask for them (TensorBoard)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from torch import Tensor, nn
 
 from trainrun.vocabulary.events import Event, Histogram, StepsLogged, Weighed
 
-_BINS = 40
+_BINS = 40  # enough to see two modes or a long tail, and few enough for a line of metrics
 
 
-def weighed(events: Iterable[Event], model: nn.Module) -> Iterator[Event]:
-    """The same events, each log of steps followed by the histograms of `model` as it is then.
+def with_histograms(events: Iterable[Event], model: nn.Module) -> Iterator[Event]:
+    """Pass the events on, each log of steps followed by the histograms of `model` as it is then.
 
     A gradient is that of the log's last step, after clipping.
     """
     for event in events:
         yield event
         if isinstance(event, StepsLogged):
-            weights = {name: weight.detach() for name, weight in model.named_parameters()}
-            gradients = {name: w.grad for name, w in model.named_parameters() if w.grad is not None}
+            weights = dict(model.named_parameters())
             yield Weighed(
                 step=event.step,
-                weights={name: histogram(one) for name, one in weights.items()},
-                gradients={name: histogram(one) for name, one in gradients.items()},
+                weights={name: histogram(w) for name, w in weights.items()},
+                gradients={name: histogram(w.grad) for name, w in weights.items() if w.grad is not None},
             )
 
 
 def histogram(values: Tensor) -> Histogram:
-    """Of the finite ones among `values`, of any shape, in bins of one width."""
+    """The histogram of the finite ones among `values`, of any shape, in bins of one width."""
     finite = values.detach().double().flatten()
     finite = finite[finite.isfinite()].cpu()
     if not len(finite):

@@ -1,4 +1,4 @@
-"""lineage.jsonl: which processes trained a run, and what each of them changed; a line for each."""
+"""lineage.jsonl: the processes that trained a run, one line each, with the settings that each changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add(
     changes: Mapping[str, tuple[Any, Any, str]],
     lr: Sequence[tuple[int, float]],
 ) -> None:
-    """Note that a process begins to train at `from_step`. The folder must be the caller's.
+    """Add the line of a process that begins to train at `from_step` and holds the folder's lock.
 
     `changes`: key -> (old, new, class); `lr`: (step, learning rate) over what remains, as planned.
     The file is replaced whole, so that it is whole at any instant. Raises StorageFailed.
@@ -41,7 +41,7 @@ def add(
     listed = {key: list(change) for key, change in changes.items()}
     try:
         before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        whole = before[: before.rfind("\n") + 1]  # a copy of the folder may end in half a line
-        replace_text(path, whole + to_line(line | {"changes": listed, "lr": [list(one) for one in lr]}))
+        lines = before[: before.rfind("\n") + 1]  # a copy of the folder may end in half a line
+        replace_text(path, lines + to_line(line | {"changes": listed, "lr": [list(point) for point in lr]}))
     except OSError as error:
         raise storage_failed(path, error) from None

@@ -1,4 +1,4 @@
-"""Out of memory, answered with the settings that train the same in smaller pieces."""
+"""Out of memory: suggest smaller micro-batches with accumulation, which train the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainrun.vocabulary.errors import OutOfMemory
 
 
 def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
-    """What to tell of a run that ran out of memory: the command that goes on with it, where there is one."""
+    """The error of a run that ran out of memory, with the command that resumes it where there is one."""
     key = "data.eval_batch_size" if evaluating else "batch_size"
     words = _evaluates_in_halves(parts) if evaluating else _trains_in_halves(parts)
     size = parts.settings["data"].get("eval_batch_size") if evaluating else parts.batch_spec.batch_size
@@ -23,7 +23,7 @@ def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
         return OutOfMemory(f"{text}; take a smaller model, or precision=bf16")
     line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
     text += "; trainrun find-batch looks for the largest that fits"
-    text += f"; the same in smaller pieces{_seen_by_batch_norm(parts, evaluating)}:"
+    text += f"; the same in smaller pieces{_batch_norm_caution(parts, evaluating)}:"
     return OutOfMemory(text, "", f"  {line}")
 
 
@@ -33,7 +33,7 @@ def _trains_in_halves(parts: Parts) -> list[str]:
     if batch_spec.batch_size == 1:
         return []
     pieces = 2
-    if size is None or batch_spec.window < size:  # else the window is all there is, whatever its cut
+    if size is None or batch_spec.window < size:  # else the window is the whole data set, however it is cut
         pieces = next(n for n in range(2, batch_spec.batch_size + 1) if batch_spec.batch_size % n == 0)
     return [
         f"batch_size={math.ceil(batch_spec.batch_size / pieces)}",
@@ -46,7 +46,7 @@ def _evaluates_in_halves(parts: Parts) -> list[str]:
     return [f"data.eval_batch_size={size // 2}"] if isinstance(size, int) and size > 1 else []
 
 
-def _seen_by_batch_norm(parts: Parts, evaluating: bool) -> str:
+def _batch_norm_caution(parts: Parts, evaluating: bool) -> str:
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    has_one = any(isinstance(module, norms) for module in parts.state.model.modules())
-    return ", but for batch norm, which sees each piece alone" if has_one and not evaluating else ""
+    has_norm = any(isinstance(module, norms) for module in parts.state.model.modules())
+    return ", except for batch norm, which sees each piece alone" if has_norm and not evaluating else ""

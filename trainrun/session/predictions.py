@@ -1,27 +1,23 @@
-"""What a model makes of each sample, as rows of a table: classes with probabilities, labels or values."""
+"""Predictions as rows of a table (CSV): classes with probabilities, labels, or values."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from trainrun.protocols import Batch, DataInfo, Samples, TaskProtocol
+from trainrun.protocols import Batch, DataInfo, Readable, Samples, TaskProtocol
 from trainrun.session.load_run import LoadedRun
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from trainrun.protocols import Samples
 
 Rows = list[list[str]]
 
@@ -37,13 +33,12 @@ class Classes:
     def predicted(self, outputs: Tensor) -> Rows:
         if outputs.shape[1] == 1:
             outputs = torch.cat([1 - outputs, outputs], 1)
-        # Of two equal ones the first, as the metrics have it.
-        top, best = outputs.max(1)
+        top, best = outputs.max(1)  # of two equal ones the first, as the metrics have it
         rows = zip(best.tolist(), top.tolist(), outputs.tolist(), strict=True)
-        return [[self.names[at], _number(p), *map(_number, every)] for at, p, every in rows]
+        return [[self.names[label], _number(p), *map(_number, row)] for label, p, row in rows]
 
     def true(self, targets: Tensor) -> Rows:
-        return [[self.names[at]] for at in targets.tolist()]
+        return [[self.names[label]] for label in targets.tolist()]
 
 
 class Labels:
@@ -55,18 +50,21 @@ class Labels:
         self.heads = ["predicted", *(f"p_{name}" for name in self.names)]
 
     def predicted(self, outputs: Tensor) -> Rows:
-        every = [[_number(p) for p in row] for row in outputs.tolist()]
-        return [[*label, *row] for label, row in zip(self.true(outputs > 0.5), every, strict=True)]
+        rows = zip(self.true(outputs > 0.5), outputs.tolist(), strict=True)
+        return [[*labels, *map(_number, row)] for labels, row in rows]
 
     def true(self, targets: Tensor) -> Rows:
-        return [["|".join(self.names[at] for at, on in enumerate(row) if on)] for row in targets.tolist()]
+        return [
+            ["|".join(name for name, is_on in zip(self.names, row, strict=True) if is_on)]
+            for row in targets.tolist()
+        ]
 
 
 class Values:
     """Numbers, (N, K): of a regression in the targets' own units, of a task of one's own as it gives them."""
 
     def __init__(self, count: int) -> None:
-        ends = [""] if count == 1 else [f"_{at}" for at in range(count)]
+        ends = [""] if count == 1 else [f"_{index}" for index in range(count)]
         self.targets = [f"target{end}" for end in ends]
         self.heads = [f"predicted{end}" for end in ends]
 
@@ -81,21 +79,20 @@ def rows_of(
 ) -> Iterator[list[str]]:
     """The heads, then a row per sample. `predictions` are `samples`' batches, each with `task.predict` of it.
 
-    Raises DataError where there is none, ConfigError for a task whose predictions are no table.
+    Raises DataError where there is no sample, ConfigError for a task whose predictions are no table.
     """
     predictions = iter(predictions)
     first = next(predictions, None)
     if first is None:
         raise DataError("there is no sample to predict")
-    kind, at = _kind(task, info, first[1]), 0
+    kind, names = _kind(task, info, first[1]), iter(samples.names)
     has_targets = first[0].targets is not None
     yield ["index", *(["name"] if samples.names else []), *(kind.targets if has_targets else []), *kind.heads]
     for batch, outputs in chain([first], predictions):
         rows = kind.predicted(outputs)
         true = kind.true(batch.targets) if has_targets else [[]] * len(rows)
         for index, target, row in zip(batch.indices, true, rows, strict=True):
-            yield [str(int(index)), *samples.names[at : at + 1], *target, *row]
-            at += 1
+            yield [str(int(index)), *islice(names, 1), *target, *row]
 
 
 def numbers_in(heads: Sequence[str], task: TaskProtocol) -> dict[str, Callable[[str], float]]:
@@ -127,11 +124,9 @@ def _number(value: float) -> str:
     return f"{value:.7g}"
 
 
-def samples_of(judged: LoadedRun, file: Path | None, split: str) -> Samples:
-    """Those of a file, else of a split."""
-    from trainrun.protocols import Readable, Samples
-
-    data = judged.parts.data
+def samples_of(run: LoadedRun, file: Path | None, split: str) -> Samples:
+    """The samples of a file, else of a split."""
+    data = run.parts.data
     if file is None:
         return Samples(data.eval_batches(split))
     if not file.exists():
@@ -139,7 +134,7 @@ def samples_of(judged: LoadedRun, file: Path | None, split: str) -> Samples:
     if not file.is_file() and not file.is_dir():
         raise DataError(f"--input: {file} is a pipe or a device, not a file")
     if not isinstance(data, Readable):
-        text = f"{judged.parts.info.name} reads no samples beside its own; use --split"
+        text = f"{run.parts.info.name} reads no samples beside its own; use --split"
         raise ConfigError.one("--input", text)
     with about_input(file):
         return data.read(file.expanduser())
@@ -147,7 +142,7 @@ def samples_of(judged: LoadedRun, file: Path | None, split: str) -> Samples:
 
 @contextlib.contextmanager
 def about_input(file: Path | None) -> Iterator[None]:
-    """What is wrong with a file that was given as --input is not the run's data's fault."""
+    """Within, a DataError is about the file that was given as --input, not about the run's data."""
     try:
         yield
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: commit, uncommitted diff, packages, device, data, command."""
+"""Provenance for environment.json: git commit and diff, package versions, device, data, command."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import torch
 from trainrun import __version__, ranks
 from trainrun.protocols import DataInfo
 from trainrun.runtime.machine import Runtime
+
+_LONGEST_DIFF = 1 << 20  # characters: more than anyone's edits, less than data checked in by mistake
 
 
 def environment(
@@ -44,9 +46,9 @@ def environment(
 
 @functools.cache
 def packages() -> dict[str, str]:
-    """What is installed, with its versions. Reading it takes a third of a second, once in a process."""
-    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
-    return dict(sorted((name, version) for name, version in found.items() if name))
+    """The versions of installed packages. Reading them takes a third of a second, once in a process."""
+    versions = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
+    return dict(sorted((name, version) for name, version in versions.items() if name))
 
 
 def _git() -> dict[str, str] | None:
@@ -57,7 +59,7 @@ def _git() -> dict[str, str] | None:
     diff = _run("git", "diff", "HEAD") or ""
     return {
         "commit": commit.strip(),
-        "diff": diff if len(diff) < 1 << 20 else f"{len(diff)} characters, left out",
+        "diff": diff if len(diff) < _LONGEST_DIFF else f"{len(diff)} characters, left out",
     }
 
 

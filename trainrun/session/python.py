@@ -1,4 +1,4 @@
-"""What the commands do, from Python: values come back, mistakes are raised, and nothing stays set."""
+"""The Python API: train, resume, evaluate, predict, export and load, as the commands do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from trainrun.config.commands import COMMANDS
 from trainrun.config.compose.experiments import forget_experiments
 from trainrun.config.paths import is_run
 from trainrun.config.stored import load_stored
+from trainrun.config.suggest import hydra_value
 from trainrun.run.directory import find_run
 from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
-from trainrun.session.caller import restored, torch_restored
 from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
+from trainrun.session.process_state import restored, torch_restored
 from trainrun.session.resume import refuse_other_forms, resumed
 from trainrun.session.summary import print_summary
 from trainrun.session.train import RunEnd, read_line, show_settings, trained
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 
     from trainrun.session.session import Result
 
-_HERE = {"resume": "resume", "eval": "evaluate", "predict": "predict", "export": "export"}
+_FUNCTIONS = {"resume": "resume", "eval": "evaluate", "predict": "predict", "export": "export"}
 _training = False
 _Swept = TypeVar("_Swept")
 
 
 def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result | _Swept | None:
-    """What `trainrun WORDS` does: with -m what `sweep` returns, None for words that only show settings."""
+    """Do what `trainrun WORDS` does; with -m return what `sweep` does, for words that show settings None."""
     typed = _texts(words)
     with _command(), _alone():
         if typed and typed[0] in COMMANDS:
@@ -58,7 +59,7 @@ def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result 
 def resume(
     run: str, overrides: Sequence[str], resume_sweep: Callable[[str, list[str]], _Swept | None]
 ) -> Result | _Swept:
-    """What `trainrun resume RUN` does; what `resume_sweep` returns where RUN is a sweep."""
+    """Do what `trainrun resume RUN` does; where RUN is a sweep, return what `resume_sweep` does."""
     words = _texts(overrides)
     with _command(), _alone():
         refuse_other_forms(str(run), words)
@@ -72,20 +73,27 @@ def resume(
 
 
 def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
-    """The trained model of a run, on its device, in evaluation mode."""
-    with _command(), _stored(run):
-        from trainrun.session import rebuild
+    """The trained model of a run, on its device, in evaluation mode.
 
-        return rebuild.load(str(run), checkpoint, trust)
+    `checkpoint`: best, last, a step, or None for the model as it was built.
+    """
+    with _command(), _stored(run) as run_dir:
+        from trainrun.session.checkpoint_choice import choose_checkpoint, load_weights
+        from trainrun.session.open_run import open_run
+
+        parts = open_run(run_dir, [f"runtime.trust={hydra_value(list(trust))}"] if trust else []).parts
+        if checkpoint is not None:
+            load_weights(parts, choose_checkpoint(run_dir, str(checkpoint)))
+        return parts.state.model.eval()
 
 
 def evaluate(run: str, split: str, checkpoint: str, overrides: Sequence[str], tta: str) -> dict[str, float]:
     """The metrics of a stored run on one of its splits."""
-    with _judged(run, "eval", checkpoint, overrides) as judged:
+    with _loaded(run, "eval", checkpoint, overrides) as loaded:
         from trainrun.loop.evaluate import evaluate
 
-        _require_split(judged, split)
-        parts, model = judged.parts, judged.model_over(views_of(tta))
+        _require_split(loaded, split)
+        parts, model = loaded.parts, loaded.model_over(views_of(tta))
         return evaluate(model, parts.task, parts.data.eval_batches(split), parts.state.precision)
 
 
@@ -93,17 +101,17 @@ def predict(
     run: str, inputs: Any, split: str, checkpoint: str, overrides: Sequence[str], tta: str
 ) -> list[dict[str, Any]]:
     """A row for each sample of a split, or of `inputs`: a file, or an array of samples."""
-    with _judged(run, "predict", checkpoint, overrides) as judged, _as_file(inputs) as file:
+    with _loaded(run, "predict", checkpoint, overrides) as loaded, _as_file(inputs) as file:
         from trainrun.loop.evaluate import predictions
         from trainrun.session.predictions import about_input, numbers_in, rows_of, samples_of
 
         if file is None:
-            _require_split(judged, split)
-        parts, model = judged.parts, judged.model_over(views_of(tta))
-        samples = samples_of(judged, file, split)
-        made = predictions(model, parts.task, samples.batches, parts.state.precision)
+            _require_split(loaded, split)
+        parts, model = loaded.parts, loaded.model_over(views_of(tta))
+        samples = samples_of(loaded, file, split)
+        outputs = predictions(model, parts.task, samples.batches, parts.state.precision)
         with about_input(file):
-            heads, *rows = rows_of(parts.task, parts.info, samples, made)
+            heads, *rows = rows_of(parts.task, parts.info, samples, outputs)
         numbers = numbers_in(heads, parts.task)
         return [
             {head: numbers.get(head, str)(text) for head, text in zip(heads, row, strict=True)}
@@ -113,25 +121,23 @@ def predict(
 
 def export(run: str, path: str | Path, checkpoint: str, overrides: Sequence[str]) -> Path:
     """Write a stored run's model for other programs; returns the file."""
-    from trainrun.session.export import PORTABLE, about_run, inputs_of
+    from trainrun.session.export import PORTABLE, about_run, export, inputs_of
 
     file = Path(path).expanduser()
-    with _judged(run, "export", checkpoint, overrides, PORTABLE, file) as judged:
-        from trainrun.session.export import export
-
-        export(judged.parts.state.model, inputs_of(judged), file, about_run(judged))
+    with _loaded(run, "export", checkpoint, overrides, PORTABLE, file) as loaded:
+        export(loaded.parts.state.model, inputs_of(loaded), file, about_run(loaded))
     return file
 
 
 @contextlib.contextmanager
 def _command() -> Iterator[None]:
-    """The process as a command finds it, and as it was afterwards."""
+    """Within, the process as a command finds it; afterwards as it was."""
     ranks.join()
     with restored(), guest(), ranks.silence_other_ranks():
-        here = os.getcwd()
-        if not is_run(Path(here)) and here not in sys.path:
-            sys.path.insert(0, here)
-        importlib.invalidate_caches()  # a file that was just written is found
+        folder = os.getcwd()
+        if not is_run(Path(folder)) and folder not in sys.path:
+            sys.path.insert(0, folder)
+        importlib.invalidate_caches()  # so that a file that was just written can be imported
         try:
             yield
         finally:
@@ -140,7 +146,7 @@ def _command() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Raises ConfigError where a run trains in this process already: a module that it imports calls it."""
+    """Raise ConfigError where a run trains in this process already: a module that it imports calls it."""
     global _training
     if _training:
         text = "was called by a module that a run imports; put the call under if __name__ == '__main__':"
@@ -161,7 +167,7 @@ def _stored(run: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _judged(
+def _loaded(
     run: str,
     verb: str,
     checkpoint: str,
@@ -182,22 +188,22 @@ def _judged(
 
 
 def _result(ended: RunEnd) -> Result:
-    """What the run came to. Raises KeyboardInterrupt or SystemExit where a signal ended it, saved."""
+    """The run's result. Raises KeyboardInterrupt or SystemExit where a signal ended it, saved."""
     from trainrun.session.session import Result
 
     if ended.result is None:
-        status, best = read_json(ended.run_dir / "status.json"), read_json(ended.run_dir / "result.json")
-        measured = {"val": status.get("metric"), "test": status.get("test")}
+        status = read_json(ended.run_dir / "status.json")
+        metrics = {"val": status.get("metric"), "test": status.get("test")}
         return Result(
             run_dir=ended.run_dir,
             exit_code=0,
             state="completed",
             reason=str(status.get("reason")),
             step=int(status.get("step") or 0),
-            best=best.get("best_value"),
+            best=read_json(ended.run_dir / "result.json").get("best_value"),
             seconds=float(status.get("seconds") or 0.0),
-            metrics={split: metrics for split, metrics in measured.items() if metrics},
-            kept="",
+            metrics={split: values for split, values in metrics.items() if values},
+            final_weights="",
         )
     result = ended.result
     if result.state == "interrupted":
@@ -210,7 +216,7 @@ def _result(ended: RunEnd) -> Result:
 
 
 def _texts(words: Sequence[str]) -> list[str]:
-    """Raises ConfigError for what is no list of words."""
+    """The words as texts. Raises ConfigError for anything but a list of them."""
     if isinstance(words, str):
         line = ", ".join(map(repr, shlex.split(words)))
         raise ConfigError.one("words", f"must be a list of words, got one text; write [{line}]")
@@ -218,28 +224,28 @@ def _texts(words: Sequence[str]) -> list[str]:
         raise ConfigError.one("words", f"must be a list such as ['model=mlp'], got {type(words).__name__}")
     for word in words:
         if not isinstance(word, (str, os.PathLike)):
-            named = "code is named, as in 'model._target_=my_code.Net'"
-            raise ConfigError.one("words", f"must be texts such as 'model=mlp', got {word!r}; {named}")
+            advice = "code is named, as in 'model._target_=my_code.Net'"
+            raise ConfigError.one("words", f"must be texts such as 'model=mlp', got {word!r}; {advice}")
     return [os.fspath(word) for word in words]
 
 
 def _elsewhere(words: list[str]) -> str:
-    """What to write for a command of the command line."""
-    if words[0] in _HERE:
-        return f"is a function of its own here: trainrun.{_HERE[words[0]]}(...)"
+    """The Python call, or the line, that a command of the command line is."""
+    if words[0] in _FUNCTIONS:
+        return f"is a function of its own here: trainrun.{_FUNCTIONS[words[0]]}(...)"
     return f"belongs to the command line: {shlex.join(['trainrun', *words])}"
 
 
-def _require_split(judged: LoadedRun, split: str) -> None:
+def _require_split(loaded: LoadedRun, split: str) -> None:
     if split not in SPLITS:
         raise ConfigError.one("split", f"must be one of {', '.join(SPLITS)}, got {split!r}")
-    if judged.parts.info.sizes.get(split, 0) == 0:
+    if loaded.parts.info.sizes.get(split, 0) == 0:
         raise ConfigError.one("split", f"the run has no {split} split")
 
 
 @contextlib.contextmanager
 def _as_file(inputs: Any) -> Iterator[Path | None]:
-    """A file that holds the inputs: it is read, checked and scaled as every file is."""
+    """A file that holds the inputs, to be read, checked and scaled as every file is."""
     if inputs is None or isinstance(inputs, (str, os.PathLike)):
         yield None if inputs is None else Path(inputs)
         return

@@ -1,4 +1,4 @@
-"""Resumes a stored run: what a resume may change, and what is told of it."""
+"""Resume a stored run: which settings a resume may change, and what it says of each change."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 
 from trainrun import ranks
 from trainrun.config.arguments import as_overrides, other_form
+from trainrun.config.overrides import key_of
 from trainrun.config.suggest import hydra_value, in_our_words
 from trainrun.session import lineage
 from trainrun.terminal.lines import say
@@ -19,7 +20,8 @@ from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
-    from trainrun.session.session import Result, ShouldStop
+    from trainrun.session.run_options import ShouldStop
+    from trainrun.session.session import Result
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -45,26 +47,25 @@ PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "opt
 
 
 def refuse_other_forms(name: str, overrides: list[str]) -> None:
-    """Raises ConfigError for `--budget 3ep` and the like, with the line that was meant."""
+    """Raise ConfigError for `--budget 3ep` and the like, with the line that was meant."""
     if (meant := as_overrides(overrides, ())) != overrides:
         line = shlex.join(["trainrun", "resume", name, *map(in_our_words, meant)])
         raise ConfigError([other_form(overrides, meant, line)])
 
 
 def changes_of_line(run_dir: Path, words: Sequence[str]) -> list[str]:
-    """`run_dir=PATH resume=auto` where PATH holds a run: what its line changes now.
+    """The changes of a line `run_dir=PATH resume=auto` where PATH holds a run already.
 
-    The stored settings are the base, so that changed defaults cannot leak in; what the line says
-    now and did not say at the start is a change.
+    The stored settings are the base, so that changed defaults cannot leak in: a change is what the
+    line says now and did not say at the start.
     """
-
     first = _first_words(run_dir)
-    ours = [word for word in words if _key(word) not in ("run_dir", "resume")]
-    said = {_key(word) for word in ours}
+    changing = [word for word in words if key_of(word) not in ("run_dir", "resume")]
+    keys = {key_of(word) for word in changing}
     for word in first:
-        if _key(word) not in said:
-            say(f"{word} was said when the run began, and stays")
-    return [word for word in ours if word not in first]
+        if key_of(word) not in keys:
+            say(f"{word}: kept from the first start")
+    return [word for word in changing if word not in first]
 
 
 def _first_words(run_dir: Path) -> list[str]:
@@ -74,11 +75,7 @@ def _first_words(run_dir: Path) -> list[str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         return []  # it is for people alone
     words = [word for word in words if isinstance(word, str)] if isinstance(words, list) else []
-    return [word for word in words if _key(word) not in ("run_dir", "resume")]
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")
+    return [word for word in words if key_of(word) not in ("run_dir", "resume")]
 
 
 def resumed(
@@ -86,59 +83,84 @@ def resumed(
     overrides: Sequence[str],
     quiet: bool,
     command: Sequence[str],
-    judge: ShouldStop | None = None,
+    should_stop: ShouldStop | None = None,
     typed: Collection[str] = (),
 ) -> tuple[Result, str] | None:
-    """The same without last words: what it came to, and its budget; None where there is nothing to do."""
+    """Resume a stored run; returns its result and budget, None where nothing is left to do."""
     from trainrun.assembly.build import rates_of
-    from trainrun.run.files import number_in, read_json
-    from trainrun.runtime.machine import cores
+    from trainrun.run.files import read_json
     from trainrun.session import session
-    from trainrun.session.changes import RunOptions
-    from trainrun.session.rebuild import changes, open_run
+    from trainrun.session.open_run import open_run
+    from trainrun.session.run_options import RunOptions
 
     stored = open_run(run_dir, overrides, typed)
-    status = read_json(run_dir / "status.json")  # after it: another process may have come to its end
-    changed = changes(stored.before, stored.composition.settings)
-    begun = read_json(run_dir / "environment.json")
-    _refuse_other_window(begun, stored.parts)
-    _refuse_identity(changed, run_dir, overrides)
-    if why := _nothing_left(run_dir, status, stored.parts, bool(changed)):
-        kept = f"; {', '.join(changed)} stay{'' if len(changed) > 1 else 's'} as it was" if changed else ""
-        say(f"{why}: nothing to do{kept}")
+    status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile
+    changes = changed_settings(stored.before, stored.composition.settings)
+    environment = read_json(run_dir / "environment.json")
+    _refuse_other_window(environment, stored.parts)
+    _refuse_identity(changes, run_dir, overrides)
+    if reason := _nothing_left(run_dir, status, stored.parts, bool(changes)):
+        unchanged = f"; {', '.join(changes)} stay{'' if len(changes) > 1 else 's'} as it was"
+        say(f"{reason}: nothing to do{unchanged if changes else ''}")
         return None
-    notes: list[str] = []
-    if (ranks_before := number_in(begun, "ranks") or 1) != ranks.size():
-        notes.append(f"ranks: {ranks_before} -> {ranks.size()} (free)")
-    classed = {
-        key: (*change, "free" if _is(key, FREE) else "takes effect") for key, change in changed.items()
-    }
-    for key, (old, new, kind) in classed.items():
-        notes.append(f"{key}: {_shown(old)} -> {_shown(new)} ({kind})")
-    replanned = any(_is(key, PLANS_LR) for key in changed)
-    if replanned:
-        length = f"{stored.parts.state.total_steps} steps" if stored.parts.budget is None else "the time left"
-        notes.append(f"the learning rate is planned anew over {length}, from where it stands")
-        follows_metric = getattr(stored.parts.state.schedule, "needs_metric", False)
-        if follows_metric and "scheduler._target_" not in changed:
-            notes.append("what the schedule has seen of the metric stays")
-    if (threads := stored.parts.runtime.num_threads) > cores():
-        text = "as when the run began, for the same bits; this machine offers fewer"
-        notes.append(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster")
-    was = rates_of(stored.before, stored.parts) if replanned else None
-    process = RunOptions(command, quiet, classed, notes, was, judge=judge)
-    result = session.go_on(stored.parts, run_dir, stored.composition.storable, process)
+    classed = {key: (*pair, change_class(key)) for key, pair in changes.items()}
+    is_replanned = any(_is(key, PLANS_LR) for key in changes)
+    notes = _notes(classed, is_replanned, environment, stored.parts)
+    rates = rates_of(stored.before, stored.parts) if is_replanned else None
+    options = RunOptions(command, quiet, classed, notes, rates, should_stop=should_stop)
+    result = session.go_on(stored.parts, run_dir, stored.composition.storable, options)
     return result, stored.composition.settings["budget"]
 
 
+def changed_settings(
+    before: Mapping[str, Any], after: Mapping[str, Any], path: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """key -> (old, new) of every value that differs."""
+    changes: dict[str, tuple[Any, Any]] = {}
+    for name in {**before, **after}:
+        key = f"{path}.{name}" if path else str(name)
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes |= changed_settings(old, new, key)
+        elif old != new or type(old) is not type(new):
+            changes[key] = (old, new)
+    return changes
+
+
+def _notes(
+    changes: Mapping[str, tuple[Any, Any, str]],
+    is_replanned: bool,
+    environment: Mapping[str, Any],
+    parts: Parts,
+) -> list[str]:
+    """Lines for people on every change, and on what follows from it."""
+    from trainrun.run.files import number_in
+    from trainrun.runtime.machine import cores
+
+    notes = []
+    if (ranks_before := number_in(environment, "ranks") or 1) != ranks.size():
+        notes.append(f"ranks: {ranks_before} -> {ranks.size()} (free)")
+    notes += [f"{key}: {_shown(old)} -> {_shown(new)} ({kind})" for key, (old, new, kind) in changes.items()]
+    if is_replanned:
+        length = f"{parts.state.total_steps} steps" if parts.budget is None else "the time left"
+        notes.append(f"the learning rate is planned again over {length}, from where it stands")
+        follows_metric = getattr(parts.state.schedule, "needs_metric", False)
+        if follows_metric and "scheduler._target_" not in changes:
+            notes.append("the schedule keeps what it has seen of the metric")
+    if (threads := parts.runtime.num_threads) > cores():
+        text = "as when the run began, for the same bits; this machine offers fewer"
+        notes.append(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster")
+    return notes
+
+
 def _shown(value: Any) -> Any:
-    """A call by its name alone."""
+    """A value; of a call its name alone."""
     is_call = isinstance(value, Mapping) and "_target_" in value
     return value["_target_"].rpartition(".")[2] if is_call else value
 
 
-def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, changed: bool) -> str | None:
-    """Why a completed run has nothing more to do; None where it has. Its records say that it is complete."""
+def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, is_changed: bool) -> str | None:
+    """Why a run that is complete by its records has nothing more to do; None where it has."""
     from trainrun.run.files import number_in
     from trainrun.run.history import end_of
 
@@ -148,34 +170,34 @@ def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, change
         say("status.json says that the run is complete, its records do not: going on")
         return None
     step, reason = end["step"], end.get("reason")
-    if not changed and reason != "budget":
+    if not is_changed and reason != "budget":
         return f"{run_dir} ended at step {step} by {reason}"
     if parts.budget is not None:
-        has_more = changed and parts.budget.limit_s > (number_in(status, "seconds") or 0.0)
+        has_more = is_changed and parts.budget.limit_s > (number_in(status, "seconds") or 0.0)
     else:
         has_more = parts.state.total_steps > step
     return None if has_more else f"{run_dir} is complete at step {step}"
 
 
-def _refuse_other_window(begun: Mapping[str, Any], parts: Parts) -> None:
-    """How ranks and accumulation cut the samples of a step is free; how many they are is not."""
+def _refuse_other_window(environment: Mapping[str, Any], parts: Parts) -> None:
+    """Refuse another number of samples per step; how ranks and accumulation cut them is free."""
     from trainrun.run.files import number_in
 
-    batch_spec, before, now = parts.batch_spec, number_in(begun, "samples_per_step"), parts.samples_per_step
-    if before is None or before == now:
+    batch_spec, before = parts.batch_spec, number_in(environment, "samples_per_step")
+    if before is None or before == parts.samples_per_step:
         return
     ranks_text = f" x {batch_spec.num_ranks} ranks" if batch_spec.num_ranks > 1 else ""
     factors = f"{batch_spec.batch_size} x {batch_spec.accumulate}{ranks_text}"
     text = f"the run takes {before} samples a step, this is {factors}"
-    accumulate, rest = divmod(int(before), batch_spec.batch_size * batch_spec.num_ranks)
-    if rest or not accumulate:
+    accumulate, remainder = divmod(int(before), batch_spec.batch_size * batch_spec.num_ranks)
+    if remainder or not accumulate:
         raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
     raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")
 
 
-def _refuse_identity(changed: Mapping[str, tuple[Any, Any]], run_dir: Path, overrides: Sequence[str]) -> None:
-    """Raises ConfigError with the line of the new run that the overrides make."""
-    refused = {key: pair for key, pair in changed.items() if not may_change(key)}
+def _refuse_identity(changes: Mapping[str, tuple[Any, Any]], run_dir: Path, overrides: Sequence[str]) -> None:
+    """Raise ConfigError with the line of the new run that the overrides make."""
+    refused = {key: pair for key, pair in changes.items() if not may_change(key)}
     if not refused:
         return
     line = shlex.join(["trainrun", *_new_run(run_dir, overrides)])
@@ -189,23 +211,30 @@ def _new_run(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     """The words that a run began with and those of now, from its weights where it has any."""
     from trainrun.checkpoint.reader import steps_in
 
-    said = [_key(word) for word in overrides]
-    replaced = ("name", "init_from", *said)  # a value of an option that is replaced goes with it
+    keys = [key_of(word) for word in overrides]
+    replaced = ("name", "init_from", *keys)  # a value of an option that is replaced goes with it
     first = [
         word
         for word in _first_words(run_dir)
-        if not any(f"{_key(word)}.".startswith(f"{key}.") for key in replaced)
+        if not any(f"{key_of(word)}.".startswith(f"{key}.") for key in replaced)
     ]
     files = lineage.experiment_files(run_dir)
     words = [files.get(word, word) for word in (*first, *overrides)]
-    if "init_from" not in said and steps_in(run_dir / "checkpoints"):
+    if "init_from" not in keys and steps_in(run_dir / "checkpoints"):
         words.append(f"init_from={hydra_value(str(run_dir))}")
     return words
 
 
+def change_class(key: str) -> str:
+    """Whether another value of a setting is `free` on resume, `takes effect`, or makes another `identity`."""
+    if _is(key, FREE):
+        return "free"
+    return "takes effect" if _is(key, TAKES_EFFECT) else "identity"
+
+
 def may_change(key: str) -> bool:
-    """Whether a run that goes on may have another value of a setting."""
-    return _is(key, (*FREE, *TAKES_EFFECT))
+    """Whether a run may be resumed with another value of a setting."""
+    return change_class(key) != "identity"
 
 
 def _is(key: str, patterns: tuple[str, ...]) -> bool:

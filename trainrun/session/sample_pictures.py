@@ -1,7 +1,8 @@
-"""Training samples as the model sees them: grey values and colours that can be drawn, and labels."""
+"""Training samples as the model sees them, augmented: pictures that a logger can draw, and labels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,22 +12,21 @@ from trainrun.protocols import BatchSpec, Data, DataInfo, Position
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import Pictured
 
-_LONGEST = 22  # characters of a label
+_LONGEST = 22  # characters of a label: what fits above a picture in a row of them
+_SHOWN_SHARE = 0.005  # of a mixture: less would be shown as 0 %
 
 
-def pictured(data: Data, count: int, seed: int, key: str) -> Pictured:
-    """The first `count` of a run's training samples, augmented. Raises ConfigError, of `key`, where they
-    are no pictures.
+def sample_pictures(data: Data, count: int, seed: int, key: str) -> Pictured:
+    """The first `count` of a run's training samples, augmented.
 
-    What is drawn for a sample depends on the seed, the epoch and the sample alone, so a run is not
-    changed by looking.
+    What is drawn for a sample depends on the seed, the epoch and the sample alone, so looking does not
+    change the run. Raises ConfigError about `key` where the samples are no pictures.
     """
     info = data.info
     if len(info.input_shape) != 3 or info.input_shape[0] not in (1, 3) or info.sizes["train"] is None:
-        what = (
-            "a stream" if info.sizes["train"] is None else f"of shape {'x'.join(map(str, info.input_shape))}"
-        )
-        text = f"wants pictures in 1 or 3 channels, and the inputs of {info.name} are {what}"
+        shape = f"of shape {'x'.join(map(str, info.input_shape))}"
+        inputs = "a stream" if info.sizes["train"] is None else shape
+        text = f"needs pictures in 1 or 3 channels; the inputs of {info.name} are {inputs}"
         raise ConfigError.one(key, text, f"{key}=0")
     batches = iter(data.train_batches(Position(), BatchSpec(count, 1), seed))
     batch = next(batches)
@@ -35,13 +35,13 @@ def pictured(data: Data, count: int, seed: int, key: str) -> Pictured:
         close()
     height, width = batch.inputs.shape[2:]
     pixels = (shown(batch.inputs.cpu(), info) * 255).round().byte().permute(0, 2, 3, 1)
-    pictures, labels = [bytes(one.flatten().tolist()) for one in pixels], labels_of(batch.targets, info)
-    shape = int(height), int(width), info.input_shape[0]
-    return Pictured(step=0, pictures=pictures, shape=shape, labels=labels)
+    pictures = [bytes(picture.flatten().tolist()) for picture in pixels]
+    size = int(height), int(width), info.input_shape[0]
+    return Pictured(step=0, pictures=pictures, shape=size, labels=labels_of(batch.targets, info))
 
 
 def shown(inputs: Tensor, info: DataInfo) -> Tensor:
-    """Pictures (N, C, H, W) from 0 to 1: black to white where those are known, else least to largest."""
+    """Pictures (N, C, H, W) scaled to 0..1: black to white where those are known, else least to largest."""
     if info.pixels is not None:
         black, white = info.pixels.black.cpu(), info.pixels.white.cpu()
     else:
@@ -51,29 +51,27 @@ def shown(inputs: Tensor, info: DataInfo) -> Tensor:
 
 
 def labels_of(targets: Any, info: DataInfo) -> list[str]:
-    """A word or two for each sample: its class, the labels it has, its values; of a mixture the two largest
-    shares.
-    """
-    if not isinstance(targets, Tensor):
-        return [str(one)[:_LONGEST] for one in targets]
-    targets = targets.cpu()
+    """A word or two for each sample: its class, its labels or its values.
 
+    Of a mixture of classes these are the two largest shares.
+    """
+    return [label[:_LONGEST] for label in _whole_labels(targets, info)]
+
+
+def _whole_labels(targets: Any, info: DataInfo) -> Iterator[str]:
     def name(number: int) -> str:
         return info.class_names[number] if 0 <= number < len(info.class_names) else str(number)
 
-    if info.kind == "classes" and targets.ndim == 1:
-        return [name(number)[:_LONGEST] for number in targets.tolist()]
-    if info.kind == "classes":
-        shares, numbers = targets.topk(min(2, targets.shape[1]))
-        pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
-        return [
-            ", ".join(f"{name(n)} {share:.0%}" for share, n in zip(*pair, strict=True) if share > 0.005)[
-                :_LONGEST
-            ]
-            for pair in pairs
-        ]
-    if info.kind == "labels":
-        return [
-            ", ".join(name(int(n)) for n in row.nonzero().flatten())[:_LONGEST] or "none" for row in targets
-        ]
-    return [", ".join(f"{value:.4g}" for value in row.flatten().tolist()[:3])[:_LONGEST] for row in targets]
+    for target in targets.cpu() if isinstance(targets, Tensor) else targets:
+        if not isinstance(target, Tensor):
+            yield str(target)
+        elif info.kind == "classes" and target.ndim == 0:
+            yield name(int(target))
+        elif info.kind == "classes":
+            shares, numbers = target.topk(min(2, len(target)))
+            pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
+            yield ", ".join(f"{name(number)} {share:.0%}" for share, number in pairs if share > _SHOWN_SHARE)
+        elif info.kind == "labels":
+            yield ", ".join(name(int(number)) for number in target.nonzero().flatten()) or "none"
+        else:
+            yield ", ".join(f"{value:.4g}" for value in target.flatten().tolist()[:3])

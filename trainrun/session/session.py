@@ -1,12 +1,10 @@
-"""One process of a run: its folder and records around the loop, every event to every logger."""
+"""Train one run in this process: claim its folder, restore its state, train, log every event."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,39 +13,39 @@ from typing import Any
 from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.checkpoint.state import TrainState
-from trainrun.checkpoint.store import expected_bytes
 from trainrun.config.compose.composer import Composition, to_yaml
-from trainrun.data.workers import workers_error
-from trainrun.logger.lines import kept, lines_of
+from trainrun.logger.lines import kept as describe_final_weights
+from trainrun.loop.loop import Loop
 from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
-from trainrun.run.failures import Failures
-from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
-from trainrun.run.listing import num_bytes
+from trainrun.run.files import read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.record import Record, restore_status, write_status
 from trainrun.runtime.interrupt import raise_again
-from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals, exit_code
 from trainrun.runtime.slurm import requeue
 from trainrun.session import lineage
-from trainrun.session.changes import RunOptions
-from trainrun.session.continuation import NOTHING, StoredState, course, restore, stored_state
-from trainrun.session.histograms import weighed
-from trainrun.session.out_of_memory import out_of_memory
+from trainrun.session.disk_space import check_disk_space
+from trainrun.session.failure import (
+    as_trainrun_error,
+    failure_recorded,
+    record_for_main_process,
+    send_failure,
+)
+from trainrun.session.histograms import with_histograms
 from trainrun.session.provenance import environment
-from trainrun.session.sample_pictures import pictured
+from trainrun.session.restore import NOTHING, StoredState, lr_preview, restore, stored_state
+from trainrun.session.run_options import RunOptions, ShouldStop
+from trainrun.session.sample_pictures import sample_pictures
+from trainrun.session.sinks import Sink, sinks_of
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, StorageFailed, TrainrunError
-from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Interrupted, Started
-
-Sink = Callable[[Event], None]
-ShouldStop = Callable[[Evaluated, int], str | None]
+from trainrun.vocabulary.errors import RankFailed
+from trainrun.vocabulary.events import Evaluated, Event, Finished, Interrupted, Started
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished or interrupted run came to."""
+    """The result of a finished or interrupted run."""
 
     run_dir: Path
     exit_code: int
@@ -57,188 +55,220 @@ class Result:
     best: float | None
     seconds: float  # of training, over all processes of the run
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
-    kept: str  # which weights it ended with, in words; empty where it was interrupted
+    final_weights: str  # which weights it ended with, in words; empty where it was interrupted
 
 
-def start(composition: Composition, parts: Parts, process: RunOptions, run_dir: Path | None = None) -> Result:
+def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
     parts.runtime.require_sync()
     if not ranks.is_main_process():
-        return _assist(parts, process)
-    wanted, opening = composition.settings["run_dir"], _pictures(parts)
+        return _assist(parts, options)
+    requested_dir, samples = composition.settings["run_dir"], _logged_samples(parts)
     raise_again()
-    _check_room(parts, run_dir or Path(wanted or ROOT).expanduser())
-    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(wanted)
-    settled = _pinned(composition.storable, parts)
-    settled |= {"name": None} if run_dir else {}  # a sweep's is not its jobs'
-    with owner, _failure_recorded(folder):
-        try:
+    check_disk_space(parts, run_dir or Path(requested_dir or ROOT).expanduser())
+    folder, owner = (run_dir, lock(run_dir)) if run_dir else claim(requested_dir)
+    settings = _pinned(composition.storable, parts)
+    settings |= {"name": None} if run_dir else {}  # a sweep's name is not its jobs'
+    with owner, failure_recorded(folder):
+        with _storage_errors(folder):
             (folder / ".hydra").mkdir(exist_ok=True)
             for name, text in composition.record.items():
                 (folder / ".hydra" / name).write_text(text, encoding="utf-8")
-            signing.sign(folder, signing.new_id(), to_yaml(settled))
-            replace_text(folder / "config.yaml", to_yaml(settled))  # a run's from here on
-        except OSError as error:
-            raise storage_failed(folder, error) from None
-        return _drive(parts, folder, settled, process, opening, NOTHING)
+            signing.sign(folder, signing.new_id(), to_yaml(settings))
+            replace_text(folder / "config.yaml", to_yaml(settings))  # a run's from here on
+        return _run(parts, folder, settings, options, samples, NOTHING)
 
 
-def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], process: RunOptions) -> Result:
+def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], options: RunOptions) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
-    What `process` changes becomes the run's once the folder is ours.
+    What `options` change becomes the run's once this process holds the folder's lock.
     """
     parts.runtime.require_sync()
     if not ranks.is_main_process():
-        return _assist(parts, process)
+        return _assist(parts, options)
     raise_again()
-    _check_room(parts, run_dir)
+    check_disk_space(parts, run_dir)
     with lock(run_dir):
         stored = stored_state(run_dir)
-        if process.notes:
-            say(*process.notes)
-        return _drive(parts, run_dir, storable, process, [], stored)
+        if options.notes:
+            say(*options.notes)
+        return _run(parts, run_dir, storable, options, [], stored)
 
 
-def _pinned(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
-    """With the number of threads: sums are rounded by it, and a resume may find another machine.
-
-    And with the path of the weights it began with.
-    """
-    runtime = {**settings["runtime"], "threads": parts.runtime.num_threads}
-    weights = {"init_from": str(parts.weights.path)} if parts.weights else {}
-    return {**settings, "runtime": runtime, **weights}
-
-
-def _store(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """From here on they are the run's, which is no longer complete; what the user signed stays signed."""
-    config, file = to_yaml(dict(settings)), run_dir / "config.yaml"
-    try:
-        write_status(run_dir, state="running", exit_code=None, reason=None)
-        before, run_id = file.read_text(encoding="utf-8"), signing.stored_id(run_dir)
-        if run_id and signing.doubt(run_dir, before) is None:
-            signing.sign(run_dir, run_id, before, config)  # both, for a kill before the next line
-        replace_text(file, config)
-    except OSError as error:
-        raise storage_failed(run_dir, error) from None
-
-
-def _introduce(
-    run_dir: Path, parts: Parts, storable: Mapping[str, Any], command: Sequence[str], run_id: str
-) -> None:
-    """Give a run its identity and provenance, unless a start that was killed got as far as this."""
-    try:
-        if not (run_dir / "environment.json").exists():
-            content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
-            content["run_id"] = run_id
-            if parts.weights:
-                content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
-            replace_json(run_dir / "environment.json", content)
-        if read_json(run_dir / "status.json").get("run_id") != run_id:
-            write_status(run_dir, name=_name(storable), run_id=run_id)
-    except OSError as error:
-        raise storage_failed(run_dir, error) from None
-
-
-def _bring_in_line(run_dir: Path, state: TrainState) -> None:
-    """What status.json says of metrics, by the state that training goes on from."""
-    try:
-        restore_status(run_dir, state.best_step)
-    except OSError as error:
-        raise storage_failed(run_dir, error) from None
-
-
-def _pictures(parts: Parts) -> list[Event]:
-    """The training samples that a logger asks for."""
-    members = parts.settings["logger"] or {}
-    asked = {f"logger.{name}.samples": node.get("samples") or 0 for name, node in members.items()}
-    key = max(asked, key=lambda one: asked[one], default="")
-    return [pictured(parts.data, asked[key], parts.settings["seed"], key)] if key and asked[key] else []
-
-
-def _drive(
+def _run(
     parts: Parts,
     run_dir: Path,
     storable: Mapping[str, Any],
-    process: RunOptions,
-    opening: Sequence[Event],
+    options: RunOptions,
+    samples: Sequence[Event],
     stored: StoredState,
 ) -> Result:
-    """Restore what is stored, open the records, and follow the loop; the folder is ours.
+    """Restore the state, open the records and follow the loop; the caller holds the folder's lock.
 
-    What may be refused is read and judged before anything is written. `opening` is told before the
-    first step.
+    Whatever may be refused is read and checked before anything is written.
     """
     ranks.broadcast_object(str(run_dir))
-    resumed_from = restore(parts, stored.parts, process)
+    resumed_from = restore(parts, stored.parts, options)
     run_id = stored.run_id or signing.stored_id(run_dir) or signing.new_id()
-    loggers = parts.loggers(run_dir).items()
-    with contextlib.ExitStack() as opened:
-        record = opened.enter_context(contextlib.closing(Record(run_dir)))
-        signals = parts.runtime.signals()
-        opened.callback(signals.restore)
-        loop = parts.loop(run_dir, run_id, record, signals)
-        opened.callback(loop.checkpoints.close)
+    loggers = parts.loggers(run_dir)
+    with (
+        contextlib.closing(Record(run_dir)) as record,
+        _loop_of(parts, run_dir, run_id, record) as (loop, signals),
+    ):
         loop.checkpoints.clean()
         record.cut(stored.metrics_bytes)
-        _introduce(run_dir, parts, storable, process.command, run_id)
-        _bring_in_line(run_dir, parts.state)
-        if process.changes:
-            _store(storable, run_dir)
-        lineage.add(run_dir, shlex.join(process.command), parts.state.step, process.changes, course(parts))
-        views = [view for name, view in loggers if name != "console" or not process.quiet]
-        told: list[Sink] = [Log(run_dir), Failures(run_dir), *views]
-        sinks: list[Sink] = [record, *map(FailSafeLogger, told), *([process.watch] if process.watch else [])]
-        started, trained = _started(parts, run_dir, storable, resumed_from), loop.train(parts.state)
-        if any(node.get("histograms") for node in (parts.settings["logger"] or {}).values()):
-            trained = weighed(trained, parts.state.model)
+        _write_start(parts, run_dir, storable, options, run_id)
+        sinks = sinks_of(record, loggers, run_dir, options)
+        started = _started(parts, run_dir, storable, resumed_from)
+        events = chain([started, *samples], _training(loop, parts, options, signals))
         signals.install()
         try:
-            events: Iterable[Event] = chain([started, *opening], trained)
-            events = _judged(events, process.judge, parts.state, signals) if process.judge else events
             result = _follow(events, sinks, run_dir, parts.state)
         except BaseException as error:
             loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
-            failed = _as_trainrun_error(error, parts, run_dir) or error
-            _tell_failure(failed, sinks, parts.state.step)
-            if failed is not error:
-                raise failed from error
+            failure = as_trainrun_error(error, parts, run_dir)
+            send_failure(failure, sinks, parts.state.step)
+            if failure is not error:
+                raise failure from error
             raise
         if result.reason == signals.preemption:
             say(requeue())
         return result
 
 
-def _assist(parts: Parts, process: RunOptions) -> Result:
-    """What every rank but the first does: compute, and leave folder, records and views to the first."""
+def _assist(parts: Parts, options: RunOptions) -> Result:
+    """Run any other rank: compute, and leave folder, records and loggers to the main process."""
     run_dir = Path(ranks.broadcast_object(""))
-    with contextlib.ExitStack() as opened:
-        signals = parts.runtime.signals()
-        opened.callback(signals.restore)
-        loop = parts.loop(run_dir, "", None, signals)
-        opened.callback(loop.checkpoints.close)
-        restore(parts, None, process)
+    with _loop_of(parts, run_dir, "", None) as (loop, signals):
+        restore(parts, None, options)
         signals.install()
         try:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
         except Exception as error:
-            failed = _as_trainrun_error(error, parts, run_dir)
-            if isinstance(failed, RankFailed):
-                tell_for_first(run_dir, failed)
-            if failed is not None and failed is not error:
-                raise failed from error
+            failure = as_trainrun_error(error, parts, run_dir)
+            if isinstance(failure, RankFailed):
+                record_for_main_process(run_dir, failure)
+            if failure is not error:
+                raise failure from error
             raise
 
 
-def tell_for_first(run_dir: Path, error: RankFailed) -> None:
-    """Write into a run's status why it ended, where the first rank died before it could: its lock is free."""
-    with contextlib.suppress(TrainrunError, OSError), lock(run_dir):
-        if read_json(run_dir / "status.json").get("state") == "running":
-            write_status(run_dir, state="failed", exit_code=error.exit_code, reason=str(error))
+@contextlib.contextmanager
+def _loop_of(
+    parts: Parts, run_dir: Path, run_id: str, record: Record | None
+) -> Iterator[tuple[Loop, Signals]]:
+    """The loop and its signals, both closed at the end."""
+    with contextlib.ExitStack() as stack:
+        signals = parts.runtime.signals()
+        stack.callback(signals.restore)
+        loop = parts.loop(run_dir, run_id, record, signals)
+        stack.callback(loop.checkpoints.close)
+        yield loop, signals
+
+
+def _training(loop: Loop, parts: Parts, options: RunOptions, signals: Signals) -> Iterator[Event]:
+    """The loop's events, with histograms where a logger asks for them; ended early by `should_stop`."""
+    events = loop.train(parts.state)
+    if any(node.get("histograms") for node in (parts.settings["logger"] or {}).values()):
+        events = with_histograms(events, parts.state.model)
+    return _stopping(events, options.should_stop, parts.state, signals) if options.should_stop else events
+
+
+def _stopping(
+    events: Iterable[Event], should_stop: ShouldStop, state: TrainState, signals: Signals
+) -> Iterator[Event]:
+    """Pass the events on, and ask the run to stop where `should_stop` has a reason."""
+    for event in events:
+        yield event
+        if not isinstance(event, Evaluated) or event.split != "val" or event.step >= state.total_steps:
+            continue
+        if reason := should_stop(event, state.total_steps):
+            signals.ask(reason)
+
+
+def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state: TrainState) -> Result:
+    """Hand every event to every sink, in order; the last event says how the run ended."""
+    metrics: dict[str, Mapping[str, float]] = {}
+    event: Event | None = None
+    for event in events:
+        for sink in sinks:
+            sink(event)
+        if isinstance(event, Evaluated):
+            metrics[event.split] = event.metrics
+    step, best = state.step, state.best
+    if isinstance(event, Interrupted):
+        code, reason = exit_code(event.signal), event.signal
+        return Result(run_dir, code, "interrupted", reason, step, best, state.seconds, metrics, "")
+    assert isinstance(event, Finished)
+    weights = describe_final_weights(event)
+    return Result(run_dir, 0, "completed", event.reason, step, best, event.seconds, metrics, weights)
+
+
+# What a start writes
+
+
+@contextlib.contextmanager
+def _storage_errors(run_dir: Path) -> Iterator[None]:
+    """Within, a failed write is a StorageFailed about the run's folder."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_failed(run_dir, error) from None
+
+
+def _pinned(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """Pin what a resume on another machine must not change: the threads, and the initial weights' path.
+
+    The number of threads decides how sums are rounded.
+    """
+    runtime = {**settings["runtime"], "threads": parts.runtime.num_threads}
+    weights = {"init_from": str(parts.weights.path)} if parts.weights else {}
+    return {**settings, "runtime": runtime, **weights}
+
+
+def _write_start(
+    parts: Parts, run_dir: Path, storable: Mapping[str, Any], options: RunOptions, run_id: str
+) -> None:
+    """Bring the folder's files in line with the training that is about to begin."""
+    with _storage_errors(run_dir):
+        _write_identity(parts, run_dir, storable, options.command, run_id)
+        restore_status(run_dir, parts.state.best_step)
+        if options.changes:
+            _write_settings(run_dir, to_yaml(dict(storable)))
+    command, step = shlex.join(options.command), parts.state.step
+    lineage.add(run_dir, command, step, options.changes, lr_preview(parts))
+
+
+def _write_identity(
+    parts: Parts, run_dir: Path, storable: Mapping[str, Any], command: Sequence[str], run_id: str
+) -> None:
+    """Give a run its id and provenance, unless an earlier start that was killed got as far."""
+    if not (run_dir / "environment.json").exists():
+        content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
+        content["run_id"] = run_id
+        if parts.weights:
+            content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
+        replace_json(run_dir / "environment.json", content)
+    if read_json(run_dir / "status.json").get("run_id") != run_id:
+        write_status(run_dir, name=_name(storable), run_id=run_id)
+
+
+def _write_settings(run_dir: Path, config: str) -> None:
+    """Replace the run's settings: it is no longer complete, and what the user signed stays signed."""
+    file = run_dir / "config.yaml"
+    write_status(run_dir, state="running", exit_code=None, reason=None)
+    before, run_id = file.read_text(encoding="utf-8"), signing.stored_id(run_dir)
+    if run_id and signing.doubt(run_dir, before) is None:
+        signing.sign(run_dir, run_id, before, config)  # both, for a kill before the next line
+    replace_text(file, config)
+
+
+# The first events
 
 
 def _name(storable: Mapping[str, Any]) -> str | None:
-    """The run's name; none where it comes from the environment, which is kept off the disk."""
+    """The run's name; None where it comes from the environment, which is not written to the disk."""
     name = storable["name"]
     return None if name is None or "${" in name else str(name)
 
@@ -258,127 +288,11 @@ def _started(parts: Parts, run_dir: Path, storable: Mapping[str, Any], resumed_f
     )
 
 
-def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state: TrainState) -> Result:
-    """Hand every event to every sink, in order; the last event says how the run ended."""
-    metrics: dict[str, Mapping[str, float]] = {}
-    event: Event | None = None
-    for event in events:
-        for sink in sinks:
-            sink(event)
-        if isinstance(event, Evaluated):
-            metrics[event.split] = event.metrics
-    step, best = state.step, state.best
-    if isinstance(event, Interrupted):
-        code, why = exit_code(event.signal), event.signal
-        return Result(run_dir, code, "interrupted", why, step, best, state.seconds, metrics, "")
-    assert isinstance(event, Finished)
-    seconds, ended_with = event.seconds, kept(event)
-    return Result(run_dir, 0, "completed", event.reason, step, best, seconds, metrics, ended_with)
-
-
-def _judged(
-    events: Iterable[Event], judge: ShouldStop, state: TrainState, signals: Signals
-) -> Iterator[Event]:
-    """The same events; the run is asked to stop where the judge has a reason."""
-    for event in events:
-        yield event
-        if not isinstance(event, Evaluated) or event.split != "val" or event.step >= state.total_steps:
-            continue
-        if reason := judge(event, state.total_steps):
-            signals.ask(reason)
-
-
-def _tell_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
-    code, reason = _cause(error)
-    for sink in sinks:
-        with contextlib.suppress(Exception):  # the storage may be what failed
-            sink(Failed(step=step, reason=reason, exit_code=code))
-
-
-def _cause(error: BaseException) -> tuple[int, str]:
-    """(exit code, reason in one line)."""
-    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-    is_ours = isinstance(error, TrainrunError)
-    text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error}"
-    return code, (text.splitlines() or [""])[0]
-
-
-@contextlib.contextmanager
-def _failure_recorded(run_dir: Path) -> Iterator[None]:
-    """Write into a new run's status what ends it before its loop could."""
-    try:
-        yield
-    except BaseException as error:
-        is_run = (run_dir / "config.yaml").exists()  # a folder without is unused, and may be begun anew
-        if is_run and read_json(run_dir / "status.json").get("state", "running") == "running":
-            code, reason = _cause(error)
-            with contextlib.suppress(OSError):
-                write_status(run_dir, state="failed", exit_code=code, reason=reason)
-        raise
-
-
-class Log:
-    """trainrun.log: every event as plain lines."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self.path = run_dir / "trainrun.log"
-
-    def __call__(self, event: Event) -> None:
-        if lines := lines_of(event):
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(f"{line}\n" for line in lines))
-
-
-class FailSafeLogger:
-    """A logger whose failure is told once and never stops the run."""
-
-    def __init__(self, logger: Callable[[Event], None]) -> None:
-        self.logger: Callable[[Event], None] | None = logger
-
-    def __call__(self, event: Event) -> None:
-        if self.logger is None:
-            return
-        try:
-            self.logger(event)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # nobody reads what is told
-        except Exception as error:
-            name = getattr(self.logger, "__name__", type(self.logger).__name__.lower())
-            self.logger = None
-            text = str(error) if isinstance(error, TrainrunError) else f"{type(error).__name__}: {error}"
-            say(f"logger.{name}: failed and is off from here on: {text}")
-
-
-def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> TrainrunError | None:
-    """The error as one of ours: itself, or one that torch has no type for."""
-    if isinstance(error, EvaluationOutOfMemory):
-        return out_of_memory(parts, run_dir, evaluating=True)
-    if isinstance(error, TrainrunError):
-        return error
-    if (dead := workers_error(error)) is not None:
-        return dead
-    return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else None
-
-
-def _check_room(parts: Parts, folder: Path) -> None:
-    """Raises StorageFailed where the disk lacks room for the checkpoints to come, before anything is written.
-
-    Those that lie there already make room for others.
-    """
-    needed, free, held = expected_bytes(parts.state), free_bytes(folder), num_bytes(folder / "checkpoints")
-    advice = "make room, or set run_dir to a folder on another disk"
-    if free + held < needed:
-        text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
-        raise StorageFailed(f"{text}; {advice}")
-    kept = _most_kept(parts)
-    if free + held < needed * kept:
-        text = f"{folder}: {kept} checkpoints of about {needed:,} bytes are kept, {free:,} bytes are free"
-        raise StorageFailed(f"{text}; {advice}, or checkpoint.keep_last=1")
-
-
-def _most_kept(parts: Parts) -> int:
-    """How many checkpoints the run's folder holds at most."""
-    offered = {"folder": Path(), "run_id": "", "record": None}
-    with contextlib.closing(parts.make("checkpoint", offered)) as checkpoints:
-        kept: int = checkpoints.most_kept(parts.state.total_steps)
-    return kept
+def _logged_samples(parts: Parts) -> list[Event]:
+    """The training samples that a logger asks for: at most one event."""
+    members = parts.settings["logger"] or {}
+    counts = {f"logger.{name}.samples": node.get("samples") or 0 for name, node in members.items()}
+    key = max(counts, key=lambda key: counts[key], default="")
+    if not counts.get(key):
+        return []
+    return [sample_pictures(parts.data, counts[key], parts.settings["seed"], key)]

@@ -1,4 +1,4 @@
-"""The last words of a run: where it lies, and what to do next."""
+"""Print a run's closing summary: its folder, and the commands to continue or inspect it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_summary(result: Result, budget: str, quiet: bool) -> None:
-    """With -q the folder alone, on stdout, once the run is complete."""
+    """Print it to stderr; with -q only the folder of a complete run, on stdout."""
     folder, command = shlex.quote(str(result.run_dir)), shlex.join(ranks.command())
     if quiet:
         if result.state == "completed":
@@ -24,16 +24,16 @@ def print_summary(result: Result, budget: str, quiet: bool) -> None:
     if result.state == "interrupted":
         say("", "to go on:", f"  {command} resume {folder}")
         return
-    length, by_budget = parse(budget), result.reason == "budget"  # else more of it would change nothing
+    length, by_budget = parse(budget), result.reason == "budget"  # else a longer one would change nothing
     twice = f"  {command} resume {folder} budget={2 * length.value:g}{length.unit}"
-    judged = next((split for split in ("val", "test") if split in result.metrics), None)
+    split = next((split for split in ("val", "test") if split in result.metrics), None)
     lines = [
         "",
         f"finished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
-        result.kept,
+        result.final_weights,
         "next:",
         *([twice] if by_budget else []),
-        *([f"  trainrun eval {folder} --split {judged}"] if judged else []),
+        *([f"  trainrun eval {folder} --split {split}"] if split else []),
         f"  trainrun doctor {folder}",
         f"  tensorboard --logdir {ROOT if ROOT in result.run_dir.parents else folder}",
     ]

@@ -1,4 +1,4 @@
-"""Trains one run from command-line words: read, compose, check, build, start."""
+"""Train one run from command-line words: parse, compose, check, build, start."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from trainrun.config.compose.composer import (
     parse_arguments,
     problems_of,
 )
+from trainrun.config.overrides import key_of
 from trainrun.config.suggest import corrected_line, together
 from trainrun.session.find_run import say_what_name_means
 from trainrun.session.user_code import current_code
@@ -27,12 +28,13 @@ from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from trainrun.session.session import Result, ShouldStop
+    from trainrun.session.run_options import ShouldStop
+    from trainrun.session.session import Result
 
 
 @dataclass(frozen=True)
 class RunEnd:
-    """What a line came to. `result` is None where the run in `run_dir` had nothing left to do."""
+    """The end of a line's run. `result` is None where the run in `run_dir` had nothing left to do."""
 
     result: Result | None
     run_dir: Path
@@ -83,12 +85,12 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
     command, budget = [*ranks.command(), *line.typed], composition.settings["budget"]
     with around():
         if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
-            from trainrun.session.rebuild import targets_of
+            from trainrun.session.open_run import targets_of
             from trainrun.session.resume import changes_of_line, resumed
 
             changes = changes_of_line(folder, composition.overrides)
-            typed_targets = {target for _, target in targets_of(composition.settings)}
-            ended = resumed(folder, changes, line.quiet, command, typed=typed_targets)
+            typed = {target for _, target in targets_of(composition.settings)}
+            ended = resumed(folder, changes, line.quiet, command, typed=typed)
             return RunEnd(None, folder, budget) if ended is None else RunEnd(ended[0], folder, ended[1])
         result = train_one(composition, command, line.quiet, line.verbose)
         return RunEnd(result, result.run_dir, budget)
@@ -100,15 +102,15 @@ def train_one(
     quiet: bool,
     verbose: bool,
     run_dir: Path | None = None,
-    judge: ShouldStop | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> Result:
     """Build everything, which finds the last mistakes, then claim a folder and train.
 
-    A sweep's job has its folder already, and may have a judge.
+    A sweep's job has its folder already, and may be stopped early.
     """
     from trainrun.assembly.build import build
-    from trainrun.session.changes import RunOptions
-    from trainrun.session.rebuild import weights_from
+    from trainrun.session.init_from import weights_from
+    from trainrun.session.run_options import RunOptions
     from trainrun.session.session import start
 
     for note in composition.notes:
@@ -122,11 +124,11 @@ def train_one(
         say(*table(parts), "", *coverage(parts).split("\n"))
     if run_dir is None:
         say_what_name_means(composition.settings["name"], composition.settings["run_dir"])
-    return start(composition, parts, RunOptions(command, quiet, judge=judge), run_dir)
+    return start(composition, parts, RunOptions(command, quiet, should_stop=should_stop), run_dir)
 
 
 def _refuse_other_forms(words: list[str]) -> None:
-    """Raises ConfigError for `--lr 0.1` and the like, with every other problem of what was meant."""
+    """Raise ConfigError for `--lr 0.1` and the like, with every other problem of what was meant."""
     meant = as_overrides(words, flags())
     if meant == words:
         return
@@ -136,7 +138,7 @@ def _refuse_other_forms(words: list[str]) -> None:
 
 
 def _with_experiments(words: list[str]) -> list[str]:
-    """The words, YAML files as experiments. Of a file that is not there all other problems are told, too."""
+    """The words, YAML files as experiments. A file that is missing is reported with all other problems."""
     try:
         return experiment_files(words)
     except ConfigError as error:
@@ -158,22 +160,23 @@ def _problems_of(words: list[str]) -> list[Problem]:
 
 
 def _used_folder(composition: Composition) -> Path | None:
-    """`run_dir` where it holds a run already; one without a config is unused."""
+    """`run_dir` where it holds a run already; a folder without a config is unused."""
     folder = Path(composition.settings["run_dir"]).expanduser()
     return folder if ranks.broadcast_object((folder / "config.yaml").is_file()) else None
 
 
 def _refuse_search(overrides: Sequence[str]) -> None:
-    """What only a sweep reads, in the words of a single run."""
-    names = [word.partition("=")[0].lstrip("+~") for word in overrides]
-    idle = [
-        name for name in names if name.split(".")[0] == "sweep" or name in ("hydra/sweeper", "hydra/launcher")
+    """Raise ConfigError for settings of a sweep among the words of a single run."""
+    sweep_keys = [
+        key
+        for key in map(key_of, overrides)
+        if key.split(".")[0] == "sweep" or key in ("hydra/sweeper", "hydra/launcher")
     ]
-    if idle:
-        raise ConfigError([Problem(name, "is of a sweep, which is started with -m") for name in idle])
+    if sweep_keys:
+        raise ConfigError([Problem(key, "is a setting of a sweep; start one with -m") for key in sweep_keys])
 
 
 def _check(compositions: list[Composition]) -> None:
-    """Raises ConfigError with the problems of all jobs, each once."""
-    if problems := together([problems_of(one) for one in compositions]):
+    """Raise ConfigError with the problems of all jobs, each once."""
+    if problems := together([problems_of(composition) for composition in compositions]):
         raise ConfigError(problems)

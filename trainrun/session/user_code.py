@@ -1,4 +1,4 @@
-"""The user's own code: as its files are now, and named where that is news."""
+"""Reload the user's own modules whose files have changed, and say which."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainrun.terminal.lines import say
 
 @contextlib.contextmanager
 def current_code(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Within, what settings call of the user's is imported; before, what has changed is loaded anew."""
+    """Reload changed modules that `settings` call, and remember what is imported within."""
     for note in reload_changed(settings):
         say(note)
     yield

@@ -1,4 +1,4 @@
-"""`trainrun -m [overrides]`: jobs known by their settings, run where they are new, and ranked.
+"""Run a sweep, `trainrun -m [overrides]`: jobs known by their settings, trained where they are new.
 
 A sweep's folder holds a folder for each job, named by the hash of its settings. So the same line
 skips what is finished and goes on with what was interrupted, and a wider one adds what is new.
@@ -34,13 +34,15 @@ from trainrun.run import signing
 from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
+from trainrun.session.child import ENDING, handled
 from trainrun.session.user_code import current_code
-from trainrun.sweep import folder as sweeps
+from trainrun.sweep.closing import close_sweep
+from trainrun.sweep.folder import FILE, StoredSweep, read
 from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.job import STOP, Job, stop
 from trainrun.sweep.outcome import PAUSED, PRUNED, TriedPoint, outcome
-from trainrun.sweep.record import Ongoing, is_trusted, record, tell
 from trainrun.sweep.sweep import counted
+from trainrun.sweep.sweep_json import RunningSweep, is_trusted, write_sweep_json
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, Problem
 
@@ -48,30 +50,30 @@ _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_
 
 
 def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
-    """Issue a stored sweep's line again. `more` are further words about the sweep itself.
+    """Resume a sweep: issue its stored line again. `more` are further words about the sweep itself.
 
-    Raises CannotResume where its jobs would be others today, ConfigError for what a file must not say.
+    Raises CannotResume where its jobs would be different today, ConfigError for what a file must not say.
     """
-    stored = sweeps.read(folder)
+    stored = read(folder)
     doubt = signing.doubt_words(stored.words, stored.signature)
     imports.admit(None if doubt is None else _trusted(more))
     line = shlex.join(["trainrun", *stored.words])
     for word in stored.words:
         if not is_trusted(word):
-            text = "is taken from the shell alone; if you trust it, issue the line"
+            text = "is taken only from the command line; if you trust it, issue the line yourself"
             raise ConfigError.one(key_of(word), text, line)
     if other := [word for word in more if key_of(word) not in (*_RESUMED, "runtime.trust")]:
-        text = "makes another sweep; of a stored one there are " + ", ".join(_RESUMED)
+        text = f"makes another sweep; a stored one takes {', '.join(_RESUMED)}"
         raise ConfigError([Problem(key_of(word), text) for word in other])
-    said = {key_of(word) for word in more}
-    words = [*(word for word in stored.words if key_of(word) not in said), *more]
+    replaced = {key_of(word) for word in more}
+    words = [*(word for word in stored.words if key_of(word) not in replaced), *more]
     arguments = parse_arguments(experiment_files(words))
-    kept = [word for word in words if key_of(word) not in ("sweep.repeat_failed", "runtime.trust")]
-    return sweep(Composer(arguments.config_dir), arguments.overrides, kept, quiet, stored, doubt)
+    typed = [word for word in words if key_of(word) not in ("sweep.repeat_failed", "runtime.trust")]
+    return sweep(Composer(arguments.config_dir), arguments.overrides, typed, quiet, stored, doubt)
 
 
 def _trusted(words: Sequence[str]) -> tuple[str, ...]:
-    """What the user's own words trust."""
+    """The packages that the user's own words trust."""
     values = [value_of(word) for word in words if key_of(word) == "runtime.trust"]
     return tuple(str(name) for value in values if isinstance(value, list) for name in value)
 
@@ -81,41 +83,44 @@ def sweep(
     overrides: list[str],
     typed: Sequence[str],
     quiet: bool,
-    stored: sweeps.StoredSweep | None = None,
+    stored: StoredSweep | None = None,
     doubt: str | None = None,
 ) -> int:
-    """Check every job before the first starts, run what is left to do, and tell what became of each.
+    """Check every job before the first starts, run what is left to do, and print the result.
 
-    `stored` is the sweep that is gone on with, whose jobs must be the same ones still. `doubt` says why
-    it may be a stranger's.
+    `stored` is the sweep that is resumed, whose jobs must be the same ones still. `doubt` says why it
+    may be a stranger's.
     """
     from trainrun.sweep.plugins import search_of
 
     overrides, typed = _with_source(overrides), _with_source(typed)
     origin, trust = StoredOrigin(stored.path, doubt) if stored else None, _trusted(overrides)
-    space, known, folder = planned(composer, overrides, stored, origin, trust)
-    first = next(iter(known.values())).settings
+    space, composed, folder = planned(composer, overrides, stored, origin, trust)
+    first = next(iter(composed.values())).settings
     with _owned(folder):
         search = search_of(space, first, folder)
         say(f"sweep {folder}: {search.strategy.about()}")
         signature = signing.sign_words(typed) if doubt is None else None
-        whole = Ongoing(space, folder, typed, first["sweep"], search, quiet, known, signature, origin, trust)
+        options = first["sweep"]
+        running = RunningSweep(
+            space, folder, typed, options, search, quiet, composed, signature, origin, trust
+        )
         with composer.explained(overrides), _stoppable(folder):
             for batch in search.strategy.batches():
-                _run(whole, batch)
+                _run(running, batch)
                 if (folder / STOP).exists():
                     break
-        return tell(whole)
+        return close_sweep(running)
 
 
 def planned(
     composer: Composer,
     overrides: list[str],
-    stored: sweeps.StoredSweep | None,
+    stored: StoredSweep | None,
     origin: StoredOrigin | None = None,
     trust: Collection[str] = (),
 ) -> tuple[Space, dict[Words, Composition], Path]:
-    """What is swept, the jobs that are known beforehand, and the sweep's folder.
+    """The space of a sweep, its jobs that can be composed beforehand, and its folder.
 
     Raises ConfigError with the problems of all jobs.
     """
@@ -123,27 +128,30 @@ def planned(
 
     space = composer.space(overrides)
     with composer.explained(overrides):
-        known = {words: space.job(words) for words in space.samples}
-    with current_code({"jobs": [job.settings for job in known.values()]}):
-        if problems := together([problems_of(job, origin, trust) for job in known.values()]):
+        composed = {words: space.job(words) for words in space.samples}
+    jobs = composed.values()
+    with current_code({"jobs": [job.settings for job in jobs]}):
+        if problems := together([problems_of(job, origin, trust) for job in jobs]):
             raise ConfigError(problems)
-    _refuse_incomparable(known.values())
-    first = next(iter(known.values())).settings
+    _refuse_incomparable(jobs)
+    first = next(iter(jobs)).settings
     folder = stored.path if stored else _folder(first, space)
     if stored and space.is_grid:
-        _refuse_others(stored, known.values())
+        _refuse_others(stored, jobs)
     check_search(space, first["sweep"]["trials"])
-    return space, known, folder
+    return space, composed, folder
 
 
 def _with_source(words: Sequence[str]) -> list[str]:
     """The words with the run that `init_from` means now: `last` would be another one for every job."""
     from trainrun.session.find_run import find_run
 
-    sources = {word: value_of(word) for word in words if key_of(word) == "init_from"}
-    named = {word: str(one) for word, one in sources.items() if _is_name(one)}
-    found = {word: f"init_from={hydra_value(str(find_run(one)))}" for word, one in named.items()}
-    return [found.get(word, word) for word in words]
+    return [
+        f"init_from={hydra_value(str(find_run(str(value_of(word)))))}"
+        if key_of(word) == "init_from" and _is_name(value_of(word))
+        else word
+        for word in words
+    ]
 
 
 def _is_name(source: Any) -> bool:
@@ -153,29 +161,27 @@ def _is_name(source: Any) -> bool:
 
 
 def _refuse_incomparable(jobs: Iterable[Composition]) -> None:
-    """Raises ConfigError where jobs watch several metrics, which no table can rank."""
-    watched = {(job.settings["monitor"].removeprefix("val/"), job.settings["monitor_mode"]) for job in jobs}
-    if len(watched) > 1:
-        names = " and ".join(sorted(f"val/{name}" for name, _ in watched))
-        text = f"the jobs of a sweep are ranked by one metric; these watch {names}"
-        raise ConfigError.one(
-            "monitor", f"{text}; set one that all have, such as monitor=val/loss, or sweep apart"
-        )
+    """Raise ConfigError where jobs monitor several metrics, which no table can rank."""
+    monitors = {(job.settings["monitor"].removeprefix("val/"), job.settings["monitor_mode"]) for job in jobs}
+    if len(monitors) > 1:
+        names = " and ".join(sorted(f"val/{name}" for name, _ in monitors))
+        text = f"the jobs of a sweep are ranked by one metric; these monitor {names}"
+        advice = "set one that all have, such as monitor=val/loss, or start separate sweeps"
+        raise ConfigError.one("monitor", f"{text}; {advice}")
 
 
-def _refuse_others(stored: sweeps.StoredSweep, jobs: Iterable[Composition]) -> None:
-    """Raises CannotResume where a job that was begun is not among today's."""
+def _refuse_others(stored: StoredSweep, jobs: Iterable[Composition]) -> None:
+    """Raise CannotResume where a job that was begun is not among today's."""
     today = {identity(job.settings) for job in jobs}
-    begun = [one for one in stored.jobs if outcome(stored.path / one.folder).state != "pending"]
-    lost = [one for one in begun if one.key not in today]
-    if lost:
-        text = f"conf/ or an experiment's file has changed since: {len(lost)} of its jobs would be others"
+    begun = [job for job in stored.jobs if outcome(stored.path / job.folder).state != "pending"]
+    if lost := [job for job in begun if job.key not in today]:
+        text = f"conf/ or an experiment's file has changed since: {len(lost)} of its jobs would be different"
         line = shlex.join(["trainrun", *stored.words])
         raise CannotResume(f"{stored.path}: {text}; as a new sweep: {line}")
 
 
 def _folder(settings: Mapping[str, Any], space: Space) -> Path:
-    """`run_dir`, or a folder that the same line finds again: by its name, or by what it does not vary."""
+    """`run_dir`, or a folder that the same line finds again: by its name, or by what it holds fixed."""
     if settings["run_dir"]:
         return Path(settings["run_dir"]).expanduser()
     if settings["name"]:
@@ -191,10 +197,7 @@ def _folder(settings: Mapping[str, Any], space: Space) -> Path:
 def _owned(folder: Path) -> Iterator[None]:
     """The folder, made where it is new, for this process alone."""
     if (folder / "config.yaml").exists() or (
-        folder.is_dir()
-        and any(folder.iterdir())
-        and not (folder / sweeps.FILE).exists()
-        and not _is_begun(folder)
+        folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists() and not _is_begun(folder)
     ):
         raise FolderBusy(f"run_dir: {folder} holds something else; name another folder for the sweep")
     try:
@@ -211,22 +214,22 @@ def _owned(folder: Path) -> Iterator[None]:
 
 def _is_begun(folder: Path) -> bool:
     """Whether a start was killed there before it wrote its first record."""
-    return all(one.name.startswith((".", "study.db")) for one in folder.iterdir())
+    return all(path.name.startswith((".", "study.db")) for path in folder.iterdir())
 
 
-def _run(sweep: Ongoing, batch: PointBatch) -> None:
-    """Run what is left to do of a batch, and tell the search what became of all of it."""
+def _run(sweep: RunningSweep, batch: PointBatch) -> None:
+    """Run what is left to do of a batch, and give the search the outcomes of all its points."""
     keys: dict[str, Point] = {}
     folders: list[tuple[Point, Path]] = []
     for point in batch.points:
-        job = sweep.known.pop(point.words, None) or _composed(sweep, point)
+        job = sweep.composed.pop(point.words, None) or _composed(sweep, point)
         key = identity(job.settings)
         keys.setdefault(key, point)
         folders.append((point, sweep.folder / key))
         sweep.planned.setdefault(key, (point, job))
     todo = {key: point for key, point in keys.items() if _is_due(sweep, key, batch.share)}
-    _say_what_is_known(sweep, keys, todo)
-    record(sweep, "running")
+    _say_counts(sweep, keys, todo)
+    write_sweep_json(sweep, "running")
     if todo:
         sweep.begun |= set(todo)
         _launch(sweep, {key: point.words for key, point in todo.items()}, _job(sweep, todo, batch.share))
@@ -234,36 +237,36 @@ def _run(sweep: Ongoing, batch: PointBatch) -> None:
     sweep.search.strategy.tell(tried)
 
 
-def _launch(sweep: Ongoing, jobs: Mapping[str, Words], job: Job) -> None:
+def _launch(sweep: RunningSweep, jobs: Mapping[str, Words], job: Job) -> None:
     keys, size = list(jobs), sweep.search.chunk or len(jobs)
-    for at in range(0, len(keys), size):
-        some = {key: jobs[key] for key in keys[at : at + size]}
+    for start in range(0, len(keys), size):
+        chunk = {key: jobs[key] for key in keys[start : start + size]}
         try:
-            sweep.space.launch(some, job, sweep.folder, sweep.search.launcher)
+            sweep.space.launch(chunk, job, sweep.folder, sweep.search.launcher)
         except Exception:
             if not (sweep.folder / STOP).exists():
-                raise  # else the signal has ended the launcher's own processes, too
-        record(sweep, "running")
+                raise  # else the signal has ended the launcher's own processes as well
+        write_sweep_json(sweep, "running")
 
 
-def _composed(sweep: Ongoing, point: Point) -> Composition:
+def _composed(sweep: RunningSweep, point: Point) -> Composition:
     job = sweep.space.job(point.words)
     if problems := problems_of(job, sweep.origin, sweep.trust):
         raise ConfigError(problems)
     return job
 
 
-def _is_due(sweep: Ongoing, key: str, share: float | None) -> bool:
+def _is_due(sweep: RunningSweep, key: str, share: float | None) -> bool:
     """Whether something of a job is left to do, until `share` of its budget."""
-    done = outcome(sweep.folder / key)
-    if done.state == "failed":
+    job = outcome(sweep.folder / key)
+    if job.state == "failed":
         return bool(sweep.options["repeat_failed"]) and key not in sweep.begun
-    if done.state == PAUSED and share is not None:
-        return done.step < share * (done.total_steps or 0)
-    return not done.is_over or (done.state == PRUNED and sweep.search.pruner is None)
+    if job.state == PAUSED and share is not None:
+        return job.step < share * (job.total_steps or 0)
+    return not job.is_over or (job.state == PRUNED and sweep.search.pruner is None)
 
 
-def _job(sweep: Ongoing, todo: Mapping[str, Point], share: float | None) -> Job:
+def _job(sweep: RunningSweep, todo: Mapping[str, Point], share: float | None) -> Job:
     search, options = sweep.search, sweep.options
     numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
     words = {key: shlex.join(map(_short, point.words)) for key, point in todo.items()}
@@ -285,13 +288,13 @@ def _job(sweep: Ongoing, todo: Mapping[str, Point], share: float | None) -> Job:
 
 
 def _short(word: str) -> str:
-    """An override with its number rounded, to be read."""
+    """An override with its number rounded, for people."""
     key, _, value = word.partition("=")
     return f"{key}={float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", value) else word
 
 
-def _say_what_is_known(sweep: Ongoing, keys: Mapping[str, Point], todo: Mapping[str, Point]) -> None:
-    """A line on a batch before it starts; where points come one at a time, on the first alone."""
+def _say_counts(sweep: RunningSweep, keys: Mapping[str, Point], todo: Mapping[str, Point]) -> None:
+    """Print a line on a batch before it starts; where points come one at a time, on the first alone."""
     states = {key: outcome(sweep.folder / key).state for key in keys}
     due = [states[key] for key in todo]
     failed = sum(states[key] == "failed" for key in keys if key not in todo)
@@ -302,9 +305,9 @@ def _say_what_is_known(sweep: Ongoing, keys: Mapping[str, Point], todo: Mapping[
         "to repeat": due.count("failed"),
         "new": due.count("pending"),
     }
-    told = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
     if len(keys) > 1 or not sweep.begun:
-        say(f"{counted(len(keys), 'job')}: {told}")
+        counts = ", ".join(f"{count} {kind}" for kind, count in parts.items() if count)
+        say(f"{counted(len(keys), 'job')}: {counts}")
 
 
 @contextlib.contextmanager
@@ -317,14 +320,11 @@ def _stoppable(folder: Path) -> Iterator[None]:
             os._exit(128 + number)
         stop(folder, signal.Signals(number).name)
         for status in folder.glob("*/status.json"):
-            told = read_json(status)
-            if told.get("state") == "running" and isinstance(told.get("pid"), int) and is_held(status.parent):
+            content = read_json(status)
+            pid = content.get("pid")
+            if content.get("state") == "running" and isinstance(pid, int) and is_held(status.parent):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(told["pid"], number)
+                    os.kill(pid, number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handled(ENDING, end):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

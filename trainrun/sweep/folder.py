@@ -1,7 +1,8 @@
-"""Stored sweeps: finding one by path, prefix, name or `last`, and what its sweep.json tells."""
+"""Find a stored sweep by path, prefix, name or `last`, and read its sweep.json."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -16,13 +17,14 @@ from trainrun.vocabulary.errors import CannotResume, ConfigError
 
 FILE = "sweep.json"
 PLACE = ROOT / "multirun"
-_MOST_BYTES = 1 << 25
+_MOST_BYTES = 1 << 25  # a job takes about a thousand: more than any sweep has
+_LARGEST = 1e300  # far above any metric, and sums of such numbers stay finite
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class SweptJob:
-    """One job of a sweep. What its record does not tell is None or empty."""
+    """One job of a sweep. What its record lacks is None or empty."""
 
     key: str
     number: int
@@ -66,7 +68,7 @@ class Best:
 
 @dataclass(frozen=True)
 class StoredSweep:
-    """What a sweep's folder tells of it."""
+    """A sweep as its sweep.json has it."""
 
     path: Path
     words: tuple[str, ...]  # of the command
@@ -77,7 +79,7 @@ class StoredSweep:
     jobs: tuple[SweptJob, ...]
     settings: tuple[StoredSetting, ...]  # the best first, those without a value last
     best: Best | None
-    signature: Any = None  # of the words, as `trainrun.run.signing` makes and judges it
+    signature: Any = None  # of the words, made and checked by `trainrun.run.signing`
 
 
 def find_sweep(sweep: str) -> Path:
@@ -89,24 +91,24 @@ def find_sweep(sweep: str) -> Path:
     path = path.parent if path.name == FILE else path
     if (path / FILE).is_file():
         return path
-    known = sweeps()
+    folders = sweeps()
     if sweep == "last":
-        if known:
-            return known[-1]
+        if folders:
+            return folders[-1]
         raise CannotResume(f"SWEEP: there is no sweep in {PLACE}/ yet; start one with trainrun -m")
     prefix = sweep.removeprefix(f"{PLACE}/").rstrip("/")
-    matching = [one for one in known if one.name.startswith(prefix)]
-    matching = [one for one in matching if one.name == prefix] or matching
+    matching = [folder for folder in folders if folder.name.startswith(prefix)]
+    matching = [folder for folder in matching if folder.name == prefix] or matching
     if len(matching) == 1:
         return matching[0]
     if matching:
-        shown = ", ".join(printable(one) for one in matching[:4])
+        shown = ", ".join(map(printable, matching[:4]))
         raise ConfigError.one("SWEEP", f"{sweep} begins the name of {len(matching)} sweeps: {shown}")
     if path.is_dir() or (PLACE / prefix).is_dir():
         text = f"SWEEP: {sweep} has no {FILE}; the sweep's own line, issued again, completes it"
         raise CannotResume(text)
-    hint = did_you_mean(prefix, [one.name for one in known])
-    newest = ", ".join(printable(one) for one in known[-3:]) or "none"
+    hint = did_you_mean(prefix, [folder.name for folder in folders])
+    newest = ", ".join(map(printable, folders[-3:])) or "none"
     raise CannotResume(f"SWEEP: no sweep is called {sweep}{hint or f'; the newest: {newest}'}")
 
 
@@ -118,13 +120,11 @@ def named(run: str) -> Path | None:
 
 def sweeps() -> list[Path]:
     """Every sweep below outputs/multirun/, the one recorded last at the end."""
-    found = []
+    folders = []
     for file in PLACE.glob(f"*/{FILE}"):
-        try:
-            found.append((file.stat().st_mtime_ns, file.parent))
-        except OSError:
-            continue  # it went away meanwhile
-    return [path for _, path in sorted(found)]
+        with contextlib.suppress(OSError):  # it was removed meanwhile
+            folders.append((file.stat().st_mtime_ns, file.parent))
+    return [folder for _, folder in sorted(folders)]
 
 
 def read(path: Path) -> StoredSweep:
@@ -139,18 +139,18 @@ def read(path: Path) -> StoredSweep:
     except OSError as error:
         raise CannotResume(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        text = "the sweep's own line, issued again, writes it anew"
+        text = "the sweep's own line, issued again, writes a new one"
         raise CannotResume(f"{file}: is damaged: {printable(error)}; {text}") from None
 
 
 def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:
     if content.get("mode") not in ("max", "min"):
-        raise ValueError(f"mode wants max or min, got {_shown(content.get('mode'))}")
+        raise ValueError(f"mode must be max or min, got {_shown(content.get('mode'))}")
     best = content.get("best")
     jobs = _each(content, "jobs", _job)
     settings = _each(content, "settings", _setting)
-    keys = {one.key for one in jobs}
-    if lost := [key for one in settings for key in one.jobs if key not in keys]:
+    keys = {job.key for job in jobs}
+    if lost := [key for setting in settings for key in setting.jobs if key not in keys]:
         raise ValueError(f"settings name a job that is not there, {lost[0]}")
     return StoredSweep(
         path=path,
@@ -167,79 +167,78 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:
 
 
 def _job(content: Any) -> SweptJob:
-    one = _object(content, "a job")
-    folder, test = one.get("folder"), one.get("test")
+    job = _object(content, "a job")
+    folder = job.get("folder")
     if not isinstance(folder, str) or folder in ("", ".", "..") or Path(folder).name != folder:
-        raise ValueError(f"a job's folder wants one name, got {_shown(folder)}")
+        raise ValueError(f"a job's folder must be one name, got {_shown(folder)}")
+    test = {
+        printable(name): _number(value, name)
+        for name, value in _object(job.get("test") or {}, "test").items()
+    }
     return SweptJob(
-        key=printable(one.get("key")),
-        number=_whole(one.get("number"), "number") or 0,
+        key=printable(job.get("key")),
+        number=_int(job, "number") or 0,
         folder=printable(folder),
-        overrides=_each(one, "overrides", printable),
-        swept=_swept(one),
-        state=printable(one.get("state")),
-        value=_number(one.get("value"), "value"),
-        step=_whole(one.get("step"), "step"),
-        seconds=_number(one.get("seconds"), "seconds"),
-        exit_code=_whole(one.get("exit_code"), "exit_code"),
-        reason=printable(one.get("reason")),
-        test={printable(name): found for name, found in _figures(test).items()},
+        overrides=_each(job, "overrides", printable),
+        swept=_swept(job),
+        state=printable(job.get("state")),
+        value=_number(job.get("value"), "value"),
+        step=_int(job, "step"),
+        seconds=_number(job.get("seconds"), "seconds"),
+        exit_code=_int(job, "exit_code"),
+        reason=printable(job.get("reason")),
+        test={name: value for name, value in test.items() if value is not None},
     )
 
 
 def _setting(content: Any) -> StoredSetting:
-    one = _object(content, "a setting")
-    values = [_number(value, "values") for value in _each(one, "values", lambda value: value)]
+    setting = _object(content, "a setting")
+    values = _each(setting, "values", lambda value: _number(value, "values"))
     return StoredSetting(
-        swept=_swept(one),
-        mean=_number(one.get("mean"), "mean"),
-        std=_number(one.get("std"), "std"),
-        count=_whole(one.get("count"), "count") or 0,
+        swept=_swept(setting),
+        mean=_number(setting.get("mean"), "mean"),
+        std=_number(setting.get("std"), "std"),
+        count=_int(setting, "count") or 0,
         values=tuple(value for value in values if value is not None),
-        jobs=_each(one, "jobs", printable),
+        jobs=_each(setting, "jobs", printable),
     )
 
 
-def _best(one: Mapping[str, Any]) -> Best | None:
-    value = _number(one.get("value"), "best.value")
-    texts = [printable(one.get(name)) for name in ("key", "folder", "command")]
-    return None if value is None else Best(texts[0], texts[1], value, texts[2])
+def _best(best: Mapping[str, Any]) -> Best | None:
+    value = _number(best.get("value"), "best.value")
+    texts = {name: printable(best.get(name)) for name in ("key", "folder", "command")}
+    return None if value is None else Best(value=value, **texts)
 
 
-def _swept(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {printable(key): value for key, value in _object(one.get("swept"), "swept").items()}
-
-
-def _figures(test: Any) -> dict[str, float]:
-    found = {name: _number(value, name) for name, value in _object(test or {}, "test").items()}
-    return {name: value for name, value in found.items() if value is not None}
+def _swept(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {printable(key): value for key, value in _object(content.get("swept"), "swept").items()}
 
 
 def _object(value: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{what} wants names and values, got {_shown(value)}")
+        raise ValueError(f"{what} must hold names and values, got {_shown(value)}")
     return value
 
 
-def _each(content: Mapping[str, Any], name: str, read_one: Callable[[Any], _T]) -> tuple[_T, ...]:
+def _each(content: Mapping[str, Any], name: str, read_item: Callable[[Any], _T]) -> tuple[_T, ...]:
     values = content.get(name)
     if not isinstance(values, list):
-        raise ValueError(f"{name} wants a list, got {_shown(values)}")
-    return tuple(map(read_one, values))
+        raise ValueError(f"{name} must be a list, got {_shown(values)}")
+    return tuple(map(read_item, values))
 
 
-def _number(value: Any, what: str) -> float | None:
+def _number(value: Any, name: str) -> float | None:
     """A number as arithmetic can take it; None for one that is not finite."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{printable(what)} wants a number, got {_shown(value)}")
-    return float(value) if abs(value) < 1e300 and not math.isnan(value) else None
+        raise ValueError(f"{printable(name)} must be a number, got {_shown(value)}")
+    return float(value) if abs(value) < _LARGEST and not math.isnan(value) else None
 
 
-def _whole(value: Any, what: str) -> int | None:
-    found = _number(value, what)
-    return None if found is None else int(found)
+def _int(content: Mapping[str, Any], name: str) -> int | None:
+    value = _number(content.get(name), name)
+    return None if value is None else int(value)
 
 
 def _shown(value: Any) -> str:

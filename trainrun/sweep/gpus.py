@@ -1,4 +1,4 @@
-"""GPUs among jobs that run at once: each job takes one of its own."""
+"""Share the GPUs among jobs that run at once: each job takes one (CUDA_VISIBLE_DEVICES)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 from trainrun.session.child import in_child
 
-_LOOK_S = 0.2
+_LOOK_S = 0.2  # between looks for a free slot: nothing beside a job's start of seconds
 
 
 @contextlib.contextmanager
 def own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
-    """Within, this process sees the GPU of a free slot alone; for one that has not asked CUDA yet.
+    """Within, this process sees only the GPU of a free slot. It must not have asked CUDA yet.
 
-    There are as many slots as jobs at once, none where there is no GPU: it waits for a job that is
-    leaving at most.
+    There are as many slots as jobs at once, so the wait is for a job that is leaving at most; none
+    where there is no GPU.
     """
     while slots:
         for number, name in enumerate(slots):
@@ -43,12 +43,10 @@ def visible_gpus() -> list[str]:
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not torch.version.cuda or names == "":
         return []
-    if names is not None and names.startswith(
-        "MIG-"
-    ):  # parts of GPUs, of which a process sees only the first
+    if names is not None and names.startswith("MIG-"):  # parts of GPUs: a process sees only the first
         return names.split(",")
     count = in_child(_count, [])
-    return [str(one) for one in range(count)] if names is None else names.split(",")[:count]
+    return list(map(str, range(count))) if names is None else names.split(",")[:count]
 
 
 def _count() -> int:
@@ -58,7 +56,7 @@ def _count() -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no driver
             return torch.cuda.device_count()
-    except Exception:  # of a broken driver's; whoever wants the GPU will be told
+    except Exception:  # a broken driver's; a run that needs the GPU reports it
         return 0
 
 

@@ -1,4 +1,4 @@
-"""Every combination of the values: what a sweep is where no search is asked for."""
+"""Grid search: every combination of the values, where no other search is asked for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Grid:
         self.points = [Point(words) for words in grid(axes)]
 
     def about(self) -> str:
-        """What it does, in words."""
+        """A description for people."""
         return "every combination"
 
     def batches(self) -> Iterator[PointBatch]:
-        """One."""
+        """A single one."""
         yield PointBatch(self.points)
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
-        """Nothing is learned from it."""
+        """Learn nothing from it."""

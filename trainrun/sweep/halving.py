@@ -1,4 +1,4 @@
-"""Successive halving (Jamieson and Talwalkar 2016): of many candidates the best train on, again and again.
+"""Successive halving (Jamieson and Talwalkar 2016): the best of many candidates go on to the next rung.
 
 Every candidate's schedule is planned for the whole budget; it stops and waits after the first
 evaluation at or behind its share, and goes on from there if it is among the best.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
 
 from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replicates
 from trainrun.sweep.outcome import TriedPoint, evaluations_in
 from trainrun.sweep.random import draw, repeated
 from trainrun.sweep.sweep import counted
-from trainrun.vocabulary.ranges import Interval as Range
-from trainrun.vocabulary.ranges import Seed
+from trainrun.vocabulary.ranges import Divisor, Seed
 
 
 class Halving:
@@ -26,7 +24,7 @@ class Halving:
 
     def __init__(
         self,
-        reduction: Annotated[int, Range(2)],
+        reduction: Divisor,
         seed: Seed,
         params: Mapping[str, str],
         axes: Sequence[Axis],
@@ -44,31 +42,31 @@ class Halving:
         self.results: list[TriedPoint] = []
 
     def about(self) -> str:
-        """What it does, and its cost in full runs, if every candidate is judged where its share ends."""
-        count, before, cost, told = len(self.points), 0.0, 0.0, list[str]()
+        """A description for people, with the cost in full runs if every candidate stops at its share."""
+        count, before, cost, rungs = len(self.points), 0.0, 0.0, list[str]()
         for share in self.shares():
-            told.append(f"{count} to {'the end' if share == 1 else f'{share:.1%} of the budget'}")
+            rungs.append(f"{count} to {'the end' if share == 1 else f'{share:.1%} of the budget'}")
             cost += count * (share - before)
             count, before = max(1, count // self.reduction), share
-        return f"of {counted(len(self.points), 'candidate')} {', '.join(told)}: {cost:.1f} full runs"
+        return f"of {counted(len(self.points), 'candidate')} {', '.join(rungs)}: {cost:.1f} full runs"
 
     def batches(self) -> Iterator[PointBatch]:
-        """A rung after the other; who goes on follows from what was told of the rung before."""
+        """One rung after the other; the outcomes of the rung before decide which candidates go on."""
         alive = list(self.points)
         for share in self.shares():
             yield PointBatch(alive, None if share == 1 else share)
-            if any(one.outcome.state in ("interrupted", "pending") for one in self.results):
-                return  # a rung is judged when all have come to it
+            if any(result.outcome.state in ("interrupted", "pending") for result in self.results):
+                return  # a rung is ranked once all have reached it
             best = self._ranked(share)
             keep = set(best[: max(1, len({point.trial for point in alive}) // self.reduction)])
             alive = [point for point in alive if point.trial in keep]
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
-        """What became of the last batch."""
+        """Note the outcomes of the last batch."""
         self.results = list(tried)
 
     def shares(self) -> list[float]:
-        """Of the budget, where candidates wait; the last is all of it."""
+        """The shares of the budget where candidates wait; the last is all of it."""
         candidates, shares = len({point.trial for point in self.points}), [1.0]
         while candidates >= self.reduction:
             candidates //= self.reduction
@@ -78,10 +76,10 @@ class Halving:
     def _ranked(self, share: float) -> list[int]:
         """The trials by their mean value so far, the best first; those without one are out."""
         values: dict[int, list[float]] = {}
-        for one in self.results:
-            if (value := value_at(one, share, self.maximize)) is not None:
-                values.setdefault(one.point.trial or 0, []).append(value)
-        means = {trial: statistics.mean(found) for trial, found in values.items()}
+        for result in self.results:
+            if (value := value_at(result, share, self.maximize)) is not None:
+                values.setdefault(result.point.trial or 0, []).append(value)
+        means = {trial: statistics.mean(replicates) for trial, replicates in values.items()}
         return sorted(means, key=lambda trial: -means[trial] if self.maximize else means[trial])
 
 

@@ -1,4 +1,4 @@
-"""What makes two runs the same experiment: a hash of every setting but places, views and cadence."""
+"""Hash a run's settings: two runs are the same experiment but for folders, loggers and save cadence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEFT_OUT = {
     *("data.num_workers", "data.eval_batch_size", "runtime.device", "runtime.threads", "runtime.trust"),
     *("runtime.preemption_signal", "runtime.time_limit"),
 }
-# Data that are known by their name, wherever their files lie.
+# Published data: their name says what they are, wherever their files lie.
 _PUBLISHED = ("trainrun.data.idx.", "trainrun.data.cifar.", "trainrun.data.svhn.")
 _DIGITS = 10  # hexadecimal: of ten thousand jobs any two clash with a chance of 5e-5
 
@@ -34,12 +34,12 @@ def identity(settings: Mapping[str, Any]) -> str:
         out |= {"data.root", "data.download"}
     body = with_first_names(_clean(settings, "", out))
     body["init_from"] = _source(settings.get("init_from"))
-    body["regularization"] = [[name, one] for name, one in (body.get("regularization") or {}).items()]
+    body["regularization"] = [[name, node] for name, node in (body.get("regularization") or {}).items()]
     return digest(body)
 
 
 def _source(source: Any) -> Any:
-    """What weights a run starts from: a path, and what tells them from others that lay there once."""
+    """The weights a run starts from: a path, and what distinguishes them from earlier ones there."""
     path = Path(str(source)).expanduser()
     if source is None or not path.exists():
         return source
@@ -58,8 +58,8 @@ def _sha256(path: Path, mtime_ns: int) -> str:
 
 
 def is_left_out(key: str) -> bool:
-    """Whether a setting is a place, a view or a cadence."""
-    return any(f"{key}.".startswith(f"{one}.") for one in _LEFT_OUT)
+    """Whether a setting is a folder, a logger or a cadence, which makes no other experiment."""
+    return any(f"{key}.".startswith(f"{prefix}.") for prefix in _LEFT_OUT)
 
 
 def digest(body: Any) -> str:
@@ -68,12 +68,12 @@ def digest(body: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
-def _clean(node: Any, at: str, out: set[str]) -> Any:
+def _clean(node: Any, path: str, out: set[str]) -> Any:
     if isinstance(node, Mapping):
-        paths = {key: f"{at}.{key}" if at else str(key) for key in node}
+        paths = {key: f"{path}.{key}" if path else str(key) for key in node}
         return {str(key): _clean(node[key], path, out) for key, path in paths.items() if path not in out}
     if isinstance(node, (list, tuple)):
-        return [_clean(item, at, out) for item in node]
+        return [_clean(item, path, out) for item in node]
     if isinstance(node, float) and node.is_integer() and abs(node) < 2**53:
         return int(node)
     return node

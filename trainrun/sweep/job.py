@@ -1,4 +1,4 @@
-"""One job of a sweep, as a launcher calls it: begun or gone on with, in a process of its own."""
+"""Train one job of a sweep, as a launcher calls it: started or resumed, retried, in a child process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from trainrun.config.overrides import key_of
 from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.runtime.slurm import STARTER
-from trainrun.session.child import in_child
+from trainrun.session.child import handled, in_child
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, JobOutcome, first_clause, outcome
 from trainrun.terminal.lines import say
@@ -29,45 +29,40 @@ from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, FolderBusy, Out
 
 if TYPE_CHECKING:
     from trainrun.config.compose.composer import Composition
-    from trainrun.vocabulary.events import Evaluated
+    from trainrun.session.run_options import ShouldStop
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
-_LATE = {  # what is imported at first use, by every run and by these parts
+_LATE = {  # what is imported only at first use: by every run, and by these modules
     "": ("torch._dynamo", "torch.profiler._cupti_monitor", "torch.utils.serialization"),
     "trainrun.data.sklearn": ("sklearn.datasets", "sklearn.datasets.data", "sklearn.datasets.descr"),
     "trainrun.logger.tensorboard": ("PIL.ImageDraw", "PIL.PngImagePlugin"),
 }
-OWNER_S = 10.0  # that a process of an earlier start, which was told to end, has to save and leave
+OWNER_S = 10.0  # time for a job of an earlier start, which its sweep's end interrupts, to save and leave
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What all jobs of one launch share; each is called with its run and its folder.
-
-    By key there are the jobs' `heads`, as lines tell of them, and of a search their `trials`. `threads` is
-    None for jobs one after another. `share` of the budget: where they stop and wait. `pruner` are the
-    search's settings, if it prunes.
-    """
+    """The settings that all jobs of one launch share; called with the run and folder of each."""
 
     sweep: Path
-    heads: Mapping[str, str]
-    trials: Mapping[str, int]
+    heads: Mapping[str, str]  # by key: how lines about a job begin
+    trials: Mapping[str, int]  # by key: the trial of a search
     retries: int
     fail_fast: bool
-    quiet: bool  # nothing of a job's own but how it ended
+    quiet: bool  # only how each job ended is printed
     threads: int | None  # of each, where several run at once on this machine
     gpus: Sequence[str]  # of these each takes one that no other has
     is_local: bool  # on this machine: a signal to one job is meant for all
-    share: float | None = None
-    pruner: Mapping[str, Any] | None = None
+    share: float | None = None  # of the budget: where jobs stop and wait
+    pruner: Mapping[str, Any] | None = None  # the search's settings, if it prunes
     starter: int = dataclasses.field(default_factory=os.getpid)
 
     def __call__(self, composition: Composition, folder: Path) -> None:
-        """Never raises for what happens in the job: its folder tells."""
+        """Train a job; an error in it is not raised but recorded in its folder."""
         if os.getpid() != self.starter:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is told to the starter and the job
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the starter and the job
             if self.is_local:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and that of a whole group, too
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and so does who signals a whole group
                 _end_with_starter(signal.SIGKILL)
         if (self.sweep / STOP).exists():
             return
@@ -78,7 +73,7 @@ class Job:
         for attempt in range(1 + self.retries):
             _wait_for_owner(folder)
             with _saved_first() as starter:
-                work = partial(self._in_child, composition, folder, head, starter)
+                work = partial(self._work, composition, folder, head, starter)
                 code = in_child(work, [], self._signal_before)
             _record_exit(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
@@ -88,30 +83,30 @@ class Job:
         self._after(outcome(folder), head)
 
     def _signal_before(self) -> int | None:
-        """The signal that came while the job was made ready, which it has not heard."""
+        """The signal that came while the job was prepared, and did not reach it."""
         file = self.sweep / STOP
         reason = file.read_text() if file.exists() else ""
         return getattr(signal, reason) if reason in INTERRUPTED else None
 
-    def _after(self, done: JobOutcome, head: str) -> None:
-        """Stop the others where this one tells to; say how it ended where nothing else did."""
-        if done.state == "interrupted" and self.is_local and done.reason in INTERRUPTED:
-            stop(self.sweep, done.reason)
-        if done.state == "failed" and self.fail_fast:
+    def _after(self, ended: JobOutcome, head: str) -> None:
+        """Stop the others where this one's end says so; print how it ended where nothing else did."""
+        if ended.state == "interrupted" and self.is_local and ended.reason in INTERRUPTED:
+            stop(self.sweep, ended.reason)
+        if ended.state == "failed" and self.fail_fast:
             stop(self.sweep, "sweep.fail_fast")
-        if done.state != "failed" and (self.quiet or done.state in (PRUNED, PAUSED)):
-            value = "" if done.value is None else f": {done.monitor} {done.value:.4g}"
-            say(f"{head} {done.state} at step {done.step}{value}")
+        if ended.state != "failed" and (self.quiet or ended.state in (PRUNED, PAUSED)):
+            value = "" if ended.value is None else f": {ended.monitor} {ended.value:.4g}"
+            say(f"{head} {ended.state} at step {ended.step}{value}")
 
-    def _in_child(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
-        _first_to_go()
+    def _work(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
+        _prefer_as_victim()
         if starter:
             os.environ[STARTER] = starter
         try:
             with self._own_share():
                 return self._train(composition, folder)
         except Exception as error:
-            code, cause = _told(error)
+            code, cause = _exit_of(error)
             log = folder / "trainrun.log"
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(traceback.format_exc())
@@ -121,25 +116,26 @@ class Job:
             return code
 
     def _train(self, composition: Composition, folder: Path) -> int:
-        from trainrun.session.rebuild import targets_of
+        from trainrun.session.open_run import targets_of
         from trainrun.session.resume import resumed
         from trainrun.session.train import train_one
 
         command = ["trainrun", *composition.overrides]
         if identity(composition.settings) != folder.name:
-            text = "conf/ or an experiment's file has changed since the sweep began; issue it again"
+            text = "conf/ or an experiment's file has changed since the sweep began; issue its line again"
             raise ConfigError.one(folder.name, text)
-        judge = self._judge(folder, composition.settings["monitor"].removeprefix("val/"))
+        should_stop = self._should_stop(folder, composition.settings["monitor"].removeprefix("val/"))
         if (folder / "config.yaml").is_file():
-            typed = {target for _, target in targets_of(composition.settings)}  # judged with the sweep's line
-            ended = resumed(folder, _free(composition.overrides), self.quiet, command, judge, typed)
+            typed = {
+                target for _, target in targets_of(composition.settings)
+            }  # checked with the sweep's line
+            ended = resumed(folder, _free(composition.overrides), self.quiet, command, should_stop, typed)
             return ended[0].exit_code if ended else 0
-        return train_one(composition, command, self.quiet, False, folder, judge).exit_code
+        return train_one(composition, command, self.quiet, False, folder, should_stop).exit_code
 
-    def _judge(self, folder: Path, metric: str) -> Callable[[Evaluated, int], str | None] | None:
-        """What is asked after every evaluation, whether the run shall wait, or is hopeless."""
-        if self.share is not None:
-            share = self.share
+    def _should_stop(self, folder: Path, metric: str) -> ShouldStop | None:
+        """Asked after every evaluation: whether the run pauses for others, or is pruned."""
+        if (share := self.share) is not None:
             return lambda event, total: PAUSED if event.step >= share * total else None
         if self.pruner is None:
             return None
@@ -149,7 +145,7 @@ class Job:
         return lambda event, total: PRUNED if is_hopeless(event.step / total, event.metrics[metric]) else None
 
     def _own_share(self) -> contextlib.AbstractContextManager[None]:
-        """The process with its part of the machine: of jobs at once each has its threads, and a GPU."""
+        """Within, this process has its part of the machine: its threads, and a GPU."""
         from trainrun.sweep.gpus import own_gpu
 
         if self.threads is not None:
@@ -158,19 +154,24 @@ class Job:
 
 
 def _warm(settings: Mapping[str, Any]) -> None:
-    """Do once, for all jobs of this process, what a run does anyway: three seconds of each.
+    """Import once, for all jobs of this process, what every run imports: three seconds of each.
 
-    Frozen, what is imported is no garbage that every job looks through, nor that the end waits for.
+    Frozen, it is no garbage that every job's collector looks through, nor that its end waits for.
     """
     from trainrun.session.provenance import packages
 
     nodes = [*settings.values(), *(settings["logger"] or {}).values()]
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
-    own = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
-    late = [name for part in own for name in _LATE.get(part, ())]
-    for name in (*own, "trainrun.session.resume", "trainrun.session.rebuild", "trainrun.session.session"):
+    modules = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
+    late = [name for module in ("", *modules) for name in _LATE.get(module, ())]
+    for name in (
+        *modules,
+        "trainrun.session.resume",
+        "trainrun.session.open_run",
+        "trainrun.session.session",
+    ):
         importlib.import_module(name)
-    for name in (*late, *_LATE[""]):
+    for name in late:
         with contextlib.suppress(ModuleNotFoundError):  # another version's
             importlib.import_module(name)
     packages()
@@ -179,58 +180,56 @@ def _warm(settings: Mapping[str, Any]) -> None:
 
 
 def _free(words: Sequence[str]) -> list[str]:
-    """What the line says of places, views and cadence, which a run that goes on takes from it."""
+    """The line's words on folders, loggers and cadence, which a resumed run takes from it."""
     from trainrun.session.resume import may_change
 
     return [word for word in words if may_change(key := key_of(word)) and is_left_out(key) and key != "name"]
 
 
 def stop(sweep: Path, reason: str) -> None:
-    """Have no further job begin. The file alone tells it, also where its reason finds no room."""
+    """Let no further job begin. The file alone says so, even where the disk has no room for its reason."""
     with contextlib.suppress(OSError), (sweep / STOP).open("x", encoding="utf-8") as file:
         file.write(reason)
 
 
 @contextlib.contextmanager
 def _saved_first() -> Iterator[str | None]:
-    """Where submitit runs this process: at its signal the run saves and ends, and only then does submitit
-    what it does at it, which is to end this process and start the job again. Yields who does so.
+    """Under submitit: at its signal the run saves and ends before submitit restarts the job.
+
+    Yields who restarts it, None elsewhere.
     """
     number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
     handler = signal.getsignal(number)
     if "SUBMITIT_EXECUTOR" not in os.environ or not callable(handler):
         yield None
         return
-    told: list[int] = []
+    received: list[int] = []
 
     def save(number: int, frame: FrameType | None) -> None:
-        told.append(number)
+        received.append(number)
         signal.raise_signal(signal.SIGTERM)  # which is passed on to the run
 
-    signal.signal(number, save)
-    try:
+    with handled([number], save):
         yield "submitit"
-    finally:
-        signal.signal(number, handler)
-    if told:
+    if received:
         handler(number, None)
 
 
 def _wait_for_owner(folder: Path) -> None:
-    """A job whose sweep was killed is told to save and end, which takes a moment."""
+    """Wait for a job whose sweep was killed: it saves and ends, which takes a moment."""
     until = time.monotonic() + OWNER_S
     while is_held(folder) and time.monotonic() < until:
         time.sleep(0.05)
 
 
 def _record_exit(folder: Path, code: int, head: str) -> None:
-    """What ended a job before it could say so, written into its status."""
+    """Write into a job's status what ended it before it could do so itself."""
     if is_held(folder):
         return  # another process's
     name = signal.Signals(-code).name if code < 0 else "SIGINT" if code == 130 else ""
-    done = outcome(folder)
-    is_untold = done.state in ("pending", "interrupted") and not done.reason
-    if is_untold or (code < 0 and done.state != "completed"):  # what is told may be of an earlier start
+    ended = outcome(folder)
+    is_unexplained = ended.state in ("pending", "interrupted") and not ended.reason
+    if is_unexplained or (code < 0 and ended.state != "completed"):  # a reason may be of an earlier start
         if name in INTERRUPTED:
             _write_end(folder, state="interrupted", exit_code=INTERRUPTED[name], reason=name)
         elif code:
@@ -240,12 +239,12 @@ def _record_exit(folder: Path, code: int, head: str) -> None:
 
 
 def _write_end(folder: Path, **changes: Any) -> None:
-    """How a job ended, where the disk takes it; sweep.json is what the sweep goes by."""
+    """Write how a job ended, where the disk has room; the sweep itself goes by sweep.json."""
     with contextlib.suppress(OSError):
         write_status(folder, **changes)
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _exit_of(error: Exception) -> tuple[int, str]:
     """(exit code, cause in one line)."""
     from trainrun.runtime.machine import is_out_of_memory
 
@@ -256,15 +255,15 @@ def _told(error: Exception) -> tuple[int, str]:
     return 1, " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _first_to_go() -> None:
-    """Where the machine runs out of memory, a job goes before the sweep; and none outlives the sweep."""
+def _prefer_as_victim() -> None:
+    """Let the system kill this job before the sweep when memory runs out, and end it with the sweep."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
     _end_with_starter(signal.SIGTERM)  # saves first
 
 
 def _end_with_starter(number: int) -> None:
-    """Have the system send a signal to this process when the one that started it is gone."""
+    """Let the system send a signal to this process when the one that started it is gone."""
     if sys.platform == "linux":
         import ctypes
 

@@ -1,4 +1,4 @@
-"""Bayesian search by Optuna: its study in the sweep's folder, one trial a point."""
+"""Optuna: Bayesian search and pruning, with the study in the sweep's folder, one trial a point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
-from trainrun.sweep.outcome import PRUNED, TriedPoint
+from trainrun.sweep.outcome import PRUNED, JobOutcome, TriedPoint
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.errors import CannotResume, ConfigError
 from trainrun.vocabulary.ranges import Count, Fraction, Seed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import optuna
 
 STUDY = "study.db"  # in the sweep's folder: optuna-dashboard sqlite:///.../study.db
-_WAIT_S = 60  # for another process that writes to it
+_WAIT_S = 60  # for other jobs that write to it: many at once on a slow disk took seconds
 
 
 class Optuna:
@@ -55,105 +55,100 @@ class Optuna:
         )
         self.space = {axis.key: _distribution(axis) for axis in self.searched}
         self._refuse_other_space()
-        known = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = _sampler(sampler, startup_trials, seed + known)  # else it drew the first again
+        count = len(self._trials())
+        self.study.sampler = _sampler(sampler, startup_trials, seed + count)  # else it drew the first again
 
     def about(self) -> str:
-        """What it does, and how the study is looked at."""
-        known = len(self._whole())
-        return f"{counted(self.trials, 'trial')} by optuna, {known} asked before; optuna-dashboard {self.url}"
+        """A description for people, with the command that shows the study."""
+        count = len(self._complete())
+        return f"{counted(self.trials, 'trial')} by optuna, {count} asked before; optuna-dashboard {self.url}"
 
     def batches(self) -> Iterator[PointBatch]:
-        """What earlier starts have asked for, finished or not; then new points until there are `trials`."""
-        self._give_up_halves()
-        if known := [self._points(one.number, one.params) for one in self._whole()]:
-            yield PointBatch([point for points in known for point in points])
-        while (missing := self.trials - len(self._whole())) > 0:
-            asked = [self._ask() for _ in range(min(missing, self.at_once))]
-            yield PointBatch([point for points in asked for point in points])
+        """The points of earlier starts, finished or not; then new ones until there are `trials`."""
+        self._fail_incomplete()
+        if trials := self._complete():
+            yield PointBatch([point for trial in trials for point in self._points(trial)])
+        while (missing := self.trials - len(self._complete())) > 0:
+            asked = [self.study.ask(dict(self.space)) for _ in range(min(missing, self.at_once))]
+            yield PointBatch([point for trial in asked for point in self._points(trial)])
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
-        """Tell the study what trials came to; one that is interrupted goes on at the next start."""
-        by_trial: dict[int, list[TriedPoint]] = {}
-        for one in tried:
-            by_trial.setdefault(one.point.trial or 0, []).append(one)
-        for number, members in by_trial.items():
-            self._tell(number, members)
+        """Tell the study the outcomes of trials; an interrupted one goes on at the next start."""
+        outcomes: dict[int, list[JobOutcome]] = {}
+        for point in tried:
+            outcomes.setdefault(point.point.trial or 0, []).append(point.outcome)
+        for number, replicates in outcomes.items():
+            if not self._trials()[number].state.is_finished():
+                self._tell(number, replicates)
 
-    def _whole(self) -> list[optuna.trial.FrozenTrial]:
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _complete(self) -> list[optuna.trial.FrozenTrial]:
         """The trials that have a value of everything that is searched."""
-        return [one for one in self.study.get_trials(deepcopy=False) if self._is_whole(one)]
+        return [trial for trial in self._trials() if self._is_complete(trial)]
 
-    def _is_whole(self, one: optuna.trial.FrozenTrial) -> bool:
-        return all(axis.key in one.params for axis in self.searched)
+    def _is_complete(self, trial: optuna.trial.FrozenTrial) -> bool:
+        return all(axis.key in trial.params for axis in self.searched)
 
-    def _give_up_halves(self) -> None:
-        """A trial that never got its point is a failure: who asked for it was killed, or refused."""
+    def _fail_incomplete(self) -> None:
+        """A trial that never got its point has failed: the process that asked was killed, or refused."""
         from optuna.trial import TrialState
 
-        for one in self.study.get_trials(deepcopy=False):
-            if not one.state.is_finished() and not self._is_whole(one):
-                self.study.tell(one.number, state=TrialState.FAIL)
+        for trial in self._trials():
+            if not trial.state.is_finished() and not self._is_complete(trial):
+                self.study.tell(trial.number, state=TrialState.FAIL)
 
-    def _tell(self, number: int, members: Sequence[TriedPoint]) -> None:
+    def _tell(self, number: int, outcomes: Sequence[JobOutcome]) -> None:
         from optuna.trial import TrialState
 
-        outcomes = [one.outcome for one in members]
-        values = [one.value for one in outcomes if one.value is not None]
-        if self.study.get_trials(deepcopy=False)[number].state.is_finished():
-            return
-        if any(one.state == "failed" for one in outcomes):
+        states = {outcome.state for outcome in outcomes}
+        values = [outcome.value for outcome in outcomes if outcome.value is not None]
+        if "failed" in states:
             self.study.tell(number, state=TrialState.FAIL)
-        elif any(one.state == PRUNED for one in outcomes):
+        elif PRUNED in states:
             self.study.tell(number, state=TrialState.PRUNED)
-        elif all(one.is_over for one in outcomes):
+        elif all(outcome.is_over for outcome in outcomes):
             is_number = len(values) == len(outcomes) and math.isfinite(statistics.mean(values))
             state = TrialState.COMPLETE if is_number else TrialState.FAIL
             self.study.tell(number, statistics.mean(values) if is_number else None, state)
 
-    def _ask(self) -> list[Point]:
-        trial = self.study.ask(dict(self.space))
-        return self._points(trial.number, trial.params)
-
     def _refuse_other_space(self) -> None:
-        """Raises ConfigError where a list of values is not the stored study's; intervals may change."""
+        """Raise ConfigError where a list of values is not the stored study's; intervals may change."""
         from optuna.distributions import check_distribution_compatibility
 
-        for one in self.study.get_trials(deepcopy=False):
-            for key in one.distributions.keys() & self.space.keys():
+        for trial in self._trials():
+            for key in trial.distributions.keys() & self.space.keys():
                 try:
-                    check_distribution_compatibility(one.distributions[key], self.space[key])
+                    check_distribution_compatibility(trial.distributions[key], self.space[key])
                 except ValueError:
                     text = f"the study in {STUDY} has other values of {key}; give this sweep another name"
                     raise ConfigError.one("hydra/sweeper", text) from None
 
-    def _points(self, number: int, params: Mapping[str, Any]) -> list[Point]:
-        words = tuple(
-            word for axis in self.searched if axis.key in params for word in _words(axis, params[axis.key])
-        )
-        return [Point(words + more, number) for more in grid(self.repeats)]
+    def _points(self, trial: optuna.trial.BaseTrial) -> list[Point]:
+        words = tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
+        return [Point(words + replicate, trial.number) for replicate in grid(self.repeats)]
 
 
 class Pruner:
-    """Asks the study, after each evaluation of a trial, whether its median or rung is still within reach.
+    """Asks the study after each evaluation of a trial whether to prune it.
 
-    The study counts percent of a trial's budget as its steps: trials that differ in the batch size are
-    compared where they have come equally far. None is hopeless before the share `warmup`.
+    The study counts percent of a trial's budget as its steps, so that trials of different batch sizes
+    are compared equally far on. None is pruned before the share `warmup`.
     """
 
     def __init__(self, folder: Path, number: int, pruner: str, startup_trials: int, warmup: float) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        judge = _pruner(pruner, startup_trials, warmup)
-        storage = _storage(folder)
-        study = optuna.load_study(study_name=_name(storage, folder), storage=storage, pruner=judge)
-        found = study.get_trials(deepcopy=False)[number]
-        is_over = found.state.is_finished()  # of one that failed, and is repeated
-        self.trial = None if is_over else optuna.Trial(study, found._trial_id)
+        rule, storage = _pruner(pruner, startup_trials, warmup), _storage(folder)
+        study = optuna.load_study(study_name=_name(storage, folder), storage=storage, pruner=rule)
+        trial = study.get_trials(deepcopy=False)[number]
+        is_over = trial.state.is_finished()  # of one that failed, and is repeated
+        self.trial = None if is_over else optuna.Trial(study, trial._trial_id)
 
     def __call__(self, share: float, value: float) -> bool:
-        """Whether the trial is hopeless at a share of its budget."""
+        """Whether to prune the trial at a share of its budget."""
         if self.trial is None:
             return False
         with warnings.catch_warnings():
@@ -171,13 +166,13 @@ def _storage(folder: Path) -> optuna.storages.RDBStorage:
     try:
         with contextlib.redirect_stderr(None):
             return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-    except Exception as error:  # of the database's own making, and of many kinds
+    except Exception as error:  # the database raises many kinds
         text = f"cannot be read as a study: {str(error).splitlines()[0]}"
-        raise CannotResume(f"{folder / STUDY}: {text}; move it away, and the search begins anew") from None
+        raise CannotResume(f"{folder / STUDY}: {text}; move it away, and the search starts again") from None
 
 
 def _name(storage: optuna.storages.RDBStorage, folder: Path) -> str:
-    """The study's, of which there is one; its folder may have been moved since it was begun."""
+    """The name of the only study; its folder may have been renamed since it was created."""
     import optuna
 
     return next(iter(optuna.get_all_study_names(storage)), folder.name)
@@ -186,28 +181,29 @@ def _name(storage: optuna.storages.RDBStorage, folder: Path) -> str:
 def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseSampler:
     from optuna import samplers
 
+    first: dict[str, Any] = {"n_startup_trials": startup_trials, "seed": seed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of these are called experimental
-        if name == "tpe":
-            return samplers.TPESampler(
-                n_startup_trials=startup_trials, multivariate=True, constant_liar=True, seed=seed
-            )
-        if name == "gp":
-            return samplers.GPSampler(n_startup_trials=startup_trials, seed=seed)
-        if name == "cmaes":
-            return samplers.CmaEsSampler(n_startup_trials=startup_trials, seed=seed)
-        if name == "qmc":
-            return samplers.QMCSampler(seed=seed, scramble=True)
-        return samplers.RandomSampler(seed=seed)
+        match name:
+            case "tpe":
+                return samplers.TPESampler(multivariate=True, constant_liar=True, **first)
+            case "gp":
+                return samplers.GPSampler(**first)
+            case "cmaes":
+                return samplers.CmaEsSampler(**first)
+            case "qmc":
+                return samplers.QMCSampler(seed=seed, scramble=True)
+            case _:
+                return samplers.RandomSampler(seed=seed)
 
 
 def _pruner(name: str, startup_trials: int, warmup: float) -> optuna.pruners.BasePruner:
     from optuna import pruners
 
-    spared = round(100 * warmup)
+    warmup_percent = round(100 * warmup)
     if name == "halving":
-        return pruners.SuccessiveHalvingPruner(min_resource=max(1, spared))
-    return pruners.MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=spared)
+        return pruners.SuccessiveHalvingPruner(min_resource=max(1, warmup_percent))
+    return pruners.MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=warmup_percent)
 
 
 def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
@@ -226,8 +222,7 @@ def _label(axis: Choices, words: Words) -> str:
 
 
 def _words(axis: Axis, value: Any) -> Words:
-    if isinstance(axis, Choices):
-        return next(
-            (words for words in axis.values if _label(axis, words) == value), (f"{axis.key}={value}",)
-        )
-    return (axis.word(value),)
+    """The overrides that a value of the study means; a label may be of an earlier start's list."""
+    if not isinstance(axis, Choices):
+        return (axis.word(value),)
+    return next((words for words in axis.values if _label(axis, words) == value), (f"{axis.key}={value}",))

@@ -1,4 +1,4 @@
-"""What became of a job, read from its folder."""
+"""The outcome of a job, read from its folder: state, best value, exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrun.config.space import Point
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 from trainrun.run.history import curves_of, is_contradicted, is_number
 
 PRUNED, PAUSED = "pruned", "paused"  # why a run that a search stopped waits to go on
@@ -15,7 +15,7 @@ PRUNED, PAUSED = "pruned", "paused"  # why a run that a search stopped waits to 
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """One job's folder in figures.
+    """One job's state and figures.
 
     `state` is "completed", "failed", "interrupted", "pruned", "paused" or "pending". `value` is the
     monitored metric at its best, None where there was no evaluation.
@@ -40,7 +40,7 @@ class JobOutcome:
 
 @dataclass(frozen=True)
 class TriedPoint:
-    """A point that a search asked for, its run's folder, and what became of it."""
+    """A point that a search asked for, its run's folder, and its outcome."""
 
     point: Point
     folder: Path
@@ -48,45 +48,47 @@ class TriedPoint:
 
 
 def outcome(folder: Path) -> JobOutcome:
-    """What status.json says; a run that no process finished, by its records, is interrupted."""
+    """The outcome by status.json; a run that by its records no process finished is interrupted."""
     status = read_json(folder / "status.json")
     if not status:
         return JobOutcome("pending")
     reason, state = str(status.get("reason") or ""), str(status.get("state"))
     if state == "interrupted" and reason in (PRUNED, PAUSED):
         state = reason
-    is_known = state in ("completed", "failed", PRUNED, PAUSED)
-    if not is_known or (state == "completed" and is_contradicted(folder)):
+    has_ended = state in ("completed", "failed", PRUNED, PAUSED)
+    if not has_ended or (state == "completed" and is_contradicted(folder)):
         state = "interrupted"
-    best, test = status.get("best"), status.get("test")
-    metrics = best.get("metrics") if isinstance(best, dict) else None
+    test, metrics = status.get("test"), object_in(object_in(status, "best"), "metrics")
     monitor = str(status.get("monitor") or "")
-    value = metrics.get(monitor.removeprefix("val/")) if isinstance(metrics, dict) else None
     return JobOutcome(
         state=state,
-        value=_number(value),
-        step=_whole(status.get("step")) or 0,
-        total_steps=_whole(status.get("total_steps")),
+        value=_number(metrics.get(monitor.removeprefix("val/"))),
+        step=_int(status.get("step")) or 0,
+        total_steps=_int(status.get("total_steps")),
         seconds=_number(status.get("seconds")),
-        exit_code=_whole(status.get("exit_code")) or 0,
+        exit_code=_int(status.get("exit_code")) or 0,
         reason=reason,
         monitor=monitor,
-        test={k: v for k, v in test.items() if isinstance(v, float)} if isinstance(test, dict) else None,
-        metrics={k: v for k, v in metrics.items() if is_number(v)} if isinstance(metrics, dict) else {},
+        test=_floats(test) if isinstance(test, dict) else None,
+        metrics={name: value for name, value in metrics.items() if is_number(value)},
     )
+
+
+def _floats(metrics: Mapping[str, object]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) and is_number(value) else None
 
 
-def _whole(value: object) -> int | None:
-    found = _number(value)
-    return None if found is None else int(found)
+def _int(value: object) -> int | None:
+    figure = _number(value)
+    return None if figure is None else int(figure)
 
 
 def first_clause(reason: str) -> str:
-    """What went wrong, without what to do about it."""
+    """The cause in a reason, without the advice that follows."""
     return reason.partition("; ")[0].partition(" (samples")[0]
 
 

@@ -1,4 +1,4 @@
-"""What a sweep's two plugins amount to: the strategy that chooses points, and how jobs share the machine."""
+"""Hydra's sweeper and launcher: the strategy that chooses points, and how jobs share the machine."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from trainrun.vocabulary.errors import ConfigError
 
 _LOCAL = (".BasicLauncher", ".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine
 _SLURM = ".SlurmLauncher"
-_TIMEOUTS = 100  # as often a job that ran out of its time is started again: it goes on where it was
-_ELSEWHERE = 8  # trials that are asked for together where another scheduler runs them
+_TIMEOUTS = (
+    100  # restarts of a job that ran out of its time: it resumes, so as many as a month of hours needs
+)
+_ELSEWHERE = 8  # trials asked for together where another scheduler runs them: more queue, fewer learn
 SWEEPERS = ("basic", "random", "optuna", "halving")
 
 
 class Strategy(Protocol):
-    """Chooses points: batches one after the other, each asked for once the one before was told."""
+    """Chooses points in batches; each is asked for once `tell` has had the outcomes of the one before."""
 
     def about(self) -> str: ...
     def batches(self) -> Iterator[PointBatch]: ...
@@ -36,23 +38,23 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True)
 class Search:
-    """`threads` of each job where several run at once on this machine, else None."""
+    """A search, and how its jobs run."""
 
     name: str  # of the sweeper
     strategy: Strategy
     monitor: str
     maximize: bool
-    pruner: Mapping[str, Any] | None  # the settings of one that asks a trial while it trains
+    pruner: Mapping[str, Any] | None  # the settings of one that may stop trials while they train
     launcher: Mapping[str, Any]  # what is changed in its settings
     in_turn: bool
     is_local: bool
-    threads: int | None
-    gpus: Sequence[str]  # for each job at once the one that it may have
+    threads: int | None  # of each job where several run at once on this machine
+    gpus: Sequence[str]  # one for each job that runs at once
     chunk: int | None  # jobs that a launcher gets at a time; None: all of a batch
 
 
 def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
-    """The search that the words ask for, its study in `folder`. `settings` are those of its first job."""
+    """The search that the words ask for, with its study in `folder`; `settings` are its first job's."""
     name, launcher = _name(space), str(space.launcher.get("_target_"))
     in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
     at_once, threads, gpus = 1, None, list[str]()
@@ -76,8 +78,10 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
 
 
 def _quiet(given: Mapping[str, Any]) -> dict[str, Any]:
-    """How Ray begins, as `given`; it tells of mistakes alone, and every line of every job as it stands."""
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # jobs' last lines differ in numbers, which it takes for one
+    """Ray's settings as `given`, but it prints errors alone, and every line of every job unchanged."""
+    os.environ.setdefault(
+        "RAY_DEDUP_LOGS", "0"
+    )  # jobs' last lines differ only in numbers: it would merge them
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     init: dict[str, Any] = {"logging_level": logging.ERROR}
     if given.get("address") is None:
@@ -92,39 +96,44 @@ def _name(space: Space) -> str:
         return "basic"
     home, _, name = str(space.sweeper.get("_target_")).rpartition(".")
     if not home.startswith("trainrun.sweep."):
-        raise ConfigError.one("hydra/sweeper", f"{name} is not taken here; there are {', '.join(SWEEPERS)}")
+        raise ConfigError.one(
+            "hydra/sweeper", f"{name} is not supported; choose one of {', '.join(SWEEPERS)}"
+        )
     return home.rpartition(".")[2]
 
 
 def check_search(space: Space, trials: int | None) -> None:
-    """Raises ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed,
-    and for a cluster's launcher where there is no cluster.
+    """Raise ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed.
+
+    Also for a cluster's launcher where there is no cluster.
     """
     name = _name(space)
-    drawn = [axis.key for axis in space.axes if isinstance(axis, SearchInterval)]
-    if name == "basic" and drawn:
-        text = (
-            "is an interval, which has no end of points; add hydra/sweeper=random or optuna, or list values"
-        )
-        raise ConfigError.one(drawn[0], text)
-    if name == "basic" and trials is not None:
-        text = "counts the draws of a search; this takes every combination"
-        raise ConfigError.one("sweep.trials", f"{text}; add hydra/sweeper=random, optuna or halving")
-    needs = name in ("random", "optuna") or (name == "halving" and drawn)
-    if needs and trials is None:
-        raise ConfigError.one(
-            "sweep.trials", f"hydra/sweeper={name} tries as many points as this says; sweep.trials=20"
-        )
-    searched, _ = split_replicates(space.axes)
-    if name != "basic" and not searched:
-        raise ConfigError.one("hydra/sweeper", f"{name} has nothing to search; give a key several values")
-    if name != "basic" and (problems := check_sweeper(space.sweeper)):
-        raise ConfigError(problems)
+    intervals = [axis.key for axis in space.axes if isinstance(axis, SearchInterval)]
+    if name == "basic":
+        _check_grid(intervals, trials)
+    else:
+        if trials is None and (name != "halving" or intervals):
+            text = f"hydra/sweeper={name} needs the number of points to try; sweep.trials=20"
+            raise ConfigError.one("sweep.trials", text)
+        searched, _ = split_replicates(space.axes)
+        if not searched:
+            raise ConfigError.one("hydra/sweeper", f"{name} has nothing to search; give a key several values")
+        if problems := check_sweeper(space.sweeper):
+            raise ConfigError(problems)
     if name == "optuna" and find_spec("optuna") is None:
         raise ConfigError.one("hydra/sweeper", "optuna is not installed: pip install 'trainrun[sweep]'")
     if str(space.launcher.get("_target_")).endswith(_SLURM) and shutil.which("srun") is None:
-        text = "submitit_slurm is for a machine of a Slurm cluster; there is no srun here"
+        text = "submitit_slurm needs a machine of a Slurm cluster; there is no srun here"
         raise ConfigError.one("hydra/launcher", text, "hydra/launcher=submitit_local")
+
+
+def _check_grid(intervals: Sequence[str], trials: int | None) -> None:
+    if intervals:
+        text = "is an interval, whose points have no end; add hydra/sweeper=random or optuna, or list values"
+        raise ConfigError.one(intervals[0], text)
+    if trials is not None:
+        text = "is the number of points of a search; a grid takes every combination"
+        raise ConfigError.one("sweep.trials", f"{text}; add hydra/sweeper=random, optuna or halving")
 
 
 def _strategy(
@@ -137,19 +146,19 @@ def _strategy(
 
     offered = {"axes": space.axes, "trials": settings["sweep"]["trials"], "maximize": maximize}
     offered |= {"folder": folder, "at_once": at_once}
-    made: Strategy = call(space.sweeper, "hydra.sweeper", SLOTS["hydra.sweeper"], offered)
-    return made
+    strategy: Strategy = call(space.sweeper, "hydra.sweeper", SLOTS["hydra.sweeper"], offered)
+    return strategy
 
 
-def _shares(wanted: int, device: str) -> tuple[int, int | None, list[str]]:
+def _shares(n_jobs: int, device: str) -> tuple[int, int | None, list[str]]:
     """(jobs at once, threads of each, their GPUs): a job for each GPU, else for each core.
 
-    One job alone has as many threads as it likes: None.
+    A single job is not limited in threads: None.
     """
     from trainrun.runtime.machine import cores
     from trainrun.sweep.gpus import visible_gpus
 
-    found = visible_gpus() if device in ("auto", "cuda") else []
-    at_once = wanted if wanted > 0 else len(found) or cores()
-    gpus = [found[number % len(found)] for number in range(at_once)] if found else []
+    visible = visible_gpus() if device in ("auto", "cuda") else []
+    at_once = n_jobs if n_jobs > 0 else len(visible) or cores()
+    gpus = [visible[number % len(visible)] for number in range(at_once)] if visible else []
     return at_once, max(1, cores() // at_once) if at_once > 1 else None, gpus

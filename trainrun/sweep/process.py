@@ -1,4 +1,4 @@
-"""A sweep in a process of its own: its jobs are forks of one that has computed nothing."""
+"""Run a sweep from Python in a subprocess, whose jobs are forks of a process that has computed nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
+from trainrun.session.child import ENDING, handled
 from trainrun.sweep.engine import planned
 from trainrun.sweep.folder import FILE, StoredSweep, named, read
 from trainrun.vocabulary.errors import TrainrunError
@@ -24,7 +25,7 @@ def sweep(words: list[str]) -> StoredSweep:
 
 
 def resume_sweep(name: str, words: list[str]) -> StoredSweep | None:
-    """Go on with the sweep of that name as `trainrun resume` would; None where it names none."""
+    """Resume the sweep of that name as `trainrun resume` would; None where there is none."""
     path = named(name)
     return None if path is None else sweep_in_process(["resume", name, *words], path)
 
@@ -34,28 +35,23 @@ def sweep_in_process(words: Sequence[str], folder: Path) -> StoredSweep:
 
     Raises KeyboardInterrupt or SystemExit where a signal came meanwhile, once the jobs are saved.
     """
-    before, heard = _stamp(folder), list[int]()
+    before, received = _stamp(folder), list[int]()
     path = os.pathsep.join(filter(None, sys.path))
     child = subprocess.Popen(
         [sys.executable, "-m", "trainrun", *words], env=os.environ | {"PYTHONPATH": path}
     )
 
     def pass_on(number: int, frame: object) -> None:
-        heard.append(number)
+        received.append(number)
         child.send_signal(number)
 
     is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
-    handlers = {number: signal.signal(number, pass_on) for number in numbers}
-    try:
+    with handled(ENDING if is_main else (), pass_on):
         code = child.wait()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if heard:
-        raise KeyboardInterrupt if heard[0] == signal.SIGINT else SystemExit(128 + heard[0])
+    if received:
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
     if _stamp(folder) == before:
-        error = TrainrunError(f"the sweep ended with exit code {code}; what is wrong is told above")
+        error = TrainrunError(f"the sweep ended with exit code {code}; the error is printed above")
         error.exit_code = code
         raise error
     return read(folder)

@@ -24,21 +24,21 @@ class Random:
         self.points = list(repeated(drawn, repeats))
 
     def about(self) -> str:
-        """What it does, in words."""
-        return f"{counted(len({point.trial for point in self.points}), 'random point')}"
+        """A description for people."""
+        return counted(len({point.trial for point in self.points}), "random point")
 
     def batches(self) -> Iterator[PointBatch]:
-        """All at once."""
+        """A single one."""
         yield PointBatch(self.points)
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
-        """Nothing is learned from it."""
+        """Learn nothing from it."""
 
 
 def draw(axes: Sequence[Axis], seed: int, number: int) -> Words:
     """The point of trial `number`."""
     generator = random.Random(f"{seed}/{number}")  # text seeds are hashed, the same in every process
-    return tuple(itertools.chain(*(_one(axis, generator) for axis in axes)))
+    return tuple(itertools.chain(*(_draw_value(axis, generator) for axis in axes)))
 
 
 def repeated(drawn: Iterator[Words], repeats: Sequence[Choices]) -> Iterator[Point]:
@@ -47,7 +47,7 @@ def repeated(drawn: Iterator[Words], repeats: Sequence[Choices]) -> Iterator[Poi
         yield from (Point(words + more, trial) for more in grid(repeats))
 
 
-def _one(axis: Axis, generator: random.Random) -> Words:
+def _draw_value(axis: Axis, generator: random.Random) -> Words:
     if isinstance(axis, Choices):
         return generator.choice(axis.values)
     low, high = axis.low, axis.high

@@ -1,4 +1,4 @@
-"""The largest micro-batch that fits: which sizes are tried, in which order, and what follows from them."""
+"""Find the largest micro-batch that fits: which sizes to try, in which order, and what follows."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-_SPAN = 16  # the first size that is tried is a window's this part: larger ones show the throughput
-_ALIKE = 0.1  # share by which two rates differ from one process to the next
-_NOISY = 0.25  # share from which on a difference is told, however busy the machine was
-_OCTAVE = 4  # sizes of an evaluation from one power of two to the next
+_SPAN = 16  # the first size tried is this part of the window: a few larger ones show the throughput's curve
+_ALIKE = 0.1  # share by which two rates differ from one process to the next on an idle machine
+_NOISY = 0.25  # a larger difference counts, however busy the machine was
+_OCTAVE = 4  # sizes of an evaluation per doubling: none fits that is a quarter larger than the one found
 
 
 @dataclass(frozen=True)
 class TriedSize:
-    """One size, and what became of it. `pieces` micro-batches of it make a window.
-
-    `fits` is None where it failed for another reason than memory, which `why` tells.
-    """
+    """One size that was tried. `pieces` micro-batches of it make a window."""
 
     size: int
     pieces: int
-    fits: bool | None
-    why: str = ""  # it does not
+    fits: bool | None  # None: it failed for another reason than memory
+    why: str = ""  # it does not fit
     samples_per_s: float = 0.0
     noise: float = 0.0  # of that rate, as a share of it
     peak_bytes: int = 0
@@ -32,22 +29,21 @@ class TriedSize:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to: the sizes that were tried, from the smallest up, and the largest that fits."""
+    """A search's result: the sizes that were tried, from the smallest up, and the largest that fits."""
 
     tried: tuple[TriedSize, ...]
     largest: TriedSize
 
     def less(self, why: str) -> Found | None:
-        """The next smaller size in the place of the largest; None where none is known to fit."""
-        below = [one for one in self.tried if one.fits and one.size < self.largest.size]
-        if not below:
-            return None
-        told = tuple(replace(one, fits=False, why=why) if one is self.largest else one for one in self.tried)
-        return Found(told, below[-1])
+        """The result with the next smaller size that fits as the largest; None where there is none."""
+        below = [size for size in self.tried if size.fits and size.size < self.largest.size]
+        refused = replace(self.largest, fits=False, why=why)
+        tried = tuple(refused if size is self.largest else size for size in self.tried)
+        return Found(tried, below[-1]) if below else None
 
     @property
     def rival(self) -> TriedSize | None:
-        """A smaller one that is as fast or faster."""
+        """A smaller size that is as fast or faster."""
         best = fastest(self.tried)
         return best if best is not None and best.size < self.largest.size else None
 
@@ -64,30 +60,30 @@ def cuts(window: int) -> Sizes:
 def cuts_of_all(size: int) -> Sizes:
     """Every way to cut the whole training set into parts of one size, of which the last may be short."""
     root = math.isqrt(size) + 1
-    found = {*range(1, root + 1), *(-(-size // pieces) for pieces in range(1, root + 1))}
-    pieces = {one: -(-size // one) for one in sorted(found)}
-    return {one: count for one, count in pieces.items() if -(-size // count) == one}  # the least for so many
+    sizes = {*range(1, root + 1), *(math.ceil(size / pieces) for pieces in range(1, root + 1))}
+    cut = {part: math.ceil(size / part) for part in sorted(sizes)}
+    return {part: pieces for part, pieces in cut.items() if math.ceil(size / pieces) == part}  # the smallest
 
 
 def rounded(most: int) -> Sizes:
     """Sizes for an evaluation of `most` samples: four from one power of two to the next, and all at once."""
-    found = {step << power for power in range(most.bit_length()) for step in range(_OCTAVE, 2 * _OCTAVE)}
-    found |= {*range(1, _OCTAVE), most}
-    return {one: math.ceil(most / one) for one in sorted(found) if one <= most}
+    sizes = {step << power for power in range(most.bit_length()) for step in range(_OCTAVE, 2 * _OCTAVE)}
+    sizes |= {*range(1, _OCTAVE), most}
+    return {size: math.ceil(most / size) for size in sorted(sizes) if size <= most}
 
 
 def beyond(window: int, most: int) -> list[int]:
     """Sizes above the window: doubled up to `most`, and `most` itself."""
-    found = [window << power for power in range(1, max(1, most // window).bit_length())]
-    return [*found, *([most] if most > window and most not in found else [])]
+    sizes = [window << power for power in range(1, max(1, most // window).bit_length())]
+    return [*sizes, most] if most > window and most not in sizes else sizes
 
 
 def first_of(sizes: Sizes, is_free: bool) -> int:
-    """Where to begin: a sixteenth of the largest, of freely chosen sizes a power of two."""
+    """The size to begin with: a sixteenth of the largest, of freely chosen sizes a power of two."""
     least = max(sizes) / _SPAN
     if is_free:
         least = 2 ** math.ceil(math.log2(max(1, least)))
-    return next(one for one in sizes if one >= least)
+    return next(size for size in sizes if size >= least)
 
 
 def largest(sizes: Sequence[int], first: int, fits: Callable[[int], bool | None]) -> int | None:
@@ -97,42 +93,42 @@ def largest(sizes: Sequence[int], first: int, fits: Callable[[int], bool | None]
     between the two is bisected. A size that `fits` gives None for is left out.
     """
     left = list(sizes)
-    low, high = -1, len(left)  # places of the largest that is known to fit, of the least that does not
-    at = left.index(first)
+    low, high = -1, len(left)  # indices of the largest that fits so far, of the smallest that does not
+    index = left.index(first)
     while low + 1 < high:
-        answer = fits(left[at])
+        answer = fits(left[index])
         if answer is None:
-            del left[at]
+            del left[index]
             high -= 1
         elif answer:
-            low = at
+            low = index
         else:
-            high = at
-        at = _next(left, low, high, at)
+            high = index
+        index = _next(left, low, high, index)
     return left[low] if low >= 0 else None
 
 
-def _next(sizes: Sequence[int], low: int, high: int, at: int) -> int:
-    """The place to try next, between `low` and `high`; `at` is where nothing is known of any."""
+def _next(sizes: Sequence[int], low: int, high: int, last: int) -> int:
+    """The index to try next, between `low` and `high`; `last` was tried without an answer so far."""
     if high == len(sizes):
         if low < 0:
-            return min(at, high - 1)
-        doubled = (one for one in range(low + 1, high) if sizes[one] >= 2 * sizes[low])
+            return min(last, high - 1)
+        doubled = (index for index in range(low + 1, high) if sizes[index] >= 2 * sizes[low])
         after = next(doubled, high - 1)
         return high - 1 if 2 * sizes[after] > sizes[-1] else after  # not two that are almost the same
     if low < 0:
-        return next((one for one in range(high - 1, -1, -1) if 2 * sizes[one] <= sizes[high]), 0)
+        return next((index for index in range(high - 1, -1, -1) if 2 * sizes[index] <= sizes[high]), 0)
     return (low + high) // 2
 
 
-def are_alike(one: TriedSize, other: TriedSize) -> bool:
+def are_alike(first: TriedSize, second: TriedSize) -> bool:
     """Whether two rates are the same, as far as was measured."""
-    noise = min(max(_ALIKE, one.noise, other.noise), _NOISY)
-    return abs(one.samples_per_s - other.samples_per_s) <= noise * max(one.samples_per_s, other.samples_per_s)
+    noise = min(max(_ALIKE, first.noise, second.noise), _NOISY)
+    return math.isclose(first.samples_per_s, second.samples_per_s, rel_tol=noise)
 
 
 def fastest(tried: Sequence[TriedSize]) -> TriedSize | None:
-    """Of those that fit and keep the window, the smallest that is as fast as any."""
-    fitting = sorted((one for one in tried if one.fits and not one.is_beyond), key=lambda one: one.size)
-    top = max(fitting, key=lambda one: one.samples_per_s, default=None)
-    return next((one for one in fitting if top and are_alike(one, top)), None)
+    """The smallest size as fast as any, of those that fit and keep the window."""
+    fitting = sorted((size for size in tried if size.fits and not size.is_beyond), key=lambda size: size.size)
+    top = max(fitting, key=lambda size: size.samples_per_s, default=None)
+    return next((size for size in fitting if top and are_alike(size, top)), None)

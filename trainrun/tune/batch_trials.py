@@ -1,4 +1,4 @@
-"""Each size in a process of its own: what it takes, what kills it and what it leaves behind stay there."""
+"""Try each micro-batch size in a child process: what it takes, and what kills it, stays there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 from trainrun.assembly.build import Parts, build
 from trainrun.assembly.costs import megabytes
-from trainrun.check.finding import key_of
 from trainrun.config.compose.composer import Composer
+from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child
-from trainrun.session.rebuild import weights_from
+from trainrun.session.init_from import weights_from
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
@@ -34,7 +34,8 @@ from trainrun.tune.trial import (
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemory
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
-_TOLD = ("batch norm", "caution")  # lines of the plan that depend on the cut
+_OVER_LIMIT = "takes more than the limit"
+_CAUTIONS = ("batch norm", "caution")  # lines of the plan that depend on how the window is cut
 
 
 class TrialEnd(Exception):
@@ -51,72 +52,71 @@ class Tries:
     This process never computes, and never asks for a GPU: a fork after that could not use one.
     """
 
-    def __init__(self, words: Sequence[str], overrides: Sequence[str], wanted_bytes: int | None) -> None:
+    def __init__(self, words: Sequence[str], overrides: Sequence[str], limit_bytes: int | None) -> None:
         import torch._dynamo  # noqa: F401  every optimizer asks for it: once, for all children
 
-        self.words, self.overrides, self.wanted_bytes = ["find-batch", *words], list(overrides), wanted_bytes
+        self.words, self.overrides, self.limit_bytes = ["find-batch", *words], list(overrides), limit_bytes
         self.lengths_differ = False
-        self.told: dict[int, list[list[str]]] = {}  # size -> what the plan says of that cut
-        room = available_bytes(Path("/"))
-        self._host_bytes = None if room is None else round(room * (1 - SPARED)) + held_bytes()
+        self.told: dict[int, list[list[str]]] = {}  # size -> cautions of the plan for it
+        available = available_bytes(Path("/"))
+        self._host_bytes = None if available is None else round(available * (1 - SPARED)) + held_bytes()
         self.limit = ""  # in words
 
     def survey(self) -> Survey:
-        """What the run is. Raises Ended where it cannot be built, OutOfMemory where it has no room."""
+        """Describe the run. Raises TrialEnd where it cannot be built, OutOfMemory where it has no room."""
         replaceable("building the run")
-        code, found = self._ask(self.overrides, lambda parts: asdict(survey(parts)), catches=False)
+        code, answer = self._ask(self.overrides, lambda parts: asdict(survey(parts)), catches=False)
         replaceable("")
         if code < 0:
-            name = signal.Signals(-code).name
-            raise OutOfMemory(
-                f"out of memory before training began ({name}); take a smaller model, or fewer data"
-            )
-        if found is None:
+            text = f"out of memory before training began ({signal.Signals(-code).name})"
+            raise OutOfMemory(f"{text}; take a smaller model, or fewer data")
+        if answer is None:
             raise TrialEnd(code)
-        self.found = Survey(**found)
+        self.run = Survey(**answer)
         self._set_limit()
-        return self.found
+        return self.run
 
     def _set_limit(self) -> None:
-        """A GPU's is its memory, with --memory less; a CPU's what there is to spare."""
-        wanted, host = self.wanted_bytes, self._host_bytes
-        if self.found.on_gpu:
-            self.limit = f"{megabytes(wanted or self.found.device_bytes or 0)} MB of it"
+        """Set the limit: of a GPU its memory, of a CPU what the machine can spare, less with --memory."""
+        if self.run.on_gpu:
+            self.limit = f"{megabytes(self.limit_bytes or self.run.device_bytes or 0)} MB of it"
             return
-        spare = f"{megabytes(host or 0)} MB a process, which leaves a tenth of the memory available now"
-        if wanted is not None and (host is None or wanted < host):
-            self._host_bytes, spare = wanted, f"{megabytes(wanted)} MB a process"
-        elif host is None:
-            spare = "what the system allows, for it does not say"
-        self.limit = spare
-        if self._host_bytes is not None and self.found.built_bytes > self._host_bytes:
-            taken = f"{megabytes(self.found.built_bytes)} MB are taken before the first step"
-            raise OutOfMemory(f"no size fits into {spare}: {taken}")
+        if self.limit_bytes is not None and (self._host_bytes is None or self.limit_bytes < self._host_bytes):
+            self._host_bytes = self.limit_bytes
+            self.limit = f"{megabytes(self.limit_bytes)} MB a process"
+        elif self._host_bytes is None:
+            self.limit = "what the system allows, which it does not say"
+        else:
+            size = f"{megabytes(self._host_bytes)} MB a process"
+            self.limit = f"{size}, which leaves a tenth of the memory available now"
+        if self._host_bytes is not None and self.run.built_bytes > self._host_bytes:
+            taken = f"{megabytes(self.run.built_bytes)} MB are taken before the first step"
+            raise OutOfMemory(f"no size fits into {self.limit}: {taken}")
 
     def train(self, size: int, pieces: int, is_beyond: bool = False) -> TriedSize:
-        """Steps of a window of `pieces` micro-batches."""
-        words = replaced(self.overrides, cut_of(size, pieces))
-        replaceable(f"training with {' '.join(cut_of(size, pieces))}")
+        """Try steps of a window of `pieces` micro-batches."""
+        cut = cut_of(size, pieces)
+        replaceable(f"training with {' '.join(cut)}")
 
         def work(parts: Parts) -> Mapping[str, Any]:
-            plan = [list(row) for row in parts.plan if row[0] in _TOLD]
-            return {**asdict(train(parts)), "told": plan}
+            cautions = [list(row) for row in parts.plan if row[0] in _CAUTIONS]
+            return {**asdict(train(parts)), "cautions": cautions}
 
-        return self._tried(size, pieces, is_beyond, *self._ask(words, work))
+        return self._tried(size, pieces, is_beyond, *self._ask(replaced(self.overrides, cut), work))
 
     def time_evaluation(self, size: int, pieces: int, cut: Sequence[str]) -> TriedSize:
-        """Batches of an evaluation, in a run that is cut so."""
-        key = f"data.eval_batch_size={size}"
-        replaceable(f"evaluating with {key}")
-        words = replaced(self.overrides, [*cut, key])
-        answer = self._ask(words, lambda parts: asdict(time_evaluation(parts, self.found.split)))
-        return self._tried(size, pieces, False, *answer, is_judged=True)
+        """Try batches of an evaluation, in a run whose window is cut by the overrides `cut`."""
+        override = f"data.eval_batch_size={size}"
+        replaceable(f"evaluating with {override}")
+        words = replaced(self.overrides, [*cut, override])
+        answer = self._ask(words, lambda parts: asdict(time_evaluation(parts, self.run.split)))
+        return self._tried(size, pieces, False, *answer, is_evaluation=True)
 
     def together(self, words: Sequence[str]) -> TriedSize:
-        """Steps and an evaluation of the run with those overrides."""
+        """Try steps and an evaluation of the run with those overrides."""
         replaceable(f"training and evaluating with {' '.join(words)}")
-        whole = replaced(self.overrides, words)
-        answer = self._ask(whole, lambda parts: asdict(together(parts, self.found.split)))
+        words = replaced(self.overrides, words)
+        answer = self._ask(words, lambda parts: asdict(together(parts, self.run.split)))
         return self._tried(0, 0, False, *answer)
 
     def _tried(
@@ -125,46 +125,53 @@ class Tries:
         pieces: int,
         is_beyond: bool,
         code: int,
-        found: dict[str, Any] | None,
-        is_judged: bool = False,
+        answer: dict[str, Any] | None,
+        is_evaluation: bool = False,
     ) -> TriedSize:
-        """What the child's answer means, or where it gave none, its end."""
+        """Read the child's answer, or its exit code where it gave none."""
         replaceable("")
-        if found is None:
-            return TriedSize(size, pieces, *_end(code), is_beyond=is_beyond)
-        if "fits" in found:
-            return TriedSize(size, pieces, found["fits"], found["why"], is_beyond=is_beyond)
-        self.told[size] = found.pop("told", self.told.get(size, []))
-        one = Measured(**found)
-        self.lengths_differ |= one.lengths_differ
-        if is_judged and self.found.split_size is None and one.samples < size:
-            return TriedSize(size, pieces, False, f"the stream has {one.samples} samples")
-        figures = (one.samples_per_s, one.noise, one.peak_bytes, one.reserved_bytes, is_beyond)
-        over = None if self.found.on_gpu else self._host_bytes
-        fits = over is None or one.peak_bytes <= over
-        return TriedSize(size, pieces, fits, "" if fits else "takes more than the limit", *figures)
+        if answer is None:
+            return TriedSize(size, pieces, *_meaning_of(code), is_beyond=is_beyond)
+        if "fits" in answer:
+            return TriedSize(size, pieces, answer["fits"], answer["why"], is_beyond=is_beyond)
+        self.told[size] = answer.pop("cautions", self.told.get(size, []))
+        measured = Measured(**answer)
+        self.lengths_differ |= measured.lengths_differ
+        if is_evaluation and self.run.split_size is None and measured.samples < size:
+            return TriedSize(size, pieces, False, f"the stream has {measured.samples} samples")
+        limit = None if self.run.on_gpu else self._host_bytes
+        fits = limit is None or measured.peak_bytes <= limit
+        return TriedSize(
+            size=size,
+            pieces=pieces,
+            fits=fits,
+            why="" if fits else _OVER_LIMIT,
+            samples_per_s=measured.samples_per_s,
+            noise=measured.noise,
+            peak_bytes=measured.peak_bytes,
+            reserved_bytes=measured.reserved_bytes,
+            is_beyond=is_beyond,
+        )
 
     def _ask(
         self, words: Sequence[str], work: Callable[[Parts], Mapping[str, Any]], catches: bool = True
     ) -> tuple[int, dict[str, Any] | None]:
-        """(exit code, answer) of a fork that builds the run of `words`. Raises Ended for an interruption.
+        """(exit code, answer) of a fork that builds the run of `words`. Raises TrialEnd for an interruption.
 
-        With `catches` it says nothing itself, and its errors are answers.
+        With `catches` it prints nothing itself, and its errors are answers.
         """
         with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
 
             def child() -> int:
                 if catches:
-                    _hush()
+                    _silence()
                 try:
                     with watched(self._host_bytes if catches else None):
                         json.dump(work(self._built(words)), file)
                 except Exception as error:
                     if not catches:
                         raise
-                    is_memory = is_for_memory(error)
-                    why = "out of memory" if is_memory else _told(error)
-                    json.dump({"fits": False if is_memory else None, "why": why}, file)
+                    json.dump(_failure(error), file)
                 file.flush()
                 return 0
 
@@ -180,7 +187,7 @@ class Tries:
         settings = Composer().checked(words).settings
         source = settings["init_from"]
         parts = build(settings, weights=weights_from(source) if source else None)
-        limit_gpu(parts.runtime.device, self.wanted_bytes)
+        limit_gpu(parts.runtime.device, self.limit_bytes)
         return parts
 
 
@@ -190,30 +197,31 @@ def cut_of(size: int, pieces: int) -> list[str]:
 
 
 def replaced(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """The words with each override in the place of what sets the same key, or at the end."""
-    line, wanted = list[str](), {key_of(one): one for one in overrides}
-    for word in words:
-        one = wanted.get(key_of(word), word)
-        line += [] if one in line else [one]
-    return line + [one for one in overrides if one not in line]
+    """The words with each override in place of what sets the same key, or at the end."""
+    replacement = {key_of(override): override for override in overrides}
+    line = [replacement.get(key_of(word), word) for word in words]
+    return [*dict.fromkeys(line), *(override for override in overrides if override not in line)]
 
 
-def _end(code: int) -> tuple[bool | None, str]:
-    """What the end of a process without an answer says: whether its size fits, and why not."""
+def _meaning_of(code: int) -> tuple[bool | None, str]:
+    """(fits, why not) of the exit code of a process without an answer."""
     if code == OutOfMemory.exit_code:
-        return False, "takes more than the limit"
+        return False, _OVER_LIMIT
     if code == -signal.SIGKILL:
         return False, "killed by the system, out of memory"
     return (False, f"died of {signal.Signals(-code).name}") if code < 0 else (None, f"ended with exit {code}")
 
 
-def _told(error: Exception) -> str:
-    """The first line of what went wrong; an error of ours says it all."""
+def _failure(error: Exception) -> dict[str, Any]:
+    """The answer of a child that failed; an error of trainrun's own needs no name of its type."""
+    if is_for_memory(error):
+        return {"fits": False, "why": "out of memory"}
     text = (str(error).strip().splitlines() or [""])[0]
-    return text if type(error).__module__.startswith("trainrun.") else f"{type(error).__name__}: {text}"
+    is_ours = type(error).__module__.startswith("trainrun.")
+    return {"fits": None, "why": text if is_ours else f"{type(error).__name__}: {text}"}
 
 
-def _hush() -> None:
+def _silence() -> None:
     with open(os.devnull, "wb") as nowhere:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())

@@ -1,4 +1,4 @@
-"""The learning-rate range test: a built run's own first steps, while its rate rises from step to step."""
+"""Learning-rate range test (LR finder): a run's own first steps at rates that rise from step to step."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from trainrun.protocols import Window
 from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.errors import ConfigError
 
-_MEMORY = 0.8  # of the running mean that says whether the loss has diverged
-_THROWN = 3.0  # times the first loss, above the best one
-_PLANNED = 1000  # steps of a schedule that are looked at for its peak
+_MEMORY = 0.8  # of the running mean of losses: about the last five, so that one hard batch does not end it
+_THROWN = 3.0  # times the first loss above the best mean: noise and the usual ripples stay below
+_PLANNED = 1000  # steps of a schedule that are searched for its peak: finer than any warm-up needs
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LRPoint:
 
 @dataclass(frozen=True)
 class Peak:
-    """What the run's schedule makes of its learning rate where it is largest."""
+    """The schedule at its largest learning rate."""
 
     factor: float
     momentum: float | None  # that the schedule sets there
@@ -56,7 +56,7 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]
     state, base, momentum = parts.state, parts.rates.lr, peak(parts).momentum
     ratio = (high / low) ** (1 / (steps - 1))
     state.schedule = lambda update: (low * ratio**update / base, momentum)
-    state.weight_average = None  # nothing is judged
+    state.weight_average = None  # nothing is evaluated
     watch = Divergence()
     for update, loss, start in _stepped(parts, copy.deepcopy(state.model), steps):
         yield LRPoint(low * ratio**update, loss, start)
@@ -65,22 +65,22 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]
 
 
 def _stepped(parts: Parts, first: nn.Module, steps: int) -> Iterator[tuple[int, float, float]]:
-    """(update, loss, start) of each update. Steps that a scaler of fp16 skips are made again."""
+    """(update, loss, start) of each update. Steps that the fp16 loss scaler skips are repeated."""
     state, loop = parts.state, parts.loop(Path(), "", None, Signals())
     windows = loop.windows(state)
     try:
         while state.applied < steps:
-            at, window = state.applied, next(windows)
+            update, window = state.applied, next(windows)
             start = _start(loop.step, replace(state, model=first), window)
             result = loop.step(state, window)
             loss = loss_in(result)
             if not result.applied and state.precision.skips and not math.isinf(loss):
                 continue
             if not result.applied or math.isinf(loss):
-                yield at, math.inf, start
+                yield update, math.inf, start
                 return
             if not math.isnan(loss):  # nan: nothing to average, such as no masked token
-                yield at, loss, start
+                yield update, loss, start
     finally:
         windows.close()
         loop.checkpoints.close()
@@ -91,23 +91,24 @@ def _start(step: Any, state: TrainState, window: Window) -> float:
     """The loss of a window as this step would draw it; 0 where the step is the user's own."""
     if not isinstance(step, Step):
         return 0.0
-    pass_ = WindowGradients(
-        step, state, [step.changed(batch, state.step, at) for at, batch in enumerate(window)]
-    )
-    outcomes = [pass_.forward(at, batch) for at, batch in enumerate(pass_.window)]
+    changed = [step.changed(batch, state.step, index) for index, batch in enumerate(window)]
+    gradients = WindowGradients(step, state, changed)
+    outcomes = [gradients.forward(index, batch) for index, batch in enumerate(gradients.window)]
     terms = [term for outcome in outcomes for term in outcome.terms.items()]
-    return sum(float(value) / (float(pass_.counts[name]) or math.inf) for name, value in terms)
+    return sum(float(value) / (float(gradients.counts[name]) or math.inf) for name, value in terms)
 
 
 class Divergence:
-    """Whether a loss has left its course: not finite, or its running mean above the best one by three
-    times the size of the first.
+    """Detects a diverged loss: not finite, or its running mean far above the best one.
+
+    Far is three times the size of the first loss, or of the best mean where that is larger.
     """
 
     def __init__(self) -> None:
         self.count, self.sum, self.best, self.size = 0, 0.0, math.inf, 0.0
 
     def seen(self, loss: float) -> bool:
+        """Whether the loss has diverged with this one."""
         if not math.isfinite(loss):
             return True
         self.count += 1
@@ -118,7 +119,7 @@ class Divergence:
 
 
 def peak(parts: Parts) -> Peak:
-    """Where the schedule is at its largest.
+    """The largest factor of the schedule.
 
     Raises ConfigError where there is no rate to find: the optimizer searches, or the schedule sets it.
     """
@@ -129,10 +130,10 @@ def peak(parts: Parts) -> Peak:
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)
     planned = [schedule(update) for update in updates]
-    found = Peak(*max(planned, key=lambda one: one[0]))
+    highest = Peak(*max(planned, key=lambda factors: factors[0]))
     maximize = parts.monitor is None or parts.monitor.maximize
     other = schedule_over(parts.make, parts.pace, 2 * parts.rates.lr, maximize)(total)
-    if max(other(update)[0] for update in updates) < 0.75 * found.factor:
-        text = "sets the learning rates itself, whatever optimizer.lr is: none would be found for it"
+    if max(other(update)[0] for update in updates) < 0.75 * highest.factor:
+        text = "sets the learning rates itself, whatever optimizer.lr is: there is no rate to find"
         raise ConfigError.one("scheduler", text)
-    return found
+    return highest

@@ -1,4 +1,4 @@
-"""Optimizers on the Rosenbrock function, each with weights and memory of its own."""
+"""Race optimizers on the Rosenbrock function, each with weights and state of its own."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Made = tuple[Any, WeightAverage | None]  # an optimizer, and the average that it
 
 START, MINIMUM = (-1.2, 1.0), (1.0, 1.0)
 RATES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
-_ARRIVED = 1e-12  # losses below it are as good as 0
-_LOST = 1e12  # a loss from which nothing comes back
+_ARRIVED = 1e-12  # a loss as good as 0: a distance of about 1e-6 from the minimum
+_LOST = 1e12  # a loss that no optimizer returns from: its gradients throw the point ever further out
 
 
 @dataclass(frozen=True)
 class RacePath:
-    """Where an optimizer went: `places` from START on, one after every step that came to a finite loss."""
+    """An optimizer's path: `places` from START on, one after every step with a finite loss."""
 
     lr: float
     gradients: int  # how often the gradient was evaluated
@@ -47,7 +47,7 @@ class Plane(nn.Module):
         self.point = nn.Parameter(torch.tensor(START, dtype=torch.float64))
 
     def place(self) -> Place:
-        """Where it is."""
+        """The point as plain numbers."""
         x, y = self.point.tolist()
         return x, y
 
@@ -61,17 +61,17 @@ def rosenbrock(x: float, y: float) -> float:
 
 
 def fastest(make: Make, rates: Sequence[float], steps: int) -> RacePath:
-    """Of the courses at each of `rates` the one whose last loss is lowest; the first that arrives will do."""
-    courses: list[RacePath] = []
+    """The path whose last loss is lowest, of those at each of `rates` until one arrives."""
+    paths: list[RacePath] = []
     for lr in rates:
-        courses.append(descend(make, lr, steps))
-        if courses[-1].last_loss < _ARRIVED:
+        paths.append(descend(make, lr, steps))
+        if paths[-1].last_loss < _ARRIVED:
             break
-    return min(courses, key=lambda course: max(course.last_loss, _ARRIVED))
+    return min(paths, key=lambda path: max(path.last_loss, _ARRIVED))
 
 
 def descend(make: Make, lr: float, steps: int) -> RacePath:
-    """`steps` steps from START of the optimizer that `make` gives; what it averages is where it is."""
+    """The path of `steps` steps from START of an optimizer, or of its weight average where it has one."""
     plane, gradients = Plane(), 0
     optimizer, weight_average = make(plane, lr)
     if weight_average is not None:

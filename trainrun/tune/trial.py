@@ -1,4 +1,4 @@
-"""One size tried: a built run's own steps, or its evaluation, with their pace and the memory they take.
+"""Try one micro-batch size: time a built run's steps or its evaluation, and measure the memory they take.
 
 Meant for a process of its own, whose peak it measures.
 """
@@ -30,20 +30,20 @@ from trainrun.runtime.signals import Signals
 from trainrun.tune.memory import taken_bytes
 from trainrun.vocabulary.errors import DataError, NonFinite
 
-_LONG_S, _MOST = 0.7, 30  # measured for so long, at least one and at most so many pieces
-_LR = 1e-3  # of the run's: none is warmed up here
+_LONG_S, _MOST = 0.7, 30  # seconds of measuring, at most so many pieces: a median, and a search of a minute
+_LR = 1e-3  # of the run's: nothing is warmed up here, and the weights should stay where they are
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a built run is, before anything is tried."""
+    """A built run in figures, before anything is tried."""
 
     batch_size: int
     window: int  # as asked for: batch_size x accumulate
     samples_per_step: int  # as there are
     is_full: bool  # batch_size is the whole training set
     scales_lr: bool  # with the nominal window
-    split: str  # that is evaluated: the larger one; empty without any
+    split: str  # to evaluate: the larger one; empty without any
     split_size: int | None  # None: a stream
     eval_batch_size: int | None  # None: the data have no such setting
     device: str  # in words
@@ -55,22 +55,22 @@ class Survey:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a size came to."""
+    """The measurements of one size."""
 
     samples: int  # of the largest piece
     samples_per_s: float
-    noise: float  # of that rate, as a share: the middle half of all, by the root of their number
+    noise: float  # of that rate, as a share: the interquartile range over the root of the count
     peak_bytes: int
     reserved_bytes: int | None
     lengths_differ: bool  # of the inputs, from batch to batch
 
 
 def survey(parts: Parts) -> Survey:
-    """Of a run as it was composed."""
+    """Describe a run as it was composed."""
     info, settings, device = parts.info, parts.settings, parts.runtime.device
     sizes = {name: info.sizes[name] for name in ("val", "test") if info.sizes.get(name, 0) != 0}
     split = max(sizes, key=lambda name: float("inf") if sizes[name] is None else sizes[name] or 0, default="")
-    asked = settings["data"].get("eval_batch_size")
+    eval_batch_size = settings["data"].get("eval_batch_size")
     on_gpu = device.type == "cuda"
     return Survey(
         batch_size=parts.batch_spec.batch_size,
@@ -80,7 +80,7 @@ def survey(parts: Parts) -> Survey:
         scales_lr=settings["optimizer"].get("lr_scaling", "none") != "none",
         split=split,
         split_size=sizes.get(split),
-        eval_batch_size=asked if isinstance(asked, int) else None,
+        eval_batch_size=eval_batch_size if isinstance(eval_batch_size, int) else None,
         device=torch.cuda.get_device_name(device) if on_gpu else str(device),
         on_gpu=on_gpu,
         has_batch_norm=any(isinstance(module, _BatchNorm) for module in parts.state.model.modules()),
@@ -90,14 +90,14 @@ def survey(parts: Parts) -> Survey:
 
 
 def limit_gpu(device: torch.device, limit_bytes: int | None) -> None:
-    """Let torch take no more of a GPU than that; elsewhere nothing is done."""
+    """Let torch take no more of a GPU than that; on other devices do nothing."""
     if device.type == "cuda" and limit_bytes is not None:
-        whole = torch.cuda.mem_get_info(device)[1]
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / whole), device)
+        total_bytes = torch.cuda.mem_get_info(device)[1]
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total_bytes), device)
 
 
 def train(parts: Parts) -> Measured:
-    """Whole steps. Raises NonFinite where the run would stop in its first ones."""
+    """Time whole steps. Raises NonFinite where the run would stop in its first ones."""
     with closing(_Run(parts)) as run:
         run.warm_up(3, 3.0)
         pace = StepTiming(parts.runtime.device)
@@ -108,24 +108,24 @@ def train(parts: Parts) -> Measured:
 
 
 def time_evaluation(parts: Parts, split: str) -> Measured:
-    """Batches of an evaluation, with all that training holds beside them."""
+    """Time batches of an evaluation, with everything in memory that training holds beside them."""
     with closing(_Run(parts)) as run:
-        two = next(iter(parts.data.train_batches(Position(), BatchSpec(2, 1), parts.settings["seed"])))
-        run.loop.step(run.state, [two])  # for gradients and the optimizer's state
+        batch = next(iter(parts.data.train_batches(Position(), BatchSpec(2, 1), parts.settings["seed"])))
+        run.loop.step(run.state, [batch])  # for gradients and the optimizer's state
         if parts.runtime.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(parts.runtime.device)
-        return run.judged(split).measured(run.lengths_differ)
+        return run.evaluate(split).measured(run.lengths_differ)
 
 
 def together(parts: Parts, split: str) -> Measured:
-    """Steps, an evaluation where there is a split, and steps again: the peak is the run's.
+    """Time steps before and after an evaluation, where there is a split: the peak is the run's.
 
-    That of each alone may be less: what one gives back may not be of use to the other.
+    The peak of each alone may be less: memory that one frees may be no use to the other.
     """
     with closing(_Run(parts)) as run:
         run.warm_up(6, 5.0)
         if split:
-            run.judged(split)
+            run.evaluate(split)
         pace = StepTiming(parts.runtime.device)
         pace.begin()
         run.warm_up(6, 5.0, pace)
@@ -133,7 +133,7 @@ def together(parts: Parts, split: str) -> Measured:
 
 
 class _Run:
-    """A built run, to be stepped and judged, at a rate so low that its weights stay where they are."""
+    """A built run, to be stepped and evaluated at a rate so low that its weights stay where they are."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts, self.state = parts, parts.state
@@ -141,7 +141,7 @@ class _Run:
         self.state.schedule = lambda update: (_LR, None)
         self._windows = self.loop.windows(self.state)
         self._shapes: set[tuple[int, ...]] = set()
-        self._held: Any = None
+        self._held: Any = None  # keeps in memory what a run would
 
     def close(self) -> None:
         self._windows.close()
@@ -152,9 +152,9 @@ class _Run:
         return len(self._shapes) > 1
 
     def step(self, watch: bool) -> StepResult:
-        """With all that happens beside it: a save's copies in host memory, with `watch` those of health."""
+        """Make a step with all that a run holds beside it: copies for a save, with `watch` for health."""
         window, step = next(self._windows), self.loop.step
-        self._look(window)
+        self._note_shapes(window)
         result = measured(step, self.state, window) if watch else step(self.state, window)
         if result.finding is not None:
             text = f"the gradient's norm is {result.norm}; first not finite: {result.finding.where}"
@@ -164,7 +164,7 @@ class _Run:
         return result
 
     def warm_up(self, same: int, most_s: float, pace: StepTiming | None = None) -> None:
-        """Step at least twice, and until that many steps have taken no more memory, or the time is up."""
+        """Step at least twice, until `same` steps in turn take no more memory or the time is up."""
         device, began = self.parts.runtime.device, time.perf_counter()
         peak, count, unchanged = 0, 0, 0
         while count < 2 or (unchanged < same and time.perf_counter() - began < most_s):
@@ -175,21 +175,21 @@ class _Run:
             unchanged = unchanged + 1 if now <= peak else 0
             peak, count = max(now, peak), count + 1
 
-    def judged(self, split: str) -> StepTiming:
-        """The pace of an evaluation of some batches."""
+    def evaluate(self, split: str) -> StepTiming:
+        """Time an evaluation of some batches."""
         pace = StepTiming(self.parts.runtime.device)
         batches = self._batches(split, pace)
         evaluate(self.state.eval_model, self.parts.task, batches, self.state.precision)
         return pace
 
     def _batches(self, split: str, pace: StepTiming) -> Iterator[Batch]:
-        """Of the split, and again from its beginning, until there are enough."""
+        """The split's batches, again from its beginning until enough are timed; the first is not."""
         is_first = True
         while not pace.is_enough:
             for batch in self.parts.data.eval_batches(split):
-                self._look([batch])
+                self._note_shapes([batch])
                 yield batch
-                if is_first:  # which makes what the next ones find made
+                if is_first:  # it sets up what the next ones find ready
                     is_first = False
                     pace.begin()
                     continue
@@ -199,8 +199,8 @@ class _Run:
             if is_first:
                 raise DataError(f"data: the {split} split is empty")
 
-    def _look(self, window: Window) -> None:
-        """Remember the shapes of one sample, of each batch whose inputs are one tensor."""
+    def _note_shapes(self, window: Window) -> None:
+        """Note the shape of a sample, of each batch whose inputs are one tensor."""
         self._shapes |= {tuple(batch.inputs.shape[1:]) for batch in window if hasattr(batch.inputs, "shape")}
 
 
@@ -213,12 +213,12 @@ class StepTiming:
         self._began = self._last = 0.0
 
     def begin(self) -> None:
-        """The first piece begins now."""
+        """Start the first piece."""
         self._synchronize()
         self._began = self._last = time.perf_counter()
 
     def passed(self, samples: int) -> None:
-        """A piece is done, and the next one begins."""
+        """End a piece, and start the next one."""
         self._synchronize()
         now = time.perf_counter()
         self.pieces.append((samples, now - self._last))
@@ -231,14 +231,14 @@ class StepTiming:
 
     def measured(self, lengths_differ: bool) -> Measured:
         """The median rate of the pieces, without the short last ones of an epoch, and the peak so far."""
-        whole = max(samples for samples, _ in self.pieces)
-        rates = sorted(samples / seconds for samples, seconds in self.pieces if samples == whole)
+        most = max(samples for samples, _ in self.pieces)
+        rates = sorted(samples / seconds for samples, seconds in self.pieces if samples == most)
         middle = statistics.median(rates)
         lower, _, upper = statistics.quantiles(rates, n=4) if len(rates) > 1 else [middle] * 3
         on_gpu = self.device.type == "cuda"
         reserved = torch.cuda.max_memory_reserved(self.device) if on_gpu else None
         noise = (upper - lower) / middle / math.sqrt(len(rates))
-        return Measured(whole, middle, noise, _peak(self.device), reserved, lengths_differ)
+        return Measured(most, middle, noise, _peak(self.device), reserved, lengths_differ)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
@@ -247,20 +247,20 @@ class StepTiming:
 
 def is_for_memory(error: BaseException) -> bool:
     """Whether a size failed for a lack of memory, its own or that of a loader process that was killed."""
-    told = str(error)
-    is_one = any(words in told for words in ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED"))
-    return is_out_of_memory(error) or is_one or ("DataLoader worker" in told and "Killed" in told)
+    text = str(error)
+    is_cuda = "CUDA error: out of memory" in text or "CUDNN_STATUS_ALLOC_FAILED" in text
+    return is_out_of_memory(error) or is_cuda or ("DataLoader worker" in text and "Killed" in text)
 
 
 def _saved(state: TrainState) -> tuple[Any, ...]:
-    """What a save holds in host memory while training goes on: a copy of the state, and it packed."""
+    """The memory of a save while training goes on: the packed state, and a copy of it."""
     body, snapshot = io.BytesIO(), Snapshot()
     torch.save(snapshot.take(state.state_dict()), body)
     return body, snapshot
 
 
 def _history(optimizer: Any) -> Tensor | None:
-    """As much as L-BFGS will keep of the steps behind it, which these few do not fill."""
+    """A tensor as large as the full history of L-BFGS, which these few steps do not fill."""
     if not isinstance(optimizer, torch.optim.LBFGS):
         return None
     group = optimizer.param_groups[0]

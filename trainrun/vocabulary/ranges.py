@@ -54,6 +54,7 @@ Split = Annotated[float, Interval(0, 1, "high")]  # a share of the samples held 
 Betas = tuple[Rate, Rate]
 Count = Annotated[int, Interval(1)]
 Natural = Annotated[int, Interval(0)]
+Divisor = Annotated[int, Interval(2)]  # what makes less of something
 Switch = Annotated[int, Interval(0, 1)]  # 1 on, 0 off
 Seed = Annotated[int, Interval(0, 2**63 - 1)]
 Steps = Annotated[int, InSteps()]

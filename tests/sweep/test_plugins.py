@@ -1,0 +1,139 @@
+"""The sweeper and the launcher of a line: what is refused, and how jobs share a machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainrun.config.compose.composer import Composer, Space
+from trainrun.sweep import plugins
+from trainrun.sweep.grid import Grid
+from trainrun.sweep.halving import Halving
+from trainrun.sweep.plugins import Search, _shares, check_search, search_of
+from trainrun.sweep.random import Random
+from trainrun.vocabulary.errors import ConfigError
+
+LR = "optimizer.lr=0.1,0.2"
+INTERVAL = "optimizer.lr=interval(0.1,0.2)"
+
+
+def space(*words: str) -> Space:
+    return Composer().space(list(words))
+
+
+def search(folder: Path, *words: str) -> Search:
+    varied = space(*words)
+    return search_of(varied, varied.job(varied.samples[0]).settings, folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "trials", "text"),
+    [
+        ((INTERVAL,), None, "optimizer.lr: is an interval, whose points have no end"),
+        ((LR,), 3, "sweep.trials: is the number of points of a search"),
+        (("hydra/sweeper=random", LR), None, "hydra/sweeper=random needs the number of points to try"),
+        (
+            ("hydra/sweeper=halving", INTERVAL),
+            None,
+            "hydra/sweeper=halving needs the number of points to try",
+        ),
+        (("hydra/sweeper=random", "seed=0,1"), 3, "random has nothing to search"),
+        (("hydra/sweeper=halving", "hydra.sweeper.reduction=1", LR), None, "hydra.sweeper.reduction"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(words: tuple[str, ...], trials: int | None, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_search(space(*words), trials)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "trials"),
+    [
+        ((LR,), None),
+        (("hydra/sweeper=random", INTERVAL), 1),
+        (("hydra/sweeper=halving", LR), None),  # every combination of the lists
+        (("hydra/sweeper=halving", INTERVAL), 4),
+    ],
+)
+def test_a_search_that_can_be_is_taken(words: tuple[str, ...], trials: int | None) -> None:
+    check_search(space(*words), trials)
+
+
+def test_slurm_needs_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="the extra [slurm] is not installed")
+    varied = space("hydra/launcher=submitit_slurm", LR)
+    monkeypatch.setattr(plugins.shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match="needs a machine of a Slurm cluster") as caught:
+        check_search(varied, None)
+    assert caught.value.problems[0].fix == "hydra/launcher=submitit_local"
+    monkeypatch.setattr(plugins.shutil, "which", lambda name: "/usr/bin/srun")
+    check_search(varied, None)
+
+
+def test_one_job_after_another_has_the_whole_machine(tmp_path: Path) -> None:
+    settings = search(tmp_path, LR)
+    assert isinstance(settings.strategy, Grid)
+    assert (settings.name, settings.monitor, settings.maximize) == ("basic", "val/accuracy", True)
+    assert (settings.in_turn, settings.is_local, settings.threads, settings.chunk) == (True, True, None, 1)
+    assert settings.pruner is None and not settings.launcher and not settings.gpus
+
+
+@pytest.mark.parametrize(
+    ("words", "maximize"),
+    [(("monitor=val/loss",), False), (("monitor=loss",), False), (("monitor_mode=min",), False), ((), True)],
+)
+def test_which_way_is_better_follows_from_the_metric_or_is_said(
+    words: tuple[str, ...], maximize: bool, tmp_path: Path
+) -> None:
+    assert search(tmp_path, LR, *words).maximize is maximize
+
+
+@pytest.mark.parametrize(("sweeper", "kind"), [("random", Random), ("halving", Halving)])
+def test_a_strategy_is_called_with_what_varies(sweeper: str, kind: type, tmp_path: Path) -> None:
+    strategy: Any = search(tmp_path, f"hydra/sweeper={sweeper}", INTERVAL, "sweep.trials=5").strategy
+    assert isinstance(strategy, kind) and len(strategy.points) == 5  # type: ignore[attr-defined]
+
+
+def test_jobs_at_once_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("joblib", reason="hydra-joblib-launcher is not installed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "12")
+    words = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=3", LR, "runtime.device=cpu")
+    settings = search(tmp_path, *words)
+    assert (settings.in_turn, settings.threads, dict(settings.launcher)) == (False, 4, {"n_jobs": 3})
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build of torch for CUDA, which finds three GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "12")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "device", "shares"),
+    [
+        (-1, "auto", (3, 4, ["0", "1", "2"])),
+        (-1, "cuda", (3, 4, ["0", "1", "2"])),
+        (-1, "cpu", (12, 1, [])),
+        (5, "auto", (5, 2, ["0", "1", "2", "0", "1"])),
+        (1, "auto", (1, None, ["0"])),
+    ],
+    ids=str,
+)
+def test_a_job_for_each_gpu_else_for_each_core(n_jobs: int, device: str, shares: object, gpus: None) -> None:
+    assert _shares(n_jobs, device) == shares
+
+
+def test_ray_prints_what_jobs_print_and_starts_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_DEDUP_LOGS", raising=False)
+    assert plugins._quiet({"num_cpus": 2})["include_dashboard"] is False
+    assert os.environ["RAY_DEDUP_LOGS"] == "0"
+    assert plugins._quiet({"include_dashboard": True})["include_dashboard"] is True
+    assert plugins._quiet({"address": "auto"})["object_store_memory"] is None

@@ -1,0 +1,161 @@
+"""Restore the calling process after a run: random seeds, environment, signals, torch's settings."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+Undo = Callable[[], object]
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Restore at the end whatever a run may set in this process."""
+    undos = [*_of_python(), *_of_logging(), *_of_hydra()]
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        for undo in undos:
+            undo()
+
+
+@contextlib.contextmanager
+def torch_restored() -> Iterator[None]:
+    """The same for NumPy and torch, imported here; within, torch's settings are those of a new process."""
+    import torch
+
+    undos = [*_of_numpy(), *_of_torch()]
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), contextlib.ExitStack() as defaults:
+            torch.set_default_dtype(torch.float32)
+            if torch.get_default_device().type != "cpu":
+                defaults.enter_context(torch.device("cpu"))
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    defaults.enter_context(torch.autocast(device, enabled=False))
+            yield
+    finally:
+        for undo in undos:
+            undo()
+
+
+def _undo_change(read: Callable[[], Any], write: Callable[[Any], object]) -> Undo:
+    """Write the value that is read now, where it has changed until then."""
+    before = read()
+    return lambda: None if read() == before else write(before)
+
+
+def _undo(before: Any, write: Callable[[Any], object]) -> Undo:
+    """Write `before` in any case: tensors and generator states have no plain comparison."""
+    return lambda: write(before)
+
+
+def _attribute(owner: Any, name: str) -> Undo:
+    return _undo_change(partial(getattr, owner, name), partial(setattr, owner, name))
+
+
+def _contents(items: list[Any]) -> Undo:
+    return _undo_change(partial(list, items), partial(items.__setitem__, slice(None)))
+
+
+def _of_python() -> Iterator[Undo]:
+    yield _undo_change(random.getstate, random.setstate)
+    yield _undo_change(partial(dict, os.environ), _set_environment)
+    with contextlib.suppress(OSError):  # the folder is gone
+        yield _undo_change(os.getcwd, os.chdir)
+    yield _contents(sys.path)
+    yield _contents(sys.argv)
+    for name in ("path", "argv", "excepthook", "stdout", "stderr"):
+        yield _attribute(sys, name)
+    yield _undo_change(gc.isenabled, lambda was_on: gc.enable() if was_on else gc.disable())
+    yield _undo_change(gc.get_threshold, lambda sizes: gc.set_threshold(*sizes))
+    if threading.current_thread() is threading.main_thread():
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            if signal.getsignal(number) is not None:  # None: it was not set from Python
+                yield _undo_change(partial(signal.getsignal, number), partial(signal.signal, number))
+
+
+def _set_environment(before: dict[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _of_numpy() -> Iterator[Undo]:
+    import numpy as np
+
+    yield _undo(np.random.get_state(), np.random.set_state)
+    yield _undo_change(np.geterr, lambda answers: np.seterr(**answers))
+
+
+def _of_logging() -> Iterator[Undo]:
+    yield _attribute(logging, "raiseExceptions")
+    yield _attribute(logging.root.manager, "disable")
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        if not isinstance(logger, logging.Logger):
+            continue  # the placeholder of a parent
+        yield _contents(logger.handlers)
+        yield _undo_change(partial(getattr, logger, "level"), logger.setLevel)
+        for name in ("propagate", "disabled"):
+            yield _attribute(logger, name)
+
+
+def _of_hydra() -> Iterator[Undo]:
+    """A script under Hydra's own `main` goes on with its own."""
+    if module := sys.modules.get("hydra.core.global_hydra"):
+        yield _attribute(module.GlobalHydra.instance(), "hydra")
+
+
+def _of_torch() -> Iterator[Undo]:
+    import torch
+
+    yield _undo(torch.get_rng_state(), torch.set_rng_state)
+    if torch.cuda.is_available():
+        if torch.cuda.is_initialized():
+            yield _undo(torch.cuda.get_rng_state_all(), torch.cuda.set_rng_state_all)
+            yield _undo_change(torch.cuda.current_device, torch.cuda.set_device)
+        else:  # its generators are seeded at their first use, with the last seed that was set
+            yield _undo(torch.initial_seed(), torch.cuda.manual_seed_all)
+    if torch.backends.mps.is_available():
+        yield _undo(torch.mps.get_rng_state(), torch.mps.set_rng_state)
+    yield _undo_change(torch.get_num_threads, torch.set_num_threads)
+    yield _undo_change(
+        _determinism, lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
+    )
+    cudnn = torch.backends.cudnn
+    for name in ("deterministic", "benchmark", "enabled"):
+        yield _attribute(cudnn, name)
+    yield _undo_change(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision)
+    if hasattr(cudnn, "conv"):  # since torch 2.9; these may differ, and then there is no allow_tf32
+        owners = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        for owner in owners:
+            yield _attribute(owner, "fp32_precision")
+    else:
+        yield _attribute(cudnn, "allow_tf32")
+    yield _undo_change(torch.get_default_dtype, torch.set_default_dtype)
+    yield _undo_change(torch.get_default_device, _set_default_device)
+    yield _undo_change(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly)
+    yield _undo_change(torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy)
+
+
+def _determinism() -> tuple[bool, bool]:
+    import torch
+
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _set_default_device(device: Any) -> None:
+    import torch
+
+    torch.set_default_device(None if device.type == "cpu" else device)

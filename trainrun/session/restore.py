@@ -1,0 +1,146 @@
+"""Restore a run's state from its newest valid checkpoint, and refuse one that its records contradict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from trainrun import ranks
+from trainrun.assembly.build import Parts
+from trainrun.assembly.schedule import LRPreview
+from trainrun.checkpoint.reader import run_id_of, steps_in
+from trainrun.checkpoint.store import load_newest
+from trainrun.data.order import position_after
+from trainrun.protocols import Position
+from trainrun.run.history import records, saved_step, unread_lines
+from trainrun.session.run_options import RunOptions
+from trainrun.terminal.lines import say
+from trainrun.vocabulary.errors import CannotResume
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """A folder's content to resume from: the run's id, and the parts of its newest valid checkpoint."""
+
+    run_id: str | None
+    parts: dict[str, Any] | None
+    metrics_bytes: int  # of metrics.jsonl when they were stored
+
+
+NOTHING = StoredState(None, None, 0)  # of a new run
+
+
+def stored_state(run_dir: Path) -> StoredState:
+    """Read the newest valid checkpoint, and change nothing.
+
+    Says which checkpoints are damaged or gone, and that there is none yet. Raises CannotResume where
+    the folder holds less than its records say.
+    """
+    run_id, folder = run_id_of(run_dir), run_dir / "checkpoints"
+    parts = load_newest(folder, run_id or "", say)
+    recorded = saved_step(run_dir)
+    if parts is None:
+        if recorded is not None:
+            text = f"the records tell of a checkpoint of step {recorded}, and {folder} holds none"
+            raise CannotResume(f"checkpoint: {text}; bring that folder back, or start a new run")
+        say(f"{run_dir} has no checkpoint yet: training begins at step 0")
+        return StoredState(run_id, None, 0)
+    metrics_bytes: int = parts.pop("metrics_bytes")
+    _require_metrics(run_dir / "metrics.jsonl", metrics_bytes)
+    newest = steps_in(folder)[-1]
+    if recorded is not None and recorded > newest and not _rolled_back(run_dir):
+        say(f"checkpoint: that of step {recorded} is gone; going on from step {parts['counters']['step']}")
+    return StoredState(run_id, parts, metrics_bytes)
+
+
+def _require_metrics(file: Path, num_bytes: int) -> None:
+    size = file.stat().st_size if file.is_file() else 0
+    if size < num_bytes:
+        raise CannotResume(f"{file} has {size} bytes, {num_bytes} were saved; restore it")
+    if unread := unread_lines(file, num_bytes):
+        lines = "1 line" if unread == 1 else f"{unread} lines"
+        say(f"{file}: {lines} cannot be read and will be missing in curves; the weights are not affected")
+
+
+def _rolled_back(run_dir: Path) -> bool:
+    return any(record["event"] == "rollback" for record in records(run_dir / "metrics.jsonl"))
+
+
+def restore(parts: Parts, stored: dict[str, Any] | None, options: RunOptions) -> int | None:
+    """Load what the main process found stored; returns its step, None where there is nothing.
+
+    Prints the learning rates ahead beside those planned so far, where the options change them.
+    """
+    stored, state = ranks.broadcast_object(stored), parts.state
+    if stored is None:
+        return None
+    total = state.total_steps
+    state.load_state_dict(stored)
+    _require_position(parts)
+    if not options.changes:
+        _require_stop_reason(parts)
+    previous = options.previous_rates
+    before = previous.course(state, stored["schedule"]) if previous else []
+    if parts.budget is None:
+        state.total_steps, state.planned_s = total, 0.0
+    else:
+        parts.budget.restore(state)
+    if options.changes:
+        state.stop_reason = None  # whether the run has ended is decided again
+    parts.data.restore(state.fitted)
+    if previous:
+        say(*lr_table(before, lr_preview(parts)).split("\n"))
+    return state.step
+
+
+def _refuse_state(parts: Parts, text: str) -> CannotResume:
+    advice = "move its folder away to go on from the one before"
+    return CannotResume(f"checkpoint: the state of step {parts.state.step} {text}; {advice}")
+
+
+def _require_position(parts: Parts) -> None:
+    """Raise CannotResume for a position in the data that the run's steps do not lead to."""
+    state, size = parts.state, parts.info.sizes["train"]
+    if size is None:
+        return  # a stream has a cursor of its own
+    expected, position = position_after(state.step, size, parts.batch_spec.window), state.position
+    if position != expected:
+        text = f"stands at {_describe(position)} of the data"
+        text += f", where its steps of {parts.samples_per_step} samples lead to {_describe(expected)}"
+        raise _refuse_state(parts, text)
+
+
+def _require_stop_reason(parts: Parts) -> None:
+    """Raise CannotResume where the state was ended by something that the run does not have."""
+    state = parts.state
+    possible = [state.stopper.name] if state.stopper else []
+    possible += ["stop_at"] if parts.settings["loop"]["stop_at"] is not None else []
+    if state.stop_reason is not None and state.stop_reason not in possible:
+        raise _refuse_state(parts, f"was ended by {state.stop_reason}, which the run does not have")
+
+
+def _describe(position: Position) -> str:
+    return f"sample {position.offset} of epoch {position.epoch}"
+
+
+def lr_preview(parts: Parts) -> LRPreview:
+    """The learning rates ahead; none where the pace of a budget by the clock is not measured yet."""
+    is_planned = parts.budget is None or parts.state.planned_s
+    return parts.rates.course(parts.state, parts.state.state_dict()["schedule"]) if is_planned else []
+
+
+def lr_table(before: LRPreview, after: LRPreview) -> str:
+    """The learning rate over what remains, as it was planned and as it is now, in lines for people."""
+    shares = [f"{share} %" for share in (0, 25, 50, 75, 100)]
+    rows = [("of what remains", "before", "now")]
+    for share, old, new in zip_longest(shares[: max(len(before), len(after))], before, after):
+        rows.append((share or "", _point(old), _point(new)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("   ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _point(point: tuple[int, float] | None) -> str:
+    return "" if point is None else f"step {point[0]}: {point[1]:.3g}"
