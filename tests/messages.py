@@ -1,6 +1,6 @@
 """Lists every message that a user can meet: `python tests/messages.py [PATTERN]`.
 
-Collected from the package's source by ast: what is given to `ConfigError.one`, `Problem`, the exceptions of
+Collected from the package's source by ast: what is given to `ConfigError.of`, `Problem`, the exceptions of
 `trainrun.vocabulary.errors` and those derived from them, and `say`. A text that stands in a variable, a
 constant or the return value of a function is followed there. What is filled in at run time reads `{...}`.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "trainrun"
 SPEAKERS = {"say", "warn", "storage_failed", "Problem", "CheckResult"}
 # The first argument is a key or a name; the third of the first two is a command.
-AFTER_THE_KEY = {"one": slice(1, 2), "Problem": slice(1, 2), "CheckResult": slice(1, None)}
+AFTER_THE_KEY = {"of": slice(1, 2), "Problem": slice(1, 2), "CheckResult": slice(1, None)}
 _MOST = 8  # texts followed from one argument: alternatives multiply
 
 
@@ -82,8 +82,8 @@ def messages() -> list[Message]:
     for module in MODULES.values():
         for call, function in module.calls:
             name = _called(call)
-            is_one = name == "one" and ast.unparse(call.func) == "ConfigError.one"
-            if not is_one and name not in speakers:
+            is_of = name == "of" and ast.unparse(call.func) == "ConfigError.of"
+            if not is_of and name not in speakers:
                 continue
             arguments = call.args[AFTER_THE_KEY.get(name, slice(None))]
             arguments += [word.value for word in call.keywords if word.arg == "text"]

@@ -90,7 +90,7 @@ def be_rank(result: Path, function: str, arguments: tuple[Any, ...]) -> int:
             ranks.join()
         value = getattr(ranked, function)(*arguments)
     except BaseException as raised:
-        ranks.tell(raised)
+        ranks.report_failure(raised)
         error = f"{type(raised).__name__}: {raised}\n{traceback.format_exc()}"
     temporary = result.with_suffix(".part")
     temporary.write_bytes(pickle.dumps(Ended(value, error)))

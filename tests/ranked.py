@@ -39,7 +39,7 @@ from trainrun.regularization.penalty import L2
 from trainrun.regularization.swa import SWA
 from trainrun.scheduler import Plateau, plateau
 from trainrun.task.classification import Classification
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 from trainrun.vocabulary.events import Evaluated, RolledBack
 
 LOSS = Monitor("loss", maximize=False)
@@ -400,7 +400,7 @@ def load_lost(folder: Path) -> str:
     """What is said where the best weights are no longer there."""
     try:
         Toy(folder).checkpoints(None).load_weights(mlp(), 4)
-    except CannotResume as error:
+    except ResumeError as error:
         return str(error)
     return "loaded"
 

@@ -315,7 +315,7 @@ NAMES = [name for name, _ in Parts().named_parameters()]
 def test_one_parameter_is_filled_whatever_it_belongs_to_and_no_other_changes(name: str) -> None:
     model = Parts()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    from_yaml("constant", value=7.0).one(model, name, before[name])
+    from_yaml("constant", value=7.0).initialize_parameter(model, name, before[name])
     after = model.state_dict()
     assert [other for other in before if not torch.equal(before[other], after[other])] == [name]
     expected = torch.full_like(after[name], 7.0)
@@ -335,7 +335,7 @@ def test_one_parameter_is_filled_whatever_it_belongs_to_and_no_other_changes(nam
 )
 def test_one_matrix_fits_what_follows_it(name: str, std: float) -> None:
     model = Parts()
-    from_yaml("kaiming_normal").one(model, name, torch.empty(0))
+    from_yaml("kaiming_normal").initialize_parameter(model, name, torch.empty(0))
     assert_distribution(model.get_parameter(name), std, None)
 
 
@@ -343,7 +343,7 @@ def test_one_parameter_of_the_default_goes_back_to_what_its_layer_gave_it() -> N
     model = Parts()
     default = model.get_parameter("body.0.weight").detach().clone()
     from_yaml("zeros")(model)
-    from_yaml("default").one(model, "body.0.weight", default)
+    from_yaml("default").initialize_parameter(model, "body.0.weight", default)
     assert torch.equal(model.get_parameter("body.0.weight"), default)
     assert not model.get_parameter("head.weight").any()
 
@@ -352,7 +352,7 @@ def test_one_parameter_of_the_default_goes_back_to_what_its_layer_gave_it() -> N
 @pytest.mark.parametrize(("name", "shape"), [("head.bias", r"\(100,\)"), ("scale", r"\(\)")])
 def test_a_scheme_that_needs_a_fan_in_is_refused_for_a_vector(option: str, name: str, shape: str) -> None:
     with pytest.raises(ConfigError, match=f"parameters.rules: init of {name}, shape {shape}: .*no fan_in"):
-        from_yaml(option).one(Parts(), name, torch.empty(0))
+        from_yaml(option).initialize_parameter(Parts(), name, torch.empty(0))
 
 
 # ---- residual branches

@@ -26,7 +26,7 @@ Rules = dict[str, dict[str, Any]]
 def table(
     rules: Rules | None = None, decay_norm_and_bias: bool = False, weight_decay: float | None = 0.1
 ) -> dict[str, ParamConfig]:
-    configs = Parameters(decay_norm_and_bias, 1.0, rules or {}).treatments(Net(), weight_decay)
+    configs = Parameters(decay_norm_and_bias, 1.0, rules or {}).param_configs(Net(), weight_decay)
     return {config.name: config for config in configs}
 
 
@@ -36,7 +36,7 @@ MATRICES = ("body.0.weight", "body.3.weight", "head.weight")
 
 
 def test_every_parameter_has_one_entry_in_the_models_order() -> None:
-    configs = Parameters(False, 1.0, {}).treatments(Net(), 0.1)
+    configs = Parameters(False, 1.0, {}).param_configs(Net(), 0.1)
     assert [config.name for config in configs] == NAMES
     assert [config.shape for config in configs] == [(3, 4), (3,), (3,), (3,), (3, 3), (2, 3), (2,)]
 
@@ -59,12 +59,12 @@ def test_norms_and_biases_are_not_decayed() -> None:
 )
 def test_a_norm_is_not_decayed_whatever_its_shape(model: nn.Module) -> None:
     for whole in (model, nn.Sequential(nn.Identity(), model)):
-        configs = Parameters(False, 1.0, {}).treatments(whole, 0.1)
+        configs = Parameters(False, 1.0, {}).param_configs(whole, 0.1)
         assert configs and {config.weight_decay for config in configs} == {0.0}
 
 
 def test_the_biases_of_recurrent_layers_are_not_decayed() -> None:
-    configs = Parameters(False, 1.0, {}).treatments(nn.LSTM(3, 4), 0.1)
+    configs = Parameters(False, 1.0, {}).param_configs(nn.LSTM(3, 4), 0.1)
     assert {config.name: config.weight_decay for config in configs} == {
         "weight_ih_l0": 0.1,
         "weight_hh_l0": 0.1,
@@ -166,9 +166,9 @@ def test_what_the_model_froze_itself_stays_frozen_unless_a_rule_thaws_it() -> No
         model = Net()
         model.head.requires_grad_(False)
         parameters = Parameters(False, 1.0, rules)  # type: ignore[arg-type]
-        treatments = parameters.treatments(model, 0.1)
-        assert [config.frozen for config in treatments] == [False] * 5 + [frozen] * 2
-        parameters.groups(model, treatments, 0.1)
+        param_configs = parameters.param_configs(model, 0.1)
+        assert [config.frozen for config in param_configs] == [False] * 5 + [frozen] * 2
+        parameters.groups(model, param_configs, 0.1)
         assert model.head.weight.requires_grad is not frozen
 
 
@@ -176,7 +176,7 @@ def test_groups_feed_an_optimizer() -> None:
     model = Net()
     rules: Rules = {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}}
     parameters = Parameters(False, 1.0, rules)
-    groups = parameters.groups(model, parameters.treatments(model, 0.1), 0.2)
+    groups = parameters.groups(model, parameters.param_configs(model, 0.1), 0.2)
     optimizer = torch.optim.SGD(groups, lr=123.0)
     rows = {
         name: (group["lr"], group["weight_decay"])
@@ -203,7 +203,7 @@ def test_groups_feed_an_optimizer() -> None:
 def test_a_step_moves_what_is_trained_at_its_own_rate_and_nothing_frozen() -> None:
     model = Net()
     parameters = Parameters(False, 1.0, {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}})
-    groups = parameters.groups(model, parameters.treatments(model, 0.1), 0.2)
+    groups = parameters.groups(model, parameters.param_configs(model, 0.1), 0.2)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.SGD(groups, lr=123.0)
     for parameter in model.parameters():
@@ -220,14 +220,14 @@ def test_a_step_moves_what_is_trained_at_its_own_rate_and_nothing_frozen() -> No
 def test_one_group_where_nothing_differs() -> None:
     model = Net()
     parameters = Parameters(False, 1.0, {})
-    (group,) = parameters.groups(model, parameters.treatments(model, None), 0.1)
+    (group,) = parameters.groups(model, parameters.param_configs(model, None), 0.1)
     assert group["name"] == "all" and len(group["params"]) == 7 and "weight_decay" not in group
 
 
 def test_factors_that_print_alike_are_still_two_groups() -> None:
     model = Net()
     parameters = Parameters(True, 1.0, {"body*": {"lr": 0.12345671}, "head*": {"lr": 0.12345672}})
-    groups = parameters.groups(model, parameters.treatments(model, 0.1), 1.0)
+    groups = parameters.groups(model, parameters.param_configs(model, 0.1), 1.0)
     assert [group["lr"] for group in groups] == [0.12345671, 0.12345672]
 
 
@@ -235,7 +235,7 @@ def test_a_shared_weight_is_trained_once() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
     parameters = Parameters(False, 1.0, {})
-    (group,) = parameters.groups(model, parameters.treatments(model, 0.1), 0.1)
+    (group,) = parameters.groups(model, parameters.param_configs(model, 0.1), 0.1)
     assert len(group["params"]) == 1
 
 
@@ -254,7 +254,7 @@ class Deep(nn.Module):
 
 
 def test_layer_decay_lowers_the_rate_with_the_distance_from_the_output() -> None:
-    decayed = Parameters(False, 0.5, {"blocks.0.up.*": {"lr": 2.0}}).treatments(Deep(), None)
+    decayed = Parameters(False, 0.5, {"blocks.0.up.*": {"lr": 2.0}}).param_configs(Deep(), None)
     factors = {config.name: config.lr_factor for config in decayed}
     assert factors.pop("blocks.0.up.weight") == factors.pop("blocks.0.up.bias") == 2.0
     wanted = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5, "norm": 0.5, "head": 1.0}
@@ -265,6 +265,6 @@ def test_layer_decay_lowers_the_rate_with_the_distance_from_the_output() -> None
 def test_layer_decay_reaches_the_optimizers_groups() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
     rules = Parameters(True, 0.1, {})
-    groups = rules.groups(model, rules.treatments(model, None), 0.5)
+    groups = rules.groups(model, rules.param_configs(model, None), 0.5)
     assert [group["lr"] for group in groups] == pytest.approx([0.005, 0.05, 0.5])
     assert [len(group["params"]) for group in groups] == [2, 4, 2]

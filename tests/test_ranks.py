@@ -64,7 +64,7 @@ def test_one_rank_gives_back_what_it_is_given() -> None:
     assert ranks.add_numbers([2.0]) == ranks.largest([2.0]) == [2.0]
     assert ranks.gather("x") == ["x"]
     assert ranks.broadcast_object("x") == "x"
-    assert ranks.tell(RuntimeError("x"))
+    assert ranks.report_failure(RuntimeError("x"))
     ranks.leave(clean=True)
 
 

@@ -52,7 +52,7 @@ class Init:
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> None:
         """Initialise layers of known types; others, such as embeddings, keep their weights."""
-        self.whole(model)
+        self.initialize_layers(model)
         self.zero_branches(model)
 
     @torch.no_grad()
@@ -61,7 +61,7 @@ class Init:
         if self.zero_residual:
             _zero_residual_branches(model)
 
-    def whole(self, model: nn.Module) -> None:
+    def initialize_layers(self, model: nn.Module) -> None:
         """Initialise every layer of a known type."""
         if self.fill is not None:
             activation, last = activation_of(model), _output_layer(model)
@@ -69,7 +69,7 @@ class Init:
                 _fill_layer(layer, self.fill, "linear" if layer is last else activation)
 
     @torch.no_grad()
-    def one(self, model: nn.Module, name: str, default: Tensor) -> None:
+    def initialize_parameter(self, model: nn.Module, name: str, default: Tensor) -> None:
         """Initialise the parameter `name`, whatever layer it belongs to.
 
         `default` are the values that its layer gave it; the scheme "default" restores them. Raises
@@ -84,7 +84,7 @@ class Init:
             _fill(layer, parameter, self.fill, activation_of(model) if hidden else "linear")
         except ValueError:
             text = f"init of {name}, shape {tuple(parameter.shape)}: it has no fan_in; use constant or normal"
-            raise ConfigError.one("parameters.rules", text) from None
+            raise ConfigError.of("parameters.rules", text) from None
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.padding_idx is not None:
             parameter[layer.padding_idx] = 0
 
@@ -130,12 +130,12 @@ class Fitting(Init):
     The build does not apply it to models from outside trainrun.
     """
 
-    def whole(self, model: nn.Module) -> None:
+    def initialize_layers(self, model: nn.Module) -> None:
         initialize, rescale_init = getattr(model, "initialize", None), getattr(model, "rescale_init", None)
         if initialize is not None:
             initialize()
             return
-        super().whole(model)
+        super().initialize_layers(model)
         if rescale_init is not None:
             rescale_init()
 
@@ -282,14 +282,14 @@ def _zero_residual_branches(model: nn.Module) -> None:
     branches = [branch for branch in candidates if isinstance(branch, nn.Sequential)]
     if not branches:
         text = "has no effect because no module of the model has a residual `branch`"
-        raise ConfigError.one("init.zero_residual", text, "init.zero_residual=false")
+        raise ConfigError.of("init.zero_residual", text, "init.zero_residual=false")
     for branch in branches:
         tail = list(branch)
         while tail and not isinstance(tail[-1], (*NORMS, *LAYERS)):
             # relu'(0) = 0, so that no gradient would ever reach the block; sigmoid(0) is not 0.
             if isinstance(last := tail.pop(), (nn.ReLU, nn.ReLU6, nn.Sigmoid)):
                 text = f"needs branches that do not end in {type(last).__name__}; use model.activation=gelu"
-                raise ConfigError.one("init.zero_residual", text)
+                raise ConfigError.of("init.zero_residual", text)
         for parameter in tail[-1].parameters(recurse=False) if tail else ():
             nn.init.zeros_(parameter)
 
@@ -304,14 +304,14 @@ class OwnInit(Init):
         super().__init__(None, zero_residual=False)
         self.function = function
 
-    def whole(self, model: nn.Module) -> None:
+    def initialize_layers(self, model: nn.Module) -> None:
         before = [p.detach().clone() for p in model.parameters()]
         for call in (self.function, lambda model: model.apply(self.function)):
             call(model)
             if any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)):
                 return
         name = getattr(self.function, "__name__", type(self.function).__name__)
-        raise ConfigError.one("init", f"{name} changed no parameter of {type(model).__name__}")
+        raise ConfigError.of("init", f"{name} changed no parameter of {type(model).__name__}")
 
 
 def as_init(init: Any) -> Any:

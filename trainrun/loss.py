@@ -91,7 +91,7 @@ class BCEWithLogits(Loss):
         super().__init__()
         if pos_weight == "balanced":
             if len(class_counts) != 2 or 0 in class_counts:
-                raise ConfigError.one("loss.pos_weight", "balanced needs two classes with samples in both")
+                raise ConfigError.of("loss.pos_weight", "balanced needs two classes with samples in both")
             pos_weight = class_counts[0] / class_counts[1]
         weight = None if pos_weight is None else torch.tensor(float(pos_weight))
         self.register_buffer("pos_weight", weight, persistent=False)
@@ -203,7 +203,7 @@ class Custom(Loss):
         loss = self.function(outputs, targets)
         if not isinstance(loss, Tensor):
             text = f"must return a tensor, one value or one for each sample, got {type(loss).__name__}"
-            raise ConfigError.one("loss", f"{getattr(self.function, '__name__', 'it')} {text}")
+            raise ConfigError.of("loss", f"{getattr(self.function, '__name__', 'it')} {text}")
         if loss.ndim == 0:
             return loss.expand(len(targets))
         if loss.ndim == 1:
@@ -225,11 +225,11 @@ def _class_weights(weights: str | list[float] | None, counts: tuple[int, ...]) -
         return None
     if isinstance(weights, str):
         if not counts:
-            raise ConfigError.one(key, "balanced needs data that know how many samples each class has")
+            raise ConfigError.of(key, "balanced needs data that know how many samples each class has")
         samples = torch.tensor(counts, dtype=torch.float32)
         return torch.where(samples > 0, samples.sum() / (len(counts) * samples), torch.zeros(()))
     if counts and len(weights) != len(counts):
-        raise ConfigError.one(key, f"must list {len(counts)} weights, one per class, got {len(weights)}")
+        raise ConfigError.of(key, f"must list {len(counts)} weights, one per class, got {len(weights)}")
     return torch.tensor(weights, dtype=torch.float32)
 
 
@@ -237,4 +237,4 @@ def _require_alike(outputs: Tensor, targets: Tensor) -> None:
     """Raise ConfigError for different shapes: broadcasting them would train a wrong model silently."""
     if outputs.shape != targets.shape:
         text = f"gives outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(targets.shape)}"
-        raise ConfigError.one("model", text)
+        raise ConfigError.of("model", text)

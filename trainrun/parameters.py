@@ -51,7 +51,7 @@ class Parameters:
         self.decay_norm_and_bias, self.layer_decay = decay_norm_and_bias, layer_decay
         self.rules = rules
 
-    def treatments(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
+    def param_configs(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
         """One entry per parameter, in the model's order. Raises ConfigError for a pattern without a match."""
         named = dict(model.named_parameters())
         self._check(named)
@@ -75,7 +75,7 @@ class Parameters:
                     config = _apply(config, rule, parameter.ndim > 1 or pattern in of_vectors)
             configs.append(config)
         if all(config.frozen for config in configs):
-            raise ConfigError.one("parameters.rules", "freeze every parameter; nothing is left to train")
+            raise ConfigError.of("parameters.rules", "freeze every parameter; nothing is left to train")
         return configs
 
     def groups(self, model: nn.Module, configs: list[ParamConfig], lr: float) -> list[dict[str, Any]]:

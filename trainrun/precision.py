@@ -91,7 +91,7 @@ def tf32(device: torch.device) -> Precision:
     """float32 whose matrix products round their inputs to 10 bits of mantissa: NVIDIA GPUs since Ampere."""
     if device.type != "cuda":
         text = f"tf32 has no effect on {device.type}; use fp32 or bf16"
-        raise ConfigError.one("precision", text, "precision=fp32")
+        raise ConfigError.of("precision", text, "precision=fp32")
     _round_products(True)
     return Precision("tf32", None, device)
 
@@ -118,7 +118,7 @@ def as_precision(precision: Any, device: torch.device) -> Any:
     if not isinstance(precision, torch.dtype):
         return precision
     if precision == torch.float16:
-        raise ConfigError.one("precision", "float16 needs loss scaling; use precision=fp16", "precision=fp16")
+        raise ConfigError.of("precision", "float16 needs loss scaling; use precision=fp16", "precision=fp16")
     _round_products(False)
     return Precision(
         str(precision).removeprefix("torch."), None if precision == torch.float32 else precision, device

@@ -24,7 +24,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from trainrun.vocabulary.errors import RankFailed
+from trainrun.vocabulary.errors import RankFailedError
 
 if TYPE_CHECKING:  # torch is imported where ranks meet, so that mistakes are answered without it
     from torch import Tensor
@@ -67,7 +67,7 @@ def is_main_process() -> bool:
     return _place.rank == 0
 
 
-def place() -> RankInfo:
+def rank_info() -> RankInfo:
     """This process among all, and among those of its machine."""
     return _place
 
@@ -121,7 +121,7 @@ def leave(clean: bool) -> None:
     import torch
     import torch.distributed as dist
 
-    with suppress(RuntimeError, RankFailed):
+    with suppress(RuntimeError, RankFailedError):
         if clean:
             add_numbers([0.0])
         if clean or not torch.cuda.is_available():  # NCCL would wait for what the others never send
@@ -144,14 +144,14 @@ def end(code: int) -> None:
     os._exit(code)
 
 
-def tell(error: BaseException) -> bool:
+def report_failure(error: BaseException) -> bool:
     """Let the others know why this rank ends; returns whether to print it.
 
     A mistake that all ranks make is printed once, and the first rank says that another one failed.
     """
     if _place.size == 1 or _store is None:
         return True
-    if isinstance(error, RankFailed):
+    if isinstance(error, RankFailedError):
         return is_main_process()
     text = str(error) or type(error).__name__
     with suppress(RuntimeError):
@@ -306,7 +306,7 @@ def _meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankFailed(_why(error)) from error
+        raise RankFailedError(_why(error)) from error
 
 
 def _why(error: RuntimeError) -> str:

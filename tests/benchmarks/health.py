@@ -12,7 +12,7 @@ from itertools import islice
 
 from trainrun.assembly.build import build
 from trainrun.config.compose.composer import Composer
-from trainrun.loop.health import measured
+from trainrun.loop.health import measure_health
 from trainrun.loop.step import Clip, Policy, Step
 from trainrun.protocols import Position
 from trainrun.task.metrics import flatten
@@ -30,7 +30,7 @@ def main() -> None:
         is_measured = count % 2 == 1
         began = time.process_time()
         if is_measured:
-            result = measured(step, parts.state, [batch])
+            result = measure_health(step, parts.state, [batch])
             assert [float(value) for value in flatten(result.health).values()]  # reads them, as a log does
         else:
             step(parts.state, [batch])

@@ -18,7 +18,7 @@ from trainrun.checkpoint.reader import (
     run_id_of,
     steps_in,
 )
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 
 def test_steps_are_found_in_order_and_other_names_ignored(tmp_path: Path) -> None:
@@ -85,5 +85,5 @@ def test_a_run_is_known_by_what_is_left_of_its_files(held: Any, expected: str | 
 
 @pytest.mark.parametrize("held", [{"stored": ["a", "b"]}, {"status": "a", "environment": "b"}])
 def test_files_of_several_runs_are_not_guessed_from(held: Any, tmp_path: Path) -> None:
-    with pytest.raises(CannotResume, match=r"different runs \(a, b\); remove what was copied"):
+    with pytest.raises(ResumeError, match=r"different runs \(a, b\); remove what was copied"):
         run_id_of(run_with(tmp_path, **held))

@@ -18,7 +18,7 @@ from trainrun.protocols import BatchSpec, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.scheduler import cosine, plateau
-from trainrun.vocabulary.errors import CannotResume, DataError
+from trainrun.vocabulary.errors import DataError, ResumeError
 
 
 def full_state(**changes: Any) -> TrainState:
@@ -89,7 +89,7 @@ def test_a_state_that_lacks_anything_is_refused_before_anything_is_copied() -> N
         try:
             fresh.load_state_dict(parts)
             accepted.append(place)
-        except CannotResume:
+        except ResumeError:
             pass
     assert len(places) > 100
     assert accepted == []
@@ -99,7 +99,7 @@ def test_a_state_that_lacks_anything_is_refused_before_anything_is_copied() -> N
 def test_what_is_missing_is_named() -> None:
     parts = copy.deepcopy(STORED)
     del parts["optimizer"]["state"]["state"][3]["exp_avg"]
-    with pytest.raises(CannotResume, match="not whole; see optimizer/state/state/3/exp_avg"):
+    with pytest.raises(ResumeError, match="not whole; see optimizer/state/state/3/exp_avg"):
         full_state().load_state_dict(parts)
 
 
@@ -115,7 +115,7 @@ def test_what_the_data_fitted_is_all_there_but_for_what_came_later() -> None:
     del parts["fitted"]["target_notation"]  # a table's run from before notations were known
     state.check_fitted(parts)
     del parts["fitted"]["shift"]
-    with pytest.raises(CannotResume, match="is not whole; see fitted"):
+    with pytest.raises(ResumeError, match="is not whole; see fitted"):
         state.check_fitted(parts)
 
 
@@ -138,7 +138,7 @@ def test_what_the_data_fitted_is_all_there_but_for_what_came_later() -> None:
     ],
 )
 def test_a_state_of_another_run_is_refused_in_words(other: Any, said: str) -> None:
-    with pytest.raises(CannotResume, match=said):
+    with pytest.raises(ResumeError, match=said):
         other().load_state_dict(STORED)
 
 
@@ -178,7 +178,7 @@ def fused_state() -> TrainState:
 def test_a_moment_of_another_shape_is_refused(moment: Any) -> None:
     parts = stored(fused_state())
     parts["optimizer"]["state"]["state"][0]["exp_avg"] = moment
-    with pytest.raises(CannotResume, match="exp_avg of trained parameter 0 has another shape"):
+    with pytest.raises(ResumeError, match="exp_avg of trained parameter 0 has another shape"):
         fused_state().load_state_dict(parts)
 
 
@@ -220,7 +220,7 @@ def test_a_value_of_another_kind_is_refused_before_anything_is_copied(
     parts[part][name] = value
     parts["contents"] = [path for path in parts["contents"] if not path.startswith(f"{part}/{name}")]
     parts["contents"].append(f"{part}/{name}")
-    with pytest.raises(CannotResume, match=f"{part}/{name} "):
+    with pytest.raises(ResumeError, match=f"{part}/{name} "):
         fresh.load_state_dict(parts)
     assert same_bits(fresh.state_dict(), before)
 
@@ -260,7 +260,7 @@ def test_other_files_are_other_data() -> None:
 def test_a_frozen_parameter_is_not_among_the_trained_and_that_is_noticed() -> None:
     state = full_state()
     state.optimizer.param_groups[0]["params"].pop()
-    with pytest.raises(CannotResume, match="6 trained parameters, this run has 5"):
+    with pytest.raises(ResumeError, match="6 trained parameters, this run has 5"):
         state.load_state_dict(STORED)
 
 

@@ -20,7 +20,7 @@ from toy import mlp, new_state, same_bits
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints, problem_of
 from trainrun.regularization.ema import EMA
-from trainrun.vocabulary.errors import CannotResume, NonFinite, StorageFailed
+from trainrun.vocabulary.errors import NonFiniteError, ResumeError, StorageError
 from trainrun.vocabulary.events import CheckpointSaved
 
 
@@ -235,7 +235,7 @@ def test_a_newer_format_is_refused_and_never_skipped_as_damage(tmp_path: Path) -
     committed(tmp_path, 5)
     forge_manifest(format=2)(committed(tmp_path, 6))
     warnings: list[str] = []
-    with pytest.raises(CannotResume, match=r"format 2, this version reads up to 1; install a newer trainrun"):
+    with pytest.raises(ResumeError, match=r"format 2, this version reads up to 1; install a newer trainrun"):
         load(tmp_path, warnings)
     assert warnings == []
 
@@ -244,7 +244,7 @@ def test_where_all_are_damaged_resuming_is_refused(tmp_path: Path) -> None:
     for step in (5, 6):
         flip_a_bit(committed(tmp_path, step))
     warnings: list[str] = []
-    with pytest.raises(CannotResume, match="none of the 2 checkpoints"):
+    with pytest.raises(ResumeError, match="none of the 2 checkpoints"):
         load(tmp_path, warnings)
     assert len(warnings) == 2
 
@@ -268,7 +268,7 @@ def test_a_pickle_in_place_of_the_state_is_not_executed(tmp_path: Path) -> None:
     (path / "state.pt").write_bytes(body)
     entry = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
     forge_manifest(files={"state.pt": entry})(path)
-    with pytest.raises(CannotResume, match="cannot be loaded"):
+    with pytest.raises(ResumeError, match="cannot be loaded"):
         load(tmp_path)
     assert not (tmp_path / "exploded").exists()
 
@@ -298,7 +298,7 @@ def test_weights_that_are_not_finite_are_never_committed(tmp_path: Path, value: 
     older = committed(tmp_path, 5)
     state = state_at(6)
     state.model[0].bias.data[2] = value
-    with pytest.raises(NonFinite, match=r"0\.bias holds numbers that are not finite"):
+    with pytest.raises(NonFiniteError, match=r"0\.bias holds numbers that are not finite"):
         commit(checkpoints(tmp_path), state)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [older.name]
 
@@ -383,7 +383,7 @@ def test_a_failing_disk_is_said_with_the_systems_reason_and_costs_nothing_older(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageFailed, match=os.strerror(code)):
+    with pytest.raises(StorageError, match=os.strerror(code)):
         commit(checkpoints(tmp_path), state_at(6))
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [older.name]
@@ -392,7 +392,7 @@ def test_a_failing_disk_is_said_with_the_systems_reason_and_costs_nothing_older(
 
 def test_a_folder_in_the_place_of_a_file_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("")
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StorageError):
         commit(checkpoints(tmp_path), state_at(6))
 
 
@@ -420,8 +420,8 @@ def test_the_judged_weights_are_loaded(tmp_path: Path, averaged: bool) -> None:
 def test_weights_of_a_damaged_or_missing_step_are_refused(tmp_path: Path) -> None:
     path = committed(tmp_path)
     flip_a_bit(path)
-    with pytest.raises(CannotResume, match="another content"):
+    with pytest.raises(ResumeError, match="another content"):
         checkpoints(tmp_path).load_weights(mlp(), 5)
     shutil.rmtree(path)
-    with pytest.raises(CannotResume, match="no manifest"):
+    with pytest.raises(ResumeError, match="no manifest"):
         checkpoints(tmp_path).load_weights(mlp(), 5)

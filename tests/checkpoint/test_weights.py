@@ -19,7 +19,7 @@ from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file, sta
 from trainrun.model.torchvision import torchvision
 from trainrun.regularization.ema import EMA
 from trainrun.runtime.vision import import_torchvision
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 
 def net(classes: int = 3) -> nn.Module:
@@ -49,7 +49,7 @@ def test_a_checkpoint_gives_the_weights_that_were_judged(tmp_path: Path) -> None
     stored = read_checkpoint(path_of(tmp_path / "raw" / "checkpoints", 16))
     assert same_bits(dict(stored.tensors), dict(raw.weights))
     (path / "state.pt").write_bytes(b"damage")
-    with pytest.raises(CannotResume, match="bytes in state"):
+    with pytest.raises(ResumeError, match="bytes in state"):
         read_checkpoint(path)
 
 
@@ -95,7 +95,7 @@ def test_half_precision_is_taken_and_complex_numbers_are_not() -> None:
 
 
 def test_nothing_that_fits_is_refused_with_the_names_of_both() -> None:
-    with pytest.raises(CannotResume) as refused:
+    with pytest.raises(ResumeError) as refused:
         start_from(net(), weights({"conv.weight": torch.zeros(3, 3), "1.bias": torch.zeros(8)}))
     assert "there are conv.weight (3, 3), 1.bias (8,); the model has 0.weight (8, 4)" in str(refused.value)
 
@@ -103,7 +103,7 @@ def test_nothing_that_fits_is_refused_with_the_names_of_both() -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     state = filled(mlp(), 1.0)
     state["0.bias"][0] = float("nan")
-    with pytest.raises(CannotResume, match=r"not finite in 0\.bias"):
+    with pytest.raises(ResumeError, match=r"not finite in 0\.bias"):
         start_from(mlp(), weights(state))
 
 
@@ -124,13 +124,13 @@ def test_files_that_would_run_code_or_fill_the_memory_are_refused(
     (tmp_path / "old.pt").write_bytes(pickle.dumps({"0.weight": [1.0]}))
     torch.save(net(), tmp_path / "module.pt")
     for name in ("packed", "code", "old", "module"):
-        with pytest.raises(CannotResume, match=r"run code|not written by torch\.save"):
+        with pytest.raises(ResumeError, match=r"run code|not written by torch\.save"):
             read_file(tmp_path / f"{name}.pt")
     for number, content in enumerate(([torch.zeros(1)], {"lr": 0.1}, {"model": {}}, torch.zeros(1))):
         torch.save(content, tmp_path / f"{number}.pt")
-        with pytest.raises(CannotResume, match="holds no weights by name"):
+        with pytest.raises(ResumeError, match="holds no weights by name"):
             read_file(tmp_path / f"{number}.pt")
-    with pytest.raises(CannotResume, match="there is no file"):
+    with pytest.raises(ResumeError, match="there is no file"):
         read_file(tmp_path / "none.pt")
     assert "run" not in capsys.readouterr().out
 
@@ -142,7 +142,7 @@ def test_safetensors_are_read_by_their_own_library(tmp_path: Path) -> None:
     assert start_from(model, read_file(tmp_path / "w.safetensors")) == []
     assert all((parameter == 3).all() for parameter in model.parameters())
     (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(CannotResume, match="cannot be loaded"):
+    with pytest.raises(ResumeError, match="cannot be loaded"):
         read_file(tmp_path / "bad.safetensors")
 
 

@@ -174,7 +174,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "augment: another shape": ("def f(batch): return batch[:1, :, :3]", "augment", "same shape"),
     "augment: no tensor": ("def f(batch): return None", "augment", "same shape"),
     "augment: it fails": ("def f(batch): return batch.nothing", "augment", "AttributeError.*my.py:3"),
-    "logger: not callable": ("class f: ...", "logger", "makes what cannot be called"),
+    "logger: not callable": ("class f: ...", "logger", "cannot be called"),
     "loss: no tensor": ("def f(outputs, targets): return 0.5", "loss", "must return a tensor"),
     "loss: one argument": ("def f(outputs): return outputs", "loss", "loss.outputs|not a"),
     "init: nothing changes": ("def f(model): pass", "init", "changed no parameter"),

@@ -186,10 +186,10 @@ def _leaves(node: dict[str, object], path: str = "") -> Iterator[tuple[str, obje
 @pytest.mark.parametrize(
     ("topic", "row"),
     [
-        ("optimizer/adamw", ("lr", "2.0e-3", "a number more than 0", "learning rate")),
+        ("optimizer/adamw", ("lr", "2.0e-3", "a number greater than 0", "learning rate")),
         ("optimizer/adamw", ("lr_scaling", "none", "none, linear or sqrt", "none, linear or sqrt: scales")),
         ("scheduler/step", ("every", "30%", "a duration above 0 in ep, step, sample", "distance between")),
-        ("loop/default", ("clip.norm", "null", "a number more than 0 or null", "largest L2 norm")),
+        ("loop/default", ("clip.norm", "null", "a number greater than 0 or null", "largest L2 norm")),
         ("regularization/dropout", ("p", "0.3", "a number in [0, 1)", "share of units dropped")),
         ("data/dataset", ("train", "needed", "anything", "{_target_: my_data.Pairs, ...}")),
     ],
@@ -448,7 +448,7 @@ def test_show_imports_little_and_neither_torch_nor_hydra(words: list[str]) -> No
     assert (done.code, done.err) == (0, "")
     assert "\x1b" not in done.out
     assert not done.modules & {"torch", "hydra", "omegaconf", "numpy"}
-    assert len(done.modules) < 200  # 172 today, 33 of them Python's own at its start
+    assert len(done.modules) < 215  # 203 today, 33 of them Python's own at its start, 52 ours
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trainrun.config.limits import MOST_BYTES, Unreadable, check_references, check_text, read_text
+from trainrun.config.limits import MOST_BYTES, UnreadableError, check_references, check_text, read_text
 from trainrun.config.paths import CONF
 
 
@@ -21,7 +21,7 @@ def bomb(levels: int, width: int) -> str:
     "text", [bomb(9, 9), bomb(30, 2), "a: &a [*a]", "a: &a {b: *a}"], ids=lambda t: t[:12]
 )
 def test_aliases_that_multiply_are_refused(text: str) -> None:
-    with pytest.raises(Unreadable, match="aliases"):
+    with pytest.raises(UnreadableError, match="aliases"):
         check_text(text, with_aliases=True)
 
 
@@ -29,7 +29,7 @@ def test_aliases_that_multiply_are_refused(text: str) -> None:
 def test_a_few_aliases_are_taken_from_the_user_and_none_from_strangers(text: str) -> None:
     check_text(text, with_aliases=True)
     if text:
-        with pytest.raises(Unreadable, match="an alias"):
+        with pytest.raises(UnreadableError, match="an alias"):
             check_text(text, with_aliases=False)
 
 
@@ -39,7 +39,7 @@ def test_nesting_has_an_end(depth: int) -> None:
     if depth == 20:
         check_text(text, with_aliases=False)
         return
-    with pytest.raises(Unreadable, match="nests too deep") as caught:
+    with pytest.raises(UnreadableError, match="nests too deep") as caught:
         check_text(text, with_aliases=True)
     assert caught.value.place == ":1"
 
@@ -49,7 +49,7 @@ def test_a_large_file_is_not_even_read(tmp_path: Path) -> None:
     file.write_text("a" * MOST_BYTES)
     assert len(read_text(file)) == MOST_BYTES
     file.write_text("a" * (MOST_BYTES + 1))
-    with pytest.raises(Unreadable, match="larger than a config can be"):
+    with pytest.raises(UnreadableError, match="larger than a config can be"):
         read_text(file)
 
 
@@ -79,7 +79,7 @@ MULTIPLY: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", MULTIPLY)
 def test_references_that_multiply_are_refused(kind: str) -> None:
-    with pytest.raises(Unreadable, match="references"):
+    with pytest.raises(UnreadableError, match="references"):
         check_references(MULTIPLY[kind])
 
 

@@ -13,7 +13,7 @@ from trainrun.config.call import StoredOrigin
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer, to_yaml
 from trainrun.config.stored import load_stored, storable
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +91,12 @@ REFUSED = [
 def test_what_no_run_would_have_written_is_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
-    with pytest.raises(CannotResume, match=r"config\.yaml"):
+    with pytest.raises(ResumeError, match=r"config\.yaml"):
         load_stored(file)
 
 
 def test_a_missing_config_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(CannotResume, match="cannot be read"):
+    with pytest.raises(ResumeError, match="cannot be read"):
         load_stored(tmp_path / "config.yaml")
 
 
@@ -109,7 +109,7 @@ def test_the_first_line_names_the_format_and_a_newer_one_is_refused(tmp_path: Pa
         file.write_text(written)
         assert load_stored(file) == {"x": 1}
     file.write_text(text.replace("format 1", "format 2"))
-    with pytest.raises(CannotResume, match=r"format 2, this version reads up to 1; install a newer trainrun"):
+    with pytest.raises(ResumeError, match=r"format 2, this version reads up to 1; install a newer trainrun"):
         load_stored(file)
 
 

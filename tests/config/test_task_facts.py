@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from trainrun.config import metric_direction
 from trainrun.config.paths import CONF
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
 
@@ -36,8 +35,7 @@ def test_every_metric_has_one_direction_whatever_the_task() -> None:
     for task in TASKS:
         assert class_of(task).metric_modes.items() <= metric_modes().items()
     assert metric_modes()["top5"] == "max"  # which a task has only with six classes or more
-    assert {*metric_direction.LARGER, *metric_direction.SMALLER} == set(metric_modes())
-    assert not {*metric_direction.LARGER} & {*metric_direction.SMALLER}
+    assert set(metric_modes().values()) == {"max", "min"}
 
 
 def test_the_tasks_and_losses_are_those_of_conf() -> None:

@@ -28,7 +28,7 @@ from trainrun.precision import fp32
 from trainrun.protocols import Batch, BatchSpec, Position
 from trainrun.runtime.signals import Signals, Stopped
 from trainrun.task.regression import Regression
-from trainrun.vocabulary.errors import ConfigError, DataError, OutOfMemory
+from trainrun.vocabulary.errors import ConfigError, DataError, OutOfMemoryError
 
 
 class Pictures(Dataset[Any]):
@@ -242,7 +242,7 @@ class Killed(Pictures):
 
 def test_a_loader_process_that_is_killed_is_out_of_memory_and_leaves_none() -> None:
     data = make(Killed(), val_fraction=0, test_fraction=0, num_workers=2)
-    with pytest.raises(OutOfMemory, match=r"killed by SIGKILL.*data\.num_workers"):
+    with pytest.raises(OutOfMemoryError, match=r"killed by SIGKILL.*data\.num_workers"):
         list(data.eval_batches("train"))
     assert not active_children()
 

@@ -9,14 +9,14 @@ from multiprocessing import get_context
 import pytest
 
 from trainrun.data.workers import workers_error
-from trainrun.vocabulary.errors import DataError, OutOfMemory
+from trainrun.vocabulary.errors import DataError, OutOfMemoryError
 
 
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [
-        ("(pid 7) is killed by signal: Killed. ", OutOfMemory, "killed by SIGKILL"),
-        ("(pid 7) is killed by signal: Bus error. It is possible that", OutOfMemory, "/dev/shm"),
+        ("(pid 7) is killed by signal: Killed. ", OutOfMemoryError, "killed by SIGKILL"),
+        ("(pid 7) is killed by signal: Bus error. It is possible that", OutOfMemoryError, "/dev/shm"),
         ("(pid 7) is killed by signal: Segmentation fault. ", DataError, "killed by SIGSEGV"),
         ("(pid(s) 7, 8) exited unexpectedly", DataError, "loader process died"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.doctor.curves import Curve, read
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 
 def curve(*values: float) -> Curve:
@@ -80,7 +80,7 @@ def test_lines_that_no_run_wrote_are_left_out(line: str, tmp_path: Path) -> None
 
 
 def test_a_config_that_no_run_wrote_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CannotResume):
+    with pytest.raises(ResumeError):
         read(written(tmp_path, config="a: &x [1]\nb: *x\n"))
 
 

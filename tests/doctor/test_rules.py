@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trainrun.doctor import rules
-from trainrun.doctor.curves import Run
+from trainrun.doctor.curves import RecordedRun
 from trainrun.doctor.symptoms import SYMPTOMS
 
 Shape = Callable[[float], float]  # of the share of the run, 0 to 1
@@ -38,7 +38,7 @@ def a_run(
     points: int = 20,
     settings: Mapping[str, Any] | None = None,
     **status: Any,
-) -> Run:
+) -> RecordedRun:
     """`points` of each curve, with relative noise; a point is 50 steps."""
     draw = random.Random(0)
 
@@ -51,7 +51,7 @@ def a_run(
             rows.append({"step": 50 * (index + 1), "epoch": index + 1.0, "split": split} | values)
         return rows
 
-    return Run(
+    return RecordedRun(
         settings=SETTINGS | dict(settings or {}),
         status={"state": "completed", "monitor": "val/accuracy"} | status,
         train=records({"lr": falling(0.002, 0.0, 3), "update_ratio": flat(3e-3)} | dict(train), "train"),
@@ -62,7 +62,7 @@ def a_run(
     )
 
 
-def symptoms_of(run: Run) -> list[str]:
+def symptoms_of(run: RecordedRun) -> list[str]:
     return [symptom.name for symptom in SYMPTOMS if symptom.rule and symptom.rule(run)]
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from trainrun.doctor.curves import Run
+from trainrun.doctor.curves import RecordedRun
 from trainrun.doctor.diagnosis import DEFAULTS, diagnose, filled
 from trainrun.doctor.symptoms import SYMPTOMS, Remedy
 
 NAMES = [symptom.name for symptom in SYMPTOMS]
-EMPTY = Run({}, {}, [], [], [], 0, [])
+EMPTY = RecordedRun({}, {}, [], [], [], 0, [])
 NAN = {"step": 3, "where": "the loss", "answer": "stop"}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.vocabulary.errors import DataError, NonFinite
+from trainrun.vocabulary.errors import DataError, NonFiniteError
 
 ROWS = """
 import torch
@@ -207,4 +207,4 @@ def test_the_guide_names_the_exit_code_of_data_that_are_not_finite() -> None:
     page = Path(__file__).resolve().parents[2] / "trainrun/cli/guide/failures.md"
     sentence = "| `stop` | end the run with exit 7, or 4 where the data themselves are not finite |"
     assert sentence in page.read_text()
-    assert DataError.exit_code == 4 and NonFinite.exit_code == 7
+    assert DataError.exit_code == 4 and NonFiniteError.exit_code == 7

@@ -24,7 +24,7 @@ from trainrun.config.compose.composer import Composer, to_yaml
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.injection import SLOTS
 from trainrun.run import signing
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 # What would run a command, load code, or write a file, with arguments that would make it do so.
 PAYLOADS: dict[str, dict[str, Any]] = {
@@ -331,6 +331,6 @@ def test_a_stored_config_refers_to_nothing_but_the_environment(plain: dict[str, 
         (run / "config.yaml").write_text(
             (run / "config.yaml").read_text().replace("name: null", f"name: '{text}'")
         )
-        with pytest.raises(CannotResume):
+        with pytest.raises(ResumeError):
             load_stored(run / "config.yaml")
     assert os.listdir(home / "outputs")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from toy import FINISHED
 
-from trainrun.logger.lines import kept, lines_of
+from trainrun.logger.lines import describe_kept_weights, lines_of
 from trainrun.terminal.numbers import number
 from trainrun.vocabulary.events import (
     CheckpointSaved,
@@ -69,7 +69,7 @@ def test_a_run_says_which_weights_it_ends_with(
     best = 0.25 if best_step else None
     ended = replace(FINISHED, step=9, reason="early_stopping", monitor="val/loss", seconds=1.0)
     finished = replace(ended, best=best, best_step=best_step, kept_step=kept_step, kept_weights=weights)
-    assert kept(finished) == said
+    assert describe_kept_weights(finished) == said
     assert lines_of(finished) == [f"step 9 finished: early_stopping, 1.0 s of training; {said}"]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from toy import CLASSES, FEATURES, Toy, ToyData, ToyTask, adamw, momentum, new_state, new_step, same_bits
 
 from trainrun.checkpoint.state import TrainState
-from trainrun.loop.health import measured
+from trainrun.loop.health import measure_health
 from trainrun.loop.step import Step
 from trainrun.optimizer.sam import SAM
 from trainrun.protocols import StepResult
@@ -51,7 +51,7 @@ def lbfgs(parameters: Any, lr: float) -> torch.optim.Optimizer:
 
 def stepped(state: TrainState, step: Any, accumulate: int = 1) -> StepResult:
     data = ToyData()
-    return measured(step, state, [data.batch(part) for part in SAMPLES.chunk(accumulate)])
+    return measure_health(step, state, [data.batch(part) for part in SAMPLES.chunk(accumulate)])
 
 
 def new(model: nn.Module, optimizer: Any = momentum, accumulate: int = 1) -> tuple[TrainState, Step]:
@@ -161,7 +161,7 @@ def test_a_step_without_an_update_says_nothing() -> None:
     state, step = new(relus())
     data = ToyData()
     data.inputs[3] = float("nan")
-    result = measured(step, state, [data.batch(SAMPLES)])
+    result = measure_health(step, state, [data.batch(SAMPLES)])
     assert not result.applied and not result.health
 
 
@@ -206,8 +206,8 @@ def test_only_the_step_that_ends_a_window_is_looked_at(
 
     def spy(step: Any, state: TrainState, window: Any) -> StepResult:
         looked.append(state.step + 1)
-        return measured(step, state, window)
+        return measure_health(step, state, window)
 
-    monkeypatch.setattr("trainrun.loop.loop.measured", spy)
+    monkeypatch.setattr("trainrun.loop.loop.measure_health", spy)
     Toy(tmp_path / "run", log_every=5, state={"total_steps": 16}).train()
     assert looked == [5, 10, 15, 16]

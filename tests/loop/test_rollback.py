@@ -15,7 +15,7 @@ from toy import Toy, ToyData, Trained, same_bits
 
 from trainrun.protocols import Batch
 from trainrun.regularization.ema import EMA
-from trainrun.vocabulary.errors import DataError, NonFinite
+from trainrun.vocabulary.errors import DataError, NonFiniteError
 from trainrun.vocabulary.events import Finished, NotFinite, RolledBack, StepsLogged
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -88,7 +88,9 @@ def test_skip_goes_on_and_counts(tmp_path: Path) -> None:
 
 def test_skipping_has_a_limit_of_steps_in_a_row(tmp_path: Path) -> None:
     assert toy(tmp_path / "three", "skip", lambda: BadAt((5, 6, 7))).train().of(Finished)
-    with pytest.raises(NonFinite, match=r"at step 8; .*loop\.nonfinite_limit: 3 steps in a row were skipped"):
+    with pytest.raises(
+        NonFiniteError, match=r"at step 8; .*loop\.nonfinite_limit: 3 steps in a row were skipped"
+    ):
         toy(tmp_path / "four", "skip", lambda: BadAt((5, 6, 7, 8))).train()
 
 
@@ -126,7 +128,7 @@ def test_a_rollback_before_the_first_checkpoint_goes_to_the_beginning(tmp_path: 
 
 def test_rolling_back_has_a_limit_and_the_record_tells_of_each(tmp_path: Path) -> None:
     run = toy(tmp_path / "run", "rollback", lambda: BadAt((7,)), keep_best=0)
-    with pytest.raises(NonFinite, match=r"loop\.nonfinite_limit: 3 rollbacks did not help"):
+    with pytest.raises(NonFiniteError, match=r"loop\.nonfinite_limit: 3 rollbacks did not help"):
         run.train()
     metrics = list(map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()))
     rollbacks = [

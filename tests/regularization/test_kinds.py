@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from trainrun.protocols import Batch, DataInfo, Position
-from trainrun.regularization.kinds import KINDS, BatchChange, Mixing, ModelChange, decayed, joined
+from trainrun.regularization.kinds import (
+    KINDS,
+    BatchChange,
+    Mixing,
+    ModelChange,
+    combine_batch_changes,
+    decayed,
+)
 from trainrun.vocabulary.errors import ConfigError
 
 INFO = DataInfo("toy", (2,), "classes", 3, {})
@@ -25,7 +32,7 @@ class Adding(BatchChange):
 
     def check(self, info: DataInfo) -> None:
         if info.kind != "classes":
-            raise ConfigError.one("regularization.adding", "needs classes")
+            raise ConfigError.of("regularization.adding", "needs classes")
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         return replace(batch, inputs=10 * batch.inputs + self.number)
@@ -42,20 +49,20 @@ class Nothing(ModelChange):
 
 def test_changes_of_batches_are_picked_in_their_order() -> None:
     first, second = Adding(1), AddingMix(2)
-    assert joined([Nothing(), first, Nothing(), second]) == [first, second]
-    assert joined([second, first]) == [second, first]  # a single mixing stays where it was
-    assert joined([Nothing()]) == []
+    assert combine_batch_changes([Nothing(), first, Nothing(), second]) == [first, second]
+    assert combine_batch_changes([second, first]) == [second, first]  # a single mixing stays where it was
+    assert combine_batch_changes([Nothing()]) == []
 
 
 def test_several_mixings_become_one_that_comes_first() -> None:
     plain, mixings = Adding(1), [AddingMix(2), AddingMix(3)]
-    drawing, last = joined([plain, *mixings])
+    drawing, last = combine_batch_changes([plain, *mixings])
     assert last is plain and drawing not in mixings
     assert not isinstance(drawing, Mixing)  # joined again, it would be one of two
 
 
 def test_each_batch_has_one_mixing_and_all_come_equally_often() -> None:
-    (drawing,) = joined([AddingMix(1), AddingMix(2), AddingMix(3)])
+    (drawing,) = combine_batch_changes([AddingMix(1), AddingMix(2), AddingMix(3)])
     generator = torch.Generator().manual_seed(0)
     n = 3000
     counts = Counter(float(drawing.change_batch(BATCH, INFO, generator).inputs[0, 0]) for _ in range(n))
@@ -67,7 +74,7 @@ def test_each_batch_has_one_mixing_and_all_come_equally_often() -> None:
 
 
 def test_every_mixing_checks_the_data() -> None:
-    (drawing,) = joined([AddingMix(1), AddingMix(2)])
+    (drawing,) = combine_batch_changes([AddingMix(1), AddingMix(2)])
     drawing.check(INFO)
     with pytest.raises(ConfigError, match="needs classes"):
         drawing.check(replace(INFO, kind="values"))

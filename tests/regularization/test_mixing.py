@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from trainrun.loss import BCEWithLogits, CrossEntropy
 from trainrun.protocols import Batch, DataInfo, Position
-from trainrun.regularization.kinds import BatchChange, joined
+from trainrun.regularization.kinds import BatchChange, combine_batch_changes
 from trainrun.regularization.label_smoothing import LabelSmoothing
 from trainrun.regularization.mixing import CutMix, Mixup
 from trainrun.task.binary import Binary
@@ -86,14 +86,14 @@ def test_cross_entropy_on_the_mixture_is_the_papers_sum_of_two() -> None:
 
 
 def test_both_together_choose_one_for_each_batch_and_smoothing_stays() -> None:
-    changes = joined([Mixup(1.0), LabelSmoothing(0.1), CutMix(1.0)])
+    changes = combine_batch_changes([Mixup(1.0), LabelSmoothing(0.1), CutMix(1.0)])
     assert len(changes) == 2 and isinstance(changes[1], LabelSmoothing)
     kinds = []
     for seed in range(400):
         inputs = drawn(changes[0], seed).inputs
         kinds.append(bool((inputs == inputs.round()).all()))  # cutmix leaves whole numbers
     assert sum(kinds) / 400 == pytest.approx(0.5, abs=5 * 0.5 / 20)
-    alone = joined([LabelSmoothing(0.1), Mixup(1.0)])
+    alone = combine_batch_changes([LabelSmoothing(0.1), Mixup(1.0)])
     assert [type(change) for change in alone] == [LabelSmoothing, Mixup]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.config.metric_direction import LARGER, SMALLER
+from trainrun.config.task_facts import metric_modes
 from trainrun.report.compare import ComparedRun, best_of, differing, record, stored, table
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
@@ -91,8 +91,7 @@ def test_which_way_is_better_is_what_the_tasks_say() -> None:
     for task in (Binary, Classification, LanguageModel, MaskedLM, Multilabel, Regression):
         modes |= task.metric_modes
     modes["top5"] = "max"  # of more than five classes
-    assert {name for name, mode in modes.items() if mode == "max"} == set(LARGER)
-    assert {name for name, mode in modes.items() if mode == "min"} == set(SMALLER)
+    assert modes == metric_modes()
 
 
 def test_an_own_metric_goes_the_way_that_the_run_says(tmp_path: Path) -> None:

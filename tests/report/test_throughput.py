@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainrun.report.throughput import lines, picture, record, rivals
-from trainrun.tune.batch import Found, TriedSize
+from trainrun.tune.batch import BatchSearchResult, TriedSize
 from trainrun.tune.batch_search import BatchSearch
 from trainrun.tune.trial import Survey
 
@@ -38,8 +38,8 @@ JUDGED = replace(of(16, 9000, 410), size=64, pieces=5)
 SEARCH = BatchSearch(
     survey=SURVEY,
     limit="700 MB a process",
-    train=Found((SMALL, LARGE, TOO_LARGE), LARGE),
-    evaluation=Found((JUDGED,), JUDGED),
+    train=BatchSearchResult((SMALL, LARGE, TOO_LARGE), LARGE),
+    evaluation=BatchSearchResult((JUDGED,), JUDGED),
     no_evaluation="",
     whole=of(16, 0.0, 600),
     overrides=["batch_size=16", "loop.accumulate=2", "data.eval_batch_size=64"],
@@ -70,15 +70,17 @@ def test_a_smaller_size_is_told_as_fast_or_faster_by_its_rate() -> None:
         "with 400 MB to 500 MB"
     ]
     faster = replace(SMALL, samples_per_s=4000)
-    search = replace(SEARCH, train=Found((faster, LARGE), LARGE))
+    search = replace(SEARCH, train=BatchSearchResult((faster, LARGE), LARGE))
     assert "is faster: 4,000 to 2,000" in rivals(search)[0]
     slower = replace(SMALL, samples_per_s=1000)
-    assert rivals(replace(SEARCH, train=Found((slower, LARGE), LARGE))) == []
+    assert rivals(replace(SEARCH, train=BatchSearchResult((slower, LARGE), LARGE))) == []
 
 
 def test_memory_that_a_gpu_has_reserved_has_a_column_of_its_own() -> None:
     reserved = replace(LARGE, reserved_bytes=650 * 10**6)
-    search = replace(SEARCH, train=Found((reserved,), reserved), survey=replace(SURVEY, on_gpu=True))
+    search = replace(
+        SEARCH, train=BatchSearchResult((reserved,), reserved), survey=replace(SURVEY, on_gpu=True)
+    )
     text = [line.plain for line in lines(search, 80)]
     assert any("reserved" in line for line in text) and any("650 MB" in line for line in text)
 

@@ -14,7 +14,7 @@ import pytest
 from trainrun.run.cleaning import lost, remnants, remove
 from trainrun.run.listing import entries
 from trainrun.run.lock import lock
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -198,5 +198,5 @@ def test_a_folder_that_cannot_be_removed_is_a_storage_failure(monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(shutil, "rmtree", refused)
-    with pytest.raises(StorageFailed, match="outputs/run: cannot be removed: Permission denied"):
+    with pytest.raises(StorageError, match="outputs/run: cannot be removed: Permission denied"):
         remove(path)

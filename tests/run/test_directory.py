@@ -15,7 +15,7 @@ import pytest
 
 from trainrun.run.directory import claim, find_run, look_up, short
 from trainrun.run.directory import runs as all_runs
-from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, FolderBusyError, ResumeError, StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_a_named_folder_goes_to_one_of_many() -> None:
     def attempt(_: int) -> str:
         try:
             return str(owned(claim("mine")))
-        except FolderBusy:
+        except FolderBusyError:
             return "busy"
 
     owners: list[IO[str]] = []
@@ -70,7 +70,7 @@ def test_a_named_folder_may_lie_anywhere_and_be_there_empty(tmp_path: Path) -> N
 def test_what_a_start_that_died_left_behind_is_no_run() -> None:
     folder, owner = claim("died")
     (folder / ".tmp-config.yaml-123").touch()
-    with pytest.raises(FolderBusy, match="in use by process"):
+    with pytest.raises(FolderBusyError, match="in use by process"):
         claim("died")
     owner.close()  # as the system does for a process that is killed
     assert claim("died")[0] == folder
@@ -79,21 +79,21 @@ def test_what_a_start_that_died_left_behind_is_no_run() -> None:
 def test_a_used_folder_is_refused_with_what_to_do() -> None:
     Path("used").mkdir()
     Path("used/config.yaml").touch()
-    with pytest.raises(FolderBusy, match="holds a run already; continue it with trainrun resume used"):
+    with pytest.raises(FolderBusyError, match="holds a run already; continue it with trainrun resume used"):
         claim("used")
     Path("full").mkdir()
     Path("full/thesis.txt").touch()
-    with pytest.raises(FolderBusy, match="not empty"):
+    with pytest.raises(FolderBusyError, match="not empty"):
         claim("full")
     Path("file").touch()
-    with pytest.raises(FolderBusy, match="is a file"):
+    with pytest.raises(FolderBusyError, match="is a file"):
         claim("file")
     assert [path.name for path in Path("full").iterdir()] == ["thesis.txt"]
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_failure() -> None:
     Path("outputs").touch()
-    with pytest.raises(StorageFailed, match="cannot create outputs"):
+    with pytest.raises(StorageError, match="cannot create outputs"):
         claim(None)
 
 
@@ -153,7 +153,7 @@ def test_a_beginning_of_several_names_them(runs: dict[str, Path]) -> None:
 
 
 def test_a_run_that_is_not_there_names_the_newest(runs: dict[str, Path]) -> None:
-    with pytest.raises(CannotResume, match=r"no run is called nope; the newest: .*2026-01-03/11-00-00"):
+    with pytest.raises(ResumeError, match=r"no run is called nope; the newest: .*2026-01-03/11-00-00"):
         find_run("nope")
 
 
@@ -167,7 +167,7 @@ def test_a_run_that_is_not_there_names_the_newest(runs: dict[str, Path]) -> None
     ],
 )
 def test_a_misspelt_run_names_the_nearest(runs: dict[str, Path], typed: str, meant: str) -> None:
-    with pytest.raises(CannotResume, match=f"no run is called {typed}; did you mean {meant}\\?"):
+    with pytest.raises(ResumeError, match=f"no run is called {typed}; did you mean {meant}\\?"):
         find_run(typed)
     find_run(meant)
 
@@ -199,7 +199,7 @@ def test_a_whole_path_wins_over_a_sweeps_shortened_one(runs: dict[str, Path]) ->
 
 
 def test_before_the_first_run_it_is_said_how_to_start_one() -> None:
-    with pytest.raises(CannotResume, match="no run in outputs/ yet; start one with trainrun"):
+    with pytest.raises(ResumeError, match="no run in outputs/ yet; start one with trainrun"):
         find_run("last")
 
 

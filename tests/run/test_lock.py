@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.run.lock import is_held, lock
-from trainrun.vocabulary.errors import FolderBusy, StorageFailed
+from trainrun.vocabulary.errors import FolderBusyError, StorageError
 
 HOLD = """
 import sys
@@ -30,7 +30,7 @@ def test_a_second_process_is_refused_by_name_and_death_lets_go(tmp_path: Path) -
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(FolderBusy, match=f"in use by process {holder.pid}$"):
+        with pytest.raises(FolderBusyError, match=f"in use by process {holder.pid}$"):
             lock(tmp_path)
         holder.kill()
     with lock(tmp_path):
@@ -39,7 +39,7 @@ def test_a_second_process_is_refused_by_name_and_death_lets_go(tmp_path: Path) -
 
 def test_the_holder_is_named_again_after_it_changed(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("99999999 and a longer text than any pid")
-    with lock(tmp_path), pytest.raises(FolderBusy, match=f"in use by process {os.getpid()}$"):
+    with lock(tmp_path), pytest.raises(FolderBusyError, match=f"in use by process {os.getpid()}$"):
         lock(tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_the_lock_is_a_file_and_no_way_to_write_elsewhere(tmp_path: Path) -> Non
     run = tmp_path / "run"
     run.mkdir()
     (run / ".lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(StorageFailed, match=r"cannot open its \.lock"):
+    with pytest.raises(StorageError, match=r"cannot open its \.lock"):
         lock(run)
     assert is_held(run)  # not ours to judge
     assert (tmp_path / "precious").read_text() == "kept"

@@ -16,7 +16,7 @@ from toy import FINISHED
 
 from trainrun.run.files import read_json
 from trainrun.run.record import Record, restore_status, write_status
-from trainrun.vocabulary.errors import CannotResume, StorageFailed
+from trainrun.vocabulary.errors import ResumeError, StorageError
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Evaluated,
@@ -206,7 +206,7 @@ def test_cutting_forgets_what_came_after_and_writing_goes_on_there(record: Recor
 
 def test_a_record_shorter_than_its_checkpoint_is_refused(record: Record) -> None:
     record(evaluated(5, loss=0.5))
-    with pytest.raises(CannotResume, match=r"has \d+ bytes, 100000 were saved; restore it"):
+    with pytest.raises(ResumeError, match=r"has \d+ bytes, 100000 were saved; restore it"):
         record.cut(100_000)
 
 
@@ -215,7 +215,7 @@ def test_a_failing_disk_is_a_storage_failure(record: Record, monkeypatch: pytest
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageFailed, match="No space left on device"):
+    with pytest.raises(StorageError, match="No space left on device"):
         record(evaluated(5, loss=0.5))
 
 
@@ -224,7 +224,7 @@ def test_what_could_not_be_written_is_told_once(tmp_path: Path) -> None:
     record = Record(tmp_path)
     with open("/dev/full", "wb") as full:
         os.dup2(full.fileno(), record._metrics.fileno())
-    with pytest.raises(StorageFailed, match=r"No space left on device; [\d,]+ bytes are free"):
+    with pytest.raises(StorageError, match=r"No space left on device; [\d,]+ bytes are free"):
         record(evaluated(5, loss=0.5))
     record.close()
 
@@ -235,18 +235,18 @@ def test_a_folder_with_links_or_pipes_is_not_written_to(tmp_path: Path, name: st
     precious = tmp_path / "precious"
     precious.write_text("precious")
     (tmp_path / "run" / name).symlink_to(precious)
-    with pytest.raises(CannotResume, match="is a link or a pipe"):
+    with pytest.raises(ResumeError, match="is a link or a pipe"):
         Record(tmp_path / "run")
     (tmp_path / "run" / name).unlink()
     os.mkfifo(tmp_path / "run" / name)
-    with pytest.raises(CannotResume, match="is a link or a pipe"):
+    with pytest.raises(ResumeError, match="is a link or a pipe"):
         Record(tmp_path / "run")
     assert precious.read_text() == "precious"
 
 
 def test_a_folder_in_place_of_a_record_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises(StorageFailed, match="Is a directory"):
+    with pytest.raises(StorageError, match="Is a directory"):
         Record(tmp_path)
 
 

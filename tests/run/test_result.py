@@ -13,7 +13,7 @@ import toy
 
 from trainrun.run.record import Record
 from trainrun.run.result import result_of
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 from trainrun.vocabulary.events import Evaluated, Event, Started, StepsLogged
 
 STARTED = Started(name="a", run_dir="a", step=0, total_steps=20, monitor="val/accuracy", plan=(), config="")
@@ -116,6 +116,6 @@ def test_a_run_has_not_ended_before_it_is_written(tmp_path: Path) -> None:
         for event in WHOLE[:-1]:
             record(event)
         (tmp_path / ".tmp-result.json").mkdir()  # what it is written through
-        with pytest.raises(StorageFailed):
+        with pytest.raises(StorageError):
             record(FINISHED)
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "running"

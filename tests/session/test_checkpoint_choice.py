@@ -11,7 +11,7 @@ import torch
 
 from trainrun.session.checkpoint_choice import choose_checkpoint, load_weights
 from trainrun.session.open_run import open_run
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 
 def record_best(run: Path, step: int | None) -> None:
@@ -31,7 +31,7 @@ def test_best_last_and_a_step(run: Path) -> None:
 
 @pytest.mark.parametrize("checkpoint", ["3", "-1", "first", "\N{SUPERSCRIPT TWO}", ""])
 def test_one_that_is_not_there_is_answered_with_those_that_are(checkpoint: str, run: Path) -> None:
-    with pytest.raises(CannotResume, match="there are best, last and steps 2, 4"):
+    with pytest.raises(ResumeError, match="there are best, last and steps 2, 4"):
         choose_checkpoint(run, checkpoint)
 
 
@@ -42,7 +42,7 @@ def test_a_damaged_checkpoint_is_not_chosen(run: Path) -> None:
     choice = choose_checkpoint(run, "best")
     assert (choice.step, choice.is_last) == (2, True)
     shutil.rmtree(run / "checkpoints/step-000000002")
-    with pytest.raises(CannotResume, match="holds no valid checkpoint: step-000000004 "):
+    with pytest.raises(ResumeError, match="holds no valid checkpoint: step-000000004 "):
         choose_checkpoint(run, "last")
 
 

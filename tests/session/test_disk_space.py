@@ -10,7 +10,7 @@ import pytest
 
 from trainrun.session import disk_space
 from trainrun.session.disk_space import check_disk_space
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 
 NEEDED, KEPT = 1000, 3
 
@@ -39,5 +39,5 @@ def test_room_for_all_that_are_kept(
     if text is None:
         check_disk_space(parts, Path("run"))
     else:
-        with pytest.raises(StorageFailed, match=text):
+        with pytest.raises(StorageError, match=text):
             check_disk_space(parts, Path("run"))

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from trainrun.session.exit_code import guarded
+from trainrun.session.exit_code import run_guarded
 from trainrun.vocabulary.errors import (
-    CannotResume,
     ConfigError,
     DataError,
-    FolderBusy,
+    FolderBusyError,
     Problem,
-    StorageFailed,
+    ResumeError,
+    StorageError,
 )
 
 
@@ -29,18 +29,18 @@ def raising(error: BaseException) -> Callable[[], int]:
 def test_a_command_that_raises_nothing_has_its_own_code(
     code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert guarded(lambda: code, []) == code
+    assert run_guarded(lambda: code, []) == code
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (ConfigError.one("seed", "is wrong"), 2, "seed: is wrong"),
+        (ConfigError.of("seed", "is wrong"), 2, "seed: is wrong"),
         (DataError("data: the file is gone"), 4, "data: the file is gone"),
-        (CannotResume("checkpoint: none"), 5, "checkpoint: none"),
-        (FolderBusy("run_dir: held"), 6, "run_dir: held"),
-        (StorageFailed("disk: full"), 9, "disk: full"),
+        (ResumeError("checkpoint: none"), 5, "checkpoint: none"),
+        (FolderBusyError("run_dir: held"), 6, "run_dir: held"),
+        (StorageError("disk: full"), 9, "disk: full"),
         (
             OSError(errno.ENOSPC, "No space left", "a.txt"),
             9,
@@ -55,7 +55,7 @@ def test_a_command_that_raises_nothing_has_its_own_code(
 def test_errors_have_their_codes(
     error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert guarded(raising(error), []) == code
+    assert run_guarded(raising(error), []) == code
     out, err = capsys.readouterr()
     assert out == "" and said in err and "Traceback" not in err
     assert bool(err) == bool(said)
@@ -63,7 +63,7 @@ def test_errors_have_their_codes(
 
 @pytest.mark.parametrize("error", [ValueError("of the user's\nown code"), OSError(errno.ENOENT, "not there")])
 def test_an_unexpected_error_has_its_traceback(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
-    assert guarded(raising(error), []) == 1
+    assert run_guarded(raising(error), []) == 1
     err = capsys.readouterr().err
     assert err.startswith("Traceback (most recent call last):\n")
     assert f"unexpected {type(error).__name__}: " in err
@@ -72,5 +72,5 @@ def test_an_unexpected_error_has_its_traceback(error: Exception, capsys: pytest.
 
 def test_a_mistake_is_answered_with_the_corrected_line(capsys: pytest.CaptureFixture[str]) -> None:
     error = ConfigError([Problem("epochs", "is called budget here", "budget=3ep")])
-    assert guarded(raising(error), ["check", "epochs=3", "seed=1"]) == 2
+    assert run_guarded(raising(error), ["check", "epochs=3", "seed=1"]) == 2
     assert "check budget=3ep seed=1" in capsys.readouterr().err

@@ -10,9 +10,9 @@ from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
 from trainrun.session.failure import record_for_main_process
-from trainrun.vocabulary.errors import RankFailed
+from trainrun.vocabulary.errors import RankFailedError
 
-DIED = RankFailed("another rank died")
+DIED = RankFailedError("another rank died")
 
 
 def test_where_the_main_process_died_another_records_why_the_run_ended(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.session import lineage
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 
 
 def lines(run_dir: Path) -> list[dict]:
@@ -64,6 +64,6 @@ def test_a_disk_that_takes_nothing_is_told_as_such(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageFailed, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         lineage.add(tmp_path, "one", 0, {}, [])
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from trainrun.protocols import Position
 from trainrun.session.open_run import open_run
 from trainrun.session.restore import lr_table, restore, stored_state
 from trainrun.session.run_options import RunOptions
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 OPTIONS = RunOptions(["trainrun"], quiet=True)
 
@@ -28,11 +28,11 @@ def test_the_newest_checkpoint_and_its_place_in_the_metrics(run: Path) -> None:
 
 def test_less_than_the_records_tell_is_refused(run: Path) -> None:
     (run / "checkpoints").rename(run / "aside")
-    with pytest.raises(CannotResume, match=r"tell of a checkpoint of step 4.*bring that folder back"):
+    with pytest.raises(ResumeError, match=r"tell of a checkpoint of step 4.*bring that folder back"):
         stored_state(run)
     (run / "aside").rename(run / "checkpoints")
     (run / "metrics.jsonl").write_text("")
-    with pytest.raises(CannotResume, match=r"has 0 bytes, .* were saved; restore it"):
+    with pytest.raises(ResumeError, match=r"has 0 bytes, .* were saved; restore it"):
         stored_state(run)
 
 
@@ -86,7 +86,7 @@ def test_a_position_that_its_steps_do_not_lead_to_is_refused(
         parts.state.position = Position(parts.state.position.epoch, parts.state.position.offset + 1)
 
     monkeypatch.setattr(parts.state, "load_state_dict", moved)
-    with pytest.raises(CannotResume, match=r"stands at sample 33 of epoch 0 .*lead to sample 32 of epoch 0"):
+    with pytest.raises(ResumeError, match=r"stands at sample 33 of epoch 0 .*lead to sample 32 of epoch 0"):
         restore(parts, stored, OPTIONS)
 
 
@@ -101,7 +101,7 @@ def test_an_end_by_what_the_run_does_not_have_is_refused_unless_something_change
         parts.state.stop_reason = "early_stopping"
 
     monkeypatch.setattr(parts.state, "load_state_dict", ended)
-    with pytest.raises(CannotResume, match="was ended by early_stopping, which the run does not have"):
+    with pytest.raises(ResumeError, match="was ended by early_stopping, which the run does not have"):
         restore(parts, stored, OPTIONS)
     changed = RunOptions(["trainrun"], quiet=True, changes={"budget": ("4step", "5step", "takes effect")})
     assert restore(parts, stored, changed) == 4

@@ -12,7 +12,7 @@ import pytest
 from torch import nn
 
 import trainrun
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 SHORT = ["model=mlp", "model.width=8", "budget=4step", "data.limit=60", "logger=none", "runtime.threads=1"]
 
@@ -41,9 +41,9 @@ def test_a_run_is_its_records_and_its_model(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_run_is_frozen_and_one_that_is_not_there_is_refused() -> None:
-    with pytest.raises(CannotResume, match="there is no run"):
+    with pytest.raises(ResumeError, match="there is no run"):
         trainrun.Run("last")
-    with pytest.raises(CannotResume, match="no run is called"):
+    with pytest.raises(ResumeError, match="no run is called"):
         trainrun.history("nothing")
     folder = Path("outputs/a")
     folder.mkdir(parents=True)

@@ -13,8 +13,8 @@ from trainrun.assembly.build import build
 from trainrun.config.compose.composer import Composer
 from trainrun.session.open_run import open_run
 from trainrun.session.run_options import RunOptions
-from trainrun.session.session import go_on, start
-from trainrun.vocabulary.errors import FolderBusy, NonFinite, StorageFailed, TrainrunError
+from trainrun.session.session import continue_run, start
+from trainrun.vocabulary.errors import FolderBusyError, NonFiniteError, StorageError, TrainrunError
 from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Started
 
 SHORT = (
@@ -55,7 +55,7 @@ def test_a_run_leaves_its_settings_identity_and_lineage() -> None:
     assert config["runtime"]["threads"] == 1 and config["budget"] == "6step"
     (line,) = Path("run/lineage.jsonl").read_text().splitlines()
     assert json.loads(line)["command"] == "trainrun run_dir=run name=demo"
-    with pytest.raises(FolderBusy):
+    with pytest.raises(FolderBusyError):
         begin("run_dir=run")
 
 
@@ -88,7 +88,7 @@ def test_what_is_stored_is_gone_on_with_and_changes_become_the_runs() -> None:
     stored = open_run(Path("run"), ["budget=8step"])
     changes = {"budget": ("6step", "8step", "takes effect")}
     options = RunOptions(["trainrun", "resume"], True, changes)
-    result = go_on(stored.parts, Path("run"), stored.composition.storable, options)
+    result = continue_run(stored.parts, Path("run"), stored.composition.storable, options)
     assert (result.state, result.step) == ("completed", 8)
     assert yaml.safe_load(Path("run/config.yaml").read_text())["budget"] == "8step"
     first, second = map(json.loads, Path("run/lineage.jsonl").read_text().splitlines())
@@ -98,7 +98,7 @@ def test_what_is_stored_is_gone_on_with_and_changes_become_the_runs() -> None:
 
 def test_a_failure_is_told_to_everyone_and_written() -> None:
     events: list[Event] = []
-    with pytest.raises(NonFinite):
+    with pytest.raises(NonFiniteError):
         begin("run_dir=run", "optimizer=sgd", "optimizer.lr=1e30", watch=events.append)
     assert isinstance(events[-1], Failed) and events[-1].exit_code == 7
     assert (status()["state"], status()["exit_code"]) == ("failed", 7)
@@ -123,6 +123,6 @@ def test_a_disk_that_takes_no_settings_is_a_storage_failure(monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(session, "replace_text", full)
-    with pytest.raises(StorageFailed, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         begin("run_dir=run")
     assert not Path("run/config.yaml").exists()

@@ -23,7 +23,7 @@ from trainrun.sweep.engine import (
     resume,
 )
 from trainrun.sweep.job import STOP
-from trainrun.vocabulary.errors import ConfigError, FolderBusy
+from trainrun.vocabulary.errors import ConfigError, FolderBusyError
 
 LINE = ["data=iris", "optimizer.lr=0.1,0.2"]
 
@@ -64,7 +64,7 @@ def test_jobs_that_no_table_could_rank_are_refused() -> None:
 
 
 def test_a_folder_is_a_sweeps_alone() -> None:
-    with _owned(Path("new")), pytest.raises(FolderBusy), _owned(Path("new")):
+    with _owned(Path("new")), pytest.raises(FolderBusyError), _owned(Path("new")):
         pass
     Path("new", STOP).touch()
     with _owned(Path("new")):  # begun, and killed before its first record
@@ -79,7 +79,7 @@ def test_a_folder_is_a_sweeps_alone() -> None:
         ("other", "holds something else"),
         ("file", "is a file"),
     ):
-        with pytest.raises(FolderBusy, match=text), _owned(Path(name)):
+        with pytest.raises(FolderBusyError, match=text), _owned(Path(name)):
             pass
     Path("other/sweep.json").touch()
     with _owned(Path("other")):

@@ -11,7 +11,7 @@ import pytest
 import sweeps as by_hand
 
 from trainrun.sweep.folder import PLACE, find_sweep, read, sweeps
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +49,9 @@ def test_those_that_have_a_record_are_listed_the_last_recorded_at_the_end() -> N
     ("word", "error", "text"),
     [
         ("wi", ConfigError, "begins the name of 2 sweeps"),
-        ("rats", CannotResume, "did you mean rates?"),
-        ("x", CannotResume, "the newest: outputs/multirun/width, "),
-        ("older", CannotResume, "older has no sweep.json"),
+        ("rats", ResumeError, "did you mean rates?"),
+        ("x", ResumeError, "the newest: outputs/multirun/width, "),
+        ("older", ResumeError, "older has no sweep.json"),
     ],
 )
 def test_what_is_not_found_is_answered_with_what_there_is(
@@ -64,7 +64,7 @@ def test_what_is_not_found_is_answered_with_what_there_is(
 
 def test_where_no_sweep_is_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "outputs")
-    with pytest.raises(CannotResume, match="there is no sweep in outputs/multirun/ yet"):
+    with pytest.raises(ResumeError, match="there is no sweep in outputs/multirun/ yet"):
         find_sweep("last")
 
 
@@ -127,7 +127,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_record_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(DAMAGED[name])
-    with pytest.raises(CannotResume) as caught:
+    with pytest.raises(ResumeError) as caught:
         read(tmp_path)
     assert "is damaged: " in str(caught.value) and "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400 + len(str(tmp_path))
@@ -135,9 +135,9 @@ def test_a_damaged_record_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text_and_a_file_too_large_are_refused(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(CannotResume, match="is damaged"):
+    with pytest.raises(ResumeError, match="is damaged"):
         read(tmp_path)
     with (tmp_path / "sweep.json").open("wb") as file:
         file.truncate(1 << 30)
-    with pytest.raises(CannotResume, match="larger than a sweep's record can be"):
+    with pytest.raises(ResumeError, match="larger than a sweep's record can be"):
         read(tmp_path)

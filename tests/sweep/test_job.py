@@ -17,7 +17,7 @@ from trainrun.run.lock import lock
 from trainrun.sweep import job as jobs
 from trainrun.sweep.job import STOP, Job, _exit_of, _free, _record_exit, _saved_first, _wait_for_owner, stop
 from trainrun.sweep.outcome import JobOutcome, outcome
-from trainrun.vocabulary.errors import ConfigError, FolderBusy
+from trainrun.vocabulary.errors import ConfigError, FolderBusyError
 
 
 def write(folder: Path, **status: Any) -> Path:
@@ -75,7 +75,7 @@ def test_an_error_is_written_with_its_traceback_and_tried_again(
 ) -> None:
     def work(attempt: int) -> int:
         if attempt < 3:
-            raise ConfigError.one("seed", "is wrong; take another")
+            raise ConfigError.of("seed", "is wrong; take another")
         return completed(tmp_path / "key")
 
     assert len(trained(work, retries=3)) == 3
@@ -191,7 +191,7 @@ def test_an_owner_is_waited_for_and_not_for_ever(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("error", "code", "cause"),
     [
-        (FolderBusy("key: is\nheld"), 6, "key: is"),
+        (FolderBusyError("key: is\nheld"), 6, "key: is"),
         (MemoryError(), 8, "out of memory before training began"),
         (ValueError("two\nlines"), 1, "ValueError: two lines"),
     ],

@@ -14,7 +14,7 @@ from optuna.trial import TrialState  # noqa: E402
 from trainrun.config.space import Choices, Point, SearchInterval  # noqa: E402
 from trainrun.sweep.optuna import STUDY, Optuna, Pruner  # noqa: E402
 from trainrun.sweep.outcome import JobOutcome, TriedPoint  # noqa: E402
-from trainrun.vocabulary.errors import CannotResume, ConfigError  # noqa: E402
+from trainrun.vocabulary.errors import ConfigError, ResumeError  # noqa: E402
 
 X = SearchInterval("x", 0.01, 1.0, is_log=True, is_int=False)
 N = SearchInterval("n", 1, 8, is_log=False, is_int=True)
@@ -183,5 +183,5 @@ def test_a_trial_that_never_got_its_point_is_given_up(tmp_path: Path) -> None:
 
 def test_what_is_no_study_is_said(tmp_path: Path) -> None:
     (tmp_path / STUDY).write_text("this is no database, though it is long enough to be taken for one")
-    with pytest.raises(CannotResume, match=r"study\.db: cannot be read as a study"):
+    with pytest.raises(ResumeError, match=r"study\.db: cannot be read as a study"):
         search(tmp_path, 1)

@@ -14,7 +14,7 @@ from trainrun.sweep.closing import close_sweep
 from trainrun.sweep.folder import read
 from trainrun.sweep.job import STOP
 from trainrun.sweep.sweep_json import RunningSweep, is_trusted, repeat_command, write_sweep_json
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 
 TYPED = ["-m", "data=iris", "optimizer.lr=0.1,0.2", "seed=0,1", "sweep.retries=1", "name=mine"]
 
@@ -77,7 +77,7 @@ def test_a_disk_that_takes_nothing_is_a_storage_failure(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageFailed, match=r"sweep\.json: cannot be written: No space left"):
+    with pytest.raises(StorageError, match=r"sweep\.json: cannot be written: No space left"):
         write_sweep_json(sweep, "running")
 
 

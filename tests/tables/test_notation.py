@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, find_notation
+from trainrun.tables.notation import PLAIN, Notation, Style, UnclearNotationError, find_notation
 
 AUTO = Style("auto", "auto")
 READ: dict[str, tuple[list[str], list[float]]] = {
@@ -84,7 +84,7 @@ UNCLEAR = {
 @pytest.mark.parametrize("name", UNCLEAR)
 def test_what_has_no_one_reading_is_refused_with_both(name: str) -> None:
     texts, message = UNCLEAR[name]
-    with pytest.raises(Unclear, match=message.replace(",", "[.,]")):
+    with pytest.raises(UnclearNotationError, match=message.replace(",", "[.,]")):
         find_notation(texts, AUTO)
 
 
@@ -105,7 +105,9 @@ def test_a_setting_decides(style: Style, expected: float) -> None:
 
 
 def test_what_does_not_fit_a_setting_is_named_with_it() -> None:
-    with pytest.raises(Unclear, match=r"holds '12\.5', which is not a number with data\.decimal=comma"):
+    with pytest.raises(
+        UnclearNotationError, match=r"holds '12\.5', which is not a number with data\.decimal=comma"
+    ):
         find_notation(["3", "12.5"], Style("comma", "auto"))
 
 

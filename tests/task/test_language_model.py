@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.loop.evaluate import evaluate, sampled
+from trainrun.loop.evaluate import evaluate, sample_text
 from trainrun.loss import CrossEntropy
 from trainrun.precision import fp32
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position
@@ -113,8 +113,8 @@ def test_drawn_tokens_are_as_frequent_as_their_probability_at_the_temperature() 
 
 def test_sampling_changes_nothing_that_training_reads() -> None:
     model = nn.Sequential(Table(torch.zeros(V, V)), nn.Dropout(0.5)).train()
-    first = sampled(model, task(), fp32(torch.device("cpu")))
-    assert first and first == sampled(model, task(), fp32(torch.device("cpu")))
+    first = sample_text(model, task(), fp32(torch.device("cpu")))
+    assert first and first == sample_text(model, task(), fp32(torch.device("cpu")))
     assert model.training and model[1].training
     assert all(p.grad is None for p in model.parameters())
 

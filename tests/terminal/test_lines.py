@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from trainrun.cli.main import main
-from trainrun.session.exit_code import guarded
+from trainrun.session.exit_code import run_guarded
 from trainrun.terminal.lines import say, show
-from trainrun.vocabulary.errors import CannotResume, DataError, OutOfMemory
+from trainrun.vocabulary.errors import DataError, OutOfMemoryError, ResumeError
 
 EVIL = "\x1b]0;title\x07\x1b[2J\nforged: all is well\u202e"
 CLI = Path(__file__).resolve().parents[2] / "trainrun" / "cli"
@@ -60,17 +60,17 @@ def test_an_exception_of_somebody_elses_code(capsys: pytest.CaptureFixture[str])
     def fails() -> int:
         raise RuntimeError(EVIL)
 
-    assert guarded(fails, []) == 1
+    assert run_guarded(fails, []) == 1
     printed = capsys.readouterr().err
     assert is_tame(printed) and "unexpected RuntimeError" in printed and "in fails" in printed
 
 
-@pytest.mark.parametrize("kind", [DataError, CannotResume, OutOfMemory])
+@pytest.mark.parametrize("kind", [DataError, ResumeError, OutOfMemoryError])
 def test_an_error_is_its_lines(kind: type[DataError], capsys: pytest.CaptureFixture[str]) -> None:
     def fails() -> int:
         raise kind(f"first {EVIL}", "", "  second")
 
-    assert guarded(fails, []) == kind.exit_code
+    assert run_guarded(fails, []) == kind.exit_code
     printed = capsys.readouterr().err
     assert is_tame(printed) and printed.splitlines()[1:] == ["", "  second"]
 

@@ -13,7 +13,7 @@ from trainrun.checkpoint import store
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import Position
 from trainrun.run.record import Record
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 from trainrun.vocabulary.events import CheckpointSaved
 
 Files = Mapping[str, memoryview | bytes]
@@ -85,7 +85,7 @@ def hopeful() -> None:
     wait = store.Checkpoints.wait
 
     def suppressed(checkpoints: store.Checkpoints) -> tuple[CheckpointSaved, ...]:
-        with contextlib.suppress(StorageFailed):
+        with contextlib.suppress(StorageError):
             return wait(checkpoints)
         return ()
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from trainrun.tune.batch import (
-    Found,
+    BatchSearchResult,
     TriedSize,
     are_alike,
     beyond,
@@ -97,14 +97,14 @@ def test_the_fastest_is_the_smallest_within_noise() -> None:
 
 def test_a_rival_is_smaller_and_no_slower() -> None:
     slow, quick = of(16, 95), of(64, 100)
-    assert Found((slow, quick), quick).rival == slow
-    assert Found((of(16, 50), quick), quick).rival is None
+    assert BatchSearchResult((slow, quick), quick).rival == slow
+    assert BatchSearchResult((of(16, 50), quick), quick).rival is None
 
 
 def test_less_goes_down_to_the_next_size_that_fits_and_marks_the_one_before() -> None:
-    result = Found((of(8, 1), of(16, 1, fits=False), of(32, 1)), of(32, 1))
+    result = BatchSearchResult((of(8, 1), of(16, 1, fits=False), of(32, 1)), of(32, 1))
     assert result.less("no") is None or result.tried[2] == result.largest
-    result = Found(result.tried, result.tried[2])
+    result = BatchSearchResult(result.tried, result.tried[2])
     lower = result.less("no")
     assert lower is not None and lower.largest.size == 8
     assert (lower.tried[2].fits, lower.tried[2].why) == (False, "no")

@@ -9,9 +9,9 @@ import pytest
 
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.batch_search import search_batch
-from trainrun.tune.batch_trials import Tries
+from trainrun.tune.batch_trials import BatchTrials
 from trainrun.tune.trial import Survey
-from trainrun.vocabulary.errors import OutOfMemory, TrainrunError
+from trainrun.vocabulary.errors import OutOfMemoryError, TrainrunError
 
 SURVEY = Survey(
     batch_size=8,
@@ -31,7 +31,7 @@ SURVEY = Survey(
 MB = 10**6
 
 
-class Machine(Tries):
+class Machine(BatchTrials):
     """`room` megabytes; a sample takes 10 in training and 1 in evaluation, and both at once their sum."""
 
     def __init__(self, room: int, survey: Survey = SURVEY, failure: str = "") -> None:
@@ -95,7 +95,7 @@ def test_larger_than_the_window_is_tried_for_its_rate_alone() -> None:
 
 
 def test_no_size_that_fits_and_none_that_runs_are_told_apart() -> None:
-    with pytest.raises(OutOfMemory, match="batch_size=1: takes more than the limit, 9 MB a process"):
+    with pytest.raises(OutOfMemoryError, match="batch_size=1: takes more than the limit, 9 MB a process"):
         search_batch(Machine(9), None)
     with pytest.raises(TrainrunError, match="ValueError; no size that was tried runs"):
         search_batch(Machine(100, failure="ValueError"), None)

@@ -12,9 +12,9 @@ import pytest
 
 from trainrun.assembly.costs import megabytes
 from trainrun.tune import batch_trials
-from trainrun.tune.batch_trials import TrialEnd, Tries, cut_of, replaced
+from trainrun.tune.batch_trials import BatchTrialError, BatchTrials, cut_of, replaced
 from trainrun.tune.trial import Measured, Survey
-from trainrun.vocabulary.errors import ConfigError, OutOfMemory
+from trainrun.vocabulary.errors import ConfigError, OutOfMemoryError
 
 MB = 1_000_000
 
@@ -27,14 +27,14 @@ def survey(**changes: Any) -> Survey:
 
 
 @pytest.fixture
-def tries(monkeypatch: pytest.MonkeyPatch) -> Tries:
+def tries(monkeypatch: pytest.MonkeyPatch) -> BatchTrials:
     """Children that build nothing: their `parts` have a plan alone."""
     monkeypatch.setattr(batch_trials, "available_bytes", lambda root: 1000 * MB)
     monkeypatch.setattr(batch_trials, "held_bytes", lambda: 100 * MB)
     plan = [("batch norm", "sees 4"), ("data", "iris"), ("caution", "slow")]
-    monkeypatch.setattr(Tries, "_built", lambda self, words: SimpleNamespace(plan=plan, words=words))
+    monkeypatch.setattr(BatchTrials, "_built", lambda self, words: SimpleNamespace(plan=plan, words=words))
     monkeypatch.setattr(batch_trials, "survey", lambda parts: survey())
-    tries = Tries(["--json"], ["data=iris"], None)
+    tries = BatchTrials(["--json"], ["data=iris"], None)
     tries.survey()
     return tries
 
@@ -51,7 +51,7 @@ def measured(peak_mb: int = 500, samples: int = 4, lengths_differ: bool = False)
 
 @pytest.mark.parametrize(("peak_mb", "fits"), [(1000, True), (1001, False)])
 def test_what_it_takes_decides(
-    peak_mb: int, fits: bool, tries: Tries, monkeypatch: pytest.MonkeyPatch
+    peak_mb: int, fits: bool, tries: BatchTrials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine tenths of what is available, and what this process holds already."""
     measure(monkeypatch, lambda parts: measured(peak_mb))
@@ -61,7 +61,7 @@ def test_what_it_takes_decides(
     assert tries.told[4] == [["batch norm", "sees 4"], ["caution", "slow"]]
 
 
-def test_a_gpu_has_its_own_limit(tries: Tries, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_has_its_own_limit(tries: BatchTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_trials, "survey", lambda parts: survey(on_gpu=True, device_bytes=2000 * MB))
     tries.survey()
     assert tries.limit == f"{megabytes(2000 * MB)} MB of it"
@@ -93,10 +93,10 @@ def fail(error: Exception) -> Any:
     [
         (kill(signal.SIGKILL), False, "killed by the system, out of memory"),
         (kill(signal.SIGALRM), False, "died of SIGALRM"),
-        (leave(OutOfMemory.exit_code), False, "takes more than the limit"),
+        (leave(OutOfMemoryError.exit_code), False, "takes more than the limit"),
         (leave(3), None, "ended with exit 3"),
         (fail(MemoryError()), False, "out of memory"),
-        (fail(ConfigError.one("data", "is wrong")), None, "data: is wrong"),
+        (fail(ConfigError.of("data", "is wrong")), None, "data: is wrong"),
         (fail(ValueError("first\nsecond")), None, "ValueError: first"),
         (fail(KeyError()), None, "KeyError: "),
     ],
@@ -105,7 +105,7 @@ def test_what_ends_it_is_said(
     work: Any,
     fits: bool | None,
     why: str,
-    tries: Tries,
+    tries: BatchTrials,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -117,48 +117,48 @@ def test_what_ends_it_is_said(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_ends_the_command(
-    number: int, code: int, tries: Tries, monkeypatch: pytest.MonkeyPatch
+    number: int, code: int, tries: BatchTrials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(monkeypatch, kill(number))
-    with pytest.raises(TrialEnd) as ended:
+    with pytest.raises(BatchTrialError) as ended:
         tries.train(4, 2)
     assert ended.value.code == code
 
 
 def test_a_run_that_cannot_be_built_ends_the_command_with_its_own_code(
-    tries: Tries, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tries: BatchTrials, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(batch_trials, "survey", fail(ConfigError.one("data", "is wrong")))
-    with pytest.raises(TrialEnd) as ended:
+    monkeypatch.setattr(batch_trials, "survey", fail(ConfigError.of("data", "is wrong")))
+    with pytest.raises(BatchTrialError) as ended:
         tries.survey()
     assert ended.value.code == 2 and "data: is wrong" in capfd.readouterr().err
     monkeypatch.setattr(batch_trials, "survey", kill(signal.SIGKILL))
-    with pytest.raises(OutOfMemory, match=r"before training began \(SIGKILL\)"):
+    with pytest.raises(OutOfMemoryError, match=r"before training began \(SIGKILL\)"):
         tries.survey()
 
 
 @pytest.mark.parametrize(("limit_mb", "has_room"), [(200, True), (199, False)])
 def test_a_limit_below_what_is_built_is_refused(
-    limit_mb: int, has_room: bool, tries: Tries, monkeypatch: pytest.MonkeyPatch
+    limit_mb: int, has_room: bool, tries: BatchTrials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limited = Tries([], ["data=iris"], limit_mb * MB)
+    limited = BatchTrials([], ["data=iris"], limit_mb * MB)
     if has_room:
         limited.survey()
         assert limited.limit == "200 MB a process"
     else:
-        with pytest.raises(OutOfMemory, match="no size fits into 199 MB a process: 200 MB are taken"):
+        with pytest.raises(OutOfMemoryError, match="no size fits into 199 MB a process: 200 MB are taken"):
             limited.survey()
 
 
-def test_a_larger_limit_than_there_is_changes_nothing(tries: Tries) -> None:
-    generous = Tries([], ["data=iris"], 10**15)
+def test_a_larger_limit_than_there_is_changes_nothing(tries: BatchTrials) -> None:
+    generous = BatchTrials([], ["data=iris"], 10**15)
     generous.survey()
     assert generous.limit == tries.limit
     assert "leaves a tenth of the memory available now" in tries.limit
 
 
 def test_a_stream_too_short_for_a_batch_does_not_fit_it(
-    tries: Tries, monkeypatch: pytest.MonkeyPatch
+    tries: BatchTrials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_trials, "survey", lambda parts: survey(split_size=None))
     tries.survey()
@@ -170,7 +170,7 @@ def test_a_stream_too_short_for_a_batch_does_not_fit_it(
 
 
 def test_each_try_has_its_own_overrides(
-    tries: Tries, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tries: BatchTrials, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def work(parts: Any) -> Measured:
         with (tmp_path / "words").open("a") as file:

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainrun.optimizer import SAM, ScheduleFreeAdamW
 from trainrun.regularization.schedule_free import ScheduleFreeAverage
-from trainrun.tune.rosenbrock import MINIMUM, START, Made, descend, fastest, rosenbrock
+from trainrun.tune.rosenbrock import MINIMUM, START, OptimizerAndAverage, descend, fastest, rosenbrock
 
 
 def sgd(momentum: float = 0.0):
@@ -64,7 +64,7 @@ def test_the_rate_that_ends_lowest_wins_and_divergence_loses() -> None:
 
 
 def test_several_evaluations_a_step_are_counted() -> None:
-    def sam(plane: nn.Module, lr: float) -> Made:
+    def sam(plane: nn.Module, lr: float) -> OptimizerAndAverage:
         return SAM(torch.optim.SGD(plane.parameters(), lr), 0.05, False), None
 
     assert descend(sam, 1e-3, 7).gradients == 14
@@ -73,7 +73,7 @@ def test_several_evaluations_a_step_are_counted() -> None:
 def test_an_optimizer_with_an_average_is_where_its_average_is() -> None:
     groups = []
 
-    def make(plane: nn.Module, lr: float) -> Made:
+    def make(plane: nn.Module, lr: float) -> OptimizerAndAverage:
         optimizer = ScheduleFreeAdamW([{"params": [*plane.parameters()]}], lr, (0.9, 0.999), 1e-8, 0.0)
         groups.append(optimizer)
         return optimizer, ScheduleFreeAverage(optimizer)

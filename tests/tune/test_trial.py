@@ -11,7 +11,7 @@ from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.tune import trial
 from trainrun.tune.trial import StepTiming, is_for_memory, survey, time_evaluation, together, train
-from trainrun.vocabulary.errors import NonFinite
+from trainrun.vocabulary.errors import NonFiniteError
 
 SMALL = ("data=iris", "model=mlp", "model.width=8", "model.depth=1")
 
@@ -107,7 +107,7 @@ def test_a_gradient_that_is_not_finite_is_an_error() -> None:
     run = parts()
     with torch.no_grad():
         next(iter(run.state.model.parameters())).fill_(float("nan"))
-    with pytest.raises(NonFinite, match="trainrun check"):
+    with pytest.raises(NonFiniteError, match="trainrun check"):
         train(run)
 
 

@@ -31,7 +31,7 @@ from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
-from trainrun.data.samples import told
+from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor
 from trainrun.loop.loop import Loop
@@ -41,7 +41,14 @@ from trainrun.loss import as_loss
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
 from trainrun.protocols import BatchSpec, Data, DataInfo, Position, Schedule, TaskProtocol
-from trainrun.regularization.kinds import BatchChange, ModelChange, Penalty, Stopper, WeightAverage, joined
+from trainrun.regularization.kinds import (
+    BatchChange,
+    ModelChange,
+    Penalty,
+    Stopper,
+    WeightAverage,
+    combine_batch_changes,
+)
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
@@ -62,7 +69,7 @@ class Parts:
     regularizers: Mapping[str, Any]
     batch_spec: BatchSpec
     pace: Pace
-    treatments: list[ParamConfig]
+    param_configs: list[ParamConfig]
     monitor: Monitor | None
     state: TrainState
     budget: ClockBudget | None  # None: counted in steps
@@ -101,7 +108,7 @@ class Parts:
         checkpoints = make("checkpoint", offered)
         offered = {"task": self.task, "policy": policy, "info": self.info}
         offered |= {"accumulate": accumulate, "seed": seed}
-        offered["batch_changes"] = joined(kinds.values())
+        offered["batch_changes"] = combine_batch_changes(kinds.values())
         offered["penalties"] = {
             name: regularizer for name, regularizer in kinds.items() if isinstance(regularizer, Penalty)
         }
@@ -145,15 +152,15 @@ def build(
     model = _model(make, data, task)
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
-    treatments = parameters.treatments(model, settings["optimizer"].get("weight_decay"))
-    initialized = initialize(make, model, treatments, data, batch_spec)
+    param_configs = parameters.param_configs(model, settings["optimizer"].get("weight_decay"))
+    initialized = initialize(make, model, param_configs, data, batch_spec)
     reinitialized = start_from(model, weights) if weights else []
     model = runtime.prepare(model, batch_spec.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
     lr, lr_arithmetic = lr_of(make, _nominal_window(settings, batch_spec, data.info))
-    optimizer = optimizer_over(make, model, parameters.groups(model, treatments, lr), lr)
+    optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, lr), lr)
     monitor = _monitor(settings, data.info, task)
     rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
     weight_average = _averager(make, regularizers, optimizer, model)
@@ -177,7 +184,7 @@ def build(
         regularizers=regularizers,
         batch_spec=batch_spec,
         pace=pace,
-        treatments=treatments,
+        param_configs=param_configs,
         monitor=monitor,
         state=state,
         budget=_clock(settings, rates.over),
@@ -248,7 +255,7 @@ def _balance(data: Any) -> None:
         whose = f"those of {data.info.name} are {data.info.kind}"
         reason = whose if data.info.kind != "classes" else f"{type(data).__name__} has no method balance"
         text = f"draws every class equally often, so targets must be classes; {reason}"
-        raise ConfigError.one("data.balanced", text, "data.balanced=false")
+        raise ConfigError.of("data.balanced", text, "data.balanced=false")
     data.balance()
 
 
@@ -268,7 +275,8 @@ def _opened(make: Factory, path: str, node: Settings, offered: Settings | None =
         target = str(node["_target_"])
         if isinstance(error, TrainrunError) or target.startswith("trainrun."):
             raise
-        raise DataError(f"{path}: {target} failed: {told(error, target.rpartition('.')[0])}") from error
+        reason = describe_error(error, target.rpartition(".")[0])
+        raise DataError(f"{path}: {target} failed: {reason}") from error
 
 
 def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
@@ -307,7 +315,7 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
     batch_size, accumulate = settings["batch_size"], settings["loop"]["accumulate"]
     if batch_size == "full":
         if size is None:
-            raise ConfigError.one("batch_size", "full has no meaning on a stream without length")
+            raise ConfigError.of("batch_size", "full has no meaning on a stream without length")
         batch_size, accumulate = math.ceil(size / ranks.size()), 1
     batch_spec = BatchSpec(batch_size, accumulate, ranks.size(), ranks.rank())
     pace, budget = Pace(batch_spec.window, size), parse(settings["budget"])
@@ -316,9 +324,9 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
     try:
         total = to_steps(budget, pace)
     except ValueError as error:
-        raise ConfigError.one("budget", str(error)) from None
+        raise ConfigError.of("budget", str(error)) from None
     if total < 1:
-        raise ConfigError.one("budget", f"is shorter than one step, got {settings['budget']}")
+        raise ConfigError.of("budget", f"is shorter than one step, got {settings['budget']}")
     return batch_spec, replace(pace, total_steps=total)
 
 
@@ -328,7 +336,7 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
         text = (
             f"takes one tensor, an input of {info.name} is a {info.input_parts}; join its parts by torch.cat"
         )
-        raise ConfigError.one("model", f"{text} in the data set, or take a model of your own for them")
+        raise ConfigError.of("model", f"{text} in the data set, or take a model of your own for them")
     offered = {
         "input_shape": info.input_shape,
         "num_outputs": task.num_outputs,
@@ -343,7 +351,7 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
             model.eval()(batch.inputs)  # lazy layers learn their shapes, and nothing else
         model.train()
     if not any(p.requires_grad for p in model.parameters()):
-        raise ConfigError.one("model", "has no parameter that can be trained")
+        raise ConfigError.of("model", "has no parameter that can be trained")
     return model
 
 
@@ -385,16 +393,16 @@ def _monitor(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor 
     if name not in modes and name.partition("/")[0] not in task.own_metrics:
         available = ", ".join(f"val/{metric}" for metric in (*modes, *task.own_metrics))
         fix = "monitor=val/loss" if "loss" in modes else None
-        raise ConfigError.one("monitor", f"the task has no metric {name}; there are {available}", fix)
+        raise ConfigError.of("monitor", f"the task has no metric {name}; there are {available}", fix)
     if mode == "auto" and name not in modes:
-        raise ConfigError.one("monitor_mode", f"must be max or min for your own metric {name}")
+        raise ConfigError.of("monitor_mode", f"must be max or min for your own metric {name}")
     return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
 
 
 def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:
     names = [name for name, regularizer in regularizers.items() if isinstance(regularizer, kind)]
     if len(names) > 1:
-        raise ConfigError.one(
+        raise ConfigError.of(
             "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(names)}"
         )
     return regularizers[names[0]] if names else None

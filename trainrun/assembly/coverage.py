@@ -10,7 +10,7 @@ def coverage(parts: Parts) -> str:
     rates = {group["name"]: group["base_lr"] for group in parts.state.optimizer.param_groups}
     default = str(parts.settings["init"]["_target_"]).rpartition(".")[2]
     rows = [("parameter", "shape", "group", "lr", "decay", "init")]
-    for treatment in parts.treatments:
+    for treatment in parts.param_configs:
         lr = "frozen" if treatment.frozen else f"{rates[treatment.group]:.3g}"
         decay = "" if treatment.weight_decay is None or treatment.frozen else f"{treatment.weight_decay:g}"
         init = default if treatment.init is None else str(treatment.init)

@@ -13,11 +13,11 @@ from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.data.dataset import DatasetData
-from trainrun.data.samples import seen, told
+from trainrun.data.samples import describe_error, describe_value
 from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect_outputs, own_metrics
 from trainrun.loop.evaluator import Monitor
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
-from trainrun.regularization.kinds import BatchChange, Penalty, joined
+from trainrun.regularization.kinds import BatchChange, Penalty, combine_batch_changes
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
@@ -32,7 +32,7 @@ def try_parts(
     channels_last: bool,
 ) -> tuple[tuple[str, str], ...]:
     """`try_once`; where that fails on kernels in `channels_last`, without. Returns a line for the plan."""
-    changes = joined(regularizers)
+    changes = combine_batch_changes(regularizers)
     with torch.no_grad():
         for regularizer in regularizers:
             if isinstance(regularizer, Penalty):
@@ -72,7 +72,7 @@ def try_once(
     try:
         _forward(task, state, batch)
     except _MisfitError as error:
-        raise ConfigError.one("model", str(error)) from error.__cause__
+        raise ConfigError.of("model", str(error)) from error.__cause__
     given = unaugmented(data)
     for split, other in given.first_given() if isinstance(given, DatasetData) else ():
         try:
@@ -98,7 +98,7 @@ def _try_metrics(data: Data, task: TaskProtocol, state: TrainState, monitor: Mon
             _try_on_split(data, split, task, state, monitor if split == "val" else None)
     except MetricError as error:
         key, _, text = str(error).partition(": ")
-        raise ConfigError.one(key, text) from error.__cause__
+        raise ConfigError.of(key, text) from error.__cause__
     finally:
         state.model.train()
 
@@ -144,7 +144,7 @@ def _refuse_values_per_sample(
         except MetricError:  # it cannot do with as few, which does not make it wrong
             continue
         if sum(curve.startswith(f"{name}/") for curve in fewer) < length:
-            raise ConfigError.one(
+            raise ConfigError.of(
                 "task.metrics", f"{name} returns a number for each sample; return their mean"
             )
 
@@ -163,7 +163,7 @@ def _forward(task: TaskProtocol, state: TrainState, batch: Batch) -> None:
         if isinstance(error, TrainrunError) or is_out_of_memory(error):
             raise
         plain = isinstance(error, (RuntimeError, IndexError, ValueError, TypeError, AssertionError))
-        text = str(error) if plain else told(error, type(state.model).__module__)
+        text = str(error) if plain else describe_error(error, type(state.model).__module__)
         if isinstance(batch.inputs, Tensor) and not batch.inputs.is_floating_point() and "dtype" in text:
             kind = str(batch.inputs.dtype).removeprefix("torch.")
             text += f"; inputs are {kind}: where they are numbers, give floats in the data set"
@@ -174,14 +174,16 @@ def _forward(task: TaskProtocol, state: TrainState, batch: Batch) -> None:
 
 
 def _shown(inputs: Any) -> str:
-    return f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"the form {seen(inputs)}"
+    if isinstance(inputs, Tensor):
+        return f"shape {tuple(inputs.shape)}"
+    return f"the form {describe_value(inputs)}"
 
 
 def _check_shares(data: Data, seed: int) -> None:
     """Every rank must read the same data and be given other samples of them."""
     if "share" not in inspect.signature(data.eval_batches).parameters:
         text = "evaluates whole splits; with several ranks eval_batches must take (split, share)"
-        raise ConfigError.one("data", text)
+        raise ConfigError.of("data", text)
     mine = next(iter(data.train_batches(Position(), BatchSpec(1, 1, ranks.size(), ranks.rank()), seed)))
     whole = next(iter(data.train_batches(Position(), BatchSpec(ranks.size(), 1), seed)))
     gathered = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
@@ -193,4 +195,4 @@ def _check_shares(data: Data, seed: int) -> None:
     samples = sorted(str(index) for theirs in gathered for index in theirs[1:])
     if samples != sorted(str(int(index)) for index in whole.indices):
         text = "gives several ranks the same samples; train_batches must give those of cut.rank"
-        raise ConfigError.one("data", text)
+        raise ConfigError.of("data", text)

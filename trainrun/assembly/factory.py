@@ -48,7 +48,7 @@ class Factory:
         """
         slot = slot_of(path)
         if slot is None:
-            raise ConfigError.one(path, "no call has a place here")
+            raise ConfigError.of(path, "no call has a place here")
         arguments = {key: self._in_steps(node["_target_"], path, key, value) for key, value in node.items()}
         with nullcontext() if path.partition(".")[0] == "data" else self.seeded(path):
             return call(arguments, path, slot, offered or {}, self.trust, self.stored)
@@ -71,7 +71,7 @@ class Factory:
                 return [to_steps(parse(item), self.pace) for item in value]
             return None if value is None else to_steps(parse(value), self.pace)
         except ValueError as error:
-            raise ConfigError.one(f"{path}.{key}", str(error)) from None
+            raise ConfigError.of(f"{path}.{key}", str(error)) from None
 
 
 def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
     name, values = (wanted, {}) if isinstance(wanted, str) else next(iter(wanted.items()))
     options = groups()[group]
     if name not in options:
-        raise ConfigError.one(key, f"no {group} is called {name}; there are {', '.join(options)}")
+        raise ConfigError.of(key, f"no {group} is called {name}; there are {', '.join(options)}")
     return {**read_option(options[name], group), **values}
 
 

@@ -18,13 +18,13 @@ _SHOWN = 4  # parameters named in the plan
 
 
 def initialize(
-    make: Factory, model: nn.Module, treatments: Sequence[ParamConfig], data: Data, batch_spec: BatchSpec
+    make: Factory, model: nn.Module, param_configs: Sequence[ParamConfig], data: Data, batch_spec: BatchSpec
 ) -> tuple[tuple[str, str], ...]:
     """Set the first weights, and return lines for people.
 
     init=auto leaves a model from outside trainrun as it came; an init that was chosen sets it anew.
     """
-    ruled = {treatment.name: treatment.init for treatment in treatments if treatment.init is not None}
+    ruled = {treatment.name: treatment.init for treatment in param_configs if treatment.init is not None}
     first_values = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
     keeps_weights = isinstance(init, Fitting) and not is_from_trainrun(model, _maker(make))
@@ -38,7 +38,7 @@ def initialize(
             init.scale(model, inputs)
         for name, wanted in ruled.items():
             special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
-            special.one(model, name, first_values[name])
+            special.initialize_parameter(model, name, first_values[name])
     lines = [_by_rules(ruled)] if ruled else []
     if keeps_weights:
         text = f"auto leaves {type(model).__name__} the weights that it gave itself"

@@ -43,7 +43,7 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
         node["base"] = _base_optimizer(make, model, node["base"])
     optimizer = make.at("optimizer", node, {"params": params, "model": model})
     if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:
-        raise ConfigError.one("optimizer", "L-BFGS takes one group of parameters")
+        raise ConfigError.of("optimizer", "L-BFGS takes one group of parameters")
     return optimizer
 
 
@@ -78,5 +78,5 @@ def weight_average_of(weight_average: WeightAverage | None, optimizer: Any) -> W
         return weight_average
     if weight_average is not None:
         text = f"{weight_average.name} is one average of the weights, and schedule_free keeps its own"
-        raise ConfigError.one("regularization", text)
+        raise ConfigError.of("regularization", text)
     return ScheduleFreeAverage(optimizer)

@@ -54,7 +54,7 @@ def refuse_early_drops(schedule: Schedule) -> None:
     warmup, drops = getattr(schedule, "warmup", 0), getattr(schedule, "drops", ())
     if early := [drop for drop in drops if drop < warmup]:
         text = f"of {warmup} steps is still rising when the schedule drops, after step {early[0]}"
-        raise ConfigError.one("scheduler.warmup", f"{text}; shorten it, or drop later", "scheduler.warmup=5%")
+        raise ConfigError.of("scheduler.warmup", f"{text}; shorten it, or drop later", "scheduler.warmup=5%")
 
 
 def schedule_over(make: Factory, pace: Pace, lr: float, maximize: bool) -> Callable[[int], Schedule]:

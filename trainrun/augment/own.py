@@ -33,7 +33,7 @@ class OwnAugment:
         if not isinstance(changed, Tensor) or changed.shape != x.shape:
             got = f"shape {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
             text = f"{self.name} must return inputs of the same shape, {tuple(x.shape)}, got {got}"
-            raise ConfigError.one("augment", text)
+            raise ConfigError.of("augment", text)
         return changed.to(x.dtype)
 
 
@@ -44,7 +44,7 @@ class Transform(OwnAugment):
         super().__init__(function)
         if len(info.input_shape) != 3:
             text = f"{self.name} changes pictures (channels, height, width), the inputs of {info.name} are"
-            raise ConfigError.one("augment", f"{text} {info.input_shape}; use none", "augment=none")
+            raise ConfigError.of("augment", f"{text} {info.input_shape}; use none", "augment=none")
         self.pixels = info.pixels
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
@@ -60,7 +60,7 @@ class Transform(OwnAugment):
             return self.checked(self.function(picture), picture)
         except (RuntimeError, ValueError, TypeError) as error:
             text = f"{self.name} fails on a picture {tuple(picture.shape)} of {picture.dtype}: {error}"
-            raise ConfigError.one("augment", text) from error
+            raise ConfigError.of("augment", text) from error
 
 
 def as_change(augment: Any, info: DataInfo) -> Any:
@@ -68,7 +68,7 @@ def as_change(augment: Any, info: DataInfo) -> Any:
     if augment is None:
         return None
     if not callable(augment):
-        raise ConfigError.one("augment", f"{type(augment).__name__} cannot be called; it needs __call__")
+        raise ConfigError.of("augment", f"{type(augment).__name__} cannot be called; it needs __call__")
     kinds = [base.__module__ for base in type(augment).__mro__]
     return (
         Transform(augment, info) if any(k.startswith("torchvision.") for k in kinds) else OwnAugment(augment)

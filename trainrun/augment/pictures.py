@@ -28,7 +28,7 @@ class CropFlip:
     def __init__(self, shift: Split, flip: Fraction, info: DataInfo) -> None:
         if len(info.input_shape) != 3:
             text = f"changes pictures (channels, height, width), the inputs of {info.name} are"
-            raise ConfigError.one("augment", f"{text} {info.input_shape}; use none", "augment=none")
+            raise ConfigError.of("augment", f"{text} {info.input_shape}; use none", "augment=none")
         self.shift, self.flip, self.pixels = shift, flip, info.pixels
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
@@ -53,7 +53,7 @@ class Colored(CropFlip, ABC):
         if info.pixels is None or info.input_shape[0] not in (1, 3):
             lacks = "does not say what black and white are" if info.pixels is None else "has neither 1 nor 3"
             text = f"changes colours, and {info.name} {lacks}{'' if info.pixels is None else ' channels'}"
-            raise ConfigError.one("augment", f"{text}; use crop_flip", "augment=crop_flip")
+            raise ConfigError.of("augment", f"{text}; use crop_flip", "augment=crop_flip")
         self.range: PixelRange = info.pixels
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:

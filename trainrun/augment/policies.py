@@ -65,7 +65,7 @@ class RandAugment(_Policy):
         super().__init__(shift, flip, info)
         if levels < 2 or magnitude >= levels:
             text = f"must be smaller than augment.levels={levels}, of which there are at least 2"
-            raise ConfigError.one("augment.magnitude", f"{text}, got {magnitude}")
+            raise ConfigError.of("augment.magnitude", f"{text}, got {magnitude}")
         self.num_ops, self.magnitude, self.table = num_ops, magnitude, _narrow(levels, info)
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
@@ -82,7 +82,7 @@ class TrivialAugment(_Policy):
     def __init__(self, shift: Split, flip: Fraction, levels: Count, info: DataInfo) -> None:
         super().__init__(shift, flip, info)
         if levels < 2:
-            raise ConfigError.one("augment.levels", f"must be at least 2, got {levels}")
+            raise ConfigError.of("augment.levels", f"must be at least 2, got {levels}")
         self.table = strengths(levels, slant=0.99, right=32, down=32, turn=135, factor=0.99, bits=6)
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:

@@ -35,7 +35,7 @@ class RandomErasing(CropFlip):
         super().__init__(shift, flip, info)
         for key, pair in (("area", area), ("ratio", ratio)):
             if len(pair) != 2 or pair[0] > pair[1]:
-                raise ConfigError.one(f"augment.{key}", f"must be [smallest, largest], got {pair}")
+                raise ConfigError.of(f"augment.{key}", f"must be [smallest, largest], got {pair}")
         self.p, self.area, self.ratio = p, area, ratio
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:

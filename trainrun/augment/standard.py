@@ -38,9 +38,9 @@ class Standard(Colored):
     ) -> None:
         super().__init__(shift, flip, info)
         if len(zoom) != 2 or zoom[0] > zoom[1]:
-            raise ConfigError.one("augment.zoom", f"must be [smallest, largest], got {zoom}")
+            raise ConfigError.of("augment.zoom", f"must be [smallest, largest], got {zoom}")
         if hue > 0.5:
-            raise ConfigError.one("augment.hue", f"must be at most 0.5, half the circle, got {hue}")
+            raise ConfigError.of("augment.hue", f"must be at most 0.5, half the circle, got {hue}")
         self.degrees, self.zoom, self.shear = degrees, zoom, shear
         self.factors, self.hue = (brightness, contrast, saturation), hue
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from trainrun.check.context import CheckContext
 from trainrun.protocols import BatchSpec, Position
-from trainrun.regularization.kinds import joined
+from trainrun.regularization.kinds import combine_batch_changes
 from trainrun.session.sample_pictures import labels_of, shown
-from trainrun.vocabulary.errors import ConfigError, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, StorageError
 
 _MOST, _ACROSS = 48, 8  # pictures on a page, and in a row
 
@@ -26,10 +26,10 @@ def picture(context: CheckContext, file: Path) -> str:
     parts = context.parts
     seed, count = parts.settings["seed"], min(parts.batch_spec.batch_size, _MOST)
     batch = next(iter(parts.data.train_batches(Position(), BatchSpec(count, 1), seed)))
-    for change in joined(parts.regularizers.values()):
+    for change in combine_batch_changes(parts.regularizers.values()):
         batch = change.change_batch(batch, parts.info, torch.Generator().manual_seed(seed))
     if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point():
-        raise ConfigError.one("--picture", f"the inputs of {parts.info.name} are no pictures or numbers")
+        raise ConfigError.of("--picture", f"the inputs of {parts.info.name} are no pictures or numbers")
     from matplotlib.figure import Figure
 
     inputs = batch.inputs.cpu().float()
@@ -48,7 +48,7 @@ def picture(context: CheckContext, file: Path) -> str:
     try:
         figure.savefig(file, dpi=120)
     except (OSError, ValueError) as error:
-        raise StorageFailed(f"{file}: cannot be written: {error}") from None
+        raise StorageError(f"{file}: cannot be written: {error}") from None
     return f"{file}: {len(inputs)} training samples as the model sees them, with their labels"
 
 

@@ -23,7 +23,7 @@ def fresh_state(
     make = copy.copy(parts.make)
     make.settings = {**parts.settings, "optimizer": optimizer}
     parameters: Parameters = make("parameters")
-    groups = parameters.groups(model, parameters.treatments(model, optimizer.get("weight_decay")), lr)
+    groups = parameters.groups(model, parameters.param_configs(model, optimizer.get("weight_decay")), lr)
     new_optimizer = optimizer_over(make, model, groups, lr)
     average = next(
         (

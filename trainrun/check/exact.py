@@ -71,7 +71,7 @@ def prove_resumed(words: Sequence[str], steps: int) -> ExactResult:
         return Composer().checked([*theirs, *ours])
 
     if parse(killed_at(1).settings["budget"]).unit in CLOCK_UNITS:
-        raise ConfigError.one("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
+        raise ConfigError.of("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
     return prove(killed_at, steps)
 
 
@@ -135,7 +135,7 @@ def _resume(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
     stored = open_run(run_dir, [f"runtime.trust={hydra_value(trust)}"] if trust else [], typed)
     watch.state = stored.parts.state
     process = RunOptions(["trainrun", "resume", str(run_dir)], quiet=True, watch=watch)
-    return session.go_on(stored.parts, run_dir, stored.composition.storable, process).exit_code
+    return session.continue_run(stored.parts, run_dir, stored.composition.storable, process).exit_code
 
 
 def _run_in_child(function: Callable[[], int]) -> int:

@@ -20,7 +20,7 @@ from trainrun.checkpoint.store import expected_bytes
 from trainrun.run.directory import ROOT
 from trainrun.run.files import free_bytes
 from trainrun.run.record import Record
-from trainrun.vocabulary.errors import NonFinite
+from trainrun.vocabulary.errors import NonFiniteError
 
 _MOST_BYTES = 2 * 1024**3  # of a checkpoint that is written for trial
 
@@ -52,7 +52,7 @@ def storage(context: CheckContext, is_explained: bool = False) -> CheckSection:
         return CheckSection("storage", (*lines, ("checkpoint", "too large to be tried")), tuple(findings))
     try:
         differing = _round_trip(context)
-    except NonFinite as error:
+    except NonFiniteError as error:
         lines.append(("checkpoint", f"after two steps {error}"))
         advice = "look at what the model writes there in its first steps"
         refused = CheckResult("not finite", f"after two steps {error}", "finite numbers", (), advice)

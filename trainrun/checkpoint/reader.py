@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.run.files import read_json
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 FORMAT = 1  # raised when older versions could no longer read what is written
 _NAME = re.compile(r"step-(\d{9})")
@@ -54,7 +54,7 @@ def run_id_of(run_dir: Path) -> str | None:
         return ids[0] if ids else None
     names = ", ".join(recorded | stored)
     text = f"status.json, environment.json and the checkpoints are of different runs ({names})"
-    raise CannotResume(f"{run_dir}: {text}; remove what was copied here from another run")
+    raise ResumeError(f"{run_dir}: {text}; remove what was copied here from another run")
 
 
 def _run_id_in(path: Path) -> str | None:
@@ -88,7 +88,7 @@ def _problem_of_manifest(manifest: dict[str, Any], path: Path, run_id: str | Non
     number = manifest.get("format")
     if isinstance(number, int) and number > FORMAT:
         problem = f"has format {number}, this version reads up to {FORMAT}; install a newer trainrun"
-        raise CannotResume(f"checkpoint: {path} {problem}")
+        raise ResumeError(f"checkpoint: {path} {problem}")
     if number != FORMAT:
         return f"has format {number}, which no version has written"
     if run_id is not None and manifest["run_id"] != run_id:
@@ -119,9 +119,9 @@ def load_parts(path: Path) -> dict[str, Any]:
     try:
         parts = unpacked(path / "state.pt")
     except Exception as error:  # damage shows as a dozen types; all mean the same here
-        raise CannotResume(f"checkpoint: {path / 'state.pt'} cannot be loaded: {error}") from None
+        raise ResumeError(f"checkpoint: {path / 'state.pt'} cannot be loaded: {error}") from None
     if not isinstance(parts, dict) or not isinstance(parts.get("model"), dict):
-        raise CannotResume(f"checkpoint: {path / 'state.pt'} holds no state")
+        raise ResumeError(f"checkpoint: {path / 'state.pt'} holds no state")
     return parts
 
 
@@ -147,7 +147,7 @@ def load_eval_weights(model: nn.Module, path: Path, parts: dict[str, Any]) -> st
     try:
         model.load_state_dict(eval_weights_in(parts, manifest))
     except (RuntimeError, KeyError) as error:
-        raise CannotResume(f"checkpoint: {path} does not fit the model: {error}") from None
+        raise ResumeError(f"checkpoint: {path} does not fit the model: {error}") from None
     return weights
 
 

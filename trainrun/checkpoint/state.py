@@ -15,7 +15,7 @@ from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
 from trainrun.regularization.kinds import Stopper, WeightAverage
 from trainrun.task.metrics import Meter
-from trainrun.vocabulary.errors import CannotResume, DataError
+from trainrun.vocabulary.errors import DataError, ResumeError
 
 
 @dataclass
@@ -136,35 +136,35 @@ class TrainState:
             if self.stopper is not None:
                 self.stopper.load_state_dict(parts["stopper"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CannotResume(f"checkpoint: does not fit this run: {error}") from None
+            raise ResumeError(f"checkpoint: does not fit this run: {error}") from None
 
     def _check(self, parts: Mapping[str, Any]) -> None:
         """What is wrong is found before anything is copied."""
         present = {path for part in parts if part != "contents" for path in _paths(parts[part], part)}
         if differing := present ^ set(parts.get("contents", ())):
-            raise CannotResume(f"checkpoint: is not whole; see {', '.join(sorted(differing)[:4])}")
+            raise ResumeError(f"checkpoint: is not whole; see {', '.join(sorted(differing)[:4])}")
         if differing := set(self.state_dict()) ^ set(parts):
-            raise CannotResume(f"checkpoint: parts differ from this run's: {', '.join(sorted(differing))}")
+            raise ResumeError(f"checkpoint: parts differ from this run's: {', '.join(sorted(differing))}")
         if not isinstance(parts["data"], Mapping):
-            raise CannotResume("checkpoint: is not whole; see data")
+            raise ResumeError("checkpoint: is not whole; see data")
         require_same_data(parts["data"], self.data)
         ours, stored = self._parameters(), [tuple(entry) for entry in parts["optimizer"]["parameters"]]
         for mine, theirs in zip(ours, stored, strict=False):
             if mine != theirs:
                 was, now = " ".join(theirs), " ".join(mine)
-                raise CannotResume(f"checkpoint: the optimizer trained {was}, this run trains {now} there")
+                raise ResumeError(f"checkpoint: the optimizer trained {was}, this run trains {now} there")
         if len(stored) != len(ours):
-            raise CannotResume(f"checkpoint: {len(stored)} trained parameters, this run has {len(ours)}")
+            raise ResumeError(f"checkpoint: {len(stored)} trained parameters, this run has {len(ours)}")
         for misfit in _misfits(self.state_dict(), parts):
-            raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
+            raise ResumeError(f"checkpoint: does not fit this run: {misfit}")
 
     def check_fitted(self, parts: Mapping[str, Any]) -> None:
         """Raises CannotResume where what the data fitted is not there, or of another kind than here."""
         fitted = parts.get("fitted")
         if not isinstance(fitted, Mapping) or {*fitted, *_LATER} != {*self.fitted, *_LATER}:
-            raise CannotResume("checkpoint: is not whole; see fitted")
+            raise ResumeError("checkpoint: is not whole; see fitted")
         for misfit in _misfits(self.fitted, fitted, "fitted"):
-            raise CannotResume(f"checkpoint: does not fit this run: {misfit}")
+            raise ResumeError(f"checkpoint: does not fit this run: {misfit}")
 
     def _load_optimizer(self, stored: Mapping[str, Any]) -> None:
         """Load the optimizer's state; values that the configuration changed since keep their new ones.

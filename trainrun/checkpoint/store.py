@@ -42,7 +42,7 @@ from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.checkpoint.state import TrainState
 from trainrun.run.files import storage_failed
 from trainrun.run.record import Record
-from trainrun.vocabulary.errors import CannotResume, NonFinite
+from trainrun.vocabulary.errors import NonFiniteError, ResumeError
 from trainrun.vocabulary.events import CheckpointSaved
 from trainrun.vocabulary.ranges import Count, Period, Switch
 
@@ -129,11 +129,11 @@ class Checkpoints:
             try:
                 if (problem := problem_of(path, self.run_id)) is None:
                     weights = load_eval_weights(model, path, load_parts(path))
-            except CannotResume as error:
+            except ResumeError as error:
                 problem = str(error)
         problem, weights = ranks.broadcast_object((problem, weights))  # all raise, or none
         if problem:
-            raise CannotResume(f"checkpoint: {path}: {problem}")
+            raise ResumeError(f"checkpoint: {path}: {problem}")
         ranks.broadcast([*model.parameters(), *model.buffers()])
         return weights
 
@@ -166,7 +166,7 @@ class Checkpoints:
                 final.rename(self.folder / f".damaged-{final.name}-{time.time_ns()}")
             if name := not_finite_in(parts):
                 text = "holds numbers that are not finite; nothing was saved over the last good checkpoint"
-                raise NonFinite(f"{name} {text}")
+                raise NonFiniteError(f"{name} {text}")
             torch.save(parts, body)
             packed = body.getbuffer()
             record.sync()  # the lines before the checkpoint that counts their bytes
@@ -224,7 +224,7 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
                 return {**parts, "metrics_bytes": manifest_of(path)["metrics_bytes"]}
         warn(f"checkpoint {path.name} is damaged and skipped: {problem}")
     if steps:
-        raise CannotResume(f"checkpoint: none of the {len(steps)} checkpoints in {folder} is valid")
+        raise ResumeError(f"checkpoint: none of the {len(steps)} checkpoints in {folder} is valid")
     return None
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.checkpoint.reader import eval_weights_in, load_parts, manifest_of, problem_of, unpacked
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where files keep weights beside other things
 _WRAPPERS = ("module.", "_orig_mod.")  # what data-parallel and compiled models put before every name
@@ -33,7 +33,7 @@ class Weights:
 def read_checkpoint(path: Path) -> Weights:
     """The weights that were evaluated when a checkpoint was stored: raw, or an average."""
     if problem := problem_of(path, None):
-        raise CannotResume(f"init_from: {path} {problem}")
+        raise ResumeError(f"init_from: {path} {problem}")
     manifest = manifest_of(path)
     weights = eval_weights_in(load_parts(path), manifest)
     description = f"the {manifest['weights']} weights of step {manifest['step']} in {path}"
@@ -43,7 +43,7 @@ def read_checkpoint(path: Path) -> Weights:
 def read_file(path: Path) -> Weights:
     """The weights in a .safetensors file, or in one that torch.save made; no code is unpickled."""
     if not path.is_file():
-        raise CannotResume(f"init_from: there is no file {path}")
+        raise ResumeError(f"init_from: there is no file {path}")
     content = _safetensors(path) if path.suffix == ".safetensors" else _unpacked(path)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -61,14 +61,14 @@ def start_from(model: nn.Module, weights: Weights) -> list[str]:
     matrices = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
     if not fitting & (matrices or current.keys()):  # a bias of that name alone is a coincidence
         theirs, ours = _listed(weights.tensors), _listed(current)
-        raise CannotResume(
+        raise ResumeError(
             f"init_from: nothing in {weights.path} fits this model: there are {theirs}; the model has {ours}"
         )
     for name, tensor in current.items():
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
             if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
-                raise CannotResume(f"init_from: {weights.path} holds numbers that are not finite in {name}")
+                raise ResumeError(f"init_from: {weights.path} holds numbers that are not finite in {name}")
             tensor.copy_(stored)
         else:
             was = "not stored" if stored is None else f"{tuple(stored.shape)} stored"
@@ -86,7 +86,7 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     inner = next((content[key] for key in _INSIDE if isinstance(content.get(key), Mapping)), content)
     tensors = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CannotResume(f"init_from: {path} holds no weights by name")
+        raise ResumeError(f"init_from: {path} holds no weights by name")
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in tensors):
             tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
@@ -100,9 +100,9 @@ def _unpacked(path: Path) -> Mapping[str, Any]:
         more = "holds more than tensors, which would run code"
         reason = more if is_zipfile(path) else "was not written by torch.save"
         advice = "store a state dict, torch.save(model.state_dict(), FILE)"
-        raise CannotResume(f"init_from: {path} {reason}, or is damaged; {advice}") from None
+        raise ResumeError(f"init_from: {path} {reason}, or is damaged; {advice}") from None
     if not isinstance(content, Mapping):
-        raise CannotResume(f"init_from: {path} holds no weights by name")
+        raise ResumeError(f"init_from: {path} holds no weights by name")
     return content
 
 
@@ -111,13 +111,13 @@ def _safetensors(path: Path) -> Mapping[str, Any]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError:
-        raise ConfigError.one(
+        raise ConfigError.of(
             "init_from", "a .safetensors file needs a package: pip install safetensors"
         ) from None
     try:
         tensors: Mapping[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CannotResume(f"init_from: {path} cannot be loaded: {error}") from None
+        raise ResumeError(f"init_from: {path} cannot be loaded: {error}") from None
     return tensors
 
 

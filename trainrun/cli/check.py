@@ -75,9 +75,9 @@ def _png(name: str) -> Path:
     """Raises ConfigError for another kind of file, or one in a folder that does not exist."""
     file = Path(name)
     if file.suffix.lower() != ".png":
-        raise ConfigError.one("--picture", f"is written as PNG, got {name}; name it FILE.png")
+        raise ConfigError.of("--picture", f"is written as PNG, got {name}; name it FILE.png")
     if not file.absolute().parent.is_dir():
-        raise ConfigError.one("--picture", f"there is no folder {file.parent}")
+        raise ConfigError.of("--picture", f"there is no folder {file.parent}")
     return file
 
 

@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
     if not 2 <= len(paths) <= compare.MOST:
         got = f"got 1: {paths[0]}" if len(paths) == 1 else f"got {len(paths)}"
         text = f"compares 2 to {compare.MOST} different runs, {got}"
-        raise ConfigError.one("RUN", f"{text}; trainrun runs lists them")
+        raise ConfigError.of("RUN", f"{text}; trainrun runs lists them")
     runs = compare.stored(paths)
     if arguments.json:
         print("".join(to_line(compare.record(run, runs)) for run in runs), end="")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainrun.cli.arguments import ArgumentParser
-from trainrun.doctor.curves import Run, read
+from trainrun.doctor.curves import RecordedRun, read
 from trainrun.doctor.diagnosis import Diagnosis, diagnose
 from trainrun.doctor.verdict import command, record, started_with, summary
 from trainrun.session.find_run import find_run
@@ -37,7 +37,7 @@ def run(words: list[str]) -> int:
     return FOUND if findings else 0
 
 
-def _lines(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence[str]) -> list[Line]:
+def _lines(folder: Path, run: RecordedRun, findings: Sequence[Diagnosis], base: Sequence[str]) -> list[Line]:
     from rich.text import Text
 
     if not findings:

@@ -18,7 +18,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("path", metavar="PATH", nargs="?", type=Path, help="such as model.onnx; written over")
     arguments = parsed(parser, words)
     if arguments.path is None:
-        raise ConfigError.one("PATH", "name the file to write, such as model.safetensors")
+        raise ConfigError.of("PATH", "name the file to write, such as model.safetensors")
     from trainrun.session.export import check_path, export
 
     path: Path = arguments.path.expanduser()

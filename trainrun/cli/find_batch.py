@@ -37,15 +37,15 @@ def run(words: list[str]) -> int:
     file = picture_file(arguments.out) if arguments.out else None
     limit_bytes = _bytes(arguments.memory) if arguments.memory else None
     if arguments.max is not None and arguments.max < 1:
-        raise ConfigError.one("--max", f"must be at least 1, got {arguments.max}")
+        raise ConfigError.of("--max", f"must be at least 1, got {arguments.max}")
     for note in Composer().checked(arguments.overrides).notes:
         say(note)
     from trainrun.tune.batch_search import search_batch
-    from trainrun.tune.batch_trials import TrialEnd, Tries
+    from trainrun.tune.batch_trials import BatchTrialError, BatchTrials
 
     try:
-        result = search_batch(Tries(words, arguments.overrides, limit_bytes), arguments.max)
-    except TrialEnd as ended:
+        result = search_batch(BatchTrials(words, arguments.overrides, limit_bytes), arguments.max)
+    except BatchTrialError as ended:
         return ended.code
     from trainrun.report import throughput
 
@@ -64,4 +64,4 @@ def _bytes(text: str) -> int:
     try:
         return parse_bytes(text)
     except ValueError as error:
-        raise ConfigError.one("--memory", str(error)) from None
+        raise ConfigError.of("--memory", str(error)) from None

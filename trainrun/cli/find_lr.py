@@ -68,11 +68,11 @@ def run(words: list[str]) -> int:
 def _refuse(arguments: argparse.Namespace) -> None:
     """Raises ConfigError for a range that is none."""
     if not 0 < arguments.min < math.inf:
-        raise ConfigError.one("--min", f"must be a learning rate above 0, got {arguments.min:g}")
+        raise ConfigError.of("--min", f"must be a learning rate above 0, got {arguments.min:g}")
     if not arguments.min < arguments.max < math.inf:
-        raise ConfigError.one("--max", f"must be greater than --min={arguments.min:g}, got {arguments.max:g}")
+        raise ConfigError.of("--max", f"must be greater than --min={arguments.min:g}, got {arguments.max:g}")
     if arguments.steps < _FEWEST:
-        raise ConfigError.one("--steps", f"must be at least {_FEWEST} to give a curve, got {arguments.steps}")
+        raise ConfigError.of("--steps", f"must be at least {_FEWEST} to give a curve, got {arguments.steps}")
 
 
 def _search(composition: Composition, arguments: argparse.Namespace, send: int) -> int:

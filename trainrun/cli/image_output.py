@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import ConfigError, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, StorageError
 
 _FORMATS = (".png", ".pdf", ".svg")
 
@@ -16,7 +16,7 @@ def picture_file(file: Path) -> Path:
     """The file as given. Raises ConfigError for one that cannot become a picture."""
     if file.suffix not in _FORMATS or not file.parent.is_dir():
         text = f"must be a .png, .pdf or .svg file in an existing folder, got {file}"
-        raise ConfigError.one("--out", text)
+        raise ConfigError.of("--out", text)
     return file
 
 
@@ -27,5 +27,5 @@ def paint(file: Path, draw: Callable[[Path], None]) -> None:
             warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks
             draw(file)
     except OSError as error:
-        raise StorageFailed(f"{file}: {error.strerror}") from error
+        raise StorageError(f"{file}: {error.strerror}") from error
     say("", f"picture: {file}")

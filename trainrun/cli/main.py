@@ -18,7 +18,7 @@ from trainrun.config.commands import COMMANDS
 from trainrun.config.paths import is_file, is_run
 from trainrun.config.suggest import did_you_mean
 from trainrun.runtime.interrupt import end_at_once
-from trainrun.session.exit_code import guarded
+from trainrun.session.exit_code import run_guarded
 from trainrun.terminal.streams import clear_sign, open_streams, show_sign
 from trainrun.vocabulary.errors import ConfigError
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # libgomp's threads spin at every barrier; where other processes want the cores a step then takes
     # up to ten times as long. It reads this once, when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    code = guarded(lambda: _dispatch(words), words)
+    code = run_guarded(lambda: _dispatch(words), words)
     clear_sign()
     ranks.leave(clean=False)  # where it was, it has left
     if argv is None and ranks.launched().size > 1:
@@ -74,11 +74,11 @@ def _asks_for_help(words: list[str]) -> bool:
 
 def _no_such_command(word: str) -> ConfigError:
     if is_file(f"{word}.yaml"):
-        return ConfigError.one(word, "no such command, but there is a file of that name", f"{word}.yaml")
+        return ConfigError.of(word, "no such command, but there is a file of that name", f"{word}.yaml")
     hint = did_you_mean(word, COMMANDS)
     commands = f"{', '.join(COMMANDS)}, and settings such as optimizer.lr=0.1"
     text = f"no such command{hint} There are {commands}" if hint else f"no such command; there are {commands}"
-    return ConfigError.one(word, text)
+    return ConfigError.of(word, text)
 
 
 def _is_command(word: str) -> bool:
@@ -90,7 +90,7 @@ def _run(name: str, words: list[str]) -> int:
     """Run a command's module, imported only now: --help and mistakes must not wait for torch."""
     ranks.join()
     if ranks.size() > 1 and name not in SHARED:
-        raise ConfigError.one(name, "is the work of one process; run it without torchrun")
+        raise ConfigError.of(name, "is the work of one process; run it without torchrun")
     is_stored = name in STORED or (name == "plot" and words[:1] in (["run"], ["sweep"]))
     if not is_stored and not is_run(Path.cwd()):  # what lies in a run's folder may have come from anybody
         sys.path.insert(0, os.getcwd())  # the user's own modules

@@ -13,7 +13,7 @@ from trainrun.cli.stored_run import load_named_run, parsed, parser_of
 from trainrun.session.load_run import SPLITS, views_of
 from trainrun.session.predictions import about_input, samples_of
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import ConfigError, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, StorageError
 
 
 def run(words: list[str]) -> int:
@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
     arguments = parsed(parser, words)
     views = views_of(arguments.tta)
     if arguments.out and not arguments.out.parent.is_dir():
-        raise ConfigError.one("--out", f"there is no folder {arguments.out.parent}")
+        raise ConfigError.of("--out", f"there is no folder {arguments.out.parent}")
     loaded = load_named_run(arguments)
     split = arguments.split or "test"
     source_text = {"input": str(arguments.input)} if arguments.input else {"split": loaded.size_of(split)}
@@ -65,7 +65,7 @@ def _write(rows: Iterable[Sequence[str]], out: Path | None) -> int:
             count = _count(rows, file)
         part.replace(out)
     except OSError as error:
-        raise StorageFailed(f"--out: {out} cannot be written: {error.strerror or error}") from None
+        raise StorageError(f"--out: {out} cannot be written: {error.strerror or error}") from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

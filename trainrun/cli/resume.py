@@ -27,12 +27,12 @@ def run(words: list[str]) -> int:
     quiet = "-q" in words
     words = [word for word in words if word != "-q"]
     if not words or "=" in words[0]:
-        raise ConfigError.one("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
+        raise ConfigError.of("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     name, overrides = words[0], words[1:]
     refuse_other_forms(name, overrides)
     from trainrun.session.find_run import find_run
 
-    if sweep := folder.named(name):
+    if sweep := folder.find_named(name):
         from trainrun.sweep import engine
 
         return engine.resume(sweep, overrides, quiet)

@@ -77,7 +77,7 @@ def _clean(yes: bool) -> int:
     noun = "this folder" if len(folders) == 1 else f"these {len(folders)} folders"
     if not yes and not sys.stdin.isatty():
         text = f"nobody can be asked here whether {noun} may go"
-        raise ConfigError.one("--clean", text, "trainrun runs --clean --yes")
+        raise ConfigError.of("--clean", text, "trainrun runs --clean --yes")
     if not yes and not _agreed(f"remove {noun}? [y/N] "):
         say("nothing was removed")
         return 0

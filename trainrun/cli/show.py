@@ -82,10 +82,10 @@ def _printed(topic: str) -> list[str]:
 
 def _unknown(word: str, topic: str, homes: list[str], available: dict[str, dict[str, Path]]) -> ConfigError:
     if homes:
-        return ConfigError.one(word, f"is in several groups: show {' or '.join(homes)}")
+        return ConfigError.of(word, f"is in several groups: show {' or '.join(homes)}")
     if near := _meant(topic, available):
-        return ConfigError.one(word, f"no such topic; did you mean {near}?", f"trainrun show {near}")
-    return ConfigError.one(word, f"no such topic; there are {', '.join([*_ordered(available), *TOPICS])}")
+        return ConfigError.of(word, f"no such topic; did you mean {near}?", f"trainrun show {near}")
+    return ConfigError.of(word, f"no such topic; there are {', '.join([*_ordered(available), *TOPICS])}")
 
 
 def _meant(topic: str, available: dict[str, dict[str, Path]]) -> str | None:

@@ -28,7 +28,7 @@ def parsed(parser: ArgumentParser, words: list[str]) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", help="such as runtime.device=cpu data.root=FOLDER")
     arguments = parser.parse_intermixed_args(words)
     if arguments.run is None:
-        raise ConfigError.one("RUN", f"name the run to {verb}: a path, the beginning of one, a name, or last")
+        raise ConfigError.of("RUN", f"name the run to {verb}: a path, the beginning of one, a name, or last")
     refuse_another_run(arguments.overrides, verb)
     return arguments
 

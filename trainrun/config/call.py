@@ -79,7 +79,7 @@ def call(
     except (ValueError, TypeError) as error:
         text = str(error)
         key = re.match(rf"{re.escape(path)}\.\w+", text)
-        raise ConfigError.one(
+        raise ConfigError.of(
             key[0] if key else path, text[len(key[0]) + 2 :] if key else f"{target}: {text}"
         ) from error
     if is_users and slot.adapter:
@@ -112,12 +112,12 @@ class PlainFunction:
         except TrainrunError:
             raise
         except Exception as error:
-            raise ConfigError.one(self.path, failure(self.function, error)) from error
+            raise ConfigError.of(self.path, failure(self.function, error)) from error
 
     def refuse(self, result: Any, wanted: str) -> ConfigError:
         """The error of a function that returns something else."""
         got = f"{type(result).__name__}" if result is not None else "None; does it lack a return?"
-        return ConfigError.one(self.path, f"{self.__name__} must return {wanted}, got {got}")
+        return ConfigError.of(self.path, f"{self.__name__} must return {wanted}, got {got}")
 
 
 def failure(thing: Any, error: BaseException) -> str:
@@ -135,7 +135,7 @@ def resolve(
     """The class or function of that name; raises ConfigError where it has no place in the slot."""
     text = misfit(target, slot, trust, stored)
     if text:
-        raise ConfigError.one(f"{path}._target_", text)
+        raise ConfigError.of(f"{path}._target_", text)
     thing: Callable[..., Any] = _lookup(target)
     return thing
 
@@ -311,4 +311,4 @@ def _check_result(part: Any, target: str, path: str, slot: Slot) -> None:
     bases = _bases(slot)
     if bases and not isinstance(part, tuple(bases)) and path != "scheduler":
         wanted = " or a ".join(base.__name__ for base in bases)
-        raise ConfigError.one(path, f"{target} returned {type(part).__name__}, not a {wanted}")
+        raise ConfigError.of(path, f"{target} returned {type(part).__name__}, not a {wanted}")

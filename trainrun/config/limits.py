@@ -33,7 +33,7 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """What cannot be a config, or would grow beyond bounds. `place` is `:LINE`, where a line is at fault."""
 
     def __init__(self, text: str, place: str = "") -> None:
@@ -45,19 +45,19 @@ def read_text(file: Path) -> str:
     """Read a file's text. Raises Unreadable for what no config can be."""
     check_regular(file)
     if file.stat().st_size > MOST_BYTES:
-        raise Unreadable(f"is larger than a config can be, {MOST_BYTES:,} bytes")
+        raise UnreadableError(f"is larger than a config can be, {MOST_BYTES:,} bytes")
     content = file.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
-        raise Unreadable("is UTF-16 or UTF-32 text; save it as UTF-8", ":1")
+        raise UnreadableError("is UTF-16 or UTF-32 text; save it as UTF-8", ":1")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         text = f"is not UTF-8 text, it has the byte 0x{content[error.start]:02x}; save it as UTF-8"
-        raise Unreadable(text, f":{line}") from None
+        raise UnreadableError(text, f":{line}") from None
     if match := _CONTROL.search(text):
         line = text.count("\n", 0, match.start()) + 1
-        raise Unreadable(f"holds a control character, {match[0]!r}; remove it", f":{line}")
+        raise UnreadableError(f"holds a control character, {match[0]!r}; remove it", f":{line}")
     return text.replace("\r\n", "\n")
 
 
@@ -66,7 +66,7 @@ def check_regular(file: Path) -> None:
     mode = file.stat().st_mode
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
-        raise Unreadable(f"is {kind}, not a file")
+        raise UnreadableError(f"is {kind}, not a file")
 
 
 def check_text(text: str, with_aliases: bool) -> None:
@@ -83,14 +83,14 @@ def check_text(text: str, with_aliases: bool) -> None:
             first_alias = first_alias or place
         scalar = token.value if isinstance(token, yaml.ScalarToken) else ""
         if len(scalar) > MOST_DIGITS and _NUMBER.fullmatch(scalar):
-            raise Unreadable(f"holds a number of {len(scalar):,} digits", place)
+            raise UnreadableError(f"holds a number of {len(scalar):,} digits", place)
         if depth > DEEPEST:
-            raise Unreadable("nests too deep", place)
+            raise UnreadableError("nests too deep", place)
         if isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken)) and not with_aliases:
-            raise Unreadable("holds an alias, an anchor or a tag", place)
+            raise UnreadableError("holds an alias, an anchor or a tag", place)
     root = yaml.compose(text, yaml.SafeLoader) if first_alias else None
     if root and _count(root, {}) > MOST_NODES:
-        raise Unreadable(f"has aliases that grow to more than {MOST_NODES:,} values", first_alias)
+        raise UnreadableError(f"has aliases that grow to more than {MOST_NODES:,} values", first_alias)
 
 
 def child_nodes(node: yaml.Node) -> Iterator[yaml.Node]:
@@ -114,9 +114,9 @@ def check_references(tree: Mapping[str, Any]) -> None:
     """
     referring = [text for text in texts(tree) if "${" in text]
     if sum(text.count("${") for text in referring) > MOST_NESTED and any(map(_NESTED.search, referring)):
-        raise Unreadable(f"has references inside references, and more than {MOST_NESTED} in all")
+        raise UnreadableError(f"has references inside references, and more than {MOST_NESTED} in all")
     if referring and _resolved(tree, (), tree, {}) > MOST_NODES:
-        raise Unreadable(f"has references that grow to more than {MOST_NODES:,} values")
+        raise UnreadableError(f"has references that grow to more than {MOST_NODES:,} values")
 
 
 def _resolved(value: Any, path: tuple[str, ...], root: Any, counts: dict[tuple[str, ...], int]) -> int:

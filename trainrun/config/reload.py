@@ -139,7 +139,7 @@ def _reload(module: ModuleType) -> None:
         vars(module).update(before)
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         text = f"{file} has changed and fails{line}: {type(error).__name__}: {error}"
-        raise ConfigError.one(module.__name__, f"{text}; fix it") from error
+        raise ConfigError.of(module.__name__, f"{text}; fix it") from error
     linecache.checkcache(file)
     _loaded[module] = source
 

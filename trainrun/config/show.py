@@ -10,7 +10,7 @@ import yaml
 
 from trainrun.config.diagnose import yaml_problem
 from trainrun.config.injection import extra_parameters, slot_of
-from trainrun.config.limits import Unreadable, read_text
+from trainrun.config.limits import UnreadableError, read_text
 from trainrun.config.overrides import Override
 from trainrun.config.paths import CONF, groups
 from trainrun.config.signature import Parameter, Signature, signature, source_signature
@@ -165,10 +165,10 @@ def _doc(takes: Signature | None, target: str | None) -> str:
 def _read(file: Path) -> str:
     try:
         return read_text(file)
-    except Unreadable as error:
-        raise ConfigError.one(f"{file}{error.place}", str(error)) from None
+    except UnreadableError as error:
+        raise ConfigError.of(f"{file}{error.place}", str(error)) from None
     except OSError as error:
-        raise ConfigError.one(str(file), f"cannot be read: {error.strerror}") from None
+        raise ConfigError.of(str(file), f"cannot be read: {error.strerror}") from None
 
 
 def _parsed(file: Path) -> tuple[dict[str, yaml.Node], list[str]]:

@@ -83,10 +83,10 @@ def zipped(axes: Sequence[Axis], paired: Sequence[Sequence[str]]) -> list[Axis]:
     for keys in filter(None, paired):
         members = [_member(key, by_key) for key in keys]
         if twice := [key for key in keys if key in joined or keys.count(key) > 1]:
-            raise ConfigError.one("sweep.zip", f"names {twice[0]} twice")
+            raise ConfigError.of("sweep.zip", f"names {twice[0]} twice")
         if len({len(axis.values) for axis in members}) > 1:
             counts = ", ".join(f"{axis.key} has {len(axis.values)}" for axis in members)
-            raise ConfigError.one("sweep.zip", f"needs lists of the same length; {counts} values")
+            raise ConfigError.of("sweep.zip", f"needs lists of the same length; {counts} values")
         rows = zip(*(axis.values for axis in members), strict=True)
         whole = Choices(",".join(keys), tuple(tuple(itertools.chain(*row)) for row in rows))
         joined |= dict.fromkeys(keys, whole)
@@ -99,7 +99,7 @@ def _member(key: str, axes: dict[str, Axis]) -> Choices:
         return axis
     lists = ", ".join(name for name, other in axes.items() if isinstance(other, Choices)) or "none"
     text = "is drawn from an interval" if axis else "is not swept"
-    raise ConfigError.one("sweep.zip", f"pairs lists of values; {key} {text}; there are {lists}")
+    raise ConfigError.of("sweep.zip", f"pairs lists of values; {key} {text}; there are {lists}")
 
 
 def split_replicates(axes: Sequence[Axis]) -> tuple[list[Axis], list[Choices]]:

@@ -12,11 +12,11 @@ from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from trainrun.config.limits import Unreadable, check_text, read_text
+from trainrun.config.limits import UnreadableError, check_text, read_text
 from trainrun.config.moved_names import with_new_names
 from trainrun.config.suggest import hydra_value
 from trainrun.config.tree import texts
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 FORMAT = 1  # of config.yaml; a file that does not say its format has this one
 _MARK = "\0"  # stands for the $ of a reference that is kept, while everything else is resolved
@@ -72,9 +72,9 @@ def stored_text(file: Path) -> str:
     try:
         return read_text(file)
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotResume(f"{file}: cannot be read: {error}") from None
-    except Unreadable as error:
-        raise CannotResume(f"{file}{error.place}: {error}") from None
+        raise ResumeError(f"{file}: cannot be read: {error}") from None
+    except UnreadableError as error:
+        raise ResumeError(f"{file}{error.place}: {error}") from None
 
 
 def parse_stored(text: str, file: Path) -> dict[str, Any]:
@@ -85,24 +85,24 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
     """
     if (head := _HEAD.match(text)) and int(head[1]) > FORMAT:
         problem = f"has format {head[1]}, this version reads up to {FORMAT}; install a newer trainrun"
-        raise CannotResume(f"{file}: {problem}")
+        raise ResumeError(f"{file}: {problem}")
     try:
         check_text(text, with_aliases=False)
         if not text.endswith("\n"):
-            raise CannotResume(f"{file}: is empty or cut off in the middle of a line; restore it")
+            raise ResumeError(f"{file}: is empty or cut off in the middle of a line; restore it")
         cfg = OmegaConf.create(text)
         if not OmegaConf.is_dict(cfg):
-            raise CannotResume(f"{file}: is not a mapping of settings")
+            raise ResumeError(f"{file}: is not a mapping of settings")
         settings = OmegaConf.to_container(cfg, resolve=False)
-    except Unreadable as error:
-        raise CannotResume(f"{file}{error.place}: {error}") from None
+    except UnreadableError as error:
+        raise ResumeError(f"{file}{error.place}: {error}") from None
     except yaml.YAMLError as error:
-        raise CannotResume(f"{file}: is not valid YAML: {error}") from None
+        raise ResumeError(f"{file}: is not valid YAML: {error}") from None
     except (RecursionError, ValueError, KeyError, OmegaConfBaseException) as error:
-        raise CannotResume(f"{file}: {str(error).partition(chr(10))[0]}") from None
+        raise ResumeError(f"{file}: {str(error).partition(chr(10))[0]}") from None
     assert isinstance(settings, dict)
     for text in filter(_OTHER.search, texts(settings)):
-        raise CannotResume(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {text}")
+        raise ResumeError(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {text}")
     return {str(key): _completed(value) for key, value in with_new_names(settings).items()}
 
 

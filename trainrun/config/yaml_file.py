@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from trainrun.config.diagnose import yaml_problem
-from trainrun.config.limits import Unreadable, check_text, child_nodes, read_text
+from trainrun.config.limits import UnreadableError, check_text, child_nodes, read_text
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 MISSING = "??? "  # `???` of a file; OmegaConf's own would leave what another file says
@@ -23,12 +23,12 @@ def text_of(file: Path) -> str:
     try:
         text = read_text(file)
         check_text(text, with_aliases=True)
-    except Unreadable as error:
-        raise ConfigError.one(f"{_name(file)}{error.place}", str(error)) from None
+    except UnreadableError as error:
+        raise ConfigError.of(f"{_name(file)}{error.place}", str(error)) from None
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError.one(_name(file), f"cannot be read: {error.strerror or error}") from None
+        raise ConfigError.of(_name(file), f"cannot be read: {error.strerror or error}") from None
     except yaml.YAMLError as error:
         raise ConfigError([yaml_problem(error, file)]) from None
     return text
@@ -48,7 +48,7 @@ def settings_of(file: Path) -> DictConfig:
         line = next(_lines_that_raise(root, text, type(error)), 1) if root else 1
         reason = str(error).partition("\n")[0]
         reason = "a number of more than 4,300 digits" if "integer string" in reason else reason
-        raise ConfigError.one(f"{_name(file)}:{line}", f"cannot be read: {reason}") from None
+        raise ConfigError.of(f"{_name(file)}:{line}", f"cannot be read: {reason}") from None
     assert isinstance(node, DictConfig)
     return node
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from trainrun.data.faults import check_targets, first_unfit
-from trainrun.data.samples import read_sample, seen, size_of
+from trainrun.data.samples import describe_value, read_sample, size_of
 from trainrun.data.targets import TargetReading
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError, DataError
@@ -124,8 +124,8 @@ def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
     """
     name = type(dataset).__name__
     if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.shape != targets.shape:
-        text = f"learns a token for each token of the input; an input of {name} is {seen(inputs)}"
-        raise ConfigError.one("task", f"{text}, a target {seen(targets)}, as a batch of one")
+        text = f"learns a token for each token of the input; an input of {name} is {describe_value(inputs)}"
+        raise ConfigError.of("task", f"{text}, a target {describe_value(targets)}, as a batch of one")
     numbers = (getattr(dataset, key, 0) for key in ("vocab_size", "num_classes"))
     if count := next((int(number) for number in numbers if number), 0):
         return count

@@ -28,10 +28,10 @@ from trainrun.data.samples import (
     Seeded,
     chunks,
     collate,
+    describe_value,
     endless,
     map_tensors,
     read_sample,
-    seen,
     size_of,
     stream,
     unpacked,
@@ -128,7 +128,7 @@ class DatasetData:
         """Draw every class equally often in training; reads all samples of a dataset without `targets`."""
         dataset, indices = self.splits["train"]
         if indices is None:
-            raise ConfigError.one("data.balanced", "has no meaning on a stream", "data.balanced=false")
+            raise ConfigError.of("data.balanced", "has no meaning on a stream", "data.balanced=false")
         self.classes = all_classes(dataset, self.reading)[indices]
 
     def to(self, device: torch.device) -> None:
@@ -257,13 +257,13 @@ def _refuse_on_stream(
     datasets: Mapping[str, Any], shares: Mapping[str, float], fold: int | None, limit: int | None
 ) -> None:
     if fold is not None:
-        raise ConfigError.one("data.fold", "cannot be taken out of a stream", "data.fold=null")
+        raise ConfigError.of("data.fold", "cannot be taken out of a stream", "data.fold=null")
     for split, share in shares.items():
         if share and split not in datasets:
             text = f"cannot be held out of a stream; with data=dataset give data.{split}, or 0"
-            raise ConfigError.one(f"data.{split}_fraction", text, f"data.{split}_fraction=0")
+            raise ConfigError.of(f"data.{split}_fraction", text, f"data.{split}_fraction=0")
     if limit is not None:
-        raise ConfigError.one(
+        raise ConfigError.of(
             "data.limit", "has no meaning on a stream; end it in the dataset", "data.limit=null"
         )
 
@@ -279,7 +279,7 @@ def _map_splits(datasets: Mapping[str, Dataset[Any]], holdout: Holdout, classes:
     seed, shares = holdout.split_seed, {"test": holdout.test_fraction, "val": holdout.val_fraction}
     folded = next((name for name in shares if name not in datasets), None)
     if holdout.fold is not None and folded is None:
-        raise ConfigError.one("data.fold", "the data have validation and test splits of their own", None)
+        raise ConfigError.of("data.fold", "the data have validation and test splits of their own", None)
     for name, share in shares.items():
         if name in datasets:
             splits[name] = (datasets[name], _all_of(datasets[name]))
@@ -310,7 +310,7 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
     inputs, targets = unpacked(collate([sample]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
     reading = reading_of(targets, target_kind, name)
-    parts = "" if isinstance(inputs, Tensor) else seen(sample[0])
+    parts = "" if isinstance(inputs, Tensor) else describe_value(sample[0])
     info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
     if reading.kind == "other":
         return reading, info

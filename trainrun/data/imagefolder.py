@@ -119,7 +119,7 @@ def imagefolder(
         for name, files in layout.splits.items()
     }
     if fold is not None and len(splits) == len(SPLITS):
-        raise ConfigError.one("data.fold", f"{folder} has folders for validation and test", None)
+        raise ConfigError.of("data.fold", f"{folder} has folders for validation and test", None)
     shares = {"val": val_fraction, "test": test_fraction}
     val_fraction, test_fraction = (0.0 if name in splits else share for name, share in shares.items())
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)

@@ -91,7 +91,7 @@ def fold_of(
     Raises ConfigError where there is no such fold.
     """
     if fold >= num_folds:
-        raise ConfigError.one("data.fold", f"must be 0 to {num_folds - 1}, got {fold}")
+        raise ConfigError.of("data.fold", f"must be 0 to {num_folds - 1}, got {fold}")
     shuffled = indices[permutation(len(indices), seed, "folds")]
     if classes is not None:
         shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]

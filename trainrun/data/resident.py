@@ -174,7 +174,7 @@ def split(
     """
     if holdout.fold is None and test is None and holdout.val_fraction + holdout.test_fraction >= 1:
         text = "leaves no sample to train on: data.test_fraction takes the rest"
-        raise ConfigError.one("data.val_fraction", text)
+        raise ConfigError.of("data.val_fraction", text)
     rest, seed, part = torch.arange(count), holdout.split_seed, None
     if test is not None:
         rest = rest[~torch.isin(rest, test)]

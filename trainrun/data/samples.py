@@ -179,18 +179,18 @@ def _why(sample: Any, error: Exception) -> str:
         if hasattr(part, "getbands"):  # a Pillow picture
             return f"its {what} is a {name} picture; return torchvision.transforms.functional.to_tensor of it"
     kinds = " and ".join(
-        f"{what} {seen(part)}" for part, what in zip(sample, ("input", "target"), strict=True)
+        f"{what} {describe_value(part)}" for part, what in zip(sample, ("input", "target"), strict=True)
     )
     return f"{error}; it has {kinds}"
 
 
-def seen(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Describe a value by type, shape or length: `float32 of shape (4,)`, `list of 2 (...)`, `str 'abc'`."""
     if isinstance(value, (Tensor, np.ndarray)):
         return f"{value.dtype} of shape {tuple(value.shape)}".removeprefix("torch.")
     if isinstance(value, (list, tuple, Mapping)):
         elements = list(value.values() if isinstance(value, Mapping) else value)[:4]
-        return f"{type(value).__name__} of {len(value)} ({', '.join(map(seen, elements))})"
+        return f"{type(value).__name__} of {len(value)} ({', '.join(map(describe_value, elements))})"
     return f"{type(value).__name__} {value!r}"[:80]
 
 
@@ -214,11 +214,11 @@ def size_of(dataset: Any) -> int:
         return len(dataset)
     except Exception as error:
         kind = type(dataset)
-        text = f"the length of {kind.__name__} cannot be read: {told(error, kind.__module__)}"
+        text = f"the length of {kind.__name__} cannot be read: {describe_error(error, kind.__module__)}"
         raise DataError(f"data: {text}") from None
 
 
-def told(error: BaseException, module: str) -> str:
+def describe_error(error: BaseException, module: str) -> str:
     """An error in the user's code and the last line of its module that it passed, in place of a traceback."""
     file = getattr(sys.modules.get(module), "__file__", None)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
@@ -229,7 +229,8 @@ def told(error: BaseException, module: str) -> str:
 def _describe_failure(dataset: Dataset[Any], index: int, error: BaseException) -> str:
     if isinstance(error, DataError):
         return str(error)
-    return f"data: sample {index} of {type(dataset).__name__} failed: {told(error, type(dataset).__module__)}"
+    reason = describe_error(error, type(dataset).__module__)
+    return f"data: sample {index} of {type(dataset).__name__} failed: {reason}"
 
 
 def _first_odd(samples: list[Any]) -> int:

@@ -28,7 +28,7 @@ def images(
 ) -> InMemoryData:
     """Pictures whose classes are smooth random prototypes; a sample adds Gaussian noise of std `noise`."""
     if len(shape) != 3:
-        raise ConfigError.one("data.shape", f"must be [channels, height, width], got {shape}")
+        raise ConfigError.of("data.shape", f"must be [channels, height, width], got {shape}")
     generator = torch.Generator().manual_seed(derive(split_seed, "synthetic images"))
     coarse = torch.randn(num_classes, shape[0], 4, 4, generator=generator)
     prototypes = torch.nn.functional.interpolate(coarse, size=tuple(shape[1:]), mode="bilinear")

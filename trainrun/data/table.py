@@ -22,7 +22,15 @@ from trainrun.data.predict_table import columns_like, refuse_infinite, targets_l
 from trainrun.data.resident import Holdout, InMemoryData, described, split
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.tables import tables
-from trainrun.tables.notation import PLAIN, Notation, Style, Unclear, grouped, is_grouped, unit_of
+from trainrun.tables.notation import (
+    PLAIN,
+    Notation,
+    Style,
+    UnclearNotationError,
+    grouped,
+    is_grouped,
+    unit_of,
+)
 from trainrun.tables.tables import Format, Table
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
@@ -121,7 +129,7 @@ def table(
     for key, names in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
         for name in names:
             if name not in read.columns:
-                raise ConfigError.one(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
+                raise ConfigError.of(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
     read, dropped = _with_targets(read, target, gone, style, missing_target)
     target_kind, _, why = tables.target_kind(read, target, gone, style)
     kind = target_kind if kind == "auto" else kind  # type: ignore[assignment]
@@ -264,7 +272,7 @@ def _numbers(
     others = ["data.kind=classes"] if is_target else others
     try:
         reading = tables.reading_of(read, name, missing, style)
-    except Unclear as error:
+    except UnclearNotationError as error:
         place = read.place([read.columns[name].index(error.text)], name)
         raise DataError(f"{key}: {place} {error}, or {' or '.join(others)}") from None
     except ValueError as error:

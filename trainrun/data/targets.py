@@ -98,7 +98,7 @@ class TargetReading:
             sample = f"sample {int(indices[row])} of {name} has the target"
             if self.form == "class":
                 text = f"learns one class per sample; {sample} {targets[row].item():g}; {_ADVICE['values']}"
-                raise ConfigError.one("task", text)
+                raise ConfigError.of("task", text)
             raise DataError(f"data: {sample} {targets[row].tolist()}, not {form.expected}")
         return form.convert(targets)
 
@@ -122,7 +122,7 @@ def reading_of(targets: Any, task_kind: str | None, name: str) -> TargetReading:
     form = "plain" if task_kind in (None, "other") else _form(targets, kind)
     if form is None:
         text = f"learns {_LEARNS[kind]}; a target of {name} is {describe_target(targets)}; {_advice(targets)}"
-        raise ConfigError.one("task", text)
+        raise ConfigError.of("task", text)
     return TargetReading(kind, form, shape, is_float, _note(form, shape, is_float, targets))
 
 
@@ -156,17 +156,17 @@ def resolve_classes(
     if labels[0] < 0 and 2 * len(labels) * int((classes < 0).sum()) >= len(classes):
         text = f"learns classes, counted from 0; the targets of {name} begin with {labels[0]}"
         fix = f"add {-labels[0]} to them in the data set; {_ADVICE['values']}"
-        raise ConfigError.one("task", f"{text}; {fix}")
+        raise ConfigError.of("task", f"{text}; {fix}")
     if reading.is_float and reading.form == "class" and _MOST_FLOATS < len(labels) > len(classes) / 2:
         text = f"learns classes; the {len(classes)} targets of {name} are {len(labels)} different floats"
-        raise ConfigError.one("task", f"{text}; {_ADVICE['values']}")
+        raise ConfigError.of("task", f"{text}; {_ADVICE['values']}")
     is_gappy = len(labels) < count
     shown = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
     if num_classes or reading.form == "one-hot" or not is_gappy:
         return reading, classes, count
     if reading.is_float or (count > _MOST_UNASKED and count > _MOST_SPARSE * len(labels)):
         text = f"learns classes, counted from 0; the targets of {name} are {shown}; {_ADVICE['values']}"
-        raise ConfigError.one("task", f"{text}, or number the classes from 0 in the data set")
+        raise ConfigError.of("task", f"{text}, or number the classes from 0 in the data set")
     return replace(reading, note=_gaps(labels, count, shown)), classes, count
 
 

@@ -98,7 +98,7 @@ def text(
     """
     if val_fraction + test_fraction >= 1:
         text = "leaves no text to train on: data.test_fraction takes the rest"
-        raise ConfigError.one("data.val_fraction", text)
+        raise ConfigError.of("data.val_fraction", text)
     files, name = _files(path), Path(path).name if path else "python_sources"
     sequence = _bytes(files) if tokens == "bytes" else _characters(files)
     size = len(sequence)

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from trainrun.vocabulary.errors import DataError, OutOfMemory, TrainrunError
+from trainrun.vocabulary.errors import DataError, OutOfMemoryError, TrainrunError
 
 _BY_TORCH = re.compile(r"DataLoader worker \(pid[^)]*\)(?: is killed by signal: ([^.]+))?")
 _NOTICED_S = 2.0  # a process whose connection broke is gone within this time
@@ -39,10 +39,10 @@ def _died(code: int) -> TrainrunError:
     """`code` is a process's exit code: negative for a signal, 0 where it is not known."""
     if code == -signal.SIGKILL:
         text = "was killed by SIGKILL, as the system does where memory runs out"
-        return OutOfMemory(f"data: a loader process {text}; set a smaller data.num_workers, 0 for none")
+        return OutOfMemoryError(f"data: a loader process {text}; set a smaller data.num_workers, 0 for none")
     if code == -signal.SIGBUS:
         text = "was killed by SIGBUS, as where the shared memory (/dev/shm) that batches go through is full"
-        return OutOfMemory(f"data: a loader process {text}; enlarge it, or set data.num_workers=0")
+        return OutOfMemoryError(f"data: a loader process {text}; enlarge it, or set data.num_workers=0")
     fate = f"was killed by {signal.Signals(-code).name}" if code < 0 else "died"
     fate = f"ended with exit code {code}" if code > 0 else fate
     advice = "data.num_workers=0 reads samples in the run's own process, which shows where"

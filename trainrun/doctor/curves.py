@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainrun.config.metric_direction import SMALLER
+from trainrun.config.task_facts import metric_modes
 from trainrun.run.files import read_json
 from trainrun.run.history import is_number, records, step_of, unread_lines
 from trainrun.run.listing import state_in
@@ -58,7 +58,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """A run's settings and status, and its records by kind."""
 
     settings: Mapping[str, Any]
@@ -95,7 +95,7 @@ class Run:
         Of text the loss: which share of tokens can be guessed is the text's own.
         """
         monitored = str(self.status.get("monitor") or "").removeprefix("val/")
-        smaller = monitored in SMALLER or self.setting("monitor_mode") == "min"
+        smaller = metric_modes().get(monitored) == "min" or self.setting("monitor_mode") == "min"
         names = [] if smaller else [monitored]
         latest = next((records[-1] for records in (self.val, self.train) if records), {})
         if "perplexity" in latest:
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def higher_is_better(self) -> bool:
-        return self.metric not in SMALLER
+        return metric_modes().get(self.metric) != "min"
 
     def setting(self, path: str) -> Any:
         """The value at a dotted path; None where there is none."""
@@ -118,7 +118,7 @@ class Run:
         return _number(self.setting(path))
 
 
-def read(run_dir: Path) -> Run:
+def read(run_dir: Path) -> RecordedRun:
     """A run's folder. What is damaged or absent is as if nothing had happened; the config must be there.
 
     Raises CannotResume for a config.yaml that a run would not have written.
@@ -144,7 +144,7 @@ def read(run_dir: Path) -> Run:
             train, val = (
                 [record for record in part if (step_of(record) or 0) <= (to or 0)] for part in (train, val)
             )
-    return Run(
+    return RecordedRun(
         settings=load_stored(run_dir / "config.yaml"),
         status=status | {"state": state_in(run_dir, status)},
         train=_in_order(train),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trainrun.config.suggest import hydra_value
-from trainrun.doctor.curves import Run
+from trainrun.doctor.curves import RecordedRun
 from trainrun.doctor.symptoms import SYMPTOMS, Remedy, Symptom
 
 # What braces hold where no run says otherwise: the defaults.
@@ -32,7 +32,7 @@ class Diagnosis:
     remedies: tuple[Remedy, ...]
 
 
-def diagnose(run: Run) -> list[Diagnosis]:
+def diagnose(run: RecordedRun) -> list[Diagnosis]:
     """The symptoms that a run shows, the weightiest first, without those that another explains."""
     diagnoses: list[Diagnosis] = []
     explained: set[str] = set()
@@ -62,7 +62,7 @@ def filled(remedy: Remedy, values: Mapping[str, float | str]) -> Remedy:
     )
 
 
-def _fitting(symptom: Symptom, run: Run) -> tuple[Remedy, ...]:
+def _fitting(symptom: Symptom, run: RecordedRun) -> tuple[Remedy, ...]:
     """Those that set what the run has, and that change something."""
     values = {**DEFAULTS, **_values(run)}
     candidates = (filled(remedy, values) for remedy in symptom.remedies)
@@ -71,7 +71,7 @@ def _fitting(symptom: Symptom, run: Run) -> tuple[Remedy, ...]:
     )
 
 
-def _is_new(override: str, run: Run) -> bool:
+def _is_new(override: str, run: RecordedRun) -> bool:
     key, _, value = override.partition("=")
     group, _, name = key.partition(".")
     node = run.setting(group)
@@ -86,7 +86,7 @@ def _is_new(override: str, run: Run) -> bool:
     return is_known and hydra_value(run.setting(key)) != value
 
 
-def _values(run: Run) -> dict[str, float | str]:
+def _values(run: RecordedRun) -> dict[str, float | str]:
     """What braces stand for in this run."""
     values: dict[str, float | str] = {}
     for name, path in (("lr", "optimizer.lr"), ("width", "model.width")):

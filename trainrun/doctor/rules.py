@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from trainrun.doctor.curves import FEW, Curve, Run
+from trainrun.doctor.curves import FEW, Curve, RecordedRun
 from trainrun.run.history import step_of
 from trainrun.terminal.numbers import number
 
@@ -20,7 +20,7 @@ POOR = {"accuracy": 0.6, "r2": 0.1}  # below, whatever the task, hardly anything
 _NORMS = ("grad_norm", "grad_norm_after")
 
 
-def not_finite(run: Run) -> str | None:
+def not_finite(run: RecordedRun) -> str | None:
     """A step's gradient was not finite, or a logged number was none."""
     if run.nonfinite:
         first, times = run.nonfinite[0], len(run.nonfinite)
@@ -38,13 +38,13 @@ def not_finite(run: Run) -> str | None:
     return f"the loss is no number at step {step_of(bad)}" if bad else None
 
 
-def failed(run: Run) -> str | None:
+def failed(run: RecordedRun) -> str | None:
     """The run ended with an error."""
     code, reason = run.status.get("exit_code"), _word(run.status.get("reason"))
     return f"exit {code} at step {run.step}: {reason}" if run.status.get("state") == "failed" else None
 
 
-def fp16_overflow(run: Run) -> str | None:
+def fp16_overflow(run: RecordedRun) -> str | None:
     """More than 1 step in 100, and more than a loss scale takes to settle, was skipped under fp16."""
     if "fp16" not in str(run.setting("precision._target_")):
         return None
@@ -54,7 +54,7 @@ def fp16_overflow(run: Run) -> str | None:
     return f"{skipped} of {run.step} steps ({skipped / run.step:.0%}) were skipped: their gradient overflowed"
 
 
-def tiny_batch_norm(run: Run) -> str | None:
+def tiny_batch_norm(run: RecordedRun) -> str | None:
     """Batch norm takes its statistics from 3 samples or fewer."""
     batch = run.number("batch_size")
     if run.setting("model.norm") != "batch" or batch is None or batch > 3:
@@ -68,7 +68,7 @@ def tiny_batch_norm(run: Run) -> str | None:
     return f"model.norm=batch sees {batch:g} sample{'s' if batch > 1 else ''} at a time{outcome}"
 
 
-def dead_units(run: Run) -> str | None:
+def dead_units(run: RecordedRun) -> str | None:
     """Most ReLU units gave 0 for every sample of the steps that were looked at."""
     dead = run.curve("train", "dead_units")
     if not dead or dead.last < (0.5 if is_poor(run) else 0.8):
@@ -78,7 +78,7 @@ def dead_units(run: Run) -> str | None:
     return f"{dead.last:.0%} of the ReLU units give 0 for a whole batch{also}"
 
 
-def vanishing(run: Run) -> str | None:
+def vanishing(run: RecordedRun) -> str | None:
     """Many saturating layers without norm or residual connections, and hardly anything was learned."""
     depth, activation = run.number("model.depth"), run.setting("model.activation")
     bare = run.setting("model.norm") in (None, "none") and not run.setting("model.residual")
@@ -89,7 +89,7 @@ def vanishing(run: Run) -> str | None:
     return f"{depth:g} {activation} layers without norm or residual connections{moved}"
 
 
-def diverged(run: Run) -> str | None:
+def diverged(run: RecordedRun) -> str | None:
     """The training loss fell and then rose for good, or ends above where it began."""
     loss = run.curve("train", "loss").smooth
     if len(loss) < FEW:
@@ -108,7 +108,7 @@ def diverged(run: Run) -> str | None:
     return f"at step {turn}: the training loss rose {was}"
 
 
-def lr_too_high(run: Run) -> str | None:
+def lr_too_high(run: RecordedRun) -> str | None:
     """Hardly anything was learned, and the loss leapt or swings, or steps are as large as the weights.
 
     A leap counts where the loss came back to where guessing is.
@@ -130,7 +130,7 @@ def lr_too_high(run: Run) -> str | None:
     return "; ".join([*signs, f"{run.metric} reached {number(_best(run))}"]) if signs else None
 
 
-def lr_too_low(run: Run) -> str | None:
+def lr_too_low(run: RecordedRun) -> str | None:
     """Steps are thousands of times smaller than the weights, and the loss has hardly moved."""
     loss, ratio = run.curve("train", "loss"), run.curve("train", "update_ratio", pick=max)
     if len(loss) < FEW or not ratio or max(ratio.values) > 4e-4:
@@ -146,7 +146,7 @@ def lr_too_low(run: Run) -> str | None:
     )
 
 
-def constant_loss(run: Run) -> str | None:
+def constant_loss(run: RecordedRun) -> str | None:
     """The loss moves by less than 3 % over the whole run, and hardly anything was learned."""
     loss, part = run.curve("train", "loss"), "training"
     if len(loss) < FEW:
@@ -160,7 +160,7 @@ def constant_loss(run: Run) -> str | None:
     return f"the {part} loss stays between {number(low)} and {number(high)}{_guessing(loss.last)}"
 
 
-def val_at_chance(run: Run) -> str | None:
+def val_at_chance(run: RecordedRun) -> str | None:
     """Training learns, and validation never does: its loss only rises, and its metric stays poor."""
     train, val = run.curve("train", "loss"), run.curve("val", "loss").smooth
     if len(train) < 1 or len(val) < FEW or not is_poor(run):
@@ -175,7 +175,7 @@ def val_at_chance(run: Run) -> str | None:
     )
 
 
-def overfitting(run: Run) -> str | None:
+def overfitting(run: RecordedRun) -> str | None:
     """The validation loss rises from some epoch on while training improves.
 
     And the metric falls with it, or stays far behind that of training.
@@ -202,7 +202,7 @@ def overfitting(run: Run) -> str | None:
     return f"from {since}: the validation loss rises from {number(lowest)} to {number(end)} and {how}"
 
 
-def oscillating(run: Run) -> str | None:
+def oscillating(run: RecordedRun) -> str | None:
     """In the second half the training loss leaps by a third of its level and of what it fell."""
     loss = run.curve("train", "loss")
     if len(loss) < 8:
@@ -213,7 +213,7 @@ def oscillating(run: Run) -> str | None:
     return f"in the second half the training loss leaps by {number(loss.noise)} around {number(loss.last)}"
 
 
-def clipping_binds(run: Run) -> str | None:
+def clipping_binds(run: RecordedRun) -> str | None:
     """Nearly every step is clipped, and to less than 40 %: the limit sets the length of steps."""
     clipped = run.curve("train", "clipped")
     if run.number("loop.clip.norm") is None and run.number("loop.clip.value") is None:
@@ -229,7 +229,7 @@ def clipping_binds(run: Run) -> str | None:
     )
 
 
-def plateau(run: Run) -> str | None:
+def plateau(run: RecordedRun) -> str | None:
     """The training loss stands still in the second half while the learning rate does not fall."""
     first, rate = run.curve("train", "loss").values[:1], run.curve("train", "lr")
     loss = run.curve("train", "loss").smooth
@@ -244,7 +244,7 @@ def plateau(run: Run) -> str | None:
     return f"the training loss stays at {number(after)} from step {half.steps[0]} on; lr {rate.last:.2g}"
 
 
-def underfitting(run: Run) -> str | None:
+def underfitting(run: RecordedRun) -> str | None:
     """Training and validation end equally poor, and the training loss has come to rest."""
     loss, val = run.curve("train", "loss"), run.curve("val", "loss")
     if len(loss) < FEW or len(val) < FEW or run.metric not in POOR or not is_poor(run):
@@ -257,7 +257,7 @@ def underfitting(run: Run) -> str | None:
     )
 
 
-def starved(run: Run) -> str | None:
+def starved(run: RecordedRun) -> str | None:
     """A third of the time of the steps, and more than some seconds, went into waiting for data."""
     waits, times = (run.curve("timing", key).values for key in ("data_wait", "time"))
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]  # some with a pause, or judging
@@ -269,7 +269,7 @@ def starved(run: Run) -> str | None:
     return f"waiting for data takes {share:.0%} of the time of a step"
 
 
-def noisy_validation(run: Run) -> str | None:
+def noisy_validation(run: RecordedRun) -> str | None:
     """In the second half the validation metric leaps from one evaluation to the next."""
     metric = run.curve("val", run.metric)
     if len(metric) < 8 or run.metric == "loss" or metric.noise < 0.07 or is_poor(run):
@@ -281,7 +281,7 @@ def noisy_validation(run: Run) -> str | None:
     )
 
 
-def is_poor(run: Run) -> bool:
+def is_poor(run: RecordedRun) -> bool:
     """Whether hardly anything was learned, by the best that validation, else training, has shown."""
     name = run.metric
     if name in POOR:
@@ -290,7 +290,7 @@ def is_poor(run: Run) -> bool:
     return bool(loss) and min(loss.values) > 0.9 * loss.values[0]
 
 
-def is_guessing(run: Run) -> bool:
+def is_guessing(run: RecordedRun) -> bool:
     """Whether validation ends where guessing is.
 
     A model that calls all classes equally likely has an accuracy of exp(-loss), one that has learned a
@@ -310,7 +310,7 @@ def _sampling_error(metric: Curve) -> float:
     return math.sqrt(share * (1 - share) * min(smallest, 1.0))
 
 
-def _best(run: Run) -> float:
+def _best(run: RecordedRun) -> float:
     values = (run.curve("val", run.metric) or run.curve("train", run.metric)).smooth.values
     if not values:
         return math.nan

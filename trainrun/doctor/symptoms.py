@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainrun.doctor import rules
-from trainrun.doctor.curves import Run
+from trainrun.doctor.curves import RecordedRun
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Symptom:
     sign: str
     cause: str
     remedies: tuple[Remedy, ...]
-    rule: Callable[[Run], str | None] | None = None
+    rule: Callable[[RecordedRun], str | None] | None = None
     explains: tuple[str, ...] = ()
 
 

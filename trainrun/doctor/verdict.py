@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.limits import Unreadable, check_text, read_text
+from trainrun.config.limits import UnreadableError, check_text, read_text
 from trainrun.config.overrides import key_of
 from trainrun.config.paths import COMBINES
-from trainrun.doctor.curves import Run
+from trainrun.doctor.curves import RecordedRun
 from trainrun.doctor.diagnosis import Diagnosis
 from trainrun.session.lineage import experiment_files
 from trainrun.terminal.numbers import number
@@ -22,7 +22,7 @@ from trainrun.terminal.numbers import number
 _OWN = ("run_dir", "name", "resume", "runtime.trust")
 
 
-def summary(run: Run) -> str:
+def summary(run: RecordedRun) -> str:
     """What the run came to, in numbers."""
     loss, val, metric = run.curve("train", "loss"), run.curve("val", "loss"), run.curve("val", run.metric)
     said = [f"{run.step} steps"]
@@ -43,7 +43,9 @@ def summary(run: Run) -> str:
     return ", ".join(said) + open_end + few + blind + unread
 
 
-def record(folder: Path, run: Run, findings: Sequence[Diagnosis], base: Sequence[str]) -> dict[str, Any]:
+def record(
+    folder: Path, run: RecordedRun, findings: Sequence[Diagnosis], base: Sequence[str]
+) -> dict[str, Any]:
     """The verdict as JSON writes it."""
     symptoms = [
         {
@@ -90,7 +92,7 @@ def started_with(folder: Path) -> list[str]:
         text = read_text(folder / ".hydra" / "overrides.yaml")
         check_text(text, with_aliases=False)
         words = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, Unreadable, yaml.YAMLError, RecursionError):
+    except (OSError, UnicodeDecodeError, UnreadableError, yaml.YAMLError, RecursionError):
         return []
     if not isinstance(words, list):
         return []

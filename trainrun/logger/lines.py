@@ -54,7 +54,8 @@ def _description(
         case events.Interrupted():
             return f"interrupted by {event.signal}, saved"
         case events.Finished():
-            return f"finished: {event.reason}, {event.seconds:.1f} s of training; {kept(event)}"
+            weights = describe_kept_weights(event)
+            return f"finished: {event.reason}, {event.seconds:.1f} s of training; {weights}"
         case events.Failed():
             return f"failed: {event.reason}"
         case _:
@@ -72,7 +73,7 @@ def _logged(event: events.StepsLogged) -> str:
     return f"{' '.join(line.split())} {event.samples_per_s:,.0f} samples/s"
 
 
-def kept(event: events.Finished) -> str:
+def describe_kept_weights(event: events.Finished) -> str:
     """Which weights a run ends with: `restored the ema weights of step 40, best on val/accuracy (0.9812)`."""
     done = "kept" if event.kept_step == event.step else "restored"
     kind = "" if event.kept_weights == "raw" else f"{event.kept_weights} "

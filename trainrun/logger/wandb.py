@@ -162,7 +162,7 @@ def _imported() -> Any:
     try:
         import wandb
     except ImportError:
-        raise ConfigError.one("logger.wandb", "needs a package: pip install 'trainrun[wandb]'") from None
+        raise ConfigError.of("logger.wandb", "needs a package: pip install 'trainrun[wandb]'") from None
     return wandb
 
 

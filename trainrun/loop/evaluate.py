@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from trainrun import ranks
-from trainrun.data.samples import told
+from trainrun.data.samples import describe_error
 from trainrun.precision import Precision
 from trainrun.protocols import Batch, Data, Shard, TaskProtocol
 from trainrun.runtime.machine import is_out_of_memory, seed_forward, seeded
 from trainrun.task.own_metrics import TAKEN, curves
-from trainrun.vocabulary.errors import ConfigError, DataError, RankFailed, TrainrunError
+from trainrun.vocabulary.errors import ConfigError, DataError, RankFailedError, TrainrunError
 
 _Sums = dict[str, Any]
 OutputsAndTargets = list[
@@ -100,7 +100,8 @@ def own_metrics(task: TaskProtocol, collected: OutputsAndTargets, taken: Iterabl
             if is_out_of_memory(error):
                 raise
             shapes = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}"
-            raise MetricError(f"{where} fails on {shapes}: {told(error, metric.__module__)}") from error
+            reason = describe_error(error, metric.__module__)
+            raise MetricError(f"{where} fails on {shapes}: {reason}") from error
         try:
             added = curves(name, value, labels, num_targets)
         except ValueError as error:
@@ -135,7 +136,7 @@ def predictions(
         yield batch, predicted.cpu()
 
 
-def sampled(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
+def sample_text(model: nn.Module, task: TaskProtocol, precision: Precision) -> str:
     """What the task lets the model write, nothing where it has no `sample`; training reads none of it."""
     write = getattr(task, "sample", None)
     if write is None or not ranks.is_main_process():
@@ -166,7 +167,7 @@ def _collect(
         _add(sums["samples"], {"n": len(batch)})
         if task.own_metrics:
             if outcome.outputs is None:
-                raise ConfigError.one("task.metrics", "needs a task whose Outcome has outputs")
+                raise ConfigError.of("task.metrics", "needs a task whose Outcome has outputs")
             targets = batch.targets if outcome.targets is None else outcome.targets
             collected.append((outcome.outputs.float().cpu(), targets.cpu()))
     return sums, collected
@@ -182,7 +183,7 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
     whole: dict[str, _Sums] = {kind: {} for kind in sums}
     for rank, (their_norms, theirs) in enumerate(gathered):
         if not torch.equal(their_norms, gathered[0][0]):
-            raise RankFailed(f"the weights of rank {rank} differ from those of rank 0")
+            raise RankFailedError(f"the weights of rank {rank} differ from those of rank 0")
         for kind, values in theirs.items():
             _add(whole[kind], values)
     return whole

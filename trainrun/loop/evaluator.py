@@ -20,7 +20,7 @@ from trainrun.regularization.penalty import near_zero
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
 from trainrun.task.metrics import Totals
-from trainrun.vocabulary.errors import EvaluationOutOfMemory
+from trainrun.vocabulary.errors import EvaluationOutOfMemoryError
 from trainrun.vocabulary.events import Evaluated
 
 _Confusion = list[list[int]] | None
@@ -132,7 +132,9 @@ class Evaluator:
             metrics = evaluate(model, self.task, batches, state.precision, interruptible, sums.update)
         except Exception as error:
             if is_out_of_memory(error):
-                raise EvaluationOutOfMemory(f"out of memory while evaluating the {split} split") from error
+                raise EvaluationOutOfMemoryError(
+                    f"out of memory while evaluating the {split} split"
+                ) from error
             raise
         if not math.isfinite(metrics["loss"]):
             with interruptible():

@@ -17,7 +17,7 @@ from trainrun.protocols import Step, StepResult, Window
 _ZEROING = (nn.ReLU, nn.ReLU6)  # activations that give exactly 0 for half of all inputs
 
 
-def measured(step: Step, state: TrainState, window: Window) -> StepResult:
+def measure_health(step: Step, state: TrainState, window: Window) -> StepResult:
     """`step(state, window)` and the `health` of its result; nothing where no update was made.
 
     `update_ratio` is |change| / |weights| of each parameter group, L2 norms before the update.

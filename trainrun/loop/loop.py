@@ -10,15 +10,15 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
 from trainrun.loop.clock import Clock
-from trainrun.loop.evaluate import sampled
+from trainrun.loop.evaluate import sample_text
 from trainrun.loop.evaluator import Evaluator, last_weights
-from trainrun.loop.health import measured
+from trainrun.loop.health import measure_health
 from trainrun.loop.rollback import handle_nonfinite
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.protocols import NonFiniteReport, Step, StepResult, Window
 from trainrun.runtime.signals import Signals, Stopped
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Event,
@@ -78,7 +78,7 @@ class Loop:
 
     def _stepped(self, state: TrainState, window: Window) -> StepResult:
         if self.health and self._ends_log(state, state.step + 1):
-            return measured(self.step, state, window)
+            return measure_health(self.step, state, window)
         return self.step(state, window)
 
     def _ends_log(self, state: TrainState, step: int) -> bool:
@@ -103,7 +103,7 @@ class Loop:
             clock.evaluation_s = event.seconds
             improved = event.is_best
             yield event
-            if text := sampled(state.eval_model, self.evaluator.task, state.precision):
+            if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
                 yield Sampled(step=step, text=text)
         asked = self.signals.take_save()
         if asked or improved or is_last or state.stop_reason or self.checkpoints.is_due(step):
@@ -143,7 +143,7 @@ class Loop:
         yield from self.checkpoints.wait()
         try:
             kept = self.evaluator.kept_weights(state)
-        except CannotResume as error:  # hours of training are not thrown away with one file
+        except ResumeError as error:  # hours of training are not thrown away with one file
             text = f"the best weights are lost, the last are evaluated: {error}"
             yield Warned(step=state.step, text=text)
             kept = last_weights(state)

@@ -11,7 +11,7 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.step import Policy
 from trainrun.protocols import NonFiniteReport
-from trainrun.vocabulary.errors import DataError, NonFinite, TrainrunError
+from trainrun.vocabulary.errors import DataError, NonFiniteError, TrainrunError
 from trainrun.vocabulary.events import CheckpointSaved, NotFinite, RolledBack, shown
 
 
@@ -66,4 +66,4 @@ def _error(step: int, report: NonFiniteReport, policy: Policy) -> TrainrunError:
         limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
         text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"
     advice = "lower optimizer.lr, clip with loop.clip.norm=1, or set loop.nonfinite=rollback"
-    return NonFinite(f"{text}; no weight was changed by it; {advice}")
+    return NonFiniteError(f"{text}; no weight was changed by it; {advice}")

@@ -148,7 +148,7 @@ class Step:
         if names and names != self._names:
             wanted, got = (", ".join(map("/".join, listed)) for listed in (self._names, names))
             text = f"gives {got} for one batch and {wanted} for another, which ranks cannot add up"
-            raise ConfigError.one("task", text)
+            raise ConfigError.of("task", text)
         return self._names
 
     def _account(self, state: TrainState, window: Window, applied: bool, num_samples: int) -> None:
@@ -257,7 +257,7 @@ class WindowGradients:
         weights = [p for p in self.parameters if p.grad is not None]
         gradients = [p.grad for p in weights if p.grad is not None]
         if not gradients:
-            raise ConfigError.one("model", "no parameter gets a gradient from the loss")
+            raise ConfigError.of("model", "no parameter gets a gradient from the loss")
         self.state.precision.unscale(gradients)
         norm = float(torch.nn.utils.get_total_norm(gradients))
         return norm, self.step.policy.clip(gradients, weights, norm) if math.isfinite(norm) else norm

@@ -25,7 +25,7 @@ class Views(nn.Module):
         super().__init__()
         if len(info.input_shape) != 3:
             text = f"views pictures (channels, height, width), the inputs of {info.name} are"
-            raise ConfigError.one("--tta", f"{text} {info.input_shape}")
+            raise ConfigError.of("--tta", f"{text} {info.input_shape}")
         self.model, self.pixels = model, info.pixels
         down, right = (max(1, round(shift * size / 2)) for size in info.input_shape[1:])
         moves = [(0, 0)]

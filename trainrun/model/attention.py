@@ -21,7 +21,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, causal: bool, dropout: float) -> None:
         super().__init__()
         if width % heads:
-            raise ConfigError.one("model.heads", f"must divide model.width={width}, got {heads}")
+            raise ConfigError.of("model.heads", f"must divide model.width={width}, got {heads}")
         self.heads, self.causal = heads, causal
         self.qkv = nn.Linear(width, 3 * width)
         self.dropout = nn.Dropout(dropout)  # of the attention weights; only its rate is read

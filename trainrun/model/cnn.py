@@ -33,7 +33,7 @@ class CNN(nn.Module):
         shrink = 2 ** len(widths)
         if min(height, width) < shrink:
             text = f"{len(widths)} stages halve {height} x {width} pictures to nothing; give fewer widths"
-            raise ConfigError.one("model.widths", text)
+            raise ConfigError.of("model.widths", text)
         act = ACTIVATIONS[activation]
         layers: list[nn.Module] = []
         for size in widths:

@@ -30,10 +30,10 @@ class GPT(nn.Module):
         super().__init__()
         if vocab_size is None or len(input_shape) != 1:
             text = f"gpt needs tokens, such as those of data=text; the input is {input_shape} numbers"
-            raise ConfigError.one("model", text, "model=transformer")
+            raise ConfigError.of("model", text, "model=transformer")
         if num_outputs > vocab_size:
             text = f"gpt has one output for each of {vocab_size} tokens, the task needs {num_outputs}"
-            raise ConfigError.one("model", text)
+            raise ConfigError.of("model", text)
         self.num_outputs, self.depth = num_outputs, depth
         self.tokens = nn.Embedding(vocab_size, width)
         self.positions = nn.Embedding(input_shape[0], width)

@@ -26,7 +26,7 @@ def picture_shape(input_shape: tuple[int, ...], name: str) -> tuple[int, int, in
     """(channels, height, width). Raises ConfigError where the input of model `name` is not a picture."""
     if len(input_shape) != 3:
         text = f"{name} needs pictures (channels, height, width), the input is {input_shape}; use mlp"
-        raise ConfigError.one("model", text, "model=mlp")
+        raise ConfigError.of("model", text, "model=mlp")
     return input_shape
 
 
@@ -48,7 +48,7 @@ def per_layer(value: float | list[float], depth: int, key: str) -> list[float]:
     if not isinstance(value, list):
         return [value] * depth
     if len(value) != depth:
-        raise ConfigError.one(key, f"must be one value or {depth}, one per layer, got {len(value)}")
+        raise ConfigError.of(key, f"must be one value or {depth}, one per layer, got {len(value)}")
     return value
 
 

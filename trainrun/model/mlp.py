@@ -34,7 +34,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = _widths(width, depth)
         if residual and len(set(widths)) > 1:
-            raise ConfigError.one("model.residual", f"needs layers of one width, got {widths}")
+            raise ConfigError.of("model.residual", f"needs layers of one width, got {widths}")
         rates = per_layer(dropout, len(widths), "model.dropout")
         layers: list[nn.Module] = [nn.Flatten()]
         last = math.prod(input_shape)
@@ -74,8 +74,8 @@ class MLP(nn.Module):
 def _widths(width: int | list[int], depth: int | None) -> list[int]:
     if isinstance(width, list):
         if depth is not None and depth != len(width):
-            raise ConfigError.one("model.depth", f"is {depth}, but model.width lists {len(width)} layers")
+            raise ConfigError.of("model.depth", f"is {depth}, but model.width lists {len(width)} layers")
         return width
     if depth is None:
-        raise ConfigError.one("model.depth", "must be given where model.width is one number")
+        raise ConfigError.of("model.depth", "must be given where model.width is one number")
     return [width] * depth

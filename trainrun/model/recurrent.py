@@ -40,7 +40,7 @@ class Recurrent(nn.Module):
             features = input_shape[-1] * (input_shape[0] if len(input_shape) == 3 else 1)
         else:
             text = f"{cell} needs tokens, sequences (length, features) or pictures"
-            raise ConfigError.one("model", f"{text}, the input is {input_shape}; use mlp", "model=mlp")
+            raise ConfigError.of("model", f"{text}, the input is {input_shape}; use mlp", "model=mlp")
         kind: type[nn.LSTM | nn.GRU] = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         sizes = [features, *[width] * (depth - 1)]
         self.layers = nn.ModuleList(kind(size, width, batch_first=True) for size in sizes)

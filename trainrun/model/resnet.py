@@ -53,7 +53,7 @@ class ResNet(nn.Module):
         self.norm = norm
         channels, _, _ = picture_shape(input_shape, "resnet")
         if depth < 8 or (depth - 2) % 6:
-            raise ConfigError.one("model.depth", f"must be 6 n + 2, such as 20, 32 or 56, got {depth}")
+            raise ConfigError.of("model.depth", f"must be 6 n + 2, such as 20, 32 or 56, got {depth}")
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, 1, 1, bias=False), norm_2d(norm, width), nn.ReLU()
         )

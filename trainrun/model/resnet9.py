@@ -33,10 +33,10 @@ class ResNet9(nn.Module):
         channels, height, width = picture_shape(input_shape, "resnet9")
         if min(height, width) < 8:
             text = f"resnet9 halves pictures three times, they are {height} x {width}; use cnn"
-            raise ConfigError.one("model", text, "model=cnn")
+            raise ConfigError.of("model", text, "model=cnn")
         for key, values, length in (("widths", widths, 4), ("blocks", blocks, 3)):
             if len(values) != length:
-                raise ConfigError.one(f"model.{key}", f"must list {length} numbers, got {len(values)}")
+                raise ConfigError.of(f"model.{key}", f"must list {length} numbers, got {len(values)}")
         layers = _conv(channels, widths[0], activation, norm, pool=1)
         for i, (size, count) in enumerate(zip(widths[1:], blocks, strict=True)):
             layers += _conv(widths[i], size, activation, norm, pool=2)

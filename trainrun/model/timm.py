@@ -25,7 +25,7 @@ def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module
     names = library.list_models()
     if name not in names:
         hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
-        raise ConfigError.one("model.name", f"timm has no model {name!r}{hint}")
+        raise ConfigError.of("model.name", f"timm has no model {name!r}{hint}")
     options = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
     try:
         try:
@@ -39,7 +39,7 @@ def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         text = f"{name} cannot take pictures of {input_shape}: {reason}"
-        raise ConfigError.one("model.name", text) from None
+        raise ConfigError.of("model.name", text) from None
     return model.train()
 
 
@@ -51,4 +51,4 @@ def _imported() -> Any:
         if error.name != "timm":
             raise
         text = "timm is not installed; install it with: pip install timm"
-        raise ConfigError.one("model", text) from None
+        raise ConfigError.of("model", text) from None

@@ -24,7 +24,7 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
     names = models.list_models(module=models)
     if name not in names:
         hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
-        raise ConfigError.one("model.name", f"torchvision has no model {name!r}{hint}")
+        raise ConfigError.of("model.name", f"torchvision has no model {name!r}{hint}")
     try:
         model: nn.Module = models.get_model(
             name, weights=None, num_classes=num_outputs, **_arguments(name, (height, width))
@@ -35,7 +35,7 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
             model.eval()(torch.zeros(1, *input_shape))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigError.one(
+        raise ConfigError.of(
             "model.name", f"{name} cannot take pictures of {input_shape}: {reason}"
         ) from None
     return model.train()

@@ -73,19 +73,19 @@ def _embedding(
 ) -> tuple[nn.Module, int]:
     """The module that embeds inputs as (N, T, width), and T. Raises ConfigError for other inputs."""
     if patch is not None and len(shape) != 3:
-        raise ConfigError.one("model.patch", f"is for pictures, the input is {shape}", "model.patch=null")
+        raise ConfigError.of("model.patch", f"is for pictures, the input is {shape}", "model.patch=null")
     if vocab_size is not None and len(shape) == 1:
         return nn.Embedding(vocab_size, width), shape[0]
     if len(shape) == 2:
         return nn.Linear(shape[1], width), shape[0]
     if len(shape) != 3:
         text = f"transformer needs tokens, sequences (length, features) or pictures, the input is {shape}"
-        raise ConfigError.one("model", f"{text}; use mlp", "model=mlp")
+        raise ConfigError.of("model", f"{text}; use mlp", "model=mlp")
     channels, height, across = shape
     sizes = (n for n in range(2, max(height, across) + 1) if _fits(height, across, n))
     size = patch or next(sizes, 1)  # 1 where no square divides both sides
     if height % size or across % size:
-        raise ConfigError.one("model.patch", f"must divide pictures of {height} x {across}, got {size}")
+        raise ConfigError.of("model.patch", f"must divide pictures of {height} x {across}, got {size}")
     return Patches(channels, width, size), (height // size) * (across // size)
 
 

@@ -82,7 +82,7 @@ def muon(
     matrices, rest = _split(params, hidden)
     if not matrices:
         text = f"finds no hidden matrix to train in {type(model).__name__}; use adamw"
-        raise ConfigError.one("optimizer", f"muon {text}", "optimizer=adamw")
+        raise ConfigError.of("optimizer", f"muon {text}", "optimizer=adamw")
     parts: list[Optimizer] = [Muon(matrices, lr, momentum, ns_steps, weight_decay)]
     return CompositeOptimizer([*parts, adamw(rest, lr, betas, eps, False, weight_decay)] if rest else parts)
 

@@ -30,7 +30,7 @@ def momentum(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNega
 def nesterov(params: Params, lr: Positive, momentum: Rate, weight_decay: NonNegative) -> Optimizer:
     """Momentum whose step looks ahead: w <- w - lr (g + momentum v) (Sutskever et al., 2013)."""
     if momentum == 0:
-        raise ConfigError.one("optimizer.momentum", "must be greater than 0 for nesterov, got 0; use sgd")
+        raise ConfigError.of("optimizer.momentum", "must be greater than 0 for nesterov, got 0; use sgd")
     fused = _fused(params)
     return torch.optim.SGD(params, lr, momentum, weight_decay=weight_decay, nesterov=True, fused=fused)
 

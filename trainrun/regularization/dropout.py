@@ -24,6 +24,6 @@ class Dropout(ModelChange):
         layers = [m for m in model.modules() if isinstance(m, _DropoutNd)]
         if not layers:
             name = type(model).__name__
-            raise ConfigError.one("regularization.dropout", f"the model {name} has no dropout layers to set")
+            raise ConfigError.of("regularization.dropout", f"the model {name} has no dropout layers to set")
         for layer in layers:
             layer.p = self.p

@@ -52,7 +52,7 @@ class _OneOf(BatchChange):
         return self.changes[drawn].change_batch(batch, info, generator)
 
 
-def joined(changes: Iterable[Any]) -> list[BatchChange]:
+def combine_batch_changes(changes: Iterable[Any]) -> list[BatchChange]:
     """The batch changes among `changes`, in their order; several mixings become one that draws by batch."""
     batch_changes = [change for change in changes if isinstance(change, BatchChange)]
     mixings = [change for change in batch_changes if isinstance(change, Mixing)]

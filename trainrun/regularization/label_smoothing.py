@@ -21,7 +21,7 @@ class LabelSmoothing(BatchChange):
     def check(self, info: DataInfo) -> None:
         if info.kind != "classes":
             text = f"needs classes to smooth, the targets of {info.name} are {info.kind}"
-            raise ConfigError.one("regularization.label_smoothing", text)
+            raise ConfigError.of("regularization.label_smoothing", text)
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         targets = probabilities(batch.targets, info.num_targets)

@@ -25,12 +25,12 @@ class _Pairs(Mixing):
     def check(self, info: DataInfo) -> None:
         if info.kind != "classes":
             text = f"needs classes to mix, the targets of {info.name} are {info.kind}"
-            raise ConfigError.one(f"regularization.{self.name}", text)
+            raise ConfigError.of(f"regularization.{self.name}", text)
 
     def change_batch(self, batch: Batch, info: DataInfo, generator: torch.Generator) -> Batch:
         x = batch.inputs
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise ConfigError.one(f"regularization.{self.name}", "needs inputs of real numbers")
+            raise ConfigError.of(f"regularization.{self.name}", "needs inputs of real numbers")
         other = torch.randperm(len(batch), generator=generator).to(x.device)
         seed = int(torch.randint(1 << 62, (1,), generator=generator))
         rng = np.random.default_rng(seed)  # torch has no public Beta with a generator
@@ -66,7 +66,7 @@ class CutMix(_Pairs):
         super().check(info)
         if len(info.input_shape) != 3:
             text = f"cuts pictures (channels, height, width), the inputs of {info.name} are"
-            raise ConfigError.one("regularization.cutmix", f"{text} {info.input_shape}; use mixup")
+            raise ConfigError.of("regularization.cutmix", f"{text} {info.input_shape}; use mixup")
 
     def mixed(self, x: Tensor, other: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
         box, area, size = [], 1, x.shape[2] * x.shape[3]

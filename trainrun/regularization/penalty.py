@@ -51,5 +51,5 @@ def near_zero(model: nn.Module) -> float:
 
 def _total(sums: list[Tensor]) -> Tensor:
     if not sums:
-        raise ConfigError.one("regularization", "a penalty needs a trained matrix or kernel, there is none")
+        raise ConfigError.of("regularization", "a penalty needs a trained matrix or kernel, there is none")
     return torch.stack(sums).sum()

@@ -26,6 +26,6 @@ class StochasticDepth(ModelChange):
         layers: list[Any] = [m for m in model.modules() if type(m).__name__ in _LAYERS]
         if not layers:
             text = f"the model {type(model).__name__} has no residual branches that can be left out"
-            raise ConfigError.one("regularization.stochastic_depth", text)
+            raise ConfigError.of("regularization.stochastic_depth", text)
         for number, layer in enumerate(layers, 1):
             setattr(layer, "drop_prob" if hasattr(layer, "drop_prob") else "p", self.p * number / len(layers))

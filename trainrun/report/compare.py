@@ -13,8 +13,8 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from trainrun.config.metric_direction import LARGER, SMALLER
 from trainrun.config.stored import load_stored
+from trainrun.config.task_facts import metric_modes
 from trainrun.logger.settings import flat
 from trainrun.report.values import text_of
 from trainrun.run.files import read_json
@@ -139,7 +139,7 @@ def _better(name: str, metric: str, runs: Sequence[ComparedRun]) -> int:
     modes = {str(run.settings.get("monitor_mode", "auto")) for run in runs if name == run.monitor} - {"auto"}
     if len(modes) == 1:
         return {"max": 1, "min": -1}.get(modes.pop(), 0)
-    return (metric in LARGER) - (metric in SMALLER)
+    return {"max": 1, "min": -1}.get(metric_modes().get(metric, ""), 0)
 
 
 def table(runs: Sequence[ComparedRun], width: int) -> list[Text]:

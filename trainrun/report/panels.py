@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-from trainrun.config.metric_direction import SMALLER
+from trainrun.config.task_facts import metric_modes
 from trainrun.report.compare import ComparedRun
 from trainrun.report.look import look, plain
 from trainrun.terminal.chart import Points, chart, is_wide
@@ -55,7 +55,7 @@ def decisive(runs: Sequence[ComparedRun]) -> list[Panel]:
 
 
 def _of_metric(name: str, curves: dict[str, str]) -> Panel:
-    return Panel(name, curves, name.rpartition("/")[2] in SMALLER)
+    return Panel(name, curves, metric_modes().get(name.rpartition("/")[2]) == "min")
 
 
 def _splits(metric: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ def rates_of_each(composed: Mapping[str, Composition]) -> dict[str, list[float]]
     """Learning rate of every step, by the schedule's name. The data are read for the run's length."""
     first = next(iter(composed.values()))
     if parse(first.settings["budget"]).is_clock:
-        raise ConfigError.one("budget", "by the clock no step count is known; give steps", "budget=2ep")
+        raise ConfigError.of("budget", "by the clock no step count is known; give steps", "budget=2ep")
     from trainrun.assembly.build import build, rates_of
 
     parts = build(first.settings)

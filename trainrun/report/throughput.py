@@ -15,7 +15,7 @@ from trainrun.assembly.costs import megabytes
 from trainrun.terminal.braille import path
 from trainrun.terminal.chart import span
 from trainrun.terminal.table import cut, laid_out
-from trainrun.tune.batch import Found, TriedSize, are_alike
+from trainrun.tune.batch import BatchSearchResult, TriedSize, are_alike
 from trainrun.tune.batch_search import BatchSearch
 
 _BLANK = "\N{BRAILLE PATTERN BLANK}"
@@ -69,7 +69,7 @@ def rivals(search: BatchSearch) -> list[str]:
     return texts
 
 
-def _table(heads: Sequence[str], tried_sizes: Found, width: int) -> list[Text]:
+def _table(heads: Sequence[str], tried_sizes: BatchSearchResult, width: int) -> list[Text]:
     gpu = any(trial.reserved_bytes is not None for trial in tried_sizes.tried)
     rows = [[*heads, "samples/s", "memory", *(["reserved"] if gpu else []), ""]]
     for trial in tried_sizes.tried:
@@ -91,7 +91,7 @@ def _with_words(rows: Sequence[Sequence[str]], width: int) -> list[Text]:
     return lines
 
 
-def _curve(tried_sizes: Found, width: int) -> list[Text]:
+def _curve(tried_sizes: BatchSearchResult, width: int) -> list[Text]:
     """Samples per second over the size, which doubles at even distances; nothing of a single size."""
     points = [
         (math.log2(trial.size), trial.samples_per_s) for trial in tried_sizes.tried if trial.samples_per_s
@@ -175,7 +175,7 @@ def picture(search: BatchSearch, file: Path) -> None:
     figure.savefig(file, dpi=130)
 
 
-def _draw(axes: Any, tried_sizes: Found, values: Sequence[float], unit: str) -> None:
+def _draw(axes: Any, tried_sizes: BatchSearchResult, values: Sequence[float], unit: str) -> None:
     ran = [trial for trial in tried_sizes.tried if trial.samples_per_s]
     axes.plot([trial.size for trial in ran], values, marker="o", linewidth=1.5)
     axes.axvline(tried_sizes.largest.size, color="C2", linestyle="--", label="the largest that fits")

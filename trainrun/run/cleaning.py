@@ -18,7 +18,7 @@ from trainrun.run.files import read_json
 from trainrun.run.history import end_of
 from trainrun.run.listing import ListedRun, has_checkpoint, is_starting, state_of
 from trainrun.run.lock import lock
-from trainrun.vocabulary.errors import FolderBusy, NonFinite, StorageFailed
+from trainrun.vocabulary.errors import FolderBusyError, NonFiniteError, StorageError
 
 # What is written before a run's config.yaml. A folder with anything else in it is somebody's.
 _FIRST_FILES = (".lock", ".hydra", signing.FILE, "status.json", "multirun.yaml", ".tmp-*.yaml", ".tmp-*.json")
@@ -58,10 +58,10 @@ def remove(path: Path) -> bool:
             for entry in sorted(path.iterdir(), key=lambda entry: entry.name in _LAST_FILES):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
             path.rmdir()
-    except FolderBusy:
+    except FolderBusyError:
         return False
     except OSError as error:
-        raise StorageFailed(f"{path}: cannot be removed: {error.strerror}") from None
+        raise StorageError(f"{path}: cannot be removed: {error.strerror}") from None
     with contextlib.suppress(OSError):  # not empty
         for parent in path.relative_to(ROOT).parents[:-1]:
             (ROOT / parent).rmdir()
@@ -75,7 +75,7 @@ def _is_lost(path: Path) -> bool:
         return False
     if end_of(path) is not None:
         return False  # complete, whatever became of its status
-    return status.get("exit_code") == NonFinite.exit_code or not has_checkpoint(path)
+    return status.get("exit_code") == NonFiniteError.exit_code or not has_checkpoint(path)
 
 
 def _is_remnant(path: Path) -> bool:

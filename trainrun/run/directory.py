@@ -12,7 +12,7 @@ from trainrun.config.suggest import nearest
 from trainrun.run import signing
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
-from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, StorageFailed
+from trainrun.vocabulary.errors import ConfigError, FolderBusyError, ResumeError, StorageError
 
 ROOT = Path("outputs")
 PLACES = ("*", "*/*", "multirun/*/*")  # where runs lie below it: run_dir=outputs/NAME, by date, in a sweep
@@ -28,9 +28,9 @@ def claim(run_dir: str | None) -> tuple[Path, IO[str]]:
         path = _stamped() if run_dir is None else _named(Path(run_dir).expanduser())
         owner = lock(path)
     except FileExistsError:
-        raise FolderBusy(f"run_dir: {run_dir} is a file") from None
+        raise FolderBusyError(f"run_dir: {run_dir} is a file") from None
     except OSError as error:
-        raise StorageFailed(f"run_dir: cannot create {run_dir or ROOT}: {error.strerror}") from None
+        raise StorageError(f"run_dir: cannot create {run_dir or ROOT}: {error.strerror}") from None
     if (path / "config.yaml").exists():  # of several that found it empty the first has it
         owner.close()
         raise _used(path)
@@ -43,7 +43,7 @@ def _named(path: Path) -> Path:
         raise _used(path)
     begun = (".lock", ".hydra", signing.FILE)  # what a start that was killed leaves
     if any(entry.name not in begun and not entry.name.startswith(".tmp-") for entry in path.iterdir()):
-        raise FolderBusy(f"run_dir: {path} is not empty; name another folder")
+        raise FolderBusyError(f"run_dir: {path} is not empty; name another folder")
     return path
 
 
@@ -54,12 +54,12 @@ def _stamped() -> Path:
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
-    raise StorageFailed(f"run_dir: no free name beside {base}")
+    raise StorageError(f"run_dir: no free name beside {base}")
 
 
-def _used(path: Path) -> FolderBusy:
+def _used(path: Path) -> FolderBusyError:
     text = f"run_dir: {path} holds a run already; continue it with trainrun resume {shlex.quote(str(path))}"
-    return FolderBusy(f"{text}, or the same line with resume=auto, or name another folder")
+    return FolderBusyError(f"{text}, or the same line with resume=auto, or name another folder")
 
 
 def find_run(run: str) -> Path:
@@ -77,10 +77,10 @@ def look_up(run: str) -> tuple[Path, int]:
         return path, 0
     if any((path / name).exists() for name in ("checkpoints", "metrics.jsonl", "environment.json")):
         text = f"{path} holds a run that has lost its config.yaml, without which it cannot be built"
-        raise CannotResume(f"RUN: {text}; bring that file back")
+        raise ResumeError(f"RUN: {text}; bring that file back")
     names = runs()
     if run == "last" and not names:
-        raise CannotResume(f"RUN: there is no run in {ROOT}/ yet; start one with trainrun")
+        raise ResumeError(f"RUN: there is no run in {ROOT}/ yet; start one with trainrun")
     named = [*names] if run == "last" else [path for path in names if names[path] == run]
     if named:
         return named[-1], 0 if run == "last" else len(named) - 1
@@ -96,15 +96,15 @@ def _by_path(run: str, names: dict[Path, str]) -> Path:
     if len(matching) == 1:
         return matching[0]
     if text := _of_sweep({path.parent for path in matching}):
-        raise ConfigError.one("RUN", f"{run} is {text}")
+        raise ConfigError.of("RUN", f"{run} is {text}")
     if matching:
         shown = ", ".join(str(path) for path in matching[:4])
-        raise ConfigError.one("RUN", f"{run} begins the path of {len(matching)} runs: {shown}")
+        raise ConfigError.of("RUN", f"{run} begins the path of {len(matching)} runs: {shown}")
     candidates = [*names.values(), *(word for path in names for word in _words(path))]
     if near := nearest(prefix, filter(None, candidates)):
-        raise CannotResume(f"RUN: no run is called {run}; did you mean {near}? trainrun runs lists them all")
+        raise ResumeError(f"RUN: no run is called {run}; did you mean {near}? trainrun runs lists them all")
     shown = ", ".join(str(path) for path in [*names][-3:]) or "none"
-    raise CannotResume(f"RUN: no run is called {run}; the newest: {shown}")
+    raise ResumeError(f"RUN: no run is called {run}; the newest: {shown}")
 
 
 def _of_sweep(parents: set[Path]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -96,14 +96,14 @@ def object_in(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> StorageFailed:
+def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> StorageError:
     """What to tell of a write that failed: the system's reason, and the room there is."""
     text = f"{path}: cannot be written: {error.strerror or error}"
     room = [f"it needs {needed_bytes:,} bytes"] if needed_bytes else []
     with contextlib.suppress(OSError):
         room += [f"{free_bytes(path):,} bytes are free"]
     text += f"; {', '.join(room)}" if room else ""
-    return StorageFailed(f"{text}; what was saved before is whole: fix this, then resume the run")
+    return StorageError(f"{text}; what was saved before is whole: fix this, then resume the run")
 
 
 def free_bytes(path: Path) -> int:

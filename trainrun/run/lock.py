@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from trainrun.vocabulary.errors import FolderBusy, StorageFailed
+from trainrun.vocabulary.errors import FolderBusyError, StorageError
 
 
 def lock(run_dir: Path) -> IO[str]:
@@ -16,12 +16,12 @@ def lock(run_dir: Path) -> IO[str]:
     try:
         file = open(run_dir / ".lock", "a+", opener=_no_link)  # noqa: SIM115  held for the process's life
     except OSError as error:
-        raise StorageFailed(f"{run_dir}: cannot open its .lock: {error.strerror}") from None
+        raise StorageError(f"{run_dir}: cannot open its .lock: {error.strerror}") from None
     if not _taken(file):
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
-        raise FolderBusy(f"{run_dir} is in use by process {holder}")
+        raise FolderBusyError(f"{run_dir} is in use by process {holder}")
     os.register_at_fork(after_in_child=file.close)  # else loader processes hold it when this one is killed
     file.truncate(0)
     file.write(str(os.getpid()))

@@ -21,7 +21,7 @@ from trainrun.run.files import (
 from trainrun.run.history import last_evaluations, records
 from trainrun.run.result import forget_result, write_result
 from trainrun.runtime.signals import exit_code
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 from trainrun.vocabulary.events import (
     Evaluated,
     Event,
@@ -48,7 +48,7 @@ class Record:
         self.run_dir = run_dir
         for path in run_dir.iterdir():
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise CannotResume(f"{path} is a link or a pipe, which a run's folder never has; remove it")
+                raise ResumeError(f"{path} is a link or a pipe, which a run's folder never has; remove it")
         try:
             self._metrics = (run_dir / "metrics.jsonl").open("ab")
             without_half_line(run_dir / "timing.jsonl")
@@ -60,7 +60,7 @@ class Record:
         """Forget the lines written after the checkpoint that training continues from."""
         if num_bytes > self._metrics.tell():
             path = self.run_dir / "metrics.jsonl"
-            raise CannotResume(f"{path} has {self._metrics.tell()} bytes, {num_bytes} were saved; restore it")
+            raise ResumeError(f"{path} has {self._metrics.tell()} bytes, {num_bytes} were saved; restore it")
         try:
             self._metrics.truncate(num_bytes)
             self._metrics.seek(0, os.SEEK_END)

@@ -63,7 +63,7 @@ class Runtime:
         if self.sync_batch_norm and not self._can_sync:
             where = "one rank" if ranks.size() == 1 else self.device.type
             text = f"is torch's SyncBatchNorm, for several ranks on GPUs; on {where} it has no effect"
-            raise ConfigError.one("runtime.sync_batch_norm", text, "runtime.sync_batch_norm=false")
+            raise ConfigError.of("runtime.sync_batch_norm", text, "runtime.sync_batch_norm=false")
 
     @property
     def _can_sync(self) -> bool:
@@ -188,34 +188,34 @@ def _device(name: str) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError.one("runtime.device", f"must be auto, cpu, cuda, cuda:1 or mps, got {name}")
+        raise ConfigError.of("runtime.device", f"must be auto, cpu, cuda, cuda:1 or mps, got {name}")
     missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )
     if missing:
-        raise ConfigError.one(
+        raise ConfigError.of(
             "runtime.device", f"this machine or this build of torch has no {name}; use cpu or auto"
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         text = f"there are {torch.cuda.device_count()} GPUs, counted from 0, got {name}"
-        raise ConfigError.one("runtime.device", text)
+        raise ConfigError.of("runtime.device", text)
     return device
 
 
 def _device_of_rank(name: str) -> torch.device:
     """One of several ranks' own device."""
     if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError.one(
+        raise ConfigError.of(
             "runtime.device",
             f"must be auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}",
         )
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     _device("cuda")  # or the error that there is none
-    place, num_gpus = ranks.place(), torch.cuda.device_count()
+    place, num_gpus = ranks.rank_info(), torch.cuda.device_count()
     if place.local_size > num_gpus:
         text = f"{place.local_size} ranks on this machine need a GPU each, there are {num_gpus}"
-        raise ConfigError.one("runtime.device", text)
+        raise ConfigError.of("runtime.device", text)
     torch.cuda.set_device(place.local_rank)  # what names no device, and NCCL, then means this one
     return torch.device("cuda", place.local_rank)
 
@@ -226,7 +226,7 @@ def _seconds(limit: str) -> float:
         if not duration.is_clock:
             raise ValueError(f"must be a time such as 30s, 90min or 12h, got {limit}")
     except ValueError as error:
-        raise ConfigError.one("runtime.time_limit", str(error)) from None
+        raise ConfigError.of("runtime.time_limit", str(error)) from None
     return duration.seconds
 
 
@@ -237,7 +237,7 @@ def _is_small(model: nn.Module, batch_size: int) -> bool:
 
 def cores() -> int:
     """OMP_NUM_THREADS where it is set, else this rank's part of the cores this process may run on."""
-    local = ranks.place().local_size
+    local = ranks.rank_info().local_size
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0 and not (local > 1 and wanted == "1"):  # torchrun's own way out
         return int(wanted)

@@ -35,7 +35,7 @@ class FromTorch:
         try:
             self.scheduler = target(self.optimizer, **arguments)
         except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError.one("scheduler", f"{target.__name__}: {error}") from None
+            raise ConfigError.of("scheduler", f"{target.__name__}: {error}") from None
         self.optimizer.step()  # torch warns where a scheduler steps before its optimizer
         self.base_lr, self.update = base_lr, 0
         name = f"{target.__module__}.{target.__qualname__}"
@@ -91,5 +91,5 @@ def from_torch(base_lr: float, maximize: bool, name: str, arguments: dict[str, A
     }
     if name not in classes:
         hint = did_you_mean(name, classes) or f"; one of {', '.join(sorted(classes))}"
-        raise ConfigError.one("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}{hint}")
+        raise ConfigError.of("scheduler.name", f"torch.optim.lr_scheduler has no {name!r}{hint}")
     return FromTorch(classes[name], base_lr, maximize, arguments)

@@ -185,7 +185,7 @@ def wsd(
     rest, floor = rest_of(total_steps, warmup), floor_of(min_lr, base_lr)
     if warmup + decay > total_steps + 1:  # two shares of a run, each rounded up, may overlap by one step
         text = f"of {decay} steps and the warm-up of {warmup} exceed the run's {total_steps}"
-        raise ConfigError.one("scheduler.decay", text)
+        raise ConfigError.of("scheduler.decay", text)
     decay = min(decay, rest)
 
     def shape(n: int) -> float:
@@ -205,6 +205,6 @@ def _momentum(high: float | None, low: float | None, height: Shape) -> Callable[
     if high is None and low is None:
         return None
     if high is None or low is None:
-        raise ConfigError.one("scheduler.momentum_low", "and momentum_high: give both, or null for both")
+        raise ConfigError.of("scheduler.momentum_low", "and momentum_high: give both, or null for both")
     start, fall = high, high - low
     return lambda n: start - fall * height(n)

@@ -29,7 +29,7 @@ class OwnSchedule:
             name = getattr(self.function, "__name__", type(self.function).__name__)
             got = "None; does it lack a return?" if result is None else repr(result)
             text = f"{name} must return the learning rate's factor, such as 0.5, got {got}"
-            raise ConfigError.one("scheduler", f"{text} at step {update}") from None
+            raise ConfigError.of("scheduler", f"{text} at step {update}") from None
         return number, None if momentum is None else float(momentum)
 
 

@@ -40,7 +40,7 @@ class Warmed:
 def floor_of(min_lr: float, base_lr: float) -> float:
     """`min_lr` as a factor of the learning rate."""
     if min_lr > base_lr:
-        raise ConfigError.one(
+        raise ConfigError.of(
             "scheduler.min_lr", f"must be at most the learning rate {base_lr:g}, got {min_lr:g}"
         )
     return min_lr / base_lr
@@ -53,5 +53,5 @@ def rest_of(total_steps: int, warmup: int) -> int:
     """
     if warmup > total_steps:
         text = f"takes {warmup} steps, the whole run only {total_steps}; shorten it"
-        raise ConfigError.one("scheduler.warmup", text)
+        raise ConfigError.of("scheduler.warmup", text)
     return max(1, total_steps - warmup)

@@ -18,7 +18,7 @@ from trainrun.checkpoint.reader import (
     steps_in,
 )
 from trainrun.run.files import object_in, read_json
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ def choose_checkpoint(run_dir: Path, checkpoint: str) -> CheckpointChoice:
     if not steps:
         damage = [f"{path_of(folder, step).name} {problem}" for step, problem in problems.items()]
         text = "; ".join(damage) if damage else "restore that folder, or train again"
-        raise CannotResume(f"checkpoint: {folder} holds no valid checkpoint: {text}")
+        raise ResumeError(f"checkpoint: {folder} holds no valid checkpoint: {text}")
     best = _best_step(run_dir, steps)
     step = {"last": steps[-1], "best": best or steps[-1]}.get(checkpoint)
     if step is None and checkpoint.isdecimal():
         step = int(checkpoint)
     if step is None or step not in steps:
         shown = ", ".join(map(str, steps))
-        raise CannotResume(
+        raise ResumeError(
             f"checkpoint: there is none of {checkpoint}; there are best, last and steps {shown}"
         )
     return CheckpointChoice(path_of(folder, step), step, step == best, step == steps[-1])
@@ -57,7 +57,7 @@ def load_weights(parts: Parts, choice: CheckpointChoice) -> str:
     """Load the weights that a checkpoint is evaluated with; returns which they are: raw or an average."""
     stored = load_parts(choice.path)
     if problem := problem_in(stored, choice.step):
-        raise CannotResume(f"checkpoint: {choice.path} {problem}")
+        raise ResumeError(f"checkpoint: {choice.path} {problem}")
     weights = load_eval_weights(parts.state.model, choice.path, stored)
     parts.state.check_fitted(stored)
     parts.data.restore(stored["fitted"])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from trainrun.session.exit_code import guarded
+from trainrun.session.exit_code import run_guarded
 
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)  # the signals that end a process, saved
 
@@ -38,7 +38,7 @@ def in_child(
     code = 1
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        code = guarded(function, words)
+        code = run_guarded(function, words)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -9,7 +9,7 @@ from trainrun.assembly.build import Parts
 from trainrun.checkpoint.store import expected_bytes
 from trainrun.run.files import free_bytes
 from trainrun.run.listing import num_bytes
-from trainrun.vocabulary.errors import StorageFailed
+from trainrun.vocabulary.errors import StorageError
 
 
 def check_disk_space(parts: Parts, folder: Path) -> None:
@@ -22,11 +22,11 @@ def check_disk_space(parts: Parts, folder: Path) -> None:
     advice = "make room, or set run_dir to a folder on another disk"
     if room < needed:
         text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
-        raise StorageFailed(f"{text}; {advice}")
+        raise StorageError(f"{text}; {advice}")
     with contextlib.closing(
         parts.make("checkpoint", {"folder": Path(), "run_id": "", "record": None})
     ) as checkpoints:
         count: int = checkpoints.most_kept(parts.state.total_steps)
     if room < needed * count:
         text = f"{folder}: {count} checkpoints of about {needed:,} bytes are kept, {free:,} bytes are free"
-        raise StorageFailed(f"{text}; {advice}, or checkpoint.keep_last=1")
+        raise StorageError(f"{text}; {advice}, or checkpoint.keep_last=1")

@@ -13,12 +13,12 @@ from trainrun import ranks
 from trainrun.config.commands import COMMANDS
 from trainrun.config.suggest import corrected_line
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import ConfigError, OutOfMemory, StorageFailed, TrainrunError
+from trainrun.vocabulary.errors import ConfigError, OutOfMemoryError, StorageError, TrainrunError
 
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a disk, not of the code
 
 
-def guarded(command: Callable[[], int], words: list[str]) -> int:
+def run_guarded(command: Callable[[], int], words: list[str]) -> int:
     """The command's exit code, or that of what it raised, which is reported."""
     try:
         return command()
@@ -35,11 +35,11 @@ def _exit_of(error: Exception, words: list[str]) -> int:
     """Report an error; returns its exit code."""
     failure = _as_trainrun_error(error)
     if failure is None:
-        if ranks.tell(error):
+        if ranks.report_failure(error):
             say(*_traceback(error), "", f"{_who()}unexpected {type(error).__name__}: {error}")
         return 1
-    is_by_rank = failure is not error and not isinstance(failure, StorageFailed)  # memory differs by rank
-    if is_by_rank or ranks.tell(error):
+    is_by_rank = failure is not error and not isinstance(failure, StorageError)  # memory differs by rank
+    if is_by_rank or ranks.report_failure(error):
         _report(failure, words)
     return failure.exit_code
 
@@ -50,13 +50,13 @@ def _as_trainrun_error(error: Exception) -> TrainrunError | None:
         return error
     if isinstance(error, OSError) and error.errno in _STORAGE:
         text = f"{error.filename or 'output'}: cannot be written: {error.strerror}"
-        return StorageFailed(f"{text}; make room, or write elsewhere")
+        return StorageError(f"{text}; make room, or write elsewhere")
     from trainrun.data.workers import workers_error
     from trainrun.runtime.machine import is_out_of_memory  # imports torch, which no mistake waits for
 
     if is_out_of_memory(error):
         text = "out of memory before training began; take a smaller model, fewer data, or precision=bf16"
-        return OutOfMemory(text)
+        return OutOfMemoryError(text)
     return workers_error(error)
 
 

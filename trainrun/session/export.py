@@ -22,7 +22,7 @@ from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
-from trainrun.vocabulary.errors import ConfigError, StorageFailed, TrainrunError
+from trainrun.vocabulary.errors import ConfigError, StorageError, TrainrunError
 
 _NEEDS = {".safetensors": ("safetensors",), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
 SUFFIXES = tuple(_NEEDS)
@@ -48,15 +48,15 @@ class Compared:
 def check_path(path: Path) -> None:
     """Raise ConfigError for a file that cannot be written, or needs packages that are missing."""
     if path.suffix not in SUFFIXES:
-        raise ConfigError.one("PATH", f"must end in {', '.join(SUFFIXES)}, got {path}")
+        raise ConfigError.of("PATH", f"must end in {', '.join(SUFFIXES)}, got {path}")
     if not path.parent.is_dir():
-        raise ConfigError.one("PATH", f"there is no folder {path.parent}")
+        raise ConfigError.of("PATH", f"there is no folder {path.parent}")
     try:
         for package in _NEEDS[path.suffix]:
             importlib.import_module(package)
     except ImportError as error:
         text = f"{path.suffix} needs a package, {error.name}: pip install 'trainrun[export]'"
-        raise ConfigError.one("PATH", text) from None
+        raise ConfigError.of("PATH", text) from None
 
 
 def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any]) -> Compared:
@@ -81,7 +81,7 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
             raise TrainrunError(f"{path}: {text} (largest output {compared.largest:.3g}); it was not kept")
         part.replace(path)
     except OSError as error:
-        raise StorageFailed(f"PATH: {path} cannot be written: {error.strerror or error}") from None
+        raise StorageError(f"PATH: {path} cannot be written: {error.strerror or error}") from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def _write(write: Write, model: nn.Module, inputs: Tensor, part: Path, text: str
     except Exception as error:  # a model that cannot be traced shows as a dozen types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         text = f"{part.suffix} cannot hold {type(model).__name__}: {reason}; .safetensors holds its weights"
-        raise ConfigError.one("PATH", text) from error
+        raise ConfigError.of("PATH", text) from error
 
 
 @torch.inference_mode()
@@ -179,7 +179,7 @@ def _read_pt2(path: Path, model: nn.Module) -> Forward:
 
 def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
     if sum(int(tensor.nbytes) for tensor in model.state_dict().values()) > _LARGEST_ONNX_BYTES:
-        raise ConfigError.one("PATH", "an .onnx file holds at most 2 GiB; .pt2 and .safetensors hold more")
+        raise ConfigError.of("PATH", "an .onnx file holds at most 2 GiB; .pt2 and .safetensors hold more")
     program = torch.onnx.export(
         model,
         (inputs,),
@@ -222,5 +222,5 @@ def inputs_of(run: LoadedRun) -> Tensor:
     inputs = next(iter(run.parts.data.eval_batches(split))).inputs
     if not isinstance(inputs, Tensor):
         text = f"the inputs of {info.name} are not one tensor; take trainrun.load and torch's own exporters"
-        raise ConfigError.one("RUN", text)
+        raise ConfigError.of("RUN", text)
     return inputs[:_COMPARED].cpu()

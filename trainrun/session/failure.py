@@ -14,13 +14,13 @@ from trainrun.run.record import write_status
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.session.out_of_memory import out_of_memory
 from trainrun.session.sinks import Sink
-from trainrun.vocabulary.errors import EvaluationOutOfMemory, RankFailed, TrainrunError
+from trainrun.vocabulary.errors import EvaluationOutOfMemoryError, RankFailedError, TrainrunError
 from trainrun.vocabulary.events import Failed
 
 
 def as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> BaseException:
     """Translate what torch has no type for (out of memory, a dead worker); any other error stays."""
-    if isinstance(error, EvaluationOutOfMemory):
+    if isinstance(error, EvaluationOutOfMemoryError):
         return out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
         return error
@@ -51,7 +51,7 @@ def failure_recorded(run_dir: Path) -> Iterator[None]:
         raise
 
 
-def record_for_main_process(run_dir: Path, error: RankFailed) -> None:
+def record_for_main_process(run_dir: Path, error: RankFailedError) -> None:
     """Write into a run's status why it ended, where the main process died and left its lock free."""
     with contextlib.suppress(TrainrunError, OSError), lock(run_dir):
         if read_json(run_dir / "status.json").get("state") == "running":

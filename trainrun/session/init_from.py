@@ -10,7 +10,7 @@ from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
 from trainrun.run.files import object_in, read_json
 from trainrun.session.checkpoint_choice import choose_checkpoint
 from trainrun.session.find_run import find_run
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 _FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights
 
@@ -23,11 +23,11 @@ def weights_from(source: str) -> Weights:
     if (path / "manifest.json").is_file():
         return read_checkpoint(path)
     if path.is_file():
-        raise CannotResume(f"init_from: {path} must end in one of {', '.join(_FILES)}")
+        raise ResumeError(f"init_from: {path} must end in one of {', '.join(_FILES)}")
     try:
         return read_checkpoint(choose_checkpoint(find_run(source), "best").path)
-    except CannotResume as error:
-        raise CannotResume(re.sub("^(RUN|checkpoint):", "init_from:", str(error))) from None
+    except ResumeError as error:
+        raise ResumeError(re.sub("^(RUN|checkpoint):", "init_from:", str(error))) from None
 
 
 def stored_weights(source: str | None, run_dir: Path) -> Weights | None:
@@ -40,5 +40,5 @@ def stored_weights(source: str | None, run_dir: Path) -> Weights | None:
     weights = weights_from(source)
     environment = read_json(run_dir / "environment.json")
     if object_in(environment, "init_from").get("sha256", weights.sha256) != weights.sha256:
-        raise CannotResume(f"init_from: {source} has changed since the run began; start a new run")
+        raise ResumeError(f"init_from: {source} has changed since the run began; start a new run")
     return weights

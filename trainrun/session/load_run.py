@@ -54,7 +54,7 @@ class LoadedRun:
         """`test, 270 samples`. Raises ConfigError where the run has no such split."""
         size = self.parts.info.sizes.get(split, 0)
         if size == 0:
-            raise ConfigError.one("--split", f"the run has no {split} split")
+            raise ConfigError.of("--split", f"the run has no {split} split")
         return f"{split}, {size} samples" if size else split
 
     def model_over(self, views: Sequence[str]) -> nn.Module:
@@ -75,7 +75,7 @@ def refuse_another_run(overrides: Sequence[str], verb: str) -> None:
     for word in overrides:
         key = word.lstrip("+").partition("=")[0]
         if not any(fnmatchcase(key, pattern) for pattern in CHANGEABLE):
-            raise ConfigError.one(key, f"makes it another run; {verb} takes {', '.join(CHANGEABLE)}")
+            raise ConfigError.of(key, f"makes it another run; {verb} takes {', '.join(CHANGEABLE)}")
 
 
 def load_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> LoadedRun:
@@ -97,5 +97,5 @@ def views_of(text: str) -> list[str]:
     views = [word for word in text.split(",") if word]
     for word in views:
         if word not in ("flip", "crop"):
-            raise ConfigError.one("--tta", f"must be flip, crop or flip,crop, got {word}")
+            raise ConfigError.of("--tta", f"must be flip, crop or flip,crop, got {word}")
     return views

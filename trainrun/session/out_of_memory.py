@@ -10,21 +10,21 @@ from torch import nn
 
 from trainrun import ranks
 from trainrun.assembly.build import Parts
-from trainrun.vocabulary.errors import OutOfMemory
+from trainrun.vocabulary.errors import OutOfMemoryError
 
 
-def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemory:
+def out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemoryError:
     """The error of a run that ran out of memory, with the command that resumes it where there is one."""
     key = "data.eval_batch_size" if evaluating else "batch_size"
     words = _evaluates_in_halves(parts) if evaluating else _trains_in_halves(parts)
     size = parts.settings["data"].get("eval_batch_size") if evaluating else parts.batch_spec.batch_size
     text = f"out of memory with {key}={size} while {'evaluating' if evaluating else 'training'}"
     if not words:
-        return OutOfMemory(f"{text}; take a smaller model, or precision=bf16")
+        return OutOfMemoryError(f"{text}; take a smaller model, or precision=bf16")
     line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
     text += "; trainrun find-batch looks for the largest that fits"
     text += f"; the same in smaller pieces{_batch_norm_caution(parts, evaluating)}:"
-    return OutOfMemory(text, "", f"  {line}")
+    return OutOfMemoryError(text, "", f"  {line}")
 
 
 def _trains_in_halves(parts: Parts) -> list[str]:

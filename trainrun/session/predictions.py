@@ -111,7 +111,7 @@ def _kind(task: TaskProtocol, info: DataInfo, outputs: Tensor) -> Classes | Labe
         return Values(info.num_targets)
     if outputs.ndim != 2:
         text = f"{type(task).__name__.lower()} predicts {tuple(outputs.shape)}, which is no table"
-        raise ConfigError.one("predict", f"{text}; take the model itself, trainrun.load(RUN)")
+        raise ConfigError.of("predict", f"{text}; take the model itself, trainrun.load(RUN)")
     return Values(outputs.shape[1])
 
 
@@ -135,7 +135,7 @@ def samples_of(run: LoadedRun, file: Path | None, split: str) -> Samples:
         raise DataError(f"--input: {file} is a pipe or a device, not a file")
     if not isinstance(data, Readable):
         text = f"{run.parts.info.name} reads no samples beside its own; use --split"
-        raise ConfigError.one("--input", text)
+        raise ConfigError.of("--input", text)
     with about_input(file):
         return data.read(file.expanduser())
 

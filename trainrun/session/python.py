@@ -44,9 +44,9 @@ def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result 
     typed = _texts(words)
     with _command(), _alone():
         if typed and typed[0] in COMMANDS:
-            raise ConfigError.one(typed[0], _elsewhere(typed))
+            raise ConfigError.of(typed[0], _elsewhere(typed))
         if any(word in ("-h", "--help", "--version") for word in typed):
-            raise ConfigError.one(typed[0], "belongs to the command line; here there is help(trainrun)")
+            raise ConfigError.of(typed[0], "belongs to the command line; here there is help(trainrun)")
         line = read_line(typed)
         if show_settings(line):
             return None
@@ -150,7 +150,7 @@ def _alone() -> Iterator[None]:
     global _training
     if _training:
         text = "was called by a module that a run imports; put the call under if __name__ == '__main__':"
-        raise ConfigError.one("trainrun.train", text)
+        raise ConfigError.of("trainrun.train", text)
     _training = True
     try:
         yield
@@ -219,13 +219,13 @@ def _texts(words: Sequence[str]) -> list[str]:
     """The words as texts. Raises ConfigError for anything but a list of them."""
     if isinstance(words, str):
         line = ", ".join(map(repr, shlex.split(words)))
-        raise ConfigError.one("words", f"must be a list of words, got one text; write [{line}]")
+        raise ConfigError.of("words", f"must be a list of words, got one text; write [{line}]")
     if not isinstance(words, (list, tuple)):
-        raise ConfigError.one("words", f"must be a list such as ['model=mlp'], got {type(words).__name__}")
+        raise ConfigError.of("words", f"must be a list such as ['model=mlp'], got {type(words).__name__}")
     for word in words:
         if not isinstance(word, (str, os.PathLike)):
             advice = "code is named, as in 'model._target_=my_code.Net'"
-            raise ConfigError.one("words", f"must be texts such as 'model=mlp', got {word!r}; {advice}")
+            raise ConfigError.of("words", f"must be texts such as 'model=mlp', got {word!r}; {advice}")
     return [os.fspath(word) for word in words]
 
 
@@ -238,9 +238,9 @@ def _elsewhere(words: list[str]) -> str:
 
 def _require_split(loaded: LoadedRun, split: str) -> None:
     if split not in SPLITS:
-        raise ConfigError.one("split", f"must be one of {', '.join(SPLITS)}, got {split!r}")
+        raise ConfigError.of("split", f"must be one of {', '.join(SPLITS)}, got {split!r}")
     if loaded.parts.info.sizes.get(split, 0) == 0:
-        raise ConfigError.one("split", f"the run has no {split} split")
+        raise ConfigError.of("split", f"the run has no {split} split")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines
 from trainrun.session.run_options import RunOptions
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import CannotResume
+from trainrun.vocabulary.errors import ResumeError
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def stored_state(run_dir: Path) -> StoredState:
     if parts is None:
         if recorded is not None:
             text = f"the records tell of a checkpoint of step {recorded}, and {folder} holds none"
-            raise CannotResume(f"checkpoint: {text}; bring that folder back, or start a new run")
+            raise ResumeError(f"checkpoint: {text}; bring that folder back, or start a new run")
         say(f"{run_dir} has no checkpoint yet: training begins at step 0")
         return StoredState(run_id, None, 0)
     metrics_bytes: int = parts.pop("metrics_bytes")
@@ -58,7 +58,7 @@ def stored_state(run_dir: Path) -> StoredState:
 def _require_metrics(file: Path, num_bytes: int) -> None:
     size = file.stat().st_size if file.is_file() else 0
     if size < num_bytes:
-        raise CannotResume(f"{file} has {size} bytes, {num_bytes} were saved; restore it")
+        raise ResumeError(f"{file} has {size} bytes, {num_bytes} were saved; restore it")
     if unread := unread_lines(file, num_bytes):
         lines = "1 line" if unread == 1 else f"{unread} lines"
         say(f"{file}: {lines} cannot be read and will be missing in curves; the weights are not affected")
@@ -95,9 +95,9 @@ def restore(parts: Parts, stored: dict[str, Any] | None, options: RunOptions) ->
     return state.step
 
 
-def _refuse_state(parts: Parts, text: str) -> CannotResume:
+def _refuse_state(parts: Parts, text: str) -> ResumeError:
     advice = "move its folder away to go on from the one before"
-    return CannotResume(f"checkpoint: the state of step {parts.state.step} {text}; {advice}")
+    return ResumeError(f"checkpoint: the state of step {parts.state.step} {text}; {advice}")
 
 
 def _require_position(parts: Parts) -> None:

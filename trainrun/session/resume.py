@@ -108,7 +108,7 @@ def resumed(
     notes = _notes(classed, is_replanned, environment, stored.parts)
     rates = rates_of(stored.before, stored.parts) if is_replanned else None
     options = RunOptions(command, quiet, classed, notes, rates, should_stop=should_stop)
-    result = session.go_on(stored.parts, run_dir, stored.composition.storable, options)
+    result = session.continue_run(stored.parts, run_dir, stored.composition.storable, options)
     return result, stored.composition.settings["budget"]
 
 
@@ -191,8 +191,8 @@ def _refuse_other_window(environment: Mapping[str, Any], parts: Parts) -> None:
     text = f"the run takes {before} samples a step, this is {factors}"
     accumulate, remainder = divmod(int(before), batch_spec.batch_size * batch_spec.num_ranks)
     if remainder or not accumulate:
-        raise ConfigError.one("batch_size", f"{text}; choose it so that the product stays")
-    raise ConfigError.one("loop.accumulate", text, f"loop.accumulate={accumulate}")
+        raise ConfigError.of("batch_size", f"{text}; choose it so that the product stays")
+    raise ConfigError.of("loop.accumulate", text, f"loop.accumulate={accumulate}")
 
 
 def _refuse_identity(changes: Mapping[str, tuple[Any, Any]], run_dir: Path, overrides: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ def sample_pictures(data: Data, count: int, seed: int, key: str) -> Pictured:
         shape = f"of shape {'x'.join(map(str, info.input_shape))}"
         inputs = "a stream" if info.sizes["train"] is None else shape
         text = f"needs pictures in 1 or 3 channels; the inputs of {info.name} are {inputs}"
-        raise ConfigError.one(key, text, f"{key}=0")
+        raise ConfigError.of(key, text, f"{key}=0")
     batches = iter(data.train_batches(Position(), BatchSpec(count, 1), seed))
     batch = next(batches)
     close = getattr(batches, "close", None)  # and with it loader processes

@@ -14,7 +14,7 @@ from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.compose.composer import Composition, to_yaml
-from trainrun.logger.lines import kept as describe_final_weights
+from trainrun.logger.lines import describe_kept_weights as describe_final_weights
 from trainrun.loop.loop import Loop
 from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
@@ -39,7 +39,7 @@ from trainrun.session.run_options import RunOptions, ShouldStop
 from trainrun.session.sample_pictures import sample_pictures
 from trainrun.session.sinks import Sink, sinks_of
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import RankFailed
+from trainrun.vocabulary.errors import RankFailedError
 from trainrun.vocabulary.events import Evaluated, Event, Finished, Interrupted, Started
 
 
@@ -79,7 +79,7 @@ def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: 
         return _run(parts, folder, settings, options, samples, NOTHING)
 
 
-def go_on(parts: Parts, run_dir: Path, storable: Mapping[str, Any], options: RunOptions) -> Result:
+def continue_run(parts: Parts, run_dir: Path, storable: Mapping[str, Any], options: RunOptions) -> Result:
     """Train from the newest valid checkpoint of the folder, or from the beginning, to the end.
 
     What `options` change becomes the run's once this process holds the folder's lock.
@@ -147,7 +147,7 @@ def _assist(parts: Parts, options: RunOptions) -> Result:
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
         except Exception as error:
             failure = as_trainrun_error(error, parts, run_dir)
-            if isinstance(failure, RankFailed):
+            if isinstance(failure, RankFailedError):
                 record_for_main_process(run_dir, failure)
             if failure is not error:
                 raise failure from error

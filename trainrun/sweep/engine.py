@@ -44,7 +44,7 @@ from trainrun.sweep.outcome import PAUSED, PRUNED, TriedPoint, outcome
 from trainrun.sweep.sweep import counted
 from trainrun.sweep.sweep_json import RunningSweep, is_trusted, write_sweep_json
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import CannotResume, ConfigError, FolderBusy, Problem
+from trainrun.vocabulary.errors import ConfigError, FolderBusyError, Problem, ResumeError
 
 _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_fast", "trials"))
 
@@ -61,7 +61,7 @@ def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
     for word in stored.words:
         if not is_trusted(word):
             text = "is taken only from the command line; if you trust it, issue the line yourself"
-            raise ConfigError.one(key_of(word), text, line)
+            raise ConfigError.of(key_of(word), text, line)
     if other := [word for word in more if key_of(word) not in (*_RESUMED, "runtime.trust")]:
         text = f"makes another sweep; a stored one takes {', '.join(_RESUMED)}"
         raise ConfigError([Problem(key_of(word), text) for word in other])
@@ -167,7 +167,7 @@ def _refuse_incomparable(jobs: Iterable[Composition]) -> None:
         names = " and ".join(sorted(f"val/{name}" for name, _ in monitors))
         text = f"the jobs of a sweep are ranked by one metric; these monitor {names}"
         advice = "set one that all have, such as monitor=val/loss, or start separate sweeps"
-        raise ConfigError.one("monitor", f"{text}; {advice}")
+        raise ConfigError.of("monitor", f"{text}; {advice}")
 
 
 def _refuse_others(stored: StoredSweep, jobs: Iterable[Composition]) -> None:
@@ -177,7 +177,7 @@ def _refuse_others(stored: StoredSweep, jobs: Iterable[Composition]) -> None:
     if lost := [job for job in begun if job.key not in today]:
         text = f"conf/ or an experiment's file has changed since: {len(lost)} of its jobs would be different"
         line = shlex.join(["trainrun", *stored.words])
-        raise CannotResume(f"{stored.path}: {text}; as a new sweep: {line}")
+        raise ResumeError(f"{stored.path}: {text}; as a new sweep: {line}")
 
 
 def _folder(settings: Mapping[str, Any], space: Space) -> Path:
@@ -199,13 +199,13 @@ def _owned(folder: Path) -> Iterator[None]:
     if (folder / "config.yaml").exists() or (
         folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists() and not _is_begun(folder)
     ):
-        raise FolderBusy(f"run_dir: {folder} holds something else; name another folder for the sweep")
+        raise FolderBusyError(f"run_dir: {folder} holds something else; name another folder for the sweep")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         owner = lock(folder)
         (folder / STOP).unlink(missing_ok=True)
     except FileExistsError:
-        raise FolderBusy(f"run_dir: {folder} is a file") from None
+        raise FolderBusyError(f"run_dir: {folder} is a file") from None
     except OSError as error:
         raise storage_failed(folder, error) from None
     with owner:

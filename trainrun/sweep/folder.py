@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from trainrun.config.suggest import did_you_mean
 from trainrun.run.directory import ROOT
 from trainrun.run.listing import printable
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 
 FILE = "sweep.json"
 PLACE = ROOT / "multirun"
@@ -95,7 +95,7 @@ def find_sweep(sweep: str) -> Path:
     if sweep == "last":
         if folders:
             return folders[-1]
-        raise CannotResume(f"SWEEP: there is no sweep in {PLACE}/ yet; start one with trainrun -m")
+        raise ResumeError(f"SWEEP: there is no sweep in {PLACE}/ yet; start one with trainrun -m")
     prefix = sweep.removeprefix(f"{PLACE}/").rstrip("/")
     matching = [folder for folder in folders if folder.name.startswith(prefix)]
     matching = [folder for folder in matching if folder.name == prefix] or matching
@@ -103,16 +103,16 @@ def find_sweep(sweep: str) -> Path:
         return matching[0]
     if matching:
         shown = ", ".join(map(printable, matching[:4]))
-        raise ConfigError.one("SWEEP", f"{sweep} begins the name of {len(matching)} sweeps: {shown}")
+        raise ConfigError.of("SWEEP", f"{sweep} begins the name of {len(matching)} sweeps: {shown}")
     if path.is_dir() or (PLACE / prefix).is_dir():
         text = f"SWEEP: {sweep} has no {FILE}; the sweep's own line, issued again, completes it"
-        raise CannotResume(text)
+        raise ResumeError(text)
     hint = did_you_mean(prefix, [folder.name for folder in folders])
     newest = ", ".join(map(printable, folders[-3:])) or "none"
-    raise CannotResume(f"SWEEP: no sweep is called {sweep}{hint or f'; the newest: {newest}'}")
+    raise ResumeError(f"SWEEP: no sweep is called {sweep}{hint or f'; the newest: {newest}'}")
 
 
-def named(run: str) -> Path | None:
+def find_named(run: str) -> Path | None:
     """The sweep whose folder or whole name RUN is; None where it may mean a run."""
     places = (Path(run).expanduser(), PLACE / run.removeprefix(f"{PLACE}/").rstrip("/"))
     return next((path for path in places if (path / FILE).is_file()), None)
@@ -137,10 +137,10 @@ def read(path: Path) -> StoredSweep:
             raise ValueError(f"is larger than a sweep's record can be, {_MOST_BYTES:,} bytes")
         return _sweep(path, _object(json.loads(file.read_text(encoding="utf-8")), "the file"))
     except OSError as error:
-        raise CannotResume(f"{file}: cannot be read: {error.strerror}") from None
+        raise ResumeError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         text = "the sweep's own line, issued again, writes a new one"
-        raise CannotResume(f"{file}: is damaged: {printable(error)}; {text}") from None
+        raise ResumeError(f"{file}: is damaged: {printable(error)}; {text}") from None
 
 
 def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:

@@ -25,7 +25,13 @@ from trainrun.session.child import handled, in_child
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, JobOutcome, first_clause, outcome
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, FolderBusy, OutOfMemory, TrainrunError
+from trainrun.vocabulary.errors import (
+    INTERRUPTED,
+    ConfigError,
+    FolderBusyError,
+    OutOfMemoryError,
+    TrainrunError,
+)
 
 if TYPE_CHECKING:
     from trainrun.config.compose.composer import Composition
@@ -111,7 +117,7 @@ class Job:
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(traceback.format_exc())
             say(f"{head} failed: {first_clause(cause)}", f"  its traceback: {log}")
-            if not isinstance(error, FolderBusy):
+            if not isinstance(error, FolderBusyError):
                 _write_end(folder, state="failed", exit_code=code, reason=cause)
             return code
 
@@ -123,7 +129,7 @@ class Job:
         command = ["trainrun", *composition.overrides]
         if identity(composition.settings) != folder.name:
             text = "conf/ or an experiment's file has changed since the sweep began; issue its line again"
-            raise ConfigError.one(folder.name, text)
+            raise ConfigError.of(folder.name, text)
         should_stop = self._should_stop(folder, composition.settings["monitor"].removeprefix("val/"))
         if (folder / "config.yaml").is_file():
             typed = {
@@ -251,7 +257,7 @@ def _exit_of(error: Exception) -> tuple[int, str]:
     if isinstance(error, TrainrunError):
         return error.exit_code, " ".join(str(error).partition("\n")[0].split()).rstrip(":")
     if is_out_of_memory(error):
-        return OutOfMemory.exit_code, "out of memory before training began"
+        return OutOfMemoryError.exit_code, "out of memory before training began"
     return 1, " ".join(f"{type(error).__name__}: {error}".split())
 
 

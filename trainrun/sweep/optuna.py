@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
 from trainrun.sweep.outcome import PRUNED, JobOutcome, TriedPoint
 from trainrun.sweep.sweep import counted
-from trainrun.vocabulary.errors import CannotResume, ConfigError
+from trainrun.vocabulary.errors import ConfigError, ResumeError
 from trainrun.vocabulary.ranges import Count, Fraction, Seed
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Optuna:
                     check_distribution_compatibility(trial.distributions[key], self.space[key])
                 except ValueError:
                     text = f"the study in {STUDY} has other values of {key}; give this sweep another name"
-                    raise ConfigError.one("hydra/sweeper", text) from None
+                    raise ConfigError.of("hydra/sweeper", text) from None
 
     def _points(self, trial: optuna.trial.BaseTrial) -> list[Point]:
         words = tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
@@ -168,7 +168,7 @@ def _storage(folder: Path) -> optuna.storages.RDBStorage:
             return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except Exception as error:  # the database raises many kinds
         text = f"cannot be read as a study: {str(error).splitlines()[0]}"
-        raise CannotResume(f"{folder / STUDY}: {text}; move it away, and the search starts again") from None
+        raise ResumeError(f"{folder / STUDY}: {text}; move it away, and the search starts again") from None
 
 
 def _name(storage: optuna.storages.RDBStorage, folder: Path) -> str:

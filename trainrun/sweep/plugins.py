@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from trainrun.config.check import check_sweeper
 from trainrun.config.compose.composer import Space
-from trainrun.config.metric_direction import LARGER
 from trainrun.config.space import Choices, PointBatch, SearchInterval, split_replicates
+from trainrun.config.task_facts import metric_modes
 from trainrun.sweep.grid import Grid
 from trainrun.sweep.outcome import TriedPoint
 from trainrun.vocabulary.errors import ConfigError
@@ -68,7 +68,7 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     if launcher.endswith(".RayLauncher"):
         changes = {"ray": {"init": _quiet(space.launcher["ray"].get("init") or {})}}
     monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
-    maximize = mode == "max" or (mode == "auto" and monitor[4:] in LARGER)
+    maximize = mode == "max" or (mode == "auto" and metric_modes().get(monitor[4:]) == "max")
     strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
     pruner = None
     if name == "optuna" and getattr(strategy, "prunes", False):
@@ -96,9 +96,7 @@ def _name(space: Space) -> str:
         return "basic"
     home, _, name = str(space.sweeper.get("_target_")).rpartition(".")
     if not home.startswith("trainrun.sweep."):
-        raise ConfigError.one(
-            "hydra/sweeper", f"{name} is not supported; choose one of {', '.join(SWEEPERS)}"
-        )
+        raise ConfigError.of("hydra/sweeper", f"{name} is not supported; choose one of {', '.join(SWEEPERS)}")
     return home.rpartition(".")[2]
 
 
@@ -114,26 +112,26 @@ def check_search(space: Space, trials: int | None) -> None:
     else:
         if trials is None and (name != "halving" or intervals):
             text = f"hydra/sweeper={name} needs the number of points to try; sweep.trials=20"
-            raise ConfigError.one("sweep.trials", text)
+            raise ConfigError.of("sweep.trials", text)
         searched, _ = split_replicates(space.axes)
         if not searched:
-            raise ConfigError.one("hydra/sweeper", f"{name} has nothing to search; give a key several values")
+            raise ConfigError.of("hydra/sweeper", f"{name} has nothing to search; give a key several values")
         if problems := check_sweeper(space.sweeper):
             raise ConfigError(problems)
     if name == "optuna" and find_spec("optuna") is None:
-        raise ConfigError.one("hydra/sweeper", "optuna is not installed: pip install 'trainrun[sweep]'")
+        raise ConfigError.of("hydra/sweeper", "optuna is not installed: pip install 'trainrun[sweep]'")
     if str(space.launcher.get("_target_")).endswith(_SLURM) and shutil.which("srun") is None:
         text = "submitit_slurm needs a machine of a Slurm cluster; there is no srun here"
-        raise ConfigError.one("hydra/launcher", text, "hydra/launcher=submitit_local")
+        raise ConfigError.of("hydra/launcher", text, "hydra/launcher=submitit_local")
 
 
 def _check_grid(intervals: Sequence[str], trials: int | None) -> None:
     if intervals:
         text = "is an interval, whose points have no end; add hydra/sweeper=random or optuna, or list values"
-        raise ConfigError.one(intervals[0], text)
+        raise ConfigError.of(intervals[0], text)
     if trials is not None:
         text = "is the number of points of a search; a grid takes every combination"
-        raise ConfigError.one("sweep.trials", f"{text}; add hydra/sweeper=random, optuna or halving")
+        raise ConfigError.of("sweep.trials", f"{text}; add hydra/sweeper=random, optuna or halving")
 
 
 def _strategy(

@@ -13,7 +13,7 @@ from pathlib import Path
 from trainrun.config.compose.composer import Composer, experiment_files, parse_arguments
 from trainrun.session.child import ENDING, handled
 from trainrun.sweep.engine import planned
-from trainrun.sweep.folder import FILE, StoredSweep, named, read
+from trainrun.sweep.folder import FILE, StoredSweep, find_named, read
 from trainrun.vocabulary.errors import TrainrunError
 
 
@@ -26,7 +26,7 @@ def sweep(words: list[str]) -> StoredSweep:
 
 def resume_sweep(name: str, words: list[str]) -> StoredSweep | None:
     """Resume the sweep of that name as `trainrun resume` would; None where there is none."""
-    path = named(name)
+    path = find_named(name)
     return None if path is None else sweep_in_process(["resume", name, *words], path)
 
 

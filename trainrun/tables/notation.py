@@ -49,7 +49,7 @@ _NUMBER = re.compile(
 _WITH_UNIT = re.compile(rf"[-+]?(?:{_CORE}) ?([^\W\d_][^\d,;:()]*)")
 
 
-class Unclear(ValueError):
+class UnclearNotationError(ValueError):
     """A column of numbers that can be read in several ways or in none; `text` is a value that shows it."""
 
     def __init__(self, message: str, text: str) -> None:
@@ -224,7 +224,9 @@ def _marks(cores: Mapping[str, str], style: Style) -> tuple[str, str]:
                 readings = " or ".join(
                     f"{_value(core, *pair):.15g} (data.decimal={pair[0]})" for pair in (first, other)
                 )
-                raise Unclear(f"can be read in two ways: {text!r} is {readings}; choose one", text)
+                raise UnclearNotationError(
+                    f"can be read in two ways: {text!r} is {readings}; choose one", text
+                )
     return first
 
 
@@ -233,12 +235,14 @@ def _refuse_mixed(cores: Mapping[str, str], every: list[tuple[str, str]], style:
     misfits = [[text for text, core in cores.items() if not _core(*pair).fullmatch(core)] for pair in every]
     fewest = min(misfits, key=len, default=list(cores))
     if (str(style) and not style.allows_plain) or len(fewest) == len(cores):
-        raise Unclear(f"holds {fewest[0]!r}, which is not a number with {style}; change it", fewest[0])
+        raise UnclearNotationError(
+            f"holds {fewest[0]!r}, which is not a number with {style}; change it", fewest[0]
+        )
     if _MOST_ODD * len(fewest) <= len(cores):
         raise ValueError(*fewest)
     rest = [text for text in cores if text not in set(fewest)]
     other = next((text for text in rest if not text.isdigit()), rest[0])
-    raise Unclear(f"mixes notations, such as {other!r} and {fewest[0]!r}; use one", fewest[0])
+    raise UnclearNotationError(f"mixes notations, such as {other!r} and {fewest[0]!r}; use one", fewest[0])
 
 
 def _sign(parts: Mapping[str, _Part], kind: str) -> str:
@@ -250,7 +254,7 @@ def _sign(parts: Mapping[str, _Part], kind: str) -> str:
         signs.pop("", None)  # some bear none: written in the first row alone, or left out at 0
     if len(signs) > 1:
         first, other = list(signs.values())[:2]
-        raise Unclear(f"mixes notations, such as {first!r} and {other!r}; use one", other)
+        raise UnclearNotationError(f"mixes notations, such as {first!r} and {other!r}; use one", other)
     return next(iter(signs))
 
 

@@ -124,7 +124,7 @@ def examine(path: Path, encoding: str) -> TableSource:
     _refuse_others(path, head)
     if encoding != "auto":
         if not is_encoding(encoding):
-            raise ConfigError.one("data.encoding", no_encoding(encoding))
+            raise ConfigError.of("data.encoding", no_encoding(encoding))
         return TableSource(path, packing, False, _tolerant(encoding), False, notes)
     guess, note = _guess(path, head)
     return TableSource(path, packing, False, guess, guess == "utf-8-sig", notes + ((note,) if note else ()))
@@ -202,7 +202,7 @@ def _zstd(path: Path) -> Iterator[BinaryIO]:
         from pyarrow import ArrowException, input_stream
     except ImportError:
         text = f"{path.name} is packed by Zstandard, which pyarrow reads: pip install 'trainrun[tables]'"
-        raise ConfigError.one("data.path", f"{text}; or unpack it: zstd -d {path.name}") from None
+        raise ConfigError.of("data.path", f"{text}; or unpack it: zstd -d {path.name}") from None
     try:
         with input_stream(str(path), compression="zstd") as stream:
             yield stream

@@ -13,7 +13,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrun.tables.notation import PLAIN, Notation, NumberReading, Style, Unclear, find_notation, unit_of
+from trainrun.tables.notation import (
+    PLAIN,
+    Notation,
+    NumberReading,
+    Style,
+    UnclearNotationError,
+    find_notation,
+    unit_of,
+)
 from trainrun.tables.source import TableSource, examine
 from trainrun.vocabulary.errors import ConfigError, DataError
 
@@ -197,7 +205,7 @@ def target_kind(table: Table, name: str, missing: Collection[str], style: Style)
     try:
         reading = reading_of(table, name, missing, style)
         values = reading[0] if reading else ()
-    except Unclear:
+    except UnclearNotationError:
         values = None
     except ValueError as error:
         values = numbers(distinct.difference(error.args), ())
@@ -299,7 +307,7 @@ def _parquet(source: TableSource, missing: Collection[str], only: str | None) ->
         from pyarrow import parquet
     except ImportError:
         text = "parquet needs pyarrow: pip install 'trainrun[tables]'"
-        raise ConfigError.one("data.path", text) from None
+        raise ConfigError.of("data.path", text) from None
     file = source.path
     try:
         with source.binary() as stream:

@@ -35,7 +35,7 @@ class Task:
         if info.kind not in self.kinds:
             name = type(self).__name__.lower()
             text = f"{name} learns {' or '.join(self.kinds)}, the targets of {info.name} are {info.kind}"
-            raise ConfigError.one("task", text + _FITTING.get(info.kind, ""))
+            raise ConfigError.of("task", text + _FITTING.get(info.kind, ""))
         self.loss, self.info = loss, info
         self.own_metrics = named(metrics)
 

@@ -24,7 +24,7 @@ class Binary(Task):
         super().__init__(metrics, loss, info)
         if info.num_targets != 2:
             text = f"binary needs two classes, {info.name} has {info.num_targets}; use classification"
-            raise ConfigError.one("task", text, "task=classification")
+            raise ConfigError.of("task", text, "task=classification")
 
     @property
     def num_outputs(self) -> int:

@@ -36,7 +36,7 @@ class MaskedLM(Task):
         self.mask_rate = mask_rate
         if self.loss.weight(torch.zeros(1, dtype=torch.int64)) is not None:
             text = "cannot weigh masked tokens, which are drawn after the step has counted them"
-            raise ConfigError.one("loss.class_weights", text, "loss.class_weights=null")
+            raise ConfigError.of("loss.class_weights", text, "loss.class_weights=null")
 
     @property
     def vocab_size(self) -> int:

@@ -25,7 +25,7 @@ def named(metrics: Sequence[OwnMetric]) -> dict[str, OwnMetric]:
         name = getattr(metric, "__name__", type(metric).__name__)
         if name in by_name:
             text = f"two are called {name}; rename one, such as by a function of another name that calls it"
-            raise ConfigError.one("task.metrics", text)
+            raise ConfigError.of("task.metrics", text)
         by_name[name] = _fresh(metric, name)
     return by_name
 
@@ -83,7 +83,7 @@ def _fresh(metric: OwnMetric, name: str) -> OwnMetric:
     if not all(hasattr(metric, method) for method in ("update", "compute")):
         if not callable(metric):
             text = f"{name} can neither be called nor has it update and compute"
-            raise ConfigError.one("task.metrics", text)
+            raise ConfigError.of("task.metrics", text)
         return metric
 
     def score(outputs: Tensor, targets: Tensor) -> Any:

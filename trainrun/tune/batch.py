@@ -28,18 +28,18 @@ class TriedSize:
 
 
 @dataclass(frozen=True)
-class Found:
+class BatchSearchResult:
     """A search's result: the sizes that were tried, from the smallest up, and the largest that fits."""
 
     tried: tuple[TriedSize, ...]
     largest: TriedSize
 
-    def less(self, why: str) -> Found | None:
+    def less(self, why: str) -> BatchSearchResult | None:
         """The result with the next smaller size that fits as the largest; None where there is none."""
         below = [size for size in self.tried if size.fits and size.size < self.largest.size]
         refused = replace(self.largest, fits=False, why=why)
         tried = tuple(refused if size is self.largest else size for size in self.tried)
-        return Found(tried, below[-1]) if below else None
+        return BatchSearchResult(tried, below[-1]) if below else None
 
     @property
     def rival(self) -> TriedSize | None:

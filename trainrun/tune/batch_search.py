@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trainrun.tune.batch import (
-    Found,
+    BatchSearchResult,
     Sizes,
     TriedSize,
     beyond,
@@ -17,9 +17,9 @@ from trainrun.tune.batch import (
     largest,
     rounded,
 )
-from trainrun.tune.batch_trials import Tries, cut_of, replaced
+from trainrun.tune.batch_trials import BatchTrials, cut_of, replaced
 from trainrun.tune.trial import Survey
-from trainrun.vocabulary.errors import OutOfMemory, TrainrunError
+from trainrun.vocabulary.errors import OutOfMemoryError, TrainrunError
 
 _STREAMED = 16  # times data.eval_batch_size: as far as an evaluation without length is tried
 
@@ -30,8 +30,8 @@ class BatchSearch:
 
     survey: Survey
     limit: str  # in words
-    train: Found
-    evaluation: Found | None
+    train: BatchSearchResult
+    evaluation: BatchSearchResult | None
     no_evaluation: str  # why there is none
     whole: TriedSize  # a run that trains and evaluates with what was found
     overrides: Sequence[str]
@@ -39,7 +39,7 @@ class BatchSearch:
     notes: Sequence[tuple[str, str]]
 
 
-def search_batch(tries: Tries, most: int | None) -> BatchSearch:
+def search_batch(tries: BatchTrials, most: int | None) -> BatchSearch:
     """Search training first: evaluations are tried in a run that is cut as was found."""
     survey = tries.survey()
     is_free = survey.is_full and not survey.scales_lr
@@ -47,7 +47,7 @@ def search_batch(tries: Tries, most: int | None) -> BatchSearch:
     sizes = {size: pieces for size, pieces in sizes.items() if most is None or size <= most}
     train = _searched(sizes, first_of(sizes, False), tries.train, "batch_size", tries.limit)
     if most and train.largest.size == survey.window:
-        train = Found((*train.tried, *_beyond(tries, survey, most)), train.largest)
+        train = BatchSearchResult((*train.tried, *_beyond(tries, survey, most)), train.largest)
     evaluation, no_evaluation = None, _why_no_evaluation(survey)
     if not no_evaluation:
         assert survey.eval_batch_size
@@ -72,21 +72,21 @@ def search_batch(tries: Tries, most: int | None) -> BatchSearch:
     )
 
 
-def _cut(survey: Survey, train: Found) -> list[str]:
+def _cut(survey: Survey, train: BatchSearchResult) -> list[str]:
     """The overrides that cut the window as was found; all samples at once are called full."""
     if survey.is_full and train.largest.pieces == 1:
         return ["batch_size=full", "loop.accumulate=1"]
     return cut_of(train.largest.size, train.largest.pieces)
 
 
-def _overrides(survey: Survey, train: Found, evaluation: Found | None) -> list[str]:
+def _overrides(survey: Survey, train: BatchSearchResult, evaluation: BatchSearchResult | None) -> list[str]:
     eval_size = [f"data.eval_batch_size={evaluation.largest.size}"] if evaluation else []
     return [*_cut(survey, train), *eval_size]
 
 
 def _together(
-    tries: Tries, survey: Survey, train: Found, evaluation: Found | None
-) -> tuple[Found, Found | None, TriedSize]:
+    tries: BatchTrials, survey: Survey, train: BatchSearchResult, evaluation: BatchSearchResult | None
+) -> tuple[BatchSearchResult, BatchSearchResult | None, TriedSize]:
     """Both as one run has them, and what it takes; the hungrier of the two is made smaller until they fit.
 
     Raises OutOfMemory where they do not fit in any size, TrainrunError where the run itself fails.
@@ -103,13 +103,15 @@ def _together(
             train = smaller
         else:
             overrides = " ".join(_overrides(survey, train, evaluation))
-            raise OutOfMemory(f"{overrides}: {whole.why}, {tries.limit}, when the run trains and evaluates")
+            raise OutOfMemoryError(
+                f"{overrides}: {whole.why}, {tries.limit}, when the run trains and evaluates"
+            )
     return train, evaluation, whole
 
 
 def _searched(
     sizes: Sizes, first: int, attempt: Callable[[int, int], TriedSize], key: str, limit: str
-) -> Found:
+) -> BatchSearchResult:
     """Raises OutOfMemory where no size fits, TrainrunError where each fails for a reason of its own."""
     tried: dict[int, TriedSize] = {}
 
@@ -119,18 +121,18 @@ def _searched(
 
     best = largest(list(sizes), first, fits)
     if best is not None:
-        return Found(tuple(tried[size] for size in sorted(tried)), tried[best])
+        return BatchSearchResult(tuple(tried[size] for size in sorted(tried)), tried[best])
     least = min(
         (trial for trial in tried.values() if trial.fits is False), key=lambda trial: trial.size, default=None
     )
     if least is not None:
         text = f"{key}={least.size}: {least.why}, {limit}"
-        raise OutOfMemory(f"{text}; no size fits: take a smaller model, or precision=bf16")
+        raise OutOfMemoryError(f"{text}; no size fits: take a smaller model, or precision=bf16")
     failed = next(iter(tried.values()))
     raise TrainrunError(f"{key}={failed.size}: {failed.why}; no size that was tried runs")
 
 
-def _beyond(tries: Tries, survey: Survey, most: int) -> list[TriedSize]:
+def _beyond(tries: BatchTrials, survey: Survey, most: int) -> list[TriedSize]:
     """Micro-batches larger than the window, up to one that does not fit."""
     trials: list[TriedSize] = []
     for size in beyond(survey.window, most) if survey.samples_per_step == survey.window else []:
@@ -147,9 +149,9 @@ def _why_no_evaluation(survey: Survey) -> str:
     return "" if survey.eval_batch_size else "the data choose their own batches: they take no eval_batch_size"
 
 
-def _notes(tries: Tries, survey: Survey, largest: TriedSize) -> list[tuple[str, str]]:
+def _notes(tries: BatchTrials, survey: Survey, largest: TriedSize) -> list[tuple[str, str]]:
     """What to know of the size that was found."""
-    plan = [(label, text) for label, text in tries.told.get(largest.size, [])]
+    plan = [(label, text) for label, text in tries.cautions.get(largest.size, [])]
     notes = [(label, text) for label, text in plan if label == "caution"]
     if survey.has_batch_norm and largest.size != survey.batch_size:
         text = (

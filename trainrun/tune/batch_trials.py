@@ -31,14 +31,14 @@ from trainrun.tune.trial import (
     together,
     train,
 )
-from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemory
+from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemoryError
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
 _OVER_LIMIT = "takes more than the limit"
 _CAUTIONS = ("batch norm", "caution")  # lines of the plan that depend on how the window is cut
 
 
-class TrialEnd(Exception):
+class BatchTrialError(Exception):
     """The command ends with `code`: it was interrupted, or an error has been printed."""
 
     def __init__(self, code: int) -> None:
@@ -46,7 +46,7 @@ class TrialEnd(Exception):
         self.code = code if code > 0 else 128 - code
 
 
-class Tries:
+class BatchTrials:
     """The run of `overrides`, in one size after another. `words` are the command as it was typed.
 
     This process never computes, and never asks for a GPU: a fork after that could not use one.
@@ -57,7 +57,7 @@ class Tries:
 
         self.words, self.overrides, self.limit_bytes = ["find-batch", *words], list(overrides), limit_bytes
         self.lengths_differ = False
-        self.told: dict[int, list[list[str]]] = {}  # size -> cautions of the plan for it
+        self.cautions: dict[int, list[list[str]]] = {}  # size -> cautions of the plan for it
         available = available_bytes(Path("/"))
         self._host_bytes = None if available is None else round(available * (1 - SPARED)) + held_bytes()
         self.limit = ""  # in words
@@ -69,9 +69,9 @@ class Tries:
         replaceable("")
         if code < 0:
             text = f"out of memory before training began ({signal.Signals(-code).name})"
-            raise OutOfMemory(f"{text}; take a smaller model, or fewer data")
+            raise OutOfMemoryError(f"{text}; take a smaller model, or fewer data")
         if answer is None:
-            raise TrialEnd(code)
+            raise BatchTrialError(code)
         self.run = Survey(**answer)
         self._set_limit()
         return self.run
@@ -91,7 +91,7 @@ class Tries:
             self.limit = f"{size}, which leaves a tenth of the memory available now"
         if self._host_bytes is not None and self.run.built_bytes > self._host_bytes:
             taken = f"{megabytes(self.run.built_bytes)} MB are taken before the first step"
-            raise OutOfMemory(f"no size fits into {self.limit}: {taken}")
+            raise OutOfMemoryError(f"no size fits into {self.limit}: {taken}")
 
     def train(self, size: int, pieces: int, is_beyond: bool = False) -> TriedSize:
         """Try steps of a window of `pieces` micro-batches."""
@@ -134,7 +134,7 @@ class Tries:
             return TriedSize(size, pieces, *_meaning_of(code), is_beyond=is_beyond)
         if "fits" in answer:
             return TriedSize(size, pieces, answer["fits"], answer["why"], is_beyond=is_beyond)
-        self.told[size] = answer.pop("cautions", self.told.get(size, []))
+        self.cautions[size] = answer.pop("cautions", self.cautions.get(size, []))
         measured = Measured(**answer)
         self.lengths_differ |= measured.lengths_differ
         if is_evaluation and self.run.split_size is None and measured.samples < size:
@@ -178,7 +178,7 @@ class Tries:
             code = in_child(child, self.words)
             if code in _STOPS:
                 replaceable("")
-                raise TrialEnd(code)
+                raise BatchTrialError(code)
             file.seek(0)
             text = file.read()
         return code, json.loads(text) if code == 0 and text else None
@@ -205,7 +205,7 @@ def replaced(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
 
 def _meaning_of(code: int) -> tuple[bool | None, str]:
     """(fits, why not) of the exit code of a process without an answer."""
-    if code == OutOfMemory.exit_code:
+    if code == OutOfMemoryError.exit_code:
         return False, _OVER_LIMIT
     if code == -signal.SIGKILL:
         return False, "killed by the system, out of memory"

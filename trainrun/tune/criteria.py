@@ -173,7 +173,7 @@ def suggest_lr(of: LRCurve, diverged: bool) -> LRVerdict:
     A run that warms up to its largest rate, and decays from it, bears more than first steps do: over
     grids of rates the mean of all of them came out too low.
     """
-    if reason := unfit(of, diverged):
+    if reason := why_unusable(of, diverged):
         return LRVerdict(dict.fromkeys(CRITERIA), (), None, *reason)
     criteria = {name: criterion(of) for name, criterion in CRITERIA.items()}
     rates = {name: lr for name, lr in criteria.items() if lr is not None}
@@ -200,7 +200,7 @@ def agreed(rates: Mapping[str, float]) -> tuple[str, ...]:
     return max(close, key=lambda group: (len(group), -factors[group]), default=())
 
 
-def unfit(of: LRCurve, diverged: bool) -> tuple[str, Mapping[str, float]] | None:
+def why_unusable(of: LRCurve, diverged: bool) -> tuple[str, Mapping[str, float]] | None:
     """(why the curve says nothing, what may help); None where it falls and turns."""
     if not len(of.lr):
         return "the first loss is not finite", {}

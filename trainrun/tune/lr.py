@@ -125,7 +125,7 @@ def peak(parts: Parts) -> Peak:
     """
     if isinstance(parts.state.optimizer, torch.optim.LBFGS):
         text = "L-BFGS has no rate to find: it searches the length of each step itself, from lr 1"
-        raise ConfigError.one("optimizer", text)
+        raise ConfigError.of("optimizer", text)
     total = parts.pace.total_steps or _PLANNED
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)
@@ -135,5 +135,5 @@ def peak(parts: Parts) -> Peak:
     other = schedule_over(parts.make, parts.pace, 2 * parts.rates.lr, maximize)(total)
     if max(other(update)[0] for update in updates) < 0.75 * highest.factor:
         text = "sets the learning rates itself, whatever optimizer.lr is: there is no rate to find"
-        raise ConfigError.one("scheduler", text)
+        raise ConfigError.of("scheduler", text)
     return highest

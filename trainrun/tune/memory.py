@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainrun.vocabulary.errors import OutOfMemory
+from trainrun.vocabulary.errors import OutOfMemoryError
 
 SPARED = 0.1  # of the available memory: a machine without any to spare swaps
 _EVERY_S = 0.01  # between looks at the memory: allocations of a step take longer to fill what is spared
@@ -109,7 +109,7 @@ def watched(limit_bytes: int | None) -> Iterator[None]:
             if limit_bytes is not None and held_bytes() > limit_bytes:
                 for child in multiprocessing.active_children():
                     child.kill()
-                os._exit(OutOfMemory.exit_code)
+                os._exit(OutOfMemoryError.exit_code)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

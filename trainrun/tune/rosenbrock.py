@@ -13,7 +13,7 @@ from torch import nn
 from trainrun.regularization.kinds import WeightAverage
 
 Place = tuple[float, float]
-Made = tuple[Any, WeightAverage | None]  # an optimizer, and the average that it keeps
+OptimizerAndAverage = tuple[Any, WeightAverage | None]  # an optimizer, and the average that it keeps
 
 START, MINIMUM = (-1.2, 1.0), (1.0, 1.0)
 RATES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
@@ -52,7 +52,7 @@ class Plane(nn.Module):
         return x, y
 
 
-Make = Callable[[Plane, float], Made]  # from the weights and a learning rate
+Make = Callable[[Plane, float], OptimizerAndAverage]  # from the weights and a learning rate
 
 
 def rosenbrock(x: float, y: float) -> float:

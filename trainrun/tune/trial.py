@@ -23,12 +23,12 @@ from trainrun.assembly.build import Parts
 from trainrun.checkpoint.snapshot import Snapshot
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.evaluate import evaluate
-from trainrun.loop.health import measured
+from trainrun.loop.health import measure_health
 from trainrun.protocols import Batch, BatchSpec, Position, StepResult, Window
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
 from trainrun.tune.memory import taken_bytes
-from trainrun.vocabulary.errors import DataError, NonFinite
+from trainrun.vocabulary.errors import DataError, NonFiniteError
 
 _LONG_S, _MOST = 0.7, 30  # seconds of measuring, at most so many pieces: a median, and a search of a minute
 _LR = 1e-3  # of the run's: nothing is warmed up here, and the weights should stay where they are
@@ -155,10 +155,10 @@ class _Run:
         """Make a step with all that a run holds beside it: copies for a save, with `watch` for health."""
         window, step = next(self._windows), self.loop.step
         self._note_shapes(window)
-        result = measured(step, self.state, window) if watch else step(self.state, window)
+        result = measure_health(step, self.state, window) if watch else step(self.state, window)
         if result.finding is not None:
             text = f"the gradient's norm is {result.norm}; first not finite: {result.finding.where}"
-            raise NonFinite(f"{text}; trainrun check says more")
+            raise NonFiniteError(f"{text}; trainrun check says more")
         if self._held is None:
             self._held = _saved(self.state), _history(self.state.optimizer)
         return result

@@ -3,12 +3,12 @@
     TrainrunError                1  unexpected
     |-- ConfigError              2  the command line or the configuration is wrong
     |-- DataError                4  data are missing, corrupt or changed
-    |-- CannotResume             5  no valid checkpoint, or the settings do not fit it
-    |-- FolderBusy               6  another process owns the run's folder
-    |-- NonFinite                7  a loss, gradient or weight is not a finite number
-    |-- OutOfMemory              8  the micro-batch does not fit, or a loader process was killed for memory
-    |-- StorageFailed            9  the disk is full, read-only or gone
-    `-- RankFailed              10  another process of the run failed
+    |-- ResumeError              5  no valid checkpoint, or the settings do not fit it
+    |-- FolderBusyError          6  another process owns the run's folder
+    |-- NonFiniteError           7  a loss, gradient or weight is not a finite number
+    |-- OutOfMemoryError         8  the micro-batch does not fit, or a loader process was killed for memory
+    |-- StorageError             9  the disk is full, read-only or gone
+    `-- RankFailedError         10  another process of the run failed
 
 Messages are written for people: `key: what is wrong, got value; what to do`.
 """
@@ -57,7 +57,7 @@ class ConfigError(TrainrunError):
         self.problems = list(problems)
 
     @classmethod
-    def one(cls, key: str, text: str, fix: str | None = None) -> ConfigError:
+    def of(cls, key: str, text: str, fix: str | None = None) -> ConfigError:
         return cls([Problem(key, text, fix)])
 
 
@@ -65,29 +65,29 @@ class DataError(TrainrunError):
     exit_code = 4
 
 
-class CannotResume(TrainrunError):
+class ResumeError(TrainrunError):
     exit_code = 5
 
 
-class FolderBusy(TrainrunError):
+class FolderBusyError(TrainrunError):
     exit_code = 6
 
 
-class NonFinite(TrainrunError):
+class NonFiniteError(TrainrunError):
     exit_code = 7
 
 
-class OutOfMemory(TrainrunError):
+class OutOfMemoryError(TrainrunError):
     exit_code = 8
 
 
-class EvaluationOutOfMemory(OutOfMemory):
+class EvaluationOutOfMemoryError(OutOfMemoryError):
     """Met in a split, not in training: a smaller data.eval_batch_size helps."""
 
 
-class StorageFailed(TrainrunError):
+class StorageError(TrainrunError):
     exit_code = 9
 
 
-class RankFailed(TrainrunError):
+class RankFailedError(TrainrunError):
     exit_code = 10

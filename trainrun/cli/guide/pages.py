@@ -33,34 +33,40 @@ def read(topic: str) -> list[PageBlock]:
     """The blocks of a topic's file, in order; none where it has no file."""
     file = _FOLDER / f"{topic}.md"
     blocks: list[PageBlock] = []
-    ended = True  # by an empty line: what follows begins a new block
-    fenced = False
+    is_apart, is_fenced = True, False  # after an empty line, within a fence
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         if line.startswith("```"):
-            fenced = not fenced
-            if fenced and blocks and blocks[-1].kind == "command":
+            is_fenced = not is_fenced
+            if is_fenced and blocks and blocks[-1].kind == "command":
                 blocks.append(PageBlock("command"))
-            continue
-        kind, text = ("command", line) if fenced else _kind(line)
-        if kind == "table":
-            row = [cell.strip() for cell in text.strip("|").split("|")]
-            if ended or blocks[-1].kind != "table":
-                blocks.append(PageBlock("table"))
-            if set("".join(row)) - set("-: "):
-                blocks[-1].rows.append(row)
-            if blocks[-1].rows and blocks[-1].rows[0][-1] == "command":
-                row[-1] = row[-1].replace("`", "")  # printed on lines of their own
-        elif fenced and (text or blocks[-1].text):  # one empty line is enough
-            blocks.append(PageBlock(kind, text))
-        elif kind == "paragraph" and not ended and blocks[-1].kind in ("paragraph", "bullet"):
-            blocks[-1].text += f" {text}"
-        elif text:
-            blocks.append(PageBlock(kind, text))
-        ended = not text
+        elif is_fenced:
+            if line or blocks[-1].text:  # one empty line is enough
+                blocks.append(PageBlock("command", line))
+            is_apart = not line
+        else:
+            kind, text = _kind(line)
+            _add(blocks, kind, text, is_apart)
+            is_apart = not text
     if topic == "symptoms":
         head = ["what you see", "likely cause", "fix", "command"]
         blocks.append(PageBlock("table", rows=[head, *map(_symptom, SYMPTOMS)]))
     return blocks
+
+
+def _add(blocks: list[PageBlock], kind: str, text: str, is_apart: bool) -> None:
+    """Add a line to the last block, or as a block of its own."""
+    if kind == "table":
+        if is_apart or blocks[-1].kind != "table":
+            blocks.append(PageBlock("table"))
+        rows, row = blocks[-1].rows, [cell.strip() for cell in text.strip("|").split("|")]
+        if set("".join(row)) - set("-: "):
+            rows.append(row)
+        if rows and rows[0][-1] == "command":
+            row[-1] = row[-1].replace("`", "")  # printed on lines of their own
+    elif text and kind == "paragraph" and not is_apart and blocks[-1].kind in ("paragraph", "bullet"):
+        blocks[-1].text += f" {text}"
+    elif text:
+        blocks.append(PageBlock(kind, text))
 
 
 def table(topic: str) -> list[dict[str, str]]:

@@ -68,10 +68,10 @@ def _is_override(word: str) -> bool:
 def _choice(group: str, text: str) -> PlotChoice:
     match, options = _OPTION.fullmatch(text), groups()[group]
     if match is None:
-        raise ConfigError.one(group, f"must be a name, or a name with values as in name(0.1), got {text}")
+        raise ConfigError.of(group, f"must be a name, or a name with values as in name(0.1), got {text}")
     name, values = match[1], match[2] or ""
     if name not in options:
-        raise ConfigError.one(group, no_option(group, name, list(options)))
+        raise ConfigError.of(group, no_option(group, name, list(options)))
     keys = [argument.key for argument in option(group, name).arguments]
     overrides = [f"{group}={name}"]
     for index, value in enumerate(_apart(values)):
@@ -81,7 +81,7 @@ def _choice(group: str, text: str) -> PlotChoice:
         elif index < len(keys):
             overrides.append(f"{keys[index]}={value}")
         else:
-            raise ConfigError.one(group, f"{name} takes {len(keys)} values, got {text}")
+            raise ConfigError.of(group, f"{name} takes {len(keys)} values, got {text}")
     return PlotChoice(text, tuple(overrides))
 
 

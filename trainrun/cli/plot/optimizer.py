@@ -30,11 +30,11 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     for word in given:
         if not word.startswith(("optimizer=", "optimizer.")) or word.startswith(_IDLE):
             key = word.partition("=")[0]
-            raise ConfigError.one(
+            raise ConfigError.of(
                 key, "has no effect because a race has no data and no model, only optimizers"
             )
     if arguments.steps < 1:
-        raise ConfigError.one("--steps", f"must be at least 1, got {arguments.steps}")
+        raise ConfigError.of("--steps", f"must be at least 1, got {arguments.steps}")
     composed = compose("optimizer", chosen, overrides)
     fixed = {choice.label for choice in chosen if any(map(_gives_lr, choice.overrides))}
     fixed = set(composed) if any(map(_gives_lr, overrides)) else fixed

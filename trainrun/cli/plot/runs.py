@@ -27,11 +27,11 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
 
     paths = list(dict.fromkeys(find_run(word) for word in arguments.words or ["last"]))
     if len(paths) > compare.MOST:
-        raise ConfigError.one("RUN", f"at most {compare.MOST} runs are overlaid, got {len(paths)}")
+        raise ConfigError.of("RUN", f"at most {compare.MOST} runs are overlaid, got {len(paths)}")
     runs = compare.stored(paths)
     drawn = panels.panels_of(runs)
     if not drawn:
-        raise ConfigError.one("RUN", f"{paths[0]} has recorded nothing yet")
+        raise ConfigError.of("RUN", f"{paths[0]} has recorded nothing yet")
     legend = [run.title if len(runs) == 1 else f"{run.mark}  {run.title}" for run in runs]
     lines: list[Line] = [*legend, *panels.charts(drawn, runs, columns(sys.stdout) or WIDE, 6)]
     return lines, partial(panels.picture, drawn, runs)

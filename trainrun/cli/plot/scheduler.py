@@ -39,5 +39,5 @@ def _steps(text: str, total: int) -> list[int]:
     """Steps from 1 to `total`. Raises ConfigError for what is none."""
     wrong = [word for word in text.split(",") if not word.isdigit() or not 1 <= int(word) <= total]
     if wrong:
-        raise ConfigError.one("--at", f"must be steps from 1 to {total}, got {', '.join(wrong)}")
+        raise ConfigError.of("--at", f"must be steps from 1 to {total}, got {', '.join(wrong)}")
     return [int(word) for word in text.split(",")]

@@ -26,16 +26,16 @@ def draw(arguments: argparse.Namespace) -> tuple[Sequence[Line], Callable[[Path]
     """The ranking for the terminal, and what writes the picture."""
     if len(arguments.words) > 1:
         text = f"one at a time is drawn, got {len(arguments.words)}: {' '.join(arguments.words)}"
-        raise ConfigError.one("SWEEP", text)
+        raise ConfigError.of("SWEEP", text)
     sweep = folder.read(folder.find_sweep(*arguments.words or ["last"]))
     if not any(job.value is not None for job in sweep.jobs):
         counts = Counter(job.state for job in sweep.jobs).most_common()
         states = ", ".join(f"{count} {state}" for state, count in counts) or "none"
-        raise ConfigError.one("SWEEP", f"{sweep.path}: no job has a value yet; its jobs: {states}")
+        raise ConfigError.of("SWEEP", f"{sweep.path}: no job has a value yet; its jobs: {states}")
     from trainrun.report import ranking
     from trainrun.report.sweep import drawn, picture
 
     if not drawn(sweep):
         text = f"{sweep.path}: there is nothing to compare, its jobs differ in nothing that was swept"
-        raise ConfigError.one("SWEEP", text)
+        raise ConfigError.of("SWEEP", text)
     return ranking.lines(sweep, columns(sys.stdout) or WIDE), partial(picture, sweep)

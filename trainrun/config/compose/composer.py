@@ -219,13 +219,13 @@ def parse_arguments(argv: list[str]) -> Namespace:
             parsed: Namespace = parser.parse_intermixed_args(argv)
     except SystemExit:
         text = errors.getvalue().strip().rpartition("error: ")[2]
-        raise ConfigError.one("command line", f"{text}; see trainrun --help") from None
+        raise ConfigError.of("command line", f"{text}; see trainrun --help") from None
     for name in ("config_name", "config_path", "experimental_rerun"):
         if getattr(parsed, name):
             text = "is not supported; put your own options into ./conf, or give --config-dir"
-            raise ConfigError.one("command line", f"--{name.replace('_', '-')} {text}")
+            raise ConfigError.of("command line", f"--{name.replace('_', '-')} {text}")
     if parsed.config_dir and not Path(parsed.config_dir).is_dir():
-        raise ConfigError.one("command line", f"--config-dir must be a folder, got {parsed.config_dir}")
+        raise ConfigError.of("command line", f"--config-dir must be a folder, got {parsed.config_dir}")
     return parsed
 
 

@@ -21,7 +21,7 @@ from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import readable, value_of
 from trainrun.config.compose.precedence import leave_out_replaced, replace_mappings, words_of
 from trainrun.config.hydra_keys import foreign
-from trainrun.config.limits import Unreadable, check_references
+from trainrun.config.limits import UnreadableError, check_references
 from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, groups, roots
 from trainrun.config.yaml_file import mark_missing, settings_of
@@ -75,8 +75,8 @@ class Loader(ConfigLoaderImpl):
             cfg = load([word for word in overrides if word not in ("task=auto", "loss=auto")])
         try:
             check_references(plain(cfg))
-        except Unreadable as error:
-            raise ConfigError.one("config", str(error)) from None
+        except UnreadableError as error:
+            raise ConfigError.of("config", str(error)) from None
         if config_name == NAME and (problems := self._foreign(cfg)):
             raise ConfigError(problems)
         experiment = cfg.hydra.runtime.choices.get("experiment")
@@ -128,7 +128,7 @@ class _Bounded(ConfigRepository):
             if name == NAME and "defaults" not in settings:
                 text = "replaces the built-in file, but chooses no option for any group"
                 better = "copy that file, or put these settings into an experiment: trainrun FILE.yaml"
-                raise ConfigError.one(str(file.relative_to(Path.cwd())), f"{text}; {better}")
+                raise ConfigError.of(str(file.relative_to(Path.cwd())), f"{text}; {better}")
         result = super().load_config(config_path)
         if file and result and isinstance(result.config, DictConfig):
             mark_missing(result.config)

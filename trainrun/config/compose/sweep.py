@@ -113,7 +113,7 @@ def _axis(head: str, override: Override) -> Axis:
     is_log, is_int = "log" in value.tags, isinstance(value.start, int) and isinstance(value.end, int)
     if value.start >= value.end or (is_log and value.start <= 0):
         rule = "start above 0 on a log scale" if is_log and value.start <= 0 else "start below its end"
-        raise ConfigError.one(key, f"an interval must {rule}, got {value.start} to {value.end}")
+        raise ConfigError.of(key, f"an interval must {rule}, got {value.start} to {value.end}")
     return SearchInterval(key, value.start, value.end, is_log, is_int)
 
 
