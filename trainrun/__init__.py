@@ -7,6 +7,7 @@ from collections.abc import Sequence as _Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
+from trainrun.vocabulary.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from trainrun.session.run import Run
 
-__version__ = "0.1.0"
+
 __all__ = [
     "ConfigError",
     "Run",

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun import __version__, ranks
+from trainrun import ranks
 from trainrun.checkpoint.commit import commit
 from trainrun.checkpoint.reader import (
     FORMAT,
@@ -45,6 +45,7 @@ from trainrun.run.record import Record
 from trainrun.vocabulary.errors import NonFiniteError, ResumeError
 from trainrun.vocabulary.events import CheckpointSaved
 from trainrun.vocabulary.ranges import Count, Period, Switch
+from trainrun.vocabulary.version import __version__
 
 
 class Checkpoints:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainrun import __version__, ranks
+from trainrun import ranks
 from trainrun.cli.arguments import ParserExitError
 from trainrun.config import imports
 from trainrun.config.arguments import as_overrides
@@ -21,6 +21,7 @@ from trainrun.runtime.interrupt import end_at_once
 from trainrun.session.exit_code import run_guarded
 from trainrun.terminal.streams import clear_sign, open_streams, show_sign
 from trainrun.vocabulary.errors import ConfigError
+from trainrun.vocabulary.version import __version__
 
 SHARED = ("train", "resume")  # among the processes that torchrun starts
 _SLOW = ("train", "resume", "evaluate", "predict", "export", "check", "find_lr", "find_batch", "plot")

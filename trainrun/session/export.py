@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainrun import __version__
 from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.session.load_run import LoadedRun
 from trainrun.task.binary import Binary
@@ -23,6 +22,7 @@ from trainrun.task.classification import Classification
 from trainrun.task.multilabel import Multilabel
 from trainrun.task.regression import Regression
 from trainrun.vocabulary.errors import ConfigError, StorageError, TrainrunError
+from trainrun.vocabulary.version import __version__
 
 _NEEDS = {".safetensors": ("safetensors",), ".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
 SUFFIXES = tuple(_NEEDS)

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from trainrun import __version__, ranks
+from trainrun import ranks
 from trainrun.protocols import DataInfo
 from trainrun.runtime.machine import Runtime
+from trainrun.vocabulary.version import __version__
 
 _LONGEST_DIFF = 1 << 20  # characters: more than anyone's edits, less than data checked in by mistake
 
