@@ -166,7 +166,7 @@ def test_a_split_is_judged_exactly_once_by_all_together(in_ranks: Ranks) -> None
 
 def test_weights_that_differ_are_noticed_before_they_are_judged(in_ranks: Ranks) -> None:
     for ended in in_ranks(2, ranked.diverge):
-        assert "RankFailed: the weights of rank 1 differ from those of rank 0" in ended.error
+        assert "RankFailedError: the weights of rank 1 differ from those of rank 0" in ended.error
 
 
 # One end for all.
@@ -175,7 +175,7 @@ def test_weights_that_differ_are_noticed_before_they_are_judged(in_ranks: Ranks)
 @pytest.mark.parametrize("how", ["raised", "killed"])
 def test_an_error_on_one_rank_ends_the_others(in_ranks: Ranks, how: str) -> None:
     first, second = in_ranks(2, ranked.fail_on, 1, how)
-    assert "RankFailed" in first.error
+    assert "RankFailedError" in first.error
     if how == "raised":
         assert "rank 1 failed: sample 17 is broken" in first.error
         assert "RuntimeError: sample 17 is broken" in second.error

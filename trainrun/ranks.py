@@ -90,7 +90,7 @@ def command() -> list[str]:
 
 
 def join() -> None:
-    """Meet the other processes that the launcher started, once. Raises RankFailed where they do not come."""
+    """Meet the other processes that the launcher started, once. Raises RankFailedError where they do not come."""
     global _place, _store
     info = launched()
     if info.size == 1 or _place.size > 1:
@@ -302,7 +302,7 @@ def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
 
 @contextmanager
 def _meeting() -> Iterator[None]:
-    """Raises RankFailed, with what the failed rank said of itself, where the ranks cannot meet."""
+    """Raises RankFailedError, with what the failed rank said of itself, where the ranks cannot meet."""
     try:
         yield
     except RuntimeError as error:

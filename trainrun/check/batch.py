@@ -21,7 +21,7 @@ _MOST, _ACROSS = 48, 8  # pictures on a page, and in a row
 def picture(context: CheckContext, file: Path) -> str:
     """Write the samples into one PNG, and say what it shows.
 
-    Raises ConfigError for inputs that cannot be drawn, StorageFailed where the file cannot be written.
+    Raises ConfigError for inputs that cannot be drawn, StorageError where the file cannot be written.
     """
     parts = context.parts
     seed, count = parts.settings["seed"], min(parts.batch_spec.batch_size, _MOST)

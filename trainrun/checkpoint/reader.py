@@ -39,7 +39,7 @@ def run_id_of(run_dir: Path) -> str | None:
     """The run that a folder belongs to; None where nothing tells it yet.
 
     status.json, environment.json and every manifest hold the id, so that none of them is needed.
-    Raises CannotResume where they contradict one another.
+    Raises ResumeError where they contradict one another.
     """
     contents = [read_json(run_dir / name) for name in ("status.json", "environment.json")]
     recorded = dict.fromkeys(
@@ -70,7 +70,7 @@ def _run_id_in(path: Path) -> str | None:
 def problem_of(path: Path, run_id: str | None) -> str | None:
     """What is wrong with a checkpoint directory, in words; None where it is whole and this run's.
 
-    Raises CannotResume for the format of a newer version, which is no damage and must not be skipped.
+    Raises ResumeError for the format of a newer version, which is no damage and must not be skipped.
     """
     try:
         manifest = manifest_of(path)

@@ -117,7 +117,7 @@ class TrainState:
     def load_state_dict(self, parts: Mapping[str, Any]) -> None:
         """Load stored parts.
 
-        Raises CannotResume where they are not whole, or not those of this state, and DataError where
+        Raises ResumeError where they are not whole, or not those of this state, and DataError where
         they were trained on other data.
         """
         self._check(parts)
@@ -159,7 +159,7 @@ class TrainState:
             raise ResumeError(f"checkpoint: does not fit this run: {misfit}")
 
     def check_fitted(self, parts: Mapping[str, Any]) -> None:
-        """Raises CannotResume where what the data fitted is not there, or of another kind than here."""
+        """Raises ResumeError where what the data fitted is not there, or of another kind than here."""
         fitted = parts.get("fitted")
         if not isinstance(fitted, Mapping) or {*fitted, *_LATER} != {*self.fitted, *_LATER}:
             raise ResumeError("checkpoint: is not whole; see fitted")

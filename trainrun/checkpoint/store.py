@@ -54,7 +54,7 @@ class Checkpoints:
     Committed every `every`, at a better metric, at an interruption and at the end; kept are the
     last `keep_last`, the best if `keep_best`, and every one at a multiple of `keep_every`.
     A save is begun by `begin`, and whatever went wrong with it is raised by `finished` or `wait`:
-    StorageFailed with the system's reason, NonFinite rather than weights that are not finite.
+    StorageError with the system's reason, NonFinite rather than weights that are not finite.
     Without `record`, on all ranks but the first, nothing is written.
     """
 
@@ -214,7 +214,7 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
     """The parts of the newest valid checkpoint in a folder, with `metrics_bytes` beside them.
 
     None where there is no checkpoint at all. Damaged ones are named and skipped; raises
-    CannotResume where there are checkpoints and none is valid.
+    ResumeError where there are checkpoints and none is valid.
     """
     steps = steps_in(folder)
     for step in reversed(steps):

@@ -54,7 +54,7 @@ def read_file(path: Path) -> Weights:
 def start_from(model: nn.Module, weights: Weights) -> list[str]:
     """Copy what has a model's name and shape into it; returns a line of each that keeps its init.
 
-    Raises CannotResume where no parameter is found, with the names of both sides.
+    Raises ResumeError where no parameter is found, with the names of both sides.
     """
     current, reinitialized = model.state_dict(), []
     fitting = {name for name, tensor in current.items() if _fits(weights.tensors.get(name), tensor)}

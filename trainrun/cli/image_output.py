@@ -21,7 +21,7 @@ def picture_file(file: Path) -> Path:
 
 
 def paint(file: Path, draw: Callable[[Path], None]) -> None:
-    """Have the picture drawn, and say where it is. Raises StorageFailed where it cannot be written."""
+    """Have the picture drawn, and say where it is. Raises StorageError where it cannot be written."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks

@@ -68,7 +68,7 @@ def load_stored(file: Path) -> dict[str, Any]:
 
 
 def stored_text(file: Path) -> str:
-    """The text of a run's config.yaml. Raises CannotResume where it cannot be read."""
+    """The text of a run's config.yaml. Raises ResumeError where it cannot be read."""
     try:
         return read_text(file)
     except (OSError, UnicodeDecodeError) as error:
@@ -78,7 +78,7 @@ def stored_text(file: Path) -> str:
 
 
 def parse_stored(text: str, file: Path) -> dict[str, Any]:
-    """The tree of a config.yaml's text. Raises CannotResume for what a run would not have written.
+    """The tree of a config.yaml's text. Raises ResumeError for what a run would not have written.
 
     References are left as they are, and no others than `storable` keeps are accepted;
     aliases, tags and deep nesting are refused, so that a small file cannot grow without bound.

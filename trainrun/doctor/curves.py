@@ -121,7 +121,7 @@ class RecordedRun:
 def read(run_dir: Path) -> RecordedRun:
     """A run's folder. What is damaged or absent is as if nothing had happened; the config must be there.
 
-    Raises CannotResume for a config.yaml that a run would not have written.
+    Raises ResumeError for a config.yaml that a run would not have written.
     """
     from trainrun.config.stored import load_stored  # which is slow to import, and the table needs it not
 

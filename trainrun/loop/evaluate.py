@@ -51,7 +51,7 @@ def evaluate(
     The model is put into evaluation mode and back; a model that draws random numbers even then
     draws the same ones each time. With several ranks `batches` are this one's share, the metrics
     are those of all together, the same bits on every rank, and the first one's running statistics count.
-    Raises RankFailed where their weights have come to differ, and what `interruptible` raises.
+    Raises RankFailedError where their weights have come to differ, and what `interruptible` raises.
     """
     ranks.broadcast(list(model.buffers()))
     was_training = model.training

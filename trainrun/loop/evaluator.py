@@ -101,7 +101,7 @@ class Evaluator:
         )
 
     def kept_weights(self, state: TrainState) -> KeptWeights:
-        """Return the best weights on the validation split, else the last. Raises CannotResume."""
+        """Return the best weights on the validation split, else the last. Raises ResumeError."""
         wants_last = not self.checkpoints.keep_best or (state.stopper and not state.stopper.restore_best)
         if state.best_step is None or state.best_step == state.step or wants_last:
             return last_weights(state)

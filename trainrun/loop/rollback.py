@@ -20,7 +20,7 @@ def handle_nonfinite(
 ) -> Iterator[NotFinite | CheckpointSaved | RolledBack]:
     """Do what the policy says about a step whose gradient is not finite.
 
-    Raises NonFinite where the run ends, DataError where it ends because of what the data hold.
+    Raises NonFiniteError where the run ends, DataError where it ends because of what the data hold.
     """
     step = state.step
     so_far = {"stop": math.inf, "skip": state.skipped_in_a_row - 1, "rollback": state.rollbacks}

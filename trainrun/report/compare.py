@@ -51,7 +51,7 @@ class ComparedRun:
 
 
 def stored(paths: Sequence[Path]) -> list[ComparedRun]:
-    """The runs of these folders, lettered in their order. Raises CannotResume for a config of none."""
+    """The runs of these folders, lettered in their order. Raises ResumeError for a config of none."""
     return [_stored(mark, path) for mark, path in zip(string.ascii_uppercase, paths, strict=False)]
 
 

@@ -47,7 +47,7 @@ def remove(path: Path) -> bool:
     """Remove one of these folders, and its parents below outputs/ that are then empty.
 
     False, and nothing removed, where a process has taken it since, or it can be resumed by now.
-    Raises StorageFailed where the system does not let it go.
+    Raises StorageError where the system does not let it go.
     """
     if not _is_inside(path):
         return False

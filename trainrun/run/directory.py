@@ -22,7 +22,7 @@ def claim(run_dir: str | None) -> tuple[Path, IO[str]]:
     """Create a run's folder and own it: `run_dir`, or outputs/<date>/<time>, numbered if taken.
 
     Returns the folder and its lock. A folder that a start left behind before it wrote a config is
-    unused. Raises FolderBusy where `run_dir` is a run's already, StorageFailed where it cannot be made.
+    unused. Raises FolderBusyError where `run_dir` is a run's already, StorageError where it cannot be made.
     """
     try:
         path = _stamped() if run_dir is None else _named(Path(run_dir).expanduser())
@@ -65,7 +65,7 @@ def _used(path: Path) -> FolderBusyError:
 def find_run(run: str) -> Path:
     """The folder that RUN means: a path, `last`, a run's `name`, or the beginning of a path below outputs/.
 
-    Of several runs with one name it is the newest. Raises CannotResume naming what there is.
+    Of several runs with one name it is the newest. Raises ResumeError naming what there is.
     """
     return look_up(run)[0]
 

@@ -12,7 +12,7 @@ from trainrun.vocabulary.errors import FolderBusyError, StorageError
 
 
 def lock(run_dir: Path) -> IO[str]:
-    """Hold the folder until the returned file is closed; raises FolderBusy naming the holder's pid."""
+    """Hold the folder until the returned file is closed; raises FolderBusyError naming the holder's pid."""
     try:
         file = open(run_dir / ".lock", "a+", opener=_no_link)  # noqa: SIM115  held for the process's life
     except OSError as error:

@@ -40,8 +40,8 @@ from trainrun.vocabulary.events import (
 class Record:
     """Writes events to a run's folder. metrics.jsonl is the truth; everything else is a view.
 
-    Raises CannotResume for a folder with links or pipes in it: what is written there would end up
-    elsewhere, or nowhere. Raises StorageFailed where the files cannot be opened.
+    Raises ResumeError for a folder with links or pipes in it: what is written there would end up
+    elsewhere, or nowhere. Raises StorageError where the files cannot be opened.
     """
 
     def __init__(self, run_dir: Path) -> None:

@@ -13,7 +13,7 @@ from trainrun.vocabulary.errors import StorageError
 
 
 def check_disk_space(parts: Parts, folder: Path) -> None:
-    """Raise StorageFailed where the disk lacks room for the checkpoints to come.
+    """Raise StorageError where the disk lacks room for the checkpoints to come.
 
     Those that are there already count as room: new ones replace them.
     """

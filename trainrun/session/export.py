@@ -65,7 +65,7 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
     The file appears whole and only once its outputs are the model's: the same bits from .safetensors,
     which holds weights alone, and nearly the same from .pt2 and .onnx, which hold the computation for
     any number of samples. Raises ConfigError for a model that a format cannot hold, TrainrunError for
-    outputs that differ, StorageFailed.
+    outputs that differ, StorageError.
     """
     part = path.with_name(f".tmp-{path.name}")
     model, inputs = model.eval(), torch.cat([inputs, inputs]) if len(inputs) == 1 else inputs

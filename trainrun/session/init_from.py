@@ -16,7 +16,7 @@ _FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights
 
 
 def weights_from(source: str) -> Weights:
-    """The weights that `source` means; of a run those of its best checkpoint. Raises CannotResume."""
+    """The weights that `source` means; of a run those of its best checkpoint. Raises ResumeError."""
     path = Path(source).expanduser()
     if path.suffix in _FILES and not (path / "config.yaml").is_file():
         return read_file(path)
@@ -33,7 +33,7 @@ def weights_from(source: str) -> Weights:
 def stored_weights(source: str | None, run_dir: Path) -> Weights | None:
     """The weights that a stored run began with, which it needs until its first checkpoint.
 
-    Raises CannotResume where the file has changed since.
+    Raises ResumeError where the file has changed since.
     """
     if source is None or steps_in(run_dir / "checkpoints"):
         return None

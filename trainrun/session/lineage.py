@@ -34,7 +34,7 @@ def add(
     """Add the line of a process that begins to train at `from_step` and holds the folder's lock.
 
     `changes`: key -> (old, new, class); `lr`: (step, learning rate) over what remains, as planned.
-    The file is replaced whole, so that it is whole at any instant. Raises StorageFailed.
+    The file is replaced whole, so that it is whole at any instant. Raises StorageError.
     """
     path = run_dir / "lineage.jsonl"
     line = {"time": round(time.time(), 3), "command": command, "from_step": from_step}

@@ -30,7 +30,7 @@ class StoredRun:
 
 
 def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str] = ()) -> StoredRun:
-    """Build a stored run. Raises CannotResume for settings that no run would store.
+    """Build a stored run. Raises ResumeError for settings that no run would store.
 
     The user's modules are imported where the user's key has signed the run, and where the user names
     them: in `overrides`, by runtime.trust, or as one of the targets `typed` elsewhere.

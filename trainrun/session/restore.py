@@ -35,7 +35,7 @@ NOTHING = StoredState(None, None, 0)  # of a new run
 def stored_state(run_dir: Path) -> StoredState:
     """Read the newest valid checkpoint, and change nothing.
 
-    Says which checkpoints are damaged or gone, and that there is none yet. Raises CannotResume where
+    Says which checkpoints are damaged or gone, and that there is none yet. Raises ResumeError where
     the folder holds less than its records say.
     """
     run_id, folder = run_id_of(run_dir), run_dir / "checkpoints"
@@ -101,7 +101,7 @@ def _refuse_state(parts: Parts, text: str) -> ResumeError:
 
 
 def _require_position(parts: Parts) -> None:
-    """Raise CannotResume for a position in the data that the run's steps do not lead to."""
+    """Raise ResumeError for a position in the data that the run's steps do not lead to."""
     state, size = parts.state, parts.info.sizes["train"]
     if size is None:
         return  # a stream has a cursor of its own
@@ -113,7 +113,7 @@ def _require_position(parts: Parts) -> None:
 
 
 def _require_stop_reason(parts: Parts) -> None:
-    """Raise CannotResume where the state was ended by something that the run does not have."""
+    """Raise ResumeError where the state was ended by something that the run does not have."""
     state = parts.state
     possible = [state.stopper.name] if state.stopper else []
     possible += ["stop_at"] if parts.settings["loop"]["stop_at"] is not None else []

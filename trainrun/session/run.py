@@ -22,7 +22,7 @@ class Run:
     """A stored run: `Run("last")`, or its name, its path, or the beginning of one.
 
     All but the path is read anew whenever it is asked for, so that a run may be watched while it trains.
-    Raises CannotResume where there is no such run.
+    Raises ResumeError where there is no such run.
     """
 
     path: Path  # absolute: it stays this run wherever the process goes

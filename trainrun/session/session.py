@@ -210,7 +210,7 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
 
 @contextlib.contextmanager
 def _storage_errors(run_dir: Path) -> Iterator[None]:
-    """Within, a failed write is a StorageFailed about the run's folder."""
+    """Within, a failed write is a StorageError about the run's folder."""
     try:
         yield
     except OSError as error:

@@ -52,7 +52,7 @@ _RESUMED = tuple(f"sweep.{name}" for name in ("repeat_failed", "retries", "fail_
 def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
     """Resume a sweep: issue its stored line again. `more` are further words about the sweep itself.
 
-    Raises CannotResume where its jobs would be different today, ConfigError for what a file must not say.
+    Raises ResumeError where its jobs would be different today, ConfigError for what a file must not say.
     """
     stored = read(folder)
     doubt = signing.doubt_words(stored.words, stored.signature)
@@ -171,7 +171,7 @@ def _refuse_incomparable(jobs: Iterable[Composition]) -> None:
 
 
 def _refuse_others(stored: StoredSweep, jobs: Iterable[Composition]) -> None:
-    """Raise CannotResume where a job that was begun is not among today's."""
+    """Raise ResumeError where a job that was begun is not among today's."""
     today = {identity(job.settings) for job in jobs}
     begun = [job for job in stored.jobs if outcome(stored.path / job.folder).state != "pending"]
     if lost := [job for job in begun if job.key not in today]:

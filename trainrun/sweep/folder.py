@@ -85,7 +85,7 @@ class StoredSweep:
 def find_sweep(sweep: str) -> Path:
     """The folder that SWEEP means: a path, `last`, or a name below outputs/multirun/ or its beginning.
 
-    Raises CannotResume naming what there is, ConfigError where several begin so.
+    Raises ResumeError naming what there is, ConfigError where several begin so.
     """
     path = Path(sweep).expanduser()
     path = path.parent if path.name == FILE else path
@@ -128,7 +128,7 @@ def sweeps() -> list[Path]:
 
 
 def read(path: Path) -> StoredSweep:
-    """The sweep in a folder. Raises CannotResume for a record that no sweep has written."""
+    """The sweep in a folder. Raises ResumeError for a record that no sweep has written."""
     file = path / FILE
     try:
         if file.exists() and not file.is_file():

@@ -47,7 +47,7 @@ class RunningSweep:
 
 
 def write_sweep_json(sweep: RunningSweep, state: str) -> tuple[list[RankedJob], list[RankedSetting]]:
-    """Write sweep.json; returns its jobs and settings. Raises StorageFailed where there is no room for it."""
+    """Write sweep.json; returns its jobs and settings. Raises StorageError where there is no room for it."""
     maximize, file = sweep.search.maximize, sweep.folder / FILE
     jobs = [
         RankedJob(key, number, _of_job(job.overrides), _swept(point), outcome(sweep.folder / key))

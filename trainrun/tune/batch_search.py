@@ -89,7 +89,7 @@ def _together(
 ) -> tuple[BatchSearchResult, BatchSearchResult | None, TriedSize]:
     """Both as one run has them, and what it takes; the hungrier of the two is made smaller until they fit.
 
-    Raises OutOfMemory where they do not fit in any size, TrainrunError where the run itself fails.
+    Raises OutOfMemoryError where they do not fit in any size, TrainrunError where the run itself fails.
     """
     why = "fits alone, but not in a run that trains and evaluates"
     while not (whole := tries.together(_overrides(survey, train, evaluation))).fits:
@@ -112,7 +112,7 @@ def _together(
 def _searched(
     sizes: Sizes, first: int, attempt: Callable[[int, int], TriedSize], key: str, limit: str
 ) -> BatchSearchResult:
-    """Raises OutOfMemory where no size fits, TrainrunError where each fails for a reason of its own."""
+    """Raises OutOfMemoryError where no size fits, TrainrunError where each fails for a reason of its own."""
     tried: dict[int, TriedSize] = {}
 
     def fits(size: int) -> bool | None:

@@ -97,7 +97,7 @@ def limit_gpu(device: torch.device, limit_bytes: int | None) -> None:
 
 
 def train(parts: Parts) -> Measured:
-    """Time whole steps. Raises NonFinite where the run would stop in its first ones."""
+    """Time whole steps. Raises NonFiniteError where the run would stop in its first ones."""
     with closing(_Run(parts)) as run:
         run.warm_up(3, 3.0)
         pace = StepTiming(parts.runtime.device)
