@@ -1,4 +1,4 @@
-"""The processes of one run: which of them this is, and how they come to agree.
+"""The processes of one run (ranks): gradients summed by all-reduce, broadcasts, errors shared.
 
 `torchrun` starts one for each GPU. Each computes its share of every window and every split, and
 meets the others only here; with one process these functions give back what they are given.
@@ -90,7 +90,7 @@ def command() -> list[str]:
 
 
 def join() -> None:
-    """Meet the other processes that the launcher started, once. Raises RankFailedError where they do not come."""
+    """Join the processes that the launcher started, once. Raises RankFailedError if they do not come."""
     global _place, _store
     info = launched()
     if info.size == 1 or _place.size > 1:

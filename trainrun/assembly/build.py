@@ -1,4 +1,4 @@
-"""From checked settings to a live run: the calls, in order, each offered what came before it.
+"""Build a live run from checked settings: data, model, optimizer and the rest, in one visible order.
 
 The only module that knows the whole configuration. Nothing here touches the disk but the data.
 """

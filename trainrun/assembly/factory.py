@@ -1,4 +1,4 @@
-"""Makes the call of a config's node: durations become steps, runtime values are offered."""
+"""Instantiate a config node (`_target_`): durations become steps, runtime values are offered."""
 
 from __future__ import annotations
 

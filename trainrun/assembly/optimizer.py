@@ -1,4 +1,4 @@
-"""The optimizer's call: its learning rate, its groups of parameters, one inside it, and its own average."""
+"""Build the optimizer: learning rate, parameter groups, a wrapped optimizer, its own weight average."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's state made anew over a copy of its model, for optimizers do not let themselves be copied."""
+"""A fresh state over a copy of a run's model: optimizers cannot be deep-copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data as the model sees them: counts, ranges, what is not a number, what was not standardised."""
+"""The data as the model sees them: counts, ranges, NaN, what was not standardised."""
 
 from __future__ import annotations
 

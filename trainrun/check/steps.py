@@ -1,4 +1,4 @@
-"""The run's own first steps: whether its learning rate brings the loss down, or throws it up."""
+"""The run's first steps: whether its learning rate lowers the loss, or the loss diverges."""
 
 from __future__ import annotations
 

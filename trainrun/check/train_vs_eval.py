@@ -1,4 +1,4 @@
-"""The same batch twice in training mode and twice in evaluation mode: what draws, what remembers."""
+"""The same batch twice in training mode and twice in evaluation mode: what is random, what keeps state."""
 
 from __future__ import annotations
 

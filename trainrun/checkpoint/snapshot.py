@@ -1,4 +1,4 @@
-"""A copy of nested containers of tensors in host memory that later copies reuse."""
+"""A copy of nested containers of tensors in a reusable host buffer."""
 
 from __future__ import annotations
 

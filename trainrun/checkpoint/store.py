@@ -1,4 +1,4 @@
-"""Checkpoints: directories that exist only whole, committed by one rename beside the loop.
+"""Save and load checkpoints: directories that exist only whole, written beside the loop, one rename.
 
     checkpoints/step-000000500/state.pt        TrainState by parts, loadable weights-only
                                manifest.json   size and SHA-256 of it, and of the manifest itself

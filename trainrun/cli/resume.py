@@ -1,4 +1,4 @@
-"""`trainrun resume RUN [overrides]`: go on from the newest valid checkpoint."""
+"""`trainrun resume RUN [overrides]`: resume from the newest valid checkpoint."""
 
 from __future__ import annotations
 

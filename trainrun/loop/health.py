@@ -1,4 +1,4 @@
-"""How far one step moves the weights, and which units are dead: measured on steps that end a log window."""
+"""How far one step moves the weights, and which units are dead: measured on steps that are logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop, in its order: step, roll back, log, evaluate, save; at the end the test split."""
+"""The training loop: step, log, evaluate, save; at the end the test split is evaluated once."""
 
 from __future__ import annotations
 

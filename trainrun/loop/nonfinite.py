@@ -1,4 +1,4 @@
-"""What first was not a finite number, in a step whose gradient is not finite."""
+"""Locate the first NaN or infinity in a step whose gradient is not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows a gradient that is not finite: stop, skip the step, or roll back to a checkpoint."""
+"""After a NaN gradient: stop, skip the step, or roll back to a checkpoint with a lower learning rate."""
 
 from __future__ import annotations
 

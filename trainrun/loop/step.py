@@ -1,4 +1,4 @@
-"""One optimizer step from one window of micro-batches.
+"""One optimizer step: set learning rates, sum gradients over a window, clip (norm, value, AGC), update.
 
 Fetch first, then weigh: what the losses average over is known before the first forward pass, so
 a short last window is exact. Whether the gradient is finite is decided before any weight changes.

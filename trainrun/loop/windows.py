@@ -1,4 +1,4 @@
-"""Windows: the micro-batches of one optimizer step, gathered from the data's order."""
+"""Accumulation windows: the micro-batches of one optimizer step, gathered from the data's order."""
 
 from __future__ import annotations
 

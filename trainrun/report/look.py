@@ -1,4 +1,4 @@
-"""The look of one line among many in a picture, and of text in it."""
+"""Plot style: lines among many, and text in a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals: the first one ends the run after its step, or at once where nothing would be half done.
+"""SIGTERM, Ctrl-C and other signals: the first ends the run after its step, saved; the second at once.
 
 TERM, INT, HUP       save and exit with 143, 130, 129; the second one exits at once
 USR1                 save and go on

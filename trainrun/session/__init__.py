@@ -1,1 +1,1 @@
-"""One process of a run: started, gone on with, or read again from its folder."""
+"""One process of a run: started, resumed, or read again from its folder."""

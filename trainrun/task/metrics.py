@@ -1,4 +1,4 @@
-"""Accumulate step results: tensors stay on the device until a log or an evaluation reads them."""
+"""Accumulate loss and metric sums: tensors stay on the device until a log or an evaluation reads them."""
 
 from __future__ import annotations
 
