@@ -43,6 +43,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def ends_epoch(self) -> bool:
+        return self.position.offset == 0  # the next one begins another
+
 
 IGNORED = -100  # a target that is none: where a window of tokens is longer than the text
 

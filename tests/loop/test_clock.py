@@ -42,7 +42,7 @@ def warnings_after(time: Time, windows: list[tuple[float, float]], data: Any = N
     for waits, computes in windows:
         clock.fetch(batches(waits))
         time.now += computes
-        clock.stepped()
+        clock.record_step()
         assert clock.data_wait() == pytest.approx(waits / (waits + computes))
         clock.restart(state)
         said.append(clock.starved(data or ToyData()))

@@ -86,7 +86,7 @@ class _Augmented:
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         for batch in self.data.train_batches(position, batch_spec, seed):
             if len(batch):
-                epoch = batch.position.epoch - (batch.position.offset == 0)  # its end is the next one's start
+                epoch = batch.position.epoch - batch.ends_epoch  # its end is the next one's start
                 draws = Draws(seed, epoch, batch.indices, batch.inputs.device)
                 batch = replace(batch, inputs=self.change(batch.inputs, draws))
             yield batch

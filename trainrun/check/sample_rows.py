@@ -79,7 +79,7 @@ def _once(batches: Iterable[Batch]) -> Iterable[Batch]:
     """Those of the first epoch."""
     for batch in batches:
         yield batch
-        if batch.position.offset == 0:
+        if batch.ends_epoch:
             return
 
 

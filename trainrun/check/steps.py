@@ -84,7 +84,7 @@ def _windows(context: CheckContext) -> Iterator[Window]:
     parts, window = context.parts, list[Batch]()
     for batch in parts.data.train_batches(Position(), parts.batch_spec, parts.settings["seed"]):
         window.append(batch)
-        if len(window) == parts.batch_spec.accumulate or batch.position.offset == 0:
+        if len(window) == parts.batch_spec.accumulate or batch.ends_epoch:
             yield window
             window = []
 

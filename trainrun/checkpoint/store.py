@@ -54,7 +54,7 @@ class Checkpoints:
     Committed every `every`, at a better metric, at an interruption and at the end; kept are the
     last `keep_last`, the best if `keep_best`, and every one at a multiple of `keep_every`.
     A save is begun by `begin`, and whatever went wrong with it is raised by `finished` or `wait`:
-    StorageError with the system's reason, NonFinite rather than weights that are not finite.
+    StorageError with the system's reason, NonFiniteError rather than weights that are not finite.
     Without `record`, on all ranks but the first, nothing is written.
     """
 

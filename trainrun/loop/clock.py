@@ -41,7 +41,7 @@ class Clock:
         self.waited += time.perf_counter() - self.fetching
         return window
 
-    def stepped(self) -> None:
+    def record_step(self) -> None:
         """A step that began with `fetch` is done. Evaluating and saving are no part of any."""
         self.stepping += time.perf_counter() - self.fetching
 

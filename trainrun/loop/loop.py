@@ -54,20 +54,20 @@ class Loop:
         try:
             if self.policy.nonfinite == "rollback" and state.step == 0:
                 yield from self._save(state, clock)  # to roll back to
-            yield from self._due(state, clock)  # what an interruption left undone at this step
+            yield from self._log_evaluate_save(state, clock)  # what an interruption left undone at this step
             while state.step < state.total_steps and state.stop_reason is None:
                 with self.signals.interruptible():
                     window = clock.fetch(windows)
-                result = self._stepped(state, window)
+                result = self._run_step(state, window)
                 state.meter.add(result)
-                clock.stepped()
+                clock.record_step()
                 if result.finding is not None:
                     yield from self._handle(state, clock, result.finding)
                 if self.budget and (event := self.budget.replan(state, clock.seconds_with_end)):
                     yield event
                 if clock.progress_is_due():
                     yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
-                yield from self._due(state, clock)
+                yield from self._log_evaluate_save(state, clock)
             yield from self._finish(state, clock)
         except Stopped as stopped:
             yield from self._save(state, clock)
@@ -76,7 +76,7 @@ class Loop:
         finally:
             windows.close()  # and with it loader processes: an error's frames would keep them
 
-    def _stepped(self, state: TrainState, window: Window) -> StepResult:
+    def _run_step(self, state: TrainState, window: Window) -> StepResult:
         if self.health and self._ends_log(state, state.step + 1):
             return measure_health(self.step, state, window)
         return self.step(state, window)
@@ -90,8 +90,8 @@ class Loop:
                 clock.restart(state)
             yield event
 
-    def _due(self, state: TrainState, clock: Clock) -> Iterator[Event]:
-        """What this step's cadence asks for and has not happened yet; then saves that came to their end."""
+    def _log_evaluate_save(self, state: TrainState, clock: Clock) -> Iterator[Event]:
+        """Do what this step's cadence asks for and has not happened yet; then report saves that finished."""
         step, is_last = state.step, state.step == state.total_steps
         if step > state.logged_at and self._ends_log(state, step):
             yield self._log(state, clock)

@@ -42,9 +42,9 @@ def handle_nonfinite(
 
 
 def _roll_back(state: TrainState, policy: Policy, checkpoints: Checkpoints) -> None:
-    """Load the newest checkpoint, or the one before where that did not help; lower the learning rate.
+    """Load the newest checkpoint, or an older one than the last rollback's; lower the learning rate.
 
-    The planned length stays.
+    The planned `total_steps` stays.
     """
     if ranks.is_main_process() and state.rolled_back_to is not None:
         checkpoints.forget_for_older(state.rolled_back_to)

@@ -1,7 +1,8 @@
 """One optimizer step: set learning rates, sum gradients over a window, clip (norm, value, AGC), update.
 
 Fetch first, then weigh: what the losses average over is known before the first forward pass, so
-a short last window is exact. Whether the gradient is finite is decided before any weight changes.
+a short last window is exact. Whether the gradient is finite is decided before the update; a step of
+several passes (L-BFGS, SAM) is undone instead.
 With several ranks each has its share of the window; what it averages over, gradients, terms and
 sums are those of all, so that every rank makes the same update.
 """
@@ -73,7 +74,8 @@ class Policy:
 
     `nonfinite`: stop the run, skip the step, or roll back to the newest checkpoint with the learning
     rate multiplied by `rollback_lr`; at most `nonfinite_limit` steps in a row are skipped, and as many
-    times a run is rolled back, before it stops.
+    times a run is rolled back, before it stops. With fp16 the loss scaler skips steps by itself:
+    neither the policy nor its limit applies.
     """
 
     clip: Clip
@@ -102,7 +104,7 @@ class Step:
         self._names: list[tuple[str, str]] = []  # of the numbers that ranks sum, once they have agreed
 
     def __call__(self, state: TrainState, window: Window) -> StepResult:
-        set_rates(state)
+        set_learning_rates(state)
         changed = [self.changed(batch, state.step, micro) for micro, batch in enumerate(window)]
         passes = WindowGradients(self, state, changed)
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
@@ -210,7 +212,7 @@ class WindowGradients:
         penalties = {name: self._penalty(penalty) for name, penalty in self.step.penalties.items()}
         for value in penalties.values():
             loss = loss + value
-        norm, norm_after = self._clipped()
+        norm, norm_after = self._unscale_and_clip()
         return Gradients(loss, parts["terms"], parts["sums"], penalties, norm, norm_after)
 
     def forward(self, micro: int, batch: Batch) -> Outcome:
@@ -249,10 +251,10 @@ class WindowGradients:
         self.state.precision.backward(value)
         return value.detach()
 
-    def _clipped(self) -> tuple[float, float | Tensor]:
+    def _unscale_and_clip(self) -> tuple[float, float | Tensor]:
         """Unscale and clip the gradients; returns the norm before and after.
 
-        Reading the norm is the step's one read of the device.
+        Reading the norm is the one read of the device in a pass.
         """
         weights = [p for p in self.parameters if p.grad is not None]
         gradients = [p.grad for p in weights if p.grad is not None]
@@ -330,7 +332,7 @@ def _restore_buffers(model: nn.Module, values: list[Tensor]) -> None:
         buffer.copy_(value)
 
 
-def set_rates(state: TrainState) -> None:
+def set_learning_rates(state: TrainState) -> None:
     """Set each group's learning rate, and momentum where the schedule has one, for the next update."""
     factor, momentum = state.schedule(state.applied)
     for group in state.optimizer.param_groups:

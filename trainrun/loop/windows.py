@@ -20,12 +20,12 @@ class Windows:
     seed: int
 
     def __call__(self, state: TrainState) -> Generator[Window]:
-        """Yield windows from where `state` stands; after a rollback from where that leads to."""
+        """Yield windows from where `state` stands; after a rollback from the restored position."""
         while True:
             rollbacks, window = state.rollbacks, list[Batch]()
             for batch in self.data.train_batches(state.position, self.batch_spec, self.seed):
                 window.append(batch)
-                if len(window) == self.batch_spec.accumulate or batch.position.offset == 0:
+                if len(window) == self.batch_spec.accumulate or batch.ends_epoch:
                     yield window
                     window = []
                     if state.rollbacks > rollbacks:
@@ -39,7 +39,7 @@ class Windows:
         for count, batch in enumerate(self.data.train_batches(Position(), batch_spec, self.seed), 1):
             yield batch
             is_enough = count == _BATCHES_OF_STREAM and self.data.info.sizes["train"] is None
-            if batch.position.offset == 0 or is_enough:
+            if batch.ends_epoch or is_enough:
                 return
 
     def epoch(self, position: Position) -> float | None:
