@@ -63,7 +63,7 @@ class BatchTrials:
         self.limit = ""  # in words
 
     def survey(self) -> Survey:
-        """Describe the run. Raises BatchTrialError if it cannot be built, OutOfMemoryError if it has no room."""
+        """Describe the run. Raises BatchTrialError if it cannot be built, OutOfMemoryError without room."""
         replaceable("building the run")
         code, answer = self._ask(self.overrides, lambda parts: asdict(survey(parts)), catches=False)
         replaceable("")
