@@ -56,7 +56,7 @@ def plan_of(
         ("compute", _compute(settings, runtime, info, state, batch_spec)),
         ("memory", costs.memory(settings, state)),
         ("saves", costs.checkpoints(settings, state)),
-        ("decides", _decides(monitor)),
+        ("monitor", _monitored(monitor)),
         *_stops(state),
         *cautions(settings, state, batch_spec, info, pace),
     )
@@ -224,10 +224,10 @@ def _compute(
     return f"{where}{f' and{loading[1:]}' if loading else ''}, {precision}"
 
 
-def _decides(monitor: Monitor | None) -> str:
+def _monitored(monitor: Monitor | None) -> str:
     if monitor is None:
         return "nothing: there is no validation split, the last weights are kept"
-    return f"val/{monitor.name}, {'larger' if monitor.maximize else 'smaller'} is better"
+    return f"val/{monitor.name} ({'max' if monitor.maximize else 'min'})"
 
 
 def _stops(state: TrainState) -> list[tuple[str, str]]:
