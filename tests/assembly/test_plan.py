@@ -37,7 +37,6 @@ def test_no_curve_is_drawn_where_there_is_none_to_know(words: list[str]) -> None
 def test_the_monitored_metric_stands_there_with_its_direction() -> None:
     assert plan()["monitor"] == "val/accuracy (max)"
     assert plan("monitor=val/loss")["monitor"] == "val/loss (min)"
-    assert plan("monitor=val/loss", "monitor_mode=max")["monitor"] == "val/loss (max)"
 
 
 def test_groups_say_how_many_parameters_follow_which_rule() -> None:
