@@ -37,7 +37,7 @@ class Machine(BatchTrials):
     def __init__(self, room: int, survey: Survey = SURVEY, failure: str = "") -> None:
         self.room, self._survey, self.failure = room, survey, failure
         self.overrides, self.limit = ["model=mlp", "batch_size=8"], f"{room} MB a process"
-        self.told, self.lengths_differ = {}, False
+        self.cautions, self.lengths_differ = {}, False
         self.cuts: list[Sequence[str]] = []
 
     def survey(self) -> Survey:
