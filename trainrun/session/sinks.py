@@ -31,6 +31,8 @@ def sinks_of(record: Record, loggers: Mapping[str, Sink], run_dir: Path, options
 class LogFile:
     """trainrun.log: every event as plain lines."""
 
+    __name__ = "log"  # what a message about it calls it
+
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "trainrun.log"
 
