@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from trainrun import ranks
 from trainrun.config import imports
 from trainrun.config.call import StoredOrigin
 from trainrun.config.compose.composer import (
@@ -93,6 +94,9 @@ def sweep(
     """
     from trainrun.sweep.plugins import search_of
 
+    if ranks.size() > 1:
+        text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
+        raise ConfigError.of("-m", text)
     overrides, typed = _with_source(overrides), _with_source(typed)
     origin, trust = StoredOrigin(stored.path, doubt) if stored else None, _trusted(overrides)
     space, composed, folder = planned(composer, overrides, stored, origin, trust)
