@@ -142,9 +142,9 @@ def _texts(
     seen = (*seen, node)
 
     def within(*nodes: ast.expr | None) -> Iterator[str]:
-        for one in nodes:
-            if one is not None:
-                yield from _texts(one, module, function, seen)
+        for inner in nodes:
+            if inner is not None:
+                yield from _texts(inner, module, function, seen)
 
     match node:
         case ast.Constant(value=str(text)):

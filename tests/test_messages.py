@@ -39,13 +39,13 @@ def test_no_text_speaks_the_dialect(pattern: str) -> None:
     ],
 )
 def test_known_messages_are_found(file: str, words: str) -> None:
-    assert any(one.file == file and words in one.text for one in all_messages())
+    assert any(message.file == file and words in message.text for message in all_messages())
 
 
 def test_nearly_every_place_that_speaks_is_read() -> None:
     """A place whose text cannot be followed is one that the test above does not see."""
     assert len(all_messages()) > 900
-    assert len({(one.file, one.line) for one in all_messages()}) > 450
+    assert len({(message.file, message.line) for message in all_messages()}) > 450
 
 
 def test_a_text_is_followed_through_variables_functions_and_constants(tmp_path, monkeypatch) -> None:
@@ -65,6 +65,6 @@ def test_a_text_is_followed_through_variables_functions_and_constants(tmp_path, 
     monkeypatch.setattr(messages, "PACKAGE", tmp_path / "made")
     modules = [messages.Module(file) for file in sorted((tmp_path / "made").glob("*.py"))]
     monkeypatch.setattr(messages, "MODULES", {module.name: module for module in modules})
-    assert {one.text for one in messages.messages()} == {
+    assert {message.text for message in messages.messages()} == {
         *("in a variable {...}", "in a constant", "{...}: in another module", "joined to what is returned"),
     }

@@ -21,6 +21,7 @@ from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
+from trainrun.assembly.monitor import monitor_of
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
@@ -161,7 +162,7 @@ def build(
     loss.to(runtime.device)
     lr, lr_arithmetic = lr_of(make, _nominal_window(settings, batch_spec, data.info))
     optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, lr), lr)
-    monitor = _monitor(settings, data.info, task)
+    monitor = monitor_of(settings, data.info, task)
     rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
     weight_average = _averager(make, regularizers, optimizer, model)
     runtime.optimize(model)
@@ -384,25 +385,8 @@ def _nominal_window(settings: Settings, batch_spec: BatchSpec, info: DataInfo) -
     return samples_per_step(batch_spec, info) if settings["batch_size"] == "full" else batch_spec.window
 
 
-def _monitor(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor | None:
-    """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""
-    if not info.sizes.get("val") and "val" in info.sizes and info.sizes["val"] == 0:
-        return None
-    name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
-    modes = dict(task.metric_modes)
-    if name not in modes and name.partition("/")[0] not in task.own_metrics:
-        available = ", ".join(f"val/{metric}" for metric in (*modes, *task.own_metrics))
-        fix = "monitor=val/loss" if "loss" in modes else None
-        raise ConfigError.of("monitor", f"the task has no metric {name}; there are {available}", fix)
-    if mode == "auto" and name not in modes:
-        raise ConfigError.of("monitor_mode", f"must be max or min for your own metric {name}")
-    return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
-
-
 def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:
     names = [name for name, regularizer in regularizers.items() if isinstance(regularizer, kind)]
     if len(names) > 1:
-        raise ConfigError.of(
-            "regularization", f"takes one {kind.__name__.lower()}, got {' and '.join(names)}"
-        )
+        raise ConfigError.of("regularization", f"choose one of {' and '.join(names)}: both do the same work")
     return regularizers[names[0]] if names else None
