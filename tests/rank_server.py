@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import ranked
-import torch._dynamo  # noqa: F401  every optimizer asks for it, which takes a second
 from end_to_end.server import import_everything
 from ranked import Ended
 from torch.distributed import TCPStore

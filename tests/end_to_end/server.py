@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def import_everything() -> None:
-    """All of trainrun, and what it imports late: every optimizer asks for torch's compiler, a second."""
+    """Import all of trainrun, and what it imports late."""
     warnings.simplefilter("ignore")
 
     import trainrun
@@ -32,7 +32,7 @@ def import_everything() -> None:
     for module in pkgutil.walk_packages(trainrun.__path__, "trainrun."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for late in ("torch._dynamo", "sklearn.datasets", "tensorboard.summary.writer.event_file_writer"):
+    for late in ("sklearn.datasets", "tensorboard.summary.writer.event_file_writer"):
         importlib.import_module(late)
     gc.collect()
     gc.freeze()  # a fork then copies fewer pages

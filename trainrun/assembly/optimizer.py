@@ -13,6 +13,7 @@ from trainrun.assembly.factory import Factory, Settings, node_of
 from trainrun.config.call import resolve
 from trainrun.config.injection import SLOTS
 from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr
+from trainrun.optimizer.eager import skip_compiler_import
 from trainrun.regularization.kinds import WeightAverage
 from trainrun.regularization.schedule_free import ScheduleFreeAverage
 from trainrun.vocabulary.errors import ConfigError
@@ -41,6 +42,7 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
         group["base_lr"] = group["lr"]
     if "base" in node and node["_target_"].startswith("trainrun."):
         node["base"] = _base_optimizer(make, model, node["base"])
+    skip_compiler_import()
     optimizer = make.at("optimizer", node, {"params": params, "model": model})
     if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:
         raise ConfigError.of("optimizer", "L-BFGS takes one group of parameters")
