@@ -20,6 +20,7 @@ test: .venv/installed  ## Install into .venv, then run the tests
 torture: .venv/installed  ## Kill hundreds of runs and flip hundreds of bits, in a quarter of an hour; tells the figures
 	@TORTURE_KILLS=$${TORTURE_KILLS:-220} TORTURE_FLIPS=$${TORTURE_FLIPS:-400} OMP_NUM_THREADS=1 \
 	$(PYTEST) tests/invariants
+	@OMP_NUM_THREADS=1 $(PYTEST) -m torture
 
 bench: .venv/installed  ## Print what the quick commands cost, in times of `import torch`
 	@$(BIN)/python tests/benchmarks/start.py

@@ -13,6 +13,15 @@ from trainrun.cli.main import main
 from trainrun.config.compose.experiments import forget_experiments
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is marked `torture` to `make torture`; `check` runs a sample of the same kind."""
+    if "torture" in config.option.markexpr:
+        return
+    if long := [item for item in items if item.get_closest_marker("torture")]:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("torture")]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where runs of tests are signed, also by the processes they start: not in the home of who runs them."""

@@ -92,7 +92,10 @@ HEALTHY = [
     ("data=wine",),
     ("data=diabetes",),
     ("data=diabetes", "model=linear", "optimizer=momentum"),
-    ("data=synthetic", "data.num_samples=600", "model=resnet", "augment=crop_flip"),
+    pytest.param(
+        ("data=synthetic", "data.num_samples=600", "model=resnet", "augment=crop_flip"),
+        marks=pytest.mark.torture,
+    ),
     digits(""),
 ]
 

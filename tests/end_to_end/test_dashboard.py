@@ -13,7 +13,6 @@ import pytest
 from browser import browser, need_browser, serving, shown
 
 
-@pytest.mark.slow
 def test_a_study_opens_with_its_trials_and_its_best_value(command: Callable, tmp_path: Path) -> None:
     program = shutil.which("optuna-dashboard", path=str(Path(sys.executable).parent))
     if program is None:

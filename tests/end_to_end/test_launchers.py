@@ -111,8 +111,7 @@ def test_two_jobs_run_at_once_each_with_half_of_the_cores(project: Path) -> None
     assert "job 1 of 2, seed=0: completed at step 2" in said and "job 2 of 2, seed=1: completed" in said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", ["ctrl_c", "sigterm_to_the_starter"])
+@pytest.mark.parametrize("how", ["ctrl_c", pytest.param("sigterm_to_the_starter", marks=pytest.mark.torture)])
 def test_a_signal_saves_all_jobs_and_the_sweep_goes_on(project: Path, how: str) -> None:
     (project / "slow").touch()
     words = (
@@ -142,7 +141,6 @@ def test_a_signal_saves_all_jobs_and_the_sweep_goes_on(project: Path, how: str) 
     assert [one["step"] for one in statuses(sweep)] == [30, 30]
 
 
-@pytest.mark.slow
 def test_submitit_runs_jobs_here_and_a_failure_stays_in_its_job(project: Path) -> None:
     words = (
         "-m",
@@ -164,7 +162,6 @@ def test_submitit_runs_jobs_here_and_a_failure_stays_in_its_job(project: Path) -
     assert "2 done before, 1 failed before" in again
 
 
-@pytest.mark.slow
 def test_a_job_preempted_under_submitit_is_saved_started_again_and_goes_on(project: Path) -> None:
     (project / "slow").touch()
     words = (
@@ -195,7 +192,7 @@ def test_a_job_preempted_under_submitit_is_saved_started_again_and_goes_on(proje
     assert [one["resumed_from"] for one in begun] == [None, timing[cut]["step"]]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_preempted_job_of_slurm_is_saved_and_then_started_again_once(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +276,6 @@ def test_a_missing_extra_is_told_with_its_install_line(
     assert not (project / "no").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     find_spec("hydra_plugins.hydra_ray_launcher") is None, reason="hydra-ray-launcher is not installed"
 )

@@ -113,7 +113,9 @@ def test_a_finished_run_resumed_has_nothing_to_do_and_with_a_larger_budget_goes_
     assert "model.hidden: cannot change on resume" in refused
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.torture)]
+)
 def test_a_stopped_and_resumed_run_is_byte_for_byte_the_straight_one(
     number: int, code: int, tmp_path: Path
 ) -> None:

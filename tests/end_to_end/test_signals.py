@@ -86,8 +86,15 @@ def step_of(run: Path) -> int:
     return max((json.loads(line)["step"] for line in lines), default=0)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("split", "workers"),
+    [
+        ("train", 2),
+        ("val", 0),
+        pytest.param("train", 0, marks=pytest.mark.torture),
+        pytest.param("val", 2, marks=pytest.mark.torture),
+    ],
+)
 def test_waiting_for_data_and_evaluating_are_left_at_once(tmp_path: Path, split: str, workers: int) -> None:
     """The whole group is signalled, as a terminal does, with loader processes alive."""
     words = [f"data.num_workers={workers}", "budget=10ep", "data=dataset", *QUICK]

@@ -106,7 +106,6 @@ def test_two_points_that_are_one_experiment_are_one_job(command: Callable, tmp_p
     assert "1 job: 1 new" in done.err and len(sweep_of(tmp_path)[1]["jobs"]) == 1
 
 
-@pytest.mark.slow
 def test_killed_in_job_4_and_issued_again_it_comes_to_the_same_table(
     command: Callable, tmp_path: Path
 ) -> None:
@@ -151,8 +150,9 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("is_group", [True, False], ids=["terminal", "process"])
+@pytest.mark.parametrize(
+    "is_group", [True, pytest.param(False, marks=pytest.mark.torture)], ids=["terminal", "process"]
+)
 def test_ctrl_c_saves_the_job_and_ends_the_sweep(command: Callable, tmp_path: Path, is_group: bool) -> None:
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "slow").touch()

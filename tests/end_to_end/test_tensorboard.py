@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from browser import browser, need_browser, serving, shown
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -41,7 +40,6 @@ def test_samples_and_histograms_are_shown_on_request_and_change_nothing(
     assert not (tmp_path / "no").exists()
 
 
-@pytest.mark.slow
 def test_every_tab_shows_a_sweep_without_an_error(command: Callable, tmp_path: Path) -> None:
     need_browser()
     sweep = ("-m", "optimizer=adamw,momentum", "budget=2step", "data.limit=300", "model=linear", "name=tabs")
