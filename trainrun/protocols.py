@@ -48,6 +48,10 @@ class Batch:
         return self.position.offset == 0  # the next one begins another
 
 
+class Arguments(tuple[Any, ...]):
+    """Inputs of several parts without names: a model gets them one by one, in this order."""
+
+
 IGNORED = -100  # a target that is none: where a window of tokens is longer than the text
 
 Window = Sequence[Batch]  # the micro-batches of one optimizer step
