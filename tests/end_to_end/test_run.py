@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from imports import run_counted
 from waiting import HANG_S, wait_until
 
 SHORT = ("budget=3ep", "data.limit=200", "logger=none")
@@ -234,3 +235,24 @@ def _tensors(tree: Any, at: str = "") -> dict[str, Any]:
     if isinstance(tree, dict):
         return {k: v for key, value in tree.items() for k, v in _tensors(value, f"{at}.{key}").items()}
     return {at: tree} if hasattr(tree, "shape") else {}
+
+
+def test_a_run_imports_no_compiler_and_no_science_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count, which no load changes: what a start takes beyond torch follows from it."""
+    monkeypatch.chdir(tmp_path)
+    done = run_counted("budget=1step", "logger=none")
+    assert done.code == 0, done.err
+    late = {
+        "torch._dynamo",
+        "torch._inductor",
+        "sympy",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "torchvision",
+        "rich",
+    }
+    assert not late & done.modules
+    assert len(done.modules) < 1600

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainrun import optimizer as optimizers
+from trainrun.optimizer import memory
 from trainrun.optimizer.memory import state_bytes
 
 
@@ -35,8 +36,16 @@ def build(name: str, net: nn.Module) -> Optimizer:
 NAMES = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adadelta", "Adagrad"]
 
 
-@pytest.mark.parametrize("name", [*NAMES, "muon", "lion", "schedule_free"])
-def test_it_is_what_a_step_leaves(name: str) -> None:
+ALL = [*NAMES, "muon", "lion", "schedule_free"]
+
+
+@pytest.mark.parametrize(
+    ("name", "small_bytes"),
+    [*((name, 0) for name in ALL), *((name, 1 << 20) for name in (*ALL, "Adafactor"))],
+)
+def test_it_is_what_a_step_leaves(name: str, small_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both on meta tensors, as for large models, and on the host."""
+    monkeypatch.setattr(memory, "_SMALL_BYTES", small_bytes)
     net = model()
     optimizer = build(name, net)
     said = state_bytes(optimizer)
@@ -44,7 +53,7 @@ def test_it_is_what_a_step_leaves(name: str) -> None:
     assert name == "Adagrad" or not optimizer.state  # nothing was made but by Adagrad, before any step
     net(torch.randn(4, 3, 4, 4)).sum().backward()
     optimizer.step()
-    tensors = [value for memory in optimizer.state.values() for value in memory.values()]
+    tensors = [value for state in optimizer.state.values() for value in state.values()]
     expected = sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
     assert said == expected
     assert state_bytes(optimizer) == expected
@@ -72,7 +81,8 @@ def test_an_optimizer_of_ones_own_is_not_guessed_and_nothing_is_touched() -> Non
 
 
 @pytest.mark.parametrize("name", ["Adafactor", "LBFGS"])
-def test_what_only_a_step_would_tell_is_not_guessed(name: str) -> None:
+def test_what_only_a_step_would_tell_is_not_guessed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_SMALL_BYTES", 0)
     net = model()
     params = list(net.parameters())
     optimizer = getattr(torch.optim, name)(params)

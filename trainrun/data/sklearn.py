@@ -1,9 +1,15 @@
-"""The real data sets that ship with scikit-learn: no download, a few hundred samples each."""
+"""The real data sets that ship with scikit-learn: no download, a few hundred samples each.
+
+Its files are read here: to import scikit-learn takes a second, most of it scipy's.
+"""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from trainrun.data.resident import Holdout, InMemoryData, resident
@@ -21,11 +27,8 @@ def digits(
     eval_batch_size: Count,
 ) -> InMemoryData:
     """1,797 handwritten digits as 8 x 8 pictures, 10 classes (Alpaydin and Kaynak, UCI, 1998)."""
-    from sklearn.datasets import load_digits
-
-    loaded = load_digits()
-    inputs = torch.from_numpy(loaded.images).to(torch.uint8).unsqueeze(1)  # (N, 1, 8, 8), 0 to 16
-    targets = torch.from_numpy(loaded.target)
+    rows = torch.from_numpy(np.loadtxt(_shipped("digits.csv.gz"), delimiter=","))  # 64 pixels, then the class
+    inputs, targets = rows[:, :-1].to(torch.uint8).reshape(-1, 1, 8, 8), rows[:, -1].long()
     info = DataInfo("digits", (1, 8, 8), "classes", 10, {}, tuple(str(n) for n in range(10)))
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=False)
@@ -46,17 +49,24 @@ def table(
     breast_cancer 569 x 30 (Wolberg et al., UCI, 1995), wine 178 x 13 (Forina et al., UCI, 1991),
     iris 150 x 4 (Fisher, 1936), diabetes 442 x 10 (Efron et al., 2004).
     """
-    from sklearn import datasets
-
-    load = getattr(datasets, f"load_{name}")
-    loaded = load(scaled=False) if name == "diabetes" else load()
-    inputs = torch.from_numpy(loaded.data).to(torch.float32)
     if name == "diabetes":
-        targets = torch.from_numpy(loaded.target).to(torch.float32).unsqueeze(1)  # (N, 1)
+        inputs = torch.from_numpy(np.loadtxt(_shipped("diabetes_data_raw.csv.gz"))).float()
+        targets = (
+            torch.from_numpy(np.loadtxt(_shipped("diabetes_target.csv.gz"))).float().unsqueeze(1)
+        )  # (N, 1)
         info = DataInfo(name, (inputs.shape[1],), "values", 1, {})
     else:
-        targets = torch.from_numpy(loaded.target).to(torch.int64)
-        names = tuple(str(label) for label in loaded.target_names)
+        file = _shipped(f"{name}_data.csv" if name == "wine" else f"{name}.csv")
+        with file.open(encoding="utf-8") as lines:
+            names = tuple(next(lines).strip().split(",")[2:])  # after the numbers of rows and columns
+            rows = torch.from_numpy(np.loadtxt(lines, delimiter=","))
+        inputs, targets = rows[:, :-1].float(), rows[:, -1].long()
         info = DataInfo(name, (inputs.shape[1],), "classes", len(names), {}, names)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     return resident(info, inputs, targets, holdout, eval_batch_size, per_feature=True)
+
+
+def _shipped(file: str) -> Path:
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None  # trainrun depends on it
+    return Path(package.origin).parent / "datasets" / "data" / file
