@@ -32,8 +32,7 @@ def import_everything() -> None:
     for module in pkgutil.walk_packages(trainrun.__path__, "trainrun."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for late in ("sklearn.datasets", "tensorboard.summary.writer.event_file_writer"):
-        importlib.import_module(late)
+    importlib.import_module("tensorboard.summary.writer.event_file_writer")
     gc.collect()
     gc.freeze()  # a fork then copies fewer pages
 

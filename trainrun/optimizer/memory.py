@@ -1,4 +1,4 @@
-"""The memory of an optimizer's state: of a small model by a step of a copy, else on meta tensors."""
+"""The memory of an optimizer's state, by a step of a copy: for large models on meta tensors."""
 
 from __future__ import annotations
 
