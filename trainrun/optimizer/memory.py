@@ -10,15 +10,14 @@ from torch.optim import Optimizer
 
 from trainrun.optimizer.composite import CompositeOptimizer
 
-_SMALL_BYTES = (
-    64 << 20
-)  # of parameters: a real step is then quicker than the compiler's import for meta tensors
+# Bytes of parameters: below, a step takes less time than importing what meta tensors need.
+_SMALL_BYTES = 64 << 20
 
 
 def state_bytes(optimizer: Optimizer) -> int | None:
     """Bytes of an optimizer's state after a step; None where only a real step would tell.
 
-    Counts the state that it has; without any, a copy makes a step, on tensors without values where they are many.
+    Counts the state that it has. Without any, a copy makes a step; that of a large model holds no values.
     """
     if optimizer.state:
         return _bytes(optimizer)
