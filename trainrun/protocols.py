@@ -39,6 +39,8 @@ class Batch:
     position: Position  # where the data stand after this batch
     is_mixed: bool = False  # of several samples each, with targets to match
     unsmoothed: Any = None  # the targets before label smoothing: what class weights average over, as in torch
+    split: str = ""  # which is evaluated; empty in training
+    number: int = 0  # of this batch in its evaluation
 
     def __len__(self) -> int:
         return len(self.indices)
