@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainrun.data.download import download_file
-from trainrun.data.published import Normalize, published
+from trainrun.data.published import Normalize, download_file, published
 from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
