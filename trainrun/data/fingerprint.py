@@ -51,10 +51,8 @@ def files_of(dataset: Dataset[Any]) -> list[Path]:
     samples = getattr(dataset, "samples", None)
     if not isinstance(samples, list) or not all(isinstance(sample, tuple) and sample for sample in samples):
         return []
-    if not all(isinstance(sample[0], (str, Path)) for sample in samples):
-        return []
-    files = [Path(sample[0]) for sample in samples]
-    return files if files and files[0].is_file() else []
+    files = [Path(sample[0]) for sample in samples if isinstance(sample[0], (str, Path))]
+    return files if files and len(files) == len(samples) and files[0].is_file() else []
 
 
 def fingerprint_of_files(files: Sequence[Path], num_threads: int) -> str:
