@@ -55,8 +55,7 @@ def hue(x: Tensor, turn: Tensor) -> Tensor:
 def posterize(x: Tensor, bits: Tensor) -> Tensor:
     """Keeps the first `bits` of each value's 8."""
     step = torch.exp2(8 - bits)[:, None, None, None]
-    high_bits: Tensor = (_bytes(x) / step).floor() * step
-    return high_bits / 255
+    return (_bytes(x) / step).floor() * step / 255
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
@@ -66,7 +65,8 @@ def solarize(x: Tensor, threshold: Tensor) -> Tensor:
 
 def autocontrast(x: Tensor) -> Tensor:
     """Stretches every channel from black to white; an even one stays."""
-    low, span = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True) - x.amin((2, 3), keepdim=True)
+    low = x.amin((2, 3), keepdim=True)
+    span = x.amax((2, 3), keepdim=True) - low
     return torch.where(span > 0, (x - low) / torch.where(span > 0, span, 1), x).clamp(0, 1)
 
 
