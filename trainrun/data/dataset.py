@@ -98,14 +98,14 @@ def from_dataset(
             info = counted(info, classes, splits["train"][1])
         elif info.kind == "values":
             info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
-    notes = [reading.note, *notes_of(datasets, splits, info, reading, classes)]
+    notes = (reading.note, *notes_of(datasets, splits, info, reading, classes))
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
     whole = [dataset for dataset in datasets.values() if _all_of(dataset) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
     if files := [file for dataset in datasets.values() for file in files_of(dataset)]:
         info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
-    info = replace(info, notes=tuple(note for note in notes if note))
+    info = replace(info, notes=tuple(filter(None, notes)))
     return DatasetData(info, splits, eval_batch_size, num_workers, reading)
 
 

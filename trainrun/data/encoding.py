@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -18,7 +19,7 @@ from trainrun.tables.notation import GAPS, PLAIN, Notation
 from trainrun.tables.tables import Table
 from trainrun.vocabulary.errors import DataError
 
-_SHOWN = 5  # names in a message: one line of a terminal
+_few = partial(first_few, most=5)  # in a message: one line of a terminal
 
 
 @dataclass(frozen=True)
@@ -150,11 +151,11 @@ def unknown(columns: Sequence[Column], features: Sequence[Feature]) -> list[str]
         strange = [category for category in column.categories if category not in feature.categories]
         if feature.common is not None and strange:
             text = "was not trained on, so all inputs of the column are 0 there"
-            notes.append(f"{feature.name}: {first_few(strange, _SHOWN)} {text}")
+            notes.append(f"{feature.name}: {_few(strange)} {text}")
         if column.missing.any() and not feature.marks_missing:
             rows = column.missing.nonzero()[0].tolist()
             filled = f"the mean, {feature.mean:.4g}" if feature.common is None else feature.common
-            text = f"has no value in sample {first_few(rows, _SHOWN)}, and had one in all of training"
+            text = f"has no value in sample {_few(rows)}, and had one in all of training"
             notes.append(f"{feature.name}: {text}; read as {filled}")
     return notes
 

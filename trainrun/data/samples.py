@@ -94,7 +94,12 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         index = _first_odd(samples)
         return FailedSample(f"cannot be stacked with the others: {_why(samples[index], error)}", index)
-    return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
+    targets = map_tensors(targets, _single)
+    if isinstance(targets, Tensor) and not targets.is_floating_point():
+        targets = targets.long()
+    elif isinstance(targets, Tensor) and targets.ndim == 1:
+        targets = targets[:, None]
+    return map_tensors(inputs, _single), targets
 
 
 def unpacked(
@@ -125,6 +130,15 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(map_tensors(value, function) for value in tree)
     return tree
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors inside mappings, lists and tuples, in order."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (Mapping, list, tuple)):
+        for value in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from tensors_in(value)
 
 
 def _single(tensor: Tensor) -> Tensor:
@@ -180,14 +194,6 @@ def describe_value(value: Any) -> str:
         elements = list(value.values() if isinstance(value, Mapping) else value)[:4]
         return f"{type(value).__name__} of {len(value)} ({', '.join(map(describe_value, elements))})"
     return f"{type(value).__name__} {value!r}"[:80]
-
-
-def _as_targets(targets: Any) -> Any:
-    if not isinstance(targets, Tensor):
-        return targets
-    if not targets.is_floating_point():
-        return targets.long()
-    return targets[:, None] if targets.ndim == 1 else targets
 
 
 def _seed_all(seed: int) -> None:

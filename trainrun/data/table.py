@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +48,7 @@ from trainrun.tables.tables import Format, Table
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
-_SHOWN = 6  # names in a note: one line of a terminal
+_listed = partial(first_few, most=6)  # in a note: one line of a terminal
 _FEW_ROWS = 10  # below this the message blames the number of rows, not the target
 _FEW_IDS = 20  # rows; among fewer, whole numbers all differ by chance too often to be called an id
 _LOOKED_AT = 1000  # rows that are searched for a leading 0: a column of postcodes shows one far sooner
@@ -377,10 +378,6 @@ def _count(number: int, noun: str) -> str:
 def _left_out_text(left_out: Mapping[str, str]) -> str:
     reasons = [f"{name} ({why})" for name, why in left_out.items() if why]
     return f"; left out: {_listed(reasons)}" if reasons else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return first_few(names, _SHOWN)
 
 
 def _near(name: str, read: Table) -> str:

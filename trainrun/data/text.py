@@ -111,8 +111,11 @@ def text(
     if end < 2:
         raise DataError(f"data.path: {name} has {size} {tokens}, too few to train on")
     vocabulary = tuple(bytes([n]) for n in range(256))
-    if tokens == "characters":
-        sequence, vocabulary = _fit(sequence, end)
+    if tokens == "characters":  # numbered from 1, in the order of their code points
+        codes = np.unique(sequence[:end])
+        places = np.searchsorted(codes, sequence).clip(max=len(codes) - 1)
+        sequence = np.where(codes[places] == sequence, places + 1, 0).astype(np.int32)
+        vocabulary = (_UNKNOWN, *(chr(code).encode() for code in codes))
     bounds = {"train": (0, end), "val": (end, size - num_test), "test": (size - num_test, size)}
     whole = torch.from_numpy(sequence)
     info = DataInfo(name, (block_size,), "tokens", len(vocabulary), {}, vocabulary=vocabulary)
@@ -123,14 +126,6 @@ def text(
     data = Text(info, whole, bounds, limit, eval_batch_size)
     data.info = replace(info, sizes={split: len(data.splits.get(split, ())) for split in bounds})
     return data
-
-
-def _fit(codes: np.ndarray, end: int) -> tuple[np.ndarray, tuple[bytes, ...]]:
-    """(L,) int32 tokens of characters, and the vocabulary, that of the first `end` characters."""
-    vocabulary = np.unique(codes[:end])
-    places = np.searchsorted(vocabulary, codes).clip(max=len(vocabulary) - 1)
-    numbers = np.where(vocabulary[places] == codes, places + 1, 0).astype(np.int32)
-    return numbers, (_UNKNOWN, *(chr(code).encode() for code in vocabulary))
 
 
 def _files(path: str | None) -> list[Path]:

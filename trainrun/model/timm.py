@@ -20,7 +20,13 @@ def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module
     model cannot take.
     """
     channels, *size = picture_shape(input_shape, "timm")
-    library = _imported()
+    import_torchvision()  # which timm imports, as a CPU-only torch can
+    try:
+        library = importlib.import_module("timm")
+    except ModuleNotFoundError as error:
+        if error.name != "timm":
+            raise
+        raise ConfigError.of("model", "timm is not installed; install it with: pip install timm") from None
     options = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
 
     def make() -> Any:
@@ -32,13 +38,3 @@ def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module
             return library.create_model(name, **options)  # takes any size
 
     return named_model(make, name, "timm", library.list_models(), input_shape)
-
-
-def _imported() -> Any:
-    import_torchvision()  # which timm imports, as a CPU-only torch can
-    try:
-        return importlib.import_module("timm")
-    except ModuleNotFoundError as error:
-        if error.name != "timm":
-            raise
-        raise ConfigError.of("model", "timm is not installed; install it with: pip install timm") from None
