@@ -67,10 +67,7 @@ def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
 
 
 def choose(x: Tensor, number: Tensor, changes: Sequence[Any]) -> Tensor:
-    """Change sample i of x (N, ...) by `changes[number[i]]`; another number leaves it as it is.
-
-    A change is a function and its arguments after x, (N, ...) each.
-    """
+    """Change sample i of x by `changes[number[i]]`, a function and its further arguments, or by none."""
     result = x.clone()
     for k, (change, *arguments) in enumerate(changes):
         chosen = number == k

@@ -65,10 +65,7 @@ def cifar(
     normalize: Normalize,
     eval_batch_size: Count,
 ) -> InMemoryData:
-    """50,000 + 10,000 colour pictures of 32 x 32, 10 or 100 classes (Krizhevsky, 2009).
-
-    Raises DataError naming the file and what is wrong with it.
-    """
+    """50,000 + 10,000 colour pictures of 32 x 32, 10 or 100 classes (Krizhevsky, 2009)."""
     source = SOURCES[name]
     folder = _folder(name, source, Path(root).expanduser() if root else Path("data"), download)
     parts = [_read(folder / file, source) for file in source.files]

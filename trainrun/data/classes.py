@@ -96,10 +96,7 @@ def notes_of(
 def _given_classes(
     dataset: Dataset[Any], info: DataInfo, reading: TargetReading, are_read: bool
 ) -> Tensor | None:
-    """The classes of a given split, where it lists them or where those of training had to be read.
-
-    Raises DataError for the first target that differs in kind from those of the training set.
-    """
+    """The classes of a given split, where it lists them or where those of training had to be read."""
     name = type(dataset).__name__
     _, target = read_sample(dataset, 0)
     check_targets(reading(target, [0], name), [0], name, info)

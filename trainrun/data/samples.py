@@ -19,16 +19,15 @@ from torch.utils.data import Dataset, default_collate
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.seeds import derive
 
+_UNSTACKABLE = (TypeError, ValueError, RuntimeError, KeyError)  # of default_collate
+
 
 @dataclass(frozen=True)
 class FailedSample:
-    """An error in place of a sample or batch, as text: it leaves a worker process without a traceback.
-
-    `index` is the failed sample's place in its batch.
-    """
+    """An error in place of a sample or batch, as text: it leaves a worker process without a traceback."""
 
     message: str
-    index: int | None = None
+    index: int | None = None  # the failed sample's place in its batch
 
 
 class Seeded(Dataset[Any]):
@@ -91,7 +90,7 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
     samples = [sample and tuple(map(_numbers, sample)) for sample in samples]
     try:
         inputs, targets = default_collate(samples)
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+    except _UNSTACKABLE as error:
         index = _first_odd(samples)
         return FailedSample(f"cannot be stacked with the others: {_why(samples[index], error)}", index)
     targets = map_tensors(targets, _single)
@@ -232,6 +231,6 @@ def _first_odd(samples: list[Any]) -> int:
     for index in range(len(samples)):
         try:
             default_collate(samples[max(0, index - 1) : index + 1])
-        except (TypeError, ValueError, RuntimeError, KeyError):
+        except _UNSTACKABLE:
             return index
     return 0
