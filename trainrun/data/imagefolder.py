@@ -29,23 +29,17 @@ _ESTIMATED_FROM = 512  # pictures, where not all are decoded: their pixels give 
 class Pictures(Dataset[tuple[Tensor, int]]):
     """Files with their classes; a sample is (3, size, size) float32, standardised, and the class."""
 
-    def __init__(
-        self, files: Sequence[Path], targets: Sequence[int], classes: Sequence[str], size: int
-    ) -> None:
-        self.files, self.targets, self.classes, self.size = files, list(targets), list(classes), size
+    def __init__(self, samples: Sequence[tuple[Path, int]], classes: Sequence[str], size: int) -> None:
+        self.samples, self.classes, self.size = list(samples), list(classes), size  # as an ImageFolder's
+        self.targets = [target for _, target in samples]
         self.shift, self.scale = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
 
-    @property
-    def samples(self) -> list[tuple[Path, int]]:
-        """As torchvision's ImageFolder lists them."""
-        return list(zip(self.files, self.targets, strict=True))
-
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = decoded(self.files[index], self.size).float()
-        return (picture - self.shift) * self.scale, self.targets[index]
+        file, target = self.samples[index]
+        return (decoded(file, self.size).float() - self.shift) * self.scale, target
 
 
 class Decoded(InMemoryData):
@@ -105,14 +99,11 @@ def imagefolder(
     """
     folder = Path(root).expanduser()
     layout = class_folders(folder)
-    splits = {
-        name: Pictures([file for file, _ in files], [label for _, label in files], layout.classes, image_size)
-        for name, files in layout.splits.items()
-    }
+    splits = {name: Pictures(files, layout.classes, image_size) for name, files in layout.splits.items()}
     if fold is not None and len(splits) == len(SPLITS):
         raise ConfigError.of("data.fold", f"{folder} has folders for validation and test", None)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    files = [file for pictures in splits.values() for file in pictures.files]
+    files = [file for pictures in splits.values() for file, _ in pictures.samples]
     mib = len(files) * 3 * image_size**2 / 2**20
     looked_at = files if mib <= memory_mib else files[:: -(-len(files) // _ESTIMATED_FROM)]
     forms = forms_of(looked_at)
@@ -168,8 +159,8 @@ def _in_memory(
     notes: tuple[str, ...],
     deep: bool,
 ) -> InMemoryData:
-    files = [file for pictures in pictures_of.values() for file in pictures.files]
-    targets = torch.tensor([target for pictures in pictures_of.values() for target in pictures.targets])
+    samples = [sample for pictures in pictures_of.values() for sample in pictures.samples]
+    files, targets = [file for file, _ in samples], torch.tensor([target for _, target in samples])
     train = pictures_of["train"]
     inputs = _all_decoded(files, train.size, num_workers, torch.float32 if deep else torch.uint8)
     parts = torch.arange(len(files)).split([len(pictures) for pictures in pictures_of.values()])
@@ -209,7 +200,7 @@ def _all_decoded(files: Sequence[Path], size: int, num_threads: int, dtype: torc
 def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:
     """Mean and 1 / std of each channel, (3, 1, 1), from pictures at even distances; in words."""
     assert train is not None  # it is a stream's
-    files = [pictures.files[index] for index in evenly_spaced(train, _ESTIMATED_FROM).tolist()]
+    files = [pictures.samples[index][0] for index in evenly_spaced(train, _ESTIMATED_FROM).tolist()]
     sample = torch.stack([decoded(file, pictures.size).float() for file in files])
     shift, scale = scaling.standardization(sample, per_feature=False)
     text = f"{scaling.describe_scaling(shift, scale, per_feature=False)}, by {len(files):,} of its pictures"

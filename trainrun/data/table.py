@@ -17,20 +17,8 @@ import torch
 from torch import Tensor
 
 from trainrun.config.suggest import override
-from trainrun.data.encoding import (
-    Column,
-    Feature,
-    categories_of,
-    columns_like,
-    encode,
-    fit,
-    from_plain,
-    notation_of,
-    refuse_infinite,
-    targets_like,
-    to_plain,
-    unknown,
-)
+from trainrun.data import encoding
+from trainrun.data.encoding import Column, Feature, encode, fit
 from trainrun.data.faults import first_few
 from trainrun.data.resident import Holdout, InMemoryData, described, split
 from trainrun.protocols import Batch, DataInfo, Position, Samples
@@ -82,27 +70,27 @@ class TableData(InMemoryData):
         self.columns, self.features, self.layout = columns, features, layout
 
     def fitted(self) -> dict[str, Any]:
-        own = {"features": to_plain(self.features), "target_notation": asdict(self.layout.notation)}
+        own = {"features": encoding.to_plain(self.features), "target_notation": asdict(self.layout.notation)}
         return super().fitted() | own
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
         super().restore(fitted)
-        self.features = from_plain(fitted["features"])
-        self.layout = replace(self.layout, notation=notation_of(fitted.get("target_notation")))
+        self.features = encoding.from_plain(fitted["features"])
+        self.layout = replace(self.layout, notation=encoding.notation_of(fitted.get("target_notation")))
         self.inputs = encode(self.columns, self.features).to(self.device)
 
     def read(self, file: Path) -> Samples:
         """Another table with the same columns; the target may be missing, further columns are ignored."""
         read = tables.read(str(file), self.layout.format, self.layout.missing)
-        columns = columns_like(self.features, read, self.layout.missing)
+        columns = encoding.columns_like(self.features, read, self.layout.missing)
         inputs = encode(columns, self.features)
-        targets = targets_like(self.info, self.layout.target, read, self.layout.notation)
+        targets = encoding.targets_like(self.info, self.layout.target, read, self.layout.notation)
         parts = torch.arange(len(inputs)).split(self.eval_batch_size)
         batches = (
             Batch(inputs[part].to(self.device), None if targets is None else targets[part], part, Position())
             for part in parts
         )
-        return Samples(batches, notes=[*read.notes, *unknown(columns, self.features)])
+        return Samples(batches, notes=[*read.notes, *encoding.unknown(columns, self.features)])
 
 
 def table(
@@ -208,11 +196,10 @@ def _column(
         return "always the same"
     numbers = None if is_category else _numbers(read, name, missing, style)
     if numbers is not None:
-        array = np.array(numbers[0])
-        refuse_infinite(read, name, array)
+        array, notation = numbers
         if np.isnan(array).all():
             return "no value"
-        return "always the same" if (array == array[0]).all() else Column(name, array, (), numbers[1])
+        return "always the same" if (array == array[0]).all() else Column(name, array, (), notation)
     values = set(texts).difference(missing)
     kind = "text" if is_category else tables.kind_of(values)
     if kind == "boolean" and len(values) == 2:
@@ -221,7 +208,7 @@ def _column(
         return "dates"
     if len(values) > max_categories:
         return f"{len(values):,} different texts"
-    return categories_of(name, texts, missing)
+    return encoding.categories_of(name, texts, missing)
 
 
 def _targets(
@@ -237,9 +224,7 @@ def _targets(
             unit = unit_of(set(texts))
             text += f"; take {unit!r} out of it" if unit else "; make it a number"
             raise DataError(f"data.target: {text}, or learn its {what} as classes: data.kind=classes")
-        array = np.array(numbers[0])
-        refuse_infinite(read, name, array)
-        return torch.from_numpy(array).float()[:, None], (), numbers[1]
+        return torch.from_numpy(numbers[0]).float()[:, None], (), numbers[1]
     values, notation = None, PLAIN
     with suppress(ValueError):  # class names that are not numbers in one notation
         if reading := tables.reading_of(read, name, missing, style):
@@ -260,10 +245,10 @@ def _targets(
 
 def _numbers(
     read: Table, name: str, missing: Collection[str], style: Style, is_target: bool = False
-) -> tuple[Sequence[float], Notation] | None:
+) -> tuple[np.ndarray, Notation] | None:
     """A column's numbers and their notation; None where it holds no numbers.
 
-    Raises DataError naming a text among numbers, 10 % at most, and where two notations fit.
+    Raises DataError naming a text among numbers, 10 % at most, an infinite one, and where two notations fit.
     """
     key = "data.target" if is_target else "data.path"
     columns = [override("data.ignore", [name]), override("data.categorical", [name])]
@@ -280,7 +265,11 @@ def _numbers(
         most = "" if is_target else " as nearly all of it"
         text = f"{read.place(rows, name)} is not a number{most}, got {got!r}"
         raise DataError(f"{key}: {text}; fix it, or {', or '.join(others)}") from None
-    return reading and (reading[0], reading[1].notation)
+    if reading is None:
+        return None
+    array = np.array(reading[0])
+    encoding.refuse_infinite(read, name, array)
+    return array, reading[1].notation
 
 
 def _pointed(read: Table, notations: Mapping[str, Notation]) -> dict[str, int]:
