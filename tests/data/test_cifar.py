@@ -25,7 +25,7 @@ NAMES = ["cifar10", "cifar100"]
 def records(name: str) -> dict[str, bytes]:
     """File -> its bytes: 20 pictures each, of class n modulo the number of classes."""
     source, contents = SOURCES[name], {}
-    for number, file in enumerate((*source.train, source.test)):
+    for number, file in enumerate(source.files):
         numbers = range(20 * number, 20 * number + 20)
         before = [bytes([7] * (source.label_bytes - 1) + [n % source.num_classes]) for n in numbers]
         contents[file] = b"".join(b + PIXELS[n].tobytes() for b, n in zip(before, numbers, strict=True))
@@ -58,7 +58,7 @@ def load(root: Path, name: str = "cifar10", download: bool = False) -> InMemoryD
 def test_pictures_and_classes_are_those_of_the_files(tmp_path: Path, name: str) -> None:
     write(tmp_path / SOURCES[name].folder, name)
     data = load(tmp_path, name)
-    count = 20 * (len(SOURCES[name].train) + 1)
+    count = 20 * len(SOURCES[name].files)
     np.testing.assert_array_equal(data.inputs, PIXELS[:count])
     assert data.targets.tolist() == [n % SOURCES[name].num_classes for n in range(count)]
     assert data.splits["test"].tolist() == list(range(count - 20, count))

@@ -7,7 +7,6 @@ import hashlib
 import io
 import struct
 import urllib.request
-from dataclasses import replace
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import pytest
 import torch
 
 from trainrun.data import idx as module
-from trainrun.data.idx import SOURCES, IdxSource, idx, read_idx
+from trainrun.data.files import read_idx
+from trainrun.data.idx import idx
 from trainrun.data.published import PUBLISHED
 from trainrun.data.resident import InMemoryData
 from trainrun.runtime.vision import import_torchvision
@@ -58,10 +58,7 @@ def load(root: Path | None, name: str = "mnist", download: bool = False) -> InMe
 @pytest.fixture
 def nothing_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder without data, on a system without a data package."""
-    bare = IdxSource(
-        tuple("0123456789"), "MNIST", str(tmp_path / "absent"), "https://example.invalid/", ("",) * 4
-    )
-    monkeypatch.setitem(SOURCES, "mnist", bare)
+    monkeypatch.setattr(module, "_SYSTEM", tmp_path / "absent")
     monkeypatch.chdir(tmp_path)
 
 
@@ -86,8 +83,8 @@ def test_without_a_root_the_data_folder_here_is_searched(tmp_path: Path) -> None
 def test_without_a_root_the_systems_folder_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system = write(tmp_path / "system", gzipped=True)
-    monkeypatch.setitem(SOURCES, "mnist", IdxSource(tuple("0123456789"), "MNIST", str(system), "", ("",) * 4))
+    write(tmp_path / "system" / "mnist", gzipped=True)
+    monkeypatch.setattr(module, "_SYSTEM", tmp_path / "system")
     monkeypatch.chdir(tmp_path)
     assert load(None).info.sizes["test"] == 10
     with pytest.raises(DataError, match="no mnist files below elsewhere"):
@@ -178,9 +175,10 @@ def test_a_missing_data_set_says_where_it_was_sought_how_to_get_it_and_what_is_a
 def published(monkeypatch: pytest.MonkeyPatch, tamper: bool = False) -> list[str]:
     """A server with gzipped files whose MD5 are known; returns the addresses asked for."""
     bodies = {f"https://example.invalid/{name}.gz": gzip.compress(encoded(a)) for name, a in ARRAYS.items()}
-    md5 = tuple(hashlib.md5(body).hexdigest() for body in bodies.values())
-    source = IdxSource(tuple("0123456789"), "MNIST", "absent", "https://example.invalid/", md5)
-    monkeypatch.setitem(SOURCES, "mnist", source)
+    md5 = [(url.rpartition("/")[2], hashlib.md5(body).hexdigest()) for url, body in bodies.items()]
+    theirs = import_torchvision("torchvision.datasets").MNIST
+    monkeypatch.setattr(theirs, "mirrors", ["https://example.invalid/"])
+    monkeypatch.setattr(theirs, "resources", md5)
     asked: list[str] = []
 
     def urlopen(url: str, timeout: float) -> io.BytesIO:
@@ -238,11 +236,12 @@ def test_a_folder_that_cannot_be_written_is_a_data_error(
         load(tmp_path / "file", download=True)
 
 
-def test_checksums_are_those_that_torchvision_publishes() -> None:
-    datasets = import_torchvision("torchvision.datasets")
-    for name, theirs in (("mnist", datasets.MNIST), ("fashion_mnist", datasets.FashionMNIST)):
-        expected = [(f"{file}.gz", md5) for file, md5 in zip(module._FILES, SOURCES[name].md5, strict=True)]
-        assert theirs.resources == expected
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_torchvision_publishes_the_four_files_in_their_order(name: str) -> None:
+    theirs = getattr(import_torchvision("torchvision.datasets"), module._TORCHVISION[name])
+    assert [file for file, _ in theirs.resources] == [f"{file}.gz" for file in FILES]
+    assert theirs.mirrors[0].startswith("http") and theirs.mirrors[0].endswith("/")
+    assert [label.partition(" - ")[0] for label in theirs.classes] == list(module._CLASSES[name])
 
 
 def test_an_array_survives_the_format(tmp_path: Path) -> None:
@@ -252,7 +251,7 @@ def test_an_array_survives_the_format(tmp_path: Path) -> None:
 
 
 def test_fashion_mnist_is_the_published_one() -> None:
-    if not Path(SOURCES["fashion_mnist"].system, f"{FILES[0]}.gz").is_file():
+    if not (module._system("fashion_mnist") / f"{FILES[0]}.gz").is_file():
         pytest.skip("Fashion-MNIST is not installed (Debian: apt-get install dataset-fashion-mnist)")
     data = idx("fashion_mnist", None, False, 0.0, 0, None, 5, None, "train", 10_000)
     assert data.info.sizes == {"train": 60_000, "val": 0, "test": 10_000}
@@ -264,14 +263,10 @@ def test_fashion_mnist_is_the_published_one() -> None:
     assert 1 / float(data.scale) / 255 == pytest.approx(std, abs=5e-5)
 
 
-def test_a_missing_data_set_names_another_whose_files_lie_here(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nothing_at_hand: None
-) -> None:
-    clothes = replace(SOURCES["fashion_mnist"], system=str(tmp_path / "clothes"))
-    monkeypatch.setitem(SOURCES, "fashion_mnist", clothes)
+def test_a_missing_data_set_names_another_whose_files_lie_here(tmp_path: Path, nothing_at_hand: None) -> None:
     with pytest.raises(DataError) as none:
         load(None)
     assert "fashion_mnist" not in str(none.value)
-    write(tmp_path / "clothes", gzipped=True)
+    write(tmp_path / "absent" / "fashion-mnist", gzipped=True)
     with pytest.raises(DataError, match=r"the files of fashion_mnist are here: data=fashion_mnist$"):
         load(None)

@@ -1,14 +1,20 @@
-"""Published constants: applied as torchvision's Normalize would, and told."""
+"""Published constants: applied as torchvision's Normalize would, and told; files come whole or not at all."""
 
 from __future__ import annotations
+
+import hashlib
+import io
+import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
 
-from trainrun.data.published import PUBLISHED, normalized
+from trainrun.data.published import PUBLISHED, download_file, normalized
 from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.runtime.vision import import_torchvision
+from trainrun.vocabulary.errors import DataError
 
 KNOWN = {  # as pytorch's examples, answers to kuangliu/pytorch-cifar and many papers' code have them
     "mnist": ("0.1307", "0.3081"),
@@ -56,3 +62,25 @@ def test_by_default_the_training_split_says_it() -> None:
     assert normalized(data, "train") is data
     assert torch.equal(data.shift, shift) and torch.equal(data.scale, scale)
     assert data.info.input_scaling.endswith("of the training split")
+
+
+def test_what_was_published_is_written_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(b"body"))
+    with pytest.raises(DataError, match=r"a\.bin of toy does not have the published MD5"):
+        download_file("toy", "https://example.invalid/a.bin", "0" * 32, tmp_path / "in" / "a.bin")
+    assert not list(tmp_path.iterdir())
+    download_file(
+        "toy", "https://example.invalid/a.bin", hashlib.md5(b"body").hexdigest(), tmp_path / "in" / "a.bin"
+    )
+    assert [file.name for file in (tmp_path / "in").iterdir()] == ["a.bin"]
+
+
+def test_a_network_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str, timeout: float) -> None:
+        raise OSError("unreachable")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(DataError, match="cannot fetch toy: unreachable"):
+        download_file("toy", "https://example.invalid/a.bin", "", tmp_path / "a.bin")

@@ -35,7 +35,8 @@ def make(
     fold: int | None = None,
 ) -> InMemoryData:
     info = DataInfo("toy", tuple(inputs.shape[1:]), kind, num_targets, {})
-    return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, per_feature, official)
+    given = {} if official is None else {"test": official}
+    return resident(info, inputs, targets, Holdout(val, test, seed, limit, fold, 5), 8, per_feature, given)
 
 
 def take(

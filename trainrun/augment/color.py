@@ -19,7 +19,10 @@ def brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
     """0 is an even grey, the picture's mean, 1 the picture itself."""
-    return _blend(x, _mean(_grey(x)), factor)
+    fine = float(1 << 24)  # summed as integers, so that no other batch rounds it differently
+    total = (_grey(x) * fine).round().to(torch.int64).sum((1, 2, 3), keepdim=True)
+    mean = (total.double() / (x[0, 0].numel() * fine)).float()
+    return _blend(x, mean, factor)
 
 
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
@@ -55,8 +58,7 @@ def hue(x: Tensor, turn: Tensor) -> Tensor:
 def posterize(x: Tensor, bits: Tensor) -> Tensor:
     """Keeps the first `bits` of each value's 8."""
     step = torch.exp2(8 - bits)[:, None, None, None]
-    high_bits: Tensor = (_bytes(x) / step).floor() * step
-    return high_bits / 255
+    return (_bytes(x) / step).floor() * step / 255
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
@@ -66,7 +68,8 @@ def solarize(x: Tensor, threshold: Tensor) -> Tensor:
 
 def autocontrast(x: Tensor) -> Tensor:
     """Stretches every channel from black to white; an even one stays."""
-    low, span = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True) - x.amin((2, 3), keepdim=True)
+    low = x.amin((2, 3), keepdim=True)
+    span = x.amax((2, 3), keepdim=True) - low
     return torch.where(span > 0, (x - low) / torch.where(span > 0, span, 1), x).clamp(0, 1)
 
 
@@ -101,13 +104,6 @@ def _grey(x: Tensor) -> Tensor:
     red, green, blue = x.split(1, 1)
     grey: Tensor = _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue
     return grey
-
-
-def _mean(x: Tensor) -> Tensor:
-    """Of each sample, (N, 1, 1, 1): summed as integers, so that no other batch rounds it differently."""
-    fine = float(1 << 24)
-    total: Tensor = (x * fine).round().to(torch.int64).sum((1, 2, 3), keepdim=True)
-    return (total.double() / (x[0].numel() * fine)).float()
 
 
 def _bytes(x: Tensor) -> Tensor:

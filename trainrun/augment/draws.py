@@ -9,15 +9,8 @@ from torch import Tensor
 
 from trainrun.vocabulary.seeds import derive
 
-_64 = 1 << 64
-
-
-def _signed(x: int) -> int:
-    """The 64-bit pattern of `x` as int64 writes it."""
-    return (x + _64 // 2) % _64 - _64 // 2
-
-
-_GOLDEN, _FIRST, _SECOND = (_signed(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_SPLITMIX64 = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_GOLDEN, _FIRST, _SECOND = (number - (1 << 64) for number in _SPLITMIX64)  # as int64 writes these bits
 
 
 class Draws:

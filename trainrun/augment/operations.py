@@ -1,12 +1,14 @@
-"""The operations of augmentation policies, each sample with its own operation and strength."""
+"""The operations of augmentation policies: each sample has its own operation and strength, without a loop."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainrun.augment import color
-from trainrun.augment.choose import choose
 from trainrun.augment.geometry import affine, warp
 
 NAMES = (
@@ -62,3 +64,18 @@ def _moved(x: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
     shift = corner - (matrix[:, :, :2] * corner).sum(2)
     matrix[:, :, 2] += torch.where(operation[:, None] <= NUMBERS["ShearY"], shift, 0)
     return warp(x, matrix, "nearest")
+
+
+def choose(x: Tensor, number: Tensor, changes: Sequence[Any]) -> Tensor:
+    """Change sample i of x by `changes[number[i]]`, a function and its further arguments, or by none."""
+    result = x.clone()
+    for k, (change, *arguments) in enumerate(changes):
+        chosen = number == k
+        if x.device.type == "cpu":  # compute only the chosen samples
+            rows = chosen.nonzero()[:, 0]
+            if len(rows):
+                result[rows] = change(x[rows], *(argument[rows] for argument in arguments))
+        else:  # compute all: asking a GPU how many are chosen would make it wait
+            spread = chosen.view(-1, *[1] * (x.ndim - 1))
+            result = torch.where(spread, change(x, *arguments), result)
+    return result

@@ -52,15 +52,12 @@ class Transform(OwnAugment):
         pictures = []
         for picture, seed in zip((x - black) / span, draws.seeds(), strict=True):
             _seed(seed, x.device)
-            pictures.append(self._changed(picture))
+            try:
+                pictures.append(self.checked(self.function(picture), picture))
+            except (RuntimeError, ValueError, TypeError) as error:
+                text = f"{self.name} fails on a picture {tuple(picture.shape)} of {picture.dtype}: {error}"
+                raise ConfigError.of("augment", text) from error
         return torch.stack(pictures) * span + black
-
-    def _changed(self, picture: Tensor) -> Tensor:
-        try:
-            return self.checked(self.function(picture), picture)
-        except (RuntimeError, ValueError, TypeError) as error:
-            text = f"{self.name} fails on a picture {tuple(picture.shape)} of {picture.dtype}: {error}"
-            raise ConfigError.of("augment", text) from error
 
 
 def as_change(augment: Any, info: DataInfo) -> Any:
@@ -69,10 +66,8 @@ def as_change(augment: Any, info: DataInfo) -> Any:
         return None
     if not callable(augment):
         raise ConfigError.of("augment", f"{type(augment).__name__} cannot be called; it needs __call__")
-    kinds = [base.__module__ for base in type(augment).__mro__]
-    return (
-        Transform(augment, info) if any(k.startswith("torchvision.") for k in kinds) else OwnAugment(augment)
-    )
+    is_torchvision = any(base.__module__.startswith("torchvision.") for base in type(augment).__mro__)
+    return Transform(augment, info) if is_torchvision else OwnAugment(augment)
 
 
 def _seed(seed: int, device: torch.device) -> None:

@@ -51,9 +51,9 @@ class Colored(CropFlip, ABC):
     def __init__(self, shift: Split, flip: Fraction, info: DataInfo) -> None:
         super().__init__(shift, flip, info)
         if info.pixels is None or info.input_shape[0] not in (1, 3):
-            lacks = "does not say what black and white are" if info.pixels is None else "has neither 1 nor 3"
-            text = f"changes colours, and {info.name} {lacks}{'' if info.pixels is None else ' channels'}"
-            raise ConfigError.of("augment", f"{text}; use crop_flip", "augment=crop_flip")
+            lacks = "has neither 1 nor 3 channels" if info.pixels else "does not say what black and white are"
+            text = f"changes colours, and {info.name} {lacks}; use crop_flip"
+            raise ConfigError.of("augment", text, "augment=crop_flip")
         self.range: PixelRange = info.pixels
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:

@@ -23,8 +23,7 @@ class _Policy(Colored):
 
     def apply(self, x: Tensor, operation: Tensor, level: Tensor, negative: Tensor) -> Tensor:
         """Apply one operation to each sample, all (N,); `negative` counts where a strength has a sign."""
-        if self.table.device != x.device:
-            self.table = self.table.to(x.device)
+        self.table = self.table.to(x.device)
         strength = self.table[operation, level]
         return operate(x, operation, torch.where(negative & (operation < NUM_SIGNED), -strength, strength))
 
@@ -46,8 +45,7 @@ class AutoAugment(_Policy):
         self.table = _narrow(10, info)
 
     def paint(self, x: Tensor, draws: Draws) -> Tensor:
-        if self.pairs.device != x.device:
-            self.pairs = self.pairs.to(x.device)
+        self.pairs = self.pairs.to(x.device)
         pair = self.pairs[draws.integers(len(self.pairs))]  # (N, 2, 3)
         happens, negative = draws.uniform(2) <= pair[:, :, 1], draws.chance(0.5, 2)
         operation = torch.where(happens, pair[:, :, 0].long(), NUMBERS["Identity"])

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from trainrun.augment import color
-from trainrun.augment.choose import choose
 from trainrun.augment.draws import Draws
 from trainrun.augment.geometry import affine, warp
+from trainrun.augment.operations import choose
 from trainrun.augment.pictures import Colored
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError

@@ -22,8 +22,7 @@ Splits = dict[str, tuple[Dataset[Any], Tensor | None]]  # dataset, indices; None
 
 def classes_of(dataset: Dataset[Any], info: DataInfo, reading: TargetReading) -> Tensor | None:
     """Every sample's class, (N,); None where the dataset lists none and their number is known."""
-    listed = _listed(dataset, reading)
-    return all_classes(dataset, reading) if listed is None and not info.num_targets else listed
+    return _listed(dataset, reading) if info.num_targets else all_classes(dataset, reading)
 
 
 def all_classes(dataset: Dataset[Any], reading: TargetReading) -> Tensor:
@@ -58,9 +57,8 @@ def counted(info: DataInfo, classes: Tensor, train: Tensor | None) -> DataInfo:
     first = first_unfit((classes >= 0) & (classes < info.num_targets))
     if first is not None:
         text = f"has class {int(classes[first])}, there are {info.num_targets}, counted from 0"
-        raise DataError(
-            f"data: sample {first} of {info.name} {text}; for numbers use task=regression loss=mse"
-        )
+        fix = "for numbers use task=regression loss=mse"
+        raise DataError(f"data: sample {first} of {info.name} {text}; {fix}")
     counts = torch.bincount(classes[train], minlength=info.num_targets)
     return replace(info, class_counts=tuple(counts.tolist()))
 
@@ -88,10 +86,8 @@ def notes_of(
             held = _given_classes(dataset, info, reading, are_read=classes is not None)
         if held is not None and info.class_counts:
             unknown = held[torch.tensor(info.class_counts)[held] == 0]
-            names = [
-                info.class_names[number] if info.class_names else str(number)
-                for number in unknown.unique().tolist()
-            ]
+            numbers = unknown.unique().tolist()
+            names = [info.class_names[number] if info.class_names else str(number) for number in numbers]
             if names:
                 text = f"{len(unknown)} samples are of classes that no training sample has"
                 yield f"{split}: {text}: {', '.join(names)}"
@@ -100,10 +96,7 @@ def notes_of(
 def _given_classes(
     dataset: Dataset[Any], info: DataInfo, reading: TargetReading, are_read: bool
 ) -> Tensor | None:
-    """The classes of a given split, where it lists them or where those of training had to be read.
-
-    Raises DataError for the first target that differs in kind from those of the training set.
-    """
+    """The classes of a given split, where it lists them or where those of training had to be read."""
     name = type(dataset).__name__
     _, target = read_sample(dataset, 0)
     check_targets(reading(target, [0], name), [0], name, info)
@@ -131,8 +124,5 @@ def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
         return count
     if isinstance(dataset, IterableDataset):
         raise DataError("data.train: a stream of tokens must say how many: give the dataset vocab_size")
-    largest = 0
-    for index in range(size_of(dataset)):
-        for tokens in read_sample(dataset, index):
-            largest = max(largest, int(tokens.max()))
-    return largest + 1
+    samples = (read_sample(dataset, index) for index in range(size_of(dataset)))
+    return max((int(tokens.max()) for sample in samples for tokens in sample), default=0) + 1

@@ -11,7 +11,7 @@ from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ from trainrun.data.classes import Splits, all_classes, classes_of, counted, note
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
-from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
-from trainrun.data.resident import Holdout
+from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
+from trainrun.data.resident import Holdout, split
 from trainrun.data.samples import (
     Seeded,
     chunks,
@@ -80,10 +80,9 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
-    shares = {"val": val_fraction, "test": test_fraction}
     reading, info = _describe(train, target_kind)
     if isinstance(train, IterableDataset):
-        _refuse_on_stream(datasets, shares, fold, limit)
+        _refuse_on_stream(datasets, {"val": val_fraction, "test": test_fraction}, fold, limit)
         splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in datasets.items()}
         classes = None
     else:
@@ -92,19 +91,21 @@ def from_dataset(
             reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
             info = replace(info, num_targets=count)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-        splits = _map_splits(datasets, holdout, classes)
+        parts = split(size_of(train), holdout, classes, datasets)
+        splits = {name: (train, part) for name, part in parts.items() if len(part)}
+        splits |= {name: (datasets[name], _all_of(datasets[name])) for name in datasets if name != "train"}
         if classes is not None:
             info = counted(info, classes, splits["train"][1])
         elif info.kind == "values":
             info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
-    notes = [reading.note, *notes_of(datasets, splits, info, reading, classes)]
+    notes = (reading.note, *notes_of(datasets, splits, info, reading, classes))
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
     whole = [dataset for dataset in datasets.values() if _all_of(dataset) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
     if files := [file for dataset in datasets.values() for file in files_of(dataset)]:
         info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
-    info = replace(info, notes=tuple(note for note in notes if note))
+    info = replace(info, notes=tuple(filter(None, notes)))
     return DatasetData(info, splits, eval_batch_size, num_workers, reading)
 
 
@@ -163,18 +164,11 @@ class DatasetData:
 
     def first_given(self) -> Iterator[tuple[str, Batch]]:
         """(split, its first two samples) for the validation and test splits that were given as datasets."""
-        for split, (dataset, indices) in self.splits.items():
-            if dataset is self.splits["train"][0] or (indices is not None and not len(indices)):
-                continue
-            if indices is None:
-                samples = islice(stream(dataset, 0), 2)
-                yield from ((split, batch) for batch in self._collated(samples, dataset, 2, 0, ALL))
-                continue
-            first = indices[:2]
-            inputs, targets = self._moved(
-                collate([Seeded(dataset, 0)[int(i)] for i in first]), first, dataset
-            )
-            yield split, Batch(inputs, targets, first, Position())
+        for name, (dataset, indices) in self.splits.items():
+            if dataset is not self.splits["train"][0]:
+                seeded = Seeded(dataset, 0)
+                samples = stream(dataset, 0) if indices is None else map(seeded.__getitem__, indices.tolist())
+                yield from ((name, batch) for batch in self._collated(islice(samples, 2), dataset, 2, 0, ALL))
 
     def fitted(self) -> dict[str, Any]:
         return scaling.fitted(self.info.target_scaling)
@@ -258,43 +252,13 @@ def _refuse_on_stream(
 ) -> None:
     if fold is not None:
         raise ConfigError.of("data.fold", "cannot be taken out of a stream", "data.fold=null")
-    for split, share in shares.items():
-        if share and split not in datasets:
-            text = f"cannot be held out of a stream; with data=dataset give data.{split}, or 0"
-            raise ConfigError.of(f"data.{split}_fraction", text, f"data.{split}_fraction=0")
-    if limit is not None:
-        raise ConfigError.of(
-            "data.limit", "has no meaning on a stream; end it in the dataset", "data.limit=null"
-        )
-
-
-def _map_splits(datasets: Mapping[str, Dataset[Any]], holdout: Holdout, classes: Tensor | None) -> Splits:
-    """(dataset, indices) of each split.
-
-    Raises ConfigError for a fold of data that have all splits, DataError where no training sample is left.
-    """
-    train = datasets["train"]
-    total = size_of(train)
-    rest, splits = torch.arange(total), cast(Splits, {})
-    seed, shares = holdout.split_seed, {"test": holdout.test_fraction, "val": holdout.val_fraction}
-    folded = next((name for name in shares if name not in datasets), None)
-    if holdout.fold is not None and folded is None:
-        raise ConfigError.of("data.fold", "the data have validation and test splits of their own", None)
     for name, share in shares.items():
-        if name in datasets:
-            splits[name] = (datasets[name], _all_of(datasets[name]))
-            continue
-        if holdout.fold is not None and name == folded:
-            rest, held = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
-        else:
-            rest, held = hold_out(rest, min(len(rest), round(share * total)), seed, name, classes)
-        if len(held):
-            splits[name] = (train, held)
-    if holdout.limit is not None and holdout.limit < len(rest):
-        rest = hold_out(rest, holdout.limit, seed, "limit", classes)[1]
-    if len(rest) == 0:
-        raise DataError(f"data: no sample is left to train on, got {total} samples in all")
-    return {"train": (train, rest), **splits}
+        if share and name not in datasets:
+            text = f"cannot be held out of a stream; with data=dataset give data.{name}, or 0"
+            raise ConfigError.of(f"data.{name}_fraction", text, f"data.{name}_fraction=0")
+    if limit is not None:
+        text = "has no meaning on a stream; end it in the dataset"
+        raise ConfigError.of("data.limit", text, "data.limit=null")
 
 
 def _all_of(dataset: Dataset[Any]) -> Tensor | None:
@@ -342,8 +306,8 @@ def _target_scaling(
 ) -> TargetScaling:
     """Estimate mean and std from evenly spaced training samples."""
     assert train is not None  # it is a stream's
-    count, targets = min(len(train), _SCALED_FROM), []
-    for index in train[torch.arange(count) * len(train) // count].tolist():
+    targets = []
+    for index in evenly_spaced(train, _SCALED_FROM).tolist():
         target = reading(read_sample(dataset, index)[1], [index], info.name)
         check_targets(target, [index], info.name, info)
         targets.append(target)

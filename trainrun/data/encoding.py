@@ -1,16 +1,25 @@
-"""Encode columns as model inputs: fill gaps, one-hot categories, by what the training split holds."""
+"""Encode columns of tables as model inputs, by what the training split holds; rows to predict alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainrun.tables.notation import PLAIN, Notation
+from trainrun.data.faults import first_few
+from trainrun.protocols import DataInfo
+from trainrun.tables import tables
+from trainrun.tables.notation import GAPS, PLAIN, Notation
+from trainrun.tables.tables import Table
+from trainrun.vocabulary.errors import DataError
+
+_few = partial(first_few, most=5)  # in a message: one line of a terminal
 
 
 @dataclass(frozen=True)
@@ -49,12 +58,8 @@ class Feature:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of its inputs, in order."""
-        names = (
-            (self.name,)
-            if self.common is None
-            else tuple(f"{self.name}={category}" for category in self.categories)
-        )
-        return names + ((f"{self.name} is missing",) if self.marks_missing else ())
+        names = [self.name] if self.common is None else [f"{self.name}={name}" for name in self.categories]
+        return (*names, *([f"{self.name} is missing"] if self.marks_missing else []))
 
 
 def fit(column: Column, train: np.ndarray, min_count: int) -> Feature:
@@ -104,13 +109,9 @@ def from_plain(stored: Sequence[Mapping[str, Any]]) -> list[Feature]:
     """As they were before `to_plain`; runs stored by older versions have no notation."""
     return [
         Feature(
-            feature["name"],
-            feature["mean"],
-            feature["std"],
-            feature["common"],
-            tuple(feature["kept"]),
-            feature["marks_missing"],
-            notation_of(feature.get("notation")),
+            **{key: feature[key] for key in ("name", "mean", "std", "common", "marks_missing")},
+            categories=tuple(feature["kept"]),
+            notation=notation_of(feature.get("notation")),
         )
         for feature in stored
     ]
@@ -119,3 +120,95 @@ def from_plain(stored: Sequence[Mapping[str, Any]]) -> list[Feature]:
 def notation_of(stored: Mapping[str, str] | None) -> Notation:
     """A notation from what `asdict` stored; plain where nothing is stored."""
     return Notation(**stored) if stored else PLAIN
+
+
+def categories_of(name: str, texts: Sequence[str], missing: Collection[str]) -> Column:
+    """A column of texts as indices into its different texts."""
+    categories = tuple(sorted(set(texts).difference(missing)))
+    place = {text: number for number, text in enumerate(categories)}
+    return Column(name, np.fromiter(map(place.get, texts, repeat(-1)), np.int64, len(texts)), categories)
+
+
+def columns_like(features: Sequence[Feature], read: Table, missing: Collection[str]) -> list[Column]:
+    """The columns that `features` were learned from, by name and in their order; others are ignored.
+
+    Raises DataError for a missing column, and for a text where a number is expected.
+    """
+    if gone := [feature.name for feature in features if feature.name not in read.columns]:
+        raise DataError(f"{read.path} has no column {', '.join(gone)}, which the run was trained on")
+    return [
+        _numbers(read, feature, missing)
+        if feature.common is None
+        else categories_of(feature.name, read.columns[feature.name], missing)
+        for feature in features
+    ]
+
+
+def unknown(columns: Sequence[Column], features: Sequence[Feature]) -> list[str]:
+    """Notes on values unlike those of training: other categories, and gaps where it had none."""
+    notes = []
+    for column, feature in zip(columns, features, strict=True):
+        strange = [category for category in column.categories if category not in feature.categories]
+        if feature.common is not None and strange:
+            text = "was not trained on, so all inputs of the column are 0 there"
+            notes.append(f"{feature.name}: {_few(strange)} {text}")
+        if column.missing.any() and not feature.marks_missing:
+            rows = column.missing.nonzero()[0].tolist()
+            filled = f"the mean, {feature.mean:.4g}" if feature.common is None else feature.common
+            text = f"has no value in sample {_few(rows)}, and had one in all of training"
+            notes.append(f"{feature.name}: {text}; read as {filled}")
+    return notes
+
+
+def targets_like(info: DataInfo, name: str, read: Table, notation: Notation) -> Tensor | None:
+    """(N,) classes or (N, 1) values; None unless every row has one that the run can use."""
+    texts = read.columns.get(name)
+    if texts is None:
+        return None
+    values = _values(texts, notation, ())
+    if info.kind == "values":
+        return None if values is None else torch.tensor(values)[:, None].float()
+    place: dict[object, int] = {label: number for number, label in enumerate(info.class_names)}
+    if not place.keys() >= set(texts) and values is not None:  # 1 and 1.0 are one class
+        names = _values(info.class_names, notation, ())
+        place = {value: number for number, value in enumerate(names or ())}
+        numbers = [place.get(value) for value in values]
+    else:
+        numbers = [place.get(text) for text in texts]
+    return None if None in numbers else torch.tensor(numbers)
+
+
+def refuse_infinite(read: Table, name: str, values: np.ndarray) -> None:
+    """Raise DataError naming the row of a number that is infinite, or would be in float32."""
+    infinite = np.isinf(values) | (np.abs(values) > torch.finfo(torch.float32).max)
+    if infinite.any():
+        rows = infinite.nonzero()[0].tolist()
+        place = read.place(rows, name)
+        raise DataError(f"data.path: {place} is not a finite number, got {values[rows[0]]}")
+
+
+def _numbers(read: Table, feature: Feature, missing: Collection[str]) -> Column:
+    name = feature.name
+    texts, plain = read.columns[name], read.numbers.get(name)
+    values: Sequence[float] | None = plain if feature.notation == PLAIN else None
+    if values is None and all(text in missing or text.lower() in tables.BOOLEANS for text in texts):
+        values = [tables.BOOLEANS.get(text.lower(), np.nan) for text in texts]
+    if values is None:
+        gaps = {*missing, *(text for text in set(texts) if text.lower() in GAPS)}
+        values = _values(texts, feature.notation, gaps)
+    if values is None:
+        bad = {text for text in {*texts} - gaps if _values([text], feature.notation, ()) is None}
+        rows = [row for row, text in enumerate(texts) if text in bad]
+        written = "" if feature.notation == PLAIN else f" written as in training ({feature.notation})"
+        raise DataError(f"{read.place(rows, name)} is not a number{written}, got {texts[rows[0]]!r}")
+    array = np.array(values)
+    refuse_infinite(read, name, array)
+    return Column(name, array, (), feature.notation)
+
+
+def _values(texts: Sequence[str], notation: Notation, missing: Collection[str]) -> Sequence[float] | None:
+    """The numbers of a column; None where one of its texts is none in this notation."""
+    try:
+        return tables.read_like(texts, notation, missing)
+    except ValueError:
+        return tables.numbers(texts, missing) if notation == PLAIN else None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainrun.data.samples import map_tensors
+from trainrun.data.samples import tensors_in
 from trainrun.protocols import IGNORED, Batch, DataInfo
 from trainrun.vocabulary.errors import DataError
 
@@ -35,14 +35,10 @@ def check_targets(targets: Any, indices: Sequence[int] | Tensor, name: str, info
 def refuse_not_finite(batches: Iterable[Batch], split: str, name: str) -> None:
     """Raise DataError for the first sample whose inputs are not finite, the usual cause of such a loss."""
     for batch in batches:
-
-        def refuse(inputs: Tensor, batch: Batch = batch) -> Tensor:
+        for inputs in tensors_in(batch.inputs):
             if (row := first_unfit(torch.isfinite(inputs))) is not None:
                 sample = f"sample {int(batch.indices[row])} of {name} ({split})"
                 raise DataError(f"data: {sample} has an input that is not a finite number")
-            return inputs
-
-        map_tensors(batch.inputs, refuse)
 
 
 def first_few(names: Sequence[object], most: int) -> str:

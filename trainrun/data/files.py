@@ -26,16 +26,16 @@ def read_batches(file: Path, shape: tuple[int, ...], size: int, device: torch.de
 
     Raises DataError as `read_inputs` does, and for a sample that is not finite.
     """
-    return _cut(read_inputs(file, shape), file, size, device)
+    inputs = read_inputs(file, shape)
 
-
-def _cut(inputs: np.ndarray, file: Path, size: int, device: torch.device) -> Iterator[Batch]:
-    for start in range(0, len(inputs), size):
+    def batch_from(start: int) -> Batch:
         part = torch.from_numpy(np.array(inputs[start : start + size]))
         part = part.float() if part.is_floating_point() else part
         if (row := first_unfit(torch.isfinite(part))) is not None:
             raise DataError(f"{file}: sample {start + row} has an input that is not a finite number")
-        yield Batch(part.to(device), None, torch.arange(start, start + len(part)), Position())
+        return Batch(part.to(device), None, torch.arange(start, start + len(part)), Position())
+
+    return map(batch_from, range(0, len(inputs), size))
 
 
 def read_inputs(file: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trainrun.data.samples import map_tensors, read_sample, size_of
+from trainrun.data.samples import read_sample, size_of, tensors_in
 from trainrun.vocabulary.errors import DataError
 
 _WHOLE_BYTES = 2 << 30  # read in a few seconds; larger sets are fingerprinted by sizes and ends of files
@@ -51,10 +52,8 @@ def files_of(dataset: Dataset[Any]) -> list[Path]:
     samples = getattr(dataset, "samples", None)
     if not isinstance(samples, list) or not all(isinstance(sample, tuple) and sample for sample in samples):
         return []
-    if not all(isinstance(sample[0], (str, Path)) for sample in samples):
-        return []
-    files = [Path(sample[0]) for sample in samples]
-    return files if files and files[0].is_file() else []
+    files = [Path(sample[0]) for sample in samples if isinstance(sample[0], (str, Path))]
+    return files if files and len(files) == len(samples) and files[0].is_file() else []
 
 
 def fingerprint_of_files(files: Sequence[Path], num_threads: int) -> str:
@@ -63,7 +62,10 @@ def fingerprint_of_files(files: Sequence[Path], num_threads: int) -> str:
     Names and times do not count, so a copied or touched folder keeps its fingerprint.
     Raises DataError naming a file that cannot be read.
     """
-    sizes = [_size_of(file) for file in files]
+    sizes = []
+    for file in files:
+        with _refusing_unreadable(file):
+            sizes.append(file.stat().st_size)
     whole = sum(sizes) <= _WHOLE_BYTES
     parts = [files[start : start + _FILES_PER_TASK] for start in range(0, len(files), _FILES_PER_TASK)]
     digest = hashlib.sha256(str(sizes).encode())
@@ -73,39 +75,27 @@ def fingerprint_of_files(files: Sequence[Path], num_threads: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _size_of(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError as error:
-        raise _unreadable(file, error) from None
-
-
 def _digest_of(file: Path, whole: bool) -> bytes:
+    with _refusing_unreadable(file), file.open("rb") as stream:
+        if whole:
+            return hashlib.file_digest(stream, "sha256").digest()
+        start = stream.read(_END_BYTES)
+        stream.seek(max(file.stat().st_size - _END_BYTES, 0))
+        return hashlib.sha256(start + stream.read(_END_BYTES)).digest()
+
+
+@contextmanager
+def _refusing_unreadable(file: Path) -> Iterator[None]:
     try:
-        with file.open("rb") as stream:
-            if whole:
-                return hashlib.file_digest(stream, "sha256").digest()
-            start = stream.read(_END_BYTES)
-            stream.seek(max(file.stat().st_size - _END_BYTES, 0))
-            return hashlib.sha256(start + stream.read(_END_BYTES)).digest()
+        yield
     except OSError as error:
-        raise _unreadable(file, error) from None
-
-
-def _unreadable(file: Path, error: OSError) -> DataError:
-    return DataError(f"data: {file} cannot be read: {error.strerror or error}")
+        raise DataError(f"data: {file} cannot be read: {error.strerror or error}") from None
 
 
 def _features(dataset: Dataset[Any], index: int) -> list[Tensor]:
     """A sample's tensors; floats become a few digits of their means, which every CPU computes alike."""
-    tensors: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        tensors.append(_rounded(tensor) if tensor.is_floating_point() else tensor)
-        return tensor
-
-    map_tensors(read_sample(dataset, index), note)
-    return tensors
+    tensors = tensors_in(read_sample(dataset, index))
+    return [_rounded(tensor) if tensor.is_floating_point() else tensor for tensor in tensors]
 
 
 def _rounded(values: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -27,7 +28,7 @@ _LEFTOVERS = {
     *("__pycache__", "Thumbs.db", "desktop.ini"),
 }
 _UNSORTED = {"unknown", "unlabeled", "unlabelled", "images", "all"}
-_SHOWN = 5  # names in a message: one line of a terminal
+_few = partial(first_few, most=5)  # in a message: one line of a terminal
 
 
 @dataclass(frozen=True)
@@ -104,26 +105,18 @@ def walked(place: Path) -> tuple[list[Path], list[Path], set[str]]:
     for path_of_here, folders, names in os.walk(place, followlinks=True):
         here = Path(path_of_here)
         others += [here / name for name in sorted([*folders, *names]) if _is_leftover(name)]
-        folders[:] = [
-            name for name in sorted(folders) if not _is_leftover(name) and _is_new(here / name, visited)
-        ]
-        for name in sorted(names):
-            path = here / name
-            if _is_leftover(name):
-                continue
+        real: dict[str, str] = {}
+        for name in sorted(name for name in folders if not _is_leftover(name)):
+            real.setdefault(os.path.realpath(here / name), name)  # of two links the first
+        folders[:] = [name for path, name in real.items() if path not in visited]
+        visited.update(real)
+        for path in sorted(here / name for name in names if not _is_leftover(name)):
             if path.suffix.lower() in SUFFIXES and (path.is_file() or path.is_symlink()):
                 files.append(path)
                 below |= {str(here.relative_to(place))} - {"."}
             else:
                 others.append(path)
     return sorted(files), others, below
-
-
-def _is_new(path: Path, visited: set[str]) -> bool:
-    real = os.path.realpath(path)
-    is_new = real not in visited
-    visited.add(real)
-    return is_new
 
 
 def _is_leftover(name: str) -> bool:
@@ -227,7 +220,3 @@ def _without_classes(place: Path, split: str) -> str:
         return f"{place.name} is empty: {split} is taken out of train"
     text = f"{place.name} has no class folders, so its {len(files):,} pictures are not used: {split} is taken"
     return f"{text} out of train (trainrun predict RUN --input {quote(str(place))} reads them)"
-
-
-def _few(names: Sequence[str]) -> str:
-    return first_few(names, _SHOWN)

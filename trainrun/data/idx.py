@@ -2,67 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from trainrun.data.download import download_file
 from trainrun.data.files import read_idx
-from trainrun.data.published import Normalize, published
+from trainrun.data.published import Normalize, download_file, published
 from trainrun.data.resident import Holdout, InMemoryData
+from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
 _FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
+    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 )
-
-
-@dataclass(frozen=True)
-class IdxSource:
-    """Where a data set lies and how to know that it arrived whole."""
-
-    class_names: tuple[str, ...]
-    folder: str  # in torchvision's layout
-    system: str  # where a system package puts it
-    url: str
-    md5: tuple[str, ...]  # of the gzipped files, as published
-
-
-SOURCES = {
-    "mnist": IdxSource(
-        tuple("0123456789"),
-        "MNIST",
-        "/usr/share/datasets/mnist",
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        (
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "d53e105ee54ea40749a09fcbcd1e9432",
-            "9fb629c4189551a2d022fa330f9573f3",
-            "ec29112dd5afa0611ce80d1b7f02629c",
-        ),
-    ),
-    "fashion_mnist": IdxSource(
-        (
-            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        ),
-        "FashionMNIST",
-        "/usr/share/datasets/fashion-mnist",
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        (
-            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "25c81989df183df01b3e8a0aad5dffbe",
-            "bef4ecab320f06d8554ea6380940ec79",
-            "bb300cfdad3c16e7a12a480ee83cd310",
-        ),
+_TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # its class, named as its folder
+_CLASSES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
 }
+_SYSTEM = Path("/usr/share/datasets")  # where system packages put them, each in a folder of its own
 
 
 def idx(
@@ -82,9 +46,7 @@ def idx(
     mnist: handwritten digits (LeCun, Cortes and Burges, 1998). fashion_mnist: pieces of clothing
     (Xiao, Rasul and Vollgraf, 2017). Raises DataError naming the file and what is wrong with it.
     """
-    source = SOURCES[name]
-    files = _locate_files(name, source, root, download)
-    names = source.class_names
+    files, names = _locate_files(name, root, download), _CLASSES[name]
     train, test = (_read_pair(images, labels, len(names)) for images, labels in (files[:2], files[2:]))
     size, test_size = train[0].shape[2:], test[0].shape[2:]
     if size != test_size:
@@ -106,12 +68,11 @@ def _read_pair(images: Path, labels: Path, num_classes: int) -> tuple[np.ndarray
     return x[:, None], y
 
 
-def _locate_files(name: str, source: IdxSource, root: str | None, download: bool) -> list[Path]:
+def _locate_files(name: str, root: str | None, download: bool) -> list[Path]:
     """The four files: in `root` flat or in torchvision's layout, else where a system package puts them."""
     base = Path(root).expanduser() if root else Path("data")
-    folders = [base, base / name, base / source.folder / "raw", base / "raw"]
-    if root is None:
-        folders += [Path(source.system)]
+    raw = base / _TORCHVISION[name] / "raw"
+    folders = [base, base / name, raw, base / "raw", *([] if root else [_system(name)])]
     for folder in folders:
         paths = [next((p for p in (folder / f, folder / f"{f}.gz") if p.is_file()), None) for f in _FILES]
         if all(paths):
@@ -119,34 +80,35 @@ def _locate_files(name: str, source: IdxSource, root: str | None, download: bool
         if any(paths) and not download:
             missing = ", ".join(f for f, path in zip(_FILES, paths, strict=True) if path is None)
             raise DataError(f"data.root: {folder} lacks {missing}")
-    if not download:
-        package = " (Debian: apt-get install dataset-fashion-mnist)" if name == "fashion_mnist" else ""
-        raise DataError(
-            f"data.root: no {name} files below {base}; name their folder with data.root=, or fetch them "
-            f"with data.download=true{package}; {_at_hand(name)}"
-        )
-    return _download(name, source, base / source.folder / "raw")
+    if download:
+        return _download(name, raw)
+    package = " (Debian: apt-get install dataset-fashion-mnist)" if name == "fashion_mnist" else ""
+    text = f"no {name} files below {base}; name their folder with data.root=, or fetch them with"
+    raise DataError(f"data.root: {text} data.download=true{package}; {_at_hand(name)}")
+
+
+def _system(name: str) -> Path:
+    return _SYSTEM / name.replace("_", "-")
 
 
 def _at_hand(name: str) -> str:
     """The data sets that can be had at once: those of packages, and those whose files lie here."""
     others = [
         other
-        for other, source in SOURCES.items()
-        if other != name and all((Path(source.system) / f"{file}.gz").is_file() for file in _FILES)
+        for other in _CLASSES
+        if other != name and all((_system(other) / f"{file}.gz").is_file() for file in _FILES)
     ]
     here = f"; the files of {' and '.join(others)} are here: data={others[0]}" if others else ""
     return f"digits, breast_cancer, wine, iris, diabetes and synthetic need no files{here}"
 
 
-def _download(name: str, source: IdxSource, folder: Path) -> list[Path]:
-    paths = []
-    for file, md5 in zip(_FILES, source.md5, strict=True):
-        path = folder / f"{file}.gz"
-        if not path.is_file():
+def _download(name: str, folder: Path) -> list[Path]:
+    """Fetch what `folder` lacks from where torchvision has it, with its checksums."""
+    theirs = getattr(import_torchvision("torchvision.datasets"), _TORCHVISION[name])
+    for file, md5 in theirs.resources:
+        if not (folder / file).is_file():
             try:
-                download_file(name, f"{source.url}{file}.gz", md5, path)
+                download_file(name, f"{theirs.mirrors[0]}{file}", md5, folder / file)
             except DataError as error:
                 raise DataError(f"{error}; {_at_hand(name)}") from None
-        paths.append(path)
-    return paths
+    return [folder / file for file, _ in theirs.resources]

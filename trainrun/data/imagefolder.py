@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.folders import SPLITS, class_folders, not_used, walked
+from trainrun.data.order import evenly_spaced
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
-from trainrun.data.resident import Holdout, InMemoryData, split, standardized
+from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
@@ -28,23 +29,17 @@ _ESTIMATED_FROM = 512  # pictures, where not all are decoded: their pixels give 
 class Pictures(Dataset[tuple[Tensor, int]]):
     """Files with their classes; a sample is (3, size, size) float32, standardised, and the class."""
 
-    def __init__(
-        self, files: Sequence[Path], targets: Sequence[int], classes: Sequence[str], size: int
-    ) -> None:
-        self.files, self.targets, self.classes, self.size = files, list(targets), list(classes), size
+    def __init__(self, samples: Sequence[tuple[Path, int]], classes: Sequence[str], size: int) -> None:
+        self.samples, self.classes, self.size = list(samples), list(classes), size  # as an ImageFolder's
+        self.targets = [target for _, target in samples]
         self.shift, self.scale = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
 
-    @property
-    def samples(self) -> list[tuple[Path, int]]:
-        """As torchvision's ImageFolder lists them."""
-        return list(zip(self.files, self.targets, strict=True))
-
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = decoded(self.files[index], self.size).float()
-        return (picture - self.shift) * self.scale, self.targets[index]
+        file, target = self.samples[index]
+        return (decoded(file, self.size).float() - self.shift) * self.scale, target
 
 
 class Decoded(InMemoryData):
@@ -52,9 +47,7 @@ class Decoded(InMemoryData):
 
     def read(self, file: Path) -> Samples:
         """A picture, or all pictures of a folder and of those below it."""
-        samples = _unsorted(file, self.info.input_shape[1], self.eval_batch_size)
-        moved = (replace(batch, inputs=batch.inputs.to(self.device)) for batch in samples.batches)
-        return replace(samples, batches=map(self.scaled, moved))
+        return _unsorted(file, self, self.shift, self.scale)
 
 
 class Lazy(DatasetData):
@@ -62,7 +55,7 @@ class Lazy(DatasetData):
 
     def to(self, device: torch.device) -> None:
         super().to(device)
-        self._scale_pixels()
+        self.restore(self.fitted())
 
     def fitted(self) -> dict[str, Any]:
         first = self._pictures()[0]
@@ -70,23 +63,15 @@ class Lazy(DatasetData):
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
         for pictures in self._pictures():
-            pictures.shift, pictures.scale = fitted["shift"], fitted["scale"]
-        self._scale_pixels()
-
-    def _scale_pixels(self) -> None:
-        """Black and white, 0 and 255 in a file, as the model sees them."""
-        first, pixels = self._pictures()[0], self.info.pixels
+            pictures.shift, pictures.scale = shift, scale = fitted["shift"], fitted["scale"]
+        pixels = self.info.pixels
         assert pixels is not None  # of pictures they are known
-        pixels.black, pixels.white = (((end - first.shift) * first.scale).to(self.device) for end in (0, 255))
+        # 0 and 255 in a file, as the model sees them.
+        pixels.black, pixels.white = (((end - shift) * scale).to(self.device) for end in (0, 255))
 
     def read(self, file: Path) -> Samples:
         """A picture, or all pictures of a folder and of those below it."""
-        samples, first = _unsorted(file, self.info.input_shape[1], self.eval_batch_size), self._pictures()[0]
-        scaled = (
-            replace(batch, inputs=((batch.inputs - first.shift) * first.scale).to(self.device))
-            for batch in samples.batches
-        )
-        return replace(samples, batches=scaled)
+        return _unsorted(file, self, **self.fitted())
 
     def _pictures(self) -> list[Pictures]:
         return [dataset for dataset, _ in self.splits.values() if isinstance(dataset, Pictures)]
@@ -114,16 +99,11 @@ def imagefolder(
     """
     folder = Path(root).expanduser()
     layout = class_folders(folder)
-    splits = {
-        name: Pictures([file for file, _ in files], [label for _, label in files], layout.classes, image_size)
-        for name, files in layout.splits.items()
-    }
+    splits = {name: Pictures(files, layout.classes, image_size) for name, files in layout.splits.items()}
     if fold is not None and len(splits) == len(SPLITS):
         raise ConfigError.of("data.fold", f"{folder} has folders for validation and test", None)
-    shares = {"val": val_fraction, "test": test_fraction}
-    val_fraction, test_fraction = (0.0 if name in splits else share for name, share in shares.items())
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    files = [file for pictures in splits.values() for file in pictures.files]
+    files = [file for pictures in splits.values() for file, _ in pictures.samples]
     mib = len(files) * 3 * image_size**2 / 2**20
     looked_at = files if mib <= memory_mib else files[:: -(-len(files) // _ESTIMATED_FROM)]
     forms = forms_of(looked_at)
@@ -134,10 +114,11 @@ def imagefolder(
     notes = (*(of_some + line for line in notes_of(forms)), *layout.notes)
     if mib <= memory_mib:
         notes = (f"{text} kept in memory", *notes)
-        return _in_memory(folder, splits, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
-    parts = (splits["train"], splits.get("val"), splits.get("test"))
+        return _in_memory(folder.name, splits, holdout, eval_batch_size, num_workers, notes, is_deep(forms))
     loaded = from_dataset(
-        *parts,
+        splits["train"],
+        splits.get("val"),
+        splits.get("test"),
         **vars(holdout),
         eval_batch_size=eval_batch_size,
         num_workers=num_workers,
@@ -153,27 +134,24 @@ def imagefolder(
     return data
 
 
-def _unsorted(place: Path, size: int, count: int) -> Samples:
-    """Pictures without classes, `count` at a time and named by path; (N, 3, size, size)."""
+def _unsorted(place: Path, data: Decoded | Lazy, shift: Tensor, scale: Tensor) -> Samples:
+    """Pictures without classes, named by path, in batches as the model takes them."""
     files, unused, _ = walked(place) if place.is_dir() else ([place], [], set())
     if not files:
         raise DataError(f"{place} holds no picture ({', '.join(sorted(SUFFIXES))})")
-    parts = torch.arange(len(files)).split(count)
-    batches = (
-        Batch(
-            torch.stack([decoded(files[index], size).float() for index in part.tolist()]),
-            None,
-            part,
-            Position(),
-        )
-        for part in parts
-    )
+
+    def batch_of(part: Tensor) -> Batch:
+        pictures = [decoded(files[index], data.info.input_shape[1]).float() for index in part.tolist()]
+        inputs = (torch.stack(pictures).to(data.device) - shift.to(data.device)) * scale.to(data.device)
+        return Batch(inputs, None, part, Position())
+
+    batches = map(batch_of, torch.arange(len(files)).split(data.eval_batch_size))
     notes = (*notes_of(forms_of(files)), *not_used(unused, place))
     return Samples(batches, [str(file) for file in files], notes)
 
 
 def _in_memory(
-    folder: Path,
+    name: str,
     pictures_of: Mapping[str, Pictures],
     holdout: Holdout,
     eval_batch_size: int,
@@ -181,20 +159,17 @@ def _in_memory(
     notes: tuple[str, ...],
     deep: bool,
 ) -> InMemoryData:
-    files = [file for pictures in pictures_of.values() for file in pictures.files]
-    targets = torch.tensor([target for pictures in pictures_of.values() for target in pictures.targets])
+    samples = [sample for pictures in pictures_of.values() for sample in pictures.samples]
+    files, targets = [file for file, _ in samples], torch.tensor([target for _, target in samples])
     train = pictures_of["train"]
     inputs = _all_decoded(files, train.size, num_workers, torch.float32 if deep else torch.uint8)
-    elsewhere = torch.arange(0) if "test" in pictures_of else None  # no picture of train is a test picture
-    splits, start = split(len(train), holdout, targets[: len(train)], elsewhere), 0
-    for name, pictures in pictures_of.items():
-        if name != "train":
-            splits[name] = torch.arange(start, start + len(pictures))
-        start += len(pictures)
+    parts = torch.arange(len(files)).split([len(pictures) for pictures in pictures_of.values()])
+    given = dict(zip(pictures_of, parts, strict=True))
+    del given["train"]
     classes = tuple(train.classes)
     pixels, shape = PixelRange(torch.tensor(0.0), torch.tensor(255.0)), tuple(inputs.shape[1:])
-    info = DataInfo(folder.name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=notes)
-    return standardized(Decoded, info, inputs, targets, splits, eval_batch_size, per_feature=False)
+    info = DataInfo(name, shape, "classes", len(classes), {}, classes, pixels=pixels, notes=notes)
+    return resident(info, inputs, targets, holdout, eval_batch_size, False, given, Decoded)
 
 
 def _all_decoded(files: Sequence[Path], size: int, num_threads: int, dtype: torch.dtype) -> Tensor:
@@ -225,9 +200,8 @@ def _all_decoded(files: Sequence[Path], size: int, num_threads: int, dtype: torc
 def _estimates(pictures: Pictures, train: Tensor | None) -> tuple[dict[str, Tensor], str]:
     """Mean and 1 / std of each channel, (3, 1, 1), from pictures at even distances; in words."""
     assert train is not None  # it is a stream's
-    count = min(len(train), _ESTIMATED_FROM)
-    chosen = train[torch.arange(count) * len(train) // count].tolist()
-    sample = torch.stack([decoded(pictures.files[index], pictures.size).float() for index in chosen])
+    files = [pictures.samples[index][0] for index in evenly_spaced(train, _ESTIMATED_FROM).tolist()]
+    sample = torch.stack([decoded(file, pictures.size).float() for file in files])
     shift, scale = scaling.standardization(sample, per_feature=False)
-    text = f"{scaling.describe_scaling(shift, scale, per_feature=False)}, by {count:,} of its pictures"
+    text = f"{scaling.describe_scaling(shift, scale, per_feature=False)}, by {len(files):,} of its pictures"
     return {"shift": shift[0], "scale": scale[0]}, text

@@ -97,3 +97,9 @@ def fold_of(
         shuffled = shuffled[torch.sort(classes[shuffled], stable=True).indices]
     mine = torch.arange(len(shuffled)) % num_folds == fold
     return shuffled[~mine].sort().values, shuffled[mine].sort().values
+
+
+def evenly_spaced(indices: Tensor, most: int) -> Tensor:
+    """At most `most` of `indices`, at even distances."""
+    count = min(len(indices), most)
+    return indices[torch.arange(count) * len(indices) // count]

@@ -7,6 +7,7 @@ import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ SUFFIXES = {
     *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     *(".jp2", ".j2k", ".jpx", ".tga", ".ico", ".pcx", ".qoi"),
 }
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises
 _WHITE = 255.0
 _LONGEST = 100  # shorter sides: otherwise a line of pixels would be resized to many times its bytes
 _WHITE_OF_16_BITS = 65535
@@ -63,7 +65,7 @@ def decoded(file: Path, size: int) -> Tensor:
     try:
         with _opened(file) as opened:
             image = _as_rgb_or_float(file, ImageOps.exif_transpose(opened), opened)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except _UNDECODABLE as error:
         raise DataError(f"data.root: {file} cannot be decoded: {_reason(file, error)}") from None
     short = min(image.size)
     if max(image.size) > _LONGEST * short:  # cut first: only the middle is needed
@@ -77,18 +79,12 @@ def decoded(file: Path, size: int) -> Tensor:
 
 
 def forms_of(files: Iterable[Path]) -> Counter[str]:
-    """Count how the pixels of files are stored, from their headers alone.
-
-    A file that cannot be opened is left to `decoded`, which says why.
-    """
+    """Count how the pixels of files are stored, from their headers alone."""
     forms: Counter[str] = Counter()
     for file in files:
-        try:
-            with _opened(file) as image:
-                forms[_form(image)] += 1
-                forms["frames"] += bool(getattr(image, "is_animated", False))
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, DataError):
-            continue
+        with suppress(*_UNDECODABLE, DataError), _opened(file) as image:  # `decoded` says what is wrong
+            forms[_form(image)] += 1
+            forms["frames"] += bool(getattr(image, "is_animated", False))
     return forms
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,9 +105,8 @@ class InMemoryData(IndexedData):
         return Samples(map(self.scaled, batches))
 
     def scaled(self, batch: Batch) -> Batch:
-        """A batch of stored values as the model sees it."""
-        inputs = batch.inputs.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
-        return replace(batch, inputs=inputs)
+        """A batch of copies of stored values as the model sees them; changes them in place."""
+        return replace(batch, inputs=batch.inputs.to(torch.float32).sub_(self.shift).mul_(self.scale))
 
     def _scale_pixels(self) -> None:
         """Black and white as the model sees them."""
@@ -117,11 +116,8 @@ class InMemoryData(IndexedData):
             self.info.pixels.white = ((high - self.shift) * self.scale)[0]
 
     def _gather(self, indices: Tensor, after: Position) -> Batch:
-        inputs = self.inputs.index_select(0, indices).to(torch.float32).sub_(self.shift).mul_(self.scale)
-        return Batch(inputs, self.targets.index_select(0, indices), indices, after)
-
-
-Kind = TypeVar("Kind", bound=InMemoryData)
+        targets = self.targets.index_select(0, indices)
+        return self.scaled(Batch(self.inputs.index_select(0, indices), targets, indices, after))
 
 
 def resident(
@@ -131,32 +127,18 @@ def resident(
     holdout: Holdout,
     eval_batch_size: int,
     per_feature: bool,
-    test: Tensor | None = None,
+    given: dict[str, Tensor] | None = None,
+    kind: type[InMemoryData] = InMemoryData,
 ) -> InMemoryData:
-    """Data in memory, split and standardised by the training split alone.
+    """Data of class `kind`, split and standardised by the training split alone.
 
     `per_feature` standardises every input feature (tables); otherwise every channel (pictures).
-    `test` holds the indices of an official test split; without it `test_fraction` is held out.
+    `given` are the indices of official validation and test splits, which follow all other samples.
     Raises DataError where no sample is left to train on or a value is not finite.
     """
-    classes = targets if info.kind == "classes" else None
-    splits = split(len(inputs), holdout, classes, test)
-    return standardized(InMemoryData, info, inputs, targets, splits, eval_batch_size, per_feature)
-
-
-def standardized(
-    kind: type[Kind],
-    info: DataInfo,
-    inputs: Tensor,
-    targets: Tensor,
-    splits: Mapping[str, Tensor],
-    eval_batch_size: int,
-    per_feature: bool,
-) -> Kind:
-    """Data of class `kind` with the given splits, standardised by the training split alone.
-
-    Raises DataError where a value is not finite.
-    """
+    given = given or {}
+    count = len(inputs) - sum(map(len, given.values()))
+    splits = split(count, holdout, targets if info.kind == "classes" else None, given) | given
     shift, scale = scaling.standardization(inputs[splits["train"]], per_feature)
     info = described(info, inputs, targets, splits)
     info = replace(info, input_scaling=scaling.describe_scaling(shift, scale, per_feature))
@@ -166,31 +148,33 @@ def standardized(
 
 
 def split(
-    count: int, holdout: Holdout, classes: Tensor | None, test: Tensor | None = None
+    count: int, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
 ) -> dict[str, Tensor]:
-    """Indices of "train", "val" and "test" among `count` samples, stratified where there are classes.
+    """Indices of "train" among `count` samples, and of those of "test" and "val" that are not `given`.
 
-    Raises DataError where no sample is left to train on.
+    Stratified where there are classes. Raises ConfigError for shares that take all and for a fold where
+    both are given, DataError where no sample is left to train on.
     """
-    if holdout.fold is None and test is None and holdout.val_fraction + holdout.test_fraction >= 1:
+    shares = {"test": holdout.test_fraction, "val": holdout.val_fraction}
+    shares = {name: share for name, share in shares.items() if name not in given}
+    if holdout.fold is None and sum(shares.values()) >= 1:
         text = "leaves no sample to train on: data.test_fraction takes the rest"
         raise ConfigError.of("data.val_fraction", text)
-    rest, seed, part = torch.arange(count), holdout.split_seed, None
-    if test is not None:
-        rest = rest[~torch.isin(rest, test)]
-    num_val = round(holdout.val_fraction * len(rest))
-    if holdout.fold is not None:
-        rest, part = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
-    if test is None:
-        num_test = round(holdout.test_fraction * count)
-        rest, test = (rest, part) if part is not None else hold_out(rest, num_test, seed, "test", classes)
-        part = None
-    train, val = (rest, part) if part is not None else hold_out(rest, num_val, seed, "val", classes)
-    if holdout.limit is not None and holdout.limit < len(train):
-        train = hold_out(train, holdout.limit, seed, "limit", classes)[1]
-    if len(train) == 0:
+    folded = next(iter(shares), None) if holdout.fold is not None else None
+    if holdout.fold is not None and folded is None:
+        raise ConfigError.of("data.fold", "the data have validation and test splits of their own", None)
+    rest, seed, splits = torch.arange(count), holdout.split_seed, {}
+    for name, share in shares.items():
+        if holdout.fold is not None and name == folded:
+            rest, splits[name] = fold_of(rest, holdout.fold, holdout.num_folds, seed, classes)
+        else:
+            number = min(len(rest), round(share * count))
+            rest, splits[name] = hold_out(rest, number, seed, name, classes)
+    if holdout.limit is not None and holdout.limit < len(rest):
+        rest = hold_out(rest, holdout.limit, seed, "limit", classes)[1]
+    if len(rest) == 0:
         raise DataError(f"data: no sample is left to train on, got {count} samples in all")
-    return {"train": train, "val": val, "test": test}
+    return {"train": rest, **splits}
 
 
 def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[str, Tensor]) -> DataInfo:
@@ -202,15 +186,13 @@ def described(info: DataInfo, inputs: Tensor, targets: Tensor, splits: Mapping[s
     for what, values in (("inputs", inputs), ("targets", targets)):
         if (row := first_unfit(torch.isfinite(values))) is not None:
             raise DataError(f"data: sample {row} of {info.name} has {what} that are not finite numbers")
-    train_targets = targets[splits["train"]]
-    counts = (
-        torch.bincount(train_targets, minlength=info.num_targets).tolist() if info.kind == "classes" else ()
-    )
+    train = targets[splits["train"]]
+    is_classes = info.kind == "classes"
     return replace(
         info,
-        sizes={name: len(part) for name, part in splits.items()},
-        class_counts=tuple(counts),
-        target_scaling=scaling.target_scaling(train_targets) if info.kind == "values" else None,
+        sizes={name: len(splits[name]) for name in ("train", "val", "test")},
+        class_counts=tuple(torch.bincount(train, minlength=info.num_targets).tolist()) if is_classes else (),
+        target_scaling=scaling.target_scaling(train) if info.kind == "values" else None,
         in_memory=True,
         fingerprint=fingerprint([inputs, targets]),
     )

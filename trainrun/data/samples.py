@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,16 +19,15 @@ from torch.utils.data import Dataset, default_collate
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.seeds import derive
 
+_UNSTACKABLE = (TypeError, ValueError, RuntimeError, KeyError)  # of default_collate
+
 
 @dataclass(frozen=True)
 class FailedSample:
-    """An error in place of a sample or batch, as text: it leaves a worker process without a traceback.
-
-    `index` is the failed sample's place in its batch.
-    """
+    """An error in place of a sample or batch, as text: it leaves a worker process without a traceback."""
 
     message: str
-    index: int | None = None
+    index: int | None = None  # the failed sample's place in its batch
 
 
 class Seeded(Dataset[Any]):
@@ -46,42 +46,34 @@ class Seeded(Dataset[Any]):
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
     """One pass over an iterable dataset; draws are seeded from the sample's number, from `start` on."""
-    count = start
-    _seed_all(derive(seed, count))
+    _seed_all(derive(seed, start))
     samples = iter(cast(Any, dataset))
-    while True:
-        _seed_all(derive(seed, count))
+    for number in count(start):
+        _seed_all(derive(seed, number))
         try:
             sample = next(samples)
         except StopIteration:
             return
         except (Exception, SystemExit) as error:
-            raise DataError(_describe_failure(dataset, count, error)) from error
+            raise DataError(_describe_failure(dataset, number, error)) from error
         yield sample
-        count += 1
 
 
 def endless(dataset: Dataset[Any], seed: int) -> Iterator[Any]:
     """Pass after pass over an iterable dataset."""
-    count = 0
+    num_read = 0
     while True:
-        before = count
-        for sample in stream(dataset, seed, count):
+        before = num_read
+        for sample in stream(dataset, seed, num_read):
             yield sample
-            count += 1
-        if count == before:
+            num_read += 1
+        if num_read == before:
             raise DataError(f"data.train: the stream {type(dataset).__name__} is empty")
 
 
 def chunks(samples: Iterator[Any], size: int) -> Iterator[list[Any]]:
     """Lists of `size`, the last one short."""
-    chunk = []
-    for sample in samples:
-        chunk.append(sample)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+    while chunk := list(islice(samples, size)):
         yield chunk
 
 
@@ -90,19 +82,23 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
 
     float64 becomes float32, integer and bool targets int64, one float target per sample (N, 1).
     """
-    for sample in samples:
-        if isinstance(sample, FailedSample):
-            return sample
+    if failed := next((sample for sample in samples if isinstance(sample, FailedSample)), None):
+        return failed
     for sample in samples:
         if sample is not None and not (isinstance(sample, (list, tuple)) and len(sample) == 2):
             return FailedSample(f"data: a sample is not (input, target), got {_describe_pairless(sample)}")
     samples = [sample and tuple(map(_numbers, sample)) for sample in samples]
     try:
         inputs, targets = default_collate(samples)
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+    except _UNSTACKABLE as error:
         index = _first_odd(samples)
         return FailedSample(f"cannot be stacked with the others: {_why(samples[index], error)}", index)
-    return map_tensors(inputs, _single), _as_targets(map_tensors(targets, _single))
+    targets = map_tensors(targets, _single)
+    if isinstance(targets, Tensor) and not targets.is_floating_point():
+        targets = targets.long()
+    elif isinstance(targets, Tensor) and targets.ndim == 1:
+        targets = targets[:, None]
+    return map_tensors(inputs, _single), targets
 
 
 def unpacked(
@@ -114,8 +110,7 @@ def unpacked(
             raise DataError(batch.message)
         number = "" if indices is None else f" {int(indices[batch.index])}"
         raise DataError(f"data: sample{number} {batch.message}")
-    inputs, targets = batch
-    return inputs, targets
+    return batch
 
 
 def read_sample(dataset: Dataset[Any], index: int) -> tuple[Any, Any]:
@@ -134,6 +129,15 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(map_tensors(value, function) for value in tree)
     return tree
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors inside mappings, lists and tuples, in order."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (Mapping, list, tuple)):
+        for value in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from tensors_in(value)
 
 
 def _single(tensor: Tensor) -> Tensor:
@@ -173,15 +177,12 @@ def _why(sample: Any, error: Exception) -> str:
     if not isinstance(sample, tuple):
         return f"it is {type(sample).__name__}; return an input and a target, or leave it out"
     for part, what in zip(sample, ("input", "target"), strict=True):
-        name = type(part).__name__
         if part is None:
             return f"its {what} is None; give one, or leave the sample out"
         if hasattr(part, "getbands"):  # a Pillow picture
-            return f"its {what} is a {name} picture; return torchvision.transforms.functional.to_tensor of it"
-    kinds = " and ".join(
-        f"{what} {describe_value(part)}" for part, what in zip(sample, ("input", "target"), strict=True)
-    )
-    return f"{error}; it has {kinds}"
+            fix = "return torchvision.transforms.functional.to_tensor of it"
+            return f"its {what} is a {type(part).__name__} picture; {fix}"
+    return f"{error}; it has input {describe_value(sample[0])} and target {describe_value(sample[1])}"
 
 
 def describe_value(value: Any) -> str:
@@ -192,14 +193,6 @@ def describe_value(value: Any) -> str:
         elements = list(value.values() if isinstance(value, Mapping) else value)[:4]
         return f"{type(value).__name__} of {len(value)} ({', '.join(map(describe_value, elements))})"
     return f"{type(value).__name__} {value!r}"[:80]
-
-
-def _as_targets(targets: Any) -> Any:
-    if not isinstance(targets, Tensor):
-        return targets
-    if not targets.is_floating_point():
-        return targets.long()
-    return targets[:, None] if targets.ndim == 1 else targets
 
 
 def _seed_all(seed: int) -> None:
@@ -238,6 +231,6 @@ def _first_odd(samples: list[Any]) -> int:
     for index in range(len(samples)):
         try:
             default_collate(samples[max(0, index - 1) : index + 1])
-        except (TypeError, ValueError, RuntimeError, KeyError):
+        except _UNSTACKABLE:
             return index
     return 0

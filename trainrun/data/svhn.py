@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainrun.data.download import download_file
-from trainrun.data.published import Normalize, published
+from trainrun.data.published import Normalize, download_file, published
 from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
@@ -33,10 +32,7 @@ def svhn(
     normalize: Normalize,
     eval_batch_size: Count,
 ) -> InMemoryData:
-    """73,257 + 26,032 house-number digits of 32 x 32 in colour (Netzer et al., 2011).
-
-    Raises DataError naming the file and what is wrong with it.
-    """
+    """73,257 + 26,032 house-number digits of 32 x 32 in colour (Netzer et al., 2011)."""
     base = Path(root).expanduser() if root else Path("data") / "svhn"
     parts = []
     for file, md5 in MD5.items():

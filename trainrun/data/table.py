@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from itertools import chain, repeat
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 
 from trainrun.config.suggest import override
-from trainrun.data.encoding import Column, Feature, encode, fit, from_plain, notation_of, to_plain
+from trainrun.data import encoding
+from trainrun.data.encoding import Column, Feature, encode, fit
 from trainrun.data.faults import first_few
-from trainrun.data.predict_table import columns_like, refuse_infinite, targets_like, unknown
 from trainrun.data.resident import Holdout, InMemoryData, described, split
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.tables import tables
@@ -35,7 +36,7 @@ from trainrun.tables.tables import Format, Table
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 
-_SHOWN = 6  # names in a note: one line of a terminal
+_listed = partial(first_few, most=6)  # in a note: one line of a terminal
 _FEW_ROWS = 10  # below this the message blames the number of rows, not the target
 _FEW_IDS = 20  # rows; among fewer, whole numbers all differ by chance too often to be called an id
 _LOOKED_AT = 1000  # rows that are searched for a leading 0: a column of postcodes shows one far sooner
@@ -69,29 +70,27 @@ class TableData(InMemoryData):
         self.columns, self.features, self.layout = columns, features, layout
 
     def fitted(self) -> dict[str, Any]:
-        return super().fitted() | {
-            "features": to_plain(self.features),
-            "target_notation": asdict(self.layout.notation),
-        }
+        own = {"features": encoding.to_plain(self.features), "target_notation": asdict(self.layout.notation)}
+        return super().fitted() | own
 
     def restore(self, fitted: Mapping[str, Any]) -> None:
         super().restore(fitted)
-        self.features = from_plain(fitted["features"])
-        self.layout = replace(self.layout, notation=notation_of(fitted.get("target_notation")))
+        self.features = encoding.from_plain(fitted["features"])
+        self.layout = replace(self.layout, notation=encoding.notation_of(fitted.get("target_notation")))
         self.inputs = encode(self.columns, self.features).to(self.device)
 
     def read(self, file: Path) -> Samples:
         """Another table with the same columns; the target may be missing, further columns are ignored."""
         read = tables.read(str(file), self.layout.format, self.layout.missing)
-        columns = columns_like(self.features, read, self.layout.missing)
+        columns = encoding.columns_like(self.features, read, self.layout.missing)
         inputs = encode(columns, self.features)
-        targets = targets_like(self.info, self.layout.target, read, self.layout.notation)
+        targets = encoding.targets_like(self.info, self.layout.target, read, self.layout.notation)
         parts = torch.arange(len(inputs)).split(self.eval_batch_size)
         batches = (
             Batch(inputs[part].to(self.device), None if targets is None else targets[part], part, Position())
             for part in parts
         )
-        return Samples(batches, notes=[*read.notes, *unknown(columns, self.features)])
+        return Samples(batches, notes=[*read.notes, *encoding.unknown(columns, self.features)])
 
 
 def table(
@@ -134,13 +133,14 @@ def table(
     target_kind, _, why = tables.target_kind(read, target, gone, style)
     kind = target_kind if kind == "auto" else kind  # type: ignore[assignment]
     targets, class_names, notation = _targets(read, target, kind, gone, style)
-    left_out: dict[str, str] = {target: ""} | dict.fromkeys(ignore, "data.ignore")
-    columns = [
-        column
-        for name in read.columns
-        if name not in left_out
-        and (column := _column(read, name, name in categorical, gone, style, max_categories, left_out))
-    ]
+    left_out = {target: ""} | dict.fromkeys(ignore, "data.ignore")
+    columns: list[Column] = []
+    for name in [name for name in read.columns if name not in left_out]:
+        column = _column(read, name, name in categorical, gone, style, max_categories)
+        if isinstance(column, str):
+            left_out[name] = column
+        else:
+            columns.append(column)
     notations = {column.name: column.notation for column in columns if not column.categories}
     written = _written(read, target, {target: notation} | notations, style)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
@@ -187,43 +187,28 @@ def _with_targets(
 
 
 def _column(
-    read: Table,
-    name: str,
-    is_category: bool,
-    missing: Collection[str],
-    style: Style,
-    max_categories: int,
-    left_out: dict[str, str],
-) -> Column | None:
-    """A column as numbers or categories; None for one that is left out, its reason written to `left_out`."""
+    read: Table, name: str, is_category: bool, missing: Collection[str], style: Style, max_categories: int
+) -> Column | str:
+    """A column as numbers or categories, or why it is left out."""
     texts = read.columns[name]
     is_text = is_category or name not in read.numbers
     if is_text and texts[0] not in missing and texts.count(texts[0]) == len(texts):
-        left_out[name] = "always the same"
-        return None
+        return "always the same"
     numbers = None if is_category else _numbers(read, name, missing, style)
     if numbers is not None:
-        values, notation = numbers
-        array = np.array(values)
-        refuse_infinite(read, name, array)
+        array, notation = numbers
         if np.isnan(array).all():
-            left_out[name] = "no value"
-        elif (array == array[0]).all():
-            left_out[name] = "always the same"
-        return None if name in left_out else Column(name, array, (), notation)
-    values_seen = set(texts).difference(missing)
-    kind = "text" if is_category else tables.kind_of(values_seen)
-    if kind == "boolean" and len(values_seen) == 2:
+            return "no value"
+        return "always the same" if (array == array[0]).all() else Column(name, array, (), notation)
+    values = set(texts).difference(missing)
+    kind = "text" if is_category else tables.kind_of(values)
+    if kind == "boolean" and len(values) == 2:
         return Column(name, np.array([tables.BOOLEANS.get(text.lower(), np.nan) for text in texts]))
     if kind == "date":
-        left_out[name] = "dates"
-    elif len(values_seen) > max_categories:
-        left_out[name] = f"{len(values_seen):,} different texts"
-    if name in left_out:
-        return None
-    categories = tuple(sorted(values_seen))
-    place = {text: number for number, text in enumerate(categories)}
-    return Column(name, np.fromiter(map(place.get, texts, repeat(-1)), np.int64, len(texts)), categories)
+        return "dates"
+    if len(values) > max_categories:
+        return f"{len(values):,} different texts"
+    return encoding.categories_of(name, texts, missing)
 
 
 def _targets(
@@ -239,9 +224,7 @@ def _targets(
             unit = unit_of(set(texts))
             text += f"; take {unit!r} out of it" if unit else "; make it a number"
             raise DataError(f"data.target: {text}, or learn its {what} as classes: data.kind=classes")
-        array = np.array(numbers[0])
-        refuse_infinite(read, name, array)
-        return torch.from_numpy(array).float()[:, None], (), numbers[1]
+        return torch.from_numpy(numbers[0]).float()[:, None], (), numbers[1]
     values, notation = None, PLAIN
     with suppress(ValueError):  # class names that are not numbers in one notation
         if reading := tables.reading_of(read, name, missing, style):
@@ -253,8 +236,8 @@ def _targets(
         few = "; there are too few rows to learn from" if len(texts) < _FEW_ROWS else ""
         raise DataError(f"data.target: {text}, too many for classes, such as {texts[0]!r}{few}")
     if len(different) < 2:
-        text = f"{read.path} has one {name} in all rows, {texts[0]!r}: nothing to learn"
-        raise DataError(f"data.target: {text}")
+        text = f"has one {name} in all rows, {texts[0]!r}: nothing to learn"
+        raise DataError(f"data.target: {read.path} {text}")
     place = {label: number for number, label in enumerate(sorted(different))}  # type: ignore[type-var]
     named = dict(zip(keys, texts, strict=True))
     return torch.tensor([place[label] for label in keys]), tuple(named[label] for label in place), notation
@@ -262,14 +245,14 @@ def _targets(
 
 def _numbers(
     read: Table, name: str, missing: Collection[str], style: Style, is_target: bool = False
-) -> tuple[Sequence[float], Notation] | None:
+) -> tuple[np.ndarray, Notation] | None:
     """A column's numbers and their notation; None where it holds no numbers.
 
-    Raises DataError naming a text among numbers, 10 % at most, and where two notations fit.
+    Raises DataError naming a text among numbers, 10 % at most, an infinite one, and where two notations fit.
     """
     key = "data.target" if is_target else "data.path"
-    others = [override("data.ignore", [name]), override("data.categorical", [name])]
-    others = ["data.kind=classes"] if is_target else others
+    columns = [override("data.ignore", [name]), override("data.categorical", [name])]
+    others = ["data.kind=classes"] if is_target else columns
     try:
         reading = tables.reading_of(read, name, missing, style)
     except UnclearNotationError as error:
@@ -282,7 +265,11 @@ def _numbers(
         most = "" if is_target else " as nearly all of it"
         text = f"{read.place(rows, name)} is not a number{most}, got {got!r}"
         raise DataError(f"{key}: {text}; fix it, or {', or '.join(others)}") from None
-    return reading and (reading[0], reading[1].notation)
+    if reading is None:
+        return None
+    array = np.array(reading[0])
+    encoding.refuse_infinite(read, name, array)
+    return array, reading[1].notation
 
 
 def _pointed(read: Table, notations: Mapping[str, Notation]) -> dict[str, int]:
@@ -342,18 +329,15 @@ def _notes(
     learned = f"one of {len(names)} classes ({_listed(names)})" if names else "a value"
     notes = [f"{target} is learned as {learned}: {why}"]
     numbers = [column.name for column in columns if not column.categories]
-    spread = [
-        f"{column.name} ({len(feature.categories)} of {len(column.categories)})"
-        if len(feature.categories) < len(column.categories)
-        else f"{column.name} ({len(column.categories)})"
-        for column, feature in zip(columns, features, strict=True)
-        if column.categories
-    ]
+    spread = []
+    for column, feature in zip(columns, features, strict=True):
+        own, count = len(feature.categories), len(column.categories)
+        if count:
+            spread.append(f"{column.name} ({own} of {count})" if own < count else f"{column.name} ({count})")
     parts = [f"{len(numbers)} of numbers: {_listed(numbers)}"] if numbers else []
     parts += [f"{len(spread)} of categories: {_listed(spread)}"] if spread else []
-    count = sum(len(feature.inputs) for feature in features)
-    whole = f"{_count(count, 'input')} from {_count(len(columns), 'column')}"
-    notes.append(f"{whole}, {'; '.join(parts)}")
+    inputs = _count(sum(len(feature.inputs) for feature in features), "input")
+    notes.append(f"{inputs} from {_count(len(columns), 'column')}, {'; '.join(parts)}")
     if ids := [column.name for column in columns if _is_id(column)]:
         text = f"{_listed(ids)}: another whole number in every row, as a row's number or id, and learned from"
         notes.append(f"{text}; to leave it out: {override('data.ignore', ids)}")
@@ -383,10 +367,6 @@ def _count(number: int, noun: str) -> str:
 def _left_out_text(left_out: Mapping[str, str]) -> str:
     reasons = [f"{name} ({why})" for name, why in left_out.items() if why]
     return f"; left out: {_listed(reasons)}" if reasons else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return first_few(names, _SHOWN)
 
 
 def _near(name: str, read: Table) -> str:

@@ -34,16 +34,8 @@ class _Form:
     """A way to convert targets: which ones fit, in words and as a test of each, and the conversion."""
 
     expected: str
-    fits: Callable[[Tensor], Tensor]  # (N,) bool
+    fits: Callable[[Tensor], Tensor]  # (N, ...) bool
     convert: Callable[[Tensor], Tensor]
-
-
-def _every(targets: Tensor) -> Tensor:
-    return torch.ones(len(targets), dtype=torch.bool)
-
-
-def _flat(fits: Tensor) -> Tensor:
-    return fits.reshape(len(fits), -1).all(1)
 
 
 def _is_bit(targets: Tensor) -> Tensor:
@@ -51,39 +43,31 @@ def _is_bit(targets: Tensor) -> Tensor:
 
 
 _FORMS = {
-    "plain": _Form("", _every, lambda t: t),
-    "values": _Form("", _every, lambda t: t.float().reshape(len(t), -1)),
-    "class": _Form(
-        "a class",
-        lambda t: _flat(t == t.round()) if t.is_floating_point() else _every(t),
-        lambda t: t.long().reshape(-1),
+    "values": _Form(
+        "", lambda t: torch.ones(len(t), dtype=torch.bool), lambda t: t.float().reshape(len(t), -1)
     ),
-    "sign": _Form("-1 or 1", lambda t: _flat(t.abs() == 1), lambda t: (t > 0).long().reshape(-1)),
+    "class": _Form("a class", lambda t: t == t.round(), lambda t: t.long().reshape(-1)),
+    "sign": _Form("-1 or 1", lambda t: t.abs() == 1, lambda t: (t > 0).long().reshape(-1)),
     "one-hot": _Form(
         f"a single 1 among zeros; {_ADVICE['labels']}",
-        lambda t: _flat(_is_bit(t)) & (t.sum(1) == 1),
+        lambda t: _is_bit(t).all(1) & (t.sum(1) == 1),
         lambda t: t.argmax(1),
     ),
     "labels": _Form(
-        f"labels, each 0 or 1; {_ADVICE['values']}",
-        lambda t: _flat(_is_bit(t)),
-        lambda t: t.long().reshape(len(t), -1),
+        f"labels, each 0 or 1; {_ADVICE['values']}", _is_bit, lambda t: t.long().reshape(len(t), -1)
     ),
 }
 
 
 @dataclass(frozen=True)
 class TargetReading:
-    """How targets of one shape and type are converted.
+    """How targets of one shape and type are converted."""
 
-    `kind` is that of DataInfo. `note` says in the plan what is converted.
-    """
-
-    kind: str
-    form: str
+    kind: str  # as DataInfo has it
+    form: str  # of `_FORMS`, or "plain" where nothing is converted
     shape: tuple[int, ...]  # of one target
     is_float: bool
-    note: str = ""
+    note: str = ""  # says in the plan what is converted
 
     def __call__(self, targets: Any, indices: Sequence[int] | Tensor, name: str) -> Any:
         """Convert a batch of stacked targets. Raises DataError for the first that does not fit."""
@@ -118,7 +102,8 @@ def reading_of(targets: Any, task_kind: str | None, name: str) -> TargetReading:
             return TargetReading("other", "plain", (), False)
         raise DataError(f"data: sample 0 of {name} has the target {_no_number(targets)}")
     shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
-    kind = task_kind or _natural_kind(shape, is_float)
+    natural = "other" if len(shape) > 1 else "values" if is_float else "labels" if shape else "classes"
+    kind = task_kind or natural
     form = "plain" if task_kind in (None, "other") else _form(targets, kind)
     if form is None:
         text = f"learns {_LEARNS[kind]}; a target of {name} is {describe_target(targets)}; {_advice(targets)}"
@@ -160,10 +145,9 @@ def resolve_classes(
     if reading.is_float and reading.form == "class" and _MOST_FLOATS < len(labels) > len(classes) / 2:
         text = f"learns classes; the {len(classes)} targets of {name} are {len(labels)} different floats"
         raise ConfigError.of("task", f"{text}; {_ADVICE['values']}")
-    is_gappy = len(labels) < count
-    shown = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
-    if num_classes or reading.form == "one-hot" or not is_gappy:
+    if num_classes or reading.form == "one-hot" or len(labels) >= count:
         return reading, classes, count
+    shown = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
     if reading.is_float or (count > _MOST_UNASKED and count > _MOST_SPARSE * len(labels)):
         text = f"learns classes, counted from 0; the targets of {name} are {shown}; {_ADVICE['values']}"
         raise ConfigError.of("task", f"{text}, or number the classes from 0 in the data set")
@@ -177,12 +161,6 @@ def _gaps(labels: list[int], count: int, shown: str) -> str:
     return f"{text}; number them from 0 without gaps"
 
 
-def _natural_kind(shape: tuple[int, ...], is_float: bool) -> str:
-    if len(shape) > 1:
-        return "other"
-    return "values" if is_float else "labels" if shape else "classes"
-
-
 def _form(targets: Tensor, kind: str) -> str | None:
     """The form in `_FORMS` that reads such targets as `kind`; None where they cannot be of that kind."""
     shape, is_float = tuple(targets.shape[1:]), targets.is_floating_point()
@@ -191,16 +169,15 @@ def _form(targets: Tensor, kind: str) -> str | None:
     if len(shape) > 1 or targets.is_complex():
         return None
     if kind == "values":
-        return "plain" if is_float and targets.dtype == torch.float32 else "values"
+        return "plain" if targets.dtype == torch.float32 else "values"
     if kind == "labels":
-        is_plain = len(shape) == 1 and not is_float
-        bits = bool(_is_bit(targets).all())
-        return "plain" if is_plain and bits else "labels" if bits else None
+        if not bool(_is_bit(targets).all()):
+            return None
+        return "plain" if len(shape) == 1 and not is_float else "labels"
     if not shape and not is_float:
         return "plain"
-    if shape in ((), (1,)):
-        return "class" if bool((targets == targets.round()).all()) else None
-    return "one-hot" if bool(_FORMS["one-hot"].fits(targets).all()) else None
+    form = "class" if shape in ((), (1,)) else "one-hot"
+    return form if bool(_FORMS[form].fits(targets).all()) else None
 
 
 def _note(form: str, shape: tuple[int, ...], is_float: bool, targets: Tensor) -> str:
@@ -231,9 +208,8 @@ def _advice(targets: Tensor) -> str:
         return f"{soft}; to learn them as numbers use task=regression loss=mse"
     if bool(_is_bit(targets).all()):
         return _ADVICE["labels"]
-    if is_float:
-        return _ADVICE["values"]
-    return f"{_ADVICE['values']}; for tokens that follow the input's tokens use task=language_model"
+    tokens = "; for tokens that follow the input's tokens use task=language_model"
+    return _ADVICE["values"] + ("" if is_float else tokens)
 
 
 def _no_number(targets: Any) -> str:

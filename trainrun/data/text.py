@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainrun.data.fingerprint import fingerprint
+from trainrun.data.order import evenly_spaced
 from trainrun.data.resident import IndexedData
 from trainrun.protocols import IGNORED, Batch, DataInfo, Position
 from trainrun.vocabulary.errors import ConfigError, DataError
@@ -56,8 +57,8 @@ class Text(IndexedData):
     def limit_evaluation(self, num_samples: int) -> None:
         """Evaluate on at most `num_samples` evenly spaced windows of a split."""
         for split, windows in self.splits.items():
-            if split != "train" and len(windows) > num_samples:
-                self.splits[split] = windows[torch.arange(num_samples) * len(windows) // num_samples]
+            if split != "train":
+                self.splits[split] = evenly_spaced(windows, num_samples)
 
     def to(self, device: torch.device) -> None:
         self.device, self.tokens = device, self.tokens.to(device)
@@ -100,15 +101,21 @@ def text(
         text = "leaves no text to train on: data.test_fraction takes the rest"
         raise ConfigError.of("data.val_fraction", text)
     files, name = _files(path), Path(path).name if path else "python_sources"
-    sequence = _bytes(files) if tokens == "bytes" else _characters(files)
+    if tokens == "bytes":
+        sequence = np.frombuffer(bytearray().join(map(_read, files)), np.uint8)
+    else:  # as code points
+        sequence = np.frombuffer(bytearray("".join(map(_read_text, files)).encode("utf-32-le")), np.uint32)
     size = len(sequence)
-    num_test, num_val = round(test_fraction * size), round(val_fraction * size)
-    end = size - num_val - num_test
+    num_test = round(test_fraction * size)
+    end = size - round(val_fraction * size) - num_test
     if end < 2:
         raise DataError(f"data.path: {name} has {size} {tokens}, too few to train on")
     vocabulary = tuple(bytes([n]) for n in range(256))
-    if tokens == "characters":
-        sequence, vocabulary = _fit(sequence, end)
+    if tokens == "characters":  # numbered from 1, in the order of their code points
+        codes = np.unique(sequence[:end])
+        places = np.searchsorted(codes, sequence).clip(max=len(codes) - 1)
+        sequence = np.where(codes[places] == sequence, places + 1, 0).astype(np.int32)
+        vocabulary = (_UNKNOWN, *(chr(code).encode() for code in codes))
     bounds = {"train": (0, end), "val": (end, size - num_test), "test": (size - num_test, size)}
     whole = torch.from_numpy(sequence)
     info = DataInfo(name, (block_size,), "tokens", len(vocabulary), {}, vocabulary=vocabulary)
@@ -121,49 +128,28 @@ def text(
     return data
 
 
-def _fit(codes: np.ndarray, end: int) -> tuple[np.ndarray, tuple[bytes, ...]]:
-    """(L,) int32 tokens of characters, and the vocabulary, that of the first `end` characters."""
-    vocabulary = np.unique(codes[:end])
-    places = np.searchsorted(vocabulary, codes).clip(max=len(vocabulary) - 1)
-    numbers = np.where(vocabulary[places] == codes, places + 1, 0).astype(np.int32)
-    return numbers, (_UNKNOWN, *(chr(code).encode() for code in vocabulary))
-
-
 def _files(path: str | None) -> list[Path]:
     base = Path(path).expanduser() if path else Path(sysconfig.get_path("stdlib"))
     if path and base.is_file():
         return [base]
     if not base.is_dir():
         raise DataError(f"data.path: there is no file or folder {base}")
-    pattern = "*" if path else "*.py"
-    below = ((file.relative_to(base), file) for file in base.rglob(pattern) if file.is_file())
-    files = sorted((place.as_posix(), file) for place, file in below if _is_wanted(place, path is None))
-    if not files:
+    places = (file.relative_to(base) for file in base.rglob("*" if path else "*.py") if file.is_file())
+    if path:  # all but .git and the like
+        wanted = [place for place in places if not any(part.startswith(".") for part in place.parts)]
+    else:
+        wanted = [place for place in places if not _NOT_SOURCES.intersection(place.parts)]
+    if not wanted:
         raise DataError(f"data.path: there are no files below {base}")
-    return [file for _, file in files]
+    return [base / place for place in sorted(wanted, key=Path.as_posix)]
 
 
-def _is_wanted(place: Path, is_library: bool) -> bool:
-    if is_library:
-        return not _NOT_SOURCES.intersection(place.parts)
-    return not any(part.startswith(".") for part in place.parts)  # .git and the like
-
-
-def _bytes(files: list[Path]) -> np.ndarray:
-    """(L,) uint8."""
-    return np.frombuffer(bytearray().join(map(_read, files)), np.uint8)
-
-
-def _characters(files: list[Path]) -> np.ndarray:
-    """(L,) uint32 code points."""
-    parts = []
-    for file in files:
-        try:
-            parts.append(_read(file).decode())
-        except UnicodeDecodeError as error:
-            text = f"{file} is not UTF-8 at byte {error.start}; leave it out, or use data.tokens=bytes"
-            raise DataError(f"data.path: {text}") from None
-    return np.frombuffer(bytearray("".join(parts).encode("utf-32-le")), np.uint32)
+def _read_text(file: Path) -> str:
+    try:
+        return _read(file).decode()
+    except UnicodeDecodeError as error:
+        text = f"{file} is not UTF-8 at byte {error.start}; leave it out, or use data.tokens=bytes"
+        raise DataError(f"data.path: {text}") from None
 
 
 def _read(file: Path) -> bytes:

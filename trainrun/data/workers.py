@@ -26,13 +26,9 @@ def workers_error(error: BaseException, workers: Collection[BaseProcess] = ()) -
     codes = [worker.exitcode for worker in workers if worker.exitcode]
     if not codes and match is None:
         return None
-    return _died(codes[0] if codes else _code_of(match[1] if match else None))
-
-
-def _code_of(words: str | None) -> int:
-    """-9 of `Killed`, as the system calls its signals; 0 of what is no signal."""
+    words = match[1] if match else None  # `Killed`, as the system calls a signal
     numbers = (number for number in signal.valid_signals() if words and signal.strsignal(number) == words)
-    return -next(numbers, 0)
+    return _died(codes[0] if codes else -next(numbers, 0))
 
 
 def _died(code: int) -> TrainrunError:

@@ -53,17 +53,17 @@ def block(width: int, heads: int, causal: bool, dropout: float) -> nn.Sequential
     return nn.Sequential(Residual(attention), Residual(feed_forward))
 
 
-def initialize(model: nn.Module, depth: int) -> None:
+def initialize(model: nn.Module) -> None:
     """Initialise as GPT-2: weights N(0, 0.02^2), biases 0.
 
-    The last layer of the 2 `depth` residual branches is divided by sqrt(2 depth), so that their sum
-    keeps its scale (Radford et al., 2019, section 2.3).
+    The last layer of each of n residual branches is divided by sqrt(n), so that their sum keeps its
+    scale (Radford et al., 2019, section 2.3).
     """
     residuals = [module for module in model.modules() if isinstance(module, Residual)]
     last = {id([m for m in residual.branch if isinstance(m, nn.Linear)][-1]) for residual in residuals}
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Embedding, nn.Conv2d)):
-            std = 0.02 / math.sqrt(2 * depth) if id(layer) in last else 0.02
+            std = 0.02 / math.sqrt(len(residuals)) if id(layer) in last else 0.02
             nn.init.normal_(layer.weight, 0.0, std)
             if isinstance(layer, (nn.Linear, nn.Conv2d)) and layer.bias is not None:
                 nn.init.zeros_(layer.bias)

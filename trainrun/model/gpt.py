@@ -34,7 +34,7 @@ class GPT(nn.Module):
         if num_outputs > vocab_size:
             text = f"gpt has one output for each of {vocab_size} tokens, the task needs {num_outputs}"
             raise ConfigError.of("model", text)
-        self.num_outputs, self.depth = num_outputs, depth
+        self.num_outputs = num_outputs
         self.tokens = nn.Embedding(vocab_size, width)
         self.positions = nn.Embedding(input_shape[0], width)
         self.dropout = nn.Dropout(dropout)
@@ -43,7 +43,7 @@ class GPT(nn.Module):
 
     def initialize(self) -> None:
         """Initialise as GPT-2; init=auto calls it in place of its own schemes."""
-        initialize(self, self.depth)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         places = torch.arange(x.shape[1], device=x.device)

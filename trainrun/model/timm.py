@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import torch
 from torch import nn
 
-from trainrun.config.suggest import did_you_mean
 from trainrun.model.layers import picture_shape
+from trainrun.model.torchvision import named_model
 from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
@@ -20,35 +19,22 @@ def timm(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module
     Raises ConfigError where timm is not installed, for an unknown name, and for pictures that the
     model cannot take.
     """
-    channels, height, width = picture_shape(input_shape, "timm")
-    library = _imported()
-    names = library.list_models()
-    if name not in names:
-        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
-        raise ConfigError.of("model.name", f"timm has no model {name!r}{hint}")
-    options = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
-    try:
-        try:
-            model: nn.Module = library.create_model(name, **options, img_size=(height, width))
-        except TypeError as error:
-            if "img_size" not in str(error):
-                raise
-            model = library.create_model(name, **options)  # takes any size
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *input_shape))
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        text = f"{name} cannot take pictures of {input_shape}: {reason}"
-        raise ConfigError.of("model.name", text) from None
-    return model.train()
-
-
-def _imported() -> Any:
+    channels, *size = picture_shape(input_shape, "timm")
     import_torchvision()  # which timm imports, as a CPU-only torch can
     try:
-        return importlib.import_module("timm")
+        library = importlib.import_module("timm")
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
-        text = "timm is not installed; install it with: pip install timm"
-        raise ConfigError.of("model", text) from None
+        raise ConfigError.of("model", "timm is not installed; install it with: pip install timm") from None
+    options = {"pretrained": False, "num_classes": num_outputs, "in_chans": channels}
+
+    def make() -> Any:
+        try:
+            return library.create_model(name, **options, img_size=tuple(size))
+        except TypeError as error:
+            if "img_size" not in str(error):
+                raise
+            return library.create_model(name, **options)  # takes any size
+
+    return named_model(make, name, "timm", library.list_models(), input_shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,25 +20,34 @@ def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn
     Its first convolution is replaced where the pictures have other than 3 channels. Raises
     ConfigError for an unknown name, and for pictures that the model cannot take.
     """
-    channels, height, width = picture_shape(input_shape, "torchvision")
+    channels, *size = picture_shape(input_shape, "torchvision")
     models = import_torchvision("torchvision.models")
-    names = models.list_models(module=models)
-    if name not in names:
-        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
-        raise ConfigError.of("model.name", f"torchvision has no model {name!r}{hint}")
-    try:
-        model: nn.Module = models.get_model(
-            name, weights=None, num_classes=num_outputs, **_arguments(name, (height, width))
-        )
+
+    def make() -> nn.Module:
+        arguments = _arguments(name, tuple(size))
+        model: nn.Module = models.get_model(name, weights=None, num_classes=num_outputs, **arguments)
         if channels != 3:
             _replace_first_convolution(model, channels)
+        return model
+
+    return named_model(make, name, "torchvision", models.list_models(module=models), input_shape)
+
+
+def named_model(
+    make: Callable[[], nn.Module], name: str, library: str, names: Sequence[str], input_shape: tuple[int, ...]
+) -> nn.Module:
+    """The model that `make` makes, one of `names`; raises ConfigError where it cannot take the pictures."""
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
+        raise ConfigError.of("model.name", f"{library} has no model {name!r}{hint}")
+    try:
+        model = make()
         with torch.no_grad():
             model.eval()(torch.zeros(1, *input_shape))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError.of(
-            "model.name", f"{name} cannot take pictures of {input_shape}: {reason}"
-        ) from None
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        reason, _, _ = str(error).partition("\n")
+        text = f"{name} cannot take pictures of {input_shape}: {reason}"
+        raise ConfigError.of("model.name", text) from None
     return model.train()
 
 
@@ -53,15 +63,8 @@ def _arguments(name: str, size: tuple[int, ...]) -> dict[str, Any]:
 def _replace_first_convolution(model: nn.Module, channels: int) -> None:
     for path, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
-            fresh = nn.Conv2d(
-                channels,
-                layer.out_channels,
-                layer.kernel_size,  # type: ignore[arg-type]
-                layer.stride,  # type: ignore[arg-type]
-                layer.padding,  # type: ignore[arg-type]
-                layer.dilation,  # type: ignore[arg-type]
-                bias=layer.bias is not None,
-            )
+            same = {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+            fresh = nn.Conv2d(channels, layer.out_channels, **same, bias=layer.bias is not None)
             parent, _, name = path.rpartition(".")
             setattr(model.get_submodule(parent), name, fresh)
             return

@@ -33,7 +33,7 @@ class Transformer(nn.Module):
         dropout: Rate,
     ) -> None:
         super().__init__()
-        self.per_token, self.depth = per_token, depth
+        self.per_token = per_token
         self.embed, places = _embedding(input_shape, vocab_size, width, patch)
         self.positions = nn.Embedding(places, width)
         self.dropout = nn.Dropout(dropout)
@@ -43,7 +43,7 @@ class Transformer(nn.Module):
 
     def initialize(self) -> None:
         """Initialise as GPT-2; init=auto calls it in place of its own schemes."""
-        initialize(self, self.depth)
+        initialize(self)
         if not isinstance(self.embed, nn.Embedding):  # of numbers: LeCun-normal, so that their scale stays
             weight = next(p for p in self.embed.parameters() if p.ndim > 1)
             nn.init.normal_(weight, 0.0, weight[0].numel() ** -0.5)
@@ -82,13 +82,9 @@ def _embedding(
         text = f"transformer needs tokens, sequences (length, features) or pictures, the input is {shape}"
         raise ConfigError.of("model", f"{text}; use mlp", "model=mlp")
     channels, height, across = shape
-    sizes = (n for n in range(2, max(height, across) + 1) if _fits(height, across, n))
-    size = patch or next(sizes, 1)  # 1 where no square divides both sides
+    common = (n for n in range(2, max(height, across) + 1) if height % n == 0 and across % n == 0)
+    few = (n for n in common if (height // n) * (across // n) <= _MOST_PATCHES)
+    size = patch or next(few, 1)  # 1 where no square divides both sides
     if height % size or across % size:
         raise ConfigError.of("model.patch", f"must divide pictures of {height} x {across}, got {size}")
     return Patches(channels, width, size), (height // size) * (across // size)
-
-
-def _fits(height: int, across: int, size: int) -> bool:
-    divides = height % size == 0 and across % size == 0
-    return divides and (height // size) * (across // size) <= _MOST_PATCHES
