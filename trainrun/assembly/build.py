@@ -90,13 +90,7 @@ class Parts:
     def samples_per_step(self) -> int:
         return samples_per_step(self.batch_spec, self.info)
 
-    def loop(
-        self,
-        folder: Path,
-        run_id: str,
-        record: Record | None,
-        signals: Signals,
-    ) -> Loop:
+    def loop(self, folder: Path, run_id: str, record: Record | None, signals: Signals) -> Loop:
         """The loop, once the run has a folder; without `record` it saves nothing."""
         make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
         if (limit := evaluation_limit(self.data, self.pace)) is not None:
