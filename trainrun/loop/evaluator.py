@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -22,8 +22,6 @@ from trainrun.runtime.signals import Signals
 from trainrun.task.metrics import Totals
 from trainrun.vocabulary.errors import EvaluationOutOfMemoryError
 from trainrun.vocabulary.events import Evaluated
-
-_Confusion = list[list[int]] | None
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class Evaluator:
         if state.weight_average is not None:
             with self.signals.interruptible():
                 state.weight_average.update_bn(self.windows.first_epoch(), state.precision.autocast)
-        metrics, confusion = self._evaluate(state.eval_model, "val", state)
-        totals = state.meter.read_eval()
+        event = self.evaluate(state, last_weights(state), "val")
+        metrics, totals = event.metrics, state.meter.read_eval()
         state.evaluated_at = state.step
         if monitor.name not in metrics:
             raise MetricError(f"monitor: the metrics of step {state.step} have no {monitor.name}")
@@ -73,30 +71,37 @@ class Evaluator:
             state.best, state.best_step = value, state.step
             state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none
         self._steer(state, monitor, value)
-        return Evaluated(
-            step=state.step,
+        return replace(
+            event,
             epoch=self.windows.epoch(state.position),
-            split="val",
-            weights=state.eval_weights,
-            metrics=metrics,
             train={"loss": totals.loss} | self.train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
             is_best=is_best,
-            confusion=confusion,
             seconds=time.perf_counter() - began,
         )
 
-    def test(self, state: TrainState, kept: KeptWeights) -> Evaluated:
-        """Evaluate the test split, once, at the end; nothing selects on it."""
+    def evaluate(self, state: TrainState, kept: KeptWeights, split: str) -> Evaluated:
+        """Evaluate weights on a split. Raises DataError where inputs are why the loss is not a number."""
         began = time.perf_counter()
-        metrics, confusion = self._evaluate(kept.model, "test", state)
+        data, sums = self.windows.data, dict[str, Tensor]()
+        batches, interruptible = shared_batches(data, split), self.signals.interruptible
+        try:
+            metrics = evaluate(kept.model, self.task, batches, state.precision, interruptible, sums.update)
+        except Exception as error:
+            if is_out_of_memory(error):
+                text = f"out of memory while evaluating the {split} split"
+                raise EvaluationOutOfMemoryError(text) from error
+            raise
+        if not math.isfinite(metrics["loss"]):
+            with interruptible():
+                refuse_not_finite(shared_batches(data, split), split, data.info.name)
         return Evaluated(
             step=kept.step,
             epoch=None,
-            split="test",
+            split=split,
             weights=kept.weights,
             metrics=metrics,
-            confusion=confusion,
+            confusion=confusion_of(sums),
             seconds=time.perf_counter() - began,
         )
 
@@ -118,33 +123,9 @@ class Evaluator:
         share = penalty / (penalty + abs(totals.loss))
         return metrics | {"penalty": penalty, "penalty_share": share, "near_zero": near_zero(state.model)}
 
-    def _evaluate(
-        self, model: nn.Module, split: str, state: TrainState
-    ) -> tuple[dict[str, float], _Confusion]:
-        """Evaluate a split: its metrics, and which class was taken for which.
-
-        Raises DataError where inputs are why the loss is not a number.
-        """
-        data, sums = self.windows.data, dict[str, Tensor]()
-        interruptible = self.signals.interruptible
-        batches = shared_batches(data, split)
-        try:
-            metrics = evaluate(model, self.task, batches, state.precision, interruptible, sums.update)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise EvaluationOutOfMemoryError(
-                    f"out of memory while evaluating the {split} split"
-                ) from error
-            raise
-        if not math.isfinite(metrics["loss"]):
-            with interruptible():
-                refuse_not_finite(shared_batches(data, split), split, data.info.name)
-        return metrics, confusion_of(sums)
-
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """Tell the plateau schedule, `stop_at` and early stopping of the monitored metric."""
-        observe = getattr(state.schedule, "observe", None)
-        if observe is not None:
+        if observe := getattr(state.schedule, "observe", None):
             observe(value)
         goal = self.stop_at
         if goal is not None and (value >= goal if monitor.maximize else value <= goal):
