@@ -41,7 +41,7 @@ from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
-from trainrun.protocols import BatchSpec, Data, DataInfo, Position, Schedule, TaskProtocol
+from trainrun.protocols import BatchSpec, Data, DataInfo, Position, TaskProtocol
 from trainrun.regularization.kinds import (
     BatchChange,
     ModelChange,
@@ -90,37 +90,39 @@ class Parts:
     def samples_per_step(self) -> int:
         return samples_per_step(self.batch_spec, self.info)
 
+    @property
+    def evaluation_limit(self) -> int | None:
+        """The samples of a split that a short trial evaluates, no more than it trains on; None for all."""
+        if self.pace.total_steps is None or not hasattr(self.data, "limit_evaluation"):
+            return None
+        return max(_FEWEST_EVALUATED, self.pace.total_steps * self.pace.window)
+
     def loop(self, folder: Path, run_id: str, record: Record | None, signals: Signals) -> Loop:
         """The loop, once the run has a folder; without `record` it saves nothing."""
-        make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
-        if (limit := evaluation_limit(self.data, self.pace)) is not None:
-            self.data.limit_evaluation(limit)  # type: ignore[attr-defined]  # has one where there is a limit
+        make, seed, regularizers = self.make, self.settings["seed"], self.regularizers
+        if self.evaluation_limit is not None:
+            self.data.limit_evaluation(self.evaluation_limit)  # type: ignore[attr-defined]
         node = dict(self.settings["loop"])
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
         policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
-        accumulate, stop_at = node.pop("accumulate"), node.pop("stop_at")
-        offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
+        offered: dict[str, Any] = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
-        offered = {"task": self.task, "policy": policy, "info": self.info}
-        offered |= {"accumulate": accumulate, "seed": seed}
-        offered["batch_changes"] = combine_batch_changes(kinds.values())
-        offered["penalties"] = {
-            name: regularizer for name, regularizer in kinds.items() if isinstance(regularizer, Penalty)
-        }
+        offered = {"task": self.task, "policy": policy, "info": self.info, "seed": seed}
+        offered["accumulate"] = node.pop("accumulate")
+        offered["batch_changes"] = combine_batch_changes(regularizers.values())
+        offered["penalties"] = {name: r for name, r in regularizers.items() if isinstance(r, Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        shared = {"windows": Windows(self.data, self.batch_spec, seed), "checkpoints": checkpoints}
-        shared |= {"signals": signals}
-        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=stop_at, **shared)
+        windows = Windows(self.data, self.batch_spec, seed)
+        shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
+        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=node.pop("stop_at"), **shared)
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
         loop: Loop = make.at("loop", node, offered)
         return loop
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:
         """The views of the run by name."""
-        members = self.settings["logger"] or {}
-        return {
-            name: self.make.at(f"logger.{name}", node, {"run_dir": run_dir}) for name, node in members.items()
-        }
+        nodes, offered = self.settings["logger"] or {}, {"run_dir": run_dir}
+        return {name: self.make.at(f"logger.{name}", node, offered) for name, node in nodes.items()}
 
 
 def build(
@@ -167,11 +169,8 @@ def build(
         refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    kinds = list(regularizers.values())
-    tried = try_parts(data, task, state, kinds, settings["seed"], monitor, runtime.channels_last)
-    plan = plan_of(settings, runtime, data.info, state, batch_spec, pace, lr_arithmetic, rates, monitor)
-    plan += (*tried, *evaluation(evaluation_limit(data, pace), data.info), *initialized)
-    return Parts(
+    budget = parse(settings["budget"])
+    parts = Parts(
         make=make,
         runtime=runtime,
         data=data,
@@ -182,11 +181,14 @@ def build(
         param_configs=param_configs,
         monitor=monitor,
         state=state,
-        budget=_clock(settings, rates.over),
+        budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,
         weights=weights,
-        plan=plan + started_from(weights, reinitialized),
+        plan=(),
     )
+    tried = try_parts(parts)
+    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
+    return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
 
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:
@@ -195,18 +197,6 @@ def rates_of(settings: Settings, parts: Parts) -> Rates:
     batch_spec, pace = _pace(settings, parts.info)
     lr, _ = lr_of(make, _nominal_window(settings, batch_spec, parts.info))
     return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
-
-
-def _clock(settings: Settings, over: Callable[[int], Schedule]) -> ClockBudget | None:
-    budget = parse(settings["budget"])
-    return ClockBudget(budget.seconds, over) if budget.is_clock else None
-
-
-def evaluation_limit(data: Data, pace: Pace) -> int | None:
-    """The samples of a split that a short trial evaluates, no more than it trains on; None for all."""
-    if pace.total_steps is None or not hasattr(data, "limit_evaluation"):
-        return None
-    return max(_FEWEST_EVALUATED, pace.total_steps * pace.window)
 
 
 def samples_per_step(batch_spec: BatchSpec, info: DataInfo) -> int:
@@ -227,18 +217,20 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
 def _data(make: Factory) -> Data:
     node = dict(make.settings["data"])
     extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
-    names, _ = parameters_of(resolve(node["_target_"], "data", SLOTS["data"], make.trust, make.stored))
+    names, _ = parameters_of(make.callable_of("data"))
     node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
-    offered = {"target_kind": _target_kind(make)}
+    kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
+    offered = {
+        "target_kind": kinds[0] if len(kinds) == 1 else None
+    }  # None: it takes several, or does not say
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}
-        arguments = {name: value for name, value in values.items() if name not in ("_target_", "balanced")}
-        data = from_dataset(**arguments)
+        data = from_dataset(**{k: value for k, value in values.items() if k not in ("_target_", "balanced")})
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
     return data  # type: ignore[no-any-return]
@@ -246,20 +238,13 @@ def _data(make: Factory) -> Data:
 
 def _balance(data: Any) -> None:
     """Draw every class equally often. Raises ConfigError for data that have none, or cannot."""
-    if data.info.kind != "classes" or not hasattr(data, "balance"):
-        whose = f"those of {data.info.name} are {data.info.kind}"
-        reason = whose if data.info.kind != "classes" else f"{type(data).__name__} has no method balance"
+    has_classes = data.info.kind == "classes"
+    if not has_classes or not hasattr(data, "balance"):
+        reason = f"those of {data.info.name} are {data.info.kind}"
+        reason = f"{type(data).__name__} has no method balance" if has_classes else reason
         text = f"draws every class equally often, so targets must be classes; {reason}"
         raise ConfigError.of("data.balanced", text, "data.balanced=false")
     data.balance()
-
-
-def _target_kind(make: Factory) -> str | None:
-    """The kind of target that the task learns; None where it takes several, or does not say."""
-    target = make.settings["task"]["_target_"]
-    task = resolve(target, "task", SLOTS["task"], make.trust, make.stored)
-    kinds: tuple[str, ...] = getattr(task, "kinds", ())
-    return kinds[0] if len(kinds) == 1 else None
 
 
 def _opened(make: Factory, path: str, node: Settings, offered: Settings | None = None) -> Any:
@@ -276,22 +261,19 @@ def _opened(make: Factory, path: str, node: Settings, offered: Settings | None =
 
 def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
     node = dict(make.settings["task"])
-    slot = SLOTS["task.metrics"]
     if "metrics" in node:
-        metrics = [_metric(make, metric, slot) for metric in node["metrics"] or []]
-        node["metrics"] = metrics
+        node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": info})
     return task
 
 
-def _metric(make: Factory, metric: Any, slot: Any) -> Any:
+def _metric(make: Factory, metric: Any) -> Any:
     """A metric by name: a function under the name it has in its module, a class called.
 
     The class may be of torchmetrics, or any whose objects are callable.
     """
-    target, node = (
-        (metric["_target_"], metric) if isinstance(metric, Mapping) else (metric, {"_target_": metric})
-    )
+    node = metric if isinstance(metric, Mapping) else {"_target_": metric}
+    target, slot = node["_target_"], SLOTS["task.metrics"]
     thing = resolve(target, "task.metrics", slot, make.trust, make.stored)
     if isinstance(thing, type):
         with make.seeded("task.metrics", target):
@@ -328,10 +310,9 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
 def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
     info, target = data.info, make.settings["model"]["_target_"]
     if info.input_parts and target.startswith("trainrun."):
-        text = (
-            f"takes one tensor, an input of {info.name} is a {info.input_parts}; join its parts by torch.cat"
-        )
-        raise ConfigError.of("model", f"{text} in the data set, or take a model of your own for them")
+        text = f"takes one tensor, an input of {info.name} is a {info.input_parts}"
+        fix = "join its parts by torch.cat in the data set, or take a model of your own for them"
+        raise ConfigError.of("model", f"{text}; {fix}")
     offered = {
         "input_shape": info.input_shape,
         "num_outputs": task.num_outputs,

@@ -10,7 +10,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 def monitor_of(settings: Settings, info: DataInfo, task: TaskProtocol) -> Monitor | None:
     """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""
-    if not info.sizes.get("val") and "val" in info.sizes and info.sizes["val"] == 0:
+    if info.sizes.get("val") == 0:
         return None
     name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     modes = dict(task.metric_modes)
