@@ -21,7 +21,6 @@ from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
-from trainrun.assembly.monitor import monitor_of
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
@@ -34,7 +33,7 @@ from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
-from trainrun.loop.evaluator import Evaluator, Monitor
+from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
@@ -42,14 +41,7 @@ from trainrun.loss import as_loss
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
 from trainrun.protocols import BatchSpec, Data, DataInfo, Position, TaskProtocol
-from trainrun.regularization.kinds import (
-    BatchChange,
-    ModelChange,
-    Penalty,
-    Stopper,
-    WeightAverage,
-    combine_batch_changes,
-)
+from trainrun.regularization import kinds
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
@@ -88,7 +80,9 @@ class Parts:
 
     @property
     def samples_per_step(self) -> int:
-        return samples_per_step(self.batch_spec, self.info)
+        """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
+        size = self.info.sizes["train"]
+        return self.batch_spec.window if size is None else min(self.batch_spec.window, size)
 
     @property
     def evaluation_limit(self) -> int | None:
@@ -109,8 +103,8 @@ class Parts:
         checkpoints = make("checkpoint", offered)
         offered = {"task": self.task, "policy": policy, "info": self.info, "seed": seed}
         offered["accumulate"] = node.pop("accumulate")
-        offered["batch_changes"] = combine_batch_changes(regularizers.values())
-        offered["penalties"] = {name: r for name, r in regularizers.items() if isinstance(r, Penalty)}
+        offered["batch_changes"] = kinds.combine_batch_changes(regularizers.values())
+        offered["penalties"] = {name: r for name, r in regularizers.items() if isinstance(r, kinds.Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
         windows = Windows(self.data, self.batch_spec, seed)
         shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
@@ -156,10 +150,9 @@ def build(
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
-    lr, lr_arithmetic = lr_of(make, _nominal_window(settings, batch_spec, data.info))
-    optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, lr), lr)
     monitor = monitor_of(settings, data.info, task)
-    rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
+    rates, lr_arithmetic = _rates(make, pace, monitor)
+    optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, rates.lr), rates.lr)
     weight_average = _averager(make, regularizers, optimizer, model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
@@ -167,7 +160,7 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
-    state.stopper = _one_of(regularizers, Stopper)
+    state.stopper = _one_of(regularizers, kinds.Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     budget = parse(settings["budget"])
     parts = Parts(
@@ -193,16 +186,16 @@ def build(
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
-    make = Factory(settings, stored=parts.make.stored, trust=parts.make.trust)
-    batch_spec, pace = _pace(settings, parts.info)
-    lr, _ = lr_of(make, _nominal_window(settings, batch_spec, parts.info))
-    return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
+    make = Factory(settings, parts.make.stored, parts.make.trust)
+    _, pace = _pace(settings, parts.info)
+    return _rates(make, pace, parts.monitor)[0]
 
 
-def samples_per_step(batch_spec: BatchSpec, info: DataInfo) -> int:
-    """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
-    size = info.sizes["train"]
-    return batch_spec.window if size is None else min(batch_spec.window, size)
+def _rates(make: Factory, pace: Pace, monitor: Monitor | None) -> tuple[Rates, str]:
+    """The planned learning rates, and the arithmetic that the highest comes from."""
+    whole = pace.samples_per_epoch if make.settings["batch_size"] == "full" else None
+    lr, arithmetic = lr_of(make, whole or pace.window)  # ranks may divide the whole with a remainder
+    return Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize)), arithmetic
 
 
 def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
@@ -210,7 +203,10 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     with ranks.local_first():  # one downloads, the others find it
         data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
-    task = _task(make, loss, data.info)
+    node = dict(make.settings["task"])
+    if "metrics" in node:
+        node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
+    task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
     return augmented(data, make("augment", {"info": data.info})), loss, task
 
 
@@ -222,10 +218,8 @@ def _data(make: Factory) -> Data:
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
-    kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
-    offered = {
-        "target_kind": kinds[0] if len(kinds) == 1 else None
-    }  # None: it takes several, or does not say
+    target_kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
+    offered = {"target_kind": target_kinds[0] if len(target_kinds) == 1 else None}  # None: of several
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
@@ -257,14 +251,6 @@ def _opened(make: Factory, path: str, node: Settings, offered: Settings | None =
             raise
         reason = describe_error(error, target.rpartition(".")[0])
         raise DataError(f"{path}: {target} failed: {reason}") from error
-
-
-def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
-    node = dict(make.settings["task"])
-    if "metrics" in node:
-        node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
-    task: TaskProtocol = make.at("task", node, {"loss": loss, "info": info})
-    return task
 
 
 def _metric(make: Factory, metric: Any) -> Any:
@@ -336,28 +322,23 @@ def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, 
     nodes = make.settings["regularization"] or {}
     regularizers = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
     for name, regularizer in regularizers.items():
-        if isinstance(regularizer, ModelChange):
+        if isinstance(regularizer, kinds.ModelChange):
             with make.seeded(f"regularization.{name}", "model"):
                 regularizer.change_model(model)
-        if isinstance(regularizer, BatchChange):
+        if isinstance(regularizer, kinds.BatchChange):
             regularizer.check(info)
     return regularizers
 
 
 def _averager(
     make: Factory, regularizers: Mapping[str, Any], optimizer: Any, model: nn.Module
-) -> WeightAverage | None:
+) -> kinds.WeightAverage | None:
     """The one average of the weights, started."""
-    weight_average = weight_average_of(_one_of(regularizers, WeightAverage), optimizer)
+    weight_average = weight_average_of(_one_of(regularizers, kinds.WeightAverage), optimizer)
     if weight_average is not None:
         with make.seeded("averager"):
             weight_average.start(model)
     return weight_average
-
-
-def _nominal_window(settings: Settings, batch_spec: BatchSpec, info: DataInfo) -> int:
-    """Samples per step as asked for: ranks may divide the whole training set with a remainder."""
-    return samples_per_step(batch_spec, info) if settings["batch_size"] == "full" else batch_spec.window
 
 
 def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:

@@ -54,17 +54,13 @@ def _try_once(parts: Parts) -> None:
     batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
     for change in combine_batch_changes(parts.regularizers.values()):
         change.change_batch(batch, data.info, torch.Generator())
-    try:
-        _forward(parts, batch)
-    except _MisfitError as error:
-        raise ConfigError.of("model", str(error)) from error.__cause__
+    if misfit := _misfit(parts, batch):
+        raise ConfigError.of("model", misfit[0]) from misfit[1]
     given = unaugmented(data)
     for split, other in given.first_given() if isinstance(given, DatasetData) else ():
-        try:
-            _forward(parts, other)
-        except _MisfitError as error:
+        if misfit := _misfit(parts, other):
             inputs = f"{_shown(other.inputs)}, those of the training split {_shown(batch.inputs)}"
-            raise DataError(f"data.{split}: its inputs are {inputs}: the model {error}") from error.__cause__
+            raise DataError(f"data.{split}: its inputs are {inputs}: the model {misfit[0]}") from misfit[1]
     if parts.task.own_metrics:
         _try_metrics(parts)
     if ranks.size() > 1:
@@ -133,17 +129,14 @@ def _refuse_values_per_sample(
             raise ConfigError.of("task.metrics", text)
 
 
-class _MisfitError(Exception):
-    """A model that fails on a batch."""
-
-
-def _forward(parts: Parts, batch: Batch) -> None:
-    """Raises _MisfitError, in words, for whatever the model raises on this batch."""
+def _misfit(parts: Parts, batch: Batch) -> tuple[str, Exception] | None:
+    """What a model fails with on this batch, in words and as it was raised; None where it does not."""
     task, state = parts.task, parts.state
     state.model.eval()
     try:
         with torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
+        return None
     except Exception as error:
         if isinstance(error, TrainrunError) or is_out_of_memory(error):
             raise
@@ -153,7 +146,7 @@ def _forward(parts: Parts, batch: Batch) -> None:
             kind = str(batch.inputs.dtype).removeprefix("torch.")
             text += f"; inputs are {kind}: where they are numbers, give floats in the data set"
         inputs = f"inputs of {_shown(batch.inputs)}, with {task.num_outputs} outputs wanted"
-        raise _MisfitError(f"fails on {inputs}: {text}") from error
+        return f"fails on {inputs}: {text}", error
     finally:
         state.model.train()
 

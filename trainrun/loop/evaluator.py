@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,12 +16,12 @@ from trainrun.checkpoint.store import Checkpoints
 from trainrun.data.faults import refuse_not_finite
 from trainrun.loop.evaluate import MetricError, confusion_of, evaluate, shared_batches
 from trainrun.loop.windows import Windows
-from trainrun.protocols import TaskProtocol
+from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.regularization.penalty import near_zero
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
 from trainrun.task.metrics import Totals
-from trainrun.vocabulary.errors import EvaluationOutOfMemoryError
+from trainrun.vocabulary.errors import ConfigError, EvaluationOutOfMemoryError
 from trainrun.vocabulary.events import Evaluated
 
 
@@ -30,6 +31,21 @@ class Monitor:
 
     name: str
     maximize: bool
+
+
+def monitor_of(settings: Mapping[str, Any], info: DataInfo, task: TaskProtocol) -> Monitor | None:
+    """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""
+    if info.sizes.get("val") == 0:
+        return None
+    name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
+    modes = dict(task.metric_modes)
+    if name not in modes and name.partition("/")[0] not in task.own_metrics:
+        available = ", ".join(f"val/{metric}" for metric in (*modes, *task.own_metrics))
+        fix = "monitor=val/loss" if "loss" in modes else None
+        raise ConfigError.of("monitor", f"the task has no metric {name}; there are {available}", fix)
+    if mode == "auto" and name not in modes:
+        raise ConfigError.of("monitor_mode", f"must be max or min for your own metric {name}")
+    return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
 
 
 class KeptWeights(NamedTuple):
