@@ -124,14 +124,8 @@ def test_what_the_data_fitted_is_all_there_but_for_what_came_later() -> None:
     [
         (lambda: full_state(weight_average=None), "parts differ from this run's: averager"),
         (lambda: full_state(stopper=None), "parts differ from this run's: stopper"),
-        (
-            lambda: _with_model(Wider()),
-            r"0.weight \(8, 5\) torch.float32, this run trains 0.weight \(9, 5\)",
-        ),
-        (
-            lambda: _with_model(mlp(batch_norm=True).double()),
-            "float32, this run trains .*float64",
-        ),
+        (lambda: _with_model(Wider()), r"0.weight \(8, 5\) torch.float32, this run trains 0.weight \(9, 5\)"),
+        (lambda: _with_model(mlp(batch_norm=True).double()), "float32, this run trains .*float64"),
         (lambda: _with_model(nn.Sequential(mlp(batch_norm=True))), "trained 0.weight .* trains 0.0.weight"),
         (lambda: _with_model(mlp()), "this run trains"),
         (lambda: _with_two_groups(), "does not fit this run: .*parameter group"),

@@ -21,12 +21,7 @@ from trainrun.protocols import BatchSpec, Position
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.ema import EMA
 from trainrun.regularization.swa import SWA
-from trainrun.vocabulary.events import (
-    CheckpointSaved,
-    Evaluated,
-    Finished,
-    Warned,
-)
+from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Finished, Warned
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 

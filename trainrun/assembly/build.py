@@ -21,7 +21,6 @@ from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
-from trainrun.assembly.monitor import monitor_of
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
@@ -34,22 +33,15 @@ from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
 from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
-from trainrun.loop.evaluator import Evaluator, Monitor
+from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
-from trainrun.protocols import BatchSpec, Data, DataInfo, Position, Schedule, TaskProtocol
-from trainrun.regularization.kinds import (
-    BatchChange,
-    ModelChange,
-    Penalty,
-    Stopper,
-    WeightAverage,
-    combine_batch_changes,
-)
+from trainrun.protocols import BatchSpec, Data, DataInfo, Position, TaskProtocol
+from trainrun.regularization import kinds
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
@@ -88,45 +80,43 @@ class Parts:
 
     @property
     def samples_per_step(self) -> int:
-        return samples_per_step(self.batch_spec, self.info)
+        """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
+        size = self.info.sizes["train"]
+        return self.batch_spec.window if size is None else min(self.batch_spec.window, size)
 
-    def loop(
-        self,
-        folder: Path,
-        run_id: str,
-        record: Record | None,
-        signals: Signals,
-    ) -> Loop:
+    @property
+    def evaluation_limit(self) -> int | None:
+        """The samples of a split that a short trial evaluates, no more than it trains on; None for all."""
+        if self.pace.total_steps is None or not hasattr(self.data, "limit_evaluation"):
+            return None
+        return max(_FEWEST_EVALUATED, self.pace.total_steps * self.pace.window)
+
+    def loop(self, folder: Path, run_id: str, record: Record | None, signals: Signals) -> Loop:
         """The loop, once the run has a folder; without `record` it saves nothing."""
-        make, kinds, seed = self.make, self.regularizers, self.settings["seed"]
-        if (limit := evaluation_limit(self.data, self.pace)) is not None:
-            self.data.limit_evaluation(limit)  # type: ignore[attr-defined]  # has one where there is a limit
+        make, seed, regularizers = self.make, self.settings["seed"], self.regularizers
+        if self.evaluation_limit is not None:
+            self.data.limit_evaluation(self.evaluation_limit)  # type: ignore[attr-defined]
         node = dict(self.settings["loop"])
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
         policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
-        accumulate, stop_at = node.pop("accumulate"), node.pop("stop_at")
-        offered = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
+        offered: dict[str, Any] = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
-        offered = {"task": self.task, "policy": policy, "info": self.info}
-        offered |= {"accumulate": accumulate, "seed": seed}
-        offered["batch_changes"] = combine_batch_changes(kinds.values())
-        offered["penalties"] = {
-            name: regularizer for name, regularizer in kinds.items() if isinstance(regularizer, Penalty)
-        }
+        offered = {"task": self.task, "policy": policy, "info": self.info, "seed": seed}
+        offered["accumulate"] = node.pop("accumulate")
+        offered["batch_changes"] = kinds.combine_batch_changes(regularizers.values())
+        offered["penalties"] = {name: r for name, r in regularizers.items() if isinstance(r, kinds.Penalty)}
         step = make.at("loop.step", node.pop("step"), offered)
-        shared = {"windows": Windows(self.data, self.batch_spec, seed), "checkpoints": checkpoints}
-        shared |= {"signals": signals}
-        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=stop_at, **shared)
+        windows = Windows(self.data, self.batch_spec, seed)
+        shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
+        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=node.pop("stop_at"), **shared)
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
         loop: Loop = make.at("loop", node, offered)
         return loop
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:
         """The views of the run by name."""
-        members = self.settings["logger"] or {}
-        return {
-            name: self.make.at(f"logger.{name}", node, {"run_dir": run_dir}) for name, node in members.items()
-        }
+        nodes, offered = self.settings["logger"] or {}, {"run_dir": run_dir}
+        return {name: self.make.at(f"logger.{name}", node, offered) for name, node in nodes.items()}
 
 
 def build(
@@ -160,10 +150,9 @@ def build(
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
     loss.to(runtime.device)
-    lr, lr_arithmetic = lr_of(make, _nominal_window(settings, batch_spec, data.info))
-    optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, lr), lr)
     monitor = monitor_of(settings, data.info, task)
-    rates = Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize))
+    rates, lr_arithmetic = _rates(make, pace, monitor)
+    optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, rates.lr), rates.lr)
     weight_average = _averager(make, regularizers, optimizer, model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
@@ -171,13 +160,10 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
-    state.stopper = _one_of(regularizers, Stopper)
+    state.stopper = _one_of(regularizers, kinds.Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
-    kinds = list(regularizers.values())
-    tried = try_parts(data, task, state, kinds, settings["seed"], monitor, runtime.channels_last)
-    plan = plan_of(settings, runtime, data.info, state, batch_spec, pace, lr_arithmetic, rates, monitor)
-    plan += (*tried, *evaluation(evaluation_limit(data, pace), data.info), *initialized)
-    return Parts(
+    budget = parse(settings["budget"])
+    parts = Parts(
         make=make,
         runtime=runtime,
         data=data,
@@ -188,37 +174,28 @@ def build(
         param_configs=param_configs,
         monitor=monitor,
         state=state,
-        budget=_clock(settings, rates.over),
+        budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,
         weights=weights,
-        plan=plan + started_from(weights, reinitialized),
+        plan=(),
     )
+    tried = try_parts(parts)
+    plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
+    return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
 
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
-    make = Factory(settings, stored=parts.make.stored, trust=parts.make.trust)
-    batch_spec, pace = _pace(settings, parts.info)
-    lr, _ = lr_of(make, _nominal_window(settings, batch_spec, parts.info))
-    return Rates(lr, schedule_over(make, pace, lr, parts.monitor is None or parts.monitor.maximize))
+    make = Factory(settings, parts.make.stored, parts.make.trust)
+    _, pace = _pace(settings, parts.info)
+    return _rates(make, pace, parts.monitor)[0]
 
 
-def _clock(settings: Settings, over: Callable[[int], Schedule]) -> ClockBudget | None:
-    budget = parse(settings["budget"])
-    return ClockBudget(budget.seconds, over) if budget.is_clock else None
-
-
-def evaluation_limit(data: Data, pace: Pace) -> int | None:
-    """The samples of a split that a short trial evaluates, no more than it trains on; None for all."""
-    if pace.total_steps is None or not hasattr(data, "limit_evaluation"):
-        return None
-    return max(_FEWEST_EVALUATED, pace.total_steps * pace.window)
-
-
-def samples_per_step(batch_spec: BatchSpec, info: DataInfo) -> int:
-    """The window, which never crosses the end of an epoch: with the data, what a run's steps are."""
-    size = info.sizes["train"]
-    return batch_spec.window if size is None else min(batch_spec.window, size)
+def _rates(make: Factory, pace: Pace, monitor: Monitor | None) -> tuple[Rates, str]:
+    """The planned learning rates, and the arithmetic that the highest comes from."""
+    whole = pace.samples_per_epoch if make.settings["batch_size"] == "full" else None
+    lr, arithmetic = lr_of(make, whole or pace.window)  # ranks may divide the whole with a remainder
+    return Rates(lr, schedule_over(make, pace, lr, monitor is None or monitor.maximize)), arithmetic
 
 
 def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
@@ -226,25 +203,28 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     with ranks.local_first():  # one downloads, the others find it
         data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
-    task = _task(make, loss, data.info)
+    node = dict(make.settings["task"])
+    if "metrics" in node:
+        node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
+    task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
     return augmented(data, make("augment", {"info": data.info})), loss, task
 
 
 def _data(make: Factory) -> Data:
     node = dict(make.settings["data"])
     extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
-    names, _ = parameters_of(resolve(node["_target_"], "data", SLOTS["data"], make.trust, make.stored))
+    names, _ = parameters_of(make.callable_of("data"))
     node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
-    offered = {"target_kind": _target_kind(make)}
+    target_kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
+    offered = {"target_kind": target_kinds[0] if len(target_kinds) == 1 else None}  # None: of several
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}
-        arguments = {name: value for name, value in values.items() if name not in ("_target_", "balanced")}
-        data = from_dataset(**arguments)
+        data = from_dataset(**{k: value for k, value in values.items() if k not in ("_target_", "balanced")})
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
     return data  # type: ignore[no-any-return]
@@ -252,20 +232,13 @@ def _data(make: Factory) -> Data:
 
 def _balance(data: Any) -> None:
     """Draw every class equally often. Raises ConfigError for data that have none, or cannot."""
-    if data.info.kind != "classes" or not hasattr(data, "balance"):
-        whose = f"those of {data.info.name} are {data.info.kind}"
-        reason = whose if data.info.kind != "classes" else f"{type(data).__name__} has no method balance"
+    has_classes = data.info.kind == "classes"
+    if not has_classes or not hasattr(data, "balance"):
+        reason = f"those of {data.info.name} are {data.info.kind}"
+        reason = f"{type(data).__name__} has no method balance" if has_classes else reason
         text = f"draws every class equally often, so targets must be classes; {reason}"
         raise ConfigError.of("data.balanced", text, "data.balanced=false")
     data.balance()
-
-
-def _target_kind(make: Factory) -> str | None:
-    """The kind of target that the task learns; None where it takes several, or does not say."""
-    target = make.settings["task"]["_target_"]
-    task = resolve(target, "task", SLOTS["task"], make.trust, make.stored)
-    kinds: tuple[str, ...] = getattr(task, "kinds", ())
-    return kinds[0] if len(kinds) == 1 else None
 
 
 def _opened(make: Factory, path: str, node: Settings, offered: Settings | None = None) -> Any:
@@ -280,24 +253,13 @@ def _opened(make: Factory, path: str, node: Settings, offered: Settings | None =
         raise DataError(f"{path}: {target} failed: {reason}") from error
 
 
-def _task(make: Factory, loss: Any, info: DataInfo) -> TaskProtocol:
-    node = dict(make.settings["task"])
-    slot = SLOTS["task.metrics"]
-    if "metrics" in node:
-        metrics = [_metric(make, metric, slot) for metric in node["metrics"] or []]
-        node["metrics"] = metrics
-    task: TaskProtocol = make.at("task", node, {"loss": loss, "info": info})
-    return task
-
-
-def _metric(make: Factory, metric: Any, slot: Any) -> Any:
+def _metric(make: Factory, metric: Any) -> Any:
     """A metric by name: a function under the name it has in its module, a class called.
 
     The class may be of torchmetrics, or any whose objects are callable.
     """
-    target, node = (
-        (metric["_target_"], metric) if isinstance(metric, Mapping) else (metric, {"_target_": metric})
-    )
+    node = metric if isinstance(metric, Mapping) else {"_target_": metric}
+    target, slot = node["_target_"], SLOTS["task.metrics"]
     thing = resolve(target, "task.metrics", slot, make.trust, make.stored)
     if isinstance(thing, type):
         with make.seeded("task.metrics", target):
@@ -334,10 +296,9 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
 def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
     info, target = data.info, make.settings["model"]["_target_"]
     if info.input_parts and target.startswith("trainrun."):
-        text = (
-            f"takes one tensor, an input of {info.name} is a {info.input_parts}; join its parts by torch.cat"
-        )
-        raise ConfigError.of("model", f"{text} in the data set, or take a model of your own for them")
+        text = f"takes one tensor, an input of {info.name} is a {info.input_parts}"
+        fix = "join its parts by torch.cat in the data set, or take a model of your own for them"
+        raise ConfigError.of("model", f"{text}; {fix}")
     offered = {
         "input_shape": info.input_shape,
         "num_outputs": task.num_outputs,
@@ -361,28 +322,23 @@ def _regularizers(make: Factory, model: nn.Module, info: DataInfo) -> dict[str, 
     nodes = make.settings["regularization"] or {}
     regularizers = {name: make.at(f"regularization.{name}", node) for name, node in nodes.items()}
     for name, regularizer in regularizers.items():
-        if isinstance(regularizer, ModelChange):
+        if isinstance(regularizer, kinds.ModelChange):
             with make.seeded(f"regularization.{name}", "model"):
                 regularizer.change_model(model)
-        if isinstance(regularizer, BatchChange):
+        if isinstance(regularizer, kinds.BatchChange):
             regularizer.check(info)
     return regularizers
 
 
 def _averager(
     make: Factory, regularizers: Mapping[str, Any], optimizer: Any, model: nn.Module
-) -> WeightAverage | None:
+) -> kinds.WeightAverage | None:
     """The one average of the weights, started."""
-    weight_average = weight_average_of(_one_of(regularizers, WeightAverage), optimizer)
+    weight_average = weight_average_of(_one_of(regularizers, kinds.WeightAverage), optimizer)
     if weight_average is not None:
         with make.seeded("averager"):
             weight_average.start(model)
     return weight_average
-
-
-def _nominal_window(settings: Settings, batch_spec: BatchSpec, info: DataInfo) -> int:
-    """Samples per step as asked for: ranks may divide the whole training set with a remainder."""
-    return samples_per_step(batch_spec, info) if settings["batch_size"] == "full" else batch_spec.window
 
 
 def _one_of(regularizers: Mapping[str, Any], kind: type[Any]) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -11,14 +11,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from trainrun.assembly.costs import listed
-from trainrun.checkpoint.state import TrainState
+from trainrun.assembly.factory import Settings
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
-from trainrun.protocols import BatchSpec, DataInfo
 from trainrun.scheduler import Plateau
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
-Settings = Mapping[str, Any]
+if TYPE_CHECKING:
+    from trainrun.assembly.build import Parts
+
 _FEW = 8  # samples, from which mean and variance are poor estimates
 _LONG = 1 / 3  # of a run, for a warm-up: 1 to 10 % are usual
 _FEW_STEPS = 50  # of a trial, which make no whole cycles
@@ -27,85 +28,79 @@ _POINTS = 400  # of a schedule that are looked at: narrow peaks show, and it tak
 _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 
-def cautions(
-    settings: Settings, state: TrainState, batch_spec: BatchSpec, info: DataInfo, pace: Pace
-) -> tuple[tuple[str, str], ...]:
+def cautions(parts: Parts) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
-    modules = list(state.model.modules())
-    texts = [*_decayed_twice(settings), *_tiny_batches(modules, batch_spec), *_no_warm_up(settings, modules)]
-    texts += [
-        *_noisy_curvature(settings, state, modules, batch_spec, info),
-        *_mirrored_digits(settings, info),
-    ]
-    if not parse(settings["budget"]).is_clock:
-        texts += [*_long_warm_up(settings, state), *_late_drops(state), *_ends_high(settings, state, pace)]
-    return tuple(("caution", text) for text in texts)
+    checks = [_decayed_twice, _tiny_batches, _no_warm_up, _noisy_curvature, _mirrored_digits]
+    if not parse(parts.settings["budget"]).is_clock:
+        checks += [_long_warm_up, _late_drops, _ends_high]
+    return tuple(("caution", text) for check in checks for text in check(parts))
 
 
-def _decayed_twice(settings: Settings) -> Iterator[str]:
-    chosen, decay = settings["regularization"] or {}, settings["optimizer"].get("weight_decay")
+def _decayed_twice(parts: Parts) -> Iterator[str]:
+    chosen = parts.settings["regularization"] or {}
+    decay = parts.settings["optimizer"].get("weight_decay")
     names = [name for name in ("l2", "elastic") if name in chosen]
     if names and decay:
         text = f"decays weights that optimizer.weight_decay={decay:g} decays already: choose one of the two"
         yield f"{' and '.join(names)} {text}"
 
 
-def _tiny_batches(modules: list[nn.Module], batch_spec: BatchSpec) -> Iterator[str]:
-    norms = [m for m in modules if isinstance(m, _BatchNorm)]
-    num_samples = batch_spec.batch_size * (
-        batch_spec.num_ranks if norms and isinstance(norms[0], nn.SyncBatchNorm) else 1
-    )
+def _tiny_batches(parts: Parts) -> Iterator[str]:
+    batch_spec = parts.batch_spec
+    norms = [m for m in parts.state.model.modules() if isinstance(m, _BatchNorm)]
+    is_synced = bool(norms) and isinstance(norms[0], nn.SyncBatchNorm)
+    num_samples = batch_spec.batch_size * (batch_spec.num_ranks if is_synced else 1)
     if norms and num_samples < _FEW:
         samples = "1 sample" if num_samples == 1 else f"{num_samples} samples"
         text = f"batch norm estimates mean and variance from {samples} at a time"
         yield f"{text}: take a larger batch_size, or another norm"
 
 
-def _no_warm_up(settings: Settings, modules: list[nn.Module]) -> Iterator[str]:
-    scheduler = settings["scheduler"]
-    warmup, name = scheduler.get("warmup"), str(scheduler["_target_"]).rpartition(".")[2]
-    attends = any(isinstance(m, (Attention, nn.MultiheadAttention)) for m in modules)
+def _no_warm_up(parts: Parts) -> Iterator[str]:
+    warmup, name = parts.settings["scheduler"].get("warmup"), _scheduler(parts)
+    attends = any(isinstance(m, (Attention, nn.MultiheadAttention)) for m in parts.state.model.modules())
     if attends and warmup is not None and parse(warmup).value == 0 and name not in _RISING:
         yield "transformers often diverge without a warm-up: scheduler.warmup=5%"
 
 
-def _mirrored_digits(settings: Settings, info: DataInfo) -> Iterator[str]:
+def _mirrored_digits(parts: Parts) -> Iterator[str]:
     """A 2 that is mirrored is no 2, and looks much like a 5."""
-    if settings["augment"].get("flip") and info.class_names and all(map(str.isdigit, info.class_names)):
-        yield f"augment.flip mirrors {info.name}, whose classes are digits: augment.flip=0"
+    names = parts.info.class_names
+    if parts.settings["augment"].get("flip") and names and all(map(str.isdigit, names)):
+        yield f"augment.flip mirrors {parts.info.name}, whose classes are digits: augment.flip=0"
 
 
-def _long_warm_up(settings: Settings, state: TrainState) -> Iterator[str]:
-    schedule, total = state.schedule, state.total_steps
+def _long_warm_up(parts: Parts) -> Iterator[str]:
+    schedule, total = parts.state.schedule, parts.state.total_steps
     warmup = getattr(schedule.after if isinstance(schedule, Plateau) else schedule, "warmup", 0)
-    asked = parse(settings["scheduler"].get("warmup") or "0step")
-    if asked.unit == "%" and asked.value <= _LONG * 100:
-        return  # a share of few steps, rounded up
-    if warmup > max(1, _LONG * total):
+    asked = parse(parts.settings["scheduler"].get("warmup") or "0step")
+    is_short = asked.unit == "%" and asked.value <= _LONG * 100  # a share of few steps, rounded up
+    if not is_short and warmup > max(1, _LONG * total):
         yield f"the warm-up takes {warmup} of {total} steps; 1 to 10 % are usual: scheduler.warmup=5%"
 
 
-def _late_drops(state: TrainState) -> Iterator[str]:
+def _late_drops(parts: Parts) -> Iterator[str]:
     """Of a schedule of stairs, what comes after the run or inside its warm-up."""
-    total, drops = state.total_steps, getattr(state.schedule, "drops", ())
+    schedule, total = parts.state.schedule, parts.state.total_steps
+    drops = getattr(schedule, "drops", ())
     if late := [drop for drop in drops if drop > total or drop == total >= _FEW_STEPS]:
         steps = ", ".join(map(str, late))
         yield f"the learning rate never drops after step {steps}: the run ends at step {total}"
-    if early := [drop for drop in drops if drop < getattr(state.schedule, "warmup", 0)]:
+    if early := [drop for drop in drops if drop < getattr(schedule, "warmup", 0)]:
         yield f"the learning rate drops after step {early[0]}, inside the warm-up"
 
 
-def _ends_high(settings: Settings, state: TrainState, pace: Pace) -> Iterator[str]:
+def _ends_high(parts: Parts) -> Iterator[str]:
     """A schedule that goes up and down, and ends on the way."""
-    name, total = str(settings["scheduler"]["_target_"]).rpartition(".")[2], state.total_steps
+    name, total = _scheduler(parts), parts.state.total_steps
     if name not in ("one_cycle", "cyclic", "wsd"):
         return
-    factors = [state.schedule(total * point // _POINTS)[0] for point in range(_POINTS + 1)]
+    factors = [parts.state.schedule(total * point // _POINTS)[0] for point in range(_POINTS + 1)]
     top, low = max(factors), min(factors)
     if total < _FEW_STEPS or top == 0 or factors[-1] - low < _HIGH * (top - low):
         return
     fixes = {"one_cycle": "scheduler.rise=0.3", "wsd": "scheduler.decay=20%"}
-    fix = fixes.get(name) or _whole_cycles(settings["scheduler"], total, pace)
+    fix = fixes.get(name) or _whole_cycles(parts.settings["scheduler"], total, parts.pace)
     yield f"the run ends at {factors[-1] / top:.2g} of its highest learning rate: {fix}"
 
 
@@ -124,23 +119,27 @@ def _whole_cycles(scheduler: Settings, total: int, pace: Pace) -> str:
     return f"scheduler.up={rise}step" + ("" if scheduler["down"] is None else f" scheduler.down={fall}step")
 
 
-def _noisy_curvature(
-    settings: Settings, state: TrainState, modules: list[nn.Module], batch_spec: BatchSpec, info: DataInfo
-) -> Iterator[str]:
+def _scheduler(parts: Parts) -> str:
+    return str(parts.settings["scheduler"]["_target_"]).rpartition(".")[2]
+
+
+def _noisy_curvature(parts: Parts) -> Iterator[str]:
     """L-BFGS takes differences of gradients for curvature, so every step must have the same loss."""
-    if not isinstance(state.optimizer, torch.optim.LBFGS):
+    if not isinstance(parts.state.optimizer, torch.optim.LBFGS):
         return
-    size, regularizers = info.sizes["train"], settings["regularization"] or {}
+    settings, window, modules = parts.settings, parts.batch_spec.window, list(parts.state.model.modules())
+    size, regularizers = parts.info.sizes["train"], settings["regularization"] or {}
+    is_part = size is None or window < size
     noise = {
         "dropout": any(isinstance(m, _DropoutNd) and m.p > 0 for m in modules),
         "stochastic_depth": any(isinstance(m, DropPath) and m.p > 0 for m in modules),
         "mixup": "mixup" in regularizers,
         "cutmix": "cutmix" in regularizers,
         "augmentation": not str(settings["augment"]["_target_"]).endswith(".none"),
-        f"a batch of {batch_spec.window} samples": size is None or batch_spec.window < size,
+        f"a batch of {window} samples": is_part,
     }
     if names := [name for name, is_on in noise.items() if is_on]:
         text = f"L-BFGS needs the same loss at every step, which {listed(names)} would change"
         fixes = ["model.dropout=0"] if noise["dropout"] and "dropout" in settings["model"] else []
-        fixes += ["batch_size=full"] if size is not None and batch_spec.window < size else []
+        fixes += ["batch_size=full"] if size is not None and is_part else []
         yield f"{text}{': ' + ' '.join(fixes) if fixes else ''}"

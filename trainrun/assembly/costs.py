@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import nn
 
+from trainrun.assembly.factory import Settings
 from trainrun.checkpoint.state import TrainState
 from trainrun.optimizer.memory import state_bytes
-
-Settings = Mapping[str, Any]
 
 
 def memory(settings: Settings, state: TrainState) -> str:
@@ -30,7 +28,7 @@ def checkpoints(settings: Settings, state: TrainState) -> str:
     """`1.2 MB each, every 1ep; the last 2 and the best are kept`."""
     node = settings["checkpoint"]
     size = _size(state.model) + (state_bytes(state.optimizer) or 0) + _averaged(state)
-    retained = [f"the last {node['keep_last']}"] if node["keep_last"] > 1 else ["the last"]
+    retained = [f"the last {node['keep_last']}" if node["keep_last"] > 1 else "the last"]
     retained += ["the best"] if node["keep_best"] else []
     retained += [f"every {node['keep_every']}"] if node["keep_every"] else []
     are = "are" if len(retained) > 1 or node["keep_last"] > 1 else "is"

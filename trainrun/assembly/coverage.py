@@ -10,11 +10,11 @@ def coverage(parts: Parts) -> str:
     rates = {group["name"]: group["base_lr"] for group in parts.state.optimizer.param_groups}
     default = str(parts.settings["init"]["_target_"]).rpartition(".")[2]
     rows = [("parameter", "shape", "group", "lr", "decay", "init")]
-    for treatment in parts.param_configs:
-        lr = "frozen" if treatment.frozen else f"{rates[treatment.group]:.3g}"
-        decay = "" if treatment.weight_decay is None or treatment.frozen else f"{treatment.weight_decay:g}"
-        init = default if treatment.init is None else str(treatment.init)
-        rows.append((treatment.name, " x ".join(map(str, treatment.shape)), treatment.group, lr, decay, init))
+    for config in parts.param_configs:
+        lr = "frozen" if config.frozen else f"{rates[config.group]:.3g}"
+        decay = "" if config.weight_decay is None or config.frozen else f"{config.weight_decay:g}"
+        init = default if config.init is None else str(config.init)
+        rows.append((config.name, " x ".join(map(str, config.shape)), config.group, lr, decay, init))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows

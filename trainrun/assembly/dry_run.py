@@ -3,122 +3,103 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
-from trainrun.checkpoint.state import TrainState
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import describe_error, describe_value
 from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect_outputs, own_metrics
 from trainrun.loop.evaluator import Monitor
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
-from trainrun.regularization.kinds import BatchChange, Penalty, combine_batch_changes
+from trainrun.regularization.kinds import Penalty, combine_batch_changes
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
+if TYPE_CHECKING:
+    from trainrun.assembly.build import Parts
 
-def try_parts(
-    data: Data,
-    task: TaskProtocol,
-    state: TrainState,
-    regularizers: Sequence[Any],
-    seed: int,
-    monitor: Monitor | None,
-    channels_last: bool,
-) -> tuple[tuple[str, str], ...]:
-    """`try_once`; where that fails on kernels in `channels_last`, without. Returns a line for the plan."""
-    changes = combine_batch_changes(regularizers)
+
+def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
+    """`_try_once`; where that fails on kernels in `channels_last`, without. Returns a line for the plan."""
+    state = parts.state
     with torch.no_grad():
-        for regularizer in regularizers:
+        for regularizer in parts.regularizers.values():
             if isinstance(regularizer, Penalty):
                 regularizer.penalty(state.model)
     try:
-        try_once(data, task, state, changes, seed, monitor)
+        _try_once(parts)
     except ConfigError:
-        if not channels_last:
+        if not parts.runtime.channels_last:
             raise
-        models = [
-            state.model,
-            *([state.weight_average.model] if state.weight_average and state.weight_average.model else []),
-        ]
-        for parameter in (p for model in models for p in model.parameters()):
+        average = state.weight_average.model if state.weight_average else None
+        for parameter in (*state.model.parameters(), *(average.parameters() if average else ())):
             parameter.data = parameter.data.contiguous()
-        try_once(data, task, state, changes, seed, monitor)
+        _try_once(parts)
         return (("channels_last", "off: the model fails with it, as one does that flattens with .view"),)
     return ()
 
 
-def try_once(
-    data: Data,
-    task: TaskProtocol,
-    state: TrainState,
-    changes: Sequence[BatchChange],
-    seed: int,
-    monitor: Monitor | None,
-) -> None:
+def _try_once(parts: Parts) -> None:
     """Make one forward pass of two samples, so that a misfit is reported before anything is written.
 
     First the regularisers change the inputs, as in training. Two samples of each split that is a
     dataset of its own follow, then the user's own metrics, and with several ranks their shards.
     """
+    data, seed = parts.data, parts.settings["seed"]
     batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
-    for change in changes:
+    for change in combine_batch_changes(parts.regularizers.values()):
         change.change_batch(batch, data.info, torch.Generator())
-    try:
-        _forward(task, state, batch)
-    except _MisfitError as error:
-        raise ConfigError.of("model", str(error)) from error.__cause__
+    if misfit := _misfit(parts, batch):
+        raise ConfigError.of("model", misfit[0]) from misfit[1]
     given = unaugmented(data)
     for split, other in given.first_given() if isinstance(given, DatasetData) else ():
-        try:
-            _forward(task, state, other)
-        except _MisfitError as error:
+        if misfit := _misfit(parts, other):
             inputs = f"{_shown(other.inputs)}, those of the training split {_shown(batch.inputs)}"
-            raise DataError(f"data.{split}: its inputs are {inputs}: the model {error}") from error.__cause__
-    if task.own_metrics:
-        _try_metrics(data, task, state, monitor)
+            raise DataError(f"data.{split}: its inputs are {inputs}: the model {misfit[0]}") from misfit[1]
+    if parts.task.own_metrics:
+        _try_metrics(parts)
     if ranks.size() > 1:
         _check_shares(data, seed)
 
 
-def _try_metrics(data: Data, task: TaskProtocol, state: TrainState, monitor: Monitor | None) -> None:
+def _try_metrics(parts: Parts) -> None:
     """The user's own metrics on each split that will be evaluated.
 
     Raises ConfigError naming the metric that fails, and for a monitor that is none of their curves.
     """
-    splits = [name for name in ("val", "test") if data.info.sizes.get(name) != 0] or ["train"]
-    state.model.eval()
+    splits = [name for name in ("val", "test") if parts.info.sizes.get(name) != 0] or ["train"]
+    parts.state.model.eval()
     try:
         for split in splits:
-            _try_on_split(data, split, task, state, monitor if split == "val" else None)
+            _try_on_split(parts, split, parts.monitor if split == "val" else None)
     except MetricError as error:
         key, _, text = str(error).partition(": ")
         raise ConfigError.of(key, text) from error.__cause__
     finally:
-        state.model.train()
+        parts.state.model.train()
 
 
-def _try_on_split(
-    data: Data, split: str, task: TaskProtocol, state: TrainState, monitor: Monitor | None
-) -> None:
+def _try_on_split(parts: Parts, split: str, monitor: Monitor | None) -> None:
     """Try the metrics on the first batch, or on the whole split where they fail on that.
 
     Some need samples of every class. Raises MetricError.
     """
-    batch = next(iter(data.eval_batches(split)), None)
+    task, state = parts.task, parts.state
+    batch = next(iter(parts.data.eval_batches(split)), None)
     if batch is None:
         raise DataError(f"data.{split}: a stream to be evaluated is empty")
     try:
         _try(task, collect_outputs(state.model, task, [batch], state.precision), monitor)
     except MetricError:
-        if data.info.sizes.get(split) in (None, len(batch)):
+        if parts.info.sizes.get(split) in (None, len(batch)):
             raise
-        _try(task, collect_outputs(state.model, task, data.eval_batches(split), state.precision), monitor)
+        whole = parts.data.eval_batches(split)
+        _try(task, collect_outputs(state.model, task, whole, state.precision), monitor)
 
 
 def _try(task: TaskProtocol, collected: OutputsAndTargets, monitor: Monitor | None) -> None:
@@ -144,21 +125,18 @@ def _refuse_values_per_sample(
         except MetricError:  # it cannot do with as few, which does not make it wrong
             continue
         if sum(curve.startswith(f"{name}/") for curve in fewer) < length:
-            raise ConfigError.of(
-                "task.metrics", f"{name} returns a number for each sample; return their mean"
-            )
+            text = f"{name} returns a number for each sample; return their mean"
+            raise ConfigError.of("task.metrics", text)
 
 
-class _MisfitError(Exception):
-    """A model that fails on a batch."""
-
-
-def _forward(task: TaskProtocol, state: TrainState, batch: Batch) -> None:
-    """Raises _MisfitError, in words, for whatever the model raises on this batch."""
+def _misfit(parts: Parts, batch: Batch) -> tuple[str, Exception] | None:
+    """What a model fails with on this batch, in words and as it was raised; None where it does not."""
+    task, state = parts.task, parts.state
     state.model.eval()
     try:
         with torch.no_grad(), state.precision.autocast():
             task(state.model, batch)
+        return None
     except Exception as error:
         if isinstance(error, TrainrunError) or is_out_of_memory(error):
             raise
@@ -168,15 +146,14 @@ def _forward(task: TaskProtocol, state: TrainState, batch: Batch) -> None:
             kind = str(batch.inputs.dtype).removeprefix("torch.")
             text += f"; inputs are {kind}: where they are numbers, give floats in the data set"
         inputs = f"inputs of {_shown(batch.inputs)}, with {task.num_outputs} outputs wanted"
-        raise _MisfitError(f"fails on {inputs}: {text}") from error
+        return f"fails on {inputs}: {text}", error
     finally:
         state.model.train()
 
 
 def _shown(inputs: Any) -> str:
-    if isinstance(inputs, Tensor):
-        return f"shape {tuple(inputs.shape)}"
-    return f"the form {describe_value(inputs)}"
+    is_tensor = isinstance(inputs, Tensor)
+    return f"shape {tuple(inputs.shape)}" if is_tensor else f"the form {describe_value(inputs)}"
 
 
 def _check_shares(data: Data, seed: int) -> None:
@@ -186,13 +163,14 @@ def _check_shares(data: Data, seed: int) -> None:
         raise ConfigError.of("data", text)
     mine = next(iter(data.train_batches(Position(), BatchSpec(1, 1, ranks.size(), ranks.rank()), seed)))
     whole = next(iter(data.train_batches(Position(), BatchSpec(ranks.size(), 1), seed)))
-    gathered = ranks.gather([str(data.info.identity), *map(int, mine.indices)])
-    for rank, theirs in enumerate(gathered):
-        if theirs[0] != gathered[0][0]:
-            raise DataError(
-                f"data: rank {rank} has other data than rank 0: {theirs[0]}, not {gathered[0][0]}"
-            )
-    samples = sorted(str(index) for theirs in gathered for index in theirs[1:])
+    identities, indices = zip(
+        *ranks.gather((str(data.info.identity), [*map(int, mine.indices)])), strict=True
+    )
+    for rank, identity in enumerate(identities):
+        if identity != identities[0]:
+            text = f"data: rank {rank} has other data than rank 0: {identity}, not {identities[0]}"
+            raise DataError(text)
+    samples = sorted(str(index) for of_rank in indices for index in of_rank)
     if samples != sorted(str(int(index)) for index in whole.indices):
         text = "gives several ranks the same samples; train_batches must give those of cut.rank"
         raise ConfigError.of("data", text)

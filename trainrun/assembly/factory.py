@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainrun.config.call import StoredOrigin, annotation_of, call
-from trainrun.config.injection import slot_of
+from trainrun.config.call import StoredOrigin, annotation_of, call, resolve
+from trainrun.config.injection import SLOTS, slot_of
 from trainrun.config.paths import groups
 from trainrun.config.values import kind_of
 from trainrun.runtime.machine import seeded
@@ -34,6 +34,10 @@ class Factory:
 
     def __call__(self, group: str, offered: Mapping[str, Any] | None = None) -> Any:
         return self.at(group, self.settings[group], offered or {})
+
+    def callable_of(self, group: str) -> Callable[..., Any]:
+        """The class or function that a group's node names."""
+        return resolve(self.settings[group]["_target_"], group, SLOTS[group], self.trust, self.stored)
 
     def over(self, pace: Pace) -> Factory:
         """The same, its durations in steps of another pace."""
@@ -59,9 +63,8 @@ class Factory:
 
     def check_durations(self, group: str) -> None:
         """Convert the durations of a group that is made only once the run has a folder."""
-        node = self.settings[group]
-        for key, value in node.items():
-            self._in_steps(node["_target_"], group, key, value)
+        for key, value in self.settings[group].items():
+            self._in_steps(self.settings[group]["_target_"], group, key, value)
 
     def _in_steps(self, target: str, path: str, key: str, value: Any) -> Any:
         if self.pace is None or key == "_target_" or not kind_of(annotation_of(target, key)).holds_steps:

@@ -8,8 +8,6 @@ from typing import Any
 from torch import nn
 
 from trainrun.assembly.factory import Factory, node_of
-from trainrun.config.call import resolve
-from trainrun.config.injection import SLOTS
 from trainrun.init import LSUV, Fitting, Init, fitted_layers
 from trainrun.parameters import ParamConfig
 from trainrun.protocols import BatchSpec, Data, Position
@@ -24,11 +22,13 @@ def initialize(
 
     init=auto leaves a model from outside trainrun as it came; an init that was chosen sets it anew.
     """
-    ruled = {treatment.name: treatment.init for treatment in param_configs if treatment.init is not None}
+    ruled = {config.name: config.init for config in param_configs if config.init is not None}
     first_values = {name: model.get_parameter(name).detach().clone() for name in ruled}
     init: Init = make("init")
-    keeps_weights = isinstance(init, Fitting) and not is_from_trainrun(model, _maker(make))
-    inputs = _first_inputs(make, data, batch_spec) if isinstance(init, LSUV) else None
+    keeps_weights = isinstance(init, Fitting) and not is_from_trainrun(model, make.callable_of("model"))
+    if isinstance(init, LSUV):  # before the draws of init begin
+        first = BatchSpec(max(2, batch_spec.batch_size), 1)
+        inputs = next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs
     with make.seeded("init"):
         if keeps_weights:
             init.zero_branches(model)
@@ -39,12 +39,13 @@ def initialize(
         for name, wanted in ruled.items():
             special: Init = make.at("parameters.rules.init", node_of("init", wanted, "parameters.rules"))
             special.initialize_parameter(model, name, first_values[name])
-    lines = [_by_rules(ruled)] if ruled else []
+    lines = []
     if keeps_weights:
         text = f"auto leaves {type(model).__name__} the weights that it gave itself"
-        lines.insert(0, f"{text}; init=kaiming_normal or another sets them anew")
+        lines.append(f"{text}; init=kaiming_normal or another sets them anew")
     elif not isinstance(init, Fitting) and init.fill is not None:
-        lines.insert(0, _set_anew(model, set(ruled)))
+        lines.append(_set_anew(model, set(ruled)))
+    lines += [_by_rules(ruled)] if ruled else []
     return tuple(zip(("init", ""), lines, strict=False))
 
 
@@ -56,34 +57,18 @@ def is_from_trainrun(model: nn.Module, maker: Callable[..., Any]) -> bool:
     """
     if not isinstance(maker, type) and not _is_trainruns(maker):
         return False
-    for kind in type(model).__mro__:
-        if _is_trainruns(kind):
-            return True
-        if "__init__" in vars(kind):
-            return False
-    return False
+    kinds = (kind for kind in type(model).__mro__ if _is_trainruns(kind) or "__init__" in vars(kind))
+    return _is_trainruns(next(kinds))  # object has one
 
 
 def _is_trainruns(thing: Any) -> bool:
     return str(thing.__module__).startswith("trainrun.")
 
 
-def _maker(make: Factory) -> Callable[..., Any]:
-    target = make.settings["model"]["_target_"]
-    return resolve(target, "model", SLOTS["model"], make.trust, make.stored)
-
-
-def _first_inputs(make: Factory, data: Data, batch_spec: BatchSpec) -> Any:
-    """Of the batch that LSUV scales by."""
-    first = BatchSpec(max(2, batch_spec.batch_size), 1)
-    return next(iter(data.train_batches(Position(), first, make.settings["seed"]))).inputs
-
-
 def _by_rules(ruled: Mapping[str, Any]) -> str:
     """`parameters.rules sets head.weight by xavier_uniform`."""
     names = [f"{name} by {next(iter(i)) if isinstance(i, Mapping) else i}" for name, i in ruled.items()]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"parameters.rules sets {', '.join(names[:_SHOWN])}{more}"
+    return f"parameters.rules sets {_shown(names)}"
 
 
 def _set_anew(model: nn.Module, ruled: set[str]) -> str:
@@ -92,7 +77,9 @@ def _set_anew(model: nn.Module, ruled: set[str]) -> str:
     filled = {id(parameter) for layer in layers for parameter in layer.parameters(recurse=False)}
     rest = [name for name, p in model.named_parameters() if id(p) not in filled and name not in ruled]
     text = f"{len(layers)} layer{'' if len(layers) == 1 else 's'} set anew"
-    if not rest:
-        return text
-    more = f" and {len(rest) - _SHOWN} more" if len(rest) > _SHOWN else ""
-    return f"{text}; kept as the model made them: {', '.join(rest[:_SHOWN])}{more}"
+    return f"{text}; kept as the model made them: {_shown(rest)}" if rest else text
+
+
+def _shown(texts: list[str]) -> str:
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more

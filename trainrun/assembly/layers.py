@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from trainrun.protocols import BatchSpec, Position
 from trainrun.terminal.layout import columns
 
 if TYPE_CHECKING:
@@ -24,17 +25,14 @@ def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
     """
     rows: list[list[str]] = []
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, _: Any, output: Any) -> None:
-            first = output[0] if isinstance(output, tuple) else output
-            shape = " x ".join(map(str, first.shape[1:])) if isinstance(first, Tensor) else ""
-            count = sum(p.numel() for p in module.parameters())
-            rows.append([name or "whole", type(module).__name__, shape, f"{count:,}" if count else ""])
-
-        return hook
+    def note(name: str, module: nn.Module, _: Any, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        shape = " x ".join(map(str, first.shape[1:])) if isinstance(first, Tensor) else ""
+        count = sum(p.numel() for p in module.parameters())
+        rows.append([name or "whole", type(module).__name__, shape, f"{count:,}" if count else ""])
 
     shown = [(name, module) for name, module in model.named_modules() if name.count(".") < _DEEPEST]
-    hooks = [module.register_forward_hook(note(name)) for name, module in shown]
+    hooks = [module.register_forward_hook(partial(note, name)) for name, module in shown]
     modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # for compiled layers call no hooks
@@ -49,9 +47,6 @@ def layer_rows(model: nn.Module, inputs: Tensor) -> list[list[str]]:
 
 def table(parts: Parts) -> list[str]:
     """A run's layers: what each gives for one sample, and its parameters. Nothing is drawn or changed."""
-    from trainrun.assembly.layers import layer_rows
-    from trainrun.protocols import BatchSpec, Position
-
     batch = next(parts.data.train_batches(Position(), BatchSpec(2, 1), parts.settings["seed"]))
     rows = layer_rows(parts.state.model, batch.inputs)
     title = f"Layers for {parts.info.name}, with what each gives for one sample"

@@ -10,8 +10,6 @@ import torch
 from torch import nn
 
 from trainrun.assembly.factory import Factory, Settings, node_of
-from trainrun.config.call import resolve
-from trainrun.config.injection import SLOTS
 from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr
 from trainrun.optimizer.eager import skip_compiler_import
 from trainrun.regularization.kinds import WeightAverage
@@ -23,7 +21,8 @@ def lr_of(make: Factory, window: int) -> tuple[float, str]:
     """The learning rate for `window` samples a step, and the arithmetic it comes from."""
     node = make.settings["optimizer"]
     if "lr" not in node:
-        lr = _own_lr(resolve(node["_target_"], "optimizer", SLOTS["optimizer"], make.trust, make.stored))
+        own = inspect.signature(make.callable_of("optimizer")).parameters.get("lr")
+        lr = float(own.default) if own and isinstance(own.default, (int, float)) else 1.0
         return lr, f"{lr:g}, the optimizer's own"
     if "lr_scaling" not in node:
         return node["lr"], f"{node['lr']:g}"
@@ -49,12 +48,6 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     return optimizer
 
 
-def _own_lr(optimizer: Callable[..., Any]) -> float:
-    """The learning rate that an optimizer of no option has by default."""
-    parameter = inspect.signature(optimizer).parameters.get("lr")
-    return float(parameter.default) if parameter and isinstance(parameter.default, (int, float)) else 1.0
-
-
 def _base_optimizer(make: Factory, model: nn.Module, wanted: Any) -> Callable[[Any, float, float], Any]:
     """(params, lr, weight_decay) -> the optimizer that another one wraps."""
     node = _arguments(node_of("optimizer", wanted, "optimizer.base"))
@@ -69,9 +62,8 @@ def _base_optimizer(make: Factory, model: nn.Module, wanted: Any) -> Callable[[A
 def _arguments(node: Settings) -> dict[str, Any]:
     """The call, without what scales the learning rate."""
     arguments = {k: v for k, v in node.items() if k not in ("lr_scaling", "base_batch_size")}
-    return arguments | (
-        {"betas": tuple(arguments["betas"])} if isinstance(arguments.get("betas"), list) else {}
-    )
+    betas = arguments.get("betas")
+    return arguments | ({"betas": tuple(betas)} if isinstance(betas, list) else {})
 
 
 def weight_average_of(weight_average: WeightAverage | None, optimizer: Any) -> WeightAverage | None:

@@ -3,62 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from trainrun.assembly import costs
 from trainrun.assembly.cautions import cautions
+from trainrun.assembly.factory import Settings
 from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
 from trainrun.loop.evaluator import Monitor
 from trainrun.precision import has_bf16_units
-from trainrun.protocols import BatchSpec, DataInfo, ObservingSchedule
+from trainrun.protocols import DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
-from trainrun.runtime.machine import Runtime
+from trainrun.regularization.kinds import Stopper
 from trainrun.scheduler import Restarting
 from trainrun.terminal.braille import curve
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
-Settings = Mapping[str, Any]
+if TYPE_CHECKING:
+    from trainrun.assembly.build import Parts
+
 _SHOWN = 8  # restarts, and weights that are initialised: what fits a line, or a screen
 _POINTS = 60  # of the learning rate's curve
 _MOST_GROUPS = 4  # in one line
 _MOST_LAYERS = 6  # named beside the model; -v shows all
 
 
-def plan_of(
-    settings: Settings,
-    runtime: Runtime,
-    info: DataInfo,
-    state: TrainState,
-    batch_spec: BatchSpec,
-    pace: Pace,
-    lr_arithmetic: str,
-    rates: Rates,
-    monitor: Monitor | None,
-) -> tuple[tuple[str, str], ...]:
+def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people."""
+    optimizer = f"{_short(parts.settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(parts)}"
     return (
-        ("data", _data(settings, info)),
-        *(("", note) for note in info.notes),
-        ("model", _model(settings, state)),
-        ("steps", _steps(settings, state, batch_spec, pace)),
-        *_batch_norm(state, batch_spec),
-        ("optimizer", f"{_short(settings['optimizer'])}, lr {lr_arithmetic}; {_schedule(settings, pace)}"),
-        *_curve(rates, pace),
-        *_restarts(state, pace),
-        *_groups(state),
-        *_techniques(settings, state.model),
-        ("compute", _compute(settings, runtime, info, state, batch_spec)),
-        ("memory", costs.memory(settings, state)),
-        ("saves", costs.checkpoints(settings, state)),
-        ("monitor", _monitored(monitor)),
-        *_stops(state),
-        *cautions(settings, state, batch_spec, info, pace),
+        ("data", _data(parts)),
+        *(("", note) for note in parts.info.notes),
+        ("model", _model(parts)),
+        ("steps", _steps(parts)),
+        *_batch_norm(parts),
+        ("optimizer", optimizer),
+        *_curve(parts.rates, parts.pace),
+        *_restarts(parts.state, parts.pace),
+        *_groups(parts.state),
+        *_techniques(parts),
+        ("compute", _compute(parts)),
+        ("memory", costs.memory(parts.settings, parts.state)),
+        ("saves", costs.checkpoints(parts.settings, parts.state)),
+        ("monitor", _monitored(parts.monitor)),
+        *_stops(parts.state.stopper),
+        *cautions(parts),
     )
 
 
@@ -72,14 +66,14 @@ def started_from(weights: Weights | None, reinitialized: Sequence[str]) -> tuple
 
 def evaluation(limit: int | None, info: DataInfo) -> tuple[tuple[str, str], ...]:
     """What a short trial leaves out of its evaluations; no line where it leaves out nothing."""
-    larger = [
-        split for split, size in info.sizes.items() if split != "train" and limit and (size or 0) > limit
-    ]
+    sizes = {split: size or 0 for split, size in info.sizes.items() if split != "train"}
+    larger = [split for split, size in sizes.items() if limit and size > limit]
     text = f"on {limit} samples of {' and '.join(larger)}, evenly spread: no more than the run trains on"
     return (("evaluates", text),) if larger else ()
 
 
-def _data(settings: Settings, info: DataInfo) -> str:
+def _data(parts: Parts) -> str:
+    settings, info = parts.settings, parts.info
     sizes = ", ".join(f"{size} {split}" for split, size in info.sizes.items() if size)
     text = f"{info.name}: {sizes or 'a stream without length'}"
     if info.vocabulary:
@@ -94,21 +88,19 @@ def _data(settings: Settings, info: DataInfo) -> str:
     return f"{text}; targets {'standardised' if scaled else 'in their own units'}"
 
 
-def _model(settings: Settings, state: TrainState) -> str:
-    sizes = [(p.numel(), p.requires_grad) for p in state.model.parameters()]
-    trained = sum(size for size, is_trained in sizes if is_trained)
-    frozen = sum(size for size, is_trained in sizes if not is_trained)
-    node = settings["model"]
+def _model(parts: Parts) -> str:
+    node, model = parts.settings["model"], parts.state.model
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     title = f"{_short(node)}{f' {name}' if isinstance(name := node.get('name'), str) else ''}"
     text = f"{title}: {trained:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
-    parts = [
-        (name, sum(p.numel() for p in child.parameters())) for name, child in state.model.named_children()
-    ]
-    shown = [f"{name} {size:,}" for name, size in parts if size]
+    sizes = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
+    shown = [f"{name} {size:,}" for name, size in sizes.items() if size]
     return f"{text} ({', '.join(shown)})" if 1 < len(shown) <= _MOST_LAYERS else text
 
 
-def _steps(settings: Settings, state: TrainState, batch_spec: BatchSpec, pace: Pace) -> str:
+def _steps(parts: Parts) -> str:
+    budget, pace, batch_spec = parts.settings["budget"], parts.pace, parts.batch_spec
     per_epoch = f"{pace.steps_per_epoch} an epoch" if pace.steps_per_epoch else "a stream without epochs"
     factors = [str(batch_spec.batch_size)]
     factors += [f"{batch_spec.accumulate} accumulated"] if batch_spec.accumulate > 1 else []
@@ -116,12 +108,12 @@ def _steps(settings: Settings, state: TrainState, batch_spec: BatchSpec, pace: P
     window = " x ".join(factors) + (f" = {batch_spec.window}" if len(factors) > 1 else "")
     if pace.total_steps is None:
         outside = "the clock plans their number, so no second run has the same bits"
-        return f"for {settings['budget']} of training, {per_epoch}, {window} samples a step; {outside}"
-    return f"{state.total_steps} ({settings['budget']}), {per_epoch}, {window} samples a step"
+        return f"for {budget} of training, {per_epoch}, {window} samples a step; {outside}"
+    return f"{parts.state.total_steps} ({budget}), {per_epoch}, {window} samples a step"
 
 
-def _schedule(settings: Settings, pace: Pace) -> str:
-    node = settings["scheduler"]
+def _schedule(parts: Parts) -> str:
+    node, pace = parts.settings["scheduler"], parts.pace
     name, warmup = _short(node), node.get("warmup")
     text = f"{node['name'] if name == 'from_torch' else name} schedule"
     if warmup is None or not node["_target_"].startswith("trainrun."):
@@ -139,9 +131,8 @@ def _curve(rates: Rates, pace: Pace) -> list[tuple[str, str]]:
     total = pace.total_steps
     if total is None or isinstance(schedule := rates.over(total), ObservingSchedule):
         return []
-    updates = (
-        range(total) if total <= _POINTS else [point * (total - 1) // _POINTS for point in range(_POINTS + 1)]
-    )
+    few = total <= _POINTS
+    updates = range(total) if few else [point * (total - 1) // _POINTS for point in range(_POINTS + 1)]
     lrs = [rates.lr * schedule(update)[0] for update in updates]
     if len(set(lrs)) == 1:
         return []
@@ -176,23 +167,25 @@ def _groups(state: TrainState) -> list[tuple[str, str]]:
     return [("groups", "; ".join(shown) + more)]
 
 
-def _batch_norm(state: TrainState, batch_spec: BatchSpec) -> list[tuple[str, str]]:
+def _batch_norm(parts: Parts) -> list[tuple[str, str]]:
     """What batch norm sees where it is not the whole step."""
-    layers = [m for m in state.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    batch_spec = parts.batch_spec
+    layers = [m for m in parts.state.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not layers or batch_spec.window == batch_spec.batch_size:
         return []
-    synced = isinstance(layers[0], nn.SyncBatchNorm)
-    num_samples = batch_spec.batch_size * (batch_spec.num_ranks if synced else 1)
+    is_synced = isinstance(layers[0], nn.SyncBatchNorm)
+    num_samples = batch_spec.batch_size * (batch_spec.num_ranks if is_synced else 1)
     if num_samples == batch_spec.window:
         return [("batch norm", f"sees the {num_samples} samples of all ranks")]
     whose = "a micro-batch" if batch_spec.accumulate > 1 else "a rank"
     return [("batch norm", f"sees {num_samples} samples of {whose}, not the {batch_spec.window} of the step")]
 
 
-def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
+def _techniques(parts: Parts) -> list[tuple[str, str]]:
     """What was chosen beside the groups that every run has, and what it came to; no line for the plainest."""
+    settings, modules = parts.settings, parts.state.model.modules()
     techniques = [name for name in settings["regularization"] or () if name != "dropout"]
-    rates = Counter(m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p)
+    rates = Counter(m.p for m in modules if isinstance(m, nn.modules.dropout._DropoutNd) and m.p)
     techniques += [f"dropout {p:g} in {n} layer{'s' if n > 1 else ''}" for p, n in rates.items()]
     if (augment := _short(settings["augment"])) != "none":
         values = ", ".join(f"{key} {value}" for key, value in settings["augment"].items() if key[0] != "_")
@@ -202,18 +195,17 @@ def _techniques(settings: Settings, model: nn.Module) -> list[tuple[str, str]]:
     if (decay := settings["parameters"].get("layer_decay", 1)) != 1:
         techniques.append(f"layer decay {decay:g}")
     clip = settings["loop"].get("clip") or {}
-    limits = ((name, clip.get(name)) for name in ("norm", "value", "agc"))
-    techniques += [f"clipping by {name} {limit:g}" for name, limit in limits if limit is not None]
+    limits = {name: clip.get(name) for name in ("norm", "value", "agc")}
+    techniques += [f"clipping by {name} {limit:g}" for name, limit in limits.items() if limit is not None]
     return [("with", ", ".join(techniques))] if techniques else []
 
 
-def _compute(
-    settings: Settings, runtime: Runtime, info: DataInfo, state: TrainState, batch_spec: BatchSpec
-) -> str:
+def _compute(parts: Parts) -> str:
+    runtime, batch_spec, state = parts.runtime, parts.batch_spec, parts.state
     threads = f"{runtime.num_threads} thread{'s' if runtime.num_threads > 1 else ''}"
-    workers = settings["data"].get("num_workers", 0)
+    workers = parts.settings["data"].get("num_workers", 0)
     loading = f", {workers} loader processes" if workers else ""
-    if workers and info.in_memory:
+    if workers and parts.info.in_memory:
         loading = ", no loader processes: the data are in memory"
     precision = state.precision.name
     if precision == "bf16" and not has_bf16_units(runtime.device):
@@ -230,9 +222,8 @@ def _monitored(monitor: Monitor | None) -> str:
     return f"val/{monitor.name} ({'max' if monitor.maximize else 'min'})"
 
 
-def _stops(state: TrainState) -> list[tuple[str, str]]:
+def _stops(stopper: Stopper | None) -> list[tuple[str, str]]:
     """When early stopping ends the run, and with which weights."""
-    stopper = state.stopper
     if not isinstance(stopper, EarlyStopping):
         return []
     better = f"better by more than {stopper.min_delta:g}" if stopper.min_delta else "better"

@@ -10,8 +10,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trainrun.assembly.factory import Factory
 from trainrun.checkpoint.state import TrainState
-from trainrun.config.call import resolve
-from trainrun.config.injection import SLOTS
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
 from trainrun.vocabulary.duration import Pace
@@ -37,8 +35,7 @@ class Rates:
         follows a metric, or is torch's, only the next rate is known.
         """
         last = state.total_steps
-        first = min(state.step + 1, last)
-        schedule = self.over(max(last, 1))
+        first, schedule = min(state.step + 1, last), self.over(max(last, 1))
         shares = (0, 0.25, 0.5, 0.75, 1) if first < last else (0,)
         steps = [first + round(share * (last - first)) for share in shares]
         if isinstance(schedule, ObservingSchedule):
@@ -59,17 +56,13 @@ def refuse_early_drops(schedule: Schedule) -> None:
 
 def schedule_over(make: Factory, pace: Pace, lr: float, maximize: bool) -> Callable[[int], Schedule]:
     """total steps -> the schedule planned over them; raises ConfigError where none is of that length."""
-    node = make.settings["scheduler"]
-    thing = resolve(node["_target_"], "scheduler", SLOTS["scheduler"], make.trust, make.stored)
+    thing = make.callable_of("scheduler")
 
     def over(total_steps: int) -> Schedule:
         offered: dict[str, Any] = {"total_steps": total_steps, "base_lr": lr, "maximize": maximize}
         if isinstance(thing, type) and issubclass(thing, LRScheduler):
-            asked = {
-                key: offered[value[1:]] if isinstance(value, str) and value[:1] == "@" else value
-                for key, value in node.items()
-                if key != "_target_"
-            }
+            node = {key: value for key, value in make.settings["scheduler"].items() if key != "_target_"}
+            asked = {key: offered[v[1:]] if str(v)[:1] == "@" else v for key, v in node.items()}
             return FromTorch(thing, lr, maximize, asked)
         schedule: Schedule = make.over(replace(pace, total_steps=total_steps))("scheduler", offered)
         return schedule

@@ -41,15 +41,13 @@ def run_id_of(run_dir: Path) -> str | None:
     status.json, environment.json and every manifest hold the id, so that none of them is needed.
     Raises ResumeError where they contradict one another.
     """
-    contents = [read_json(run_dir / name) for name in ("status.json", "environment.json")]
-    recorded = dict.fromkeys(
-        run_id for content in contents if isinstance(run_id := content.get("run_id"), str) and run_id
-    )
+    contents = [read_json(run_dir / name).get("run_id") for name in ("status.json", "environment.json")]
+    recorded = dict.fromkeys(run_id for run_id in contents if isinstance(run_id, str) and run_id)
     folder = run_dir / "checkpoints"
     stored = dict.fromkeys(filter(None, (_run_id_in(path_of(folder, step)) for step in steps_in(folder))))
-    ids = (
-        [run_id for run_id in recorded if run_id in stored] if len(recorded) > 1 else [*recorded] or [*stored]
-    )
+    ids = [*recorded] or [*stored]
+    if len(recorded) > 1:
+        ids = [run_id for run_id in recorded if run_id in stored]
     if len(ids) == 1 or not recorded | stored:
         return ids[0] if ids else None
     names = ", ".join(recorded | stored)
@@ -180,8 +178,7 @@ def _oversized(tree: Any, path: str = "") -> Iterator[str]:
         if not is_plain or tree.nbytes > tree.untyped_storage().nbytes():
             yield path
     elif isinstance(tree, (Mapping, list, tuple)):
-        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
-        for key, value in items:
+        for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             yield from _oversized(value, f"{path}/{key}" if path else str(key))
 
 
@@ -221,27 +218,22 @@ def not_finite_in(parts: Mapping[str, Any]) -> str | None:
     """The name of a weight that holds a number that is not finite, raw or averaged; None: there is none."""
     weights = {**parts["model"], **{f"averager.{k}": v for k, v in _averaged(parts).items()}}
     for name, tensor in weights.items():
-        is_float = isinstance(tensor, Tensor) and tensor.is_floating_point()
-        if is_float and not bool(torch.isfinite(tensor).all()):
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             return str(name)
     return None
 
 
 def _averaged(parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    weight_average = parts.get("averager")
-    weights = weight_average.get("model") if isinstance(weight_average, Mapping) else None
+    average = parts.get("averager")
+    weights = average.get("model") if isinstance(average, Mapping) else None
     return weights if isinstance(weights, Mapping) else {}
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
     """manifest.json of a checkpoint; raises ValueError where there is none to be read."""
     file = path / "manifest.json"
-    if (
-        path.is_symlink()
-        or file.is_symlink()
-        or not file.is_file()
-        or file.stat().st_size > _LARGEST_MANIFEST_BYTES
-    ):
+    is_plain = file.is_file() and not file.is_symlink() and not path.is_symlink()
+    if not is_plain or file.stat().st_size > _LARGEST_MANIFEST_BYTES:
         raise ValueError("it has no manifest")
     manifest = json.loads(file.read_text())
     if not isinstance(manifest, dict):

@@ -46,12 +46,11 @@ class Snapshot:
     def _tensor(self, source: Tensor, free: dict[Any, list[Tensor]], copies: dict[Any, Tensor]) -> Tensor:
         storage = (source.device, source.data_ptr(), source.shape, source.stride(), source.dtype)
         if storage not in copies or source.numel() == 0:
-            kind = (source.shape, source.stride(), source.dtype, source.device.type)
+            kind, is_cuda = (*storage[2:], source.device.type), source.device.type == "cuda"
             if free.get(kind):
                 copy = free[kind].pop()
             else:
-                pin = source.device.type == "cuda"
-                copy = torch.empty_like(source, device="cpu", pin_memory=pin)
+                copy = torch.empty_like(source, device="cpu", pin_memory=is_cuda)
                 self._memory.setdefault(kind, []).append(copy)
-            copies[storage] = copy.copy_(source, non_blocking=source.device.type == "cuda")
+            copies[storage] = copy.copy_(source, non_blocking=is_cuda)
         return copies[storage]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -67,17 +67,13 @@ class TrainState:
     @property
     def eval_model(self) -> nn.Module:
         """The weights that are evaluated: the averaged ones once there are any."""
-        if self.weight_average is not None and self.weight_average.model is not None:
-            return self.weight_average.model
-        return self.model
+        average = self.weight_average
+        return self.model if average is None or average.model is None else average.model
 
     @property
     def eval_weights(self) -> str:
-        return (
-            self.weight_average.name
-            if self.weight_average is not None and self.weight_average.model is not None
-            else "raw"
-        )
+        average = self.weight_average
+        return "raw" if average is None or average.model is None else average.name
 
     def is_better(self, value: float, loss: float, maximize: bool) -> bool:
         """Whether `value` would be the best so far; a value that is not finite never is.
@@ -93,25 +89,20 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers and tensors only, by part; `contents` names everything in them."""
+        schedule = self.schedule.state_dict() if isinstance(self.schedule, ObservingSchedule) else {}
         parts: dict[str, Any] = {
-            "model": self.model.state_dict(),
+            **{name: part.state_dict() for name, part in self._stateful().items()},
             "optimizer": {
                 "parameters": self._parameters(),
                 "configured": self._configured,
                 "state": self.optimizer.state_dict(),
             },
-            "precision": self.precision.state_dict(),
-            "schedule": {"kind": type(self.schedule).__name__, "state": self._schedule_state()},
+            "schedule": {"kind": type(self.schedule).__name__, "state": schedule},
             "counters": {name: getattr(self, name) for name in _COUNTERS},
-            "position": {"epoch": self.position.epoch, "offset": self.position.offset},
+            "position": vars(self.position).copy(),
             "data": dict(self.data),
             "fitted": dict(self.fitted),
-            "meter": self.meter.state_dict(),
         }
-        if self.weight_average is not None:
-            parts["averager"] = self.weight_average.state_dict()
-        if self.stopper is not None:
-            parts["stopper"] = self.stopper.state_dict()
         return {**parts, "contents": sorted(_paths(parts))}
 
     def load_state_dict(self, parts: Mapping[str, Any]) -> None:
@@ -122,21 +113,24 @@ class TrainState:
         """
         self._check(parts)
         try:
-            self.model.load_state_dict(parts["model"])
+            for name, part in self._stateful().items():
+                part.load_state_dict(parts[name])
             self._load_optimizer(parts["optimizer"])
-            self.precision.load_state_dict(parts["precision"])
-            self._load_schedule(parts["schedule"])
+            is_same_kind = parts["schedule"]["kind"] == type(self.schedule).__name__
+            if is_same_kind and isinstance(self.schedule, ObservingSchedule):
+                self.schedule.load_state_dict(parts["schedule"]["state"])
             for name in _COUNTERS:
                 setattr(self, name, parts["counters"][name])
             self.position = Position(**parts["position"])
             self.fitted = dict(parts["fitted"])
-            self.meter.load_state_dict(parts["meter"])
-            if self.weight_average is not None:
-                self.weight_average.load_state_dict(parts["averager"])
-            if self.stopper is not None:
-                self.stopper.load_state_dict(parts["stopper"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ResumeError(f"checkpoint: does not fit this run: {error}") from None
+
+    def _stateful(self) -> dict[str, Any]:
+        """The parts that store themselves, by their names in a checkpoint."""
+        parts = {"model": self.model, "precision": self.precision, "meter": self.meter}
+        parts |= {"averager": self.weight_average, "stopper": self.stopper}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _check(self, parts: Mapping[str, Any]) -> None:
         """What is wrong is found before anything is copied."""
@@ -174,9 +168,8 @@ class TrainState:
         if "fused" in self.optimizer.defaults:
             self._fit_memory(stored["state"]["state"])
         self.optimizer.load_state_dict(stored["state"])
-        for group, now, before in zip(
-            self.optimizer.param_groups, self._configured, stored["configured"], strict=True
-        ):
+        groups = zip(self.optimizer.param_groups, self._configured, stored["configured"], strict=True)
+        for group, now, before in groups:
             configured = {k: v for k, v in now.items() if before.get(k) != v or k in ("momentum", "betas")}
             group.update(configured)
 
@@ -195,22 +188,11 @@ class TrainState:
                 if value is not None and name != "step" and value.stride() != weight.stride():
                     of_one[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
-    def _schedule_state(self) -> dict[str, Any]:
-        return self.schedule.state_dict() if isinstance(self.schedule, ObservingSchedule) else {}
-
-    def _load_schedule(self, stored: Mapping[str, Any]) -> None:
-        """A schedule of another kind begins with no memory of the one it replaced."""
-        same = stored["kind"] == type(self.schedule).__name__
-        if same and isinstance(self.schedule, ObservingSchedule):
-            self.schedule.load_state_dict(stored["state"])
-
     def _parameters(self) -> list[tuple[str, str, str]]:
         """(name, shape, dtype) of what is trained, in the optimizer's order; torch compares none of it."""
         names = {id(p): name for name, p in self.model.named_parameters()}
-        groups = self.optimizer.param_groups
-        return [
-            (names[id(p)], str(tuple(p.shape)), str(p.dtype)) for group in groups for p in group["params"]
-        ]
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return [(names[id(p)], str(tuple(p.shape)), str(p.dtype)) for p in params]
 
 
 def require_same_data(stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
@@ -221,20 +203,16 @@ def require_same_data(stored: Mapping[str, Any], current: Mapping[str, Any]) -> 
     left_out = set() if "files" in stored and "files" in current else {"files"}
     ours, theirs = ({key: data[key] for key in data.keys() - left_out} for data in (current, stored))
     if ours != theirs:
-        raise DataError(
-            f"data: the run has seen {_describe(stored)}; here are {_describe(current)}; "
-            "bring the run's data back, or start a new run"
-        )
+        text = f"the run has seen {_describe(stored)}; here are {_describe(current)}"
+        raise DataError(f"data: {text}; bring the run's data back, or start a new run")
 
 
 def _describe(data: Mapping[str, Any]) -> str:
     counts = data.get("sizes")
-    sizes = (
-        [f"{size} {split}" for split, size in counts.items() if size] if isinstance(counts, Mapping) else []
-    )
-    files = [f"files {data['files']}"] if data.get("files") else []
-    content = str(data.get("fingerprint") or "no fingerprint")
-    return f"{data.get('name')} ({', '.join([*sizes, content, *files])})"
+    facts = [f"{n} {split}" for split, n in counts.items() if n] if isinstance(counts, Mapping) else []
+    facts.append(str(data.get("fingerprint") or "no fingerprint"))
+    facts += [f"files {data['files']}"] if data.get("files") else []
+    return f"{data.get('name')} ({', '.join(facts)})"
 
 
 def _paths(tree: Any, path: str = "") -> Iterator[str]:
@@ -271,21 +249,6 @@ def _misfits(ours: Any, stored: Any, path: str = "") -> Iterator[str]:
 
 _LATER = ("target_notation",)  # fitted by tables since they know notations; without it numbers are plain
 _UNKNOWN = ("best", "best_step", "stop_reason", "rolled_back_to")  # at first, and again after a rollback
-_COUNTERS = (
-    "step",
-    "applied",
-    "samples",
-    "skipped_in_a_row",
-    "rollbacks",
-    "rolled_back_to",
-    "lr_factor",
-    "best",
-    "best_loss",
-    "best_step",
-    "logged_at",
-    "evaluated_at",
-    "stop_reason",
-    "seconds",
-    "total_steps",
-    "planned_s",
-)
+_PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper"}
+_PARTS |= {"data", "fitted", "position", "meter"}
+_COUNTERS = tuple(field.name for field in fields(TrainState) if field.name not in _PARTS)

@@ -16,7 +16,7 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,7 @@ class Checkpoints:
         if self._writing is None:
             return ()
         writing, self._writing = self._writing, None
-        saved = writing.result()
-        return (saved,) if saved is not None else ()
+        return (saved,) if (saved := writing.result()) is not None else ()
 
     def close(self) -> None:
         """Let a save come to its end; what went wrong with it is not asked."""
@@ -150,12 +149,7 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
     def _write(
-        self,
-        record: Record,
-        parts: Mapping[str, Any],
-        about: Mapping[str, Any],
-        began: float,
-        blocked_s: float,
+        self, record: Record, parts: dict[str, Any], about: dict[str, Any], began: float, blocked_s: float
     ) -> CheckpointSaved | None:
         """In the thread: pack, hash and commit a copy of the state, then forget the old ones."""
         final = path_of(self.folder, about["step"])
@@ -183,29 +177,22 @@ class Checkpoints:
             blocked_s=blocked_s,
         )
 
-    def _manifest(self, about: Mapping[str, Any], packed: memoryview) -> bytes:
+    def _manifest(self, about: dict[str, Any], packed: memoryview) -> bytes:
+        content: dict[str, Any] = {"format": FORMAT, "run_id": self.run_id, **about}
         file = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()}
-        content: dict[str, Any] = {
-            "format": FORMAT,
-            "run_id": self.run_id,
-            **about,
-            "files": {"state.pt": file},
-        }
-        content["versions"] = {"trainrun": __version__, "torch": torch.__version__}
+        content |= {"files": {"state.pt": file}}
+        content |= {"versions": {"trainrun": __version__, "torch": torch.__version__}}
         content["sha256"] = manifest_hash(content)
         return json.dumps(content, indent=1).encode()
 
     def _forget_old(self, step: int, best_step: int | None) -> None:
-        steps = [
-            stored for stored in steps_in(self.folder) if stored <= step
-        ]  # a later one is damaged: not counted
-        keep = {*steps[-self.keep_last :], *([best_step] if self.keep_best and best_step is not None else [])}
+        steps = [stored for stored in steps_in(self.folder) if stored <= step]  # a later one is damaged
+        keep = {*steps[-self.keep_last :], *((best_step,) if self.keep_best else ())}
         if self.keep_every:
             keep |= {stored for stored in steps if stored % self.keep_every == 0}
         for old in set(steps) - keep:
             path = path_of(self.folder, old)
-            trash = self.folder / f".tmp-{path.name}-old"  # a name that cleaning knows
-            path.rename(trash)
+            path.rename(self.folder / f".tmp-{path.name}-old")  # a name that cleaning knows
         for trash in self.folder.glob(".tmp-step-*-old"):  # also what could not be removed before
             shutil.rmtree(trash, ignore_errors=True)
 
@@ -231,9 +218,7 @@ def load_newest(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[
 
 def expected_bytes(state: TrainState) -> int:
     """About the size of a checkpoint: weights, averages, and two numbers per trained weight."""
-    averaged = (
-        state.weight_average.model.state_dict() if state.weight_average and state.weight_average.model else {}
-    )
-    tensors = (*state.model.state_dict().values(), *averaged.values())
-    trained = (p for p in state.model.parameters() if p.requires_grad)
-    return sum(int(t.nbytes) for t in tensors) + 2 * sum(int(p.nbytes) for p in trained)
+    average = state.weight_average.model if state.weight_average else None
+    tensors = [*state.model.state_dict().values(), *(average.state_dict().values() if average else ())]
+    tensors += 2 * [p for p in state.model.parameters() if p.requires_grad]
+    return sum(int(tensor.nbytes) for tensor in tensors)

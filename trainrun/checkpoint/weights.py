@@ -60,10 +60,8 @@ def start_from(model: nn.Module, weights: Weights) -> list[str]:
     fitting = {name for name, tensor in current.items() if _fits(weights.tensors.get(name), tensor)}
     matrices = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
     if not fitting & (matrices or current.keys()):  # a bias of that name alone is a coincidence
-        theirs, ours = _listed(weights.tensors), _listed(current)
-        raise ResumeError(
-            f"init_from: nothing in {weights.path} fits this model: there are {theirs}; the model has {ours}"
-        )
+        text = f"there are {_listed(weights.tensors)}; the model has {_listed(current)}"
+        raise ResumeError(f"init_from: nothing in {weights.path} fits this model: {text}")
     for name, tensor in current.items():
         stored = weights.tensors.get(name)
         if name in fitting and stored is not None:
@@ -111,16 +109,14 @@ def _safetensors(path: Path) -> Mapping[str, Any]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError:
-        raise ConfigError.of(
-            "init_from", "a .safetensors file needs a package: pip install safetensors"
-        ) from None
+        text = "a .safetensors file needs a package: pip install safetensors"
+        raise ConfigError.of("init_from", text) from None
     try:
-        tensors: Mapping[str, Any] = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ResumeError(f"init_from: {path} cannot be loaded: {error}") from None
-    return tensors
 
 
 def _listed(names: Mapping[str, Tensor]) -> str:
     shown = [f"{name} {tuple(tensor.shape)}" for name, tensor in list(names.items())[:_SHOWN]]
-    return ", ".join([*shown, *(["..."] if len(names) > _SHOWN else [])])
+    return ", ".join(shown) + (", ..." if len(names) > _SHOWN else "")

@@ -54,10 +54,10 @@ class ClockBudget:
         if state.step < self._due:
             return None
         used = ranks.broadcast_object(seconds())  # all ranks plan the same
-        is_first = self._from is None
+        was_planned = self._from is not None
         total = self._total(state, used)
+        is_first = not was_planned and self._from is not None
         moved = total == state.step or abs(total - state.total_steps) > _MOVED * state.total_steps
-        is_first = is_first and self._from is not None
         if not moved and not is_first:
             return None
         state.planned_s = self.limit_s

@@ -22,16 +22,13 @@ class Clock:
         self.evaluation_s = 0.0  # what the last evaluation took
         self.windows, self.waited_s, self.stepping_s = 0, 0.0, 0.0  # without the first, which starts loaders
         self.has_warned = False
-        self._begin(state)
+        self.samples_then, self.waited, self.stepping = state.samples, 0.0, 0.0  # of this log window
 
     def restart(self, state: TrainState) -> None:
         """Begin a log window."""
         if self.windows:
             self.waited_s, self.stepping_s = self.waited_s + self.waited, self.stepping_s + self.stepping
         self.windows += 1
-        self._begin(state)
-
-    def _begin(self, state: TrainState) -> None:
         self.samples_then, self.waited, self.stepping = state.samples, 0.0, 0.0
 
     def fetch(self, windows: Iterator[Window]) -> Window:
@@ -74,16 +71,14 @@ class Clock:
         if self.has_warned or share < STARVED or self.waited_s < STARVED_S:
             return None
         self.has_warned = True
-        return f"waiting for data took {share:.0%} of {self.stepping_s:.0f} s of steps; {remedy(data)}"
+        return f"waiting for data took {share:.0%} of {self.stepping_s:.0f} s of steps; {_remedy(data)}"
 
 
-def remedy(data: Data) -> str:
-    """What shortens the wait."""
+def _remedy(data: Data) -> str:
     if data.info.in_memory:
         return "they are in memory already: a larger batch_size or a simpler augment costs less a sample"
     workers, most = getattr(data, "num_workers", 0), os.cpu_count() or 1
     if workers < most:
         return f"resume with data.num_workers={most}, or have them in memory"
-    return (
-        f"{workers} loader processes on {most} cores are not enough: smaller samples, or have them in memory"
-    )
+    advice = "smaller samples, or have them in memory"
+    return f"{workers} loader processes on {most} cores are not enough: {advice}"

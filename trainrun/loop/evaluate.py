@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
 from typing import Any
@@ -20,9 +20,7 @@ from trainrun.task.own_metrics import TAKEN, curves
 from trainrun.vocabulary.errors import ConfigError, DataError, RankFailedError, TrainrunError
 
 _Sums = dict[str, Any]
-OutputsAndTargets = list[
-    tuple[Tensor, Tensor]
-]  # (outputs, targets) of each batch, where own metrics need them
+OutputsAndTargets = list[tuple[Tensor, Tensor]]  # of each batch, where own metrics need them
 
 
 class MetricError(TrainrunError):
@@ -46,11 +44,10 @@ def evaluate(
 ) -> dict[str, float]:
     """Loss and metrics over all of `batches`, exact whatever their sizes.
 
-    `see` is shown the task's sums, of which the metrics are made.
-
-    The model is put into evaluation mode and back; a model that draws random numbers even then
-    draws the same ones each time. With several ranks `batches` are this one's share, the metrics
-    are those of all together, the same bits on every rank, and the first one's running statistics count.
+    `see` is shown the task's sums, of which the metrics are made. The model is put into evaluation mode
+    and back; a model that draws random numbers even then draws the same ones each time. With several
+    ranks `batches` are this one's share, the metrics are those of all together, the same bits on every
+    rank, and the first one's running statistics count.
     Raises RankFailedError where their weights have come to differ, and what `interruptible` raises.
     """
     ranks.broadcast(list(model.buffers()))
@@ -69,7 +66,9 @@ def evaluate(
     metrics |= task.summarize(sums["sums"], sums["samples"]["n"])
     see(sums["sums"])
     if task.own_metrics:
-        metrics |= own_metrics(task, _in_order(ranks.gather(collected)), metrics)
+        turns = zip_longest(*ranks.gather(collected))  # ranks took every so-many-th batch of the split
+        in_order = [batch for turn in turns for batch in turn if batch is not None]
+        metrics |= own_metrics(task, in_order, metrics)
     return ranks.broadcast_object(metrics)
 
 
@@ -105,8 +104,8 @@ def own_metrics(task: TaskProtocol, collected: OutputsAndTargets, taken: Iterabl
         try:
             added = curves(name, value, labels, num_targets)
         except ValueError as error:
-            wanted = "return a number, a vector or a dict of numbers"
-            raise MetricError(f"{where} {error}; {wanted}") from None
+            text = f"{where} {error}; return a number, a vector or a dict of numbers"
+            raise MetricError(text) from None
         if both := added.keys() & {*taken, *TAKEN, *(f"train_{metric}" for metric in taken), *results}:
             text = f"would take the place of {min(both)}, which the run records itself"
             raise MetricError(f"{where} {text}; give the function another name")
@@ -187,11 +186,6 @@ def _over_ranks(sums: dict[str, _Sums], model: nn.Module) -> dict[str, _Sums]:
         for kind, values in theirs.items():
             _add(whole[kind], values)
     return whole
-
-
-def _in_order(by_rank: Sequence[OutputsAndTargets]) -> OutputsAndTargets:
-    """Batches in the order of the split, of which ranks took every so-many-th."""
-    return [batch for turn in zip_longest(*by_rank) for batch in turn if batch is not None]
 
 
 def _add(into: _Sums, values: Mapping[str, Any]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,15 +16,13 @@ from trainrun.checkpoint.store import Checkpoints
 from trainrun.data.faults import refuse_not_finite
 from trainrun.loop.evaluate import MetricError, confusion_of, evaluate, shared_batches
 from trainrun.loop.windows import Windows
-from trainrun.protocols import TaskProtocol
+from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.regularization.penalty import near_zero
 from trainrun.runtime.machine import is_out_of_memory
 from trainrun.runtime.signals import Signals
 from trainrun.task.metrics import Totals
-from trainrun.vocabulary.errors import EvaluationOutOfMemoryError
+from trainrun.vocabulary.errors import ConfigError, EvaluationOutOfMemoryError
 from trainrun.vocabulary.events import Evaluated
-
-_Confusion = list[list[int]] | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,21 @@ class Monitor:
 
     name: str
     maximize: bool
+
+
+def monitor_of(settings: Mapping[str, Any], info: DataInfo, task: TaskProtocol) -> Monitor | None:
+    """The metric that decides, and which way is better. Raises ConfigError for one that will not exist."""
+    if info.sizes.get("val") == 0:
+        return None
+    name, mode = settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
+    modes = dict(task.metric_modes)
+    if name not in modes and name.partition("/")[0] not in task.own_metrics:
+        available = ", ".join(f"val/{metric}" for metric in (*modes, *task.own_metrics))
+        fix = "monitor=val/loss" if "loss" in modes else None
+        raise ConfigError.of("monitor", f"the task has no metric {name}; there are {available}", fix)
+    if mode == "auto" and name not in modes:
+        raise ConfigError.of("monitor_mode", f"must be max or min for your own metric {name}")
+    return Monitor(name, (modes[name] if mode == "auto" else mode) == "max")
 
 
 class KeptWeights(NamedTuple):
@@ -62,8 +76,8 @@ class Evaluator:
         if state.weight_average is not None:
             with self.signals.interruptible():
                 state.weight_average.update_bn(self.windows.first_epoch(), state.precision.autocast)
-        metrics, confusion = self._evaluate(state.eval_model, "val", state)
-        totals = state.meter.read_eval()
+        event = self.evaluate(state, last_weights(state), "val")
+        metrics, totals = event.metrics, state.meter.read_eval()
         state.evaluated_at = state.step
         if monitor.name not in metrics:
             raise MetricError(f"monitor: the metrics of step {state.step} have no {monitor.name}")
@@ -73,30 +87,37 @@ class Evaluator:
             state.best, state.best_step = value, state.step
             state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none
         self._steer(state, monitor, value)
-        return Evaluated(
-            step=state.step,
+        return replace(
+            event,
             epoch=self.windows.epoch(state.position),
-            split="val",
-            weights=state.eval_weights,
-            metrics=metrics,
             train={"loss": totals.loss} | self.train_metrics(totals, state) if totals.steps else {},
             lr=state.optimizer.param_groups[0]["lr"],
             is_best=is_best,
-            confusion=confusion,
             seconds=time.perf_counter() - began,
         )
 
-    def test(self, state: TrainState, kept: KeptWeights) -> Evaluated:
-        """Evaluate the test split, once, at the end; nothing selects on it."""
+    def evaluate(self, state: TrainState, kept: KeptWeights, split: str) -> Evaluated:
+        """Evaluate weights on a split. Raises DataError where inputs are why the loss is not a number."""
         began = time.perf_counter()
-        metrics, confusion = self._evaluate(kept.model, "test", state)
+        data, sums = self.windows.data, dict[str, Tensor]()
+        batches, interruptible = shared_batches(data, split), self.signals.interruptible
+        try:
+            metrics = evaluate(kept.model, self.task, batches, state.precision, interruptible, sums.update)
+        except Exception as error:
+            if is_out_of_memory(error):
+                text = f"out of memory while evaluating the {split} split"
+                raise EvaluationOutOfMemoryError(text) from error
+            raise
+        if not math.isfinite(metrics["loss"]):
+            with interruptible():
+                refuse_not_finite(shared_batches(data, split), split, data.info.name)
         return Evaluated(
             step=kept.step,
             epoch=None,
-            split="test",
+            split=split,
             weights=kept.weights,
             metrics=metrics,
-            confusion=confusion,
+            confusion=confusion_of(sums),
             seconds=time.perf_counter() - began,
         )
 
@@ -118,33 +139,9 @@ class Evaluator:
         share = penalty / (penalty + abs(totals.loss))
         return metrics | {"penalty": penalty, "penalty_share": share, "near_zero": near_zero(state.model)}
 
-    def _evaluate(
-        self, model: nn.Module, split: str, state: TrainState
-    ) -> tuple[dict[str, float], _Confusion]:
-        """Evaluate a split: its metrics, and which class was taken for which.
-
-        Raises DataError where inputs are why the loss is not a number.
-        """
-        data, sums = self.windows.data, dict[str, Tensor]()
-        interruptible = self.signals.interruptible
-        batches = shared_batches(data, split)
-        try:
-            metrics = evaluate(model, self.task, batches, state.precision, interruptible, sums.update)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise EvaluationOutOfMemoryError(
-                    f"out of memory while evaluating the {split} split"
-                ) from error
-            raise
-        if not math.isfinite(metrics["loss"]):
-            with interruptible():
-                refuse_not_finite(shared_batches(data, split), split, data.info.name)
-        return metrics, confusion_of(sums)
-
     def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
         """Tell the plateau schedule, `stop_at` and early stopping of the monitored metric."""
-        observe = getattr(state.schedule, "observe", None)
-        if observe is not None:
+        if observe := getattr(state.schedule, "observe", None):
             observe(value)
         goal = self.stop_at
         if goal is not None and (value >= goal if monitor.maximize else value <= goal):

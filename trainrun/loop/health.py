@@ -25,10 +25,12 @@ def measure_health(step: Step, state: TrainState, window: Window) -> StepResult:
     Training is what it would be without: weights are copied, outputs are looked at, nothing is drawn.
     The step costs some 2 % more (tests/benchmarks/health.py); one of each log window is looked at.
     """
-    ratios, units = _Ratios(), _Units()
+    ratios, units = _Ratios(), _Units(state.model)
     with ExitStack() as opened:
-        ratios.watch(state.optimizer, opened)
-        units.watch(state.model, opened)
+        opened.enter_context(state.optimizer.register_step_pre_hook(ratios.copy))
+        opened.enter_context(state.optimizer.register_step_post_hook(ratios.compare))
+        for module in units.names:
+            opened.enter_context(module.register_forward_hook(units.look))
         result = step(state, window)
     dead = units.dead()  # the ranks meet here, whatever came of the step
     if not result.applied:
@@ -44,18 +46,14 @@ class _Ratios:
         self._before: list[list[Tensor]] = []
         self._depth = 0  # an optimizer of the user's whose step calls its base's tells of both
 
-    def watch(self, optimizer: Optimizer, opened: ExitStack) -> None:
-        opened.enter_context(optimizer.register_step_pre_hook(self._copy))
-        opened.enter_context(optimizer.register_step_post_hook(self._compare))
-
-    def _copy(self, optimizer: Optimizer, *_: Any) -> None:
+    def copy(self, optimizer: Optimizer, *_: Any) -> None:
         self._depth += 1
         if self._depth > 1:
             return
         self._before = [[p.detach().clone() for p in group["params"]] for group in optimizer.param_groups]
 
     @torch.no_grad()
-    def _compare(self, optimizer: Optimizer, *_: Any) -> None:
+    def compare(self, optimizer: Optimizer, *_: Any) -> None:
         self._depth -= 1
         if self._depth:
             return
@@ -69,19 +67,13 @@ class _Ratios:
 class _Units:
     """Which units of the ReLU layers have given anything but 0."""
 
-    def __init__(self) -> None:
-        self._names: dict[nn.Module, str] = {}
+    def __init__(self, model: nn.Module) -> None:
+        modules = dict(model.named_modules())
+        is_compiled = any(module._compiled_call_impl is not None for module in modules.values())
+        layers = {} if is_compiled else modules  # a hook would have them compiled again
+        self.names: dict[nn.Module, str] = {m: name for name, m in layers.items() if isinstance(m, _ZEROING)}
+        self._has_conv1d = any(isinstance(module, nn.Conv1d) for module in modules.values())
         self._alive: dict[str, Tensor] = {}  # (units,) of each layer that ran
-        self._has_conv1d = False
-
-    def watch(self, model: nn.Module, opened: ExitStack) -> None:
-        if any(module._compiled_call_impl is not None for module in model.modules()):
-            return  # a hook would have it compiled again
-        self._has_conv1d = any(isinstance(module, nn.Conv1d) for module in model.modules())
-        for name, module in model.named_modules():
-            if isinstance(module, _ZEROING):
-                self._names[module] = name
-                opened.enter_context(module.register_forward_hook(self._look))
 
     def dead(self) -> dict[str, float | Tensor]:
         """The share over all ranks' samples; nothing where no ReLU layer ran."""
@@ -96,7 +88,7 @@ class _Units:
         return {"dead_units": share if ranks.size() == 1 else float(share)}  # gathered, it is on the host
 
     @torch.no_grad()
-    def _look(self, module: nn.Module, _: Any, output: Any) -> None:
+    def look(self, module: nn.Module, _: Any, output: Any) -> None:
         """`output`: (N, units), (N, length, units) or (N, units, height, width ...).
 
         Beside one-dimensional convolutions three may be (N, units, length), too, and are left out.
@@ -105,9 +97,9 @@ class _Units:
             return
         if output.ndim == 3 and self._has_conv1d:
             return
-        unit = 1 if output.ndim != 3 else 2
+        unit = 2 if output.ndim == 3 else 1
         fired = output.detach().amax([dim for dim in range(output.ndim) if dim != unit]) > 0
-        name = self._names[module]
+        name = self.names[module]
         previous = self._alive.get(name)
         if previous is None or previous.shape == fired.shape:  # a layer used in several places may differ
             self._alive[name] = fired if previous is None else previous | fired

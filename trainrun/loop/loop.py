@@ -16,20 +16,10 @@ from trainrun.loop.health import measure_health
 from trainrun.loop.rollback import handle_nonfinite
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
-from trainrun.protocols import NonFiniteReport, Step, StepResult, Window
+from trainrun.protocols import Step, StepResult, Window
 from trainrun.runtime.signals import Signals, Stopped
+from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ResumeError
-from trainrun.vocabulary.events import (
-    CheckpointSaved,
-    Event,
-    Finished,
-    Interrupted,
-    Progressed,
-    RolledBack,
-    Sampled,
-    StepsLogged,
-    Warned,
-)
 from trainrun.vocabulary.ranges import Period
 
 
@@ -48,7 +38,7 @@ class Loop:
     checkpoints: Checkpoints
     signals: Signals
 
-    def train(self, state: TrainState) -> Iterator[Event]:
+    def train(self, state: TrainState) -> Iterator[events.Event]:
         """Train from where `state` stands to the end of the run, or to a signal."""
         clock, windows = Clock(state), self.windows(state)
         try:
@@ -62,17 +52,17 @@ class Loop:
                 state.meter.add(result)
                 clock.record_step()
                 if result.finding is not None:
-                    yield from self._handle(state, clock, result.finding)
+                    yield from handle_nonfinite(state, result.finding, self.policy, self.checkpoints, clock)
                 if self.budget and (event := self.budget.replan(state, clock.seconds_with_end)):
                     yield event
                 if clock.progress_is_due():
-                    yield Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
+                    yield events.Progressed(step=state.step, samples_per_s=clock.samples_per_s(state))
                 yield from self._log_evaluate_save(state, clock)
             yield from self._finish(state, clock)
         except Stopped as stopped:
             yield from self._save(state, clock)
             yield from self.checkpoints.wait()
-            yield Interrupted(step=state.step, signal=stopped.reason, seconds=state.seconds)
+            yield events.Interrupted(step=state.step, signal=stopped.reason, seconds=state.seconds)
         finally:
             windows.close()  # and with it loader processes: an error's frames would keep them
 
@@ -84,42 +74,34 @@ class Loop:
     def _ends_log(self, state: TrainState, step: int) -> bool:
         return step == state.total_steps or step % self.log_every == 0
 
-    def _handle(self, state: TrainState, clock: Clock, report: NonFiniteReport) -> Iterator[Event]:
-        for event in handle_nonfinite(state, report, self.policy, self.checkpoints):
-            if isinstance(event, RolledBack):
-                clock.restart(state)
-            yield event
-
-    def _log_evaluate_save(self, state: TrainState, clock: Clock) -> Iterator[Event]:
+    def _log_evaluate_save(self, state: TrainState, clock: Clock) -> Iterator[events.Event]:
         """Do what this step's cadence asks for and has not happened yet; then report saves that finished."""
         step, is_last = state.step, state.step == state.total_steps
         if step > state.logged_at and self._ends_log(state, step):
             yield self._log(state, clock)
             if text := clock.starved(self.windows.data):
-                yield Warned(step=step, text=text)
+                yield events.Warned(step=step, text=text)
         improved, monitor = False, self.evaluator.monitor
         if monitor and step > state.evaluated_at and (is_last or step % self.eval_every == 0):
             event = self.evaluator.validate(state, monitor)
-            clock.evaluation_s = event.seconds
-            improved = event.is_best
+            clock.evaluation_s, improved = event.seconds, event.is_best
             yield event
             if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
-                yield Sampled(step=step, text=text)
+                yield events.Sampled(step=step, text=text)
         asked = self.signals.take_save()
         if asked or improved or is_last or state.stop_reason or self.checkpoints.is_due(step):
             yield from self._save(state, clock)
         yield from self.checkpoints.finished()
 
-    def _log(self, state: TrainState, clock: Clock) -> StepsLogged:
+    def _log(self, state: TrainState, clock: Clock) -> events.StepsLogged:
         totals, health = state.meter.read_log(), state.meter.read_health()
         state.logged_at = state.step
-        rates: dict[str, float] = {g["name"]: g["lr"] for g in state.optimizer.param_groups}
         applied = totals.applied or math.nan  # where all steps were skipped there is no norm to average
-        logged = StepsLogged(
+        logged = events.StepsLogged(
             step=state.step,
             epoch=self.windows.epoch(state.position),
             loss=totals.loss,
-            lr=rates,
+            lr={group["name"]: group["lr"] for group in state.optimizer.param_groups},
             grad_norm=totals.norm / applied,
             grad_norm_after=totals.norm_after / applied if self.policy.clip else None,
             clipped=totals.clipped / applied if self.policy.clip else None,
@@ -134,23 +116,23 @@ class Loop:
         clock.restart(state)
         return logged
 
-    def _save(self, state: TrainState, clock: Clock) -> Iterator[CheckpointSaved]:
+    def _save(self, state: TrainState, clock: Clock) -> Iterator[events.CheckpointSaved]:
         state.seconds = clock.seconds()
         yield from self.checkpoints.begin(state)
 
-    def _finish(self, state: TrainState, clock: Clock) -> Iterator[Event]:
+    def _finish(self, state: TrainState, clock: Clock) -> Iterator[events.Event]:
         """Evaluate the kept weights on the test split, where there is one."""
         yield from self.checkpoints.wait()
         try:
             kept = self.evaluator.kept_weights(state)
         except ResumeError as error:  # hours of training are not thrown away with one file
             text = f"the best weights are lost, the last are evaluated: {error}"
-            yield Warned(step=state.step, text=text)
+            yield events.Warned(step=state.step, text=text)
             kept = last_weights(state)
         if self.windows.data.info.sizes.get("test", 0) != 0:  # None is a stream's
-            yield self.evaluator.test(state, kept)
+            yield self.evaluator.evaluate(state, kept, "test")
         monitor = self.evaluator.monitor
-        yield Finished(
+        yield events.Finished(
             step=state.step,
             reason=state.stop_reason or "budget",
             skipped=state.skipped,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -26,19 +28,16 @@ def locate_nonfinite(
         mine = next(_suspects(model, window, forward), None)
         for buffer, value in buffers:
             buffer.copy_(value)
-    suspects = [
-        suspect for suspect in ranks.gather(mine) if suspect is not None
-    ]  # gradients are the same on all ranks
-    where, samples = suspects[0] if suspects else (_in_gradients(model), [])
-    samples = samples or list(chain.from_iterable(ranks.gather(_samples(window))))
+    suspects = [suspect for suspect in ranks.gather(mine) if suspect is not None]
+    where, samples = (
+        suspects[0] if suspects else (_in_gradients(model), [])
+    )  # these are the same on all ranks
+    indices = [int(index) for batch in window for index in batch.indices]
+    samples = samples or list(chain.from_iterable(ranks.gather(indices)))
     batches = [_plain({"inputs": b.inputs, "targets": b.targets, "indices": b.indices}) for b in window]
     all_batches = list(chain.from_iterable(ranks.gather(batches)))
-    return NonFiniteReport(
-        where=where,
-        samples=samples,
-        norm=norm,
-        replay={"batches": all_batches, "model": _plain(model.state_dict())},
-    )
+    replay = {"batches": all_batches, "model": _plain(model.state_dict())}
+    return NonFiniteReport(where, samples, norm, replay)
 
 
 _Suspect = tuple[str, list[int]]  # what, and the samples in which it is seen, where that can be told
@@ -54,14 +53,14 @@ def _suspects(
     for name, tensor in model.named_parameters():  # running statistics are spoilt by the step itself
         if _is_bad(tensor):
             yield f"the weight {name}", []
-    for micro, batch in enumerate(window if forward else ()):
-        yield from _outputs(model, batch, lambda batch, index=micro: forward(index, batch))  # type: ignore[misc]
+    if forward is not None:
+        for micro, batch in enumerate(window):
+            yield from _outputs(model, batch, partial(forward, micro))
 
 
 def _in_gradients(model: nn.Module) -> str:
-    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    for name, gradient in reversed(named):  # the backward pass came from the end
-        if _is_bad(gradient):
+    for name, p in reversed(list(model.named_parameters())):  # the backward pass came from the end
+        if p.grad is not None and _is_bad(p.grad):
             return f"the gradient of {name}"
     return "the sum of the squares of the gradient, which is finite itself"
 
@@ -70,20 +69,14 @@ def _outputs(model: nn.Module, batch: Batch, forward: Callable[[Batch], Outcome]
     """The first module whose output is bad: one inside another comes to its end before it."""
     suspects: list[_Suspect] = []
 
-    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not suspects and isinstance(output, Tensor) and _is_bad(output):
-                suspects.append((f"the output of {name} ({type(module).__name__})", _rows(output, batch)))
+    def look(name: str, module: nn.Module, _: Any, output: Any) -> None:
+        if not suspects and isinstance(output, Tensor) and _is_bad(output):
+            suspects.append((f"the output of {name} ({type(module).__name__})", _rows(output, batch)))
 
-        return hook
-
-    named = model.named_modules()
-    hooks = [module.register_forward_hook(look(name or "the model")) for name, module in named]
-    try:
+    with ExitStack() as opened:
+        for name, module in model.named_modules():
+            opened.enter_context(module.register_forward_hook(partial(look, name or "the model")))
         outcome = forward(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
     yield from suspects
     for name, term in outcome.terms.items():
         if _is_bad(term):
@@ -100,10 +93,6 @@ def _rows(tensor: Tensor, batch: Batch) -> list[int]:
         return []
     bad = ~torch.isfinite(tensor).flatten(1).all(1) if tensor.ndim > 1 else ~torch.isfinite(tensor)
     return [int(batch.indices[row]) for row in bad.nonzero().flatten().tolist()]
-
-
-def _samples(window: Window) -> list[int]:
-    return [int(index) for batch in window for index in batch.indices]
 
 
 def _plain(value: Any) -> Any:

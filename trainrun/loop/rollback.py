@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
+from trainrun.loop.clock import Clock
 from trainrun.loop.step import Policy
 from trainrun.protocols import NonFiniteReport
 from trainrun.vocabulary.errors import DataError, NonFiniteError, TrainrunError
@@ -16,7 +17,7 @@ from trainrun.vocabulary.events import CheckpointSaved, NotFinite, RolledBack, s
 
 
 def handle_nonfinite(
-    state: TrainState, report: NonFiniteReport, policy: Policy, checkpoints: Checkpoints
+    state: TrainState, report: NonFiniteReport, policy: Policy, checkpoints: Checkpoints, clock: Clock
 ) -> Iterator[NotFinite | CheckpointSaved | RolledBack]:
     """Do what the policy says about a step whose gradient is not finite.
 
@@ -38,6 +39,7 @@ def handle_nonfinite(
     if policy.nonfinite == "rollback":
         yield from checkpoints.wait()
         _roll_back(state, policy, checkpoints)
+        clock.restart(state)
         yield RolledBack(step=step, to=state.step, lr_factor=state.lr_factor)
 
 
@@ -60,8 +62,8 @@ def _error(step: int, report: NonFiniteReport, policy: Policy) -> TrainrunError:
     if policy.nonfinite == "stop" and report.where in ("the inputs", "the targets"):
         text = f"{report.where} are not finite ({shown(report.samples)}), met at step {step}"
         return DataError(f"data: {text}; no weight was changed; fix them, or leave them out")
-    text = f"the gradient's norm is {report.norm} at step {step}; first not finite: {report.where}"
-    text += f" ({shown(report.samples)})"
+    text = f"the gradient's norm is {report.norm} at step {step}; "
+    text += f"first not finite: {report.where} ({shown(report.samples)})"
     if policy.nonfinite != "stop":
         limit = "steps in a row were skipped" if policy.nonfinite == "skip" else "rollbacks did not help"
         text += f"; loop.nonfinite_limit: {policy.nonfinite_limit} {limit}"

@@ -9,6 +9,7 @@ sums are those of all, so that every rank makes the same update.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,12 +23,14 @@ from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.loop.nonfinite import locate_nonfinite
 from trainrun.optimizer import needs_closure
-from trainrun.protocols import Batch, DataInfo, NonFiniteReport, Outcome, StepResult, TaskProtocol, Window
+from trainrun.protocols import Batch, DataInfo, Outcome, StepResult, TaskProtocol, Window
 from trainrun.regularization.kinds import BatchChange, Penalty
 from trainrun.runtime.machine import seed_forward, syncs_batch_norm
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Count, Positive, Rate
 from trainrun.vocabulary.seeds import stream
+
+_Parts = dict[str, dict[str, Tensor]]  # the terms and the sums of a step, by name
 
 
 class Clip:
@@ -108,25 +111,13 @@ class Step:
         changed = [self.changed(batch, state.step, micro) for micro, batch in enumerate(window)]
         passes = WindowGradients(self, state, changed)
         update = _multi_pass_update if needs_closure(state.optimizer) else _single_pass_update
-        gradients = update(state, passes)
-        applied = gradients.is_finite
-        report = None if applied or state.precision.skips else passes.locate_nonfinite(gradients.norm)
-        self._account(state, window, applied, passes.num_samples)
-        return StepResult(
-            num_samples=passes.num_samples,
-            terms=gradients.terms,
-            counts=passes.counts,
-            sums=gradients.sums,
-            norm=gradients.norm,
-            norm_after=gradients.norm_after,
-            applied=applied,
-            penalties=gradients.penalties,
-            finding=report,
-        )
-
-    def may_skip(self, state: TrainState) -> bool:
-        """Whether training goes on after a gradient that is not finite."""
-        return state.precision.skips or self.policy.nonfinite == "skip"
+        result = update(state, passes)
+        if not result.applied and not state.precision.skips:
+            forward = None if syncs_batch_norm(state.model) else passes.forward
+            report = locate_nonfinite(state.model, changed, result.norm, forward)
+            result = replace(result, finding=report)
+        self._account(state, window, result)
+        return result
 
     def count(self, step: int, micro: int) -> int:
         """Which micro-batch of the run is this rank's `micro`-th of a step.
@@ -153,32 +144,16 @@ class Step:
             raise ConfigError.of("task", text)
         return self._names
 
-    def _account(self, state: TrainState, window: Window, applied: bool, num_samples: int) -> None:
-        state.precision.record(applied)
-        state.skipped_in_a_row = 0 if applied else state.skipped_in_a_row + 1
-        if applied:
+    def _account(self, state: TrainState, window: Window, result: StepResult) -> None:
+        state.precision.record(result.applied)
+        state.skipped_in_a_row = 0 if result.applied else state.skipped_in_a_row + 1
+        if result.applied:
             state.applied += 1
             if state.weight_average is not None:
                 state.weight_average.update(state.model)
         state.step += 1
-        state.samples += num_samples
+        state.samples += result.num_samples
         state.position = window[-1].position
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """What one pass over a window came to; the gradients themselves are in the parameters."""
-
-    loss: Tensor  # penalties included
-    terms: Mapping[str, Tensor]
-    sums: Mapping[str, Tensor]
-    penalties: Mapping[str, Tensor]
-    norm: float  # of the whole gradient, before clipping
-    norm_after: float | Tensor  # and after
-
-    @property
-    def is_finite(self) -> bool:
-        return math.isfinite(self.norm)
 
 
 class WindowGradients:
@@ -191,8 +166,11 @@ class WindowGradients:
         counts = ranks.total({"": num_samples, **_total([step.task.count(batch) for batch in window])})
         self.num_samples, self.counts = int(counts.pop("")), counts
 
-    def gradients(self) -> Gradients:
-        """Fill every parameter's gradient, clipped where its norm is finite."""
+    def gradients(self) -> tuple[Tensor, StepResult]:
+        """Fill every parameter's gradient, clipped where its norm is finite.
+
+        Returns the loss, penalties included, and what the step comes to if this is its only pass.
+        """
         state = self.state
         state.optimizer.zero_grad(set_to_none=True)
         if not state.model.training:
@@ -209,11 +187,17 @@ class WindowGradients:
             sums.append(outcome.sums)
             loss = loss + share.detach()
         loss, parts = self._over_ranks(loss, {"terms": _total(terms), "sums": _total(sums)})
-        penalties = {name: self._penalty(penalty) for name, penalty in self.step.penalties.items()}
-        for value in penalties.values():
-            loss = loss + value
+        penalties: dict[str, Tensor] = {}
+        for name, penalty in self.step.penalties.items():
+            value = penalty.penalty(state.model)
+            state.precision.backward(value)
+            penalties[name] = value.detach()
+            loss = loss + penalties[name]
         norm, norm_after = self._unscale_and_clip()
-        return Gradients(loss, parts["terms"], parts["sums"], penalties, norm, norm_after)
+        applied = math.isfinite(norm)
+        return loss, StepResult(
+            self.num_samples, parts["terms"], self.counts, parts["sums"], norm, norm_after, applied, penalties
+        )
 
     def forward(self, micro: int, batch: Batch) -> Outcome:
         """Draws what this micro-batch of this step draws, whatever ran before."""
@@ -221,14 +205,7 @@ class WindowGradients:
         with self.state.precision.autocast():
             return self.step.task(self.state.model, batch)
 
-    def locate_nonfinite(self, norm: float) -> NonFiniteReport:
-        """What was not finite."""
-        model = self.state.model
-        return locate_nonfinite(model, self.window, norm, None if syncs_batch_norm(model) else self.forward)
-
-    def _over_ranks(
-        self, loss: Tensor, parts: dict[str, dict[str, Tensor]]
-    ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+    def _over_ranks(self, loss: Tensor, parts: _Parts) -> tuple[Tensor, _Parts]:
         """Sum gradients, the loss, and the numbers of `parts` over the ranks."""
         if ranks.size() == 1:
             return loss, parts
@@ -241,15 +218,10 @@ class WindowGradients:
         numbers = [loss, *(parts[part].get(name, torch.zeros_like(loss)) for part, name in names)]
         row = torch.stack([number.detach().to(loss).reshape(()) for number in numbers])
         ranks.add([*(p.grad for p in self.parameters if p.grad is not None), row])
-        summed: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+        summed: _Parts = {part: {} for part in parts}
         for (part, name), number in zip(names, row[1:], strict=True):
             summed[part][name] = number
         return row[0], summed
-
-    def _penalty(self, penalty: Penalty) -> Tensor:
-        value = penalty.penalty(self.state.model)
-        self.state.precision.backward(value)
-        return value.detach()
 
     def _unscale_and_clip(self) -> tuple[float, float | Tensor]:
         """Unscale and clip the gradients; returns the norm before and after.
@@ -265,65 +237,55 @@ class WindowGradients:
         return norm, self.step.policy.clip(gradients, weights, norm) if math.isfinite(norm) else norm
 
 
-def _single_pass_update(state: TrainState, passes: WindowGradients) -> Gradients:
+def _single_pass_update(state: TrainState, passes: WindowGradients) -> StepResult:
     """Make the usual step where the gradients are finite."""
-    before = _buffers(state.model) if passes.step.may_skip(state) else []
-    gradients = passes.gradients()
-    if gradients.is_finite:
+    may_skip = state.precision.skips or passes.step.policy.nonfinite == "skip"
+    before = _buffers(state.model) if may_skip else []
+    _, result = passes.gradients()
+    if result.applied:
         state.optimizer.step()
     elif before:
         _restore_buffers(state.model, before)  # an overflow would stay in running statistics for good
-    return gradients
+    return result
 
 
 class _NotFiniteError(Exception):
     """An evaluation inside a multi-pass step gave a gradient that is not finite."""
 
 
-class _Closure:
-    """Evaluates a window as often as an optimizer asks; remembers the first and the last pass."""
-
-    def __init__(self, passes: WindowGradients) -> None:
-        self.passes = passes
-        self.first: Gradients | None = None
-        self.last: Gradients | None = None
-        self.statistics: list[Tensor] = []  # running ones, as the first pass left them
-
-    def __call__(self) -> Tensor:
-        self.last = self.passes.gradients()
-        if not self.last.is_finite:
-            raise _NotFiniteError
-        if self.first is None:
-            self.first, self.statistics = self.last, _buffers(self.passes.state.model)
-        return self.last.loss
-
-
-def _multi_pass_update(state: TrainState, passes: WindowGradients) -> Gradients:
+def _multi_pass_update(state: TrainState, passes: WindowGradients) -> StepResult:
     """Make a step that evaluates its window several times (L-BFGS, SAM); undo it if any is not finite.
 
     Only the first evaluation updates running statistics and is what gets logged.
     """
     weights = [p.detach().clone() for p in passes.parameters]
-    memory, before = _copied(state.optimizer.state_dict()), _buffers(state.model)
-    closure = _Closure(passes)
+    memory, before = copy.deepcopy(state.optimizer.state_dict()), _buffers(state.model)
+    results: list[StepResult] = []
+    statistics: list[Tensor] = []  # running ones, as the first evaluation left them
+
+    def evaluate_window() -> Tensor:
+        loss, result = passes.gradients()
+        results.append(result)
+        if not result.applied:
+            raise _NotFiniteError
+        if len(results) == 1:
+            statistics.extend(_buffers(state.model))
+        return loss
+
     with suppress(_NotFiniteError):
-        state.optimizer.step(closure)  # type: ignore[arg-type]
-    assert closure.last is not None
-    last = closure.last
-    if last.is_finite and not all(bool(torch.isfinite(p).all()) for p in passes.parameters):
-        last = replace(last, norm=math.nan)
-    if closure.first is not None and last.is_finite:
-        _restore_buffers(state.model, closure.statistics)
-        return closure.first
+        state.optimizer.step(evaluate_window)  # type: ignore[arg-type]
+    last = results[-1]
+    if last.applied and all(bool(torch.isfinite(p).all()) for p in passes.parameters):
+        _restore_buffers(state.model, statistics)
+        return results[0]
     with torch.no_grad():
         torch._foreach_copy_(passes.parameters, weights)
     state.optimizer.load_state_dict(memory)
     _restore_buffers(state.model, before)
-    return last
+    return replace(last, norm=math.nan if last.applied else last.norm, applied=False)
 
 
 def _buffers(model: nn.Module) -> list[Tensor]:
-    """Copies of the running statistics."""
     return [buffer.detach().clone() for buffer in model.buffers()]
 
 
@@ -352,11 +314,3 @@ def _total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name, value in part.items():
             total[name] = total[name] + value
     return total
-
-
-def _copied(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _copied(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_copied(value) for value in tree]
-    return tree.clone() if isinstance(tree, Tensor) else tree

@@ -29,16 +29,14 @@ class Views(nn.Module):
         self.model, self.pixels = model, info.pixels
         down, right = (max(1, round(shift * size / 2)) for size in info.input_shape[1:])
         moves = [(0, 0)]
-        if "crop" in kinds:
-            moves += list(product((-down, down), (-right, right)))
-        self.views = [
-            (*move, flip) for flip in ((False, True) if "flip" in kinds else (False,)) for move in moves
-        ]
+        moves += product((-down, down), (-right, right)) if "crop" in kinds else ()
+        flips = (False, True) if "flip" in kinds else (False,)
+        self.views = [(*move, flip) for flip in flips for move in moves]
 
     def __str__(self) -> str:
-        down, right, _ = self.views[-1]
+        down, right, flip = self.views[-1]
         moved = f"; moved by {down} and {right} pixels" if down else ""
-        mirrored = "; mirrored" if self.views[-1][2] else ""
+        mirrored = "; mirrored" if flip else ""
         return f"the mean output of {len(self.views)} views{mirrored}{moved}"
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -51,8 +49,5 @@ def view_of(x: Tensor, down: int, right: int, flipped: bool, black: Tensor) -> T
     """Pictures x (N, C, H, W), all cropped and mirrored alike."""
     if not (down or right):
         return x.flip(3) if flipped else x
-
-    def each(value: int) -> Tensor:
-        return torch.full((len(x),), value, device=x.device)
-
-    return crop_flip(x, each(down), each(right), each(flipped).bool(), black)
+    downs, rights, flips = (torch.full((len(x),), value, device=x.device) for value in (down, right, flipped))
+    return crop_flip(x, downs, rights, flips, black)
