@@ -204,7 +204,7 @@ def by_hand(steps: int) -> list[float]:
         optimizer.zero_grad()
         (layer(images[train])[:, 0] - targets[train]).square().mean().backward()
         optimizer.step()
-        losses.append(float((layer(images[val])[:, 0] - targets[val]).square().mean()))
+        losses.append((layer(images[val])[:, 0] - targets[val]).square().mean().item())
     return losses
 
 
@@ -256,7 +256,7 @@ def test_a_run_of_own_batches_goes_on_to_the_same_bytes(command: Callable, proje
         ),
         (("data.targets=grade",), "data.targets: 'grade' is no entry of a sample"),
         (("data.inputs=[image,age]", "model=linear"), "model: takes one tensor"),
-        (("task=lightning", "model=linear"), "model: Linear has no training_step"),
+        (("task=lightning", "model._target_=nets.Bag"), "model: Bag has no training_step"),
         (("data.collate=mine.missing",), "data.collate"),
     ],
 )

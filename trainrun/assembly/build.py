@@ -31,6 +31,7 @@ from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
+from trainrun.data.padding import pad
 from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
@@ -38,6 +39,7 @@ from trainrun.loop.loop import Loop
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
+from trainrun.model.calling import call_by_signature
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
 from trainrun.protocols import BatchSpec, Data, DataInfo, Position, TaskProtocol
@@ -45,10 +47,14 @@ from trainrun.regularization import kinds
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
+from trainrun.task.lightning import Lightning
+from trainrun.task.model_loss import ModelLoss, whole
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 _FEWEST_EVALUATED = 256  # samples: of fewer the standard error hides what a change does
+
+_SAMPLE_KEYS = ("inputs", "targets", "collate")  # of a data set whose samples are the user's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +168,8 @@ def build(
         refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, kinds.Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
+    if isinstance(task, Lightning):
+        task.progress = lambda: (state.step, state.position.epoch)
     budget = parse(settings["budget"])
     parts = Parts(
         make=make,
@@ -214,6 +222,8 @@ def _data(make: Factory) -> Data:
     node = dict(make.settings["data"])
     extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
     names, _ = parameters_of(make.callable_of("data"))
+    if extras.get("collate") is not None:
+        extras["collate"] = _collate(make, str(extras["collate"]))
     node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
@@ -225,9 +235,19 @@ def _data(make: Factory) -> Data:
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}
         data = from_dataset(**{k: value for k, value in values.items() if k not in ("_target_", "balanced")})
+    elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and name not in names]:
+        text = f"has no effect on {data.info.name}, whose samples are (input, target) already"
+        raise ConfigError.of(f"data.{unused[0]}", text, f"data.{unused[0]}=null")
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
     return data  # type: ignore[no-any-return]
+
+
+def _collate(make: Factory, name: str) -> Callable[[list[Any]], Any]:
+    """`pad`, or a function of the user's by its dotted name."""
+    if name == "pad":
+        return pad
+    return resolve(name, "data.collate", SLOTS["data.collate"], make.trust, make.stored)
 
 
 def _balance(data: Any) -> None:
@@ -307,11 +327,17 @@ def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
         "per_token": getattr(task, "per_token", False),
     }
     model: nn.Module = make("model", offered)
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+    is_lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
+    if is_lazy or info.input_parts or isinstance(task, ModelLoss):
         batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), make.settings["seed"])))
+        is_whole = isinstance(task, ModelLoss)
+        call_by_signature(model, whole(batch) if is_whole else batch.inputs, is_whole)
+    if is_lazy:
         with torch.no_grad(), make.seeded("model", "lazy"):
             model.eval()(batch.inputs)  # lazy layers learn their shapes, and nothing else
         model.train()
+    if isinstance(task, Lightning):
+        task.check(model)
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError.of("model", "has no parameter that can be trained")
     return model

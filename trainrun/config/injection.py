@@ -44,6 +44,7 @@ _KINDS = tuple(
     for name in ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
 )
 
+_LOADING = ("num_workers", "balanced", "inputs", "targets", "collate")
 _DATASET = Slot(("trainrun.data",), ("torch.utils.data.Dataset",))
 _OPTIMIZER = Slot(
     ("trainrun.optimizer",), ("torch.optim.Optimizer",), ("params", "model"), reserved=("params",)
@@ -55,8 +56,9 @@ SLOTS: dict[str, Slot] = {
         ("trainrun.data",),
         ("trainrun.protocols.Data", "torch.utils.data.Dataset"),
         ("target_kind",),
-        extras=dict.fromkeys(("num_workers", "balanced"), "trainrun.data.dataset.Loading"),
+        extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),
+    "data.collate": Slot(("trainrun.data.padding",), named=True),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),
     "loss": Slot(
         ("trainrun.loss", "torch.nn.functional"),

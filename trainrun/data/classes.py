@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from trainrun.data.faults import check_targets, first_unfit
-from trainrun.data.samples import describe_value, read_sample, size_of
+from trainrun.data.samples import describe_value, name_of, read_sample, size_of
 from trainrun.data.targets import TargetReading
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import ConfigError, DataError
@@ -43,7 +43,7 @@ def _listed(dataset: Dataset[Any], reading: TargetReading) -> Tensor | None:
 
 
 def _class_of(dataset: Dataset[Any], index: int, reading: TargetReading) -> int:
-    name = type(dataset).__name__
+    name = name_of(dataset)
     _, target = read_sample(dataset, index)
     label = reading(target, [index], name)
     if not isinstance(label, Tensor) or label.shape != (1,) or label.is_floating_point():
@@ -97,7 +97,7 @@ def _given_classes(
     dataset: Dataset[Any], info: DataInfo, reading: TargetReading, are_read: bool
 ) -> Tensor | None:
     """The classes of a given split, where it lists them or where those of training had to be read."""
-    name = type(dataset).__name__
+    name = name_of(dataset)
     _, target = read_sample(dataset, 0)
     check_targets(reading(target, [0], name), [0], name, info)
     if info.kind != "classes":
@@ -115,7 +115,7 @@ def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
     `inputs` and `targets` are the first sample, a batch of one. Raises ConfigError where they are
     not one token per target.
     """
-    name = type(dataset).__name__
+    name = name_of(dataset)
     if not isinstance(inputs, Tensor) or inputs.is_floating_point() or inputs.shape != targets.shape:
         text = f"learns a token for each token of the input; an input of {name} is {describe_value(inputs)}"
         raise ConfigError.of("task", f"{text}, a target {describe_value(targets)}, as a batch of one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import active_children
@@ -23,14 +23,17 @@ from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
 from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
+from trainrun.data.prepared import prepared
 from trainrun.data.resident import Holdout, split
+from trainrun.data.sample_form import Key
 from trainrun.data.samples import (
     Seeded,
     chunks,
-    collate,
+    collate_of,
     describe_value,
     endless,
     map_tensors,
+    name_of,
     read_sample,
     size_of,
     stream,
@@ -52,6 +55,9 @@ class Loading:
 
     num_workers: Natural
     balanced: bool
+    inputs: Key | list[Key] | None
+    targets: Key | None
+    collate: Any
 
 
 def from_dataset(
@@ -66,9 +72,15 @@ def from_dataset(
     limit: Count | None,
     eval_batch_size: Count,
     num_workers: Natural,
+    inputs: Key | list[Key] | None,
+    targets: Key | None,
+    collate: Callable[[list[Any]], Any] | None,
     target_kind: str | None,
 ) -> DatasetData:
-    """Data from datasets whose samples are (input, target).
+    """Data from datasets of any samples: pairs, longer tuples, dicts, dataclasses, single values.
+
+    `inputs` and `targets` name their entries, by default the usual ones are found. `collate` makes a
+    batch of a list of samples; `pad` fills up shorter ones.
 
     Without a `val` or `test` dataset that share is held out of `train`, by class where the dataset
     lists its `targets`. `fold` replaces the test split, or the validation split where there is a
@@ -80,6 +92,8 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
+    datasets, form_note = prepared(datasets, inputs, targets, collate, target_kind)
+    train = datasets["train"]
     reading, info = _describe(train, target_kind)
     if isinstance(train, IterableDataset):
         _refuse_on_stream(datasets, {"val": val_fraction, "test": test_fraction}, fold, limit)
@@ -98,7 +112,7 @@ def from_dataset(
             info = counted(info, classes, splits["train"][1])
         elif info.kind == "values":
             info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
-    notes = (reading.note, *notes_of(datasets, splits, info, reading, classes))
+    notes = (form_note, reading.note, *notes_of(datasets, splits, info, reading, classes))
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
     whole = [dataset for dataset in datasets.values() if _all_of(dataset) is not None]
@@ -189,7 +203,7 @@ class DatasetData:
             Seeded(dataset, seed),
             batch_sampler=[part.tolist() for part in parts],
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=collate_of(dataset),
             worker_init_fn=_prepare_worker,
             generator=torch.Generator(),  # its own, so that nothing is drawn from the run's
             pin_memory=self.device.type == "cuda",
@@ -215,13 +229,13 @@ class DatasetData:
             first, end = start + size * share.rank, start + len(chunk)
             if mine := chunk[size * share.rank :][:size]:
                 indices = torch.arange(first, first + len(mine))
-                inputs, targets = self._moved(collate(mine), indices, dataset)
+                inputs, targets = self._moved(collate_of(dataset)(mine), indices, dataset)
                 yield Batch(inputs, targets, indices, Position(0, end))
             start = end
 
     def _moved(self, batch: Any, indices: Tensor, dataset: Dataset[Any]) -> tuple[Any, Any]:
         inputs, targets = unpacked(batch, indices)
-        name = type(dataset).__name__
+        name = name_of(dataset)
         targets = self.reading(targets, indices, name)  # while they are on the host
         check_targets(targets, indices, name, self.info)
         moved = map_tensors((inputs, targets), lambda t: t.to(self.device, non_blocking=True))
@@ -269,14 +283,16 @@ def _all_of(dataset: Dataset[Any]) -> Tensor | None:
 
 def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetReading, DataInfo]:
     """Shapes and kind of target from the first sample; 0 targets where classes are not yet counted."""
-    name = type(dataset).__name__
+    name = name_of(dataset)
     sample = _first(dataset, name)
-    inputs, targets = unpacked(collate([sample]), [0])
+    inputs, targets = unpacked(collate_of(dataset)([sample]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
     reading = reading_of(targets, target_kind, name)
-    parts = "" if isinstance(inputs, Tensor) else describe_value(sample[0])
+    parts = (
+        "" if isinstance(inputs, Tensor) else describe_value(map_tensors(inputs, lambda tensor: tensor[0]))
+    )
     info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
-    if reading.kind == "other":
+    if reading.kind in ("other", "whole"):
         return reading, info
     if reading.kind == "tokens":
         return reading, replace(info, num_targets=num_tokens(dataset, inputs, targets))

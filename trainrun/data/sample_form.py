@@ -34,7 +34,7 @@ class SampleForm:
         Raises DataError where an entry is missing.
         """
         if not self.inputs:
-            return sample, None
+            return _whole(sample), None
         chosen = {key: _entry(sample, key) for key in self.inputs}
         target = None if self.target is None else _entry(sample, self.target)
         if len(chosen) == 1:
@@ -126,6 +126,15 @@ def _inputs_among(keys: Sequence[Key]) -> tuple[Key, ...]:
         text = f"cannot tell which entries are inputs, a sample has {_listed(keys)} beside its target"
         raise ConfigError.of("data.inputs", f"{text}; name them: 'data.inputs=[{_listed(keys)}]'")
     return usual
+
+
+def _whole(sample: Any) -> Any:
+    """A sample as the arguments of a model: a dict, a tuple's parts in order, or a single value."""
+    keys = _keys(sample)
+    if keys is None or isinstance(sample, Mapping):
+        return sample
+    values = [_entry(sample, key) for key in keys]
+    return Arguments(values) if isinstance(keys[0], int) else dict(zip(keys, values, strict=True))
 
 
 def _entry(sample: Any, key: Key) -> Any:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from trainrun.protocols import Arguments
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.seeds import derive
 
@@ -68,7 +69,7 @@ def endless(dataset: Dataset[Any], seed: int) -> Iterator[Any]:
             yield sample
             num_read += 1
         if num_read == before:
-            raise DataError(f"data.train: the stream {type(dataset).__name__} is empty")
+            raise DataError(f"data.train: the stream {name_of(dataset)} is empty")
 
 
 def chunks(samples: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -77,11 +78,12 @@ def chunks(samples: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
-    """(inputs, targets) of samples, stacked, in the types that models and losses take.
+Pair = tuple[Any, Any]
+Collate = Callable[[list[Any]], Pair | FailedSample]
 
-    float64 becomes float32, integer and bool targets int64, one float target per sample (N, 1).
-    """
+
+def collate(samples: list[Any], stack: Callable[[list[Pair]], Pair] = default_collate) -> Pair | FailedSample:
+    """(inputs, targets) of samples, stacked, in the types that models and losses take."""
     if failed := next((sample for sample in samples if isinstance(sample, FailedSample)), None):
         return failed
     for sample in samples:
@@ -89,16 +91,39 @@ def collate(samples: list[Any]) -> tuple[Any, Any] | FailedSample:
             return FailedSample(f"data: a sample is not (input, target), got {_describe_pairless(sample)}")
     samples = [sample and tuple(map(_numbers, sample)) for sample in samples]
     try:
-        inputs, targets = default_collate(samples)
+        inputs, targets = stack(samples)
     except _UNSTACKABLE as error:
         index = _first_odd(samples)
         return FailedSample(f"cannot be stacked with the others: {_why(samples[index], error)}", index)
+    return typed(Arguments(inputs) if isinstance(samples[0][0], Arguments) else inputs, targets)
+
+
+def typed(inputs: Any, targets: Any) -> Pair:
+    """A batch in the types that models and losses take.
+
+    float64 becomes float32, integer and bool targets int64, one float target per sample (N, 1).
+    """
     targets = map_tensors(targets, _single)
     if isinstance(targets, Tensor) and not targets.is_floating_point():
         targets = targets.long()
     elif isinstance(targets, Tensor) and targets.ndim == 1:
         targets = targets[:, None]
     return map_tensors(inputs, _single), targets
+
+
+def collate_of(dataset: Dataset[Any]) -> Collate:
+    """What makes a batch of a dataset's samples."""
+    return getattr(dataset, "collate_prepared", collate)
+
+
+def source_of(dataset: Dataset[Any]) -> Dataset[Any]:
+    """The user's dataset, where this is it in another form."""
+    return getattr(dataset, "unprepared", dataset)
+
+
+def name_of(dataset: Dataset[Any]) -> str:
+    """What a dataset is called in messages: the name of its class."""
+    return type(source_of(dataset)).__name__
 
 
 def unpacked(
@@ -115,7 +140,7 @@ def unpacked(
 
 def read_sample(dataset: Dataset[Any], index: int) -> tuple[Any, Any]:
     """(inputs, targets) of one sample, as a batch of one; its draws are those of seed 0."""
-    return unpacked(collate([Seeded(dataset, 0)[index]]), [index])
+    return unpacked(collate_of(dataset)([Seeded(dataset, 0)[index]]), [index])
 
 
 def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -147,7 +172,11 @@ def _single(tensor: Tensor) -> Tensor:
 
 
 def _numbers(part: Any) -> Any:
-    """Convert a list or tuple of plain numbers to a tensor; leave anything else as it is."""
+    """Convert a list or tuple of plain numbers to a tensor, in dicts, too; leave anything else as it is."""
+    if isinstance(part, Mapping):
+        return {key: _numbers(value) for key, value in part.items()}
+    if isinstance(part, Arguments):
+        return Arguments(map(_numbers, part))
     first = part
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
@@ -206,7 +235,7 @@ def size_of(dataset: Any) -> int:
     try:
         return len(dataset)
     except Exception as error:
-        kind = type(dataset)
+        kind = type(source_of(dataset))
         text = f"the length of {kind.__name__} cannot be read: {describe_error(error, kind.__module__)}"
         raise DataError(f"data: {text}") from None
 
@@ -222,8 +251,8 @@ def describe_error(error: BaseException, module: str) -> str:
 def _describe_failure(dataset: Dataset[Any], index: int, error: BaseException) -> str:
     if isinstance(error, DataError):
         return str(error)
-    reason = describe_error(error, type(dataset).__module__)
-    return f"data: sample {index} of {type(dataset).__name__} failed: {reason}"
+    reason = describe_error(error, type(source_of(dataset)).__module__)
+    return f"data: sample {index} of {name_of(dataset)} failed: {reason}"
 
 
 def _first_odd(samples: list[Any]) -> int:

@@ -97,6 +97,8 @@ def reading_of(targets: Any, task_kind: str | None, name: str) -> TargetReading:
     `task_kind` is the kind that the task learns; with None their type and shape decide.
     Raises DataError where no task could learn them, ConfigError where this one cannot.
     """
+    if task_kind == "whole":
+        return TargetReading("whole", "plain", (), False)
     if not isinstance(targets, Tensor):
         if task_kind in (None, "other"):
             return TargetReading("other", "plain", (), False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -29,9 +30,9 @@ class MetricError(TrainrunError):
 
 def shared_batches(data: Data, split: str) -> Iterator[Batch]:
     """The batches of a split that this rank is to evaluate: all of them where there is one."""
-    if ranks.size() == 1:
-        return data.eval_batches(split)
-    return data.eval_batches(split, Shard(ranks.rank(), ranks.size()))
+    shard = () if ranks.size() == 1 else (Shard(ranks.rank(), ranks.size()),)
+    for number, batch in enumerate(data.eval_batches(split, *shard)):
+        yield replace(batch, split=split, number=number)
 
 
 def evaluate(

@@ -14,8 +14,14 @@ from trainrun.vocabulary.errors import ConfigError
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def call_by_signature(model: nn.Module, inputs: Any) -> None:
+_WHOLE_BATCH = {"batch", "samples", "sample", "data", "inputs", "examples"}
+
+
+def call_by_signature(model: nn.Module, inputs: Any, drops: bool = False) -> None:
     """Make `model(inputs)` spread inputs of several parts over the arguments that `forward` takes.
+
+    With `drops` a model of fewer arguments than parts gets the first ones, unless its only one is called
+    `batch` or the like.
 
     A model that takes a dict or a tuple as one argument gets it so. Called with several arguments, as its
     author does, a model behaves as before. Raises ConfigError where the parts do not fit the signature.
@@ -23,7 +29,7 @@ def call_by_signature(model: nn.Module, inputs: Any) -> None:
     if isinstance(inputs, Mapping) and (names := _names_for(model, list(inputs))) is not None:
         model.register_forward_pre_hook(_ByName(names), with_kwargs=True)
     if isinstance(inputs, Arguments):
-        model.register_forward_pre_hook(_InOrder(_count_for(model, len(inputs))), with_kwargs=True)
+        model.register_forward_pre_hook(_InOrder(_count_for(model, len(inputs), drops)), with_kwargs=True)
 
 
 class _ByName:
@@ -72,7 +78,7 @@ def _names_for(model: nn.Module, keys: list[Any]) -> tuple[str, ...] | None:
     return tuple(name for name in names if name in keys)
 
 
-def _count_for(model: nn.Module, count: int) -> int:
+def _count_for(model: nn.Module, count: int, drops: bool) -> int:
     """How many of `count` parts `forward` takes as arguments of its own; 0 for all as one tuple."""
     parameters = list(inspect.signature(model.forward).parameters.values())
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
@@ -82,4 +88,6 @@ def _count_for(model: nn.Module, count: int) -> int:
     if len(required) > count:
         text = f"forward of {type(model).__name__} takes {len(required)} arguments"
         raise ConfigError.of("model", f"{text}, the inputs have {count} parts")
+    if drops and not (len(positional) == 1 and positional[0].name in _WHOLE_BATCH):
+        return min(count, len(positional))
     return count if len(positional) >= count else 0

@@ -40,11 +40,11 @@ class ModelLoss:
         return {"loss": count.sum() if isinstance(count, Tensor) else float(count)}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
-        returned = model(_whole(batch))
+        returned = model(whole(batch))
         losses = losses_in(returned, len(batch))
         if losses is None and not model.training:
             with _training_modes(model):  # torchvision's detectors give their losses only while they train
-                losses = losses_in(model(_whole(batch)), len(batch))
+                losses = losses_in(model(whole(batch)), len(batch))
         if losses is None:
             raise ConfigError.of("model", f"must return its loss: {_FORMS}; got {_described(returned)}")
         means = {name: loss.float().mean() for name, loss in losses.items()}
@@ -57,11 +57,11 @@ class ModelLoss:
         return {name: float(total) / num_samples for name, total in sums.items()}
 
     def predict(self, model: nn.Module, inputs: Any) -> Tensor:
-        """The logits, or the first tensor that is no loss."""
+        """The logits, or the first tensor that is no loss, (N, ...)."""
         outputs = _outputs_in(model(inputs))
         if outputs is None:
             raise ConfigError.of("task", "model_loss cannot predict: the model returns nothing but its loss")
-        return outputs
+        return outputs[:, None] if outputs.ndim == 1 else outputs
 
 
 def losses_in(returned: Any, num_samples: int) -> dict[str, Tensor] | None:
@@ -88,7 +88,8 @@ def _is_loss(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 0
 
 
-def _whole(batch: Batch) -> Any:
+def whole(batch: Batch) -> Any:
+    """All entries of a batch, as the model is called with them."""
     return batch.inputs if batch.targets is None else Arguments((batch.inputs, batch.targets))
 
 

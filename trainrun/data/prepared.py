@@ -1,0 +1,127 @@
+"""Datasets whose samples are brought into the form (input, target), and how they become a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from torch.utils.data import Dataset, IterableDataset, default_collate
+
+from trainrun.data.padding import pad
+from trainrun.data.sample_form import WHOLE, Key, SampleForm, form_of
+from trainrun.data.samples import Collate, FailedSample, Pair, Seeded, collate, describe_error, stream, typed
+from trainrun.vocabulary.errors import DataError
+
+PAIR = SampleForm((0,), 1)
+
+
+class Prepared(Dataset[Any]):
+    """A map-style dataset, each sample read by `form`; all other attributes are the dataset's own."""
+
+    def __init__(self, dataset: Dataset[Any], form: SampleForm | None, collate: Collate) -> None:
+        self.unprepared, self.form, self.collate_prepared = dataset, form, collate
+
+    def __len__(self) -> int:
+        return len(cast(Any, self.unprepared))
+
+    def __getitem__(self, index: int) -> Any:
+        sample = self.unprepared[index]
+        return sample if self.form is None else self.form(sample)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "unprepared":  # while a loader process unpickles it
+            raise AttributeError(name)
+        return getattr(self.unprepared, name)
+
+
+class PreparedStream(IterableDataset[Any]):
+    """The same for a stream."""
+
+    def __init__(self, dataset: Dataset[Any], form: SampleForm | None, collate: Collate) -> None:
+        self.unprepared, self.form, self.collate_prepared = dataset, form, collate
+
+    def __iter__(self) -> Iterator[Any]:
+        samples = iter(cast(Any, self.unprepared))
+        return samples if self.form is None else map(self.form, samples)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "unprepared":
+            raise AttributeError(name)
+        return getattr(self.unprepared, name)
+
+
+@dataclass(frozen=True)
+class OwnCollate:
+    """The user's function of a list of samples, as the dataset gives them, that returns a batch."""
+
+    function: Callable[[list[Any]], Any]
+    form: SampleForm
+
+    def __call__(self, samples: list[Any]) -> Pair | FailedSample:
+        if failed := next((sample for sample in samples if isinstance(sample, FailedSample)), None):
+            return failed
+        try:
+            return typed(*self.form(batch_of(self.function, samples)))
+        except DataError as error:
+            return FailedSample(str(error))
+
+
+def batch_of(function: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
+    """What the user's function makes of samples. Raises DataError where it fails."""
+    try:
+        return function(samples)
+    except (Exception, SystemExit) as error:
+        reason = describe_error(error, function.__module__)
+        name = getattr(function, "__name__", type(function).__name__)
+        raise DataError(f"data.collate: {name} fails on {len(samples)} samples: {reason}") from error
+
+
+def prepared(
+    datasets: dict[str, Dataset[Any]],
+    inputs: Key | Sequence[Key] | None,
+    target: Key | None,
+    function: Callable[[list[Any]], Any] | None,
+    target_kind: str | None,
+) -> tuple[dict[str, Dataset[Any]], str]:
+    """(datasets of (input, target) samples, a note for the plan), by the first sample of `train`.
+
+    `inputs` and `target` name the entries, None where they are to be found. `function` makes batches:
+    `pad`, or the user's own. A task of the kind "whole" gets all entries as inputs.
+    Raises ConfigError where names do not fit, DataError where the user's function fails.
+    """
+    sample = _first(datasets["train"])
+    if sample is None or isinstance(sample, FailedSample):
+        return datasets, ""  # what is wrong with it is said where it is described
+    is_own = function is not None and function is not pad
+    shown = batch_of(function, [sample]) if function is not None and is_own else sample
+    if target_kind == "whole" and inputs is None and target is None:
+        form = WHOLE
+    else:
+        form = form_of(shown, inputs, target, needs_target=target_kind not in (None, "whole"))
+    if form == PAIR and function is None and isinstance(sample, (tuple, list)):
+        return datasets, ""
+    if function is not None and is_own:
+        return _each(datasets, None, OwnCollate(function, form)), form.note
+    stack = pad if function is pad else _inputs_alone if form.target is None else default_collate
+    return _each(datasets, form, partial(collate, stack=stack)), form.note
+
+
+def _each(
+    datasets: dict[str, Dataset[Any]], form: SampleForm | None, collate: Collate
+) -> dict[str, Dataset[Any]]:
+    return {
+        name: (PreparedStream if isinstance(dataset, IterableDataset) else Prepared)(dataset, form, collate)
+        for name, dataset in datasets.items()
+    }
+
+
+def _first(dataset: Dataset[Any]) -> Any:
+    if isinstance(dataset, IterableDataset):
+        return next(stream(dataset, 0), None)
+    return Seeded(dataset, 0)[0] if hasattr(dataset, "__len__") and len(dataset) else None
+
+
+def _inputs_alone(samples: list[Pair]) -> Pair:
+    return default_collate([inputs for inputs, _ in samples]), None
