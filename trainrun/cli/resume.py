@@ -41,11 +41,7 @@ def run(words: list[str]) -> int:
 
 
 def go_on(
-    run_dir: Path,
-    overrides: Sequence[str],
-    quiet: bool,
-    command: Sequence[str],
-    typed: Collection[str] = (),
+    run_dir: Path, overrides: Sequence[str], quiet: bool, command: Sequence[str], typed: Collection[str] = ()
 ) -> int:
     """Continue a stored run with some settings changed. `command`: what was typed, `typed`: its targets."""
     ended = resumed(run_dir, overrides, quiet, command, typed=typed)

@@ -142,8 +142,6 @@ def _draw(axes: Any, panel: Panel, runs: Sequence[ComparedRun]) -> None:
             axes.plot([], [], color="0.3", linestyle=_STROKES[stroke % 4], label=what)
         axes.legend(fontsize="small")
     axes.set(
-        xlabel="optimizer step",
-        ylabel=plain(panel.title),
-        yscale="log" if _is_log(panel, runs) else "linear",
+        xlabel="optimizer step", ylabel=plain(panel.title), yscale="log" if _is_log(panel, runs) else "linear"
     )
     axes.grid(alpha=0.3)
