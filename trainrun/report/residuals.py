@@ -51,7 +51,7 @@ def largest(predicted: Floats, targets: Floats, count: int) -> list[tuple[int, i
         scale = np.sqrt(np.square(off).mean(0))
         relative = off / np.where(scale > 0, scale, 1)
     order = np.argsort(-np.nan_to_num(relative, nan=np.inf), axis=None, kind="stable")[:count]
-    return [(int(flat) // off.shape[1], int(flat) % off.shape[1]) for flat in order]
+    return [divmod(int(flat), off.shape[1]) for flat in order]
 
 
 class ResidualReport:
@@ -68,28 +68,23 @@ class ResidualReport:
         self._batches.append((predicted.cpu().double().numpy(), targets.cpu().double().numpy(), indices))
 
     def lines(self, width: int) -> list[Text]:
-        """Text; it fits into any terminal."""
+        """Text, which fits into any terminal; the largest errors by their samples' places in the data set."""
         predicted, targets, samples = (np.concatenate(parts) for parts in zip(*self._batches, strict=True))
         result = errors(predicted, targets)
-        title, shown = "", list(range(len(result.r2)))
-        if len(shown) > _OUTPUTS:
-            title = f"the {_OUTPUTS} of {len(shown)} outputs with the lowest r2"
-            shown = [int(k) for k in np.argsort(result.r2, kind="stable")[:_OUTPUTS]]
-        heads = ["output", "mae", "rmse", "r2", "mean error", "half within", "95% within"]
+        title, count, shown = "", len(result.r2), np.arange(len(result.r2))
+        if count > _OUTPUTS:
+            title = f"the {_OUTPUTS} of {count} outputs with the lowest r2"
+            shown = np.argsort(result.r2, kind="stable")[:_OUTPUTS]
+        table = [["output", "mae", "rmse", "r2", "mean error", "half within", "95% within"]]
         columns = [result.mae, result.rmse, result.r2, result.bias, result.half, result.most]
-        rows = [[str(k), *(number(float(column[k])) for column in columns)] for k in shown]
-        lines = [*heading(title), *_by_output([heads, *rows], len(result.r2))]
-        against = ", against each output's rmse" if len(result.r2) > 1 else ""
-        return [*lines, *heading(f"the largest errors{against}"), *_largest(predicted, targets, samples)]
-
-
-def _largest(predicted: Floats, targets: Floats, samples: NDArray[np.int64]) -> list[Text]:
-    """Each with the index of its sample in the data set."""
-    rows = [["output", "sample", "target", "predicted", "error"]]
-    for row, k in largest(predicted, targets, _LARGEST):
-        values = targets[row, k], predicted[row, k], predicted[row, k] - targets[row, k]
-        rows.append([str(k), str(samples[row]), *map(number, map(float, values))])
-    return _by_output(rows, predicted.shape[1])
+        table += [[str(k), *(number(float(column[k])) for column in columns)] for k in shown]
+        errors_table = [["output", "sample", "target", "predicted", "error"]]
+        for row, k in largest(predicted, targets, _LARGEST):
+            values = targets[row, k], predicted[row, k], predicted[row, k] - targets[row, k]
+            errors_table.append([str(k), str(samples[row]), *map(number, map(float, values))])
+        lines = [*heading(title), *_by_output(table, count)]
+        against = ", against each output's rmse" if count > 1 else ""
+        return [*lines, *heading(f"the largest errors{against}"), *_by_output(errors_table, count)]
 
 
 def _by_output(table: Sequence[Sequence[str]], num_outputs: int) -> list[Text]:

@@ -19,7 +19,7 @@ WIDEST = 100  # columns; a wider chart shows no more and is harder to take in at
 # Values that lie further apart are drawn to a logarithmic scale: on a linear one of 6 rows (24 dots) the
 # smaller ones would share the lowest dot.
 _SPREAD = 40.0
-_AXIS = 9  # columns, for the values at the ends
+AXIS = 9  # columns, for the values at the ends
 _APART = 23  # columns between a curve's letters; three or four of them in 80 columns
 
 Points = Sequence[tuple[int, float]]
@@ -51,16 +51,16 @@ def chart(title: str, curves: Mapping[str, Points], is_log: bool, width: int, he
 
 def inner_width(width: int, widest: int = WIDEST) -> int:
     """How many columns are left beside the axis."""
-    return max(10, min(width, widest) - _AXIS - 1)
+    return max(10, min(width, widest) - AXIS - 1)
 
 
 def framed(rows: Sequence[Text], top: str, bottom: str, below: str) -> list[Text]:
     """Rows beside an axis with its end values, and a line of what stands below."""
     ends = [top, *[""] * (len(rows) - 2), bottom]
-    lines = [Text(f"{end:>{_AXIS}} ") + row for end, row in zip(ends, rows, strict=True)]
+    lines = [Text(f"{end:>{AXIS}} ") + row for end, row in zip(ends, rows, strict=True)]
     for line in lines:
         line.rstrip()
-    return [*lines, Text(f"{'':{_AXIS}} {below}", style="dim")]
+    return [*lines, Text(f"{'':{AXIS}} {below}", style="dim")]
 
 
 def at_ends(first: str, last: str, inner: int) -> str:
