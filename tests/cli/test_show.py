@@ -19,7 +19,7 @@ from imports import run_counted
 from trainrun.cli import show
 from trainrun.cli.guide import pages as guide
 from trainrun.cli.main import main
-from trainrun.cli.plot.choices import choices
+from trainrun.cli.plot_choices import choices
 from trainrun.config.check import check
 from trainrun.config.commands import COMMANDS
 from trainrun.config.compose.composer import Composer, parse_arguments
