@@ -23,9 +23,8 @@ compare every weight and the optimizer's memory after every step."""
 def run(words: list[str]) -> int:
     """0: nothing found, 3: something was, with the evidence on stdout."""
     parser = ArgumentParser(prog="trainrun check", description=_ABOUT)
-    parser.add_argument(
-        "--picture", metavar="FILE.png", help="draw the first batch, augmented, with its labels"
-    )
+    drawn = "draw the first batch, augmented, with its labels"
+    parser.add_argument("--picture", metavar="FILE.png", help=drawn)
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("--exact", action="store_true", help="train, kill, resume and compare every step")
     parser.add_argument("--steps", type=int, default=20, help="to compare, killed half way; default: 20")
@@ -42,8 +41,7 @@ def run(words: list[str]) -> int:
 
 def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
     """Build the run, ask, and print the answers; nothing is left on the disk but the picture."""
-    file = None if picture is None else _png(picture)
-    composer = Composer()
+    file, composer = None if picture is None else _png(picture), Composer()
     composition = composer.checked(words)
     for note in composition.notes:
         say(note)
@@ -86,7 +84,5 @@ def _exact(words: Sequence[str], steps: int) -> int:
     from trainrun.check.exact import prove_resumed
 
     result = prove_resumed(words, steps)
-    for line in result.lines:
-        print(visible(line))
-    sys.stdout.flush()
+    print(*map(visible, result.lines), sep="\n", flush=True)
     return 0 if result.is_exact else FOUND

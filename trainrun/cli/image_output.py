@@ -15,8 +15,7 @@ _FORMATS = (".png", ".pdf", ".svg")
 def picture_file(file: Path) -> Path:
     """The file as given. Raises ConfigError for one that cannot become a picture."""
     if file.suffix not in _FORMATS or not file.parent.is_dir():
-        text = f"must be a .png, .pdf or .svg file in an existing folder, got {file}"
-        raise ConfigError.of("--out", text)
+        raise ConfigError.of("--out", f"must be a .png, .pdf or .svg file in an existing folder, got {file}")
     return file
 
 
