@@ -32,8 +32,8 @@ def run(words: list[str]) -> int:
     if report is not None:
         show(report.lines(columns(sys.stderr) or WIDEST), sys.stderr)
         say()
-    step, split, weights = loaded.choice.step, arguments.split, loaded.weights
-    event = Evaluated(step, None, split, weights, metrics, seconds=0.0)
+    which = {"step": loaded.choice.step, "split": arguments.split, "weights": loaded.weights}
+    event = Evaluated(**which, epoch=None, metrics=metrics, seconds=0.0)
     record = (metrics_record(event) or {}) | ({"tta": arguments.tta} if views else {})
     print(to_line({key: value for key, value in record.items() if key != "epoch"}), end="")
     return 0

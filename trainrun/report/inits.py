@@ -55,8 +55,9 @@ def picture(schemes: Schemes, title: str, file: Path) -> None:
     height = 2.3 * math.ceil(len(schemes) / across)
     figure = Figure(figsize=(13, 5 + height), layout="constrained")
     figure.suptitle(title)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(4.7, height))
-    by_layer: Any = upper.subplots(1, 3)
+    halves: Any = figure.subfigures(2, 1, height_ratios=(4.7, height))
+    upper, lower = halves
+    by_layer = upper.subplots(1, 3)
     for axes, text, value_of in zip(by_layer, _TITLES, _VALUES.values(), strict=True):
         _by_layer(axes, schemes, value_of, is_log=value_of is not _VALUES["mean"])
         axes.set(title=text, xlabel="layer, in the order they run")

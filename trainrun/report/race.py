@@ -33,7 +33,8 @@ def table(races: Races) -> list[str]:
 
 def pictures(races: Races, steps: int, width: int) -> list[str]:
     """Lines of at most `width` characters: for each optimizer its path, `*` the minimum, and its loss."""
-    low, high = _decades(races)
+    lowest = min(min(race.losses) for race in races.values())
+    low, high = math.floor(math.log10(max(lowest, _LEAST))), math.ceil(math.log10(rosenbrock(*START)))
     inner = max(24, min(width, 100) - _MAP[0] - 9)
     labels = [f"1e{high:+03d}", *[""] * (_MAP[1] - 2), f"1e{low:+03d}"]
     lines: list[str] = []
@@ -46,12 +47,6 @@ def pictures(races: Races, steps: int, width: int) -> list[str]:
         lines += [f"{name}, lr {race.lr:g}", *(f"{way}  {label:>6} {row}" for way, label, row in rows)]
     last = f"step {steps}"
     return [*lines, f"{'path, (1, 1) at *':<{_MAP[0] + 8}} loss, step 0{last:>{inner - 12}}"]
-
-
-def _decades(races: Races) -> tuple[int, int]:
-    """Powers of ten below the lowest loss of all, and above where they start."""
-    lowest = min(min(race.losses) for race in races.values())
-    return math.floor(math.log10(max(lowest, _LEAST))), math.ceil(math.log10(rosenbrock(*START)))
 
 
 def _with_star(lines: list[str]) -> list[str]:
@@ -70,10 +65,11 @@ def picture(races: Races, file: Path) -> None:
     down = math.ceil(len(races) / across)
     size = 4.5 if across == 1 else 2.6
     figure = Figure(figsize=(size * across + 6, max(4.5, size * down)), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(size * across, 6))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(size * across, 6))
+    left, right = halves
     maps = left.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
     left.suptitle("path from ● to ★, on lines of equal loss")
-    axes: Any = right.subplots()
+    axes = right.subplots()
     right.suptitle("loss (1 - x)² + 100 (y - x²)²")
     for index, (name, race) in enumerate(races.items()):
         label = f"{name}, lr {race.lr:g}" + (", diverged" if race.diverged else "")
