@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.cells import cell_len
 from rich.text import Text
 
 from trainrun.config.stored import load_stored
@@ -21,7 +20,7 @@ from trainrun.run.files import read_json
 from trainrun.run.history import Curves, curves_of, epochs_of
 from trainrun.run.listing import printable, state_in
 from trainrun.terminal.numbers import number
-from trainrun.terminal.table import GAP, cut, row_of
+from trainrun.terminal.table import cut, side_by_side
 
 MOST = len(string.ascii_uppercase)
 _OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does
@@ -133,32 +132,18 @@ def table(runs: Sequence[ComparedRun], width: int) -> list[Text]:
     settings, results = differing([run.settings for run in runs]), differing([run.results for run in runs])
     titles = [cut(printable(run.title), max(20, width - 3)) for run in runs]
     lines = [Text(f"{run.mark}  ", "bold") + Text(title) for run, title in zip(runs, titles, strict=True)]
-    rows = {key: [f"{cut(_cell(run.settings, key), _CELL - 2)}  " for run in runs] for key in settings}
-    figures = {key: _figures(key, runs) for key in results}
-    left = min(_LABEL, max((cell_len(printable(key)) for key in (*rows, *figures)), default=0))
-    columns = zip([f"{run.mark}  " for run in runs], *rows.values(), *figures.values(), strict=True)
-    widths = [min(_CELL, max(map(cell_len, column))) for column in columns]
-    for start, end in _blocks(widths, width - left - 2):
-        block, sizes = slice(start, end), [left, *widths[start:end]]
-        heads = ["", *(f"{run.mark}  " for run in runs[block])]
-        lines += [Text(), Text("  " + row_of(heads, sizes, (0,)), style="bold")]
-        for title, section in (("settings", rows), (_RESULTS, figures)):
-            lines += [Text(title, style="dim")] if section else []
-            for key, cells in section.items():
-                lines.append(Text("  " + row_of([printable(key), *cells[block]], sizes, (0,))))
-                lines[-1].highlight_regex(r"\S+ \*", "bold green")
+    first = ["", *(cut(printable(key), _LABEL) for key in (*settings, *results))]
+    rows = [[f"{cut(_cell(run.settings, key), _CELL - 2)}  " for run in runs] for key in settings]
+    rows += [_figures(key, runs) for key in results]
+    columns = [*zip([f"{run.mark}  " for run in runs], *rows, strict=True)]
+    for head, *body in side_by_side(first, columns, width):
+        for line in body:
+            line.highlight_regex(r"\S+ \*", "bold green")
+        lines += [Text(), Text(head.plain, style="bold")]
+        for title, section in (("settings", body[: len(settings)]), (_RESULTS, body[len(settings) :])):
+            lines += [Text(title, style="dim"), *section] if section else []
     same = _same(runs, settings, results)
     return [*lines, Text(), *(Text(line, style="dim") for line in textwrap.wrap(same, width))]
-
-
-def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
-    """Which columns stand beside each other: at least one, and as many as have room."""
-    blocks, start = [], 0
-    for end in range(1, len(widths)):
-        if sum(widths[start : end + 1]) + GAP * (end - start + 1) > room:
-            blocks.append((start, end))
-            start = end
-    return [*blocks, (start, len(widths))]
 
 
 def _same(runs: Sequence[ComparedRun], settings: Sequence[str], results: Sequence[str]) -> str:
@@ -178,7 +163,7 @@ def _figures(key: str, runs: Sequence[ComparedRun]) -> list[str]:
             text = number(value) if "/" in key else f"{value:.4g}"
         else:
             text = _cell(run.results, key)
-        cells.append(f"{text} {'*' if run in best else ' '}")
+        cells.append(cut(f"{text} {'*' if run in best else ' '}", _CELL))
     return cells
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainrun.check.depth import Level
 from trainrun.report.look import grid, legend_of, look
-from trainrun.terminal.table import laid_out
+from trainrun.terminal.table import side_by_side
 
 Schemes = Mapping[str, Sequence[Level]]  # init -> the model's layers, the same for all
 
@@ -37,12 +37,7 @@ def table(schemes: Schemes, width: int | None) -> list[str]:
     for name, levels in schemes.items():
         figures = (["", *(f"{value_of(level):.3g}" for level in levels)] for value_of in _VALUES.values())
         columns.append([name, *itertools.chain(*figures)])
-    room = math.inf if width is None else width
-    for fitting in range(len(columns), 0, -1):
-        chunks = [columns[start : start + fitting] for start in range(0, len(columns), fitting)]
-        tables = [laid_out(list(zip(first, *chunk, strict=True))) for chunk in chunks]
-        if max(len(table[0].plain) for table in tables) <= room:
-            break
+    tables = side_by_side(first, columns, math.inf if width is None else width)
     return [line for table in tables for line in ("", *(row.plain for row in table))][1:]
 
 
