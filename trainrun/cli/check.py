@@ -24,7 +24,7 @@ def run(words: list[str]) -> int:
     """0: nothing found, 3: something was, with the evidence on stdout."""
     parser = ArgumentParser(prog="trainrun check", description=_ABOUT)
     drawn = "draw the first batch, augmented, with its labels"
-    parser.add_argument("--picture", metavar="FILE.png", help=drawn)
+    parser.add_argument("--picture", type=_png, metavar="FILE.png", help=drawn)
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("--exact", action="store_true", help="train, kill, resume and compare every step")
     parser.add_argument("--steps", type=int, default=20, help="to compare, killed half way; default: 20")
@@ -39,9 +39,9 @@ def run(words: list[str]) -> int:
     return _examine(arguments.overrides, arguments.picture, arguments.json)
 
 
-def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
+def _examine(words: Sequence[str], picture: Path | None, as_json: bool) -> int:
     """Build the run, ask, and print the answers; nothing is left on the disk but the picture."""
-    file, composer = None if picture is None else _png(picture), Composer()
+    composer = Composer()
     composition = composer.checked(words)
     for note in composition.notes:
         say(note)
@@ -55,7 +55,7 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
-    drawn = draw(context_of(parts), file) if file else None
+    drawn = draw(context_of(parts), picture) if picture else None
     sections = examine(parts)
     findings = [finding for section in sections for finding in section.findings]
     line = command_with_fixes(composer, words, findings)

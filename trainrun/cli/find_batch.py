@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
-from trainrun.cli.arguments import WIDE, ArgumentParser
-from trainrun.cli.image_output import paint, picture_file
+from trainrun.cli.arguments import WIDE, ArgumentParser, paint, picture_file
 from trainrun.config.compose.composer import Composer
 from trainrun.terminal.lines import columns, say, show
 from trainrun.tune.memory import parse_bytes
@@ -26,11 +24,10 @@ def run(words: list[str]) -> int:
     largest = "the largest micro-batch to train with; beyond the window for its throughput alone"
     parser.add_argument("--max", type=int, metavar="N", help=largest)
     drawn = "draw throughput and memory as .png, .pdf or .svg"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=drawn)
+    parser.add_argument("--out", type=picture_file, metavar="FILE", help=drawn)
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
     arguments = parser.parse_intermixed_args(words)
-    file = picture_file(arguments.out) if arguments.out else None
     try:
         limit_bytes = parse_bytes(arguments.memory) if arguments.memory else None
     except ValueError as error:
@@ -52,6 +49,6 @@ def run(words: list[str]) -> int:
         print(json.dumps(throughput.record(result), indent=1))
     else:
         show(throughput.lines(result, columns(sys.stdout) or WIDE), sys.stdout)
-    if file:
-        paint(file, lambda where: throughput.picture(result, where))
+    if arguments.out:
+        paint(arguments.out, lambda where: throughput.picture(result, where))
     return 0

@@ -11,11 +11,9 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainrun.cli.arguments import ArgumentParser
-from trainrun.cli.image_output import paint, picture_file
+from trainrun.cli.arguments import ArgumentParser, paint, picture_file
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.session.child import in_child
 from trainrun.terminal.lines import replaceable, say, show
@@ -39,13 +37,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("--min", type=float, default=1e-7, help="of the first step; default: 1e-7")
     parser.add_argument("--max", type=float, default=10.0, help="of the last; default: 10")
     parser.add_argument("--steps", type=int, default=100, help="fewer where the loss diverges; default: 100")
-    parser.add_argument("--out", type=Path, default=Path("find-lr.png"), help="default: find-lr.png")
+    parser.add_argument("--out", type=picture_file, default="find-lr.png", help="default: find-lr.png")
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("--apply", action="store_true", help="then start the run with the suggestion")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
     arguments = parser.parse_intermixed_args(words)
     _refuse(arguments)
-    picture_file(arguments.out)
     composition = Composer().checked(arguments.overrides)
     for note in composition.notes:
         say(note)

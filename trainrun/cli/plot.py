@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainrun.cli.arguments import WIDE, ArgumentParser
-from trainrun.cli.image_output import paint, picture_file
+from trainrun.cli.arguments import WIDE, ArgumentParser, paint, picture_file
 from trainrun.cli.plot_choices import choices, compose, mendable
 from trainrun.session.find_run import find_run
 from trainrun.sweep import folder
@@ -38,16 +37,15 @@ def run(words: list[str]) -> int:
     parser.description = kind.about
     for name, settings in kind.flags.items():
         parser.add_argument(name, **settings)
-    parser.add_argument("--out", type=Path, default=Path(f"{what}.png"), help=f"default: {what}.png")
+    parser.add_argument("--out", type=picture_file, default=f"{what}.png", help=f"default: {what}.png")
     parser.add_argument("words", nargs="*", help=kind.words)
     arguments = parser.parse_intermixed_args(words[1:])
-    file = picture_file(arguments.out)
     try:
         lines, draw = kind.draw(arguments)
     except ConfigError as error:
         raise mendable(error, words) from None
     show(lines, sys.stdout)
-    paint(file, draw)
+    paint(arguments.out, draw)
     return 0
 
 
