@@ -41,7 +41,10 @@ def run(words: list[str]) -> int:
     current = "" if line[-1:].isspace() else (typed.pop() if typed else "")
     command = typed[0] if typed and typed[0] in COMMANDS else ""
     if command == "show":
-        _answer(_topics(), current)
+        from trainrun.cli.show import TOPICS
+
+        options = [f"{group}/{name}" for group, names in groups().items() for name in names]
+        _answer([*groups(), *TOPICS, *options], current)
     elif command in _FLAGS and (current.startswith("-") or command == "runs"):
         _answer(_FLAGS[command], current)
     elif command == "plot" and len(typed) == 1:
@@ -82,10 +85,3 @@ def _overrides(typed: list[str]) -> list[str]:
             continue
         plain += [part for part in parts if part not in _OWN_FLAGS and ("=" in part or part[:1] in "-~")]
     return plain
-
-
-def _topics() -> list[str]:
-    from trainrun.cli.show import TOPICS
-
-    options = groups()
-    return [*options, *TOPICS, *(f"{group}/{name}" for group in options for name in options[group])]

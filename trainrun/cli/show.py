@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 from trainrun.cli.guide import pages as guide
@@ -69,7 +68,8 @@ def _page(word: str) -> list[str]:
     topic, available = word.strip("/").replace("=", "/", 1), groups()
     group, _, name = topic.partition("/")
     if topic == "dials":
-        return _dials()
+        examples = ["  trainrun budget=10ep batch_size=32 seed=1", "  trainrun name=demo monitor=val/loss"]
+        return [_DIALS, "", *_table(dials()), "", "Set it", *examples]
     if topic in GUIDES:
         return _printed(topic)
     if topic in available:
@@ -164,15 +164,16 @@ def _option(group: str, name: str, file: Path) -> list[str]:
     for rest in header(file)[1:]:  # a recipe's commands and figures
         is_text = not any(line.startswith(" ") for line in rest)
         lines += ["", *(paragraph(" ".join(rest)) if is_text else rest)]
-    for text in _described(shown.doc):
-        lines += ["", *paragraph(text)]
+    for text in shown.doc.split("\n\n"):
+        if text := re.sub(r"\s*Raises \w+ [^.]*\.", "", " ".join(text.split())):
+            lines += ["", *paragraph(text)]
     if notes := guide.about(group, name):
         lines += ["", "Where guides err"]
         lines += [line for note in notes for line in paragraph(note, "  - ", "    ")]
     lines.append("")
     if shown.selects:
         lines += paragraph(f"also sets  {', '.join(shown.selects)}", hanging=" " * 11)
-    source = f"{_short(file)}, which calls {shown.target}" if shown.target else _short(file)
+    source = "/".join(file.parts[-3:]) + (f", which calls {shown.target}" if shown.target else "")
     lines += paragraph(f"source     {source}", hanging=" " * 11)
     if is_yours(file) and shown.given:
         lines.append(f"from run   {', '.join(shown.given)}")
@@ -183,11 +184,6 @@ def _option(group: str, name: str, file: Path) -> list[str]:
         lines += ["", text]
     example = _example(group, name, shown)
     return [*lines, "", "Set it", f"  {example}"] if example else lines
-
-
-def _dials() -> list[str]:
-    examples = ["  trainrun budget=10ep batch_size=32 seed=1", "  trainrun name=demo monitor=val/loss"]
-    return [_DIALS, "", *_table(dials()), "", "Set it", *examples]
 
 
 def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
@@ -209,12 +205,6 @@ def _entry(name: str, file: Path, is_default: bool) -> list[str]:
     """A line of a list of options."""
     meaning = f"{about(file)}{' (yours)' if is_yours(file) else ''}".strip()
     return [f"{name} *" if is_default else name, meaning]
-
-
-def _described(doc: str) -> Iterator[str]:
-    """The paragraphs of a docstring, without what they raise."""
-    texts = (" ".join(text.split()) for text in doc.split("\n\n"))
-    return filter(None, (re.sub(r"\s*Raises \w+ [^.]*\.", "", text) for text in texts))
 
 
 def _example(group: str, name: str, shown: Option) -> str:
@@ -248,8 +238,3 @@ def _ordered(available: dict[str, dict[str, Path]]) -> list[str]:
 
 def _meanings() -> dict[str, str]:
     return {row["group"]: row["what it decides"] for row in guide.table("groups")}
-
-
-def _short(file: Path) -> str:
-    """conf/GROUP/OPTION.yaml."""
-    return "/".join(file.parts[-3:])
