@@ -6,20 +6,17 @@ import sys
 
 import pytest
 
-from trainrun.cli import layers, show
+from trainrun.cli import show
 
 
 def test_a_package_that_a_model_lacks_is_told_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert layers.lines("timm")[1:] == ["model: timm is not installed; install it with: pip install timm"]
+    assert show._layers("timm")[1:] == ["model: timm is not installed; install it with: pip install timm"]
 
 
-@pytest.mark.parametrize(
-    ("topic", "model"),
-    [("model/cnn", "cnn"), ("model=cnn", "cnn"), ("gpt", "gpt"), ("model", None), ("optimizer/adamw", None)],
-)
-def test_which_pages_have_layers(topic: str, model: str | None) -> None:
-    assert layers.model_of(topic) == model
+def test_which_pages_have_layers() -> None:
+    assert show._layers("model/linear") == show._layers("model=linear") == show._layers("linear") != []
+    assert show._layers("model") == show._layers("optimizer/adamw") == []
 
 
 def test_a_models_page_ends_with_its_shapes_and_sizes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HIDES = {
-    "fcntl": "import sys\nsys.modules['fcntl'] = None\n",
-    "fork": "import os\ndel os.fork\n",
-}
+HIDES = {"fcntl": "import sys\nsys.modules['fcntl'] = None\n", "fork": "import os\ndel os.fork\n"}
 
 
 @pytest.mark.parametrize("lacking", HIDES)

@@ -13,7 +13,7 @@ from sweeps import job, record, store
 
 from trainrun.cli.main import main
 from trainrun.cli.plot import run
-from trainrun.cli.plot.choices import PlotChoice, choices, compose
+from trainrun.cli.plot_choices import PlotChoice, choices, compose
 from trainrun.vocabulary.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from trainrun.loss import BCEWithLogits, CrossEntropy
 from trainrun.protocols import Batch, DataInfo, Position
-from trainrun.report.classes import ClassReport, confused, scores
+from trainrun.report.classes import ClassReport, confused, means, scores
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
 
@@ -52,18 +52,15 @@ def test_scores_are_those_of_scikit_learn(num_classes: int, right: float) -> Non
     result = scores(report.confusion)
     expected = classification_report(true, taken, output_dict=True, zero_division=np.nan)
     for c in range(num_classes):
+        ours = [*(column[c] for column in result.values()), report.confusion[c].sum()]
         if (row := expected.get(str(c))) is None:
-            assert (
-                not result.support[c]
-                and np.isnan([result.precision[c], result.recall[c], result.f1[c]]).all()
-            )
+            assert not ours[-1] and np.isnan(ours[:-1]).all()
             continue
-        ours = [result.precision[c], result.recall[c], result.f1[c], result.support[c]]
         assert ours == pytest.approx(list(row.values()), nan_ok=True)
     expected = classification_report(true, taken, output_dict=True, zero_division=0)
     for ours, theirs in (("mean", "macro avg"), ("weighted", "weighted avg")):
         figures = [expected[theirs][name] for name in ("precision", "recall", "f1-score")]
-        assert result.means()[ours] == pytest.approx(figures)
+        assert means(report.confusion)[ours] == pytest.approx(figures)
 
 
 def test_a_binary_task_is_counted_at_one_half() -> None:
@@ -96,17 +93,18 @@ def test_every_figure_of_the_table_and_the_matrix_can_be_read_back(num_classes: 
     names = tuple(f"kind{c}" for c in range(num_classes))
     lines = text(filled(classifier(num_classes, names), true, taken, (len(true),)), width)
     assert max(map(len, lines)) <= width
-    result, expected = scores(confusion_matrix(true, taken, labels=range(num_classes))), {}
+    matrix, expected = confusion_matrix(true, taken, labels=range(num_classes)), {}
+    result = scores(matrix)
     for line in lines[2 : 2 + num_classes]:
         name, *figures, support = line.split()
         expected[name] = (*(np.nan if figure == "-" else float(figure) for figure in figures), int(support))
     for c, name in enumerate(names):
-        ours = (result.precision[c], result.recall[c], result.f1[c], result.support[c])
+        ours = (*(column[c] for column in result.values()), matrix[c].sum())
         assert expected[name] == pytest.approx(ours, abs=5e-5, nan_ok=True)
     cells = [
         [int(n) if n != "." else 0 for n in line.split()[-num_classes:]] for line in lines[-num_classes:]
     ]
-    assert cells == confusion_matrix(true, taken, labels=range(num_classes)).tolist()
+    assert cells == matrix.tolist()
 
 
 def test_a_matrix_too_wide_and_many_classes_become_the_most_frequent_mistakes() -> None:
@@ -117,8 +115,7 @@ def test_a_matrix_too_wide_and_many_classes_become_the_most_frequent_mistakes() 
     true, taken = drawn(30, 3000, 0.5, seed=0)
     lines = text(filled(classifier(30), true, taken, (3000,)), 120)
     matrix = confusion_matrix(true, taken, labels=range(30))
-    result = scores(matrix)
-    worst = sorted((c for c in range(30) if result.support[c]), key=lambda c: result.f1[c])[:10]
+    worst = sorted((c for c in range(30) if matrix[c].any()), key=lambda c: scores(matrix)["f1"][c])[:10]
     assert lines[1] == "the 10 of 30 classes with the lowest f1"
     assert [int(line.split()[0]) for line in lines[3:13]] == worst
     line_number = lines.index("most often taken for another")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainrun.terminal.table import cut, heading, laid_out, row_of
+from trainrun.terminal.table import cut, heading, laid_out, row_of, side_by_side
 
 CAT = "\N{CJK UNIFIED IDEOGRAPH-732B}"  # two columns wide
 
@@ -21,6 +21,13 @@ def test_a_cell_is_cut_where_its_column_is_narrower() -> None:
         from rich.cells import cell_len
 
         assert cell_len(cut(CAT * 5, width)) <= width
+
+
+def test_columns_that_do_not_fit_stand_in_further_tables() -> None:
+    first, columns = ["", "row"], [["A", "1"], ["B", "22"], ["C", "3"]]
+    tables = [[line.plain for line in table] for table in side_by_side(first, columns, 12)]
+    assert tables == [["       A   B", "  row  1  22"], ["       C", "  row  3"]]
+    assert [len(side_by_side(first, columns, width)) for width in (1, 99)] == [3, 1]
 
 
 def test_a_heading_stands_apart() -> None:

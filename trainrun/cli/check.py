@@ -23,9 +23,8 @@ compare every weight and the optimizer's memory after every step."""
 def run(words: list[str]) -> int:
     """0: nothing found, 3: something was, with the evidence on stdout."""
     parser = ArgumentParser(prog="trainrun check", description=_ABOUT)
-    parser.add_argument(
-        "--picture", metavar="FILE.png", help="draw the first batch, augmented, with its labels"
-    )
+    drawn = "draw the first batch, augmented, with its labels"
+    parser.add_argument("--picture", type=_png, metavar="FILE.png", help=drawn)
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("--exact", action="store_true", help="train, kill, resume and compare every step")
     parser.add_argument("--steps", type=int, default=20, help="to compare, killed half way; default: 20")
@@ -40,9 +39,8 @@ def run(words: list[str]) -> int:
     return _examine(arguments.overrides, arguments.picture, arguments.json)
 
 
-def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
+def _examine(words: Sequence[str], picture: Path | None, as_json: bool) -> int:
     """Build the run, ask, and print the answers; nothing is left on the disk but the picture."""
-    file = None if picture is None else _png(picture)
     composer = Composer()
     composition = composer.checked(words)
     for note in composition.notes:
@@ -57,7 +55,7 @@ def _examine(words: Sequence[str], picture: str | None, as_json: bool) -> int:
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
-    drawn = draw(context_of(parts), file) if file else None
+    drawn = draw(context_of(parts), picture) if picture else None
     sections = examine(parts)
     findings = [finding for section in sections for finding in section.findings]
     line = command_with_fixes(composer, words, findings)
@@ -86,7 +84,5 @@ def _exact(words: Sequence[str], steps: int) -> int:
     from trainrun.check.exact import prove_resumed
 
     result = prove_resumed(words, steps)
-    for line in result.lines:
-        print(visible(line))
-    sys.stdout.flush()
+    print(*map(visible, result.lines), sep="\n", flush=True)
     return 0 if result.is_exact else FOUND

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from trainrun.cli.arguments import WIDE, ArgumentParser
-from trainrun.cli.image_output import paint, picture_file
+from trainrun.cli.arguments import WIDE, ArgumentParser, paint, picture_file
 from trainrun.session.find_run import find_run
 from trainrun.terminal.lines import columns, show
 from trainrun.vocabulary.errors import ConfigError
@@ -21,25 +19,24 @@ def run(words: list[str]) -> int:
     """The table and the curves go to stdout, the picture's place to stderr."""
     parser = ArgumentParser(prog="trainrun compare", description=_ABOUT)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="also write the curves as .png, .pdf or .svg"
-    )
+    written = "also write the curves as .png, .pdf or .svg"
+    parser.add_argument("--out", type=picture_file, metavar="FILE", help=written)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for each run")
     arguments = parser.parse_args(words)
-    file = picture_file(arguments.out) if arguments.out else None
     from trainrun.report import compare, panels
 
     paths = list(dict.fromkeys(find_run(word) for word in arguments.runs))
     if not 2 <= len(paths) <= compare.MOST:
         got = f"got 1: {paths[0]}" if len(paths) == 1 else f"got {len(paths)}"
-        text = f"compares 2 to {compare.MOST} different runs, {got}"
-        raise ConfigError.of("RUN", f"{text}; trainrun runs lists them")
+        text = f"compares 2 to {compare.MOST} different runs, {got}; trainrun runs lists them"
+        raise ConfigError.of("RUN", text)
     runs = compare.stored(paths)
+    drawn = panels.decisive(runs)
     if arguments.json:
         print("".join(to_line(compare.record(run, runs)) for run in runs), end="")
     else:
-        width, drawn = columns(sys.stdout) or WIDE, panels.decisive(runs)
+        width = columns(sys.stdout) or WIDE
         show([*compare.table(runs, width), *panels.charts(drawn, runs, width, 8)], sys.stdout)
-    if file:
-        paint(file, lambda where: panels.picture(panels.decisive(runs), runs, where))
+    if arguments.out:
+        paint(arguments.out, lambda where: panels.picture(drawn, runs, where))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
 from contextlib import suppress
 
 from trainrun.config.commands import COMMANDS
@@ -34,32 +35,35 @@ def run(words: list[str]) -> int:
         if any(word.endswith("install=zsh") for word in words):
             print(_ZSH)
         return _hydra(words)
-    line = os.environ["COMP_LINE"][: _point()]
+    point = os.environ.get("COMP_POINT", "")  # where the cursor stands in the line
+    line = os.environ["COMP_LINE"][: int(point) if point.isdigit() else None]
     typed = line.split()[1:]
     current = "" if line[-1:].isspace() else (typed.pop() if typed else "")
     command = typed[0] if typed and typed[0] in COMMANDS else ""
     if command == "show":
-        print(" ".join(topic for topic in _topics() if topic.startswith(current)))
+        from trainrun.cli.show import TOPICS
+
+        options = [f"{group}/{name}" for group, names in groups().items() for name in names]
+        _answer([*groups(), *TOPICS, *options], current)
     elif command in _FLAGS and (current.startswith("-") or command == "runs"):
-        print(" ".join(flag for flag in _FLAGS[command] if flag.startswith(current)))
+        _answer(_FLAGS[command], current)
     elif command == "plot" and len(typed) == 1:
-        print(" ".join(kind for kind in _PLOTTED if kind.startswith(current)))
+        _answer(_PLOTTED, current)
     elif command and (len(typed) == 1 or command == "compare" or typed[:2] in _OF_STORED):
         pass  # bash falls back to file names, which is what RUN wants
     else:
         if not typed:
-            print(" ".join(name for name in COMMANDS if name.startswith(current)), end=" ")
+            _answer(COMMANDS, current, end=" ")
         if command == "plot" and typed[1] in groups():
-            print(" ".join(name for name in groups()[typed[1]] if name.startswith(current)), end=" ")
+            _answer(groups()[typed[1]], current, end=" ")
         os.environ["COMP_LINE"] = " ".join(["trainrun", *_overrides(typed), current])
-        _silently(words)
+        with suppress(Exception):  # a half-typed line may not compose, and is no place for a message
+            _hydra(words)
     return 0
 
 
-def _silently(words: list[str]) -> None:
-    """Hydra's answer; a line that cannot be composed has none, and is no place for a message."""
-    with suppress(Exception):  # whatever a half-typed line provokes
-        _hydra(words)
+def _answer(words: Iterable[str], current: str, end: str = "\n") -> None:
+    print(" ".join(word for word in words if word.startswith(current)), end=end)
 
 
 def _hydra(words: list[str]) -> int:
@@ -81,16 +85,3 @@ def _overrides(typed: list[str]) -> list[str]:
             continue
         plain += [part for part in parts if part not in _OWN_FLAGS and ("=" in part or part[:1] in "-~")]
     return plain
-
-
-def _topics() -> list[str]:
-    from trainrun.cli.show import TOPICS
-
-    options = groups()
-    return [*options, *TOPICS, *(f"{group}/{name}" for group in options for name in options[group])]
-
-
-def _point() -> int | None:
-    """Where the cursor stands in the line."""
-    point = os.environ.get("COMP_POINT", "")
-    return int(point) if point.isdigit() else None

@@ -14,8 +14,8 @@ from trainrun.vocabulary.events import Evaluated, metrics_record, to_line
 
 def run(words: list[str]) -> int:
     """Print one JSON line, as in metrics.jsonl, to stdout, and to stderr a report for people."""
-    text = "Evaluate a stored run from its folder alone, with a report by class or of the errors."
-    parser = parser_of("eval", text)
+    about = "Evaluate a stored run from its folder alone, with a report by class or of the errors."
+    parser = parser_of("eval", about)
     parser.add_argument("--split", default="val", choices=SPLITS, help="default: val")
     parser.add_argument("--tta", default="", metavar="VIEWS", help="flip, crop or flip,crop: mean over views")
     arguments = parsed(parser, words)
@@ -32,15 +32,8 @@ def run(words: list[str]) -> int:
     if report is not None:
         show(report.lines(columns(sys.stderr) or WIDEST), sys.stderr)
         say()
-    event = Evaluated(
-        step=loaded.choice.step,
-        epoch=None,
-        split=arguments.split,
-        weights=loaded.weights,
-        metrics=metrics,
-        seconds=0.0,
-    )
-    record = metrics_record(event) or {}
-    record = {key: value for key, value in record.items() if key != "epoch"}
-    print(to_line(record | ({"tta": arguments.tta} if views else {})), end="")
+    which = {"step": loaded.choice.step, "split": arguments.split, "weights": loaded.weights}
+    event = Evaluated(**which, epoch=None, metrics=metrics, seconds=0.0)
+    record = (metrics_record(event) or {}) | ({"tta": arguments.tta} if views else {})
+    print(to_line({key: value for key, value in record.items() if key != "epoch"}), end="")
     return 0

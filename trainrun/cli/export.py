@@ -13,8 +13,8 @@ from trainrun.vocabulary.errors import ConfigError
 
 def run(words: list[str]) -> int:
     """Write the file, and tell on stderr what it expects and how its outputs compare."""
-    text = "Write a stored run's model: .safetensors weights, .pt2 torch.export, .onnx; the suffix decides."
-    parser = parser_of("export", text)
+    about = "Write a stored run's model: .safetensors weights, .pt2 torch.export, .onnx; the suffix decides."
+    parser = parser_of("export", about)
     parser.add_argument("path", metavar="PATH", nargs="?", type=Path, help="such as model.onnx; written over")
     arguments = parsed(parser, words)
     if arguments.path is None:
@@ -42,10 +42,8 @@ def _values(loaded: LoadedRun) -> dict[str, str]:
     fitted, names = loaded.parts.data.fitted(), ", ".join(loaded.parts.info.class_names)
     values = {}
     if "shift" in fitted and "features" not in fitted:
-        shift, scale = (tensor.flatten().tolist() for tensor in (fitted["shift"], fitted["scale"]))
-        if len(shift) <= 4:
-            numbers = [", ".join(f"{value:.7g}" for value in values) for values in (shift, scale)]
-            values["scaling"] = f"shift {numbers[0]}, scale {numbers[1]}"
-        else:
-            values["scaling"] = f"{len(shift)} values each of shift and scale, in the file's metadata"
+        scaling = [fitted[name].flatten().tolist() for name in ("shift", "scale")]
+        shift, scale = (", ".join(f"{value:.7g}" for value in numbers) for numbers in scaling)
+        many = f"{len(scaling[0])} values each of shift and scale, in the file's metadata"
+        values["scaling"] = f"shift {shift}, scale {scale}" if len(scaling[0]) <= 4 else many
     return values | ({"classes": names if len(names) <= 80 else f"{names[:77]}..."} if names else {})

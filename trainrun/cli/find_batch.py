@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
-from trainrun.cli.arguments import WIDE, ArgumentParser
-from trainrun.cli.image_output import paint, picture_file
+from trainrun.cli.arguments import WIDE, ArgumentParser, paint, picture_file
 from trainrun.config.compose.composer import Composer
 from trainrun.terminal.lines import columns, say, show
+from trainrun.tune.memory import parse_bytes
 from trainrun.vocabulary.errors import ConfigError
 
 _ABOUT = """Find the largest micro-batch that fits into memory, for training and for evaluating apart. The
@@ -22,20 +21,17 @@ def run(words: list[str]) -> int:
     """The tables and the command go to stdout, what is being tried and the picture's place to stderr."""
     parser = ArgumentParser(prog="trainrun find-batch", description=_ABOUT)
     parser.add_argument("--memory", metavar="SIZE", help="fit into this much, such as 2GiB or 800MB")
-    parser.add_argument(
-        "--max",
-        type=int,
-        metavar="N",
-        help="the largest micro-batch to train with; beyond the window for its throughput alone",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="draw throughput and memory as .png, .pdf or .svg"
-    )
+    largest = "the largest micro-batch to train with; beyond the window for its throughput alone"
+    parser.add_argument("--max", type=int, metavar="N", help=largest)
+    drawn = "draw throughput and memory as .png, .pdf or .svg"
+    parser.add_argument("--out", type=picture_file, metavar="FILE", help=drawn)
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
     arguments = parser.parse_intermixed_args(words)
-    file = picture_file(arguments.out) if arguments.out else None
-    limit_bytes = _bytes(arguments.memory) if arguments.memory else None
+    try:
+        limit_bytes = parse_bytes(arguments.memory) if arguments.memory else None
+    except ValueError as error:
+        raise ConfigError.of("--memory", str(error)) from None
     if arguments.max is not None and arguments.max < 1:
         raise ConfigError.of("--max", f"must be at least 1, got {arguments.max}")
     for note in Composer().checked(arguments.overrides).notes:
@@ -53,15 +49,6 @@ def run(words: list[str]) -> int:
         print(json.dumps(throughput.record(result), indent=1))
     else:
         show(throughput.lines(result, columns(sys.stdout) or WIDE), sys.stdout)
-    if file:
-        paint(file, lambda where: throughput.picture(result, where))
+    if arguments.out:
+        paint(arguments.out, lambda where: throughput.picture(result, where))
     return 0
-
-
-def _bytes(text: str) -> int:
-    from trainrun.tune.memory import parse_bytes
-
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise ConfigError.of("--memory", str(error)) from None

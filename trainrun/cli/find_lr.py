@@ -11,14 +11,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainrun.cli.arguments import ArgumentParser
-from trainrun.cli.image_output import paint, picture_file
+from trainrun.cli.arguments import ArgumentParser, paint, picture_file
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.session.child import in_child
-from trainrun.terminal.lines import say, show
+from trainrun.terminal.lines import replaceable, say, show
 from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,13 +37,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("--min", type=float, default=1e-7, help="of the first step; default: 1e-7")
     parser.add_argument("--max", type=float, default=10.0, help="of the last; default: 10")
     parser.add_argument("--steps", type=int, default=100, help="fewer where the loss diverges; default: 100")
-    parser.add_argument("--out", type=Path, default=Path("find-lr.png"), help="default: find-lr.png")
+    parser.add_argument("--out", type=picture_file, default="find-lr.png", help="default: find-lr.png")
     parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     parser.add_argument("--apply", action="store_true", help="then start the run with the suggestion")
     parser.add_argument("overrides", nargs="*", help="as for trainrun itself")
     arguments = parser.parse_intermixed_args(words)
     _refuse(arguments)
-    picture_file(arguments.out)
     composition = Composer().checked(arguments.overrides)
     for note in composition.notes:
         say(note)
@@ -67,12 +64,13 @@ def run(words: list[str]) -> int:
 
 def _refuse(arguments: argparse.Namespace) -> None:
     """Raises ConfigError for a range that is none."""
-    if not 0 < arguments.min < math.inf:
-        raise ConfigError.of("--min", f"must be a learning rate above 0, got {arguments.min:g}")
-    if not arguments.min < arguments.max < math.inf:
-        raise ConfigError.of("--max", f"must be greater than --min={arguments.min:g}, got {arguments.max:g}")
-    if arguments.steps < _FEWEST:
-        raise ConfigError.of("--steps", f"must be at least {_FEWEST} to give a curve, got {arguments.steps}")
+    low, high, steps = arguments.min, arguments.max, arguments.steps
+    if not 0 < low < math.inf:
+        raise ConfigError.of("--min", f"must be a learning rate above 0, got {low:g}")
+    if not low < high < math.inf:
+        raise ConfigError.of("--max", f"must be greater than --min={low:g}, got {high:g}")
+    if steps < _FEWEST:
+        raise ConfigError.of("--steps", f"must be at least {_FEWEST} to give a curve, got {steps}")
 
 
 def _search(composition: Composition, arguments: argparse.Namespace, send: int) -> int:
@@ -102,19 +100,16 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
 def _counted(title: str, points: Iterable[LRPoint]) -> Iterator[LRPoint]:
     """The same points, below a title, with the number of the step on a terminal."""
     say(title)
-    live = sys.stderr.isatty()
     for count, point in enumerate(points, 1):
-        if live:
-            print(f"\rstep {count}", end="", file=sys.stderr, flush=True)
+        replaceable(f"step {count}")
         yield point
-    if live:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    replaceable("")
 
 
 def _instead(arguments: argparse.Namespace, flags: Mapping[str, float]) -> list[str]:
     """The command that may find more: with another range, or of checks where no range would help."""
     if not flags:
         return ["trainrun", "check", *arguments.overrides]
-    flags = {"--min": arguments.min, "--max": arguments.max, "--steps": arguments.steps} | dict(flags)
-    given = [word for flag, value in flags.items() for word in (flag, f"{value:g}")]
-    return ["trainrun", "find-lr", *given, *arguments.overrides]
+    given = {"--min": arguments.min, "--max": arguments.max, "--steps": arguments.steps, **flags}
+    words = [word for flag, value in given.items() for word in (flag, f"{value:g}")]
+    return ["trainrun", "find-lr", *words, *arguments.overrides]

@@ -34,7 +34,7 @@ COMPLETION = {
 
 def run(words: list[str]) -> int:
     """Print the help to stdout."""
-    print("\n".join(map(visible, _page())))
+    print(*map(visible, _page()), sep="\n")
     return 0
 
 

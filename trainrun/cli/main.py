@@ -57,13 +57,11 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if words[:1] in (["-q"], ["-v"]) and words[1:2] and words[1] in COMMANDS:
         words = [*words[1:], words[0]]
-    if words and _is_command(words[0]):
-        if words[0] not in COMMANDS:
-            if as_overrides(words, ())[:1] == words[:1]:
-                raise _no_such_command(words[0])
-            return _run("train", words)  # a setting in another form, which is refused there
-        name = {"eval": "evaluate"}.get(words[0], words[0].replace("-", "_"))
-        return _run(name, words[1:])
+    if words and words[0] in COMMANDS:
+        return _run({"eval": "evaluate"}.get(words[0], words[0].replace("-", "_")), words[1:])
+    # A setting in another form is no command, and is refused where it is composed.
+    if words and _is_command(words[0]) and as_overrides(words, ())[:1] == words[:1]:
+        raise _no_such_command(words[0])
     return _run("train", words)
 
 

@@ -18,10 +18,10 @@ from trainrun.vocabulary.errors import ConfigError, StorageError
 
 def run(words: list[str]) -> int:
     """Print a row per sample to stdout, or write them to --out; who they are from goes to stderr."""
-    text = (
+    about = (
         "Predict a split, or the samples of a file, with a stored run's weights; a CSV row for each sample."
     )
-    parser = parser_of("predict", text)
+    parser = parser_of("predict", about)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--split", choices=SPLITS, help="default: test")
     source.add_argument("--input", metavar="FILE", type=Path, help="samples such as those of the run's data")
@@ -31,11 +31,9 @@ def run(words: list[str]) -> int:
     views = views_of(arguments.tta)
     if arguments.out and not arguments.out.parent.is_dir():
         raise ConfigError.of("--out", f"there is no folder {arguments.out.parent}")
-    loaded = load_named_run(arguments)
-    split = arguments.split or "test"
+    loaded, split = load_named_run(arguments), arguments.split or "test"
     source_text = {"input": str(arguments.input)} if arguments.input else {"split": loaded.size_of(split)}
-    model = loaded.model_over(views)
-    samples = samples_of(loaded, arguments.input, split)
+    model, samples = loaded.model_over(views), samples_of(loaded, arguments.input, split)
     loaded.introduce(**source_text)
     if views:
         say(f"  {'views':<10} {model}")

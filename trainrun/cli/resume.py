@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from trainrun import ranks
+from trainrun.session.find_run import find_run
 from trainrun.session.resume import refuse_other_forms, resumed
 from trainrun.session.summary import print_summary
 from trainrun.sweep import folder
@@ -30,25 +30,12 @@ def run(words: list[str]) -> int:
         raise ConfigError.of("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     name, overrides = words[0], words[1:]
     refuse_other_forms(name, overrides)
-    from trainrun.session.find_run import find_run
-
     if sweep := folder.find_named(name):
         from trainrun.sweep import engine
 
         return engine.resume(sweep, overrides, quiet)
-    command = [*ranks.command(), "resume", *words]
-    return go_on(Path(ranks.broadcast_object(str(find_run(name)))), overrides, quiet, command)
-
-
-def go_on(
-    run_dir: Path,
-    overrides: Sequence[str],
-    quiet: bool,
-    command: Sequence[str],
-    typed: Collection[str] = (),
-) -> int:
-    """Continue a stored run with some settings changed. `command`: what was typed, `typed`: its targets."""
-    ended = resumed(run_dir, overrides, quiet, command, typed=typed)
+    run_dir = Path(ranks.broadcast_object(str(find_run(name))))
+    ended = resumed(run_dir, overrides, quiet, [*ranks.command(), "resume", *words])
     if ended is None:
         return 0
     result, budget = ended

@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from trainrun.cli.arguments import ArgumentParser
 from trainrun.run import cleaning
@@ -48,8 +47,7 @@ def run(words: list[str]) -> int:
 
 def _show(runs: Sequence[ListedRun], failed: bool) -> None:
     if not runs:
-        nothing = "no run failed" if failed else f"no run in {ROOT}/ yet; start one with trainrun"
-        say(nothing)
+        say("no run failed" if failed else f"no run in {ROOT}/ yet; start one with trainrun")
         return
     from trainrun.report.runs import table, total
 
@@ -69,7 +67,13 @@ def _clean(yes: bool) -> int:
         show(table(lost, columns(sys.stderr), time.time(), True), sys.stderr)
     for folder in remnants:
         say(f"{folder}  no run came to be here")
-    _say_what_stays(runs, lost, young)
+    stays = [run for run in runs if run.state in ("failed", "died") and run not in lost]
+    if stays:
+        say(f"{len(stays)} more failed or died, and can be resumed. To remove them too:")
+        say(f"  rm -r {shlex.join(str(run.path) for run in stays)}")
+    if young:
+        noun = "folder stays" if len(young) == 1 else "folders stay"
+        say(f"{len(young)} {noun} for an hour: a run may be starting there")
     folders = [*(entry.path for entry in lost), *remnants]
     if not folders:
         say("nothing to remove")
@@ -78,27 +82,13 @@ def _clean(yes: bool) -> int:
     if not yes and not sys.stdin.isatty():
         text = f"nobody can be asked here whether {noun} may go"
         raise ConfigError.of("--clean", text, "trainrun runs --clean --yes")
-    if not yes and not _agreed(f"remove {noun}? [y/N] "):
-        say("nothing was removed")
-        return 0
+    if not yes:
+        print(f"remove {noun}? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            say("nothing was removed")
+            return 0
     removed = [folder for folder in folders if cleaning.remove(folder)]
     for folder in set(folders) - set(removed):
         say(f"{folder} stays: it was taken up meanwhile")
     say(f"removed {len(removed)} of {len(folders)}")
     return 0
-
-
-def _say_what_stays(runs: Sequence[ListedRun], lost: Sequence[ListedRun], young: Sequence[Path]) -> None:
-    """What failed and yet is not removed, and how to do it all the same."""
-    stays = [run for run in runs if run.state in ("failed", "died") and run not in lost]
-    if stays:
-        say(f"{len(stays)} more failed or died, and can be resumed. To remove them too:")
-        say(f"  rm -r {shlex.join(str(run.path) for run in stays)}")
-    if young:
-        noun = "folder stays" if len(young) == 1 else "folders stay"
-        say(f"{len(young)} {noun} for an hour: a run may be starting there")
-
-
-def _agreed(question: str) -> bool:
-    print(question, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -5,12 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 from trainrun.cli.guide import pages as guide
-from trainrun.cli.layers import lines as layers
-from trainrun.cli.layers import model_of
 from trainrun.config.diagnose import options_with
 from trainrun.config.paths import COMBINES, groups
 from trainrun.config.show import Argument, Option, about, defaults, dials, header, is_yours, option
@@ -36,6 +33,8 @@ GUIDES = {  # topics that are no group
     "not-offered": "what this tool leaves to others",
 }
 TOPICS = (*GUIDES, "dials")
+_DATA = {"gpt": ["data=text"]}  # for a table of a model's layers; others take the default's
+_DIALS = "dials: what stands beside the groups, set as NAME=VALUE"
 # What other tools call a group.
 ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": "task", "callbacks": "loop"}
 
@@ -43,23 +42,34 @@ ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": 
 def run(words: list[str]) -> int:
     """Print the pages asked for to stdout, or the overview."""
     words = [word for word in words if word not in ("-h", "--help")]
-    pages = ["\n".join(_whole(word)) for word in words] if words else ["\n".join(_overview())]
-    print("\n".join(map(visible, "\n\n".join(pages).split("\n"))))
+    pages = [[*_page(word), *_layers(word)] for word in words] or [_overview()]
+    print("\n".join(map(visible, "\n\n".join(map("\n".join, pages)).split("\n"))))
     return 0
 
 
-def _whole(word: str) -> list[str]:
-    """A page, of a model also with its layers."""
-    page, model = _page(word), model_of(word)
-    return [*page, *layers(model)] if model else page
+def _layers(word: str) -> list[str]:
+    """Below the page of a built-in model (`model/cnn`, `model=cnn` or `cnn`) a table of its layers."""
+    model = word.strip("/").replace("=", "/", 1).removeprefix("model/")
+    file = groups()["model"].get(model)
+    if file is None or is_yours(file):
+        return []
+    from trainrun.assembly.build import build
+    from trainrun.assembly.layers import table
+    from trainrun.config.compose.composer import Composer
+
+    try:
+        parts = build(Composer().compose([f"model={model}", *_DATA.get(model, [])]).settings)
+    except ConfigError as error:  # a package that it needs is not installed
+        return ["", *(str(problem) for problem in error.problems)]
+    return ["", *table(parts)]
 
 
 def _page(word: str) -> list[str]:
-    topic = word.strip("/").replace("=", "/", 1)
-    available = groups()
+    topic, available = word.strip("/").replace("=", "/", 1), groups()
     group, _, name = topic.partition("/")
     if topic == "dials":
-        return _dials()
+        examples = ["  trainrun budget=10ep batch_size=32 seed=1", "  trainrun name=demo monitor=val/loss"]
+        return [_DIALS, "", *_table(dials()), "", "Set it", *examples]
     if topic in GUIDES:
         return _printed(topic)
     if topic in available:
@@ -70,8 +80,7 @@ def _page(word: str) -> list[str]:
         return page([PageBlock("paragraph", f"{word}: not offered."), PageBlock("table", rows=rows)])
     homes = [f"{g}/{topic}" for g, options in available.items() if topic in options]
     if len(homes) == 1:
-        group = homes[0].partition("/")[0]
-        return _option(group, topic, available[group][topic])
+        return _page(homes[0])
     raise _unknown(word, topic, homes, available)
 
 
@@ -90,9 +99,7 @@ def _unknown(word: str, topic: str, homes: list[str], available: dict[str, dict[
 
 def _meant(topic: str, available: dict[str, dict[str, Path]]) -> str | None:
     """The page of a misspelt topic, of a setting, or of what other tools call it."""
-    options = {
-        f"{group}/{name}": f"{group}/{name}" for group, options in available.items() for name in options
-    }
+    options = [f"{group}/{name}" for group, options in available.items() for name in options]
     if "/" in topic:
         return nearest(topic, options)
     called = SPELLINGS.get(topic, (topic, ""))[0].split(".")[0]
@@ -117,20 +124,11 @@ def _overview() -> list[str]:
         marked = _default_options(chosen.get(group, ""))
         lines += ["", f"{group}: {meaning.get(group, '')}".rstrip(": ")]
         lines += columns([_entry(name, file, name in marked) for name, file in available[group].items()])
-    lines += ["", "dials: what stands beside the groups, set as NAME=VALUE"]
+    lines += ["", _DIALS]
     lines += columns([[argument.name, argument.default, argument.meaning] for argument in dials()])
-    return [
-        *lines,
-        "",
-        "More",
-        *columns(
-            [
-                ["trainrun show optimizer", "a group: which option when"],
-                ["trainrun show optimizer/adamw", "an option: its arguments, their types and defaults"],
-                *([f"trainrun show {topic}", what] for topic, what in GUIDES.items()),
-            ]
-        ),
-    ]
+    more = {"optimizer": "a group: which option when"}
+    more |= {"optimizer/adamw": "an option: its arguments, their types and defaults", **GUIDES}
+    return [*lines, "", "More", *columns([[f"trainrun show {topic}", what] for topic, what in more.items()])]
 
 
 def _group(group: str, options: dict[str, Path]) -> list[str]:
@@ -151,12 +149,8 @@ def _group(group: str, options: dict[str, Path]) -> list[str]:
         lines += ["", "Set it", f"  {next(filter(None, examples), '')}"]
     if code := guide.own_part(group):
         choice = f"{group}=[mine]" if group in COMBINES else f"{group}=mine"
-        lines += [
-            "",
-            f"One of your own: these two files, and {choice}",
-            "",
-            *(f"  {line}".rstrip() for line in code),
-        ]
+        lines += ["", f"One of your own: these two files, and {choice}", ""]
+        lines += [f"  {line}".rstrip() for line in code]
     if only:
         return lines
     first = [*marked, *options][0]
@@ -170,40 +164,26 @@ def _option(group: str, name: str, file: Path) -> list[str]:
     for rest in header(file)[1:]:  # a recipe's commands and figures
         is_text = not any(line.startswith(" ") for line in rest)
         lines += ["", *(paragraph(" ".join(rest)) if is_text else rest)]
-    for text in _described(shown.doc):
-        lines += ["", *paragraph(text)]
-    notes = guide.about(group, name)
-    if notes:
+    for text in shown.doc.split("\n\n"):
+        if text := re.sub(r"\s*Raises \w+ [^.]*\.", "", " ".join(text.split())):
+            lines += ["", *paragraph(text)]
+    if notes := guide.about(group, name):
         lines += ["", "Where guides err"]
         lines += [line for note in notes for line in paragraph(note, "  - ", "    ")]
     lines.append("")
     if shown.selects:
         lines += paragraph(f"also sets  {', '.join(shown.selects)}", hanging=" " * 11)
-    source = f"{_short(file)}, which calls {shown.target}" if shown.target else _short(file)
+    source = "/".join(file.parts[-3:]) + (f", which calls {shown.target}" if shown.target else "")
     lines += paragraph(f"source     {source}", hanging=" " * 11)
     if is_yours(file) and shown.given:
         lines.append(f"from run   {', '.join(shown.given)}")
     if shown.arguments or shown.target:
         lines += ["", *_arguments(_prefix(group, name), shown.arguments)]
     if shown.more:
-        lines += [
-            "",
-            f"Its code also takes {', '.join(shown.more)}; set with +{_prefix(group, name)}.NAME=VALUE.",
-        ]
+        text = f"Its code also takes {', '.join(shown.more)}; set with +{_prefix(group, name)}.NAME=VALUE."
+        lines += ["", text]
     example = _example(group, name, shown)
     return [*lines, "", "Set it", f"  {example}"] if example else lines
-
-
-def _dials() -> list[str]:
-    return [
-        "dials: what stands beside the groups, set as NAME=VALUE",
-        "",
-        *_table(dials()),
-        "",
-        "Set it",
-        "  trainrun budget=10ep batch_size=32 seed=1",
-        "  trainrun name=demo monitor=val/loss",
-    ]
 
 
 def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
@@ -213,27 +193,18 @@ def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
 
 
 def _table(arguments: list[Argument]) -> list[str]:
-    rows = [
-        [argument.name, _needed(argument.default), _listed(argument.takes), argument.meaning]
-        for argument in arguments
-    ]
+    rows = []
+    for argument in arguments:
+        default = "needed" if argument.default == "???" else argument.default
+        takes = argument.takes.replace(" or ", ", ", max(0, argument.takes.count(" or ") - 1))  # a, b or c
+        rows.append([argument.name, default, takes, argument.meaning])
     return columns(rows, ["name", "default", "takes", "meaning"])
 
 
 def _entry(name: str, file: Path, is_default: bool) -> list[str]:
     """A line of a list of options."""
-    return [
-        f"{name}{' *' if is_default else ''}",
-        f"{about(file)}{' (yours)' if is_yours(file) else ''}".strip(),
-    ]
-
-
-def _described(doc: str) -> Iterator[str]:
-    """The paragraphs of a docstring, without what they raise."""
-    for text in doc.split("\n\n"):
-        kept_text = re.sub(r"\s*Raises \w+ [^.]*\.", "", " ".join(text.split()))
-        if kept_text:
-            yield kept_text
+    meaning = f"{about(file)}{' (yours)' if is_yours(file) else ''}".strip()
+    return [f"{name} *" if is_default else name, meaning]
 
 
 def _example(group: str, name: str, shown: Option) -> str:
@@ -267,17 +238,3 @@ def _ordered(available: dict[str, dict[str, Path]]) -> list[str]:
 
 def _meanings() -> dict[str, str]:
     return {row["group"]: row["what it decides"] for row in guide.table("groups")}
-
-
-def _needed(default: str) -> str:
-    return "needed" if default == "???" else default
-
-
-def _listed(words: str) -> str:
-    """a or b or c as a, b or c."""
-    return words.replace(" or ", ", ", max(0, words.count(" or ") - 1))
-
-
-def _short(file: Path) -> str:
-    """conf/GROUP/OPTION.yaml."""
-    return "/".join(file.parts[-3:])

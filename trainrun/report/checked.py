@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.text import Text
@@ -39,31 +40,17 @@ def report(
     return lines
 
 
-def record(
-    plan: Sequence[tuple[str, str]], sections: Sequence[CheckSection], line: str | None, code: int
-) -> dict[str, Any]:
+def record(plan: Rows, sections: Sequence[CheckSection], line: str | None, code: int) -> dict[str, Any]:
     """The answers for programs; numbers that are not finite are null."""
-    return {
-        "exit_code": code,
-        "plan": [list(row) for row in plan],
-        "sections": {
-            section.title: {"lines": [list(row) for row in section.lines], "values": _finite(section.values)}
-            for section in sections
-        },
-        "findings": [
-            {
-                "name": finding.name,
-                "measured": finding.measured,
-                "expected": finding.expected,
-                "mend": finding.fix,
-                "advice": finding.advice,
-                "section": section.title,
-            }
-            for section in sections
-            for finding in section.findings
-        ],
-        "command": line,
-    }
+    answers, findings = {}, []
+    for section in sections:
+        lines = [list(row) for row in section.lines]
+        answers[section.title] = {"lines": lines, "values": _finite(section.values)}
+        for finding in section.findings:
+            named = {"mend" if key == "fix" else key: value for key, value in asdict(finding).items()}
+            findings.append(named | {"section": section.title})
+    rows = [list(row) for row in plan]
+    return {"exit_code": code, "plan": rows, "sections": answers, "findings": findings, "command": line}
 
 
 def _finite(value: Any) -> Any:
@@ -81,11 +68,7 @@ def _paragraph(title: Text, rows: Rows, width: int | None) -> list[Text]:
         if text[:1] == " ":
             lines.append(Text(text))
             continue
-        head = f"  {label}".ljust(indent)
-        parts = [text]
-        if width is not None:
-            parts = textwrap.wrap(text, max(20, width - indent), break_on_hyphens=False)
-        for part in parts:
-            lines.append(Text.assemble((head, "dim"), part))
-            head = " " * indent
+        parts = textwrap.wrap(text, max(20, width - indent), break_on_hyphens=False) if width else [text]
+        heads = [f"  {label}".ljust(indent), *[" " * indent] * len(parts)]
+        lines += [Text.assemble((head, "dim"), part) for head, part in zip(heads, parts, strict=False)]
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,39 +24,28 @@ _NAME = 20  # columns for a class's name
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Of each class, (C,): NaN where it is not defined, for no sample was predicted so, or is so."""
+def scores(confusion: NDArray[np.int64]) -> dict[str, Floats]:
+    """Precision, recall and f1 of each class, (C,): NaN where no sample was predicted so, or is so.
 
-    precision: Floats  # of those predicted, the share that is
-    recall: Floats  # of those that are, the share predicted
-    f1: Floats  # their harmonic mean, 2 TP / (2 TP + FP + FN)
-    support: NDArray[np.int64]  # samples that are
-
-    def means(self) -> dict[str, tuple[float, float, float]]:
-        """Over the classes that occur, each as much as another and each as often as it occurs."""
-        columns = [np.nan_to_num(column) for column in (self.precision, self.recall, self.f1)]
-        occurs = ~np.isnan(self.f1)
-        weights = {"mean": occurs.astype(float), "weighted": self.support.astype(float)}
-        return {
-            name: tuple(float(column @ w / w.sum()) for column in columns)  # type: ignore[misc]
-            for name, w in weights.items()
-        }
-
-
-def scores(confusion: NDArray[np.int64]) -> Scores:
-    """From a confusion matrix (C, C): rows are true classes, columns predicted ones."""
+    From a confusion matrix (C, C): rows are true classes, columns predicted ones.
+    """
     hits, claimed, real = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
     with np.errstate(invalid="ignore"):  # 0 / 0
-        return Scores(hits / claimed, hits / real, 2 * hits / (claimed + real), real)
+        return {"precision": hits / claimed, "recall": hits / real, "f1": 2 * hits / (claimed + real)}
+
+
+def means(confusion: NDArray[np.int64]) -> dict[str, list[float]]:
+    """The same over the classes that occur, each as much as another and each as often as it occurs."""
+    result = scores(confusion)
+    weights = {"mean": ~np.isnan(result["f1"]), "weighted": confusion.sum(1)}
+    columns = [np.nan_to_num(column) for column in result.values()]
+    return {name: [float(column @ w / w.sum()) for column in columns] for name, w in weights.items()}
 
 
 def confused(confusion: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """(true class, predicted class, times) of every mistake that was made, the most frequent first."""
-    mistakes = [
-        (int(t), int(p), int(confusion[t, p])) for t, p in zip(*confusion.nonzero(), strict=True) if t != p
-    ]
-    return sorted(mistakes, key=lambda mistake: (-mistake[2], mistake[:2]))
+    pairs = [(int(true), int(taken)) for true, taken in np.argwhere(confusion) if true != taken]
+    return sorted(((*pair, int(confusion[pair])) for pair in pairs), key=lambda mistake: -mistake[2])
 
 
 class ClassReport:
@@ -77,39 +65,38 @@ class ClassReport:
 
     def lines(self, width: int) -> list[Text]:
         """Text at most `width` columns wide."""
-        result = scores(self.confusion)
-        many = len(self.names) > MOST
-        shown = list(range(len(self.names)))
-        if many:
-            shown = [int(c) for c in np.argsort(result.f1, kind="stable") if result.support[c]][:_WORST]
-        title = f"the {len(shown)} of {len(self.names)} classes with the lowest f1" if many else ""
-        matrix = [] if many else _matrix(self.confusion, self.names, width)
-        lines = [*heading(title), *self._by_class(result, shown)]
-        if matrix:
-            return [*lines, *heading("rows are the true classes, columns what they were taken for"), *matrix]
-        return [*lines, *heading("most often taken for another"), *self._pairs(result)]
+        count = len(self.names)
+        if count <= MOST:
+            lines = [*heading(""), *self._by_class(range(count))]
+            if matrix := _matrix(self.confusion, self.names, width):
+                title = "rows are the true classes, columns what they were taken for"
+                return [*lines, *heading(title), *matrix]
+        else:
+            order = np.argsort(scores(self.confusion)["f1"], kind="stable")
+            worst = [int(c) for c in order if self.confusion[c].any()][:_WORST]
+            title = f"the {len(worst)} of {count} classes with the lowest f1"
+            lines = [*heading(title), *self._by_class(worst)]
+        return [*lines, *heading("most often taken for another"), *self._pairs()]
 
-    def _by_class(self, result: Scores, shown: Sequence[int]) -> list[Text]:
-        columns = result.precision, result.recall, result.f1
-        rows = [
-            [self.names[c], *(_share(column[c]) for column in columns), str(result.support[c])] for c in shown
-        ]
-        rows += [
-            [name, *map(_share, means), str(result.support.sum())] for name, means in result.means().items()
-        ]
-        lines = laid_out([["class", "precision", "recall", "f1", "support"], *rows])
+    def _by_class(self, shown: Sequence[int]) -> list[Text]:
+        result, support = scores(self.confusion), self.confusion.sum(1)
+        rows = [(self.names[c], [column[c] for column in result.values()], support[c]) for c in shown]
+        rows += [(name, shares, support.sum()) for name, shares in means(self.confusion).items()]
+        cells = []
+        for name, shares, samples in rows:
+            cells.append([name, *("-" if np.isnan(x) else number(x) for x in shares), str(samples)])
+        lines = laid_out([["class", *result, "support"], *cells])
         for line in lines[-2:]:
             line.stylize("bold")
         return lines
 
-    def _pairs(self, result: Scores) -> list[Text]:
-        mistakes = confused(self.confusion)[:_WORST]
-        if not mistakes:
+    def _pairs(self) -> list[Text]:
+        rows = []
+        for true, taken, times in confused(self.confusion)[:_WORST]:
+            share = f"{times / self.confusion[true].sum():.1%}"
+            rows.append([self.names[true], self.names[taken], str(times), share])
+        if not rows:
             return [Text("  no sample was taken for another class")]
-        rows = [
-            [self.names[true], self.names[taken], str(times), f"{times / result.support[true]:.1%}"]
-            for true, taken, times in mistakes
-        ]
         return laid_out([["class", "taken for", "times", "of the class"], *rows], left=2)
 
 
@@ -123,13 +110,13 @@ def _matrix(confusion: NDArray[np.int64], names: Sequence[str], width: int) -> l
     figures = [[str(n) if n else "." for n in row] for row in confusion]
     most = max(len(figure) for row in figures for figure in row)
     for heads, first, gap in ((names, names, 2), (numbers, labels, 2), (numbers, labels, 1)):
-        column = gap + max(most, *map(cell_len, heads))
-        indent = 2 + max(map(cell_len, first))
+        column, indent = gap + max(most, *map(cell_len, heads)), 2 + max(map(cell_len, first))
         if indent + column * len(names) <= width:
             break
     else:
         return []
-    lines = [Text(" " * indent + "".join(_padded(head, column) for head in heads), style="dim")]
+    padded = [" " * (column - cell_len(head)) + head for head in heads]
+    lines = [Text(" " * indent + "".join(padded), style="dim")]
     for true, row in enumerate(figures):
         line = Text("  " + first[true] + " " * (indent - 2 - cell_len(first[true])))
         for taken, figure in enumerate(row):
@@ -137,11 +124,3 @@ def _matrix(confusion: NDArray[np.int64], names: Sequence[str], width: int) -> l
             line.append(f"{figure:>{column}}", style)
         lines.append(line)
     return lines
-
-
-def _padded(text: str, width: int) -> str:
-    return " " * (width - cell_len(text)) + text
-
-
-def _share(value: float) -> str:
-    return "-" if np.isnan(value) else number(value)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.cells import cell_len
 from rich.text import Text
 
 from trainrun.config.stored import load_stored
@@ -21,12 +20,13 @@ from trainrun.run.files import read_json
 from trainrun.run.history import Curves, curves_of, epochs_of
 from trainrun.run.listing import printable, state_in
 from trainrun.terminal.numbers import number
-from trainrun.terminal.table import GAP, cut, row_of
+from trainrun.terminal.table import cut, side_by_side
 
 MOST = len(string.ascii_uppercase)
 _OWN = {"name", "run_dir", "resume"}  # what a run is called, not what it does
 _CELL = 18  # columns for a value
 _LABEL = 38  # columns for a key
+_RESULTS = "results: val at the best step, train at the last log"
 _ABSENT = object()
 
 
@@ -56,18 +56,17 @@ def stored(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def _stored(mark: str, path: Path) -> ComparedRun:
-    status, result, curves = read_json(path / "status.json"), read_json(path / "result.json"), curves_of(path)
+    status, curves = read_json(path / "status.json"), curves_of(path)
     monitor, name = printable(status.get("monitor")), printable(status.get("name"))
+    settings = flat(load_stored(path / "config.yaml"))
     return ComparedRun(
         mark=mark,
         path=path,
         name=name if name and name != path.name else None,
         state=state_in(path, status),
         monitor=monitor,
-        settings={
-            key: value for key, value in flat(load_stored(path / "config.yaml")).items() if key not in _OWN
-        },
-        results=_surroundings(path) | _results(status, result, curves, monitor, epochs_of(path)),
+        settings={key: value for key, value in settings.items() if key not in _OWN},
+        results=_surroundings(path) | _results(path, status, curves, monitor),
         curves=curves,
     )
 
@@ -75,43 +74,36 @@ def _stored(mark: str, path: Path) -> ComparedRun:
 def _surroundings(path: Path) -> dict[str, str]:
     """Where it ran and on what: commit, versions, device, the data's fingerprint."""
     content = read_json(path / "environment.json")
-    parts = {key: content.get(key) for key in ("git", "packages", "data")}
-    git, packages, data = (part if isinstance(part, dict) else {} for part in parts.values())
+    git, packages, data = (_object(content.get(key)) for key in ("git", "packages", "data"))
     values = {"commit": str(git.get("commit", ""))[:10], "torch": packages.get("torch")}
     values |= {"device": content.get("device"), "data_fingerprint": str(data.get("fingerprint", ""))[:10]}
     return {key: printable(value) for key, value in values.items() if value}
 
 
-def _results(
-    status: Mapping[str, Any], result: Mapping[str, Any], curves: Curves, monitor: str, epochs: float | None
-) -> dict[str, float | str]:
-    """The final numbers, of a run that has not come to its end those there are."""
-    best = status.get("best") if isinstance(status.get("best"), dict) else {}
-    assert isinstance(best, dict)
-    best_metrics = {f"val/{name}": value for name, value in _numbers(best.get("metrics")).items()}
-    results: dict[str, float | str] = {monitor: best_metrics[monitor]} if monitor in best_metrics else {}
-    results |= best_metrics | {f"test/{name}": value for name, value in _numbers(status.get("test")).items()}
+def _results(path: Path, status: dict[str, Any], curves: Curves, monitor: str) -> dict[str, float | str]:
+    """The final numbers, the monitored one first; of a run that has not come to its end those there are."""
+    best, result = _object(status.get("best")), read_json(path / "result.json")
+    train_metric = f"train/{monitor.partition('/')[2]}"
+    metrics = {f"val/{name}": value for name, value in _numbers(best.get("metrics")).items()}
+    results: dict[str, float | str] = {monitor: metrics[monitor]} if monitor in metrics else {}
+    results |= metrics | {f"test/{name}": value for name, value in _numbers(status.get("test")).items()}
     results |= _numbers({"best_step": best.get("step")})
-    metric = monitor.partition("/")[2]
-    for name in dict.fromkeys(("train/loss", f"train/{metric}")):
-        if curve := curves.get(name):
-            results[name] = curve[-1][1]
-    results |= _numbers({"steps": status.get("step"), "epochs": epochs})
-    results |= _numbers({key: result.get(key) for key in ("parameters", "skipped_steps", "spikes")})
-    results |= _numbers({"seconds": status.get("seconds")})
+    results |= {name: curves[name][-1][1] for name in ("train/loss", train_metric) if curves.get(name)}
+    figures = {"steps": status.get("step"), "epochs": epochs_of(path)}
+    figures |= {key: result.get(key) for key in ("parameters", "skipped_steps", "spikes")}
+    results |= _numbers(figures | {"seconds": status.get("seconds")})
     if speeds := [value for _, value in curves.get("speed/samples_per_s", ())]:
         results["samples_per_s"] = round(statistics.median(speeds), 1)
     return results
 
 
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _numbers(values: Any) -> dict[str, float]:
-    if not isinstance(values, dict):
-        return {}
-    return {
-        printable(name): value
-        for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
+    are_numbers = {name: type(value) in (int, float) for name, value in _object(values).items()}
+    return {printable(name): values[name] for name, is_number in are_numbers.items() if is_number}
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -125,73 +117,33 @@ def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 def best_of(name: str, runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     """Those with the best value of a metric; none where no way is better, or all are equal."""
     split, _, metric = name.partition("/")
-    values = [run.results[name] for run in runs if name in run.results]
-    figures = [value for value in values if isinstance(value, (int, float))]
-    sign = _better(name, metric, runs) if split in ("val", "test") else 0
-    if not sign or len(set(figures)) < 2:
-        return []
-    top = max(sign * figure for figure in figures)
-    return [run for run in runs if name in run.results and sign * float(run.results[name]) == top]
-
-
-def _better(name: str, metric: str, runs: Sequence[ComparedRun]) -> int:
-    """1 where larger is better, -1 where smaller is, 0 where that is not known."""
     modes = {str(run.settings.get("monitor_mode", "auto")) for run in runs if name == run.monitor} - {"auto"}
-    if len(modes) == 1:
-        return {"max": 1, "min": -1}.get(modes.pop(), 0)
-    return {"max": 1, "min": -1}.get(metric_modes().get(metric, ""), 0)
+    mode = modes.pop() if len(modes) == 1 else metric_modes().get(metric)
+    having = [run for run in runs if name in run.results]
+    if split not in ("val", "test") or mode not in ("max", "min"):
+        return []
+    values = {float(run.results[name]) for run in having}
+    top = max(values, default=None) if mode == "max" else min(values, default=None)
+    return [run for run in having if run.results[name] == top] if len(values) > 1 else []
 
 
 def table(runs: Sequence[ComparedRun], width: int) -> list[Text]:
     """The legend, then what differs, a column per run, in as many blocks as `width` asks for."""
     settings, results = differing([run.settings for run in runs]), differing([run.results for run in runs])
-    lines = [
-        Text(f"{run.mark}  ", style="bold") + Text(cut(printable(run.title), max(20, width - 3)))
-        for run in runs
-    ]
-    rows = {key: [_setting(key, run) for run in runs] for key in settings}
-    figures = {key: [_figure(key, run, best_of(key, runs)) for run in runs] for key in results}
-    labels = [printable(key) for key in (*rows, *figures)]
-    left = min(_LABEL, max(map(cell_len, labels), default=0))
-    widths = [
-        min(
-            _CELL,
-            max(cell_len(row[index]) for row in [[run.mark] * len(runs), *rows.values(), *figures.values()]),
-        )
-        for index, run in enumerate(runs)
-    ]
-    for start, end in _blocks(widths, width - left - 2):
-        sizes = [left, *widths[start:end]]
-        heads = ["", *(run.mark + "  " for run in runs[start:end])]
-        lines += [Text(), Text("  " + row_of(heads, sizes, (0,)), style="bold")]
-        lines += _section("settings", rows, sizes, start, end)
-        lines += _section("results: val at the best step, train at the last log", figures, sizes, start, end)
+    titles = [cut(printable(run.title), max(20, width - 3)) for run in runs]
+    lines = [Text(f"{run.mark}  ", "bold") + Text(title) for run, title in zip(runs, titles, strict=True)]
+    first = ["", *(cut(printable(key), _LABEL) for key in (*settings, *results))]
+    rows = [[f"{cut(_cell(run.settings, key), _CELL - 2)}  " for run in runs] for key in settings]
+    rows += [_figures(key, runs) for key in results]
+    columns = [*zip([f"{run.mark}  " for run in runs], *rows, strict=True)]
+    for head, *body in side_by_side(first, columns, width):
+        for line in body:
+            line.highlight_regex(r"\S+ \*", "bold green")
+        lines += [Text(), Text(head.plain, style="bold")]
+        for title, section in (("settings", body[: len(settings)]), (_RESULTS, body[len(settings) :])):
+            lines += [Text(title, style="dim"), *section] if section else []
     same = _same(runs, settings, results)
     return [*lines, Text(), *(Text(line, style="dim") for line in textwrap.wrap(same, width))]
-
-
-def _section(
-    title: str, rows: Mapping[str, Sequence[str]], sizes: Sequence[int], start: int, end: int
-) -> list[Text]:
-    if not rows:
-        return []
-    lines = [Text(title, style="dim")]
-    for label, cells in rows.items():
-        line = Text("  " + row_of([printable(label), *cells[start:end]], sizes, (0,)))
-        line.highlight_regex(r"\S+ \*", "bold green")
-        lines.append(line)
-    return lines
-
-
-def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
-    """Which columns stand beside each other: at least one, and as many as have room."""
-    blocks, start, taken = [], 0, 0
-    for index, column_width in enumerate(widths):
-        if index > start and taken + column_width + GAP > room:
-            blocks.append((start, index))
-            start, taken = index, 0
-        taken += column_width + GAP
-    return [*blocks, (start, len(widths))]
 
 
 def _same(runs: Sequence[ComparedRun], settings: Sequence[str], results: Sequence[str]) -> str:
@@ -202,23 +154,22 @@ def _same(runs: Sequence[ComparedRun], settings: Sequence[str], results: Sequenc
     return text if settings else f"no setting differs; {text}"
 
 
-def _figure(key: str, run: ComparedRun, best: Sequence[ComparedRun]) -> str:
-    """A result as a cell; the two columns behind it are for the mark of the best."""
-    value = run.results.get(key, _ABSENT)
-    if isinstance(value, float):
-        text = number(value) if "/" in key else f"{value:.4g}"
-    else:
-        text = _text(value)
-    return f"{text} {'*' if run in best else ' '}"
+def _figures(key: str, runs: Sequence[ComparedRun]) -> list[str]:
+    """A result of each run as a cell; the two columns behind it are for the mark of the best."""
+    best, cells = best_of(key, runs), []
+    for run in runs:
+        value = run.results.get(key)
+        if isinstance(value, float):
+            text = number(value) if "/" in key else f"{value:.4g}"
+        else:
+            text = _cell(run.results, key)
+        cells.append(cut(f"{text} {'*' if run in best else ' '}", _CELL))
+    return cells
 
 
-def _setting(key: str, run: ComparedRun) -> str:
-    return f"{cut(_text(run.settings.get(key, _ABSENT)), _CELL - 2)}  "
-
-
-def _text(value: Any) -> str:
-    """A setting as it is typed; `-` where the run has none of that name."""
-    return "-" if value is _ABSENT else text_of(value)
+def _cell(values: Mapping[str, Any], key: str) -> str:
+    """A value as it is typed; `-` where the run has none of that name."""
+    return text_of(values[key]) if key in values else "-"
 
 
 def record(run: ComparedRun, runs: Sequence[ComparedRun]) -> dict[str, Any]:

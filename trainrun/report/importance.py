@@ -41,6 +41,13 @@ def repeats_of(sweep: StoredSweep) -> list[str]:
     return [key for key in _varied([job.swept for job in sweep.jobs]) if key not in keys]
 
 
+def _varied(swept: Sequence[Any]) -> list[str]:
+    """Keys that not all jobs have with one value."""
+    keys = dict.fromkeys(key for values in swept for key in values)
+    texts = {key: {text_of(values[key]) if key in values else None for values in swept} for key in keys}
+    return [key for key in keys if len(texts[key]) > 1]
+
+
 def importances(sweep: StoredSweep) -> list[SettingImportance]:
     """Each swept setting's importance, the largest first.
 
@@ -65,26 +72,22 @@ def _importance(key: str, jobs: Sequence[SweptJob], mode: str, level: float) -> 
     texts = [text_of(value) for value in swept]
     if len(values) < ENOUGH or len(set(values)) < 2 or len(set(texts)) < 2:
         return None
-    are_numbers = all(map(is_number, swept))
-    groups: Sequence[Hashable] = _parts(swept) if are_numbers else texts
+    from scipy.stats import spearmanr
+
+    numbers = list(map(float, swept)) if all(map(is_number, swept)) else None
+    groups: Sequence[Hashable] = _parts(numbers) if numbers else texts
     count, share = len(set(groups)), explained(groups, values)
-    is_felt = share * (len(values) - count) > level * math.sqrt(2 * (count - 1))
-    correlation = rank_correlation(swept, values) if are_numbers else None
-    is_correlated = correlation is not None and abs(correlation) * math.sqrt(len(values) - 1) > level
+    correlation = float(spearmanr(numbers, values).statistic) if numbers else None
+    is_correlated = abs(correlation or 0.0) * math.sqrt(len(values) - 1) > level
     return SettingImportance(
         key=key,
         count=len(values),
         share=share,
         correlation=correlation,
-        is_felt=is_felt or is_correlated,
+        is_felt=is_correlated or share * (len(values) - count) > level * math.sqrt(2 * (count - 1)),
         is_steady=is_correlated and (correlation or 0.0) ** 2 > _MAINLY * share,
         best=swept[values.index((max if mode == "max" else min)(values))],
     )
-
-
-def rank_correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Spearman's: that of the ranks, equal values sharing their mean rank."""
-    return statistics.correlation(ranks(xs), ranks(ys))
 
 
 def explained(groups: Sequence[Hashable], ys: Sequence[float]) -> float:
@@ -92,37 +95,21 @@ def explained(groups: Sequence[Hashable], ys: Sequence[float]) -> float:
 
     It is (H - k + 1) / (n - k), with H of Kruskal and Wallis for k groups of n; 0 to 1.
     """
-    ranked, inside = ranks(ys), dict[Hashable, list[float]]()
-    for rank, group in zip(ranked, groups, strict=True):
-        inside.setdefault(group, []).append(rank)
-    if len(inside) >= len(ys):
-        return 0.0
-    mean = statistics.fmean(ranked)
-    total = sum((rank - mean) ** 2 for rank in ranked)
-    between = sum(len(group) * (statistics.fmean(group) - mean) ** 2 for group in inside.values())
-    share = (between / total * (len(ys) - 1) - (len(inside) - 1)) / (len(ys) - len(inside))
+    from scipy.stats import kruskal
+
+    inside: dict[Hashable, list[float]] = {}
+    for group, y in zip(groups, ys, strict=True):
+        inside.setdefault(group, []).append(y)
+    k, n = len(inside), len(ys)
+    share = (float(kruskal(*inside.values()).statistic) - k + 1) / (n - k) if k < n else 0.0
     return min(1.0, max(0.0, share))
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """1 for the least; equal values share the mean of their ranks."""
-    places: dict[float, list[int]] = {}
-    for place, value in enumerate(sorted(values), 1):
-        places.setdefault(value, []).append(place)
-    return [statistics.fmean(places[value]) for value in values]
 
 
 def _parts(values: Sequence[float]) -> list[float]:
     """Each value itself, where they are few; else which fifth it belongs to, of few jobs which half."""
+    from scipy.stats import rankdata
+
     parts = min(_PARTS, len(values) // _IN_EACH)
     if len(set(values)) <= parts:
         return list(values)
-    return [math.ceil(rank / len(values) * parts) for rank in ranks(values)]
-
-
-def _varied(swept: Sequence[Any]) -> list[str]:
-    """Keys that not all jobs have with one value."""
-    keys = dict.fromkeys(key for values in swept for key in values)
-    missing = object()
-    texts = {key: {text_of(values[key]) if key in values else missing for values in swept} for key in keys}
-    return [key for key in keys if len(texts[key]) > 1]
+    return [math.ceil(rank / len(values) * parts) for rank in rankdata(values)]

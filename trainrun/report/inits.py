@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainrun.check.depth import Level
-from trainrun.report.look import look
-from trainrun.terminal.table import laid_out
+from trainrun.report.look import grid, legend_of, look
+from trainrun.terminal.table import side_by_side
 
 Schemes = Mapping[str, Sequence[Level]]  # init -> the model's layers, the same for all
 
@@ -29,54 +30,40 @@ def table(schemes: Schemes, width: int | None) -> list[str]:
 
     Where `width` is too narrow for all columns, several tables.
     """
-    names, columns = list(schemes), [_column(*item) for item in schemes.items()]
-    layers = _column("layer", next(iter(schemes.values())), named=True)
-    room = math.inf if width is None else width
-    fitting = len(names)
-    while fitting > 1 and _widest(layers, columns, fitting) > room:
-        fitting -= 1
-    lines: list[str] = []
-    for start in range(0, len(names), fitting):
-        rows = zip(layers, *columns[start : start + fitting], strict=True)
-        lines += ["", *(line.plain for line in laid_out(list(rows)))]
-    return lines[1:]
-
-
-def _column(head: str, levels: Sequence[Level], named: bool = False) -> list[str]:
-    cells = [head]
-    for name, value_of in _VALUES.items():
-        cells.append(name if named else "")
-        for number, level in enumerate(levels, 1):
-            cells.append(f"  {number} {level.layer}" if named else f"{value_of(level):.3g}")
-    return cells
-
-
-def _widest(layers: list[str], columns: list[list[str]], fitting: int) -> int:
-    chunks = [columns[start : start + fitting] for start in range(0, len(columns), fitting)]
-    return max(len(laid_out(list(zip(layers, *chunk, strict=True)))[0].plain) for chunk in chunks)
+    levels = next(iter(schemes.values()))
+    layers = [f"  {number} {level.layer}" for number, level in enumerate(levels, 1)]
+    first = ["layer", *(cell for kind in _VALUES for cell in (kind, *layers))]
+    columns = []
+    for name, levels in schemes.items():
+        figures = (["", *(f"{value_of(level):.3g}" for level in levels)] for value_of in _VALUES.values())
+        columns.append([name, *itertools.chain(*figures)])
+    tables = side_by_side(first, columns, math.inf if width is None else width)
+    return [line for table in tables for line in ("", *(row.plain for row in table))][1:]
 
 
 def picture(schemes: Schemes, title: str, file: Path) -> None:
     """Write figures by layer, and below them a histogram of each scheme's weights, into one PNG."""
+    import numpy as np
     from matplotlib.figure import Figure
 
     across = min(_ACROSS, len(schemes))
-    down = math.ceil(len(schemes) / across)
-    figure = Figure(figsize=(13, 5 + 2.3 * down), layout="constrained")
+    height = 2.3 * math.ceil(len(schemes) / across)
+    figure = Figure(figsize=(13, 5 + height), layout="constrained")
     figure.suptitle(title)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(4.7, 2.3 * down))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(4.7, height))
     upper, lower = halves
-    legend: dict[str, Any] = {}
-    for axes, text, value_of in zip(upper.subplots(1, 3), _TITLES, _VALUES.values(), strict=True):
+    by_layer = upper.subplots(1, 3)
+    for axes, text, value_of in zip(by_layer, _TITLES, _VALUES.values(), strict=True):
         _by_layer(axes, schemes, value_of, is_log=value_of is not _VALUES["mean"])
         axes.set(title=text, xlabel="layer, in the order they run")
-        legend |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    legend = legend_of(by_layer)
     upper.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6)
-    panels = lower.subplots(down, across, squeeze=False).flat
+    panels = grid(lower, len(schemes), across)
     for index, (name, levels) in enumerate(schemes.items()):
-        _histogram(panels[index], name, levels, look(index)["color"])
-    for spare in list(panels)[len(schemes) :]:
-        spare.remove()
+        weights = np.concatenate([level.weights.float().numpy() for level in levels])
+        shares, color = np.full(len(weights), 1 / len(weights)), look(index)["color"]
+        panels[index].hist(weights, bins=60, weights=shares, color=color)
+        panels[index].set_title(f"{name}: std {weights.std():.3g}", fontsize="medium")
     lower.supxlabel("value of a weight, all layers together", fontsize="medium")
     lower.supylabel("share of the weights", fontsize="medium")
     figure.savefig(file, dpi=150)
@@ -91,21 +78,11 @@ def _by_layer(axes: Any, schemes: Schemes, value_of: Value, is_log: bool) -> Non
         shown = [(layer, value if value != 0 or not is_log else math.nan) for layer, value in points]
         axes.plot(*zip(*shown, strict=True), **style, marker="o", markersize=4, label=name)
         if zeros := [layer for layer, value in points if is_log and value == 0]:
-            axes.plot(
-                zeros, [0.02] * len(zeros), "x", color=style["color"], transform=axes.get_xaxis_transform()
-            )
-            has_zeros = True
+            bottom, has_zeros = axes.get_xaxis_transform(), True
+            axes.plot(zeros, [0.02] * len(zeros), "x", color=style["color"], transform=bottom)
     if has_zeros:
         axes.plot([], [], "x", color="grey", label="exactly 0")
     if is_log:
         axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-
-
-def _histogram(axes: Any, name: str, levels: Sequence[Level], color: str) -> None:
-    import numpy as np
-
-    weights = np.concatenate([level.weights.float().numpy() for level in levels])
-    axes.hist(weights, bins=60, weights=np.full(len(weights), 1 / len(weights)), color=color)
-    axes.set_title(f"{name}: std {weights.std():.3g}", fontsize="medium")

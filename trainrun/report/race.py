@@ -22,50 +22,39 @@ _LEAST = 1e-16  # losses below it are drawn there
 
 def table(races: Races) -> list[str]:
     """Learning rate, gradients, first step with a loss below 0.01, last loss and distance to the minimum."""
-    heads = ["optimizer", "lr", "gradients", f"loss < {_NEAR:g}", "last loss", "distance"]
-    return [line.plain for line in laid_out([heads, *(_row(*item) for item in races.items())])]
-
-
-def _row(name: str, race: RacePath) -> list[str]:
-    near = next((step for step, loss in enumerate(race.losses) if loss < _NEAR), None)
-    end = [f"{race.last_loss:.3g}", f"{math.dist(race.places[-1], MINIMUM):.3g}"]
-    if race.diverged:
-        end = [f"diverged, step {len(race.places)}", ""]
-    return [name, f"{race.lr:g}", str(race.gradients), "-" if near is None else f"step {near}", *end]
+    rows = [["optimizer", "lr", "gradients", f"loss < {_NEAR:g}", "last loss", "distance"]]
+    for name, race in races.items():
+        near = next((f"step {step}" for step, loss in enumerate(race.losses) if loss < _NEAR), "-")
+        end = [f"{race.last_loss:.3g}", f"{math.dist(race.places[-1], MINIMUM):.3g}"]
+        end = [f"diverged, step {len(race.places)}", ""] if race.diverged else end
+        rows.append([name, f"{race.lr:g}", str(race.gradients), near, *end])
+    return [line.plain for line in laid_out(rows)]
 
 
 def pictures(races: Races, steps: int, width: int) -> list[str]:
     """Lines of at most `width` characters: for each optimizer its path, `*` the minimum, and its loss."""
-    low, high = _decades(races)
+    lowest = min(min(race.losses) for race in races.values())
+    low, high = math.floor(math.log10(max(lowest, _LEAST))), math.ceil(math.log10(rosenbrock(*START)))
     inner = max(24, min(width, 100) - _MAP[0] - 9)
+    labels = [f"1e{high:+03d}", *[""] * (_MAP[1] - 2), f"1e{low:+03d}"]
     lines: list[str] = []
     for name, race in races.items():
         ways = _with_star(path(race.places, *_MAP, _XS, _YS))
         levels = [math.log10(max(loss, _LEAST)) - low for loss in race.losses]
         levels += [high - low] * (steps + 1 - len(levels))
         drawn = curve(levels, inner, _MAP[1], high - low)
-        scale = [f"1e{high:+03d}", *[""] * (_MAP[1] - 2), f"1e{low:+03d}"]
-        lines.append(f"{name}, lr {race.lr:g}")
-        lines += [
-            f"{way}  {label:>6} {drawn_row}" for way, label, drawn_row in zip(ways, scale, drawn, strict=True)
-        ]
+        rows = zip(ways, labels, drawn, strict=True)
+        lines += [f"{name}, lr {race.lr:g}", *(f"{way}  {label:>6} {row}" for way, label, row in rows)]
     last = f"step {steps}"
     return [*lines, f"{'path, (1, 1) at *':<{_MAP[0] + 8}} loss, step 0{last:>{inner - 12}}"]
-
-
-def _decades(races: Races) -> tuple[int, int]:
-    """Powers of ten below the lowest loss of all, and above where they start."""
-    lowest = min(min(race.losses) for race in races.values())
-    return math.floor(math.log10(max(lowest, _LEAST))), math.ceil(math.log10(rosenbrock(*START)))
 
 
 def _with_star(lines: list[str]) -> list[str]:
     """The minimum's place marked in a map."""
     column = round((MINIMUM[0] - _XS[0]) / (_XS[1] - _XS[0]) * (2 * _MAP[0] - 1)) // 2
     row = _MAP[1] - 1 - round((MINIMUM[1] - _YS[0]) / (_YS[1] - _YS[0]) * (4 * _MAP[1] - 1)) // 4
-    return [
-        line[:column] + "*" + line[column + 1 :] if index == row else line for index, line in enumerate(lines)
-    ]
+    starred = f"{lines[row][:column]}*{lines[row][column + 1 :]}"
+    return [*lines[:row], starred, *lines[row + 1 :]]
 
 
 def picture(races: Races, file: Path) -> None:
@@ -93,8 +82,7 @@ def picture(races: Races, file: Path) -> None:
         maps[index - across].tick_params(labelbottom=True)  # it is now the lowest of its column
     left.supxlabel("x", fontsize="medium")
     left.supylabel("y", fontsize="medium")
-    axes.set(xlabel="optimizer step", ylabel="loss", yscale="log")
-    axes.set_xlim(left=0)
+    axes.set(xlabel="optimizer step", ylabel="loss", yscale="log", xlim=(0, None))
     axes.set_ylim(max(axes.get_ylim()[0], _LEAST), 1e3)
     axes.grid(alpha=0.3)
     axes.legend()

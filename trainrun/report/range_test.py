@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
-from trainrun.terminal.braille import path
-from trainrun.terminal.chart import STYLES, WIDEST, span
+from trainrun.terminal.braille import BLANK, path
+from trainrun.terminal.chart import AXIS, STYLES, framed, inner_width, span
 from trainrun.terminal.lines import Line
 from trainrun.terminal.numbers import number
 from trainrun.tune.criteria import FEWEST, LRCurve, LRVerdict
@@ -23,8 +23,7 @@ MEANS = {
     "slide": "the largest at which it still falls",
 }
 _MARKS = dict(zip(MEANS, "abcd", strict=True))
-_HEIGHT, _AXIS = 10, 9
-_EMPTY = "\u2800"  # the braille character without a dot
+_HEIGHT = 10
 _ABOVE = 0.4  # of the fall: how much of the rise is drawn
 
 
@@ -33,23 +32,19 @@ def chart(test: RangeTest, width: int) -> list[Text]:
 
     At most `width` columns; nothing of a few points.
     """
-    curve, criteria = test.curve, test.verdict.criteria
+    curve = test.curve
     if len(curve.lr) < FEWEST:
         return []
-    decades = [math.log10(lr) for lr in curve.lr]
-    inner = max(10, min(width, WIDEST) - _AXIS - 1)
-    (low, high), xs = _heights(curve), (decades[0], decades[-1])
-    drawn = path(list(zip(decades, curve.smooth.tolist(), strict=True)), inner, _HEIGHT, xs, (low, high))
-    lines = [Text("loss over the learning rate, logarithmic", style="bold")]
-    ends = {0: number(high), _HEIGHT - 1: number(low)}
-    for index, row in enumerate(drawn):
-        dots = row.replace(_EMPTY, " ").rstrip()
-        lines.append(Text(f"{ends.get(index, ''):>{_AXIS}} ") + Text(dots, style=STYLES[0]))
-    lines.append(Text(f"{'':{_AXIS}} {_axis(decades, inner)}", style="dim"))
-    marks = {_MARKS[name]: lr for name, lr in criteria.items() if lr}
+    decades, inner = [math.log10(lr) for lr in curve.lr], inner_width(width)
+    (low, high), ends = _heights(curve), (decades[0], decades[-1])
+    drawn = path(list(zip(decades, curve.smooth.tolist(), strict=True)), inner, _HEIGHT, ends, (low, high))
+    rows = [Text(row.replace(BLANK, " "), style=STYLES[0]) for row in drawn]
+    lines = framed(rows, number(high), number(low), _axis(decades, inner))
+    marks = {_MARKS[name]: lr for name, lr in test.verdict.criteria.items() if lr}
     if test.verdict.suggestion:
         marks["^"] = test.verdict.suggestion
-    return lines + [Text(f"{'':{_AXIS}} {row}") for row in _marked(marks, decades, inner)]
+    lines += [Text(f"{'':{AXIS}} {row}") for row in _marked(marks, decades, inner)]
+    return [Text("loss over the learning rate, logarithmic", style="bold"), *lines]
 
 
 def _heights(curve: LRCurve) -> tuple[float, float]:
@@ -70,11 +65,10 @@ def _axis(decades: list[float], inner: int) -> str:
     first, last = f"{10 ** decades[0]:.2g}", f"{10 ** decades[-1]:.2g}"
     row[: len(first)], row[inner - len(last) :] = first, last
     for power in range(math.ceil(decades[0]), math.floor(decades[-1]) + 1):
-        label, column = f"{10.0**power:g}", _column(power, decades, inner)
-        place = slice(column, column + len(label))
-        around = row[max(0, column - 2) : column + len(label) + 2]
-        if column + len(label) <= inner and all(cell == " " for cell in around):
-            row[place] = label
+        label, start = f"{10.0**power:g}", _column(power, decades, inner)
+        end = start + len(label)
+        if end <= inner and set(row[max(0, start - 2) : end + 2]) == {" "}:
+            row[start:end] = label
     return "".join(row)
 
 
@@ -83,27 +77,24 @@ def _marked(marks: Mapping[str, float], decades: list[float], inner: int) -> lis
     rows: list[list[str]] = []
     for mark, lr in marks.items():
         column = _column(math.log10(lr), decades, inner)
-        free = next((row for row in rows if row[column] == " "), None)
-        if free is None:
-            free = [" "] * inner
-            rows.append(free)
-        free[column] = mark
+        if all(row[column] != " " for row in rows):
+            rows.append([" "] * inner)
+        next(row for row in rows if row[column] == " ")[column] = mark
     return ["".join(row).rstrip() for row in rows]
 
 
 def table(verdict: LRVerdict) -> list[Text]:
     """A line per criterion: its mark, its rate, and what it is; none where none has a rate."""
-    lines = [Text()]
     if not any(verdict.criteria.values()):
         return []
+    lines = [Text()]
     for name, meaning in MEANS.items():
         lr = verdict.criteria[name]
         agrees = "" if name in verdict.agreeing or not verdict.suggestion else "; apart from the others"
         value = f"{lr:.2g}" if lr else "-"
         lines.append(Text(f"  {_MARKS[name]}  {name:<12}{value:<10}{meaning}{agrees if lr else ''}"))
     if verdict.suggestion:
-        upper = " and ".join(verdict.agreeing[-2:])
-        mean = f"the geometric mean of {upper}"
+        mean = f"the geometric mean of {' and '.join(verdict.agreeing[-2:])}"
         lines.append(Text(f"  ^  {'suggestion':<12}{verdict.suggestion:<10.2g}{mean}", style="bold"))
     return lines
 
@@ -154,9 +145,7 @@ def picture(test: RangeTest, file: Path) -> None:
     if verdict.suggestion:
         label = f"suggestion  {verdict.suggestion:.2g}"
         axes.axvline(verdict.suggestion, color="black", linewidth=1.8, label=label)
-    axes.set_xscale("log")
-    axes.set_xlabel("learning rate of a step")
-    axes.set_ylabel("training loss before the step")
+    axes.set(xscale="log", xlabel="learning rate of a step", ylabel="training loss before the step")
     if len(curve.lr) > 1:
         low, high = _heights(curve)
         most = min(float(curve.loss[: curve.lowest + 1].max()), 2 * high - low)  # single ones may lie far out

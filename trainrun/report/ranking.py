@@ -40,7 +40,7 @@ def lines(sweep: StoredSweep, width: int) -> list[Text]:
     important, rows = importances(sweep), ranked(sweep)
     texts = [*map(Text, (*_about(sweep), ""))]
     texts += _table(sweep, rows, width, [row.key for row in important])
-    texts += [*_left_out(sweep, rows), *_followed(sweep, important)]
+    texts += _followed(sweep, important)
     for text in texts:
         text.truncate(width, overflow="ellipsis")
     return texts
@@ -73,21 +73,17 @@ def ranked(sweep: StoredSweep) -> list[Row]:
     Where nothing is swept but repetitions, each job has a row.
     """
     values = {job.key: job.value for job in sweep.jobs if job.value is not None}
-    if not keys_of(sweep):
-        jobs = [job for job in sweep.jobs if job.value is not None]
-        rows = [Row(job.swept, values[job.key], None, 1, job.is_completed, [job.key]) for job in jobs]
-        sign = -1 if sweep.mode == "max" else 1
-        return sorted(rows, key=lambda row: (not row.is_completed, sign * row.mean))
-    completed, begun = [], []
-    for setting in sweep.settings:
+    jobs = [] if keys_of(sweep) else [job for job in sweep.jobs if job.key in values]
+    rows = [Row(job.swept, values[job.key], None, 1, job.is_completed, [job.key]) for job in jobs]
+    for setting in sweep.settings if keys_of(sweep) else ():
         so_far = [values[key] for key in setting.jobs if key in values]
         if setting.mean is not None:
-            row = Row(setting.swept, setting.mean, setting.std, setting.count, True, setting.jobs)
-            completed.append(row)
+            rows.append(Row(setting.swept, setting.mean, setting.std, setting.count, True, setting.jobs))
         elif so_far:
             std = statistics.stdev(so_far) if len(so_far) > 1 else None
-            begun.append(Row(setting.swept, statistics.fmean(so_far), std, len(so_far), False, setting.jobs))
-    return completed + sorted(begun, key=lambda row: row.mean, reverse=sweep.mode == "max")
+            rows.append(Row(setting.swept, statistics.fmean(so_far), std, len(so_far), False, setting.jobs))
+    sign = -1 if sweep.mode == "max" else 1
+    return sorted(rows, key=lambda row: (not row.is_completed, sign * row.mean))
 
 
 def _table(sweep: StoredSweep, rows: Sequence[Row], width: int, important: Sequence[str]) -> list[Text]:
@@ -100,9 +96,8 @@ def _table(sweep: StoredSweep, rows: Sequence[Row], width: int, important: Seque
     if not all(row.is_completed for row in shown):
         figures += [["", *("" if row.is_completed else "so far" for row in shown)]]
     places = ["", *(str(place) for place in range(1, len(shown) + 1))]
-    names = _short(keys)
+    names, fitting = _short(keys), set[str]()
     columns = {key: [names[key], *(cell_of(row.swept.get(key, "-"), _CELL) for row in shown)] for key in keys}
-    fitting: set[str] = set()
     room = width - 2 - sum(GAP + max(map(cell_len, column)) for column in [places, *figures])
     for key in sorted(keys, key=lambda key: important.index(key) if key in important else len(important)):
         wide = GAP + max(map(cell_len, columns[key]))
@@ -113,25 +108,17 @@ def _table(sweep: StoredSweep, rows: Sequence[Row], width: int, important: Seque
     table = laid_out([*zip(places, *settings, *figures, strict=True)], left=1 + len(settings))
     if len(rows) > 1 and rows[0].mean != rows[-1].mean:
         table[1].stylize("bold green")
-    if len(fitting) < len(keys):
-        missing = ", ".join(names[key] for key in keys if key not in fitting)
-        table.append(Text(f"  only in the picture: {missing}", style="dim"))
-    return table
-
-
-def _left_out(sweep: StoredSweep, rows: Sequence[Row]) -> list[Text]:
-    parts = [f"{len(rows) - _MOST} more below"] if len(rows) > _MOST else []
+    missing = ", ".join(names[key] for key in keys if key not in fitting)
     without = sum(job.value is None for job in sweep.jobs)
-    parts += [f"{without} job{'s' if without > 1 else ''} without a value"] if without else []
-    return [Text(f"  {'; '.join(parts)}", style="dim")] if parts else []
+    left_out = [f"{len(rows) - _MOST} more below"] if len(rows) > _MOST else []
+    left_out += [f"{without} job{'s' if without > 1 else ''} without a value"] if without else []
+    notes = [f"only in the picture: {missing}" if missing else "", "; ".join(left_out)]
+    return [*table, *(Text(f"  {note}", style="dim") for note in notes if note)]
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
     """Each key's last word, or as many as tell it from the others."""
-    ends = {}
-    for key in keys:
-        words = key.split(".")
-        ends[key] = [".".join(words[start:]) for start in range(len(words) - 1, -1, -1)]
+    ends = {key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys}
     counts = Counter(end for many in ends.values() for end in many)
     names = {key: next((end for end in many if counts[end] == 1), key) for key, many in ends.items()}
     return {key: shortened(name, _CELL) for key, name in names.items()}
@@ -150,9 +137,8 @@ def _followed(sweep: StoredSweep, important: Sequence[SettingImportance]) -> lis
         return [Text(), Text(f"which settings matter is shown from {ENOUGH} completed jobs on; {have}")]
     rows = [["", "explains", "rank corr."]]
     for row in important[:_MOST_KEYS]:
-        share = f"{row.share:.0%}" if row.is_felt else ""
         correlation = "" if row.correlation is None else f"{row.correlation:+.2f}"
-        rows.append([shortened(row.key, 26), share, correlation])
+        rows.append([shortened(row.key, 26), f"{row.share:.0%}" if row.is_felt else "", correlation])
     table = laid_out(rows)
     width = max(line.cell_len for line in table)
     for line, row in zip(table[1:], important, strict=False):
@@ -162,22 +148,19 @@ def _followed(sweep: StoredSweep, important: Sequence[SettingImportance]) -> lis
 
 
 def _direction(sweep: StoredSweep, row: SettingImportance) -> str:
+    """Which way the metric goes with a setting, and whether the best lies at the end of what was tried."""
     if not row.is_felt:
         return "not clear"
     if row.correlation is None:
         return _by_text(sweep, row.key)
     if not row.is_steady:
         return f"both ways; best at {cell_of(row.best, _CELL)}"
-    way = "rises" if row.correlation > 0 else "falls"
-    return f"{sweep.monitor.removeprefix('val/')} {way} with it{_beyond(sweep, row, row.correlation)}"
-
-
-def _beyond(sweep: StoredSweep, row: SettingImportance, correlation: float) -> str:
-    """A word where the best lies at the end of what was tried, in the direction that is better."""
+    is_larger = (row.correlation > 0) is (sweep.mode == "max")  # the better value
     tried = [job.swept[row.key] for job in sweep.jobs if is_number(job.swept.get(row.key))]
-    is_larger = (correlation > 0) is (sweep.mode == "max")
     end = max(tried) if is_larger else min(tried)
-    return f"; try {'above' if is_larger else 'below'} {end:.4g}" if row.best == end else ""
+    beyond = f"; try {'above' if is_larger else 'below'} {end:.4g}" if row.best == end else ""
+    way = "rises" if row.correlation > 0 else "falls"
+    return f"{sweep.monitor.removeprefix('val/')} {way} with it{beyond}"
 
 
 def _by_text(sweep: StoredSweep, key: str) -> str:

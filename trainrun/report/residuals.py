@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,26 +21,18 @@ _OUTPUTS = 20  # that are listed
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Errors:
-    """Of each output, (K,), in its own units."""
+def errors(predicted: Floats, targets: Floats) -> dict[str, Floats]:
+    """Of predictions and targets (N, K), by output and in its units.
 
-    mae: Floats
-    rmse: Floats
-    r2: Floats  # 1 - SSE / SST about the mean of these targets; NaN where they are all the same
-    bias: Floats  # the mean of predicted - target
-    half: Floats  # half of the absolute errors are at most this
-    most: Floats  # and 95 % of them
-
-
-def errors(predicted: Floats, targets: Floats) -> Errors:
-    """Of predictions and targets (N, K)."""
+    r2 is 1 - SSE / SST about the mean of these targets; NaN where they are all the same.
+    """
     with np.errstate(all="ignore"):  # what is not finite shows as such
         off = predicted - targets
         sst = np.square(targets - targets.mean(0)).sum(0)
-        r2 = np.where(sst > 0, 1 - np.square(off).sum(0) / sst, np.nan)
         half, most = np.quantile(np.abs(off), [0.5, 0.95], axis=0)
-        return Errors(np.abs(off).mean(0), np.sqrt(np.square(off).mean(0)), r2, off.mean(0), half, most)
+        result = {"mae": np.abs(off).mean(0), "rmse": np.sqrt(np.square(off).mean(0))}
+        result["r2"] = np.where(sst > 0, 1 - np.square(off).sum(0) / sst, np.nan)
+        return result | {"mean error": off.mean(0), "half within": half, "95% within": most}
 
 
 def largest(predicted: Floats, targets: Floats, count: int) -> list[tuple[int, int]]:
@@ -51,7 +42,7 @@ def largest(predicted: Floats, targets: Floats, count: int) -> list[tuple[int, i
         scale = np.sqrt(np.square(off).mean(0))
         relative = off / np.where(scale > 0, scale, 1)
     order = np.argsort(-np.nan_to_num(relative, nan=np.inf), axis=None, kind="stable")[:count]
-    return [(int(flat) // off.shape[1], int(flat) % off.shape[1]) for flat in order]
+    return [divmod(int(flat), off.shape[1]) for flat in order]
 
 
 class ResidualReport:
@@ -68,28 +59,23 @@ class ResidualReport:
         self._batches.append((predicted.cpu().double().numpy(), targets.cpu().double().numpy(), indices))
 
     def lines(self, width: int) -> list[Text]:
-        """Text; it fits into any terminal."""
+        """Text, which fits into any terminal; the largest errors by their samples' places in the data set."""
         predicted, targets, samples = (np.concatenate(parts) for parts in zip(*self._batches, strict=True))
         result = errors(predicted, targets)
-        title, shown = "", list(range(len(result.r2)))
-        if len(shown) > _OUTPUTS:
-            title = f"the {_OUTPUTS} of {len(shown)} outputs with the lowest r2"
-            shown = [int(k) for k in np.argsort(result.r2, kind="stable")[:_OUTPUTS]]
-        heads = ["output", "mae", "rmse", "r2", "mean error", "half within", "95% within"]
-        columns = [result.mae, result.rmse, result.r2, result.bias, result.half, result.most]
-        rows = [[str(k), *(number(float(column[k])) for column in columns)] for k in shown]
-        lines = [*heading(title), *_by_output([heads, *rows], len(result.r2))]
-        against = ", against each output's rmse" if len(result.r2) > 1 else ""
-        return [*lines, *heading(f"the largest errors{against}"), *_largest(predicted, targets, samples)]
-
-
-def _largest(predicted: Floats, targets: Floats, samples: NDArray[np.int64]) -> list[Text]:
-    """Each with the index of its sample in the data set."""
-    rows = [["output", "sample", "target", "predicted", "error"]]
-    for row, k in largest(predicted, targets, _LARGEST):
-        values = targets[row, k], predicted[row, k], predicted[row, k] - targets[row, k]
-        rows.append([str(k), str(samples[row]), *map(number, map(float, values))])
-    return _by_output(rows, predicted.shape[1])
+        title, count = "", predicted.shape[1]
+        shown = np.arange(count)
+        if count > _OUTPUTS:
+            title = f"the {_OUTPUTS} of {count} outputs with the lowest r2"
+            shown = np.argsort(result["r2"], kind="stable")[:_OUTPUTS]
+        table = [["output", *result]]
+        table += [[str(k), *(number(float(column[k])) for column in result.values())] for k in shown]
+        errors_table = [["output", "sample", "target", "predicted", "error"]]
+        for row, k in largest(predicted, targets, _LARGEST):
+            values = targets[row, k], predicted[row, k], predicted[row, k] - targets[row, k]
+            errors_table.append([str(k), str(samples[row]), *map(number, map(float, values))])
+        lines = [*heading(title), *_by_output(table, count)]
+        against = ", against each output's rmse" if count > 1 else ""
+        return [*lines, *heading(f"the largest errors{against}"), *_by_output(errors_table, count)]
 
 
 def _by_output(table: Sequence[Sequence[str]], num_outputs: int) -> list[Text]:

@@ -28,39 +28,39 @@ def table(entries: Sequence[ListedRun], width: int | None, now: float, reasons: 
     `now` is in seconds since 1970. `reasons`: why a run ended matters more than what it was.
     """
     monitors = {entry.monitor for entry in entries if entry.best is not None}
-    columns = _columns(entries, now, monitors)
-    heads = {name: name for name in columns}
+    rows = [_row(entry, now, len(monitors) > 1) for entry in entries]
+    heads = {name: name for row in rows for name in row}
     if len(monitors) == 1:
         heads["best"] = min(monitors)
-    widths = {
-        name: max(map(cell_len, [heads[name], *cells])) for name, cells in columns.items() if any(cells)
-    }
+    columns = {name: [head, *(row[name] for row in rows)] for name, head in heads.items()}
+    widths = {name: max(map(cell_len, cells)) for name, cells in columns.items() if any(cells[1:])}
     if width is not None:
         _fit(widths, width, _GIVEN_UP_FOR_REASONS if reasons else _GIVEN_UP)
-    rows = zip(*([heads[name], *columns[name]] for name in widths), strict=True)
     words = [place for place, name in enumerate(widths) if name not in _FIGURES]
-    lines = [Text(row_of(row, list(widths.values()), words)) for row in rows]
+    cells = zip(*(columns[name] for name in widths), strict=True)
+    lines = [Text(row_of(row, list(widths.values()), words)) for row in cells]
     lines[0].stylize("dim")
     for line, entry in zip(lines[1:], entries, strict=True):
         line.stylize(_STYLES[entry.state], 0, len(entry.state))
     return lines
 
 
-def _columns(entries: Sequence[ListedRun], now: float, monitors: set[str]) -> dict[str, list[str]]:
-    """The cells of every column, the columns in their order."""
+def _row(entry: ListedRun, now: float, with_monitor: bool) -> dict[str, str]:
+    """The cells of a run by their columns, these in their order."""
+    best = "" if entry.best is None else number(entry.best)
+    is_whole = entry.total_steps in (None, entry.step)
     return {
-        "state": [entry.state for entry in entries],
-        "run": [_run(entry) for entry in entries],
-        "data": [entry.data for entry in entries],
-        "model": [entry.model for entry in entries],
-        "best": [_best(entry, len(monitors) > 1) for entry in entries],
-        "step": [_step(entry) for entry in entries],
-        "age": ["" if entry.started is None else age(now - entry.started) for entry in entries],
-        "size": [size(entry.num_bytes) for entry in entries],
-        "folder": [str(entry.path) if entry.run == entry.name else "" for entry in entries],
-        "reason": [
-            (entry.reason or "") if entry.state in ("failed", "interrupted") else "" for entry in entries
-        ],
+        "state": entry.state,
+        # What to type as RUN, and the name where that means a newer run.
+        "run": entry.run if entry.name in (None, entry.run) else f"{entry.run} ({entry.name})",
+        "data": entry.data,
+        "model": entry.model,
+        "best": f"{entry.monitor} {best}" if best and with_monitor else best,
+        "step": str(entry.step) if is_whole else f"{entry.step}/{entry.total_steps}",
+        "age": "" if entry.started is None else age(now - entry.started),
+        "size": size(entry.num_bytes),
+        "folder": str(entry.path) if entry.run == entry.name else "",
+        "reason": (entry.reason or "") if entry.state in ("failed", "interrupted") else "",
     }
 
 
@@ -93,23 +93,6 @@ def size(num_bytes: int) -> str:
             return f"{value:.0f} {unit}" if value >= 9.95 or unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
-
-
-def _run(entry: ListedRun) -> str:
-    """What to type as RUN, and the name where that means a newer run."""
-    return entry.run if entry.name in (None, entry.run) else f"{entry.run} ({entry.name})"
-
-
-def _best(entry: ListedRun, with_name: bool) -> str:
-    if entry.best is None:
-        return ""
-    return f"{entry.monitor} {number(entry.best)}" if with_name else number(entry.best)
-
-
-def _step(entry: ListedRun) -> str:
-    if entry.total_steps is None or entry.step == entry.total_steps:
-        return str(entry.step)
-    return f"{entry.step}/{entry.total_steps}"
 
 
 def _fit(widths: dict[str, int], width: int, given_up: Sequence[str]) -> None:

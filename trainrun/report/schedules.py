@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.text import Text
+
 from trainrun.config.compose.composer import Composition
 from trainrun.report.look import look
 from trainrun.terminal.braille import curve
+from trainrun.terminal.chart import at_ends, framed, inner_width
+from trainrun.terminal.table import laid_out
 from trainrun.vocabulary.duration import parse
 from trainrun.vocabulary.errors import ConfigError
 
@@ -39,10 +43,7 @@ def picture(schedules: Rates, file: Path) -> None:
     axes = figure.subplots()
     for index, (name, rates) in enumerate(schedules.items()):
         axes.plot(range(1, len(rates) + 1), rates, **look(index), label=name, linewidth=1.8)
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("learning rate")
-    axes.set_xlim(left=1)
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="optimizer step", ylabel="learning rate", xlim=(1, None), ylim=(0, None))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     figure.savefig(file, dpi=150)
@@ -50,23 +51,16 @@ def picture(schedules: Rates, file: Path) -> None:
 
 def curves(schedules: Rates, width: int) -> list[str]:
     """Lines of at most `width` characters: one small curve per option, all to the same scale."""
-    top = max(max(rates) for rates in schedules.values())
+    top, inner = max(max(rates) for rates in schedules.values()), inner_width(width)
     lines: list[str] = []
     for name, rates in schedules.items():
-        steps = f"step {len(rates)}"
-        inner = max(10, min(width, 100) - 10)
-        drawn = curve(rates, inner, 4, top)
-        lines += [name, f"{top:>9.3g} {drawn[0]}", *(f"{'':>9} {row}" for row in drawn[1:-1])]
-        lines += [f"{0:>9} {drawn[-1]}", f"{'':>9} step 1{steps:>{inner - 6}}", ""]
+        rows = map(Text, curve(rates, inner, 4, top))
+        below = at_ends("step 1", f"step {len(rates)}", inner)
+        lines += [name, *(line.plain for line in framed([*rows], f"{top:.3g}", "0", below)), ""]
     return lines[:-1]
 
 
 def table(schedules: Rates, steps: Sequence[int]) -> list[str]:
     """Learning rates at given steps, a row for each."""
-    widths = [max(10, len(name)) for name in schedules]
-    heads = "  ".join(f"{name:>{width}}" for name, width in zip(schedules, widths, strict=True))
-    lines = [f"{'step':>8}  {heads}"]
-    for step in steps:
-        cells = (f"{r[step - 1]:>{w}.4g}" for r, w in zip(schedules.values(), widths, strict=True))
-        lines.append(f"{step:>8}  {'  '.join(cells)}")
-    return lines
+    rows = [[str(step), *(f"{rates[step - 1]:.4g}" for rates in schedules.values())] for step in steps]
+    return [line.plain for line in laid_out([["step", *schedules], *rows], left=0)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.report.importance import importances, keys_of, repeats_of
-from trainrun.report.look import plain
+from trainrun.report.look import grid, legend_of, plain
 from trainrun.report.ranking import counted, ranked
 from trainrun.report.values import cell_of, is_number, shortened, text_of
 from trainrun.sweep.folder import StoredSweep, SweptJob
@@ -35,27 +35,16 @@ def figure_of(sweep: StoredSweep) -> Any:
 
     keys, edge = drawn(sweep), edge_of(sweep)
     across = min(4, len(keys))
-    down = math.ceil(len(keys) / across)
-    size = (max(3.6 * across, 8.0), (4.5 if len(keys) == 1 else 3.0) * down + 0.9)
-    figure = Figure(figsize=size, layout="constrained")
+    height = (4.5 if len(keys) == 1 else 3.0) * math.ceil(len(keys) / across) + 0.9
+    figure = Figure(figsize=(max(3.6 * across, 8.0), height), layout="constrained")
     figure.suptitle(plain(_title(sweep, keys)), fontsize="medium")
-    panels = list(figure.subplots(down, across, squeeze=False, sharey=True).flat)
-    legend: dict[str, Any] = {}
-    for axes, key in zip(panels, keys, strict=False):
+    panels = grid(figure, len(keys), across, sharey=True)
+    for axes, key in zip(panels, keys, strict=True):
         _scatter(axes, sweep, key, edge)
-        legend |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    for axes in panels[len(keys) :]:
-        axes.remove()
     beyond = f"\n(at the edge: {number(edge)} or worse)" if edge is not None else ""
     figure.supylabel(plain(sweep.monitor) + beyond, fontsize="medium")
-    figure.legend(
-        legend.values(),
-        map(plain, legend),
-        loc="outside lower center",
-        ncols=3,
-        fontsize="small",
-        frameon=False,
-    )
+    legend, style = legend_of(panels), {"fontsize": "small", "frameon": False}
+    figure.legend(legend.values(), map(plain, legend), loc="outside lower center", ncols=3, **style)
     return figure
 
 
@@ -65,10 +54,8 @@ def drawn(sweep: StoredSweep) -> list[str]:
     Of a sweep over seeds or folds alone these; none where the jobs differ in nothing.
     """
     keys = keys_of(sweep) or repeats_of(sweep)
-    if len(keys) <= MOST:
-        return keys
-    order = {row.key: place for place, row in enumerate(importances(sweep))}
-    chosen = sorted(keys, key=lambda key: order.get(key, len(order)))[:MOST]
+    order = [row.key for row in importances(sweep)] if len(keys) > MOST else []
+    chosen = sorted(keys, key=lambda key: order.index(key) if key in order else len(order))[:MOST]
     return [key for key in keys if key in chosen]
 
 
@@ -77,15 +64,19 @@ def edge_of(sweep: StoredSweep) -> float | None:
 
     It is at twice the range of the better two thirds, where the axis would be far longer; else None.
     """
-    values = [job.value for job in sweep.jobs if job.value is not None]
-    ordered = sorted(values, reverse=sweep.mode == "max")
-    usual = ordered[math.ceil(len(ordered) * 2 / 3) - 1]
-    edge = 2 * usual - ordered[0]
-    is_far = abs(ordered[-1] - ordered[0]) > _WORTH * abs(edge - ordered[0])
-    is_drawn_by_logarithms = sweep.mode == "min" and is_wide(values)
-    if len(ordered) < _FEWEST or usual == ordered[0] or not is_far or is_drawn_by_logarithms:
-        return None
-    return edge
+    ordered = sorted(_values(sweep), reverse=sweep.mode == "max")
+    best, usual, worst = ordered[0], ordered[math.ceil(len(ordered) * 2 / 3) - 1], ordered[-1]
+    edge = 2 * usual - best
+    is_far = usual != best and abs(worst - best) > _WORTH * abs(edge - best)
+    return edge if len(ordered) >= _FEWEST and is_far and not _is_log(sweep) else None
+
+
+def _values(sweep: StoredSweep) -> list[float]:
+    return [job.value for job in sweep.jobs if job.value is not None]
+
+
+def _is_log(sweep: StoredSweep) -> bool:
+    return sweep.mode == "min" and is_wide(_values(sweep))
 
 
 def _title(sweep: StoredSweep, keys: Sequence[str]) -> str:
@@ -104,36 +95,29 @@ def _title(sweep: StoredSweep, keys: Sequence[str]) -> str:
 
 def _scatter(axes: Any, sweep: StoredSweep, key: str, edge: float | None) -> None:
     """Every job as a dot, hollow where it did not complete, and the middle of those at each value."""
-    places = _places(axes, sweep, key)
-    worst = -math.inf if edge is None or sweep.mode == "min" else edge
-    most = math.inf if edge is None or sweep.mode == "max" else edge
+    places, nearer = _places(axes, sweep, key), max if sweep.mode == "max" else min
 
     def at_edge(value: float) -> float:
-        return min(max(value, worst), most)
+        return value if edge is None else nearer(value, edge)
 
     for label, (jobs, style) in _kinds(sweep).items():
-        xs = [places[job.key] for job in jobs]
         if label.startswith("failed"):
-            axes.scatter(xs, [0] * len(xs), transform=axes.get_xaxis_transform(), label=label, **style)
-        else:
-            axes.scatter(xs, [at_edge(job.value or 0.0) for job in jobs], label=label, **style)
+            style["transform"] = axes.get_xaxis_transform()  # they have no value: at the bottom
+        heights = [0.0 if job.value is None else at_edge(job.value) for job in jobs]
+        axes.scatter([places[job.key] for job in jobs], heights, label=label, **style)
     completed: dict[str, list[tuple[float, float]]] = {}
     for job in sweep.jobs:
         if job.is_completed and job.value is not None:
             points = completed.setdefault(text_of(job.swept.get(key, _ABSENT)), [])
             points.append((places[job.key], job.value))
-    label = "median and quartiles at a value"
     for points in completed.values():
         if len(points) > 1:
             quartiles = statistics.quantiles((y for _, y in points), n=4, method="inclusive")
             low, middle, high = map(at_edge, quartiles)
-            x = statistics.fmean(x for x, _ in points)
+            x, label = statistics.fmean(x for x, _ in points), "median and quartiles at a value"
             axes.plot([x, x], [low, high], color="black", linewidth=1.2, zorder=4)
             axes.plot([x], [middle], "D", markersize=4, color="black", zorder=5, label=label)
-    values = [job.value for job in sweep.jobs if job.value is not None]
-    if sweep.mode == "min" and is_wide(values):
-        axes.set_yscale("log")
-    axes.set_xlabel(plain(shortened(key, 40)))
+    axes.set(yscale="log" if _is_log(sweep) else "linear", xlabel=plain(shortened(key, 40)))
     axes.grid(alpha=0.3)
 
 
@@ -141,8 +125,7 @@ def _places(axes: Any, sweep: StoredSweep, key: str) -> dict[str, float]:
     """Where each job stands; numbers on an axis of their own, anything else side by side."""
     values = {job.key: job.swept.get(key, _ABSENT) for job in sweep.jobs}
     if all(map(is_number, values.values())):
-        if is_wide([*values.values()]):
-            axes.set_xscale("log")
+        axes.set_xscale("log" if is_wide([*values.values()]) else "linear")
         return values
     ordered = sorted(values.values(), key=lambda value: value if is_number(value) else -math.inf)
     texts = list(dict.fromkeys(map(text_of, ordered)))
@@ -159,11 +142,10 @@ def _places(axes: Any, sweep: StoredSweep, key: str) -> dict[str, float]:
 def _kinds(sweep: StoredSweep) -> dict[str, tuple[list[SweptJob], dict[str, Any]]]:
     """The jobs by how they are marked, and the marks; those of which nothing is known are left out."""
     best = ranked(sweep)[0].jobs if keys_of(sweep) else ()
-    valued = [job for job in sweep.jobs if job.value is not None]
-    begun = [job for job in valued if not job.is_completed]
+    completed = [job for job in sweep.jobs if job.is_completed and job.value is not None]
+    begun = [job for job in sweep.jobs if not job.is_completed and job.value is not None]
+    failed = [job for job in sweep.jobs if job.state == "failed" and job.value is None]
     states = ", ".join(dict.fromkeys(job.state for job in begun))
-    completed = [job for job in valued if job.is_completed]
-    failed = [job for job in sweep.jobs if job.value is None and job.state == "failed"]
     kinds: dict[str, tuple[list[SweptJob], dict[str, Any]]] = {
         f"not completed: {states}": (begun, {"facecolors": "none", "edgecolors": _GREY}),
         "completed": ([job for job in completed if job.key not in best], {"color": "C0", "alpha": 0.7}),

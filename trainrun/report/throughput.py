@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,45 +12,38 @@ from typing import Any
 from rich.text import Text
 
 from trainrun.assembly.costs import megabytes
-from trainrun.terminal.braille import path
-from trainrun.terminal.chart import span
+from trainrun.terminal.braille import BLANK, path
+from trainrun.terminal.chart import at_ends, framed, inner_width, span
 from trainrun.terminal.table import cut, laid_out
 from trainrun.tune.batch import BatchSearchResult, TriedSize, are_alike
 from trainrun.tune.batch_search import BatchSearch
 
-_BLANK = "\N{BRAILLE PATTERN BLANK}"
-_AXIS, _HEIGHT, _WIDEST = 9, 5, 60
+_HEIGHT, _WIDEST = 5, 60
 
 
 def lines(search: BatchSearch, width: int) -> list[Text]:
     """For people; the command at the end is never broken."""
-    survey, training = search.survey, search.train
+    survey, training, evaluation = search.survey, search.train, search.evaluation
     taken = "" if survey.on_gpu else f"; {_megabytes(survey.built_bytes)} are taken before the first step"
     out = _paragraph(f"on {survey.device}, limit: {search.limit}{taken}", width)
     window = f"{survey.window} samples a step, cut into micro-batches; the product stays"
     out += [Text(), *_paragraph(f"training: {window}", width, "bold")]
     out += [*_table(("batch_size", "loop.accumulate"), training, width), *_curve(training, width)]
     if any(trial.is_beyond for trial in training.tried):
-        out += _paragraph(
-            f"  more than {survey.window} would be another run: for the throughput alone", width
-        )
-    if search.evaluation is None:
+        beyond = f"  more than {survey.window} would be another run: for the throughput alone"
+        out += _paragraph(beyond, width)
+    largest = f"the largest that fit: {' '.join(search.overrides)}"
+    if evaluation is None:
         out += [Text(), *_paragraph(f"evaluation: {search.no_evaluation}", width)]
     else:
         samples = f"{survey.split_size} samples" if survey.split_size else "a stream without length"
         out += [Text(), Text(f"evaluation: {survey.split}, {samples}", "bold")]
-        out += [
-            *_table(("data.eval_batch_size",), search.evaluation, width),
-            *_curve(search.evaluation, width),
-        ]
-    together = (
-        f"; steps and an evaluation with them take {_memory(search.whole)}" if search.evaluation else ""
-    )
-    out += [Text(), *_paragraph(f"the largest that fit: {' '.join(search.overrides)}{together}", width)]
-    for text in rivals(search):
+        out += [*_table(("data.eval_batch_size",), evaluation, width), *_curve(evaluation, width)]
+        largest += f"; steps and an evaluation with them take {_memory(search.whole)}"
+    notes = [f"{label}: {text}" if label else text for label, text in search.notes]
+    out.append(Text())
+    for text in (largest, *rivals(search), *notes):
         out += _paragraph(text, width)
-    for label, text in search.notes:
-        out += _paragraph(f"{label}: {text}" if label else text, width)
     return [*out, Text(), Text(f"  {search.command}")]
 
 
@@ -70,42 +63,33 @@ def rivals(search: BatchSearch) -> list[str]:
 
 
 def _table(heads: Sequence[str], tried_sizes: BatchSearchResult, width: int) -> list[Text]:
-    gpu = any(trial.reserved_bytes is not None for trial in tried_sizes.tried)
-    rows = [[*heads, "samples/s", "memory", *(["reserved"] if gpu else []), ""]]
+    """Figures to the right, what is said of each behind them."""
+    on_gpu = any(trial.reserved_bytes is not None for trial in tried_sizes.tried)
+    rows, remarks = [[*heads, "samples/s", "memory", *(["reserved"] if on_gpu else [])]], [""]
     for trial in tried_sizes.tried:
         sizes = [str(trial.size), str(trial.pieces)][: len(heads)]
+        reserved = [_megabytes(trial.reserved_bytes)] if on_gpu else []
+        rows.append([*sizes, _rate(trial), _memory(trial), *reserved])
         remark = "the largest that fits" if trial is tried_sizes.largest else trial.why
-        remark = "beyond the window" if trial.is_beyond and not remark else remark
-        reserved = [_megabytes(trial.reserved_bytes)] if gpu else []
-        rows.append([*sizes, _rate(trial), _memory(trial), *reserved, remark])
-    return _with_words(rows, width)
-
-
-def _with_words(rows: Sequence[Sequence[str]], width: int) -> list[Text]:
-    """Figures to the right, what is said of each behind them."""
-    lines = laid_out([row[:-1] for row in rows], left=0)
-    for line, row in zip(lines, rows, strict=True):
-        if row[-1]:
-            remark = cut(row[-1], max(24, width - line.cell_len - 2))
-            line.append(f"  {remark}", "green" if row[-1].startswith("the largest") else "dim")
+        remarks.append(remark or ("beyond the window" if trial.is_beyond else ""))
+    lines = laid_out(rows, left=0)
+    for line, remark in zip(lines, remarks, strict=True):
+        if remark:
+            style = "green" if remark.startswith("the largest") else "dim"
+            line.append(f"  {cut(remark, max(24, width - line.cell_len - 2))}", style)
     return lines
 
 
 def _curve(tried_sizes: BatchSearchResult, width: int) -> list[Text]:
     """Samples per second over the size, which doubles at even distances; nothing of a single size."""
-    points = [
-        (math.log2(trial.size), trial.samples_per_s) for trial in tried_sizes.tried if trial.samples_per_s
-    ]
+    ran = [trial for trial in tried_sizes.tried if trial.samples_per_s]
+    points = [(math.log2(trial.size), trial.samples_per_s) for trial in ran]
     if len(points) < 2:
         return []
-    inner = max(10, min(width, _WIDEST) - _AXIS - 1)
-    top = max(rate for _, rate in points)
+    inner, top = inner_width(width, _WIDEST), max(rate for _, rate in points)
     drawn = path(points, inner, _HEIGHT, span([x for x, _ in points]), (0.0, top))
-    ends = {0: f"{top:,.0f}", _HEIGHT - 1: "0"}
-    rows = [row.replace(_BLANK, " ") for row in drawn]
-    out = [Text(f"{ends.get(index, ''):>{_AXIS}} {row}".rstrip()) for index, row in enumerate(rows)]
-    first, last = (f"{2**x:.0f}" for x in (points[0][0], points[-1][0]))
-    return [*out, Text(f"{'':{_AXIS}} {first}{last:>{max(1, inner - len(first))}}", style="dim")]
+    rows = [Text(row.replace(BLANK, " ")) for row in drawn]
+    return framed(rows, f"{top:,.0f}", "0", at_ends(str(ran[0].size), str(ran[-1].size), inner))
 
 
 def _paragraph(text: str, width: int, style: str = "") -> list[Text]:
@@ -158,26 +142,16 @@ def picture(search: BatchSearch, file: Path) -> None:
     figure = Figure(figsize=(4.8 * len(searches), 6), layout="constrained")
     grid = figure.subplots(2, len(searches), squeeze=False, sharex="col")
     for column, (title, search_result) in enumerate(searches.items()):
-        _draw(
-            grid[0][column],
-            search_result,
-            [t.samples_per_s for t in search_result.tried if t.samples_per_s],
-            "samples/s",
-        )
-        _draw(
-            grid[1][column],
-            search_result,
-            [t.peak_bytes / 1e6 for t in search_result.tried if t.samples_per_s],
-            "memory, MB",
-        )
+        ran = [trial for trial in search_result.tried if trial.samples_per_s]
+        _draw(grid[0][column], search_result, {t.size: t.samples_per_s for t in ran}, "samples/s")
+        _draw(grid[1][column], search_result, {t.size: t.peak_bytes / 1e6 for t in ran}, "memory, MB")
         grid[1][column].set_xlabel(title)
     grid[0][0].legend(fontsize="small")
     figure.savefig(file, dpi=130)
 
 
-def _draw(axes: Any, tried_sizes: BatchSearchResult, values: Sequence[float], unit: str) -> None:
-    ran = [trial for trial in tried_sizes.tried if trial.samples_per_s]
-    axes.plot([trial.size for trial in ran], values, marker="o", linewidth=1.5)
+def _draw(axes: Any, tried_sizes: BatchSearchResult, values: Mapping[int, float], unit: str) -> None:
+    axes.plot([*values], [*values.values()], marker="o", linewidth=1.5)
     axes.axvline(tried_sizes.largest.size, color="C2", linestyle="--", label="the largest that fits")
     for index, trial in enumerate([trial for trial in tried_sizes.tried if trial.fits is False]):
         axes.axvline(trial.size, color="C3", linestyle=":", label="" if index else "does not fit")
@@ -185,6 +159,5 @@ def _draw(axes: Any, tried_sizes: BatchSearchResult, values: Sequence[float], un
     ticks = sorted({trial.size for trial in tried_sizes.tried})
     axes.set_xticks(ticks, [str(tick) for tick in ticks], rotation=45, fontsize="small")
     axes.minorticks_off()
-    axes.set_ylim(0, 1.08 * max(values))
-    axes.set_ylabel(unit)
+    axes.set(ylim=(0, 1.08 * max(values.values())), ylabel=unit)
     axes.grid(alpha=0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+BLANK = "\N{BRAILLE PATTERN BLANK}"  # the character without a dot
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # column by column, from the top
 Range = tuple[float, float]
 
@@ -51,4 +52,4 @@ def _set(cells: list[list[int]], column: int, row: int) -> None:
 
 
 def _lines(cells: list[list[int]]) -> list[str]:
-    return ["".join(chr(0x2800 + cell) for cell in line) for line in cells]
+    return ["".join(chr(ord(BLANK) + cell) for cell in line) for line in cells]

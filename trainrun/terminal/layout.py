@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from trainrun.terminal import lines
 NARROWEST = 60  # columns; below, a table of four columns is one word wide
 WIDEST = 110  # columns; longer lines of prose are hard to read
 _GAP = "  "
+_wrapped = functools.partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
 
 
 def width() -> int:
@@ -22,14 +24,8 @@ def width() -> int:
 
 def paragraph(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
     """Lines of a text; `hanging` indents those after the first."""
-    return textwrap.wrap(
-        text,
-        width(),
-        initial_indent=indent,
-        subsequent_indent=indent if hanging is None else hanging,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    others = indent if hanging is None else hanging
+    return _wrapped(text, width(), initial_indent=indent, subsequent_indent=others)
 
 
 def columns(rows: Sequence[Sequence[str]], head: Sequence[str] = (), indent: str = "  ") -> list[str]:
@@ -76,12 +72,10 @@ def _laid_out(table: Sequence[Sequence[str]], indent: str) -> list[list[str]]:
     widths = _widths(table, width() - len(indent) - len(_GAP) * (len(table[0]) - 1))
     rows = []
     for row in table:
-        cells = [_cell(text, w) for text, w in zip(row, widths, strict=True)]
-        padded = [
-            indent + _GAP.join(text.ljust(w) for text, w in zip(line, widths, strict=True))
-            for line in itertools.zip_longest(*cells, fillvalue="")
-        ]
-        rows.append([line.rstrip() for line in padded])
+        cells = [_wrapped(text, w) or [""] for text, w in zip(row, widths, strict=True)]
+        lines = itertools.zip_longest(*cells, fillvalue="")
+        padded = (_GAP.join(map(str.ljust, line, widths)) for line in lines)
+        rows.append([f"{indent}{line}".rstrip() for line in padded])
     return rows
 
 
@@ -93,10 +87,6 @@ def _widths(table: Sequence[Sequence[str]], room: int) -> list[int]:
     while sum(widths) > room and (wide := [i for i, w in enumerate(widths) if w > least[i]]):
         widths[max(wide, key=lambda i: widths[i])] -= 1
     return widths
-
-
-def _cell(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 @dataclass

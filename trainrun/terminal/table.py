@@ -18,6 +18,20 @@ def laid_out(table: Sequence[Sequence[str]], left: int = 1) -> list[Text]:
     return lines
 
 
+def side_by_side(first: Sequence[str], columns: Sequence[Sequence[str]], width: float) -> list[list[Text]]:
+    """Tables with the same first column, and of the others as many as `width` has room for, at least one."""
+    tables: list[list[Text]] = []
+    start = 0
+    for end in range(1, len(columns) + 1):
+        table = laid_out([*zip(first, *columns[start:end], strict=True)])
+        if tables and max(line.cell_len for line in table) <= width:
+            tables[-1] = table
+        else:
+            start = end - 1
+            tables.append(laid_out([*zip(first, columns[start], strict=True)]))
+    return tables
+
+
 def heading(title: str) -> list[Text]:
     """An empty line, and the title of what follows, if any."""
     return [Text(), *([Text(title, style="bold")] if title else [])]

@@ -80,7 +80,6 @@ def test_bullets_about_an_option_are_found(page: list[PageBlock]) -> None:
 
 def test_a_topic_without_a_file_has_no_blocks(page: list[PageBlock]) -> None:
     assert pages.read("other") == []
-    assert pages.topics() == ["page"]
 
 
 def test_the_page_of_symptoms_ends_with_a_row_for_each() -> None:

@@ -24,11 +24,6 @@ UNBROKEN = "\xa0"  # a space inside backticks, where no line may end
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
-def topics() -> list[str]:
-    """The topics that have a file."""
-    return sorted(file.stem for file in _FOLDER.glob("*.md"))
-
-
 def read(topic: str) -> list[PageBlock]:
     """The blocks of a topic's file, in order; none where it has no file."""
     file = _FOLDER / f"{topic}.md"
@@ -71,13 +66,17 @@ def _add(blocks: list[PageBlock], kind: str, text: str, is_apart: bool) -> None:
 
 def table(topic: str) -> list[dict[str, str]]:
     """The first table of a topic, a dictionary per row."""
-    head, *rows = next((block.rows for block in read(topic) if block.kind == "table"), [[]])
+    head, *rows = _first_table(topic)
     return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def _first_table(topic: str) -> list[list[str]]:
+    return next((block.rows for block in read(topic) if block.kind == "table"), [[]])
 
 
 def rows_about(topic: str, word: str) -> list[list[str]]:
     """The rows of a topic's first table whose first cell has a word, below its head; none without one."""
-    head, *rows = next((block.rows for block in read(topic) if block.kind == "table"), [[]])
+    head, *rows = _first_table(topic)
     wanted = _plain(word)
     matching = [row for row in rows if f" {wanted} " in f" {_plain(row[0])} "] if wanted.strip() else []
     return [head, *matching] if matching else []
@@ -106,10 +105,8 @@ def _symptom(symptom: Symptom) -> list[str]:
     """A row of the table that `doctor` goes by."""
     remedies = [filled(remedy, DEFAULTS) for remedy in symptom.remedies]
     helps = "; ".join(dict.fromkeys(remedy.what for remedy in remedies))
-    lines = [
-        " ".join(["trainrun", *([r.needs] if r.needs else []), *map(shlex.quote, r.overrides)])
-        for r in remedies
-    ]
+    commands = [["trainrun", r.needs, *map(shlex.quote, r.overrides)] for r in remedies]
+    lines = [" ".join(filter(None, words)) for words in commands]
     sign = f"{symptom.sign} ({symptom.name})" if symptom.rule else symptom.sign
     return [sign, symptom.cause, helps, "<br>".join(lines)]
 

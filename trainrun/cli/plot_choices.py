@@ -39,8 +39,7 @@ def choices(group: str, words: Sequence[str]) -> tuple[list[PlotChoice], list[st
 
 def compose(group: str, chosen: Sequence[PlotChoice], overrides: Sequence[str]) -> dict[str, Composition]:
     """label -> what each comes to; without any the run's own. Raises ConfigError with its problems."""
-    composer = Composer()
-    composed = {}
+    composer, composed = Composer(), {}
     for choice in chosen or [PlotChoice("", ())]:
         composition = composer.checked([*overrides, *choice.overrides])
         composed[choice.label or str(composition.choices[group])] = composition
@@ -53,12 +52,7 @@ def mendable(error: ConfigError, words: Sequence[str]) -> ConfigError:
     Those would be added to a line that goes on saying otherwise.
     """
     typed = {word.lstrip("+~").partition("=")[0] for word in words if _is_override(word)}
-    return ConfigError(
-        [
-            problem if problem.key in typed else Problem(problem.key, problem.text)
-            for problem in error.problems
-        ]
-    )
+    return ConfigError([p if p.key in typed else Problem(p.key, p.text) for p in error.problems])
 
 
 def _is_override(word: str) -> bool:
