@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import Batch, DataInfo
+from trainrun.regularization.batch_norm import estimate
 
 
 class ModelChange(ABC):
@@ -38,8 +41,6 @@ class Mixing(BatchChange):
 
 
 class _OneOf(BatchChange):
-    """One of several, drawn for each batch."""
-
     def __init__(self, changes: Sequence[Mixing]) -> None:
         self.changes = changes
 
@@ -69,29 +70,42 @@ class Penalty(ABC):
 
 
 class WeightAverage(ABC):
-    """Keeps a second model of averaged weights; `model` is that copy, None before it has started."""
+    """Averages weights in a copy of the model, in evaluation mode: `model`, None before it has started."""
 
     name: str
-    model: nn.Module | None
+    model: nn.Module | None = None
+    bn_batches: int | None = 0  # of training, that batch norm's statistics are estimated from; None: all
+    _copy: nn.Module | None = None
+    _averaged_from: nn.Module | None = None  # the model whose tensors a subclass has listed
 
-    @abstractmethod
     def start(self, model: nn.Module) -> None:
         """Make the copy; the model is on its device and initialised."""
+        self.model = self._copy = copy.deepcopy(model).requires_grad_(False).eval()
+        self._averaged_from = None
+
+    @property
+    def started_copy(self) -> nn.Module:
+        """The copy; raises RuntimeError before `start`."""
+        if self._copy is None:
+            raise RuntimeError(f"{type(self).__name__} is used before {type(self).__name__}.start")
+        return self._copy
 
     @abstractmethod
     def update(self, model: nn.Module) -> None:
         """After an applied optimizer step."""
 
-    def update_bn(  # noqa: B027 - most need nothing
+    def update_bn(
         self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
     ) -> None:
         """Estimate batch norm's statistics of the copy from training batches, before an evaluation."""
+        if self.model is not None and self.bn_batches != 0:
+            estimate(self.model, islice(batches, self.bn_batches), autocast)
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self.started_copy.state_dict()}
 
-    @abstractmethod
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.started_copy.load_state_dict(state["model"])
 
 
 class Stopper(ABC):
@@ -109,11 +123,3 @@ class Stopper(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
-
-
-KINDS = (ModelChange, BatchChange, Penalty, WeightAverage, Stopper)
-
-
-def decayed(model: nn.Module) -> list[Tensor]:
-    """The trained matrices and kernels of a model, on which penalties act: not norms and biases."""
-    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
