@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import CompositeOptimizer
+from trainrun.optimizer.sam import CompositeOptimizer
 
 
 def state_bytes(optimizer: Optimizer) -> int | None:
