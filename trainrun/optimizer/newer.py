@@ -29,7 +29,7 @@ class _ByGroup(Optimizer, ABC):
         return loss
 
     @abstractmethod
-    def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None: ...
+    def _update(self, group: dict[str, Any], weights: list[Any]) -> None: ...
 
     def _memory(
         self, weight: Tensor, name: str, start: Callable[[Tensor], Tensor] = torch.zeros_like
@@ -46,7 +46,7 @@ class Lion(_ByGroup):
     def __init__(self, params: Params, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
-    def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+    def _update(self, group: dict[str, Any], weights: list[Any]) -> None:
         if not weights:
             return
         gradients, means = [p.grad for p in weights], [self._memory(p, "exp_avg") for p in weights]
@@ -80,7 +80,7 @@ class ScheduleFreeAdamW(_ByGroup):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults | {"updates": 0, "lr_max": 0.0, "weight_sum": 0.0})
 
-    def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+    def _update(self, group: dict[str, Any], weights: list[Any]) -> None:
         (beta1, beta2), lr = group["betas"], group["lr"]
         group["updates"] += 1
         group["lr_max"] = max(group["lr_max"], lr)
@@ -88,7 +88,7 @@ class ScheduleFreeAdamW(_ByGroup):
         share = group["lr_max"] ** 2 / group["weight_sum"] if group["weight_sum"] else 0.0
         if not weights:
             return
-        gradients = [p.grad for p in weights if p.grad is not None]
+        gradients = [p.grad for p in weights]
         walking = [self._memory(p, "z", torch.clone) for p in weights]
         squares = [self._memory(p, "v") for p in weights]
         torch._foreach_mul_(squares, beta2)
@@ -139,7 +139,7 @@ class Muon(_ByGroup):
         defaults = {"lr": lr, "momentum": momentum, "ns_steps": ns_steps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    def _update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+    def _update(self, group: dict[str, Any], weights: list[Any]) -> None:
         lr, momentum = group["lr"], group["momentum"]
         for weight in weights:
             mean = self._memory(weight, "momentum_buffer")
