@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -55,14 +56,6 @@ class Totals:
     def loss(self) -> float:
         """Every term averaged over its own count, added up; without penalties."""
         return sum(total / self.counts[name] for name, total in self.terms.items() if self.counts[name])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {key: dict(v) if isinstance(v, dict) else v for key, v in vars(self).items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for key in vars(self):
-            value = state[key]
-            setattr(self, key, dict(value) if isinstance(value, dict) else value)
 
 
 @dataclass
@@ -137,14 +130,13 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         self.flush()
-        totals = {"since_log": self.since_log.state_dict(), "since_eval": self.since_eval.state_dict()}
-        return {**totals, "spikes": vars(self.spikes).copy()}
+        return {name: asdict(getattr(self, name)) for name in ("since_log", "since_eval", "spikes")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._pending.clear()
         self._health.clear()
-        self.since_log.load_state_dict(state["since_log"])
-        self.since_eval.load_state_dict(state["since_eval"])
+        self.since_log = Totals(**deepcopy(state["since_log"]))
+        self.since_eval = Totals(**deepcopy(state["since_eval"]))
         self.spikes = Spikes(**state["spikes"])
 
 
@@ -162,8 +154,7 @@ def _on_host(results: Sequence[StepResult]) -> list[dict[str, Any]]:
     """The parts of each result as numbers, brought to the host in one transfer."""
     flat = [flatten({part: getattr(result, part) for part in _PARTS}) for result in results]
     tensors = [value for values in flat for value in values.values() if isinstance(value, Tensor)]
-    row = torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else []
-    numbers = iter(row)
+    numbers = iter(torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else ())
     read = [
         {path: next(numbers) if isinstance(value, Tensor) else float(value) for path, value in values.items()}
         for values in flat
