@@ -10,12 +10,12 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 import yaml
 
 from trainrun.logger import drawing
-from trainrun.logger.curves import evaluated, logged
+from trainrun.logger.lines import evaluated_curves, logged_curves
 from trainrun.logger.settings import flat
 from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ConfigError
@@ -34,7 +34,11 @@ class WandB:
         self, run_dir: Path, project: str, mode: Literal["offline", "online"], samples: Natural
     ) -> None:
         self.run_dir, self.project, self.mode, self.samples = run_dir, project, mode, samples
-        self.wandb = _imported()
+        try:
+            import wandb
+        except ImportError:
+            raise ConfigError.of("logger.wandb", "needs a package: pip install 'trainrun[wandb]'") from None
+        self.wandb: Any = wandb
         self.run: Any = None
         self.pending: list[dict[str, Any]] = []  # rows of curves that no checkpoint is behind yet
         self.at_end: list[dict[str, Any]] = []
@@ -49,7 +53,7 @@ class WandB:
     def _show(self, event: events.Event) -> None:
         match event:
             case events.StepsLogged():
-                self._wait({**logged(event), "step": event.step})
+                self._wait({**logged_curves(event), "step": event.step})
             case events.Evaluated():
                 self._evaluated(event)
             case events.Sampled():
@@ -63,17 +67,6 @@ class WandB:
                 self._keep([row for row in self.pending if row["step"] <= event.to])
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._end(event)
-            case (
-                events.Started()
-                | events.Progressed()
-                | events.Weighed()
-                | events.NotFinite()
-                | events.Replanned()
-                | events.Warned()
-            ):
-                pass
-            case _:
-                assert_never(event)
 
     def _wait(self, row: dict[str, Any]) -> None:
         self.pending.append(row)
@@ -82,9 +75,8 @@ class WandB:
 
     def _log_until(self, step: int) -> None:
         """Log what waited for a checkpoint of this step."""
-        for row in self.pending:
-            if row["step"] <= step:
-                self.run.log(row)
+        for row in (row for row in self.pending if row["step"] <= step):
+            self.run.log(row)
         self._keep([row for row in self.pending if row["step"] > step])
 
     def _keep(self, rows: list[dict[str, Any]]) -> None:
@@ -105,7 +97,7 @@ class WandB:
 
     def _evaluated(self, event: events.Evaluated) -> None:
         """The test split waits for the end of the run, which a resume may move."""
-        row = {**evaluated(event), "step": event.step}
+        row = {**evaluated_curves(event), "step": event.step}
         if event.split != "test":
             self._wait(row)
             return
@@ -134,36 +126,22 @@ class WandB:
         self._keep([])
 
     def _end(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
-        if not isinstance(event, events.Failed):
-            self._log_until(event.step)
+        if isinstance(event, events.Failed):
+            self.run.finish(exit_code=event.exit_code)
+            return
+        self._log_until(event.step)
         if isinstance(event, events.Finished):
-            self._summarize(event)
-        code = (
-            event.exit_code
-            if isinstance(event, events.Failed)
-            else int(isinstance(event, events.Interrupted))
-        )
-        self.run.finish(exit_code=code)
-
-    def _summarize(self, event: events.Finished) -> None:
-        for row in self.at_end:
-            self.run.log(row)
-        if event.best is not None:
-            self.run.summary[f"best/{event.monitor.partition('/')[2]}"] = event.best
-            self.run.summary["best/step"] = event.best_step
+            for row in self.at_end:
+                self.run.log(row)
+            if event.best is not None:
+                self.run.summary[f"best/{event.monitor.partition('/')[2]}"] = event.best
+                self.run.summary["best/step"] = event.best_step
+        self.run.finish(exit_code=int(isinstance(event, events.Interrupted)))
 
     def _picture(self, tag: str, picture: tuple[bytes, tuple[int, int]]) -> dict[str, Any]:
         from PIL import Image
 
         return {tag: self.wandb.Image(Image.open(io.BytesIO(picture[0])))}
-
-
-def _imported() -> Any:
-    try:
-        import wandb
-    except ImportError:
-        raise ConfigError.of("logger.wandb", "needs a package: pip install 'trainrun[wandb]'") from None
-    return wandb
 
 
 def _run_id(run_dir: Path) -> str | None:
