@@ -6,7 +6,6 @@ import math
 import re
 from dataclasses import dataclass
 
-STEP_UNITS = ("ep", "step", "sample", "%")
 CLOCK_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|step|sample|%|s|min|h)")
 # What people write for a unit.
@@ -37,7 +36,6 @@ class Duration:
 
     @property
     def seconds(self) -> float:
-        """The seconds of a duration by the clock."""
         return self.value * CLOCK_UNITS[self.unit]
 
 
@@ -55,17 +53,14 @@ class Pace:
 
     @property
     def steps_per_epoch(self) -> int | None:
-        if self.samples_per_epoch is None:
-            return None
-        return math.ceil(self.samples_per_epoch / self.window)
+        return None if self.samples_per_epoch is None else math.ceil(self.samples_per_epoch / self.window)
 
 
 def parse(text: object) -> Duration:
     """Parse a duration: `"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
     match = _PATTERN.fullmatch(str(text).strip())
     if not match:
-        near = respelled(text)
-        hint = f"; did you mean {near}?" if near else ""
+        hint = f"; did you mean {near}?" if (near := respelled(text)) else ""
         hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else hint
         raise ValueError(f"must be a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
     if len(match[1].partition(".")[0]) > 15:  # beyond, a float no longer tells whole numbers apart
