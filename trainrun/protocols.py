@@ -196,9 +196,8 @@ class TaskProtocol(Protocol):
         """Probabilities or values, (N, outputs)."""
 
 
-class Schedule(Protocol):
-    def __call__(self, update: int) -> tuple[float, float | None]:
-        """Learning-rate factor and absolute momentum (None: leave it) for the update of that index."""
+# An update's index -> learning-rate factor and absolute momentum (None: leave it).
+Schedule = Callable[[int], tuple[float, float | None]]
 
 
 @runtime_checkable
@@ -206,11 +205,8 @@ class ObservingSchedule(Protocol):
     """A schedule that a metric steers, so that it has state of its own."""
 
     def __call__(self, update: int) -> tuple[float, float | None]: ...
-
     def observe(self, metric: float) -> None: ...
-
     def state_dict(self) -> dict[str, Any]: ...
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 

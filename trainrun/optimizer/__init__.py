@@ -21,29 +21,3 @@ from trainrun.optimizer.of_torch import (
     sgd,
 )
 from trainrun.optimizer.sam import SAM, needs_closure, sam
-
-__all__ = [
-    "SAM",
-    "Lion",
-    "Muon",
-    "ScheduleFreeAdamW",
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adamw",
-    "lbfgs",
-    "lion",
-    "momentum",
-    "muon",
-    "nadam",
-    "needs_closure",
-    "nesterov",
-    "radam",
-    "rmsprop",
-    "sam",
-    "scaled_lr",
-    "schedule_free_adamw",
-    "sgd",
-]

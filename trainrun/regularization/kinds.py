@@ -120,6 +120,5 @@ class Stopper(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
-
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...

@@ -25,24 +25,3 @@ from trainrun.scheduler.closed_form import (
 )
 from trainrun.scheduler.own import FromTorch, from_torch
 from trainrun.scheduler.reduce_on_plateau import Plateau, plateau
-
-__all__ = [
-    "FromTorch",
-    "Plateau",
-    "Restarting",
-    "Warmed",
-    "constant",
-    "cosine",
-    "cosine_restarts",
-    "cyclic",
-    "exponential",
-    "from_torch",
-    "linear",
-    "multistep",
-    "noam",
-    "one_cycle",
-    "plateau",
-    "polynomial",
-    "step",
-    "wsd",
-]
