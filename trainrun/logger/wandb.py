@@ -40,6 +40,7 @@ class WandB:
             raise ConfigError.of("logger.wandb", "needs a package: pip install 'trainrun[wandb]'") from None
         self.wandb: Any = wandb
         self.run: Any = None
+        self.file = run_dir / "wandb" / "pending.jsonl"
         self.pending: list[dict[str, Any]] = []  # rows of curves that no checkpoint is behind yet
         self.at_end: list[dict[str, Any]] = []
         self.class_names: Sequence[str] = ()
@@ -70,7 +71,7 @@ class WandB:
 
     def _wait(self, row: dict[str, Any]) -> None:
         self.pending.append(row)
-        with self._file().open("a", encoding="utf-8") as file:
+        with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def _log_until(self, step: int) -> None:
@@ -81,19 +82,16 @@ class WandB:
 
     def _keep(self, rows: list[dict[str, Any]]) -> None:
         self.pending = rows
-        self._file().write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        self.file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def _read_pending(self) -> Iterator[dict[str, Any]]:
         """What a process before this one left, but for half lines."""
-        file = self._file()
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
+        text = self.file.read_text(encoding="utf-8", errors="replace") if self.file.is_file() else ""
+        for line in text.splitlines():
             with contextlib.suppress(ValueError):
                 row = json.loads(line)
                 if isinstance(row, dict) and isinstance(row.get("step"), int):
                     yield row
-
-    def _file(self) -> Path:
-        return self.run_dir / "wandb" / "pending.jsonl"
 
     def _evaluated(self, event: events.Evaluated) -> None:
         """The test split waits for the end of the run, which a resume may move."""
@@ -120,7 +118,7 @@ class WandB:
         )
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
-        self._file().parent.mkdir(exist_ok=True)
+        self.file.parent.mkdir(exist_ok=True)
         self.pending = list(self._read_pending())
         self._log_until(event.step)
         self._keep([])

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun.protocols import Batch, DataInfo
-from trainrun.regularization.batch_norm import estimate
 
 
 class ModelChange(ABC):
@@ -99,7 +99,7 @@ class WeightAverage(ABC):
     ) -> None:
         """Estimate batch norm's statistics of the copy from training batches, before an evaluation."""
         if self.model is not None and self.bn_batches != 0:
-            estimate(self.model, islice(batches, self.bn_batches), autocast)
+            estimate_batch_norm(self.model, islice(batches, self.bn_batches), autocast)
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.started_copy.state_dict()}
@@ -122,3 +122,32 @@ class Stopper(ABC):
     def state_dict(self) -> dict[str, Any]: ...
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@torch.no_grad()
+def estimate_batch_norm(
+    model: nn.Module, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Set batch norm's running statistics to their mean over the batches; reads none without batch norm."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    for norm in norms:  # all other layers, such as dropout, stay in evaluation mode
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    try:
+        for batch in batches:
+            if len(batch) > 1:  # one value has no variance
+                with autocast():
+                    model(batch.inputs)
+    except BaseException:  # a stop: the mean over a part of the batches is worse than the old statistics
+        for buffer, value in before:
+            buffer.copy_(value)
+        raise
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.eval()
