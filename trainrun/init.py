@@ -1,7 +1,4 @@
-"""Initialise weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases.
-
-Schemes leave 1-D parameters alone, which have no fan_in and fan_out.
-"""
+"""Initialise weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases."""
 
 from __future__ import annotations
 
@@ -115,10 +112,7 @@ class LSUV(Init):
 
     @torch.no_grad()
     def scale(self, model: nn.Module, inputs: Any) -> None:
-        """Scale the layers in the order in which a batch of `inputs` passes through them.
-
-        Dropout is off and no running statistic changes. A layer with constant outputs is skipped.
-        """
+        """Scale layers in the order in which `inputs` pass them, in evaluation mode, unless outputs are constant."""
         was_training, variances = model.training, dict[nn.Module, float]()
 
         def measure(layer: nn.Module, _: Any, outputs: Tensor) -> None:
@@ -142,10 +136,7 @@ class LSUV(Init):
 
 
 class Fitting(Init):
-    """The scheme `auto`: calls `initialize` of trainrun's models that have it, such as transformers.
-
-    The build does not apply it to models from outside trainrun.
-    """
+    """The scheme `auto`, for trainrun's models alone: calls `initialize` of those that have it."""
 
     def initialize_layers(self, model: nn.Module) -> None:
         if (initialize := getattr(model, "initialize", None)) is not None:
@@ -163,10 +154,7 @@ def fitted_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def activation_of(model: nn.Module) -> str:
-    """The most frequent activation of a model's modules.
-
-    "relu" without any, because functions such as `F.relu` leave no trace in the modules.
-    """
+    """The most frequent activation of a model's modules; "relu" without any, as `F.relu` leaves no trace."""
     counts = Counter(_ACTIVATIONS[type(m)] for m in model.modules() if type(m) in _ACTIVATIONS)
     return counts.most_common(1)[0][0] if counts else "relu"
 
@@ -284,10 +272,7 @@ def _output_layer(model: nn.Module) -> nn.Module | None:
 
 
 class OwnInit(Init):
-    """The user's function, called with the whole model, or with each layer if that changes nothing.
-
-    Raises ConfigError where neither changes a parameter.
-    """
+    """The user's function, called with the whole model, or with each layer if that changes nothing."""
 
     def __init__(self, function: Callable[[nn.Module], Any]) -> None:
         super().__init__(None, zero_residual=False)

@@ -14,10 +14,7 @@ from trainrun.vocabulary.ranges import Count, Positive
 
 
 class Precision:
-    """Autocast to `dtype` (None: none) around the forward pass, and a loss scale of 1.
-
-    Weights, gradients and the optimizer's state stay float32.
-    """
+    """Autocast to `dtype` (None: none) and a loss scale of 1; weights, gradients and state stay float32."""
 
     def __init__(self, name: str, dtype: torch.dtype | None, device: torch.device) -> None:
         self.name, self.dtype, self.device = name, dtype, device

@@ -70,10 +70,7 @@ def describe_kept_weights(event: events.Finished) -> str:
 
 
 def logged_curves(event: events.StepsLogged) -> dict[str, float]:
-    """The numbers of a log by their curves' names, which are the same in every run and every view.
-
-    `lr` is the largest; where groups differ each has its own beside it.
-    """
+    """The curves of a log; `lr` is the largest, and where groups differ each has its own beside it."""
     rates = event.lr if len(set(event.lr.values())) > 1 else {}
     curves = {"train/loss": event.loss} | {f"train/{name}": value for name, value in event.metrics.items()}
     curves |= {"train/grad_norm": event.grad_norm}

@@ -7,10 +7,7 @@ from typing import Any
 
 
 def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """`optimizer.lr` -> 0.1, and `optimizer` -> `adamw`: what is called stands under its group's name.
-
-    Lists stay whole, and what is empty is left out.
-    """
+    """`optimizer.lr` -> 0.1, and `optimizer` -> `adamw`; lists stay whole, what is empty is left out."""
     table: dict[str, Any] = {}
     for key, value in settings.items():
         path = f"{above}.{key}" if above else str(key)

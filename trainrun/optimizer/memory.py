@@ -12,10 +12,7 @@ from trainrun.optimizer.sam import CompositeOptimizer
 
 
 def state_bytes(optimizer: Optimizer) -> int | None:
-    """Bytes of an optimizer's state after a step; None where only a real step would tell.
-
-    Counts the state that it has; without any, a copy makes a step on meta tensors, which hold no values.
-    """
+    """Bytes of an optimizer's state after a step, taken on meta tensors; None where only a real one tells."""
     if optimizer.state:
         return _bytes(optimizer)
     if isinstance(optimizer, CompositeOptimizer):

@@ -44,8 +44,7 @@ class CompositeOptimizer(Optimizer):
 class SAM(CompositeOptimizer):
     """e = rho g / |g|; `base` steps from w with the gradient at w + e (Foret et al., 2021).
 
-    `adaptive` scales by each weight's size: e = rho w^2 g / |w g| (Kwon et al., 2021). The only state
-    between steps is that of `base`.
+    `adaptive` scales by each weight's size: e = rho w^2 g / |w g| (Kwon et al., 2021).
     """
 
     def __init__(self, base: Optimizer, rho: float, adaptive: bool) -> None:

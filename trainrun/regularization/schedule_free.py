@@ -20,11 +20,7 @@ class KeepsAverage(Protocol):
 
 
 class ScheduleFreeAverage(WeightAverage):
-    """A copy of the model with the optimizer's average.
-
-    Buffers are the model's, but batch norm's running statistics are estimated again from training
-    batches before an evaluation, as the method's authors advise.
-    """
+    """A copy with the optimizer's average and, as its authors advise, batch norm's statistics of its own."""
 
     name = "schedule_free"
     bn_batches = BATCHES

@@ -1,7 +1,4 @@
-"""Learning-rate schedules that are formulas of (update, total): constant, step, cosine, one-cycle, wsd ...
-
-Each takes a warm-up, a linear rise from `warmup_start`.
-"""
+"""Learning-rate schedules that are formulas of (update, total): a warm-up, then cosine, one-cycle, wsd ..."""
 
 from __future__ import annotations
 
@@ -145,10 +142,7 @@ def cosine(
 
 
 class Cycles:
-    """Cycles, each `mult` times as long as the one before, that fill `span` updates exactly.
-
-    Their number, `count`, is the one whose first cycle is nearest to `first`.
-    """
+    """Cycles, each `mult` times the one before, that fill `span` exactly; the first is nearest to `first`."""
 
     def __init__(self, span: int, first: int, mult: int) -> None:
         self.span, self.mult, self.count = span, mult, 1

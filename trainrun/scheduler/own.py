@@ -100,10 +100,7 @@ class FromTorch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from the state of the same call; replay another call from update 0.
-
-        Observed metrics cannot be replayed: they stay, and new arguments hold from here on.
-        """
+        """Continue from the state of the same call; replay another, but for metrics that it observed."""
         group, before = self.optimizer.param_groups[0], state["call"]
         if before == self.call:
             self.update = state["at"]

@@ -22,10 +22,7 @@ _FITTING = {
 
 
 class Task:
-    """Base of the tasks here; a task of your own needs only the methods of `protocols.TaskProtocol`.
-
-    `kinds` are the kinds of target (`DataInfo.kind`) that a task can learn.
-    """
+    """Base of the tasks here; each learns targets of its `kinds`. A task of your own need not inherit."""
 
     kinds: ClassVar[tuple[str, ...]] = ()
     metric_modes: Mapping[str, str] = {"loss": "min"}

@@ -81,10 +81,7 @@ class LanguageModel(Task):
         return torch.softmax(model(inputs).float(), -1)
 
     def sample(self, model: nn.Module) -> str:
-        """The prompt and the model's continuation; nothing where its outputs are not finite.
-
-        Draws come from a separate generator. The model sees the last `block_size` tokens.
-        """
+        """The prompt and its continuation, by draws of its own; nothing where outputs are not finite."""
         if not self.sample_tokens or not self.info.vocabulary:
             return ""
         block_size, device = self.info.input_shape[0], next(model.parameters()).device

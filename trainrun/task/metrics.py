@@ -60,10 +60,7 @@ class Totals:
 
 @dataclass
 class Spikes:
-    """Count loss spikes: steps whose loss is more than 5 standard deviations above its running mean.
-
-    Both are exponential averages over some 50 steps. A loss that is not finite is counted elsewhere.
-    """
+    """Count steps whose loss is finite and 5 standard deviations above its mean over some 50 steps."""
 
     count: int = 0
     seen: int = 0  # finite losses so far
@@ -83,11 +80,7 @@ class Spikes:
 
 
 class Meter:
-    """Collect step results; copy them from the device only when they are read.
-
-    Adding a step appends to a list. The order of additions, and so every bit of a mean, does not
-    depend on when results are read.
-    """
+    """Collect step results; copy them from the device when they are read, which changes no bit of a mean."""
 
     def __init__(self) -> None:
         self.since_log, self.since_eval, self.spikes = Totals(), Totals(), Spikes()

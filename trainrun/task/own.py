@@ -18,10 +18,7 @@ _MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae
 
 
 class OwnTask(Task):
-    """A function of (model, batch) that returns the loss, or a dict of the loss and metrics.
-
-    Each is a mean over the batch, or has one value per sample, (N,).
-    """
+    """A function of (model, batch) that returns loss and metrics: means, or one value per sample."""
 
     kinds = ("classes", "labels", "values", "tokens", "other")
 

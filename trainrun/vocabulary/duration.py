@@ -78,11 +78,7 @@ def respelled(text: object) -> str | None:
 
 
 def to_steps(duration: Duration, pace: Pace) -> int:
-    """Whole optimizer steps, rounded up so that something asked for is never nothing.
-
-    Raises ValueError where the unit has no meaning here: `ep` of a stream, `%` of the budget
-    itself, or a clock unit.
-    """
+    """Whole optimizer steps, rounded up. Raises ValueError for a unit without a meaning here."""
     if duration.is_clock:
         raise ValueError(f"must be in ep, step, sample or %, got {duration} (a clock unit)")
     if duration.unit == "ep":

@@ -1,8 +1,4 @@
-"""The events of a run as frozen records, and their lines in metrics.jsonl and timing.jsonl.
-
-metrics.jsonl holds what was computed and nothing that depends on the clock or on interruptions;
-timing.jsonl holds what happened.
-"""
+"""The events of a run; what is computed, whatever the clock, is in metrics.jsonl, the rest in timing.jsonl."""
 
 from __future__ import annotations
 

@@ -35,10 +35,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class InSteps:
-    """A duration in YAML; optimizer steps in the call. `least` is the smallest that has a meaning.
-
-    `by_clock`: seconds, minutes and hours are taken too.
-    """
+    """A duration in YAML, with `by_clock` also in time; in the call, optimizer steps, `least` or more."""
 
     least: int = 0
     by_clock: bool = False
