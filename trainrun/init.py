@@ -112,7 +112,7 @@ class LSUV(Init):
 
     @torch.no_grad()
     def scale(self, model: nn.Module, inputs: Any) -> None:
-        """Scale layers in the order in which `inputs` pass them, in evaluation mode, unless outputs are constant."""
+        """Scale layers in the order in which `inputs` pass them, in evaluation mode; not constant ones."""
         was_training, variances = model.training, dict[nn.Module, float]()
 
         def measure(layer: nn.Module, _: Any, outputs: Tensor) -> None:

@@ -74,7 +74,7 @@ class TargetScaling:
 
 @dataclass(eq=False)
 class PixelRange:
-    """What values are black and white, (C, 1, 1). Data and augmentation share one; the data move it in place."""
+    """What values are black and white, (C, 1, 1). Data and augmentation share one, moved in place."""
 
     black: Tensor
     white: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,9 +12,6 @@ import torch
 from torch import Tensor
 
 from trainrun.protocols import StepResult
-
-Sums = dict[str, float]
-Path = tuple[str, ...]  # of keys, in nested dicts
 
 _WINDOW = 50  # steps of the running averages: long against noise, short against the fall of the loss
 _SPIKE_STD = 5  # by chance one step in three million of a normal loss
@@ -32,8 +29,8 @@ class Totals:
     norm: float = 0.0
     norm_after: float = 0.0
     penalty: float = 0.0
-    terms: Sums = field(default_factory=dict)
-    counts: Sums = field(default_factory=dict)
+    terms: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
     sums: dict[str, Any] = field(default_factory=dict)
 
     def add(self, result: StepResult, numbers: Mapping[str, Any]) -> None:
@@ -113,8 +110,7 @@ class Meter:
         """What was measured since the last call, without what is no number; most steps are not looked at."""
         self.flush()
         health, self._health = self._health, {}
-        finite = {path: value for path, value in flatten(health).items() if math.isfinite(value)}
-        return unflatten(finite)
+        return _finite(health)
 
     def read_eval(self) -> Totals:
         self.flush()
@@ -145,30 +141,30 @@ _PARTS = ("norm_after", "terms", "counts", "sums", "penalties", "health")  # may
 
 def _on_host(results: Sequence[StepResult]) -> list[dict[str, Any]]:
     """The parts of each result as numbers, brought to the host in one transfer."""
-    flat = [flatten({part: getattr(result, part) for part in _PARTS}) for result in results]
-    tensors = [value for values in flat for value in values.values() if isinstance(value, Tensor)]
+    trees = [{part: getattr(result, part) for part in _PARTS} for result in results]
+    tensors = [leaf for tree in trees for leaf in leaves(tree) if isinstance(leaf, Tensor)]
     numbers = iter(torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else ())
-    read = [
-        {path: next(numbers) if isinstance(value, Tensor) else float(value) for path, value in values.items()}
-        for values in flat
-    ]
-    return [{part: {} for part in _PARTS} | unflatten(values) for values in read]
+
+    def read(tree: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: read(value) if isinstance(value, Mapping) else number(value) for key, value in tree.items()
+        }
+
+    def number(leaf: Any) -> float:
+        return next(numbers) if isinstance(leaf, Tensor) else float(leaf)
+
+    return [read(tree) for tree in trees]
 
 
-def flatten(tree: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
-    """The leaves of nested dicts by the keys that lead to them."""
-    flat: dict[Path, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, (*above, key)) if isinstance(value, Mapping) else {(*above, key): value}
-    return flat
+def leaves(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """The values in nested dicts."""
+    for value in tree.values():
+        yield from leaves(value) if isinstance(value, Mapping) else (value,)
 
 
-def unflatten(flat: Mapping[Path, Any]) -> dict[str, Any]:
-    """Nested dicts from what `flatten` made of them; empty ones are gone."""
-    tree: dict[str, Any] = {}
-    for (*above, key), value in flat.items():
-        inner = tree
-        for part in above:
-            inner = inner.setdefault(part, {})
-        inner[key] = value
-    return tree
+def _finite(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _finite(value) if isinstance(value, Mapping) else value
+        for key, value in tree.items()
+        if isinstance(value, Mapping) or math.isfinite(value)
+    }

@@ -1,4 +1,4 @@
-"""The events of a run; what is computed, whatever the clock, is in metrics.jsonl, the rest in timing.jsonl."""
+"""The events of a run: what is computed, whatever the clock, for metrics.jsonl, the rest for timing.jsonl."""
 
 from __future__ import annotations
 
