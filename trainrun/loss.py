@@ -177,10 +177,9 @@ class Custom(Loss):
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.sums = getattr(function, "reduction", "mean") in ("sum", "batchmean")
+        self.function, self.sums = function, getattr(function, "reduction", "mean") in ("sum", "batchmean")
         if hasattr(function, "reduction"):
             function.reduction = "none"
-        self.function = function
 
     def weight(self, targets: Tensor) -> Tensor | None:
         function = self.function

@@ -21,9 +21,7 @@ class Precision:
         self.scale = 1.0
 
     def autocast(self) -> AbstractContextManager[Any]:
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
 
     def backward(self, loss: Tensor) -> None:
         (loss * self.scale if self.scale != 1.0 else loss).backward()
@@ -117,9 +115,8 @@ def as_precision(precision: Any, device: torch.device) -> Any:
     if precision == torch.float16:
         raise ConfigError.of("precision", "float16 needs loss scaling; use precision=fp16", "precision=fp16")
     _round_products(False)
-    return Precision(
-        str(precision).removeprefix("torch."), None if precision == torch.float32 else precision, device
-    )
+    dtype = None if precision == torch.float32 else precision
+    return Precision(str(precision).removeprefix("torch."), dtype, device)
 
 
 def _round_products(yes: bool) -> None:

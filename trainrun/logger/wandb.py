@@ -46,13 +46,11 @@ class WandB:
         self.class_names: Sequence[str] = ()
 
     def __call__(self, event: events.Event) -> None:
-        if isinstance(event, events.Started):
-            self._start(event)
-        elif self.run is not None:
-            self._show(event)
-
-    def _show(self, event: events.Event) -> None:
+        if self.run is None and not isinstance(event, events.Started):
+            return
         match event:
+            case events.Started():
+                self._start(event)
             case events.StepsLogged():
                 self._wait({**logged_curves(event), "step": event.step})
             case events.Evaluated():
@@ -106,15 +104,11 @@ class WandB:
 
     def _start(self, event: events.Started) -> None:
         self.class_names = event.class_names
+        where = {"id": _run_id(self.run_dir), "dir": str(self.run_dir), "mode": self.mode, "resume": "allow"}
+        config = flat(yaml.safe_load(event.config) or {})
+        quiet = self.wandb.Settings(console="off", silent=True)
         self.run = self.wandb.init(
-            project=self.project,
-            name=event.name,
-            id=_run_id(self.run_dir),
-            dir=str(self.run_dir),
-            config=flat(yaml.safe_load(event.config) or {}),
-            mode=self.mode,
-            resume="allow",
-            settings=self.wandb.Settings(console="off", silent=True),
+            project=self.project, name=event.name, config=config, settings=quiet, **where
         )
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")

@@ -46,8 +46,8 @@ def as_schedule(scheduler: Any, total_steps: int) -> Any:
     if isinstance(scheduler, ObservingSchedule):
         return scheduler
     schedule = OwnSchedule(scheduler, total_steps)
-    for update in (0, total_steps - 1):
-        schedule(update)
+    schedule(0)
+    schedule(total_steps - 1)
     return schedule
 
 
@@ -92,12 +92,8 @@ class FromTorch:
 
     def state_dict(self) -> dict[str, Any]:
         group = {key: value for key, value in self.optimizer.param_groups[0].items() if key != "params"}
-        return {
-            "call": self.call,
-            "at": self.update,
-            "scheduler": self.scheduler.state_dict(),
-            "group": group,
-        }
+        state = {"call": self.call, "at": self.update, "scheduler": self.scheduler.state_dict()}
+        return state | {"group": group}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the state of the same call; replay another, but for metrics that it observed."""

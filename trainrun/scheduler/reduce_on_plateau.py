@@ -57,8 +57,7 @@ class Plateau:
         return {"scale": self.scale, "best": self.best, "bad": self.bad, "resting": self.resting}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.scale, self.best = state["scale"], state["best"]
-        self.bad, self.resting = state["bad"], state["resting"]
+        self.scale, self.best, self.bad, self.resting = (state[key] for key in self.state_dict())
 
 
 def plateau(

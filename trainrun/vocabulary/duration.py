@@ -41,15 +41,11 @@ class Duration:
 
 @dataclass(frozen=True)
 class Pace:
-    """What turns durations into steps.
-
-    `samples_per_epoch` is None for a stream without length; `total_steps` is None while the budget
-    itself is being converted, so that a percentage of itself is refused.
-    """
+    """What turns durations into steps."""
 
     window: int  # samples per optimizer step: batch_size x accumulate x ranks
-    samples_per_epoch: int | None
-    total_steps: int | None = None
+    samples_per_epoch: int | None  # None for a stream without length
+    total_steps: int | None = None  # None while the budget is converted: no percentage of itself
 
     @property
     def steps_per_epoch(self) -> int | None:
