@@ -1,7 +1,5 @@
 """Parameter groups by name pattern: learning-rate factor, weight decay, freezing, init."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

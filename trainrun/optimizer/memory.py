@@ -1,7 +1,5 @@
 """The memory of an optimizer's state, computed on meta tensors without allocating any of it."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

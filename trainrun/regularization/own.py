@@ -1,7 +1,5 @@
 """The user's own regulariser: a function of the model or of a batch."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap

@@ -1,7 +1,5 @@
 """Reduce the learning rate on a plateau: when the monitored metric no longer improves."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

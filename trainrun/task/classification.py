@@ -1,7 +1,5 @@
 """One of several classes: softmax over the outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 

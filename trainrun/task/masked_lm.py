@@ -1,7 +1,5 @@
 """Masked language modelling (BERT): tokens hidden from the model, to be predicted from both sides."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
