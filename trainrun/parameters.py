@@ -57,10 +57,8 @@ class Parameters:
         named = dict(model.named_parameters())
         matches = {rule: {name for name in named if fnmatchcase(name, rule)} for rule in self.rules}
         if unmatched := [pattern for pattern, names in matches.items() if not names]:
-            text = "matches no parameter; nearest is"
-            raise ConfigError(
-                [Problem(f"parameters.rules.{p}", f"{text} {_nearest(p, named)}") for p in unmatched]
-            )
+            texts = {rule: f"matches no parameter; nearest is {_nearest(rule, named)}" for rule in unmatched}
+            raise ConfigError([Problem(f"parameters.rules.{rule}", text) for rule, text in texts.items()])
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
         layer_of = _layers(model)
         last = max(layer_of.values())
@@ -85,15 +83,14 @@ class Parameters:
         named = dict(model.named_parameters())
         groups: dict[tuple[float, float | None], dict[str, Any]] = {}
         for config in configs:
-            named[config.name].requires_grad_(not config.frozen)
+            parameter = named[config.name].requires_grad_(not config.frozen)
             if config.frozen:
                 continue
             settings: dict[str, Any] = {"params": [], "name": config.group, "lr": lr * config.lr_factor}
             if config.weight_decay is not None:
                 settings["weight_decay"] = config.weight_decay
-            groups.setdefault((config.lr_factor, config.weight_decay), settings)["params"].append(
-                named[config.name]
-            )
+            group = groups.setdefault((config.lr_factor, config.weight_decay), settings)
+            group["params"].append(parameter)
         return list(groups.values())
 
 

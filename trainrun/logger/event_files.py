@@ -4,7 +4,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -54,19 +54,13 @@ def _name_after(old: list[Path]) -> str:
 def _events(files: list[Path]) -> list[Event]:
     """All points as they stand after restarts, which take back those from their step on."""
     events: list[Event] = []
-    for file in files:
-        for event in _records(file):
-            if event.HasField("session_log"):
-                events = [point for point in events if point.step < event.step]
-            elif not event.HasField("file_version"):
-                events.append(event)
+    for reader in (PyRecordReader_New(str(file)) for file in files):
+        with suppress(OutOfRangeError, DataLossError):  # at the end, or what a kill left damaged
+            while True:
+                reader.GetNext()
+                event = Event.FromString(reader.record())
+                if event.HasField("session_log"):
+                    events = [point for point in events if point.step < event.step]
+                elif not event.HasField("file_version"):
+                    events.append(event)
     return events
-
-
-def _records(file: Path) -> Iterator[Event]:
-    """The events of one file, up to the first that a kill or a power loss left damaged."""
-    reader = PyRecordReader_New(str(file))
-    with suppress(OutOfRangeError, DataLossError):
-        while True:
-            reader.GetNext()
-            yield Event.FromString(reader.record())

@@ -12,12 +12,8 @@ def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             table |= flat(value, path)
         elif key == "_target_" and above:
-            table = {above: _called(str(value)), **table}
+            name = str(value)  # of the package's own parts the last word
+            table = {above: name.rpartition(".")[2] if name.startswith("trainrun.") else name, **table}
         else:
             table[path] = value
     return table
-
-
-def _called(target: str) -> str:
-    """Of the package's own parts the last word; of others the whole name."""
-    return target.rpartition(".")[2] if target.startswith("trainrun.") else target
