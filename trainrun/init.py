@@ -1,9 +1,4 @@
-"""Initialise weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases.
-
-Schemes leave 1-D parameters alone, which have no fan_in and fan_out.
-"""
-
-from __future__ import annotations
+"""Initialise weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases."""
 
 import math
 from collections import Counter
@@ -20,16 +15,11 @@ Fill = Callable[[Tensor, str], object]  # a matrix or kernel, and the activation
 Mode = Literal["fan_in", "fan_out"]
 Nonlinearity = Literal["auto", "linear", "relu", "leaky_relu", "tanh", "sigmoid", "selu"]
 
+# GELU, SiLU and the like pass about what ReLU passes.
+_LIKE_RELU = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.ELU, nn.PReLU)
 _ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu",
-    nn.ReLU6: "relu",
+    **dict.fromkeys(_LIKE_RELU, "relu"),
     nn.LeakyReLU: "leaky_relu",
-    nn.GELU: "relu",  # GELU, SiLU and the like pass about what ReLU passes
-    nn.SiLU: "relu",
-    nn.Mish: "relu",
-    nn.Hardswish: "relu",
-    nn.ELU: "relu",
-    nn.PReLU: "relu",
     nn.SELU: "selu",
     nn.Tanh: "tanh",
     nn.Sigmoid: "sigmoid",
@@ -57,16 +47,38 @@ class Init:
 
     @torch.no_grad()
     def zero_branches(self, model: nn.Module) -> None:
-        """With `zero_residual`, zero the last norm or layer of every residual branch."""
-        if self.zero_residual:
-            _zero_residual_branches(model)
+        """With `zero_residual`, zero the last norm, or else the last layer, of every module's `branch`."""
+        if not self.zero_residual:
+            return
+        candidates = [getattr(module, "branch", None) for module in model.modules()]
+        branches = [list(branch) for branch in candidates if isinstance(branch, nn.Sequential)]
+        if not branches:
+            text = "has no effect because no module of the model has a residual `branch`"
+            raise ConfigError.of("init.zero_residual", text, "init.zero_residual=false")
+        for tail in branches:
+            while tail and not isinstance(tail[-1], (*NORMS, *LAYERS)):
+                # relu'(0) = 0, so that no gradient would ever reach the block; sigmoid(0) is not 0.
+                if isinstance(last := tail.pop(), (nn.ReLU, nn.ReLU6, nn.Sigmoid)):
+                    text = (
+                        f"needs branches that do not end in {type(last).__name__}; use model.activation=gelu"
+                    )
+                    raise ConfigError.of("init.zero_residual", text)
+            for parameter in tail[-1].parameters(recurse=False) if tail else ():
+                nn.init.zeros_(parameter)
 
     def initialize_layers(self, model: nn.Module) -> None:
         """Initialise every layer of a known type."""
-        if self.fill is not None:
-            activation, last = activation_of(model), _output_layer(model)
-            for layer in model.modules():
-                _fill_layer(layer, self.fill, "linear" if layer is last else activation)
+        if self.fill is None:
+            return
+        activation, last = activation_of(model), _output_layer(model)
+        for layer in model.modules():
+            for name, parameter in layer.named_parameters(recurse=False):
+                if isinstance(layer, NORMS):
+                    nn.init.constant_(parameter, 1.0 if name == "weight" else 0.0)
+                elif isinstance(layer, (*LAYERS, *_RECURRENT)) and parameter.ndim > 1:
+                    _fill(layer, parameter, self.fill, "linear" if layer is last else activation)
+                elif isinstance(layer, (*LAYERS, *_RECURRENT)):
+                    nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def initialize_parameter(self, model: nn.Module, name: str, default: Tensor) -> None:
@@ -98,10 +110,7 @@ class LSUV(Init):
 
     @torch.no_grad()
     def scale(self, model: nn.Module, inputs: Any) -> None:
-        """Scale the layers in the order in which a batch of `inputs` passes through them.
-
-        Dropout is off and no running statistic changes. A layer with constant outputs is skipped.
-        """
+        """Scale layers in the order in which `inputs` pass them, in evaluation mode; not constant ones."""
         was_training, variances = model.training, dict[nn.Module, float]()
 
         def measure(layer: nn.Module, _: Any, outputs: Tensor) -> None:
@@ -125,18 +134,14 @@ class LSUV(Init):
 
 
 class Fitting(Init):
-    """The scheme `auto`: calls `initialize` of trainrun's models that have it, such as transformers.
-
-    The build does not apply it to models from outside trainrun.
-    """
+    """The scheme `auto`, for trainrun's models alone: calls `initialize` of those that have it."""
 
     def initialize_layers(self, model: nn.Module) -> None:
-        initialize, rescale_init = getattr(model, "initialize", None), getattr(model, "rescale_init", None)
-        if initialize is not None:
+        if (initialize := getattr(model, "initialize", None)) is not None:
             initialize()
             return
         super().initialize_layers(model)
-        if rescale_init is not None:
+        if (rescale_init := getattr(model, "rescale_init", None)) is not None:
             rescale_init()
 
 
@@ -147,10 +152,7 @@ def fitted_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def activation_of(model: nn.Module) -> str:
-    """The most frequent activation of a model's modules.
-
-    "relu" without any, because functions such as `F.relu` leave no trace in the modules.
-    """
+    """The most frequent activation of a model's modules; "relu" without any, as `F.relu` leaves no trace."""
     counts = Counter(_ACTIVATIONS[type(m)] for m in model.modules() if type(m) in _ACTIVATIONS)
     return counts.most_common(1)[0][0] if counts else "relu"
 
@@ -254,21 +256,12 @@ def _lecun_normal(weight: Tensor, activation: str) -> None:
     nn.init.normal_(weight, 0.0, math.sqrt(1 / fan_in))
 
 
-def _fill_layer(layer: nn.Module, fill: Fill, activation: str) -> None:
-    for name, parameter in layer.named_parameters(recurse=False):
-        if isinstance(layer, NORMS):
-            nn.init.constant_(parameter, 1.0 if name == "weight" else 0.0)
-        elif isinstance(layer, (*LAYERS, *_RECURRENT)):
-            _fill(layer, parameter, fill, activation) if parameter.ndim > 1 else nn.init.zeros_(parameter)
-
-
 def _fill(layer: nn.Module, parameter: Tensor, fill: Fill, activation: str) -> None:
-    if isinstance(layer, _RECURRENT) and parameter.ndim > 1:
-        gates = max(1, len(parameter) // layer.hidden_size)  # each gate is a matrix of its own
-        for gate in parameter.chunk(gates):
-            fill(gate, "tanh")
-    else:
+    if not isinstance(layer, _RECURRENT) or parameter.ndim < 2:
         fill(parameter, activation)
+        return
+    for gate in parameter.chunk(max(1, len(parameter) // layer.hidden_size)):  # each a matrix of its own
+        fill(gate, "tanh")
 
 
 def _output_layer(model: nn.Module) -> nn.Module | None:
@@ -276,29 +269,8 @@ def _output_layer(model: nn.Module) -> nn.Module | None:
     return layers[-1] if layers else None
 
 
-def _zero_residual_branches(model: nn.Module) -> None:
-    """Zero the last norm, or else the last layer, of every module's `branch`."""
-    candidates = [getattr(module, "branch", None) for module in model.modules()]
-    branches = [branch for branch in candidates if isinstance(branch, nn.Sequential)]
-    if not branches:
-        text = "has no effect because no module of the model has a residual `branch`"
-        raise ConfigError.of("init.zero_residual", text, "init.zero_residual=false")
-    for branch in branches:
-        tail = list(branch)
-        while tail and not isinstance(tail[-1], (*NORMS, *LAYERS)):
-            # relu'(0) = 0, so that no gradient would ever reach the block; sigmoid(0) is not 0.
-            if isinstance(last := tail.pop(), (nn.ReLU, nn.ReLU6, nn.Sigmoid)):
-                text = f"needs branches that do not end in {type(last).__name__}; use model.activation=gelu"
-                raise ConfigError.of("init.zero_residual", text)
-        for parameter in tail[-1].parameters(recurse=False) if tail else ():
-            nn.init.zeros_(parameter)
-
-
 class OwnInit(Init):
-    """The user's function, called with the whole model, or with each layer if that changes nothing.
-
-    Raises ConfigError where neither changes a parameter.
-    """
+    """The user's function, called with the whole model, or with each layer if that changes nothing."""
 
     def __init__(self, function: Callable[[nn.Module], Any]) -> None:
         super().__init__(None, zero_residual=False)

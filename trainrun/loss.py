@@ -1,10 +1,9 @@
 """Losses, one value per sample: the step sums them and divides by the count of its whole window."""
 
-from __future__ import annotations
-
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -99,57 +98,50 @@ class BCEWithLogits(Loss):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         _require_alike(outputs, targets)
-        loss = F.binary_cross_entropy_with_logits(
-            outputs, targets, pos_weight=self.pos_weight, reduction="none"
+        weight = self.pos_weight
+        return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight, reduction="none").mean(
+            1
         )
-        return loss.mean(1)
 
 
 class Elementwise(Loss):
     """A regression loss of (N, K) outputs and targets, the mean over K."""
 
+    def __init__(self, function: Callable[..., Tensor], **options: float) -> None:
+        super().__init__()
+        self.function = partial(function, reduction="none", **options)
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         _require_alike(outputs, targets)
-        return self.each(outputs, targets).mean(1)
-
-    @abstractmethod
-    def each(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+        return self.function(outputs, targets).mean(1)
 
 
 class MSE(Elementwise):
     """Squared error: its minimum is the mean."""
 
-    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.mse_loss(outputs, targets, reduction="none")
+    def __init__(self) -> None:
+        super().__init__(F.mse_loss)
 
 
 class L1(Elementwise):
     """Absolute error (MAE): its minimum is the median."""
 
-    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.l1_loss(outputs, targets, reduction="none")
+    def __init__(self) -> None:
+        super().__init__(F.l1_loss)
 
 
 class Huber(Elementwise):
     """Squared below `delta`, then delta times as steep as the absolute error (Huber, 1964)."""
 
     def __init__(self, delta: Positive) -> None:
-        super().__init__()
-        self.delta = delta
-
-    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.huber_loss(outputs, targets, reduction="none", delta=self.delta)
+        super().__init__(F.huber_loss, delta=delta)
 
 
 class SmoothL1(Elementwise):
     """Huber's loss divided by `beta`: its slope beyond beta is 1 whatever beta is."""
 
     def __init__(self, beta: Positive) -> None:
-        super().__init__()
-        self.beta = beta
-
-    def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.smooth_l1_loss(outputs, targets, reduction="none", beta=self.beta)
+        super().__init__(F.smooth_l1_loss, beta=beta)
 
 
 class GaussianNLL(Loss):
@@ -183,20 +175,16 @@ class Custom(Loss):
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.sums = getattr(function, "reduction", "mean") in ("sum", "batchmean")
+        self.function, self.sums = function, getattr(function, "reduction", "mean") in ("sum", "batchmean")
         if hasattr(function, "reduction"):
             function.reduction = "none"
-        self.function = function
 
     def weight(self, targets: Tensor) -> Tensor | None:
         function = self.function
         if not isinstance(function, (nn.CrossEntropyLoss, nn.NLLLoss)) or targets.is_floating_point():
             return None
-        counted = targets != function.ignore_index
-        if function.weight is None:
-            each = counted.float()
-        else:
-            each = function.weight[targets.where(counted, 0)] * counted
+        counted, weights = targets != function.ignore_index, function.weight
+        each = counted.float() if weights is None else weights[targets.where(counted, 0)] * counted
         return each.flatten(1).mean(1) if each.ndim > 1 else each
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -204,10 +192,8 @@ class Custom(Loss):
         if not isinstance(loss, Tensor):
             text = f"must return a tensor, one value or one for each sample, got {type(loss).__name__}"
             raise ConfigError.of("loss", f"{getattr(self.function, '__name__', 'it')} {text}")
-        if loss.ndim == 0:
-            return loss.expand(len(targets))
-        if loss.ndim == 1:
-            return loss
+        if loss.ndim < 2:
+            return loss if loss.ndim else loss.expand(len(targets))
         return loss.flatten(1).sum(1) if self.sums else loss.flatten(1).mean(1)
 
 

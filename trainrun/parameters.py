@@ -1,10 +1,8 @@
 """Parameter groups by name pattern: learning-rate factor, weight decay, freezing, init."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,6 +10,9 @@ from torch import nn
 
 from trainrun.vocabulary.errors import ConfigError, Problem
 from trainrun.vocabulary.ranges import PositiveFraction
+
+# A rule's keys, and the fields of ParamConfig that they set.
+_FIELDS = {"lr": "lr_factor", "weight_decay": "weight_decay", "freeze": "frozen", "init": "init"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ParamConfig:
     lr_factor: float
     weight_decay: float | None  # None where the optimizer has no decay
     frozen: bool
-    init: Any  # a rule's init; None means that of the run
+    init: Any = None  # a rule's init; None means that of the run
 
     @property
     def group(self) -> str:
@@ -54,12 +55,10 @@ class Parameters:
     def param_configs(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
         """One entry per parameter, in the model's order. Raises ConfigError for a pattern without a match."""
         named = dict(model.named_parameters())
-        self._check(named)
-        of_vectors = {
-            pattern
-            for pattern in self.rules
-            if all(p.ndim < 2 for name, p in named.items() if fnmatchcase(name, pattern))
-        }
+        matches = {rule: {name for name in named if fnmatchcase(name, rule)} for rule in self.rules}
+        if unmatched := [pattern for pattern, names in matches.items() if not names]:
+            texts = {rule: f"matches no parameter; nearest is {_nearest(rule, named)}" for rule in unmatched}
+            raise ConfigError([Problem(f"parameters.rules.{rule}", text) for rule, text in texts.items()])
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
         layer_of = _layers(model)
         last = max(layer_of.values())
@@ -67,13 +66,14 @@ class Parameters:
         for name, parameter in named.items():
             factor = self.layer_decay ** (last - layer_of[name])
             decay = 0.0 if weight_decay is not None and name in spared else weight_decay
-            config = ParamConfig(
-                name, tuple(parameter.shape), factor, decay, not parameter.requires_grad, None
-            )
+            fields: dict[str, Any] = {"lr_factor": factor, "weight_decay": decay}
+            fields["frozen"] = not parameter.requires_grad
             for pattern, rule in self.rules.items():
-                if fnmatchcase(name, pattern):
-                    config = _apply(config, rule, parameter.ndim > 1 or pattern in of_vectors)
-            configs.append(config)
+                if name in matches[pattern]:
+                    has_init = parameter.ndim > 1 or all(named[other].ndim < 2 for other in matches[pattern])
+                    keys = rule.keys() - (() if has_init else {"init"})
+                    fields |= {field: rule[key] for key, field in _FIELDS.items() if key in keys}
+            configs.append(ParamConfig(name, tuple(parameter.shape), **fields))
         if all(config.frozen for config in configs):
             raise ConfigError.of("parameters.rules", "freeze every parameter; nothing is left to train")
         return configs
@@ -83,25 +83,15 @@ class Parameters:
         named = dict(model.named_parameters())
         groups: dict[tuple[float, float | None], dict[str, Any]] = {}
         for config in configs:
-            named[config.name].requires_grad_(not config.frozen)
+            parameter = named[config.name].requires_grad_(not config.frozen)
             if config.frozen:
                 continue
             settings: dict[str, Any] = {"params": [], "name": config.group, "lr": lr * config.lr_factor}
             if config.weight_decay is not None:
                 settings["weight_decay"] = config.weight_decay
-            groups.setdefault((config.lr_factor, config.weight_decay), settings)["params"].append(
-                named[config.name]
-            )
+            group = groups.setdefault((config.lr_factor, config.weight_decay), settings)
+            group["params"].append(parameter)
         return list(groups.values())
-
-    def _check(self, names: Mapping[str, Any]) -> None:
-        problems = []
-        for pattern in self.rules:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                text = f"matches no parameter; nearest is {_nearest(pattern, names)}"
-                problems.append(Problem(f"parameters.rules.{pattern}", text))
-        if problems:
-            raise ConfigError(problems)
 
 
 def _layers(model: nn.Module) -> dict[str, int]:
@@ -142,9 +132,3 @@ def _nearest(pattern: str, names: Iterable[str]) -> str:
     candidates = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
     candidates |= {part[-1] for part in parts}
     return difflib.get_close_matches(pattern.strip("*.?"), sorted(candidates), 1, 0.0)[0]
-
-
-def _apply(config: ParamConfig, rule: Mapping[str, Any], with_init: bool) -> ParamConfig:
-    fields = {"lr": "lr_factor", "weight_decay": "weight_decay", "freeze": "frozen"}
-    fields |= {"init": "init"} if with_init else {}
-    return replace(config, **{fields[key]: value for key, value in rule.items() if key in fields})

@@ -1,7 +1,5 @@
 """Mixed precision: autocast to bf16 or fp16, TF32, and the loss scaling that fp16 needs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,19 +12,14 @@ from trainrun.vocabulary.ranges import Count, Positive
 
 
 class Precision:
-    """Autocast to `dtype` (None: none) around the forward pass, and a loss scale of 1.
-
-    Weights, gradients and the optimizer's state stay float32.
-    """
+    """Autocast to `dtype` (None: none) and a loss scale of 1; weights, gradients and state stay float32."""
 
     def __init__(self, name: str, dtype: torch.dtype | None, device: torch.device) -> None:
         self.name, self.dtype, self.device = name, dtype, device
         self.scale = 1.0
 
     def autocast(self) -> AbstractContextManager[Any]:
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
 
     def backward(self, loss: Tensor) -> None:
         (loss * self.scale if self.scale != 1.0 else loss).backward()
@@ -120,9 +113,8 @@ def as_precision(precision: Any, device: torch.device) -> Any:
     if precision == torch.float16:
         raise ConfigError.of("precision", "float16 needs loss scaling; use precision=fp16", "precision=fp16")
     _round_products(False)
-    return Precision(
-        str(precision).removeprefix("torch."), None if precision == torch.float32 else precision, device
-    )
+    dtype = None if precision == torch.float32 else precision
+    return Precision(str(precision).removeprefix("torch."), dtype, device)
 
 
 def _round_products(yes: bool) -> None:

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands in the data: `offset` samples into `epoch`.
-
-    The end of epoch e is always written as the start of e + 1, so a position has one form.
-    """
+    """Where training stands: `offset` samples into `epoch`. The end of an epoch is the start of the next."""
 
     epoch: int = 0
     offset: int = 0
@@ -75,10 +72,7 @@ class BatchSpec:
 
 @dataclass(eq=False)
 class TargetScaling:
-    """Mean and std of each regression output over the training split, (K,) on the device that trains.
-
-    Data and task hold the same one: the data move and restore it in place.
-    """
+    """Mean and std of regression outputs, (K,). Data and task share one, which the data move in place."""
 
     mean: Tensor
     std: Tensor
@@ -86,10 +80,7 @@ class TargetScaling:
 
 @dataclass(eq=False)
 class PixelRange:
-    """Which values of inputs that are pictures mean black and white, (C, 1, 1) on the device that trains.
-
-    Data and augmentation hold the same one: the data move and restore it in place.
-    """
+    """What values are black and white, (C, 1, 1). Data and augmentation share one, moved in place."""
 
     black: Tensor
     white: Tensor
@@ -202,9 +193,8 @@ class TaskProtocol(Protocol):
         """Probabilities or values, (N, outputs)."""
 
 
-class Schedule(Protocol):
-    def __call__(self, update: int) -> tuple[float, float | None]:
-        """Learning-rate factor and absolute momentum (None: leave it) for the update of that index."""
+# An update's index -> learning-rate factor and absolute momentum (None: leave it).
+Schedule = Callable[[int], tuple[float, float | None]]
 
 
 @runtime_checkable
@@ -212,11 +202,8 @@ class ObservingSchedule(Protocol):
     """A schedule that a metric steers, so that it has state of its own."""
 
     def __call__(self, update: int) -> tuple[float, float | None]: ...
-
     def observe(self, metric: float) -> None: ...
-
     def state_dict(self) -> dict[str, Any]: ...
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from trainrun.protocols import Batch, Position
-from trainrun.regularization.batch_norm import estimate
+from trainrun.regularization.kinds import estimate_batch_norm
 
 
 def make() -> nn.Module:
@@ -30,16 +30,16 @@ def batches(count: int = 5) -> list[Batch]:
 
 def test_it_is_the_mean_over_all_batches_as_torch_estimates_it() -> None:
     ours, theirs = make(), make().train()
-    estimate(ours, batches(), nullcontext)
+    estimate_batch_norm(ours, batches(), nullcontext)
     update_bn([batch.inputs for batch in batches() if len(batch) > 1], theirs)
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
 
 
 def test_only_statistics_change_and_twice_is_once() -> None:
     model, weights = make(), list(copy.deepcopy(make()).parameters())
-    estimate(model, batches(), nullcontext)
+    estimate_batch_norm(model, batches(), nullcontext)
     once = copy.deepcopy(model.state_dict())
-    estimate(model, batches(), nullcontext)
+    estimate_batch_norm(model, batches(), nullcontext)
     assert all(torch.equal(value, once[name]) for name, value in model.state_dict().items())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), weights, strict=True))
     assert not any(module.training for module in model.modules())
@@ -53,7 +53,7 @@ def test_interrupted_it_leaves_what_there_was() -> None:
 
     model, before = make(), make().state_dict()
     with pytest.raises(KeyboardInterrupt):
-        estimate(model, broken_off(), nullcontext)
+        estimate_batch_norm(model, broken_off(), nullcontext)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert not any(module.training for module in model.modules())
     assert model.get_submodule("1").momentum == 0.1
@@ -64,4 +64,4 @@ def test_without_batch_norm_nothing_is_read() -> None:
         pytest.fail("a batch was asked for")
         yield
 
-    estimate(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), unread(), nullcontext)
+    estimate_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), unread(), nullcontext)

@@ -9,7 +9,7 @@ from curves import LENGTHS, assert_same, factors, from_yaml, torch_curve
 from torch.optim import lr_scheduler as torch_schedulers
 
 from trainrun import scheduler
-from trainrun.scheduler.restarts import Cycles
+from trainrun.scheduler.closed_form import Cycles
 
 WHOLE = [(1, 1, 1), (10, 10, 1), (100, 5, 1), (1000, 8, 1), (7, 1, 2), (70, 10, 2), (1001, 77, 3)]
 

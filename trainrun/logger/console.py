@@ -1,13 +1,11 @@
 """The terminal: live progress and one table line per evaluation; plain lines where it is none."""
 
-from __future__ import annotations
-
 import sys
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -42,16 +40,10 @@ class PlainConsole:
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.Started):
             self.started = (self.clock(), event)
-        if not isinstance(
-            event, (events.CheckpointSaved, events.Failed)
-        ):  # the command itself prints its error
-            for line in lines_of(event):
-                print(visible(line), file=sys.stderr, flush=True)
-        if (
-            isinstance(event, events.StepsLogged)
-            and self.started is not None
-            and event.step > self.started[1].step
-        ):
+        is_silent = isinstance(event, (events.CheckpointSaved, events.Failed))  # the command prints its error
+        for line in () if is_silent else lines_of(event):
+            print(visible(line), file=sys.stderr, flush=True)
+        if isinstance(event, events.StepsLogged) and self.started and event.step > self.started[1].step:
             self._estimate(event.step, *self.started)
             self.started = None
 
@@ -101,10 +93,6 @@ class Live:
                 self._print(lines_of(event)[1:], "dim")
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._stop(event)
-            case events.Pictured() | events.Weighed() | events.CheckpointSaved():
-                pass
-            case _:
-                assert_never(event)
 
     def _start(self, event: events.Started) -> None:
         self.monitor = event.monitor.replace("/", " ", 1)
@@ -114,14 +102,12 @@ class Live:
         self.console.print(title)
         for label, text in event.plan:
             head = f"  {label:<10} "
-            for part in textwrap.wrap(
-                visible(text), max(20, self.console.width - len(head)), break_on_hyphens=False
-            ):
+            width = max(20, self.console.width - len(head))
+            for part in textwrap.wrap(visible(text), width, break_on_hyphens=False):
                 self.console.print(Text.assemble((head, "dim"), part))
                 head = " " * len(head)
         self.console.print()
-        total = event.total_steps
-        of = f"/{total}" if total else ""
+        total, of = event.total_steps, f"/{event.total_steps}" if event.total_steps else ""
         self.task = self.progress.add_task("", total=total, completed=event.step, of=of, note="")
         self.progress.start()
 
@@ -163,11 +149,9 @@ class Live:
 
 def fitting(columns: list[str], monitor: str, width: int) -> list[str]:
     """The columns that a terminal has room for, at least the step and what is monitored."""
-    order = ["step", monitor, "val loss", "train loss", "epoch", "lr", *columns]
     room, taken = width - len("  best"), set[str]()
-    for name in dict.fromkeys(order):
-        needed = name in ("step", monitor)
-        if name in columns and (needed or _width(name) <= room):
+    for name in dict.fromkeys(["step", monitor, "val loss", "train loss", "epoch", "lr", *columns]):
+        if name in columns and (name in ("step", monitor) or _width(name) <= room):
             taken.add(name)
             room -= _width(name)
     return [name for name in columns if name in taken]

@@ -1,7 +1,5 @@
 """metrics.csv: one line per evaluation, for spreadsheets."""
 
-from __future__ import annotations
-
 import csv
 import io
 from pathlib import Path
@@ -34,10 +32,7 @@ class CSV:
                     self._write([row | ({} if event.lr is None else {"lr": event.lr})], file)
 
     def _cut(self, step: int) -> None:
-        """Forget what a resumed run computes again: what came after `step`, and the test split.
-
-        And what a kill or a power loss left of a line. The file is replaced whole.
-        """
+        """Replace the file without what came after `step`, the test split, and what a kill left of a line."""
         text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
         table = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
         rows: dict[int, dict[str, Any]] = {}

@@ -1,7 +1,5 @@
 """Small pictures for views, as PNG: training samples, and which class was taken for which."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Sequence
@@ -39,10 +37,7 @@ def samples(
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> tuple[bytes, Size]:
-    """A PNG of the matrix (C, C), rows the true classes, and its (width, height).
-
-    A cell is the darker, the larger a share of its class it is.
-    """
+    """A PNG of the matrix (C, C), rows the true classes, darker by the share of the class, and its size."""
     count = len(matrix)
     cell = 34 if count <= _NUMBERED else 16 if count <= _NAMED else 7
     labels = [str(name) for name in (names if len(names) == count else range(count))]

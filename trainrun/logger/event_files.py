@@ -1,27 +1,18 @@
 """TensorBoard's event files: read back, and written anew without the points that are computed again."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 from tensorboard.summary.writer.record_writer import RecordWriter
-
-_HEADER = struct.Struct("<QI")  # a record: its length and that number's checksum, the record, its checksum
-_CHECKSUM = struct.Struct("<I")
-
-
-def event_files(folder: Path) -> list[Path]:
-    """The event files in a folder in the order in which TensorBoard reads them."""
-    return sorted(folder.glob("events.out.tfevents.*"))
 
 
 def rewrite(folder: Path, is_kept: Callable[[Event], bool]) -> BinaryIO:
@@ -30,17 +21,15 @@ def rewrite(folder: Path, is_kept: Callable[[Event], bool]) -> BinaryIO:
     It begins with a restart at step 0, by which a server that is running forgets what it has read. The
     new file is whole before the old ones go.
     """
-    old = event_files(folder)
+    old = sorted(folder.glob("events.out.tfevents.*"))  # the order in which TensorBoard reads them
     events = [event for event in _events(old) if is_kept(event)]
     path, temporary = folder / _name_after(old), folder / ".tmp-events"
-    restart = SessionLog(status=SessionLog.START)
-    first = [Event(file_version="brain.Event:2"), Event(session_log=restart, step=0)]
+    now, restart = time.time(), SessionLog(status=SessionLog.START)
+    version = Event(file_version="brain.Event:2", wall_time=now)
     try:
         with temporary.open("wb") as file:
             writer = RecordWriter(file)
-            for event in first:
-                event.wall_time = time.time()
-            for event in (*first, *events):
+            for event in (version, Event(session_log=restart, step=0, wall_time=now), *events):
                 writer.write(event.SerializeToString())
             file.flush()
             os.fsync(file.fileno())
@@ -65,25 +54,13 @@ def _name_after(old: list[Path]) -> str:
 def _events(files: list[Path]) -> list[Event]:
     """All points as they stand after restarts, which take back those from their step on."""
     events: list[Event] = []
-    for file in files:
-        for event in _records(file):
-            if event.HasField("session_log"):
-                events = [point for point in events if point.step < event.step]
-            elif not event.HasField("file_version"):
-                events.append(event)
+    for reader in (PyRecordReader_New(str(file)) for file in files):
+        with suppress(OutOfRangeError, DataLossError):  # at the end, or what a kill left damaged
+            while True:
+                reader.GetNext()
+                event = Event.FromString(reader.record())
+                if event.HasField("session_log"):
+                    events = [point for point in events if point.step < event.step]
+                elif not event.HasField("file_version"):
+                    events.append(event)
     return events
-
-
-def _records(file: Path) -> Iterator[Event]:
-    """The events of one file, up to the first that a kill or a power loss left damaged."""
-    content = file.read_bytes()
-    place = 0
-    while place + _HEADER.size <= len(content):
-        length, checksum = _HEADER.unpack_from(content, place)
-        begin, end = place + _HEADER.size, place + _HEADER.size + length
-        if checksum != masked_crc32c(content[place : place + 8]) or end + _CHECKSUM.size > len(content):
-            return
-        if _CHECKSUM.unpack_from(content, end)[0] != masked_crc32c(content[begin:end]):
-            return
-        yield Event.FromString(content[begin:end])
-        place = end + _CHECKSUM.size

@@ -1,8 +1,4 @@
-"""Events as plain lines: what a log file and a pipe get."""
-
-from __future__ import annotations
-
-from typing import assert_never
+"""Events as plain lines, which a log file and a pipe get, and as named curves, which views draw."""
 
 from trainrun.terminal.numbers import metrics_text, number, printable
 from trainrun.vocabulary import events
@@ -17,30 +13,20 @@ def lines_of(event: events.Event) -> list[str]:
         case events.StepsLogged():
             return [_logged(event)]
         case events.Evaluated():
-            best = " best" if event.is_best else ""
             weights = "" if event.weights == "raw" else f" ({event.weights})"
+            best = " best" if event.is_best else ""
             return [f"step {event.step} {event.split}{weights} {metrics_text(event.metrics)}{best}"]
         case events.Sampled():
-            text = printable(event.text).strip("\n").split("\n")
-            return [f"step {event.step} sample:", *(f"  | {line}" for line in text)]
+            lines = printable(event.text).strip("\n").split("\n")
+            return [f"step {event.step} sample:", *(f"  | {line}" for line in lines)]
         case events.Replanned():
             planned = f"step {event.step} planned: about {event.total_steps:,} steps in all"
             return [planned] if event.is_first else []
-        case events.Pictured() | events.Progressed() | events.Weighed():
-            return []
-        case _:
-            return [f"step {event.step} {_description(event)}"]
+    text = _description(event)
+    return [f"step {event.step} {text}"] if text else []
 
 
-def _description(
-    event: events.NotFinite
-    | events.RolledBack
-    | events.CheckpointSaved
-    | events.Warned
-    | events.Interrupted
-    | events.Finished
-    | events.Failed,
-) -> str:
+def _description(event: events.Event) -> str:
     match event:
         case events.NotFinite():
             answer = {"stop": "stopping", "skip": "skipped", "rollback": "rolling back"}[event.answer]
@@ -58,8 +44,7 @@ def _description(
             return f"finished: {event.reason}, {event.seconds:.1f} s of training; {weights}"
         case events.Failed():
             return f"failed: {event.reason}"
-        case _:
-            assert_never(event)
+    return ""  # it is for views alone
 
 
 def _logged(event: events.StepsLogged) -> str:
@@ -80,3 +65,24 @@ def describe_kept_weights(event: events.Finished) -> str:
     is_best = event.kept_step == event.best_step and event.best is not None
     why = f"best on {event.monitor} ({number(event.best or 0.0)})" if is_best else "the last"
     return f"{done} the {kind}weights of step {event.kept_step}, {why}"
+
+
+def logged_curves(event: events.StepsLogged) -> dict[str, float]:
+    """The curves of a log; `lr` is the largest, and where groups differ each has its own beside it."""
+    rates = event.lr if len(set(event.lr.values())) > 1 else {}
+    curves = {"train/loss": event.loss} | {f"train/{name}": value for name, value in event.metrics.items()}
+    curves |= {"train/grad_norm": event.grad_norm}
+    if event.clipped is not None and event.grad_norm_after is not None:
+        curves |= {"train/clipped": event.clipped, "train/grad_norm_after": event.grad_norm_after}
+    curves |= {"train/skipped": float(event.skipped)} if event.skipped else {}
+    curves |= {"train/spikes": float(event.spikes)} if event.spikes else {}
+    curves |= {f"update_ratio/{group}": value for group, value in event.update_ratio.items()}
+    curves |= {} if event.dead_units is None else {"train/dead_units": event.dead_units}
+    curves |= {"lr": max(event.lr.values())} | {f"lr/{group}": value for group, value in rates.items()}
+    curves |= {"train/epoch": event.epoch} if event.epoch is not None else {}
+    return curves | {"speed/samples_per_s": event.samples_per_s, "speed/data_wait": event.data_wait}
+
+
+def evaluated_curves(event: events.Evaluated) -> dict[str, float]:
+    """`val/accuracy` and the like."""
+    return {f"{event.split}/{name}": value for name, value in event.metrics.items()}

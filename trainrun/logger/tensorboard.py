@@ -1,28 +1,30 @@
 """TensorBoard: curves, settings, pictures and text. A view; metrics.jsonl is the truth."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
+import yaml
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trainrun.logger import drawing
-from trainrun.logger.curves import evaluated, logged
 from trainrun.logger.event_files import rewrite
-from trainrun.logger.hparams import session_end, session_start
+from trainrun.logger.lines import evaluated_curves, logged_curves
+from trainrun.logger.settings import flat
 from trainrun.vocabulary import events
 from trainrun.vocabulary.ranges import Natural
 
 _WRITTEN_AT_START = ("config/text_summary", metadata.SESSION_START_INFO_TAG)
 _WRITTEN_AT_END = ("test/", "best/", "confusion/test", metadata.SESSION_END_INFO_TAG)
+_NO_SETTINGS = ("name", "run_dir", "resume")  # of what the run does
 
 
 class TensorBoard:
@@ -58,40 +60,31 @@ class TensorBoard:
             case events.RolledBack():
                 self._rewrite(event.to, ())
             case events.StepsLogged():
-                self._scalars(logged(event), event.step)
+                self._scalars(logged_curves(event), event.step)
             case events.Weighed():
                 self._histograms("weights", event.weights, event.step)
                 self._histograms("gradients", event.gradients, event.step)
             case events.Evaluated():
-                self._evaluated(event)
+                self._scalars(evaluated_curves(event), event.step)
+                self.best = event if event.is_best else self.best
+                if event.split == "test":
+                    self._confusion(event)
             case events.Pictured():
                 picture = drawing.samples(event.pictures, event.shape, event.labels)
                 self._picture("samples", picture, event.step)
             case events.Sampled():
                 indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code
-                self._write(TensorBoardEvent(summary=_text("sample", indented)), event.step)
+                self._write(_text("sample", indented), event.step)
             case events.Finished():
                 self._finish(event)
-            case (
-                events.Progressed()
-                | events.NotFinite()
-                | events.Replanned()
-                | events.CheckpointSaved()
-                | events.Warned()
-                | events.Interrupted()
-                | events.Failed()
-            ):
-                pass
-            case _:
-                assert_never(event)
 
     def _start(self, event: events.Started) -> None:
         """What a process before this one wrote after the checkpoint, or before there was one, is no more."""
         self.folder.mkdir(exist_ok=True)
         self._rewrite(event.step, _WRITTEN_AT_START)
         self.class_names = event.class_names
-        self._write(TensorBoardEvent(summary=_text("config", f"```yaml\n{event.config}```")), event.step)
-        self._write(TensorBoardEvent(summary=session_start(event.config)), event.step)
+        self._write(_text("config", f"```yaml\n{event.config}```"), event.step)
+        self._write(_session_start(event.config), event.step)
 
     def _rewrite(self, step: int, written_again: Sequence[str]) -> None:
         """Keep the points up to the step that training goes on from, but for those of a run's end."""
@@ -106,18 +99,17 @@ class TensorBoard:
         self.writer = RecordWriter(rewrite(self.folder, is_kept))
 
     def _finish(self, event: events.Finished) -> None:
-        """What the run came to: its best, under a name of its own, and that the session is over."""
+        """What the run came to: its best, under a name of its own, and that the session is over.
+
+        Of one that failed nothing is said: a resume could not take it back.
+        """
         if self.best is not None:
             self._confusion(self.best)
         if event.best is not None and event.monitor:
             self._scalars({f"best/{event.monitor.partition('/')[2]}": event.best}, event.step)
-        self._write(TensorBoardEvent(summary=session_end()), event.step)
-
-    def _evaluated(self, event: events.Evaluated) -> None:
-        self._scalars(evaluated(event), event.step)
-        self.best = event if event.is_best else self.best
-        if event.split == "test":
-            self._confusion(event)
+        info = SessionEndInfo(status=STATUS_SUCCESS, end_time_secs=time.time())
+        summary = _hparams(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
+        self._write(summary, event.step)
 
     def _confusion(self, event: events.Evaluated) -> None:
         if event.confusion is not None:
@@ -127,39 +119,58 @@ class TensorBoard:
     def _picture(self, tag: str, picture: tuple[bytes, tuple[int, int]], step: int) -> None:
         png, (width, height) = picture
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
-        self._write(TensorBoardEvent(summary=Summary(value=[Summary.Value(tag=tag, image=image)])), step)
+        self._write(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
     def _histograms(self, group: str, histograms: Mapping[str, events.Histogram], step: int) -> None:
-        values = [
-            Summary.Value(tag=f"{group}/{name}", histo=_drawn(histogram))
-            for name, histogram in histograms.items()
-        ]
-        self._write(TensorBoardEvent(summary=Summary(value=values)), step)
+        drawn = {f"{group}/{name}": _drawn(histogram) for name, histogram in histograms.items()}
+        self._write(
+            Summary(value=[Summary.Value(tag=tag, histo=histo) for tag, histo in drawn.items()]), step
+        )
 
     def _scalars(self, scalars: dict[str, float], step: int) -> None:
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        self._write(TensorBoardEvent(summary=Summary(value=values)), step)
+        self._write(Summary(value=values), step)
 
-    def _write(self, event: TensorBoardEvent, step: int) -> None:
-        event.step, event.wall_time = step, time.time()
+    def _write(self, summary: Summary, step: int) -> None:
+        event = TensorBoardEvent(summary=summary, step=step, wall_time=time.time())
         self.writer.write(event.SerializeToString())
         self.writer.flush()  # a save syncs it: no checkpoint outlives the points before it
 
 
 def _drawn(histogram: events.Histogram) -> HistogramProto:
-    return HistogramProto(
-        min=histogram.edges[0],
-        max=histogram.edges[-1],
-        num=sum(histogram.counts),
-        sum=histogram.total,
-        sum_squares=histogram.total_squares,
-        bucket_limit=histogram.edges[1:],
-        bucket=histogram.counts,
-    )
+    edges, counts = histogram.edges, histogram.counts
+    ends = {"min": edges[0], "max": edges[-1], "num": sum(counts)}
+    sums = {"sum": histogram.total, "sum_squares": histogram.total_squares}
+    return HistogramProto(bucket_limit=edges[1:], bucket=counts, **ends, **sums)
 
 
 def _text(tag: str, text: str) -> Summary:
-    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+    plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
     shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
     tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode()], tensor_shape=shape)
-    return Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)])
+    return Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=tensor)])
+
+
+def _session_start(config: str) -> Summary:
+    """The settings of a run, from its YAML, as its row of the HParams tab.
+
+    No run says which columns the tab has, for TensorBoard would take the first one's word: without, it
+    takes all settings and curves of all runs, and shows those that differ. Null has no type in the tab and
+    is left out; lists are text.
+    """
+    info = SessionStartInfo(start_time_secs=time.time())
+    for key, value in flat(yaml.safe_load(config) or {}).items():
+        if value is None or key in _NO_SETTINGS or key.startswith("logger."):
+            continue
+        if isinstance(value, bool):
+            info.hparams[key].bool_value = value
+        elif isinstance(value, (int, float)):
+            info.hparams[key].number_value = value
+        else:
+            info.hparams[key].string_value = str(value)
+    return _hparams(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
+
+
+def _hparams(tag: str, content: Any) -> Summary:
+    about = metadata.create_summary_metadata(content)
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])

@@ -3,9 +3,7 @@
 Every function takes `params`, the parameter groups of `trainrun.parameters`.
 """
 
-from trainrun.optimizer.lion import Lion, lion
-from trainrun.optimizer.lr_scaling import scaled_lr
-from trainrun.optimizer.muon import Muon, muon
+from trainrun.optimizer.newer import Lion, Muon, ScheduleFreeAdamW, lion, muon, schedule_free_adamw
 from trainrun.optimizer.of_torch import (
     adadelta,
     adafactor,
@@ -19,33 +17,7 @@ from trainrun.optimizer.of_torch import (
     nesterov,
     radam,
     rmsprop,
+    scaled_lr,
     sgd,
 )
 from trainrun.optimizer.sam import SAM, needs_closure, sam
-from trainrun.optimizer.schedule_free import ScheduleFreeAdamW, schedule_free_adamw
-
-__all__ = [
-    "SAM",
-    "Lion",
-    "Muon",
-    "ScheduleFreeAdamW",
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adamw",
-    "lbfgs",
-    "lion",
-    "momentum",
-    "muon",
-    "nadam",
-    "needs_closure",
-    "nesterov",
-    "radam",
-    "rmsprop",
-    "sam",
-    "scaled_lr",
-    "schedule_free_adamw",
-    "sgd",
-]

@@ -1,14 +1,12 @@
 """The memory of an optimizer's state, by a step of a copy: for large models on meta tensors."""
 
-from __future__ import annotations
-
 import copy
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainrun.optimizer.composite import CompositeOptimizer
+from trainrun.optimizer.sam import CompositeOptimizer
 
 # Bytes of parameters: below, a step takes less time than importing what meta tensors need.
 _SMALL_BYTES = 64 << 20

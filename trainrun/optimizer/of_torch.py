@@ -1,6 +1,4 @@
-"""The optimizers of torch.optim, with fused kernels where torch has them."""
-
-from __future__ import annotations
+"""The optimizers of torch.optim, with fused kernels where torch has them, and learning-rate scaling."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -67,16 +65,14 @@ def adam(
 
     weight_decay here is L2: it enters the gradient and is divided like it. AdamW's is not.
     """
-    fused = _fused(params)
-    return torch.optim.Adam(params, lr, betas, eps, weight_decay, amsgrad, fused=fused)
+    return torch.optim.Adam(params, lr, betas, eps, weight_decay, amsgrad, fused=_fused(params))
 
 
 def adamw(
     params: Params, lr: Positive, betas: Betas, eps: Positive, amsgrad: bool, weight_decay: NonNegative
 ) -> Optimizer:
     """Adam with decoupled decay, w <- (1 - lr weight_decay) w (Loshchilov and Hutter, 2019)."""
-    fused = _fused(params)
-    return torch.optim.AdamW(params, lr, betas, eps, weight_decay, amsgrad, fused=fused)
+    return torch.optim.AdamW(params, lr, betas, eps, weight_decay, amsgrad, fused=_fused(params))
 
 
 def adamax(params: Params, lr: Positive, betas: Betas, eps: Positive, weight_decay: NonNegative) -> Optimizer:
@@ -130,15 +126,23 @@ def lbfgs(
     line_search: Literal["strong_wolfe"] | None,
 ) -> Optimizer:
     """Limited-memory BFGS (Liu and Nocedal, 1989): a step evaluates its window up to 1.25 max_iter times."""
-    return torch.optim.LBFGS(
-        params,
-        lr,
-        max_iter,
-        tolerance_grad=tolerance_grad,
-        tolerance_change=tolerance_change,
-        history_size=history_size,
-        line_search_fn=line_search,
-    )
+    tolerances = (tolerance_grad, tolerance_change)
+    return torch.optim.LBFGS(params, lr, max_iter, None, *tolerances, history_size, line_search)
+
+
+def scaled_lr(
+    lr: float, window: int, lr_scaling: Literal["none", "linear", "sqrt"], base_batch_size: Count
+) -> tuple[float, str]:
+    """(learning rate for steps of `window` samples, its computation as text).
+
+    linear: lr x window / base (Goyal et al., 2017); sqrt: lr x sqrt(window / base) (Krizhevsky, 2014).
+    """
+    ratio = window / base_batch_size
+    if lr_scaling == "linear":
+        return lr * ratio, f"{lr:g} x {window} / {base_batch_size} = {lr * ratio:g}"
+    if lr_scaling == "sqrt":
+        return lr * ratio**0.5, f"{lr:g} x sqrt({window} / {base_batch_size}) = {lr * ratio**0.5:g}"
+    return lr, f"{lr:g}"
 
 
 def _fused(params: Iterable[dict[str, Any]]) -> bool | None:

@@ -1,18 +1,16 @@
 """EMA, an exponential moving average of the weights: evaluated and kept in place of the raw ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainrun.regularization.averaged_copy import AveragedCopy
+from trainrun.regularization.kinds import WeightAverage
 from trainrun.vocabulary.ranges import Rate
 
 
-class EMA(AveragedCopy):
+class EMA(WeightAverage):
     """avg <- d avg + (1 - d) w after every applied step, over parameters and float buffers.
 
     d is `decay`, but at most (1 + n) / (10 + n) at the n-th update, so that the first random
@@ -22,7 +20,6 @@ class EMA(AveragedCopy):
     name = "ema"
 
     def __init__(self, decay: Rate) -> None:
-        super().__init__()
         self.decay, self.updates = decay, 0
         # Float parameters of the copy and of the model: walking over all modules in each step is slow.
         self._averages: list[Tensor] = []

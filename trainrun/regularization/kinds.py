@@ -1,14 +1,15 @@
 """The five kinds of regulariser, each of which acts at one place of the run."""
 
-from __future__ import annotations
-
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainrun.protocols import Batch, DataInfo
 
@@ -38,8 +39,6 @@ class Mixing(BatchChange):
 
 
 class _OneOf(BatchChange):
-    """One of several, drawn for each batch."""
-
     def __init__(self, changes: Sequence[Mixing]) -> None:
         self.changes = changes
 
@@ -69,29 +68,42 @@ class Penalty(ABC):
 
 
 class WeightAverage(ABC):
-    """Keeps a second model of averaged weights; `model` is that copy, None before it has started."""
+    """Averages weights in a copy of the model, in evaluation mode: `model`, None before it has started."""
 
     name: str
-    model: nn.Module | None
+    model: nn.Module | None = None
+    bn_batches: int | None = 0  # of training, that batch norm's statistics are estimated from; None: all
+    _copy: nn.Module | None = None
+    _averaged_from: nn.Module | None = None  # the model whose tensors a subclass has listed
 
-    @abstractmethod
     def start(self, model: nn.Module) -> None:
         """Make the copy; the model is on its device and initialised."""
+        self.model = self._copy = copy.deepcopy(model).requires_grad_(False).eval()
+        self._averaged_from = None
+
+    @property
+    def started_copy(self) -> nn.Module:
+        """The copy; raises RuntimeError before `start`."""
+        if self._copy is None:
+            raise RuntimeError(f"{type(self).__name__} is used before {type(self).__name__}.start")
+        return self._copy
 
     @abstractmethod
     def update(self, model: nn.Module) -> None:
         """After an applied optimizer step."""
 
-    def update_bn(  # noqa: B027 - most need nothing
+    def update_bn(
         self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
     ) -> None:
         """Estimate batch norm's statistics of the copy from training batches, before an evaluation."""
+        if self.model is not None and self.bn_batches != 0:
+            estimate_batch_norm(self.model, islice(batches, self.bn_batches), autocast)
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self.started_copy.state_dict()}
 
-    @abstractmethod
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.started_copy.load_state_dict(state["model"])
 
 
 class Stopper(ABC):
@@ -106,14 +118,34 @@ class Stopper(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
-
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-KINDS = (ModelChange, BatchChange, Penalty, WeightAverage, Stopper)
-
-
-def decayed(model: nn.Module) -> list[Tensor]:
-    """The trained matrices and kernels of a model, on which penalties act: not norms and biases."""
-    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+@torch.no_grad()
+def estimate_batch_norm(
+    model: nn.Module, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Set batch norm's running statistics to their mean over the batches; reads none without batch norm."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    for norm in norms:  # all other layers, such as dropout, stay in evaluation mode
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    try:
+        for batch in batches:
+            if len(batch) > 1:  # one value has no variance
+                with autocast():
+                    model(batch.inputs)
+    except BaseException:  # a stop: the mean over a part of the batches is worse than the old statistics
+        for buffer, value in before:
+            buffer.copy_(value)
+        raise
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.eval()

@@ -1,11 +1,8 @@
 """The user's own regulariser: a function of the model or of a batch."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -68,10 +65,6 @@ def as_regularizer(regularizer: Any) -> Any:
         return regularizer
     if len(regularizer.needs) == 2 or "batch" in regularizer.needs[0]:
         return OwnBatchChange(regularizer)
-    return OwnPenalty(regularizer) if _returns(regularizer.function) else OwnModelChange(regularizer)
-
-
-def _returns(function: Callable[..., Any]) -> bool:
-    """Whether a function's source returns a value."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(regularizer.function)))
+    returns = any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(tree))
+    return OwnPenalty(regularizer) if returns else OwnModelChange(regularizer)

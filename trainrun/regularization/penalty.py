@@ -1,11 +1,9 @@
 """L1, L2 and elastic-net penalties on matrices and kernels, added to the loss once per step."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
-from trainrun.regularization.kinds import Penalty, decayed
+from trainrun.regularization.kinds import Penalty
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Fraction, NonNegative
 
@@ -40,6 +38,11 @@ class Elastic(Penalty):
 
     def penalty(self, model: nn.Module) -> Tensor:
         return self.l1.penalty(model) + self.l2.penalty(model)
+
+
+def decayed(model: nn.Module) -> list[Tensor]:
+    """The trained matrices and kernels of a model, on which penalties act: not norms and biases."""
+    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
 
 
 def near_zero(model: nn.Module) -> float:

@@ -1,18 +1,12 @@
 """The average that a schedule-free optimizer keeps, as the weights that are evaluated."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from itertools import islice
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from trainrun.protocols import Batch
-from trainrun.regularization import batch_norm
-from trainrun.regularization.averaged_copy import AveragedCopy
+from trainrun.regularization.kinds import WeightAverage
 
 BATCHES = 50  # from which batch norm's statistics are estimated: they differ little from the model's own
 
@@ -23,17 +17,13 @@ class KeepsAverage(Protocol):
     def average_into(self, copies: Mapping[Tensor, Tensor]) -> None: ...
 
 
-class ScheduleFreeAverage(AveragedCopy):
-    """A copy of the model with the optimizer's average.
-
-    Buffers are the model's, but batch norm's running statistics are estimated again from training
-    batches before an evaluation, as the method's authors advise.
-    """
+class ScheduleFreeAverage(WeightAverage):
+    """A copy with the optimizer's average and, as its authors advise, batch norm's statistics of its own."""
 
     name = "schedule_free"
+    bn_batches = BATCHES
 
     def __init__(self, optimizer: KeepsAverage) -> None:
-        super().__init__()
         self.optimizer = optimizer
         self._copies: dict[Tensor, Tensor] = {}
 
@@ -46,9 +36,3 @@ class ScheduleFreeAverage(AveragedCopy):
         self.optimizer.average_into(self._copies)
         for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
-
-    def update_bn(
-        self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
-    ) -> None:
-        if self.model is not None:
-            batch_norm.estimate(self.model, islice(batches, BATCHES), autocast)

@@ -1,21 +1,16 @@
 """SWA, stochastic weight averaging: the plain mean of weights late in the run (Izmailov et al., 2018)."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainrun.protocols import Batch
-from trainrun.regularization import batch_norm
-from trainrun.regularization.averaged_copy import AveragedCopy
+from trainrun.regularization.kinds import WeightAverage
 from trainrun.vocabulary.ranges import Period, Steps
 
 
-class SWA(AveragedCopy):
+class SWA(WeightAverage):
     """The mean of the weights after update `start` and every `every` updates from there on.
 
     Before an evaluation, batch norm's running statistics are estimated again from an epoch of
@@ -23,9 +18,9 @@ class SWA(AveragedCopy):
     """
 
     name = "swa"
+    bn_batches = None
 
     def __init__(self, start: Steps, every: Period) -> None:
-        super().__init__()
         self.first, self.every = max(start, 1), every
         self.updates, self.averaged = 0, 0
 
@@ -45,12 +40,6 @@ class SWA(AveragedCopy):
         for buffer, value in zip(average.buffers(), model.buffers(), strict=True):
             buffer.copy_(value)
         self.model = average
-
-    def update_bn(
-        self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
-    ) -> None:
-        if self.model is not None:
-            batch_norm.estimate(self.model, batches, autocast)
 
     def state_dict(self) -> dict[str, Any]:
         model = {} if self.model is None else self.model.state_dict()

@@ -7,10 +7,12 @@ one_cycle and cosine_restarts span what follows the warm-up; step, multistep, ex
 and cyclic count from the start of the run. `min_lr` is the value that a decay ends at.
 """
 
-from trainrun.scheduler.adapter import FromTorch, from_torch
 from trainrun.scheduler.closed_form import (
+    Restarting,
+    Warmed,
     constant,
     cosine,
+    cosine_restarts,
     cyclic,
     exponential,
     linear,
@@ -21,27 +23,5 @@ from trainrun.scheduler.closed_form import (
     step,
     wsd,
 )
+from trainrun.scheduler.own import FromTorch, from_torch
 from trainrun.scheduler.reduce_on_plateau import Plateau, plateau
-from trainrun.scheduler.restarts import Restarting, cosine_restarts
-from trainrun.scheduler.warmup import Warmed
-
-__all__ = [
-    "FromTorch",
-    "Plateau",
-    "Restarting",
-    "Warmed",
-    "constant",
-    "cosine",
-    "cosine_restarts",
-    "cyclic",
-    "exponential",
-    "from_torch",
-    "linear",
-    "multistep",
-    "noam",
-    "one_cycle",
-    "plateau",
-    "polynomial",
-    "step",
-    "wsd",
-]

@@ -1,12 +1,10 @@
-"""Learning-rate schedules that are formulas of (update, total): constant, step, cosine, one-cycle, wsd ..."""
-
-from __future__ import annotations
+"""Learning-rate schedules that are formulas of (update, total): a warm-up, then cosine, one-cycle, wsd ..."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from trainrun.scheduler.warmup import Shape, Warmed, floor_of, rest_of
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import (
     Count,
@@ -18,6 +16,54 @@ from trainrun.vocabulary.ranges import (
     Rate,
     Steps,
 )
+
+Shape = Callable[[int], float]  # updates since its start -> factor of the learning rate
+
+
+@dataclass(eq=False)
+class Warmed:
+    """The schedule `shape` with a linear warm-up: it starts after it, or with `spans_rest` False at once.
+
+    `momentum` gives the absolute momentum (or first beta) at an update, for schedules that set it.
+    `drops` are the updates at which a step schedule goes down, as far as its settings list them.
+    """
+
+    shape: Shape
+    warmup: int
+    warmup_start: float
+    spans_rest: bool = True
+    momentum: Callable[[int], float] | None = None
+    drops: Sequence[int] = ()
+
+    @property
+    def begins_at(self) -> int:
+        return self.warmup if self.spans_rest else 0
+
+    def __call__(self, update: int) -> tuple[float, float | None]:
+        since = max(0, update - self.begins_at)
+        factor = self.shape(since)
+        if update < self.warmup:
+            factor *= self.warmup_start + (1 - self.warmup_start) * (update + 1) / self.warmup
+        return factor, None if self.momentum is None else self.momentum(since)
+
+
+def floor_of(min_lr: float, base_lr: float) -> float:
+    """`min_lr` as a factor of the learning rate."""
+    if min_lr > base_lr:
+        text = f"must be at most the learning rate {base_lr:g}, got {min_lr:g}"
+        raise ConfigError.of("scheduler.min_lr", text)
+    return min_lr / base_lr
+
+
+def rest_of(total_steps: int, warmup: int) -> int:
+    """The updates after the warm-up, at least 1.
+
+    A warm-up may take the whole run, as 5 % of a single step does. Raises ConfigError for a longer one.
+    """
+    if warmup > total_steps:
+        text = f"takes {warmup} steps, the whole run only {total_steps}; shorten it"
+        raise ConfigError.of("scheduler.warmup", text)
+    return max(1, total_steps - warmup)
 
 
 def constant(warmup: Steps, warmup_start: Fraction) -> Warmed:
@@ -35,8 +81,7 @@ def step(
 ) -> Warmed:
     """Times `gamma` every `every`: gamma^floor(n / every)."""
     floor = floor_of(min_lr, base_lr)
-    shape = lambda n: max(floor, gamma ** (n // every))  # noqa: E731
-    return Warmed(shape, warmup, warmup_start, spans_rest=False, drops=(every,))
+    return Warmed(lambda n: max(floor, gamma ** (n // every)), warmup, warmup_start, False, drops=(every,))
 
 
 def multistep(
@@ -94,6 +139,62 @@ def cosine(
     return Warmed(lambda n: floor + (1 - floor) * _cosine(min(n, rest) / rest), warmup, warmup_start)
 
 
+class Cycles:
+    """Cycles, each `mult` times the one before, that fill `span` exactly; the first is nearest to `first`."""
+
+    def __init__(self, span: int, first: int, mult: int) -> None:
+        self.span, self.mult, self.count = span, mult, 1
+        if mult == 1:
+            self.count = max(1, span // first)
+        while self._firsts(self.count + 1) * first <= span:
+            self.count += 1
+        if self._firsts(self.count) * self._firsts(self.count + 1) * first**2 < span**2:
+            self.count += 1  # shorter than asked for, but nearer to it
+
+    def start(self, cycle: int) -> int:
+        """The update at which a cycle starts; for cycle `count` that is the end."""
+        return -(-self.span * self._firsts(cycle) // self._firsts(self.count))
+
+    def progress(self, update: int) -> float:
+        """How far an update is into its cycle, from 0 at the start to 1 at the end."""
+        if update >= self.span:
+            return 1.0
+        firsts = update * self._firsts(self.count) // self.span  # first cycles that have gone by
+        later = range(1, self.count)
+        cycle = firsts if self.mult == 1 else sum(self._firsts(number) <= firsts for number in later)
+        start, end = self.start(cycle), self.start(cycle + 1)
+        return (update - start) / (end - start)
+
+    def _firsts(self, cycles: int) -> int:
+        """The length of the first `cycles` cycles, in units of the first."""
+        return cycles if self.mult == 1 else (self.mult**cycles - 1) // (self.mult - 1)
+
+
+class Restarting(Warmed):
+    """Cosines down to `floor`, one for each of `cycles`, after a warm-up."""
+
+    def __init__(self, cycles: Cycles, floor: float, warmup: int, warmup_start: float) -> None:
+        super().__init__(lambda n: floor + (1 - floor) * _cosine(cycles.progress(n)), warmup, warmup_start)
+        self.cycles = cycles
+
+
+def cosine_restarts(
+    total_steps: int,
+    base_lr: float,
+    first: Period,
+    mult: Count,
+    warmup: Steps,
+    warmup_start: Fraction,
+    min_lr: NonNegative,
+) -> Restarting:
+    """Cosine cycles, the first about `first` long, each `mult` times the one before: SGDR.
+
+    All are stretched or shortened so that the last ends with the run (Loshchilov and Hutter, 2017).
+    """
+    cycles = Cycles(rest_of(total_steps, warmup), first, mult)
+    return Restarting(cycles, floor_of(min_lr, base_lr), warmup, warmup_start)
+
+
 def noam(
     base_lr: float, d_model: Count | None, warmup: Period, warmup_start: Fraction, min_lr: NonNegative
 ) -> Warmed:
@@ -134,9 +235,8 @@ def one_cycle(
             return peak + (start - peak) * _cosine(n / top if top else 1.0)
         return last + (peak - last) * _cosine((n - top) / (end - top))
 
-    shape = lambda n: between(n, low, 1.0, final)  # noqa: E731
     momentum = _momentum(momentum_high, momentum_low, lambda n: between(n, 0.0, 1.0, 0.0))
-    return Warmed(shape, warmup, warmup_start, momentum=momentum)
+    return Warmed(lambda n: between(n, low, 1.0, final), warmup, warmup_start, momentum=momentum)
 
 
 def cyclic(
@@ -164,9 +264,8 @@ def cyclic(
         triangle = offset / up if offset <= up else (period - offset) / (period - up)
         return triangle * {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": gamma**n}[mode]
 
-    shape = lambda n: bottom + (1 - bottom) * height(n)  # noqa: E731
     momentum = _momentum(momentum_high, momentum_low, height)
-    return Warmed(shape, warmup, warmup_start, spans_rest=False, momentum=momentum)
+    return Warmed(lambda n: bottom + (1 - bottom) * height(n), warmup, warmup_start, False, momentum)
 
 
 def wsd(

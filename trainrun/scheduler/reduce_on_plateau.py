@@ -1,16 +1,15 @@
 """Reduce the learning rate on a plateau: when the monitored metric no longer improves."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from trainrun.scheduler.closed_form import constant
-from trainrun.scheduler.warmup import Warmed, floor_of
+from trainrun.scheduler.closed_form import Warmed, constant, floor_of
 from trainrun.vocabulary.ranges import Fraction, Natural, NonNegative, Rate, Steps
 
 
+@dataclass(eq=False)
 class Plateau:
     """Multiply by `factor` when the metric has not improved for more than `patience` evaluations.
 
@@ -19,22 +18,18 @@ class Plateau:
     metric for an improving one. After a reduction `cooldown` evaluations are not counted.
     """
 
-    needs_metric = True
-
-    def __init__(
-        self,
-        after: Warmed,
-        floor: float,
-        maximize: bool,
-        factor: float,
-        patience: int,
-        threshold: float,
-        cooldown: int,
-    ) -> None:
-        self.after, self.floor, self.maximize, self.factor = after, floor, maximize, factor
-        self.patience, self.threshold, self.cooldown = patience, threshold, cooldown
-        self.scale, self.bad, self.resting = 1.0, 0, 0
-        self.best: float | None = None
+    after: Warmed
+    floor: float
+    maximize: bool
+    factor: float
+    patience: int
+    threshold: float
+    cooldown: int
+    scale: float = 1.0
+    best: float | None = None
+    bad: int = 0  # evaluations without an improvement
+    resting: int = 0  # evaluations that are not counted yet
+    needs_metric: ClassVar = True
 
     def __call__(self, update: int) -> tuple[float, float | None]:
         warm, _ = self.after(update)
@@ -60,8 +55,7 @@ class Plateau:
         return {"scale": self.scale, "best": self.best, "bad": self.bad, "resting": self.resting}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.scale, self.best = state["scale"], state["best"]
-        self.bad, self.resting = state["bad"], state["resting"]
+        self.scale, self.best, self.bad, self.resting = (state[key] for key in self.state_dict())
 
 
 def plateau(

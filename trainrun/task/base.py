@@ -1,7 +1,5 @@
 """Base class of tasks: one loss, one model output per target, metrics as sums over a split."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,10 +20,7 @@ _FITTING = {
 
 
 class Task:
-    """Base of the tasks here; a task of your own needs only the methods of `protocols.TaskProtocol`.
-
-    `kinds` are the kinds of target (`DataInfo.kind`) that a task can learn.
-    """
+    """Base of the tasks here; each learns targets of its `kinds`. A task of your own need not inherit."""
 
     kinds: ClassVar[tuple[str, ...]] = ()
     metric_modes: Mapping[str, str] = {"loss": "min"}
@@ -36,8 +31,7 @@ class Task:
             name = type(self).__name__.lower()
             text = f"{name} learns {' or '.join(self.kinds)}, the targets of {info.name} are {info.kind}"
             raise ConfigError.of("task", text + _FITTING.get(info.kind, ""))
-        self.loss, self.info = loss, info
-        self.own_metrics = named(metrics)
+        self.loss, self.info, self.own_metrics = loss, info, named(metrics)
 
     @property
     def num_outputs(self) -> int:
@@ -54,10 +48,8 @@ class Task:
         return {"loss": float(len(batch)) if weight is None else weight.sum()}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
-        outputs = model(batch.inputs)
-        targets = self.targets(batch.targets)
-        losses = self.loss(outputs, targets)
-        terms = {"loss": sum_exactly(losses)}
+        outputs, targets = model(batch.inputs), self.targets(batch.targets)
+        terms = {"loss": sum_exactly(self.loss(outputs, targets))}
         with torch.no_grad():
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums
@@ -121,8 +113,11 @@ def f1_macro(hits: Tensor, claimed: Tensor, real: Tensor) -> float:
     return float((2 * hits.cpu().double()[occurs] / total[occurs]).mean()) if occurs.any() else 0.0
 
 
-def accuracy_and_f1(confusion: Tensor, num_samples: int) -> dict[str, float]:
-    """From the confusion matrix of a split."""
-    hits = confusion.diag()
+def class_metrics(sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+    """Accuracy and f1_macro from a split's confusion matrix; in training the accuracy alone."""
+    for name, metric in (("correct_mixed", "accuracy_mixed"), ("correct", "accuracy")):
+        if name in sums:
+            return {metric: float(sums[name]) / num_samples}
+    hits, confusion = sums["confusion"].diag(), sums["confusion"]
     f1 = f1_macro(hits, confusion.sum(0), confusion.sum(1))
     return {"accuracy": float(hits.sum()) / num_samples, "f1_macro": f1}

@@ -1,7 +1,5 @@
 """One of two classes with a single output: a logit for the second class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo
-from trainrun.task.base import Task, accuracy_and_f1, confusion_matrix
+from trainrun.task.base import Task, class_metrics, confusion_matrix
 from trainrun.task.own_metrics import OwnMetric
 from trainrun.vocabulary.errors import ConfigError
 
@@ -45,11 +43,7 @@ class Binary(Task):
         return {"confusion": confusion_matrix(predicted, true, 2)}
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
-        if "correct_mixed" in sums:
-            return {"accuracy_mixed": float(sums["correct_mixed"]) / num_samples}
-        if "correct" in sums:
-            return {"accuracy": float(sums["correct"]) / num_samples}
-        return accuracy_and_f1(sums["confusion"], num_samples)
+        return class_metrics(sums, num_samples)
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Probability of the second class, (N, 1) float64 on the host: above 0.5 where the output is > 0."""

@@ -1,7 +1,5 @@
 """One of several classes: softmax over the outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo
-from trainrun.task.base import Task, accuracy_and_f1, confusion_matrix
+from trainrun.task.base import Task, class_metrics, confusion_matrix
 from trainrun.task.own_metrics import OwnMetric
 
 
@@ -36,22 +34,15 @@ class Classification(Task):
         return {"correct_mixed": targets.gather(1, outputs.argmax(1, keepdim=True)).sum()}
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        true = _hard(targets)
-        num_classes = self.info.num_targets
+        true, num_classes = _hard(targets), self.info.num_targets
         sums = {"confusion": confusion_matrix(outputs.argmax(1), true, num_classes)}
         if num_classes > 5:
             sums["top5"] = (outputs.topk(5).indices == true[:, None]).any(1).sum()
         return sums
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
-        if "correct_mixed" in sums:
-            return {"accuracy_mixed": float(sums["correct_mixed"]) / num_samples}
-        if "correct" in sums:
-            return {"accuracy": float(sums["correct"]) / num_samples}
-        metrics = accuracy_and_f1(sums["confusion"], num_samples)
-        if "top5" in sums:
-            metrics["top5"] = float(sums["top5"]) / num_samples
-        return metrics
+        metrics = class_metrics(sums, num_samples)
+        return metrics | ({"top5": float(sums["top5"]) / num_samples} if "top5" in sums else {})
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Probabilities, (N, C) float64 on the host, where nearly equal outputs keep their order."""

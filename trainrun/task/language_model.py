@@ -1,7 +1,5 @@
 """Language modelling, the next token: perplexity, bits per byte, and text that the model writes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -54,10 +52,9 @@ class LanguageModel(Task):
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         outputs, targets = model(batch.inputs).flatten(0, 1), batch.targets.flatten()
-        losses = self.loss(outputs, targets)
+        terms = {"loss": sum_exactly(self.loss(outputs, targets))}
         with torch.no_grad():
-            sums = self.sums(outputs, targets)
-        return Outcome({"loss": sum_exactly(losses)}, sums, outputs, targets)
+            return Outcome(terms, self.sums(outputs, targets), outputs, targets)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The unweighted cross-entropy of the targets in nats, their number, and their bytes."""
@@ -68,8 +65,7 @@ class LanguageModel(Task):
         if not self.info.vocabulary:
             return sums
         self.num_bytes = self.num_bytes.to(targets.device)
-        num_bytes = self.num_bytes[targets.clamp(min=0)] * counted
-        return {**sums, "bytes": num_bytes.sum()}
+        return {**sums, "bytes": (self.num_bytes[targets.clamp(min=0)] * counted).sum()}
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
         nats = float(sums["nats"])
@@ -83,10 +79,7 @@ class LanguageModel(Task):
         return torch.softmax(model(inputs).float(), -1)
 
     def sample(self, model: nn.Module) -> str:
-        """The prompt and the model's continuation; nothing where its outputs are not finite.
-
-        Draws come from a separate generator. The model sees the last `block_size` tokens.
-        """
+        """The prompt and its continuation, by draws of its own; nothing where outputs are not finite."""
         if not self.sample_tokens or not self.info.vocabulary:
             return ""
         block_size, device = self.info.input_shape[0], next(model.parameters()).device
@@ -104,8 +97,7 @@ class LanguageModel(Task):
         """Tokens of a text: characters that the vocabulary has, else their bytes, else 0."""
         numbers = {token: number for number, token in enumerate(self.info.vocabulary)}
         tokens = []
-        for character in text:
-            raw = character.encode()
-            parts = [raw] if raw in numbers else [bytes([byte]) for byte in raw]
+        for character in map(str.encode, text):
+            parts = [character] if character in numbers else [bytes([byte]) for byte in character]
             tokens += [numbers.get(part, 0) for part in parts]
         return tokens or [0]

@@ -1,7 +1,5 @@
 """Masked language modelling (BERT): tokens hidden from the model, to be predicted from both sides."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -47,9 +45,13 @@ class MaskedLM(Task):
         return {"loss": self._masked_per_window(batch).sum()}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
-        masked = self._choose(batch)
-        targets = batch.inputs.masked_fill(~masked, IGNORED).flatten()
-        outputs = model(self._hidden(batch.inputs, masked)).flatten(0, 1)
+        tokens, masked = batch.inputs, self._choose(batch)
+        draws = torch.rand(tokens.shape, device=tokens.device)
+        strangers = torch.randint(self.num_outputs, tokens.shape, device=tokens.device)
+        inputs = tokens.masked_fill(masked & (draws < 0.8), self.num_outputs)
+        inputs = torch.where(masked & (draws >= 0.9), strangers, inputs)
+        targets = tokens.masked_fill(~masked, IGNORED).flatten()
+        outputs = model(inputs).flatten(0, 1)
         total = sum_exactly(self.loss(outputs, targets))
         with torch.no_grad():
             hits = (outputs.argmax(1) == targets).sum()
@@ -76,10 +78,3 @@ class MaskedLM(Task):
         draws = draws.masked_fill(batch.targets == IGNORED, 2.0)
         places: Tensor = draws.argsort(1).argsort(1)
         return places < self._masked_per_window(batch)[:, None]
-
-    def _hidden(self, tokens: Tensor, masked: Tensor) -> Tensor:
-        """The tokens as the model sees them."""
-        draws = torch.rand(tokens.shape, device=tokens.device)
-        strangers = torch.randint(self.num_outputs, tokens.shape, device=tokens.device)
-        inputs = tokens.masked_fill(masked & (draws < 0.8), self.num_outputs)
-        return torch.where(masked & (draws >= 0.9), strangers, inputs)

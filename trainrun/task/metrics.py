@@ -1,19 +1,15 @@
 """Accumulate loss and metric sums: tensors stay on the device until a log or an evaluation reads them."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainrun.protocols import StepResult
-
-Sums = dict[str, float]
-Path = tuple[str, ...]  # of keys, in nested dicts
 
 _WINDOW = 50  # steps of the running averages: long against noise, short against the fall of the loss
 _SPIKE_STD = 5  # by chance one step in three million of a normal loss
@@ -31,8 +27,8 @@ class Totals:
     norm: float = 0.0
     norm_after: float = 0.0
     penalty: float = 0.0
-    terms: Sums = field(default_factory=dict)
-    counts: Sums = field(default_factory=dict)
+    terms: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
     sums: dict[str, Any] = field(default_factory=dict)
 
     def add(self, result: StepResult, numbers: Mapping[str, Any]) -> None:
@@ -56,21 +52,10 @@ class Totals:
         """Every term averaged over its own count, added up; without penalties."""
         return sum(total / self.counts[name] for name, total in self.terms.items() if self.counts[name])
 
-    def state_dict(self) -> dict[str, Any]:
-        return {key: dict(v) if isinstance(v, dict) else v for key, v in vars(self).items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for key in vars(self):
-            value = state[key]
-            setattr(self, key, dict(value) if isinstance(value, dict) else value)
-
 
 @dataclass
 class Spikes:
-    """Count loss spikes: steps whose loss is more than 5 standard deviations above its running mean.
-
-    Both are exponential averages over some 50 steps. A loss that is not finite is counted elsewhere.
-    """
+    """Count steps whose loss is finite and 5 standard deviations above its mean over some 50 steps."""
 
     count: int = 0
     seen: int = 0  # finite losses so far
@@ -90,11 +75,7 @@ class Spikes:
 
 
 class Meter:
-    """Collect step results; copy them from the device only when they are read.
-
-    Adding a step appends to a list. The order of additions, and so every bit of a mean, does not
-    depend on when results are read.
-    """
+    """Collect step results; copy them from the device when they are read, which changes no bit of a mean."""
 
     def __init__(self) -> None:
         self.since_log, self.since_eval, self.spikes = Totals(), Totals(), Spikes()
@@ -127,8 +108,7 @@ class Meter:
         """What was measured since the last call, without what is no number; most steps are not looked at."""
         self.flush()
         health, self._health = self._health, {}
-        finite = {path: value for path, value in flatten(health).items() if math.isfinite(value)}
-        return unflatten(finite)
+        return _finite(health)
 
     def read_eval(self) -> Totals:
         self.flush()
@@ -137,14 +117,13 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         self.flush()
-        totals = {"since_log": self.since_log.state_dict(), "since_eval": self.since_eval.state_dict()}
-        return {**totals, "spikes": vars(self.spikes).copy()}
+        return {name: asdict(getattr(self, name)) for name in ("since_log", "since_eval", "spikes")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._pending.clear()
         self._health.clear()
-        self.since_log.load_state_dict(state["since_log"])
-        self.since_eval.load_state_dict(state["since_eval"])
+        self.since_log = Totals(**deepcopy(state["since_log"]))
+        self.since_eval = Totals(**deepcopy(state["since_eval"]))
         self.spikes = Spikes(**state["spikes"])
 
 
@@ -160,31 +139,30 @@ _PARTS = ("norm_after", "terms", "counts", "sums", "penalties", "health")  # may
 
 def _on_host(results: Sequence[StepResult]) -> list[dict[str, Any]]:
     """The parts of each result as numbers, brought to the host in one transfer."""
-    flat = [flatten({part: getattr(result, part) for part in _PARTS}) for result in results]
-    tensors = [value for values in flat for value in values.values() if isinstance(value, Tensor)]
-    row = torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else []
-    numbers = iter(row)
-    read = [
-        {path: next(numbers) if isinstance(value, Tensor) else float(value) for path, value in values.items()}
-        for values in flat
-    ]
-    return [{part: {} for part in _PARTS} | unflatten(values) for values in read]
+    trees = [{part: getattr(result, part) for part in _PARTS} for result in results]
+    tensors = [leaf for tree in trees for leaf in leaves(tree) if isinstance(leaf, Tensor)]
+    numbers = iter(torch.stack([t.detach().float().reshape(()) for t in tensors]).tolist() if tensors else ())
+
+    def read(tree: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: read(value) if isinstance(value, Mapping) else number(value) for key, value in tree.items()
+        }
+
+    def number(leaf: Any) -> float:
+        return next(numbers) if isinstance(leaf, Tensor) else float(leaf)
+
+    return [read(tree) for tree in trees]
 
 
-def flatten(tree: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
-    """The leaves of nested dicts by the keys that lead to them."""
-    flat: dict[Path, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, (*above, key)) if isinstance(value, Mapping) else {(*above, key): value}
-    return flat
+def leaves(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """The values in nested dicts."""
+    for value in tree.values():
+        yield from leaves(value) if isinstance(value, Mapping) else (value,)
 
 
-def unflatten(flat: Mapping[Path, Any]) -> dict[str, Any]:
-    """Nested dicts from what `flatten` made of them; empty ones are gone."""
-    tree: dict[str, Any] = {}
-    for (*above, key), value in flat.items():
-        inner = tree
-        for part in above:
-            inner = inner.setdefault(part, {})
-        inner[key] = value
-    return tree
+def _finite(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _finite(value) if isinstance(value, Mapping) else value
+        for key, value in tree.items()
+        if isinstance(value, Mapping) or math.isfinite(value)
+    }

@@ -1,7 +1,5 @@
 """Any number of labels per sample: one logit for each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -25,12 +23,8 @@ class Multilabel(Task):
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         predicted, true = outputs > 0, targets > 0.5
-        return {
-            "hits": (predicted & true).sum(0),
-            "claimed": predicted.sum(0),
-            "real": true.sum(0),
-            **self.quick_sums(outputs, targets),
-        }
+        counts = {"hits": (predicted & true).sum(0), "claimed": predicted.sum(0), "real": true.sum(0)}
+        return counts | self.quick_sums(outputs, targets)
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
         accuracy = float(sums["correct"]) / (num_samples * self.info.num_targets)

@@ -1,7 +1,5 @@
 """The user's own task as a function of (model, batch) that returns the loss."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap
@@ -18,17 +16,16 @@ _MODES = {"loss": "min", "accuracy": "max", "f1_macro": "max", "r2": "max", "mae
 
 
 class OwnTask(Task):
-    """A function of (model, batch) that returns the loss, or a dict of the loss and metrics.
-
-    Each is a mean over the batch, or has one value per sample, (N,).
-    """
+    """A function of (model, batch) that returns loss and metrics: means, or one value per sample."""
 
     kinds = ("classes", "labels", "values", "tokens", "other")
 
     def __init__(self, function: PlainFunction, loss: Any, info: DataInfo) -> None:
         super().__init__([], loss, info)
         self.function = function
-        named = _keys(function)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function.function)))
+        keys = [key for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys]
+        named = {"loss", *(str(key.value) for key in keys if isinstance(key, ast.Constant))}
         self.metric_modes = {name: mode for name, mode in _MODES.items() if name in named}
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
@@ -55,11 +52,3 @@ def as_task(task: Any, loss: Any, info: DataInfo) -> Any:
 
 def _is_of(value: Any, num_samples: int) -> bool:
     return isinstance(value, Tensor) and (value.numel() == 1 or value.shape == (num_samples,))
-
-
-def _keys(function: PlainFunction) -> set[str]:
-    """The keys of all dicts in a function's source, and "loss"."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function.function)))
-    dicts = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
-    keys = [key for node in dicts for key in node.keys]
-    return {"loss", *(str(key.value) for key in keys if isinstance(key, ast.Constant))}

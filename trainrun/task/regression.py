@@ -1,7 +1,5 @@
 """Regression: real-valued targets, learned standardised and evaluated in their own units."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

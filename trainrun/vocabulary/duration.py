@@ -1,12 +1,9 @@
 """Durations in any unit, converted once to optimizer steps: `10ep 500step 60000sample 5%`."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass
 
-STEP_UNITS = ("ep", "step", "sample", "%")
 CLOCK_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|step|sample|%|s|min|h)")
 # What people write for a unit.
@@ -37,35 +34,27 @@ class Duration:
 
     @property
     def seconds(self) -> float:
-        """The seconds of a duration by the clock."""
         return self.value * CLOCK_UNITS[self.unit]
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What turns durations into steps.
-
-    `samples_per_epoch` is None for a stream without length; `total_steps` is None while the budget
-    itself is being converted, so that a percentage of itself is refused.
-    """
+    """What turns durations into steps."""
 
     window: int  # samples per optimizer step: batch_size x accumulate x ranks
-    samples_per_epoch: int | None
-    total_steps: int | None = None
+    samples_per_epoch: int | None  # None for a stream without length
+    total_steps: int | None = None  # None while the budget is converted: no percentage of itself
 
     @property
     def steps_per_epoch(self) -> int | None:
-        if self.samples_per_epoch is None:
-            return None
-        return math.ceil(self.samples_per_epoch / self.window)
+        return None if self.samples_per_epoch is None else math.ceil(self.samples_per_epoch / self.window)
 
 
 def parse(text: object) -> Duration:
     """Parse a duration: `"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
     match = _PATTERN.fullmatch(str(text).strip())
     if not match:
-        near = respelled(text)
-        hint = f"; did you mean {near}?" if near else ""
+        hint = f"; did you mean {near}?" if (near := respelled(text)) else ""
         hint = f"; write {text}step or {text}ep" if re.fullmatch(r"\d+(\.\d+)?", str(text)) else hint
         raise ValueError(f"must be a duration such as 20ep, 500step, 60000sample or 5%, got {text}{hint}")
     if len(match[1].partition(".")[0]) > 15:  # beyond, a float no longer tells whole numbers apart
@@ -83,11 +72,7 @@ def respelled(text: object) -> str | None:
 
 
 def to_steps(duration: Duration, pace: Pace) -> int:
-    """Whole optimizer steps, rounded up so that something asked for is never nothing.
-
-    Raises ValueError where the unit has no meaning here: `ep` of a stream, `%` of the budget
-    itself, or a clock unit.
-    """
+    """Whole optimizer steps, rounded up. Raises ValueError for a unit without a meaning here."""
     if duration.is_clock:
         raise ValueError(f"must be in ep, step, sample or %, got {duration} (a clock unit)")
     if duration.unit == "ep":

@@ -1,10 +1,4 @@
-"""The events of a run as frozen records, and their lines in metrics.jsonl and timing.jsonl.
-
-metrics.jsonl holds what was computed and nothing that depends on the clock or on interruptions;
-timing.jsonl holds what happened.
-"""
-
-from __future__ import annotations
+"""The events of a run: what is computed, whatever the clock, for metrics.jsonl, the rest for timing.jsonl."""
 
 import json
 import math
@@ -195,84 +189,75 @@ class Failed:
     exit_code: int
 
 
-Event = (
-    Started
-    | Pictured
-    | Progressed
-    | StepsLogged
-    | Weighed
-    | NotFinite
-    | RolledBack
-    | Replanned
-    | Evaluated
-    | Sampled
-    | CheckpointSaved
-    | Warned
-    | Interrupted
-    | Finished
-    | Failed
-)
+_Computed = StepsLogged | Weighed | NotFinite | RolledBack | Evaluated | Sampled
+_Happened = Started | Pictured | Progressed | Replanned | CheckpointSaved | Warned
+Event = _Computed | _Happened | Interrupted | Finished | Failed
 
 
 def metrics_record(event: Event) -> dict[str, Any] | None:
     """The event's object in metrics.jsonl; None where it has none."""
+    fields: dict[str, Any]
     match event:
         case StepsLogged():
-            return _train_record(event)
-        case NotFinite(step=step, where=where, answer=answer, samples=samples):
-            record = {"event": "nonfinite", "step": step, "where": where, "answer": answer}
-            return record | {"samples": list(samples)}
-        case RolledBack(step=step, to=to, lr_factor=lr_factor):
-            return {"event": "rollback", "step": step, "to": to, "lr_factor": lr_factor}
-        case Evaluated(step=step, epoch=epoch, split=split, weights=weights, metrics=metrics):
-            record = {"event": "eval", "step": step, "epoch": epoch, "split": split, "weights": weights}
-            return record | dict(metrics)
-        case Sampled(step=step, text=text):
-            return {"event": "sample", "step": step, "text": text}
+            name, fields = "train", _logged(event)
+        case NotFinite():
+            name, fields = "nonfinite", {"where": event.where, "answer": event.answer}
+            fields["samples"] = list(event.samples)
+        case RolledBack():
+            name, fields = "rollback", {"to": event.to, "lr_factor": event.lr_factor}
+        case Evaluated():
+            name, fields = "eval", {"epoch": event.epoch, "split": event.split, "weights": event.weights}
+            fields |= event.metrics
+        case Sampled():
+            name, fields = "sample", {"text": event.text}
         case Finished():
-            record = {"event": "finished", "step": event.step, "reason": event.reason}
-            return record | {"monitor": event.monitor, "best": event.best, "best_step": event.best_step}
-    return None
+            name, fields = "finished", {"reason": event.reason, "monitor": event.monitor}
+            fields |= {"best": event.best, "best_step": event.best_step}
+        case _:
+            return None
+    return {"event": name, "step": event.step} | fields
 
 
-def _train_record(event: StepsLogged) -> dict[str, Any]:
-    record = {"event": "train", "step": event.step, "epoch": event.epoch, "loss": event.loss}
+def _logged(event: StepsLogged) -> dict[str, Any]:
     rates, ratios = list(event.lr.values()), list(event.update_ratio.values())
-    record |= {"lr": rates[0] if len(set(rates)) == 1 else dict(event.lr), "grad_norm": event.grad_norm}
+    fields: dict[str, Any] = {"epoch": event.epoch, "loss": event.loss}
+    fields |= {"lr": rates[0] if len(set(rates)) == 1 else dict(event.lr), "grad_norm": event.grad_norm}
     if event.clipped is not None:
-        record |= {"grad_norm_after": event.grad_norm_after, "clipped": event.clipped}
+        fields |= {"grad_norm_after": event.grad_norm_after, "clipped": event.clipped}
     if ratios:
-        record |= {"update_ratio": ratios[0] if len(ratios) == 1 else dict(event.update_ratio)}
-    record |= {} if event.dead_units is None else {"dead_units": event.dead_units}
-    record |= {"skipped": event.skipped} if event.skipped else {}
-    record |= {"spikes": event.spikes} if event.spikes else {}
-    return record | dict(event.metrics)
+        fields |= {"update_ratio": ratios[0] if len(ratios) == 1 else dict(event.update_ratio)}
+    fields |= {} if event.dead_units is None else {"dead_units": event.dead_units}
+    fields |= {"skipped": event.skipped} if event.skipped else {}
+    fields |= {"spikes": event.spikes} if event.spikes else {}
+    return fields | dict(event.metrics)
 
 
 def timing_record(event: Event) -> dict[str, Any] | None:
     """The event's object in timing.jsonl, without the time of day; None where it has none."""
+    fields: dict[str, Any]
     match event:
-        case Started(step=step, resumed_from=resumed_from):
-            return {"event": "started", "step": step, "resumed_from": resumed_from}
-        case StepsLogged(step=step, samples_per_s=speed, data_wait=wait):
-            record = {"event": "train", "step": step, "samples_per_s": round(speed, 1)}
-            return record | {"data_wait": round(wait, 4)}
-        case Evaluated(step=step, split=split, seconds=seconds):
-            return {"event": "eval", "step": step, "split": split, "seconds": seconds}
-        case Replanned(step=step, total_steps=total, seconds=seconds):
-            return {"event": "replanned", "step": step, "total_steps": total, "seconds": round(seconds, 3)}
-        case CheckpointSaved(step=step, num_bytes=size, seconds=seconds, blocked_s=blocked):
-            record = {"event": "saved", "step": step, "bytes": size}
-            return record | {"seconds": round(seconds, 4), "blocked_s": round(blocked, 4)}
-        case Warned(step=step, text=text):
-            return {"event": "warned", "step": step, "text": text}
-        case Interrupted(step=step, signal=signal):
-            return {"event": "interrupted", "step": step, "signal": signal}
-        case Finished(step=step, seconds=seconds):
-            return {"event": "finished", "step": step, "seconds": seconds}
-        case Failed(step=step, reason=reason):
-            return {"event": "failed", "step": step, "reason": reason}
-    return None
+        case Started():
+            name, fields = "started", {"resumed_from": event.resumed_from}
+        case StepsLogged(samples_per_s=speed, data_wait=wait):
+            name, fields = "train", {"samples_per_s": round(speed, 1), "data_wait": round(wait, 4)}
+        case Evaluated():
+            name, fields = "eval", {"split": event.split, "seconds": event.seconds}
+        case Replanned(total_steps=total, seconds=seconds):
+            name, fields = "replanned", {"total_steps": total, "seconds": round(seconds, 3)}
+        case CheckpointSaved(seconds=seconds, blocked_s=blocked):
+            name, fields = "saved", {"bytes": event.num_bytes, "seconds": round(seconds, 4)}
+            fields["blocked_s"] = round(blocked, 4)
+        case Warned():
+            name, fields = "warned", {"text": event.text}
+        case Interrupted():
+            name, fields = "interrupted", {"signal": event.signal}
+        case Finished():
+            name, fields = "finished", {"seconds": event.seconds}
+        case Failed():
+            name, fields = "failed", {"reason": event.reason}
+        case _:
+            return None
+    return {"event": name, "step": event.step} | fields
 
 
 def shown(samples: Sequence[int]) -> str:

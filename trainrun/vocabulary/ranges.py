@@ -4,8 +4,6 @@
 is written as a duration in YAML (`5%`, `10ep`) and reaches the callable as optimizer steps.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -35,10 +33,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class InSteps:
-    """A duration in YAML; optimizer steps in the call. `least` is the smallest that has a meaning.
-
-    `by_clock`: seconds, minutes and hours are taken too.
-    """
+    """A duration in YAML, with `by_clock` also in time; in the call, optimizer steps, `least` or more."""
 
     least: int = 0
     by_clock: bool = False
