@@ -53,7 +53,7 @@ def from_yaml(option: str, total: int, per_epoch: int = 10, **changes: Any) -> A
     pace = Pace(window=1, samples_per_epoch=per_epoch, total_steps=total)
     notes = inspect.get_annotations(function)
     for key, value in node.items():
-        if "InSteps" in str(notes[key]) and value is not None:
+        if any(word in notes[key] for word in ("Steps", "Period")) and value is not None:
             many = isinstance(value, list)
             node[key] = [to_steps(parse(v), pace) for v in value] if many else to_steps(parse(value), pace)
     offered = {"total_steps": total, "base_lr": 1.0, "maximize": True}

@@ -1,5 +1,7 @@
 """Initialise weights by layer type: a scheme for matrices and kernels, 1 for norm weights, 0 for biases."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Losses, one value per sample: the step sums them and divides by the count of its whole window."""
 
+from __future__ import annotations
+
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """Parameter groups by name pattern: learning-rate factor, weight decay, freezing, init."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Mixed precision: autocast to bf16 or fp16, TF32, and the loss scaling that fp16 needs."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

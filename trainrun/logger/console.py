@@ -1,5 +1,7 @@
 """The terminal: live progress and one table line per evaluation; plain lines where it is none."""
 
+from __future__ import annotations
+
 import sys
 import textwrap
 import time

@@ -1,5 +1,7 @@
 """metrics.csv: one line per evaluation, for spreadsheets."""
 
+from __future__ import annotations
+
 import csv
 import io
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Small pictures for views, as PNG: training samples, and which class was taken for which."""
 
+from __future__ import annotations
+
 import io
 import math
 from collections.abc import Sequence

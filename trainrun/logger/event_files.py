@@ -1,5 +1,7 @@
 """TensorBoard's event files: read back, and written anew without the points that are computed again."""
 
+from __future__ import annotations
+
 import os
 import re
 import socket

@@ -1,5 +1,7 @@
 """Events as plain lines, which a log file and a pipe get, and as named curves, which views draw."""
 
+from __future__ import annotations
+
 from trainrun.terminal.numbers import metrics_text, number, printable
 from trainrun.vocabulary import events
 

@@ -1,5 +1,7 @@
 """The settings of a run as one flat table, which is how runs are compared."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """TensorBoard: curves, settings, pictures and text. A view; metrics.jsonl is the truth."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -3,6 +3,8 @@
 Written offline, below the run's folder, unless `mode` says otherwise: nothing leaves the machine unasked.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import json

@@ -1,5 +1,7 @@
 """The memory of an optimizer's state, by a step of a copy: for large models on meta tensors."""
 
+from __future__ import annotations
+
 import copy
 
 import torch

@@ -1,5 +1,7 @@
 """Lion, Muon and schedule-free AdamW, which torch.optim lacks or restricts to matrices."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,5 +1,7 @@
 """The optimizers of torch.optim, with fused kernels where torch has them, and learning-rate scaling."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any, Literal
 

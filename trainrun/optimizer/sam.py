@@ -1,5 +1,7 @@
 """Optimizers made of others: several as one, and SAM, any of them at the worst point nearby."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Dropout: a random share of units is zero at each training step (Srivastava et al., 2014)."""
 
+from __future__ import annotations
+
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 

@@ -1,5 +1,7 @@
 """Early stopping: end the run when the monitored metric no longer improves."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from typing import Any

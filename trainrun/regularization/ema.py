@@ -1,5 +1,7 @@
 """EMA, an exponential moving average of the weights: evaluated and kept in place of the raw ones."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The five kinds of regulariser, each of which acts at one place of the run."""
 
+from __future__ import annotations
+
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Label smoothing: targets that leave a little probability to every class (Szegedy et al., 2016)."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import torch

@@ -1,5 +1,7 @@
 """Mixup and CutMix: training on mixtures of two samples, with targets mixed alike."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from dataclasses import replace
 

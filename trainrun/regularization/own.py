@@ -1,5 +1,7 @@
 """The user's own regulariser: a function of the model or of a batch."""
 
+from __future__ import annotations
+
 import ast
 import inspect
 import textwrap

@@ -1,5 +1,7 @@
 """L1, L2 and elastic-net penalties on matrices and kernels, added to the loss once per step."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 

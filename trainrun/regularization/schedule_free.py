@@ -1,5 +1,7 @@
 """The average that a schedule-free optimizer keeps, as the weights that are evaluated."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Protocol
 

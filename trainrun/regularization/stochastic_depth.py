@@ -1,5 +1,7 @@
 """Stochastic depth: residual branches are left out at random, later ones more often (Huang et al., 2016)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from torch import nn

@@ -1,5 +1,7 @@
 """SWA, stochastic weight averaging: the plain mean of weights late in the run (Izmailov et al., 2018)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

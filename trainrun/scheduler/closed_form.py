@@ -1,5 +1,7 @@
 """Learning-rate schedules that are formulas of (update, total): a warm-up, then cosine, one-cycle, wsd ..."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Schedules from elsewhere: the user's function of step or progress, and torch.optim.lr_scheduler."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

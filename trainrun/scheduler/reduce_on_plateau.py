@@ -1,5 +1,7 @@
 """Reduce the learning rate on a plateau: when the monitored metric no longer improves."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Base class of tasks: one loss, one model output per target, metrics as sums over a split."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

@@ -1,5 +1,7 @@
 """One of two classes with a single output: a logit for the second class."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import ClassVar
 

@@ -1,5 +1,7 @@
 """One of several classes: softmax over the outputs."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 

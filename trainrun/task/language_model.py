@@ -1,5 +1,7 @@
 """Language modelling, the next token: perplexity, bits per byte, and text that the model writes."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -1,5 +1,7 @@
 """Masked language modelling (BERT): tokens hidden from the model, to be predicted from both sides."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

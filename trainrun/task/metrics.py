@@ -1,5 +1,7 @@
 """Accumulate loss and metric sums: tensors stay on the device until a log or an evaluation reads them."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy

@@ -1,5 +1,7 @@
 """Any number of labels per sample: one logit for each."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import ClassVar
 

@@ -1,5 +1,7 @@
 """The user's own task as a function of (model, batch) that returns the loss."""
 
+from __future__ import annotations
+
 import ast
 import inspect
 import textwrap

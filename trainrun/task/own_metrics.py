@@ -1,5 +1,7 @@
 """The user's own metrics: their names, and a curve for each number that they return."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

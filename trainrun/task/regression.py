@@ -1,5 +1,7 @@
 """Regression: real-valued targets, learned standardised and evaluated in their own units."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import ClassVar
 

@@ -1,5 +1,7 @@
 """Durations in any unit, converted once to optimizer steps: `10ep 500step 60000sample 5%`."""
 
+from __future__ import annotations
+
 import math
 import re
 from dataclasses import dataclass

@@ -13,9 +13,10 @@
 Messages are written for people: `key: what is wrong, got value; what to do`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 # What a run exits with after the first signal: 128 + its number.
 INTERRUPTED = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
@@ -56,7 +57,7 @@ class ConfigError(TrainrunError):
         self.problems = list(problems)
 
     @classmethod
-    def of(cls, key: str, text: str, fix: str | None = None) -> Self:
+    def of(cls, key: str, text: str, fix: str | None = None) -> ConfigError:
         return cls([Problem(key, text, fix)])
 
 

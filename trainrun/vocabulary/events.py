@@ -1,5 +1,7 @@
 """The events of a run: what is computed, whatever the clock, for metrics.jsonl, the rest for timing.jsonl."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Mapping, Sequence

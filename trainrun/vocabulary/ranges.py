@@ -4,6 +4,8 @@
 is written as a duration in YAML (`5%`, `10ep`) and reaches the callable as optimizer steps.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Annotated, Literal
 

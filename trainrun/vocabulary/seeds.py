@@ -1,5 +1,7 @@
 """Derive random seeds by arithmetic: each draw of a run is a function of the seed and its purpose."""
 
+from __future__ import annotations
+
 _64 = (1 << 64) - 1
 _32 = (1 << 32) - 1
 
