@@ -7,7 +7,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -95,6 +95,10 @@ class Live:
                 self._print(lines_of(event)[1:], "dim")
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._stop(event)
+            case events.Pictured() | events.Weighed() | events.CheckpointSaved():
+                pass
+            case _:
+                assert_never(event)
 
     def _start(self, event: events.Started) -> None:
         self.monitor = event.monitor.replace("/", " ", 1)

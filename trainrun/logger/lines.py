@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from trainrun.terminal.numbers import metrics_text, number, printable
 from trainrun.vocabulary import events
 
@@ -24,11 +26,21 @@ def lines_of(event: events.Event) -> list[str]:
         case events.Replanned():
             planned = f"step {event.step} planned: about {event.total_steps:,} steps in all"
             return [planned] if event.is_first else []
-    text = _description(event)
-    return [f"step {event.step} {text}"] if text else []
+        case events.Progressed() | events.Pictured() | events.Weighed():
+            return []  # for views alone
+        case _:
+            return [f"step {event.step} {_description(event)}"]
 
 
-def _description(event: events.Event) -> str:
+def _description(
+    event: events.NotFinite
+    | events.RolledBack
+    | events.CheckpointSaved
+    | events.Warned
+    | events.Interrupted
+    | events.Finished
+    | events.Failed,
+) -> str:
     match event:
         case events.NotFinite():
             answer = {"stop": "stopping", "skip": "skipped", "rollback": "rolling back"}[event.answer]
@@ -46,7 +58,8 @@ def _description(event: events.Event) -> str:
             return f"finished: {event.reason}, {event.seconds:.1f} s of training; {weights}"
         case events.Failed():
             return f"failed: {event.reason}"
-    return ""  # it is for views alone
+        case _:
+            assert_never(event)
 
 
 def _logged(event: events.StepsLogged) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import yaml
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
@@ -79,6 +79,18 @@ class TensorBoard:
                 self._write(_text("sample", indented), event.step)
             case events.Finished():
                 self._finish(event)
+            case (
+                events.Progressed()
+                | events.NotFinite()
+                | events.Replanned()
+                | events.CheckpointSaved()
+                | events.Warned()
+                | events.Interrupted()
+                | events.Failed()
+            ):
+                pass
+            case _:
+                assert_never(event)
 
     def _start(self, event: events.Started) -> None:
         """What a process before this one wrote after the checkpoint, or before there was one, is no more."""

@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import yaml
 
@@ -66,6 +66,16 @@ class WandB:
                 self._keep([row for row in self.pending if row["step"] <= event.to])
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._end(event)
+            case (
+                events.Progressed()
+                | events.Weighed()
+                | events.NotFinite()
+                | events.Replanned()
+                | events.Warned()
+            ):
+                pass
+            case _:
+                assert_never(event)
 
     def _wait(self, row: dict[str, Any]) -> None:
         self.pending.append(row)
