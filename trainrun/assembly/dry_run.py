@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,7 @@ from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import describe_error, describe_value
-from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect_outputs, own_metrics
+from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect, own_metrics
 from trainrun.loop.evaluator import Monitor
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
 from trainrun.regularization.kinds import Penalty, combine_batch_changes
@@ -89,21 +89,22 @@ def _try_on_split(parts: Parts, split: str, monitor: Monitor | None) -> None:
 
     Some need samples of every class. Raises MetricError.
     """
-    task, state = parts.task, parts.state
     batch = next(iter(parts.data.eval_batches(split)), None)
     if batch is None:
         raise DataError(f"data.{split}: a stream to be evaluated is empty")
     try:
-        _try(task, collect_outputs(state.model, task, [batch], state.precision), monitor)
+        _try(parts, [batch], monitor)
     except MetricError:
         if parts.info.sizes.get(split) in (None, len(batch)):
             raise
-        whole = parts.data.eval_batches(split)
-        _try(task, collect_outputs(state.model, task, whole, state.precision), monitor)
+        _try(parts, parts.data.eval_batches(split), monitor)
 
 
-def _try(task: TaskProtocol, collected: OutputsAndTargets, monitor: Monitor | None) -> None:
+def _try(parts: Parts, batches: Iterable[Batch], monitor: Monitor | None) -> None:
     """Raises MetricError, also where the monitor is not among the curves."""
+    task, state = parts.task, parts.state
+    with torch.inference_mode():
+        _, collected = collect(state.model, task, batches, state.precision)
     curves = own_metrics(task, collected, task.metric_modes)
     _refuse_values_per_sample(task, collected, curves)
     if monitor and monitor.name not in (*task.metric_modes, *curves):

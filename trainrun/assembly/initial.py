@@ -45,7 +45,9 @@ def initialize(
         lines.append(f"{text}; init=kaiming_normal or another sets them anew")
     elif not isinstance(init, Fitting) and init.fill is not None:
         lines.append(_set_anew(model, set(ruled)))
-    lines += [_by_rules(ruled)] if ruled else []
+    if ruled:  # `parameters.rules sets head.weight by xavier_uniform`
+        names = [f"{name} by {next(iter(i)) if isinstance(i, Mapping) else i}" for name, i in ruled.items()]
+        lines.append(f"parameters.rules sets {_shown(names)}")
     return tuple(zip(("init", ""), lines, strict=False))
 
 
@@ -63,12 +65,6 @@ def is_from_trainrun(model: nn.Module, maker: Callable[..., Any]) -> bool:
 
 def _is_trainruns(thing: Any) -> bool:
     return str(thing.__module__).startswith("trainrun.")
-
-
-def _by_rules(ruled: Mapping[str, Any]) -> str:
-    """`parameters.rules sets head.weight by xavier_uniform`."""
-    names = [f"{name} by {next(iter(i)) if isinstance(i, Mapping) else i}" for name, i in ruled.items()]
-    return f"parameters.rules sets {_shown(names)}"
 
 
 def _set_anew(model: nn.Module, ruled: set[str]) -> str:

@@ -26,7 +26,9 @@ def commit(final: Path, files: Mapping[str, memoryview | bytes]) -> int:
     try:
         for name, body in files.items():
             with (temporary / name).open("wb", buffering=0) as file:
-                _write_all(file.fileno(), memoryview(body))
+                rest = memoryview(body)
+                while len(rest):  # in pieces, so that one call never exceeds what a system writes at once
+                    rest = rest[os.write(file.fileno(), rest[: 1 << 26]) :]
                 os.fsync(file.fileno())
         fsync(temporary)
         temporary.rename(final)
@@ -35,9 +37,3 @@ def commit(final: Path, files: Mapping[str, memoryview | bytes]) -> int:
         raise
     fsync(parent)
     return sum(len(body) for body in files.values())
-
-
-def _write_all(descriptor: int, body: memoryview) -> None:
-    """In pieces, so that one call never exceeds what a system writes at once."""
-    while len(body):
-        body = body[os.write(descriptor, body[: 1 << 26]) :]

@@ -92,13 +92,8 @@ class Checkpoints:
             return before
         began = time.perf_counter()
         parts = self._snapshot.take(state.state_dict())
-        about = {
-            "step": state.step,
-            "weights": state.eval_weights,
-            "best": state.best,
-            "best_step": state.best_step,
-            "metrics_bytes": record.metrics_bytes(),
-        }
+        about = {"step": state.step, "weights": state.eval_weights, "best": state.best}
+        about |= {"best_step": state.best_step, "metrics_bytes": record.metrics_bytes()}
         blocked_s = time.perf_counter() - began
         self._writing = self._thread.submit(self._write, record, parts, about, began, blocked_s)
         return before
@@ -169,19 +164,16 @@ class Checkpoints:
             self._forget_old(about["step"], about["best_step"])
         except OSError as error:
             raise storage_failed(final, error, body.tell()) from None
+        step, path, seconds = about["step"], str(final), time.perf_counter() - began
         return CheckpointSaved(
-            step=about["step"],
-            path=str(final),
-            num_bytes=num_bytes,
-            seconds=time.perf_counter() - began,
-            blocked_s=blocked_s,
+            step=step, path=path, num_bytes=num_bytes, seconds=seconds, blocked_s=blocked_s
         )
 
     def _manifest(self, about: dict[str, Any], packed: memoryview) -> bytes:
         content: dict[str, Any] = {"format": FORMAT, "run_id": self.run_id, **about}
         file = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()}
-        content |= {"files": {"state.pt": file}}
-        content |= {"versions": {"trainrun": __version__, "torch": torch.__version__}}
+        versions = {"trainrun": __version__, "torch": torch.__version__}
+        content |= {"files": {"state.pt": file}, "versions": versions}
         content["sha256"] = manifest_hash(content)
         return json.dumps(content, indent=1).encode()
 

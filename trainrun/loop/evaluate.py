@@ -56,7 +56,7 @@ def evaluate(
     model.eval()
     try:
         with interruptible(), torch.inference_mode():
-            sums, collected = _collect(model, task, batches, precision)
+            sums, collected = collect(model, task, batches, precision)
     finally:
         model.train(was_training)
     sums = _over_ranks(sums, model)
@@ -71,14 +71,6 @@ def evaluate(
         in_order = [batch for turn in turns for batch in turn if batch is not None]
         metrics |= own_metrics(task, in_order, metrics)
     return ranks.broadcast_object(metrics)
-
-
-def collect_outputs(
-    model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
-) -> OutputsAndTargets:
-    """What the user's own metrics see of `batches`; the model is in evaluation mode."""
-    with torch.inference_mode():
-        return _collect(model, task, batches, precision)[1]
 
 
 def own_metrics(task: TaskProtocol, collected: OutputsAndTargets, taken: Iterable[str]) -> dict[str, float]:
@@ -151,7 +143,7 @@ def sample_text(model: nn.Module, task: TaskProtocol, precision: Precision) -> s
         model.train(was_training)
 
 
-def _collect(
+def collect(
     model: nn.Module, task: TaskProtocol, batches: Iterable[Batch], precision: Precision
 ) -> tuple[dict[str, _Sums], OutputsAndTargets]:
     """This rank's sums by kind, and what the user's own metrics will see."""

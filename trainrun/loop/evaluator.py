@@ -86,7 +86,13 @@ class Evaluator:
         if is_best:
             state.best, state.best_step = value, state.step
             state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none
-        self._steer(state, monitor, value)
+        if observe := getattr(state.schedule, "observe", None):
+            observe(value)
+        goal = self.stop_at
+        if goal is not None and (value >= goal if monitor.maximize else value <= goal):
+            state.stop_reason = "stop_at"
+        if state.stopper is not None and state.stopper.observe(value, monitor.maximize):
+            state.stop_reason = state.stop_reason or state.stopper.name
         return replace(
             event,
             epoch=self.windows.epoch(state.position),
@@ -138,16 +144,6 @@ class Evaluator:
         penalty = totals.penalty / totals.steps
         share = penalty / (penalty + abs(totals.loss))
         return metrics | {"penalty": penalty, "penalty_share": share, "near_zero": near_zero(state.model)}
-
-    def _steer(self, state: TrainState, monitor: Monitor, value: float) -> None:
-        """Tell the plateau schedule, `stop_at` and early stopping of the monitored metric."""
-        if observe := getattr(state.schedule, "observe", None):
-            observe(value)
-        goal = self.stop_at
-        if goal is not None and (value >= goal if monitor.maximize else value <= goal):
-            state.stop_reason = "stop_at"
-        if state.stopper is not None and state.stopper.observe(value, monitor.maximize):
-            state.stop_reason = state.stop_reason or state.stopper.name
 
 
 def last_weights(state: TrainState) -> KeptWeights:

@@ -33,9 +33,7 @@ def measure_health(step: Step, state: TrainState, window: Window) -> StepResult:
             opened.enter_context(module.register_forward_hook(units.look))
         result = step(state, window)
     dead = units.dead()  # the ranks meet here, whatever came of the step
-    if not result.applied:
-        return result
-    return replace(result, health={"update_ratio": ratios.by_group} | dead)
+    return replace(result, health={"update_ratio": ratios.by_group} | dead) if result.applied else result
 
 
 class _Ratios:
@@ -48,9 +46,9 @@ class _Ratios:
 
     def copy(self, optimizer: Optimizer, *_: Any) -> None:
         self._depth += 1
-        if self._depth > 1:
-            return
-        self._before = [[p.detach().clone() for p in group["params"]] for group in optimizer.param_groups]
+        if self._depth == 1:
+            groups = optimizer.param_groups
+            self._before = [[p.detach().clone() for p in group["params"]] for group in groups]
 
     @torch.no_grad()
     def compare(self, optimizer: Optimizer, *_: Any) -> None:
