@@ -108,6 +108,10 @@ def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> Storage
 
 def free_bytes(path: Path) -> int:
     """Room on the disk of `path`, which need not exist yet."""
-    return shutil.disk_usage(
-        next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    ).free
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
+
+
+def open_no_link(path: str, flags: int) -> int:
+    """Open a file that is really there: a link's target would be written to, and a pipe waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

@@ -168,14 +168,11 @@ def tune_allocator() -> None:
 
     The page faults of getting them back cost a training step up to a third of its time on a CPU.
     """
-    if sys.platform != "linux":
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-    except (OSError, AttributeError):
-        pass  # another C library: nothing to tune
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tune
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
 
 
 def _device(name: str) -> torch.device:
@@ -189,13 +186,10 @@ def _device(name: str) -> torch.device:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
         raise ConfigError.of("runtime.device", f"must be auto, cpu, cuda, cuda:1 or mps, got {name}")
-    missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
-        raise ConfigError.of(
-            "runtime.device", f"this machine or this build of torch has no {name}; use cpu or auto"
-        )
+    has_no_gpu = device.type == "cuda" and not torch.cuda.is_available()
+    if has_no_gpu or (device.type == "mps" and not torch.backends.mps.is_available()):
+        text = f"this machine or this build of torch has no {name}; use cpu or auto"
+        raise ConfigError.of("runtime.device", text)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         text = f"there are {torch.cuda.device_count()} GPUs, counted from 0, got {name}"
         raise ConfigError.of("runtime.device", text)
@@ -205,10 +199,8 @@ def _device(name: str) -> torch.device:
 def _device_of_rank(name: str) -> torch.device:
     """One of several ranks' own device."""
     if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError.of(
-            "runtime.device",
-            f"must be auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}",
-        )
+        text = f"must be auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}"
+        raise ConfigError.of("runtime.device", text)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     _device("cuda")  # or the error that there is none
@@ -241,8 +233,6 @@ def cores() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0 and not (local > 1 and wanted == "1"):  # torchrun's own way out
         return int(wanted)
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:
-        count = os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return max(1, count // local)

@@ -21,8 +21,7 @@ from trainrun.run.directory import ROOT, claim
 from trainrun.run.files import read_json, replace_json, replace_text, storage_failed
 from trainrun.run.lock import lock
 from trainrun.run.record import Record, restore_status, write_status
-from trainrun.runtime.interrupt import raise_again
-from trainrun.runtime.signals import Signals, exit_code
+from trainrun.runtime.signals import Signals, exit_code, raise_again
 from trainrun.runtime.slurm import requeue
 from trainrun.session import lineage
 from trainrun.session.disk_space import check_disk_space
