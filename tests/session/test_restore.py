@@ -13,7 +13,7 @@ from trainrun.checkpoint.store import load_newest
 from trainrun.protocols import Position
 from trainrun.session.open_run import open_run
 from trainrun.session.restore import lr_table, restore, stored_state
-from trainrun.session.run_options import RunOptions
+from trainrun.session.session import RunOptions
 from trainrun.vocabulary.errors import ResumeError
 
 OPTIONS = RunOptions(["trainrun"], quiet=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
-import shlex
 import subprocess
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -20,20 +18,17 @@ from trainrun.vocabulary.version import __version__
 _LONGEST_DIFF = 1 << 20  # characters: more than anyone's edits, less than data checked in by mistake
 
 
-def environment(
-    runtime: Runtime, info: DataInfo, samples_per_step: int, command: Sequence[str]
-) -> dict[str, Any]:
+def environment(runtime: Runtime, info: DataInfo, samples_per_step: int, command: str) -> dict[str, Any]:
     """The content of environment.json. Nothing of the process's environment variables is stored."""
-    device = str(runtime.device)
-    if runtime.device.type == "cuda":
-        device += f" ({torch.cuda.get_device_name(runtime.device)})"
+    is_gpu = runtime.device.type == "cuda"
+    name = f" ({torch.cuda.get_device_name(runtime.device)})" if is_gpu else ""
     return {
-        "command": shlex.join(command),
+        "command": command,
         "trainrun": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "device": device,
+        "device": f"{runtime.device}{name}",
         "ranks": ranks.size(),
         "threads": runtime.num_threads,
         "deterministic": runtime.deterministic,
@@ -58,10 +53,8 @@ def _git() -> dict[str, str] | None:
     if commit is None:
         return None
     diff = _run("git", "diff", "HEAD") or ""
-    return {
-        "commit": commit.strip(),
-        "diff": diff if len(diff) < _LONGEST_DIFF else f"{len(diff)} characters, left out",
-    }
+    diff = diff if len(diff) < _LONGEST_DIFF else f"{len(diff)} characters, left out"
+    return {"commit": commit.strip(), "diff": diff}
 
 
 def _run(*command: str) -> str | None:

@@ -22,11 +22,10 @@ from trainrun.run.directory import find_run
 from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
 from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
-from trainrun.session.process_state import restored, torch_restored
+from trainrun.session.process_state import current_code, restored, torch_restored
 from trainrun.session.resume import refuse_other_forms, resumed
 from trainrun.session.summary import print_summary
 from trainrun.session.train import RunEnd, read_line, show_settings, trained
-from trainrun.session.user_code import current_code
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
 from trainrun.assembly.build import Parts
@@ -15,9 +15,11 @@ from trainrun.checkpoint.store import load_newest
 from trainrun.data.order import position_after
 from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines
-from trainrun.session.run_options import RunOptions
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ResumeError
+
+if TYPE_CHECKING:
+    from trainrun.session.session import RunOptions
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
-    from trainrun.session.run_options import ShouldStop
-    from trainrun.session.session import Result
+    from trainrun.session.session import Result, ShouldStop
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
@@ -91,7 +90,7 @@ def resumed(
     from trainrun.run.files import read_json
     from trainrun.session import session
     from trainrun.session.open_run import open_run
-    from trainrun.session.run_options import RunOptions
+    from trainrun.session.session import RunOptions
 
     stored = open_run(run_dir, overrides, typed)
     status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile

@@ -23,13 +23,12 @@ from trainrun.config.compose.composer import (
 from trainrun.config.overrides import key_of
 from trainrun.config.suggest import corrected_line, together
 from trainrun.session.find_run import say_what_name_means
-from trainrun.session.user_code import current_code
+from trainrun.session.process_state import current_code
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from trainrun.session.run_options import ShouldStop
-    from trainrun.session.session import Result
+    from trainrun.session.session import Result, ShouldStop
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ def train_one(
     """
     from trainrun.assembly.build import build
     from trainrun.session.init_from import weights_from
-    from trainrun.session.run_options import RunOptions
-    from trainrun.session.session import start
+    from trainrun.session.session import RunOptions, start
 
     for note in composition.notes:
         say(note)
