@@ -13,6 +13,8 @@ from trainrun.config.suggest import hydra_value
 from trainrun.run.files import read_json, replace_text, storage_failed
 from trainrun.vocabulary.events import to_line
 
+Changes = Mapping[str, tuple[Any, Any, str]]  # of settings: key -> (old, new, class)
+
 
 def experiment_files(run_dir: Path) -> dict[str, str]:
     """`experiment=NAME` -> the file that the run's command names, where that was a file of its own."""
@@ -25,23 +27,18 @@ def experiment_files(run_dir: Path) -> dict[str, str]:
 
 
 def add(
-    run_dir: Path,
-    command: str,
-    from_step: int,
-    changes: Mapping[str, tuple[Any, Any, str]],
-    lr: Sequence[tuple[int, float]],
+    run_dir: Path, command: str, from_step: int, changes: Changes, lr: Sequence[tuple[int, float]]
 ) -> None:
     """Add the line of a process that begins to train at `from_step` and holds the folder's lock.
 
-    `changes`: key -> (old, new, class); `lr`: (step, learning rate) over what remains, as planned.
-    The file is replaced whole, so that it is whole at any instant. Raises StorageError.
+    `lr`: (step, learning rate) over what remains, as planned. The file is replaced whole, so that it is
+    whole at any instant. Raises StorageError.
     """
     path = run_dir / "lineage.jsonl"
-    line = {"time": round(time.time(), 3), "command": command, "from_step": from_step}
-    listed = {key: list(change) for key, change in changes.items()}
+    line = {"time": round(time.time(), 3), "command": command, "from_step": from_step, "changes": changes}
     try:
         before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         lines = before[: before.rfind("\n") + 1]  # a copy of the folder may end in half a line
-        replace_text(path, lines + to_line(line | {"changes": listed, "lr": [list(point) for point in lr]}))
+        replace_text(path, lines + to_line(line | {"lr": lr}))
     except OSError as error:
         raise storage_failed(path, error) from None

@@ -43,11 +43,11 @@ ShouldStop = Callable[[Evaluated, int], str | None]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The command as typed, and its changes: key -> (old, new, class), with `notes` on them for people."""
+    """The command as typed, and its changes with `notes` on them for people."""
 
     command: Sequence[str]
     quiet: bool
-    changes: Mapping[str, tuple[Any, Any, str]] = field(default_factory=dict)
+    changes: lineage.Changes = field(default_factory=dict)
     notes: Sequence[str] = ()
     previous_rates: Rates | None = None  # as planned so far, where the changes plan others
     watch: Callable[[Event], None] | None = None  # given every event after all loggers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -81,14 +82,16 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
     composition = line.composer.compose(line.arguments.overrides)
     with current_code(composition.settings):
         _check([composition])
-    command, budget = [*ranks.command(), *line.typed], composition.settings["budget"]
+    command, settings = [*ranks.command(), *line.typed], composition.settings
     with around():
-        if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
+        folder, budget = Path(settings["run_dir"] or "").expanduser(), settings["budget"]
+        # A folder without a config is unused.
+        if settings["resume"] == "auto" and ranks.broadcast_object((folder / "config.yaml").is_file()):
             from trainrun.session.open_run import targets_of
             from trainrun.session.resume import changes_of_line, resumed
 
             changes = changes_of_line(folder, composition.overrides)
-            typed = {target for _, target in targets_of(composition.settings)}
+            typed = {target for _, target in targets_of(settings)}
             ended = resumed(folder, changes, line.quiet, command, typed=typed)
             return RunEnd(None, folder, budget) if ended is None else RunEnd(ended[0], folder, ended[1])
         result = train_one(composition, command, line.quiet, line.verbose)
@@ -157,21 +160,13 @@ def _problems_of(words: list[str]) -> list[Problem]:
     return []
 
 
-def _used_folder(composition: Composition) -> Path | None:
-    """`run_dir` where it holds a run already; a folder without a config is unused."""
-    folder = Path(composition.settings["run_dir"]).expanduser()
-    return folder if ranks.broadcast_object((folder / "config.yaml").is_file()) else None
-
-
 def _refuse_search(overrides: Sequence[str]) -> None:
     """Raise ConfigError for settings of a sweep among the words of a single run."""
-    sweep_keys = [
-        key
-        for key in map(key_of, overrides)
-        if key.split(".")[0] == "sweep" or key in ("hydra/sweeper", "hydra/launcher")
+    keys = [
+        key for key in map(key_of, overrides) if re.fullmatch(r"sweep(\..*)?|hydra/(sweeper|launcher)", key)
     ]
-    if sweep_keys:
-        raise ConfigError([Problem(key, "is a setting of a sweep; start one with -m") for key in sweep_keys])
+    if keys:
+        raise ConfigError([Problem(key, "is a setting of a sweep; start one with -m") for key in keys])
 
 
 def _check(compositions: list[Composition]) -> None:
