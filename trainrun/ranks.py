@@ -153,8 +153,8 @@ def report_failure(error: BaseException) -> bool:
         return is_main_process()
     text = str(error) or type(error).__name__
     with suppress(RuntimeError):
-        first = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
-        return bool(first[0] == _place.rank or first[1] != text)
+        number, first = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
+        return bool(number == _place.rank or first != text)
     return True
 
 
@@ -228,14 +228,9 @@ def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
     return {**totals, **tensors}
 
 
-def broadcast_object(value: T) -> T:
-    """The first rank's value: tensors, numbers, texts, and containers of them."""
-    return _sent(value, 0) if _place.size > 1 else value
-
-
 def gather(value: T) -> list[T]:
     """Every rank's value, in order; with several ranks tensors are on the host."""
-    return [_sent(value, source) for source in range(_place.size)] if _place.size > 1 else [value]
+    return [broadcast_object(value, source) for source in range(_place.size)]
 
 
 def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
@@ -249,8 +244,13 @@ def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
     return row.tolist()
 
 
-def _sent(value: T, source: int) -> T:
-    """The value of rank `source`, its tensors on the host on every rank; no code is unpickled."""
+def broadcast_object(value: T, source: int = 0) -> T:
+    """The value of rank `source`: tensors, numbers, texts, and containers of them; no code is unpickled.
+
+    With several ranks tensors are on the host.
+    """
+    if _place.size == 1:
+        return value
     import torch
 
     body, length = b"", torch.zeros(1, dtype=torch.int64)
@@ -295,14 +295,10 @@ def _meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankFailedError(_why(error)) from error
-
-
-def _why(error: RuntimeError) -> str:
-    with suppress(RuntimeError):
-        if _store is not None and _store.check(["failure"]):
-            who, text = json.loads(_store.get("failure"))
-            return f"rank {who} failed: {text}"
-    minutes = TIMEOUT.total_seconds() / 60
-    text = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without the line of C++
-    return f"another rank died, or did not come within {minutes:g} minutes: {text}"
+        minutes = TIMEOUT.total_seconds() / 60
+        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without C++'s line
+        text = f"another rank died, or did not come within {minutes:g} minutes: {reason}"
+        with suppress(RuntimeError):
+            if _store is not None and _store.check(["failure"]):
+                text = "rank {} failed: {}".format(*json.loads(_store.get("failure")))
+        raise RankFailedError(text) from error

@@ -79,7 +79,7 @@ def state_in(run_dir: Path, status: Mapping[str, Any]) -> str:
 
 def _is_ahead(run_dir: Path, status: Mapping[str, Any]) -> bool:
     """Whether a status tells of a step that no record has come to."""
-    steps = [step for record in records(run_dir / "metrics.jsonl") if (step := step_of(record)) is not None]
+    steps = (step_of(record) or 0 for record in records(run_dir / "metrics.jsonl"))
     return (_whole(status.get("step")) or 0) > max(steps, default=0)
 
 
@@ -130,14 +130,13 @@ def _entry(path: Path, run: str) -> ListedRun:
 
 def _data(path: Path) -> str:
     """The data set's own name, as environment.json has it; that file may hold a long diff, so no parse."""
-    match = re.search(r'^ "data": \{\n  "name": "([^"\\]*)"', _read(path / "environment.json"), re.M)
-    return printable(match[1]) if match else ""
+    return printable(_text_of(path / "environment.json", r'^ "data": \{\n  "name": "([^"\\]*)"'))
 
 
 def _model(path: Path) -> str:
     """The model's `name`, where its settings have one, else the last word of its `_target_`."""
-    block = re.search(r"^model:\n((?:  .*\n)+)", _read(path / "config.yaml"), re.M)
-    settings = dict(re.findall(r"^  (name|_target_): ([\w.]+)$", block[1], re.M)) if block else {}
+    block = _text_of(path / "config.yaml", r"^model:\n((?:  .*\n)+)")
+    settings = dict(re.findall(r"^  (name|_target_): ([\w.]+)$", block, re.M))
     return str(settings.get("name") or settings.get("_target_", "")).rpartition(".")[2]
 
 
@@ -151,11 +150,12 @@ def num_bytes(folder: Path) -> int:
     return total
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    except OSError:
-        return ""
+def _text_of(file: Path, pattern: str) -> str:
+    """What a group of a pattern is in a file; empty where it is not there."""
+    with contextlib.suppress(OSError):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        return match[1] if (match := re.search(pattern, text, re.M)) else ""
+    return ""
 
 
 def _number(value: Any) -> float | None:

@@ -47,8 +47,10 @@ class Runtime:
         model = model.to(self.device)
         if self.sync_batch_norm and self._can_sync:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        if self.threads is None and self.device.type == "cpu" and _is_small(model, batch_size):
-            torch.set_num_threads(1)
+        if self.threads is None and self.device.type == "cpu":
+            products = (p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
+            if all(products):  # every layer is a small one: a second thread would cost more than it saves
+                torch.set_num_threads(1)
         for parameter in model.parameters() if self.channels_last else ():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -220,11 +222,6 @@ def _seconds(limit: str) -> float:
     except ValueError as error:
         raise ConfigError.of("runtime.time_limit", str(error)) from None
     return duration.seconds
-
-
-def _is_small(model: nn.Module, batch_size: int) -> bool:
-    """Whether every layer is a small product: a second thread would cost more than it saves."""
-    return all(p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
 
 
 def cores() -> int:
