@@ -37,9 +37,10 @@ def _exit_of(error: Exception, words: list[str]) -> int:
     failure = _as_trainrun_error(error)
     if failure is None:
         if ranks.report_failure(error):
+            lines: list[str] = []
             for part in traceback.format_exception(error):  # what it says is one line, whatever it holds
-                say(*(part.splitlines() if part.startswith("  ") else [part.strip("\n")]))
-            say("", f"{who}unexpected {type(error).__name__}: {error}")
+                lines += part.splitlines() if part.startswith("  ") else [part.strip("\n")]
+            say(*lines, "", f"{who}unexpected {type(error).__name__}: {error}")
         return 1
     is_by_rank = failure is not error and not isinstance(failure, StorageError)  # memory differs by rank
     if is_by_rank or ranks.report_failure(error):

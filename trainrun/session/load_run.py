@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainrun.assembly.build import Parts
-    from trainrun.session.checkpoint_choice import CheckpointChoice
+    from trainrun.session.stored_weights import CheckpointChoice
 
 CHANGEABLE = ("runtime.*", "precision*", "data.root", "data.path", "data.num_workers", "data.eval_batch_size")
 SPLITS = ("train", "val", "test")
@@ -80,8 +80,8 @@ def load_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Loaded
     """A stored run with a checkpoint's weights, once its data are those it was trained on."""
     from trainrun.checkpoint.state import require_same_data
     from trainrun.run.files import object_in, read_json
-    from trainrun.session.checkpoint_choice import choose_checkpoint, load_weights
     from trainrun.session.open_run import open_run
+    from trainrun.session.stored_weights import choose_checkpoint, load_weights
 
     parts = open_run(run_dir, overrides).parts
     trained_on = object_in(read_json(run_dir / "environment.json"), "data")

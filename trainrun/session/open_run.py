@@ -16,7 +16,7 @@ from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
 from trainrun.config.stored import parse_stored, stored_text
 from trainrun.run import signing
-from trainrun.session.init_from import stored_weights
+from trainrun.session.stored_weights import stored_weights
 from trainrun.vocabulary.errors import ConfigError
 
 

@@ -16,7 +16,7 @@ from trainrun.config.overrides import key_of
 from trainrun.config.suggest import hydra_value, in_our_words
 from trainrun.run.files import number_in, read_json
 from trainrun.run.history import end_of
-from trainrun.session import lineage
+from trainrun.session.provenance import Changes, experiment_files
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
@@ -115,9 +115,7 @@ def changed_settings(
     return changes
 
 
-def _notes(
-    changes: lineage.Changes, is_replanned: bool, environment: Mapping[str, Any], parts: Parts
-) -> list[str]:
+def _notes(changes: Changes, is_replanned: bool, environment: Mapping[str, Any], parts: Parts) -> list[str]:
     """Lines for people on every change, and on what follows from it."""
     from trainrun.runtime.machine import cores
 
@@ -190,7 +188,7 @@ def _new_run(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     keys = [key_of(word) for word in overrides]
     replaced = tuple(f"{key}." for key in ("name", "init_from", *keys))  # with the values of such an option
     first = [word for word in _first_words(run_dir) if not f"{key_of(word)}.".startswith(replaced)]
-    files = lineage.experiment_files(run_dir)
+    files = experiment_files(run_dir)
     words = [files.get(word, word) for word in (*first, *overrides)]
     if "init_from" not in keys and steps_in(run_dir / "checkpoints"):
         words.append(f"init_from={hydra_value(str(run_dir))}")

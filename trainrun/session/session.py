@@ -26,9 +26,8 @@ from trainrun.run.lock import lock
 from trainrun.run.record import Record, restore_status, write_status
 from trainrun.runtime.signals import Signals, exit_code, raise_again
 from trainrun.runtime.slurm import requeue
-from trainrun.session import lineage
 from trainrun.session.failure import failure_recorded, record_for_main_process, reported, send_failure
-from trainrun.session.provenance import environment
+from trainrun.session.provenance import Changes, add_lineage, environment
 from trainrun.session.restore import NOTHING, StoredState, lr_preview, restore, stored_state
 from trainrun.session.sample_pictures import sample_pictures
 from trainrun.session.sinks import Sink, sinks_of, with_histograms
@@ -47,7 +46,7 @@ class RunOptions:
 
     command: Sequence[str]
     quiet: bool
-    changes: lineage.Changes = field(default_factory=dict)
+    changes: Changes = field(default_factory=dict)
     notes: Sequence[str] = ()
     previous_rates: Rates | None = None  # as planned so far, where the changes plan others
     watch: Callable[[Event], None] | None = None  # given every event after all loggers
@@ -253,7 +252,7 @@ def _write_start(
         restore_status(run_dir, parts.state.best_step)
         if options.changes:
             _write_settings(run_dir, to_yaml(dict(storable)))
-    lineage.add(run_dir, command, parts.state.step, options.changes, lr_preview(parts))
+    add_lineage(run_dir, command, parts.state.step, options.changes, lr_preview(parts))
 
 
 def _write_settings(run_dir: Path, config: str) -> None:

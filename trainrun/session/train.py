@@ -111,8 +111,8 @@ def train_one(
     A sweep's job has its folder already, and may be stopped early.
     """
     from trainrun.assembly.build import build
-    from trainrun.session.init_from import weights_from
     from trainrun.session.session import RunOptions, start
+    from trainrun.session.stored_weights import weights_from
 
     for note in composition.notes:
         say(note)

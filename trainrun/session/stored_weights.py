@@ -1,14 +1,19 @@
-"""Choose a stored run's checkpoint (best, last or a step) and load the weights it is evaluated with."""
+"""Choose stored weights: a run's checkpoint (best, last or a step), or what `init_from` names."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainrun.assembly.build import Parts
 from trainrun.checkpoint import reader
+from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
 from trainrun.run.files import object_in, read_json
+from trainrun.session.find_run import find_run
 from trainrun.vocabulary.errors import ResumeError
+
+_FILES = (".pt", ".pth", ".bin", ".safetensors")  # that hold weights
 
 
 @dataclass(frozen=True)
@@ -54,4 +59,33 @@ def load_weights(parts: Parts, choice: CheckpointChoice) -> str:
     weights = reader.load_eval_weights(parts.state.model, choice.path, stored)
     parts.state.check_fitted(stored)
     parts.data.restore(stored["fitted"])
+    return weights
+
+
+def weights_from(source: str) -> Weights:
+    """The weights that `source` means; of a run those of its best checkpoint. Raises ResumeError."""
+    path = Path(source).expanduser()
+    if path.suffix in _FILES and not (path / "config.yaml").is_file():
+        return read_file(path)
+    if (path / "manifest.json").is_file():
+        return read_checkpoint(path)
+    if path.is_file():
+        raise ResumeError(f"init_from: {path} must end in one of {', '.join(_FILES)}")
+    try:
+        return read_checkpoint(choose_checkpoint(find_run(source), "best").path)
+    except ResumeError as error:
+        raise ResumeError(re.sub("^(RUN|checkpoint):", "init_from:", str(error))) from None
+
+
+def stored_weights(source: str | None, run_dir: Path) -> Weights | None:
+    """The weights that a stored run began with, which it needs until its first checkpoint.
+
+    Raises ResumeError where the file has changed since.
+    """
+    if source is None or reader.steps_in(run_dir / "checkpoints"):
+        return None
+    weights = weights_from(source)
+    environment = read_json(run_dir / "environment.json")
+    if object_in(environment, "init_from").get("sha256", weights.sha256) != weights.sha256:
+        raise ResumeError(f"init_from: {source} has changed since the run began; start a new run")
     return weights
