@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib
 import json
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo, TaskProtocol
+from trainrun.run.files import replacing
 from trainrun.session.load_run import LoadedRun
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
@@ -68,24 +68,21 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
     any number of samples. Raises ConfigError for a model that a format cannot hold, TrainrunError for
     outputs that differ, StorageError.
     """
-    part = path.with_name(f".tmp-{path.name}")
     model, inputs = model.eval(), torch.cat([inputs, inputs]) if len(inputs) == 1 else inputs
     write, read = _FORMATS[path.suffix]
     try:
-        with warnings.catch_warnings():
+        with replacing(path) as part, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' are meant for their own authors
             _write(write, model, inputs, part, json.dumps(about))
             compared = _compare(model, read(part, model), inputs)
-        allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
-        if not compared.difference <= allowed:
-            text = f"its outputs differ from the model's by up to {compared.difference:.3g}"
-            raise TrainrunError(f"{path}: {text} (largest output {compared.largest:.3g}); it was not kept")
-        part.replace(path)
+            allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
+            if not compared.difference <= allowed:
+                text = f"its outputs differ from the model's by up to {compared.difference:.3g}"
+                raise TrainrunError(
+                    f"{path}: {text} (largest output {compared.largest:.3g}); it was not kept"
+                )
     except OSError as error:
         raise StorageError(f"PATH: {path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
     return compared
 
 

@@ -90,7 +90,7 @@ def experiment_files(run_dir: Path) -> dict[str, str]:
 def add_lineage(
     run_dir: Path, command: str, from_step: int, changes: Changes, lr: Sequence[tuple[int, float]]
 ) -> None:
-    """Add to lineage.jsonl the line of a process that begins to train at `from_step` and holds the folder's lock.
+    """Add the line of a process that begins to train at `from_step` and holds the folder's lock.
 
     `lr`: (step, learning rate) over what remains, as planned. The file is replaced whole, so that it is
     whole at any instant. Raises StorageError.

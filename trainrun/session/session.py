@@ -154,12 +154,11 @@ def _assist(parts: Parts, options: RunOptions) -> Result:
 def _loop_of(
     parts: Parts, run_dir: Path, run_id: str, record: Record | None
 ) -> Iterator[tuple[Loop, Signals]]:
-    """The loop and its signals, both closed at the end."""
-    with contextlib.ExitStack() as stack:
-        signals = parts.runtime.signals()
-        stack.callback(signals.restore)
+    signals = parts.runtime.signals()
+    with contextlib.ExitStack() as closing:
+        closing.callback(signals.restore)
         loop = parts.loop(run_dir, run_id, record, signals)
-        stack.callback(loop.checkpoints.close)
+        closing.callback(loop.checkpoints.close)
         yield loop, signals
 
 

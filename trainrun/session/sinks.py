@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.logger.lines import lines_of
+from trainrun.run.files import replacing
 from trainrun.run.record import Record
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import TrainrunError
@@ -56,16 +56,9 @@ def _failures_of(folder: Path) -> Sink:
         if not isinstance(event, NotFinite) or len(list(folder.glob("step-*.pt"))) >= _MOST_FAILURES:
             return
         about = {"step": event.step, "where": event.where, "samples": list(event.samples), "norm": event.norm}
-        path = folder / f"step-{event.step:09d}.pt"
-        temporary = path.with_name(f".tmp-{path.name}")
         folder.mkdir(exist_ok=True)
-        try:
-            torch.save({**about, **event.replay}, temporary)
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        with replacing(folder / f"step-{event.step:09d}.pt") as part:
+            torch.save({**about, **event.replay}, part)
 
     return failures
 
