@@ -199,7 +199,6 @@ def _device(name: str) -> torch.device:
 
 
 def _device_of_rank(name: str) -> torch.device:
-    """One of several ranks' own device."""
     if name not in ("auto", "cpu", "cuda"):
         text = f"must be auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}"
         raise ConfigError.of("runtime.device", text)

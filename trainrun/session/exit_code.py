@@ -32,7 +32,6 @@ def run_guarded(command: Callable[[], int], words: list[str]) -> int:
 
 
 def _exit_of(error: Exception, words: list[str]) -> int:
-    """Report an error; returns its exit code."""
     who = "" if ranks.is_main_process() else f"rank {ranks.rank()}: "
     failure = _as_trainrun_error(error)
     if failure is None:

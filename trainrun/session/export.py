@@ -78,9 +78,8 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
             allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
             if not compared.difference <= allowed:
                 text = f"its outputs differ from the model's by up to {compared.difference:.3g}"
-                raise TrainrunError(
-                    f"{path}: {text} (largest output {compared.largest:.3g}); it was not kept"
-                )
+                text += f" (largest output {compared.largest:.3g}); it was not kept"
+                raise TrainrunError(f"{path}: {text}")
     except OSError as error:
         raise StorageError(f"PATH: {path} cannot be written: {error.strerror or error}") from None
     return compared
