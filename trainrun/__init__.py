@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys as _sys
 from collections.abc import Sequence as _Sequence
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 from trainrun.vocabulary.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import nn
-
-    from trainrun.session.run import Run
-
+    from trainrun.session.python import evaluate, export, load, predict
+    from trainrun.session.run import Run, history
 
 __all__ = [
     "ConfigError",
@@ -64,72 +61,13 @@ def resume(run: str, overrides: _Sequence[str] = ()) -> Any:
     return resume(run, overrides, resume_sweep)
 
 
-def load(run: str, checkpoint: str | None = "best", trust: _Sequence[str] = ()) -> nn.Module:
-    """The trained model of a run, in evaluation mode. `run`: a path, the beginning of one, a name, or last.
-
-    `checkpoint`: best, last, a step, or None for the model as it was built. `trust` names packages,
-    beyond torch's own and the folder's, that the stored run may import.
-    """
-    from trainrun.session.python import load
-
-    return load(run, checkpoint, trust)
-
-
-def evaluate(
-    run: str, split: str = "val", checkpoint: str = "best", overrides: _Sequence[str] = (), tta: str = ""
-) -> dict[str, float]:
-    """The metrics of a stored run on its train, val or test split: {"loss": 0.1, "accuracy": 0.97}.
-
-    `overrides` such as ["runtime.device=cpu", "data.root=FOLDER"]; `tta` flip, crop or flip,crop.
-    """
-    from trainrun.session.python import evaluate
-
-    return evaluate(run, split, checkpoint, overrides, tta)
-
-
-def predict(
-    run: str,
-    inputs: Any = None,
-    split: str = "test",
-    checkpoint: str = "best",
-    overrides: _Sequence[str] = (),
-    tta: str = "",
-) -> list[dict[str, Any]]:
-    """What a stored run makes of each sample of a split, or of `inputs`: a row for each.
-
-    `inputs`: a file such as those of the run's data, or an array or tensor of samples. A row holds the
-    columns of `trainrun predict`: {"index": 0, "target": "6", "predicted": "6", "probability": 0.98, ...}.
-    """
-    from trainrun.session.python import predict
-
-    return predict(run, inputs, split, checkpoint, overrides, tta)
-
-
-def export(run: str, path: str | Path, checkpoint: str = "best", overrides: _Sequence[str] = ()) -> Path:
-    """Write a stored run's model as .safetensors, .pt2 or .onnx and compare them; returns the file."""
-    from trainrun.session.python import export
-
-    return export(run, path, checkpoint, overrides)
-
-
-def history(run: str) -> dict[str, list[tuple[int, float]]]:
-    """The curves of a stored run by the names that TensorBoard shows: {"val/accuracy": [(40, 0.91), ...]}.
-
-    Each is (step, value) with rising steps. They are read from the run's records, without torch.
-    """
-    from trainrun.session.run import Run
-
-    return Run(run).history()
-
-
 def __getattr__(name: str) -> Any:
-    """`Run`, when it is first asked for: importing the package alone stays quick."""
-    if name != "Run":
+    """What is looked up when it is first asked for: importing the package alone stays quick."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from trainrun.session.run import Run
-
-    globals()["Run"] = Run
-    return Run
+    home = "run" if name in ("Run", "history") else "python"
+    globals()[name] = getattr(_import_module(f"trainrun.session.{home}"), name)
+    return globals()[name]
 
 
 def _plainly(kind: type[BaseException], error: BaseException, traceback: Any) -> None:

@@ -18,7 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -100,8 +100,7 @@ def join() -> None:
     from torch.distributed.rendezvous import rendezvous
 
     # Tensors on the host go by gloo whatever the device; NCCL begins at the first tensor on a GPU.
-    nccl = torch.cuda.is_available() and dist.is_nccl_available()
-    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     with _meeting():
         _store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
         dist.init_process_group(backend, store=_store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
@@ -119,13 +118,12 @@ def leave(clean: bool) -> None:
     if _place.size == 1:
         return
     import torch
-    import torch.distributed as dist
 
     with suppress(RuntimeError, RankFailedError):
         if clean:
             add_numbers([0.0])
         if clean or not torch.cuda.is_available():  # NCCL would wait for what the others never send
-            dist.destroy_process_group()  # a rank that waits for this one stops waiting now
+            torch.distributed.destroy_process_group()  # a rank that waits for this one stops waiting now
         if not clean and _store is not None:
             _store.set("done", "1") if is_main_process() else _store.wait(["done"], LINGER)
     _place = RankInfo()
@@ -155,19 +153,18 @@ def report_failure(error: BaseException) -> bool:
         return is_main_process()
     text = str(error) or type(error).__name__
     with suppress(RuntimeError):
-        first = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
-        return bool(first[0] == _place.rank or first[1] != text)
+        number, first = json.loads(_store.compare_set("failure", "", json.dumps([_place.rank, text])))
+        return bool(number == _place.rank or first != text)
     return True
 
 
 @contextmanager
 def silence_other_ranks() -> Iterator[None]:
     """Within, only the first rank prints; what ends another one is told outside."""
-    with ExitStack() as opened:
-        if not is_main_process():
-            nowhere = opened.enter_context(open(os.devnull, "w"))
-            opened.enter_context(redirect_stdout(nowhere))
-            opened.enter_context(redirect_stderr(nowhere))
+    if is_main_process():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 
 
@@ -186,14 +183,12 @@ def add(tensors: Sequence[Tensor]) -> None:
     if _place.size == 1:
         return
     import torch
-    import torch.distributed as dist
 
-    buckets = _buckets(tensors)
-    flats = [torch.cat([tensor.reshape(-1) for tensor in bucket]) for bucket in buckets]
+    flats = [(bucket, torch.cat([t.reshape(-1) for t in bucket])) for bucket in _buckets(tensors)]
     with _meeting():
-        for work in [dist.all_reduce(flat, async_op=True) for flat in flats]:
+        for work in [torch.distributed.all_reduce(flat, async_op=True) for _, flat in flats]:
             work.wait()
-    for bucket, flat in zip(buckets, flats, strict=True):
+    for bucket, flat in flats:
         _copy_back(bucket, flat)
 
 
@@ -202,12 +197,11 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
     if _place.size == 1:
         return
     import torch
-    import torch.distributed as dist
 
     for bucket in _buckets([tensor.detach() for tensor in tensors]):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         with _meeting():
-            dist.broadcast(flat.view(torch.uint8), 0)
+            torch.distributed.broadcast(flat.view(torch.uint8), 0)
         _copy_back(bucket, flat)
 
 
@@ -227,42 +221,37 @@ def total(numbers: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
         return dict(numbers)
     from torch import Tensor
 
-    names = [name for name, number in numbers.items() if not isinstance(number, Tensor)]
-    totals: dict[str, float | Tensor] = dict(
-        zip(names, add_numbers([float(numbers[name]) for name in names]), strict=True)
-    )
+    on_host = {name: x for name, x in numbers.items() if not isinstance(x, Tensor)}
+    totals = dict(zip(on_host, add_numbers(list(on_host.values())), strict=True))
     tensors = {name: x.detach().float().clone() for name, x in numbers.items() if isinstance(x, Tensor)}
     add(list(tensors.values()))
     return {**totals, **tensors}
 
 
-def broadcast_object(value: T) -> T:
-    """The first rank's value: tensors, numbers, texts, and containers of them."""
-    return _sent(value, 0) if _place.size > 1 else value
-
-
 def gather(value: T) -> list[T]:
     """Every rank's value, in order; with several ranks tensors are on the host."""
-    return [_sent(value, source) for source in range(_place.size)] if _place.size > 1 else [value]
+    return [broadcast_object(value, source) for source in range(_place.size)]
 
 
 def _on_hosts(numbers: Sequence[float], operation: str) -> list[float]:
     if _place.size == 1:
         return list(numbers)
     import torch
-    import torch.distributed as dist
 
     row = torch.tensor(numbers, dtype=torch.float64)
     with _meeting():
-        dist.all_reduce(row, getattr(dist.ReduceOp, operation))
-    values: list[float] = row.tolist()
-    return values
+        torch.distributed.all_reduce(row, getattr(torch.distributed.ReduceOp, operation))
+    return row.tolist()
 
 
-def _sent(value: T, source: int) -> T:
-    """The value of rank `source`, its tensors on the host on every rank; no code is unpickled."""
+def broadcast_object(value: T, source: int = 0) -> T:
+    """The value of rank `source`: tensors, numbers, texts, and containers of them; no code is unpickled.
+
+    With several ranks tensors are on the host.
+    """
+    if _place.size == 1:
+        return value
     import torch
-    import torch.distributed as dist
 
     body, length = b"", torch.zeros(1, dtype=torch.int64)
     if _place.rank == source:
@@ -270,9 +259,9 @@ def _sent(value: T, source: int) -> T:
         torch.save(value, buffer)
         body, length[0] = buffer.getvalue(), buffer.tell()
     with _meeting():
-        dist.broadcast(length, source)
+        torch.distributed.broadcast(length, source)
         flat = torch.frombuffer(bytearray(body or bytes(int(length))), dtype=torch.uint8)
-        dist.broadcast(flat, source)
+        torch.distributed.broadcast(flat, source)
     sent: T = torch.load(io.BytesIO(flat.numpy().tobytes()), map_location="cpu", weights_only=True)
     return sent
 
@@ -295,9 +284,9 @@ def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
 def _copy_back(bucket: list[Tensor], flat: Tensor) -> None:
     import torch
 
-    pieces = flat.split([tensor.numel() for tensor in bucket])
+    pieces = zip(flat.split([tensor.numel() for tensor in bucket]), bucket, strict=True)
     with torch.no_grad():
-        torch._foreach_copy_(bucket, [p.view(t.shape) for p, t in zip(pieces, bucket, strict=True)])
+        torch._foreach_copy_(bucket, [piece.view(tensor.shape) for piece, tensor in pieces])
 
 
 @contextmanager
@@ -306,14 +295,10 @@ def _meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankFailedError(_why(error)) from error
-
-
-def _why(error: RuntimeError) -> str:
-    with suppress(RuntimeError):
-        if _store is not None and _store.check(["failure"]):
-            who, text = json.loads(_store.get("failure"))
-            return f"rank {who} failed: {text}"
-    minutes = TIMEOUT.total_seconds() / 60
-    text = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without the line of C++
-    return f"another rank died, or did not come within {minutes:g} minutes: {text}"
+        minutes = TIMEOUT.total_seconds() / 60
+        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]  # without C++'s line
+        text = f"another rank died, or did not come within {minutes:g} minutes: {reason}"
+        with suppress(RuntimeError):
+            if _store is not None and _store.check(["failure"]):
+                text = "rank {} failed: {}".format(*json.loads(_store.get("failure")))
+        raise RankFailedError(text) from error

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import toy
 
-from trainrun.run.record import Record
-from trainrun.run.result import result_of
+from trainrun.run.record import Record, result_of
 from trainrun.vocabulary.errors import StorageError
 from trainrun.vocabulary.events import Evaluated, Event, Started, StepsLogged
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from waiting import HANG_S
 
-from trainrun.runtime.interrupt import _end, end_at_once, raise_again
+from trainrun.runtime.signals import _end, end_at_once, raise_again
 
 SWALLOWS = """
 import sys, time

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainrun.session import disk_space
-from trainrun.session.disk_space import check_disk_space
+from trainrun.session import session
+from trainrun.session.session import check_disk_space
 from trainrun.vocabulary.errors import StorageError
 
 NEEDED, KEPT = 1000, 3
@@ -17,7 +17,7 @@ NEEDED, KEPT = 1000, 3
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(disk_space, "expected_bytes", lambda state: NEEDED)
+    monkeypatch.setattr(session, "expected_bytes", lambda state: NEEDED)
     checkpoints = SimpleNamespace(most_kept=lambda steps: KEPT, close=lambda: None)
     return SimpleNamespace(state=SimpleNamespace(total_steps=9), make=lambda name, offered: checkpoints)
 
@@ -34,8 +34,8 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_room_for_all_that_are_kept(
     free: int, held: int, text: str | None, parts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_space, "free_bytes", lambda folder: free)
-    monkeypatch.setattr(disk_space, "num_bytes", lambda folder: held)
+    monkeypatch.setattr(session, "free_bytes", lambda folder: free)
+    monkeypatch.setattr(session, "num_bytes", lambda folder: held)
     if text is None:
         check_disk_space(parts, Path("run"))
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.session import lineage
+from trainrun.session import provenance
 from trainrun.vocabulary.errors import StorageError
 
 
@@ -18,9 +18,9 @@ def lines(run_dir: Path) -> list[dict]:
 
 
 def test_every_process_adds_a_line(tmp_path: Path) -> None:
-    lineage.add(tmp_path, "trainrun budget=2ep", 0, {}, [(1, 0.1), (20, 0.0)])
+    provenance.add_lineage(tmp_path, "trainrun budget=2ep", 0, {}, [(1, 0.1), (20, 0.0)])
     changes = {"budget": ("2ep", "4ep", "takes effect"), "logger.csv": (None, {"_target_": "x"}, "free")}
-    lineage.add(tmp_path, "trainrun resume demo", 20, changes, [])
+    provenance.add_lineage(tmp_path, "trainrun resume demo", 20, changes, [])
     first, second = lines(tmp_path)
     assert abs(first.pop("time") - time.time()) < 60
     assert first == {
@@ -37,25 +37,25 @@ def test_every_process_adds_a_line(tmp_path: Path) -> None:
 
 
 def test_half_a_line_is_left_out(tmp_path: Path) -> None:
-    lineage.add(tmp_path, "one", 0, {}, [])
+    provenance.add_lineage(tmp_path, "one", 0, {}, [])
     with (tmp_path / "lineage.jsonl").open("a") as file:
         file.write('{"time": 1, "comm')
-    lineage.add(tmp_path, "two", 5, {}, [])
+    provenance.add_lineage(tmp_path, "two", 5, {}, [])
     assert [line["command"] for line in lines(tmp_path)] == ["one", "two"]
 
 
 def test_a_kill_while_writing_leaves_the_lines_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lineage.add(tmp_path, "one", 0, {}, [])
+    provenance.add_lineage(tmp_path, "one", 0, {}, [])
     child = os.fork()
     if child == 0:
         monkeypatch.setattr(os, "fsync", lambda descriptor: os._exit(0))
-        lineage.add(tmp_path, "two", 5, {}, [])
+        provenance.add_lineage(tmp_path, "two", 5, {}, [])
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [line["command"] for line in lines(tmp_path)] == ["one"]
-    lineage.add(tmp_path, "three", 5, {}, [])
+    provenance.add_lineage(tmp_path, "three", 5, {}, [])
     assert [line["command"] for line in lines(tmp_path)] == ["one", "three"]
 
 
@@ -65,5 +65,5 @@ def test_a_disk_that_takes_nothing_is_told_as_such(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
-        lineage.add(tmp_path, "one", 0, {}, [])
+        provenance.add_lineage(tmp_path, "one", 0, {}, [])
     assert list(tmp_path.iterdir()) == []

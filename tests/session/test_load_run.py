@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainrun.session.checkpoint_choice import CheckpointChoice
 from trainrun.session.load_run import LoadedRun, load_run, refuse_another_run, views_of
+from trainrun.session.stored_weights import CheckpointChoice
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 

@@ -31,7 +31,7 @@ def test_it_says_what_the_numbers_depend_on(tmp_path: Path, monkeypatch: pytest.
     git("add", ".")
     git("commit", "-qm", "first")
     Path("code.py").write_text("a = 2\n")
-    content = environment(RUNTIME, INFO, 32, ["trainrun", "optimizer.betas=[0.9, 0.99]"])
+    content = environment(RUNTIME, INFO, 32, "trainrun 'optimizer.betas=[0.9, 0.99]'")
     assert content["command"] == "trainrun 'optimizer.betas=[0.9, 0.99]'"  # can be pasted
     assert content["git"]["commit"] == git("rev-parse", "HEAD")
     assert "-a = 1" in content["git"]["diff"] and "+a = 2" in content["git"]["diff"]
@@ -47,14 +47,14 @@ def test_it_says_what_the_numbers_depend_on(tmp_path: Path, monkeypatch: pytest.
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert environment(RUNTIME, INFO, 32, ["trainrun"])["git"] is None
+    assert environment(RUNTIME, INFO, 32, "trainrun")["git"] is None
 
 
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert environment(RUNTIME, INFO, 32, ["trainrun"])["git"] is None
+    assert environment(RUNTIME, INFO, 32, "trainrun")["git"] is None
 
 
 def test_no_environment_variable_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "s3cr3t-value")
-    assert "s3cr3t-value" not in json.dumps(environment(RUNTIME, INFO, 32, ["trainrun"]))
+    assert "s3cr3t-value" not in json.dumps(environment(RUNTIME, INFO, 32, "trainrun"))

@@ -13,7 +13,7 @@ from trainrun.checkpoint.store import load_newest
 from trainrun.protocols import Position
 from trainrun.session.open_run import open_run
 from trainrun.session.restore import lr_table, restore, stored_state
-from trainrun.session.run_options import RunOptions
+from trainrun.session.session import RunOptions
 from trainrun.vocabulary.errors import ResumeError
 
 OPTIONS = RunOptions(["trainrun"], quiet=True)
@@ -111,7 +111,7 @@ def test_an_end_by_what_the_run_does_not_have_is_refused_unless_something_change
 def test_what_remains_is_shown_before_and_now() -> None:
     before = [(80, 8.54e-07)]
     after = [(81, 0.00108), (101, 0.000675), (121, 0.000323), (140, 9.27e-05), (160, 2.14e-07)]
-    assert lr_table(before, after).splitlines() == [
+    assert lr_table(before, after) == [
         "  of what remains   before              now",
         "  0 %               step 80: 8.54e-07   step 81: 0.00108",
         "  25 %                                  step 101: 0.000675",
@@ -122,6 +122,6 @@ def test_what_remains_is_shown_before_and_now() -> None:
 
 
 def test_of_a_schedule_that_follows_a_metric_only_the_next_rate_is_shown() -> None:
-    rows = lr_table([(1, 0.1), (2, 0.1), (3, 0.1), (4, 0.1), (5, 0.1)], [(1, 0.05)]).splitlines()
+    rows = lr_table([(1, 0.1), (2, 0.1), (3, 0.1), (4, 0.1), (5, 0.1)], [(1, 0.05)])
     assert rows[1] == "  0 %               step 1: 0.1   step 1: 0.05"
     assert rows[5] == "  100 %             step 5: 0.1"

@@ -12,8 +12,7 @@ import yaml
 from trainrun.assembly.build import build
 from trainrun.config.compose.composer import Composer
 from trainrun.session.open_run import open_run
-from trainrun.session.run_options import RunOptions
-from trainrun.session.session import continue_run, start
+from trainrun.session.session import RunOptions, continue_run, start
 from trainrun.vocabulary.errors import FolderBusyError, NonFiniteError, StorageError, TrainrunError
 from trainrun.vocabulary.events import Evaluated, Event, Failed, Finished, Started
 

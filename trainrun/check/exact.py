@@ -21,7 +21,7 @@ from trainrun.config.suggest import hydra_value
 from trainrun.session import session
 from trainrun.session.child import in_child
 from trainrun.session.open_run import open_run, targets_of
-from trainrun.session.run_options import RunOptions
+from trainrun.session.session import RunOptions
 from trainrun.vocabulary.duration import CLOCK_UNITS, parse
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged

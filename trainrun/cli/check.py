@@ -51,7 +51,7 @@ def _examine(words: Sequence[str], picture: Path | None, as_json: bool) -> int:
     from trainrun.check.context import context_of
     from trainrun.check.finding import command_with_fixes
     from trainrun.report import checked
-    from trainrun.session.init_from import weights_from
+    from trainrun.session.stored_weights import weights_from
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)

@@ -77,7 +77,7 @@ def _search(composition: Composition, arguments: argparse.Namespace, send: int) 
     """Build, search and print; the words of the run with the suggestion go into `send`."""
     from trainrun.assembly.build import build
     from trainrun.report import range_test
-    from trainrun.session.init_from import weights_from
+    from trainrun.session.stored_weights import weights_from
     from trainrun.tune.lr_search import search_lr, with_setting
 
     source = composition.settings["init_from"]

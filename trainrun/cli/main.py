@@ -17,7 +17,7 @@ from trainrun.config.arguments import as_overrides
 from trainrun.config.commands import COMMANDS
 from trainrun.config.paths import is_file, is_run
 from trainrun.config.suggest import did_you_mean
-from trainrun.runtime.interrupt import end_at_once
+from trainrun.runtime.signals import end_at_once
 from trainrun.session.exit_code import run_guarded
 from trainrun.terminal.streams import clear_sign, open_streams, show_sign
 from trainrun.vocabulary.errors import ConfigError

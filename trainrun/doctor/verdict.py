@@ -15,7 +15,7 @@ from trainrun.config.overrides import key_of
 from trainrun.config.paths import COMBINES
 from trainrun.doctor.curves import RecordedRun
 from trainrun.doctor.diagnosis import Diagnosis
-from trainrun.session.lineage import experiment_files
+from trainrun.session.provenance import experiment_files
 from trainrun.terminal.numbers import number
 
 # What a run like this one does not take over: its place, and what only its owner may allow.

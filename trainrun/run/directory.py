@@ -10,7 +10,7 @@ from typing import IO
 
 from trainrun.config.suggest import nearest
 from trainrun.run import signing
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 from trainrun.run.lock import lock
 from trainrun.vocabulary.errors import ConfigError, FolderBusyError, ResumeError, StorageError
 
@@ -112,8 +112,7 @@ def _of_sweep(parents: set[Path]) -> str:
     sweep = next(iter(parents), ROOT)
     if len(parents) != 1 or not (sweep / "sweep.json").is_file():
         return ""
-    best = read_json(sweep / "sweep.json").get("best")
-    job = best.get("folder") if isinstance(best, dict) else None
+    job = object_in(read_json(sweep / "sweep.json"), "best").get("folder")
     example = f", such as the best, {sweep / job}" if isinstance(job, str) else ""
     return f"a sweep; name one of its jobs{example}"
 

@@ -6,28 +6,35 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainrun.vocabulary.errors import StorageError
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write by temporary file, fsync and rename. Raises OSError and then leaves nothing behind.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of `path` at the end; of what fails within nothing is left.
 
     A folder has one owner, so the temporary name is fixed: the next write replaces what a kill left.
     """
-    temporary = path.with_name(f".tmp-{path.name}")
+    part = path.with_name(f".tmp-{path.name}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+        yield part
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write by temporary file, fsync and rename. Raises OSError and then leaves nothing behind."""
+    with replacing(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -108,6 +115,10 @@ def storage_failed(path: Path, error: OSError, needed_bytes: int = 0) -> Storage
 
 def free_bytes(path: Path) -> int:
     """Room on the disk of `path`, which need not exist yet."""
-    return shutil.disk_usage(
-        next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    ).free
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
+
+
+def open_no_link(path: str, flags: int) -> int:
+    """Open a file that is really there: a link's target would be written to, and a pipe waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

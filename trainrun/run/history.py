@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 Curve = list[tuple[int, float]]  # (step, value), the steps rising
 Curves = dict[str, Curve]  # "train/loss", "val/accuracy", "lr", "speed/samples_per_s"
-_Points = dict[str, dict[int, float]]  # the same while they are read: step -> value
 
 _NOT_DRAWN = {"event", "step", "epoch", "split", "weights", "nonfinite", "time"}
 _TAIL_BYTES = 1 << 16  # more than the last line of any record
-_SPEED = ("samples_per_s", "data_wait")
 
 
 def curves_of(run_dir: Path) -> Curves:
@@ -23,33 +21,34 @@ def curves_of(run_dir: Path) -> Curves:
     What is no finite number is left out; so are lines that cannot be read. Of lines that tell of one
     step twice the later counts, in whatever order they stand.
     """
-    points = _computed(run_dir / "metrics.jsonl") | _speeds(run_dir / "timing.jsonl")
-    return {name: sorted(by_step.items()) for name, by_step in points.items()}
+    computed = _curves(run_dir / "metrics.jsonl", "rollback", "to", _metric)
+    return computed | _curves(run_dir / "timing.jsonl", "started", "step", _speed)
 
 
-def _computed(file: Path) -> _Points:
-    computed: _Points = {}
+def _curves(file: Path, back: str, to: str, curve_of: Callable[[Mapping[str, Any], str], str]) -> Curves:
+    """The curves of a file, named by `curve_of`; what follows the step `to` of an event `back` is redone."""
+    curves: dict[str, dict[int, float]] = {}
     for record in records(file):
-        if record["event"] == "rollback":
-            _cut(computed, record.get("to"))
-        elif record["event"] in ("train", "eval"):
-            split = "train" if record["event"] == "train" else record.get("split")
+        step = step_of(record)
+        if record["event"] == back and isinstance(first := record.get(to), int):
+            for name, points in curves.items():
+                curves[name] = {point: value for point, value in points.items() if point <= first}
+        elif record["event"] in ("train", "eval") and step is not None:
             for name, value in _numbers(record):
-                is_rate = record["event"] == "train" and name.split("/")[0] == "lr"
-                _add(computed, name if is_rate else f"{split}/{name}", record, value)
-    return computed
+                if curve := curve_of(record, name):
+                    curves.setdefault(curve, {})[step] = value
+    return {name: sorted(points.items()) for name, points in curves.items()}
 
 
-def _speeds(file: Path) -> _Points:
-    happened: _Points = {}
-    for record in records(file):
-        if record["event"] == "started":
-            _cut(happened, record.get("step"))
-        elif record["event"] == "train":
-            for name, value in _numbers(record):
-                if name in _SPEED:
-                    _add(happened, f"speed/{name}", record, value)
-    return happened
+def _metric(record: Mapping[str, Any], name: str) -> str:
+    is_rate = record["event"] == "train" and name.split("/")[0] == "lr"
+    split = "train" if record["event"] == "train" else record.get("split")
+    return name if is_rate else f"{split}/{name}"
+
+
+def _speed(record: Mapping[str, Any], name: str) -> str:
+    is_drawn = record["event"] == "train" and name in ("samples_per_s", "data_wait")
+    return f"speed/{name}" if is_drawn else ""
 
 
 def epochs_of(run_dir: Path) -> float | None:
@@ -94,8 +93,8 @@ def last_evaluations(run_dir: Path, best_step: int | None) -> dict[str, Any]:
 
 def unread_lines(file: Path, num_bytes: int | None = None) -> int:
     """How many lines of a file, or of its first bytes, are no records; a copy may have cut off the last."""
-    lines = _lines(file) if num_bytes is None else _decoded(file.read_bytes()[:num_bytes])
-    return sum(_record(line) is None for line in lines)
+    whole = None if num_bytes is None else file.read_bytes()[:num_bytes].decode(errors="replace")
+    return sum(_record(line) is None for line in (_lines(file) if whole is None else whole.splitlines()))
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
@@ -111,13 +110,9 @@ def _lines(file: Path, tail_bytes: int | None = None) -> list[str]:
         with file.open("rb") as opened:
             size = opened.seek(0, os.SEEK_END)
             opened.seek(0 if tail_bytes is None else max(0, size - tail_bytes))
-            return _decoded(opened.read())
+            return opened.read().decode(errors="replace").splitlines()
     except OSError:
         return []
-
-
-def _decoded(content: bytes) -> list[str]:
-    return content.decode(errors="replace").splitlines()
 
 
 def _record(line: str) -> dict[str, Any] | None:
@@ -143,19 +138,6 @@ def _numbers(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 yield name, max(parts.values())
         elif is_number(value):
             yield name, float(value)
-
-
-def _add(curves: _Points, name: str, record: Mapping[str, Any], value: float) -> None:
-    if (step := step_of(record)) is not None:
-        curves.setdefault(name, {})[step] = value
-
-
-def _cut(curves: _Points, step: Any) -> None:
-    """Forget what came after a step, which is computed again."""
-    if isinstance(step, int):
-        for points in curves.values():
-            for later in [point for point in points if point > step]:
-                del points[later]
 
 
 def step_of(record: Mapping[str, Any], key: str = "step") -> int | None:

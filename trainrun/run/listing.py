@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.run.directory import ROOT, runs, short
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 from trainrun.run.history import end_of, is_contradicted, is_number, records, step_of
 from trainrun.run.lock import is_held
 from trainrun.terminal.visible import visible
@@ -46,8 +47,7 @@ class ListedRun:
 def entries() -> list[ListedRun]:
     """Every run below outputs/, the newest last."""
     names = runs()
-    newest = {str(path.relative_to(ROOT)): path for path in names}
-    newest |= {name: path for path, name in names.items()}
+    newest = {str(path.relative_to(ROOT)): path for path in names} | {names[path]: path for path in names}
     return [_entry(path, _run(path, name, newest)) for path, name in names.items()]
 
 
@@ -79,7 +79,7 @@ def state_in(run_dir: Path, status: Mapping[str, Any]) -> str:
 
 def _is_ahead(run_dir: Path, status: Mapping[str, Any]) -> bool:
     """Whether a status tells of a step that no record has come to."""
-    steps = [step for record in records(run_dir / "metrics.jsonl") if (step := step_of(record)) is not None]
+    steps = (step_of(record) or 0 for record in records(run_dir / "metrics.jsonl"))
     return (_whole(status.get("step")) or 0) > max(steps, default=0)
 
 
@@ -98,22 +98,20 @@ def _run(path: Path, name: str, newest: dict[str, Path]) -> str:
 
 def printable(value: object) -> str:
     """One printable line: these files may come from anywhere, and a terminal obeys control characters."""
-    line = str(value if value is not None else "").partition("\n")[0]
-    return visible(line)
+    return visible(str(value if value is not None else "").partition("\n")[0])
 
 
 def _entry(path: Path, run: str) -> ListedRun:
     status = read_json(path / "status.json")
-    monitor, best = printable(status.get("monitor")), status.get("best")
-    best = best if isinstance(best, dict) else {}
-    metrics = best.get("metrics")
-    value = metrics.get(monitor.partition("/")[2]) if isinstance(metrics, dict) else None
+    monitor, best = printable(status.get("monitor")), object_in(status, "best")
+    value = object_in(best, "metrics").get(monitor.partition("/")[2])
     name = printable(status.get("name"))
+    is_job = path.parent.parent == ROOT / "multirun" or (path.parent / "multirun.yaml").is_file()
     return ListedRun(
         path=path,
         run=printable(run),
         name=name if name and name != path.name else None,
-        sweep=_sweep(path),
+        sweep=path.parent.name if is_job else None,
         state=state_in(path, status),
         reason=printable(status.get("reason")) or None,
         exit_code=_whole(status.get("exit_code")),
@@ -130,46 +128,34 @@ def _entry(path: Path, run: str) -> ListedRun:
     )
 
 
-def _sweep(path: Path) -> str | None:
-    is_job = path.parent.parent == ROOT / "multirun" or (path.parent / "multirun.yaml").is_file()
-    return path.parent.name if is_job else None
-
-
 def _data(path: Path) -> str:
     """The data set's own name, as environment.json has it; that file may hold a long diff, so no parse."""
-    match = re.search(r'^ "data": \{\n  "name": "([^"\\]*)"', _read(path / "environment.json"), re.M)
-    return printable(match[1]) if match else ""
+    return printable(_text_of(path / "environment.json", r'^ "data": \{\n  "name": "([^"\\]*)"'))
 
 
 def _model(path: Path) -> str:
     """The model's `name`, where its settings have one, else the last word of its `_target_`."""
-    block = re.search(r"^model:\n((?:  .*\n)+)", _read(path / "config.yaml"), re.M)
-    if block is None:
-        return ""
-    settings = dict(re.findall(r"^  (name|_target_): ([\w.]+)$", block[1], re.M))
+    block = _text_of(path / "config.yaml", r"^model:\n((?:  .*\n)+)")
+    settings = dict(re.findall(r"^  (name|_target_): ([\w.]+)$", block, re.M))
     return str(settings.get("name") or settings.get("_target_", "")).rpartition(".")[2]
 
 
 def num_bytes(folder: Path) -> int:
     """Of all files in a folder; links count as links. What vanishes meanwhile counts nothing."""
     total = 0
-    try:
-        with os.scandir(folder) as scan:
-            for entry in scan:
-                if entry.is_dir(follow_symlinks=False):
-                    total += num_bytes(Path(entry.path))
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), os.scandir(folder) as scan:
+        for entry in scan:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            total += num_bytes(Path(entry.path)) if is_folder else entry.stat(follow_symlinks=False).st_size
     return total
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    except OSError:
-        return ""
+def _text_of(file: Path, pattern: str) -> str:
+    """What a group of a pattern is in a file; empty where it is not there."""
+    with contextlib.suppress(OSError):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        return match[1] if (match := re.search(pattern, text, re.M)) else ""
+    return ""
 
 
 def _number(value: Any) -> float | None:

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 from typing import IO
 
+from trainrun.run.files import open_no_link
 from trainrun.vocabulary.errors import FolderBusyError, StorageError
 
 
 def lock(run_dir: Path) -> IO[str]:
     """Hold the folder until the returned file is closed; raises FolderBusyError naming the holder's pid."""
     try:
-        file = open(run_dir / ".lock", "a+", opener=_no_link)  # noqa: SIM115  held for the process's life
+        file = open(run_dir / ".lock", "a+", opener=open_no_link)  # noqa: SIM115  held for the process's life
     except OSError as error:
         raise StorageError(f"{run_dir}: cannot open its .lock: {error.strerror}") from None
     if not _taken(file):
@@ -32,7 +33,7 @@ def lock(run_dir: Path) -> IO[str]:
 def is_held(run_dir: Path) -> bool:
     """Whether a process owns the folder. Looks without writing, for a moment that `lock` waits out."""
     try:
-        with open(run_dir / ".lock", opener=_no_link) as file:
+        with open(run_dir / ".lock", opener=open_no_link) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -52,8 +53,3 @@ def _taken(file: IO[str]) -> bool:
             if time.monotonic() > until:
                 return False
             time.sleep(0.01)
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Open a file that is really there: a link's target would be written to, and a pipe waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

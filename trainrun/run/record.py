@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,14 @@ from trainrun.run.files import (
     without_half_line,
 )
 from trainrun.run.history import last_evaluations, records
-from trainrun.run.result import forget_result, write_result
 from trainrun.runtime.signals import exit_code
+from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ResumeError
-from trainrun.vocabulary.events import (
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Interrupted,
-    Replanned,
-    Started,
-    metrics_record,
-    timing_record,
-    to_line,
-    without_nonfinite,
-)
+
+RESULT = "result.json"
+_NOT_METRICS = {"event", "step", "epoch", "split", "weights", "nonfinite"}
+_NOT_LEARNED = _NOT_METRICS | {"lr", "grad_norm", "grad_norm_after", "clipped", "skipped", "spikes"}
+_NOT_LEARNED |= {"update_ratio", "dead_units"}
 
 
 class Record:
@@ -77,25 +69,25 @@ class Record:
         May be called from another thread. A view that cannot be synced costs no more than itself.
         """
         os.fsync(self._metrics.fileno())
-        for path in (self.run_dir / "tensorboard", *self.run_dir.glob("tensorboard/*"), *self._views()):
+        views = ("tensorboard", "metrics.csv", "timing.jsonl", "trainrun.log")
+        for path in (*map(self.run_dir.joinpath, views), *self.run_dir.glob("tensorboard/*")):
             with contextlib.suppress(OSError):
                 fsync(path)
 
-    def _views(self) -> Iterator[Path]:
-        return (self.run_dir / name for name in ("metrics.csv", "timing.jsonl", "trainrun.log"))
-
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         try:
-            if (record := metrics_record(event)) is not None:
-                self._metrics.write(to_line(record).encode())
+            if (record := events.metrics_record(event)) is not None:
+                self._metrics.write(events.to_line(record).encode())
                 self._metrics.flush()
-            if isinstance(event, Started):
-                forget_result(self.run_dir)
-            if isinstance(event, Finished):  # before the status, by which a run has come to its end
-                write_result(self.run_dir, event)
-            self._update_status(event)
-            if (timing := timing_record(event)) is not None:
-                self._timing.write(to_line({"time": round(time.time(), 3)} | timing))
+            if isinstance(event, events.Started):
+                (self.run_dir / RESULT).unlink(missing_ok=True)  # what goes on has no final numbers
+            if isinstance(event, events.Finished):  # before the status, by which a run has come to its end
+                content = result_of(event, records(self.run_dir / "metrics.jsonl"))
+                replace_json(self.run_dir / RESULT, events.without_nonfinite(content))
+            if changes := _status_changes(event):
+                write_status(self.run_dir, **changes)
+            if (timing := events.timing_record(event)) is not None:
+                self._timing.write(events.to_line({"time": round(time.time(), 3)} | timing))
                 self._timing.flush()
         except OSError as error:
             raise storage_failed(self.run_dir, error) from None
@@ -106,36 +98,31 @@ class Record:
             with contextlib.suppress(OSError):
                 file.close()
 
-    def _update_status(self, event: Event) -> None:
-        if changes := _status_changes(event):
-            write_status(self.run_dir, **changes)
 
-
-def _status_changes(event: Event) -> dict[str, Any]:
+def _status_changes(event: events.Event) -> dict[str, Any]:
     """What an event changes in status.json."""
     match event:
-        case Started():
+        case events.Started():
             changes = {"state": "running", "name": event.name, "monitor": event.monitor, "pid": os.getpid()}
             changes |= {"step": event.step, "total_steps": event.total_steps}
             return changes | {"exit_code": None, "reason": None, "resumable": True}
-        case Replanned():  # each write waits for the disk: the first and the last are enough
+        case events.Replanned():  # each write waits for the disk: the first and the last are enough
             is_written = event.is_first or event.step == event.total_steps
             return {"total_steps": event.total_steps} if is_written else {}
-        case Evaluated(split="test"):
+        case events.Evaluated(split="test"):
             return {"test": dict(event.metrics)}
-        case Evaluated():
+        case events.Evaluated():
             metrics = dict(event.metrics)
-            changes = {"step": event.step, "metric": metrics}
-            return changes | ({"best": {"step": event.step, "metrics": metrics}} if event.is_best else {})
-        case Interrupted():
-            changes = {"state": "interrupted", "step": event.step, "reason": event.signal}
-            changes |= {"resumable": True, "exit_code": exit_code(event.signal)}
-            return changes | {"seconds": round(event.seconds, 3)}
-        case Finished():
+            best = {"best": {"step": event.step, "metrics": metrics}} if event.is_best else {}
+            return {"step": event.step, "metric": metrics} | best
+        case events.Interrupted():
+            changes = {"state": "interrupted", "step": event.step, "reason": event.signal, "resumable": True}
+            return changes | {"exit_code": exit_code(event.signal), "seconds": round(event.seconds, 3)}
+        case events.Finished():
             changes = {"state": "completed", "step": event.step, "reason": event.reason, "exit_code": 0}
             changes |= {"total_steps": event.step} if event.reason == "budget" else {}  # the clock's, at last
             return changes | {"resumable": False, "seconds": round(event.seconds, 3)}
-        case Failed():
+        case events.Failed():
             changes = {"state": "failed", "step": event.step, "reason": event.reason}
             return changes | {"exit_code": event.exit_code}
         case _:  # the others change nothing in it
@@ -150,7 +137,7 @@ def write_status(run_dir: Path, **changes: Any) -> None:
     empty: dict[str, Any] = {"state": "running", "name": None, "step": 0, "metric": None, "best": None}
     empty |= {"exit_code": None, "reason": None, "resumable": True, "started": time.time()}
     path = run_dir / "status.json"
-    content = without_nonfinite(empty | read_json(path) | changes)
+    content = events.without_nonfinite(empty | read_json(path) | changes)
     try:
         replace_json(path, content)
     except OSError:
@@ -168,3 +155,50 @@ def restore_status(run_dir: Path, best_step: int | None) -> None:
     is_lost = not isinstance(read_json(run_dir / "status.json").get("started"), float)
     first = {"started": started} if is_lost and isinstance(started, float) else {}
     write_status(run_dir, **last_evaluations(run_dir, best_step), **first)
+
+
+def result_of(finished: events.Finished, lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of result.json. `lines` are the records of metrics.jsonl, in order.
+
+    All of it but `seconds` follows from what was computed, however often the run was interrupted.
+    `kept` are the weights that the run ended with. `best`, `last` and `test` are evaluations with the
+    step whose weights were evaluated; `train` are means over the steps since the log before. None: there
+    was none.
+    """
+    train = best = last = test = epochs = None
+    for record in lines:
+        if record.get("event") == "train":
+            train, epochs = record, record.get("epoch")
+        elif record.get("split") == "val":
+            last = record
+            best = record if record.get("step") == finished.best_step else best
+        elif record.get("split") == "test":
+            test = record
+    return {
+        "reason": finished.reason,
+        "steps": finished.step,
+        "epochs": epochs,
+        "samples": finished.samples,
+        "skipped_steps": finished.skipped,
+        "spikes": train.get("spikes", 0) if train else 0,
+        "parameters": finished.parameters,
+        "monitor": finished.monitor or None,
+        "best_value": finished.best,
+        "kept": {"step": finished.kept_step, "weights": finished.kept_weights},
+        "best": _evaluation(best),
+        "last": _evaluation(last),
+        "test": _evaluation(test),
+        "train": _metrics(train, _NOT_LEARNED) if train else None,
+        "seconds": round(finished.seconds, 3),
+    }
+
+
+def _evaluation(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    about = {"step": record.get("step"), "weights": record.get("weights")}
+    return about | {"metrics": _metrics(record, _NOT_METRICS)}
+
+
+def _metrics(record: Mapping[str, Any], others: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in others}

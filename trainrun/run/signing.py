@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainrun.run.files import read_json, replace_json
+from trainrun.run.files import open_no_link, read_json, replace_json
 
 FILE = "signature.json"
 VARIABLE = "TRAINRUN_STATE"
@@ -42,12 +42,10 @@ def sign(run_dir: Path, run_id: str, *configs: str) -> None:
     Does nothing where the user has no state folder: the run trains, and a later refusal explains.
     Raises OSError where the run's folder cannot be written.
     """
-    try:
+    with contextlib.suppress(NoKeyError):
         key = _key(is_made=True)
-    except NoKeyError:
-        return
-    signatures = [_mac(key, "run", run_id, config) for config in configs]
-    replace_json(run_dir / FILE, {"run_id": run_id, "key": _name_of(key), "signatures": signatures})
+        signatures = [_mac(key, "run", run_id, config) for config in configs]
+        replace_json(run_dir / FILE, {"run_id": run_id, "key": _name_of(key), "signatures": signatures})
 
 
 def doubt(run_dir: Path, config: str) -> str | None:
@@ -100,10 +98,8 @@ def _doubt(stored: dict[str, Any], signatures: Sequence[Any], kind: str, *texts:
     except NoKeyError as error:
         return f"it is signed, but {error}; {_SHARED}"
     mine = _mac(key, kind, *texts).encode()
-    if any(
-        isinstance(signature, str) and hmac.compare_digest(signature.encode(), mine)
-        for signature in signatures
-    ):
+    texts_stored = [signature.encode() for signature in signatures if isinstance(signature, str)]
+    if any(hmac.compare_digest(signature, mine) for signature in texts_stored):
         return None
     if stored.get("key") == _name_of(key):
         return "it was changed after it was signed"
@@ -142,7 +138,7 @@ def _key(is_made: bool) -> bytes:
     try:
         if is_made and not path.exists():
             _make(folder, path)
-        with open(path, "rb", opener=_at_once) as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             key = file.read(_KEY_BYTES + 1) if is_file else b""
     except FileNotFoundError:
@@ -172,18 +168,9 @@ def _make(folder: Path, path: Path) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """The object in a small file of a folder that may be anybody's; empty where there is none."""
     try:
-        with open(path, "rb", opener=_no_link) as file:
+        with open(path, "rb", opener=open_no_link) as file:
             is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             content = json.loads(file.read(_MOST_BYTES)) if is_file else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)

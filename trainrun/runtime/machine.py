@@ -47,8 +47,10 @@ class Runtime:
         model = model.to(self.device)
         if self.sync_batch_norm and self._can_sync:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        if self.threads is None and self.device.type == "cpu" and _is_small(model, batch_size):
-            torch.set_num_threads(1)
+        if self.threads is None and self.device.type == "cpu":
+            products = (p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
+            if all(products):  # every layer is a small one: a second thread would cost more than it saves
+                torch.set_num_threads(1)
         for parameter in model.parameters() if self.channels_last else ():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -168,14 +170,11 @@ def tune_allocator() -> None:
 
     The page faults of getting them back cost a training step up to a third of its time on a CPU.
     """
-    if sys.platform != "linux":
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-    except (OSError, AttributeError):
-        pass  # another C library: nothing to tune
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tune
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
 
 
 def _device(name: str) -> torch.device:
@@ -189,13 +188,10 @@ def _device(name: str) -> torch.device:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
         raise ConfigError.of("runtime.device", f"must be auto, cpu, cuda, cuda:1 or mps, got {name}")
-    missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
-        raise ConfigError.of(
-            "runtime.device", f"this machine or this build of torch has no {name}; use cpu or auto"
-        )
+    has_no_gpu = device.type == "cuda" and not torch.cuda.is_available()
+    if has_no_gpu or (device.type == "mps" and not torch.backends.mps.is_available()):
+        text = f"this machine or this build of torch has no {name}; use cpu or auto"
+        raise ConfigError.of("runtime.device", text)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         text = f"there are {torch.cuda.device_count()} GPUs, counted from 0, got {name}"
         raise ConfigError.of("runtime.device", text)
@@ -203,12 +199,9 @@ def _device(name: str) -> torch.device:
 
 
 def _device_of_rank(name: str) -> torch.device:
-    """One of several ranks' own device."""
     if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError.of(
-            "runtime.device",
-            f"must be auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}",
-        )
+        text = f"must be auto, cpu or cuda with several ranks, which choose their GPUs themselves, got {name}"
+        raise ConfigError.of("runtime.device", text)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     _device("cuda")  # or the error that there is none
@@ -230,19 +223,12 @@ def _seconds(limit: str) -> float:
     return duration.seconds
 
 
-def _is_small(model: nn.Module, batch_size: int) -> bool:
-    """Whether every layer is a small product: a second thread would cost more than it saves."""
-    return all(p.ndim <= 2 and p.numel() * batch_size < 1 << 21 for p in model.parameters())
-
-
 def cores() -> int:
     """OMP_NUM_THREADS where it is set, else this rank's part of the cores this process may run on."""
     local = ranks.rank_info().local_size
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0 and not (local > 1 and wanted == "1"):  # torchrun's own way out
         return int(wanted)
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:
-        count = os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return max(1, count // local)

@@ -4,7 +4,8 @@ TERM, INT, HUP       save and exit with 143, 130, 129; the second one exits at o
 USR1                 save and go on
 `preemption_signal`  save, ask the scheduler to start the job again, and exit
 
-With several ranks a signal to one is a signal to all: they agree once per step.
+With several ranks a signal to one is a signal to all: they agree once per step. While a command
+starts there is nothing to save, so Ctrl-C ends it at once, with 130.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ ECHO_OF_RANKS_S = 5.0  # torchrun passes a signal on when it next looks, and aga
 AGAIN_S = 0.02  # where an exception would be lost, it is tried again after this time
 SWALLOWED_S = 2.0  # after this time one that was raised has been lost nevertheless
 GROUP_S = 0.1  # a signal to a whole group reaches all its processes within this time
-
 
 _is_guest = False
 
@@ -175,3 +175,22 @@ def _is_lost_in(frame: FrameType | None) -> bool:
 def exit_code(reason: str) -> int:
     """What a run that was stopped exits with: 124 at its time limit, 128 + the signal's number, else 0."""
     return 124 if reason == "time_limit" else 128 + number if (number := getattr(signal, reason, 0)) else 0
+
+
+def end_at_once() -> None:
+    """Have SIGINT end this process, until a command has something to save.
+
+    An exception in the middle of an import can be swallowed there, or come out as another error.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_again() -> None:
+    """Have SIGINT raise KeyboardInterrupt as usual: there is something to clean up from here on."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from trainrun import ranks
 from trainrun.config.commands import COMMANDS
@@ -32,15 +32,18 @@ def run_guarded(command: Callable[[], int], words: list[str]) -> int:
 
 
 def _exit_of(error: Exception, words: list[str]) -> int:
-    """Report an error; returns its exit code."""
+    who = "" if ranks.is_main_process() else f"rank {ranks.rank()}: "
     failure = _as_trainrun_error(error)
     if failure is None:
         if ranks.report_failure(error):
-            say(*_traceback(error), "", f"{_who()}unexpected {type(error).__name__}: {error}")
+            lines: list[str] = []
+            for part in traceback.format_exception(error):  # what it says is one line, whatever it holds
+                lines += part.splitlines() if part.startswith("  ") else [part.strip("\n")]
+            say(*lines, "", f"{who}unexpected {type(error).__name__}: {error}")
         return 1
     is_by_rank = failure is not error and not isinstance(failure, StorageError)  # memory differs by rank
     if is_by_rank or ranks.report_failure(error):
-        _report(failure, words)
+        _report(failure, words, who)
     return failure.exit_code
 
 
@@ -60,24 +63,14 @@ def _as_trainrun_error(error: Exception) -> TrainrunError | None:
     return workers_error(error)
 
 
-def _traceback(error: Exception) -> Iterator[str]:
-    """The lines of a traceback; what an exception says is one of them, whatever it holds."""
-    for part in traceback.format_exception(error):
-        yield from part.splitlines() if part.startswith("  ") else [part.strip("\n")]
-
-
-def _who() -> str:
-    return "" if ranks.is_main_process() else f"rank {ranks.rank()}: "
-
-
-def _report(error: TrainrunError, words: list[str]) -> None:
+def _report(error: TrainrunError, words: list[str], who: str) -> None:
     if not isinstance(error, ConfigError):
         first, *more = error.args or ("",)
-        say(f"{_who()}{first}", *more)
-    else:
-        say(*error.problems)
-        command = shlex.join(ranks.command())
-        if words and words[0] in COMMANDS:
-            command, words = f"{command} {words[0]}", words[1:]
-        if line := corrected_line(words, error.problems, command):
-            say("", f"  {line}")
+        say(f"{who}{first}", *more)
+        return
+    say(*error.problems)
+    command = shlex.join(ranks.command())
+    if words and words[0] in COMMANDS:
+        command, words = f"{command} {words[0]}", words[1:]
+    if line := corrected_line(words, error.problems, command):
+        say("", f"  {line}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib
 import json
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.protocols import DataInfo, TaskProtocol
+from trainrun.run.files import replacing
 from trainrun.session.load_run import LoadedRun
 from trainrun.task.binary import Binary
 from trainrun.task.classification import Classification
@@ -34,6 +34,7 @@ PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, 
 
 Forward = Callable[[Tensor], Tensor]
 Write = Callable[[nn.Module, Tensor, Path, str], None]
+Read = Callable[[Path, nn.Module], Forward]
 
 
 @dataclass(frozen=True)
@@ -67,35 +68,28 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
     any number of samples. Raises ConfigError for a model that a format cannot hold, TrainrunError for
     outputs that differ, StorageError.
     """
-    part = path.with_name(f".tmp-{path.name}")
     model, inputs = model.eval(), torch.cat([inputs, inputs]) if len(inputs) == 1 else inputs
     write, read = _FORMATS[path.suffix]
     try:
-        with warnings.catch_warnings():
+        with replacing(path) as part, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' are meant for their own authors
             _write(write, model, inputs, part, json.dumps(about))
             compared = _compare(model, read(part, model), inputs)
-        allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
-        if not compared.difference <= allowed:
-            text = f"its outputs differ from the model's by up to {compared.difference:.3g}"
-            raise TrainrunError(f"{path}: {text} (largest output {compared.largest:.3g}); it was not kept")
-        part.replace(path)
+            allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
+            if not compared.difference <= allowed:
+                text = f"its outputs differ from the model's by up to {compared.difference:.3g}"
+                text += f" (largest output {compared.largest:.3g}); it was not kept"
+                raise TrainrunError(f"{path}: {text}")
     except OSError as error:
         raise StorageError(f"PATH: {path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
     return compared
 
 
 def about(task: TaskProtocol, info: DataInfo, fitted: Mapping[str, Any]) -> dict[str, Any]:
     """The description for other programs: inputs, outputs, and the names of the classes."""
-    content = {
-        "input": {"shape": ["N", *info.input_shape], "expects": _expects(fitted)},
-        "output": _means(task),
-        "fitted": _plain(fitted),
-    }
-    return content | ({"classes": list(info.class_names)} if info.class_names else {})
+    expected = {"shape": ["N", *info.input_shape], "expects": _expects(fitted)}
+    classes = {"classes": list(info.class_names)} if info.class_names else {}
+    return {"input": expected, "output": _means(task), "fitted": _plain(fitted), **classes}
 
 
 def _expects(fitted: Mapping[str, Any]) -> str:
@@ -173,22 +167,12 @@ def _write_pt2(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
     torch.export.save(program, path, extra_files={_INSIDE: text})
 
 
-def _read_pt2(path: Path, model: nn.Module) -> Forward:
-    return torch.export.load(path).module()
-
-
 def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
     if sum(int(tensor.nbytes) for tensor in model.state_dict().values()) > _LARGEST_ONNX_BYTES:
         raise ConfigError.of("PATH", "an .onnx file holds at most 2 GiB; .pt2 and .safetensors hold more")
-    program = torch.onnx.export(
-        model,
-        (inputs,),
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        input_names=["inputs"],
-        output_names=["outputs"],
-        verbose=False,
-    )
+    names: dict[str, Any] = {"input_names": ["inputs"], "output_names": ["outputs"]}
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.onnx.export(model, (inputs,), dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
     assert program is not None
     program.model.metadata_props["trainrun"] = text
     program.save(path)
@@ -201,9 +185,9 @@ def _read_onnx(path: Path, model: nn.Module) -> Forward:
     return lambda inputs: torch.from_numpy(session.run(None, {"inputs": inputs.numpy()})[0])
 
 
-_FORMATS = {
+_FORMATS: dict[str, tuple[Write, Read]] = {
     ".safetensors": (_write_safetensors, _read_safetensors),
-    ".pt2": (_write_pt2, _read_pt2),
+    ".pt2": (_write_pt2, lambda path, model: torch.export.load(path).module()),
     ".onnx": (_write_onnx, _read_onnx),
 }
 

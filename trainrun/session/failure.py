@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from torch import nn
+
+from trainrun import ranks
 from trainrun.assembly.build import Parts
 from trainrun.data.workers import workers_error
+from trainrun.loop.loop import Loop
 from trainrun.run.files import read_json
 from trainrun.run.lock import lock
 from trainrun.run.record import write_status
 from trainrun.runtime.machine import is_out_of_memory
-from trainrun.session.out_of_memory import out_of_memory
 from trainrun.session.sinks import Sink
-from trainrun.vocabulary.errors import EvaluationOutOfMemoryError, RankFailedError, TrainrunError
+from trainrun.vocabulary.errors import (
+    EvaluationOutOfMemoryError,
+    OutOfMemoryError,
+    RankFailedError,
+    TrainrunError,
+)
 from trainrun.vocabulary.events import Failed
 
 
-def as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> BaseException:
-    """Translate what torch has no type for (out of memory, a dead worker); any other error stays."""
+@contextlib.contextmanager
+def reported(report: Callable[[BaseException], None], parts: Parts, run_dir: Path) -> Iterator[None]:
+    """Within, an error is reported before it leaves; what torch has no type for becomes an error of ours."""
+    try:
+        yield
+    except BaseException as error:
+        failure = _as_trainrun_error(error, parts, run_dir)
+        report(failure)
+        if failure is not error:
+            raise failure from error
+        raise
+
+
+def _as_trainrun_error(error: BaseException, parts: Parts, run_dir: Path) -> BaseException:
+    """Out of memory or a dead worker in our words; any other error stays."""
     if isinstance(error, EvaluationOutOfMemoryError):
-        return out_of_memory(parts, run_dir, evaluating=True)
+        return _out_of_memory(parts, run_dir, evaluating=True)
     if isinstance(error, TrainrunError):
         return error
     if (worker_error := workers_error(error)) is not None:
         return worker_error
-    return out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else error
+    return _out_of_memory(parts, run_dir, evaluating=False) if is_out_of_memory(error) else error
 
 
-def send_failure(error: BaseException, sinks: Sequence[Sink], step: int) -> None:
+def send_failure(error: BaseException, loop: Loop, sinks: Sequence[Sink], step: int) -> None:
     """Send every sink the event of a failed run."""
+    loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
     code, reason = _exit_of(error)
     for sink in sinks:
         with contextlib.suppress(Exception):  # the storage may be what failed
@@ -51,8 +75,10 @@ def failure_recorded(run_dir: Path) -> Iterator[None]:
         raise
 
 
-def record_for_main_process(run_dir: Path, error: RankFailedError) -> None:
+def record_for_main_process(run_dir: Path, error: BaseException) -> None:
     """Write into a run's status why it ended, where the main process died and left its lock free."""
+    if not isinstance(error, RankFailedError):
+        return
     with contextlib.suppress(TrainrunError, OSError), lock(run_dir):
         if read_json(run_dir / "status.json").get("state") == "running":
             write_status(run_dir, state="failed", exit_code=error.exit_code, reason=str(error))
@@ -64,3 +90,35 @@ def _exit_of(error: BaseException) -> tuple[int, str]:
     is_ours = isinstance(error, TrainrunError)
     text = " ".join(str(error).split()) if is_ours else f"{type(error).__name__}: {error}"
     return code, (text.splitlines() or [""])[0]
+
+
+def _out_of_memory(parts: Parts, run_dir: Path, evaluating: bool) -> OutOfMemoryError:
+    """The error with the command that goes on in smaller micro-batches, which train the same, if any are."""
+    caution = ""
+    if evaluating:
+        size = parts.settings["data"].get("eval_batch_size")
+        text = f"out of memory with data.eval_batch_size={size} while evaluating"
+        words = [f"data.eval_batch_size={size // 2}"] if isinstance(size, int) and size > 1 else []
+    else:
+        text = f"out of memory with batch_size={parts.batch_spec.batch_size} while training"
+        words = _smaller_batches(parts)
+        norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        if any(isinstance(module, norms) for module in parts.state.model.modules()):
+            caution = ", except for batch norm, which sees each piece alone"
+    if not words:
+        return OutOfMemoryError(f"{text}; take a smaller model, or precision=bf16")
+    line = shlex.join([*ranks.command(), "resume", str(run_dir), *words])
+    text += f"; trainrun find-batch looks for the largest that fits; the same in smaller pieces{caution}:"
+    return OutOfMemoryError(text, "", f"  {line}")
+
+
+def _smaller_batches(parts: Parts) -> list[str]:
+    """The same window in smaller micro-batches; none where one holds a single sample."""
+    batch_spec, size = parts.batch_spec, parts.info.sizes["train"]
+    if batch_spec.batch_size == 1:
+        return []
+    pieces = 2
+    if size is None or batch_spec.window < size:  # else the window is the whole data set, however it is cut
+        pieces = next(n for n in range(2, batch_spec.batch_size + 1) if batch_spec.batch_size % n == 0)
+    smaller = math.ceil(batch_spec.batch_size / pieces)
+    return [f"batch_size={smaller}", f"loop.accumulate={batch_spec.accumulate * pieces}"]

@@ -15,14 +15,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainrun.assembly.build import Parts
-    from trainrun.session.checkpoint_choice import CheckpointChoice
+    from trainrun.session.stored_weights import CheckpointChoice
 
 CHANGEABLE = ("runtime.*", "precision*", "data.root", "data.path", "data.num_workers", "data.eval_batch_size")
 SPLITS = ("train", "val", "test")
 _AVERAGES = {"ema": "exponential moving average", "swa": "average over the last part of training"}
-_SHIFT = (
-    0.125  # of a picture's size, where the run was trained without crops: a crop's usual padding, 4 of 32
-)
+_SHIFT = 0.125  # of a picture's size, for a run trained without crops: a crop's usual padding, 4 of 32
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ class LoadedRun:
 
         augment = self.parts.settings["augment"]
         if "flip" in views and not augment.get("flip"):
-            text = "the run was trained without mirrored pictures; it may fail where a mirror image differs"
-            say(f"--tta flip: {text}, such as digits")
+            text = "it may fail where a mirror image differs, such as digits"
+            say(f"--tta flip: the run was trained without mirrored pictures; {text}")
         return Views(self.parts.state.model, views, augment.get("shift") or _SHIFT, self.parts.info)
 
 
@@ -82,8 +80,8 @@ def load_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Loaded
     """A stored run with a checkpoint's weights, once its data are those it was trained on."""
     from trainrun.checkpoint.state import require_same_data
     from trainrun.run.files import object_in, read_json
-    from trainrun.session.checkpoint_choice import choose_checkpoint, load_weights
     from trainrun.session.open_run import open_run
+    from trainrun.session.stored_weights import choose_checkpoint, load_weights
 
     parts = open_run(run_dir, overrides).parts
     trained_on = object_in(read_json(run_dir / "environment.json"), "data")
@@ -95,7 +93,6 @@ def load_run(run_dir: Path, checkpoint: str, overrides: Sequence[str]) -> Loaded
 def views_of(text: str) -> list[str]:
     """The words of --tta. Raises ConfigError for others than flip and crop."""
     views = [word for word in text.split(",") if word]
-    for word in views:
-        if word not in ("flip", "crop"):
-            raise ConfigError.of("--tta", f"must be flip, crop or flip,crop, got {word}")
+    if wrong := [word for word in views if word not in ("flip", "crop")]:
+        raise ConfigError.of("--tta", f"must be flip, crop or flip,crop, got {wrong[0]}")
     return views

@@ -16,7 +16,7 @@ from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.overrides import key_of
 from trainrun.config.stored import parse_stored, stored_text
 from trainrun.run import signing
-from trainrun.session.init_from import stored_weights
+from trainrun.session.stored_weights import stored_weights
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -41,7 +41,9 @@ def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str
     before = composer.compose_stored(tree, [], run_dir)
     composition = composer.compose_stored(tree, list(overrides), run_dir) if overrides else before
     settings = composition.settings
-    trust = _trust_in(overrides, settings)
+    # What the folder itself says of trust does not count.
+    trusted = settings["runtime"].get("trust") if "runtime.trust" in map(key_of, overrides) else None
+    trust = tuple(map(str, trusted)) if isinstance(trusted, list) else ()
     doubt = ranks.broadcast_object(signing.doubt(run_dir, text) or "") or None  # other ranks may have no key
     named = {*typed, *_named_in(overrides, before.settings, settings)}
     stored = StoredOrigin(run_dir, doubt, named)
@@ -50,12 +52,6 @@ def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str
         raise ConfigError(problems)
     weights = stored_weights(before.settings["init_from"], run_dir)
     return StoredRun(build(settings, stored, trust, weights), before.settings, composition)
-
-
-def _trust_in(overrides: Sequence[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The packages that the user trusts; what the folder says of that does not count."""
-    trust = settings["runtime"].get("trust") if "runtime.trust" in map(key_of, overrides) else ()
-    return tuple(map(str, trust)) if isinstance(trust, list) else ()
 
 
 def targets_of(settings: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 
 import torch
@@ -54,10 +54,7 @@ class Labels:
         return [[*labels, *map(_number, row)] for labels, row in rows]
 
     def true(self, targets: Tensor) -> Rows:
-        return [
-            ["|".join(name for name, is_on in zip(self.names, row, strict=True) if is_on)]
-            for row in targets.tolist()
-        ]
+        return [["|".join(compress(self.names, row))] for row in targets.tolist()]
 
 
 class Values:

@@ -1,4 +1,4 @@
-"""Restore the calling process after a run: random seeds, environment, signals, torch's settings."""
+"""The calling process around a run: its seeds, environment and settings restored, changed code reloaded."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
+
+from trainrun.config.reload import reload_changed, remember_loaded
+from trainrun.terminal.lines import say
 
 Undo = Callable[[], object]
 
@@ -21,7 +24,7 @@ Undo = Callable[[], object]
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
     """Restore at the end whatever a run may set in this process."""
-    undos = [*_of_python(), *_of_logging(), *_of_hydra()]
+    undos = [*_of_python(), *_of_logging()]
     try:
         with warnings.catch_warnings():
             yield
@@ -35,7 +38,7 @@ def torch_restored() -> Iterator[None]:
     """The same for NumPy and torch, imported here; within, torch's settings are those of a new process."""
     import torch
 
-    undos = [*_of_numpy(), *_of_torch()]
+    undos = [*_of_torch()]
     try:
         with torch.inference_mode(False), torch.enable_grad(), contextlib.ExitStack() as defaults:
             torch.set_default_dtype(torch.float32)
@@ -48,6 +51,15 @@ def torch_restored() -> Iterator[None]:
     finally:
         for undo in undos:
             undo()
+
+
+@contextlib.contextmanager
+def current_code(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Reload the user's modules that `settings` call and whose files changed, and say which."""
+    for note in reload_changed(settings):
+        say(note)
+    yield
+    remember_loaded(settings)
 
 
 def _undo_change(read: Callable[[], Any], write: Callable[[Any], object]) -> Undo:
@@ -78,6 +90,8 @@ def _of_python() -> Iterator[Undo]:
     yield _contents(sys.argv)
     for name in ("path", "argv", "excepthook", "stdout", "stderr"):
         yield _attribute(sys, name)
+    if module := sys.modules.get("hydra.core.global_hydra"):  # of a script under Hydra's own `main`
+        yield _attribute(module.GlobalHydra.instance(), "hydra")
     yield _undo_change(gc.isenabled, lambda was_on: gc.enable() if was_on else gc.disable())
     yield _undo_change(gc.get_threshold, lambda sizes: gc.set_threshold(*sizes))
     if threading.current_thread() is threading.main_thread():
@@ -92,13 +106,6 @@ def _set_environment(before: dict[str, str]) -> None:
     os.environ.update(before)
 
 
-def _of_numpy() -> Iterator[Undo]:
-    import numpy as np
-
-    yield _undo(np.random.get_state(), np.random.set_state)
-    yield _undo_change(np.geterr, lambda answers: np.seterr(**answers))
-
-
 def _of_logging() -> Iterator[Undo]:
     yield _attribute(logging, "raiseExceptions")
     yield _attribute(logging.root.manager, "disable")
@@ -111,15 +118,12 @@ def _of_logging() -> Iterator[Undo]:
             yield _attribute(logger, name)
 
 
-def _of_hydra() -> Iterator[Undo]:
-    """A script under Hydra's own `main` goes on with its own."""
-    if module := sys.modules.get("hydra.core.global_hydra"):
-        yield _attribute(module.GlobalHydra.instance(), "hydra")
-
-
 def _of_torch() -> Iterator[Undo]:
+    import numpy as np
     import torch
 
+    yield _undo(np.random.get_state(), np.random.set_state)
+    yield _undo_change(np.geterr, lambda answers: np.seterr(**answers))
     yield _undo(torch.get_rng_state(), torch.set_rng_state)
     if torch.cuda.is_available():
         if torch.cuda.is_initialized():
@@ -130,32 +134,21 @@ def _of_torch() -> Iterator[Undo]:
     if torch.backends.mps.is_available():
         yield _undo(torch.mps.get_rng_state(), torch.mps.set_rng_state)
     yield _undo_change(torch.get_num_threads, torch.set_num_threads)
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled
     yield _undo_change(
-        _determinism, lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
+        lambda: (torch.are_deterministic_algorithms_enabled(), only_warns()),
+        lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1]),
     )
     cudnn = torch.backends.cudnn
     for name in ("deterministic", "benchmark", "enabled"):
         yield _attribute(cudnn, name)
     yield _undo_change(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision)
-    if hasattr(cudnn, "conv"):  # since torch 2.9; these may differ, and then there is no allow_tf32
-        owners = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-        for owner in owners:
-            yield _attribute(owner, "fp32_precision")
-    else:
-        yield _attribute(cudnn, "allow_tf32")
+    for owner in (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul):  # type: ignore[attr-defined]
+        yield _attribute(owner, "fp32_precision")
     yield _undo_change(torch.get_default_dtype, torch.set_default_dtype)
-    yield _undo_change(torch.get_default_device, _set_default_device)
+    yield _undo_change(
+        torch.get_default_device,
+        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
+    )
     yield _undo_change(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly)
     yield _undo_change(torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy)
-
-
-def _determinism() -> tuple[bool, bool]:
-    import torch
-
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def _set_default_device(device: Any) -> None:
-    import torch
-
-    torch.set_default_device(None if device.type == "cpu" else device)

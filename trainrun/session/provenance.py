@@ -1,39 +1,46 @@
-"""Provenance for environment.json: git commit and diff, package versions, device, data, command."""
+"""Where a run comes from: environment.json (git, packages, device, data) and lineage.jsonl (each process)."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
-
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
-from trainrun.protocols import DataInfo
-from trainrun.runtime.machine import Runtime
+from trainrun.config.suggest import hydra_value
+from trainrun.run.files import read_json, replace_text, storage_failed
+from trainrun.vocabulary.events import to_line
 from trainrun.vocabulary.version import __version__
+
+if TYPE_CHECKING:
+    from trainrun.protocols import DataInfo
+    from trainrun.runtime.machine import Runtime
+
+Changes = Mapping[str, tuple[Any, Any, str]]  # of settings: key -> (old, new, class)
 
 _LONGEST_DIFF = 1 << 20  # characters: more than anyone's edits, less than data checked in by mistake
 
 
-def environment(
-    runtime: Runtime, info: DataInfo, samples_per_step: int, command: Sequence[str]
-) -> dict[str, Any]:
+def environment(runtime: Runtime, info: DataInfo, samples_per_step: int, command: str) -> dict[str, Any]:
     """The content of environment.json. Nothing of the process's environment variables is stored."""
-    device = str(runtime.device)
-    if runtime.device.type == "cuda":
-        device += f" ({torch.cuda.get_device_name(runtime.device)})"
+    import torch
+
+    is_gpu = runtime.device.type == "cuda"
+    name = f" ({torch.cuda.get_device_name(runtime.device)})" if is_gpu else ""
     return {
-        "command": shlex.join(command),
+        "command": command,
         "trainrun": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "device": device,
+        "device": f"{runtime.device}{name}",
         "ranks": ranks.size(),
         "threads": runtime.num_threads,
         "deterministic": runtime.deterministic,
@@ -58,10 +65,8 @@ def _git() -> dict[str, str] | None:
     if commit is None:
         return None
     diff = _run("git", "diff", "HEAD") or ""
-    return {
-        "commit": commit.strip(),
-        "diff": diff if len(diff) < _LONGEST_DIFF else f"{len(diff)} characters, left out",
-    }
+    diff = diff if len(diff) < _LONGEST_DIFF else f"{len(diff)} characters, left out"
+    return {"commit": commit.strip(), "diff": diff}
 
 
 def _run(*command: str) -> str | None:
@@ -70,3 +75,31 @@ def _run(*command: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def experiment_files(run_dir: Path) -> dict[str, str]:
+    """`experiment=NAME` -> the file that the run's command names, where that was a file of its own."""
+    command = str(read_json(run_dir / "environment.json").get("command"))
+    with contextlib.suppress(ValueError):  # not of a shell
+        words = [word for word in shlex.split(command) if "=" not in word and word.isprintable()]
+        files = [word for word in words if word.endswith((".yaml", ".yml"))]
+        return {f"experiment={hydra_value(Path(file).stem)}": file for file in files}
+    return {}
+
+
+def add_lineage(
+    run_dir: Path, command: str, from_step: int, changes: Changes, lr: Sequence[tuple[int, float]]
+) -> None:
+    """Add the line of a process that begins to train at `from_step` and holds the folder's lock.
+
+    `lr`: (step, learning rate) over what remains, as planned. The file is replaced whole, so that it is
+    whole at any instant. Raises StorageError.
+    """
+    path = run_dir / "lineage.jsonl"
+    line = {"time": round(time.time(), 3), "command": command, "from_step": from_step, "changes": changes}
+    try:
+        before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        lines = before[: before.rfind("\n") + 1]  # a copy of the folder may end in half a line
+        replace_text(path, lines + to_line(line | {"lr": lr}))
+    except OSError as error:
+        raise storage_failed(path, error) from None

@@ -8,9 +8,10 @@ import os
 import shlex
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
 from trainrun.config.commands import COMMANDS
@@ -22,11 +23,10 @@ from trainrun.run.directory import find_run
 from trainrun.run.files import read_json
 from trainrun.runtime.signals import guest
 from trainrun.session.load_run import SPLITS, LoadedRun, load_run, refuse_another_run, views_of
-from trainrun.session.process_state import restored, torch_restored
+from trainrun.session.process_state import current_code, restored, torch_restored
 from trainrun.session.resume import refuse_other_forms, resumed
 from trainrun.session.summary import print_summary
 from trainrun.session.train import RunEnd, read_line, show_settings, trained
-from trainrun.session.user_code import current_code
 from trainrun.vocabulary.errors import INTERRUPTED, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -35,16 +35,17 @@ if TYPE_CHECKING:
     from trainrun.session.session import Result
 
 _FUNCTIONS = {"resume": "resume", "eval": "evaluate", "predict": "predict", "export": "export"}
-_training = False
-_Swept = TypeVar("_Swept")
+_training = threading.Lock()
 
 
-def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result | _Swept | None:
+def train(words: Sequence[str], sweep: Callable[[list[str]], Any]) -> Any:
     """Do what `trainrun WORDS` does; with -m return what `sweep` does, for words that show settings None."""
     typed = _texts(words)
     with _command(), _alone():
+        if typed and (function := _FUNCTIONS.get(typed[0])):
+            raise ConfigError.of(typed[0], f"is a function of its own here: trainrun.{function}(...)")
         if typed and typed[0] in COMMANDS:
-            raise ConfigError.of(typed[0], _elsewhere(typed))
+            raise ConfigError.of(typed[0], f"belongs to the command line: {shlex.join(['trainrun', *typed])}")
         if any(word in ("-h", "--help", "--version") for word in typed):
             raise ConfigError.of(typed[0], "belongs to the command line; here there is help(trainrun)")
         line = read_line(typed)
@@ -56,9 +57,7 @@ def train(words: Sequence[str], sweep: Callable[[list[str]], _Swept]) -> Result 
     return _result(ended)
 
 
-def resume(
-    run: str, overrides: Sequence[str], resume_sweep: Callable[[str, list[str]], _Swept | None]
-) -> Result | _Swept:
+def resume(run: str, overrides: Sequence[str], resume_sweep: Callable[[str, list[str]], Any]) -> Any:
     """Do what `trainrun resume RUN` does; where RUN is a sweep, return what `resume_sweep` does."""
     words = _texts(overrides)
     with _command(), _alone():
@@ -72,14 +71,15 @@ def resume(
     return _result(RunEnd(None, run_dir, "") if ended is None else RunEnd(ended[0], run_dir, ended[1]))
 
 
-def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
-    """The trained model of a run, on its device, in evaluation mode.
+def load(run: str, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:
+    """The trained model of a run, in evaluation mode. `run`: a path, the beginning of one, a name, or last.
 
-    `checkpoint`: best, last, a step, or None for the model as it was built.
+    `checkpoint`: best, last, a step, or None for the model as it was built. `trust` names packages,
+    beyond torch's own and the folder's, that the stored run may import.
     """
     with _command(), _stored(run) as run_dir:
-        from trainrun.session.checkpoint_choice import choose_checkpoint, load_weights
         from trainrun.session.open_run import open_run
+        from trainrun.session.stored_weights import choose_checkpoint, load_weights
 
         parts = open_run(run_dir, [f"runtime.trust={hydra_value(list(trust))}"] if trust else []).parts
         if checkpoint is not None:
@@ -87,8 +87,13 @@ def load(run: str, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
         return parts.state.model.eval()
 
 
-def evaluate(run: str, split: str, checkpoint: str, overrides: Sequence[str], tta: str) -> dict[str, float]:
-    """The metrics of a stored run on one of its splits."""
+def evaluate(
+    run: str, split: str = "val", checkpoint: str = "best", overrides: Sequence[str] = (), tta: str = ""
+) -> dict[str, float]:
+    """The metrics of a stored run on its train, val or test split: {"loss": 0.1, "accuracy": 0.97}.
+
+    `overrides` such as ["runtime.device=cpu", "data.root=FOLDER"]; `tta` flip, crop or flip,crop.
+    """
     with _loaded(run, "eval", checkpoint, overrides) as loaded:
         from trainrun.loop.evaluate import evaluate
 
@@ -98,9 +103,18 @@ def evaluate(run: str, split: str, checkpoint: str, overrides: Sequence[str], tt
 
 
 def predict(
-    run: str, inputs: Any, split: str, checkpoint: str, overrides: Sequence[str], tta: str
+    run: str,
+    inputs: Any = None,
+    split: str = "test",
+    checkpoint: str = "best",
+    overrides: Sequence[str] = (),
+    tta: str = "",
 ) -> list[dict[str, Any]]:
-    """A row for each sample of a split, or of `inputs`: a file, or an array of samples."""
+    """What a stored run makes of each sample of a split, or of `inputs`: a row for each.
+
+    `inputs`: a file such as those of the run's data, or an array or tensor of samples. A row holds the
+    columns of `trainrun predict`: {"index": 0, "target": "6", "predicted": "6", "probability": 0.98, ...}.
+    """
     with _loaded(run, "predict", checkpoint, overrides) as loaded, _as_file(inputs) as file:
         from trainrun.loop.evaluate import predictions
         from trainrun.session.predictions import about_input, numbers_in, rows_of, samples_of
@@ -119,12 +133,12 @@ def predict(
         ]
 
 
-def export(run: str, path: str | Path, checkpoint: str, overrides: Sequence[str]) -> Path:
-    """Write a stored run's model for other programs; returns the file."""
-    from trainrun.session.export import PORTABLE, about_run, export, inputs_of
+def export(run: str, path: str | Path, checkpoint: str = "best", overrides: Sequence[str] = ()) -> Path:
+    """Write a stored run's model as .safetensors, .pt2 or .onnx and compare them; returns the file."""
+    from trainrun.session.export import about_run, export, inputs_of
 
     file = Path(path).expanduser()
-    with _loaded(run, "export", checkpoint, overrides, PORTABLE, file) as loaded:
+    with _loaded(run, "export", checkpoint, overrides, file) as loaded:
         export(loaded.parts.state.model, inputs_of(loaded), file, about_run(loaded))
     return file
 
@@ -147,15 +161,13 @@ def _command() -> Iterator[None]:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Raise ConfigError where a run trains in this process already: a module that it imports calls it."""
-    global _training
-    if _training:
+    if not _training.acquire(blocking=False):
         text = "was called by a module that a run imports; put the call under if __name__ == '__main__':"
         raise ConfigError.of("trainrun.train", text)
-    _training = True
     try:
         yield
     finally:
-        _training = False
+        _training.release()
 
 
 @contextlib.contextmanager
@@ -168,23 +180,19 @@ def _stored(run: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _loaded(
-    run: str,
-    verb: str,
-    checkpoint: str,
-    overrides: Sequence[str],
-    fixed: Sequence[str] = (),
-    file: Path | None = None,
+    run: str, verb: str, checkpoint: str, overrides: Sequence[str], file: Path | None = None
 ) -> Iterator[LoadedRun]:
-    """A stored run with the weights of a checkpoint; `file` is what will be written."""
+    """A stored run with the weights of a checkpoint; `file` is what will be exported."""
     words = _texts(overrides)
     with _command():
         refuse_another_run(words, verb)
         if file is not None:
-            from trainrun.session.export import check_path
+            from trainrun.session.export import PORTABLE, check_path
 
             check_path(file)
+            words = [*PORTABLE, *words]
         with _stored(run) as run_dir:
-            yield load_run(run_dir, str(checkpoint), [*fixed, *words])
+            yield load_run(run_dir, str(checkpoint), words)
 
 
 def _result(ended: RunEnd) -> Result:
@@ -193,18 +201,11 @@ def _result(ended: RunEnd) -> Result:
 
     if ended.result is None:
         status = read_json(ended.run_dir / "status.json")
-        metrics = {"val": status.get("metric"), "test": status.get("test")}
-        return Result(
-            run_dir=ended.run_dir,
-            exit_code=0,
-            state="completed",
-            reason=str(status.get("reason")),
-            step=int(status.get("step") or 0),
-            best=read_json(ended.run_dir / "result.json").get("best_value"),
-            seconds=float(status.get("seconds") or 0.0),
-            metrics={split: values for split, values in metrics.items() if values},
-            final_weights="",
-        )
+        step, seconds = int(status.get("step") or 0), float(status.get("seconds") or 0.0)
+        reason, best = str(status.get("reason")), read_json(ended.run_dir / "result.json").get("best_value")
+        by_split = {"val": status.get("metric"), "test": status.get("test")}
+        metrics = {split: values for split, values in by_split.items() if values}
+        return Result(ended.run_dir, 0, "completed", reason, step, best, seconds, metrics, "")
     result = ended.result
     if result.state == "interrupted":
         print_summary(result, ended.budget, quiet=False)
@@ -227,13 +228,6 @@ def _texts(words: Sequence[str]) -> list[str]:
             advice = "code is named, as in 'model._target_=my_code.Net'"
             raise ConfigError.of("words", f"must be texts such as 'model=mlp', got {word!r}; {advice}")
     return [os.fspath(word) for word in words]
-
-
-def _elsewhere(words: list[str]) -> str:
-    """The Python call, or the line, that a command of the command line is."""
-    if words[0] in _FUNCTIONS:
-        return f"is a function of its own here: trainrun.{_FUNCTIONS[words[0]]}(...)"
-    return f"belongs to the command line: {shlex.join(['trainrun', *words])}"
 
 
 def _require_split(loaded: LoadedRun, split: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainrun import ranks
 from trainrun.assembly.build import Parts
@@ -13,11 +13,12 @@ from trainrun.assembly.schedule import LRPreview
 from trainrun.checkpoint.reader import run_id_of, steps_in
 from trainrun.checkpoint.store import load_newest
 from trainrun.data.order import position_after
-from trainrun.protocols import Position
 from trainrun.run.history import records, saved_step, unread_lines
-from trainrun.session.run_options import RunOptions
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ResumeError
+
+if TYPE_CHECKING:
+    from trainrun.session.session import RunOptions
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def stored_state(run_dir: Path) -> StoredState:
         return StoredState(run_id, None, 0)
     metrics_bytes: int = parts.pop("metrics_bytes")
     _require_metrics(run_dir / "metrics.jsonl", metrics_bytes)
-    newest = steps_in(folder)[-1]
-    if recorded is not None and recorded > newest and not _rolled_back(run_dir):
+    events = (record["event"] for record in records(run_dir / "metrics.jsonl"))
+    if recorded is not None and recorded > steps_in(folder)[-1] and "rollback" not in events:
         say(f"checkpoint: that of step {recorded} is gone; going on from step {parts['counters']['step']}")
     return StoredState(run_id, parts, metrics_bytes)
 
@@ -64,10 +65,6 @@ def _require_metrics(file: Path, num_bytes: int) -> None:
         say(f"{file}: {lines} cannot be read and will be missing in curves; the weights are not affected")
 
 
-def _rolled_back(run_dir: Path) -> bool:
-    return any(record["event"] == "rollback" for record in records(run_dir / "metrics.jsonl"))
-
-
 def restore(parts: Parts, stored: dict[str, Any] | None, options: RunOptions) -> int | None:
     """Load what the main process found stored; returns its step, None where there is nothing.
 
@@ -79,7 +76,9 @@ def restore(parts: Parts, stored: dict[str, Any] | None, options: RunOptions) ->
     total = state.total_steps
     state.load_state_dict(stored)
     _require_position(parts)
-    if not options.changes:
+    if options.changes:
+        state.stop_reason = None  # whether the run has ended is decided again
+    else:
         _require_stop_reason(parts)
     previous = options.previous_rates
     before = previous.course(state, stored["schedule"]) if previous else []
@@ -87,11 +86,9 @@ def restore(parts: Parts, stored: dict[str, Any] | None, options: RunOptions) ->
         state.total_steps, state.planned_s = total, 0.0
     else:
         parts.budget.restore(state)
-    if options.changes:
-        state.stop_reason = None  # whether the run has ended is decided again
     parts.data.restore(state.fitted)
     if previous:
-        say(*lr_table(before, lr_preview(parts)).split("\n"))
+        say(*lr_table(before, lr_preview(parts)))
     return state.step
 
 
@@ -107,9 +104,9 @@ def _require_position(parts: Parts) -> None:
         return  # a stream has a cursor of its own
     expected, position = position_after(state.step, size, parts.batch_spec.window), state.position
     if position != expected:
-        text = f"stands at {_describe(position)} of the data"
-        text += f", where its steps of {parts.samples_per_step} samples lead to {_describe(expected)}"
-        raise _refuse_state(parts, text)
+        places = [f"sample {place.offset} of epoch {place.epoch}" for place in (position, expected)]
+        lead = f"where its steps of {parts.samples_per_step} samples lead to {places[1]}"
+        raise _refuse_state(parts, f"stands at {places[0]} of the data, {lead}")
 
 
 def _require_stop_reason(parts: Parts) -> None:
@@ -121,26 +118,16 @@ def _require_stop_reason(parts: Parts) -> None:
         raise _refuse_state(parts, f"was ended by {state.stop_reason}, which the run does not have")
 
 
-def _describe(position: Position) -> str:
-    return f"sample {position.offset} of epoch {position.epoch}"
-
-
 def lr_preview(parts: Parts) -> LRPreview:
     """The learning rates ahead; none where the pace of a budget by the clock is not measured yet."""
     is_planned = parts.budget is None or parts.state.planned_s
     return parts.rates.course(parts.state, parts.state.state_dict()["schedule"]) if is_planned else []
 
 
-def lr_table(before: LRPreview, after: LRPreview) -> str:
+def lr_table(before: LRPreview, after: LRPreview) -> list[str]:
     """The learning rate over what remains, as it was planned and as it is now, in lines for people."""
-    shares = [f"{share} %" for share in (0, 25, 50, 75, 100)]
-    rows = [("of what remains", "before", "now")]
-    for share, old, new in zip_longest(shares[: max(len(before), len(after))], before, after):
-        rows.append((share or "", _point(old), _point(new)))
+    columns = [[f"step {step}: {lr:.3g}" for step, lr in preview] for preview in (before, after)]
+    shares = ["0 %", "25 %", "50 %", "75 %", "100 %"][: max(map(len, columns))]
+    rows = [("of what remains", "before", "now"), *zip_longest(shares, *columns, fillvalue="")]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("   ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(f"  {line}" for line in lines)
-
-
-def _point(point: tuple[int, float] | None) -> str:
-    return "" if point is None else f"step {point[0]}: {point[1]:.3g}"
+    return ["  " + "   ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -14,35 +14,27 @@ from trainrun import ranks
 from trainrun.config.arguments import as_overrides, other_form
 from trainrun.config.overrides import key_of
 from trainrun.config.suggest import hydra_value, in_our_words
-from trainrun.session import lineage
+from trainrun.run.files import number_in, read_json
+from trainrun.run.history import end_of
+from trainrun.session.provenance import Changes, experiment_files
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from trainrun.assembly.build import Parts
-    from trainrun.session.run_options import ShouldStop
-    from trainrun.session.session import Result
+    from trainrun.session.session import Result, ShouldStop
 
 # What a resumed run may change; everything else makes it another run.
 FREE = (
-    "logger*",
-    "checkpoint*",
-    "loop.log_every",
-    "loop.health",
-    "data.num_workers",
-    "data.root",
-    "batch_size",  # of these two and the ranks the product is the run's, and its cut is free
-    "loop.accumulate",
-    "data.eval_batch_size",
-    "runtime.preemption_signal",
-    "runtime.time_limit",
-    "runtime.trust",
-    "name",
+    *("batch_size", "loop.accumulate"),  # of these and the ranks the product is the run's, its cut is free
+    *("logger*", "checkpoint*", "loop.log_every", "loop.health", "data.num_workers", "data.root"),
+    *("data.eval_batch_size", "runtime.preemption_signal", "runtime.time_limit", "runtime.trust", "name"),
 )
 TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
     *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
 )
+_PLACE = ("run_dir", "resume")  # say where a run is, not what
 PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")
 
 
@@ -59,13 +51,11 @@ def changes_of_line(run_dir: Path, words: Sequence[str]) -> list[str]:
     The stored settings are the base, so that changed defaults cannot leak in: a change is what the
     line says now and did not say at the start.
     """
-    first = _first_words(run_dir)
-    changing = [word for word in words if key_of(word) not in ("run_dir", "resume")]
-    keys = {key_of(word) for word in changing}
+    first, keys = _first_words(run_dir), {key_of(word) for word in words}
     for word in first:
         if key_of(word) not in keys:
             say(f"{word}: kept from the first start")
-    return [word for word in changing if word not in first]
+    return [word for word in words if word not in first and key_of(word) not in _PLACE]
 
 
 def _first_words(run_dir: Path) -> list[str]:
@@ -74,8 +64,8 @@ def _first_words(run_dir: Path) -> list[str]:
         words = yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         return []  # it is for people alone
-    words = [word for word in words if isinstance(word, str)] if isinstance(words, list) else []
-    return [word for word in words if key_of(word) not in ("run_dir", "resume")]
+    texts = [word for word in words if isinstance(word, str)] if isinstance(words, list) else []
+    return [word for word in texts if key_of(word) not in _PLACE]
 
 
 def resumed(
@@ -88,10 +78,8 @@ def resumed(
 ) -> tuple[Result, str] | None:
     """Resume a stored run; returns its result and budget, None where nothing is left to do."""
     from trainrun.assembly.build import rates_of
-    from trainrun.run.files import read_json
-    from trainrun.session import session
     from trainrun.session.open_run import open_run
-    from trainrun.session.run_options import RunOptions
+    from trainrun.session.session import RunOptions, continue_run
 
     stored = open_run(run_dir, overrides, typed)
     status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile
@@ -108,7 +96,7 @@ def resumed(
     notes = _notes(classed, is_replanned, environment, stored.parts)
     rates = rates_of(stored.before, stored.parts) if is_replanned else None
     options = RunOptions(command, quiet, classed, notes, rates, should_stop=should_stop)
-    result = session.continue_run(stored.parts, run_dir, stored.composition.storable, options)
+    result = continue_run(stored.parts, run_dir, stored.composition.storable, options)
     return result, stored.composition.settings["budget"]
 
 
@@ -127,14 +115,8 @@ def changed_settings(
     return changes
 
 
-def _notes(
-    changes: Mapping[str, tuple[Any, Any, str]],
-    is_replanned: bool,
-    environment: Mapping[str, Any],
-    parts: Parts,
-) -> list[str]:
+def _notes(changes: Changes, is_replanned: bool, environment: Mapping[str, Any], parts: Parts) -> list[str]:
     """Lines for people on every change, and on what follows from it."""
-    from trainrun.run.files import number_in
     from trainrun.runtime.machine import cores
 
     notes = []
@@ -144,12 +126,11 @@ def _notes(
     if is_replanned:
         length = f"{parts.state.total_steps} steps" if parts.budget is None else "the time left"
         notes.append(f"the learning rate is planned again over {length}, from where it stands")
-        follows_metric = getattr(parts.state.schedule, "needs_metric", False)
-        if follows_metric and "scheduler._target_" not in changes:
+        if getattr(parts.state.schedule, "needs_metric", False) and "scheduler._target_" not in changes:
             notes.append("the schedule keeps what it has seen of the metric")
     if (threads := parts.runtime.num_threads) > cores():
-        text = "as when the run began, for the same bits; this machine offers fewer"
-        notes.append(f"runtime.threads: {threads} {text}, runtime.threads={cores()} is faster")
+        text = "as when the run began, for the same bits; this machine offers fewer, runtime.threads="
+        notes.append(f"runtime.threads: {threads} {text}{cores()} is faster")
     return notes
 
 
@@ -161,9 +142,6 @@ def _shown(value: Any) -> Any:
 
 def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, is_changed: bool) -> str | None:
     """Why a run that is complete by its records has nothing more to do; None where it has."""
-    from trainrun.run.files import number_in
-    from trainrun.run.history import end_of
-
     if status.get("state") != "completed":
         return None
     if (end := end_of(run_dir)) is None:
@@ -172,17 +150,14 @@ def _nothing_left(run_dir: Path, status: Mapping[str, Any], parts: Parts, is_cha
     step, reason = end["step"], end.get("reason")
     if not is_changed and reason != "budget":
         return f"{run_dir} ended at step {step} by {reason}"
+    has_more = parts.state.total_steps > step
     if parts.budget is not None:
         has_more = is_changed and parts.budget.limit_s > (number_in(status, "seconds") or 0.0)
-    else:
-        has_more = parts.state.total_steps > step
     return None if has_more else f"{run_dir} is complete at step {step}"
 
 
 def _refuse_other_window(environment: Mapping[str, Any], parts: Parts) -> None:
     """Refuse another number of samples per step; how ranks and accumulation cut them is free."""
-    from trainrun.run.files import number_in
-
     batch_spec, before = parts.batch_spec, number_in(environment, "samples_per_step")
     if before is None or before == parts.samples_per_step:
         return
@@ -201,9 +176,8 @@ def _refuse_identity(changes: Mapping[str, tuple[Any, Any]], run_dir: Path, over
     if not refused:
         return
     line = shlex.join(["trainrun", *_new_run(run_dir, overrides)])
-    text = "cannot change on resume, {} -> {}; it makes a new run"
-    if "init_from=" in line:
-        text += ", which init_from starts from stored weights"
+    start = ", which init_from starts from stored weights" if "init_from=" in line else ""
+    text = "cannot change on resume, {} -> {}; it makes a new run" + start
     raise ConfigError([Problem(key, text.format(*pair), line) for key, pair in refused.items()])
 
 
@@ -212,13 +186,9 @@ def _new_run(run_dir: Path, overrides: Sequence[str]) -> list[str]:
     from trainrun.checkpoint.reader import steps_in
 
     keys = [key_of(word) for word in overrides]
-    replaced = ("name", "init_from", *keys)  # a value of an option that is replaced goes with it
-    first = [
-        word
-        for word in _first_words(run_dir)
-        if not any(f"{key_of(word)}.".startswith(f"{key}.") for key in replaced)
-    ]
-    files = lineage.experiment_files(run_dir)
+    replaced = tuple(f"{key}." for key in ("name", "init_from", *keys))  # with the values of such an option
+    first = [word for word in _first_words(run_dir) if not f"{key_of(word)}.".startswith(replaced)]
+    files = experiment_files(run_dir)
     words = [files.get(word, word) for word in (*first, *overrides)]
     if "init_from" not in keys and steps_in(run_dir / "checkpoints"):
         words.append(f"init_from={hydra_value(str(run_dir))}")

@@ -67,3 +67,11 @@ class Run:
         from trainrun.session.python import evaluate
 
         return evaluate(str(self.path), split, checkpoint, overrides, tta)
+
+
+def history(run: str) -> dict[str, list[tuple[int, float]]]:
+    """The curves of a stored run by the names that TensorBoard shows: {"val/accuracy": [(40, 0.91), ...]}.
+
+    Each is (step, value) with rising steps. They are read from the run's records, without torch.
+    """
+    return Run(run).history()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -30,9 +29,8 @@ def sample_pictures(data: Data, count: int, seed: int, key: str) -> Pictured:
         raise ConfigError.of(key, text, f"{key}=0")
     batches = iter(data.train_batches(Position(), BatchSpec(count, 1), seed))
     batch = next(batches)
-    close = getattr(batches, "close", None)  # and with it loader processes
-    if close is not None:
-        close()
+    if (close := getattr(batches, "close", None)) is not None:
+        close()  # and with it loader processes
     height, width = batch.inputs.shape[2:]
     pixels = (shown(batch.inputs.cpu(), info) * 255).round().byte().permute(0, 2, 3, 1)
     pictures = [bytes(picture.flatten().tolist()) for picture in pixels]
@@ -55,23 +53,23 @@ def labels_of(targets: Any, info: DataInfo) -> list[str]:
 
     Of a mixture of classes these are the two largest shares.
     """
-    return [label[:_LONGEST] for label in _whole_labels(targets, info)]
 
-
-def _whole_labels(targets: Any, info: DataInfo) -> Iterator[str]:
     def name(number: int) -> str:
         return info.class_names[number] if 0 <= number < len(info.class_names) else str(number)
 
-    for target in targets.cpu() if isinstance(targets, Tensor) else targets:
+    def label(target: Any) -> str:
         if not isinstance(target, Tensor):
-            yield str(target)
-        elif info.kind == "classes" and target.ndim == 0:
-            yield name(int(target))
-        elif info.kind == "classes":
+            return str(target)
+        if info.kind == "classes" and target.ndim == 0:
+            return name(int(target))
+        if info.kind == "classes":
             shares, numbers = target.topk(min(2, len(target)))
             pairs = zip(shares.tolist(), numbers.tolist(), strict=True)
-            yield ", ".join(f"{name(number)} {share:.0%}" for share, number in pairs if share > _SHOWN_SHARE)
-        elif info.kind == "labels":
-            yield ", ".join(name(int(number)) for number in target.nonzero().flatten()) or "none"
-        else:
-            yield ", ".join(f"{value:.4g}" for value in target.flatten().tolist()[:3])
+            return ", ".join(f"{name(number)} {share:.0%}" for share, number in pairs if share > _SHOWN_SHARE)
+        if info.kind == "labels":
+            return ", ".join(name(int(number)) for number in target.nonzero().flatten()) or "none"
+        return ", ".join(f"{value:.4g}" for value in target.flatten().tolist()[:3])
+
+    return [
+        label(target)[:_LONGEST] for target in (targets.cpu() if isinstance(targets, Tensor) else targets)
+    ]

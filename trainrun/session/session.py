@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from trainrun import ranks
 from trainrun.assembly.build import Parts
+from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
+from trainrun.checkpoint.store import expected_bytes
 from trainrun.config.compose.composer import Composition, to_yaml
 from trainrun.logger.lines import describe_kept_weights as describe_final_weights
 from trainrun.loop.loop import Loop
 from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
-from trainrun.run.files import read_json, replace_json, replace_text, storage_failed
+from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
+from trainrun.run.listing import num_bytes
 from trainrun.run.lock import lock
 from trainrun.run.record import Record, restore_status, write_status
-from trainrun.runtime.interrupt import raise_again
-from trainrun.runtime.signals import Signals, exit_code
+from trainrun.runtime.signals import Signals, exit_code, raise_again
 from trainrun.runtime.slurm import requeue
-from trainrun.session import lineage
-from trainrun.session.disk_space import check_disk_space
-from trainrun.session.failure import (
-    as_trainrun_error,
-    failure_recorded,
-    record_for_main_process,
-    send_failure,
-)
-from trainrun.session.histograms import with_histograms
-from trainrun.session.provenance import environment
+from trainrun.session.failure import failure_recorded, record_for_main_process, reported, send_failure
+from trainrun.session.provenance import Changes, add_lineage, environment
 from trainrun.session.restore import NOTHING, StoredState, lr_preview, restore, stored_state
-from trainrun.session.run_options import RunOptions, ShouldStop
 from trainrun.session.sample_pictures import sample_pictures
-from trainrun.session.sinks import Sink, sinks_of
+from trainrun.session.sinks import Sink, sinks_of, with_histograms
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import RankFailedError
+from trainrun.vocabulary.errors import StorageError
 from trainrun.vocabulary.events import Evaluated, Event, Finished, Interrupted, Started
+
+# Asked after each evaluation of the validation split but the last, with the run's length in steps: a
+# reason to stop there, saved, or None.
+ShouldStop = Callable[[Evaluated, int], str | None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The command as typed, and its changes with `notes` on them for people."""
+
+    command: Sequence[str]
+    quiet: bool
+    changes: Changes = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    previous_rates: Rates | None = None  # as planned so far, where the changes plan others
+    watch: Callable[[Event], None] | None = None  # given every event after all loggers
+    should_stop: ShouldStop | None = None
 
 
 @dataclass(frozen=True)
@@ -123,15 +133,8 @@ def _run(
         started = _started(parts, run_dir, storable, resumed_from)
         events = chain([started, *samples], _training(loop, parts, options, signals))
         signals.install()
-        try:
+        with reported(lambda error: send_failure(error, loop, sinks, parts.state.step), parts, run_dir):
             result = _follow(events, sinks, run_dir, parts.state)
-        except BaseException as error:
-            loop.checkpoints.close()  # a half-written one may fill the disk, and the status needs room
-            failure = as_trainrun_error(error, parts, run_dir)
-            send_failure(failure, sinks, parts.state.step)
-            if failure is not error:
-                raise failure from error
-            raise
         if result.reason == signals.preemption:
             say(requeue())
         return result
@@ -143,47 +146,32 @@ def _assist(parts: Parts, options: RunOptions) -> Result:
     with _loop_of(parts, run_dir, "", None) as (loop, signals):
         restore(parts, None, options)
         signals.install()
-        try:
+        with reported(lambda error: record_for_main_process(run_dir, error), parts, run_dir):
             return _follow(loop.train(parts.state), [], run_dir, parts.state)
-        except Exception as error:
-            failure = as_trainrun_error(error, parts, run_dir)
-            if isinstance(failure, RankFailedError):
-                record_for_main_process(run_dir, failure)
-            if failure is not error:
-                raise failure from error
-            raise
 
 
 @contextlib.contextmanager
 def _loop_of(
     parts: Parts, run_dir: Path, run_id: str, record: Record | None
 ) -> Iterator[tuple[Loop, Signals]]:
-    """The loop and its signals, both closed at the end."""
-    with contextlib.ExitStack() as stack:
-        signals = parts.runtime.signals()
-        stack.callback(signals.restore)
+    signals = parts.runtime.signals()
+    with contextlib.ExitStack() as closing:
+        closing.callback(signals.restore)
         loop = parts.loop(run_dir, run_id, record, signals)
-        stack.callback(loop.checkpoints.close)
+        closing.callback(loop.checkpoints.close)
         yield loop, signals
 
 
 def _training(loop: Loop, parts: Parts, options: RunOptions, signals: Signals) -> Iterator[Event]:
-    """The loop's events, with histograms where a logger asks for them; ended early by `should_stop`."""
-    events = loop.train(parts.state)
+    """The loop's events, with histograms where a logger asks; stopped where `should_stop` has a reason."""
+    events, state = loop.train(parts.state), parts.state
     if any(node.get("histograms") for node in (parts.settings["logger"] or {}).values()):
-        events = with_histograms(events, parts.state.model)
-    return _stopping(events, options.should_stop, parts.state, signals) if options.should_stop else events
-
-
-def _stopping(
-    events: Iterable[Event], should_stop: ShouldStop, state: TrainState, signals: Signals
-) -> Iterator[Event]:
-    """Pass the events on, and ask the run to stop where `should_stop` has a reason."""
+        events = with_histograms(events, state.model)
     for event in events:
         yield event
-        if not isinstance(event, Evaluated) or event.split != "val" or event.step >= state.total_steps:
+        if options.should_stop is None or not isinstance(event, Evaluated) or event.split != "val":
             continue
-        if reason := should_stop(event, state.total_steps):
+        if event.step < state.total_steps and (reason := options.should_stop(event, state.total_steps)):
             signals.ask(reason)
 
 
@@ -205,7 +193,26 @@ def _follow(events: Iterable[Event], sinks: Sequence[Sink], run_dir: Path, state
     return Result(run_dir, 0, "completed", event.reason, step, best, event.seconds, metrics, weights)
 
 
-# What a start writes
+# What a start checks and writes
+
+
+def check_disk_space(parts: Parts, folder: Path) -> None:
+    """Raise StorageError where the disk lacks room for the checkpoints to come.
+
+    Those that are there already count as room: new ones replace them.
+    """
+    needed, free = expected_bytes(parts.state), free_bytes(folder)
+    room = free + num_bytes(folder / "checkpoints")
+    advice = "make room, or set run_dir to a folder on another disk"
+    if room < needed:
+        text = f"{folder}: a checkpoint needs about {needed:,} bytes, {free:,} are free"
+        raise StorageError(f"{text}; {advice}")
+    offered = {"folder": Path(), "run_id": "", "record": None}
+    with contextlib.closing(parts.make("checkpoint", offered)) as checkpoints:
+        count: int = checkpoints.most_kept(parts.state.total_steps)
+    if room < needed * count:
+        text = f"{folder}: {count} checkpoints of about {needed:,} bytes are kept, {free:,} bytes are free"
+        raise StorageError(f"{text}; {advice}, or checkpoint.keep_last=1")
 
 
 @contextlib.contextmanager
@@ -231,27 +238,20 @@ def _write_start(
     parts: Parts, run_dir: Path, storable: Mapping[str, Any], options: RunOptions, run_id: str
 ) -> None:
     """Bring the folder's files in line with the training that is about to begin."""
+    command = shlex.join(options.command)
     with _storage_errors(run_dir):
-        _write_identity(parts, run_dir, storable, options.command, run_id)
+        if not (run_dir / "environment.json").exists():  # else an earlier start that was killed got as far
+            content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
+            content["run_id"] = run_id
+            if parts.weights:
+                content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
+            replace_json(run_dir / "environment.json", content)
+        if read_json(run_dir / "status.json").get("run_id") != run_id:
+            write_status(run_dir, name=_name(storable), run_id=run_id)
         restore_status(run_dir, parts.state.best_step)
         if options.changes:
             _write_settings(run_dir, to_yaml(dict(storable)))
-    command, step = shlex.join(options.command), parts.state.step
-    lineage.add(run_dir, command, step, options.changes, lr_preview(parts))
-
-
-def _write_identity(
-    parts: Parts, run_dir: Path, storable: Mapping[str, Any], command: Sequence[str], run_id: str
-) -> None:
-    """Give a run its id and provenance, unless an earlier start that was killed got as far."""
-    if not (run_dir / "environment.json").exists():
-        content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
-        content["run_id"] = run_id
-        if parts.weights:
-            content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
-        replace_json(run_dir / "environment.json", content)
-    if read_json(run_dir / "status.json").get("run_id") != run_id:
-        write_status(run_dir, name=_name(storable), run_id=run_id)
+    add_lineage(run_dir, command, parts.state.step, options.changes, lr_preview(parts))
 
 
 def _write_settings(run_dir: Path, config: str) -> None:
@@ -293,6 +293,4 @@ def _logged_samples(parts: Parts) -> list[Event]:
     members = parts.settings["logger"] or {}
     counts = {f"logger.{name}.samples": node.get("samples") or 0 for name, node in members.items()}
     key = max(counts, key=lambda key: counts[key], default="")
-    if not counts.get(key):
-        return []
-    return [sample_pictures(parts.data, counts[key], parts.settings["seed"], key)]
+    return [sample_pictures(parts.data, counts[key], parts.settings["seed"], key)] if counts.get(key) else []

@@ -27,14 +27,9 @@ def print_summary(result: Result, budget: str, quiet: bool) -> None:
     length, by_budget = parse(budget), result.reason == "budget"  # else a longer one would change nothing
     twice = f"  {command} resume {folder} budget={2 * length.value:g}{length.unit}"
     split = next((split for split in ("val", "test") if split in result.metrics), None)
-    lines = [
-        "",
-        f"finished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}",
-        result.final_weights,
-        "next:",
-        *([twice] if by_budget else []),
-        *([f"  trainrun eval {folder} --split {split}"] if split else []),
-        f"  trainrun doctor {folder}",
-        f"  tensorboard --logdir {ROOT if ROOT in result.run_dir.parents else folder}",
-    ]
-    say(*lines)
+    say("", f"finished in {result.seconds:.1f} s{'' if by_budget else f', by {result.reason}'}: {folder}")
+    say(result.final_weights, "next:", *([twice] if by_budget else []))
+    if split:
+        say(f"  trainrun eval {folder} --split {split}")
+    board = ROOT if ROOT in result.run_dir.parents else folder
+    say(f"  trainrun doctor {folder}", f"  tensorboard --logdir {board}")

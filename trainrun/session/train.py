@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -23,13 +24,12 @@ from trainrun.config.compose.composer import (
 from trainrun.config.overrides import key_of
 from trainrun.config.suggest import corrected_line, together
 from trainrun.session.find_run import say_what_name_means
-from trainrun.session.user_code import current_code
+from trainrun.session.process_state import current_code
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from trainrun.session.run_options import ShouldStop
-    from trainrun.session.session import Result
+    from trainrun.session.session import Result, ShouldStop
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,16 @@ def trained(line: Line, around: Callable[[], AbstractContextManager[None]] = nul
     composition = line.composer.compose(line.arguments.overrides)
     with current_code(composition.settings):
         _check([composition])
-    command, budget = [*ranks.command(), *line.typed], composition.settings["budget"]
+    command, settings = [*ranks.command(), *line.typed], composition.settings
     with around():
-        if composition.settings["resume"] == "auto" and (folder := _used_folder(composition)):
+        folder, budget = Path(settings["run_dir"] or "").expanduser(), settings["budget"]
+        # A folder without a config is unused.
+        if settings["resume"] == "auto" and ranks.broadcast_object((folder / "config.yaml").is_file()):
             from trainrun.session.open_run import targets_of
             from trainrun.session.resume import changes_of_line, resumed
 
             changes = changes_of_line(folder, composition.overrides)
-            typed = {target for _, target in targets_of(composition.settings)}
+            typed = {target for _, target in targets_of(settings)}
             ended = resumed(folder, changes, line.quiet, command, typed=typed)
             return RunEnd(None, folder, budget) if ended is None else RunEnd(ended[0], folder, ended[1])
         result = train_one(composition, command, line.quiet, line.verbose)
@@ -109,9 +111,8 @@ def train_one(
     A sweep's job has its folder already, and may be stopped early.
     """
     from trainrun.assembly.build import build
-    from trainrun.session.init_from import weights_from
-    from trainrun.session.run_options import RunOptions
-    from trainrun.session.session import start
+    from trainrun.session.session import RunOptions, start
+    from trainrun.session.stored_weights import weights_from
 
     for note in composition.notes:
         say(note)
@@ -159,21 +160,13 @@ def _problems_of(words: list[str]) -> list[Problem]:
     return []
 
 
-def _used_folder(composition: Composition) -> Path | None:
-    """`run_dir` where it holds a run already; a folder without a config is unused."""
-    folder = Path(composition.settings["run_dir"]).expanduser()
-    return folder if ranks.broadcast_object((folder / "config.yaml").is_file()) else None
-
-
 def _refuse_search(overrides: Sequence[str]) -> None:
     """Raise ConfigError for settings of a sweep among the words of a single run."""
-    sweep_keys = [
-        key
-        for key in map(key_of, overrides)
-        if key.split(".")[0] == "sweep" or key in ("hydra/sweeper", "hydra/launcher")
+    keys = [
+        key for key in map(key_of, overrides) if re.fullmatch(r"sweep(\..*)?|hydra/(sweeper|launcher)", key)
     ]
-    if sweep_keys:
-        raise ConfigError([Problem(key, "is a setting of a sweep; start one with -m") for key in sweep_keys])
+    if keys:
+        raise ConfigError([Problem(key, "is a setting of a sweep; start one with -m") for key in keys])
 
 
 def _check(compositions: list[Composition]) -> None:

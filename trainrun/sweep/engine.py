@@ -36,7 +36,7 @@ from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
 from trainrun.session.child import ENDING, handled
-from trainrun.session.user_code import current_code
+from trainrun.session.process_state import current_code
 from trainrun.sweep.closing import close_sweep
 from trainrun.sweep.folder import FILE, StoredSweep, read
 from trainrun.sweep.identity import digest, identity, is_left_out

@@ -35,7 +35,7 @@ from trainrun.vocabulary.errors import (
 
 if TYPE_CHECKING:
     from trainrun.config.compose.composer import Composition
-    from trainrun.session.run_options import ShouldStop
+    from trainrun.session.session import ShouldStop
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
 _LATE = {  # what is imported only at first use: by every run, and by these modules

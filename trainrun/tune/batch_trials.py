@@ -17,7 +17,7 @@ from trainrun.assembly.costs import megabytes
 from trainrun.config.compose.composer import Composer
 from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child
-from trainrun.session.init_from import weights_from
+from trainrun.session.stored_weights import weights_from
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched

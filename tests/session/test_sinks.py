@@ -8,7 +8,7 @@ import torch
 import toy
 from torch import nn
 
-from trainrun.session.histograms import histogram, with_histograms
+from trainrun.session.sinks import histogram, with_histograms
 from trainrun.vocabulary.events import Evaluated, Weighed
 
 EVALUATED = Evaluated(step=5, epoch=1.0, split="val", weights="raw", metrics={"loss": 0.4}, seconds=0.1)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainrun.session.checkpoint_choice import choose_checkpoint, load_weights
 from trainrun.session.open_run import open_run
+from trainrun.session.stored_weights import choose_checkpoint, load_weights
 from trainrun.vocabulary.errors import ResumeError
 
 
