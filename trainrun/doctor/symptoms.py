@@ -92,13 +92,7 @@ SYMPTOMS = (
         rules.tiny_batch_norm,
         ("failed", "evaluation noise", "oscillating", "validation at chance", "underfitting"),
     ),
-    Symptom(
-        "failed",
-        "the run ended with an error",
-        "as the error says",
-        (),
-        rules.failed,
-    ),
+    Symptom("failed", "the run ended with an error", "as the error says", (), rules.failed),
     Symptom(
         "vanishing gradient",
         "early layers hardly change, the loss stays where it began",
@@ -230,10 +224,7 @@ SYMPTOMS = (
         rules.noisy_validation,
     ),
     Symptom(
-        "loss spikes",
-        "the loss jumps now and then (spikes in the log)",
-        "rare huge gradients",
-        (_CLIP,),
+        "loss spikes", "the loss jumps now and then (spikes in the log)", "rare huge gradients", (_CLIP,)
     ),
     Symptom(
         "training above validation",
