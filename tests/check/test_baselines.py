@@ -10,7 +10,7 @@ import torch
 
 from trainrun.check.baselines import _by_neighbours, _by_ridge, probe
 from trainrun.check.context import CheckContext
-from trainrun.check.sample_rows import SampleRows, read_splits
+from trainrun.check.splits import SampleRows, read_splits
 
 
 def names(context: CheckContext, rows: dict) -> list[str]:

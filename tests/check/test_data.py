@@ -10,7 +10,7 @@ import torch
 
 from trainrun.check.context import CheckContext
 from trainrun.check.data import data, standardized
-from trainrun.check.sample_rows import SampleRows, read_splits
+from trainrun.check.splits import SampleRows, read_splits
 
 
 def names(context: CheckContext, train: SampleRows) -> list[str]:
@@ -19,7 +19,7 @@ def names(context: CheckContext, train: SampleRows) -> list[str]:
 
 def test_nothing_is_said_of_standardised_inputs(make_context: Callable[..., CheckContext]) -> None:
     context = make_context("data=wine", "model=linear")
-    assert data(context, read_splits(context)).findings == ()
+    assert data(context, read_splits(context)).findings == []
 
 
 @pytest.mark.parametrize(("times", "plus"), [(60.0, 80.0), (1.0, 9.0), (0.001, 0.0)])

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from trainrun.check.context import CheckContext
 from trainrun.check.data import standardized
-from trainrun.check.finding import CheckResult, CheckSection
-from trainrun.check.sample_rows import FEWEST, SampleRows
+from trainrun.check.finding import CheckSection
+from trainrun.check.splits import FEWEST, SampleRows
 
 _ROWS = 1024  # of a split: the ridge solves a system of this size
 _NEIGHBOURS = 5  # few enough for small classes, and one odd neighbour does not decide
@@ -24,39 +24,33 @@ _BETTER = 0.2  # accuracy by which labels off by one must fit better: neighbouri
 
 def probe(context: CheckContext, samples: Mapping[str, SampleRows]) -> CheckSection:
     """Predict each sample from the others, by nearest neighbours and by ridge regression."""
-    info = context.parts.info
-    train = samples.get("train")
+    info, train, section = context.parts.info, samples.get("train"), CheckSection("probe")
     if train is None or len(train) < FEWEST or info.kind not in ("classes", "labels", "values"):
-        return CheckSection("probe", ())
-    train = _first(train)
+        return section
+    train = train[:_ROWS]
     if not bool(torch.isfinite(train.inputs).all()):
-        return CheckSection("probe", ())
+        return section
     x = standardized(train.inputs, train.inputs)
     y = _wide(train.targets, info.num_targets)
     guesses = {"nearest neighbours": _by_neighbours(x, y), "ridge regression": _by_ridge(x, y)}
-    figure = _accuracy if info.kind == "classes" else _correlation
-    values = {name: figure(guess, y) for name, guess in guesses.items()}
-    figures = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
-    what, chance = _chance(y, info.kind == "classes")
-    lines = [("from inputs", f"{what} of {figures}; {chance}")]
-    findings = []
-    if not any(_is_better(guess, y, info.kind == "classes") for guess in guesses.values()):
+    are_classes = info.kind == "classes"
+    what, figure, chance = "correlation", _correlation, "0 is chance"
+    if are_classes:
+        chance = f"the largest class alone has {float(y.mean(0).max()):.2f}"
+        what, figure = "accuracy", _accuracy
+    section.values = {name: figure(guess, y) for name, guess in guesses.items()}
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in section.values.items())
+    section.lines.append(("from inputs", f"{what} of {figures}; {chance}"))
+    if not any(_is_better(guess, y, are_classes) for guess in guesses.values()):
         measured = f"{what} of {figures} over {len(train)} training samples: no better than chance ({chance})"
-        advice = (
-            "are labels and inputs paired in the wrong order? or it is a relation that neither method sees"
-        )
-        findings.append(
-            CheckResult("targets unrelated to inputs", measured, "better than chance", (), advice)
-        )
-    elif info.kind == "classes":
+        advice = "are labels and inputs paired in the wrong order? "
+        advice += "or it is a relation that neither method sees"
+        section.add("targets unrelated to inputs", measured, "better than chance", advice=advice)
+    elif are_classes:
         for split, rows in samples.items():
             if split != "train" and len(rows):
-                findings += _off_by_one(split, _first(rows), train, lines)
-    return CheckSection("probe", tuple(lines), tuple(findings), values)
-
-
-def _first(rows: SampleRows) -> SampleRows:
-    return SampleRows(rows.inputs[:_ROWS], rows.targets[:_ROWS], rows.indices[:_ROWS])
+                _off_by_one(section, split, rows[:_ROWS], train)
+    return section
 
 
 def _wide(targets: Tensor, num_classes: int) -> Tensor:
@@ -70,8 +64,7 @@ def _by_neighbours(x: Tensor, y: Tensor) -> Tensor:
     """Every sample's target as the mean of its nearest ones, itself left out. (n, K)"""
     distances = torch.cdist(x, x)
     distances.fill_diagonal_(math.inf)
-    nearest = distances.topk(_NEIGHBOURS, largest=False).indices
-    means: Tensor = y[nearest].mean(1)
+    means: Tensor = y[distances.topk(_NEIGHBOURS, largest=False).indices].mean(1)
     return means
 
 
@@ -121,28 +114,17 @@ def _is_better(guess: Tensor, y: Tensor, are_classes: bool) -> bool:
     return _correlation(guess, y) > above / math.sqrt(count)
 
 
-def _chance(y: Tensor, are_classes: bool) -> tuple[str, str]:
-    if are_classes:
-        return "accuracy", f"the largest class alone has {float(y.mean(0).max()):.2f}"
-    return "correlation", "0 is chance"
-
-
-def _off_by_one(
-    split: str, rows: SampleRows, train: SampleRows, lines: list[tuple[str, str]]
-) -> list[CheckResult]:
+def _off_by_one(section: CheckSection, split: str, rows: SampleRows, train: SampleRows) -> None:
     """The classes of a split's neighbours in training, beside its own and beside those plus or minus 1."""
     x, other = standardized(train.inputs, train.inputs), standardized(rows.inputs, train.inputs)
-    nearest = torch.cdist(other, x).topk(1, largest=False).indices[:, 0]
-    guess = train.targets[nearest]
+    guess = train.targets[torch.cdist(other, x).argmin(1)]
     fits = {by: float((guess == rows.targets + by).float().mean()) for by in (0, -1, 1)}
-    lines.append((split, f"its labels are those of its nearest neighbours in train: {fits[0]:.2f}"))
+    section.lines.append((split, f"its labels are those of its nearest neighbours in train: {fits[0]:.2f}"))
     best = max(fits, key=lambda by: fits[by])
     if best == 0 or fits[best] < fits[0] + _BETTER or len(rows) < 20:
-        return []
+        return
+    measured = f"labels of {split} agree with their nearest neighbours in train in {fits[0]:.0%} of "
     verb = "added to" if best > 0 else "subtracted from"
-    measured = (
-        f"labels of {split} agree with their nearest neighbours in train in {fits[0]:.0%} of {len(rows)}"
-    )
-    measured += f" samples, with 1 {verb} them in {fits[best]:.0%}"
+    measured += f"{len(rows)} samples, with 1 {verb} them in {fits[best]:.0%}"
     advice = f"one of the two counts classes from another number: {split} or train"
-    return [CheckResult("labels off by one class", measured, "the same classes in all splits", (), advice)]
+    section.add("labels off by one class", measured, "the same classes in all splits", advice=advice)

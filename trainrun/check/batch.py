@@ -35,16 +35,15 @@ def picture(context: CheckContext, file: Path) -> str:
     inputs = batch.inputs.cpu().float()
     labels = labels_of(batch.targets, parts.info)
     if inputs.ndim == 4 and inputs.shape[1] in (1, 3):
-        figure = Figure(
-            figsize=(_ACROSS * 1.35, math.ceil(len(inputs) / _ACROSS) * 1.6 + 0.5), layout="constrained"
-        )
-        _pictures(figure, shown(inputs, parts.info), labels)
+        down = math.ceil(len(inputs) / _ACROSS)
+        figure = Figure(figsize=(_ACROSS * 1.35, down * 1.6 + 0.5), layout="constrained")
+        panels = figure.subplots(down, _ACROSS, squeeze=False).flat
+        _pictures(list(panels), shown(inputs, parts.info), labels)
     else:
         figure = Figure(figsize=(9, 1.2 + 0.2 * len(inputs)), layout="constrained")
         _rows(figure, inputs.flatten(1), labels)
-    figure.suptitle(
-        f"{parts.info.name}: the first {len(inputs)} training samples of the run", fontsize="medium"
-    )
+    title = f"{parts.info.name}: the first {len(inputs)} training samples of the run"
+    figure.suptitle(title, fontsize="medium")
     try:
         figure.savefig(file, dpi=120)
     except (OSError, ValueError) as error:
@@ -52,9 +51,7 @@ def picture(context: CheckContext, file: Path) -> str:
     return f"{file}: {len(inputs)} training samples as the model sees them, with their labels"
 
 
-def _pictures(figure: Any, pictures: Tensor, labels: list[str]) -> None:
-    down = math.ceil(len(pictures) / _ACROSS)
-    panels = list(figure.subplots(down, _ACROSS, squeeze=False).flat)
+def _pictures(panels: list[Any], pictures: Tensor, labels: list[str]) -> None:
     for axes in panels:
         axes.set_axis_off()
     for axes, picture, label in zip(panels, pictures, labels, strict=False):

@@ -1,4 +1,4 @@
-"""The context of all checks: copies of the model, and training samples before augmentation."""
+"""The context of all checks: copies of model and state, and training samples before augmentation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import copy
 import math
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,13 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.assembly.build import Parts
+from trainrun.assembly.optimizer import optimizer_over, weight_average_of
 from trainrun.augment.pictures import unaugmented
+from trainrun.checkpoint.state import TrainState
+from trainrun.config.tree import value_at
+from trainrun.parameters import Parameters
 from trainrun.protocols import Batch, BatchSpec, Data, Position, StepResult, TaskProtocol
+from trainrun.regularization.kinds import WeightAverage
 from trainrun.runtime.machine import seed_forward
 
 # Samples of the batch that is measured: fewer give no shares of dead units, more take seconds.
@@ -48,6 +53,10 @@ class CheckContext:
         """Before augmentation."""
         return unaugmented(self.parts.data)
 
+    def setting(self, key: str) -> Any:
+        """The value at a dotted key; None where there is no such setting."""
+        return value_at(self.parts.settings, key)
+
     def seed(self, count: int) -> None:
         """Make the next forward pass draw what the `count`-th would."""
         seed_forward(self.parts.settings["seed"], count, self.parts.runtime.device)
@@ -64,11 +73,28 @@ def first_samples(data: Data, count: int, seed: int) -> Batch:
     return next(iter(data.train_batches(Position(), BatchSpec(count, 1), seed)))
 
 
-def chosen(batch: Batch, rows: Tensor) -> Batch:
-    """Some samples of a batch whose inputs and targets are tensors."""
-    rows = rows.to(batch.targets.device)
-    indices = torch.as_tensor(batch.indices).to(rows.device)[rows]
-    return replace(batch, inputs=batch.inputs[rows], targets=batch.targets[rows], indices=indices)
+def fresh_state(
+    context: CheckContext, model: nn.Module, optimizer: Mapping[str, Any], lr: float
+) -> TrainState:
+    """What the run begins with, over `model`: with the settings `optimizer` in place of its own, at `lr`.
+
+    It is made anew, because optimizers cannot be deep-copied.
+    """
+    parts = context.parts
+    make = copy.copy(parts.make)
+    make.settings = {**parts.settings, "optimizer": optimizer}
+    parameters: Parameters = make("parameters")
+    groups = parameters.groups(model, parameters.param_configs(model, optimizer.get("weight_decay")), lr)
+    new_optimizer = optimizer_over(make, model, groups, lr)
+    averages = (part for part in parts.regularizers.values() if isinstance(part, WeightAverage))
+    weight_average = weight_average_of(copy.deepcopy(next(averages, None)), new_optimizer)
+    if weight_average is not None:
+        weight_average.start(model)
+    schedule, precision = copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
+    state = TrainState(model, new_optimizer, schedule, precision, parts.state.total_steps, weight_average)
+    state.stopper = copy.deepcopy(parts.state.stopper)
+    state.data, state.fitted = parts.state.data, parts.state.fitted
+    return state
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
@@ -100,11 +126,23 @@ def tensors_in(outputs: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(outputs) if _is_values(leaf)]
 
 
-def is_same(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors hold the same values of the same type; a NaN is the same as another."""
-    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+def leaves_in(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of whatever lies in nested mappings, lists and tuples."""
+    if isinstance(tree, (Mapping, list, tuple)):
+        for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from leaves_in(value, f"{path}/{key}" if path else str(key))
+    else:
+        yield path, tree
+
+
+def is_same(ours: Any, theirs: Any) -> bool:
+    """Whether two values, or all those of two tensors of one type, are equal; a NaN equals another."""
+    if isinstance(ours, Tensor) != isinstance(theirs, Tensor):
         return False
-    return bool(((ours == theirs) | ((ours != ours) & (theirs != theirs))).all())
+    if isinstance(ours, Tensor) and (ours.dtype != theirs.dtype or ours.shape != theirs.shape):
+        return False
+    same = (ours == theirs) | ((ours != ours) & (theirs != theirs))
+    return bool(same.all() if isinstance(same, Tensor) else same)
 
 
 def _is_values(leaf: Any) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from trainrun.check.context import CheckContext
-from trainrun.check.finding import CheckResult, CheckSection, setting
-from trainrun.check.sample_rows import SampleRows
+from trainrun.check.finding import CheckSection
+from trainrun.check.splits import SampleRows
 from trainrun.protocols import DataInfo
 
 FEW, _PER_CLASS = 10, 2  # training samples
@@ -21,26 +21,25 @@ _UNEVEN = 20  # the largest class by the smallest: then the smallest hardly move
 def data(context: CheckContext, samples: Mapping[str, SampleRows]) -> CheckSection:
     """Classes and values, of up to some thousand samples of each split."""
     info = context.parts.info
-    lines = [(split, _describe(info, rows, split)) for split, rows in samples.items()]
-    if info.class_counts:
-        lines.insert(0, ("classes", _classes(info)))
-    findings = [*_too_few(context), *_classes_off(context)]
+    section = CheckSection("data", [("classes", _classes(info))] if info.class_counts else [])
+    _too_few(section, context)
+    _classes_off(section, context)
     for split, rows in samples.items():
-        findings += _not_finite(split, rows, info)
+        section.lines.append((split, _describe(info, rows, split)))
+        _not_finite(section, split, rows, info)
     if "train" in samples:
-        findings += _scale(samples["train"], info)
-    values = {
+        _scale(section, samples["train"], info)
+    section.values = {
         split: {"mean": float(rows.inputs.mean()), "std": float(rows.inputs.std())}
         for split, rows in samples.items()
     }
-    return CheckSection("data", tuple(lines), tuple(findings), values)
+    return section
 
 
 def _describe(info: DataInfo, rows: SampleRows, split: str) -> str:
-    x = rows.inputs
+    x, y = rows.inputs, rows.targets
     text = f"inputs of mean {round(float(x.mean()), 6) + 0.0:.3g}, std {float(x.std(correction=0)):.3g}, "
     text += f"from {float(x.min()):.3g} to {float(x.max()):.3g}"
-    y = rows.targets
     if info.kind == "classes" and y.ndim == 1:
         text += f"; classes {int(y.min())} to {int(y.max())}"
     elif y.is_floating_point():
@@ -53,83 +52,72 @@ def _classes(info: DataInfo) -> str:
     text = f"{len(counts)}, of {min(counts)} to {max(counts)} training samples"
     if len(counts) > 20:
         return text
-    names = info.class_names if len(info.class_names) == len(counts) else tuple(map(str, range(len(counts))))
+    names = info.class_names if len(info.class_names) == len(counts) else range(len(counts))
     return f"{text}: " + ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
 
 
-def _too_few(context: CheckContext) -> Iterator[CheckResult]:
+def _too_few(section: CheckSection, context: CheckContext) -> None:
     """Fewer training samples than anything can be learned from."""
     info = context.parts.info
-    size = info.sizes["train"]
-    least = max(FEW, _PER_CLASS * info.num_targets if info.kind == "classes" else 0)
+    size, has_classes = info.sizes["train"], info.kind == "classes"
+    least = max(FEW, _PER_CLASS * info.num_targets if has_classes else 0)
     if size is None or size >= least:
         return
-    is_limited = setting(context.parts.settings, "data.limit") is not None
-    fix, advice = (("data.limit=null",), "") if is_limited else ((), "gather more samples")
-    classes = f" for {info.num_targets} classes" if info.kind == "classes" else ""
-    yield CheckResult(
-        "too few training samples", f"{size} training samples{classes}", f"at least {least}", fix, advice
-    )
+    measured = f"{size} training samples{f' for {info.num_targets} classes' if has_classes else ''}"
+    is_limited = context.setting("data.limit") is not None
+    fix, advice = (["data.limit=null"], "") if is_limited else ([], "gather more samples")
+    section.add("too few training samples", measured, f"at least {least}", *fix, advice=advice)
 
 
-def _classes_off(context: CheckContext) -> Iterator[CheckResult]:
+def _classes_off(section: CheckSection, context: CheckContext) -> None:
     info, counts = context.parts.info, context.parts.info.class_counts
     if not counts or sum(counts) < _PER_CLASS * len(counts):
         return
     empty = [number for number, count in enumerate(counts) if not count]
     if empty == [0] and len(counts) > 2:
-        measured = (
-            f"class 0 has no training sample, classes 1 to {len(counts) - 1} have {min(counts[1:])} or more"
-        )
+        others = f"classes 1 to {len(counts) - 1} have {min(counts[1:])} or more"
+        measured = f"class 0 has no training sample, {others}"
         advice = "the labels seem to count from 1: subtract 1 in the data set"
-        yield CheckResult("labels off by one class", measured, "classes from 0", (), advice)
+        section.add("labels off by one class", measured, "classes from 0", advice=advice)
     elif empty:
         names = ", ".join(info.class_names[n] if n < len(info.class_names) else str(n) for n in empty[:5])
         measured = f"{len(empty)} of {len(counts)} classes have no training sample: {names}"
-        yield CheckResult("empty classes", measured, "samples of every class", (), "leave these classes out")
+        section.add("empty classes", measured, "samples of every class", advice="leave these classes out")
     elif max(counts) >= _UNEVEN * min(counts):
         measured = f"the largest class has {max(counts)} training samples, the smallest {min(counts)}"
-        is_answered = context.parts.settings["data"].get("balanced") or setting(
-            context.parts.settings, "loss.class_weights"
-        )
-        if not is_answered:
-            yield CheckResult(
-                "uneven classes", measured, f"less than {_UNEVEN} to 1", ("data.balanced=true",)
-            )
+        if not (context.setting("data.balanced") or context.setting("loss.class_weights")):
+            section.add("uneven classes", measured, f"less than {_UNEVEN} to 1", "data.balanced=true")
 
 
-def _not_finite(split: str, rows: SampleRows, info: DataInfo) -> Iterator[CheckResult]:
+def _not_finite(section: CheckSection, split: str, rows: SampleRows, info: DataInfo) -> None:
     for what, values in (("inputs", rows.inputs), ("targets", rows.targets)):
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
-            bad = (~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(1)
-            first = int(rows.indices[bad][0])
-            measured = (
-                f"{int(bad.sum())} of {len(rows)} samples of {split} have {what} that are no finite numbers"
-            )
-            advice = f"look at sample {first} of {info.name}"
-            yield CheckResult("values not finite", measured, "finite numbers", (), advice)
+            bad = (~torch.isfinite(values.reshape(len(values), -1))).any(1)
+            count = f"{int(bad.sum())} of {len(rows)} samples of {split}"
+            measured = f"{count} have {what} that are no finite numbers"
+            advice = f"look at sample {int(rows.indices[bad][0])} of {info.name}"
+            section.add("values not finite", measured, "finite numbers", advice=advice)
 
 
-def _scale(rows: SampleRows, info: DataInfo) -> Iterator[CheckResult]:
+def _scale(section: CheckSection, rows: SampleRows, info: DataInfo) -> None:
     """Inputs far from mean 0 and std 1, all together or column by column."""
     x = rows.inputs[torch.isfinite(rows.inputs).all(1)]
     if len(x) < 2:
         return
     mean, std = float(x.mean()), float(x.std(correction=0))
-    advice = f"give (x - {mean:.4g}) / {std:.4g} in the data set, with the figures of the training split"
-    if abs(mean) > _FAR or std > _FAR or 0 < std < _SMALL:
-        measured = f"inputs have mean {mean:.4g} and std {std:.4g}"
-        yield CheckResult("inputs not standardised", measured, "mean about 0, std about 1", (), advice)
-        return
-    if len(info.input_shape) != 1:
-        return
     sizes = torch.maximum(x.mean(0).abs(), x.std(0, correction=0))
     worst = int(sizes.argmax())
-    if float(sizes[worst]) > _WIDE:
+    if abs(mean) > _FAR or std > _FAR or 0 < std < _SMALL:
+        what = "inputs have"
+        advice = f"give (x - {mean:.4g}) / {std:.4g} in the data set, with the figures of the training split"
+    elif len(info.input_shape) == 1 and float(sizes[worst]) > _WIDE:
+        what = f"column {worst} has"
         mean, std = float(x[:, worst].mean()), float(x[:, worst].std(correction=0))
-        measured = f"column {worst} has mean {mean:.4g} and std {std:.4g}"
         advice = "standardise every column by the mean and std of the training split"
-        yield CheckResult("inputs not standardised", measured, "mean about 0, std about 1", (), advice)
+    else:
+        return
+    measured = f"{what} mean {mean:.4g} and std {std:.4g}"
+    section.add("inputs not standardised", measured, "mean about 0, std about 1", advice=advice)
 
 
 def standardized(x: Tensor, by: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainrun.assembly.build import build
+from trainrun.check.context import leaves_in
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.suggest import hydra_value
@@ -29,6 +30,14 @@ from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Starte
 _REACHED, _KILLED = 0, 137
 # What the comparison sets itself; it changes no weight.
 _SET_HERE = ("logger", "loop.log_every", "loop.eval_every", "checkpoint.every", "run_dir", "resume", "name")
+
+_NOT_REPEATABLE = """no run of this configuration is repeated exactly: kernels that add in any order, which
+runtime.deterministic=true forbids, or randomness that does not come from torch, random or numpy"""
+_NOT_STORED = """it is changed by loading: a state_dict or load_state_dict that leaves something out"""
+_OUTSIDE = """the data or the forward pass depend on what no checkpoint holds: an attribute that is neither
+parameter nor buffer, a buffer with persistent=False, a counter or cache in the data set, an own generator"""
+_OPTIMIZER = """the loss was the same and the update was not: the optimizer, schedule or average keeps
+something outside its state_dict"""
 
 
 @dataclass(frozen=True)
@@ -59,45 +68,39 @@ class FailedTrainingError(TrainrunError):
 
 
 def prove_resumed(words: Sequence[str], steps: int) -> ExactResult:
-    """Compare `steps` steps of the run that the words describe with the same run killed half way.
+    """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
 
-    Raises ConfigError for a budget by the clock, FailedTrainingError as `prove` does.
+    Raises ConfigError for a budget by the clock, FailedTrainingError with the exit code of a process that
+    ended with an error.
     """
     theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _SET_HERE]
 
     def killed_at(half: int) -> Composition:
+        """The run with a save at that step."""
         ours = ["logger=none", "loop.log_every=1step", f"checkpoint.every={half}step"]
         ours += [f"loop.eval_every={max(1, half // 2)}step", "resume=never"]
         return Composer().checked([*theirs, *ours])
 
     if parse(killed_at(1).settings["budget"]).unit in CLOCK_UNITS:
         raise ConfigError.of("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
-    return prove(killed_at, steps)
-
-
-def prove(killed_at: Callable[[int], Composition], steps: int) -> ExactResult:
-    """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
-
-    `killed_at(step)` is the run with a save at that step. Raises FailedTrainingError with the exit code of a
-    process that ended with an error.
-    """
     with tempfile.TemporaryDirectory(prefix="trainrun-exact-") as name:
         folder = Path(name)
 
-        def start(run: str, half: int, watch: Watch) -> int:
+        def start(run: str, half: int, dies_at: int | None = None) -> int:
+            watch = Watch(folder / f"{run}.jsonl", steps, dies_at)
             return _run_in_child(lambda: _start(killed_at(half), folder / run, watch))
 
-        traces = [folder / f"{run}.jsonl" for run in ("straight", "again", "resumed")]
-        for trace in traces[:2]:
-            start(trace.stem, steps // 2, Watch(trace, last=steps))
-        straight, again = map(_read, traces[:2])
+        start("straight", steps // 2)
+        start("again", steps // 2)
+        straight, again = _read(folder / "straight.jsonl"), _read(folder / "again.jsonl")
         half = min(steps, max(straight)) // 2
         if not half:
             return ExactResult(False, ["the run has a single step: there is nothing to resume"])
-        if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
+        resumed = folder / "resumed.jsonl"
+        if start("killed", half, dies_at=half) == _KILLED:
             settings = killed_at(half).settings
-            _run_in_child(lambda: _resume(folder / "killed", settings, Watch(traces[2], last=steps)))
-        return _verdict(straight, again, _read(traces[2]) if traces[2].exists() else {})
+            _run_in_child(lambda: _resume(folder / "killed", settings, Watch(resumed, steps)))
+        return _verdict(straight, again, _read(resumed) if resumed.exists() else {})
 
 
 class Watch:
@@ -153,24 +156,10 @@ def _digests(state: TrainState) -> Iterator[tuple[str, str]]:
     memory = parts["optimizer"]["state"]["state"]
     parts["optimizer"] = {names[index]: values for index, values in memory.items()}
     stored = {name: parts[name] for name in ("model", "optimizer", "averager") if name in parts}
-    for name, value in _leaves(stored):
+    for name, value in leaves_in(stored):
         plain = value.detach().cpu().contiguous() if isinstance(value, Tensor) else None
         body = bytes(plain.view(-1).view(torch.uint8).numpy()) if plain is not None else repr(value).encode()
         yield name, hashlib.blake2b(body, digest_size=8).hexdigest()
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}/{key}" if path else str(key))
-    elif isinstance(tree, (list, tuple)):
-        for index, value in enumerate(tree):
-            yield from _leaves(value, f"{path}/{index}")
-    else:
-        yield path, tree
-
-
-# The verdict
 
 
 @dataclass(frozen=True)
@@ -192,43 +181,30 @@ class Difference:
         return f"after step {self.step} in {first}{others}{losses}"
 
 
-_NOT_REPEATABLE = """no run of this configuration is repeated exactly: kernels that add in any order, which
-runtime.deterministic=true forbids, or randomness that does not come from torch, random or numpy"""
-_NOT_STORED = """it is changed by loading: a state_dict or load_state_dict that leaves something out"""
-_OUTSIDE = """the data or the forward pass depend on what no checkpoint holds: an attribute that is neither
-parameter nor buffer, a buffer with persistent=False, a counter or cache in the data set, an own generator"""
-_OPTIMIZER = """the loss was the same and the update was not: the optimizer, schedule or average keeps
-something outside its state_dict"""
-
-
 def _verdict(straight: Trace, again: Trace, resumed: Trace) -> ExactResult:
-    last = max(straight)
+    def different(where: str, cause: str) -> ExactResult:
+        return ExactResult(False, [*lines, where, f"different; likely {' '.join(cause.split())}"])
+
+    last, lines = max(straight), list[str]()
     if difference := _difference(straight, again):
-        return _different(f"straight  two runs differ {difference}", _NOT_REPEATABLE)
+        return different(f"straight  two runs differ {difference}", _NOT_REPEATABLE)
     lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
     if not resumed:
         text = "resumed   the run ended before its save was on the disk; give a longer budget"
         return ExactResult(False, [*lines, text])
     begun = min(resumed)
     if difference := _difference(straight, resumed):
-        cause = (
-            _NOT_STORED if difference.step == begun else _OUTSIDE if difference.loss_differs else _OPTIMIZER
-        )
-        different = _different(f"resumed   from step {begun} on, it differs {difference}", cause)
-        return ExactResult(False, [*lines, *different.lines])
-    return ExactResult(
-        True, [*lines, f"resumed   killed, and gone on from step {begun}: the same", "identical"]
-    )
-
-
-def _different(where: str, cause: str) -> ExactResult:
-    return ExactResult(False, [where, f"different; likely {' '.join(cause.split())}"])
+        later = _OUTSIDE if difference.loss_differs else _OPTIMIZER
+        cause = _NOT_STORED if difference.step == begun else later
+        return different(f"resumed   from step {begun} on, it differs {difference}", cause)
+    text = f"resumed   killed, and gone on from step {begun}: the same"
+    return ExactResult(True, [*lines, text, "identical"])
 
 
 def _difference(trace: Trace, other: Trace) -> Difference | None:
     for step in sorted(trace.keys() & other.keys()):
         ours, theirs = trace[step], other[step]
-        keys = [*ours.digests, *(key for key in theirs.digests if key not in ours.digests)]
+        keys = dict.fromkeys([*ours.digests, *theirs.digests])
         names = [key for key in keys if ours.digests.get(key) != theirs.digests.get(key)]
         losses = (ours.loss, theirs.loss)
         if names or (None not in losses and losses[0] != losses[1]):
