@@ -65,8 +65,8 @@ def test_what_is_concluded(
     classes: tuple[str, ...],
 ) -> None:
     context = make_context(*classes, "model=linear", "optimizer.lr=0.5")
-    section = CheckSection("overfit")
-    conclude(section, context, 10, 2.3, first, others)
+    section = CheckSection("overfit", values={"loss_without_inputs": 2.3})
+    conclude(section, context, "10 samples", first, others)
     findings = section.findings
     assert [signal.name.removeprefix("learning rate ") for signal in findings] == ([name] if name else [])
     if fix:

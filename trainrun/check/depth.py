@@ -62,15 +62,13 @@ class _Recorder:
         self.newest: Tensor | None = None  # what the layer that ran last gave
         self.dead: list[list[float]] = []  # of the activation after a layer, and of what the next is given
         self.saturated: list[float | None] = []
-        self.hooks: list[Any] = [model.register_forward_hook(self._after_model)]
+        self.hooks: list[Any] = []
         for module in model.modules():
             if isinstance(module, LAYERS):
                 self.hooks.append(module.register_forward_pre_hook(self._before_layer, with_kwargs=True))
-                self.hooks.append(module.register_forward_hook(self._after_layer))
-            elif isinstance(module, _CUTS):
-                self.hooks.append(module.register_forward_hook(self._after_cut))
-            elif type(module) in _SATURATES:
-                self.hooks.append(module.register_forward_hook(self._after_saturating))
+            if module is model or isinstance(module, (*LAYERS, *_CUTS, *_SATURATES)):
+                self.hooks.append(module.register_forward_hook(self._after))
+        self.model = model
 
     def close(self) -> None:
         """Take the last layer's outputs for the model's, where the task calls only parts of the model."""
@@ -107,22 +105,18 @@ class _Recorder:
         self.ran.append((module, len(self.passed)))
         self._keep(given)
 
-    def _after_layer(self, _: nn.Module, __: Any, outputs: Tensor) -> None:
-        self.newest = outputs
-
-    def _after_cut(self, _: nn.Module, __: Any, outputs: Tensor) -> None:
-        if self.dead:
+    def _after(self, module: nn.Module, _: Any, outputs: Any) -> None:
+        if isinstance(module, LAYERS):
+            self.newest = outputs
+        elif isinstance(module, _CUTS) and self.ran:
             self.dead[-1].append(_dead(outputs))
-
-    def _after_saturating(self, module: nn.Module, __: Any, outputs: Tensor) -> None:
-        low, high = _SATURATES[type(module)]
-        if self.saturated:
+        elif type(module) in _SATURATES and self.ran:
+            low, high = _SATURATES[type(module)]
             self.saturated[-1] = float(((outputs < low) | (outputs > high)).float().mean())
-
-    def _after_model(self, _: nn.Module, __: Any, outputs: Any) -> None:
-        output = outputs if isinstance(outputs, Tensor) else self.newest  # of several tensors none is it
-        if output is not None:
-            self._keep(output)
+        if module is self.model:
+            output = outputs if isinstance(outputs, Tensor) else self.newest  # of several tensors none is it
+            if output is not None:
+                self._keep(output)
 
 
 def _dead(values: Tensor) -> float:

@@ -48,15 +48,9 @@ class ExactResult:
     lines: Sequence[str]
 
 
-@dataclass(frozen=True)
-class StepTrace:
-    """What there was after a step: the loss it had, and a digest of all that the next one computes with."""
-
-    loss: float | None  # None before the first step of a process
-    digests: Mapping[str, str]
-
-
-Trace = dict[int, StepTrace]
+# What there was after each step: the loss it had, None before the first one of a process, and a digest of
+# all that the next step computes with.
+Trace = Mapping[int, tuple[float | None, Mapping[str, str]]]
 
 
 class FailedTrainingError(TrainrunError):
@@ -162,56 +156,40 @@ def _digests(state: TrainState) -> Iterator[tuple[str, str]]:
         yield name, hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The first step after which two runs are not the same."""
-
-    step: int
-    names: Sequence[str]  # of what differs
-    losses: tuple[float | None, float | None]
-
-    @property
-    def loss_differs(self) -> bool:
-        return self.losses[0] != self.losses[1]
-
-    def __str__(self) -> str:
-        first = self.names[0] if self.names else "the loss"
-        others = f" and {len(self.names) - 1} others" if len(self.names) > 1 else ""
-        losses = f"; its loss is {self.losses[0]} and {self.losses[1]}" if self.loss_differs else ""
-        return f"after step {self.step} in {first}{others}{losses}"
-
-
 def _verdict(straight: Trace, again: Trace, resumed: Trace) -> ExactResult:
     def different(where: str, cause: str) -> ExactResult:
         return ExactResult(False, [*lines, where, f"different; likely {' '.join(cause.split())}"])
 
     last, lines = max(straight), list[str]()
     if difference := _difference(straight, again):
-        return different(f"straight  two runs differ {difference}", _NOT_REPEATABLE)
-    lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
+        return different(f"straight  two runs differ {difference[-1]}", _NOT_REPEATABLE)
+    lines = [f"straight  {last} steps, twice: the same {len(straight[last][1])} values after each"]
     if not resumed:
         text = "resumed   the run ended before its save was on the disk; give a longer budget"
         return ExactResult(False, [*lines, text])
     begun = min(resumed)
     if difference := _difference(straight, resumed):
-        later = _OUTSIDE if difference.loss_differs else _OPTIMIZER
-        cause = _NOT_STORED if difference.step == begun else later
-        return different(f"resumed   from step {begun} on, it differs {difference}", cause)
+        step, loss_differs, where = difference
+        cause = _NOT_STORED if step == begun else _OUTSIDE if loss_differs else _OPTIMIZER
+        return different(f"resumed   from step {begun} on, it differs {where}", cause)
     text = f"resumed   killed, and gone on from step {begun}: the same"
     return ExactResult(True, [*lines, text, "identical"])
 
 
-def _difference(trace: Trace, other: Trace) -> Difference | None:
+def _difference(trace: Trace, other: Trace) -> tuple[int, bool, str] | None:
+    """(first step after which two runs are not the same, whether its loss differs, what differs)."""
     for step in sorted(trace.keys() & other.keys()):
-        ours, theirs = trace[step], other[step]
-        keys = dict.fromkeys([*ours.digests, *theirs.digests])
-        names = [key for key in keys if ours.digests.get(key) != theirs.digests.get(key)]
-        losses = (ours.loss, theirs.loss)
-        if names or (None not in losses and losses[0] != losses[1]):
-            return Difference(step, names, losses if None not in losses else (None, None))
+        (loss, ours), (other_loss, theirs) = trace[step], other[step]
+        names = [key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key)]
+        loss_differs = loss is not None and other_loss is not None and loss != other_loss
+        if names or loss_differs:
+            first = names[0] if names else "the loss"
+            others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            losses = f"; its loss is {loss} and {other_loss}" if loss_differs else ""
+            return step, loss_differs, f"after step {step} in {first}{others}{losses}"
     return None
 
 
 def _read(file: Path) -> Trace:
     records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    return {record["step"]: StepTrace(record["loss"], record["digests"]) for record in records}
+    return {record["step"]: (record["loss"], record["digests"]) for record in records}

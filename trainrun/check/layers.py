@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,21 +37,21 @@ def layers(context: CheckContext) -> CheckSection:
         context.seed(0)
         return loss_of(context.parts.task, other, context.batch)
 
-    learned = learning(other, loss)
+    unused, still, alike = learning(other, loss)
     count, odd = _norm_layers(own)
     section = CheckSection("model", [("layers", f"{len(measured)}, for {len(context.batch)} samples")])
     section.lines += [*_table(measured), ("gradient", f"norm {norm:.3g} over all parameters")]
     if count:
         but = f" but for {_names(odd)}" if odd else ""
         section.lines.append(("norms", f"{count} norm layers, weight 1 and bias 0{but}"))
-    section.lines += [("no gradient", _names(names)) for names in (learned.unused, learned.still) if names]
+    section.lines += [("no gradient", _names(names)) for names in (unused, still) if names]
     section.values = {"layers": [{name: getattr(level, name) for name in _FIGURES} for level in measured]}
-    _alike(section, own, learned.alike, settings)
+    _alike(section, own, alike, settings)
     if not section.findings:
         _dead_or_saturated(section, measured, settings)
     if not section.findings:
         _through_depth(section, measured, settings)
-    _without_gradient(section, learned, settings)
+    _without_gradient(section, unused, still, settings)
     is_new = context.parts.weights is None and not settings["model"].get("pretrained")
     if odd and is_new and not settings["init"].get("zero_residual"):
         section.add("norm layers", f"{_names(odd)} begin otherwise", "weight 1 and bias 0", "init=auto")
@@ -138,18 +137,20 @@ def _new_init(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     return (), f"the model's own code sets them: {advice}"
 
 
-def _without_gradient(section: CheckSection, learned: Learning, settings: Mapping[str, Any]) -> None:
+def _without_gradient(
+    section: CheckSection, unused: Sequence[str], still: Sequence[str], settings: Mapping[str, Any]
+) -> None:
     """Unused parameters, and those whose gradient is 0 where nothing else explains it."""
     is_explained = bool(section.findings)
-    if learned.unused:
-        measured = f"the loss does not depend on {_names(learned.unused)}"
+    if unused:
+        measured = f"the loss does not depend on {_names(unused)}"
         advice = "use them in forward (is there a detach, or a no_grad?), or remove them"
         if not value_at(settings, "parameters.rules"):
-            rules = ",".join(f"{name}:{{freeze:true}}" for name in learned.unused)
+            rules = ",".join(f"{name}:{{freeze:true}}" for name in unused)
             advice += f"; where that is meant: 'parameters.rules={{{rules}}}'"
         section.add("unused parameters", measured, "a gradient", advice=advice)
-    if learned.still and not is_explained:
-        measured = f"{_names(learned.still)} got a gradient of exactly 0 in each of several steps"
+    if still and not is_explained:
+        measured = f"{_names(still)} got a gradient of exactly 0 in each of several steps"
         advice = "look at what their output is multiplied by"
         section.add("no gradient", measured, "a gradient", advice=advice)
 
@@ -171,19 +172,11 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-@dataclass(frozen=True)
-class Learning:
-    """Names of parameters, each in one list only, and of layers."""
+def learning(model: nn.Module, loss: Callable[[], Tensor]) -> tuple[list[str], list[str], list[str]]:
+    """What learns at all in a few small steps of plain gradient descent, which change the model.
 
-    unused: list[str]  # that the loss does not depend on
-    still: list[str]  # whose gradient was exactly 0 each time
-    alike: list[str]  # layers whose units started equal and stayed so
-
-
-def learning(model: nn.Module, loss: Callable[[], Tensor]) -> Learning:
-    """Which parameters learn at all in a few small steps of plain gradient descent, which change the model.
-
-    `loss` is that of the model, for a batch.
+    `loss` is that of the model, for a batch. Return the names of parameters that the loss does not depend on,
+    of those whose gradient was exactly 0 each time, and of layers whose units started equal and stayed so.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     used: set[str] = set()
@@ -194,12 +187,10 @@ def learning(model: nn.Module, loss: Callable[[], Tensor]) -> Learning:
         used |= {name for name, p in named if p.grad is not None}
         moved |= {name for name, p in named if p.grad is not None and bool((p.grad != 0).any())}
         _descend([p for _, p in named if p.grad is not None])
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, LAYERS)]
-    return Learning(
-        unused=[name for name, _ in named if name not in used],
-        still=[name for name, _ in named if name in used - moved],
-        alike=[name for name, layer in layers[:-1] if _are_alike(layer.get_parameter("weight").detach())],
-    )
+    layers = [(name, m.get_parameter("weight")) for name, m in model.named_modules() if isinstance(m, LAYERS)]
+    unused = [name for name, _ in named if name not in used]
+    still = [name for name, _ in named if name in used - moved]
+    return unused, still, [name for name, weight in layers[:-1] if _are_alike(weight.detach())]
 
 
 @torch.no_grad()

@@ -22,8 +22,7 @@ from trainrun.check.context import (
     loss_of,
 )
 from trainrun.check.finding import CheckSection
-from trainrun.checkpoint.state import TrainState
-from trainrun.loop.step import Clip, Policy, Step
+from trainrun.loop.step import Policy, Step
 from trainrun.protocols import Batch
 from trainrun.runtime.signals import Signals
 
@@ -72,24 +71,22 @@ def overfit(context: CheckContext, retries: bool) -> CheckSection:
 
     With `retries` also at other rates where the run's own fails, and with a verdict.
     """
-    batch, section = pick_samples(context), CheckSection("overfit")
+    batch = pick_samples(context)
     samples = f"{len(batch)} samples"
     if _draws(context, batch):
         text = "no verdict: model or task draw without dropout, so that no two passes are alike"
-        section.lines.append((samples, text))
-        return section
+        return CheckSection("overfit", [(samples, text)])
     blind = blind_loss(context.parts.task, context.still, batch)
     if math.isnan(blind):
-        section.lines.append((samples, "no verdict: the task gets no tensors from the model's forward"))
-        return section
+        text = "no verdict: the task gets no tensors from the model's forward"
+        return CheckSection("overfit", [(samples, text)])
     if not blind > 1e-3:
         text = f"{samples} have a loss of {blind:.2g} without their inputs: nothing to overfit"
-        section.lines.append(("samples", text))
-        return section
+        return CheckSection("overfit", [("samples", text)])
     patience = Patience(_OVERFIT_S, 20 * _OVERFIT_S)
     first = attempt(context, batch, 1.0, blind, patience)
     limits = f"below {_LEARNED:.0%} of that they are overfitted, above {_LEARNS:.0%} hardly learned"
-    section.lines.append((samples, f"loss {blind:.4g} without looking at their inputs; {limits}"))
+    lines = [(samples, f"loss {blind:.4g} without looking at their inputs; {limits}")]
     others: list[Attempt] = []
     if retries and first.in_time and not first.learns:
         for factors in (_HIGHER, _FAR, _LOWER) if first.falls else (_LOWER, _HIGHER):
@@ -97,15 +94,11 @@ def overfit(context: CheckContext, retries: bool) -> CheckSection:
             if any(attempt.knows for attempt in others):
                 break
     lr = context.parts.rates.lr
-    section.lines += [(f"lr {lr * attempt.factor:g}", str(attempt)) for attempt in (first, *others)]
+    lines += [(f"lr {lr * attempt.factor:g}", str(attempt)) for attempt in (first, *others)]
+    values = {"share": first.share, "accuracy": first.accuracy, "steps": first.steps}
+    section = CheckSection("overfit", lines, values={"loss_without_inputs": blind} | values)
     if retries:
-        conclude(section, context, len(batch), blind, first, others)
-    section.values = {
-        "loss_without_inputs": blind,
-        "share": first.share,
-        "accuracy": first.accuracy,
-        "steps": first.steps,
-    }
+        conclude(section, context, samples, first, others)
     return section
 
 
@@ -121,17 +114,13 @@ def _draws(context: CheckContext, batch: Batch) -> bool:
 
 
 def conclude(
-    section: CheckSection,
-    context: CheckContext,
-    count: int,
-    blind: float,
-    first: Attempt,
-    others: Sequence[Attempt],
+    section: CheckSection, context: CheckContext, samples: str, first: Attempt, others: Sequence[Attempt]
 ) -> None:
     """Add nothing where the samples are learned, or half of the way; else what was to blame."""
     if first.learns or not first.in_time:
         return
     lr = context.parts.rates.lr
+    blind = section.values["loss_without_inputs"]
     expected = f"about 100% right, loss below {_LEARNED:.0%} of {blind:.4g}, which needs no inputs"
     quickest = min((a for a in others if a.knows), key=lambda a: a.steps, default=None)
     best = quickest or min((a for a in others if a.learns), key=lambda a: a.share, default=None)
@@ -139,12 +128,12 @@ def conclude(
         return  # it learns, but slowly
     if best is not None:
         name = "learning rate too high" if best.factor < 1 else "learning rate too low"
-        measured = f"{count} samples at lr {lr:g}: {first}; at lr {lr * best.factor:g}: {best}"
+        measured = f"{samples} at lr {lr:g}: {first}; at lr {lr * best.factor:g}: {best}"
         section.add(name, measured, expected, *_changed_lr(context, best.factor))
     elif all(attempt.in_time for attempt in others):
         rates = sorted(lr * attempt.factor for attempt in (first, *others))
         span = f"{rates[0]:g} to {rates[-1]:g}"
-        measured = f"{count} samples are not learned at any rate from {span}: {first}"
+        measured = f"{samples} are not learned at any rate from {span}: {first}"
         advice = "the model cannot see what tells them apart, or its loss does not ask for it"
         section.add("cannot learn", measured, expected, advice=advice)
 
@@ -170,8 +159,19 @@ def pick_samples(context: CheckContext) -> Batch:
 
 
 def attempt(context: CheckContext, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
-    """Train a copy on nothing but `batch`, until it knows the samples or the steps are over."""
-    state, step = _state(context, factor), _step(context)
+    """Train a copy on nothing but `batch`, until it knows the samples or the steps are over.
+
+    With its first weights, and the run's optimizer at a constant rate, without decay.
+    """
+    parts, loop = context.parts, context.parts.settings["loop"]
+    optimizer = dict(parts.settings["optimizer"])
+    optimizer |= {"weight_decay": 0.0} if "weight_decay" in optimizer else {}
+    state = fresh_state(context, context.still, optimizer, parts.rates.lr * factor)
+    state.schedule = lambda update: (1.0, None)
+    policy = Policy(parts.make.at("loop.clip", loop["clip"]), "skip", 1, 1.0)
+    offered = {"task": parts.task, "seed": parts.settings["seed"], "policy": policy, "info": parts.info}
+    offered |= {"accumulate": 1, "batch_changes": [], "penalties": {}}
+    step: Step = parts.make.at("loop.step", loop["step"], offered)
     losses: list[float] = []
     context.seed(0)
     for done in range(1, _STEPS + 1):
@@ -188,24 +188,6 @@ def attempt(context: CheckContext, batch: Batch, factor: float, blind: float, pa
         if patience.is_over:
             return Attempt(factor, share, accuracy, done, False)
     return now
-
-
-def _state(context: CheckContext, factor: float) -> TrainState:
-    """A model with its first weights, and the run's optimizer at a constant rate, without decay."""
-    node = dict(context.parts.settings["optimizer"])
-    node |= {"weight_decay": 0.0} if "weight_decay" in node else {}
-    state = fresh_state(context, context.still, node, context.parts.rates.lr * factor)
-    state.schedule = lambda update: (1.0, None)
-    return state
-
-
-def _step(context: CheckContext) -> Step:
-    parts, node = context.parts, dict(context.parts.settings["loop"])
-    clip: Clip = parts.make.at("loop.clip", node["clip"])
-    offered = {"task": parts.task, "seed": parts.settings["seed"], "policy": Policy(clip, "skip", 1, 1.0)}
-    offered |= {"info": parts.info, "accumulate": 1, "batch_changes": [], "penalties": {}}
-    step: Step = parts.make.at("loop.step", node["step"], offered)
-    return step
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -92,8 +92,8 @@ def start(context: CheckContext) -> CheckSection:
     section.values = {"loss": loss}
     _targets_far_off(section, context)
     if math.isnan(expected):
-        text = f"loss {loss:.4g}; compared with nothing: the task gets no tensors from the model's forward"
-        section.lines.append(("at start", text))
+        nothing = "compared with nothing: the task gets no tensors from the model's forward"
+        section.lines.append(("at start", f"loss {loss:.4g}; {nothing}"))
         return section
     section.values = {"loss": loss, "expected": expected}
     formula = f"{expected:.4g}{_formula(context, expected)}"
@@ -129,16 +129,25 @@ def _targets_far_off(section: CheckSection, context: CheckContext) -> None:
 
 def evaluation(context: CheckContext) -> CheckSection:
     """The validation split, or as much of it as there is time for, with the first weights."""
-    parts, section = context.parts, CheckSection("evaluation")
+    parts = context.parts
     split = next((name for name in ("val", "test") if parts.info.sizes.get(name, 0) != 0), None)
     if split is None:
-        section.lines.append(("splits", "there is none to evaluate on"))
-        return section
-    read = _Timed(parts.data.eval_batches(split))
-    metrics = evaluate(context.model, parts.task, read, parts.state.precision)
+        return CheckSection("evaluation", [("splits", "there is none to evaluate on")])
+    count, is_whole, patience = 0, True, Patience(_MOST_S, 4 * _MOST_S)
+
+    def in_time() -> Iterator[Batch]:
+        nonlocal count, is_whole
+        for batch in parts.data.eval_batches(split):
+            if patience.is_over and count:
+                is_whole = False
+                return
+            count += len(batch)
+            yield batch
+
+    metrics = evaluate(context.model, parts.task, in_time(), parts.state.precision)
     text = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    section.lines.append((split, f"{text}{'' if read.is_whole else f' (of {read.count} samples)'}"))
-    section.values = metrics
+    text += "" if is_whole else f" (of {count} samples)"
+    section = CheckSection("evaluation", [(split, text)], values=metrics)
     if parts.monitor is None:
         return section
     name = parts.monitor.name
@@ -155,19 +164,3 @@ def evaluation(context: CheckContext) -> CheckSection:
         advice = f"no metric is a finite number: look at {where}"
         section.add("monitor", measured, "a finite number", advice=advice)
     return section
-
-
-class _Timed:
-    """Batches until the time is over."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self.batches, self.count, self.is_whole = batches, 0, True
-
-    def __iter__(self) -> Iterator[Batch]:
-        patience = Patience(_MOST_S, 4 * _MOST_S)
-        for batch in self.batches:
-            if patience.is_over and self.count:
-                self.is_whole = False
-                return
-            self.count += len(batch)
-            yield batch

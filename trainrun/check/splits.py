@@ -13,7 +13,8 @@ from torch import Tensor
 
 from trainrun.check.context import CheckContext, Patience
 from trainrun.check.finding import CheckSection
-from trainrun.protocols import Batch, BatchSpec, Position
+from trainrun.loop.windows import Windows
+from trainrun.protocols import Batch, BatchSpec
 
 FEWEST, _ROWS = 100, 2048  # of a split, to be looked at closely; fewer have no verdict
 _MOST_BYTES = 64 * 1024**2  # of a split, where that are not too few
@@ -40,7 +41,7 @@ class SampleRows:
 def read_splits(context: CheckContext) -> Mapping[str, SampleRows]:
     """The first samples of training, each once, and of the other splits; none where they are no numbers."""
     sizes, seed = context.parts.info.sizes, context.parts.settings["seed"]
-    splits = {"train": rows(_once(context.data.train_batches(Position(), BatchSpec(64, 1), seed)))}
+    splits = {"train": rows(Windows(context.data, BatchSpec(64, 1), seed).first_epoch())}
     for split in ("val", "test"):
         if sizes.get(split, 0) != 0:
             splits[split] = rows(context.parts.data.eval_batches(split))
@@ -69,33 +70,19 @@ def rows(batches: Iterable[Batch]) -> SampleRows | None:
     return whole[torch.from_numpy(np.sort(firsts))]
 
 
-def _once(batches: Iterable[Batch]) -> Iterable[Batch]:
-    """Those of the first epoch."""
-    for batch in batches:
-        yield batch
-        if batch.ends_epoch:
-            return
-
-
 def splits(context: CheckContext) -> CheckSection:
     """Samples are the same where all bytes of their inputs, as the model sees them, are."""
     info, section = context.parts.info, CheckSection("splits")
     if info.kind == "tokens" or info.sizes["train"] is None:
         text = "not compared: no two samples of a text or stream need to differ"
-        section.lines.append(("shared", text))
-        return section
+        return CheckSection("splits", [("shared", text)])
     names = [split for split in ("train", "val", "test") if info.sizes.get(split)]
-    counts: dict[str, Counter[int]] = {}
-    for split in names:
-        counter = hashes_of(context.parts.data.eval_batches(split))
-        if counter is None:
-            section.lines.append(("shared", "not compared: inputs are no tensors"))
-            return section
-        counts[split] = counter
+    counters = {split: hashes_of(context.parts.data.eval_batches(split)) for split in names}
+    counts = {split: counter for split, counter in counters.items() if counter is not None}
+    if len(counts) < len(names):
+        return CheckSection("splits", [("shared", "not compared: inputs are no tensors")])
     pairs = [(a, b) for a in names for b in names[names.index(a) + 1 :]]
-    section.values = {f"{b} in {a}": _common(counts[a], counts[b]) for a, b in pairs}
-    for pair in pairs:
-        _compare(section, context, pair, counts)
+    section.values = {f"{b} in {a}": _compare(section, context, (a, b), counts) for a, b in pairs}
     total = counts["train"].total()
     section.lines.append(("train", f"{total - len(counts['train'])} of {total} samples repeat another one"))
     return section
@@ -114,21 +101,16 @@ def hashes_of(batches: Iterable[Batch]) -> Counter[int] | None:
     return counts
 
 
-def _common(first: Counter[int], second: Counter[int]) -> int:
-    """How many samples of `second` are in `first`."""
-    return sum(count for digest, count in second.items() if digest in first)
-
-
 def _compare(
     section: CheckSection, context: CheckContext, pair: tuple[str, str], counts: Mapping[str, Counter[int]]
-) -> None:
-    """Say how many samples two splits share, and where those are more than of the first among themselves.
+) -> int:
+    """How many samples of the second split are in the first.
 
-    In tables of few values samples repeat each other.
+    They are a leak where those of the first repeat each other less, which in tables of few values they do.
     """
     (first, second), sizes = pair, context.parts.info.sizes
     ours, theirs = counts[first], counts[second]
-    common, total = _common(ours, theirs), theirs.total()
+    common, total = sum(theirs[digest] for digest in theirs.keys() & ours.keys()), theirs.total()
     text = f"{common} of {total} samples of {second} are also in {first}"
     read = ", ".join(f"{counts[split].total()} of {sizes[split]} of {split}" for split in pair)
     is_whole = all(counts[split].total() == sizes[split] for split in pair)
@@ -137,9 +119,10 @@ def _compare(
     usual = sum(count for count in ours.values() if count > 1) / ours.total() * total
     allowed = usual + _SPREADS * math.sqrt(usual)
     if common < max(_FEWEST_LEAKS, _SHARE * total) or not (common > allowed or ours == theirs):
-        return
+        return common
     if common == total and isinstance(context.setting(f"data.{second}"), dict):
         fix, advice = [f"data.{second}=null"], "a share of train is then held out"
     else:
         fix, advice = [], f"take them out of {first}"
     section.add("data leak between splits", text, "no sample in two splits", *fix, advice=advice)
+    return common
