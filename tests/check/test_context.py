@@ -16,12 +16,12 @@ from toy import same_bits
 from trainrun.check.checks import examine
 from trainrun.check.context import (
     CheckContext,
-    Patience,
     blank_loss,
     blind_loss,
     fresh_state,
     isolated,
     loss_in,
+    time_limit,
     without_dropout,
 )
 from trainrun.protocols import Batch, Outcome, StepResult
@@ -100,10 +100,10 @@ def test_a_check_leaves_the_run_as_it_was(
     assert all(p.grad is None for p in parts.state.model.parameters())
 
 
-def test_patience_ends() -> None:
-    assert Patience(0.0, 60.0).is_over
-    assert Patience(60.0, 0.0).is_over
-    assert not Patience(60.0, 60.0).is_over
+def test_time_ends() -> None:
+    assert time_limit(0.0, 60.0)()
+    assert time_limit(60.0, 0.0)()
+    assert not time_limit(60.0, 1.0)()
 
 
 def test_a_model_may_give_more_than_one_tensor(own_task: CheckContext) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import trainrun
 from trainrun.check import learning_rate
-from trainrun.check.context import CheckContext, Patience
+from trainrun.check.context import CheckContext, time_limit
 from trainrun.check.finding import CheckSection
 from trainrun.check.learning_rate import (
     Attempt,
@@ -109,7 +109,7 @@ def attempt_of(context: CheckContext, steps: int) -> float:
             return outcome
 
     task.__class__ = Watched
-    attempt(context, pick_samples(context), 1.0, 1.0, Patience(0.5, 60.0))
+    attempt(context, pick_samples(context), 1.0, 1.0, time_limit(0.5, 120.0))
     return losses[steps - 1]
 
 
@@ -173,7 +173,7 @@ def test_they_are_those_that_training_makes(
     words: tuple[str, ...], make_context: Callable[..., CheckContext], tmp_path: Path
 ) -> None:
     words = ("data=wine", "model.norm=batch", "budget=14step", *words)
-    tried = try_rate(make_context(*words), 1.0, Patience(60.0, 600.0))
+    tried = try_rate(make_context(*words), 1.0, time_limit(60.0, 10.0))
     result = trainrun.train([*words, "loop.log_every=1step", "logger=none", "runtime.threads=1"])
     events = map(json.loads, (result.run_dir / "metrics.jsonl").read_text().splitlines())
     losses = [event["loss"] for event in events if event["event"] == "train"]

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainrun.assembly.build import Parts
-from trainrun.check.baselines import probe
 from trainrun.check.context import context_of, isolated
-from trainrun.check.data import FEW, data
+from trainrun.check.data import FEW, data, probe
 from trainrun.check.finding import CheckSection
 from trainrun.check.layers import layers
 from trainrun.check.learning_rate import first_steps, overfit

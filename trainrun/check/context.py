@@ -7,7 +7,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,10 +114,7 @@ def loss_of(task: TaskProtocol, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def loss_in(result: StepResult) -> float:
-    """The mean that a step of training has reached, without penalties.
-
-    nan where there was nothing to average, such as a batch without a masked token.
-    """
+    """The mean that a step of training has reached, without penalties; nan without a masked token."""
     return sum(float(term) / (float(result.counts[name]) or math.nan) for name, term in result.terms.items())
 
 
@@ -181,10 +178,7 @@ class Fixed(nn.Module):
 
 
 def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
-    """The loss where all outputs are 0; nan where the task gets no tensors from the model.
-
-    It is ln C of a cross-entropy over C classes, and the mean square of the targets of a squared error.
-    """
+    """The loss where all outputs are 0; nan where the task gets no tensors from the model."""
     fixed = Fixed(model)
     with torch.no_grad():
         loss = float(loss_of(task, fixed, batch))
@@ -192,10 +186,7 @@ def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
 
 
 def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
-    """The least loss with outputs that are the same for all samples: what is learned without the inputs.
-
-    nan where the task gets no tensors from the model.
-    """
+    """The least loss with the same outputs for all samples, as without inputs; nan as of `blank_loss`."""
     fixed = Fixed(model)
     loss_of(task, fixed, batch)  # which tells what the outputs are
     free = [row for row in fixed.rows if row.requires_grad]
@@ -213,19 +204,13 @@ def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
     return float(loss_of(task, fixed, batch).detach())
 
 
-class Patience:
-    """How long a question may take.
+def time_limit(cpu_s: float, wall_factor: float) -> Callable[[], bool]:
+    """Return what tells whether a question has taken `cpu_s`, or as many times that by the wall's clock.
 
-    `cpu_s` by the processor's clock, because the machine may be busy with other things; `wall_s` by the
-    wall's, because a disk may be slow.
+    The processor's time counts, because the machine may be busy; the wall's, because a disk may be slow.
     """
-
-    def __init__(self, cpu_s: float, wall_s: float) -> None:
-        self._ends = time.process_time() + cpu_s, time.monotonic() + wall_s
-
-    @property
-    def is_over(self) -> bool:
-        return time.process_time() > self._ends[0] or time.monotonic() > self._ends[1]
+    cpu_end, wall_end = time.process_time() + cpu_s, time.monotonic() + cpu_s * wall_factor
+    return lambda: time.process_time() > cpu_end or time.monotonic() > wall_end
 
 
 @contextlib.contextmanager

@@ -38,12 +38,18 @@ def layers(context: CheckContext) -> CheckSection:
         return loss_of(context.parts.task, other, context.batch)
 
     unused, still, alike = learning(other, loss)
-    count, odd = _norm_layers(own)
+    norms = {name: m for name, m in own.named_modules() if isinstance(m, NORMS)}
+    odd = [
+        f"{name}.{part}"
+        for name, layer in norms.items()
+        for part, p in layer.named_parameters(recurse=False)
+        if bool((p.detach() != (1.0 if part == "weight" else 0.0)).any())
+    ]
     section = CheckSection("model", [("layers", f"{len(measured)}, for {len(context.batch)} samples")])
     section.lines += [*_table(measured), ("gradient", f"norm {norm:.3g} over all parameters")]
-    if count:
+    if norms:
         but = f" but for {_names(odd)}" if odd else ""
-        section.lines.append(("norms", f"{count} norm layers, weight 1 and bias 0{but}"))
+        section.lines.append(("norms", f"{len(norms)} norm layers, weight 1 and bias 0{but}"))
     section.lines += [("no gradient", _names(names)) for names in (unused, still) if names]
     section.values = {"layers": [{name: getattr(level, name) for name in _FIGURES} for level in measured]}
     _alike(section, own, alike, settings)
@@ -155,18 +161,6 @@ def _without_gradient(
         section.add("no gradient", measured, "a gradient", advice=advice)
 
 
-def _norm_layers(model: nn.Module) -> tuple[int, list[str]]:
-    """How many there are, and which have other weights than 1 or other biases than 0."""
-    norms = [(name, m) for name, m in model.named_modules() if isinstance(m, NORMS)]
-    odd = [
-        f"{name}.{part}"
-        for name, norm in norms
-        for part, p in norm.named_parameters(recurse=False)
-        if bool((p.detach() != (1.0 if part == "weight" else 0.0)).any())
-    ]
-    return len(norms), odd
-
-
 def _names(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -178,27 +172,27 @@ def learning(model: nn.Module, loss: Callable[[], Tensor]) -> tuple[list[str], l
     `loss` is that of the model, for a batch. Return the names of parameters that the loss does not depend on,
     of those whose gradient was exactly 0 each time, and of layers whose units started equal and stayed so.
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     used: set[str] = set()
     moved: set[str] = set()
     for _ in range(_PASSES):
         model.zero_grad(set_to_none=True)
         loss().backward()
-        used |= {name for name, p in named if p.grad is not None}
-        moved |= {name for name, p in named if p.grad is not None and bool((p.grad != 0).any())}
-        _descend([p for _, p in named if p.grad is not None])
-    layers = [(name, m.get_parameter("weight")) for name, m in model.named_modules() if isinstance(m, LAYERS)]
-    unused = [name for name, _ in named if name not in used]
-    still = [name for name, _ in named if name in used - moved]
-    return unused, still, [name for name, weight in layers[:-1] if _are_alike(weight.detach())]
-
-
-@torch.no_grad()
-def _descend(parameters: list[Tensor]) -> None:
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm, size = get_total_norm(gradients), get_total_norm(parameters)
-    if bool(torch.isfinite(norm)) and norm > 0:
-        torch._foreach_add_(parameters, gradients, alpha=-float(_STEP * max(float(size), 1.0) / norm))
+        gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
+        parameters = [named[name].detach() for name in gradients]
+        used |= gradients.keys()
+        moved |= {name for name, gradient in gradients.items() if bool((gradient != 0).any())}
+        norm, size = get_total_norm(gradients.values()), float(get_total_norm(parameters))
+        if bool(torch.isfinite(norm)) and norm > 0:
+            alpha = -float(_STEP * max(size, 1.0) / norm)
+            torch._foreach_add_(parameters, list(gradients.values()), alpha=alpha)
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
+    weights = {name: layer.get_parameter("weight").detach() for name, layer in layers.items()}
+    return (
+        [name for name in named if name not in used],
+        [name for name in named if name in used - moved],
+        [name for name, weight in [*weights.items()][:-1] if _are_alike(weight)],
+    )
 
 
 def _are_alike(weight: Tensor) -> bool:

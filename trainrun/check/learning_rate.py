@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from trainrun.check.context import (
     CheckContext,
-    Patience,
     blind_loss,
     first_samples,
     fresh_state,
     loss_in,
     loss_of,
+    time_limit,
 )
 from trainrun.check.finding import CheckSection
 from trainrun.loop.step import Policy, Step
@@ -83,14 +83,14 @@ def overfit(context: CheckContext, retries: bool) -> CheckSection:
     if not blind > 1e-3:
         text = f"{samples} have a loss of {blind:.2g} without their inputs: nothing to overfit"
         return CheckSection("overfit", [("samples", text)])
-    patience = Patience(_OVERFIT_S, 20 * _OVERFIT_S)
-    first = attempt(context, batch, 1.0, blind, patience)
+    is_over = time_limit(_OVERFIT_S, 20)
+    first = attempt(context, batch, 1.0, blind, is_over)
     limits = f"below {_LEARNED:.0%} of that they are overfitted, above {_LEARNS:.0%} hardly learned"
     lines = [(samples, f"loss {blind:.4g} without looking at their inputs; {limits}")]
     others: list[Attempt] = []
     if retries and first.in_time and not first.learns:
         for factors in (_HIGHER, _FAR, _LOWER) if first.falls else (_LOWER, _HIGHER):
-            others += [attempt(context, batch, factor, blind, patience) for factor in factors]
+            others += [attempt(context, batch, factor, blind, is_over) for factor in factors]
             if any(attempt.knows for attempt in others):
                 break
     lr = context.parts.rates.lr
@@ -158,7 +158,9 @@ def pick_samples(context: CheckContext) -> Batch:
     return replace(pool, inputs=pool.inputs[rows], targets=pool.targets[rows], indices=indices)
 
 
-def attempt(context: CheckContext, batch: Batch, factor: float, blind: float, patience: Patience) -> Attempt:
+def attempt(
+    context: CheckContext, batch: Batch, factor: float, blind: float, is_over: Callable[[], bool]
+) -> Attempt:
     """Train a copy on nothing but `batch`, until it knows the samples or the steps are over.
 
     With its first weights, and the run's optimizer at a constant rate, without decay.
@@ -185,7 +187,7 @@ def attempt(context: CheckContext, batch: Batch, factor: float, blind: float, pa
         now = Attempt(factor, share, accuracy, done, True, falls)
         if now.knows:
             break
-        if patience.is_over:
+        if is_over():
             return Attempt(factor, share, accuracy, done, False)
     return now
 
@@ -203,15 +205,15 @@ class TriedRate:
 def first_steps(context: CheckContext) -> CheckSection:
     """The loss with all that the run trains with: schedule, augmentation, regularisation, clipping."""
     blind = blind_loss(context.parts.task, context.still, context.batch)
-    patience = Patience(_FIRST_S, 20 * _FIRST_S)
-    planned = try_rate(context, 1.0, patience)
+    is_over = time_limit(_FIRST_S, 20)
+    planned = try_rate(context, 1.0, is_over)
     limit, lr = _THROWN * max(planned.first, blind), context.parts.rates.lr
     section = CheckSection("first steps", [("as planned", _describe(planned, lr))])
     section.values = {"first": planned.first, "last": planned.last}
     is_short = planned.steps < _FIRST_LAST and math.isfinite(planned.last)
     if is_short or not planned.last >= limit:  # nan: there was no loss to judge
         return section
-    others = [try_rate(context, factor, patience) for factor in _LOWER]
+    others = [try_rate(context, factor, is_over) for factor in _LOWER]
     section.lines += [("at less", _describe(rate, lr)) for rate in others]
     lower = [rate for rate in others if rate.last < planned.first]
     measured = f"in the first {planned.steps} steps the loss goes from {planned.first:.3g}"
@@ -226,7 +228,7 @@ def first_steps(context: CheckContext) -> CheckSection:
     return section
 
 
-def try_rate(context: CheckContext, factor: float, patience: Patience) -> TriedRate:
+def try_rate(context: CheckContext, factor: float, is_over: Callable[[], bool]) -> TriedRate:
     """Up to sixty steps of a run made anew."""
     parts = context.parts
     state = fresh_state(context, context.model, parts.settings["optimizer"], parts.rates.lr * factor)
@@ -238,7 +240,7 @@ def try_rate(context: CheckContext, factor: float, patience: Patience) -> TriedR
             losses.append(loss_in(result) if result.applied or state.precision.skips else math.inf)
             if len(losses) == min(_FIRST_STEPS, state.total_steps) or losses[-1] == math.inf:
                 break
-            if patience.is_over:
+            if is_over():
                 break
     finally:
         loop.checkpoints.close()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun.check.context import CheckContext, Patience, blank_loss, loss_of, tensors_in
+from trainrun.check.context import CheckContext, blank_loss, loss_of, tensors_in, time_limit
 from trainrun.check.finding import CheckSection, option_of
 from trainrun.loop.evaluate import evaluate
 from trainrun.loop.nonfinite import locate_nonfinite
@@ -133,12 +133,12 @@ def evaluation(context: CheckContext) -> CheckSection:
     split = next((name for name in ("val", "test") if parts.info.sizes.get(name, 0) != 0), None)
     if split is None:
         return CheckSection("evaluation", [("splits", "there is none to evaluate on")])
-    count, is_whole, patience = 0, True, Patience(_MOST_S, 4 * _MOST_S)
+    count, is_whole, is_over = 0, True, time_limit(_MOST_S, 4)
 
     def in_time() -> Iterator[Batch]:
         nonlocal count, is_whole
         for batch in parts.data.eval_batches(split):
-            if patience.is_over and count:
+            if is_over() and count:
                 is_whole = False
                 return
             count += len(batch)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainrun.check.context import CheckContext, Patience
+from trainrun.check.context import CheckContext, time_limit
 from trainrun.check.finding import CheckSection
 from trainrun.loop.windows import Windows
 from trainrun.protocols import Batch, BatchSpec
@@ -50,7 +50,7 @@ def read_splits(context: CheckContext) -> Mapping[str, SampleRows]:
 
 def rows(batches: Iterable[Batch]) -> SampleRows | None:
     """The first samples, copied to the host; None where inputs or targets are no tensors, or are tokens."""
-    patience, parts, room = Patience(_ROWS_S, 4 * _ROWS_S), list[tuple[Tensor, Tensor, Tensor]](), _ROWS
+    is_over, parts, room = time_limit(_ROWS_S, 4), list[tuple[Tensor, Tensor, Tensor]](), _ROWS
     for batch in batches:
         inputs, targets = batch.inputs, batch.targets
         if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor) and inputs.is_floating_point()):
@@ -61,7 +61,7 @@ def rows(batches: Iterable[Batch]) -> SampleRows | None:
         copied = inputs[:room].cpu().float().flatten(1).clone()  # without what the samples were part of
         parts.append((copied, targets[:room].cpu(), torch.as_tensor(batch.indices)[:room].cpu()))
         room -= len(batch)
-        if room <= 0 or patience.is_over:
+        if room <= 0 or is_over():
             break
     if not parts:
         return None
@@ -90,13 +90,13 @@ def splits(context: CheckContext) -> CheckSection:
 
 def hashes_of(batches: Iterable[Batch]) -> Counter[int] | None:
     """How often each input occurs, of those that there is time to read; None where they are no tensors."""
-    counts, patience = Counter[int](), Patience(_MOST_S, 4 * _MOST_S)
+    counts, is_over = Counter[int](), time_limit(_MOST_S, 4)
     for batch in batches:
         if not isinstance(batch.inputs, Tensor):
             return None
         array = batch.inputs.cpu().contiguous().flatten(1).numpy()
         counts.update(hash(row.tobytes()) for row in array)
-        if patience.is_over:
+        if is_over():
             break
     return counts
 

@@ -100,15 +100,13 @@ def diverged(run: RecordedRun) -> str | None:
 
 
 def lr_too_high(run: RecordedRun) -> str | None:
-    """Hardly anything was learned, and the loss leapt or swings, or steps are as large as the weights.
-
-    A leap counts where the loss came back to where guessing is.
-    """
+    """Hardly anything was learned, and the loss leapt or swings, or steps are as large as the weights."""
     loss, val = run.curve("train", "loss"), run.curve("val", "loss")
     if not loss or not is_poor(run) or run.metric == "loss" or lr_too_low(run):
         return None
     signs, curve = [], (val or loss).smooth
     late, worst = curve.last, max((*loss.values, *val.values))
+    # A leap counts where the loss came back to where guessing is.
     is_back = len(curve) >= FEW and curve.values[len(curve) // 3] < 1.2 * late  # no slow descent
     if is_back and worst > 1.5 * late and is_guessing(run):
         signs.append(f"the loss leapt to {number(worst)} and stays at {number(late)}")
@@ -165,10 +163,7 @@ def val_at_chance(run: RecordedRun) -> str | None:
 
 
 def overfitting(run: RecordedRun) -> str | None:
-    """The validation loss rises from some epoch on while training improves.
-
-    And the metric falls with it, or stays far behind that of training.
-    """
+    """The validation loss rises while training improves; the metric falls, or stays far behind training."""
     val, metric, train = run.curve("val", "loss"), run.curve("val", run.metric), run.curve("train", "loss")
     if len(val) < 6 or run.metric == "loss":
         return None
@@ -269,11 +264,7 @@ def is_poor(run: RecordedRun) -> bool:
 
 
 def is_guessing(run: RecordedRun) -> bool:
-    """Whether validation ends where guessing is.
-
-    A model that calls all classes equally likely has an accuracy of exp(-loss), one that has learned a
-    multiple of it.
-    """
+    """Whether validation ends where guessing is: at an accuracy of exp(-loss), not a multiple of it."""
     metric, loss = run.curve("val", run.metric), run.curve("val", "loss")
     if run.metric == "accuracy" and metric and loss:
         return metric.last < 1.7 * math.exp(-max(loss.last, -9.0))

@@ -11,29 +11,23 @@ from trainrun.doctor.curves import RecordedRun
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to try. In `overrides` braces hold what is reckoned from the run: {lr/3}, {budget*2}.
-
-    `needs` is what a run has that they fit, where the default run has it not.
-    """
+    """What to try."""
 
     what: str
-    overrides: tuple[str, ...]
-    needs: str = ""
+    overrides: tuple[str, ...]  # braces hold what is reckoned from the run: {lr/3}, {budget*2}
+    needs: str = ""  # what a run has that they fit, where the default run has it not
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """One row. `rule` gives the evidence in a run, or None; rows without one are for people to judge.
-
-    `explains`: symptoms that follow from this one, and are not named beside it.
-    """
+    """One row of the table."""
 
     name: str
     sign: str
     cause: str
     remedies: tuple[Remedy, ...]
-    rule: Callable[[RecordedRun], str | None] | None = None
-    explains: tuple[str, ...] = ()
+    rule: Callable[[RecordedRun], str | None] | None = None  # None: for people to judge
+    explains: tuple[str, ...] = ()  # symptoms that follow from this one, and are not named beside it
 
 
 def _try(what: str, *overrides: str, needs: str = "") -> Remedy:
