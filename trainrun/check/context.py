@@ -23,7 +23,7 @@ from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.tree import value_at
 from trainrun.parameters import Parameters
-from trainrun.protocols import Batch, BatchSpec, Data, Position, StepResult, TaskProtocol
+from trainrun.protocols import Batch, BatchSpec, Position, StepResult, TaskProtocol
 from trainrun.regularization.kinds import WeightAverage
 from trainrun.runtime.machine import seed_forward
 
@@ -48,11 +48,6 @@ class CheckContext:
         """The same without dropout, so that what is measured does not depend on its draws."""
         return without_dropout(self.model)
 
-    @property
-    def data(self) -> Data:
-        """Before augmentation."""
-        return unaugmented(self.parts.data)
-
     def setting(self, key: str) -> Any:
         """The value at a dotted key; None where there is no such setting."""
         return value_at(self.parts.settings, key)
@@ -61,16 +56,23 @@ class CheckContext:
         """Make the next forward pass draw what the `count`-th would."""
         seed_forward(self.parts.settings["seed"], count, self.parts.runtime.device)
 
+    def loss(self, model: nn.Module, batch: Batch, count: int = 0) -> float:
+        """The loss of a batch, with what the `count`-th forward pass would draw."""
+        self.seed(count)
+        with torch.no_grad():
+            return float(loss_of(self.parts.task, model, batch))
+
 
 def context_of(parts: Parts) -> CheckContext:
     """With as many samples as the run's micro-batch, but neither very few nor very many."""
     count = min(max(parts.batch_spec.batch_size, _FEWEST), _MOST)
-    return CheckContext(parts, first_samples(unaugmented(parts.data), count, parts.settings["seed"]))
+    return CheckContext(parts, first_samples(parts, count))
 
 
-def first_samples(data: Data, count: int, seed: int) -> Batch:
-    """The first `count` samples that training would see, or as many as there are."""
-    return next(iter(data.train_batches(Position(), BatchSpec(count, 1), seed)))
+def first_samples(parts: Parts, count: int) -> Batch:
+    """The first `count` samples that training would see, or as many as there are, before augmentation."""
+    data, batch_spec = unaugmented(parts.data), BatchSpec(count, 1)
+    return next(iter(data.train_batches(Position(), batch_spec, parts.settings["seed"])))
 
 
 def fresh_state(

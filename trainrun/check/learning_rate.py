@@ -12,15 +12,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from trainrun.check.context import (
-    CheckContext,
-    blind_loss,
-    first_samples,
-    fresh_state,
-    loss_in,
-    loss_of,
-    time_limit,
-)
+from trainrun.check.context import CheckContext, blind_loss, first_samples, fresh_state, loss_in, time_limit
 from trainrun.check.finding import CheckSection
 from trainrun.loop.step import Policy, Step
 from trainrun.protocols import Batch
@@ -104,13 +96,8 @@ def overfit(context: CheckContext, retries: bool) -> CheckSection:
 
 def _draws(context: CheckContext, batch: Batch) -> bool:
     """Whether the loss depends on random draws even without dropout, as that of masked tokens does."""
-    losses = []
-    for count in (0, 1):
-        model = context.still
-        context.seed(count)
-        with torch.no_grad():
-            losses.append(float(loss_of(context.parts.task, model, batch)))
-    return not math.isclose(*losses, rel_tol=1e-4)
+    first, second = (context.loss(context.still, batch, count) for count in (0, 1))
+    return not math.isclose(first, second, rel_tol=1e-4)
 
 
 def conclude(
@@ -132,8 +119,7 @@ def conclude(
         section.add(name, measured, expected, *_changed_lr(context, best.factor))
     elif all(attempt.in_time for attempt in others):
         rates = sorted(lr * attempt.factor for attempt in (first, *others))
-        span = f"{rates[0]:g} to {rates[-1]:g}"
-        measured = f"{samples} are not learned at any rate from {span}: {first}"
+        measured = f"{samples} are not learned at any rate from {rates[0]:g} to {rates[-1]:g}: {first}"
         advice = "the model cannot see what tells them apart, or its loss does not ask for it"
         section.add("cannot learn", measured, expected, advice=advice)
 
@@ -146,9 +132,9 @@ def _changed_lr(context: CheckContext, factor: float) -> list[str]:
 
 def pick_samples(context: CheckContext) -> Batch:
     """Up to ten samples, of as many classes as there are."""
-    pool = first_samples(context.data, _POOL, context.parts.settings["seed"])
+    pool = first_samples(context.parts, _POOL)
     if not isinstance(pool.inputs, Tensor) or not isinstance(pool.targets, Tensor):
-        return first_samples(context.data, _SAMPLES, context.parts.settings["seed"])
+        return first_samples(context.parts, _SAMPLES)
     rows = torch.arange(len(pool))
     if context.parts.info.kind == "classes":
         nth = [int((pool.targets[:row] == pool.targets[row]).sum()) for row in range(len(pool))]
@@ -216,8 +202,8 @@ def first_steps(context: CheckContext) -> CheckSection:
     others = [try_rate(context, factor, is_over) for factor in _LOWER]
     section.lines += [("at less", _describe(rate, lr)) for rate in others]
     lower = [rate for rate in others if rate.last < planned.first]
-    measured = f"in the first {planned.steps} steps the loss goes from {planned.first:.3g}"
-    measured += f" to {planned.last:.3g}"
+    way = f"from {planned.first:.3g} to {planned.last:.3g}"
+    measured = f"in the first {planned.steps} steps the loss goes {way}"
     fix, advice = list[str](), "none of the lower rates that were tried helps: look at the first weights"
     if lower:
         best = min(lower, key=lambda rate: rate.last)
@@ -238,9 +224,8 @@ def try_rate(context: CheckContext, factor: float, is_over: Callable[[], bool]) 
         for window in loop.windows(state):
             result = loop.step(state, window)
             losses.append(loss_in(result) if result.applied or state.precision.skips else math.inf)
-            if len(losses) == min(_FIRST_STEPS, state.total_steps) or losses[-1] == math.inf:
-                break
-            if is_over():
+            is_last = len(losses) == min(_FIRST_STEPS, state.total_steps)
+            if is_last or losses[-1] == math.inf or is_over():
                 break
     finally:
         loop.checkpoints.close()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrun.check.context import CheckContext, blank_loss, loss_of, tensors_in, time_limit
+from trainrun.check.context import CheckContext, blank_loss, tensors_in, time_limit
 from trainrun.check.finding import CheckSection, option_of
 from trainrun.loop.evaluate import evaluate
 from trainrun.loop.nonfinite import locate_nonfinite
@@ -72,9 +72,7 @@ def _largest(context: CheckContext) -> tuple[float, str]:
 
     for module in names:
         module.register_forward_hook(look)
-    context.seed(0)
-    with torch.no_grad():
-        loss_of(context.parts.task, model, context.batch)
+    context.loss(model, context.batch)
     return max(values, key=lambda pair: pair[0])
 
 
@@ -84,11 +82,9 @@ def _describe(values: tuple[float, float]) -> str:
 
 def start(context: CheckContext) -> CheckSection:
     """The loss at the first weights, of one batch, against that of outputs that are all 0."""
-    task, model, section = context.parts.task, context.still, CheckSection("start")
-    context.seed(0)
-    with torch.no_grad():
-        loss = float(loss_of(task, model, context.batch))
-    expected = blank_loss(task, model, context.batch)
+    model, section = context.still, CheckSection("start")
+    loss = context.loss(model, context.batch)
+    expected = blank_loss(context.parts.task, model, context.batch)
     section.values = {"loss": loss}
     _targets_far_off(section, context)
     if math.isnan(expected):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainrun.augment.pictures import unaugmented
 from trainrun.check.context import CheckContext, time_limit
 from trainrun.check.finding import CheckSection
 from trainrun.loop.windows import Windows
@@ -41,7 +42,7 @@ class SampleRows:
 def read_splits(context: CheckContext) -> Mapping[str, SampleRows]:
     """The first samples of training, each once, and of the other splits; none where they are no numbers."""
     sizes, seed = context.parts.info.sizes, context.parts.settings["seed"]
-    splits = {"train": rows(Windows(context.data, BatchSpec(64, 1), seed).first_epoch())}
+    splits = {"train": rows(Windows(unaugmented(context.parts.data), BatchSpec(64, 1), seed).first_epoch())}
     for split in ("val", "test"):
         if sizes.get(split, 0) != 0:
             splits[split] = rows(context.parts.data.eval_batches(split))

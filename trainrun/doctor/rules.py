@@ -115,7 +115,7 @@ def lr_too_high(run: RecordedRun) -> str | None:
     ratio = run.curve("train", "update_ratio").values
     if ratio and (usual := median(ratio[: len(ratio) // 2 + 1])) > 0.1:
         signs.append(f"a step changes the weights by {usual:.0%} of their size")
-    return "; ".join([*signs, f"{run.metric} reached {number(_best(run))}"]) if signs else None
+    return "; ".join([*signs, _reached(run)]) if signs else None
 
 
 def lr_too_low(run: RecordedRun) -> str | None:
@@ -158,8 +158,7 @@ def val_at_chance(run: RecordedRun) -> str | None:
     if not rises or train.last >= 0.9 * max(train.values[0], start):
         return None
     rise = f"that of validation went from {number(start)} to {number(end)}"
-    reached = f"{run.metric} reached {number(_best(run))}"
-    return f"the training loss fell to {number(train.last)} while {rise}; {reached}"
+    return f"the training loss fell to {number(train.last)} while {rise}; {_reached(run)}"
 
 
 def overfitting(run: RecordedRun) -> str | None:
@@ -230,7 +229,7 @@ def underfitting(run: RecordedRun) -> str | None:
     if loss.last < 0.5 * loss.values[0] or val.last > 1.3 * loss.last:
         return None
     ends = f"the loss ends at {number(loss.last)} in training and {number(val.last)} in validation"
-    return f"{ends}; {run.metric} reached {number(_best(run))}"
+    return f"{ends}; {_reached(run)}"
 
 
 def starved(run: RecordedRun) -> str | None:
@@ -284,6 +283,10 @@ def _best(run: RecordedRun) -> float:
     if not values:
         return math.nan
     return max(values) if run.higher_is_better else min(values)
+
+
+def _reached(run: RecordedRun) -> str:
+    return f"{run.metric} reached {number(_best(run))}"
 
 
 def _word(value: Any) -> str:
