@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from toy import same_bits
 
 from trainrun.check.checks import examine
 from trainrun.check.context import (
     CheckContext,
-    Patience,
     blank_loss,
     blind_loss,
+    fresh_state,
     isolated,
     loss_in,
+    time_limit,
     without_dropout,
 )
 from trainrun.protocols import Batch, Outcome, StepResult
@@ -97,10 +100,10 @@ def test_a_check_leaves_the_run_as_it_was(
     assert all(p.grad is None for p in parts.state.model.parameters())
 
 
-def test_patience_ends() -> None:
-    assert Patience(0.0, 60.0).is_over
-    assert Patience(60.0, 0.0).is_over
-    assert not Patience(60.0, 60.0).is_over
+def test_time_ends() -> None:
+    assert time_limit(0.0, 60.0)()
+    assert time_limit(60.0, 0.0)()
+    assert not time_limit(60.0, 1.0)()
 
 
 def test_a_model_may_give_more_than_one_tensor(own_task: CheckContext) -> None:
@@ -188,4 +191,28 @@ def test_what_follows_from_too_few_samples_is_not_asked(
     sections = examine(make_context(*classes, "data.limit=1", "model=mlp", "model.norm=batch").parts)
     (finding,) = [finding for section in sections for finding in section.findings]
     assert finding.name == "too few training samples"
-    assert sections[-1].lines == (("not asked", "with 1 training sample the answers would say nothing"),)
+    assert sections[-1].lines == [("not asked", "with 1 training sample the answers would say nothing")]
+
+
+WORDS = [
+    ("optimizer=adamw", "scheduler=plateau", "regularization=early_stopping"),
+    ("optimizer=lbfgs",),
+    ("optimizer=schedule_free", "scheduler=constant"),
+    ("optimizer=sam", "regularization=ema", "parameters.rules={head*:{lr:0.1}}"),
+]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: words[0])
+def test_it_is_what_the_run_begins_with(
+    words: tuple[str, ...], make_context: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
+    context = make_context(*classes, "model=mlp", *words)
+    parts = context.parts
+    state = fresh_state(context, context.model, parts.settings["optimizer"], parts.rates.lr)
+    assert same_bits(state.state_dict(), parts.state.state_dict())
+    loop = parts.loop(Path(), "", None, parts.runtime.signals())
+    before = {key: value.clone() for key, value in parts.state.model.state_dict().items()}
+    loop.step(state, [context.batch])
+    loop.checkpoints.close()
+    assert same_bits(before, dict(parts.state.model.state_dict()))
+    assert not same_bits(before, dict(state.model.state_dict()))

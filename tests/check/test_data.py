@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trainrun.check.context import CheckContext
-from trainrun.check.data import data, standardized
-from trainrun.check.sample_rows import SampleRows, read_splits
+from trainrun.check.data import _by_neighbours, _by_ridge, data, probe, standardized
+from trainrun.check.splits import SampleRows, read_splits
 
 
 def names(context: CheckContext, train: SampleRows) -> list[str]:
@@ -19,7 +19,7 @@ def names(context: CheckContext, train: SampleRows) -> list[str]:
 
 def test_nothing_is_said_of_standardised_inputs(make_context: Callable[..., CheckContext]) -> None:
     context = make_context("data=wine", "model=linear")
-    assert data(context, read_splits(context)).findings == ()
+    assert data(context, read_splits(context)).findings == []
 
 
 @pytest.mark.parametrize(("times", "plus"), [(60.0, 80.0), (1.0, 9.0), (0.001, 0.0)])
@@ -97,3 +97,83 @@ def test_columns_are_standardised_by_those_of_training() -> None:
     assert torch.allclose(columns[:, :2].mean(0), torch.zeros(2), atol=1e-5)
     assert torch.allclose(columns[:, :2].std(0, correction=0), torch.ones(2))
     assert not columns[:, 2].any()
+
+
+def probed(context: CheckContext, rows: dict) -> list[str]:
+    return [finding.name for finding in probe(context, rows).findings]
+
+
+def test_ridge_leaves_each_sample_out_as_refitting_without_it_does() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 2, dtype=torch.float64)
+    predicted = _by_ridge(x.float(), y.float())
+    for row in (0, 7, 29):
+        others = torch.arange(30) != row
+        kernel = x[others] @ x[others].T / 4 + 1
+        weights = torch.linalg.solve(kernel + 0.01 * 30 * torch.eye(29, dtype=torch.float64), y[others])
+        expected = (x[row] @ x[others].T / 4 + 1) @ weights
+        assert torch.allclose(predicted[row].double(), expected, atol=1e-4)
+
+
+def test_neighbours_are_the_five_nearest_others() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 3), torch.randn(20, 1)
+    predicted = _by_neighbours(x, y)
+    distances = [(float((x[3] - x[other]).norm()), other) for other in range(20) if other != 3]
+    nearest = [other for _, other in sorted(distances)[:5]]
+    assert torch.allclose(predicted[3], y[nearest].mean(0))
+
+
+@pytest.mark.parametrize("kind", ["classes", "values"])
+def test_shuffled_targets_are_told_from_others(
+    kind: str, make_context: Callable[..., CheckContext], classes: tuple[str, ...], table: tuple[str, ...]
+) -> None:
+    context = make_context(*(classes if kind == "classes" else table), "model=linear")
+    rows = dict(read_splits(context))
+    assert probed(context, rows) == []
+    order = torch.randperm(len(rows["train"]), generator=torch.Generator().manual_seed(1))
+    shuffled = replace(rows["train"], targets=rows["train"].targets[order])
+    assert probed(context, {**rows, "train": shuffled}) == ["targets unrelated to inputs"]
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_labels_off_by_one_in_one_split_are_named(by: int, make_context: Callable[..., CheckContext]) -> None:
+    context = make_context("data=digits", "model=linear")
+    rows = dict(read_splits(context))
+    rows["val"] = replace(rows["val"], targets=(rows["val"].targets + by) % 10)
+    (finding,) = probe(context, rows).findings
+    assert finding.name == "labels off by one class"
+    assert f"with 1 {'subtracted from' if by > 0 else 'added to'} them" in finding.measured
+
+
+def test_few_samples_have_no_verdict(
+    make_context: Callable[..., CheckContext], classes: tuple[str, ...]
+) -> None:
+    context = make_context(*classes, "model=linear", "data.limit=50")
+    rows = dict(read_splits(context))
+    rows["train"] = replace(rows["train"], targets=rows["train"].targets.flip(0))
+    assert probed(context, rows) == []
+
+
+@pytest.mark.parametrize("positive", ["few", "very few"])
+def test_a_rare_class_that_follows_from_the_inputs_is_no_chance(
+    positive: str, make_context: Callable[..., CheckContext]
+) -> None:
+    """Of 1,500 rows about 6 % or 1 % are positive, by a logistic model of two columns.
+
+    The best guess of a single sample is always the negative.
+    """
+    words = ("data=synthetic_table", "data.num_samples=300", "data.num_features=2", "model=linear")
+    context = make_context(
+        *words, "data.kind=classes", "data.num_outputs=2", "task=classification", "loss=cross_entropy"
+    )
+    for seed in range(8):
+        draws = torch.Generator().manual_seed(seed)
+        x = torch.randn(1500, 2, generator=draws)
+        chances = torch.sigmoid(x.sum(1) - (3.5 if positive == "few" else 5.5))
+        y = (torch.rand(1500, generator=draws) < chances).long()
+        rows = {"train": SampleRows(x, y, torch.arange(1500))}
+        assert probed(context, rows) == [], seed
+        if positive == "few":
+            shuffled = replace(rows["train"], targets=y[torch.randperm(1500, generator=draws)])
+            assert probed(context, {"train": shuffled}) == ["targets unrelated to inputs"], seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainrun.check.finding import CheckResult, command_with_fixes, setting, with_fixes
+from trainrun.check.finding import CheckResult, command_with_fixes, with_fixes
 from trainrun.config.compose.composer import Composer
 
 
@@ -28,12 +28,6 @@ def test_mends_take_the_place_of_what_they_replace(
     words: list[str], fixes: list[tuple[str, ...]], line: list[str]
 ) -> None:
     assert with_fixes(words, [result(*fix) for fix in fixes]) == line
-
-
-def test_a_setting_is_found_by_its_dotted_key() -> None:
-    assert setting({"a": {"b": 3}}, "a.b") == 3
-    assert setting({"a": {"b": 3}}, "a.c") is None
-    assert setting({"a": {"b": 3}}, "a.b.c") is None
 
 
 def test_a_command_with_fixes_is_one_that_composes() -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from trainrun import init
 from trainrun.check.context import CheckContext
-from trainrun.check.layers import layers
+from trainrun.check.layers import layers, learning
 
 
 def names(context: CheckContext) -> list[str]:
@@ -76,3 +77,73 @@ def test_unused_parameters_are_a_fault_of_the_model_first(
     assert finding.fix == ()
     assert finding.advice.startswith("use them in forward")
     assert finding.advice.endswith("'parameters.rules={extra:{freeze:true}}'")
+
+
+def asked(model: nn.Module) -> tuple[list[str], list[str], list[str]]:
+    torch.manual_seed(0)
+    x, t = torch.randn(16, 4), torch.randn(16, 2)
+    return learning(model, lambda: (model(x) - t).square().mean())
+
+
+def mlp() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+class Odd(nn.Module):
+    """One part that is never used, one that is multiplied by 0, one that is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused, self.still = nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)
+        self.frozen = nn.Linear(4, 2).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x) + 0 * self.still(x) + self.frozen(x)
+
+
+class Adapted(nn.Module):
+    """A low-rank adapter, whose second matrix begins at 0, as it should."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base, self.down, self.up = (
+            nn.Linear(4, 2),
+            nn.Linear(4, 3, bias=False),
+            nn.Linear(3, 2, bias=False),
+        )
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(self.down(x))
+
+
+def test_a_usual_model_learns_everywhere() -> None:
+    assert asked(mlp()) == ([], [], [])
+    assert asked(Adapted()) == ([], [], [])
+
+
+def test_what_gets_no_gradient_is_named() -> None:
+    unused, still, _ = asked(Odd())
+    assert unused == ["unused.weight", "unused.bias"]
+    assert still == ["still.weight", "still.bias"]
+
+
+def test_units_that_begin_alike_stay_alike() -> None:
+    model = mlp()
+    init.constant(0.3, False)(model)
+    assert asked(model)[2] == ["0", "2"]
+
+
+def test_zeros_never_move() -> None:
+    model = mlp()
+    init.zeros(False)(model)
+    _, still, alike = asked(model)
+    assert alike == ["0", "2"]
+    assert {"0.weight", "2.weight", "4.weight"} <= set(still)
+
+
+def test_an_output_layer_of_zeros_is_no_fault() -> None:
+    model = mlp()
+    nn.init.zeros_(model[4].weight)
+    assert asked(model) == ([], [], [])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from trainrun.check.context import CheckContext
-from trainrun.check.numbers import numbers
+from trainrun.check.numbers import evaluation, numbers, start
+from trainrun.loop.evaluate import evaluate
+from trainrun.loop.evaluator import Monitor
 
 
 class Large(nn.Module):
@@ -81,3 +85,61 @@ def test_a_logarithm_of_what_is_negative_is_found_in_any_format(
     (finding,) = numbers(make_context(*classes, "precision=bf16", model=Log())).findings
     assert finding.name == "not finite"
     assert "the output of last (Linear)" in finding.measured
+
+
+def test_the_expected_value_is_ln_c(make_context: Callable[..., CheckContext]) -> None:
+    section = start(make_context("data=digits", "model=mlp"))
+    assert section.findings == []
+    assert math.isclose(section.values["expected"], math.log(10), rel_tol=1e-6)
+    assert "= ln 10" in section.lines[0][1]
+
+
+def test_of_standardised_targets_it_is_about_their_variance(
+    make_context: Callable[..., CheckContext],
+) -> None:
+    section = start(make_context("data=diabetes"))
+    assert section.findings == []
+    assert section.values["expected"] == pytest.approx(1, abs=0.5)
+
+
+def test_weights_that_are_too_large_are_mended_by_the_init(make_context: Callable[..., CheckContext]) -> None:
+    (finding,) = start(make_context("data=digits", "model=mlp", "init=normal", "init.std=1")).findings
+    assert (finding.name, finding.fix) == ("loss at start", ("init=auto",))
+
+
+def test_targets_in_units_of_their_own_are_named(make_context: Callable[..., CheckContext]) -> None:
+    (finding,) = start(make_context("data=diabetes", "task.standardize=false")).findings
+    assert (finding.name, finding.fix) == ("targets not standardised", ("task.standardize=true",))
+
+
+def test_its_metrics_are_those_of_the_run(make_context: Callable[..., CheckContext]) -> None:
+    context = make_context("data=wine")
+    parts = context.parts
+    expected = evaluate(context.model, parts.task, parts.data.eval_batches("val"), parts.state.precision)
+    section = evaluation(context)
+    assert section.values == expected
+    assert section.findings == []
+
+
+def test_a_metric_that_does_not_come_out_is_named(make_context: Callable[..., CheckContext]) -> None:
+    context = make_context("data=wine")
+    context = CheckContext(replace(context.parts, monitor=Monitor("dice", maximize=True)), context.batch)
+    (finding,) = evaluation(context).findings
+    assert finding.name == "monitor"
+    assert "val/dice" in finding.measured and "val/accuracy" in finding.expected
+    assert finding.fix == ("monitor=val/loss",)
+
+
+def test_data_without_a_split_to_judge_by(make_context: Callable[..., CheckContext]) -> None:
+    section = evaluation(make_context("data=wine", "data.val_fraction=0", "data.test_fraction=0"))
+    assert section.findings == []
+    assert "none" in section.lines[0][1]
+
+
+def test_where_no_metric_is_finite_none_is_advised(make_context: Callable[..., CheckContext]) -> None:
+    context = make_context("data=diabetes", "model=linear")
+    with torch.no_grad():
+        next(context.parts.state.model.parameters()).fill_(torch.nan)
+    (finding,) = evaluation(context).findings
+    assert (finding.name, finding.expected, finding.fix) == ("monitor", "a finite number", ())
+    assert "of val" in finding.advice

@@ -45,7 +45,7 @@ def test_what_is_no_number_is_the_same_as_another(
     assert differences({"a": nan}, {"a": nan[1:]}) == ["a"]
     context = make_context(*classes, "model=linear")
     context.batch.inputs[0] = torch.nan  # then so is the loss before and after
-    assert storage(context).findings == ()
+    assert storage(context).findings == []
 
 
 def test_what_is_never_stored_is_a_finding_of_its_own_where_nothing_explains_it(
@@ -55,7 +55,7 @@ def test_what_is_never_stored_is_a_finding_of_its_own_where_nothing_explains_it(
     context.batch.inputs[0] = torch.nan  # and so become the running statistics
     (finding,) = storage(context).findings
     assert finding.name == "not finite" and "running_mean" in finding.measured
-    assert storage(context, is_explained=True).findings == ()
+    assert storage(context, is_explained=True).findings == []
     assert "not finite" in dict(storage(context, is_explained=True).lines)["checkpoint"]
 
 
@@ -69,7 +69,7 @@ def test_usual_runs_come_back_the_same(
     tmp_path: Path,
 ) -> None:
     section = storage(make_context(*classes, "model=mlp", "model.norm=batch", *words))
-    assert section.findings == ()
+    assert section.findings == []
     assert dict(section.lines)["checkpoint"] == "saved, read back, compared: the same"
     assert not list(tmp_path.iterdir())
 

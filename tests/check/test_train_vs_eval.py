@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.check.context import CheckContext
+from trainrun.check.finding import CheckSection
 from trainrun.check.train_vs_eval import _small_batches, modes, smallest
 from trainrun.data.order import micro_batches
 from trainrun.protocols import BatchSpec, Position
@@ -80,17 +81,19 @@ def test_batches_too_small_for_batch_norm(
     assert [finding.name for finding in findings] == ([name] if name else [])
     if name == "a batch of one":
         (mended,) = findings[0].fix
-        assert modes(make_context(*words[:-1], mended, "model.norm=batch")).findings == ()
+        assert modes(make_context(*words[:-1], mended, "model.norm=batch")).findings == []
     elif fix:
         assert findings[0].fix == (fix,)
-    assert modes(make_context(*words)).findings == ()  # without batch norm
+    assert modes(make_context(*words)).findings == []  # without batch norm
 
 
 def test_one_training_sample_is_no_fault_of_the_batch_size(
     make_context: Callable[..., CheckContext], classes: tuple[str, ...]
 ) -> None:
     context = make_context(*classes, "data.limit=1", "model=mlp", "model.norm=batch")
-    assert _small_batches(context) == []
+    section = CheckSection("modes")
+    _small_batches(section, context)
+    assert section.findings == []
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -136,5 +139,5 @@ def test_what_is_no_number_in_each_pass_is_no_difference(
     """That it is none is another question's to say."""
     context = make_context(*classes, model=Net(""))
     context.batch.inputs[:2, 0] = torch.tensor([torch.nan, torch.inf])
-    assert modes(context).findings == ()
+    assert modes(context).findings == []
     assert modes(context).values == {"evaluation": 0.0}

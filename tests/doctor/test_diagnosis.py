@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.doctor.curves import read
-from trainrun.doctor.diagnosis import diagnose, filled
-from trainrun.doctor.symptoms import Remedy
+from trainrun.doctor.diagnosis import _reckoned, diagnose
 
 RUNS = sorted((Path(__file__).parent / "runs").glob("*.jsonl"))
 # What was done to them; the others are well.
@@ -61,10 +60,11 @@ def test_more_loader_processes_are_for_data_that_need_some(in_memory: bool, tmp_
 
 
 @pytest.mark.parametrize(
-    ("budget", "twice"), [("20ep", "40ep"), ("1.5h", "3h"), ("1h30min", "1h30min"), ("many", "many")]
+    ("budget", "twice"),
+    [("20ep", "40ep"), ("1.5h", "3h"), ("1h30min", "1h30min"), ("many", "many"), ("1.2.3ep", "1.2.3ep")],
 )
 def test_a_budget_is_doubled_where_it_has_one_unit(budget: str, twice: str) -> None:
-    assert filled(Remedy("", ("budget={budget*2}",)), {"budget": budget}).overrides == (f"budget={twice}",)
+    assert _reckoned(0.1, 8, 1.0, budget, "group")["budget*2"] == twice
 
 
 HOSTILE = (None, True, -1, 10**400, 1e999, "x", "\x1b[2J", [], [1], {}, {"a": {"b": {"a": 1}}}, {"a": "b"})

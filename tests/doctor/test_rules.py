@@ -57,7 +57,6 @@ def a_run(
         train=records({"lr": falling(0.002, 0.0, 3), "update_ratio": flat(3e-3)} | dict(train), "train"),
         val=records(val, "val") if val else [],
         nonfinite=[],
-        rollbacks=0,
         timing=[],
     )
 

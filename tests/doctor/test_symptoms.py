@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from trainrun.doctor.curves import RecordedRun
-from trainrun.doctor.diagnosis import DEFAULTS, diagnose, filled
+from trainrun.doctor.diagnosis import DEFAULTS, _reckoned, diagnose, filled
 from trainrun.doctor.symptoms import SYMPTOMS, Remedy
 
 NAMES = [symptom.name for symptom in SYMPTOMS]
-EMPTY = RecordedRun({}, {}, [], [], [], 0, [])
+EMPTY = RecordedRun({}, {}, [], [], [], [])
+USUAL = {"lr": 0.002, "width": 128.0, "grad_norm": 1.0, "budget": "20ep", "norm": "group"}
 NAN = {"step": 3, "where": "the loss", "answer": "stop"}
 
 
@@ -44,7 +45,7 @@ def test_a_symptom_that_is_recognised_says_what_to_try() -> None:
     ],
 )
 def test_braces_are_reckoned(text: str, values: dict[str, Any], expected: str) -> None:
-    assert filled(Remedy("", (text,)), values).overrides == (expected,)
+    assert filled(Remedy("", (text,)), _reckoned(**{**USUAL, **values})).overrides == (expected,)
 
 
 def a_nan(**settings: Any) -> list[str]:

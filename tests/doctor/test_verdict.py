@@ -44,9 +44,9 @@ def test_what_a_run_like_it_takes_over_is_neither_its_place_nor_its_trust(tmp_pa
 
 def test_the_summary_says_what_is_missing() -> None:
     points = [{"step": 10 * n, "loss": 1.0 / n} for n in range(1, 6)]
-    whole = RecordedRun({}, {"state": "completed"}, points, points, [], 0, [])
+    whole = RecordedRun({}, {"state": "completed"}, points, points, [], [])
     assert summary(whole) == "50 steps, training loss 1.0000 to 0.2000, validation loss 1.0000 to 0.2000"
-    died = RecordedRun({}, {"state": "died"}, points[:2], [], [], 0, [], unread=3)
+    died = RecordedRun({}, {"state": "died"}, points[:2], [], [], [], unread=3)
     assert summary(died) == (
         "20 steps, training loss 1.0000 to 0.5000; it died, so this holds so far; too few points to see a "
         "trend: log more often, as with loop.log_every=2step; without a validation split nothing shows "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,49 +22,38 @@ def picture(context: CheckContext, file: Path) -> str:
 
     Raises ConfigError for inputs that cannot be drawn, StorageError where the file cannot be written.
     """
-    parts = context.parts
+    parts, info = context.parts, context.parts.info
     seed, count = parts.settings["seed"], min(parts.batch_spec.batch_size, _MOST)
     batch = next(iter(parts.data.train_batches(Position(), BatchSpec(count, 1), seed)))
     for change in combine_batch_changes(parts.regularizers.values()):
-        batch = change.change_batch(batch, parts.info, torch.Generator().manual_seed(seed))
+        batch = change.change_batch(batch, info, torch.Generator().manual_seed(seed))
     if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point():
-        raise ConfigError.of("--picture", f"the inputs of {parts.info.name} are no pictures or numbers")
+        raise ConfigError.of("--picture", f"the inputs of {info.name} are no pictures or numbers")
     from matplotlib.figure import Figure
 
-    inputs = batch.inputs.cpu().float()
-    labels = labels_of(batch.targets, parts.info)
+    inputs, labels, figure = batch.inputs.cpu().float(), labels_of(batch.targets, info), Figure()
+    figure.set_layout_engine("constrained")
     if inputs.ndim == 4 and inputs.shape[1] in (1, 3):
-        figure = Figure(
-            figsize=(_ACROSS * 1.35, math.ceil(len(inputs) / _ACROSS) * 1.6 + 0.5), layout="constrained"
-        )
-        _pictures(figure, shown(inputs, parts.info), labels)
+        down = math.ceil(len(inputs) / _ACROSS)
+        figure.set_size_inches(_ACROSS * 1.35, down * 1.6 + 0.5)
+        panels = list(figure.subplots(down, _ACROSS, squeeze=False).flat)
+        for axes in panels:
+            axes.set_axis_off()
+        for axes, pixels, label in zip(panels, shown(inputs, info), labels, strict=False):
+            axes.imshow(pixels.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+            axes.set_title(label, fontsize="small")
     else:
-        figure = Figure(figsize=(9, 1.2 + 0.2 * len(inputs)), layout="constrained")
-        _rows(figure, inputs.flatten(1), labels)
-    figure.suptitle(
-        f"{parts.info.name}: the first {len(inputs)} training samples of the run", fontsize="medium"
-    )
+        figure.set_size_inches(9, 1.2 + 0.2 * len(inputs))
+        values, axes = inputs.flatten(1), figure.subplots()
+        limit = float(values.abs().max()) or 1.0
+        drawn = axes.imshow(values.numpy(), aspect="auto", cmap="coolwarm", vmin=-limit, vmax=limit)
+        axes.set_yticks(range(len(labels)), labels, fontsize="x-small")
+        axes.set(xlabel="input", ylabel="target of the sample")
+        figure.colorbar(drawn, label="value as the model sees it")
+    title = f"{info.name}: the first {len(inputs)} training samples of the run"
+    figure.suptitle(title, fontsize="medium")
     try:
         figure.savefig(file, dpi=120)
     except (OSError, ValueError) as error:
         raise StorageError(f"{file}: cannot be written: {error}") from None
     return f"{file}: {len(inputs)} training samples as the model sees them, with their labels"
-
-
-def _pictures(figure: Any, pictures: Tensor, labels: list[str]) -> None:
-    down = math.ceil(len(pictures) / _ACROSS)
-    panels = list(figure.subplots(down, _ACROSS, squeeze=False).flat)
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, picture, label in zip(panels, pictures, labels, strict=False):
-        axes.imshow(picture.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(label, fontsize="small")
-
-
-def _rows(figure: Any, values: Tensor, labels: list[str]) -> None:
-    axes = figure.subplots()
-    limit = float(values.abs().max()) or 1.0
-    drawn = axes.imshow(values.numpy(), aspect="auto", cmap="coolwarm", vmin=-limit, vmax=limit)
-    axes.set_yticks(range(len(labels)), labels, fontsize="x-small")
-    axes.set(xlabel="input", ylabel="target of the sample")
-    figure.colorbar(drawn, label="value as the model sees it")

@@ -1,4 +1,4 @@
-"""The context of all checks: copies of the model, and training samples before augmentation."""
+"""The context of all checks: copies of model and state, and training samples before augmentation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import copy
 import math
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,13 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.assembly.build import Parts
+from trainrun.assembly.optimizer import optimizer_over, weight_average_of
 from trainrun.augment.pictures import unaugmented
-from trainrun.protocols import Batch, BatchSpec, Data, Position, StepResult, TaskProtocol
+from trainrun.checkpoint.state import TrainState
+from trainrun.config.tree import value_at
+from trainrun.parameters import Parameters
+from trainrun.protocols import Batch, BatchSpec, Position, StepResult, TaskProtocol
+from trainrun.regularization.kinds import WeightAverage
 from trainrun.runtime.machine import seed_forward
 
 # Samples of the batch that is measured: fewer give no shares of dead units, more take seconds.
@@ -43,32 +48,55 @@ class CheckContext:
         """The same without dropout, so that what is measured does not depend on its draws."""
         return without_dropout(self.model)
 
-    @property
-    def data(self) -> Data:
-        """Before augmentation."""
-        return unaugmented(self.parts.data)
+    def setting(self, key: str) -> Any:
+        """The value at a dotted key; None where there is no such setting."""
+        return value_at(self.parts.settings, key)
 
     def seed(self, count: int) -> None:
         """Make the next forward pass draw what the `count`-th would."""
         seed_forward(self.parts.settings["seed"], count, self.parts.runtime.device)
 
+    def loss(self, model: nn.Module, batch: Batch, count: int = 0) -> float:
+        """The loss of a batch, with what the `count`-th forward pass would draw."""
+        self.seed(count)
+        with torch.no_grad():
+            return float(loss_of(self.parts.task, model, batch))
+
 
 def context_of(parts: Parts) -> CheckContext:
     """With as many samples as the run's micro-batch, but neither very few nor very many."""
     count = min(max(parts.batch_spec.batch_size, _FEWEST), _MOST)
-    return CheckContext(parts, first_samples(unaugmented(parts.data), count, parts.settings["seed"]))
+    return CheckContext(parts, first_samples(parts, count))
 
 
-def first_samples(data: Data, count: int, seed: int) -> Batch:
-    """The first `count` samples that training would see, or as many as there are."""
-    return next(iter(data.train_batches(Position(), BatchSpec(count, 1), seed)))
+def first_samples(parts: Parts, count: int) -> Batch:
+    """The first `count` samples that training would see, or as many as there are, before augmentation."""
+    data, batch_spec = unaugmented(parts.data), BatchSpec(count, 1)
+    return next(iter(data.train_batches(Position(), batch_spec, parts.settings["seed"])))
 
 
-def chosen(batch: Batch, rows: Tensor) -> Batch:
-    """Some samples of a batch whose inputs and targets are tensors."""
-    rows = rows.to(batch.targets.device)
-    indices = torch.as_tensor(batch.indices).to(rows.device)[rows]
-    return replace(batch, inputs=batch.inputs[rows], targets=batch.targets[rows], indices=indices)
+def fresh_state(
+    context: CheckContext, model: nn.Module, optimizer: Mapping[str, Any], lr: float
+) -> TrainState:
+    """What the run begins with, over `model`: with the settings `optimizer` in place of its own, at `lr`.
+
+    It is made anew, because optimizers cannot be deep-copied.
+    """
+    parts = context.parts
+    make = copy.copy(parts.make)
+    make.settings = {**parts.settings, "optimizer": optimizer}
+    parameters: Parameters = make("parameters")
+    groups = parameters.groups(model, parameters.param_configs(model, optimizer.get("weight_decay")), lr)
+    new_optimizer = optimizer_over(make, model, groups, lr)
+    averages = (part for part in parts.regularizers.values() if isinstance(part, WeightAverage))
+    weight_average = weight_average_of(copy.deepcopy(next(averages, None)), new_optimizer)
+    if weight_average is not None:
+        weight_average.start(model)
+    schedule, precision = copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
+    state = TrainState(model, new_optimizer, schedule, precision, parts.state.total_steps, weight_average)
+    state.stopper = copy.deepcopy(parts.state.stopper)
+    state.data, state.fitted = parts.state.data, parts.state.fitted
+    return state
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
@@ -88,10 +116,7 @@ def loss_of(task: TaskProtocol, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def loss_in(result: StepResult) -> float:
-    """The mean that a step of training has reached, without penalties.
-
-    nan where there was nothing to average, such as a batch without a masked token.
-    """
+    """The mean that a step of training has reached, without penalties; nan without a masked token."""
     return sum(float(term) / (float(result.counts[name]) or math.nan) for name, term in result.terms.items())
 
 
@@ -100,11 +125,23 @@ def tensors_in(outputs: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(outputs) if _is_values(leaf)]
 
 
-def is_same(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors hold the same values of the same type; a NaN is the same as another."""
-    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+def leaves_in(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of whatever lies in nested mappings, lists and tuples."""
+    if isinstance(tree, (Mapping, list, tuple)):
+        for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from leaves_in(value, f"{path}/{key}" if path else str(key))
+    else:
+        yield path, tree
+
+
+def is_same(ours: Any, theirs: Any) -> bool:
+    """Whether two values, or all those of two tensors of one type, are equal; a NaN equals another."""
+    if isinstance(ours, Tensor) != isinstance(theirs, Tensor):
         return False
-    return bool(((ours == theirs) | ((ours != ours) & (theirs != theirs))).all())
+    if isinstance(ours, Tensor) and (ours.dtype != theirs.dtype or ours.shape != theirs.shape):
+        return False
+    same = (ours == theirs) | ((ours != ours) & (theirs != theirs))
+    return bool(same.all() if isinstance(same, Tensor) else same)
 
 
 def _is_values(leaf: Any) -> bool:
@@ -143,10 +180,7 @@ class Fixed(nn.Module):
 
 
 def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
-    """The loss where all outputs are 0; nan where the task gets no tensors from the model.
-
-    It is ln C of a cross-entropy over C classes, and the mean square of the targets of a squared error.
-    """
+    """The loss where all outputs are 0; nan where the task gets no tensors from the model."""
     fixed = Fixed(model)
     with torch.no_grad():
         loss = float(loss_of(task, fixed, batch))
@@ -154,10 +188,7 @@ def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
 
 
 def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
-    """The least loss with outputs that are the same for all samples: what is learned without the inputs.
-
-    nan where the task gets no tensors from the model.
-    """
+    """The least loss with the same outputs for all samples, as without inputs; nan as of `blank_loss`."""
     fixed = Fixed(model)
     loss_of(task, fixed, batch)  # which tells what the outputs are
     free = [row for row in fixed.rows if row.requires_grad]
@@ -175,19 +206,13 @@ def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
     return float(loss_of(task, fixed, batch).detach())
 
 
-class Patience:
-    """How long a question may take.
+def time_limit(cpu_s: float, wall_factor: float) -> Callable[[], bool]:
+    """Return what tells whether a question has taken `cpu_s`, or as many times that by the wall's clock.
 
-    `cpu_s` by the processor's clock, because the machine may be busy with other things; `wall_s` by the
-    wall's, because a disk may be slow.
+    The processor's time counts, because the machine may be busy; the wall's, because a disk may be slow.
     """
-
-    def __init__(self, cpu_s: float, wall_s: float) -> None:
-        self._ends = time.process_time() + cpu_s, time.monotonic() + wall_s
-
-    @property
-    def is_over(self) -> bool:
-        return time.process_time() > self._ends[0] or time.monotonic() > self._ends[1]
+    cpu_end, wall_end = time.process_time() + cpu_s, time.monotonic() + cpu_s * wall_factor
+    return lambda: time.process_time() > cpu_end or time.monotonic() > wall_end
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainrun.assembly.build import build
+from trainrun.check.context import leaves_in
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.compose.composer import Composer, Composition
 from trainrun.config.suggest import hydra_value
@@ -30,6 +31,14 @@ _REACHED, _KILLED = 0, 137
 # What the comparison sets itself; it changes no weight.
 _SET_HERE = ("logger", "loop.log_every", "loop.eval_every", "checkpoint.every", "run_dir", "resume", "name")
 
+_NOT_REPEATABLE = """no run of this configuration is repeated exactly: kernels that add in any order, which
+runtime.deterministic=true forbids, or randomness that does not come from torch, random or numpy"""
+_NOT_STORED = """it is changed by loading: a state_dict or load_state_dict that leaves something out"""
+_OUTSIDE = """the data or the forward pass depend on what no checkpoint holds: an attribute that is neither
+parameter nor buffer, a buffer with persistent=False, a counter or cache in the data set, an own generator"""
+_OPTIMIZER = """the loss was the same and the update was not: the optimizer, schedule or average keeps
+something outside its state_dict"""
+
 
 @dataclass(frozen=True)
 class ExactResult:
@@ -39,15 +48,9 @@ class ExactResult:
     lines: Sequence[str]
 
 
-@dataclass(frozen=True)
-class StepTrace:
-    """What there was after a step: the loss it had, and a digest of all that the next one computes with."""
-
-    loss: float | None  # None before the first step of a process
-    digests: Mapping[str, str]
-
-
-Trace = dict[int, StepTrace]
+# What there was after each step: the loss it had, None before the first one of a process, and a digest of
+# all that the next step computes with.
+Trace = Mapping[int, tuple[float | None, Mapping[str, str]]]
 
 
 class FailedTrainingError(TrainrunError):
@@ -59,45 +62,39 @@ class FailedTrainingError(TrainrunError):
 
 
 def prove_resumed(words: Sequence[str], steps: int) -> ExactResult:
-    """Compare `steps` steps of the run that the words describe with the same run killed half way.
+    """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
 
-    Raises ConfigError for a budget by the clock, FailedTrainingError as `prove` does.
+    Raises ConfigError for a budget by the clock, FailedTrainingError with the exit code of a process that
+    ended with an error.
     """
     theirs = [word for word in words if word.partition("=")[0].lstrip("+") not in _SET_HERE]
 
     def killed_at(half: int) -> Composition:
+        """The run with a save at that step."""
         ours = ["logger=none", "loop.log_every=1step", f"checkpoint.every={half}step"]
         ours += [f"loop.eval_every={max(1, half // 2)}step", "resume=never"]
         return Composer().checked([*theirs, *ours])
 
     if parse(killed_at(1).settings["budget"]).unit in CLOCK_UNITS:
         raise ConfigError.of("budget", "by the clock no run is twice the same; give steps", "budget=2ep")
-    return prove(killed_at, steps)
-
-
-def prove(killed_at: Callable[[int], Composition], steps: int) -> ExactResult:
-    """Compare `steps` steps of a run, or all of a shorter one, with the same run killed half way.
-
-    `killed_at(step)` is the run with a save at that step. Raises FailedTrainingError with the exit code of a
-    process that ended with an error.
-    """
     with tempfile.TemporaryDirectory(prefix="trainrun-exact-") as name:
         folder = Path(name)
 
-        def start(run: str, half: int, watch: Watch) -> int:
+        def start(run: str, half: int, dies_at: int | None = None) -> int:
+            watch = Watch(folder / f"{run}.jsonl", steps, dies_at)
             return _run_in_child(lambda: _start(killed_at(half), folder / run, watch))
 
-        traces = [folder / f"{run}.jsonl" for run in ("straight", "again", "resumed")]
-        for trace in traces[:2]:
-            start(trace.stem, steps // 2, Watch(trace, last=steps))
-        straight, again = map(_read, traces[:2])
+        start("straight", steps // 2)
+        start("again", steps // 2)
+        straight, again = _read(folder / "straight.jsonl"), _read(folder / "again.jsonl")
         half = min(steps, max(straight)) // 2
         if not half:
             return ExactResult(False, ["the run has a single step: there is nothing to resume"])
-        if start("killed", half, Watch(folder / "killed.jsonl", last=steps, dies_at=half)) == _KILLED:
+        resumed = folder / "resumed.jsonl"
+        if start("killed", half, dies_at=half) == _KILLED:
             settings = killed_at(half).settings
-            _run_in_child(lambda: _resume(folder / "killed", settings, Watch(traces[2], last=steps)))
-        return _verdict(straight, again, _read(traces[2]) if traces[2].exists() else {})
+            _run_in_child(lambda: _resume(folder / "killed", settings, Watch(resumed, steps)))
+        return _verdict(straight, again, _read(resumed) if resumed.exists() else {})
 
 
 class Watch:
@@ -153,89 +150,46 @@ def _digests(state: TrainState) -> Iterator[tuple[str, str]]:
     memory = parts["optimizer"]["state"]["state"]
     parts["optimizer"] = {names[index]: values for index, values in memory.items()}
     stored = {name: parts[name] for name in ("model", "optimizer", "averager") if name in parts}
-    for name, value in _leaves(stored):
+    for name, value in leaves_in(stored):
         plain = value.detach().cpu().contiguous() if isinstance(value, Tensor) else None
         body = bytes(plain.view(-1).view(torch.uint8).numpy()) if plain is not None else repr(value).encode()
         yield name, hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}/{key}" if path else str(key))
-    elif isinstance(tree, (list, tuple)):
-        for index, value in enumerate(tree):
-            yield from _leaves(value, f"{path}/{index}")
-    else:
-        yield path, tree
-
-
-# The verdict
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The first step after which two runs are not the same."""
-
-    step: int
-    names: Sequence[str]  # of what differs
-    losses: tuple[float | None, float | None]
-
-    @property
-    def loss_differs(self) -> bool:
-        return self.losses[0] != self.losses[1]
-
-    def __str__(self) -> str:
-        first = self.names[0] if self.names else "the loss"
-        others = f" and {len(self.names) - 1} others" if len(self.names) > 1 else ""
-        losses = f"; its loss is {self.losses[0]} and {self.losses[1]}" if self.loss_differs else ""
-        return f"after step {self.step} in {first}{others}{losses}"
-
-
-_NOT_REPEATABLE = """no run of this configuration is repeated exactly: kernels that add in any order, which
-runtime.deterministic=true forbids, or randomness that does not come from torch, random or numpy"""
-_NOT_STORED = """it is changed by loading: a state_dict or load_state_dict that leaves something out"""
-_OUTSIDE = """the data or the forward pass depend on what no checkpoint holds: an attribute that is neither
-parameter nor buffer, a buffer with persistent=False, a counter or cache in the data set, an own generator"""
-_OPTIMIZER = """the loss was the same and the update was not: the optimizer, schedule or average keeps
-something outside its state_dict"""
-
-
 def _verdict(straight: Trace, again: Trace, resumed: Trace) -> ExactResult:
-    last = max(straight)
+    def different(where: str, cause: str) -> ExactResult:
+        return ExactResult(False, [*lines, where, f"different; likely {' '.join(cause.split())}"])
+
+    last, lines = max(straight), list[str]()
     if difference := _difference(straight, again):
-        return _different(f"straight  two runs differ {difference}", _NOT_REPEATABLE)
-    lines = [f"straight  {last} steps, twice: the same {len(straight[last].digests)} values after each"]
+        return different(f"straight  two runs differ {difference[-1]}", _NOT_REPEATABLE)
+    lines = [f"straight  {last} steps, twice: the same {len(straight[last][1])} values after each"]
     if not resumed:
         text = "resumed   the run ended before its save was on the disk; give a longer budget"
         return ExactResult(False, [*lines, text])
     begun = min(resumed)
     if difference := _difference(straight, resumed):
-        cause = (
-            _NOT_STORED if difference.step == begun else _OUTSIDE if difference.loss_differs else _OPTIMIZER
-        )
-        different = _different(f"resumed   from step {begun} on, it differs {difference}", cause)
-        return ExactResult(False, [*lines, *different.lines])
-    return ExactResult(
-        True, [*lines, f"resumed   killed, and gone on from step {begun}: the same", "identical"]
-    )
+        step, loss_differs, where = difference
+        cause = _NOT_STORED if step == begun else _OUTSIDE if loss_differs else _OPTIMIZER
+        return different(f"resumed   from step {begun} on, it differs {where}", cause)
+    text = f"resumed   killed, and gone on from step {begun}: the same"
+    return ExactResult(True, [*lines, text, "identical"])
 
 
-def _different(where: str, cause: str) -> ExactResult:
-    return ExactResult(False, [where, f"different; likely {' '.join(cause.split())}"])
-
-
-def _difference(trace: Trace, other: Trace) -> Difference | None:
+def _difference(trace: Trace, other: Trace) -> tuple[int, bool, str] | None:
+    """(first step after which two runs are not the same, whether its loss differs, what differs)."""
     for step in sorted(trace.keys() & other.keys()):
-        ours, theirs = trace[step], other[step]
-        keys = [*ours.digests, *(key for key in theirs.digests if key not in ours.digests)]
-        names = [key for key in keys if ours.digests.get(key) != theirs.digests.get(key)]
-        losses = (ours.loss, theirs.loss)
-        if names or (None not in losses and losses[0] != losses[1]):
-            return Difference(step, names, losses if None not in losses else (None, None))
+        (loss, ours), (other_loss, theirs) = trace[step], other[step]
+        names = [key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key)]
+        loss_differs = loss is not None and other_loss is not None and loss != other_loss
+        if names or loss_differs:
+            first = names[0] if names else "the loss"
+            others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            losses = f"; its loss is {loss} and {other_loss}" if loss_differs else ""
+            return step, loss_differs, f"after step {step} in {first}{others}{losses}"
     return None
 
 
 def _read(file: Path) -> Trace:
     records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    return {record["step"]: StepTrace(record["loss"], record["digests"]) for record in records}
+    return {record["step"]: (record["loss"], record["digests"]) for record in records}

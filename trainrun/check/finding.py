@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from trainrun.config.compose.composer import Composer
+from trainrun.config.overrides import key_of
 from trainrun.vocabulary.errors import ConfigError
-
-if TYPE_CHECKING:
-    from trainrun.config.compose.composer import Composer
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,18 @@ class CheckResult:
     advice: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckSection:
     """The answer to one question: (label, text) lines for people, the same as numbers, and what is wrong."""
 
     title: str
-    lines: tuple[tuple[str, str], ...]
-    findings: tuple[CheckResult, ...] = ()
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[CheckResult] = field(default_factory=list)
     values: Mapping[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, measured: str, expected: str, *fix: str, advice: str = "") -> None:
+        """Add a finding."""
+        self.findings.append(CheckResult(name, measured, expected, fix, advice))
 
 
 def with_fixes(words: Sequence[str], findings: Sequence[CheckResult]) -> list[str]:
@@ -40,19 +43,12 @@ def with_fixes(words: Sequence[str], findings: Sequence[CheckResult]) -> list[st
     Where two findings propose different values for one setting, neither is taken.
     """
     proposed: dict[str, set[str]] = {}
-    for finding in findings:
-        for fix in finding.fix:
-            proposed.setdefault(key_of(fix), set()).add(fix)
+    for fix in (fix for finding in findings for fix in finding.fix):
+        proposed.setdefault(key_of(fix), set()).add(fix)
     agreed = {key: fixes.pop() for key, fixes in proposed.items() if len(fixes) == 1}
-    line: list[str] = []
-    for word in words:
-        key = key_of(word)
-        if any(key.startswith(f"{group}.") for group in agreed):  # a value of an option that is replaced
-            continue
-        word = agreed.get(key, word)
-        if word not in line:
-            line.append(word)
-    return line + [fix for fix in agreed.values() if fix not in line]
+    replaced = tuple(f"{group}." for group in agreed)  # values of an option that is replaced
+    line = [agreed.get(key_of(word), word) for word in words if not key_of(word).startswith(replaced)]
+    return list(dict.fromkeys([*line, *agreed.values()]))
 
 
 def command_with_fixes(
@@ -67,21 +63,6 @@ def command_with_fixes(
     except ConfigError:
         return None
     return shlex.join(["trainrun", "check", *line])
-
-
-def key_of(word: str) -> str:
-    """`optimizer.lr` of `+optimizer.lr=0.1`."""
-    return word.lstrip("+~").partition("=")[0]
-
-
-def setting(settings: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None where there is no such setting."""
-    node: Any = settings
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return None
-        node = node[part]
-    return node
 
 
 def option_of(settings: Mapping[str, Any], group: str) -> str:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from trainrun.check.clone_state import fresh_state
-from trainrun.check.context import CheckContext, is_same
-from trainrun.check.finding import CheckResult, CheckSection, setting
-from trainrun.checkpoint.state import TrainState
+from trainrun.check.context import CheckContext, fresh_state, is_same, leaves_in
+from trainrun.check.finding import CheckSection
 from trainrun.checkpoint.store import expected_bytes
 from trainrun.run.directory import ROOT
 from trainrun.run.files import free_bytes
@@ -30,61 +26,57 @@ def storage(context: CheckContext, is_explained: bool = False) -> CheckSection:
 
     Numbers that are not finite are never stored, which is a finding where they are not explained already.
     """
-    parts = context.parts
-    size = expected_bytes(parts.state)
-    lines, findings = [], []
-    count = checkpoint_count(context)
-    place, needed, free = _place(context), size * count, 0
-    if place.is_dir() and os.access(place, os.W_OK):
-        free = free_bytes(place)
-        needs = f"{_size_text(needed)} for {count} checkpoints"
-        lines.append(("disk", f"{needs} of {_size_text(size)}; {_size_text(free)} free"))
-        if needed > free:
-            measured = f"{needs} are needed, {_size_text(free)} are free"
-            fix, advice = ("checkpoint.keep_last=1",), "or run_dir=FOLDER on another disk"
-            findings.append(CheckResult("disk space", measured, "room for all checkpoints", fix, advice))
-    else:
-        measured = f"{place} is no folder that can be written to"
-        findings.append(
-            CheckResult("run folder", measured, "one that can", (), "name another one: run_dir=FOLDER")
-        )
+    size, section = expected_bytes(context.parts.state), CheckSection("storage")
+    needed, free = _disk_space(section, context, size)
     if size > min(_MOST_BYTES, free_bytes(Path(tempfile.gettempdir())) // 2):
-        return CheckSection("storage", (*lines, ("checkpoint", "too large to be tried")), tuple(findings))
+        section.lines.append(("checkpoint", "too large to be tried"))
+        return section
     try:
         differing = _round_trip(context)
     except NonFiniteError as error:
-        lines.append(("checkpoint", f"after two steps {error}"))
-        advice = "look at what the model writes there in its first steps"
-        refused = CheckResult("not finite", f"after two steps {error}", "finite numbers", (), advice)
-        return CheckSection("storage", tuple(lines), (*findings, *([] if is_explained else [refused])))
-    lines.append(
-        ("checkpoint", f"saved, read back, compared: {'the same' if not differing else differing[0]}")
-    )
+        measured = f"after two steps {error}"
+        section.lines.append(("checkpoint", measured))
+        if not is_explained:
+            advice = "look at what the model writes there in its first steps"
+            section.add("not finite", measured, "finite numbers", advice=advice)
+        return section
+    section.values = {"bytes": size, "needed": needed, "free": free}
+    result = differing[0] if differing else "the same"
+    section.lines.append(("checkpoint", f"saved, read back, compared: {result}"))
     if differing:
         measured = f"{len(differing)} values differ after saving and loading, the first: {differing[0]}"
-        advice = "trainrun check --exact says where"
-        findings.append(CheckResult("checkpoint", measured, "the same bits", (), advice))
-    return CheckSection(
-        "storage", tuple(lines), tuple(findings), {"bytes": size, "needed": needed, "free": free}
-    )
+        section.add("checkpoint", measured, "the same bits", advice="trainrun check --exact says where")
+    return section
+
+
+def _disk_space(section: CheckSection, context: CheckContext, size: int) -> tuple[int, int]:
+    """(bytes that all checkpoints of the run need, bytes that are free)."""
+    count, free = checkpoint_count(context), 0
+    wanted = Path(context.setting("run_dir") or ROOT).expanduser().absolute()
+    place = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
+    needed = size * count
+    if place.is_dir() and os.access(place, os.W_OK):
+        free = free_bytes(place)
+        needs = f"{_size_text(needed)} for {count} checkpoints"
+        section.lines.append(("disk", f"{needs} of {_size_text(size)}; {_size_text(free)} free"))
+        if needed > free:
+            measured = f"{needs} are needed, {_size_text(free)} are free"
+            fix, advice = "checkpoint.keep_last=1", "or run_dir=FOLDER on another disk"
+            section.add("disk space", measured, "room for all checkpoints", fix, advice=advice)
+    else:
+        measured = f"{place} is no folder that can be written to"
+        section.add("run folder", measured, "one that can", advice="name another one: run_dir=FOLDER")
+    return needed, free
 
 
 def checkpoint_count(context: CheckContext) -> int:
     """Checkpoints that lie on the disk at once, one being written included."""
-    node = context.parts.settings["checkpoint"]
-    every, total = node.get("keep_every"), context.parts.state.total_steps
-    more = 0
-    if every is not None and context.parts.budget is None:
-        length = context.parts.make.at("checkpoint", node, {"folder": Path(), "run_id": "", "record": None})
-        more = total // length.keep_every
-        length.close()
+    node, more = context.parts.settings["checkpoint"], 0
+    if node.get("keep_every") is not None and context.parts.budget is None:
+        store = context.parts.make.at("checkpoint", node, {"folder": Path(), "run_id": "", "record": None})
+        more = context.parts.state.total_steps // store.keep_every
+        store.close()
     return int(node.get("keep_last", 1)) + int(node.get("keep_best", 0)) + more + 1
-
-
-def _place(context: CheckContext) -> Path:
-    """The nearest folder that exists above the run's."""
-    wanted = Path(setting(context.parts.settings, "run_dir") or ROOT).expanduser().absolute()
-    return next(folder for folder in (wanted, *wanted.parents) if folder.exists())
 
 
 def _round_trip(context: CheckContext) -> list[str]:
@@ -104,50 +96,30 @@ def _round_trip(context: CheckContext) -> list[str]:
                 stored = loop.checkpoints.load_newest(lambda text: None) or {}
                 stored.pop("metrics_bytes", None)
                 loaded.load_state_dict(stored)
-    return [
-        *differences(trained.state_dict(), loaded.state_dict()),
-        *_loss_differences(context, trained, loaded),
-    ]
-
-
-def _loss_differences(context: CheckContext, trained: TrainState, loaded: TrainState) -> list[str]:
-    """Whether the two give the same loss for one batch: a model may hold more than its state dict."""
-    losses = []
+    losses = []  # of one batch: a model may hold more than its state dict
     for state in (trained, loaded):
         model = state.eval_model.eval()
         context.seed(0)
         with torch.no_grad():
-            losses.append(context.parts.task(model, context.batch).terms)
+            losses.append(parts.task(model, context.batch).terms)
     return [
-        f"the loss of one batch ({name})"
-        for name in losses[0]
-        if not is_same(losses[0][name], losses[1][name])
+        *differences(trained.state_dict(), loaded.state_dict()),
+        *(f"the loss of one batch ({name})" for name in differences(*losses)),
     ]
 
 
-def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
-    """Paths of the leaves that are not the same; a NaN is the same as another."""
-    if isinstance(ours, Mapping):
-        missing = [f"{path}/{key}" for key in set(ours) ^ set(theirs)]
-        return missing + [
-            d for key in ours if key in theirs for d in differences(ours[key], theirs[key], f"{path}/{key}")
-        ]
-    if isinstance(ours, (list, tuple)):
-        if len(ours) != len(theirs):
-            return [path]
-        return [
-            d
-            for n, pair in enumerate(zip(ours, theirs, strict=True))
-            for d in differences(*pair, f"{path}/{n}")
-        ]
-    if isinstance(ours, Tensor):
-        return [] if isinstance(theirs, Tensor) and is_same(ours, theirs) else [path.removeprefix("/")]
-    return [] if ours == theirs or (ours != ours and theirs != theirs) else [path.removeprefix("/")]
+def differences(ours: Any, theirs: Any) -> list[str]:
+    """Paths of the leaves that are not the same, or not in both."""
+    mine, other = dict(leaves_in(ours)), dict(leaves_in(theirs))
+    return [
+        path
+        for path in dict.fromkeys([*mine, *other])
+        if path not in mine or path not in other or not is_same(mine[path], other[path])
+    ]
 
 
-def _size_text(size: int) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000  # type: ignore[assignment]
-    return f"{size:.3g} {unit}"
+def _size_text(size: float) -> str:
+    units = ["bytes", "KB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.3g} {units[0]}"

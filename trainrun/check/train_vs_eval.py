@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.check.context import CheckContext, is_same, tensors_in
-from trainrun.check.finding import CheckResult, CheckSection
+from trainrun.check.finding import CheckSection
 from trainrun.protocols import BatchSpec
 
 # Of the largest output, what rounding may change: in the same sums on a GPU, and in sums cut otherwise.
@@ -22,31 +22,32 @@ _Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # by place and by name
 
 def modes(context: CheckContext) -> CheckSection:
     """Outputs must be equal in evaluation, whatever is drawn, and depend on each sample alone."""
-    findings = [*_small_batches(context)]
-    inputs = _inputs(context)
-    model = context.model.eval()
+    section = CheckSection("modes")
+    _small_batches(section, context)
+    inputs, model = _inputs(context), context.model.eval()
     before = [buffer.clone() for buffer in model.buffers()]
     first, second = (_outputs(context, model, inputs, count) if inputs else [] for count in (0, 1))
     if inputs is None or not first:
-        text = "not compared: the task gets no tensors from the model's forward"
-        return CheckSection("modes", (("passes", text),), tuple(findings))
-    lines = _training(context, inputs)
+        section.lines.append(("passes", "not compared: the task gets no tensors from the model's forward"))
+        return section
+    section.lines.append(("training", _training(context, inputs)))
     drawn = _difference(first, second)
     text = "are equal to the last bit" if drawn == 0 else f"differ by up to {drawn:.3g}"
-    lines.append(("evaluation", f"two passes over the same samples {text}"))
+    section.lines.append(("evaluation", f"two passes over the same samples {text}"))
+    section.values = {"evaluation": drawn}
     if drawn > _ROUNDING * _size(first):
         measured = f"in evaluation mode two passes over the same samples differ by up to {drawn:.3g}"
         advice = "something also draws in evaluation: F.dropout needs training=self.training"
-        findings.append(CheckResult("random evaluation", measured, "equal outputs", (), advice))
-    if any(not is_same(a, b) for a, b in zip(before, model.buffers(), strict=True)):
+        section.add("random evaluation", measured, "equal outputs", advice=advice)
+    if not all(map(is_same, before, model.buffers())):
         measured = "two passes in evaluation mode change buffers of the model"
         advice = "update them in training alone"
-        findings.append(CheckResult("evaluation changes the model", measured, "the same buffers", (), advice))
-    lines += _alone(context, model, inputs, first, findings)
-    return CheckSection("modes", tuple(lines), tuple(findings), {"evaluation": drawn})
+        section.add("evaluation changes the model", measured, "the same buffers", advice=advice)
+    _alone(section, context, model, inputs, first)
+    return section
 
 
-def _training(context: CheckContext, inputs: _Inputs) -> list[tuple[str, str]]:
+def _training(context: CheckContext, inputs: _Inputs) -> str:
     model = context.model
     first, second = (_outputs(context, model, inputs, count) for count in (0, 1))
     drawn = _difference(first, second)
@@ -55,54 +56,45 @@ def _training(context: CheckContext, inputs: _Inputs) -> list[tuple[str, str]]:
     why = [f"dropout of {', '.join(f'{rate:g}' for rate in rates)}"] if rates else []
     why += [f"{norms} batch norms, which see the batch"] if norms else []
     text = f"differ by up to {drawn:.3g}" if drawn else "are equal to the last bit"
-    return [("training", f"two passes over the same samples {text}{'; ' if why else ''}{', '.join(why)}")]
+    return f"two passes over the same samples {text}{'; ' if why else ''}{', '.join(why)}"
 
 
 def _alone(
-    context: CheckContext, model: nn.Module, inputs: _Inputs, whole: list[Tensor], findings: list[CheckResult]
-) -> list[tuple[str, str]]:
+    section: CheckSection, context: CheckContext, model: nn.Module, inputs: _Inputs, whole: list[Tensor]
+) -> None:
     """Whether the first sample's outputs are the same without the others."""
     count = len(context.batch)
     given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    if count < 2 or len(given) != 1 or not _has_rows(given[0], count):
-        return []
-    if not all(_has_rows(tensor, count) for tensor in whole):
-        return []
+    by_sample = all(tensor.ndim > 0 and len(tensor) == count for tensor in (*given, *whole))
+    if count < 2 or len(given) != 1 or not by_sample:
+        return
     alone = _outputs(context, model, tree_map(lambda x: x[:1] if isinstance(x, Tensor) else x, inputs), 0)
     difference = _difference(alone, [tensor[:1] for tensor in whole])
     if difference <= _CLOSE * _size(whole):
-        return [("", "a sample's outputs are the same alone as among others")]
-    measured = f"in evaluation mode a sample's outputs differ by {difference:.3g} alone and among others"
+        section.lines.append(("", "a sample's outputs are the same alone as among others"))
+        return
+    measured = f"a sample's outputs differ by {difference:.3g} alone and among others"
+    section.lines.append(("", measured))
     advice = "the model mixes samples: a reshape or a norm over the wrong axis"
-    findings.append(CheckResult("samples see each other", measured, "equal outputs", (), advice))
-    return [("", f"a sample's outputs differ by {difference:.3g} alone and among others")]
+    section.add("samples see each other", f"in evaluation mode {measured}", "equal outputs", advice=advice)
 
 
-def _has_rows(tensor: Tensor, count: int) -> bool:
-    """Whether its first dimension is the samples."""
-    return tensor.ndim > 0 and len(tensor) == count
-
-
-def _small_batches(context: CheckContext) -> list[CheckResult]:
+def _small_batches(section: CheckSection, context: CheckContext) -> None:
     """Batch norm with a batch, or the last one of an epoch, of one sample."""
     parts = context.parts
     if not any(isinstance(m, _BatchNorm) for m in parts.state.model.modules()):
-        return []
-    size, batch_spec = parts.info.sizes["train"], parts.batch_spec
-    if batch_spec.batch_size < 8:
-        samples = f"{batch_spec.batch_size} sample{'s' if batch_spec.batch_size > 1 else ''}"
-        measured = f"batch norm estimates mean and variance from {samples} at a time"
-        return [CheckResult("tiny batches", measured, "8 or more", ("batch_size=32",), "or another norm")]
-    if size is not None and size > 1 and smallest(size, batch_spec) == 1:
+        return
+    size, cut = parts.info.sizes["train"], parts.batch_spec.batch_size
+    if cut < 8:
         measured = (
-            f"the last batch of an epoch, {size} samples cut by {batch_spec.batch_size}, has one sample"
+            f"batch norm estimates mean and variance from {cut} sample{'s' if cut > 1 else ''} at a time"
         )
-        better = next(
-            (n for n in range(batch_spec.batch_size + 1, 3 * batch_spec.batch_size) if size % n != 1), size
-        )
+        section.add("tiny batches", measured, "8 or more", "batch_size=32", advice="or another norm")
+    elif size is not None and size > 1 and smallest(size, parts.batch_spec) == 1:
+        measured = f"the last batch of an epoch, {size} samples cut by {cut}, has one sample"
+        better = next((n for n in range(cut + 1, 3 * cut) if size % n != 1), size)
         expected = "two or more, for batch norm's variance"
-        return [CheckResult("a batch of one", measured, expected, (f"batch_size={better}",))]
-    return []
+        section.add("a batch of one", measured, expected, f"batch_size={better}")
 
 
 def smallest(size: int, batch_spec: BatchSpec) -> int:
@@ -114,13 +106,10 @@ def _inputs(context: CheckContext) -> _Inputs | None:
     """What the task hands to the model for the batch; None where it never calls the model itself."""
     calls: list[_Inputs] = []
     model = context.model.eval()
-    hook = model.register_forward_pre_hook(
-        lambda _, inputs, named: calls.append((inputs, named)), with_kwargs=True
-    )
+    model.register_forward_pre_hook(lambda _, *inputs: calls.append(inputs), with_kwargs=True)
     context.seed(0)
     with torch.no_grad():
         context.parts.task(model, context.batch)
-    hook.remove()
     return calls[0] if calls else None
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from trainrun.config.task_facts import metric_modes
+from trainrun.config.tree import value_at
 from trainrun.run.files import read_json
 from trainrun.run.history import is_number, records, step_of, unread_lines
 from trainrun.run.listing import state_in
@@ -35,7 +36,7 @@ class Curve:
     @property
     def last(self) -> float:
         """Where it ends: the median of the last quarter, at least of three points."""
-        return statistics.median(self.values[-max(3, len(self) // 4) :])
+        return median(self.values[-max(3, len(self) // 4) :])
 
     @property
     def noise(self) -> float:
@@ -43,17 +44,15 @@ class Curve:
 
         Its median size is 0.6745 root 2 times that of normal noise; single leaps do not count.
         """
-        half = self.values[len(self) // 2 :]
-        leaps = [abs(b - a) for a, b in itertools.pairwise(half)]
-        return statistics.median(leaps) / (0.6745 * math.sqrt(2)) if leaps else 0.0
+        leaps = [abs(b - a) for a, b in pairwise(self.values[len(self) // 2 :])]
+        return median(leaps) / (0.6745 * math.sqrt(2)) if leaps else 0.0
 
     @property
     def smooth(self) -> Curve:
         """Medians of three neighbours, so that one leap is none; the ends are those of their neighbours."""
         if len(self) < 3:
             return self
-        triples = zip(self.values, self.values[1:], self.values[2:], strict=False)
-        inner = [statistics.median(three) for three in triples]
+        inner = [median(self.values[start : start + 3]) for start in range(len(self) - 2)]
         return Curve(self.steps, (inner[0], *inner, inner[-1]))
 
 
@@ -66,7 +65,6 @@ class RecordedRun:
     train: Sequence[Record]
     val: Sequence[Record]
     nonfinite: Sequence[Record]
-    rollbacks: int
     timing: Sequence[Record]
     in_memory: bool = False  # the data: no loader processes are needed
     unread: int = 0  # lines of its records that cannot be read
@@ -85,8 +83,7 @@ class RecordedRun:
     @property
     def step(self) -> int:
         """How far it came."""
-        steps = (step_of(record) for record in (*self.train, *self.val, self.status))
-        return max((step for step in steps if step is not None), default=0)
+        return max(step_of(record) or 0 for record in (*self.train, *self.val, self.status))
 
     @property
     def metric(self) -> str:
@@ -96,11 +93,11 @@ class RecordedRun:
         """
         monitored = str(self.status.get("monitor") or "").removeprefix("val/")
         smaller = metric_modes().get(monitored) == "min" or self.setting("monitor_mode") == "min"
-        names = [] if smaller else [monitored]
         latest = next((records[-1] for records in (self.val, self.train) if records), {})
         if "perplexity" in latest:
             return "loss"
-        return next((name for name in (*names, "accuracy", "r2") if name in latest), "loss")
+        names = ("accuracy", "r2") if smaller else (monitored, "accuracy", "r2")
+        return next((name for name in names if name in latest), "loss")
 
     @property
     def higher_is_better(self) -> bool:
@@ -108,14 +105,11 @@ class RecordedRun:
 
     def setting(self, path: str) -> Any:
         """The value at a dotted path; None where there is none."""
-        node: Any = self.settings
-        for part in path.split("."):
-            node = node.get(part) if isinstance(node, Mapping) else None
-        return node
+        return value_at(self.settings, path)
 
     def number(self, path: str) -> float | None:
         """The same where it is a number."""
-        return _number(self.setting(path))
+        return _number(self.setting(path), min)
 
 
 def read(run_dir: Path) -> RecordedRun:
@@ -126,46 +120,33 @@ def read(run_dir: Path) -> RecordedRun:
     from trainrun.config.stored import load_stored  # which is slow to import, and the table needs it not
 
     status = read_json(run_dir / "status.json")
-    train: list[Record] = []
-    val: list[Record] = []
-    nonfinite: list[Record] = []
-    rollbacks = 0
+    train, val, nonfinite = dict[int, Record](), dict[int, Record](), list[Record]()
     for record in records(run_dir / "metrics.jsonl"):
-        kind = record.get("event")
-        if kind == "train":
-            train.append(record)
-        elif kind == "eval" and record.get("split") == "val":
-            val.append(record)
+        kind, step = record.get("event"), step_of(record)
+        if kind == "train" and step is not None:
+            train[step] = record
+        elif kind == "eval" and record.get("split") == "val" and step is not None:
+            val[step] = record
         elif kind == "nonfinite":
             nonfinite.append(record)
         elif kind == "rollback":
-            rollbacks += 1
-            to = step_of(record, "to")
-            train, val = (
-                [record for record in part if (step_of(record) or 0) <= (to or 0)] for part in (train, val)
-            )
+            to = step_of(record, "to") or 0
+            train, val = ({step: part[step] for step in part if step <= to} for part in (train, val))
     return RecordedRun(
         settings=load_stored(run_dir / "config.yaml"),
         status=status | {"state": state_in(run_dir, status)},
-        train=_in_order(train),
-        val=_in_order(val),
+        train=[train[step] for step in sorted(train)],
+        val=[val[step] for step in sorted(val)],
         nonfinite=nonfinite,
-        rollbacks=rollbacks,
         timing=list(records(run_dir / "timing.jsonl")),
         unread=sum(unread_lines(run_dir / name) for name in ("metrics.jsonl", "timing.jsonl")),
         in_memory=read_json(run_dir / "environment.json").get("in_memory") is True,
     )
 
 
-def _in_order(unordered: Sequence[Record]) -> list[Record]:
-    """Each step once, the last that was written of it; what has no step is left out."""
-    steps = {step: record for record in unordered if (step := step_of(record)) is not None}
-    return [steps[step] for step in sorted(steps)]
-
-
-def _number(value: Any, pick: Callable[[Iterable[float]], float] = min) -> float | None:
+def _number(value: Any, pick: Callable[[Iterable[float]], float]) -> float | None:
+    """A finite number; of a mapping to such numbers that which is picked."""
     if isinstance(value, Mapping):
-        flat = (_number(item) for item in value.values() if not isinstance(item, Mapping))
-        numbers = [number for number in flat if number is not None]
+        numbers = [float(item) for item in value.values() if is_number(item)]
         return pick(numbers) if numbers else None
     return float(value) if is_number(value) else None

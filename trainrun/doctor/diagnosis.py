@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 
 from trainrun.config.suggest import hydra_value
 from trainrun.doctor.curves import RecordedRun
 from trainrun.doctor.symptoms import SYMPTOMS, Remedy, Symptom
 
-# What braces hold where no run says otherwise: the defaults.
-DEFAULTS: Mapping[str, float | str] = {
-    "lr": 0.002,
-    "budget": "20ep",
-    "width": 128,
-    "grad_norm": 1.0,
-    "norm": "group",
-}
 _LOADERS = "data.num_workers"  # which any data take that are not in memory, whether they name it or not
-_BRACES = re.compile(r"\{(\w+)(?:([*/])(\d+))?\}")
+# What braces are reckoned from where no run says otherwise: the defaults.
+_LR, _WIDTH, _GRAD_NORM, _BUDGET = 0.002, 128, 1.0, "20ep"
 
 
 @dataclass(frozen=True)
@@ -37,41 +30,52 @@ def diagnose(run: RecordedRun) -> list[Diagnosis]:
     diagnoses: list[Diagnosis] = []
     explained: set[str] = set()
     for symptom in SYMPTOMS:
-        if symptom.rule is None or symptom.name in explained:
-            continue
-        if evidence := symptom.rule(run):
-            diagnoses.append(Diagnosis(symptom, evidence, _fitting(symptom, run)))
+        if symptom.rule and symptom.name not in explained and (evidence := symptom.rule(run)):
+            values = _values_of(run)
+            remedies = (filled(remedy, values) for remedy in symptom.remedies)
+            fitting = tuple(r for r in remedies if all(_is_new(override, run) for override in r.overrides))
+            diagnoses.append(Diagnosis(symptom, evidence, fitting))
             explained |= set(symptom.explains)
     return diagnoses
 
 
-def filled(remedy: Remedy, values: Mapping[str, float | str]) -> Remedy:
+def filled(remedy: Remedy, values: Mapping[str, str]) -> Remedy:
     """With what the braces stand for."""
-
-    def value(match: re.Match[str]) -> str:
-        current, sign, by = values[match[1]], match[2], match[3]
-        if isinstance(current, str):
-            number = re.fullmatch(r"([\d.]+)([a-z%]+)", current)
-            return current if not sign or number is None else _short(float(number[1]) * int(by)) + number[2]
-        if sign:
-            current = current * int(by) if sign == "*" else current / int(by)
-        return _short(current)
-
-    return Remedy(
-        remedy.what, tuple(_BRACES.sub(value, override) for override in remedy.overrides), remedy.needs
-    )
+    return replace(remedy, overrides=tuple(override.format_map(values) for override in remedy.overrides))
 
 
-def _fitting(symptom: Symptom, run: RecordedRun) -> tuple[Remedy, ...]:
-    """Those that set what the run has, and that change something."""
-    values = {**DEFAULTS, **_values(run)}
-    candidates = (filled(remedy, values) for remedy in symptom.remedies)
-    return tuple(
-        remedy for remedy in candidates if all(_is_new(override, run) for override in remedy.overrides)
+def _short(number: float) -> str:
+    """Two digits, or a whole number as it is: 0.00067, 1.5, 256."""
+    return f"{int(number)}" if number == int(number) else f"{float(f'{number:.2g}'):g}"
+
+
+def _reckoned(lr: float, width: float, grad_norm: float, budget: str, norm: str) -> dict[str, str]:
+    """What braces stand for."""
+    amount = re.fullmatch(r"(\d*\.?\d+|\d+\.)([a-z%]+)", budget)
+    twice = f"{_short(float(amount[1]) * 2)}{amount[2]}" if amount else budget
+    numbers = {"lr/3": lr / 3, "lr/10": lr / 10, "lr*10": lr * 10}
+    numbers |= {"width*2": width * 2, "grad_norm*3": grad_norm * 3}
+    return {name: _short(number) for name, number in numbers.items()} | {"budget*2": twice, "norm": norm}
+
+
+DEFAULTS: Mapping[str, str] = _reckoned(_LR, _WIDTH, _GRAD_NORM, _BUDGET, "group")
+
+
+def _values_of(run: RecordedRun) -> dict[str, str]:
+    """What braces stand for in this run; where it does not say, as in DEFAULTS."""
+    lr, width, budget = run.number("optimizer.lr"), run.number("model.width"), run.setting("budget")
+    has_pictures = any(kind in str(run.setting("model._target_")) for kind in ("cnn", "resnet"))
+    return _reckoned(
+        lr=_LR if lr is None else lr,
+        width=_WIDTH if width is None else width,
+        grad_norm=median(run.curve("train", "grad_norm").values or [_GRAD_NORM]),
+        budget=budget if isinstance(budget, str) else _BUDGET,
+        norm="group" if has_pictures else "layer",
     )
 
 
 def _is_new(override: str, run: RecordedRun) -> bool:
+    """Whether it sets what the run has, and changes something."""
     key, _, value = override.partition("=")
     group, _, name = key.partition(".")
     node = run.setting(group)
@@ -84,23 +88,3 @@ def _is_new(override: str, run: RecordedRun) -> bool:
         return False
     is_known = name.partition(".")[0] in node or key == _LOADERS
     return is_known and hydra_value(run.setting(key)) != value
-
-
-def _values(run: RecordedRun) -> dict[str, float | str]:
-    """What braces stand for in this run."""
-    values: dict[str, float | str] = {}
-    for name, path in (("lr", "optimizer.lr"), ("width", "model.width")):
-        if (number := run.number(path)) is not None:
-            values[name] = number
-    if isinstance(budget := run.setting("budget"), str):
-        values["budget"] = budget
-    if norms := run.curve("train", "grad_norm").values:
-        values["grad_norm"] = statistics.median(norms)
-    if not any(kind in str(run.setting("model._target_")) for kind in ("cnn", "resnet")):
-        values["norm"] = "layer"
-    return values
-
-
-def _short(number: float) -> str:
-    """Two digits, or a whole number as it is: 0.00067, 1.5, 256."""
-    return f"{int(number)}" if number == int(number) else f"{float(f'{number:.2g}'):g}"

@@ -24,23 +24,25 @@ _OWN = ("run_dir", "name", "resume", "runtime.trust")
 
 def summary(run: RecordedRun) -> str:
     """What the run came to, in numbers."""
-    loss, val, metric = run.curve("train", "loss"), run.curve("val", "loss"), run.curve("val", run.metric)
     said = [f"{run.step} steps"]
-    if len(loss) > 1:
-        said.append(f"training loss {number(loss.values[0])} to {number(loss.values[-1])}")
-    if len(val) > 1:
-        said.append(f"validation loss {number(val.values[0])} to {number(val.values[-1])}")
+    for part, name in (("train", "training"), ("val", "validation")):
+        loss = run.curve(part, "loss").values
+        if len(loss) > 1:
+            said.append(f"{name} loss {number(loss[0])} to {number(loss[-1])}")
+    metric = run.curve("val", run.metric).values
     if metric and run.metric != "loss":
-        best = max(metric.values) if run.higher_is_better else min(metric.values)
-        said.append(f"best {run.metric} {number(best)}")
-    state = run.status.get("state")
-    ending = "died" if state == "died" else f"is {state}"
-    open_end = f"; it {ending}, so this holds so far" if state in ("running", "interrupted", "died") else ""
-    more = f"log more often, as with loop.log_every={max(1, run.step // 8)}step"
-    few = "" if run.has_verdict else f"; too few points to see a trend: {more}"
-    blind = "" if run.val else "; without a validation split nothing shows overfitting"
-    unread = f"; {run.unread} lines of its records cannot be read, and are left out" if run.unread else ""
-    return ", ".join(said) + open_end + few + blind + unread
+        said.append(f"best {run.metric} {number(max(metric) if run.higher_is_better else min(metric))}")
+    notes, state = [", ".join(said)], run.status.get("state")
+    if state in ("running", "interrupted", "died"):
+        notes.append(f"it {'died' if state == 'died' else f'is {state}'}, so this holds so far")
+    if not run.has_verdict:
+        more = f"log more often, as with loop.log_every={max(1, run.step // 8)}step"
+        notes.append(f"too few points to see a trend: {more}")
+    if not run.val:
+        notes.append("without a validation split nothing shows overfitting")
+    if run.unread:
+        notes.append(f"{run.unread} lines of its records cannot be read, and are left out")
+    return "; ".join(notes)
 
 
 def record(
@@ -53,22 +55,14 @@ def record(
             "evidence": diagnosis.evidence,
             "cause": diagnosis.symptom.cause,
             "remedies": [
-                {
-                    "what": remedy.what,
-                    "overrides": list(remedy.overrides),
-                    "command": command(base, remedy.overrides),
-                }
-                for remedy in diagnosis.remedies
+                {"what": r.what, "overrides": list(r.overrides), "command": command(base, r.overrides)}
+                for r in diagnosis.remedies
             ],
         }
         for diagnosis in findings
     ]
-    return {
-        "run": str(folder),
-        "healthy": run.has_verdict and not findings,
-        "summary": summary(run),
-        "symptoms": symptoms,
-    }
+    healthy = run.has_verdict and not findings
+    return {"run": str(folder), "healthy": healthy, "summary": summary(run), "symptoms": symptoms}
 
 
 def command(base: Sequence[str], overrides: Sequence[str]) -> str:
@@ -96,7 +90,7 @@ def started_with(folder: Path) -> list[str]:
         return []
     if not isinstance(words, list):
         return []
-    plain = [word for word in words if isinstance(word, str) and "=" in word and word.isprintable()]
     files = experiment_files(folder)
+    plain = [word for word in words if isinstance(word, str) and "=" in word and word.isprintable()]
     overrides = [word for word in plain if key_of(word) not in _OWN and not key_of(word).startswith("hydra.")]
     return [files.get(word, word) for word in overrides]
