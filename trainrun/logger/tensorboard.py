@@ -67,10 +67,7 @@ class TensorBoard:
                 self._histograms("weights", event.weights, event.step)
                 self._histograms("gradients", event.gradients, event.step)
             case events.Evaluated():
-                self._scalars(evaluated_curves(event), event.step)
-                self.best = event if event.is_best else self.best
-                if event.split == "test":
-                    self._confusion(event)
+                self._evaluated(event)
             case events.Pictured():
                 picture = drawing.samples(event.pictures, event.shape, event.labels)
                 self._picture("samples", picture, event.step)
@@ -91,6 +88,12 @@ class TensorBoard:
                 pass
             case _:
                 assert_never(event)
+
+    def _evaluated(self, event: events.Evaluated) -> None:
+        self._scalars(evaluated_curves(event), event.step)
+        self.best = event if event.is_best else self.best
+        if event.split == "test":
+            self._confusion(event)
 
     def _start(self, event: events.Started) -> None:
         """What a process before this one wrote after the checkpoint, or before there was one, is no more."""

@@ -63,7 +63,7 @@ class WandB:
             case events.CheckpointSaved():
                 self._log_until(event.step)
             case events.RolledBack():
-                self._keep([row for row in self.pending if row["step"] <= event.to])
+                self._keep_until(event.to)
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._end(event)
             case (
@@ -87,6 +87,9 @@ class WandB:
         for row in (row for row in self.pending if row["step"] <= step):
             self.run.log(row)
         self._keep([row for row in self.pending if row["step"] > step])
+
+    def _keep_until(self, step: int) -> None:
+        self._keep([row for row in self.pending if row["step"] <= step])
 
     def _keep(self, rows: list[dict[str, Any]]) -> None:
         self.pending = rows
