@@ -17,10 +17,7 @@ _FILE = (".yaml", ".yml")
 
 
 def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
-    """The words with every clear setting written KEY=VALUE.
-
-    `flags` are those of the command line itself; they and what follows them stay.
-    """
+    """The words with every clear setting written KEY=VALUE; `flags` and what follows them stay."""
     keys = {*groups(), *NAMES, *SPELLINGS}
     rest, settings = list(words[1:] if words[:1] in _TRAIN else words), list[str]()
     is_after_flag = False
@@ -32,7 +29,7 @@ def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
             value = dashed[2]
             if value is None:
                 value = rest.pop(0) if rest and _is_value(rest[0]) else "true"
-            settings.append(_setting(dashed[1].replace("-", "_"), value))
+            settings.append(value if value.endswith(_FILE) else f"{dashed[1].replace('-', '_')}={value}")
         elif not dashed and (taken := _separate_value(word, rest, is_after_flag, keys)):
             settings.append(word + "".join(taken) if "=" in "".join((word, *taken)) else f"{word}={taken[0]}")
             del rest[: len(taken)]
@@ -72,7 +69,3 @@ def _is_flag(word: str, flags: Collection[str]) -> bool:
 
 def _is_value(word: str) -> bool:
     return bool(word) and "=" not in word and (word[0] != "-" or bool(re.match(r"-[.\d]", word)))
-
-
-def _setting(key: str, value: str) -> str:
-    return value if value.endswith(_FILE) else f"{key}={value}"

@@ -30,10 +30,7 @@ def misplaced(word: ParsedOverride) -> list[Problem]:
 
 
 def foreign(hydra: Mapping[str, Any], builtin: Mapping[str, Any], words: Collection[str]) -> list[Problem]:
-    """Problems of Hydra's part of a composed config, unresolved: what neither we nor the shell said.
-
-    `words` are the shell's overrides of Hydra.
-    """
+    """Problems of Hydra's part of a config, unresolved: what neither we nor the shell's `words` said."""
     typed = {key_of(word).replace("/", ".").removeprefix("hydra.") for word in words}
     ours, theirs = dict(leaves(builtin)), dict(leaves(hydra))
     problems: dict[str, str] = {}

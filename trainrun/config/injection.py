@@ -14,25 +14,21 @@ from trainrun.config.signature import Parameter, source_signature
 
 @dataclass(frozen=True)
 class Slot:
-    """`bases`: classes that the result must be one of (none: what the slot's own modules make).
+    """A place where a call stands.
 
     `extras` are further keys of every option, which the build reads itself: name -> the callable with a
-    parameter of that name. `main`: the argument that a bare value is meant for.
-    `named`: an option's name may stand for the call; a rule checks it.
-    `reserved`: offers that the YAML may not replace: live parts, and where a run writes.
-    `plain`: how many values the run passes to a plain function, as a schedule is a function of the step.
-    `adapter` turns the user's own objects into parts.
+    parameter of that name.
     """
 
     modules: tuple[str, ...]
-    bases: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()  # classes that the result must be one of; none: what `modules` make
     offers: tuple[str, ...] = ()
     extras: Mapping[str, str] = field(default_factory=dict)
-    main: str = ""
-    named: bool = False
-    reserved: tuple[str, ...] = ()
-    plain: tuple[int, ...] = ()
-    adapter: str = ""
+    main: str = ""  # the argument that a bare value is meant for
+    named: bool = False  # an option's name may stand for the call; a rule checks it
+    reserved: tuple[str, ...] = ()  # offers that the YAML may not replace: live parts, where a run writes
+    plain: tuple[int, ...] = ()  # how many values the run passes to a plain function
+    adapter: str = ""  # turns the user's own objects into parts
 
 
 _STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
@@ -147,11 +143,7 @@ def extra_parameters(slot: Slot) -> dict[str, Parameter]:
 
 def slot_of(path: str) -> Slot | None:
     """The slot at a dotted path; members of a list group (`regularization.ema`) share the group's."""
-    if path in SLOTS:
-        return SLOTS[path]
     head, _, rest = path.partition(".")
-    if head in ("regularization", "logger") and rest and "." not in rest:
+    if head in ("regularization", "logger") and "." not in rest:
         return SLOTS[head]
-    if head == "parameters" and path.endswith(".init"):
-        return SLOTS["init"]
-    return None
+    return SLOTS.get("init" if head == "parameters" and path.endswith(".init") else path)

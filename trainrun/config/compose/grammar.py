@@ -46,12 +46,12 @@ def parse_override(text: str) -> ParsedOverride:
     parts["key"], is_sweep = parsed.key_or_group, parsed.is_sweep_override()
     if is_sweep and parsed.value_type in (ValueType.INTERVAL_SWEEP, ValueType.GLOB_CHOICE_SWEEP):
         return ParsedOverride(**parts, values=[], is_sweep=True)
-    items = [_parsed(item) for item in parsed.sweep_string_iterator()] if is_sweep else [parsed.value()]
-    values = [_text(value) for item in items for value in (item if isinstance(item, list) else [item])]
-    is_list = any(isinstance(item, list) for item in items)
-    return ParsedOverride(
-        **parts, values=None if items == [None] else values, is_list=is_list, is_sweep=is_sweep
-    )
+    reader = OverridesParser.create()
+    swept = parsed.sweep_string_iterator() if is_sweep else ()
+    items = [reader.parse_override(f"x={item}").value() for item in swept] if is_sweep else [parsed.value()]
+    texts = [_text(value) for item in items for value in (item if isinstance(item, list) else [item])]
+    values, is_list = None if items == [None] else texts, any(isinstance(item, list) for item in items)
+    return ParsedOverride(**parts, values=values, is_list=is_list, is_sweep=is_sweep)
 
 
 def parse(word: str) -> HydraOverride:
@@ -60,12 +60,11 @@ def parse(word: str) -> HydraOverride:
 
 
 def readable(word: str) -> str:
-    """Rewrite an override so that Hydra reads it: texts are quoted where they must be.
-
-    The home folder in `data.root=~/x` is written out, which no shell does behind a `=`.
-    """
+    """Rewrite an override so that Hydra reads it: texts are quoted where they must be."""
     head, _, value = word.partition("=")
-    return f"{head}={hydra_value(os.path.expanduser(value))}" if value.startswith("~/") else quoted(word)
+    if value.startswith("~/"):  # the home folder, which no shell writes out behind a `=`
+        return f"{head}={hydra_value(os.path.expanduser(value))}"
+    return quoted(word)
 
 
 def as_path(word: str) -> str:
@@ -82,11 +81,6 @@ def value_of(word: str) -> Any:
     """The value of an override as a plain object; None for a sweep."""
     parsed = parse(word)
     return None if parsed.is_sweep_override() else parsed.value()
-
-
-def _parsed(text: str) -> Any:
-    """One value of a sweep."""
-    return OverridesParser.create().parse_override(f"x={text}").value()
 
 
 def _text(value: Any) -> str:

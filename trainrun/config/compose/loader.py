@@ -41,14 +41,14 @@ class Loader(ConfigLoaderImpl):
         super().__init__(path)
         self.repository: _Bounded = _Bounded(path, roots()[:-1] + list(folders))
         self.notes: list[str] = []
-        self._files = groups(folders)  # Hydra's own listing takes longer than composing
+        # Hydra's own listing takes longer than composing.
+        self._options = {name: list(files) for name, files in groups(folders).items()}
         self._is_plain = not folders and roots() == [CONF]
 
     @property
     def groups(self) -> dict[str, list[str]]:
         """Every group with its options."""
-        options = {name: list(files) for name, files in self._files.items()}
-        return options | {"experiment": [*options.get("experiment", []), *EXPERIMENTS]}
+        return self._options | {"experiment": [*self._options.get("experiment", []), *EXPERIMENTS]}
 
     @property
     def files(self) -> list[Path]:
@@ -80,7 +80,8 @@ class Loader(ConfigLoaderImpl):
         if config_name == NAME and (problems := self._foreign(cfg)):
             raise ConfigError(problems)
         experiment = cfg.hydra.runtime.choices.get("experiment")
-        self.notes = leave_out_replaced(cfg, load, self._experiment(experiment))
+        result = self.repository.load_config(f"experiment/{experiment}") if experiment else None
+        self.notes = leave_out_replaced(cfg, load, plain(result.config) if result else {})
         return cfg
 
     def _foreign(self, cfg: DictConfig) -> list[Problem]:
@@ -89,11 +90,6 @@ class Loader(ConfigLoaderImpl):
         if not words and not EXPERIMENTS and self._is_plain:
             return []
         return foreign(plain(cfg.hydra), plain(_builtin_hydra()), words)
-
-    def _experiment(self, name: str | None) -> dict[str, Any]:
-        """What the file of an experiment holds itself."""
-        result = self.repository.load_config(f"experiment/{name}") if name else None
-        return plain(result.config) if result else {}
 
     def _forced(self, word: str) -> str:
         """A setting of ours written with `++`, so that Hydra takes it whether or not a file has it."""

@@ -68,11 +68,8 @@ class Space:
             cfg.hydra.overrides.hydra.extend([where, "hydra.output_subdir=null"])
             cfg.hydra.sweep.dir = str(folder)
             cfg.hydra.launcher.merge_with(changes)
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=self.loader, callbacks=Callbacks(cfg)),
-            task_function=_JobTask(task),
-            config=cfg,
-        )
+        context = HydraContext(config_loader=self.loader, callbacks=Callbacks(cfg))
+        launcher = Plugins.instance().instantiate_launcher(context, _JobTask(task), cfg)
         overrides = [[*self.fixed, *words, f"hydra.sweep.subdir='{key}'"] for key, words in jobs.items()]
         for ended in launcher.launch(overrides, initial_job_idx=0):
             if isinstance(ended._return_value, Exception):  # Hydra's own: the task catches its errors
@@ -86,14 +83,12 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
     words = [*(f"{key}={value}" for key, value in params.items()), *words_of(cfg)]
     overrides = OverridesParser.create(loader).parse_overrides(list(map(readable, words)))
     last = {override.get_key_element(): override for override in overrides}
-    fixed = [
-        f"{head}={override.get_value_element_as_str()}"
-        for head, override in last.items()
-        if not override.is_sweep_override()
-    ]
-    axes: list[Axis] = [
-        _axis(head, override) for head, override in last.items() if override.is_sweep_override()
-    ]
+    fixed, axes = list[str](), list[Axis]()
+    for head, override in last.items():
+        if override.is_sweep_override():
+            axes.append(_axis(head, override))
+        else:
+            fixed.append(f"{head}={override.get_value_element_as_str()}")
     if swept := [axis.key for axis in axes if axis.key.split(".")[0] in _UNSWEPT]:
         raise ConfigError([Problem(key, "cannot be swept") for key in swept])
     axes = zipped(axes, paired(plain(cfg.sweep).get("zip")))
