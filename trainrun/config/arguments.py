@@ -24,7 +24,10 @@ def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
     while rest:
         word = rest.pop(0)
         dashed = _DASHED.fullmatch(word)
-        is_flag = dashed is not None and _is_flag(word.partition("=")[0], flags)
+        head = word.partition("=")[0]
+        is_flag = dashed is not None and (
+            head in flags or (head.startswith("--") and sum(flag.startswith(head) for flag in flags) == 1)
+        )
         if dashed and not is_flag:
             value = dashed[2]
             if value is None:
@@ -60,11 +63,6 @@ def _separate_value(word: str, rest: Sequence[str], is_after_flag: bool, keys: C
     elif word.endswith("=") and word.count("=") == 1 and _is_value(first) and not first.endswith(_FILE):
         return [first]
     return []
-
-
-def _is_flag(word: str, flags: Collection[str]) -> bool:
-    """Whether a word is a flag, or the beginning of exactly one long flag."""
-    return word in flags or (word.startswith("--") and sum(flag.startswith(word) for flag in flags) == 1)
 
 
 def _is_value(word: str) -> bool:

@@ -56,8 +56,7 @@ def call(
 ) -> Any:
     """Make the call of `node`, {_target_, **arguments}, with what is offered and asked for.
 
-    Raises ConfigError naming the key for a target that does not fit, for arguments that the
-    callable refuses with ValueError or TypeError, and for a result of the wrong kind.
+    Raises ConfigError for a target that does not fit, arguments that it refuses, a result of the wrong kind.
     """
     target = node["_target_"]
     thing = resolve(target, path, slot, trust, stored)
@@ -117,11 +116,9 @@ class PlainFunction:
 
 def failure(thing: Any, error: BaseException) -> str:
     """Describe what went wrong in the user's code, and in which line of it."""
-    file, last = inspect.getsourcefile(thing) or "", ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename == file:
-            last = f" ({Path(file).name}:{frame.lineno})"
-    return f"{thing.__name__} failed: {type(error).__name__}: {error}{last}"
+    file, frames = inspect.getsourcefile(thing) or "", traceback.extract_tb(error.__traceback__)
+    places = [f" ({Path(file).name}:{frame.lineno})" for frame in frames if frame.filename == file]
+    return f"{thing.__name__} failed: {type(error).__name__}: {error}{''.join(places[-1:])}"
 
 
 def resolve(
@@ -137,15 +134,12 @@ def resolve(
 def misfit(
     target: str, slot: Slot, trust: Collection[str] = (), stored: StoredOrigin | None = None
 ) -> str | None:
-    """Why a target cannot stand in a slot; None where it can.
-
-    Imports its module; of a stored run only one that lies in this folder, is torch's, or is trusted.
-    """
+    """Why a target cannot stand in a slot; None where it can. Imports its module if that is trusted."""
     if not _NAME.fullmatch(target):
         return f"must be a plain dotted name, got {target!r}"
-    module, _, name = target.rpartition(".")
     if text := distrust(target, trust, stored):
         return text
+    module, _, name = target.rpartition(".")
     stored = None if stored and target in stored.typed else stored
     try:
         thing = _lookup(target)
@@ -283,9 +277,11 @@ def _is_local(file: str | Path | None, stored: StoredOrigin | None) -> bool:
         return False
     path, run = Path(file).resolve(), (stored.folder if stored else here / "outputs").resolve()
     within = [folder for folder in path.parents if here in folder.parents]
-    foreign = [folder for folder in within if run.is_relative_to(folder) or is_run(folder)]
-    libraries = [folder for folder in within if folder.name in ("site-packages", "dist-packages")]
-    return not here.is_relative_to(run) and not foreign and not libraries
+    is_library = any(folder.name in ("site-packages", "dist-packages") for folder in within)
+    is_runs = here.is_relative_to(run) or any(
+        run.is_relative_to(folder) or is_run(folder) for folder in within
+    )
+    return not is_library and not is_runs
 
 
 def _is_here(file: str | Path | None) -> bool:

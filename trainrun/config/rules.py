@@ -9,7 +9,6 @@ from typing import Any
 
 from trainrun.config.diagnose import misfit_option
 from trainrun.config.overrides import Override
-from trainrun.config.parameter_rules import parameter_rules
 from trainrun.config.show import option
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
@@ -24,15 +23,15 @@ Settings = Mapping[str, Any]
 
 _NAME = re.compile(r"(?![._-])([A-Za-z0-9._-]|[^\x00-\x7f\s]){1,100}")
 _CLIPS = ("norm", "value", "agc")
+_RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
 def contradictions(
     settings: Settings, explicit: Collection[str], choices: Mapping[str, Any], faulty: Collection[str] = ()
 ) -> list[Problem]:
-    """Problems between settings that are each right.
+    """Problems between settings that are each right. A rule ends where it reads one of the `faulty` keys.
 
-    `explicit` are the keys named in the shell, `choices` the option of each group. A rule ends
-    where it reads one of the `faulty` keys.
+    `explicit` are the keys named in the shell, `choices` the option of each group.
     """
     readable = ReadableSettings(settings, faulty)
     problems = list(until_faulty(_task_of_data(readable, explicit, choices)))
@@ -273,6 +272,27 @@ def _averages_and_dropout(s: Settings, explicit: Collection[str]) -> Iterator[Pr
         yield Problem("model.dropout", text)
 
 
+def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    allowed = ", ".join(_RULE_KEYS)
+    for pattern, rule in (s["parameters"].get("rules") or {}).items():
+        key = f"parameters.rules.{pattern}"
+        if not isinstance(rule, Mapping):
+            yield Problem(key, f"must be a mapping such as {{lr: 0.1}}, got {rule!r}; a rule takes {allowed}")
+            continue
+        for name, value in rule.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if name not in _RULE_KEYS:
+                yield Problem(f"{key}.{name}", f"no such setting of a rule; it takes {allowed}")
+            elif name in ("lr", "weight_decay") and not (number and value >= 0):
+                yield Problem(f"{key}.{name}", f"must be a number of at least 0, got {value!r}")
+            elif name == "freeze" and not isinstance(value, bool):
+                yield Problem(f"{key}.{name}", f"must be true or false, got {value!r}")
+            elif name == "init" and (wrong := misfit_option("init", value, "zeros or {normal: {std: 0.01}}")):
+                yield Problem(f"{key}.init", wrong)
+        if "weight_decay" in rule and "weight_decay" not in s["optimizer"]:
+            yield Problem(f"{key}.weight_decay", "has no effect because the optimizer has no weight_decay")
+
+
 def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Regularizers that make probabilities of classes."""
     task, chosen = _target(s, "task"), _regularizers(s)
@@ -312,5 +332,5 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
     *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
-    *(_monitor_mode, _averages_and_dropout, parameter_rules, _smoothing, _packages),
+    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _smoothing, _packages),
 )

@@ -33,8 +33,7 @@ NAME = "trainrun"
 class Loader(ConfigLoaderImpl):
     """Hydra's loader, which passes every KEY=VALUE on to `check`, as if written with `++`.
 
-    Then the shell's choice of an option wins whole (see `precedence`). `folders` are searched besides
-    those of `roots()`.
+    Then the shell's choice of an option wins whole (see `precedence`).
     """
 
     def __init__(self, path: Any, folders: Sequence[Path]) -> None:
@@ -94,9 +93,9 @@ class Loader(ConfigLoaderImpl):
     def _forced(self, word: str) -> str:
         """A setting of ours written with `++`, so that Hydra takes it whether or not a file has it."""
         override, head = Override.parse(word), word.partition("=")[0]
-        is_ours = override.value is not None and override.prefix != "~" and override.key not in self.groups
-        is_ours = is_ours and not override.key.startswith("hydra") and "@" not in head and "/" not in head
-        return "++" + word.lstrip("+") if is_ours else word
+        is_setting = override.value is not None and override.prefix != "~" and override.key not in self.groups
+        is_ours = not override.key.startswith("hydra") and "@" not in head and "/" not in head
+        return "++" + word.lstrip("+") if is_setting and is_ours else word
 
 
 class _Bounded(ConfigRepository):
@@ -116,12 +115,10 @@ class _Bounded(ConfigRepository):
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         name = config_path.removesuffix(".yaml")
-        files = (folder / f"{name}.yaml" for folder in self._folders)
-        file = next(filter(Path.exists, files), None)
+        file = next(filter(Path.exists, (folder / f"{name}.yaml" for folder in self._folders)), None)
         if file:
             self.read[file] = None
-            settings = settings_of(file)
-            if name == NAME and "defaults" not in settings:
+            if "defaults" not in settings_of(file) and name == NAME:
                 text = "replaces the built-in file, but chooses no option for any group"
                 better = "copy that file, or put these settings into an experiment: trainrun FILE.yaml"
                 raise ConfigError.of(str(file.relative_to(Path.cwd())), f"{text}; {better}")

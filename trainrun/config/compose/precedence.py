@@ -21,10 +21,7 @@ Load = Callable[[list[str]], DictConfig]  # composes other overrides
 
 
 def leave_out_replaced(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list[str]:
-    """Leave out what belongs to an option or a target that was replaced; return what to say of it.
-
-    `experiment` is what the experiment's own file holds.
-    """
+    """Leave out what belongs to a replaced option or target; return what to say. `experiment`: its file."""
     return _options(cfg, load) + _members(cfg) + _targets(cfg, load, experiment)
 
 

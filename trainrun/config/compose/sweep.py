@@ -123,6 +123,6 @@ class _JobTask:
         os.chdir(self.here)  # a launcher's process may have begun elsewhere
         hydra = HydraConfig.get()  # run_job takes it out of cfg
         whole = OmegaConf.create({**dict(cfg), "hydra": hydra})
-        folder, here = Path(hydra.runtime.output_dir), Path(self.here)
-        is_below = here in folder.parents
-        return self.task(composition(whole, []), folder.relative_to(here) if is_below else folder)
+        folder = Path(hydra.runtime.output_dir)
+        is_below = Path(self.here) in folder.parents
+        return self.task(composition(whole, []), folder.relative_to(self.here) if is_below else folder)
