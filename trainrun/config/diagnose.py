@@ -47,7 +47,6 @@ def misread(word: ParsedOverride, groups: Groups, combines: Collection[str], mul
 
 
 def _choice(word: ParsedOverride, options: Collection[str], combines: bool) -> list[Problem]:
-    """Problems of GROUP=OPTION."""
     if word.prefix:
         return [Problem(word.key, f"a group takes no {word.prefix}", word.text.lstrip("+"))]
     if word.values is None:
@@ -188,9 +187,8 @@ def _option_as_key(key: str, value: Any, groups: Groups) -> Problem | None:
     words = [f"{group}={key}" for group, options in groups.items() if key in options]
     if not words or key in ("default", "none"):
         return None
-    return Problem(
-        key, f"is an option: {_either(words)}", words[0] if value is True and len(words) == 1 else None
-    )
+    fix = words[0] if value is True and len(words) == 1 else None
+    return Problem(key, f"is an option: {_either(words)}", fix)
 
 
 def _misspelt(key: str, value: Any, paths: Collection[str], groups: Groups) -> Problem | None:
@@ -243,9 +241,8 @@ def no_such_file(file: Path) -> Problem:
 
 def yaml_problem(error: yaml.YAMLError, file: Path | None = None) -> Problem:
     """A syntax error as a problem of its file and line."""
-    mark = getattr(error, "problem_mark", None)
-    if re.search("end of stream|<stream end>", str(getattr(error, "problem", None))):
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if re.search("end of stream|<stream end>", str(problem)):
         mark = getattr(error, "context_mark", None) or mark  # where the unclosed part began
     name = str(file or (mark and mark.name) or "YAML").removeprefix(f"{Path.cwd()}/")
-    where = f"{name}:{mark.line + 1}" if mark else str(name)
-    return Problem(where, f"is not valid YAML: {getattr(error, 'problem', None) or error}")
+    return Problem(f"{name}:{mark.line + 1}" if mark else name, f"is not valid YAML: {problem or error}")

@@ -45,6 +45,12 @@ _ELSEWHERE = {
 SPELLINGS = {word: ours for ours, words in _ELSEWHERE.items() for word in words.split()}
 _PRECISIONS = {"fp16": "16 16-mixed float16 half", "bf16": "bf16-mixed bfloat16", "fp32": "32 float32"}
 PRECISIONS = {word: ours for ours, words in _PRECISIONS.items() for word in words.split()}
+_RENAMED = (
+    ("loss", "mae", "l1"),
+    *(("scheduler", "onecycle", "one_cycle"), ("scheduler", "sgdr", "cosine_restarts")),
+    *(("init", "he", "kaiming_normal"), ("init", "he_normal", "kaiming_normal")),
+    *(("init", "he_uniform", "kaiming_uniform"), ("init", "glorot", "xavier_uniform")),
+)
 # Options that do not exist for a reason.
 _NOT_OFFERED = {
     "optimizer": ("newton", "kfac", "k-fac", "shampoo", "natural_gradient"),
@@ -66,15 +72,9 @@ REFUSED: dict[tuple[str, str], tuple[str, str | None]] = {
         "takes log-probabilities; cross_entropy computes the same from logits",
         "cross_entropy",
     ),
-    ("loss", "mae"): ("is called l1 here", "l1"),
-    ("scheduler", "onecycle"): ("is called one_cycle here", "one_cycle"),
-    ("scheduler", "sgdr"): ("is called cosine_restarts here", "cosine_restarts"),
-    ("init", "he"): ("is called kaiming_normal here", "kaiming_normal"),
-    ("init", "he_normal"): ("is called kaiming_normal here", "kaiming_normal"),
-    ("init", "he_uniform"): ("is called kaiming_uniform here", "kaiming_uniform"),
-    ("init", "glorot"): ("is called xavier_uniform here", "xavier_uniform"),
     ("init", "xavier"): ("is called xavier_uniform or xavier_normal", "xavier_uniform"),
     ("init", "kaiming"): ("is called kaiming_normal or kaiming_uniform", "kaiming_normal"),
+    **{(group, name): (f"is called {ours} here", ours) for group, name, ours in _RENAMED},
 }
 
 

@@ -129,7 +129,10 @@ def _from_typing(form: Any) -> Kind:
     if not arguments:
         return UNKNOWN
     base, note = arguments
-    return _duration(note) if isinstance(note, ranges.InSteps) else _number(base, note)
+    if isinstance(note, ranges.InSteps):
+        return _duration(note)
+    words = f"{'a whole number' if base is int else 'a number'} {note}"
+    return Kind(words, lambda value: _is_number(value, base is int) and value in note)
 
 
 def _is_number(value: Any, whole: bool) -> bool:
@@ -138,11 +141,6 @@ def _is_number(value: Any, whole: bool) -> bool:
     if isinstance(value, int):  # torch's integers have 64 bits, and a float ends near 1.8e308
         return abs(value) < 2**63 if whole else abs(value) < 10**300
     return not whole and math.isfinite(value)
-
-
-def _number(base: type, interval: ranges.Interval) -> Kind:
-    words = f"{'a whole number' if base is int else 'a number'} {interval}"
-    return Kind(words, lambda value: _is_number(value, base is int) and value in interval)
 
 
 def _duration(note: ranges.InSteps) -> Kind:

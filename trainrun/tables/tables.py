@@ -170,11 +170,6 @@ def numbers(column: Iterable[str], missing: Collection[str]) -> array[float] | N
         return None
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is one number."""
-    return numbers([text], ()) is not None
-
-
 def kind_of(texts: Iterable[str]) -> str:
     """The kind of different texts that are no numbers: "boolean", "date", "text", or "empty" without any."""
     distinct = set(texts)
@@ -335,7 +330,7 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 def are_values(names: Collection[str]) -> bool:
     """Whether column names look like values: half of them or more are numbers."""
     style = Style("auto", "none")
-    return 2 * sum(is_number(name) or bool(find_notation({name}, style)) for name in names) >= len(names)
+    return 2 * sum(bool(numbers([name], ()) or find_notation({name}, style)) for name in names) >= len(names)
 
 
 def _remedy(names: Sequence[str]) -> str:

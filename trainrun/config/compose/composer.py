@@ -37,17 +37,7 @@ from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.suggest import did_you_mean, hydra_value, together
 from trainrun.vocabulary.errors import ConfigError, Problem
 
-__all__ = [
-    "Composer",
-    "Composition",
-    "Space",
-    "experiment_files",
-    "flags",
-    "parse_arguments",
-    "problems_of",
-    "store_experiment",
-    "to_yaml",
-]
+__all__ = ["Composer", "Composition", "Space", "experiment_files", "store_experiment", "to_yaml"]
 
 _REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
 _EXTRAS = {"joblib": "sweep", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
@@ -105,7 +95,6 @@ class Composer:
             return composition(cfg, [])
 
     def _unfit(self, text: str) -> list[Problem]:
-        """Problems of a word about a stored run."""
         word = parse_override(text)
         reason = "another option makes a new run; only the values of this one can change"
         is_group = word.key in self.loader.groups

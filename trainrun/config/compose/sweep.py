@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Space:
             cfg.hydra.sweep.dir = str(folder)
             cfg.hydra.launcher.merge_with(changes)
         context = HydraContext(config_loader=self.loader, callbacks=Callbacks(cfg))
-        launcher = Plugins.instance().instantiate_launcher(context, _JobTask(task), cfg)
+        launcher = Plugins.instance().instantiate_launcher(context, partial(_run_job, task, Path.cwd()), cfg)
         overrides = [[*self.fixed, *words, f"hydra.sweep.subdir='{key}'"] for key, words in jobs.items()]
         for ended in launcher.launch(overrides, initial_job_idx=0):
             if isinstance(ended._return_value, Exception):  # Hydra's own: the task catches its errors
@@ -112,17 +113,10 @@ def _axis(head: str, override: Override) -> Axis:
     return SearchInterval(key, value.start, value.end, is_log, is_int)
 
 
-class _JobTask:
-    """The function that Hydra calls for each job, in this process or a launcher's."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.here = os.getcwd()
-
-    def __call__(self, cfg: DictConfig) -> Any:
-        os.chdir(self.here)  # a launcher's process may have begun elsewhere
-        hydra = HydraConfig.get()  # run_job takes it out of cfg
-        whole = OmegaConf.create({**dict(cfg), "hydra": hydra})
-        folder = Path(hydra.runtime.output_dir)
-        is_below = Path(self.here) in folder.parents
-        return self.task(composition(whole, []), folder.relative_to(self.here) if is_below else folder)
+def _run_job(task: Task, here: Path, cfg: DictConfig) -> Any:
+    """What Hydra calls for each job, in this process or a launcher's."""
+    os.chdir(here)  # a launcher's process may have begun elsewhere
+    hydra = HydraConfig.get()  # run_job takes it out of cfg
+    whole = OmegaConf.create({**dict(cfg), "hydra": hydra})
+    folder = Path(hydra.runtime.output_dir)
+    return task(composition(whole, []), folder.relative_to(here) if here in folder.parents else folder)
