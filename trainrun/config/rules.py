@@ -161,7 +161,7 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
     clip = s["loop"].get("clip") or {}
-    for key in [f"loop.clip.{kind}" for kind in _CLIPS if clip.get(kind) is not None]:
+    for key in (f"loop.clip.{kind}" for kind in _CLIPS if clip.get(kind) is not None):
         yield Problem(key, "clipped gradients break L-BFGS's curvature", f"{key}=null")
     rules = s["parameters"].get("rules") or {}
     if any(isinstance(rule, Mapping) and {"lr", "weight_decay"} & rule.keys() for rule in rules.values()):
@@ -199,9 +199,8 @@ def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     clip = s["loop"].get("clip")
-    given = [
-        f"loop.clip.{kind}" for kind in _CLIPS if isinstance(clip, Mapping) and clip.get(kind) is not None
-    ]
+    kinds = _CLIPS if isinstance(clip, Mapping) else ()
+    given = [f"loop.clip.{kind}" for kind in kinds if clip.get(kind) is not None]
     for key in given[1:]:
         yield Problem(key, f"cannot be combined with {given[0]}", f"{key}=null")
 
