@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.call import StoredOrigin
+from trainrun.config.call import StoredOrigin, annotation_of
 from trainrun.config.check_call import (
     Arguments,
     Trust,
@@ -24,7 +24,7 @@ from trainrun.config.limits import read_text
 from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
-from trainrun.config.signature import signature, source_signature
+from trainrun.config.signature import source_signature
 from trainrun.config.suggest import did_you_mean, shown
 from trainrun.config.top_level import DIALS, NAMES
 from trainrun.config.tree import value_at
@@ -96,9 +96,8 @@ def _with_sound_fix(problem: Problem, settings: Mapping[str, Any]) -> Problem:
     if not problem.fix or " " in fix.key or not (path or name in NAMES):
         return problem
     target = value_at(settings, f"{path}._target_") if path else DIALS
-    takes = signature(target) if target else None
-    parameter = takes.parameters.get(name) if takes else None
-    wrong = complaint(yaml.safe_load(fix.value or ""), parameter.annotation) if parameter else None
+    annotation = annotation_of(target, name) if target else None
+    wrong = complaint(yaml.safe_load(fix.value or ""), annotation) if annotation else None
     return Problem(problem.key, f"{problem.text}, and {wrong}") if wrong else problem
 
 

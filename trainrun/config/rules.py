@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -42,16 +43,17 @@ def contradictions(
 
 def _name(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     name = s["name"]
-    if name is not None and (not _is_name(name) or name == "last"):
+    if name is not None and not _is_name(name):
         text = "must be at most 100 letters, digits, dots, dashes and underscores, and not the word last"
         better = re.sub(r"[^\w.-]+", "-", str(name)).strip("-._")[:100]
-        fix = f"name={hydra_value(better)}" if _is_name(better) and better != "last" else None
+        fix = f"name={hydra_value(better)}" if _is_name(better) else None
         yield Problem("name", f"{text}, got {shown(name)}", fix)
 
 
 def _is_name(text: str) -> bool:
     """Whether a run can be called so, in letters of any language; its folder may have that name."""
-    return bool(_NAME.fullmatch(text)) and visible(text) == text and len(text.encode()) <= 200
+    is_plain = text != "last" and bool(_NAME.fullmatch(text)) and visible(text) == text
+    return is_plain and len(text.encode()) <= 200
 
 
 def _resume(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -305,10 +307,9 @@ def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _duration(value: Any) -> Duration | None:
     """A duration; None where a value is none."""
-    try:
+    with suppress(ValueError):
         return parse(value)
-    except ValueError:
-        return None
+    return None
 
 
 def _target(settings: Settings, group: str) -> str:

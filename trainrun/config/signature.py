@@ -180,9 +180,8 @@ def _imported_from(node: ast.ImportFrom, module: str) -> str:
 
 def _class_signature(node: ast.ClassDef, module: str, depth: int = 0) -> Signature | None:
     doc = ast.get_docstring(node) or ""
-    methods = [method for method in node.body if isinstance(method, ast.FunctionDef)]
-    for method in methods:
-        if method.name == "__init__" and not _is_overload(method):
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__" and not _is_overload(method):
             inner = _function_signature(method, is_method=True)
             return replace(inner, doc=doc or inner.doc)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):

@@ -30,8 +30,7 @@ from trainrun.config.compose.experiments import experiment_files, store_experime
 from trainrun.config.compose.grammar import as_path, parse_override, value_of
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
-from trainrun.config.diagnose import misread, no_option, yaml_problem
-from trainrun.config.hydra_keys import misplaced
+from trainrun.config.diagnose import ParsedOverride, misread, no_option, yaml_problem
 from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.suggest import did_you_mean, hydra_value, together
@@ -40,6 +39,7 @@ from trainrun.vocabulary.errors import ConfigError, Problem
 __all__ = ["Composer", "Composition", "Space", "experiment_files", "store_experiment", "to_yaml"]
 
 _REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
+_TYPED = ("launcher", "sweeper", "searchpath", "verbose")  # of Hydra's own settings, in the shell
 _EXTRAS = {"joblib": "sweep", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 
 
@@ -98,7 +98,7 @@ class Composer:
         word = parse_override(text)
         reason = "another option makes a new run; only the values of this one can change"
         is_group = word.key in self.loader.groups
-        return [Problem(word.key, reason)] if is_group else misplaced(word) or misread(word, {}, (), False)
+        return [Problem(word.key, reason)] if is_group else _misplaced(word) or misread(word, {}, (), False)
 
     def space(self, overrides: list[str]) -> Space:
         """What a sweep varies. Raises ConfigError with every problem of the overrides."""
@@ -145,7 +145,7 @@ class Composer:
         """Raise for words that cannot be read or choose no option, with every problem of the others."""
         problems, rest, unread, lost = list[Problem](), list[str](), set[str](), set[str]()
         for word in map(parse_override, dict.fromkeys(overrides)):
-            wrong = misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
+            wrong = _misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
             problems += wrong
             if not wrong:
                 rest.append(word.text)
@@ -163,6 +163,17 @@ class Composer:
         except ConfigError as error:
             others = error.problems
         raise ConfigError(problems + [other for other in others if other.key not in unread])
+
+
+def _misplaced(word: ParsedOverride) -> list[Problem]:
+    """Problems of a word of the shell that is about Hydra."""
+    key = word.key.replace("/", ".")
+    if key in ("hydra.run.dir", "hydra.sweep.dir"):
+        return [Problem(word.key, "is called run_dir here", f"run_dir={word.value}")]
+    if key.startswith("hydra.") and key.split(".")[1] not in _TYPED:
+        allowed = ", ".join(f"hydra.{name}" for name in _TYPED)
+        return [Problem(word.key, f"cannot be set here; of Hydra's own settings you can set {allowed}")]
+    return []
 
 
 def problems_of(
