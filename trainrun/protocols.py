@@ -47,7 +47,7 @@ class Batch:
         return self.position.offset == 0  # the next one begins another
 
 
-class Arguments(tuple[Any, ...]):
+class InputParts(tuple[Any, ...]):
     """Inputs of several parts without names: a model gets them one by one, in this order."""
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainrun.config.call import StoredOrigin, call, imported_parameters, misfit, parameters_of, resolve
+from trainrun.config.call import StoredOrigin, call, imported_signature, misfit, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.vocabulary.errors import ConfigError
 
@@ -236,6 +236,7 @@ def test_parameters_by_import() -> None:
     def function(a: int, b: int = 1, *rest: int, c: int, **more: int) -> None: ...
 
     assert parameters_of(function) == ({"a": True, "b": False, "c": True}, True)
-    assert imported_parameters("absent.f") is None
-    imported = imported_parameters("torch.nn.Linear")
-    assert imported is not None and imported[0]["in_features"] and not imported[0]["bias"]
+    assert imported_signature("absent.f") is None
+    imported = imported_signature("torch.nn.Linear")
+    assert imported is not None
+    assert imported.parameters["in_features"].required and not imported.parameters["bias"].required

@@ -83,9 +83,7 @@ WRONG: dict[str, dict[str, tuple[str, ...]]] = {
         "loop.eval_every=5s": ("loop.eval_every:", "clock units"),
         "scheduler.warmup=lots": ("scheduler.warmup: must be a duration",),
     },
-    "missing values": {
-        "data=dataset": ("data.train: needs a value",),
-    },
+    "missing values": {"data=dataset": ("data.train: needs a value",)},
     "the choice of options": {
         "optimizer=[adamw,sgd]": ("optimizer: takes one option, got [adamw,sgd]",),
         "optimizer=null": ("optimizer: must be an option, got null",),

@@ -90,13 +90,7 @@ def test_all_members_of_a_list_are_mended_together() -> None:
 
 
 @pytest.mark.parametrize(
-    "word",
-    [
-        "optimizer=adam",
-        "regularization=[ema]",
-        "regularization=[]",
-        "anything.else=1",
-    ],
+    "word", ["optimizer=adam", "regularization=[ema]", "regularization=[]", "anything.else=1"]
 )
 def test_a_choice_that_can_be_is_no_problem(word: str) -> None:
     assert misread(parse_override(word), GROUPS, COMBINES, multirun=False) == []

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 from trainrun.data.padding import pad
 from trainrun.data.prepared import prepared
 from trainrun.data.samples import collate_of, name_of, read_sample, source_of
-from trainrun.protocols import Arguments
+from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import DataError
 
 
@@ -70,16 +70,16 @@ def test_a_stream_is_read_in_the_same_way() -> None:
     datasets, _ = prepared({"train": Stream()}, None, None, None, "classes")
     stream: Any = datasets["train"]
     assert isinstance(stream, IterableDataset) and stream.num_classes == 2
-    assert list(stream) == [(Arguments((1.0, 2.0)), 0), (Arguments((3.0, 4.0)), 1)]
+    assert list(stream) == [(InputParts((1.0, 2.0)), 0), (InputParts((3.0, 4.0)), 1)]
     inputs, targets = collate_of(stream)(list(stream))  # type: ignore[misc]
-    assert isinstance(inputs, Arguments) and [part.tolist() for part in inputs] == [[1, 3], [2, 4]]
+    assert isinstance(inputs, InputParts) and [part.tolist() for part in inputs] == [[1, 3], [2, 4]]
     assert targets.tolist() == [0, 1]
 
 
 def test_a_task_of_whole_batches_gets_every_entry_and_no_target() -> None:
     datasets, _ = prepared({"train": Pairs()}, None, None, None, "whole")
     inputs, targets = read_sample(datasets["train"], 1)
-    assert isinstance(inputs, Arguments) and [part.tolist() for part in inputs] == [[[0, 0]], [1]]
+    assert isinstance(inputs, InputParts) and [part.tolist() for part in inputs] == [[[0, 0]], [1]]
     assert targets is None
     chosen, _ = prepared({"train": Scans()}, ["image", "label"], None, None, "whole")
     assert set(read_sample(chosen["train"], 0)[0]) == {"image", "label"}

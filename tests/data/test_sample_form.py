@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainrun.data.sample_form import WHOLE, SampleForm, form_of
-from trainrun.protocols import Arguments
+from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 
@@ -29,7 +29,7 @@ Pair = namedtuple("Pair", "left right")
     [
         (("in", 1), ("in", 1)),
         (["in", 1], ("in", 1)),
-        (("a", "b", 1), (Arguments("ab"), 1)),
+        (("a", "b", 1), (InputParts("ab"), 1)),
         ({"image": "in", "label": 1}, ("in", 1)),
         ({"img": "in", "y": 1, "path": "p"}, ("in", 1)),
         ({"x": "in", "target": 1}, ("in", 1)),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainrun.model.calling import call_by_signature
-from trainrun.protocols import Arguments
+from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -49,16 +49,16 @@ def test_a_dict_becomes_the_arguments_of_its_names() -> None:
 
 def test_parts_in_order_become_arguments() -> None:
     model = Two()
-    call_by_signature(model, Arguments(PARTS.values()))
-    assert model(Arguments(PARTS.values())) == 12
+    call_by_signature(model, InputParts(PARTS.values()))
+    assert model(InputParts(PARTS.values())) == 12
     optional = Optional()
-    call_by_signature(optional, Arguments((1, 2)))
-    assert optional(Arguments((1, 2))) == (1, 2)
+    call_by_signature(optional, InputParts((1, 2)))
+    assert optional(InputParts((1, 2))) == (1, 2)
     assert optional([1, 2]) == ([1, 2], None)  # a list of the user's stays one argument
 
 
 def test_a_model_that_takes_the_whole_gets_the_whole() -> None:
-    for inputs in (PARTS, Arguments((1, 2))):
+    for inputs in (PARTS, InputParts((1, 2))):
         model = Batch()
         call_by_signature(model, inputs)
         assert model(inputs) == (PARTS if inputs is PARTS else (1, 2))
@@ -67,9 +67,9 @@ def test_a_model_that_takes_the_whole_gets_the_whole() -> None:
 def test_catch_all_arguments_get_everything() -> None:
     by_name, in_order = Any_(), Any_()
     call_by_signature(by_name, PARTS)
-    call_by_signature(in_order, Arguments((1, 2)))
+    call_by_signature(in_order, InputParts((1, 2)))
     assert by_name(PARTS) == ((), PARTS)
-    assert in_order(Arguments((1, 2))) == ((1, 2), {})
+    assert in_order(InputParts((1, 2))) == ((1, 2), {})
 
 
 def test_a_single_tensor_changes_nothing() -> None:
@@ -82,7 +82,7 @@ def test_a_single_tensor_changes_nothing() -> None:
     ("inputs", "message"),
     [
         ({"image": 1, "years": 2}, "forward of Two needs age, the inputs have image, years"),
-        (Arguments((1,)), "forward of Two takes 2 arguments, the inputs have 1 parts"),
+        (InputParts((1,)), "forward of Two takes 2 arguments, the inputs have 1 parts"),
     ],
 )
 def test_parts_that_do_not_fit_are_named(inputs: Any, message: str) -> None:

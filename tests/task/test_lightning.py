@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.protocols import Arguments, Batch, DataInfo, Position
+from trainrun.protocols import Batch, DataInfo, InputParts, Position
 from trainrun.runtime.vision import declare_missing_operators
 from trainrun.task.lightning import Lightning
 from trainrun.vocabulary.errors import ConfigError
@@ -59,7 +59,7 @@ def module(package: Any, **methods: Any) -> nn.Module:
 
 
 def batch(**fields: Any) -> Batch:
-    return Batch(Arguments((X, Y)), None, torch.arange(3), Position(), **fields)
+    return Batch(InputParts((X, Y)), None, torch.arange(3), Position(), **fields)
 
 
 def test_the_training_step_gives_the_loss_and_what_it_logs(package: Any) -> None:

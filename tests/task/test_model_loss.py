@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainrun.protocols import Arguments, Batch, DataInfo, Position
+from trainrun.protocols import Batch, DataInfo, InputParts, Position
 from trainrun.task.model_loss import ModelLoss
 from trainrun.vocabulary.errors import ConfigError
 
@@ -73,7 +73,7 @@ def test_built_in_data_are_given_as_inputs_and_targets() -> None:
     model = Returns(FORMS["tensor"])
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     ModelLoss(INFO)(model, batch(X, torch.ones(3)))
-    assert isinstance(seen[0], Arguments) and len(seen[0]) == 2
+    assert isinstance(seen[0], InputParts) and len(seen[0]) == 2
 
 
 class Detector(nn.Module):

@@ -17,22 +17,22 @@ _FILE = (".yaml", ".yml")
 
 
 def as_overrides(words: list[str], flags: Collection[str]) -> list[str]:
-    """The words with every clear setting written KEY=VALUE.
-
-    `flags` are those of the command line itself; they and what follows them stay.
-    """
+    """The words with every clear setting written KEY=VALUE; `flags` and what follows them stay."""
     keys = {*groups(), *NAMES, *SPELLINGS}
     rest, settings = list(words[1:] if words[:1] in _TRAIN else words), list[str]()
     is_after_flag = False
     while rest:
         word = rest.pop(0)
         dashed = _DASHED.fullmatch(word)
-        is_flag = dashed is not None and _is_flag(word.partition("=")[0], flags)
+        head = word.partition("=")[0]
+        is_flag = dashed is not None and (
+            head in flags or (head.startswith("--") and sum(flag.startswith(head) for flag in flags) == 1)
+        )
         if dashed and not is_flag:
             value = dashed[2]
             if value is None:
                 value = rest.pop(0) if rest and _is_value(rest[0]) else "true"
-            settings.append(_setting(dashed[1].replace("-", "_"), value))
+            settings.append(value if value.endswith(_FILE) else f"{dashed[1].replace('-', '_')}={value}")
         elif not dashed and (taken := _separate_value(word, rest, is_after_flag, keys)):
             settings.append(word + "".join(taken) if "=" in "".join((word, *taken)) else f"{word}={taken[0]}")
             del rest[: len(taken)]
@@ -65,14 +65,5 @@ def _separate_value(word: str, rest: Sequence[str], is_after_flag: bool, keys: C
     return []
 
 
-def _is_flag(word: str, flags: Collection[str]) -> bool:
-    """Whether a word is a flag, or the beginning of exactly one long flag."""
-    return word in flags or (word.startswith("--") and sum(flag.startswith(word) for flag in flags) == 1)
-
-
 def _is_value(word: str) -> bool:
     return bool(word) and "=" not in word and (word[0] != "-" or bool(re.match(r"-[.\d]", word)))
-
-
-def _setting(key: str, value: str) -> str:
-    return value if value.endswith(_FILE) else f"{key}={value}"

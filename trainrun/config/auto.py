@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,17 +17,15 @@ from trainrun.vocabulary.errors import TrainrunError
 
 
 def followed(cfg: DictConfig) -> list[str]:
-    """The overrides that choose what nobody chose, such as `task=binary` and `data.kind=classes`.
-
-    A table that cannot be read is not reported here: whoever loads it does.
-    """
+    """The overrides that choose what nobody chose, such as `task=binary` and `data.kind=classes`."""
     choices, chosen = cfg.hydra.runtime.choices, []
     task, loss, data = choices.get("task"), choices.get("loss"), choices.get("data")
     node = OmegaConf.to_container(cfg.data, resolve=False) if OmegaConf.is_dict(cfg.get("data")) else {}
     assert isinstance(node, dict)
     kind = node.get("kind")
     if task == "auto":
-        task = next((word.value for word in _selects(data) if word.key == "task"), "auto")
+        selects = option("data", str(data)).selects if str(data) in groups()["data"] else ()
+        task = next((word.value for word in map(Override.parse, selects) if word.key == "task"), "auto")
         if task == "auto":
             kind, task = _of_target(OmegaConf.to_container(cfg.data, resolve=True), kind)
         chosen.append(f"task={task}")
@@ -52,22 +51,15 @@ def _is_left_behind(cfg: DictConfig, task: str) -> bool:
     return loss is not None and loss not in TASK_LOSSES.get(task, (loss,))
 
 
-def _selects(data: Any) -> list[Override]:
-    selects = option("data", str(data)).selects if str(data) in groups()["data"] else ()
-    return list(map(Override.parse, selects))
-
-
 def _of_target(node: Any, kind: Any) -> tuple[str, str]:
-    """(kind, task) of a table's target."""
+    """(kind, task) of a table's target. Whoever loads a table reports that it cannot be read."""
     count = 0
-    try:
+    with suppress(TrainrunError, KeyError, TypeError, ValueError):
         written = tables.Format(node["separator"], node["encoding"], node["header"])
         style = Style(node["decimal"], node["thousands"])
         read = tables.read(node["path"], written, node["missing"], only=node["target"])
         target_kind, count, _ = tables.target_kind(read, node["target"], node["missing"], style)
         kind = target_kind if kind == "auto" else kind
-    except (TrainrunError, KeyError, TypeError, ValueError):
-        pass
     return kind, _task_of(kind, count)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from trainrun.config.injection import Slot
 from trainrun.config.paths import is_run
-from trainrun.config.signature import names_in, signature, source_file
+from trainrun.config.signature import Parameter, Signature, names_in, signature, source_file
 from trainrun.config.suggest import did_you_mean
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 
@@ -39,15 +39,11 @@ _STORED_HOMES = ("torch", *_FUNCTION_HOMES, "torchvision.transforms", "trainrun"
 
 @dataclass(frozen=True)
 class StoredOrigin:
-    """The run whose folder settings come from.
-
-    `doubt` says why it may be a stranger's; None: the user made it. `typed` are the targets that the
-    command line or the user's own conf names: they are taken as in a run that starts.
-    """
+    """The run whose folder settings come from."""
 
     folder: Path
-    doubt: str | None = None
-    typed: Collection[str] = ()
+    doubt: str | None = None  # why it may be a stranger's; None: the user made it
+    typed: Collection[str] = ()  # targets of the command line or the user's conf, as in a run that starts
 
 
 def call(
@@ -60,8 +56,7 @@ def call(
 ) -> Any:
     """Make the call of `node`, {_target_, **arguments}, with what is offered and asked for.
 
-    Raises ConfigError naming the key for a target that does not fit, for arguments that the
-    callable refuses with ValueError or TypeError, and for a result of the wrong kind.
+    Raises ConfigError for a target that does not fit, arguments that it refuses, a result of the wrong kind.
     """
     target = node["_target_"]
     thing = resolve(target, path, slot, trust, stored)
@@ -71,31 +66,30 @@ def call(
     arguments |= {name: offered[name] for name in missing if name in offered}
     missing = [name for name in missing if name not in offered]
     is_users = not target.startswith("trainrun.")
+    is_plain = is_users and inspect.isfunction(thing) and len(missing) in slot.plain
     try:
-        is_plain = is_users and inspect.isfunction(thing) and len(missing) in slot.plain
         part = PlainFunction(thing, arguments, tuple(missing), path) if is_plain else thing(**arguments)
     except TrainrunError:
         raise
     except (ValueError, TypeError) as error:
         text = str(error)
-        key = re.match(rf"{re.escape(path)}\.\w+", text)
-        raise ConfigError.of(
-            key[0] if key else path, text[len(key[0]) + 2 :] if key else f"{target}: {text}"
-        ) from error
+        if key := re.match(rf"{re.escape(path)}\.\w+", text):
+            raise ConfigError.of(key[0], text[len(key[0]) + 2 :]) from error
+        raise ConfigError.of(path, f"{target}: {text}") from error
     if is_users and slot.adapter:
         adapter = _lookup(slot.adapter)
         needs, _ = parameters_of(adapter)
         part = adapter(part, **{name: offered[name] for name in list(needs)[1:]})
-    _check_result(part, target, path, slot)
+    bases = _bases(slot)
+    if bases and not isinstance(part, tuple(bases)) and path != "scheduler":
+        wanted = " or a ".join(base.__name__ for base in bases)
+        raise ConfigError.of(path, f"{target} returned {type(part).__name__}, not a {wanted}")
     return part
 
 
 @dataclass(frozen=True)
 class PlainFunction:
-    """A function of the user's as a part of the run, which calls it with the values it still needs.
-
-    Raises ConfigError, at `path`, for what goes wrong in it.
-    """
+    """A function of the user's, called with the values it needs; its errors are ConfigErrors at `path`."""
 
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -116,25 +110,22 @@ class PlainFunction:
 
     def refuse(self, result: Any, wanted: str) -> ConfigError:
         """The error of a function that returns something else."""
-        got = f"{type(result).__name__}" if result is not None else "None; does it lack a return?"
+        got = type(result).__name__ if result is not None else "None; does it lack a return?"
         return ConfigError.of(self.path, f"{self.__name__} must return {wanted}, got {got}")
 
 
 def failure(thing: Any, error: BaseException) -> str:
     """Describe what went wrong in the user's code, and in which line of it."""
-    file, last = inspect.getsourcefile(thing) or "", ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename == file:
-            last = f" ({Path(file).name}:{frame.lineno})"
-    return f"{thing.__name__} failed: {type(error).__name__}: {error}{last}"
+    file, frames = inspect.getsourcefile(thing) or "", traceback.extract_tb(error.__traceback__)
+    places = [f" ({Path(file).name}:{frame.lineno})" for frame in frames if frame.filename == file]
+    return f"{thing.__name__} failed: {type(error).__name__}: {error}{''.join(places[-1:])}"
 
 
 def resolve(
     target: str, path: str, slot: Slot, trust: Collection[str] = (), stored: StoredOrigin | None = None
 ) -> Callable[..., Any]:
     """The class or function of that name; raises ConfigError where it has no place in the slot."""
-    text = misfit(target, slot, trust, stored)
-    if text:
+    if text := misfit(target, slot, trust, stored):
         raise ConfigError.of(f"{path}._target_", text)
     thing: Callable[..., Any] = _lookup(target)
     return thing
@@ -143,15 +134,12 @@ def resolve(
 def misfit(
     target: str, slot: Slot, trust: Collection[str] = (), stored: StoredOrigin | None = None
 ) -> str | None:
-    """Why a target cannot stand in a slot; None where it can.
-
-    Imports its module; of a stored run only one that lies in this folder, is torch's, or is trusted.
-    """
+    """Why a target cannot stand in a slot; None where it can. Imports its module if that is trusted."""
     if not _NAME.fullmatch(target):
         return f"must be a plain dotted name, got {target!r}"
-    module, _, name = target.rpartition(".")
     if text := distrust(target, trust, stored):
         return text
+    module, _, name = target.rpartition(".")
     stored = None if stored and target in stored.typed else stored
     try:
         thing = _lookup(target)
@@ -173,10 +161,7 @@ def misfit(
 
 def _class_misfit(thing: type, slot: Slot, is_own: bool, target: str, trusting: str) -> str | None:
     bases = _bases(slot)
-    fits = any(
-        _has_methods(thing, base) if getattr(base, "_is_protocol", False) else issubclass(thing, base)
-        for base in bases
-    )
+    fits = any(_is_subclass(thing, base) for base in bases)
     is_callable = bool(slot.plain) and any("__call__" in vars(base) for base in thing.__mro__)
     if slot.plain and not bases and not is_callable:
         return f"objects of {target} cannot be called; the class needs a method __call__"
@@ -189,28 +174,27 @@ def _class_misfit(thing: type, slot: Slot, is_own: bool, target: str, trusting: 
 
 def distrust(target: str, trust: Collection[str], stored: StoredOrigin | None) -> str | None:
     """Why a stored run may not name a target; None where it may. Imports nothing."""
-    if stored is None or target in stored.typed or not _NAME.fullmatch(target):
-        return None
     module = target.rpartition(".")[0]
-    if _is_in(module, trust):
+    if stored is None or target in stored.typed or not _NAME.fullmatch(target) or _is_in(module, trust):
         return None
-    if stored.doubt is None and _is_local(source_file(module), stored):
+    file = source_file(module)
+    if stored.doubt is None and _is_local(file, stored):
         return None
-    if _is_in(module, _STORED_HOMES) and not (stored.doubt and _is_here(source_file(module))):
+    if _is_in(module, _STORED_HOMES) and not (stored.doubt and _is_here(file)):
         return None
-    if stored.doubt is None:
-        text = f"{target} belongs neither to torch nor to the folder where this command was started"
-    else:
+    text = f"{target} belongs neither to torch nor to the folder where this command was started"
+    if stored.doubt is not None:
         text = f"{target} is named by a run that may be a stranger's: {stored.doubt}"
     return f"{text}; if you trust that code: 'runtime.trust=[{target.split('.')[0]}]'"
 
 
-def imported_parameters(target: str) -> tuple[dict[str, bool], bool] | None:
-    """({name: required}, takes any name) by import; None where even that cannot tell."""
+def imported_signature(target: str) -> Signature | None:
+    """The names that only an import can tell, and which of them are required; None where it cannot."""
     try:
-        return parameters_of(_lookup(target))
+        names, takes_any = parameters_of(_lookup(target))
     except (ImportError, TypeError, ValueError):
         return None
+    return Signature({n: Parameter(n, None, required) for n, required in names.items()}, takes_any, "")
 
 
 def is_function(target: str) -> bool:
@@ -264,15 +248,15 @@ def _bases(slot: Slot) -> list[type]:
     if any(base.startswith("torch.") for base in slot.bases):
         importlib.import_module("torch.optim.lr_scheduler")
         importlib.import_module("torch.utils.data")
-    return [
-        getattr(importlib.import_module(base.rpartition(".")[0]), base.rpartition(".")[2])
-        for base in slot.bases
-    ]
+    parts = [base.rpartition(".") for base in slot.bases]
+    return [getattr(importlib.import_module(module), name) for module, _, name in parts]
 
 
-def _has_methods(thing: type, protocol: type) -> bool:
-    wanted = [name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")]
-    return all(hasattr(thing, name) for name in wanted)
+def _is_subclass(thing: type, base: type) -> bool:
+    if not getattr(base, "_is_protocol", False):
+        return issubclass(thing, base)
+    methods = [name for name, value in vars(base).items() if callable(value) and not name.startswith("_")]
+    return all(hasattr(thing, name) for name in methods)
 
 
 def _is_own(thing: Any, slot: Slot, trust: Collection[str], stored: StoredOrigin | None) -> bool:
@@ -287,28 +271,20 @@ def _is_in(module: str, homes: Collection[str]) -> bool:
 
 
 def _is_local(file: str | Path | None, stored: StoredOrigin | None) -> bool:
-    """Whether a module's file is the user's: in this folder, not in a run's, not a library's.
-
-    Nor beside a stored run, in a folder that may have come with it.
-    """
+    """Whether a module's file is the user's: in this folder, in no library, and none that came with a run."""
     here = Path.cwd().resolve()
     if not file or not _is_here(file) or is_run(here) or (stored and stored.doubt is not None):
         return False
     path, run = Path(file).resolve(), (stored.folder if stored else here / "outputs").resolve()
     within = [folder for folder in path.parents if here in folder.parents]
-    foreign = [folder for folder in within if run.is_relative_to(folder) or is_run(folder)]
-    libraries = [folder for folder in within if folder.name in ("site-packages", "dist-packages")]
-    return not here.is_relative_to(run) and not foreign and not libraries
+    is_library = any(folder.name in ("site-packages", "dist-packages") for folder in within)
+    is_runs = here.is_relative_to(run) or any(
+        run.is_relative_to(folder) or is_run(folder) for folder in within
+    )
+    return not is_library and not is_runs
 
 
 def _is_here(file: str | Path | None) -> bool:
     """Whether a module lies in the folder where the command was started, and in no library there."""
     path, here = Path(file or "/").resolve(), Path.cwd().resolve()
     return here in path.parents and not any(library in path.parents for library in LIBRARIES)
-
-
-def _check_result(part: Any, target: str, path: str, slot: Slot) -> None:
-    bases = _bases(slot)
-    if bases and not isinstance(part, tuple(bases)) and path != "scheduler":
-        wanted = " or a ".join(base.__name__ for base in bases)
-        raise ConfigError.of(path, f"{target} returned {type(part).__name__}, not a {wanted}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from trainrun.config.call import StoredOrigin
+from trainrun.config.call import StoredOrigin, annotation_of
 from trainrun.config.check_call import (
     Arguments,
     Trust,
@@ -24,15 +24,13 @@ from trainrun.config.limits import read_text
 from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, groups
 from trainrun.config.rules import contradictions
-from trainrun.config.signature import signature, source_signature
+from trainrun.config.signature import source_signature
 from trainrun.config.suggest import did_you_mean, shown
 from trainrun.config.top_level import DIALS, NAMES
 from trainrun.config.tree import value_at
 from trainrun.config.values import complaint
 from trainrun.config.yaml_file import MISSING
 from trainrun.vocabulary.errors import Problem
-
-_STRANGERS = StoredOrigin(Path("outputs"), "nothing is known of it")
 
 
 def check(
@@ -41,17 +39,20 @@ def check(
     files: Sequence[Path] = (),
     trust: Collection[str] | None = None,
     choices: Mapping[str, Any] | None = None,
-    stored: StoredOrigin = _STRANGERS,
+    stored: StoredOrigin | None = None,
 ) -> list[Problem]:
     """All problems of composed settings.
 
     `explicit` are the keys named in the shell; `files` are the user's own YAML files.
     `choices` has the option of each group, as far as it is clear.
     `trust` is given for a stored run's settings: the packages that they may import besides torch's own.
-    `stored` then says whose run it is.
+    `stored` then says whose run it is; else it is a stranger's.
     """
     run_groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "hydra"}
-    trusted = Trust(_own_trust(settings) if trust is None else trust, None if trust is None else stored)
+    own = value_at(settings, "runtime.trust")
+    trusted = Trust(own if isinstance(own, list) else (), None)
+    if trust is not None:
+        trusted = Trust(trust, stored or StoredOrigin(Path("outputs"), "nothing is known of it"))
     unknown = list(_unknown_keys(settings, run_groups, explicit))
     dials = {key: settings[key] for key in NAMES if key in settings}
     problems = list(check_arguments(Arguments(dials, "", source_signature(DIALS), "the run")))
@@ -78,17 +79,14 @@ def _unknown_keys(
     settings: Mapping[str, Any], run_groups: Collection[str], explicit: Collection[str]
 ) -> Iterator[Problem]:
     """Find keys that are neither a top-level setting nor a group; of nested ones as the shell has them."""
-    options = {
-        group: list(files) for group, files in groups().items() if group in (*run_groups, "experiment")
-    }
+    options = {name: list(files) for name, files in groups().items() if name in (*run_groups, "experiment")}
     paths = {*NAMES, *paths_of({key: value for key, value in settings.items() if key in run_groups})}
     for top in [key for key in settings if key not in NAMES and key not in run_groups]:
         if top == "experiment":
             yield Problem(top, "its file lacks the first line `# @package _global_`")
             continue
         for key in [key for key in explicit if key.split(".")[0] == top] or [top]:
-            problem = unknown_key(key, value_at(settings, key), paths, options)
-            yield _with_sound_fix(problem, settings)
+            yield _with_sound_fix(unknown_key(key, value_at(settings, key), paths, options), settings)
 
 
 def _with_sound_fix(problem: Problem, settings: Mapping[str, Any]) -> Problem:
@@ -97,10 +95,9 @@ def _with_sound_fix(problem: Problem, settings: Mapping[str, Any]) -> Problem:
     path, _, name = fix.key.rpartition(".")
     if not problem.fix or " " in fix.key or not (path or name in NAMES):
         return problem
-    node = value_at(settings, path) if path else {"_target_": DIALS}
-    takes = signature(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
-    parameter = takes.parameters.get(name) if takes else None
-    wrong = complaint(yaml.safe_load(fix.value or ""), parameter.annotation) if parameter else None
+    target = value_at(settings, f"{path}._target_") if path else DIALS
+    annotation = annotation_of(target, name) if target else None
+    wrong = complaint(yaml.safe_load(fix.value or ""), annotation) if annotation else None
     return Problem(problem.key, f"{problem.text}, and {wrong}") if wrong else problem
 
 
@@ -152,8 +149,3 @@ def located(problem: Problem, explicit: Collection[str], files: Sequence[Path]) 
                 text = f"{problem.text} ({shown}:{number})"
                 return Problem(problem.key, text, problem.fix if asks_trust(problem) else None)
     return problem
-
-
-def _own_trust(settings: Mapping[str, Any]) -> Collection[str]:
-    trust = value_at(settings, "runtime.trust")
-    return trust if isinstance(trust, list) else ()

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainrun.config.call import StoredOrigin, distrust, imported_parameters, is_function, misfit
+from trainrun.config.call import StoredOrigin, distrust, imported_signature, is_function, misfit
 from trainrun.config.diagnose import unknown_argument
 from trainrun.config.injection import Slot, extra_parameters, slot_of
-from trainrun.config.signature import (
-    Parameter,
-    Signature,
-    locate,
-    module_exists,
-    names_in,
-    signature,
-    source_signature,
-)
+from trainrun.config.signature import Signature, locate, module_exists, names_in, signature, source_signature
 from trainrun.config.suggest import did_you_mean, hydra_value
 from trainrun.config.values import complaint, nearest_value
 from trainrun.config.yaml_file import MISSING
 from trainrun.vocabulary.errors import Problem
 
 _TRUST = "runtime.trust="
-_ALIKE = "is named there as well"  # of targets after the first that a stranger's run names
 
 
 @dataclass(frozen=True)
@@ -49,14 +41,14 @@ def check_call(node: Mapping[str, Any], path: str, trust: Trust) -> Iterator[Pro
             for key, value in node.items():
                 yield from filter(asks_trust, _nested(value, f"{path}.{key}", trust))
         return
-    takes = signature(target) or _imported_signature(target)
+    takes = signature(target) or imported_signature(target)
     if takes is None:
         return
     given = {key: value for key, value in node.items() if key != "_target_"}
     whole = replace(takes, parameters={**extra_parameters(slot), **takes.parameters})
     is_own = not target.startswith("trainrun.") and is_function(target)
-    arguments = Arguments(given, path, whole, target, slot.offers)
-    yield from check_arguments(arguments, slot.plain if is_own else ())
+    plain = slot.plain if is_own else ()
+    yield from check_arguments(Arguments(given, path, whole, target, slot.offers), plain)
     for key, value in given.items():
         yield from _nested(value, f"{path}.{key}", trust)
 
@@ -99,8 +91,7 @@ def check_arguments(arguments: Arguments, plain: Collection[int] = ()) -> Iterat
     `plain`: how many missing ones are no fault, because the run calls the function with these.
     """
     for name, value in arguments.given.items():
-        answers = (check(arguments, name, value) for check in _CHECKS)
-        yield from next(problems for problems in answers if problems is not None)
+        yield from _check_argument(arguments, name, value)
     missing = [
         name
         for name, parameter in arguments.signature.parameters.items()
@@ -111,80 +102,50 @@ def check_arguments(arguments: Arguments, plain: Collection[int] = ()) -> Iterat
             yield Problem(key, f"{arguments.target} needs a value: {key}=...")
 
 
-# Each check answers with problems, with [] where the value is right, or with None: ask the next one.
-_Answer = list[Problem] | None
-
-
-def _check_reserved(arguments: Arguments, name: str, value: Any) -> _Answer:
+def _check_argument(arguments: Arguments, name: str, value: Any) -> Iterator[Problem]:
+    key, parameters = arguments.key(name), arguments.signature.parameters
     slot = slot_of(arguments.path)
     if slot and name in slot.reserved:
-        return [Problem(arguments.key(name), "is set by the run itself; leave it out")]
-    return None
+        yield Problem(key, "is set by the run itself; leave it out")
+    elif name not in parameters:
+        if not arguments.signature.takes_any:
+            yield _of_class(name, arguments) or _unknown(name, value, arguments)
+    elif value in ("???", MISSING):
+        yield Problem(key, f"needs a value: {key}=...")
+    elif isinstance(value, str) and value.startswith("@"):
+        if value[1:] not in arguments.offers:
+            offered = ", ".join(f"@{offer}" for offer in arguments.offers) or "none"
+            yield Problem(key, f"there is no {value} here; there are {offered}")
+    elif arguments.path and isinstance(value, Mapping) and "_target_" in value:
+        return  # a call, which is checked by itself
+    elif problem := _no_call(key, value) or _misfit_value(key, value, parameters[name].annotation):
+        yield problem
 
 
-def _check_name(arguments: Arguments, name: str, value: Any) -> _Answer:
-    parameters = arguments.signature.parameters
-    if name in parameters:
-        return None
-    if arguments.signature.takes_any:
-        return []
-    if problem := _of_class(name, arguments):
-        return [problem]
-    usable = {name: parameter for name, parameter in parameters.items() if name not in arguments.offers}
+def _unknown(name: str, value: Any, arguments: Arguments) -> Problem:
+    usable = {n: p for n, p in arguments.signature.parameters.items() if n not in arguments.offers}
     text, near = unknown_argument(arguments.path, name, usable, arguments.target)
     fits = near and not complaint(value, usable[near].annotation)
-    return [
-        Problem(
-            arguments.key(name),
-            text,
-            f"{arguments.key(near)}={hydra_value(value)}" if near and fits else None,
-        )
-    ]
+    fix = f"{arguments.key(near)}={hydra_value(value)}" if near and fits else None
+    return Problem(arguments.key(name), text, fix)
 
 
-def _check_given(arguments: Arguments, name: str, value: Any) -> _Answer:
-    """Refuse `???`; take a runtime value `@name` that is offered, and a call, which is checked by itself."""
-    key = arguments.key(name)
-    if value in ("???", MISSING):
-        return [Problem(key, f"needs a value: {key}=...")]
-    if isinstance(value, str) and value.startswith("@"):
-        text = f"there is no {value} here; there are {_listed(arguments.offers)}"
-        return [] if value[1:] in arguments.offers else [Problem(key, text)]
-    return [] if arguments.path and isinstance(value, Mapping) and "_target_" in value else None
-
-
-def _check_bare(arguments: Arguments, name: str, value: Any) -> _Answer:
-    """Refuse a bare value in the place of a call."""
-    key = arguments.key(name)
-    slot = slot_of(key)
-    problem = _no_call(key, value, slot) if slot and not slot.named else None
-    return [problem] if problem else None
-
-
-def _check_value(arguments: Arguments, name: str, value: Any) -> list[Problem]:
-    annotation = arguments.signature.parameters[name].annotation
-    key, not_finite = arguments.key(name), _not_finite(value)
-    wrong = not_finite or complaint(value, annotation)
-    if not wrong:
-        return []
+def _misfit_value(key: str, value: Any, annotation: ast.expr | None) -> Problem | None:
+    is_word = isinstance(value, str) and value.lower() in (".nan", ".inf", "-.inf", "nan", "inf", "-inf")
+    if is_word or (isinstance(value, float) and not math.isfinite(value)):
+        return Problem(key, f"must be a finite number, got {value}")
+    if not (wrong := complaint(value, annotation)):
+        return None
     # A bare number up to this one is meant as epochs: more would be a budget in steps.
     unit = "ep" if key == "budget" and isinstance(value, int) and value <= 1000 else ""
-    better = None if not_finite else nearest_value(value, annotation, unit)
-    return [Problem(key, wrong, f"{key}={better}" if better else None)]
+    better = nearest_value(value, annotation, unit)
+    return Problem(key, wrong, f"{key}={better}" if better else None)
 
 
-_CHECKS: tuple[Callable[[Arguments, str, Any], _Answer], ...] = (
-    _check_reserved,
-    _check_name,
-    _check_given,
-    _check_bare,
-    _check_value,
-)
-
-
-def _no_call(key: str, value: Any, slot: Slot) -> Problem | None:
+def _no_call(key: str, value: Any) -> Problem | None:
     """A bare value in the place of a call, which may be meant for the call's main argument."""
-    if isinstance(value, (Mapping, list)) or (value is None and not slot.main):
+    slot = slot_of(key)
+    if slot is None or slot.named or isinstance(value, (Mapping, list)) or (value is None and not slot.main):
         return None
     got = "null" if value is None else repr(value)
     if not slot.main:
@@ -215,10 +176,9 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: Trust) -> Problem 
         got = "null" if target is None else repr(target)
         return Problem(key, f"must be a dotted name such as my_package.MyClass, got {got}")
     module, _, name = target.rpartition(".")
-    text: str | None
     if module == "__main__":
-        text = f"{name} is defined in the script or notebook itself, where no resume would find it"
-        return Problem(key, f"{text}; put it into a file such as my_code.py and say my_code.{name}")
+        why = f"{name} is defined in the script or notebook itself, where no resume would find it"
+        return Problem(key, f"{why}; put it into a file such as my_code.py and say my_code.{name}")
     if text := distrust(target, trust.packages, trust.stored):
         return Problem(key, text, _TRUST + module.split(".")[0])
     if not module_exists(module):
@@ -236,41 +196,15 @@ def _target_problem(target: Any, key: str, slot: Slot, trust: Trust) -> Problem 
 def with_one_trust(problems: Sequence[Problem], trust: Trust) -> list[Problem]:
     """Give all problems of trust the same fix, one word that lists every package."""
     untrusted = [problem for problem in problems if asks_trust(problem)]
-    if not untrusted:
-        return list(problems)
-    names = dict.fromkeys(
-        [*trust.packages, *((problem.fix or "").removeprefix(_TRUST) for problem in untrusted)]
-    )
-    word = _TRUST + hydra_value(list(names))
-    alike = {problem: f"{problem.text.partition(' ')[0]} {_ALIKE}" for problem in untrusted[1:]}
-    texts = {untrusted[0]: untrusted[0].text} | alike
-    return [
-        replace(problem, fix=word, text=texts[problem]) if problem in texts else problem
-        for problem in problems
-    ]
+    asked = [(problem.fix or "").removeprefix(_TRUST) for problem in untrusted]
+    word = _TRUST + hydra_value(list(dict.fromkeys([*trust.packages, *asked])))
+    fixed = {problem: replace(problem, fix=word) for problem in untrusted}
+    for problem in untrusted[1:]:
+        text = f"{problem.text.partition(' ')[0]} is named there as well"
+        fixed[problem] = Problem(problem.key, text, word)
+    return [fixed.get(problem, problem) for problem in problems]
 
 
 def asks_trust(problem: Problem) -> bool:
     """Whether a problem is one of trust, which only the command line can give."""
     return problem.key != "runtime.trust" and (problem.fix or "").startswith(_TRUST)
-
-
-def _imported_signature(target: str) -> Signature | None:
-    """The names that only an import can tell, and which of them are required."""
-    imported = imported_parameters(target)
-    if imported is None:
-        return None
-    names, takes_any = imported
-    return Signature({n: Parameter(n, None, required) for n, required in names.items()}, takes_any, "")
-
-
-def _not_finite(value: Any) -> str | None:
-    words = (".nan", ".inf", "-.inf", "nan", "inf", "-inf")
-    is_word = isinstance(value, str) and value.lower() in words
-    if is_word or (isinstance(value, float) and not math.isfinite(value)):
-        return f"must be a finite number, got {value}"
-    return None
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(f"@{name}" for name in names) or "none"

@@ -47,7 +47,6 @@ def misread(word: ParsedOverride, groups: Groups, combines: Collection[str], mul
 
 
 def _choice(word: ParsedOverride, options: Collection[str], combines: bool) -> list[Problem]:
-    """Problems of GROUP=OPTION."""
     if word.prefix:
         return [Problem(word.key, f"a group takes no {word.prefix}", word.text.lstrip("+"))]
     if word.values is None:
@@ -56,19 +55,15 @@ def _choice(word: ParsedOverride, options: Collection[str], combines: bool) -> l
     if word.is_list and not combines:
         return [Problem(word.key, f"takes one option, got {word.value}; choose one of {_listed(options)}")]
     strangers = [value for value in word.values if value not in options]
-    if word.key == "experiment" and (file := next(filter(None, map(_file_named, strangers)), None)):
-        return [Problem(word.key, f"a file is named alone, got experiment={strangers[0]}", file)]
+    files = [name for value in strangers for name in (value, f"{value}.yaml") if is_file(name)]
+    if word.key == "experiment" and files:
+        return [Problem(word.key, f"a file is named alone, got experiment={strangers[0]}", files[0])]
     nearest_options = {value: _nearest_option(word.key, value, options) for value in strangers}
     fix = word.text if all(nearest_options.values()) else None
     for wrong, right in nearest_options.items():
         fix = fix and re.sub(rf"(?<![\w-]){re.escape(wrong)}(?![\w-])", right or "", fix)
     fix = None if fix == word.text else fix
     return [Problem(word.key, no_option(word.key, wrong, options), fix) for wrong in strangers]
-
-
-def _file_named(value: str) -> str | None:
-    """The single experiment file that `experiment=VALUE` means."""
-    return next((name for name in (value, f"{value}.yaml") if is_file(name)), None)
 
 
 def no_option(group: str, value: str, options: Collection[str]) -> str:
@@ -80,8 +75,8 @@ def no_option(group: str, value: str, options: Collection[str]) -> str:
             name = str(file).removeprefix(f"{Path.cwd()}/")
             return f"no option {value!r}; {name} is not read, an option's file ends in .yaml"
     near = _nearest_option(group, value, options)
-    hint = f"; did you mean {near}?" if near else ";"
-    return f"no option {value!r}{hint} There are {_listed(options)}".replace("; There", "; there")
+    hint = f"; did you mean {near}? There" if near else "; there"
+    return f"no option {value!r}{hint} are {_listed(options)}"
 
 
 def misfit_option(group: str, value: Any, example: str) -> str | None:
@@ -109,7 +104,7 @@ def unknown_key(key: str, value: Any, paths: Collection[str], groups: Groups) ->
         or _bare_leaf(key, value, paths)
         or _option_as_key(key, value, groups)
         or _misspelt(key, value, paths, groups)
-        or Problem(key, f"no such setting{_or_else(key, paths, groups)}")
+        or _not_there(key, paths, groups)
     )
 
 
@@ -133,12 +128,12 @@ def unknown_argument(path: str, key: str, usable: Collection[str], target: str) 
 
 def options_with(leaf: str) -> dict[str, list[str]]:
     """group -> the built-in options whose files have a setting of that name."""
-    line, having = re.compile(rf"^\s*{re.escape(leaf)}:", re.MULTILINE), {}
+    line = re.compile(rf"^\s*{re.escape(leaf)}:", re.MULTILINE)
+    having: dict[str, list[str]] = {}
     for group, options in option_files().items():
-        builtin = {name: file for name, file in options.items() if CONF in file.parents}
-        names = [name for name, file in builtin.items() if line.search(file.read_text(encoding="utf-8"))]
-        if names and group != "experiment":
-            having[group] = names
+        for name, file in options.items() if group != "experiment" else ():
+            if CONF in file.parents and line.search(file.read_text(encoding="utf-8")):
+                having.setdefault(group, []).append(name)
     return having
 
 
@@ -161,26 +156,21 @@ def _elsewhere_called(key: str, value: Any, paths: Collection[str], groups: Grou
         return Problem(key, "is runtime.device here", f"runtime.device={'cuda' if value else 'cpu'}")
     if key in ("amp", "fp16", "bf16", "mixed_precision"):
         wanted = {"true": key if key in ("fp16", "bf16") else "auto", "false": "fp32"}
-        option = wanted.get(str(value).lower()) or _nearest_option(
-            "precision", str(value), groups["precision"]
-        )
-        return Problem(key, "is the group precision here", f"precision={option or 'auto'}")
+        near = wanted.get(str(value).lower()) or _nearest_option("precision", str(value), groups["precision"])
+        return Problem(key, "is the group precision here", f"precision={near or 'auto'}")
     if key not in SPELLINGS:
         return None
     name, form = SPELLINGS[key]
+    text = f"is called {name} here"
     if name in groups:
-        option = _nearest_option(name, str(value), groups[name])
-        fix = f"{name}={option}" if option else None
-        return Problem(
-            key, f"is called {name} here{'' if option else '; there are ' + _listed(groups[name])}", fix
-        )
+        if near := _nearest_option(name, str(value), groups[name]):
+            return Problem(key, text, f"{name}={near}")
+        return Problem(key, f"{text}; there are {_listed(groups[name])}")
     if name in paths:
-        return Problem(
-            key, f"is called {name} here", _fix(name, value if form == "{}" else form.format(value))
-        )
+        return Problem(key, text, _fix(name, value if form == "{}" else form.format(value)))
     group, _, leaf = name.partition(".")
     others = options_with(leaf).get(group, [])
-    text = f"is called {name} here, and the chosen {group} has none"
+    text += f", and the chosen {group} has none"
     return Problem(key, f"{text}; {group}={_either(others)} does" if others else text)
 
 
@@ -194,11 +184,11 @@ def _bare_leaf(key: str, value: Any, paths: Collection[str]) -> Problem | None:
 
 def _option_as_key(key: str, value: Any, groups: Groups) -> Problem | None:
     """`ema=true` for `regularization=ema`."""
-    having = [group for group, options in groups.items() if key in options and key not in ("default", "none")]
-    if not having:
+    words = [f"{group}={key}" for group, options in groups.items() if key in options]
+    if not words or key in ("default", "none"):
         return None
-    fix = f"{having[0]}={key}" if value is True and len(having) == 1 else None
-    return Problem(key, f"is an option: {_either([f'{group}={key}' for group in having])}", fix)
+    fix = words[0] if value is True and len(words) == 1 else None
+    return Problem(key, f"is an option: {_either(words)}", fix)
 
 
 def _misspelt(key: str, value: Any, paths: Collection[str], groups: Groups) -> Problem | None:
@@ -206,24 +196,23 @@ def _misspelt(key: str, value: Any, paths: Collection[str], groups: Groups) -> P
     near_key = ""
     for part in key.split("."):
         here = {path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == near_key}
-        here |= set(groups) if not near_key else set()
+        here |= set() if near_key else set(groups)
         near = part if part in here else nearest(part, here - {"_target_"})
         if near is None:
             return None
         near_key = f"{near_key}.{near}" if near_key else near
-    if near_key in groups and isinstance(value, str):
-        options = groups[near_key]
-        value = value if value in options else _nearest_option(near_key, value, options)
+    if near_key in groups and isinstance(value, str) and value not in groups[near_key]:
+        value = _nearest_option(near_key, value, groups[near_key])
     fix = None if value is None else _fix(near_key, value)
     return Problem(key, f"no such setting; did you mean {near_key}?", fix)
 
 
-def _or_else(key: str, paths: Collection[str], groups: Groups) -> str:
+def _not_there(key: str, paths: Collection[str], groups: Groups) -> Problem:
     leaf = key.rpartition(".")[2]
-    if others := options_with(leaf):
-        named = [f"{group}.{leaf} with {group}={_either(options)}" for group, options in others.items()]
-        return f"; there is {'; '.join(named)}"
-    return f"; there are {_listed(sorted({path for path in paths if '.' not in path} | set(groups)))}"
+    others = [f"{group}.{leaf} with {group}={_either(names)}" for group, names in options_with(leaf).items()]
+    there = sorted({path for path in paths if "." not in path} | set(groups))
+    hint = f"there is {'; '.join(others)}" if others else f"there are {_listed(there)}"
+    return Problem(key, f"no such setting; {hint}")
 
 
 def _fix(key: str, value: Any) -> str:
@@ -252,9 +241,8 @@ def no_such_file(file: Path) -> Problem:
 
 def yaml_problem(error: yaml.YAMLError, file: Path | None = None) -> Problem:
     """A syntax error as a problem of its file and line."""
-    mark = getattr(error, "problem_mark", None)
-    if re.search("end of stream|<stream end>", str(getattr(error, "problem", None))):
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if re.search("end of stream|<stream end>", str(problem)):
         mark = getattr(error, "context_mark", None) or mark  # where the unclosed part began
     name = str(file or (mark and mark.name) or "YAML").removeprefix(f"{Path.cwd()}/")
-    where = f"{name}:{mark.line + 1}" if mark else str(name)
-    return Problem(where, f"is not valid YAML: {getattr(error, 'problem', None) or error}")
+    return Problem(f"{name}:{mark.line + 1}" if mark else name, f"is not valid YAML: {problem or error}")

@@ -66,8 +66,7 @@ def admit(names: Collection[str] | None) -> None:
 
 def find_module(name: str) -> ModuleSpec | None:
     """Where a trusted module of a folder that is held back lies."""
-    trusted = [folder for folder in _held if name in folder.trusted]
-    return PathFinder.find_spec(name, [trusted[0].path]) if trusted else None
+    return PathFinder.find_spec(name, [folder.path for folder in _held if name in folder.trusted])
 
 
 def _importer() -> str:

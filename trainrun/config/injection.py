@@ -8,134 +8,104 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from trainrun.config.signature import Parameter, source_signature
 
 
 @dataclass(frozen=True)
 class Slot:
-    """`bases`: classes that the result must be one of (none: what the slot's own modules make).
-
-    `extras` are further keys of every option, which the build reads itself: name -> the callable with a
-    parameter of that name. `main`: the argument that a bare value is meant for.
-    `named`: an option's name may stand for the call; a rule checks it.
-    `reserved`: offers that the YAML may not replace: live parts, and where a run writes.
-    `plain`: how many values the run passes to a plain function, as a schedule is a function of the step.
-    `adapter` turns the user's own objects into parts.
-    """
+    """A place where a call stands, and what may stand there."""
 
     modules: tuple[str, ...]
-    bases: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()  # classes that the result must be one of; none: what `modules` make
     offers: tuple[str, ...] = ()
+    # Further keys of every option, which the build reads: name -> the callable with a parameter of that name.
     extras: Mapping[str, str] = field(default_factory=dict)
-    main: str = ""
-    named: bool = False
-    reserved: tuple[str, ...] = ()
-    plain: tuple[int, ...] = ()
-    adapter: str = ""
+    main: str = ""  # the argument that a bare value is meant for
+    named: bool = False  # an option's name may stand for the call; a rule checks it
+    reserved: tuple[str, ...] = ()  # offers that the YAML may not replace: live parts, where a run writes
+    plain: tuple[int, ...] = ()  # how many values the run passes to a plain function
+    adapter: str = ""  # turns the user's own objects into parts
 
 
-_STEP = ("task", "policy", "batch_changes", "penalties", "info", "accumulate", "seed")
-_CHECKPOINT = ("folder", "run_id", "record")
-_LOOP = ("step", "policy", "windows", "budget", "evaluator", "checkpoints", "signals")
-_SEARCH = ("axes", "trials", "maximize", "folder", "at_once")
-_KINDS = tuple(
-    f"trainrun.regularization.kinds.{name}"
-    for name in ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
-)
+_CHECKPOINT = "folder run_id record"
+_LIVE = "policy windows budget evaluator checkpoints signals"  # parts of the loop
+_SEARCH = "axes trials maximize folder at_once"
+_STEP = "task policy batch_changes penalties info accumulate seed"
+_KINDS = ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
+_LOOP_EXTRAS = {
+    "accumulate": "trainrun.protocols.BatchSpec",
+    **dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.loop.step.Policy"),
+    "stop_at": "trainrun.loop.evaluator.Evaluator",
+}
+
+
+def _slot(modules: str, bases: str = "", offers: str = "", reserved: str = "", **more: Any) -> Slot:
+    """A slot by names with spaces between them."""
+    names = [tuple(words.split()) for words in (modules, bases, offers, reserved)]
+    return Slot(names[0], names[1], names[2], reserved=names[3], **more)
+
 
 _LOADING = ("num_workers", "balanced", "inputs", "targets", "collate")
-_DATASET = Slot(("trainrun.data",), ("torch.utils.data.Dataset",))
-_OPTIMIZER = Slot(
-    ("trainrun.optimizer",), ("torch.optim.Optimizer",), ("params", "model"), reserved=("params",)
-)
+_DATASET = _slot("trainrun.data", "torch.utils.data.Dataset")
+_OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model", "params")
 
 SLOTS: dict[str, Slot] = {
-    "runtime": Slot(("trainrun.runtime",)),
-    "data": Slot(
-        ("trainrun.data",),
-        ("trainrun.protocols.Data", "torch.utils.data.Dataset"),
-        ("target_kind",),
+    "runtime": _slot("trainrun.runtime"),
+    "data": _slot(
+        *("trainrun.data", "trainrun.protocols.Data torch.utils.data.Dataset", "target_kind"),
         extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),
-    "data.collate": Slot(("trainrun.data.padding",), named=True),
+    "data.collate": _slot("trainrun.data.padding", named=True),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),
-    "loss": Slot(
-        ("trainrun.loss", "torch.nn.functional"),
-        ("torch.nn.Module",),
-        ("class_counts",),
+    "loss": _slot(
+        *("trainrun.loss torch.nn.functional", "torch.nn.Module", "class_counts"),
         plain=(2,),
         adapter="trainrun.loss.as_loss",
     ),
-    "task": Slot(
-        ("trainrun.task",),
-        (),
-        ("loss", "info"),
-        reserved=("loss", "info"),
-        plain=(2,),
-        adapter="trainrun.task.own.as_task",
+    "task": _slot(
+        "trainrun.task", "", "loss info", "loss info", plain=(2,), adapter="trainrun.task.own.as_task"
     ),
-    "augment": Slot(
-        ("trainrun.augment", "torchvision.transforms"),
-        (),
-        ("info",),
-        reserved=("info",),
+    "augment": _slot(
+        *("trainrun.augment torchvision.transforms", "", "info", "info"),
         plain=(1,),
         adapter="trainrun.augment.own.as_change",
     ),
-    "model": Slot(
-        ("trainrun.model",),
-        ("torch.nn.Module",),
-        ("input_shape", "num_outputs", "num_classes", "vocab_size", "per_token"),
+    "model": _slot(
+        "trainrun.model", "torch.nn.Module", "input_shape num_outputs num_classes vocab_size per_token"
     ),
-    "init": Slot(("trainrun.init",), ("trainrun.init.Init",), plain=(1,), adapter="trainrun.init.as_init"),
-    "parameters": Slot(("trainrun.parameters",), ("trainrun.parameters.Parameters",)),
+    "init": _slot("trainrun.init", "trainrun.init.Init", plain=(1,), adapter="trainrun.init.as_init"),
+    "parameters": _slot("trainrun.parameters", "trainrun.parameters.Parameters"),
     "optimizer": replace(
         _OPTIMIZER, extras=dict.fromkeys(("lr_scaling", "base_batch_size"), "trainrun.optimizer.scaled_lr")
     ),
     "optimizer.base": replace(_OPTIMIZER, named=True),
-    "scheduler": Slot(
-        ("trainrun.scheduler",),
-        ("torch.optim.lr_scheduler.LRScheduler",),
-        ("total_steps", "base_lr", "maximize", "optimizer"),
+    "scheduler": _slot(
+        "trainrun.scheduler",
+        "torch.optim.lr_scheduler.LRScheduler",
+        "total_steps base_lr maximize optimizer",
         plain=(1,),
         adapter="trainrun.scheduler.own.as_schedule",
     ),
-    "regularization": Slot(
-        ("trainrun.regularization",),
-        _KINDS,
+    "regularization": _slot(
+        "trainrun.regularization",
+        " ".join(f"trainrun.regularization.kinds.{kind}" for kind in _KINDS),
         plain=(1, 2),
         adapter="trainrun.regularization.own.as_regularizer",
     ),
-    "precision": Slot(
-        ("trainrun.precision",),
-        ("trainrun.precision.Precision",),
-        ("device",),
-        reserved=("device",),
+    "precision": _slot(
+        *("trainrun.precision", "trainrun.precision.Precision", "device", "device"),
         adapter="trainrun.precision.as_precision",
     ),
-    "loop": Slot(
-        ("trainrun.loop",),
-        ("trainrun.loop.Loop",),
-        _LOOP,
-        reserved=tuple(name for name in _LOOP if name != "step"),  # that one is a call of its own
-        extras={
-            "accumulate": "trainrun.protocols.BatchSpec",
-            **dict.fromkeys(
-                ("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.loop.step.Policy"
-            ),
-            "stop_at": "trainrun.loop.evaluator.Evaluator",
-        },
-    ),
-    "loop.clip": Slot(("trainrun.loop.step",), ("trainrun.loop.step.Clip",), main="norm"),
-    "loop.step": Slot(("trainrun.loop.step",), (), _STEP, reserved=_STEP),
-    "checkpoint": Slot(
-        ("trainrun.checkpoint",), ("trainrun.checkpoint.Checkpoints",), _CHECKPOINT, reserved=_CHECKPOINT
-    ),
-    "sweep": Slot(("trainrun.sweep",), ("trainrun.sweep.Sweep",)),
-    "hydra.sweeper": Slot(("trainrun.sweep",), (), _SEARCH, reserved=_SEARCH),
-    "logger": Slot(("trainrun.logger",), (), ("run_dir",), reserved=("run_dir",), plain=(1,)),
-    "task.metrics": Slot(("trainrun.task",)),
+    "loop": _slot("trainrun.loop", "trainrun.loop.Loop", f"step {_LIVE}", _LIVE, extras=_LOOP_EXTRAS),
+    "loop.clip": _slot("trainrun.loop.step", "trainrun.loop.step.Clip", main="norm"),
+    "loop.step": _slot("trainrun.loop.step", "", _STEP, _STEP),
+    "checkpoint": _slot("trainrun.checkpoint", "trainrun.checkpoint.Checkpoints", _CHECKPOINT, _CHECKPOINT),
+    "sweep": _slot("trainrun.sweep", "trainrun.sweep.Sweep"),
+    "hydra.sweeper": _slot("trainrun.sweep", "", _SEARCH, _SEARCH),
+    "logger": _slot("trainrun.logger", "", "run_dir", "run_dir", plain=(1,)),
+    "task.metrics": _slot("trainrun.task"),
 }
 
 
@@ -149,11 +119,7 @@ def extra_parameters(slot: Slot) -> dict[str, Parameter]:
 
 def slot_of(path: str) -> Slot | None:
     """The slot at a dotted path; members of a list group (`regularization.ema`) share the group's."""
-    if path in SLOTS:
-        return SLOTS[path]
     head, _, rest = path.partition(".")
-    if head in ("regularization", "logger") and rest and "." not in rest:
+    if head in ("regularization", "logger") and "." not in rest:
         return SLOTS[head]
-    if head == "parameters" and path.endswith(".init"):
-        return SLOTS["init"]
-    return None
+    return SLOTS.get("init" if head == "parameters" and path.endswith(".init") else path)

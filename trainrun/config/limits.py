@@ -25,10 +25,8 @@ _REFERENCE = re.compile(r"\$\{\s*(?:oc\.(?:select|dict\.\w+)\s*:)?\s*(\.*)([\w.\
 _CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _NESTED = re.compile(r"\$\{(?!\s*oc\.(?:env|decode)\b)[^{}]*\$\{")  # in a path, not in a text
 _OPENING = (
-    yaml.BlockMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.FlowSequenceStartToken,
+    *(yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken),
+    *(yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken),
 )
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
@@ -42,9 +40,12 @@ class UnreadableError(ValueError):
 
 
 def read_text(file: Path) -> str:
-    """Read a file's text. Raises Unreadable for what no config can be."""
-    check_regular(file)
-    if file.stat().st_size > MOST_BYTES:
+    """Read a file's text. Raises Unreadable for what no config can be, such as a pipe, which would wait."""
+    status = file.stat()
+    if not stat.S_ISREG(mode := status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+        raise UnreadableError(f"is {kind}, not a file")
+    if status.st_size > MOST_BYTES:
         raise UnreadableError(f"is larger than a config can be, {MOST_BYTES:,} bytes")
     content = file.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
@@ -61,19 +62,10 @@ def read_text(file: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-def check_regular(file: Path) -> None:
-    """Raise Unreadable for a pipe, which would be waited for, a device or a folder."""
-    mode = file.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
-        raise UnreadableError(f"is {kind}, not a file")
-
-
 def check_text(text: str, with_aliases: bool) -> None:
-    """Raise Unreadable for a YAML text that nests too deep, or whose aliases multiply.
+    """Raise Unreadable for a YAML text that nests too deep, or whose aliases multiply; construct nothing.
 
-    Nothing is constructed. Without `with_aliases` aliases, anchors and tags are refused at all.
-    Raises yaml.YAMLError for what is no YAML.
+    Without `with_aliases` aliases, anchors and tags are refused at all. Raises YAMLError for what is no YAML.
     """
     depth, first_alias = 0, ""
     for token in yaml.scan(text, yaml.SafeLoader):
@@ -108,11 +100,9 @@ def _count(node: yaml.Node, counts: dict[int, int]) -> int:
 
 
 def check_references(tree: Mapping[str, Any]) -> None:
-    """Raise Unreadable where the references `${a.b}` of an unresolved tree multiply to too many values.
-
-    Where one stands inside another only few are taken: what they lead to is not known beforehand.
-    """
+    """Raise Unreadable where the references `${a.b}` of an unresolved tree multiply to too many values."""
     referring = [text for text in texts(tree) if "${" in text]
+    # What references inside references lead to is not known beforehand, so only few are taken.
     if sum(text.count("${") for text in referring) > MOST_NESTED and any(map(_NESTED.search, referring)):
         raise UnreadableError(f"has references inside references, and more than {MOST_NESTED} in all")
     if referring and _resolved(tree, (), tree, {}) > MOST_NODES:
@@ -129,17 +119,13 @@ def _resolved(value: Any, path: tuple[str, ...], root: Any, counts: dict[tuple[s
     elif isinstance(value, list):
         inner = [(member, (*path, str(index))) for index, member in enumerate(value)]
     else:
-        references = _REFERENCE.findall(value) if isinstance(value, str) and "${" in value else ()
-        targets = [_target(dots, name, path) for dots, name in references]
-        inner = [(_at(root, target), target) for target in targets]
+        inner = []
+        for dots, name in _REFERENCE.findall(value) if isinstance(value, str) else ():
+            base = path[: max(0, len(path) - len(dots))] if dots else ()  # each dot is one step up
+            target = (*base, *filter(None, re.split(r"[.\[\]]+", name)))
+            inner.append((_at(root, target), target))
     counts[path] = 1 + sum(_resolved(member, place, root, counts) for member, place in inner)
     return counts[path]
-
-
-def _target(dots: str, name: str, path: tuple[str, ...]) -> tuple[str, ...]:
-    """The path that a reference at `path` leads to; each dot before it is one step up."""
-    base = path[: max(0, len(path) - len(dots))] if dots else ()
-    return (*base, *filter(None, re.split(r"[.\[\]]+", name)))
 
 
 def _at(root: Any, path: tuple[str, ...]) -> Any:

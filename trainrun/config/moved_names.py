@@ -25,10 +25,7 @@ def with_first_names(settings: Any) -> Any:
 
 def _renamed(node: Any, names: dict[str, str]) -> Any:
     if isinstance(node, dict):
-        return {
-            key: names.get(value, value)
-            if key == "_target_" and isinstance(value, str)
-            else _renamed(value, names)
-            for key, value in node.items()
-        }
+        settings = {key: _renamed(value, names) for key, value in node.items()}
+        target = node.get("_target_")
+        return settings | {"_target_": names.get(target, target)} if isinstance(target, str) else settings
     return [_renamed(value, names) for value in node] if isinstance(node, list) else node

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Override:
-    """`value` is the text behind the first `=`, None where there is none.
+    """One override of the command line."""
 
-    `prefix` is "", "+", "++" or "~". `key` is a setting or a group, without the package of `group@package`.
-    """
-
-    key: str
-    value: str | None = None
-    prefix: str = ""
+    key: str  # a setting or a group, without the package of `group@package`
+    value: str | None = None  # the text behind the first `=`
+    prefix: str = ""  # "", "+", "++" or "~"
 
     @classmethod
     def parse(cls, word: str) -> Override:

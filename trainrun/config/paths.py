@@ -26,9 +26,8 @@ def groups(more: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
     for root in (*reversed(roots()), *filter(Path.is_dir, more)):
         for folder in sorted(root.iterdir()):
             if folder.is_dir() and folder.name != "hydra":
-                options = {
-                    str(f.relative_to(folder).with_suffix("")): f for f in sorted(folder.rglob("*.yaml"))
-                }
+                files = sorted(folder.rglob("*.yaml"))
+                options = {str(file.relative_to(folder).with_suffix("")): file for file in files}
                 groups.setdefault(folder.name, {}).update(options)
     return {name: dict(sorted(options.items())) for name, options in sorted(groups.items())}
 

@@ -23,21 +23,19 @@ _loaded = WeakKeyDictionary[ModuleType, bytes]()  # the source that a module was
 
 
 def reload_changed(settings: Mapping[str, Any]) -> list[str]:
-    """Reload the user's modules that `settings` call, where a file has changed since it was loaded.
+    """Reload the user's modules that `settings` call, and what they import, where a file has changed.
 
-    So are the modules that they import, and after a changed module those that import it. A module that
-    now lies in another folder is forgotten, so that the next import finds the new one. Returns a line
-    about each. Raises ConfigError for a file that fails; its module stays as it was.
+    After a changed module those that import it are reloaded too. A module that now lies in another folder is
+    forgotten, so that the next import finds the new one. Returns a line about each.
+    Raises ConfigError for a file that fails; its module stays as it was.
     """
     notes = _forget_moved(_needed(settings))
     needed = _needed(settings)
     stale = {name for name, module in needed.items() if _is_changed(module)}
     for name, module in needed.items():
-        imports = set(_imports(module))
-        if name in stale or imports & stale:
-            reason = "its file has changed"
-            if name not in stale:
-                reason = f"it imports {', '.join(sorted(imports & stale))}"
+        stale_imports = sorted(stale.intersection(_imports(module)))
+        if name in stale or stale_imports:
+            reason = "its file has changed" if name in stale else f"it imports {', '.join(stale_imports)}"
             _reload(module)
             stale.add(name)
             notes.append(f"{name}: reloaded because {reason}")
@@ -54,23 +52,21 @@ def remember_loaded(settings: Mapping[str, Any]) -> None:
 def _needed(settings: Mapping[str, Any]) -> dict[str, ModuleType]:
     """The user's modules that settings name, and those that these import; what is imported comes first."""
     names = [text.rpartition(".")[0] for text in texts(settings)]
-    users = [name for name in names if _is_users(sys.modules.get(name))]
-    return {name: module for root in users for name, module in _with_imports(root)}
+    return {name: module for root in names for name, module in _with_imports(root, set())}
 
 
-def _is_users(module: ModuleType | None) -> bool:
+def _is_users(module: ModuleType) -> bool:
     """Whether a module is read from a file that belongs to no library."""
-    file = getattr(module, "__file__", None)
-    if module is None or not file or not file.endswith(".py") or module.__name__ == "__main__":
+    file = getattr(module, "__file__", None) or ""
+    if not file.endswith(".py") or module.__name__ == "__main__":
         return False
     folders = Path(file).resolve().parents
-    libraries = [folder for folder in folders if folder.name in ("site-packages", "dist-packages")]
-    return not libraries and not any(library in folders for library in LIBRARIES)
+    is_installed = any(folder.name in ("site-packages", "dist-packages") for folder in folders)
+    return not is_installed and not any(library in folders for library in LIBRARIES)
 
 
-def _with_imports(name: str, visited: set[str] | None = None) -> Iterator[tuple[str, ModuleType]]:
+def _with_imports(name: str, visited: set[str]) -> Iterator[tuple[str, ModuleType]]:
     """A module of the user's after all of the user's that it imports, then its packages; each once."""
-    visited = set() if visited is None else visited
     module = sys.modules.get(name)
     if name in visited or module is None or not _is_users(module):
         return
@@ -123,16 +119,12 @@ def _is_changed(module: ModuleType) -> bool:
 def _reload(module: ModuleType) -> None:
     """Run a module's file again in place: whoever holds the module sees the new code."""
     file, before, source = str(module.__file__), dict(vars(module)), _source(module)
-    inside = {
-        name: value
-        for name, value in before.items()
-        if isinstance(value, ModuleType) and value.__name__.startswith(f"{module.__name__}.")
-    }
+    modules = {name: value for name, value in before.items() if isinstance(value, ModuleType)}
+    inside = {name for name, value in modules.items() if value.__name__.startswith(f"{module.__name__}.")}
     try:
         code = compile(source, file, "exec", dont_inherit=True)
-        for name in [name for name in before if not name.startswith("__")]:
+        for name in [name for name in before if not name.startswith("__") and name not in inside]:
             del vars(module)[name]
-        vars(module).update(inside)
         exec(code, vars(module))
     except (Exception, SystemExit) as error:
         vars(module).clear()

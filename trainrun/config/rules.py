@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
 from trainrun.config.diagnose import misfit_option
 from trainrun.config.overrides import Override
-from trainrun.config.parameter_rules import parameter_rules
-from trainrun.config.readable import ReadableSettings, until_faulty
 from trainrun.config.show import option
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
-from trainrun.config.tree import leaves
+from trainrun.config.tree import ReadableSettings, leaves, until_faulty
 from trainrun.tables.source import is_encoding, no_encoding
 from trainrun.tables.tables import DELIMITERS
 from trainrun.terminal.visible import visible
@@ -24,60 +23,37 @@ from trainrun.vocabulary.errors import Problem
 Settings = Mapping[str, Any]
 
 _NAME = re.compile(r"(?![._-])([A-Za-z0-9._-]|[^\x00-\x7f\s]){1,100}")
+_CLIPS = ("norm", "value", "agc")
+_RULE_KEYS = ("lr", "weight_decay", "freeze", "init")
 
 
 def contradictions(
     settings: Settings, explicit: Collection[str], choices: Mapping[str, Any], faulty: Collection[str] = ()
 ) -> list[Problem]:
-    """Problems between settings that are each right.
+    """Problems between settings that are each right. A rule ends where it reads one of the `faulty` keys.
 
-    `explicit` are the keys named in the shell, `choices` the option of each group. A rule ends
-    where it reads one of the `faulty` keys.
+    `explicit` are the keys named in the shell, `choices` the option of each group.
     """
-    rules: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
-        _name,
-        _resume,
-        _budget,
-        _by_clock,
-        _splits,
-        _table,
-        _loss_of_task,
-        _model_of_task,
-        _balanced_twice,
-        _lbfgs,
-        _sam,
-        _schedule_free,
-        _clipping,
-        _idle_settings,
-        _monitor,
-        _validation,
-        _best_kept,
-        _monitor_mode,
-        _one_weight_average,
-        _dropout_twice,
-        parameter_rules,
-        _smoothing,
-        _packages,
-    )
     readable = ReadableSettings(settings, faulty)
     problems = list(until_faulty(_task_of_data(readable, explicit, choices)))
     if problems:  # the other rules would compare with the wrong task
         readable = ReadableSettings(settings, (*faulty, "task", "loss", "model"))
-    return problems + [problem for rule in rules for problem in until_faulty(rule(readable, explicit))]
+    return problems + [problem for rule in _RULES for problem in until_faulty(rule(readable, explicit))]
 
 
 def _name(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     name = s["name"]
-    if name is not None and (not _is_name(name) or name == "last"):
+    if name is not None and not _is_name(name):
         text = "must be at most 100 letters, digits, dots, dashes and underscores, and not the word last"
         better = re.sub(r"[^\w.-]+", "-", str(name)).strip("-._")[:100]
-        fix = f"name={hydra_value(better)}" if _is_name(better) and better != "last" else None
+        fix = f"name={hydra_value(better)}" if _is_name(better) else None
         yield Problem("name", f"{text}, got {shown(name)}", fix)
 
 
 def _is_name(text: str) -> bool:
     """Whether a run can be called so, in letters of any language; its folder may have that name."""
-    return bool(_NAME.fullmatch(text)) and visible(text) == text and len(text.encode()) <= 200
+    is_plain = text != "last" and bool(_NAME.fullmatch(text)) and visible(text) == text
+    return is_plain and len(text.encode()) <= 200
 
 
 def _resume(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -86,13 +62,11 @@ def _resume(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if parse(s["budget"]).unit == "%":
+    """A share of itself; or settings that need the number of steps, where the budget follows the clock."""
+    budget = parse(s["budget"])
+    if budget.unit == "%":
         yield Problem("budget", f"cannot be a share of itself, got {s['budget']}; use ep, step or sample")
-
-
-def _by_clock(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    """Settings that need the number of steps beforehand, where the budget follows the clock."""
-    if not parse(s["budget"]).is_clock:
+    if not budget.is_clock:
         return
     reason = f"is not known beforehand under budget={s['budget']}"
     for group in ("loop", "checkpoint", "regularization"):
@@ -148,9 +122,8 @@ def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, 
         return  # auto: a table that cannot be read, which is reported where it is loaded
     better = fitting if kind_of_target(fitting) == kind else None
     hint = f"; use task={better}" if better else ""
-    yield Problem(
-        "task", f"{task} needs {learned} as targets; {data} has {kind}{hint}", better and f"task={better}"
-    )
+    text = f"{task} needs {learned} as targets; {data} has {kind}{hint}"
+    yield Problem("task", text, better and f"task={better}")
     loss = str(choices.get("loss"))
     if "loss" in explicit and better and loss not in TASK_LOSSES[better]:
         yield Problem("loss", f"{loss} does not fit task={better}", f"loss={selected.get('loss')}")
@@ -190,16 +163,12 @@ def _lbfgs(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "precision").endswith(".fp16"):
         yield Problem("precision", "fp16's changing loss scale breaks L-BFGS's line search", "precision=fp32")
     clip = s["loop"].get("clip") or {}
-    for kind in ("norm", "value", "agc"):
-        if clip.get(kind) is not None:
-            yield Problem(
-                f"loop.clip.{kind}", "clipped gradients break L-BFGS's curvature", f"loop.clip.{kind}=null"
-            )
+    for key in (f"loop.clip.{kind}" for kind in _CLIPS if clip.get(kind) is not None):
+        yield Problem(key, "clipped gradients break L-BFGS's curvature", f"{key}=null")
     rules = s["parameters"].get("rules") or {}
     if any(isinstance(rule, Mapping) and {"lr", "weight_decay"} & rule.keys() for rule in rules.values()):
-        yield Problem(
-            "parameters.rules", "L-BFGS takes one group of parameters; no lr or weight_decay by rule"
-        )
+        text = "L-BFGS takes one group of parameters; no lr or weight_decay by rule"
+        yield Problem("parameters.rules", text)
 
 
 def _sam(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -225,20 +194,17 @@ def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if _target(s, "scheduler") != "trainrun.scheduler.constant":
         text = "schedule_free averages instead of a schedule; use warmup_constant or constant"
         yield Problem("scheduler", text, "scheduler=warmup_constant")
-    for name in ("ema", "swa"):
-        if name in (s.get("regularization") or {}):
-            text = f"leave out {name}: schedule_free averages the weights itself, and one average is possible"
-            yield Problem("regularization", text)
+    for name in filter(_regularizers(s).__contains__, ("ema", "swa")):
+        text = f"leave out {name}: schedule_free averages the weights itself, and one average is possible"
+        yield Problem("regularization", text)
 
 
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     clip = s["loop"].get("clip")
-    clip = clip if isinstance(clip, Mapping) else {}
-    given = [kind for kind in ("norm", "value", "agc") if clip.get(kind) is not None]
-    for kind in given[1:]:
-        yield Problem(
-            f"loop.clip.{kind}", f"cannot be combined with loop.clip.{given[0]}", f"loop.clip.{kind}=null"
-        )
+    kinds = _CLIPS if isinstance(clip, Mapping) else ()
+    given = [f"loop.clip.{kind}" for kind in kinds if clip.get(kind) is not None]
+    for key in given[1:]:
+        yield Problem(key, f"cannot be combined with {given[0]}", f"{key}=null")
 
 
 def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -277,7 +243,7 @@ def _monitor(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 def _validation(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Settings that need a validation split, where there is none."""
     if s["data"].get("val_fraction") == 0 and not s["data"].get("val"):
-        needy = [name for name in ("early_stopping",) if name in (s.get("regularization") or {})]
+        needy = ["early_stopping"] if "early_stopping" in _regularizers(s) else []
         needy += ["plateau"] if _target(s, "scheduler").endswith(".plateau") else []
         needy += ["loop.stop_at"] if s["loop"].get("stop_at") is not None else []
         for name in needy:
@@ -292,27 +258,45 @@ def _monitor_mode(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 
 def _best_kept(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    stopper = (s.get("regularization") or {}).get("early_stopping") or {}
+    stopper = _regularizers(s).get("early_stopping") or {}
     if stopper.get("restore_best") and s["checkpoint"].get("keep_best") == 0:
         text = "is 0, but early_stopping.restore_best needs the best checkpoint"
         yield Problem("checkpoint.keep_best", text, "checkpoint.keep_best=1")
 
 
-def _one_weight_average(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if {"ema", "swa"} <= set(s.get("regularization") or {}):
+def _averages_and_dropout(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    chosen = _regularizers(s)
+    if "ema" in chosen and "swa" in chosen:
         yield Problem("regularization", "choose one of ema and swa: only one weight average is possible")
+    if "dropout" in chosen and "model.dropout" in explicit:
+        text = "has no effect because regularization=dropout sets every rate of the model"
+        yield Problem("model.dropout", text)
 
 
-def _dropout_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if "dropout" in (s.get("regularization") or {}) and "model.dropout" in explicit:
-        yield Problem(
-            "model.dropout", "has no effect because regularization=dropout sets every rate of the model"
-        )
+def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    allowed = ", ".join(_RULE_KEYS)
+    for pattern, rule in (s["parameters"].get("rules") or {}).items():
+        key = f"parameters.rules.{pattern}"
+        if not isinstance(rule, Mapping):
+            yield Problem(key, f"must be a mapping such as {{lr: 0.1}}, got {rule!r}; a rule takes {allowed}")
+            continue
+        for name, value in rule.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if name not in _RULE_KEYS:
+                yield Problem(f"{key}.{name}", f"no such setting of a rule; it takes {allowed}")
+            elif name in ("lr", "weight_decay") and not (number and value >= 0):
+                yield Problem(f"{key}.{name}", f"must be a number of at least 0, got {value!r}")
+            elif name == "freeze" and not isinstance(value, bool):
+                yield Problem(f"{key}.{name}", f"must be true or false, got {value!r}")
+            elif name == "init" and (wrong := misfit_option("init", value, "zeros or {normal: {std: 0.01}}")):
+                yield Problem(f"{key}.init", wrong)
+        if "weight_decay" in rule and "weight_decay" not in s["optimizer"]:
+            yield Problem(f"{key}.weight_decay", "has no effect because the optimizer has no weight_decay")
 
 
 def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Regularizers that make probabilities of classes."""
-    task, chosen = _target(s, "task"), s.get("regularization") or {}
+    task, chosen = _target(s, "task"), _regularizers(s)
     for name in filter(chosen.__contains__, ("label_smoothing", "mixup", "cutmix")):
         if task.endswith((".Regression", ".Multilabel")):
             yield Problem(f"regularization.{name}", f"needs classes, the task is {task.split('.')[2]}")
@@ -323,10 +307,9 @@ def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 def _duration(value: Any) -> Duration | None:
     """A duration; None where a value is none."""
-    try:
+    with suppress(ValueError):
         return parse(value)
-    except ValueError:
-        return None
+    return None
 
 
 def _target(settings: Settings, group: str) -> str:
@@ -334,9 +317,20 @@ def _target(settings: Settings, group: str) -> str:
     return str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
 
 
+def _regularizers(settings: Settings) -> Settings:
+    chosen: Settings = settings.get("regularization") or {}
+    return chosen
+
+
 def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    """Packages that a logger needs and that are missing; a folder of that name, such as wandb's, is none."""
     if "wandb" in (s.get("logger") or {}):
         spec = find_spec("wandb")
-        if spec is None or spec.origin is None:
+        if spec is None or spec.origin is None:  # a folder of that name, such as wandb's own, is no package
             yield Problem("logger.wandb", "needs a package: pip install 'trainrun[wandb]'")
+
+
+_RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
+    *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
+    *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
+    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _smoothing, _packages),
+)

@@ -13,7 +13,7 @@ from trainrun.config.injection import extra_parameters, slot_of
 from trainrun.config.limits import UnreadableError, read_text
 from trainrun.config.overrides import Override
 from trainrun.config.paths import CONF, groups
-from trainrun.config.signature import Parameter, Signature, signature, source_signature
+from trainrun.config.signature import signature
 from trainrun.config.suggest import hydra_value
 from trainrun.config.top_level import DIALS, NAMES
 from trainrun.config.values import kind_of
@@ -79,18 +79,18 @@ def option(group: str, name: str) -> Option:
     selects = tuple(_selected(root.pop("defaults", None)))
     if package == "_global_":
         node = root.pop(group, None)
-        settings = _arguments(root, "", "", "", lines)
-        selects += tuple(f"{setting.key}={setting.default}" for setting in settings)
-        root, package = (_children(node) if isinstance(node, yaml.MappingNode) else {}), group
-    target = _scalar(root.get("_target_"))
+        selects += tuple(f"{setting.key}={setting.default}" for setting in _arguments(root, "", lines))
+        root, package = _children(node), group
+    target = _scalar(root.get("_target_")) or ""
     takes, slot = signature(target) if target else None, slot_of(package)
     others = {name: p for name, p in takes.parameters.items() if name not in root} if takes else {}
     offers = slot.offers if slot else ()
+    doc = takes.doc if takes else ""
     return Option(
-        target,
-        _doc(takes, target),
+        target or None,
+        doc if target.startswith("trainrun.") else doc.split("\n\n")[0],  # others' may run to pages
         selects,
-        tuple(_arguments(root, package, package, "", lines)),
+        tuple(_arguments(root, package, lines)),
         tuple(name for name, p in others.items() if name in offers and p.required),
         tuple(name for name in others if name not in offers),
     )
@@ -100,66 +100,45 @@ def dials() -> list[Argument]:
     """The run's top-level settings, with the values that a plain `trainrun` takes."""
     root, lines = _parsed(CONF / "trainrun.yaml")
     root = {key: node for key, node in root.items() if key in NAMES}
-    rows = _rows(root, "", "", source_signature(DIALS).parameters, "", lines)
     selects = map(Override.parse, option("data", defaults()["data"]).selects)
     by_data = {override.key: override.value for override in selects}
+    rows = _arguments(root, "", lines, target=DIALS)
     return [replace(row, default=by_data.get(row.name) or row.default) for row in rows]
 
 
 def defaults() -> dict[str, str]:
     """group -> the option that a plain `trainrun` takes."""
     root, lines = _parsed(CONF / "trainrun.yaml")
-    entries = [entry for entry in root["defaults"].value if isinstance(entry, yaml.MappingNode)]
-    pairs = [pair for entry in entries for pair in entry.value]
-    return {str(key.value): _text(value, lines) for key, value in pairs if "/" not in key.value}
+    pairs = [pair for entry in root["defaults"].value for pair in _children(entry).items()]
+    return {group: _text(value, lines) for group, value in pairs if "/" not in group}
 
 
 def _arguments(
-    node: Mapping[str, yaml.Node], path: str, prefix: str, above: str, lines: list[str]
+    node: Mapping[str, yaml.Node], path: str, lines: list[str], above: str = "", target: str | None = None
 ) -> Iterator[Argument]:
-    """The settings of one call, including those of the calls inside it."""
-    target = _scalar(node.get("_target_"))
+    """The settings of one call at `path`, including those of the calls inside it."""
+    target = target or _scalar(node.get("_target_"))
     takes, slot = signature(target) if target else None, slot_of(path)
     parameters = {**(extra_parameters(slot) if slot else {}), **(takes.parameters if takes else {})}
-    top = {key: value for key, value in node.items() if key != "_target_" or above}
-    yield from _rows(top, path, prefix, parameters, above, lines)
-
-
-def _rows(
-    node: Mapping[str, yaml.Node],
-    path: str,
-    prefix: str,
-    parameters: Mapping[str, Parameter],
-    above: str,
-    lines: list[str],
-) -> Iterator[Argument]:
     for name, value in node.items():
-        key = f"{prefix}.{name}" if prefix else name
-        inner = _children(value) if isinstance(value, yaml.MappingNode) else {}
-        if inner and ("_target_" in inner or not _is_flow(value)):
-            yield from _arguments(inner, f"{path}.{name}" if path else name, key, f"{above}{name}.", lines)
+        key, inner = f"{path}.{name}" if path else name, _children(value)
+        if inner and ("_target_" in inner or not getattr(value, "flow_style", None)):  # no value in braces
+            yield from _arguments(inner, key, lines, f"{above}{name}.")
             continue
         meaning = _comment(value, lines)
-        if name == "_target_" and not meaning:
+        if name == "_target_" and not (above and meaning):
             continue  # a part that nobody is meant to replace
-        takes = kind_of(parameters[name].annotation).words if name in parameters else "anything"
-        takes = "a dotted name" if name == "_target_" else takes
-        yield Argument(f"{above}{name}", key, _text(value, lines), takes, meaning)
+        words = kind_of(parameters[name].annotation).words if name in parameters else "anything"
+        words = "a dotted name" if name == "_target_" else words
+        yield Argument(f"{above}{name}", key, _text(value, lines), words, meaning)
 
 
 def _selected(node: yaml.Node | None) -> Iterator[str]:
     """The overrides that a file's own defaults list amounts to."""
     for entry in node.value if node else ():
-        for key, value in entry.value if isinstance(entry, yaml.MappingNode) else ():
-            if key.value.startswith("override /"):
-                yield f"{key.value.removeprefix('override /')}={hydra_value(_plain(value))}"
-
-
-def _doc(takes: Signature | None, target: str | None) -> str:
-    """Our own docstrings whole; of others, which may run to pages, the first paragraph."""
-    if takes is None or target is None:
-        return ""
-    return takes.doc if target.startswith("trainrun.") else takes.doc.split("\n\n")[0]
+        for key, value in _children(entry).items():
+            if key.startswith("override /"):
+                yield f"{key.removeprefix('override /')}={hydra_value(_plain(value))}"
 
 
 def _read(file: Path) -> str:
@@ -178,11 +157,11 @@ def _parsed(file: Path) -> tuple[dict[str, yaml.Node], list[str]]:
         node = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ConfigError([yaml_problem(error, file)]) from None
-    return _children(node) if isinstance(node, yaml.MappingNode) else {}, text.splitlines()
+    return _children(node), text.splitlines()
 
 
-def _children(node: yaml.MappingNode) -> dict[str, yaml.Node]:
-    return {str(key.value): value for key, value in node.value}
+def _children(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    return {str(key.value): value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
 
 
 def _scalar(node: yaml.Node | None) -> str | None:
@@ -195,11 +174,6 @@ def _text(node: yaml.Node, lines: list[str]) -> str:
     if start.line == end.line:
         return lines[start.line][start.column : end.column] or "null"
     return hydra_value(_plain(node))
-
-
-def _is_flow(node: yaml.Node) -> bool:
-    """Whether it is written in braces, as one value, and not as settings below each other."""
-    return isinstance(node, yaml.CollectionNode) and bool(node.flow_style)
 
 
 def _plain(node: yaml.Node) -> object:

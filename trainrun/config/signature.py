@@ -38,13 +38,10 @@ class Signature:
 
 def signature(target: str) -> Signature | None:
     """The signature of a function or of a class's __init__ or fields; None if source cannot tell."""
-    definition = locate(target)
-    if definition is None:
+    if (definition := locate(target)) is None:
         return None
     node, module = definition
-    if isinstance(node, ast.ClassDef):
-        return _class_signature(node, module, 0)
-    return _function_signature(node, skip_self=False)
+    return _class_signature(node, module) if isinstance(node, ast.ClassDef) else _function_signature(node)
 
 
 def source_signature(target: str) -> Signature:
@@ -82,28 +79,19 @@ def names_in(module: str, depth: int = 0) -> list[str]:
             names.append(node.name)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                star = alias.name == "*"
-                names += (
-                    names_in(_imported_from(node, module), depth + 1)
-                    if star
-                    else [alias.asname or alias.name]
-                )
+                is_star = alias.name == "*"
+                inside = names_in(_imported_from(node, module), depth + 1) if is_star else []
+                names += inside if is_star else [alias.asname or alias.name]
     return [name for name in names if not name.startswith("_")]
 
 
 def entries_of(target: str, attribute: str) -> dict[str, str]:
-    """The entries of every dictionary of texts that a class assigns to an attribute of its own.
-
-    Empty where the source does not tell them all.
-    """
+    """The entries of all dictionaries of texts that a class assigns to an attribute; {} if one is unclear."""
     entries: dict[str, str] = {}
     for value in _assigned(target, attribute):
         items = list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else []
-        texts = {
-            str(key.value): str(text.value)
-            for key, text in items
-            if isinstance(key, ast.Constant) and isinstance(text, ast.Constant)
-        }
+        literals = [(k, v) for k, v in items if isinstance(k, ast.Constant) and isinstance(v, ast.Constant)]
+        texts = {str(key.value): str(text.value) for key, text in literals}
         spread = [ast.unparse(inner) for key, inner in items if key is None]
         if len(texts) + spread.count(f"self.{attribute}") < max(1, len(items)):
             return {}
@@ -122,9 +110,7 @@ def constant_of(target: str, attribute: str) -> Any:
 def _assigned(target: str, attribute: str) -> Iterator[ast.expr]:
     """What a class assigns to an attribute of its own, in its body and its methods."""
     definition = locate(target)
-    if definition is None or not isinstance(definition[0], ast.ClassDef):
-        return
-    for node in ast.walk(definition[0]):
+    for node in ast.walk(definition[0]) if definition and isinstance(definition[0], ast.ClassDef) else ():
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         if value and any(ast.unparse(name).rpartition(".")[2] == attribute for name in targets if name):
@@ -145,17 +131,16 @@ def module_exists(module: str) -> bool:
 def _spec(module: str) -> ModuleSpec | None:
     path: list[str] | None = None
     spec = None
-    parts = module.split(".")
-    for depth, part in enumerate(parts, 1):
+    for part in module.split("."):  # the whole name would ask for imported parents
+        if spec and spec.submodule_search_locations is None:
+            return None  # a plain module, which holds no others
         try:
-            # The whole name would ask for imported parents.
             spec = PathFinder.find_spec(part, path) or (None if path else imports.find_module(part))
         except (ImportError, ValueError):
             return None
-        inside = spec.submodule_search_locations if spec else None
-        if spec is None or (inside is None and depth < len(parts)):
-            return None  # there is none, or a plain module that holds no others
-        path = list(inside or ())
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or ())
     return spec
 
 
@@ -188,22 +173,16 @@ def _top_level(tree: ast.AST) -> Iterator[ast.stmt]:
 def _imported_from(node: ast.ImportFrom, module: str) -> str:
     if not node.level:
         return node.module or ""
-    file = source_file(module)
-    package = module if file and file.name == "__init__.py" else module.rpartition(".")[0]
-    parts = package.split(".")
-    base = ".".join(parts[: len(parts) - node.level + 1])
-    return ".".join(part for part in (base, node.module) if part)
+    file, parts = source_file(module), module.split(".")
+    above = node.level - 1 if file and file.name == "__init__.py" else node.level
+    return ".".join([*parts[: len(parts) - above], *filter(None, [node.module])])
 
 
-def _class_signature(node: ast.ClassDef, module: str, depth: int) -> Signature | None:
+def _class_signature(node: ast.ClassDef, module: str, depth: int = 0) -> Signature | None:
     doc = ast.get_docstring(node) or ""
-    for statement in node.body:
-        if (
-            isinstance(statement, ast.FunctionDef)
-            and statement.name == "__init__"
-            and not _is_overload(statement)
-        ):
-            inner = _function_signature(statement, skip_self=True)
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__" and not _is_overload(method):
+            inner = _function_signature(method, is_method=True)
             return replace(inner, doc=doc or inner.doc)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         return Signature(_fields(node), False, doc)
@@ -213,10 +192,8 @@ def _class_signature(node: ast.ClassDef, module: str, depth: int) -> Signature |
         if hit and isinstance(hit[0], ast.ClassDef) and depth < _DEPTH:
             inherited = _class_signature(hit[0], hit[1], depth + 1)
             return inherited and replace(inherited, doc=doc or inherited.doc)
-    plain = not node.bases or all(
-        ast.unparse(base) in ("nn.Module", "torch.nn.Module", "Module") for base in node.bases
-    )
-    return Signature({}, False, doc) if plain else None
+    others = {ast.unparse(base) for base in node.bases} - {"nn.Module", "torch.nn.Module", "Module"}
+    return None if others else Signature({}, False, doc)
 
 
 def _is_overload(node: ast.ClassDef | ast.FunctionDef) -> bool:
@@ -232,13 +209,11 @@ def _fields(node: ast.ClassDef) -> dict[str, Parameter]:
     }
 
 
-def _function_signature(node: ast.FunctionDef, skip_self: bool) -> Signature:
-    arguments = node.args
-    positional = arguments.posonlyargs + arguments.args
-    required = len(positional) - len(arguments.defaults)
-    parameters = {a.arg: Parameter(a.arg, a.annotation, i < required) for i, a in enumerate(positional)}
-    for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        parameters[a.arg] = Parameter(a.arg, a.annotation, default is None)
-    if skip_self and positional:
-        del parameters[positional[0].arg]
-    return Signature(parameters, arguments.kwarg is not None, ast.get_docstring(node) or "")
+def _function_signature(node: ast.FunctionDef, is_method: bool = False) -> Signature:
+    positional, keywords = node.args.posonlyargs + node.args.args, node.args.kwonlyargs
+    required = len(positional) - len(node.args.defaults)
+    pairs = [(argument, index < required) for index, argument in enumerate(positional)]
+    pairs = pairs[1:] if is_method else pairs
+    pairs += [(a, default is None) for a, default in zip(keywords, node.args.kw_defaults, strict=True)]
+    parameters = {a.arg: Parameter(a.arg, a.annotation, is_required) for a, is_required in pairs}
+    return Signature(parameters, node.args.kwarg is not None, ast.get_docstring(node) or "")

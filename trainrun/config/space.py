@@ -31,11 +31,6 @@ class SearchInterval:
     is_log: bool
     is_int: bool
 
-    @property
-    def ends(self) -> tuple[Words, Words]:
-        """Its first and its last number."""
-        return (self.word(self.low),), (self.word(self.high),)
-
     def word(self, value: float) -> str:
         """The override that chooses one of its numbers."""
         return f"{self.key}={int(value) if self.is_int else value!r}"
@@ -62,8 +57,7 @@ class PointBatch:
 
 def grid(axes: Sequence[Choices]) -> list[Words]:
     """Every combination, the last axis changing fastest."""
-    rows = itertools.product(*(axis.values for axis in axes))
-    return [tuple(itertools.chain(*row)) for row in rows]
+    return [tuple(itertools.chain(*row)) for row in itertools.product(*(axis.values for axis in axes))]
 
 
 def paired(value: Any) -> list[list[str]]:
@@ -74,10 +68,7 @@ def paired(value: Any) -> list[list[str]]:
 
 
 def zipped(axes: Sequence[Axis], paired: Sequence[Sequence[str]]) -> list[Axis]:
-    """Join the axes in `paired`, first value with first.
-
-    Raises ConfigError for a key that is no list, that is paired twice, or where lists differ in length.
-    """
+    """Join the axes in `paired`, first value with first. Raises ConfigError for what cannot be paired."""
     by_key = {axis.key: axis for axis in axes}
     joined: dict[str, Choices] = {}
     for keys in filter(None, paired):
@@ -110,6 +101,9 @@ def split_replicates(axes: Sequence[Axis]) -> tuple[list[Axis], list[Choices]]:
 
 def corners(axes: Sequence[Axis]) -> Iterator[Words]:
     """Points that have every alternative, and both ends of every interval, at least once."""
-    values = [axis.values if isinstance(axis, Choices) else axis.ends for axis in axes]
+    values = [
+        axis.values if isinstance(axis, Choices) else [(axis.word(end),) for end in (axis.low, axis.high)]
+        for axis in axes
+    ]
     for index in range(max(map(len, values), default=1)):
         yield tuple(itertools.chain(*(words[min(index, len(words) - 1)] for words in values)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,8 @@ _MARK = "\0"  # stands for the $ of a reference that is kept, while everything e
 _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
 _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
 # The arguments that a call did not have when older runs began, with what they meant then.
-_ADDED: dict[str, dict[str, Any]] = {
-    "trainrun.data.table.table": {
-        "encoding": "utf-8",
-        "header": True,
-        "decimal": "plain",
-        "thousands": "auto",
-        "missing_target": "refuse",
-    }
-}
+_ADDED_TO_TABLE = {"encoding": "utf-8", "header": True, "decimal": "plain", "thousands": "auto"}
+_ADDED = {"trainrun.data.table.table": _ADDED_TO_TABLE | {"missing_target": "refuse"}}
 _HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.
 _OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")
@@ -51,10 +43,8 @@ def storable(cfg: DictConfig) -> dict[str, Any]:
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
         OmegaConf.register_new_resolver("oc.decode", oc.decode, replace=True)
-    settings = _on_texts(resolved, _escaped)
-    assert isinstance(settings, dict)
     # A folder may be moved, and what started the run says nothing of how it is resumed.
-    return settings | {"run_dir": None, "resume": "never"}
+    return {**_escaped(resolved), "run_dir": None, "resume": "never"}
 
 
 def with_format(text: str) -> str:
@@ -90,17 +80,15 @@ def parse_stored(text: str, file: Path) -> dict[str, Any]:
         check_text(text, with_aliases=False)
         if not text.endswith("\n"):
             raise ResumeError(f"{file}: is empty or cut off in the middle of a line; restore it")
-        cfg = OmegaConf.create(text)
-        if not OmegaConf.is_dict(cfg):
-            raise ResumeError(f"{file}: is not a mapping of settings")
-        settings = OmegaConf.to_container(cfg, resolve=False)
+        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except UnreadableError as error:
         raise ResumeError(f"{file}{error.place}: {error}") from None
     except yaml.YAMLError as error:
         raise ResumeError(f"{file}: is not valid YAML: {error}") from None
     except (RecursionError, ValueError, KeyError, OmegaConfBaseException) as error:
         raise ResumeError(f"{file}: {str(error).partition(chr(10))[0]}") from None
-    assert isinstance(settings, dict)
+    if not isinstance(settings, dict):
+        raise ResumeError(f"{file}: is not a mapping of settings")
     for text in filter(_OTHER.search, texts(settings)):
         raise ResumeError(f"{file}: only ${{oc.env:NAME}} and ${{run_dir}} may be referred to, got {text}")
     return {str(key): _completed(value) for key, value in with_new_names(settings).items()}
@@ -127,14 +115,10 @@ def _undecoded(expr: str | None, _parent_: Container, _node_: Node) -> Any:
     return oc.decode(expr, _parent_, _node_)
 
 
-def _escaped(text: str) -> str:
-    """Escape a resolved text for the config's grammar, and put the references back in place."""
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text).replace(_MARK, "$")
-
-
-def _on_texts(tree: Any, change: Callable[[str], str]) -> Any:
+def _escaped(tree: Any) -> Any:
+    """Escape all resolved texts for the config's grammar, and put the references back in place."""
     if isinstance(tree, dict):
-        return {str(key): _on_texts(value, change) for key, value in tree.items()}
+        return {str(key): _escaped(value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_on_texts(value, change) for value in tree]
-    return change(tree) if isinstance(tree, str) else tree
+        return list(map(_escaped, tree))
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", tree).replace(_MARK, "$") if isinstance(tree, str) else tree

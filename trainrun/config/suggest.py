@@ -7,6 +7,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trainrun.config.overrides import Override, key_of
@@ -44,6 +45,12 @@ _ELSEWHERE = {
 SPELLINGS = {word: ours for ours, words in _ELSEWHERE.items() for word in words.split()}
 _PRECISIONS = {"fp16": "16 16-mixed float16 half", "bf16": "bf16-mixed bfloat16", "fp32": "32 float32"}
 PRECISIONS = {word: ours for ours, words in _PRECISIONS.items() for word in words.split()}
+_RENAMED = (
+    ("loss", "mae", "l1"),
+    *(("scheduler", "onecycle", "one_cycle"), ("scheduler", "sgdr", "cosine_restarts")),
+    *(("init", "he", "kaiming_normal"), ("init", "he_normal", "kaiming_normal")),
+    *(("init", "he_uniform", "kaiming_uniform"), ("init", "glorot", "xavier_uniform")),
+)
 # Options that do not exist for a reason.
 _NOT_OFFERED = {
     "optimizer": ("newton", "kfac", "k-fac", "shampoo", "natural_gradient"),
@@ -65,20 +72,10 @@ REFUSED: dict[tuple[str, str], tuple[str, str | None]] = {
         "takes log-probabilities; cross_entropy computes the same from logits",
         "cross_entropy",
     ),
-    ("loss", "mae"): ("is called l1 here", "l1"),
-    ("scheduler", "onecycle"): ("is called one_cycle here", "one_cycle"),
-    ("scheduler", "sgdr"): ("is called cosine_restarts here", "cosine_restarts"),
-    ("init", "he"): ("is called kaiming_normal here", "kaiming_normal"),
-    ("init", "he_normal"): ("is called kaiming_normal here", "kaiming_normal"),
-    ("init", "he_uniform"): ("is called kaiming_uniform here", "kaiming_uniform"),
-    ("init", "glorot"): ("is called xavier_uniform here", "xavier_uniform"),
     ("init", "xavier"): ("is called xavier_uniform or xavier_normal", "xavier_uniform"),
     ("init", "kaiming"): ("is called kaiming_normal or kaiming_uniform", "kaiming_normal"),
+    **{(group, name): (f"is called {ours} here", ours) for group, name, ours in _RENAMED},
 }
-
-
-# difflib's own default: `optimzer` finds optimizer, and words that share only a few letters find nothing.
-_LEAST_ALIKE = 0.6
 
 
 def in_our_words(word: str) -> str:
@@ -93,7 +90,8 @@ def in_our_words(word: str) -> str:
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The most alike of `words`, or the only one that begins so; None where there is none."""
     by_lower = {name.lower(): name for name in words}
-    if alike := difflib.get_close_matches(word.lower(), by_lower, 1, _LEAST_ALIKE):
+    # At least 0.6 alike: `optimzer` finds optimizer, words that share only a few letters find nothing.
+    if alike := difflib.get_close_matches(word.lower(), by_lower, n=1):
         return by_lower[alike[0]]
     longer = [name for name in by_lower if len(word) > 1 and name.startswith(word.lower())]
     return by_lower[longer[0]] if len(longer) == 1 else None
@@ -106,10 +104,8 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 def hydra_value(value: Any) -> str:
     """A value as Hydra's override grammar reads it back unchanged."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (list, tuple)):
@@ -174,21 +170,20 @@ def shell_line(words: Iterable[str]) -> str:
 
 def together(jobs: Sequence[Sequence[Problem]]) -> list[Problem]:
     """The problems of all jobs of a sweep, each once. A fix stays only where it helps every job."""
-    alike: dict[str, list[Problem]] = {}
+    fixes: dict[Problem, list[str | None]] = {}
     for problem in itertools.chain(*jobs):
-        alike.setdefault(str(problem), []).append(problem)
+        fixes.setdefault(replace(problem, fix=None), []).append(problem.fix)
     return [
-        Problem(same[0].key, same[0].text, _common_fix(same) if len(same) == len(jobs) else None)
-        for same in alike.values()
+        replace(problem, fix=_common_fix(every) if len(every) == len(jobs) else None)
+        for problem, every in fixes.items()
     ]
 
 
-def _common_fix(same: Sequence[Problem]) -> str | None:
+def _common_fix(fixes: Sequence[str | None]) -> str | None:
     """`key=a,b` of the fixes `key=a` and `key=b`."""
-    fixes = list(dict.fromkeys(problem.fix for problem in same))
-    if len(fixes) == 1:
+    if len(set(fixes)) == 1:
         return fixes[0]
-    overrides = [Override.parse(fix or "") for fix in fixes]
+    overrides = [Override.parse(fix or "") for fix in dict.fromkeys(fixes)]
     if None in fixes or len({override.key for override in overrides}) > 1:
         return None
     return f"{overrides[0].key}={','.join(override.value or '' for override in overrides)}"
@@ -206,9 +201,8 @@ def corrected_line(
     by_key = {key_of(fix): fix for fix in distinct}
     if not fixes or not all(problem.fix for problem in problems) or len(by_key) < len(distinct):
         return None
-    for fix in distinct:
-        if fix.split(" ")[0] == "trainrun":
-            return fix
+    if whole := [fix for fix in distinct if fix.split(" ")[0] == "trainrun"]:
+        return whole[0]
     line: list[str] = []
     for word in words:
         key = key_of(word)

@@ -1,9 +1,13 @@
-"""Nested settings as trees: their leaves, their texts, and the value at a dotted key."""
+"""Nested settings as trees: leaves, texts, the value at a dotted key; reading that stops at a faulty one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import UserDict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,3 +34,30 @@ def texts(tree: Any) -> Iterator[str]:
             yield from texts(value)
     elif isinstance(tree, str):
         yield tree
+
+
+class FaultyValueError(Exception):
+    """A faulty value was read."""
+
+
+class ReadableSettings(UserDict[str, Any]):
+    """Nested settings. Reading a faulty key raises FaultyValueError, so that nothing is concluded from it."""
+
+    def __init__(self, settings: Mapping[str, Any], faulty: Collection[str], above: str = "") -> None:
+        super().__init__(settings)
+        self._faulty, self._above = faulty, above
+
+    def __getitem__(self, key: str) -> Any:
+        path = f"{self._above}{key}"
+        if path in self._faulty:
+            raise FaultyValueError(path)
+        value = self.data[key]
+        return ReadableSettings(value, self._faulty, f"{path}.") if isinstance(value, Mapping) else value
+
+    get = Mapping.get  # UserDict's would not read a faulty key that is absent
+
+
+def until_faulty(items: Iterator[T]) -> Iterator[T]:
+    """The items of an iterator, until it reads a faulty value."""
+    with suppress(FaultyValueError):
+        yield from items

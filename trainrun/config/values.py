@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import math
-import types
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,17 +21,13 @@ Test = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value: what it is called, and whether a value is one.
-
-    `holds_steps`: durations in it. `by_clock`: also in seconds, minutes and hours.
-    `choices`: the words that it is chosen from.
-    """
+    """A kind of value: what it is called, and whether a value is one."""
 
     words: str
     fits: Test
-    holds_steps: bool = False
-    choices: tuple[str, ...] = ()
-    by_clock: bool = False
+    holds_steps: bool = False  # durations
+    choices: tuple[str, ...] = ()  # the words that it is chosen from
+    by_clock: bool = False  # durations in seconds, minutes and hours too
 
 
 UNKNOWN = Kind("anything", lambda value: True)  # only an import could tell
@@ -50,17 +46,14 @@ def complaint(value: Any, annotation: ast.expr | None) -> str | None:
         except ValueError as error:
             return shortened(str(error), _MOST_SHOWN)
     hint = did_you_mean(value, kind.choices) if isinstance(value, str) else ""
-    is_giant = isinstance(value, int) and not _is_number(value, whole=True)
-    hint = "; numbers end at 2**63" if is_giant and not isinstance(value, bool) else hint
+    if isinstance(value, int) and not isinstance(value, bool) and not _is_number(value, whole=True):
+        hint = "; numbers end at 2**63"
     hint = "; in quotes it is text" if _is_text_of(value, kind) else hint
     return f"must be {kind.words}, got {shown(value)}{hint}"
 
 
 def nearest_value(value: Any, annotation: ast.expr | None, unit: str = "") -> str | None:
-    """The value that a misfit was meant to be, as an override writes it; None if unknown.
-
-    `unit` is that of a duration given as a bare number.
-    """
+    """The value that a misfit was meant to be, as an override; `unit` is that of a bare number's duration."""
     kind = kind_of(annotation)
     return next((hydra_value(near) for near in _near(value, kind, unit) if kind.fits(near)), None)
 
@@ -70,8 +63,7 @@ def _is_text_of(value: Any, kind: Kind) -> bool:
     return isinstance(value, (bool, int, float)) and kind.fits("any text")
 
 
-_TRUE, _FALSE = ("yes", "on", "true"), ("no", "off", "false")
-_WORDS = {"none": None, **dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+_WORDS = {"none": None, "yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
 def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
@@ -87,10 +79,8 @@ def _near(value: Any, kind: Kind, unit: str) -> Iterator[Any]:
         if value.lower() in _WORDS:
             yield _WORDS[value.lower()]
         for number in (int, float, partial(int, base=0)):
-            try:
+            with suppress(ValueError):
                 yield number(value)
-            except ValueError:
-                continue
     if _is_text_of(value, kind):
         yield str(value)
     yield [value]
@@ -119,35 +109,30 @@ def _subscript(name: str, inner: ast.expr) -> Kind:
     if name == "Optional":
         return _union([kind_of(inner), _SIMPLE["None"]])
     if name == "Union":
-        return _union([kind_of(part) for part in parts])
+        return _union(list(map(kind_of, parts)))
     if name == "Literal":
         return _choice([part.value for part in parts if isinstance(part, ast.Constant)])
     if name.lower() == "tuple" and not (len(parts) == 2 and ast.unparse(parts[1]) == "..."):
-        return _fixed([kind_of(part) for part in parts])
+        return _fixed(list(map(kind_of, parts)))
     if name.lower() in ("list", "tuple", "sequence", "iterable", "collection"):
         return _many(kind_of(parts[0]))
-    if name.lower() in ("dict", "mapping"):
-        return _SIMPLE["dict"]
-    return UNKNOWN
+    return _SIMPLE["dict"] if name.lower() in ("dict", "mapping") else UNKNOWN
 
 
 def _from_typing(form: Any) -> Kind:
     """The kind that a live annotation of `trainrun.vocabulary.ranges` means."""
-    origin, arguments = typing.get_origin(form), typing.get_args(form)
-    if origin is typing.Annotated:
-        base, note = arguments
-        if isinstance(note, ranges.InSteps):
-            return _duration(note)
-        return _number(base, note)
-    if origin is typing.Literal:
+    arguments = typing.get_args(form)
+    if typing.get_origin(form) is typing.Literal:
         return _choice(list(arguments))
-    if origin in (typing.Union, types.UnionType):
-        return _union([_from_typing(part) for part in arguments])
-    if origin is tuple:
+    if typing.get_origin(form) is tuple:
         return _fixed([_from_typing(part) for part in arguments])
-    if origin is list:
-        return _many(_from_typing(arguments[0]))
-    return _SIMPLE.get(getattr(form, "__name__", ""), UNKNOWN)
+    if not arguments:
+        return UNKNOWN
+    base, note = arguments
+    if isinstance(note, ranges.InSteps):
+        return _duration(note)
+    words = f"{'a whole number' if base is int else 'a number'} {note}"
+    return Kind(words, lambda value: _is_number(value, base is int) and value in note)
 
 
 def _is_number(value: Any, whole: bool) -> bool:
@@ -156,11 +141,6 @@ def _is_number(value: Any, whole: bool) -> bool:
     if isinstance(value, int):  # torch's integers have 64 bits, and a float ends near 1.8e308
         return abs(value) < 2**63 if whole else abs(value) < 10**300
     return not whole and math.isfinite(value)
-
-
-def _number(base: type, interval: ranges.Interval) -> Kind:
-    noun = "a whole number" if base is int else "a number"
-    return Kind(f"{noun} {interval}", lambda value: _is_number(value, base is int) and value in interval)
 
 
 def _duration(note: ranges.InSteps) -> Kind:
@@ -172,9 +152,8 @@ def _duration(note: ranges.InSteps) -> Kind:
         return (note.by_clock or not duration.is_clock) and (duration.value > 0 or not note.least)
 
     units = "ep, step, sample, s, min or h" if note.by_clock else "ep, step, sample or %"
-    return Kind(
-        f"a duration {'above 0 ' if note.least else ''}in {units}", fits, True, by_clock=note.by_clock
-    )
+    words = f"a duration {'above 0 ' if note.least else ''}in {units}"
+    return Kind(words, fits, holds_steps=True, by_clock=note.by_clock)
 
 
 def _choice(values: list[Any]) -> Kind:
@@ -187,37 +166,37 @@ def _choice(values: list[Any]) -> Kind:
 
 def _union(kinds: list[Kind]) -> Kind:
     words = [kind.words for kind in kinds if kind.words]
-    steps, choices = any(kind.holds_steps for kind in kinds), sum((kind.choices for kind in kinds), ())
-    by_clock = any(kind.by_clock for kind in kinds)
-    return Kind(" or ".join(words), lambda value: any(k.fits(value) for k in kinds), steps, choices, by_clock)
+    return Kind(
+        " or ".join(words),
+        lambda value: any(kind.fits(value) for kind in kinds),
+        any(kind.holds_steps for kind in kinds),
+        sum((kind.choices for kind in kinds), ()),
+        any(kind.by_clock for kind in kinds),
+    )
 
 
 def _many(item: Kind) -> Kind:
-    def fits(value: Any) -> bool:
-        return isinstance(value, list) and all(map(item.fits, value))
-
     words = "a list" if item is UNKNOWN else f"a list, each {item.words}"
-    return Kind(words, fits, item.holds_steps)
+    return Kind(words, lambda value: isinstance(value, list) and all(map(item.fits, value)), item.holds_steps)
 
 
 def _fixed(items: list[Kind]) -> Kind:
     def fits(value: Any) -> bool:
-        if not isinstance(value, list) or len(value) != len(items):
-            return False
-        return all(item.fits(member) for item, member in zip(items, value, strict=True))
+        is_full = isinstance(value, list) and len(value) == len(items)
+        return is_full and all(item.fits(member) for item, member in zip(items, value, strict=True))
 
     return Kind(f"a list of {len(items)}, each {items[0].words}" if items else "a list", fits)
 
 
+_LIST = Kind("a list", lambda value: isinstance(value, list))
 _SIMPLE = {
     "float": Kind("a number", lambda value: _is_number(value, whole=False)),
     "int": Kind("a whole number", lambda value: _is_number(value, whole=True)),
     "bool": Kind("true or false", lambda value: isinstance(value, bool)),
     "str": Kind("text", lambda value: isinstance(value, str)),
     "None": Kind("null", lambda value: value is None),
-    "NoneType": Kind("null", lambda value: value is None),
     "dict": Kind("a mapping", lambda value: isinstance(value, dict)),
-    "list": Kind("a list", lambda value: isinstance(value, list)),
-    "tuple": Kind("a list", lambda value: isinstance(value, list)),
+    "list": _LIST,
+    "tuple": _LIST,
     "Tensor": NEVER,
 }

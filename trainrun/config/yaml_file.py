@@ -15,6 +15,7 @@ from trainrun.config.limits import UnreadableError, check_text, child_nodes, rea
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 MISSING = "??? "  # `???` of a file; OmegaConf's own would leave what another file says
+_TEXT = "tag:yaml.org,2002:str"
 _KINDS = {"str": "a text", "int": "a number", "float": "a number", "bool": "true or false", "seq": "a list"}
 
 
@@ -23,6 +24,7 @@ def text_of(file: Path) -> str:
     try:
         text = read_text(file)
         check_text(text, with_aliases=True)
+        return text
     except UnreadableError as error:
         raise ConfigError.of(f"{_name(file)}{error.place}", str(error)) from None
     except FileNotFoundError:
@@ -31,7 +33,6 @@ def text_of(file: Path) -> str:
         raise ConfigError.of(_name(file), f"cannot be read: {error.strerror or error}") from None
     except yaml.YAMLError as error:
         raise ConfigError([yaml_problem(error, file)]) from None
-    return text
 
 
 def settings_of(file: Path) -> DictConfig:
@@ -81,21 +82,15 @@ def _misshapen(root: yaml.Node | None, name: str) -> Iterator[Problem]:
         return
     for key, value in root.value:
         got = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
-        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+        if key.tag not in (_TEXT, "tag:yaml.org,2002:merge"):
             text = f"a setting's name must be a text, got {got}; put it into quotes"
             yield Problem(f"{name}:{_line(key)}", text)
         elif key.value == "defaults":
-            is_list = isinstance(value, yaml.SequenceNode)
-            for item in (node for node in value.value if not _is_default(node)) if is_list else [value]:
-                text = "defaults must be a list of `- group: option`, such as `- override /optimizer: adamw`"
-                yield Problem(f"{name}:{_line(item)}", text)
-
-
-def _is_default(item: yaml.Node) -> bool:
-    """Whether Hydra takes an item of a list of defaults."""
-    if isinstance(item, yaml.MappingNode):
-        return len(item.value) == 1
-    return item.tag == "tag:yaml.org,2002:str"
+            for item in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                is_pair = isinstance(item, yaml.MappingNode) and len(item.value) == 1
+                if item is value or not (is_pair or item.tag == _TEXT):  # what Hydra does not take
+                    text = "must be a list of `- group: option`, such as `- override /optimizer: adamw`"
+                    yield Problem(f"{name}:{_line(item)}", f"defaults {text}")
 
 
 def _lines_that_raise(node: yaml.Node, text: str, kind: type[Exception]) -> Iterator[int]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainrun.protocols import Arguments
+from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 Key = str | int
@@ -39,7 +39,7 @@ class SampleForm:
         target = None if self.target is None else _entry(sample, self.target)
         if len(chosen) == 1:
             return next(iter(chosen.values())), target
-        return (Arguments(chosen.values()) if isinstance(self.inputs[0], int) else chosen), target
+        return (InputParts(chosen.values()) if isinstance(self.inputs[0], int) else chosen), target
 
     @property
     def note(self) -> str:
@@ -134,7 +134,7 @@ def _whole(sample: Any) -> Any:
     if keys is None or isinstance(sample, Mapping):
         return sample
     values = [_entry(sample, key) for key in keys]
-    return Arguments(values) if isinstance(keys[0], int) else dict(zip(keys, values, strict=True))
+    return InputParts(values) if isinstance(keys[0], int) else dict(zip(keys, values, strict=True))
 
 
 def _entry(sample: Any, key: Key) -> Any:

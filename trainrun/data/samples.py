@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from trainrun.protocols import Arguments
+from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import DataError
 from trainrun.vocabulary.seeds import derive
 
@@ -95,7 +95,7 @@ def collate(samples: list[Any], stack: Callable[[list[Pair]], Pair] = default_co
     except _UNSTACKABLE as error:
         index = _first_odd(samples)
         return FailedSample(f"cannot be stacked with the others: {_why(samples[index], error)}", index)
-    return typed(Arguments(inputs) if isinstance(samples[0][0], Arguments) else inputs, targets)
+    return typed(InputParts(inputs) if isinstance(samples[0][0], InputParts) else inputs, targets)
 
 
 def typed(inputs: Any, targets: Any) -> Pair:
@@ -175,8 +175,8 @@ def _numbers(part: Any) -> Any:
     """Convert a list or tuple of plain numbers to a tensor, in dicts, too; leave anything else as it is."""
     if isinstance(part, Mapping):
         return {key: _numbers(value) for key, value in part.items()}
-    if isinstance(part, Arguments):
-        return Arguments(map(_numbers, part))
+    if isinstance(part, InputParts):
+        return InputParts(map(_numbers, part))
     first = part
     while isinstance(first, (list, tuple)) and first:
         first = first[0]

@@ -46,8 +46,10 @@ class WandB:
         self.class_names: Sequence[str] = ()
 
     def __call__(self, event: events.Event) -> None:
-        if self.run is None and not isinstance(event, events.Started):
-            return
+        if self.run is not None or isinstance(event, events.Started):
+            self._show(event)
+
+    def _show(self, event: events.Event) -> None:
         match event:
             case events.Started():
                 self._start(event)

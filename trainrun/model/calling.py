@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.protocols import Arguments
+from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import ConfigError
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -28,7 +28,7 @@ def call_by_signature(model: nn.Module, inputs: Any, drops: bool = False) -> Non
     """
     if isinstance(inputs, Mapping) and (names := _names_for(model, list(inputs))) is not None:
         model.register_forward_pre_hook(_ByName(names), with_kwargs=True)
-    if isinstance(inputs, Arguments):
+    if isinstance(inputs, InputParts):
         model.register_forward_pre_hook(_InOrder(_count_for(model, len(inputs), drops)), with_kwargs=True)
 
 
@@ -51,7 +51,7 @@ class _InOrder:
         self.count = count
 
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if len(args) != 1 or not isinstance(args[0], Arguments):
+        if len(args) != 1 or not isinstance(args[0], InputParts):
             return None
         return tuple(args[0])[: self.count] if self.count else (tuple(args[0]),), kwargs
 

@@ -108,9 +108,8 @@ class Notation:
             with suppress(ValueError):
                 return float(text.replace(",", "."))
         part = _split(text)
-        if part is None or not _core(self.decimal, self.thousands).fullmatch(part.core):
-            raise ValueError(text)
-        if part.percent != self.percent or part.currency not in ("", self.currency):
+        is_fit = part and _core(self.decimal, self.thousands).fullmatch(part.core)
+        if not part or not is_fit or part.percent != self.percent or part.currency not in ("", self.currency):
             raise ValueError(text)
         return self.value_of(part)
 
@@ -146,8 +145,7 @@ class NumberReading:
 def find_notation(texts: Collection[str], style: Style) -> NumberReading | None:
     """Find how different texts are read as numbers; None where they are none.
 
-    Raises Unclear where two notations fit or none fits all, ValueError with the odd texts where
-    nearly all are numbers.
+    Raises Unclear where two notations fit or none, ValueError(odd texts) where nearly all are numbers.
     """
     if style.decimal in ("auto", "comma") and style.thousands != "comma" and (read := _as_commas(texts)):
         return read
@@ -173,9 +171,8 @@ def find_notation(texts: Collection[str], style: Style) -> NumberReading | None:
     cores = {text: part.core for text, part in parts.items()}
     decimal, thousands = ("point", "none") if is_plain else _marks(cores, style)
     notation = Notation(decimal, thousands, currency, percent)
-    return NumberReading(
-        notation, frozenset(gaps), {text: notation.value_of(part) for text, part in parts.items()}
-    )
+    values = {text: notation.value_of(part) for text, part in parts.items()}
+    return NumberReading(notation, frozenset(gaps), values)
 
 
 def _as_commas(texts: Collection[str]) -> NumberReading | None:
@@ -192,8 +189,7 @@ def _as_commas(texts: Collection[str]) -> NumberReading | None:
 def unit_of(texts: Collection[str]) -> str | None:
     """The word that stands behind the number in every text."""
     units = set()
-    for text in texts:
-        match = _WITH_UNIT.fullmatch(text)
+    for match in map(_WITH_UNIT.fullmatch, texts):
         units.add(match[1] if match else "")
         if len(units) > 1 or not match:
             return None
@@ -221,12 +217,9 @@ def _marks(cores: Mapping[str, str], style: Style) -> tuple[str, str]:
     for other in others:
         for text, core in cores.items():
             if _value(core, *first) != _value(core, *other):
-                readings = " or ".join(
-                    f"{_value(core, *pair):.15g} (data.decimal={pair[0]})" for pair in (first, other)
-                )
-                raise UnclearNotationError(
-                    f"can be read in two ways: {text!r} is {readings}; choose one", text
-                )
+                pairs = (first, other)
+                either = " or ".join(f"{_value(core, *pair):.15g} (data.decimal={pair[0]})" for pair in pairs)
+                raise UnclearNotationError(f"can be read in two ways: {text!r} is {either}; choose one", text)
     return first
 
 
@@ -235,9 +228,8 @@ def _refuse_mixed(cores: Mapping[str, str], every: list[tuple[str, str]], style:
     misfits = [[text for text, core in cores.items() if not _core(*pair).fullmatch(core)] for pair in every]
     fewest = min(misfits, key=len, default=list(cores))
     if (str(style) and not style.allows_plain) or len(fewest) == len(cores):
-        raise UnclearNotationError(
-            f"holds {fewest[0]!r}, which is not a number with {style}; change it", fewest[0]
-        )
+        why = f"holds {fewest[0]!r}, which is not a number with {style}; change it"
+        raise UnclearNotationError(why, fewest[0])
     if _MOST_ODD * len(fewest) <= len(cores):
         raise ValueError(*fewest)
     rest = [text for text in cores if text not in set(fewest)]
@@ -266,14 +258,12 @@ def _split(text: str) -> _Part | None:
     match = _NUMBER.fullmatch(text)
     if match is None:
         return _of_python(text)
-    open_, sign, before, inner, inner_sign, core, exponent, percent, close, after, outer, behind = (
-        match.groups()
-    )
+    open_, sign, before, inner, inner_sign, core, exponent, *end = match.groups()
+    percent, close, after, outer, behind = end
     is_wrapped = bool(open_ or inner)
     wrong = (open_ and inner) or (sign and inner_sign) or (before and after) or (close and outer)
-    if wrong or is_wrapped != bool(close or outer) or (is_wrapped and (sign or inner_sign)):
-        return None
-    if behind and (is_wrapped or sign or inner_sign or core.isdigit()):  # 5,00- but not a grade, 1-
+    wrong = wrong or is_wrapped != bool(close or outer) or (is_wrapped and (sign or inner_sign))
+    if wrong or (behind and (is_wrapped or sign or inner_sign or core.isdigit())):  # 5,00- but no grade, 1-
         return None
     is_negative = is_wrapped or "-" in (sign, inner_sign, behind)
     return _Part(core, exponent or "", is_negative, before or after or "", percent or "")

@@ -24,10 +24,10 @@ _UNPACKED_BYTES = 256 << 20
 _RATIO = 100
 _PACKED = {
     b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip",
-    b"PK\x05\x06": "zip",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\xfd7zXZ\0": "xz",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
 }
 _OTHERS = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an Excel workbook; save its sheet as csv",
@@ -47,7 +47,6 @@ _MARKED = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_LEGACY = ("cp1252", "latin-1")  # Windows' form of latin-1 has letters where that has controls
 
 
 @dataclass(frozen=True)
@@ -91,16 +90,19 @@ class TableSource:
             raise DataError(f"{text}; repair it, or name its encoding: data.encoding=latin-1")
         with self.binary() as stream:
             content = stream.read()
-        encoding = next(name for name in _LEGACY if _decodes(content, name))
+        encoding = "cp1252"  # Windows' form of latin-1 has letters where that has controls
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            encoding = "latin-1"
         text = f"read as {_name(encoding)}: {where} is not UTF-8; another encoding: data.encoding=NAME"
         return replace(self, encoding=encoding, is_guessed=False, notes=(*self.notes, text))
 
     def _has_utf8_letters(self) -> bool:
         with self.binary() as stream, io.TextIOWrapper(stream, "utf-8", errors="surrogateescape") as text:
-            for part in iter(lambda: text.read(_HEAD_BYTES), ""):
-                if any(letter > "\x7f" and not "\ud800" <= letter <= "\udfff" for letter in set(part)):
-                    return True
-        return False
+            parts = iter(lambda: text.read(_HEAD_BYTES), "")
+            letters = (letter for part in parts for letter in set(part))
+            return any(letter > "\x7f" and not "\ud800" <= letter <= "\udfff" for letter in letters)
 
 
 def examine(path: Path, encoding: str) -> TableSource:
@@ -122,12 +124,13 @@ def examine(path: Path, encoding: str) -> TableSource:
     if head.startswith(b"PAR1"):
         return TableSource(path, packing, True, "", False, notes)
     _refuse_others(path, head)
-    if encoding != "auto":
-        if not is_encoding(encoding):
-            raise ConfigError.of("data.encoding", no_encoding(encoding))
-        return TableSource(path, packing, False, _tolerant(encoding), False, notes)
-    guess, note = _guess(path, head)
-    return TableSource(path, packing, False, guess, guess == "utf-8-sig", notes + ((note,) if note else ()))
+    if encoding == "auto":
+        guess, note = _guess(path, head)
+        return TableSource(path, packing, False, guess, guess == "utf-8-sig", (*notes, *filter(None, [note])))
+    if not is_encoding(encoding):
+        raise ConfigError.of("data.encoding", no_encoding(encoding))
+    is_utf8 = codecs.lookup(encoding).name == "utf-8"  # with or without a byte order mark
+    return TableSource(path, packing, False, "utf-8-sig" if is_utf8 else encoding, False, notes)
 
 
 def is_encoding(name: str) -> bool:
@@ -154,13 +157,8 @@ def _guess(path: Path, head: bytes) -> tuple[str, str]:
     for name, zeros, letters in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
         if zeros.count(0) > 0.7 * pairs and letters.count(0) == 0:  # 1.0 of ASCII, less with other letters
             return name, f"read as {_name(name)}"
-    raise DataError(
-        f"data.path: {path} is not text: it has zero bytes; if it is UTF-16 or UTF-32, set data.encoding"
-    )
-
-
-def _tolerant(encoding: str) -> str:
-    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    text = "is not text: it has zero bytes; if it is UTF-16 or UTF-32, set data.encoding"
+    raise DataError(f"data.path: {path} {text}")
 
 
 def _refuse_others(path: Path, head: bytes) -> None:
@@ -212,28 +210,18 @@ def _zstd(path: Path) -> Iterator[BinaryIO]:
 
 def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """The only file of an archive."""
-    files = [
-        member for member in archive.infolist() if not member.is_dir() and "__MACOSX" not in member.filename
-    ]
-    names = [member.filename for member in files]
+    files = [file for file in archive.infolist() if not file.is_dir() and "__MACOSX" not in file.filename]
+    names = [file.filename for file in files]
     if any(name.startswith("xl/") for name in names) or "content.xml" in names:
         kind = "an Excel" if "content.xml" not in names else "an OpenDocument"
         raise DataError(f"data.path: {path} is {kind} workbook; save its sheet as csv")
     if len(files) != 1:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        text = f"holds {len(files)} files ({shown}); unpack it and name one of them"
-        raise DataError(f"data.path: {path} {text}")
+        why = f"holds {len(files)} files ({shown}); unpack it and name one of them"
+        raise DataError(f"data.path: {path} {why}")
     if files[0].flag_bits & 1:
         raise DataError(f"data.path: {path} is protected by a password; unpack it first")
     return files[0]
-
-
-def _decodes(content: bytes, encoding: str) -> bool:
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _name(encoding: str) -> str:

@@ -70,9 +70,8 @@ class _Csv:
         if self.delimiter == " ":
             notes.append("its values are separated by spaces")
         if not self.header:
-            notes.append(
-                f"data.header=false: its first line is a row, the columns are {header[0]} to {header[-1]}"
-            )
+            names = f"{header[0]} to {header[-1]}"
+            notes.append(f"data.header=false: its first line is a row, the columns are {names}")
         return tuple(notes)
 
 
@@ -80,8 +79,8 @@ class _Csv:
 class Table:
     """Rows by named columns; every value a text without spaces around it.
 
-    `numbers` has the columns that hold nothing else, NaN where a value is missing: made with the
-    texts, while those are in the processor's cache, in half the time that it takes afterwards.
+    `numbers` has the columns that hold nothing else, NaN where one is missing: made with the texts,
+    while those are in the processor's cache, in half the time that it takes afterwards.
     """
 
     path: Path
@@ -120,8 +119,7 @@ class Table:
 def read(path: str, format: Format, missing: Collection[str], only: str | None = None) -> Table:
     """Read a parquet or csv file, whichever its bytes say; `only` one of the columns.
 
-    `missing` are the texts that stand for no value.
-    Raises DataError naming the file, and the line where one is at fault.
+    `missing` are texts that stand for no value. Raises DataError naming the file and the line at fault.
     """
     file = Path(path).expanduser()
     was_on = gc.isenabled()
@@ -153,17 +151,13 @@ def reading_of(
     if plain is not None and (is_plain or not any("." in text for text in table.columns[name])):
         return plain, NumberReading(PLAIN, frozenset(), {})
     texts = [text for text in dict.fromkeys(table.columns[name]) if text not in missing]
-    reading = find_notation(texts, style) if kind_of(texts) == "text" else None
-    if reading is None:
+    if kind_of(texts) != "text" or (reading := find_notation(texts, style)) is None:
         return None
     return array("d", [reading.values.get(text, math.nan) for text in table.columns[name]]), reading
 
 
 def read_like(texts: Sequence[str], notation: Notation, missing: Collection[str]) -> array[float]:
-    """The numbers of a column in a notation that is known, NaN where one is missing.
-
-    Raises ValueError with the first text that is not written so.
-    """
+    """The numbers of a column in this notation, NaN where one is missing. Raises ValueError(first misfit)."""
     values = {text: notation.number(text) for text in dict.fromkeys(texts) if text not in missing}
     return array("d", [values.get(text, math.nan) for text in texts])
 
@@ -174,15 +168,6 @@ def numbers(column: Iterable[str], missing: Collection[str]) -> array[float] | N
         return array("d", [math.nan if text in missing else float(text) for text in column])
     except ValueError:
         return None
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is one number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def kind_of(texts: Iterable[str]) -> str:
@@ -246,8 +231,7 @@ def _csv(source: TableSource, format: Format, missing: Collection[str], only: st
 
 def _layout(source: TableSource, format: Format, lines: Sequence[str]) -> _Csv:
     """How the rows are separated: as the settings or Excel's own line say, else by the first rows."""
-    first = lines[0].strip("\r\n") if lines else ""
-    named = re.fullmatch(r"sep=(.)", first)
+    named = re.fullmatch(r"sep=(.)", lines[0].strip("\r\n") if lines else "")
     delimiter = DELIMITERS.get(format.separator, format.separator)
     if delimiter == "auto":
         delimiter = named[1] if named else _delimiter(lines)
@@ -257,9 +241,8 @@ def _layout(source: TableSource, format: Format, lines: Sequence[str]) -> _Csv:
 def _delimiter(lines: Sequence[str]) -> str:
     """The most frequent of the first line, unless rows of one length need another."""
     first, *_ = lines or [""]
-    candidates = sorted(
-        (delimiter for delimiter in DELIMITERS.values() if delimiter != " "), key=first.count, reverse=True
-    )
+    marks = [mark for mark in DELIMITERS.values() if mark != " "]
+    candidates = sorted(marks, key=first.count, reverse=True)
     used = [delimiter for delimiter in candidates if delimiter in first]
     if not used and " " in first.strip():
         return " " if len({len(line.split()) for line in lines if line.strip()}) == 1 else ","
@@ -320,12 +303,10 @@ def _parquet(source: TableSource, missing: Collection[str], only: str | None) ->
     names = [only] if only and only in loaded.column_names else loaded.column_names
     texts = {name: _texts(loaded[name], pyarrow) for name in names}
     numeric = {name: values for name in names if (values := numbers(texts[name], missing)) is not None}
-    typed = [name for name in names if _is_number(loaded[name].type, pyarrow.types)]
+    types = pyarrow.types
+    tests = (types.is_integer, types.is_floating, types.is_decimal)
+    typed = [name for name in names if any(test(loaded[name].type) for test in tests)]
     return Table(file, texts, numeric, None, typed, source.notes, None)
-
-
-def _is_number(type_: Any, types: Any) -> bool:
-    return bool(types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_))
 
 
 def _texts(column: Any, pyarrow: Any) -> list[str]:
@@ -348,8 +329,8 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 def are_values(names: Collection[str]) -> bool:
     """Whether column names look like values: half of them or more are numbers."""
-    count = sum(is_number(name) or find_notation({name}, Style("auto", "none")) is not None for name in names)
-    return 2 * count >= len(names)
+    style = Style("auto", "none")
+    return 2 * sum(bool(numbers([name], ()) or find_notation({name}, style)) for name in names) >= len(names)
 
 
 def _remedy(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainrun.protocols import Arguments, Batch, DataInfo, Outcome
+from trainrun.protocols import Batch, DataInfo, InputParts, Outcome
 from trainrun.task.model_loss import losses_in
 from trainrun.vocabulary.errors import ConfigError
 
@@ -144,7 +144,7 @@ def _plain(name: str) -> str:
 
 def _whole(batch: Batch) -> Any:
     if batch.targets is None:
-        return tuple(batch.inputs) if isinstance(batch.inputs, Arguments) else batch.inputs
+        return tuple(batch.inputs) if isinstance(batch.inputs, InputParts) else batch.inputs
     return batch.inputs, batch.targets
 
 

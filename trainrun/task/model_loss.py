@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainrun.protocols import Arguments, Batch, DataInfo, Outcome
+from trainrun.protocols import Batch, DataInfo, InputParts, Outcome
 from trainrun.vocabulary.errors import ConfigError
 
 # How a batch may say what its loss is a mean of; the second is Hugging Face's.
@@ -90,7 +90,7 @@ def _is_loss(value: Any) -> bool:
 
 def whole(batch: Batch) -> Any:
     """All entries of a batch, as the model is called with them."""
-    return batch.inputs if batch.targets is None else Arguments((batch.inputs, batch.targets))
+    return batch.inputs if batch.targets is None else InputParts((batch.inputs, batch.targets))
 
 
 def _outputs_in(returned: Any) -> Tensor | None:

@@ -51,7 +51,10 @@ def test_the_last_word_of_a_key_counts_and_a_prefix_stays() -> None:
 def test_an_interval_is_drawn_from(word: str, axis: SearchInterval) -> None:
     space = Composer().space([word])
     assert space.axes == (axis,)
-    assert space.samples == [axis.ends[0], axis.ends[1]]  # nothing is a grid of an interval
+    assert space.samples == [
+        (axis.word(axis.low),),
+        (axis.word(axis.high),),
+    ]  # nothing is a grid of an interval
 
 
 @pytest.mark.parametrize(

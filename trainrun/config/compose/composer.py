@@ -30,26 +30,16 @@ from trainrun.config.compose.experiments import experiment_files, store_experime
 from trainrun.config.compose.grammar import as_path, parse_override, value_of
 from trainrun.config.compose.loader import NAME, Loader
 from trainrun.config.compose.sweep import Space, space_of
-from trainrun.config.diagnose import misread, no_option, yaml_problem
-from trainrun.config.hydra_keys import misplaced
+from trainrun.config.diagnose import ParsedOverride, misread, no_option, yaml_problem
 from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, roots
 from trainrun.config.suggest import did_you_mean, hydra_value, together
 from trainrun.vocabulary.errors import ConfigError, Problem
 
-__all__ = [
-    "Composer",
-    "Composition",
-    "Space",
-    "experiment_files",
-    "flags",
-    "parse_arguments",
-    "problems_of",
-    "store_experiment",
-    "to_yaml",
-]
+__all__ = ["Composer", "Composition", "Space", "experiment_files", "store_experiment", "to_yaml"]
 
 _REPLACEABLE = ("scheduler", "logger")  # whole options that a stored run may change
+_TYPED = ("launcher", "sweeper", "searchpath", "verbose")  # of Hydra's own settings, in the shell
 _EXTRAS = {"joblib": "sweep", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 
 
@@ -105,12 +95,10 @@ class Composer:
             return composition(cfg, [])
 
     def _unfit(self, text: str) -> list[Problem]:
-        """Problems of a word about a stored run."""
         word = parse_override(text)
-        if word.key in self.loader.groups:
-            reason = "another option makes a new run; only the values of this one can change"
-            return [Problem(word.key, reason)]
-        return misplaced(word) or misread(word, {}, COMBINES, multirun=False)
+        reason = "another option makes a new run; only the values of this one can change"
+        is_group = word.key in self.loader.groups
+        return [Problem(word.key, reason)] if is_group else _misplaced(word) or misread(word, {}, (), False)
 
     def space(self, overrides: list[str]) -> Space:
         """What a sweep varies. Raises ConfigError with every problem of the overrides."""
@@ -155,30 +143,37 @@ class Composer:
 
     def _refuse_misread(self, overrides: list[str], multirun: bool) -> None:
         """Raise for words that cannot be read or choose no option, with every problem of the others."""
-        words = map(parse_override, dict.fromkeys(overrides))
-        by_word = {
-            word.text: misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
-            for word in words
-        }
-        problems = [problem for problems in by_word.values() for problem in problems]
+        problems, rest, unread, lost = list[Problem](), list[str](), set[str](), set[str]()
+        for word in map(parse_override, dict.fromkeys(overrides)):
+            wrong = _misplaced(word) or misread(word, self.loader.groups, COMBINES, multirun)
+            problems += wrong
+            if not wrong:
+                rest.append(word.text)
+            elif wrong[0].fix:
+                rest.append(wrong[0].fix)
+            else:
+                unread.add(key_of(word.text))
+                lost.add(wrong[0].key)
         if not problems:
             return
-        unfixed = {
-            text: problems[0] for text, problems in by_word.items() if problems and not problems[0].fix
-        }
-        lost = {problem.key for problem in unfixed.values()}
-        rest = [problems[0].fix or "" if problems else text for text, problems in by_word.items()]
-        rest = experiment_files([text for text in rest if text and Override.parse(text).top not in lost])
-        unread = set(map(key_of, unfixed))
-        problems += [other for other in self._problems_of(rest, multirun) if other.key not in unread]
-        raise ConfigError(problems)
-
-    def _problems_of(self, overrides: list[str], multirun: bool) -> list[Problem]:
+        rest = experiment_files([text for text in rest if Override.parse(text).top not in lost])
         try:
-            jobs = self.compose_sweep(overrides) if multirun else [self.compose(overrides)]
-            return together([problems_of(job) for job in jobs])
+            jobs = self.compose_sweep(rest) if multirun else [self.compose(rest)]
+            others = together([problems_of(job) for job in jobs])
         except ConfigError as error:
-            return error.problems
+            others = error.problems
+        raise ConfigError(problems + [other for other in others if other.key not in unread])
+
+
+def _misplaced(word: ParsedOverride) -> list[Problem]:
+    """Problems of a word of the shell that is about Hydra."""
+    key = word.key.replace("/", ".")
+    if key in ("hydra.run.dir", "hydra.sweep.dir"):
+        return [Problem(word.key, "is called run_dir here", f"run_dir={word.value}")]
+    if key.startswith("hydra.") and key.split(".")[1] not in _TYPED:
+        allowed = ", ".join(f"hydra.{name}" for name in _TYPED)
+        return [Problem(word.key, f"cannot be set here; of Hydra's own settings you can set {allowed}")]
+    return []
 
 
 def problems_of(
@@ -188,10 +183,7 @@ def problems_of(
 
     `stored`: the sweep that the line comes from, which may name no code except that of `trust`.
     """
-    if stored is None:
-        problems = check(job.settings, job.explicit, job.files, choices=job.choices)
-    else:
-        problems = check(job.settings, job.explicit, job.files, trust, job.choices, stored)
+    problems = check(job.settings, job.explicit, job.files, trust if stored else None, job.choices, stored)
     problems = [problem for problem in problems if not job.refers(problem.key)] or problems
     return [_as_typed(problem, job.overrides) for problem in problems]
 
@@ -243,10 +235,8 @@ def _why_not(error: Exception, overrides: list[str], loader: Loader) -> Problem:
         text = no_option(group, option, loader.get_group_options(group))
         return Problem(group, f"{text} ({experiment} names it)" if experiment else text)
     if match := re.search(r"Could not override '(.+?)'", text):
-        return Problem(
-            experiment or match[1],
-            f"overrides {match[1]}, which is no group{did_you_mean(match[1], loader.groups)}",
-        )
+        hint = did_you_mean(match[1], loader.groups)
+        return Problem(experiment or match[1], f"overrides {match[1]}, which is no group{hint}")
     if match := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
         return Problem(match[1], "no such setting to leave out")
     if re.search(r"not in (struct|')", text):

@@ -66,13 +66,8 @@ class Composition:
 
 def composition(cfg: DictConfig, notes: Sequence[str]) -> Composition:
     """The run that Hydra composed; `notes` say what was left out."""
-    return Composition(
-        settings=plain(without_hydra(cfg), resolve=True),
-        overrides=tuple(words_of(cfg)),
-        choices=dict(cfg.hydra.runtime.choices),
-        notes=tuple(notes),
-        _cfg=cfg,
-    )
+    settings, choices = plain(without_hydra(cfg), resolve=True), dict(cfg.hydra.runtime.choices)
+    return Composition(settings, tuple(words_of(cfg)), choices, tuple(notes), cfg)
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -33,8 +33,6 @@ def store_experiment(file: Path) -> str:
     except FileNotFoundError:
         raise ConfigError([no_such_file(file)]) from None
     mark_missing(node)
-    ConfigStore.instance().store(
-        group="experiment", name=file.stem, node=node, package="_global_", provider=str(file)
-    )
+    ConfigStore.instance().store(file.stem, node, "experiment", "_global_", provider=str(file))
     EXPERIMENTS[file.stem] = file
     return f"experiment={hydra_value(file.stem)}"

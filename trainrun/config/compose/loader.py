@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,35 +20,36 @@ from trainrun.config.compose.composition import plain
 from trainrun.config.compose.experiments import EXPERIMENTS
 from trainrun.config.compose.grammar import readable, value_of
 from trainrun.config.compose.precedence import leave_out_replaced, replace_mappings, words_of
-from trainrun.config.hydra_keys import foreign
 from trainrun.config.limits import UnreadableError, check_references
 from trainrun.config.overrides import Override, key_of
 from trainrun.config.paths import COMBINES, CONF, groups, roots
+from trainrun.config.tree import leaves
 from trainrun.config.yaml_file import mark_missing, settings_of
 from trainrun.vocabulary.errors import ConfigError, Problem
 
 NAME = "trainrun"
+_HOMES = ("hydra._internal.core_plugins.", "hydra_plugins.", "trainrun.sweep.")
+_OURS = ("runtime", "overrides", "job.override_dirname", "job.num", "job.id")  # kept by Hydra and by us
 
 
 class Loader(ConfigLoaderImpl):
     """Hydra's loader, which passes every KEY=VALUE on to `check`, as if written with `++`.
 
-    Then the shell's choice of an option wins whole (see `precedence`). `folders` are searched besides
-    those of `roots()`.
+    Then the shell's choice of an option wins whole (see `precedence`).
     """
 
     def __init__(self, path: Any, folders: Sequence[Path]) -> None:
         super().__init__(path)
         self.repository: _Bounded = _Bounded(path, roots()[:-1] + list(folders))
         self.notes: list[str] = []
-        self._files = groups(folders)  # Hydra's own listing takes longer than composing
+        # Hydra's own listing takes longer than composing.
+        self._options = {name: list(files) for name, files in groups(folders).items()}
         self._is_plain = not folders and roots() == [CONF]
 
     @property
     def groups(self) -> dict[str, list[str]]:
         """Every group with its options."""
-        options = {name: list(files) for name, files in self._files.items()}
-        return options | {"experiment": [*options.get("experiment", []), *EXPERIMENTS]}
+        return self._options | {"experiment": [*self._options.get("experiment", []), *EXPERIMENTS]}
 
     @property
     def files(self) -> list[Path]:
@@ -77,30 +78,21 @@ class Loader(ConfigLoaderImpl):
             check_references(plain(cfg))
         except UnreadableError as error:
             raise ConfigError.of("config", str(error)) from None
-        if config_name == NAME and (problems := self._foreign(cfg)):
+        words = [str(word) for word in cfg.hydra.overrides.hydra]
+        has_users = config_name == NAME and (words or EXPERIMENTS or not self._is_plain)
+        if has_users and (problems := foreign(plain(cfg.hydra), _builtin_hydra(), words)):
             raise ConfigError(problems)
         experiment = cfg.hydra.runtime.choices.get("experiment")
-        self.notes = leave_out_replaced(cfg, load, self._experiment(experiment))
+        result = self.repository.load_config(f"experiment/{experiment}") if experiment else None
+        self.notes = leave_out_replaced(cfg, load, plain(result.config) if result else {})
         return cfg
-
-    def _foreign(self, cfg: DictConfig) -> list[Problem]:
-        """Problems of what the user's files say of Hydra itself."""
-        words = [str(word) for word in cfg.hydra.overrides.hydra]
-        if not words and not EXPERIMENTS and self._is_plain:
-            return []
-        return foreign(plain(cfg.hydra), plain(_builtin_hydra()), words)
-
-    def _experiment(self, name: str | None) -> dict[str, Any]:
-        """What the file of an experiment holds itself."""
-        result = self.repository.load_config(f"experiment/{name}") if name else None
-        return plain(result.config) if result else {}
 
     def _forced(self, word: str) -> str:
         """A setting of ours written with `++`, so that Hydra takes it whether or not a file has it."""
         override, head = Override.parse(word), word.partition("=")[0]
-        is_ours = override.value is not None and override.prefix != "~" and override.key not in self.groups
-        is_ours = is_ours and not override.key.startswith("hydra") and "@" not in head and "/" not in head
-        return "++" + word.lstrip("+") if is_ours else word
+        is_setting = override.value is not None and override.prefix != "~" and override.key not in self.groups
+        is_ours = not override.key.startswith("hydra") and "@" not in head and "/" not in head
+        return "++" + word.lstrip("+") if is_setting and is_ours else word
 
 
 class _Bounded(ConfigRepository):
@@ -120,12 +112,10 @@ class _Bounded(ConfigRepository):
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         name = config_path.removesuffix(".yaml")
-        files = (folder / f"{name}.yaml" for folder in self._folders)
-        file = next(filter(Path.exists, files), None)
+        file = next(filter(Path.exists, (folder / f"{name}.yaml" for folder in self._folders)), None)
         if file:
             self.read[file] = None
-            settings = settings_of(file)
-            if name == NAME and "defaults" not in settings:
+            if "defaults" not in settings_of(file) and name == NAME:
                 text = "replaces the built-in file, but chooses no option for any group"
                 better = "copy that file, or put these settings into an experiment: trainrun FILE.yaml"
                 raise ConfigError.of(str(file.relative_to(Path.cwd())), f"{text}; {better}")
@@ -140,8 +130,29 @@ class _Bounded(ConfigRepository):
 
 
 @cache
-def _builtin_hydra() -> DictConfig:
-    """Hydra's part of the config as the built-in files alone have it."""
+def _builtin_hydra() -> dict[str, Any]:
+    """Hydra's part of the config as the built-in files alone have it, unresolved."""
     loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
-    cfg: DictConfig = loader.load_configuration(NAME, [], RunMode.RUN).hydra
-    return cfg
+    return plain(loader.load_configuration(NAME, [], RunMode.RUN).hydra)
+
+
+def foreign(hydra: Mapping[str, Any], builtin: Mapping[str, Any], words: Collection[str]) -> list[Problem]:
+    """Problems of Hydra's part of a config, unresolved: what neither we nor the shell's `words` said.
+
+    Its callbacks, launchers, folders and logging run code and write files, before anything is checked.
+    """
+    typed = {key_of(word).replace("/", ".").removeprefix("hydra.") for word in words}
+    ours, theirs = dict(leaves(builtin)), dict(leaves(hydra))
+    problems: dict[str, str] = {}
+    for key in sorted(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)):
+        if key.endswith("_target_") and not str(theirs.get(key)).startswith(_HOMES):
+            problems[key] = f"{theirs.get(key)} is not part of Hydra"
+        elif not _is_below(key, typed) and not _is_below(key, (*_OURS, "sweeper.params")):
+            problems[".".join(key.split(".")[:2])] = "is set in a file; only the command line may set it"
+        elif key.startswith("sweeper.params.hydra"):
+            problems[key] = "cannot be swept"
+    return [Problem(f"hydra.{key}", text) for key, text in problems.items()]
+
+
+def _is_below(key: str, paths: Collection[str]) -> bool:
+    return any(f"{key}.".startswith(f"{path}.") for path in paths)

@@ -21,11 +21,7 @@ Load = Callable[[list[str]], DictConfig]  # composes other overrides
 
 
 def leave_out_replaced(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list[str]:
-    """Leave out what belongs to an option or a target that was replaced; return what to say of it.
-
-    `experiment` is what the experiment's own file holds. Further composes are made only where an
-    experiment meets a group of the shell, or a `_target_` was written.
-    """
+    """Leave out what belongs to a replaced option or target; return what to say. `experiment`: its file."""
     return _options(cfg, load) + _members(cfg) + _targets(cfg, load, experiment)
 
 
@@ -57,21 +53,14 @@ def _options(cfg: DictConfig, load: Load) -> list[str]:
     moved = [group for group in chosen if previous.get(group) != choices[group]]
     if not moved:
         return []
-    pure = load(
-        [
-            *("~experiment", *_choices(cfg, without=chosen)),
-            *(word for word, override in overrides if override.key in chosen or override.top in moved),
-        ]
-    )
+    words = [word for word, override in overrides if override.key in chosen or override.top in moved]
+    pure = load(["~experiment", *_choices(cfg, without=chosen), *words])
     notes = []
     with read_write(cfg), open_dict(cfg):
-        for group in moved:
-            if cfg[group] != pure[group]:
-                cfg[group] = pure[group]
-                theirs = f"experiment={choices['experiment']} gives to {group}={_text(previous.get(group))}"
-                notes.append(
-                    f"{group}={_text(choices[group])} is yours: the values that {theirs} are left out"
-                )
+        for group in [group for group in moved if cfg[group] != pure[group]]:
+            cfg[group] = pure[group]
+            theirs = f"experiment={choices['experiment']} gives to {group}={_text(previous.get(group))}"
+            notes.append(f"{group}={_text(choices[group])} is yours: the values that {theirs} are left out")
     return notes
 
 
@@ -95,7 +84,8 @@ def _members(cfg: DictConfig) -> list[str]:
 def _targets(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list[str]:
     """Take an option's values away from a `_target_` that was written in the option's place."""
     written = set(map(key_of, words_of(cfg))) | {key for key, _ in leaves(experiment)}
-    slots = {path: slot_of(path) for path in sorted(_called_at(written))}
+    paths = sorted(key.removesuffix("._target_") for key in written if key.endswith("._target_"))
+    slots = {path: slot_of(path) for path in paths}
     if not any(slots.values()):
         return []
     leave = ["~experiment"] if cfg.hydra.runtime.choices.get("experiment") else []
@@ -113,16 +103,9 @@ def _targets(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list
             for key in left_out:
                 new.pop(key, None)
             if left_out:
-                option = _text(cfg.hydra.runtime.choices.get(path, "the option"))
-                notes.append(
-                    f"{path}._target_ is yours: {', '.join(left_out)} of {path}={option} are left out"
-                )
+                whose = f"{path}={_text(cfg.hydra.runtime.choices.get(path, 'the option'))}"
+                notes.append(f"{path}._target_ is yours: {', '.join(left_out)} of {whose} are left out")
     return notes
-
-
-def _called_at(keys: set[str]) -> set[str]:
-    """The paths whose `_target_` is among the keys."""
-    return {key.removesuffix("._target_") for key in keys if key.endswith("._target_")}
 
 
 def _choices(cfg: DictConfig, without: Any) -> list[str]:
@@ -141,6 +124,4 @@ def words_of(cfg: DictConfig) -> list[str]:
 
 
 def _text(choice: Any) -> str:
-    if OmegaConf.is_list(choice) or isinstance(choice, list):
-        return "[" + ",".join(choice) + "]"
-    return str(choice)
+    return f"[{','.join(choice)}]" if OmegaConf.is_list(choice) or isinstance(choice, list) else str(choice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,8 @@ class Space:
             cfg.hydra.overrides.hydra.extend([where, "hydra.output_subdir=null"])
             cfg.hydra.sweep.dir = str(folder)
             cfg.hydra.launcher.merge_with(changes)
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=self.loader, callbacks=Callbacks(cfg)),
-            task_function=_JobTask(task),
-            config=cfg,
-        )
+        context = HydraContext(config_loader=self.loader, callbacks=Callbacks(cfg))
+        launcher = Plugins.instance().instantiate_launcher(context, partial(_run_job, task, Path.cwd()), cfg)
         overrides = [[*self.fixed, *words, f"hydra.sweep.subdir='{key}'"] for key, words in jobs.items()]
         for ended in launcher.launch(overrides, initial_job_idx=0):
             if isinstance(ended._return_value, Exception):  # Hydra's own: the task catches its errors
@@ -86,14 +84,12 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
     words = [*(f"{key}={value}" for key, value in params.items()), *words_of(cfg)]
     overrides = OverridesParser.create(loader).parse_overrides(list(map(readable, words)))
     last = {override.get_key_element(): override for override in overrides}
-    fixed = [
-        f"{head}={override.get_value_element_as_str()}"
-        for head, override in last.items()
-        if not override.is_sweep_override()
-    ]
-    axes: list[Axis] = [
-        _axis(head, override) for head, override in last.items() if override.is_sweep_override()
-    ]
+    fixed, axes = list[str](), list[Axis]()
+    for head, override in last.items():
+        if override.is_sweep_override():
+            axes.append(_axis(head, override))
+        else:
+            fixed.append(f"{head}={override.get_value_element_as_str()}")
     if swept := [axis.key for axis in axes if axis.key.split(".")[0] in _UNSWEPT]:
         raise ConfigError([Problem(key, "cannot be swept") for key in swept])
     axes = zipped(axes, paired(plain(cfg.sweep).get("zip")))
@@ -117,17 +113,10 @@ def _axis(head: str, override: Override) -> Axis:
     return SearchInterval(key, value.start, value.end, is_log, is_int)
 
 
-class _JobTask:
-    """The function that Hydra calls for each job, in this process or a launcher's."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.here = os.getcwd()
-
-    def __call__(self, cfg: DictConfig) -> Any:
-        os.chdir(self.here)  # a launcher's process may have begun elsewhere
-        hydra = HydraConfig.get()  # run_job takes it out of cfg
-        whole = OmegaConf.create({**dict(cfg), "hydra": hydra})
-        folder, here = Path(hydra.runtime.output_dir), Path(self.here)
-        is_below = here in folder.parents
-        return self.task(composition(whole, []), folder.relative_to(here) if is_below else folder)
+def _run_job(task: Task, here: Path, cfg: DictConfig) -> Any:
+    """What Hydra calls for each job, in this process or a launcher's."""
+    os.chdir(here)  # a launcher's process may have begun elsewhere
+    hydra = HydraConfig.get()  # run_job takes it out of cfg
+    whole = OmegaConf.create({**dict(cfg), "hydra": hydra})
+    folder = Path(hydra.runtime.output_dir)
+    return task(composition(whole, []), folder.relative_to(here) if here in folder.parents else folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.config.compose.composer import Composer, problems_of
-from trainrun.config.readable import FaultyValueError, ReadableSettings
+from trainrun.config.tree import FaultyValueError, ReadableSettings
 from trainrun.vocabulary.errors import ConfigError
 
 
