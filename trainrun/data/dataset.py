@@ -288,9 +288,8 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
     inputs, targets = unpacked(collate_of(dataset)([sample]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
     reading = reading_of(targets, target_kind, name)
-    parts = (
-        "" if isinstance(inputs, Tensor) else describe_value(map_tensors(inputs, lambda tensor: tensor[0]))
-    )
+    shown = sample[0] if isinstance(sample, (list, tuple)) and len(sample) == 2 else inputs
+    parts = "" if isinstance(inputs, Tensor) else describe_value(shown)
     info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
     if reading.kind in ("other", "whole"):
         return reading, info
