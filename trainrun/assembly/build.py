@@ -215,7 +215,11 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
-    return augmented(data, make("augment", {"info": data.info})), loss, task
+    changes = make("augment", {"info": data.info})
+    if changes is not None and data.info.kind.startswith("step_"):
+        text = "would change the inputs and not the target of each step or pixel; do it in the data set"
+        raise ConfigError.of("augment", text, "augment=none")
+    return augmented(data, changes), loss, task
 
 
 def _data(make: Factory) -> Data:
