@@ -51,10 +51,7 @@ def search_batch(tries: BatchTrials, most: int | None) -> BatchSearch:
     evaluation, no_evaluation = None, _why_no_evaluation(survey)
     if not no_evaluation:
         assert survey.eval_batch_size
-        sizes, cut = (
-            rounded(survey.split_size or _STREAMED * survey.eval_batch_size),
-            _cut(survey, train),
-        )
+        sizes, cut = (rounded(survey.split_size or _STREAMED * survey.eval_batch_size), _cut(survey, train))
         attempt = lambda size, pieces: tries.time_evaluation(size, pieces, cut)  # noqa: E731
         evaluation = _searched(sizes, first_of(sizes, True), attempt, "data.eval_batch_size", tries.limit)
     train, evaluation, whole = _together(tries, survey, train, evaluation)
