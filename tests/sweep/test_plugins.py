@@ -11,10 +11,10 @@ import torch
 
 from trainrun.config.compose.composer import Composer, Space
 from trainrun.sweep import plugins
-from trainrun.sweep.grid import Grid
 from trainrun.sweep.halving import Halving
 from trainrun.sweep.plugins import Search, _shares, check_search, search_of
 from trainrun.sweep.random import Random
+from trainrun.sweep.strategy import Strategy
 from trainrun.vocabulary.errors import ConfigError
 
 LR = "optimizer.lr=0.1,0.2"
@@ -77,7 +77,7 @@ def test_slurm_needs_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_job_after_another_has_the_whole_machine(tmp_path: Path) -> None:
     settings = search(tmp_path, LR)
-    assert isinstance(settings.strategy, Grid)
+    assert type(settings.strategy) is Strategy
     assert (settings.name, settings.monitor, settings.maximize) == ("basic", "val/accuracy", True)
     assert (settings.in_turn, settings.is_local, settings.threads, settings.chunk) == (True, True, None, 1)
     assert settings.pruner is None and not settings.launcher and not settings.gpus

@@ -22,16 +22,11 @@ from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.runtime.slurm import STARTER
 from trainrun.session.child import handled, in_child
+from trainrun.sweep.gpus import own_gpu
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, JobOutcome, first_clause, outcome
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import (
-    INTERRUPTED,
-    ConfigError,
-    FolderBusyError,
-    OutOfMemoryError,
-    TrainrunError,
-)
+from trainrun.vocabulary import errors
 
 if TYPE_CHECKING:
     from trainrun.config.compose.composer import Composition
@@ -90,13 +85,12 @@ class Job:
 
     def _signal_before(self) -> int | None:
         """The signal that came while the job was prepared, and did not reach it."""
-        file = self.sweep / STOP
-        reason = file.read_text() if file.exists() else ""
-        return getattr(signal, reason) if reason in INTERRUPTED else None
+        reason = stop_reason(self.sweep)
+        return getattr(signal, reason) if reason in errors.INTERRUPTED else None
 
     def _after(self, ended: JobOutcome, head: str) -> None:
         """Stop the others where this one's end says so; print how it ended where nothing else did."""
-        if ended.state == "interrupted" and self.is_local and ended.reason in INTERRUPTED:
+        if ended.state == "interrupted" and self.is_local and ended.reason in errors.INTERRUPTED:
             stop(self.sweep, ended.reason)
         if ended.state == "failed" and self.fail_fast:
             stop(self.sweep, "sweep.fail_fast")
@@ -105,11 +99,15 @@ class Job:
             say(f"{head} {ended.state} at step {ended.step}{value}")
 
     def _work(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
-        _prefer_as_victim()
+        with contextlib.suppress(OSError):  # when memory runs out the system kills this job before the sweep
+            Path("/proc/self/oom_score_adj").write_text("500")
+        _end_with_starter(signal.SIGTERM)  # saves first
         if starter:
             os.environ[STARTER] = starter
+        if self.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
         try:
-            with self._own_share():
+            with own_gpu(self.sweep, self.gpus):
                 return self._train(composition, folder)
         except Exception as error:
             code, cause = _exit_of(error)
@@ -117,7 +115,7 @@ class Job:
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(traceback.format_exc())
             say(f"{head} failed: {first_clause(cause)}", f"  its traceback: {log}")
-            if not isinstance(error, FolderBusyError):
+            if not isinstance(error, errors.FolderBusyError):
                 _write_end(folder, state="failed", exit_code=code, reason=cause)
             return code
 
@@ -129,12 +127,11 @@ class Job:
         command = ["trainrun", *composition.overrides]
         if identity(composition.settings) != folder.name:
             text = "conf/ or an experiment's file has changed since the sweep began; issue its line again"
-            raise ConfigError.of(folder.name, text)
+            raise errors.ConfigError.of(folder.name, text)
         should_stop = self._should_stop(folder, composition.settings["monitor"].removeprefix("val/"))
         if (folder / "config.yaml").is_file():
-            typed = {
-                target for _, target in targets_of(composition.settings)
-            }  # checked with the sweep's line
+            # Checked with the sweep's line.
+            typed = {target for _, target in targets_of(composition.settings)}
             ended = resumed(folder, _free(composition.overrides), self.quiet, command, should_stop, typed)
             return ended[0].exit_code if ended else 0
         return train_one(composition, command, self.quiet, False, folder, should_stop).exit_code
@@ -150,14 +147,6 @@ class Job:
         is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
         return lambda event, total: PRUNED if is_hopeless(event.step / total, event.metrics[metric]) else None
 
-    def _own_share(self) -> contextlib.AbstractContextManager[None]:
-        """Within, this process has its part of the machine: its threads, and a GPU."""
-        from trainrun.sweep.gpus import own_gpu
-
-        if self.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
-        return own_gpu(self.sweep, self.gpus)
-
 
 def _warm(settings: Mapping[str, Any]) -> None:
     """Import once, for all jobs of this process, what every run imports: three seconds of each.
@@ -169,15 +158,9 @@ def _warm(settings: Mapping[str, Any]) -> None:
     nodes = [*settings.values(), *(settings["logger"] or {}).values()]
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
     modules = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
-    late = [name for module in ("", *modules) for name in _LATE.get(module, ())]
-    for name in (
-        *modules,
-        "trainrun.session.resume",
-        "trainrun.session.open_run",
-        "trainrun.session.session",
-    ):
+    for name in (*modules, *(f"trainrun.session.{name}" for name in ("resume", "open_run", "session"))):
         importlib.import_module(name)
-    for name in late:
+    for name in [name for module in ("", *modules) for name in _LATE.get(module, ())]:
         with contextlib.suppress(ModuleNotFoundError):  # another version's
             importlib.import_module(name)
     packages()
@@ -196,6 +179,12 @@ def stop(sweep: Path, reason: str) -> None:
     """Let no further job begin. The file alone says so, even where the disk has no room for its reason."""
     with contextlib.suppress(OSError), (sweep / STOP).open("x", encoding="utf-8") as file:
         file.write(reason)
+
+
+def stop_reason(sweep: Path) -> str:
+    """Why no further job begins; empty where they may."""
+    file = sweep / STOP
+    return file.read_text() if file.exists() else ""
 
 
 @contextlib.contextmanager
@@ -236,8 +225,8 @@ def _record_exit(folder: Path, code: int, head: str) -> None:
     ended = outcome(folder)
     is_unexplained = ended.state in ("pending", "interrupted") and not ended.reason
     if is_unexplained or (code < 0 and ended.state != "completed"):  # a reason may be of an earlier start
-        if name in INTERRUPTED:
-            _write_end(folder, state="interrupted", exit_code=INTERRUPTED[name], reason=name)
+        if name in errors.INTERRUPTED:
+            _write_end(folder, state="interrupted", exit_code=errors.INTERRUPTED[name], reason=name)
         elif code:
             reason = f"killed by {name}" if name else "failed before training"
             _write_end(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
@@ -254,18 +243,11 @@ def _exit_of(error: Exception) -> tuple[int, str]:
     """(exit code, cause in one line)."""
     from trainrun.runtime.machine import is_out_of_memory
 
-    if isinstance(error, TrainrunError):
+    if isinstance(error, errors.TrainrunError):
         return error.exit_code, " ".join(str(error).partition("\n")[0].split()).rstrip(":")
     if is_out_of_memory(error):
-        return OutOfMemoryError.exit_code, "out of memory before training began"
+        return errors.OutOfMemoryError.exit_code, "out of memory before training began"
     return 1, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _prefer_as_victim() -> None:
-    """Let the system kill this job before the sweep when memory runs out, and end it with the sweep."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
-    _end_with_starter(signal.SIGTERM)  # saves first
 
 
 def _end_with_starter(number: int) -> None:

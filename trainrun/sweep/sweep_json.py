@@ -1,12 +1,15 @@
-"""sweep.json: a running sweep's jobs and settings, ranked, with the command that repeats the best."""
+"""sweep.json: a running sweep's jobs and settings, ranked, with the command that repeats the best.
+
+Settings are ranked by their mean; jobs that differ in seed and fold are replicates of one.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +17,10 @@ from trainrun.config.call import StoredOrigin
 from trainrun.config.compose.composer import Composition, Space
 from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
-from trainrun.config.space import Point, Words
+from trainrun.config.space import REPLICATES, Point, Words
 from trainrun.run.files import replace_json, storage_failed
-from trainrun.sweep.folder import FILE
+from trainrun.sweep.folder import FILE, StoredSetting, SweptJob
 from trainrun.sweep.outcome import outcome
-from trainrun.sweep.ranking import RankedJob, RankedSetting, best_of, ranked
 
 if TYPE_CHECKING:
     from trainrun.sweep.plugins import Search
@@ -40,21 +42,16 @@ class RunningSweep:
     signature: Mapping[str, Any] | None = None  # of the line, where it is the user's
     origin: StoredOrigin | None = None  # where the line comes from, if it was not typed
     trust: Sequence[str] = ()  # what the user lets such a line import
-    planned: dict[str, tuple[Point, Composition]] = dataclasses.field(
-        default_factory=dict
-    )  # by key, in order
-    begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
+    planned: dict[str, tuple[Point, Composition]] = field(default_factory=dict)  # by key, in order
+    begun: set[str] = field(default_factory=set)  # keys of jobs that this start has run
 
 
-def write_sweep_json(sweep: RunningSweep, state: str) -> tuple[list[RankedJob], list[RankedSetting]]:
+def write_sweep_json(sweep: RunningSweep, state: str) -> tuple[list[SweptJob], list[StoredSetting]]:
     """Write sweep.json; returns its jobs and settings. Raises StorageError where there is no room for it."""
     maximize, file = sweep.search.maximize, sweep.folder / FILE
-    jobs = [
-        RankedJob(key, number, _of_job(job.overrides), _swept(point), outcome(sweep.folder / key))
-        for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
-    ]
+    jobs = [_swept_job(sweep, number, key) for number, key in enumerate(sweep.planned, 1)]
     settings = ranked(jobs, maximize)
-    best = best_of(settings, maximize)
+    best = best_of(jobs, settings, maximize)
     content = {
         "words": list(sweep.typed),
         "signature": sweep.signature,
@@ -62,9 +59,15 @@ def write_sweep_json(sweep: RunningSweep, state: str) -> tuple[list[RankedJob], 
         "monitor": sweep.search.monitor,
         "mode": "max" if maximize else "min",
         "state": state,
-        "best": best and {**_best(best), "command": repeat_command(sweep, best)},
-        "settings": [setting.record for setting in settings],
-        "jobs": [job.record for job in jobs],
+        "best": best
+        and {
+            "key": best.key,
+            "folder": best.folder,
+            "value": best.value,
+            "command": repeat_command(sweep, best),
+        },
+        "settings": list(map(asdict, settings)),
+        "jobs": [asdict(job) | {"reason": job.reason or None, "test": job.test or None} for job in jobs],
     }
     try:
         replace_json(file, content)
@@ -73,16 +76,48 @@ def write_sweep_json(sweep: RunningSweep, state: str) -> tuple[list[RankedJob], 
     return jobs, settings
 
 
-def _best(job: RankedJob) -> dict[str, Any]:
-    return {"key": job.key, "folder": job.key, "value": job.outcome.value}
+def _swept_job(sweep: RunningSweep, number: int, key: str) -> SweptJob:
+    point, job = sweep.planned[key]
+    swept = {key_of(word): value_of(word) for word in point.words}
+    ended = outcome(sweep.folder / key)
+    figures = (ended.state, ended.value, ended.step, ended.seconds, ended.exit_code, ended.reason)
+    return SweptJob(key, number, key, _of_job(job.overrides), swept, *figures, ended.test or {})
 
 
-def _swept(point: Point) -> dict[str, Any]:
-    """The settings that a point varies, with plain values."""
-    return {key_of(word): value_of(word) for word in point.words}
+def ranked(jobs: Sequence[SweptJob], maximize: bool) -> list[StoredSetting]:
+    """The settings, best mean first; then those of which a replicate failed, and those without a mean."""
+    groups: dict[str, list[SweptJob]] = {}
+    for job in jobs:
+        groups.setdefault(repr(list(_setting(job).items())), []).append(job)
+    settings = []
+    for members in groups.values():
+        values = [job.value for job in members if job.is_completed and job.value is not None]
+        mean = statistics.mean(values) if values else None
+        std = statistics.stdev(values) if len(values) > 1 else None
+        keys = tuple(job.key for job in members)
+        settings.append(StoredSetting(_setting(members[0]), mean, std, len(values), tuple(values), keys))
+    failed = {job.key for job in jobs if job.state == "failed"}
+
+    def place(setting: StoredSetting) -> tuple[bool, bool, float]:
+        if setting.mean is None:
+            return True, False, 0.0
+        return False, not failed.isdisjoint(setting.jobs), -setting.mean if maximize else setting.mean
+
+    return sorted(settings, key=place)
 
 
-def repeat_command(sweep: RunningSweep, job: RankedJob) -> str:
+def _setting(job: SweptJob) -> dict[str, Any]:
+    return {key: value for key, value in job.swept.items() if key not in REPLICATES}
+
+
+def best_of(jobs: Sequence[SweptJob], settings: Sequence[StoredSetting], maximize: bool) -> SweptJob | None:
+    """The best job of the best setting; None where no job is completed."""
+    best = settings[0].jobs if settings and settings[0].mean is not None else ()
+    jobs = [job for job in jobs if job.key in best and job.is_completed and job.value is not None]
+    return (max if maximize else min)(jobs, key=lambda job: job.value or 0.0, default=None)
+
+
+def repeat_command(sweep: RunningSweep, job: SweptJob) -> str:
     """The command that repeats one job: the line's own words, with the job's in place of what varies."""
     point, _ = sweep.planned[job.key]
     varied = {key_of(word) for word in point.words}
@@ -90,14 +125,14 @@ def repeat_command(sweep: RunningSweep, job: RankedJob) -> str:
     return shlex.join(["trainrun", *fixed, *point.words])
 
 
-def _of_job(words: Iterable[str]) -> list[str]:
+def _of_job(words: Iterable[str]) -> tuple[str, ...]:
     """The words that are not about the sweep as a whole."""
-    return [
+    return tuple(
         word
         for word in words
         if word not in ("-m", "--multirun")
         and ("=" not in word or key_of(word).split(".")[0] not in _OF_THE_SWEEP)
-    ]
+    )
 
 
 def is_trusted(word: str) -> bool:
