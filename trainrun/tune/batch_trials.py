@@ -29,7 +29,6 @@ from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemoryError
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
 _OVER_LIMIT = "takes more than the limit"
-_CAUTIONS = ("batch norm", "caution")  # lines of the plan that depend on how the window is cut
 
 
 class BatchTrialError(Exception):
@@ -51,7 +50,7 @@ class BatchTrials:
 
         self.words, self.overrides, self.limit_bytes = ["find-batch", *words], list(overrides), limit_bytes
         self.lengths_differ = False
-        self.cautions: dict[int, list[list[str]]] = {}  # size -> cautions of the plan for it
+        self.cautions: dict[int, list[str]] = {}  # size -> cautions of the plan for it
         available = available_bytes(Path("/"))
         self._host_bytes = None if available is None else round(available * (1 - SPARED)) + held_bytes()
         self.limit = ""  # in words
@@ -145,7 +144,7 @@ class BatchTrials:
                         parts = self._built(words)
                         answer = asdict(work(parts))
                         if catches:
-                            answer["cautions"] = [list(row) for row in parts.plan if row[0] in _CAUTIONS]
+                            answer["cautions"] = [text for label, text in parts.plan if label == "caution"]
                 except Exception as error:
                     if not catches:
                         raise

@@ -41,8 +41,7 @@ class LRCurve:
 
         What comes after is another descent, of weights that a large rate has thrown elsewhere.
         """
-        end = int(self.smooth.argmin())
-        top = float(self.smooth[: end + 1].max())
+        top = float(self.smooth[: int(self.smooth.argmin()) + 1].max())
         low = np.minimum.accumulate(self.smooth)
         depth = top - float(low[-1])
         has_risen = (top - low > depth / 2) & (self.smooth - low > _RISE * depth)
@@ -124,14 +123,11 @@ def valley(of: LRCurve) -> float | None:
     path = longest_fall(of.smooth[: of.lowest + 1])
     heights = of.smooth[path]
     depth = heights[0] - heights[-1]
-    inside = [
-        index
-        for index, height in zip(path, heights, strict=True)
-        if heights[-1] + _ENDS * depth <= height <= heights[0] - _ENDS * depth
-    ]
-    if len(inside) < 2:
+    is_inside = (heights[-1] + _ENDS * depth <= heights) & (heights <= heights[0] - _ENDS * depth)
+    rates = of.lr[path][is_inside]
+    if len(rates) < 2:
         return None
-    begin, end = math.log10(of.lr[inside[0]]), math.log10(of.lr[inside[-1]])
+    begin, end = math.log10(rates[0]), math.log10(rates[-1])
     return float(10 ** (begin + _INTO * (end - begin)))
 
 

@@ -38,14 +38,6 @@ class LRPoint:
     start: float
 
 
-@dataclass(frozen=True)
-class Peak:
-    """The schedule at its largest learning rate."""
-
-    factor: float
-    momentum: float | None  # that the schedule sets there
-
-
 def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]:
     """Train with rates from `low` to `high`, each the same multiple of the one before (Smith, 2017).
 
@@ -53,7 +45,7 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]
     rates are those of a group whose factor is 1. Ends early where the loss diverges. Trains the
     parts themselves. Raises ConfigError where there is no rate to find, as `peak` does.
     """
-    state, base, momentum = parts.state, parts.rates.lr, peak(parts).momentum
+    state, base, (_, momentum) = parts.state, parts.rates.lr, peak(parts)
     ratio = (high / low) ** (1 / (steps - 1))
     state.schedule = lambda update: (low * ratio**update / base, momentum)
     state.weight_average = None  # nothing is evaluated
@@ -118,8 +110,8 @@ class Divergence:
         return mean > self.best + _THROWN * max(self.size, abs(self.best))
 
 
-def peak(parts: Parts) -> Peak:
-    """The largest factor of the schedule.
+def peak(parts: Parts) -> tuple[float, float | None]:
+    """The largest factor of the schedule, and the momentum that it sets there.
 
     Raises ConfigError where there is no rate to find: the optimizer searches, or the schedule sets it.
     """
@@ -129,11 +121,10 @@ def peak(parts: Parts) -> Peak:
     total = parts.pace.total_steps or _PLANNED
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)
-    planned = [schedule(update) for update in updates]
-    highest = Peak(*max(planned, key=lambda factors: factors[0]))
+    factor, momentum = max(map(schedule, updates), key=lambda factors: factors[0])
     maximize = parts.monitor is None or parts.monitor.maximize
     other = schedule_over(parts.make, parts.pace, 2 * parts.rates.lr, maximize)(total)
-    if max(other(update)[0] for update in updates) < 0.75 * highest.factor:
+    if max(other(update)[0] for update in updates) < 0.75 * factor:
         text = "sets the learning rates itself, whatever optimizer.lr is: there is no rate to find"
         raise ConfigError.of("scheduler", text)
-    return highest
+    return factor, momentum

@@ -46,7 +46,7 @@ def search_lr(
 def _per_setting(parts: Parts) -> float:
     """The run's largest learning rate per unit of `optimizer.lr`: its scaling, and its schedule."""
     rate = parts.rates.lr
-    return rate / float(parts.settings["optimizer"].get("lr", rate)) * peak(parts).factor
+    return rate / float(parts.settings["optimizer"].get("lr", rate)) * peak(parts)[0]
 
 
 def with_setting(overrides: Sequence[str], setting: str) -> list[str]:

@@ -67,14 +67,19 @@ class Measured:
 
 def survey(parts: Parts) -> Survey:
     """Describe a run as it was composed."""
-    info, settings, device = parts.info, parts.settings, parts.runtime.device
-    sizes = {name: info.sizes[name] for name in ("val", "test") if info.sizes.get(name, 0) != 0}
+    settings, device, spec, all_sizes = (
+        parts.settings,
+        parts.runtime.device,
+        parts.batch_spec,
+        parts.info.sizes,
+    )
+    sizes = {name: all_sizes[name] for name in ("val", "test") if all_sizes.get(name, 0) != 0}
     split = max(sizes, key=lambda name: float("inf") if sizes[name] is None else sizes[name] or 0, default="")
     eval_batch_size = settings["data"].get("eval_batch_size")
     on_gpu = device.type == "cuda"
     return Survey(
-        batch_size=parts.batch_spec.batch_size,
-        window=parts.batch_spec.window,
+        batch_size=spec.batch_size,
+        window=spec.window,
         samples_per_step=parts.samples_per_step,
         is_full=settings["batch_size"] == "full",
         scales_lr=settings["optimizer"].get("lr_scaling", "none") != "none",
