@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 
 from trainrun.sweep.closing import exit_code, table
-from trainrun.sweep.folder import SweptJob
+from trainrun.sweep.folder import StoredSweep, SweptJob
 from trainrun.sweep.sweep_json import ranked
 
 
@@ -19,9 +20,14 @@ def entry(
     return SweptJob(key, number, key, (), swept, state, value, 40, 2.0 * number, code, reason, {})
 
 
+def sweep_of(jobs: list[SweptJob], monitor: str, mode: str) -> StoredSweep:
+    settings = ranked(jobs, mode == "max")
+    return StoredSweep(Path(), (), None, "basic", monitor, mode, "completed", None, settings, tuple(jobs))
+
+
 def lines(jobs: list[SweptJob], width: int | None = None) -> list[str]:
-    metrics = {job.key: {} for job in jobs}
-    return [line.plain for line in table(jobs, ranked(jobs, True), "val/accuracy", metrics, width)]
+    sweep = sweep_of(jobs, "val/accuracy", "max")
+    return [line.plain for line in table(sweep, {job.key: {} for job in jobs}, width)]
 
 
 def test_a_line_per_setting_best_first() -> None:
@@ -84,7 +90,7 @@ def test_without_a_result_there_is_no_empty_table() -> None:
 def test_a_sweep_that_ranks_by_its_loss_shows_the_accuracy_beside_it() -> None:
     jobs = [entry(1, 0.4, data__fold=1), entry(2, 0.2, data__fold=2)]
     metrics = {"0000000001": {"loss": 0.4, "accuracy": 0.75}, "0000000002": {"loss": 0.2, "accuracy": 1.0}}
-    text = table(jobs, ranked(jobs, False), "val/loss", metrics, None)
+    text = table(sweep_of(jobs, "val/loss", "min"), metrics, None)
     heads, row = (line.plain.split() for line in text)
     assert heads == ["val/loss", "over", "val/accuracy", "time"]
     assert row == ["1", "0.3000", "+/-", "0.1414", "2", "of", "2", "0.8750", "3.0", "s"]

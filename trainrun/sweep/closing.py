@@ -13,11 +13,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from trainrun.config.suggest import hydra_value
-from trainrun.sweep.folder import StoredSetting, SweptJob
+from trainrun.sweep.folder import StoredSweep, SweptJob
 from trainrun.sweep.job import stop_reason
 from trainrun.sweep.outcome import first_clause, outcome
 from trainrun.sweep.sweep import counted
-from trainrun.sweep.sweep_json import RunningSweep, best_of, is_trusted, repeat_command, write_sweep_json
+from trainrun.sweep.sweep_json import RunningSweep, is_trusted, write_sweep_json
 from trainrun.terminal.lines import answer, columns, say, show
 from trainrun.terminal.numbers import number
 from trainrun.terminal.table import GAP, cut, row_of
@@ -32,38 +32,35 @@ Metrics = Mapping[str, Mapping[str, float]]  # by a job's key: those of the vali
 
 def close_sweep(sweep: RunningSweep) -> int:
     """Write sweep.json for the last time and print the result; returns the exit code."""
-    folder, monitor, reason = sweep.folder, sweep.search.monitor, stop_reason(sweep.folder)
+    folder, reason = sweep.folder, stop_reason(sweep.folder)
     outcomes = {key: outcome(folder / key) for key in sweep.planned}
     states = Counter(ended.state for ended in outcomes.values())
     is_open = bool(states["interrupted"] or states["pending"])
     state = "interrupted" if is_open or reason in INTERRUPTED else "completed"
-    jobs, settings = write_sweep_json(sweep, "failed" if states["failed"] else state)
+    stored = write_sweep_json(sweep, "failed" if states["failed"] else state)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     metrics = {key: ended.metrics for key, ended in outcomes.items()}
-    lines = table(jobs, settings, monitor, metrics, columns(sys.stderr))
-    show(["", f"sweep {folder}, {counted(len(jobs), 'job')}: {counts}", *lines], sys.stderr)
-    if best := best_of(jobs, settings, sweep.search.maximize):
-        members = [job for job in jobs if job.key in settings[0].jobs]
-        say("", *_test_line(members, monitor, metrics))
-        say(f"best: {folder / best.key}", "again:", f"  {repeat_command(sweep, best)}")
+    lines = table(stored, metrics, columns(sys.stderr))
+    show(["", f"sweep {folder}, {counted(len(outcomes), 'job')}: {counts}", *lines], sys.stderr)
+    if best := stored.best:
+        say("", *_test_line(stored, metrics))
+        say(f"best: {folder / best.folder}", "again:", f"  {best.command}")
         if sweep.quiet:
-            answer(folder / best.key)
+            answer(folder / best.folder)
     if others := sum(file.parent.name not in sweep.planned for file in folder.glob("*/status.json")):
         say(f"{counted(others, 'more job')} lie here that this line does not ask for")
     if is_open or reason:
         say("to go on:", f"  {_resume_command(sweep)}")
     elif states["failed"]:
         say("to repeat what failed:", f"  {_resume_command(sweep, 'sweep.repeat_failed=true')}")
-    return INTERRUPTED[reason] if reason in INTERRUPTED and not states["failed"] else exit_code(jobs)
+    return INTERRUPTED[reason] if reason in INTERRUPTED and not states["failed"] else exit_code(stored.jobs)
 
 
 def exit_code(jobs: Sequence[SweptJob]) -> int:
     """That of the first job that failed, else of the first that was interrupted or did not begin, else 0."""
-    for state in ("failed", "interrupted", "pending"):
-        for job in jobs:
-            if job.state == state:
-                return job.exit_code or 1
-    return 0
+    states = ("failed", "interrupted", "pending")
+    ended = [job for state in states for job in jobs if job.state == state]
+    return (ended[0].exit_code or 1) if ended else 0
 
 
 def _resume_command(sweep: RunningSweep, *more: str) -> str:
@@ -72,10 +69,10 @@ def _resume_command(sweep: RunningSweep, *more: str) -> str:
     return shlex.join(["trainrun", *words, *more])
 
 
-def _test_line(jobs: Sequence[SweptJob], monitor: str, metrics: Metrics) -> list[str]:
+def _test_line(sweep: StoredSweep, metrics: Metrics) -> list[str]:
     """A line on the metrics of the first row's jobs on the test split, which chose nothing."""
-    figures = []
-    for name in (monitor.removeprefix("val/"), *_extra_metrics([jobs], monitor, metrics)):
+    jobs, figures = [job for job in sweep.jobs if job.key in sweep.settings[0].jobs], []
+    for name in (sweep.monitor.removeprefix("val/"), *_extra_metrics([jobs], sweep.monitor, metrics)):
         values = [job.test[name] for job in jobs if job.is_completed and name in job.test]
         if values:
             spread = f" +/- {number(statistics.stdev(values))} over {len(values)}" if len(values) > 1 else ""
@@ -96,15 +93,9 @@ def _mean(jobs: Sequence[SweptJob], metrics: Metrics, name: str) -> float | None
     return statistics.mean(values) if values and len(values) == len(completed) else None
 
 
-def table(
-    jobs: Sequence[SweptJob],
-    settings: Sequence[StoredSetting],
-    monitor: str,
-    metrics: Metrics,
-    width: int | None,
-) -> list[Text]:
+def table(sweep: StoredSweep, metrics: Metrics, width: int | None) -> list[Text]:
     """A line per setting below a line of heads; and per job without a result its cause."""
-    by_key = {job.key: job for job in jobs}
+    monitor, settings, by_key = sweep.monitor, sweep.settings, {job.key: job for job in sweep.jobs}
     groups = [[by_key[key] for key in setting.jobs] for setting in settings]
     varied = list(dict.fromkeys(key for setting in settings for key in setting.swept))
     is_repeated = any(len(members) > 1 for members in groups)
@@ -122,7 +113,7 @@ def table(
         seconds = [job.seconds for job in members if job.seconds is not None]
         row += [f"{statistics.fmean(seconds):.1f} s" if seconds else ""]
         rows.append([str(place), *row, *([] if is_repeated else setting.jobs)])
-    return [*(_laid_out(rows, width) if rows[1:] else []), *_others(jobs, monitor, width)]
+    return [*(_laid_out(rows, width) if rows[1:] else []), *_others(sweep, width)]
 
 
 def _text(value: Any) -> str:
@@ -152,12 +143,12 @@ def _laid_out(rows: Sequence[Sequence[str]], width: int | None) -> list[Text]:
     return lines
 
 
-def _others(jobs: Sequence[SweptJob], monitor: str, width: int | None) -> list[Text]:
+def _others(sweep: StoredSweep, width: int | None) -> list[Text]:
     """Lines on failed jobs, then on those that a search gave up, the furthest first and not all of many."""
-    failed = [job for job in jobs if job.state == "failed"]
-    given_up = [job for job in jobs if job.state not in ("failed", "completed")]
+    failed = [job for job in sweep.jobs if job.state == "failed"]
+    given_up = [job for job in sweep.jobs if job.state not in ("failed", "completed")]
     given_up.sort(key=lambda job: -(job.step or 0))
-    lines = [_line(job, monitor, width) for job in (*failed, *given_up[:_MANY])]
+    lines = [_line(job, sweep.monitor, width) for job in (*failed, *given_up[:_MANY])]
     if len(given_up) > _MANY:
         lines.append(Text(f"and {len(given_up) - _MANY} more, in sweep.json"))
     return [Text(), *lines] if lines else []

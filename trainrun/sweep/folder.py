@@ -72,14 +72,14 @@ class StoredSweep:
 
     path: Path
     words: tuple[str, ...]  # of the command
+    signature: Any  # of the words, made and checked by `trainrun.run.signing`
     sweeper: str
     monitor: str  # "val/accuracy"
     mode: str  # max or min: which way is better
     state: str
-    jobs: tuple[SweptJob, ...]
-    settings: tuple[StoredSetting, ...]  # the best first, those without a value last
     best: Best | None
-    signature: Any = None  # of the words, made and checked by `trainrun.run.signing`
+    settings: tuple[StoredSetting, ...]  # the best first, those without a value last
+    jobs: tuple[SweptJob, ...]
 
 
 def find_sweep(sweep: str) -> Path:
@@ -143,7 +143,7 @@ def read(path: Path) -> StoredSweep:
 
 
 def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:
-    mode, best = content.get("mode"), content.get("best")
+    mode, signature = content.get("mode"), content.get("signature")
     if mode not in ("max", "min"):
         raise ValueError(f"mode must be max or min, got {_shown(mode)}")
     jobs, settings = _each(content, "jobs", _job), _each(content, "settings", _setting)
@@ -152,9 +152,8 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:
         raise ValueError(f"settings name a job that is not there, {lost[0]}")
     words = _each(content, "words", printable)
     sweeper, monitor, state = _texts(content, "sweeper", "monitor", "state")
-    stored_best = None if best is None else _best(_object(best, "best"))
-    signature = content.get("signature")
-    return StoredSweep(path, words, sweeper, monitor, mode, state, jobs, settings, stored_best, signature)
+    best = None if content.get("best") is None else _best(_object(content["best"], "best"))
+    return StoredSweep(path, words, signature, sweeper, monitor, mode, state, best, settings, jobs)
 
 
 def _job(content: Any) -> SweptJob:

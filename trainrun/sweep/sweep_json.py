@@ -19,7 +19,7 @@ from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
 from trainrun.config.space import REPLICATES, Point, Words
 from trainrun.run.files import replace_json, storage_failed
-from trainrun.sweep.folder import FILE, StoredSetting, SweptJob
+from trainrun.sweep.folder import FILE, Best, StoredSetting, StoredSweep, SweptJob
 from trainrun.sweep.outcome import outcome
 
 if TYPE_CHECKING:
@@ -46,34 +46,23 @@ class RunningSweep:
     begun: set[str] = field(default_factory=set)  # keys of jobs that this start has run
 
 
-def write_sweep_json(sweep: RunningSweep, state: str) -> tuple[list[SweptJob], list[StoredSetting]]:
-    """Write sweep.json; returns its jobs and settings. Raises StorageError where there is no room for it."""
-    maximize, file = sweep.search.maximize, sweep.folder / FILE
-    jobs = [_swept_job(sweep, number, key) for number, key in enumerate(sweep.planned, 1)]
-    settings = ranked(jobs, maximize)
-    best = best_of(jobs, settings, maximize)
-    content = {
-        "words": list(sweep.typed),
-        "signature": sweep.signature,
-        "sweeper": sweep.search.name,
-        "monitor": sweep.search.monitor,
-        "mode": "max" if maximize else "min",
-        "state": state,
-        "best": best
-        and {
-            "key": best.key,
-            "folder": best.folder,
-            "value": best.value,
-            "command": repeat_command(sweep, best),
-        },
-        "settings": list(map(asdict, settings)),
-        "jobs": [asdict(job) | {"reason": job.reason or None, "test": job.test or None} for job in jobs],
-    }
+def write_sweep_json(sweep: RunningSweep, state: str) -> StoredSweep:
+    """Write sweep.json, and return what it holds. Raises StorageError where there is no room for it."""
+    search, file = sweep.search, sweep.folder / FILE
+    jobs = tuple(_swept_job(sweep, number, key) for number, key in enumerate(sweep.planned, 1))
+    settings = ranked(jobs, search.maximize)
+    about = (sweep.folder, tuple(sweep.typed), sweep.signature, search.name, search.monitor)
+    mode, best = "max" if search.maximize else "min", _best(sweep, jobs, settings)
+    stored = StoredSweep(*about, mode, state, best, settings, jobs)
+    content = asdict(stored)
+    del content["path"]
+    for job in content["jobs"]:
+        job |= {"reason": job["reason"] or None, "test": job["test"] or None}
     try:
         replace_json(file, content)
     except OSError as error:
         raise storage_failed(file, error) from None
-    return jobs, settings
+    return stored
 
 
 def _swept_job(sweep: RunningSweep, number: int, key: str) -> SweptJob:
@@ -84,7 +73,7 @@ def _swept_job(sweep: RunningSweep, number: int, key: str) -> SweptJob:
     return SweptJob(key, number, key, _of_job(job.overrides), swept, *figures, ended.test or {})
 
 
-def ranked(jobs: Sequence[SweptJob], maximize: bool) -> list[StoredSetting]:
+def ranked(jobs: Sequence[SweptJob], maximize: bool) -> tuple[StoredSetting, ...]:
     """The settings, best mean first; then those of which a replicate failed, and those without a mean."""
     groups: dict[str, list[SweptJob]] = {}
     for job in jobs:
@@ -103,23 +92,26 @@ def ranked(jobs: Sequence[SweptJob], maximize: bool) -> list[StoredSetting]:
             return True, False, 0.0
         return False, not failed.isdisjoint(setting.jobs), -setting.mean if maximize else setting.mean
 
-    return sorted(settings, key=place)
+    return tuple(sorted(settings, key=place))
 
 
 def _setting(job: SweptJob) -> dict[str, Any]:
     return {key: value for key, value in job.swept.items() if key not in REPLICATES}
 
 
-def best_of(jobs: Sequence[SweptJob], settings: Sequence[StoredSetting], maximize: bool) -> SweptJob | None:
+def _best(sweep: RunningSweep, jobs: Sequence[SweptJob], settings: Sequence[StoredSetting]) -> Best | None:
     """The best job of the best setting; None where no job is completed."""
-    best = settings[0].jobs if settings and settings[0].mean is not None else ()
-    jobs = [job for job in jobs if job.key in best and job.is_completed and job.value is not None]
-    return (max if maximize else min)(jobs, key=lambda job: job.value or 0.0, default=None)
+    if not settings or settings[0].mean is None:
+        return None
+    values = {job.key: job.value for job in jobs if job.is_completed and job.key in settings[0].jobs}
+    finite = {key: value for key, value in values.items() if value is not None}
+    key = (max if sweep.search.maximize else min)(finite, key=finite.__getitem__)
+    return Best(key, key, finite[key], repeat_command(sweep, key))
 
 
-def repeat_command(sweep: RunningSweep, job: SweptJob) -> str:
+def repeat_command(sweep: RunningSweep, key: str) -> str:
     """The command that repeats one job: the line's own words, with the job's in place of what varies."""
-    point, _ = sweep.planned[job.key]
+    point, _ = sweep.planned[key]
     varied = {key_of(word) for word in point.words}
     fixed = [word for word in _of_job(sweep.typed) if key_of(word) not in varied]
     return shlex.join(["trainrun", *fixed, *point.words])
