@@ -71,7 +71,8 @@ def _resume_command(sweep: RunningSweep, *more: str) -> str:
 
 def _test_line(sweep: StoredSweep, metrics: Metrics) -> list[str]:
     """A line on the metrics of the first row's jobs on the test split, which chose nothing."""
-    jobs, figures = [job for job in sweep.jobs if job.key in sweep.settings[0].jobs], []
+    keys, figures = set(sweep.settings[0].jobs), []
+    jobs = [job for job in sweep.jobs if job.key in keys]
     for name in (sweep.monitor.removeprefix("val/"), *_extra_metrics([jobs], sweep.monitor, metrics)):
         values = [job.test[name] for job in jobs if job.is_completed and name in job.test]
         if values:
@@ -148,15 +149,13 @@ def _others(sweep: StoredSweep, width: int | None) -> list[Text]:
     failed = [job for job in sweep.jobs if job.state == "failed"]
     given_up = [job for job in sweep.jobs if job.state not in ("failed", "completed")]
     given_up.sort(key=lambda job: -(job.step or 0))
-    lines = [_line(job, sweep.monitor, width) for job in (*failed, *given_up[:_MANY])]
+    lines = [""]
+    for job in (*failed, *given_up[:_MANY]):
+        value = "" if job.value is None else f", {sweep.monitor} {number(job.value)}"
+        cause = first_clause(job.reason) if job.state == "failed" else f"at step {job.step}{value}"
+        words = " ".join(f"{key}={_text(value)}" for key, value in job.swept.items())
+        line = f"{job.key}  {job.state:<11}  {words}: {cause}".rstrip(": ")
+        lines.append(line if width is None else cut(line, width))
     if len(given_up) > _MANY:
-        lines.append(Text(f"and {len(given_up) - _MANY} more, in sweep.json"))
-    return [Text(), *lines] if lines else []
-
-
-def _line(job: SweptJob, monitor: str, width: int | None) -> Text:
-    value = "" if job.value is None else f", {monitor} {number(job.value)}"
-    cause = first_clause(job.reason) if job.state == "failed" else f"at step {job.step}{value}"
-    words = " ".join(f"{key}={_text(value)}" for key, value in job.swept.items())
-    line = f"{job.key}  {job.state:<11}  {words}: {cause}".rstrip(": ")
-    return Text(line if width is None else cut(line, width))
+        lines.append(f"and {len(given_up) - _MANY} more, in sweep.json")
+    return list(map(Text, lines)) if lines[1:] else []

@@ -17,10 +17,9 @@ _LOOK_S = 0.2  # between looks for a free slot: nothing beside a job's start of 
 
 @contextlib.contextmanager
 def own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
-    """Within, this process sees only the GPU of a free slot. It must not have asked CUDA yet.
+    """Within, this process, which has not asked CUDA yet, sees only the GPU of a free slot, if there are any.
 
-    There are as many slots as jobs at once, so the wait is for a job that is leaving at most; none
-    where there is no GPU.
+    There are as many slots as jobs at once, so the wait is for a job that is leaving at most.
     """
     while slots:
         for number, name in enumerate(slots):
@@ -34,9 +33,9 @@ def own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs of this process as CUDA_VISIBLE_DEVICES names them.
+    """The GPUs of this process as CUDA_VISIBLE_DEVICES names them, counted in a fork.
 
-    Counted in a fork: a process that has asked CUDA can fork no jobs that use it.
+    A process that has asked CUDA can fork no jobs that use it.
     """
     import torch
 
@@ -61,8 +60,7 @@ def _count() -> int:
 
 
 def _taken(number: int) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        return True
+    return False

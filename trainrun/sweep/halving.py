@@ -91,9 +91,7 @@ def value_at(tried: TriedPoint, share: float, maximize: bool) -> float | None:
     """
     if tried.outcome.state == "failed":
         return None
-    values, until = [], share * (tried.outcome.total_steps or 0)
-    for step, value in curves_of(tried.folder).get(tried.outcome.monitor, []):
-        values.append(value)
-        if step >= until:
-            break
-    return (max if maximize else min)(values, default=None)
+    curve = curves_of(tried.folder).get(tried.outcome.monitor, [])
+    until = share * (tried.outcome.total_steps or 0)
+    last = next((index for index, (step, _) in enumerate(curve, 1) if step >= until), len(curve))
+    return (max if maximize else min)((value for _, value in curve[:last]), default=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.config.moved_names import with_first_names
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 
 _LEFT_OUT = {
     *("run_dir", "resume", "name", "logger", "sweep", "hydra"),
@@ -46,8 +46,7 @@ def _source(source: Any) -> Any:
     if path.is_file():
         return [source, _sha256(path, path.stat().st_mtime_ns)]
     status, manifest = read_json(path / "status.json"), path / "manifest.json"
-    best = status.get("best")
-    step = best.get("step") if isinstance(best, dict) else None
+    step = object_in(status, "best").get("step")
     return [source, status.get("run_id"), step, manifest.read_text() if manifest.is_file() else None]
 
 

@@ -94,15 +94,14 @@ class Optuna(Strategy):
         from optuna.trial import TrialState
 
         states = {outcome.state for outcome in outcomes}
-        values = [outcome.value for outcome in outcomes if outcome.value is not None]
-        if "failed" in states:
-            self.study.tell(number, state=TrialState.FAIL)
-        elif PRUNED in states:
-            self.study.tell(number, state=TrialState.PRUNED)
+        if "failed" in states or PRUNED in states:
+            self.study.tell(number, state=TrialState.FAIL if "failed" in states else TrialState.PRUNED)
         elif all(outcome.is_over for outcome in outcomes):
-            is_number = len(values) == len(outcomes) and math.isfinite(statistics.mean(values))
-            state = TrialState.COMPLETE if is_number else TrialState.FAIL
-            self.study.tell(number, statistics.mean(values) if is_number else None, state)
+            mean = statistics.mean(
+                math.nan if outcome.value is None else outcome.value for outcome in outcomes
+            )
+            state = TrialState.COMPLETE if math.isfinite(mean) else TrialState.FAIL
+            self.study.tell(number, mean if math.isfinite(mean) else None, state)
 
     def _refuse_other_space(self) -> None:
         """Raise ConfigError where a list of values is not the stored study's; intervals may change."""

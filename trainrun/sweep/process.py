@@ -36,10 +36,8 @@ def sweep_in_process(words: Sequence[str], folder: Path) -> StoredSweep:
     Raises KeyboardInterrupt or SystemExit where a signal came meanwhile, once the jobs are saved.
     """
     before, received = _stamp(folder), list[int]()
-    path = os.pathsep.join(filter(None, sys.path))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "trainrun", *words], env=os.environ | {"PYTHONPATH": path}
-    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    child = subprocess.Popen([sys.executable, "-m", "trainrun", *words], env=environment)
 
     def pass_on(number: int, frame: object) -> None:
         received.append(number)

@@ -85,14 +85,10 @@ def ranked(jobs: Sequence[SweptJob], maximize: bool) -> tuple[StoredSetting, ...
         std = statistics.stdev(values) if len(values) > 1 else None
         keys = tuple(job.key for job in members)
         settings.append(StoredSetting(_setting(members[0]), mean, std, len(values), tuple(values), keys))
-    failed = {job.key for job in jobs if job.state == "failed"}
-
-    def place(setting: StoredSetting) -> tuple[bool, bool, float]:
-        if setting.mean is None:
-            return True, False, 0.0
-        return False, not failed.isdisjoint(setting.jobs), -setting.mean if maximize else setting.mean
-
-    return tuple(sorted(settings, key=place))
+    failed, sign = {job.key for job in jobs if job.state == "failed"}, -1 if maximize else 1
+    with_mean = [setting for setting in settings if setting.mean is not None]
+    with_mean.sort(key=lambda setting: (not failed.isdisjoint(setting.jobs), sign * (setting.mean or 0.0)))
+    return (*with_mean, *(setting for setting in settings if setting.mean is None))
 
 
 def _setting(job: SweptJob) -> dict[str, Any]:
@@ -103,10 +99,10 @@ def _best(sweep: RunningSweep, jobs: Sequence[SweptJob], settings: Sequence[Stor
     """The best job of the best setting; None where no job is completed."""
     if not settings or settings[0].mean is None:
         return None
-    values = {job.key: job.value for job in jobs if job.is_completed and job.key in settings[0].jobs}
-    finite = {key: value for key, value in values.items() if value is not None}
-    key = (max if sweep.search.maximize else min)(finite, key=finite.__getitem__)
-    return Best(key, key, finite[key], repeat_command(sweep, key))
+    values = {job.key: job.value for job in jobs if job.is_completed and job.value is not None}
+    keys = filter(values.__contains__, settings[0].jobs)
+    best = (max if sweep.search.maximize else min)(keys, key=values.__getitem__)
+    return Best(best, best, values[best], repeat_command(sweep, best))
 
 
 def repeat_command(sweep: RunningSweep, key: str) -> str:
@@ -119,12 +115,8 @@ def repeat_command(sweep: RunningSweep, key: str) -> str:
 
 def _of_job(words: Iterable[str]) -> tuple[str, ...]:
     """The words that are not about the sweep as a whole."""
-    return tuple(
-        word
-        for word in words
-        if word not in ("-m", "--multirun")
-        and ("=" not in word or key_of(word).split(".")[0] not in _OF_THE_SWEEP)
-    )
+    words = (word for word in words if word not in ("-m", "--multirun"))
+    return tuple(w for w in words if "=" not in w or key_of(w).split(".")[0] not in _OF_THE_SWEEP)
 
 
 def is_trusted(word: str) -> bool:
