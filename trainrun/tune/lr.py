@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from trainrun.assembly.build import Parts
 from trainrun.assembly.schedule import schedule_over
@@ -49,16 +48,7 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]
     ratio = (high / low) ** (1 / (steps - 1))
     state.schedule = lambda update: (low * ratio**update / base, momentum)
     state.weight_average = None  # nothing is evaluated
-    watch = Divergence()
-    for update, loss, start in _stepped(parts, copy.deepcopy(state.model), steps):
-        yield LRPoint(low * ratio**update, loss, start)
-        if watch.seen(loss):
-            return
-
-
-def _stepped(parts: Parts, first: nn.Module, steps: int) -> Iterator[tuple[int, float, float]]:
-    """(update, loss, start) of each update. Steps that the fp16 loss scaler skips are repeated."""
-    state, loop = parts.state, parts.loop(Path(), "", None, Signals())
+    first, loop, watch = copy.deepcopy(state.model), parts.loop(Path(), "", None, Signals()), Divergence()
     windows = loop.windows(state)
     try:
         while state.applied < steps:
@@ -67,12 +57,14 @@ def _stepped(parts: Parts, first: nn.Module, steps: int) -> Iterator[tuple[int, 
             result = loop.step(state, window)
             loss = loss_in(result)
             if not result.applied and state.precision.skips and not math.isinf(loss):
-                continue
+                continue  # fp16's loss scaler skips the step, which is repeated
             if not result.applied or math.isinf(loss):
-                yield update, math.inf, start
+                loss = math.inf
+            elif math.isnan(loss):
+                continue  # nothing to average, such as no masked token
+            yield LRPoint(low * ratio**update, loss, start)
+            if watch.seen(loss):
                 return
-            if not math.isnan(loss):  # nan: nothing to average, such as no masked token
-                yield update, loss, start
     finally:
         windows.close()
         loop.checkpoints.close()

@@ -67,13 +67,8 @@ class Measured:
 
 def survey(parts: Parts) -> Survey:
     """Describe a run as it was composed."""
-    settings, device, spec, all_sizes = (
-        parts.settings,
-        parts.runtime.device,
-        parts.batch_spec,
-        parts.info.sizes,
-    )
-    sizes = {name: all_sizes[name] for name in ("val", "test") if all_sizes.get(name, 0) != 0}
+    settings, device, spec = parts.settings, parts.runtime.device, parts.batch_spec
+    sizes = {name: parts.info.sizes[name] for name in ("val", "test") if parts.info.sizes.get(name, 0) != 0}
     split = max(sizes, key=lambda name: float("inf") if sizes[name] is None else sizes[name] or 0, default="")
     eval_batch_size = settings["data"].get("eval_batch_size")
     on_gpu = device.type == "cuda"
