@@ -27,15 +27,10 @@ def write(folder: Path, **status: Any) -> Path:
 
 
 def job_of(folder: Path, **changes: Any) -> Job:
-    settings = {
-        "retries": 0,
-        "fail_fast": False,
-        "quiet": True,
-        "threads": None,
-        "gpus": [],
-        "is_local": True,
-    }
-    return Job(folder, {"key": "job 1 of 2:"}, {"key": 0}, **(settings | changes))
+    options = {"retries": 0, "fail_fast": False} | changes
+    share, threads = options.pop("share", None), options.pop("threads", None)
+    search = SimpleNamespace(threads=threads, gpus=[], is_local=True, pruner=None)
+    return Job(folder, {"key": "job 1 of 2:"}, {"key": 0}, options, search, True, share)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def space(*words: str) -> Space:
     return Composer().space(list(words))
 
 
-def search(folder: Path, *words: str) -> Search:
+def search(folder: Path, *words: str) -> tuple[Search, Strategy]:
     varied = space(*words)
     return search_of(varied, varied.job(varied.samples[0]).settings, folder)
 
@@ -76,8 +76,8 @@ def test_slurm_needs_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_job_after_another_has_the_whole_machine(tmp_path: Path) -> None:
-    settings = search(tmp_path, LR)
-    assert type(settings.strategy) is Strategy
+    settings, strategy = search(tmp_path, LR)
+    assert type(strategy) is Strategy
     assert (settings.name, settings.monitor, settings.maximize) == ("basic", "val/accuracy", True)
     assert (settings.in_turn, settings.is_local, settings.threads, settings.chunk) == (True, True, None, 1)
     assert settings.pruner is None and not settings.launcher and not settings.gpus
@@ -90,12 +90,12 @@ def test_one_job_after_another_has_the_whole_machine(tmp_path: Path) -> None:
 def test_which_way_is_better_follows_from_the_metric_or_is_said(
     words: tuple[str, ...], maximize: bool, tmp_path: Path
 ) -> None:
-    assert search(tmp_path, LR, *words).maximize is maximize
+    assert search(tmp_path, LR, *words)[0].maximize is maximize
 
 
 @pytest.mark.parametrize(("sweeper", "kind"), [("random", Random), ("halving", Halving)])
 def test_a_strategy_is_called_with_what_varies(sweeper: str, kind: type, tmp_path: Path) -> None:
-    strategy: Any = search(tmp_path, f"hydra/sweeper={sweeper}", INTERVAL, "sweep.trials=5").strategy
+    strategy: Any = search(tmp_path, f"hydra/sweeper={sweeper}", INTERVAL, "sweep.trials=5")[1]
     assert isinstance(strategy, kind) and len(strategy.points) == 5  # type: ignore[attr-defined]
 
 
@@ -103,7 +103,7 @@ def test_jobs_at_once_share_the_cores(tmp_path: Path, monkeypatch: pytest.Monkey
     pytest.importorskip("joblib", reason="hydra-joblib-launcher is not installed")
     monkeypatch.setenv("OMP_NUM_THREADS", "12")
     words = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=3", LR, "runtime.device=cpu")
-    settings = search(tmp_path, *words)
+    settings, _ = search(tmp_path, *words)
     assert (settings.in_turn, settings.threads, dict(settings.launcher)) == (False, 4, {"n_jobs": 3})
 
 

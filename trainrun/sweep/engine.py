@@ -98,15 +98,15 @@ def sweep(
     space, composed, folder = planned(composer, overrides, stored, origin, trust)
     first = next(iter(composed.values())).settings
     with _owned(folder):
-        search = search_of(space, first, folder)
-        say(f"sweep {folder}: {search.strategy.about}")
+        search, strategy = search_of(space, first, folder)
+        say(f"sweep {folder}: {strategy.about}")
         signature = signing.sign_words(typed) if doubt is None else None
         running = RunningSweep(
             space, folder, typed, first["sweep"], search, quiet, composed, signature, origin, trust
         )
         with composer.explained(overrides), _stoppable(folder):
-            for batch in search.strategy.batches():
-                _run(running, batch)
+            for batch in strategy.batches():
+                strategy.tell(_tried(running, batch))
                 if (folder / STOP).exists():
                     break
         from trainrun.sweep.closing import close_sweep
@@ -205,8 +205,8 @@ def _owned(folder: Path) -> Iterator[None]:
         yield
 
 
-def _run(sweep: RunningSweep, batch: PointBatch) -> None:
-    """Run what is left to do of a batch, and give the search the outcomes of all its points."""
+def _tried(sweep: RunningSweep, batch: PointBatch) -> list[TriedPoint]:
+    """Run what is left to do of a batch; returns the outcomes of all its points."""
     points: dict[str, Point] = {}
     folders: list[Path] = []
     for point in batch.points:
@@ -221,8 +221,7 @@ def _run(sweep: RunningSweep, batch: PointBatch) -> None:
     if todo:
         sweep.begun |= todo.keys()
         _launch(sweep, todo, _job(sweep, todo, batch.share))
-    tried = zip(batch.points, folders, map(outcome, folders), strict=True)
-    sweep.search.strategy.tell([TriedPoint(*result) for result in tried])
+    return [TriedPoint(p, folder, outcome(folder)) for p, folder in zip(batch.points, folders, strict=True)]
 
 
 def _composed(sweep: RunningSweep, point: Point) -> Composition:
@@ -255,24 +254,13 @@ def _is_due(sweep: RunningSweep, key: str, share: float | None) -> bool:
 
 
 def _job(sweep: RunningSweep, todo: Mapping[str, Point], share: float | None) -> Job:
-    search, options = sweep.search, sweep.options
     numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
     words = {key: shlex.join(map(_short, point.words)) for key, point in todo.items()}
-    total = options["trials"] if search.name == "optuna" else len(sweep.planned)
+    total = sweep.options["trials"] if sweep.search.name == "optuna" else len(sweep.planned)
     heads = {key: f"job {numbers[key]} of {total}{', ' * bool(text)}{text}:" for key, text in words.items()}
-    return Job(
-        sweep=sweep.folder,
-        heads=heads,
-        trials={key: point.trial or 0 for key, point in todo.items()},
-        retries=options["retries"],
-        fail_fast=options["fail_fast"],
-        quiet=sweep.quiet or not search.in_turn,
-        threads=search.threads,
-        gpus=search.gpus,
-        is_local=search.is_local,
-        share=share,
-        pruner=search.pruner,
-    )
+    trials = {key: point.trial or 0 for key, point in todo.items()}
+    quiet = sweep.quiet or not sweep.search.in_turn
+    return Job(sweep.folder, heads, trials, sweep.options, sweep.search, quiet, share)
 
 
 def _short(word: str) -> str:

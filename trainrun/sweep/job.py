@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import importlib
 import os
@@ -12,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -31,6 +31,7 @@ from trainrun.vocabulary import errors
 if TYPE_CHECKING:
     from trainrun.config.compose.composer import Composition
     from trainrun.session.run_options import ShouldStop
+    from trainrun.sweep.plugins import Search
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
 _LATE = {  # what is imported only at first use: by every run, and by these modules
@@ -41,28 +42,24 @@ _LATE = {  # what is imported only at first use: by every run, and by these modu
 OWNER_S = 10.0  # time for a job of an earlier start, which its sweep's end interrupts, to save and leave
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Job:
     """The settings that all jobs of one launch share; called with the run and folder of each."""
 
     sweep: Path
     heads: Mapping[str, str]  # by key: how lines about a job begin
     trials: Mapping[str, int]  # by key: the trial of a search
-    retries: int
-    fail_fast: bool
+    options: Mapping[str, Any]  # the group `sweep`
+    search: Search
     quiet: bool  # only how each job ended is printed
-    threads: int | None  # of each, where several run at once on this machine
-    gpus: Sequence[str]  # of these each takes one that no other has
-    is_local: bool  # on this machine: a signal to one job is meant for all
     share: float | None = None  # of the budget: where jobs stop and wait
-    pruner: Mapping[str, Any] | None = None  # the search's settings, if it prunes
-    starter: int = dataclasses.field(default_factory=os.getpid)
+    starter: int = field(default_factory=os.getpid)
 
     def __call__(self, composition: Composition, folder: Path) -> None:
         """Train a job; an error in it is not raised but recorded in its folder."""
         if os.getpid() != self.starter:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the starter and the job
-            if self.is_local:
+            if self.search.is_local:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and so does who signals a whole group
                 _end_with_starter(signal.SIGKILL)
         if (self.sweep / STOP).exists():
@@ -71,7 +68,8 @@ class Job:
         head = self.heads[folder.name]
         if not self.quiet:
             say("", head)
-        for attempt in range(1 + self.retries):
+        retries = self.options["retries"]
+        for attempt in range(1 + retries):
             _wait_for_owner(folder)
             with _saved_first() as starter:
                 work = partial(self._work, composition, folder, head, starter)
@@ -79,8 +77,8 @@ class Job:
             _record_exit(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
-            if attempt < self.retries:
-                say(f"{head} is tried again, {attempt + 1} of {self.retries}")
+            if attempt < retries:
+                say(f"{head} is tried again, {attempt + 1} of {retries}")
         self._after(outcome(folder), head)
 
     def _signal_before(self) -> int | None:
@@ -90,9 +88,9 @@ class Job:
 
     def _after(self, ended: JobOutcome, head: str) -> None:
         """Stop the others where this one's end says so; print how it ended where nothing else did."""
-        if ended.state == "interrupted" and self.is_local and ended.reason in errors.INTERRUPTED:
+        if ended.state == "interrupted" and self.search.is_local and ended.reason in errors.INTERRUPTED:
             stop(self.sweep, ended.reason)
-        if ended.state == "failed" and self.fail_fast:
+        if ended.state == "failed" and self.options["fail_fast"]:
             stop(self.sweep, "sweep.fail_fast")
         if ended.state != "failed" and (self.quiet or ended.state in (PRUNED, PAUSED)):
             value = "" if ended.value is None else f": {ended.monitor} {ended.value:.4g}"
@@ -104,10 +102,10 @@ class Job:
         _end_with_starter(signal.SIGTERM)  # saves first
         if starter:
             os.environ[STARTER] = starter
-        if self.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
+        if self.search.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.search.threads)  # all the cores that the run finds
         try:
-            with own_gpu(self.sweep, self.gpus):
+            with own_gpu(self.sweep, self.search.gpus):
                 return self._train(composition, folder)
         except Exception as error:
             code, cause = _exit_of(error)
@@ -140,11 +138,11 @@ class Job:
         """Asked after every evaluation: whether the run pauses for others, or is pruned."""
         if (share := self.share) is not None:
             return lambda event, total: PAUSED if event.step >= share * total else None
-        if self.pruner is None:
+        if self.search.pruner is None:
             return None
         from trainrun.sweep.optuna import Pruner
 
-        is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
+        is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.search.pruner)
         return lambda event, total: PRUNED if is_hopeless(event.step / total, event.metrics[metric]) else None
 
 

@@ -30,10 +30,9 @@ SWEEPERS = ("basic", "random", "optuna", "halving")
 
 @dataclass(frozen=True)
 class Search:
-    """A search, and how its jobs run."""
+    """What a search is by, and how its jobs run."""
 
     name: str  # of the sweeper
-    strategy: Strategy
     monitor: str
     maximize: bool
     pruner: Mapping[str, Any] | None  # the settings of one that may stop trials while they train
@@ -45,7 +44,7 @@ class Search:
     chunk: int | None  # jobs that a launcher gets at a time; None: all of a batch
 
 
-def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
+def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> tuple[Search, Strategy]:
     """The search that the words ask for, with its study in `folder`; `settings` are its first job's."""
     name, launcher = _name(space), str(space.launcher.get("_target_"))
     in_turn, is_many = launcher.endswith(".BasicLauncher"), launcher.endswith(_AT_ONCE)
@@ -72,7 +71,8 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search
     if strategy.prunes:
         pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials", "warmup")}
     chunk = at_once if launcher.endswith(".LocalLauncher") else 1 if in_turn else None
-    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
+    search = Search(name, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
+    return search, strategy
 
 
 def _quiet(given: Mapping[str, Any]) -> dict[str, Any]:
