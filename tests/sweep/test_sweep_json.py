@@ -17,7 +17,6 @@ from trainrun.sweep.sweep_json import (
     RunningSweep,
     is_trusted,
     ranked,
-    repeat_command,
     write_sweep_json,
 )
 from trainrun.vocabulary.errors import StorageError
@@ -85,10 +84,6 @@ def test_a_disk_that_takes_nothing_is_a_storage_failure(
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageError, match=r"sweep\.json: cannot be written: No space left"):
         write_sweep_json(sweep, "running")
-
-
-def test_a_command_repeats_one_job_alone(sweep: RunningSweep) -> None:
-    assert repeat_command(sweep, "key3") == "trainrun data=iris optimizer.lr=0.2 seed=1"
 
 
 @pytest.mark.parametrize(

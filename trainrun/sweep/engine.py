@@ -210,7 +210,11 @@ def _tried(sweep: RunningSweep, batch: PointBatch) -> list[TriedPoint]:
     points: dict[str, Point] = {}
     folders: list[Path] = []
     for point in batch.points:
-        job = sweep.composed.pop(point.words, None) or _composed(sweep, point)
+        job = sweep.composed.pop(point.words, None)
+        if job is None:
+            job = sweep.space.job(point.words)
+            if problems := problems_of(job, sweep.origin, sweep.trust):
+                raise ConfigError(problems)
         key = identity(job.settings)
         points.setdefault(key, point)
         folders.append(sweep.folder / key)
@@ -222,13 +226,6 @@ def _tried(sweep: RunningSweep, batch: PointBatch) -> list[TriedPoint]:
         sweep.begun |= todo.keys()
         _launch(sweep, todo, _job(sweep, todo, batch.share))
     return [TriedPoint(p, folder, outcome(folder)) for p, folder in zip(batch.points, folders, strict=True)]
-
-
-def _composed(sweep: RunningSweep, point: Point) -> Composition:
-    job = sweep.space.job(point.words)
-    if problems := problems_of(job, sweep.origin, sweep.trust):
-        raise ConfigError(problems)
-    return job
 
 
 def _launch(sweep: RunningSweep, todo: Mapping[str, Point], job: Job) -> None:

@@ -152,7 +152,12 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:
         raise ValueError(f"settings name a job that is not there, {lost[0]}")
     words = _each(content, "words", printable)
     sweeper, monitor, state = _texts(content, "sweeper", "monitor", "state")
-    best = None if content.get("best") is None else _best(_object(content["best"], "best"))
+    best = None
+    if content.get("best") is not None:
+        stored_best = _object(content["best"], "best")
+        value = _number(stored_best.get("value"), "best.value")
+        key, folder, command = _texts(stored_best, "key", "folder", "command")
+        best = None if value is None else Best(key, folder, value, command)
     return StoredSweep(path, words, signature, sweeper, monitor, mode, state, best, settings, jobs)
 
 
@@ -165,14 +170,12 @@ def _job(content: Any) -> SweptJob:
     key, state, reason = _texts(job, "key", "state", "reason")
     value, seconds = _number(job.get("value"), "value"), _number(job.get("seconds"), "seconds")
     number, step, exit_code = (_int(job, name) for name in ("number", "step", "exit_code"))
-    test = {
-        printable(name): _number(figure, name)
-        for name, figure in _object(job.get("test") or {}, "test").items()
-    }
-    finite = {name: figure for name, figure in test.items() if figure is not None}
-    return SweptJob(
-        key, number or 0, folder, overrides, swept, state, value, step, seconds, exit_code, reason, finite
-    )
+    test = {}
+    for name, figure in _object(job.get("test") or {}, "test").items():
+        if (finite := _number(figure, name)) is not None:
+            test[printable(name)] = finite
+    about = (key, number or 0, folder, overrides, swept, state)
+    return SweptJob(*about, value, step, seconds, exit_code, reason, test)
 
 
 def _setting(content: Any) -> StoredSetting:
@@ -182,12 +185,6 @@ def _setting(content: Any) -> StoredSetting:
     finite = tuple(value for value in values if value is not None)
     jobs = _each(setting, "jobs", printable)
     return StoredSetting(_swept(setting), mean, std, _int(setting, "count") or 0, finite, jobs)
-
-
-def _best(best: Mapping[str, Any]) -> Best | None:
-    value = _number(best.get("value"), "best.value")
-    key, folder, command = _texts(best, "key", "folder", "command")
-    return None if value is None else Best(key, folder, value, command)
 
 
 def _texts(content: Mapping[str, Any], *names: str) -> list[str]:

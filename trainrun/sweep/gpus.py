@@ -24,10 +24,13 @@ def own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
     while slots:
         for number, name in enumerate(slots):
             with (sweep / f".gpu-{number}").open("a") as file:
-                if _taken(file.fileno()):
-                    os.environ["CUDA_VISIBLE_DEVICES"] = name
-                    yield
-                    return
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue  # another job's
+                os.environ["CUDA_VISIBLE_DEVICES"] = name
+                yield
+                return
         time.sleep(_LOOK_S)
     yield
 
@@ -57,10 +60,3 @@ def _count() -> int:
             return torch.cuda.device_count()
     except Exception:  # a broken driver's; a run that needs the GPU reports it
         return 0
-
-
-def _taken(number: int) -> bool:
-    with contextlib.suppress(OSError):
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False

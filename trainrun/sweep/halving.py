@@ -59,9 +59,14 @@ class Halving(Strategy):
             yield PointBatch(alive, None if share == 1 else share)
             if any(result.outcome.state in ("interrupted", "pending") for result in self.tried):
                 return  # a rung is ranked once all have reached it
+            values: dict[int, list[float]] = {}
+            for result in self.tried:
+                if (value := value_at(result, share, self.maximize)) is not None:
+                    values.setdefault(result.point.trial or 0, []).append(value)
+            means = {trial: statistics.mean(replicates) for trial, replicates in values.items()}
+            best = sorted(means, key=means.__getitem__, reverse=self.maximize)
             most = max(1, len({point.trial for point in alive}) // self.reduction)
-            best = self._ranked(share)[:most]
-            alive = [point for point in alive if point.trial in best]
+            alive = [point for point in alive if point.trial in best[:most]]
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
         self.tried = tried
@@ -73,15 +78,6 @@ class Halving(Strategy):
             candidates //= self.reduction
             shares.insert(0, shares[0] / self.reduction)
         return shares
-
-    def _ranked(self, share: float) -> list[int]:
-        """The trials by their mean value so far, the best first; those without one are out."""
-        values: dict[int, list[float]] = {}
-        for result in self.tried:
-            if (value := value_at(result, share, self.maximize)) is not None:
-                values.setdefault(result.point.trial or 0, []).append(value)
-        means = {trial: statistics.mean(replicates) for trial, replicates in values.items()}
-        return sorted(means, key=means.__getitem__, reverse=self.maximize)
 
 
 def value_at(tried: TriedPoint, share: float, maximize: bool) -> float | None:

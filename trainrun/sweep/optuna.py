@@ -76,12 +76,21 @@ class Optuna(Strategy):
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
         """Tell the study the outcomes of trials; an interrupted one goes on at the next start."""
+        from optuna.trial import TrialState
+
         outcomes: dict[int, list[JobOutcome]] = {}
         for point in tried:
             outcomes.setdefault(point.point.trial or 0, []).append(point.outcome)
         for number, replicates in outcomes.items():
-            if not self._trials()[number].state.is_finished():
-                self._tell(number, replicates)
+            states = {outcome.state for outcome in replicates}
+            if self._trials()[number].state.is_finished():
+                continue
+            if "failed" in states or PRUNED in states:
+                self.study.tell(number, state=TrialState.FAIL if "failed" in states else TrialState.PRUNED)
+            elif all(outcome.is_over for outcome in replicates):
+                mean = statistics.mean(math.nan if job.value is None else job.value for job in replicates)
+                state = TrialState.COMPLETE if math.isfinite(mean) else TrialState.FAIL
+                self.study.tell(number, mean if math.isfinite(mean) else None, state)
 
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -89,19 +98,6 @@ class Optuna(Strategy):
     def _complete(self) -> list[optuna.trial.FrozenTrial]:
         """The trials that have a value of everything that is searched."""
         return [trial for trial in self._trials() if self.space.keys() <= trial.params.keys()]
-
-    def _tell(self, number: int, outcomes: Sequence[JobOutcome]) -> None:
-        from optuna.trial import TrialState
-
-        states = {outcome.state for outcome in outcomes}
-        if "failed" in states or PRUNED in states:
-            self.study.tell(number, state=TrialState.FAIL if "failed" in states else TrialState.PRUNED)
-        elif all(outcome.is_over for outcome in outcomes):
-            mean = statistics.mean(
-                math.nan if outcome.value is None else outcome.value for outcome in outcomes
-            )
-            state = TrialState.COMPLETE if math.isfinite(mean) else TrialState.FAIL
-            self.study.tell(number, mean if math.isfinite(mean) else None, state)
 
     def _refuse_other_space(self) -> None:
         """Raise ConfigError where a list of values is not the stored study's; intervals may change."""

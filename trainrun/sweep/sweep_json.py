@@ -96,21 +96,16 @@ def _setting(job: SweptJob) -> dict[str, Any]:
 
 
 def _best(sweep: RunningSweep, jobs: Sequence[SweptJob], settings: Sequence[StoredSetting]) -> Best | None:
-    """The best job of the best setting; None where no job is completed."""
+    """The best job of the best setting, with the line's words but for what varies; None without any."""
     if not settings or settings[0].mean is None:
         return None
     values = {job.key: job.value for job in jobs if job.is_completed and job.value is not None}
     keys = filter(values.__contains__, settings[0].jobs)
     best = (max if sweep.search.maximize else min)(keys, key=values.__getitem__)
-    return Best(best, best, values[best], repeat_command(sweep, best))
-
-
-def repeat_command(sweep: RunningSweep, key: str) -> str:
-    """The command that repeats one job: the line's own words, with the job's in place of what varies."""
-    point, _ = sweep.planned[key]
+    point, _ = sweep.planned[best]
     varied = {key_of(word) for word in point.words}
     fixed = [word for word in _of_job(sweep.typed) if key_of(word) not in varied]
-    return shlex.join(["trainrun", *fixed, *point.words])
+    return Best(best, best, values[best], shlex.join(["trainrun", *fixed, *point.words]))
 
 
 def _of_job(words: Iterable[str]) -> tuple[str, ...]:
