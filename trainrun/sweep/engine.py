@@ -85,11 +85,7 @@ def sweep(
     stored: StoredSweep | None = None,
     doubt: str | None = None,
 ) -> int:
-    """Check every job before the first starts, run what is left to do, and print the result.
-
-    `stored` is the sweep that is resumed, whose jobs must be the same ones still. `doubt` says why it
-    may be a stranger's.
-    """
+    """Check all jobs, run what is left to do, print the result. `doubt`: why `stored` may be a stranger's."""
     if ranks.size() > 1:
         text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
         raise ConfigError.of("-m", text)
@@ -121,10 +117,7 @@ def planned(
     origin: StoredOrigin | None = None,
     trust: Collection[str] = (),
 ) -> tuple[Space, dict[Words, Composition], Path]:
-    """The space of a sweep, its jobs that can be composed beforehand, and its folder.
-
-    Raises ConfigError with the problems of all jobs.
-    """
+    """A sweep's space, jobs composed beforehand, and folder. Raises ConfigError with all their problems."""
     space = composer.space(overrides)
     with composer.explained(overrides):
         composed = {words: space.job(words) for words in space.samples}

@@ -17,10 +17,7 @@ _LOOK_S = 0.2  # between looks for a free slot: nothing beside a job's start of 
 
 @contextlib.contextmanager
 def own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
-    """Within, this process, which has not asked CUDA yet, sees only the GPU of a free slot, if there are any.
-
-    There are as many slots as jobs at once, so the wait is for a job that is leaving at most.
-    """
+    """Within, this process, which must not have asked CUDA yet, sees only the GPU of a free slot, if any."""
     while slots:
         for number, name in enumerate(slots):
             with (sweep / f".gpu-{number}").open("a") as file:
@@ -31,15 +28,12 @@ def own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
                 os.environ["CUDA_VISIBLE_DEVICES"] = name
                 yield
                 return
-        time.sleep(_LOOK_S)
+        time.sleep(_LOOK_S)  # there are as many slots as jobs at once: one is just leaving
     yield
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs of this process as CUDA_VISIBLE_DEVICES names them, counted in a fork.
-
-    A process that has asked CUDA can fork no jobs that use it.
-    """
+    """The GPUs as CUDA_VISIBLE_DEVICES names them, counted in a fork: this process must not ask CUDA."""
     import torch
 
     names = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -19,10 +19,7 @@ from trainrun.vocabulary.ranges import Divisor, Seed
 
 
 class Halving(Strategy):
-    """Rungs at `reduction`^-k, ..., 1 / `reduction` and all of the budget; k so that one candidate remains.
-
-    The candidates are `trials` draws, or without a number every combination of lists of values.
-    """
+    """Rungs at `reduction`^-k, ..., 1 / `reduction` and all of the budget, so that one candidate remains."""
 
     def __init__(
         self,
@@ -35,7 +32,7 @@ class Halving(Strategy):
     ) -> None:
         searched, repeats = split_replicates(axes)
         if trials is None:
-            drawn = grid([axis for axis in searched if isinstance(axis, Choices)])
+            drawn = grid([axis for axis in searched if isinstance(axis, Choices)])  # every combination
         else:
             drawn = [draw(searched, seed, number) for number in range(trials)]
         self.reduction, self.maximize = reduction, maximize
@@ -81,10 +78,7 @@ class Halving(Strategy):
 
 
 def value_at(tried: TriedPoint, share: float, maximize: bool) -> float | None:
-    """The best value until the first evaluation at or behind a share of the run.
-
-    So what a run came to later, before the sweep was issued again, does not change who goes on.
-    """
+    """The best value until the first evaluation at or behind a share of the run, whatever came later."""
     if tried.outcome.state == "failed":
         return None
     curve = curves_of(tried.folder).get(tried.outcome.monitor, [])

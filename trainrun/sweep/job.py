@@ -147,10 +147,7 @@ class Job:
 
 
 def _warm(settings: Mapping[str, Any]) -> None:
-    """Import once, for all jobs of this process, what every run imports: three seconds of each.
-
-    Frozen, it is no garbage that every job's collector looks through, nor that its end waits for.
-    """
+    """Import once, for all jobs of this process, what every run imports: three seconds of each."""
     from trainrun.session.provenance import packages
 
     nodes = [*settings.values(), *(settings["logger"] or {}).values()]
@@ -163,7 +160,7 @@ def _warm(settings: Mapping[str, Any]) -> None:
             importlib.import_module(name)
     packages()
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # no garbage that every job's collector looks through, or that its end waits for
 
 
 def _free(words: Sequence[str]) -> list[str]:
@@ -187,10 +184,7 @@ def stop_reason(sweep: Path) -> str:
 
 @contextlib.contextmanager
 def _saved_first() -> Iterator[str | None]:
-    """Under submitit: at its signal the run saves and ends before submitit restarts the job.
-
-    Yields who restarts it, None elsewhere.
-    """
+    """Under submitit, at its signal, the run saves and ends before its restart. Yields who restarts it."""
     number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
     handler = signal.getsignal(number)
     if "SUBMITIT_EXECUTOR" not in os.environ or not callable(handler):

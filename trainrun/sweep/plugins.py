@@ -95,10 +95,7 @@ def _name(space: Space) -> str:
 
 
 def check_search(space: Space, trials: int | None) -> None:
-    """Raise ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed.
-
-    Also for a cluster's launcher where there is no cluster.
-    """
+    """Raise ConfigError for a search or launcher that lacks trials, what it could search, or a library."""
     name = _name(space)
     intervals = [axis.key for axis in space.axes if isinstance(axis, SearchInterval)]
     if name == "basic":
@@ -128,10 +125,7 @@ def _check_grid(intervals: Sequence[str], trials: int | None) -> None:
 
 
 def _shares(n_jobs: int, device: str) -> tuple[int, int | None, list[str]]:
-    """(jobs at once, threads of each, their GPUs): a job for each GPU, else for each core.
-
-    A single job is not limited in threads: None.
-    """
+    """(jobs at once, threads of each or None, their GPUs): a job for each GPU, else for each core."""
     from trainrun.runtime.machine import cores
 
     visible = visible_gpus() if device in ("auto", "cuda") else []

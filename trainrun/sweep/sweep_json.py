@@ -1,7 +1,4 @@
-"""sweep.json: a running sweep's jobs and settings, ranked, with the command that repeats the best.
-
-Settings are ranked by their mean; jobs that differ in seed and fold are replicates of one.
-"""
+"""sweep.json: a running sweep's jobs and settings, ranked by mean, and the command that repeats the best."""
 
 from __future__ import annotations
 

@@ -99,10 +99,7 @@ def _beyond(tries: BatchTrials, survey: Survey, most: int) -> list[TriedSize]:
 def _together(
     tries: BatchTrials, survey: Survey, train: BatchSearchResult, evaluation: BatchSearchResult | None
 ) -> tuple[BatchSearchResult, BatchSearchResult | None, TriedSize]:
-    """Both as one run has them, and what it takes; the hungrier of the two is made smaller until they fit.
-
-    Raises OutOfMemoryError where they do not fit in any size, TrainrunError where the run itself fails.
-    """
+    """Both in one run, and what it takes; the hungrier is made smaller until they fit."""
     while not (whole := tries.together(words := _overrides(survey, train, evaluation))).fits:
         if whole.fits is None:
             raise TrainrunError(whole.why)

@@ -40,10 +40,7 @@ class BatchTrialError(Exception):
 
 
 class BatchTrials:
-    """The run of `overrides`, in one size after another. `words` are the command as it was typed.
-
-    This process never computes, and never asks for a GPU: a fork after that could not use one.
-    """
+    """The run of `overrides` in one size after another, each in a fork: this process never asks for a GPU."""
 
     def __init__(self, words: Sequence[str], overrides: Sequence[str], limit_bytes: int | None) -> None:
         import torch._dynamo  # noqa: F401  every optimizer asks for it: once, for all children
@@ -130,10 +127,7 @@ class BatchTrials:
     def _ask(
         self, words: Sequence[str], work: Callable[[Parts], Survey | Measured], catches: bool = True
     ) -> tuple[int, dict[str, Any] | None]:
-        """(exit code, answer) of a fork that builds the run of `words`; BatchTrialError for an interruption.
-
-        With `catches` it prints nothing itself, and its errors are answers.
-        """
+        """(exit code, answer) of a fork with the run of `words`; with `catches` its errors are answers."""
         with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
 
             def child() -> int:

@@ -21,20 +21,17 @@ from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.errors import ConfigError
 
 _MEMORY = 0.8  # of the running mean of losses: about the last five, so that one hard batch does not end it
-_THROWN = 3.0  # times the first loss above the best mean: noise and the usual ripples stay below
+_THROWN = 3.0  # times the first loss, or a larger best mean, above the best mean: noise stays below
 _PLANNED = 1000  # steps of a schedule that are searched for its peak: finer than any warm-up needs
 
 
 @dataclass(frozen=True)
 class LRPoint:
-    """One step: its learning rate, and the loss of its window before the update; inf where not finite.
-
-    `start` is the loss that the first weights have on the same samples, with the same random draws.
-    """
+    """One step: its learning rate, and the losses of its window before the update."""
 
     lr: float
-    loss: float
-    start: float
+    loss: float  # inf where not finite
+    start: float  # of the first weights on the same samples, with the same random draws
 
 
 def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]:
@@ -83,10 +80,7 @@ def _start(step: Any, state: TrainState, window: Window) -> float:
 
 
 class Divergence:
-    """Detects a diverged loss: not finite, or its running mean far above the best one.
-
-    Far is three times the size of the first loss, or of the best mean where that is larger.
-    """
+    """Detects a diverged loss: not finite, or its running mean far above the best one."""
 
     def __init__(self) -> None:
         self.count, self.sum, self.best, self.size = 0, 0.0, math.inf, 0.0
@@ -103,10 +97,7 @@ class Divergence:
 
 
 def peak(parts: Parts) -> tuple[float, float | None]:
-    """The largest factor of the schedule, and the momentum that it sets there.
-
-    Raises ConfigError where there is no rate to find: the optimizer searches, or the schedule sets it.
-    """
+    """The schedule's largest factor, and its momentum there. Raises ConfigError without a rate to find."""
     if isinstance(parts.state.optimizer, torch.optim.LBFGS):
         text = "L-BFGS has no rate to find: it searches the length of each step itself, from lr 1"
         raise ConfigError.of("optimizer", text)

@@ -28,10 +28,7 @@ def search_lr(
     steps: int,
     follow: Callable[[Iterable[LRPoint]], Iterable[LRPoint]] = iter,
 ) -> RangeTest:
-    """Train the run's first steps while the rate rises from `low` to `high`, and read off which suits it.
-
-    The parts are trained. `follow` passes the points on, such as to show how many there are.
-    """
+    """Train the run's first steps at rising rates, and read off which suits it; `follow` passes points on."""
     rate, factor = parts.rates.lr, peak(parts)[0]
     per_setting = rate / float(parts.settings["optimizer"].get("lr", rate)) * factor
     points = list(follow(ramp(parts, low, high, steps)))

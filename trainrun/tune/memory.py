@@ -28,11 +28,7 @@ def parse_bytes(text: str) -> int:
 
 
 def available_bytes(root: Path) -> int | None:
-    """The memory that a new process could take without swapping; None where the system does not say.
-
-    Of the machine, or of this process's control groups (cgroups) where they have less. `root` is that of
-    the file system.
-    """
+    """What a process could take without swapping, of the machine or its control groups (cgroups), if known."""
     limits = [*_of_groups(root)]
     if (available := _number_in(root / "proc/meminfo", "MemAvailable")) is not None:
         limits.append(available)
@@ -93,11 +89,8 @@ def held_bytes() -> int:
 
 @contextlib.contextmanager
 def watched(limit_bytes: int | None) -> Iterator[None]:
-    """Within, this process exits with OutOfMemory's code when it holds more than the limit.
-
-    Where the system runs out of memory before that, this is the process that is killed.
-    """
-    with contextlib.suppress(OSError):
+    """Within, this process exits with OutOfMemory's code when it holds more than the limit."""
+    with contextlib.suppress(OSError):  # the one to be killed where the system runs out of memory first
         Path("/proc/self/oom_score_adj").write_text("1000")
     done = threading.Event()
 

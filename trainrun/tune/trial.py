@@ -1,7 +1,4 @@
-"""Try one micro-batch size: time a built run's steps or its evaluation, and measure the memory they take.
-
-Meant for a process of its own, whose peak it measures.
-"""
+"""Try one micro-batch size, in a process of its own: time steps or an evaluation, and measure the memory."""
 
 from __future__ import annotations
 
@@ -110,10 +107,7 @@ def time_evaluation(parts: Parts, split: str) -> Measured:
 
 
 def together(parts: Parts, split: str) -> Measured:
-    """Time steps before and after an evaluation, where there is a split: the peak is the run's.
-
-    The peak of each alone may be less: memory that one frees may be no use to the other.
-    """
+    """Time steps before and after an evaluation: memory that one frees may be no use to the other."""
     with closing(_Run(parts)) as run:
         run.warm_up(6, 5.0)
         if split:
