@@ -90,16 +90,15 @@ def sweep(
         text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
         raise ConfigError.of("-m", text)
     overrides, typed = _with_source(overrides), _with_source(typed)
-    origin, trust = StoredOrigin(stored.path, doubt) if stored else None, _trusted(overrides)
-    space, composed, folder = planned(composer, overrides, stored, origin, trust)
+    origin = StoredOrigin(stored.path, doubt) if stored else None
+    space, composed, folder = planned(composer, overrides, stored, origin)
     first = next(iter(composed.values())).settings
     with _owned(folder):
         search, strategy = search_of(space, first, folder)
         say(f"sweep {folder}: {strategy.about}")
         signature = signing.sign_words(typed) if doubt is None else None
-        running = RunningSweep(
-            space, folder, typed, first["sweep"], search, quiet, composed, signature, origin, trust
-        )
+        about = (space, folder, typed, first["sweep"], search, quiet, composed, signature)
+        running = RunningSweep(*about, origin, _trusted(overrides))
         with composer.explained(overrides), _stoppable(folder):
             for batch in strategy.batches():
                 strategy.tell(_tried(running, batch))
@@ -111,11 +110,7 @@ def sweep(
 
 
 def planned(
-    composer: Composer,
-    overrides: list[str],
-    stored: StoredSweep | None,
-    origin: StoredOrigin | None = None,
-    trust: Collection[str] = (),
+    composer: Composer, overrides: list[str], stored: StoredSweep | None, origin: StoredOrigin | None = None
 ) -> tuple[Space, dict[Words, Composition], Path]:
     """A sweep's space, jobs composed beforehand, and folder. Raises ConfigError with all their problems."""
     space = composer.space(overrides)
@@ -123,7 +118,7 @@ def planned(
         composed = {words: space.job(words) for words in space.samples}
     jobs = list(composed.values())
     with current_code({"jobs": [job.settings for job in jobs]}):
-        if problems := together([problems_of(job, origin, trust) for job in jobs]):
+        if problems := together([problems_of(job, origin, _trusted(overrides)) for job in jobs]):
             raise ConfigError(problems)
     _refuse_incomparable(jobs)
     first = jobs[0].settings

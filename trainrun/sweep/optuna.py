@@ -47,11 +47,9 @@ class Optuna(Strategy):
         import optuna
 
         storage = _storage(folder)
+        direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
         self.study = optuna.create_study(
-            storage=storage,
-            study_name=_name(storage, folder),
-            direction="maximize" if maximize else "minimize",
-            load_if_exists=True,
+            storage=storage, study_name=_name(storage, folder), direction=direction, load_if_exists=True
         )
         self.space = {axis.key: _distribution(axis) for axis in self.searched}
         self._refuse_other_space()

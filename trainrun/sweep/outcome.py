@@ -29,7 +29,7 @@ class JobOutcome:
     exit_code: int = 0
     reason: str = ""
     monitor: str = ""
-    test: Mapping[str, float] | None = None
+    test: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the validation split, at its best
 
     @property
@@ -58,22 +58,14 @@ def outcome(folder: Path) -> JobOutcome:
     has_ended = state in ("completed", "failed", PRUNED, PAUSED)
     if not has_ended or (state == "completed" and is_contradicted(folder)):
         state = "interrupted"
-    monitor, test = str(status.get("monitor") or ""), status.get("test")
-    total, seconds = number_in(status, "total_steps"), number_in(status, "seconds")
+    monitor = str(status.get("monitor") or "")
     best = object_in(object_in(status, "best"), "metrics")
-    value = number_in(best, monitor.removeprefix("val/"))
-    return JobOutcome(
-        state=state,
-        value=None if value is None else float(value),
-        step=int(number_in(status, "step") or 0),
-        total_steps=None if total is None else int(total),
-        seconds=None if seconds is None else float(seconds),
-        exit_code=int(number_in(status, "exit_code") or 0),
-        reason=reason,
-        monitor=monitor,
-        test={n: v for n, v in test.items() if isinstance(v, float)} if isinstance(test, dict) else None,
-        metrics={name: value for name, value in best.items() if is_number(value)},
-    )
+    metrics = {name: float(value) for name, value in best.items() if is_number(value)}
+    test = {name: value for name, value in object_in(status, "test").items() if isinstance(value, float)}
+    step, code = (int(number_in(status, name) or 0) for name in ("step", "exit_code"))
+    total, seconds = number_in(status, "total_steps"), number_in(status, "seconds")
+    steps, value = None if total is None else int(total), metrics.get(monitor.removeprefix("val/"))
+    return JobOutcome(state, value, step, steps, seconds, code, reason, monitor, test, metrics)
 
 
 def first_clause(reason: str) -> str:

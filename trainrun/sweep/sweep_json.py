@@ -67,7 +67,7 @@ def _swept_job(sweep: RunningSweep, number: int, key: str) -> SweptJob:
     swept = {key_of(word): value_of(word) for word in point.words}
     ended = outcome(sweep.folder / key)
     figures = (ended.state, ended.value, ended.step, ended.seconds, ended.exit_code, ended.reason)
-    return SweptJob(key, number, key, _of_job(job.overrides), swept, *figures, ended.test or {})
+    return SweptJob(key, number, key, _of_job(job.overrides), swept, *figures, ended.test)
 
 
 def ranked(jobs: Sequence[SweptJob], maximize: bool) -> tuple[StoredSetting, ...]:

@@ -28,6 +28,8 @@ from trainrun.tune.trial import Measured, Survey, is_for_memory, survey, time_ev
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemoryError
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
+Answer = dict[str, Any]  # of a child: its measurements, or whether the size fits and why not
+Work = Callable[[Parts], Survey | Measured]
 _OVER_LIMIT = "takes more than the limit"
 
 
@@ -98,21 +100,15 @@ class BatchTrials:
     def together(self, words: Sequence[str]) -> TriedSize:
         """Try steps and an evaluation of the run with those overrides."""
         work = partial(together, split=self.run.split)
-        return self._tried(
-            TriedSize(0, 0, None), f"training and evaluating with {' '.join(words)}", words, work
-        )
+        about = f"training and evaluating with {' '.join(words)}"
+        return self._tried(TriedSize(0, 0, None), about, words, work)
 
     def _tried(
-        self,
-        tried: TriedSize,
-        about: str,
-        overrides: Sequence[str],
-        work: Callable[[Parts], Measured],
-        least: int = 0,
+        self, tried: TriedSize, about: str, words: Sequence[str], work: Work, least: int = 0
     ) -> TriedSize:
         """Fill in the answer of a child, or what its exit code means. `least` samples make the batch."""
         replaceable(about)
-        code, answer = self._ask(replaced(self.overrides, overrides), work)
+        code, answer = self._ask(replaced(self.overrides, words), work)
         replaceable("")
         answer = answer or _meaning_of(code)
         if "fits" in answer:
@@ -124,9 +120,7 @@ class BatchTrials:
         fits = self.run.on_gpu or self._host_bytes is None or answer["peak_bytes"] <= self._host_bytes
         return replace(tried, fits=fits, why="" if fits else _OVER_LIMIT, **answer)
 
-    def _ask(
-        self, words: Sequence[str], work: Callable[[Parts], Survey | Measured], catches: bool = True
-    ) -> tuple[int, dict[str, Any] | None]:
+    def _ask(self, words: Sequence[str], work: Work, catches: bool = True) -> tuple[int, Answer | None]:
         """(exit code, answer) of a fork with the run of `words`; with `catches` its errors are answers."""
         with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
 
@@ -178,7 +172,7 @@ def replaced(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(line), *(override for override in overrides if override not in line)]
 
 
-def _meaning_of(code: int) -> dict[str, Any]:
+def _meaning_of(code: int) -> Answer:
     """The answer that the exit code of a process without one stands for."""
     if code == OutOfMemoryError.exit_code:
         return {"fits": False, "why": _OVER_LIMIT}
@@ -189,7 +183,7 @@ def _meaning_of(code: int) -> dict[str, Any]:
     return {"fits": None, "why": f"ended with exit {code}"}
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def _failure(error: Exception) -> Answer:
     """The answer of a child that failed; an error of trainrun's own needs no name of its type."""
     if is_for_memory(error):
         return {"fits": False, "why": "out of memory"}

@@ -10,6 +10,8 @@ from trainrun.config.overrides import key_of
 from trainrun.tune.criteria import LRCurve, LRVerdict, curve, suggest_lr
 from trainrun.tune.lr import Divergence, LRPoint, peak, ramp
 
+Follow = Callable[[Iterable[LRPoint]], Iterable[LRPoint]]
+
 
 @dataclass(frozen=True)
 class RangeTest:
@@ -21,13 +23,7 @@ class RangeTest:
     setting: str | None = None  # of optimizer.lr, with which the schedule reaches the suggestion
 
 
-def search_lr(
-    parts: Parts,
-    low: float,
-    high: float,
-    steps: int,
-    follow: Callable[[Iterable[LRPoint]], Iterable[LRPoint]] = iter,
-) -> RangeTest:
+def search_lr(parts: Parts, low: float, high: float, steps: int, follow: Follow = iter) -> RangeTest:
     """Train the run's first steps at rising rates, and read off which suits it; `follow` passes points on."""
     rate, factor = parts.rates.lr, peak(parts)[0]
     per_setting = rate / float(parts.settings["optimizer"].get("lr", rate)) * factor

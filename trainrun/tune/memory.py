@@ -28,7 +28,7 @@ def parse_bytes(text: str) -> int:
 
 
 def available_bytes(root: Path) -> int | None:
-    """What a process could take without swapping, of the machine or its control groups (cgroups), if known."""
+    """What a process can take without swapping, of the machine or its control groups (cgroups), if known."""
     limits = [*_of_groups(root)]
     if (available := _number_in(root / "proc/meminfo", "MemAvailable")) is not None:
         limits.append(available)
