@@ -12,7 +12,7 @@ import torch
 from trainrun.config.compose.composer import Composer, Space
 from trainrun.sweep import plugins
 from trainrun.sweep.halving import Halving
-from trainrun.sweep.plugins import Search, _shares, check_search, search_of
+from trainrun.sweep.plugins import Search, _shares, check_search, search_of, visible_gpus
 from trainrun.sweep.random import Random
 from trainrun.sweep.strategy import Strategy
 from trainrun.vocabulary.errors import ConfigError
@@ -109,11 +109,55 @@ def test_jobs_at_once_share_the_cores(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A build of torch for CUDA, which finds three GPUs."""
+    """A build of torch for CUDA, which finds three GPUs, or as many as are named of them."""
+
+    def count() -> int:
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return (
+            3 if named is None else sum(1 for name in named.split(",") if name in ("0", "1", "2", "GPU-ab"))
+        )
+
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "12")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "device_count", count)
+
+
+@pytest.mark.parametrize(
+    ("named", "names"),
+    [
+        (None, ["0", "1", "2"]),
+        ("", []),
+        ("-1", []),
+        ("2,0", ["2", "0"]),
+        ("1,7", ["1"]),
+        ("GPU-ab", ["GPU-ab"]),
+        ("MIG-cd,MIG-ef", ["MIG-cd", "MIG-ef"]),
+    ],
+    ids=str,
+)
+def test_gpus_have_the_names_that_cuda_takes(
+    named: str | None, names: list[str], gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus() == names
+
+
+def test_a_broken_driver_is_no_gpu(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1 // 0)
+    assert visible_gpus() == []
+
+
+def test_this_process_never_asks_cuda(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    mine, asked = os.getpid(), []
+    monkeypatch.setattr(
+        torch.cuda, "device_count", lambda: asked.append(os.getpid()) or (os.getpid() != mine) * 2
+    )
+    assert visible_gpus() == ["0", "1"]
+    assert not asked
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import os
@@ -22,7 +23,6 @@ from trainrun.run.lock import is_held
 from trainrun.run.record import write_status
 from trainrun.runtime.slurm import STARTER
 from trainrun.session.child import handled, in_child
-from trainrun.sweep.gpus import own_gpu
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, JobOutcome, first_clause, outcome
 from trainrun.terminal.lines import say
@@ -39,6 +39,7 @@ _LATE = {  # what is imported only at first use: by every run, and by these modu
     "trainrun.data.sklearn": ("sklearn.datasets", "sklearn.datasets.data", "sklearn.datasets.descr"),
     "trainrun.logger.tensorboard": ("PIL.ImageDraw", "PIL.PngImagePlugin"),
 }
+_LOOK_S = 0.2  # between looks for a free slot: nothing beside a job's start of seconds
 OWNER_S = 10.0  # time for a job of an earlier start, which its sweep's end interrupts, to save and leave
 
 
@@ -105,7 +106,7 @@ class Job:
         if self.search.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(self.search.threads)  # all the cores that the run finds
         try:
-            with own_gpu(self.sweep, self.search.gpus):
+            with _own_gpu(self.sweep, self.search.gpus):
                 return self._train(composition, folder)
         except Exception as error:
             code, cause = _exit_of(error)
@@ -144,6 +145,23 @@ class Job:
 
         is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.search.pruner)
         return lambda event, total: PRUNED if is_hopeless(event.step / total, event.metrics[metric]) else None
+
+
+@contextlib.contextmanager
+def _own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
+    """Within, this process, which must not have asked CUDA yet, sees only the GPU of a free slot, if any."""
+    while slots:
+        for number, name in enumerate(slots):
+            with (sweep / f".gpu-{number}").open("a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue  # another job's
+                os.environ["CUDA_VISIBLE_DEVICES"] = name
+                yield
+                return
+        time.sleep(_LOOK_S)  # there are as many slots as jobs at once: one is just leaving
+    yield
 
 
 def _warm(settings: Mapping[str, Any]) -> None:

@@ -1,10 +1,11 @@
-"""Hydra's sweeper and launcher: the strategy that chooses points, and how jobs share the machine."""
+"""Hydra's sweeper and launcher: the strategy that chooses points, and how jobs share the machine and its GPUs."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from trainrun.config.compose.composer import Space
 from trainrun.config.injection import SLOTS
 from trainrun.config.space import Choices, Point, SearchInterval, grid, split_replicates
 from trainrun.config.task_facts import metric_modes
-from trainrun.sweep.gpus import visible_gpus
+from trainrun.session.child import in_child
 from trainrun.sweep.strategy import Strategy
 from trainrun.vocabulary.errors import ConfigError
 
@@ -132,3 +133,27 @@ def _shares(n_jobs: int, device: str) -> tuple[int, int | None, list[str]]:
     at_once = n_jobs if n_jobs > 0 else len(visible) or cores()
     gpus = [visible[number % len(visible)] for number in range(at_once)] if visible else []
     return at_once, max(1, cores() // at_once) if at_once > 1 else None, gpus
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs as CUDA_VISIBLE_DEVICES names them, counted in a fork: this process must not ask CUDA."""
+    import torch
+
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not torch.version.cuda or names == "":
+        return []
+    if names is not None and names.startswith("MIG-"):  # parts of GPUs: a process sees only the first
+        return names.split(",")
+    count = in_child(_count, [])
+    return list(map(str, range(count))) if names is None else names.split(",")[:count]
+
+
+def _count() -> int:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no driver
+            return torch.cuda.device_count()
+    except Exception:  # a broken driver's; a run that needs the GPU reports it
+        return 0
