@@ -1,4 +1,4 @@
-"""Hydra's sweeper and launcher: the strategy that chooses points, and how jobs share the machine and its GPUs."""
+"""Hydra's sweeper and launcher: the strategy that chooses points, and how jobs share cores and GPUs."""
 
 from __future__ import annotations
 
