@@ -27,8 +27,8 @@ from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
-from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
-from trainrun.config.injection import SLOTS
+from trainrun.config.call import StoredOrigin, call, misfit, parameters_of, resolve
+from trainrun.config.injection import COLLATE, SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
 from trainrun.data.padding import pad
@@ -226,20 +226,23 @@ def _data(make: Factory) -> Data:
     node = dict(make.settings["data"])
     extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
     names, _ = parameters_of(make.callable_of("data"))
-    if extras.get("collate") is not None:
-        extras["collate"] = _collate(make, str(extras["collate"]))
+    takes_samples = "collate_function" in names
     node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
     target_kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
-    offered = {"target_kind": target_kinds[0] if len(target_kinds) == 1 else None}  # None: of several
+    offered = {
+        "target_kind": target_kinds[0] if len(target_kinds) == 1 else None,  # None: of several
+        "collate_function": _collate(make, extras.get("collate")),
+    }
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}
-        data = from_dataset(**{k: value for k, value in values.items() if k not in ("_target_", "balanced")})
-    elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and name not in names]:
+        unwanted = ("_target_", "balanced", "collate")
+        data = from_dataset(**{name: value for name, value in values.items() if name not in unwanted})
+    elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and not takes_samples]:
         text = f"has no effect on {data.info.name}, whose samples are (input, target) already"
         raise ConfigError.of(f"data.{unused[0]}", text, f"data.{unused[0]}=null")
     if extras.get("balanced") and "balanced" not in names:
@@ -247,11 +250,13 @@ def _data(make: Factory) -> Data:
     return data  # type: ignore[no-any-return]
 
 
-def _collate(make: Factory, name: str) -> Callable[[list[Any]], Any]:
-    """`pad`, or a function of the user's by its dotted name."""
-    if name == "pad":
-        return pad
-    return resolve(name, "data.collate", SLOTS["data.collate"], make.trust, make.stored)
+def _collate(make: Factory, name: str | None) -> Callable[[list[Any]], Any] | None:
+    """Find `pad`, or a function of the user's by its dotted name."""
+    if name is None or name == "pad":
+        return None if name is None else pad
+    if text := misfit(name, COLLATE, make.trust, make.stored):
+        raise ConfigError.of("data.collate", text)
+    return resolve(name, "data.collate", COLLATE, make.trust, make.stored)
 
 
 def _balance(data: Any) -> None:

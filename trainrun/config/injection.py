@@ -47,6 +47,7 @@ def _slot(modules: str, bases: str = "", offers: str = "", reserved: str = "", *
     return Slot(names[0], names[1], names[2], reserved=names[3], **more)
 
 
+COLLATE = _slot("trainrun.data.padding")  # of `data.collate`, a name rather than a call
 _LOADING = ("num_workers", "balanced", "inputs", "targets", "collate")
 _DATASET = _slot("trainrun.data", "torch.utils.data.Dataset")
 _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model", "params")
@@ -54,10 +55,13 @@ _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model"
 SLOTS: dict[str, Slot] = {
     "runtime": _slot("trainrun.runtime"),
     "data": _slot(
-        *("trainrun.data", "trainrun.protocols.Data torch.utils.data.Dataset", "target_kind"),
+        *(
+            "trainrun.data",
+            "trainrun.protocols.Data torch.utils.data.Dataset",
+            "target_kind collate_function",
+        ),
         extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),
-    "data.collate": _slot("trainrun.data.padding", named=True),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),
     "loss": _slot(
         *("trainrun.loss torch.nn.functional", "torch.nn.Module", "class_counts"),

@@ -124,7 +124,7 @@ def imagefolder(
         num_workers=num_workers,
         inputs=None,
         targets=None,
-        collate=None,
+        collate_function=None,
         target_kind="classes",
     )
     estimates, scaling_text = _estimates(splits["train"], loaded.splits["train"][1])
