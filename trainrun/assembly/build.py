@@ -188,6 +188,10 @@ def build(
         plan=(),
     )
     tried = try_parts(parts)
+    if isinstance(task, Lightning) and hasattr(model, "configure_optimizers"):
+        tried += (
+            ("lightning", "configure_optimizers is not called: the optimizer and schedule are those above"),
+        )
     plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
 
