@@ -10,8 +10,9 @@ from typing import Any, cast
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from trainrun.data.padding import pad
-from trainrun.data.sample_form import WHOLE, Key, SampleForm, form_of
+from trainrun.data.sample_form import WHOLE, SampleForm, form_of
 from trainrun.data.samples import Collate, FailedSample, Pair, Seeded, collate, describe_error, stream, typed
+from trainrun.tables.names import Key
 from trainrun.vocabulary.errors import DataError
 
 PAIR = SampleForm((0,), 1)
