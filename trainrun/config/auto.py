@@ -15,8 +15,6 @@ from trainrun.tables import tables
 from trainrun.tables.notation import Style
 from trainrun.vocabulary.errors import TrainrunError
 
-_ARRAYS = "trainrun.data.arrays.arrays"
-
 
 def followed(cfg: DictConfig) -> list[str]:
     """The overrides that choose what nobody chose, such as `task=binary` and `data.kind=classes`."""
@@ -57,12 +55,11 @@ def _of_target(node: Any, kind: Any) -> tuple[str, str]:
     """(kind, task) of a table's or an array's target. Whoever loads it reports that it cannot be read."""
     count = 0
     with suppress(TrainrunError, KeyError, TypeError, ValueError):
-        if node["_target_"] == _ARRAYS:
-            from trainrun.tables import arrays  # rarely needed, and other commands start without it
+        if node["_target_"] == "trainrun.data.arrays.arrays":
+            from trainrun.tables import arrays  # rarely needed: other runs start without it
 
-            kind, count = arrays.target_kind(
-                arrays.read(node["path"], node["inputs"], node["targets"]).targets["train"]
-            )
+            chosen = arrays.read(node["path"], node["inputs"], node["targets"])
+            kind, count = arrays.target_kind(chosen.targets["train"])
             return kind, _task_of(kind, count)
         written = tables.Format(node["separator"], node["encoding"], node["header"])
         style = Style(node["decimal"], node["thousands"])

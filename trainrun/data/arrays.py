@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,10 @@ _CHANNELS = (1, 3, 4)  # of pictures: grey, colours, colours with transparency
 
 @dataclass(frozen=True)
 class SampleLayout:
-    """How the rows of a file become samples of `shape`."""
+    """How the rows of a file become samples."""
 
-    stored: tuple[int, ...]  # the shape of a row
-    shape: tuple[int, ...]
+    row: tuple[int, ...]  # the shape in the file
+    shape: tuple[int, ...]  # of a sample
     axes: tuple[int, ...] | None  # of a batch, where they change places
     text: str  # what was taken for what
 
@@ -49,6 +51,10 @@ class RowsOnDisk:
     def __init__(self, entries: Sequence[Entry], layout: SampleLayout) -> None:
         self.entries, self.layout, self.device = entries, layout, torch.device("cpu")
         self.arrays = [entry.rows() for entry in entries]
+        self.ends = list(accumulate(map(len, self.arrays)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
 
     def to(self, device: torch.device) -> RowsOnDisk:
         """Give further rows on `device`."""
@@ -56,54 +62,40 @@ class RowsOnDisk:
         return self
 
     def index_select(self, dim: int, indices: Tensor) -> Tensor:
-        """(N, ...) rows as samples. Raises DataError for a value that is not finite."""
+        """(N, ...) rows of one split as samples. Raises DataError for a value that is not finite."""
         rows, places = np.unique(indices.cpu().numpy(), return_inverse=True)  # HDF5 wants them in order
-        parts, start = [_tensor(self.arrays[0][:0])], 0
-        for entry, array in zip(self.entries, self.arrays, strict=True):
-            inside = rows[(rows >= start) & (rows < start + len(array))] - start
-            if len(inside):
-                is_stretch = inside[-1] - inside[0] == len(inside) - 1  # as in evaluation; faster to read
-                values = array[inside[0] : inside[-1] + 1] if is_stretch else array[inside]
-                parts.append(_finite(_tensor(values), entry, inside))
-            start += len(array)
-        return self.layout(torch.cat(parts))[torch.from_numpy(places)].to(self.device)
-
-    def all(self) -> Tensor:
-        """Every row as a sample, in memory."""
-        pairs = zip(self.entries, self.arrays, strict=True)
-        parts = [_finite(_tensor(array[:]), entry, range(len(array))) for entry, array in pairs]
-        return self.layout(parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
+        part = bisect(self.ends, rows[0]) if len(rows) else 0
+        rows -= self.ends[part - 1] if part else 0
+        start, end = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
+        is_stretch = end - start == len(rows)  # as in evaluation; faster to read
+        values = _tensor(self.arrays[part][start:end] if is_stretch else self.arrays[part][rows])
+        samples = self.layout(_finite(values, self.entries[part], rows))
+        return samples[torch.from_numpy(places)].to(self.device)
 
 
 class ArrayData(InMemoryData):
     """Arrays whose inputs are in memory or on disk; other files of the same form can be predicted."""
 
-    names: tuple[str, str]  # of inputs and targets, without a split's
+    chosen: ArraySplits
     layout: SampleLayout
     reading: TargetReading
-    is_float: bool  # the stored inputs
 
     def read(self, file: Path) -> Samples:
         """The inputs of another file, with its targets where it has entries of both names."""
-        inputs, targets = files.read_more(file, *self.names)
-        if inputs.shape == self.layout.stored:  # a single sample
-            alone = inputs
-            inputs = replace(alone, shape=(1, *alone.shape), load=lambda: np.asarray(alone.load())[None])
-        if inputs.shape[1:] != self.layout.stored or (inputs.dtype.kind == "f") != self.is_float:
-            expected = f"{'floats' if self.is_float else 'integers'} of shape {('N', *self.layout.stored)}"
-            raise DataError(f"{inputs} is {inputs.form}, not as in training {expected}".replace("'N'", "N"))
-        rows, count = RowsOnDisk([inputs], self.layout).to(self.device), inputs.shape[0]
-        if targets is None or targets.shape[:1] != (count,):
-            true = None
-        else:
-            true = self.reading(_raw_targets(targets), range(count), str(targets))
-            check_targets(true, range(count), str(targets), self.info)
+        inputs, targets = files.read_more(file, *self.chosen.names)
+        trained = self.chosen.inputs["train"]
+        if inputs.shape[1:] != self.layout.row or (inputs.dtype.kind == "f") != (trained.dtype.kind == "f"):
+            raise DataError(f"{inputs} must hold samples of the shape and type of {trained}")
+        rows, true = RowsOnDisk([inputs], self.layout).to(self.device), None
+        if targets is not None:
+            true = self.reading(_raw_targets(targets), range(len(rows)), str(targets))
+            check_targets(true, range(len(rows)), str(targets), self.info)
 
         def batch_of(part: Tensor) -> Batch:
             target = None if true is None else true[part].to(self.device)
             return self.scaled(Batch(rows.index_select(0, part), target, part, Position()))
 
-        return Samples(map(batch_of, torch.arange(count).split(self.eval_batch_size)))
+        return Samples(map(batch_of, torch.arange(len(rows)).split(self.eval_batch_size)))
 
 
 def arrays(
@@ -123,30 +115,27 @@ def arrays(
     """Inputs and targets of one file, of two, or of a folder of files; a split in a name is that split.
 
     Inputs are standardised by the training split: each feature of vectors and sequences, each channel of
-    pictures. Arrays of more than `memory_mib` stay on disk. `target_kind` is the kind that the task
+    pictures. Inputs of more than `memory_mib` stay on disk. `target_kind` is the kind that the task
     learns; with None the targets' type and shape decide.
     Raises DataError and ConfigError naming file, entry, shape and type.
     """
     chosen = files.read(path, inputs, targets)
     entries = list(chosen.inputs.values())
     layout = layout_of(entries[0].shape[1:], entries[0].dtype)
-    values, reading, num_targets = _targets(chosen, target_kind)
-    parts = dict(
-        zip(chosen.inputs, torch.arange(len(values)).split([e.shape[0] for e in entries]), strict=True)
-    )
-    given = {name: part for name, part in parts.items() if name != "train"}
+    values, reading, num_targets = _targets(list(chosen.targets.values()), target_kind)
+    numbers = torch.arange(len(values)).split([entry.shape[0] for entry in entries])
+    given = dict(zip(chosen.inputs, numbers, strict=True))
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     classes = values if reading.kind == "classes" else None
-    splits = split(len(parts["train"]), holdout, classes, given) | given
-    rows, disk_note = RowsOnDisk(entries, layout), _on_disk(entries, memory_mib)
-    if disk_note:
-        stored: Any = rows
-        seen = rows.index_select(0, evenly_spaced(splits["train"], _SCALED_FROM))
+    splits = split(len(given.pop("train")), holdout, classes, given) | given
+    stored: Any = RowsOnDisk(entries, layout)
+    if disk_note := _on_disk(entries, memory_mib):
+        seen = stored.index_select(0, evenly_spaced(splits["train"], _SCALED_FROM))
     else:
-        stored = rows.all()
+        stored = torch.cat([stored.index_select(0, part) for part in numbers])
         seen = stored[splits["train"]]
     shift, scale = _standardization(seen)
-    notes = (*_notes(chosen, layout, reading, num_targets), disk_note)
+    notes = (*_notes(chosen, layout, reading, num_targets), reading.note, disk_note)
     info = DataInfo(
         Path(path).name,
         layout.shape,
@@ -160,41 +149,31 @@ def arrays(
     )
     info = described(info, seen if disk_note else stored, values, splits)
     data = ArrayData(info, stored, values, splits, shift, scale, eval_batch_size)
-    data.names, data.layout, data.reading = chosen.names, layout, reading
-    data.is_float = entries[0].dtype.kind == "f"
+    data.chosen, data.layout, data.reading = chosen, layout, reading
     return data
 
 
 def layout_of(row: tuple[int, ...], dtype: np.dtype[Any]) -> SampleLayout:
     """Bytes (H, W) are grey pictures; of (H, W, C) the channels come first; all else stays as it is."""
-    if row == ():
-        return SampleLayout(row, (1,), None, "single numbers")
     if len(row) == 2 and dtype == np.uint8:
-        return SampleLayout(row, (1, *row), None, f"grey pictures of {row[0]} x {row[1]}")
+        return SampleLayout(row, (1, *row), None, "grey pictures")
     if len(row) == 3 and row[2] in _CHANNELS and row[0] not in _CHANNELS:
-        text = f"pictures of {row[0]} x {row[1]} with {row[2]} channels last, which are put first"
-        return SampleLayout(row, (row[2], row[0], row[1]), (0, 3, 1, 2), text)
-    texts = {
-        1: f"vectors of {row[0]}",
-        2: f"sequences of {row[0]} steps by {row[-1]} features",
-        3: f"pictures of {row[0]} channels by {' x '.join(map(str, row[1:]))}",
-    }
-    return SampleLayout(row, row, None, texts.get(len(row), f"channels first, {row}"))
+        return SampleLayout(row, (row[2], *row[:2]), (0, 3, 1, 2), "pictures, their channels put first")
+    texts = ("numbers", "vectors", "sequences (length, features)", "pictures, channels first")
+    return SampleLayout(row, row or (1,), None, texts[len(row)] if len(row) < 4 else "channels first")
 
 
 def _tensor(values: Any) -> Tensor:
     """A copy in a type that torch computes with: floats as float32, unsigned numbers signed."""
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    dtype = np.dtype(np.float32) if kind == "f" else values.dtype.newbyteorder("=")
-    if kind == "u" and size > 1:
-        dtype = np.dtype(np.int32 if size == 2 else np.int64)
-    return torch.from_numpy(np.array(values, dtype, order="C"))
+    dtype = values.dtype.newbyteorder("=")
+    if dtype.kind == "u" and dtype.itemsize > 1:
+        dtype = np.dtype(np.int32 if dtype.itemsize == 2 else np.int64)
+    return torch.from_numpy(np.array(values, np.float32 if dtype.kind == "f" else dtype, order="C"))
 
 
 def _finite(values: Tensor, entry: Entry, rows: Sequence[int] | np.ndarray) -> Tensor:
     if values.is_floating_point() and (row := first_unfit(torch.isfinite(values))) is not None:
-        text = f"row {rows[row]} of {entry} has a value that is not a finite number"
-        raise DataError(f"data.path: {text} ({entry.form})")
+        raise DataError(f"data.path: row {rows[row]} of {entry} has a value that is not a finite number")
     return values
 
 
@@ -204,26 +183,22 @@ def _raw_targets(entry: Entry) -> Tensor:
     return targets  # type: ignore[no-any-return]
 
 
-def _targets(chosen: ArraySplits, target_kind: str | None) -> tuple[Tensor, TargetReading, int]:
+def _targets(entries: Sequence[Entry], target_kind: str | None) -> tuple[Tensor, TargetReading, int]:
     """(targets of all splits, how they are read, how many classes, labels or values)."""
     if target_kind == "tokens":
         raise ConfigError.of(
             "task", "learns tokens; data=arrays holds classes, labels or values", "data=text"
         )
-    name = str(chosen.targets["train"])
-    raw = {split: _raw_targets(entry) for split, entry in chosen.targets.items()}
-    reading = reading_of(raw["train"][:1], target_kind, name)
-    count = 0
+    name, targets = ", ".join(map(str, entries)), torch.cat([_raw_targets(entry) for entry in entries])
+    rows, count = range(len(targets)), 0
+    reading = reading_of(targets[:1], target_kind, name)
+    targets = reading(targets, rows, name)
     if reading.kind == "classes":
-        classes = torch.cat([reading(r, range(len(r)), str(chosen.targets[s])) for s, r in raw.items()])
-        reading, _, count = resolve_classes(reading, classes, 0, name)
-    read = {split: reading(r, range(len(r)), str(chosen.targets[split])) for split, r in raw.items()}
-    if reading.kind in ("labels", "values"):
-        count = read["train"].shape[1]
-    info = DataInfo(name, (), reading.kind, count, {})
-    for split_name, values in read.items():
-        check_targets(values, range(len(values)), str(chosen.targets[split_name]), info)
-    return torch.cat(list(read.values())), reading, count
+        reading, targets, count = resolve_classes(reading, targets, 0, name)
+    elif reading.kind in ("labels", "values"):
+        count = targets.shape[1]
+    check_targets(targets, rows, name, DataInfo(name, (), reading.kind, count, {}))
+    return targets, reading, count
 
 
 def _on_disk(entries: Sequence[Entry], memory_mib: int) -> str:
@@ -232,11 +207,11 @@ def _on_disk(entries: Sequence[Entry], memory_mib: int) -> str:
     if mib <= memory_mib:
         return ""
     if packed := next((entry for entry in entries if entry.is_packed), None):
-        text = f"{packed} is compressed and would take {mib:,.0f} MiB in memory, more than {memory_mib}"
+        text = f"is {memory_mib}, {packed} is compressed and would take {mib:,.0f} MiB in memory"
         fix = f"data.memory_mib={math.ceil(mib)}"
         raise ConfigError.of("data.memory_mib", f"{text}; save it with np.savez, or set {fix}", fix)
-    text = f"{mib:,.0f} MiB, more than data.memory_mib={memory_mib}, stay on disk"
-    return f"{text}; mean and std by at most {_SCALED_FROM} samples"
+    text = f"inputs of {mib:,.0f} MiB, more than data.memory_mib={memory_mib}, stay on disk"
+    return f"{text}; mean and std are of at most {_SCALED_FROM} samples"
 
 
 def _standardization(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -249,20 +224,14 @@ def _standardization(inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 def _pixels(inputs: Tensor, dtype: np.dtype[Any]) -> PixelRange | None:
     """Black and white of pictures: 0 and 255 of bytes, else 0 or less and the largest value."""
-    if inputs.ndim != 4:
-        return None
-    if dtype == np.uint8:
-        return PixelRange(torch.tensor(0.0), torch.tensor(255.0))
+    if inputs.ndim != 4 or dtype == np.uint8:
+        return PixelRange(torch.tensor(0.0), torch.tensor(255.0)) if inputs.ndim == 4 else None
     return PixelRange(inputs.min().float().clamp(max=0), inputs.max().float())
 
 
 def _notes(chosen: ArraySplits, layout: SampleLayout, reading: TargetReading, count: int) -> Iterator[str]:
     """What was taken for what, for the plan."""
-    inputs, targets = chosen.inputs["train"], chosen.targets["train"]
-    yield f"inputs are {inputs}, {inputs.form}: {layout.text}"
-    yield f"targets are {targets}, {targets.form}: {f'{count} ' if count else ''}{reading.kind}"
-    yield reading.note
-    others: Mapping[str, Entry] = {name: entry for name, entry in chosen.inputs.items() if name != "train"}
-    yield "; ".join(f"the {name} split is {entry}" for name, entry in others.items())
-    if chosen.left_out:
-        yield f"not used: {first_few(chosen.left_out, 5)}"
+    yield f"inputs are {chosen.inputs['train']}: {layout.text}"
+    yield f"targets are {chosen.targets['train']}: {f'{count} ' if count else ''}{reading.kind}"
+    yield from (f"the {name} split is {entry}" for name, entry in chosen.inputs.items() if name != "train")
+    yield f"not used: {first_few(chosen.left_out, 5)}" if chosen.left_out else ""

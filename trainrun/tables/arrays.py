@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile)
+_NO_CODE = "is not read because it could run code"
 _LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name
 
 
@@ -34,20 +35,16 @@ class Entry:
     is_packed: bool = False  # compressed: read whole or not at all
 
     def __str__(self) -> str:
-        return str(self.file) if self.file.suffix == ".npy" else f"{self.file} {self.name}"
-
-    @property
-    def form(self) -> str:
-        """`uint8 of shape (100, 28, 28)`."""
-        return f"{self.dtype} of shape {self.shape}"
+        where = self.file if self.file.suffix == ".npy" else f"{self.file} {self.name}"
+        return f"{where} ({self.dtype} of shape {self.shape})"
 
     def rows(self) -> Any:
         """What holds the rows. Raises DataError where it cannot be read, or holds no numbers."""
         if self.dtype.hasobject:
-            text = "holds Python objects, which are not read because they could run code"
-            raise DataError(f"data.path: {self} {text}; save numbers of one shape, as np.stack makes them")
+            fix = "save numbers of one shape, as np.stack makes them"
+            raise DataError(f"data.path: {self} holds Python objects, which {_NO_CODE}; {fix}")
         if self.dtype.kind not in "buif" or not self.shape or not self.shape[0]:
-            raise DataError(f"data.path: {self} is {self.form}; it must hold numbers, one row per sample")
+            raise DataError(f"data.path: {self} must hold numbers, a row for each sample")
         try:
             return self.load()
         except _UNREADABLE as error:
@@ -65,28 +62,29 @@ class ArraySplits:
 
 
 def entries_of(path: Path) -> dict[str, Entry]:
-    """Every entry of a file, or of a folder's files, by name. Raises DataError where they cannot be read."""
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _READERS and file.is_file())
-        inside = {file: entries_of(file) for file in files if not file.name.startswith(".")}
-        if inside:
-            return {
-                _named(file, name, len(i)): entry for file, i in inside.items() for name, entry in i.items()
-            }
+    """Every entry of a file, or of a folder's files, by name. Raises DataError for what cannot be read."""
+    files = sorted(path.glob("[!.]*")) if path.is_dir() else []
+    if inside := {file: entries_of(file) for file in files if file.suffix.lower() in _READERS}:
+        pairs = ((file, name, entry) for file, names in inside.items() for name, entry in names.items())
+        return {
+            (file.stem if len(inside[file]) == 1 else f"{file.stem}/{n}"): entry for file, n, entry in pairs
+        }
     if not path.exists():
         raise DataError(f"data.path: there is no file {path}")
-    if path.suffix.lower() not in _READERS:
-        problem = (
-            "holds no file of arrays" if path.is_dir() else "must be a file of arrays, or a folder of them"
+    read = None if path.is_dir() else _READERS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(
+            f"data.path: {path} is no file of arrays, and no folder of any: {', '.join(_READERS)}"
         )
-        raise DataError(f"data.path: {path} {problem}: {', '.join(_READERS)}")
     try:
-        return _READERS[path.suffix.lower()](path)
+        if entries := read(path):
+            return entries
+        raise DataError(f"data.path: {path} holds no arrays, or none at its top level")
     except UnpicklingError:
-        text = "holds more than tensors, which is not read because it could run code"
-        raise DataError(f"data.path: {path} {text}; save a dict of tensors") from None
+        text = f"holds more than tensors, which {_NO_CODE}; save a dict of tensors"
+        raise DataError(f"data.path: {path} {text}") from None
     except _UNREADABLE as error:
-        raise DataError(f"data.path: {path} cannot be read: {str(error).partition(chr(10))[0]}") from None
+        raise DataError(f"data.path: {path} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def read(path: str, inputs: str | None, targets: str | None) -> ArraySplits:
@@ -96,7 +94,11 @@ def read(path: str, inputs: str | None, targets: str | None) -> ArraySplits:
     """
     entries = entries_of(Path(path).expanduser())
     if targets is not None and targets not in entries and Path(targets).suffix.lower() in _READERS:
-        entries, targets = _with_file(entries, Path(targets).expanduser())
+        others = entries_of(Path(targets).expanduser())
+        target = next(iter(others)) if len(others) == 1 else str(target_among(list(others)))
+        if target not in others:
+            raise ConfigError.of("data.targets", f"{targets} has {listed(list(others))}; save one array")
+        entries |= {targets: others[target]}
         groups = {"train": {name: name for name in entries}}
     else:
         groups = _by_split(list(entries), (inputs, targets))
@@ -104,31 +106,27 @@ def read(path: str, inputs: str | None, targets: str | None) -> ArraySplits:
     inputs, targets = (name and bases.get(name, name) for name in (inputs, targets))
     names = _choose(path, list(groups["train"]), inputs, targets)
     splits = [split for split in SPLITS if all(name in groups.get(split, ()) for name in names)]
-    by_split = {split: [entries[groups[split][name]] for name in names] for split in splits}
-    used = {id(entry) for pair in by_split.values() for entry in pair}
-    for pair in by_split.values():
-        _check(*pair, *by_split["train"])
-    return ArraySplits(
-        names,
-        {split: pair[0] for split, pair in by_split.items()},
-        {split: pair[1] for split, pair in by_split.items()},
-        tuple(name for name, entry in entries.items() if id(entry) not in used),
-    )
+    pairs = {split: (entries[groups[split][names[0]]], entries[groups[split][names[1]]]) for split in splits}
+    for pair in pairs.values():
+        _check(pair, pairs["train"])
+    inputs_of, targets_of = ({split: pair[role] for split, pair in pairs.items()} for role in (0, 1))
+    used = (*inputs_of.values(), *targets_of.values())
+    left_out = tuple(name for name, entry in entries.items() if entry not in used)
+    return ArraySplits(names, inputs_of, targets_of, left_out)
 
 
 def read_more(file: Path, inputs: str, target: str) -> tuple[Entry, Entry | None]:
-    """The inputs of another file, and its targets where it has them. Else raises DataError."""
+    """The inputs of another file, and its targets where it has them. Raises DataError where it is unclear."""
     entries = entries_of(file)
-    pairs = [
-        (group[inputs], group.get(target)) for group in _grouped(list(entries)).values() if inputs in group
-    ]
-    if len(entries) == 1:
-        pairs = [(next(iter(entries)), None)]
-    if len(pairs) != 1:
+    groups = _grouped(list(entries)).values() if len(entries) > 1 else [{inputs: next(iter(entries), "")}]
+    pairs = [(group[inputs], group.get(target)) for group in groups if inputs in group]
+    if len(pairs) != 1 or not entries:
         text = f"must hold one array, or one of the name {inputs}; it has {listed(list(entries))}"
         raise DataError(f"data.path: {file} {text}")
-    name, target_name = pairs[0]
-    return entries[name], entries.get(target_name or "")
+    chosen, target_entry = entries[pairs[0][0]], entries.get(pairs[0][1] or "")
+    if target_entry is not None:
+        _check((chosen, target_entry), (chosen, target_entry))
+    return chosen, target_entry
 
 
 def target_kind(entry: Entry) -> tuple[str, int]:
@@ -137,26 +135,13 @@ def target_kind(entry: Entry) -> tuple[str, int]:
 
     values = np.asarray(entry.rows())
     is_whole, is_single = values.dtype.kind in "biu", values.shape[1:] in ((), (1,))
-    if is_whole and is_single:
-        return "classes", len(np.unique(values))
-    if values.ndim == 2 and not is_single and bool(((values == 0) | (values == 1)).all()):
-        if bool((values.sum(1) == 1).all()):
-            return "classes", values.shape[1]  # one-hot
-        return ("labels" if is_whole else "values"), 0
-    return "values", 0
-
-
-def _named(file: Path, name: str, count: int) -> str:
-    return file.stem if count == 1 else f"{file.stem}/{name}"
-
-
-def _with_file(entries: dict[str, Entry], file: Path) -> tuple[dict[str, Entry], str]:
-    """The entries with the target of another file, and its name."""
-    others = entries_of(file)
-    name = next(iter(others)) if len(others) == 1 else target_among(list(others))
-    if name is None:
-        raise ConfigError.of("data.targets", f"{file} has {listed(list(others))}; save the target alone")
-    return entries | {str(file): others[str(name)]}, str(file)
+    if is_single:
+        return ("classes", len(np.unique(values))) if is_whole else ("values", 0)
+    if values.ndim != 2 or not bool(((values == 0) | (values == 1)).all()):
+        return "values", 0
+    if bool((values.sum(1) == 1).all()):
+        return "classes", values.shape[1]  # one-hot
+    return ("labels" if is_whole else "values"), 0
 
 
 def _by_split(names: Sequence[str], given: Sequence[str | None]) -> dict[str, dict[str, str]]:
@@ -185,34 +170,32 @@ def _grouped(names: Sequence[str], given: Sequence[str | None] = ()) -> dict[str
 
 
 def _choose(path: str, names: list[str], inputs: str | None, target: str | None) -> tuple[str, str]:
+    """The names of inputs and target. Raises ConfigError where they do not tell."""
     for key, name in (("inputs", inputs), ("targets", target)):
         if name is not None and name not in names:
             raise ConfigError.of(f"data.{key}", f"{path} has no entry {name}; it has {listed(names)}")
-    rest = [name for name in names if name != inputs]
-    is_plain = all(re.fullmatch(r"(arr_)?\d+", name) for name in names)  # np.savez(file, x, y), or a tuple
-    target = target or (rest[-1] if is_plain and len(names) > 1 else _text(target_among(rest)))
     if target is None:
-        fix = "data.targets=FILE" if len(names) == 1 else f"data.targets={names[-1]}"
-        raise ConfigError.of("data.targets", f"{path} has {listed(names)}; say what the targets are: {fix}")
+        is_plain = all(re.fullmatch(r"(arr_)?\d+", name) for name in names)  # np.savez(file, x, y), a tuple
+        rest = [name for name in names if name != inputs]
+        usual = rest[-1] if is_plain and len(names) > 1 else target_among(rest)
+        if usual is None:
+            fix = "data.targets=FILE" if len(names) == 1 else f"data.targets={names[-1]}"
+            raise ConfigError.of("data.targets", f"{path} has {listed(names)}; name the targets: {fix}")
+        target = str(usual)
     others = [inputs] if inputs else list(map(str, inputs_among([n for n in names if n != target])))
     if len(others) != 1 or others == [target]:
-        text = f"{listed(others)} may all be the inputs; name one entry: data.inputs={others[0]}"
+        text = f"must be one entry beside the target {target}; {path} has {listed(names)}"
         raise ConfigError.of("data.inputs", text)
     return others[0], target
 
 
-def _text(key: object) -> str | None:
-    return None if key is None else str(key)
-
-
-def _check(inputs: Entry, targets: Entry, train_inputs: Entry, train_targets: Entry) -> None:
+def _check(pair: tuple[Entry, Entry], train: tuple[Entry, Entry]) -> None:
     """Raise DataError for arrays of unequal length, or of another form than those of training."""
-    for entry, other in ((inputs, train_inputs), (targets, train_targets)):
+    for entry, other in zip(pair, train, strict=True):
         if (entry.shape[1:], entry.dtype.kind) != (other.shape[1:], other.dtype.kind):
-            raise DataError(f"data.path: {entry} is {entry.form}, but {other} is {other.form}")
-    if inputs.shape[:1] != targets.shape[:1]:
-        text = f"{inputs} is {inputs.form}, {targets} is {targets.form}"
-        raise DataError(f"data.path: inputs and targets must have as many rows: {text}")
+            raise DataError(f"data.path: {entry} must have the type and shape of {other}")
+    if pair[0].shape[:1] != pair[1].shape[:1]:
+        raise DataError(f"data.path: {pair[0]} and {pair[1]} must have as many rows")
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
@@ -220,8 +203,7 @@ def _header(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
     from numpy.lib import format as npy
 
     is_first = npy.read_magic(stream) == (1, 0)
-    header: Any = (npy.read_array_header_1_0 if is_first else npy.read_array_header_2_0)(stream)
-    return header  # type: ignore[no-any-return]
+    return (npy.read_array_header_1_0 if is_first else npy.read_array_header_2_0)(stream)
 
 
 def _npy(file: Path) -> dict[str, Entry]:
@@ -229,41 +211,33 @@ def _npy(file: Path) -> dict[str, Entry]:
 
     with file.open("rb") as stream:
         shape, _, dtype = _header(stream)
-    load = partial(np.load, file, "r", allow_pickle=False)
-    return {file.stem: Entry(file, file.stem, shape, dtype, load)}
+    return {file.stem: Entry(file, file.stem, shape, dtype, partial(np.load, file, "r"))}
 
 
 def _npz(file: Path) -> dict[str, Entry]:
+    """Those that lie uncompressed in the file are mapped, others read when loaded."""
+    import numpy as np
+
     entries = {}
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            if member.filename.endswith(".npy"):
-                name = member.filename.removesuffix(".npy")
-                with archive.open(member) as stream:
-                    shape, is_fortran, dtype = _header(stream)
-                    start = stream.tell()
-                is_packed = member.compress_type != zipfile.ZIP_STORED
-                places = (member.header_offset, start, shape, dtype, "F" if is_fortran else "C")
-                load = partial(_unpacked, file, name) if is_packed else partial(_mapped, file, *places)
-                entries[name] = Entry(file, name, shape, dtype, load, is_packed)
+    with zipfile.ZipFile(file) as archive, file.open("rb") as raw:
+        for member in (member for member in archive.infolist() if member.filename.endswith(".npy")):
+            with archive.open(member) as stream:
+                shape, is_fortran, dtype = _header(stream)
+                start = member.header_offset + _LOCAL_HEADER + stream.tell()
+            raw.seek(member.header_offset + _LOCAL_HEADER - 4)
+            start += sum(struct.unpack("<HH", raw.read(4)))  # its name, and what tools add
+            is_packed, name = member.compress_type != zipfile.ZIP_STORED, member.filename[:-4]
+            load = partial(np.memmap, file, dtype, "r", start, shape, "F" if is_fortran else "C")
+            load = partial(_unpacked, file, name) if is_packed else load
+            entries[name] = Entry(file, name, shape, dtype, load, is_packed)
     return entries
 
 
 def _unpacked(file: Path, name: str) -> Any:
     import numpy as np
 
-    with np.load(file, allow_pickle=False) as arrays:
+    with np.load(file) as arrays:
         return arrays[name]
-
-
-def _mapped(file: Path, offset: int, start: int, shape: Any, dtype: Any, order: Any) -> Any:
-    """An array that lies uncompressed in a zip file, as a memory map."""
-    import numpy as np
-
-    with file.open("rb") as stream:
-        stream.seek(offset + _LOCAL_HEADER - 4)
-        offset += _LOCAL_HEADER + sum(struct.unpack("<HH", stream.read(4))) + start
-    return np.memmap(file, dtype, "r", offset, shape, order)
 
 
 def _hdf5(file: Path) -> dict[str, Entry]:
@@ -282,31 +256,20 @@ def _hdf5(file: Path) -> dict[str, Entry]:
 
 
 def _pt(file: Path) -> dict[str, Entry]:
+    import numpy as np
     import torch
 
-    def walk(tree: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
-        if isinstance(tree, torch.Tensor):
-            yield name or file.stem, tree.detach()
-        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if _is_list(tree) else ()
-        for key, value in items:
-            yield from walk(value, f"{name}/{key}" if name else str(key))
-
+    loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(loaded, Mapping):
+        loaded = dict(enumerate(loaded)) if isinstance(loaded, (list, tuple)) else {file.stem: loaded}
     entries = {}
-    for name, tensor in walk(torch.load(file, map_location="cpu", weights_only=True, mmap=True), ""):
-        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        entries[name] = Entry(file, name, values.shape, values.dtype, lambda values=values: values)  # type: ignore[misc]
+    for name, tensor in loaded.items():
+        if isinstance(tensor, torch.Tensor):
+            values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+            entries[str(name)] = Entry(
+                file, str(name), values.shape, values.dtype, partial(np.asarray, values)
+            )
     return entries
 
 
-def _is_list(tree: Any) -> bool:
-    return isinstance(tree, (list, tuple))
-
-
-_READERS: dict[str, Callable[[Path], dict[str, Entry]]] = {
-    ".npz": _npz,
-    ".npy": _npy,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".pt": _pt,
-    ".pth": _pt,
-}
+_READERS = {".npz": _npz, ".npy": _npy, ".h5": _hdf5, ".hdf5": _hdf5, ".pt": _pt, ".pth": _pt}
