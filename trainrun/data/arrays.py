@@ -232,6 +232,6 @@ def _pixels(inputs: Tensor, dtype: np.dtype[Any]) -> PixelRange | None:
 def _notes(chosen: ArraySplits, layout: SampleLayout, reading: TargetReading, count: int) -> Iterator[str]:
     """What was taken for what, for the plan."""
     yield f"inputs are {chosen.inputs['train']}: {layout.text}"
-    yield f"targets are {chosen.targets['train']}: {f'{count} ' if count else ''}{reading.kind}"
+    yield f"targets are {chosen.targets['train']}: {f'{count} ' if count > 1 else ''}{reading.kind}"
     yield from (f"the {name} split is {entry}" for name, entry in chosen.inputs.items() if name != "train")
     yield f"not used: {first_few(chosen.left_out, 5)}" if chosen.left_out else ""

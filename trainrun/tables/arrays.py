@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile)
 _NO_CODE = "is not read because it could run code"
+_BETWEEN_WORDS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # x_train, XTrain
 _LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name
 
 
@@ -161,7 +162,7 @@ def _grouped(names: Sequence[str], given: Sequence[str | None] = ()) -> dict[str
     """Split -> name without the split's -> name: `x_test` is `x` of `test`; others are in ""."""
     groups: dict[str, dict[str, str]] = {}
     for name in names:
-        tokens = re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name)
+        tokens = _BETWEEN_WORDS.split(name)
         splits = [split for token in tokens if (split := split_of(token))]
         split = splits[0] if len(splits) == 1 and (name not in given or splits == ["train"]) else ""
         base = "_".join(token for token in tokens if not split_of(token)) if split else name
