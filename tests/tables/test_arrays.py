@@ -106,6 +106,7 @@ def test_the_targets_may_be_a_file_of_their_own(tmp_path: Path) -> None:
     chosen = read(str(tmp_path / "x_train.npy"), None, str(tmp_path / "y_train.npy"))
     assert (chosen.inputs["train"].rows() == X).all()
     assert (chosen.targets["train"].rows() == Y).all()
+    assert read(str(tmp_path / "x_train.npy"), None, "y_train.npy").targets["train"].shape == (6,)  # beside
 
 
 @pytest.mark.parametrize(

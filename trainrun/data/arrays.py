@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,6 @@ class RowsOnDisk:
         self.arrays = [entry.rows() for entry in entries]
         self.ends = list(accumulate(map(len, self.arrays)))
 
-    def __len__(self) -> int:
-        return self.ends[-1]
-
     def to(self, device: torch.device) -> RowsOnDisk:
         """Give further rows on `device`."""
         self.device = device
@@ -87,15 +84,16 @@ class ArrayData(InMemoryData):
         if inputs.shape[1:] != self.layout.row or (inputs.dtype.kind == "f") != (trained.dtype.kind == "f"):
             raise DataError(f"{inputs} must hold samples of the shape and type of {trained}")
         rows, true = RowsOnDisk([inputs], self.layout).to(self.device), None
+        numbers = torch.arange(inputs.shape[0])
         if targets is not None:
-            true = self.reading(_raw_targets(targets), range(len(rows)), str(targets))
-            check_targets(true, range(len(rows)), str(targets), self.info)
+            true = self.reading(_raw_targets(targets), numbers, str(targets))
+            check_targets(true, numbers, str(targets), self.info)
 
         def batch_of(part: Tensor) -> Batch:
             target = None if true is None else true[part].to(self.device)
             return self.scaled(Batch(rows.index_select(0, part), target, part, Position()))
 
-        return Samples(map(batch_of, torch.arange(len(rows)).split(self.eval_batch_size)))
+        return Samples(map(batch_of, numbers.split(self.eval_batch_size)))
 
 
 def arrays(
@@ -134,20 +132,17 @@ def arrays(
     else:
         stored = torch.cat([stored.index_select(0, part) for part in numbers])
         seen = stored[splits["train"]]
-    shift, scale = _standardization(seen)
-    notes = (*_notes(chosen, layout, reading, num_targets), reading.note, disk_note)
-    info = DataInfo(
-        Path(path).name,
-        layout.shape,
-        reading.kind,
-        num_targets,
-        {},
-        pixels=_pixels(seen, entries[0].dtype),
+    by_feature = seen.flatten(0, 1) if seen.ndim == 3 else seen  # of sequences, over all their steps
+    shift, scale = scaling.standardization(by_feature, per_feature=False)
+    ends = (0.0, 255.0) if entries[0].dtype == np.uint8 else (min(0.0, float(seen.min())), float(seen.max()))
+    notes = tuple(filter(None, (*_notes(chosen, layout, reading, num_targets), reading.note, disk_note)))
+    info = DataInfo(Path(path).name, layout.shape, reading.kind, num_targets, {}, notes=notes)
+    info = replace(
+        described(info, seen if disk_note else stored, values, splits),
+        pixels=PixelRange(*map(torch.tensor, ends)) if seen.ndim == 4 else None,
         input_scaling=scaling.describe_scaling(shift, scale, per_feature=len(layout.shape) < 3),
         files=fingerprint_of_files(sorted({entry.file for entry in entries}), 1) if disk_note else "",
-        notes=tuple(filter(None, notes)),
     )
-    info = described(info, seen if disk_note else stored, values, splits)
     data = ArrayData(info, stored, values, splits, shift, scale, eval_batch_size)
     data.chosen, data.layout, data.reading = chosen, layout, reading
     return data
@@ -187,7 +182,7 @@ def _targets(entries: Sequence[Entry], target_kind: str | None) -> tuple[Tensor,
     """(targets of all splits, how they are read, how many classes, labels or values)."""
     if target_kind == "tokens":
         raise ConfigError.of(
-            "task", "learns tokens; data=arrays holds classes, labels or values", "data=text"
+            "task", "learns tokens; arrays are read as classes, labels or values", "data=text"
         )
     name, targets = ", ".join(map(str, entries)), torch.cat([_raw_targets(entry) for entry in entries])
     rows, count = range(len(targets)), 0
@@ -212,21 +207,6 @@ def _on_disk(entries: Sequence[Entry], memory_mib: int) -> str:
         raise ConfigError.of("data.memory_mib", f"{text}; save it with np.savez, or set {fix}", fix)
     text = f"inputs of {mib:,.0f} MiB, more than data.memory_mib={memory_mib}, stay on disk"
     return f"{text}; mean and std are of at most {_SCALED_FROM} samples"
-
-
-def _standardization(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """(shift, scale) by feature of vectors and sequences, else by channel."""
-    if inputs.ndim != 3:
-        return scaling.standardization(inputs, per_feature=False)
-    shift, scale = scaling.standardization(inputs.transpose(1, 2), per_feature=False)
-    return shift.transpose(1, 2), scale.transpose(1, 2)
-
-
-def _pixels(inputs: Tensor, dtype: np.dtype[Any]) -> PixelRange | None:
-    """Black and white of pictures: 0 and 255 of bytes, else 0 or less and the largest value."""
-    if inputs.ndim != 4 or dtype == np.uint8:
-        return PixelRange(torch.tensor(0.0), torch.tensor(255.0)) if inputs.ndim == 4 else None
-    return PixelRange(inputs.min().float().clamp(max=0), inputs.max().float())
 
 
 def _notes(chosen: ArraySplits, layout: SampleLayout, reading: TargetReading, count: int) -> Iterator[str]:

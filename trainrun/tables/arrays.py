@@ -74,9 +74,8 @@ def entries_of(path: Path) -> dict[str, Entry]:
         raise DataError(f"data.path: there is no file {path}")
     read = None if path.is_dir() else _READERS.get(path.suffix.lower())
     if read is None:
-        raise DataError(
-            f"data.path: {path} is no file of arrays, and no folder of any: {', '.join(_READERS)}"
-        )
+        text = f"is no file of arrays, and no folder of any: {', '.join(_READERS)}"
+        raise DataError(f"data.path: {path} {text}")
     try:
         if entries := read(path):
             return entries
@@ -85,17 +84,19 @@ def entries_of(path: Path) -> dict[str, Entry]:
         text = f"holds more than tensors, which {_NO_CODE}; save a dict of tensors"
         raise DataError(f"data.path: {path} {text}") from None
     except _UNREADABLE as error:
-        raise DataError(f"data.path: {path} cannot be read: {str(error).splitlines()[0]}") from None
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"data.path: {path} cannot be read: {reason}") from None
 
 
 def read(path: str, inputs: str | None, targets: str | None) -> ArraySplits:
     """Choose inputs and targets of every split; the names are the user's, None where they are to be found.
 
-    `targets` may be a file of its own. Raises DataError and ConfigError naming file and entry.
+    `targets` may be a file, also beside the other. Raises DataError and ConfigError naming file and entry.
     """
     entries = entries_of(Path(path).expanduser())
     if targets is not None and targets not in entries and Path(targets).suffix.lower() in _READERS:
-        others = entries_of(Path(targets).expanduser())
+        file, beside = Path(targets).expanduser(), Path(path).expanduser().parent / Path(targets).name
+        others = entries_of(beside if beside.exists() and not file.exists() else file)
         target = next(iter(others)) if len(others) == 1 else str(target_among(list(others)))
         if target not in others:
             raise ConfigError.of("data.targets", f"{targets} has {listed(list(others))}; save one array")
@@ -229,16 +230,9 @@ def _npz(file: Path) -> dict[str, Entry]:
             start += sum(struct.unpack("<HH", raw.read(4)))  # its name, and what tools add
             is_packed, name = member.compress_type != zipfile.ZIP_STORED, member.filename[:-4]
             load = partial(np.memmap, file, dtype, "r", start, shape, "F" if is_fortran else "C")
-            load = partial(_unpacked, file, name) if is_packed else load
+            load = partial(lambda name: np.load(file)[name], name) if is_packed else load
             entries[name] = Entry(file, name, shape, dtype, load, is_packed)
     return entries
-
-
-def _unpacked(file: Path, name: str) -> Any:
-    import numpy as np
-
-    with np.load(file) as arrays:
-        return arrays[name]
 
 
 def _hdf5(file: Path) -> dict[str, Entry]:
@@ -267,9 +261,8 @@ def _pt(file: Path) -> dict[str, Entry]:
     for name, tensor in loaded.items():
         if isinstance(tensor, torch.Tensor):
             values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
-            entries[str(name)] = Entry(
-                file, str(name), values.shape, values.dtype, partial(np.asarray, values)
-            )
+            load = partial(np.asarray, values)
+            entries[str(name)] = Entry(file, str(name), values.shape, values.dtype, load)
     return entries
 
 
