@@ -152,7 +152,7 @@ def test_the_target_chooses_the_task(
             {"x": INPUTS, "image": INPUTS, "y": TARGETS},
             (),
             2,
-            "data.inputs: must be one entry beside the target",
+            "data.inputs: must name one entry beside the target",
         ),
         ({"x": np.array([{}] * 9), "y": np.arange(9)}, (), 4, "x.npz x (object of shape (9,)) holds Python"),
         (

@@ -114,8 +114,13 @@ def test_the_targets_may_be_a_file_of_their_own(tmp_path: Path) -> None:
     [
         ({"x": X, "y": Y}, ("z", None), "data.inputs: .* has no entry z; it has x, y"),
         ({"x": X, "grade": Y}, (None, None), "data.targets: .* has x, grade; name the targets: .*=grade"),
-        ({"x": X, "data": X, "y": Y}, (None, None), "data.inputs: must be one entry beside the target y"),
-        ({"x": X, "y": Y}, ("x", "x"), "data.inputs: must be one entry beside the target x"),
+        ({"x": X, "data": X, "y": Y}, (None, None), "data.inputs: must name one entry beside the target y"),
+        (
+            {"a": X, "b": X, "y": Y},
+            (None, None),
+            "data.inputs: must name one entry beside the target y; .* a, b, y",
+        ),
+        ({"x": X, "y": Y}, ("x", "x"), "data.inputs: must name one entry beside the target x"),
         ({"x": X, "y": Y, "label": Y}, (None, None), "data.targets: y, label may all be the target"),
         ({"x": X, "y": Y[1:]}, (None, None), r"x \(float64 of shape \(6, 4\)\) and .* as many rows"),
         (SPLITS["keras"] | {"x_test": X[:, :2]}, (None, None), "x_test .* must have the type and shape of"),

@@ -6,6 +6,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -184,9 +185,11 @@ def _choose(path: str, names: list[str], inputs: str | None, target: str | None)
             fix = "data.targets=FILE" if len(names) == 1 else f"data.targets={names[-1]}"
             raise ConfigError.of("data.targets", f"{path} has {listed(names)}; name the targets: {fix}")
         target = str(usual)
-    others = [inputs] if inputs else list(map(str, inputs_among([n for n in names if n != target])))
+    others = [inputs] if inputs else [name for name in names if name != target]
+    with suppress(ConfigError):  # none has a usual name
+        others = list(map(str, inputs_among(others)))
     if len(others) != 1 or others == [target]:
-        text = f"must be one entry beside the target {target}; {path} has {listed(names)}"
+        text = f"must name one entry beside the target {target}; {path} has {listed(names)}"
         raise ConfigError.of("data.inputs", text)
     return others[0], target
 
