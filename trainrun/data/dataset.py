@@ -33,7 +33,6 @@ from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fi
 from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
 from trainrun.data.prepared import prepared
 from trainrun.data.resident import Holdout, split
-from trainrun.data.sample_form import Key
 from trainrun.data.samples import (
     Seeded,
     chunks,
@@ -50,6 +49,7 @@ from trainrun.data.samples import (
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Samples, Shard, TargetScaling
+from trainrun.tables.names import Key
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive

@@ -14,11 +14,12 @@ from torch.utils.data import Dataset
 
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.data.folders import SPLITS, class_folders, not_used, walked
+from trainrun.data.folders import class_folders, not_used, walked
 from trainrun.data.order import evenly_spaced
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
+from trainrun.tables.names import SPLITS
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 

@@ -52,7 +52,7 @@ def named_model(
 
 
 def _arguments(name: str, size: tuple[int, ...]) -> dict[str, Any]:
-    """InputParts that only some models take: the pictures' size, and no auxiliary outputs."""
+    """Arguments that only some models take: the pictures' size, and no auxiliary outputs."""
     if name.startswith("vit_"):
         return {"image_size": size[0]}
     if name.startswith("maxvit"):
