@@ -93,6 +93,8 @@ class Live:
                 self._print(lines_of(event), "yellow")
             case events.Sampled():
                 self._print(lines_of(event)[1:], "dim")
+            case events.Probed():
+                self._print(lines_of(event), "dim")
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._stop(event)
             case events.Pictured() | events.Weighed() | events.CheckpointSaved():

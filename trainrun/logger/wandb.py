@@ -71,6 +71,7 @@ class WandB:
             case (
                 events.Progressed()
                 | events.Weighed()
+                | events.Probed()
                 | events.NotFinite()
                 | events.Replanned()
                 | events.Warned()

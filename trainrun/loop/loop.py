@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
@@ -13,6 +14,7 @@ from trainrun.loop.clock import Clock
 from trainrun.loop.evaluate import sample_text
 from trainrun.loop.evaluator import Evaluator, last_weights
 from trainrun.loop.health import measure_health
+from trainrun.loop.probes import run_probes
 from trainrun.loop.rollback import handle_nonfinite
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
@@ -86,6 +88,8 @@ class Loop:
             event = self.evaluator.validate(state, monitor)
             clock.evaluation_s, improved = event.seconds, event.is_best
             yield event
+            if self.evaluator.probes and ranks.is_main_process():
+                yield run_probes(self.evaluator.probes, state, self.windows.data)
             if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
                 yield events.Sampled(step=step, text=text)
         asked = self.signals.take_save()

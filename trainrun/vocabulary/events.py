@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+Picture = tuple[bytes, tuple[int, int]]  # PNG, and its width and height
+
+
 @dataclass(frozen=True, kw_only=True)
 class Started:
     """The run's folder exists and training is about to begin at `step`."""
@@ -128,6 +131,17 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What the user's probes returned after the evaluation of `step`, by name."""
+
+    step: int
+    numbers: Mapping[str, float]
+    pictures: Mapping[str, Picture]
+    texts: Mapping[str, str]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]  # rows of numbers and texts
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replanned:
     """A budget by the clock: the run's length as its pace at `step` tells it."""
 
@@ -191,7 +205,7 @@ class Failed:
     exit_code: int
 
 
-_Computed = StepsLogged | Weighed | NotFinite | RolledBack | Evaluated | Sampled
+_Computed = StepsLogged | Weighed | NotFinite | RolledBack | Evaluated | Sampled | Probed
 _Happened = Started | Pictured | Progressed | Replanned | CheckpointSaved | Warned
 Event = _Computed | _Happened | Interrupted | Finished | Failed
 
@@ -212,6 +226,8 @@ def metrics_record(event: Event) -> dict[str, Any] | None:
             fields |= event.metrics
         case Sampled():
             name, fields = "sample", {"text": event.text}
+        case Probed() if event.numbers:
+            name, fields = "probe", dict(event.numbers)
         case Finished():
             name, fields = "finished", {"reason": event.reason, "monitor": event.monitor}
             fields |= {"best": event.best, "best_step": event.best_step}
