@@ -275,7 +275,9 @@ class Toy:
             step=step,
             policy=step.policy,
             budget=budget,
-            evaluator=Evaluator(task=task, monitor=self.monitor, stop_at=self.stop_at, probes=self.probes, **shared),
+            evaluator=Evaluator(
+                task=task, monitor=self.monitor, stop_at=self.stop_at, probes=self.probes, **shared
+            ),
             **shared,
         )
         events = []

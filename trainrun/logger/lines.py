@@ -110,6 +110,7 @@ def logged_curves(event: events.StepsLogged) -> dict[str, float]:
     curves |= {} if event.dead_units is None else {"train/dead_units": event.dead_units}
     curves |= {"lr": max(event.lr.values())} | {f"lr/{group}": value for group, value in rates.items()}
     curves |= {"train/epoch": event.epoch} if event.epoch is not None else {}
+    curves |= {f"machine/{name}": value for name, value in event.machine.items()}
     return curves | {"speed/samples_per_s": event.samples_per_s, "speed/data_wait": event.data_wait}
 
 

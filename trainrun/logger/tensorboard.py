@@ -71,10 +71,8 @@ class TensorBoard:
             case events.Pictured():
                 picture = drawing.samples(event.pictures, event.shape, event.labels)
                 self._picture("samples", picture, event.step)
-            case events.Sampled():
-                self._write(_text("sample", _as_code(event.text)), event.step)
-            case events.Probed():
-                self._probed(event)
+            case events.Sampled() | events.Probed():
+                self._written(event)
             case events.Finished():
                 self._finish(event)
             case (
@@ -96,13 +94,17 @@ class TensorBoard:
         if event.split == "test":
             self._confusion(event)
 
-    def _probed(self, event: events.Probed) -> None:
+    def _written(self, event: events.Sampled | events.Probed) -> None:
+        if isinstance(event, events.Sampled):
+            self._write(_text("sample", _as_code(event.text)), event.step)
+            return
         self._scalars(probed_curves(event), event.step)
         for name, picture in event.pictures.items():
             self._picture(f"probe/{name}", picture, event.step)
-        texts = {name: _as_code(text) for name, text in event.texts.items()}
-        for name, text in (texts | {name: markdown_table(rows) for name, rows in event.tables.items()}).items():
-            self._write(_text(f"probe/{name}", text), event.step)
+        for name, text in event.texts.items():
+            self._write(_text(f"probe/{name}", _as_code(text)), event.step)
+        for name, rows in event.tables.items():
+            self._write(_text(f"probe/{name}", markdown_table(rows)), event.step)
 
     def _start(self, event: events.Started) -> None:
         """What a process before this one wrote after the checkpoint, or before there was one, is no more."""

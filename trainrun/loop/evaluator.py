@@ -85,6 +85,7 @@ class Evaluator:
             raise MetricError(f"monitor: the metrics of step {state.step} have no {monitor.name}")
         value, loss = metrics[monitor.name], metrics["loss"]
         is_best = state.is_better(value, loss, monitor.maximize)
+        state.rank(value, loss, monitor.maximize, max(1, self.checkpoints.keep_best))
         if is_best:
             state.best, state.best_step = value, state.step
             state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none

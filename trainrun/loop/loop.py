@@ -20,6 +20,7 @@ from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.protocols import Step, StepResult, Window
 from trainrun.runtime.signals import Signals, Stopped
+from trainrun.runtime.usage import machine_use
 from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ResumeError
 from trainrun.vocabulary.ranges import Period
@@ -86,7 +87,8 @@ class Loop:
         improved, monitor = False, self.evaluator.monitor
         if monitor and step > state.evaluated_at and (is_last or step % self.eval_every == 0):
             event = self.evaluator.validate(state, monitor)
-            clock.evaluation_s, improved = event.seconds, event.is_best
+            is_kept = step in state.best_steps(self.checkpoints.keep_best)
+            clock.evaluation_s, improved = event.seconds, event.is_best or is_kept
             yield event
             if self.evaluator.probes and ranks.is_main_process():
                 yield run_probes(self.evaluator.probes, state, self.windows.data)
@@ -116,6 +118,7 @@ class Loop:
             metrics=self.evaluator.train_metrics(totals, state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
+            machine=machine_use(state.precision.device),
         )
         clock.restart(state)
         return logged

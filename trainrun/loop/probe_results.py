@@ -82,11 +82,11 @@ def picture_of(value: Any) -> Picture:
     return file.getvalue(), image.size
 
 
-def _pixels(value: Tensor | np.ndarray) -> np.ndarray:
+def _pixels(value: Any) -> np.ndarray:
     """Pixels (H, W, 3) or (H, W) as bytes: uint8 as they are, floats from 0 to 1, cut off outside."""
     if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() else value).numpy()
+        tensor = value.detach().cpu()
+        value = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     if value.ndim == 3 and value.shape[0] in (1, 3):
         value = value.transpose(1, 2, 0)
     if value.ndim == 3 and value.shape[2] == 1:

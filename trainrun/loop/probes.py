@@ -1,9 +1,9 @@
-"""Probes: the user's own numbers, pictures, texts and tables after an evaluation, without effect on training."""
+"""Probes: own numbers, pictures, texts and tables after an evaluation, without effect on training."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any

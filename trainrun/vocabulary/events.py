@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-
 Picture = tuple[bytes, tuple[int, int]]  # PNG, and its width and height
 
 
@@ -64,6 +63,7 @@ class StepsLogged:
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples_per_s: float
     data_wait: float  # share of the window's time spent waiting for data
+    machine: Mapping[str, float] = field(default_factory=dict)  # rss_bytes, gpu_bytes, gpu_use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +258,7 @@ def timing_record(event: Event) -> dict[str, Any] | None:
             name, fields = "started", {"resumed_from": event.resumed_from}
         case StepsLogged(samples_per_s=speed, data_wait=wait):
             name, fields = "train", {"samples_per_s": round(speed, 1), "data_wait": round(wait, 4)}
+            fields |= event.machine
         case Evaluated():
             name, fields = "eval", {"split": event.split, "seconds": event.seconds}
         case Replanned(total_steps=total, seconds=seconds):
