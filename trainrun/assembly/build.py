@@ -185,7 +185,7 @@ def build(
         pace=pace,
         param_configs=param_configs,
         monitor=monitor,
-        probes=probes_of(make),
+        probes=probes_of(make, monitor is not None),
         state=state,
         budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,

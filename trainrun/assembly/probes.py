@@ -16,9 +16,16 @@ from trainrun.vocabulary.errors import ConfigError
 _PATH = "loop.probes"
 
 
-def probes_of(make: Factory) -> tuple[Probe, ...]:
-    """The probes that the settings name, in order. Raises ConfigError for one that takes something else."""
-    return tuple(_probe(make, node) for node in make.settings["loop"].get("probes") or ())
+def probes_of(make: Factory, is_evaluated: bool) -> tuple[Probe, ...]:
+    """The probes that the settings name, in order.
+
+    Raises ConfigError for one that takes something else, or where nothing is evaluated before the end.
+    """
+    nodes = make.settings["loop"].get("probes") or ()
+    if nodes and not is_evaluated:
+        text = "run on the validation split, and there is none"
+        raise ConfigError.of(_PATH, text, f"{_PATH}=[]")
+    return tuple(_probe(make, node) for node in nodes)
 
 
 def _probe(make: Factory, node: Any) -> Probe:

@@ -36,8 +36,9 @@ class ProbeResults:
                 raise ValueError(f"returns an entry called {name!r}, which {reason}; rename it")
             try:
                 self._add(name, value)
-            except ValueError as error:
-                raise ValueError(f"returns {_KINDS} wrongly: {name!r} {error}") from None
+            except Exception as error:
+                reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                raise ValueError(f"{name!r} must be {_KINDS}; it {reason}") from error
 
     def event(self, step: int) -> Probed:
         """Everything so far as the event of one evaluation."""

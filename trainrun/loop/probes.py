@@ -63,25 +63,26 @@ def run_probes(probes: Sequence[Probe], state: TrainState, data: Data) -> Probed
 
 
 def _run_probe(probe: Probe, state: TrainState, data: Data, results: ProbeResults) -> None:
+    where = f"loop.probes: {probe.name}"
     try:
         returned = probe.function(state.eval_model, SplitBatches(data, "val"), state.step)
     except (Exception, SystemExit) as error:
         reason = describe_error(error, probe.module)
-        raise ProbeError(f"loop.probes: {probe.name} failed at step {state.step}: {reason}") from error
+        raise ProbeError(f"{where} failed at step {state.step}: {reason}") from error
     try:
         results.add(returned)
     except ValueError as error:
-        raise ProbeError(f"loop.probes: {probe.name} {error}") from error
+        raise ProbeError(f"{where} {error}") from error
 
 
 @contextmanager
 def sandbox(models: Sequence[nn.Module], seed: int) -> Iterator[None]:
     """Within, models are in evaluation mode and draws come from `seed`; afterwards all is as it was.
 
-    That is: modes, random states of Python, NumPy and torch with its GPUs, gradients, what needs
+    That is: modes, hooks, random states of Python, NumPy and torch with its GPUs, gradients, what needs
     them, and grad mode.
     """
-    modes = [(module, module.training) for model in models for module in model.modules()]
+    modules = [(m, m.training, _hooks(m)) for model in models for m in model.modules()]
     parameters = [(p, p.grad, p.requires_grad) for model in models for p in model.parameters()]
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
@@ -92,11 +93,20 @@ def sandbox(models: Sequence[nn.Module], seed: int) -> Iterator[None]:
                 parameter.grad = None
             yield
     finally:
-        for module, mode in modes:
+        for module, mode, hooks in modules:
             module.training = mode
+            for name, added in hooks.items():
+                vars(module)[name].clear()
+                vars(module)[name].update(added)
         for parameter, gradient, needs_gradient in parameters:
             parameter.grad = gradient
             parameter.requires_grad_(needs_gradient)
+
+
+def _hooks(module: nn.Module) -> dict[str, dict[int, Any]]:
+    """A module's hooks by their kind: what a probe forgets to remove would act on training."""
+    kinds = {name: kind for name, kind in vars(module).items() if name.endswith("_hooks")}
+    return {name: dict(kind) for name, kind in kinds.items() if isinstance(kind, dict)}
 
 
 def digests(models: Sequence[nn.Module]) -> dict[str, str]:

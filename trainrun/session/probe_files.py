@@ -19,8 +19,8 @@ def probe_files(folder: Path) -> Callable[[Event], None]:
     def probes(event: Event) -> None:
         match event:
             case Started(step=step) | RolledBack(to=step):
-                for path in folder.glob("step-*"):
-                    if int(path.name.removeprefix("step-") or 0) > step:
+                for path in folder.glob("step-" + "[0-9]" * 9):
+                    if int(path.name.removeprefix("step-")) > step:
                         shutil.rmtree(path)
             case Probed():
                 target = folder / f"step-{event.step:09d}"
