@@ -137,8 +137,7 @@ def build(
 ) -> Parts:
     """Build every part in order.
 
-    `stored`: the run that the settings come from, not the user, so that only what the user names in
-    `trust` may be imported beyond torch's own.
+    `stored`: the run that settings come from; beyond torch's own only what `trust` names is imported then.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
     gc.enable()  # the command line turned it off while composing
