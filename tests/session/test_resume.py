@@ -23,7 +23,7 @@ from trainrun.vocabulary.errors import ConfigError
 # Every setting of the default run. What may be a matter of taste elsewhere is not one here: a setting that
 # decides what is learned, from which data, in which arithmetic, makes another run.
 FREE = """
-    batch_size loop.accumulate loop.log_every loop.health name
+    batch_size loop.accumulate loop.log_every loop.health loop.probes name
     checkpoint._target_ checkpoint.every checkpoint.keep_last checkpoint.keep_best checkpoint.keep_every
     data.num_workers data.eval_batch_size
     logger.console._target_ logger.tensorboard._target_ logger.tensorboard.samples

@@ -23,6 +23,7 @@ from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
+from trainrun.assembly.probes import probes_of
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import augmented
 from trainrun.checkpoint.state import TrainState
@@ -36,6 +37,7 @@ from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
+from trainrun.loop.probes import Probe
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
@@ -70,6 +72,7 @@ class Parts:
     pace: Pace
     param_configs: list[ParamConfig]
     monitor: Monitor | None
+    probes: tuple[Probe, ...]
     state: TrainState
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
@@ -102,7 +105,7 @@ class Parts:
         make, seed, regularizers = self.make, self.settings["seed"], self.regularizers
         if self.evaluation_limit is not None:
             self.data.limit_evaluation(self.evaluation_limit)  # type: ignore[attr-defined]
-        node = dict(self.settings["loop"])
+        node = {key: value for key, value in self.settings["loop"].items() if key != "probes"}
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
         policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
         offered: dict[str, Any] = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
@@ -114,7 +117,8 @@ class Parts:
         step = make.at("loop.step", node.pop("step"), offered)
         windows = Windows(self.data, self.batch_spec, seed)
         shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
-        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=node.pop("stop_at"), **shared)
+        rules = {"monitor": self.monitor, "stop_at": node.pop("stop_at"), "probes": self.probes}
+        evaluator = Evaluator(task=self.task, **rules, **shared)
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
         loop: Loop = make.at("loop", node, offered)
         return loop
@@ -133,8 +137,7 @@ def build(
 ) -> Parts:
     """Build every part in order.
 
-    `stored`: the run that the settings come from, not the user, so that only what the user names in
-    `trust` may be imported beyond torch's own.
+    `stored`: the run that settings come from; beyond torch's own only what `trust` names is imported then.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
     gc.enable()  # the command line turned it off while composing
@@ -181,6 +184,7 @@ def build(
         pace=pace,
         param_configs=param_configs,
         monitor=monitor,
+        probes=probes_of(make, monitor is not None),
         state=state,
         budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,

@@ -19,6 +19,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 GUIDES = {  # topics that are no group
     "commands": "what each command does, and how to call it",
+    "logging": "own numbers, pictures and tables; loggers, memory, the best checkpoints",
     "files": "what a run leaves in its folder; resume, loggers, exit codes",
     "sweeps": "many runs from one line: values, searches, where the jobs run",
     "batches": "dict samples, masks, padding; models that return their loss; LightningModules",

@@ -37,7 +37,7 @@ _KINDS = ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
 _LOOP_EXTRAS = {
     "accumulate": "trainrun.protocols.BatchSpec",
     **dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.loop.step.Policy"),
-    "stop_at": "trainrun.loop.evaluator.Evaluator",
+    **dict.fromkeys(("stop_at", "probes"), "trainrun.loop.evaluator.Evaluator"),
 }
 
 
@@ -105,6 +105,7 @@ SLOTS: dict[str, Slot] = {
     "loop": _slot("trainrun.loop", "trainrun.loop.Loop", f"step {_LIVE}", _LIVE, extras=_LOOP_EXTRAS),
     "loop.clip": _slot("trainrun.loop.step", "trainrun.loop.step.Clip", main="norm"),
     "loop.step": _slot("trainrun.loop.step", "", _STEP, _STEP),
+    "loop.probes": _slot("trainrun.loop.probes", plain=(3,), named=True),
     "checkpoint": _slot("trainrun.checkpoint", "trainrun.checkpoint.Checkpoints", _CHECKPOINT, _CHECKPOINT),
     "sweep": _slot("trainrun.sweep", "trainrun.sweep.Sweep"),
     "hydra.sweeper": _slot("trainrun.sweep", "", _SEARCH, _SEARCH),

@@ -323,10 +323,10 @@ def _regularizers(settings: Settings) -> Settings:
 
 
 def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if "wandb" in (s.get("logger") or {}):
-        spec = find_spec("wandb")
+    for name in {"wandb", "mlflow"} & {*(s.get("logger") or {})}:
+        spec = find_spec(name)
         if spec is None or spec.origin is None:  # a folder of that name, such as wandb's own, is no package
-            yield Problem("logger.wandb", "needs a package: pip install 'trainrun[wandb]'")
+            yield Problem(f"logger.{name}", f"needs a package: pip install 'trainrun[{name}]'")
 
 
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
