@@ -24,7 +24,7 @@ from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
-from trainrun.augment.pictures import augmented
+from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
@@ -146,6 +146,7 @@ def build(
     make.pace = pace
     make.check_durations("loop")
     make.check_durations("checkpoint")
+    data = _augmented(make, pace, data)
     model = _model(make, data, task)
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
@@ -207,7 +208,7 @@ def _rates(make: Factory, pace: Pace, monitor: Monitor | None) -> tuple[Rates, s
 
 
 def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
-    """(data with their augmentation, loss, task)."""
+    """(data, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
         data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
@@ -215,7 +216,13 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
-    return augmented(data, make("augment", {"info": data.info})), loss, task
+    return data, loss, task
+
+
+def _augmented(make: Factory, pace: Pace, data: Data) -> Data:
+    node = dict(make.settings["augment"])
+    until = make.in_steps("augment.until", node.pop("until", None))
+    return augmented(data, make.at("augment", node, {"info": data.info}), Until(until, pace))
 
 
 def _data(make: Factory) -> Data:

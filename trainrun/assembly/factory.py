@@ -69,12 +69,17 @@ class Factory:
     def _in_steps(self, target: str, path: str, key: str, value: Any) -> Any:
         if self.pace is None or key == "_target_" or not kind_of(annotation_of(target, key)).holds_steps:
             return value
+        return self.in_steps(f"{path}.{key}", value)
+
+    def in_steps(self, key: str, value: Any) -> Any:
+        """A duration, or each of a list, in optimizer steps. Raises ConfigError for one without a meaning."""
+        assert self.pace
         try:
             if isinstance(value, list):
                 return [to_steps(parse(item), self.pace) for item in value]
             return None if value is None else to_steps(parse(value), self.pace)
         except ValueError as error:
-            raise ConfigError.of(f"{path}.{key}", str(error)) from None
+            raise ConfigError.of(key, str(error)) from None
 
 
 def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:

@@ -188,7 +188,9 @@ def _techniques(parts: Parts) -> list[tuple[str, str]]:
     rates = Counter(m.p for m in modules if isinstance(m, nn.modules.dropout._DropoutNd) and m.p)
     techniques += [f"dropout {p:g} in {n} layer{'s' if n > 1 else ''}" for p, n in rates.items()]
     if (augment := _short(settings["augment"])) != "none":
-        values = ", ".join(f"{key} {value}" for key, value in settings["augment"].items() if key[0] != "_")
+        given = {key: value for key, value in settings["augment"].items() if key[0] != "_"}
+        given |= {} if given.get("until") else {"until": None}
+        values = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
         techniques.append(f"augment {augment} ({values})" if values else f"augment {augment}")
     if (init := _short(settings["init"])) != "auto":
         techniques.append(f"init {init}")

@@ -69,6 +69,7 @@ SLOTS: dict[str, Slot] = {
     ),
     "augment": _slot(
         *("trainrun.augment torchvision.transforms", "", "info", "info"),
+        extras={"until": "trainrun.augment.pictures.Until"},
         plain=(1,),
         adapter="trainrun.augment.own.as_change",
     ),

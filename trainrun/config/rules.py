@@ -69,7 +69,7 @@ def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if not budget.is_clock:
         return
     reason = f"is not known beforehand under budget={s['budget']}"
-    for group in ("loop", "checkpoint", "regularization"):
+    for group in ("loop", "checkpoint", "regularization", "augment"):
         for key, value in leaves(s.get(group) or {}, group):
             if isinstance(value, str) and (share := _duration(value)) and share.unit == "%":
                 yield Problem(key, f"a share of the run {reason}; use ep, step or sample, got {value}")
@@ -219,6 +219,9 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         yield Problem("scheduler.gamma", f"has no effect in mode {scheduler['mode']}")
     if "loop.accumulate" in explicit and s["batch_size"] == "full" and s["loop"]["accumulate"] != 1:
         yield Problem("loop.accumulate", "has no effect because batch_size=full is the whole training set")
+    if _target(s, "augment").endswith(".none") and s["augment"].get("until"):
+        text = "has no effect because augment=none changes no sample"
+        yield Problem("augment.until", text, "augment.until=null")
     if "monitor" in explicit and data.get("val_fraction") == 0 and "val" not in data:
         yield Problem("monitor", "has no effect because data.val_fraction is 0")
 

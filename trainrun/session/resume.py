@@ -32,7 +32,7 @@ FREE = (
 )
 TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
-    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
+    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads", "augment.until"),
 )
 _PLACE = ("run_dir", "resume")  # say where a run is, not what
 PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")
