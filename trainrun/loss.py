@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import torch
@@ -111,11 +110,11 @@ class Elementwise(Loss):
 
     def __init__(self, function: Callable[..., Tensor], **options: float) -> None:
         super().__init__()
-        self.function = partial(function, reduction="none", **options)
+        self.function, self.options = function, options
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         _require_alike(outputs, targets)
-        return self.function(outputs, targets).mean(1)
+        return self.function(outputs, targets, reduction="none", **self.options).mean(1)
 
 
 class MSE(Elementwise):

@@ -23,6 +23,7 @@ from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
+from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
@@ -36,7 +37,7 @@ from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
-from trainrun.loop.step import Policy
+from trainrun.loop.step import Clip, Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
 from trainrun.model.calling import call_by_signature
@@ -71,6 +72,7 @@ class Parts:
     param_configs: list[ParamConfig]
     monitor: Monitor | None
     state: TrainState
+    clip: Clip
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
     plan: tuple[tuple[str, str], ...]
@@ -104,7 +106,8 @@ class Parts:
             self.data.limit_evaluation(self.evaluation_limit)  # type: ignore[attr-defined]
         node = dict(self.settings["loop"])
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
-        policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
+        del node["clip"]
+        policy = Policy(self.clip, **rules)
         offered: dict[str, Any] = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         offered = {"task": self.task, "policy": policy, "info": self.info, "seed": seed}
@@ -168,6 +171,10 @@ def build(
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, kinds.Stopper)
+    clip = make.at("loop.clip", settings["loop"]["clip"])
+    live = {f"regularization.{name}": part for name, part in regularizers.items()}
+    live |= {"loss": loss, "loop.clip": clip, "optimizer": optimizer}
+    state.numbers = scheduled_numbers(make, pace, total, optimizer, model, live)
     state.data, state.fitted = data.info.identity, data.fitted()
     if isinstance(task, Lightning):
         task.progress = lambda: (state.step, state.position.epoch)
@@ -183,6 +190,7 @@ def build(
         param_configs=param_configs,
         monitor=monitor,
         state=state,
+        clip=clip,
         budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,
         weights=weights,

@@ -189,7 +189,7 @@ def _option(group: str, name: str, file: Path) -> list[str]:
 def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
     if not arguments:
         return ["It has no arguments."]
-    return [f"InputParts, each set as {prefix}.NAME=VALUE", "", *_table(list(arguments))]
+    return [f"Arguments, each set as {prefix}.NAME=VALUE", "", *_table(list(arguments))]
 
 
 def _table(arguments: list[Argument]) -> list[str]:

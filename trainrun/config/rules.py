@@ -10,6 +10,7 @@ from typing import Any
 
 from trainrun.config.diagnose import misfit_option
 from trainrun.config.overrides import Override
+from trainrun.config.scheduled_numbers import problems_of_also
 from trainrun.config.show import option
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
@@ -148,6 +149,10 @@ def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if task == "MaskedLM" and model in ("trainrun.model.gpt.GPT", "trainrun.model.recurrent.Recurrent"):
         text = "sees only what comes before a hidden token; an encoder sees both sides"
         yield Problem("model", text, "model=transformer")
+
+
+def _also(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    yield from problems_of_also(s)
 
 
 def _balanced_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -335,5 +340,5 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
     *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
-    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _smoothing, _packages),
+    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _smoothing, _packages, _also),
 )
