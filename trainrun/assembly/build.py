@@ -23,8 +23,8 @@ from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
-from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
+from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
@@ -77,6 +77,7 @@ class Parts:
     rates: Rates
     plan: tuple[tuple[str, str], ...]
     weights: Weights | None  # that it started from
+    teacher: tuple[Path, str] | None = None  # the checkpoint that it learns from, and its hash
 
     @property
     def settings(self) -> Settings:
@@ -121,6 +122,10 @@ class Parts:
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
         loop: Loop = make.at("loop", node, offered)
         return loop
+
+    def another_model(self, make: Factory) -> nn.Module:
+        """The model that other settings name, for the same data."""
+        return _model(make, self.data, self.task)
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:
         """The views of the run by name."""
@@ -172,9 +177,7 @@ def build(
         refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, kinds.Stopper)
     clip = make.at("loop.clip", settings["loop"]["clip"])
-    live = {f"regularization.{name}": part for name, part in regularizers.items()}
-    live |= {"loss": loss, "loop.clip": clip, "optimizer": optimizer}
-    state.numbers = scheduled_numbers(make, pace, total, optimizer, model, live)
+    state.numbers = scheduled_numbers(make, pace, state, {"loss": loss, "loop.clip": clip}, regularizers)
     state.data, state.fitted = data.info.identity, data.fitted()
     if isinstance(task, Lightning):
         task.progress = lambda: (state.step, state.position.epoch)

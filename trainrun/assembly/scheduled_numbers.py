@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainrun.assembly.factory import Factory, node_of
+from trainrun.checkpoint.state import TrainState
 from trainrun.config.call import annotation_of
 from trainrun.config.scheduled_numbers import DROPOUT, OF_GROUPS, course_of, number_at
 from trainrun.config.tree import value_at
@@ -49,7 +50,7 @@ def _course(make: Factory, key: str, how: Any, total_steps: int) -> Course:
 
 
 def scheduled_numbers(
-    make: Factory, pace: Pace, total_steps: int, optimizer: Optimizer, model: nn.Module, parts: Mapping[str, Any]
+    make: Factory, pace: Pace, state: TrainState, parts: Mapping[str, Any], regularizers: Mapping[str, Any]
 ) -> ScheduledNumbers | None:
     """The numbers on a schedule, None where there are none. `parts` are live ones by the key of their call.
 
@@ -58,9 +59,12 @@ def scheduled_numbers(
     also, over = make.settings["scheduler"].get("also") or {}, courses_over(make, pace)
     if not also:
         return None
-    put = {key: _put(key, number_at(make.settings, key), optimizer, model, parts) for key in also}
-    for key, course in over(total_steps).items():
-        for update in (0, total_steps // 2, total_steps - 1):
+    live = {f"regularization.{name}": part for name, part in regularizers.items()}
+    live |= {"optimizer": state.optimizer, **parts}
+    put = {key: _put(key, number_at(make.settings, key), state, live) for key in also}
+    total = state.total_steps
+    for key, course in over(total).items():
+        for update in (0, total // 2, total - 1):
             _check_range(make, key, course(update), update)
     return ScheduledNumbers(also, over, put)
 
@@ -78,15 +82,15 @@ def _check_range(make: Factory, key: str, value: float, update: int) -> None:
         raise ConfigError.of(f"scheduler.also.{key}", f"{wrong} at step {update + 1}")
 
 
-def _put(key: str, start: float, optimizer: Optimizer, model: nn.Module, parts: Mapping[str, Any]) -> Put:
+def _put(key: str, start: float, state: TrainState, live: Mapping[str, Any]) -> Put:
     """What sets the number at `key`, which now is `start`."""
     path, _, name = key.rpartition(".")
     put = None
     if key in DROPOUT:
-        put = _of_layers(model, start)
+        put = _of_layers(state.model, start)
     elif key.split(".")[1] in OF_GROUPS and path.startswith("optimizer"):
-        put = _of_groups(optimizer, key.split(".")[1], int(name) if name.isdecimal() else None, start)
-    elif not isinstance(part := parts.get(path), (ModelChange, Stopper)):
+        put = _of_groups(state.optimizer, key.split(".")[1], int(name) if name.isdecimal() else None, start)
+    elif not isinstance(part := live.get(path), (ModelChange, Stopper)):
         kept = _kept_in(part, name, start)
         put = None if kept is None else lambda value: kept.__setitem__(name, value)
     if put is None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Rates = Mapping[str, Sequence[float]]  # option, or number's key -> value of every step, from the first
 
 
-def rates_of_each(composed: Mapping[str, Composition]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def rates_of_each(
+    composed: Mapping[str, Composition],
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Learning rate of every step by the schedule's name, then further numbers of the run by their key.
 
     The data are read for the run's length.

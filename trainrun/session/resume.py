@@ -80,6 +80,7 @@ def resumed(
     from trainrun.assembly.build import rates_of
     from trainrun.session.open_run import open_run
     from trainrun.session.session import RunOptions, continue_run
+    from trainrun.session.teacher import with_teacher
 
     stored = open_run(run_dir, overrides, typed)
     status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile
@@ -96,7 +97,7 @@ def resumed(
     notes = _notes(classed, is_replanned, environment, stored.parts)
     rates = rates_of(stored.before, stored.parts) if is_replanned else None
     options = RunOptions(command, quiet, classed, notes, rates, should_stop=should_stop)
-    result = continue_run(stored.parts, run_dir, stored.composition.storable, options)
+    result = continue_run(with_teacher(stored.parts, run_dir), run_dir, stored.composition.storable, options)
     return result, stored.composition.settings["budget"]
 
 

@@ -51,7 +51,8 @@ class Task:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         outputs, targets = model(batch.inputs), self.targets(batch.targets)
-        terms = {"loss": sum_exactly(self.loss(outputs, targets))}
+        losses = self.loss.of_training(outputs, targets, batch.inputs) if model.training else None
+        terms = {"loss": sum_exactly(self.loss(outputs, targets) if losses is None else losses)}
         with torch.no_grad():
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums

@@ -18,6 +18,7 @@ from trainrun.config.compose.composer import Composer
 from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child
 from trainrun.session.stored_weights import weights_from
+from trainrun.session.teacher import with_teacher
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
@@ -187,6 +188,7 @@ class BatchTrials:
         settings = Composer().checked(words).settings
         source = settings["init_from"]
         parts = build(settings, weights=weights_from(source) if source else None)
+        parts = with_teacher(parts)
         limit_gpu(parts.runtime.device, self.limit_bytes)
         return parts
 
