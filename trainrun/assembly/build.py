@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
-from trainrun.assembly.factory import Factory, Settings, read_option
+from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
@@ -31,6 +31,7 @@ from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
+from trainrun.config.yaml_file import read_option
 from trainrun.data.dataset import from_dataset
 from trainrun.data.padding import pad
 from trainrun.data.samples import describe_error

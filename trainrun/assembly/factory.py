@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from trainrun.config.call import StoredOrigin, annotation_of, call, resolve
 from trainrun.config.injection import SLOTS, slot_of
 from trainrun.config.paths import groups
 from trainrun.config.values import kind_of
+from trainrun.config.yaml_file import read_option
 from trainrun.runtime.machine import seeded
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError
@@ -91,9 +89,3 @@ def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
     if name not in options:
         raise ConfigError.of(key, f"no {group} is called {name}; there are {', '.join(options)}")
     return {**read_option(options[name], group), **values}
-
-
-def read_option(file: Path, group: str) -> dict[str, Any]:
-    """The call that an option's file holds, for what is called without having been composed."""
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return dict(content.get(group, content))  # a file that sets several groups names its own

@@ -43,7 +43,7 @@ def _course(make: Factory, key: str, how: Any, total_steps: int) -> Course:
     node = node_of("scheduler", by, path)
     node = {name: None if "momentum" in name else value for name, value in node.items() if name != "also"}
     offered = {"total_steps": total_steps, "base_lr": 1.0, "maximize": True}
-    schedule = make.at(path, node, offered)
+    schedule = make.at(f"{path}.by", node, offered)
     if isinstance(schedule, ObservingSchedule):
         raise ConfigError.of(path, f"cannot follow {node['_target_']}, which keeps state of its own")
     return Course(number_at(make.settings, key), to, schedule)
@@ -59,6 +59,14 @@ def scheduled_numbers(
     also, over = make.settings["scheduler"].get("also") or {}, courses_over(make, pace)
     if not also:
         return None
+    sets_momentum = state.schedule(0)[1] is not None
+    if doubly := [
+        key for key in also if sets_momentum and key in ("optimizer.momentum", "optimizer.betas.0")
+    ]:
+        text = (
+            "is what the scheduler itself moves; use scheduler.momentum_high=null scheduler.momentum_low=null"
+        )
+        raise ConfigError.of(f"scheduler.also.{doubly[0]}", text)
     live = {f"regularization.{name}": part for name, part in regularizers.items()}
     live |= {"optimizer": state.optimizer, **parts}
     put = {key: _put(key, number_at(make.settings, key), state, live) for key in also}

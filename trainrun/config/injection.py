@@ -124,6 +124,6 @@ def slot_of(path: str) -> Slot | None:
     head, _, rest = path.partition(".")
     if head in ("regularization", "logger") and "." not in rest:
         return SLOTS[head]
-    if path.startswith("scheduler.also."):
+    if path.startswith("scheduler.also.") and path.endswith(".by"):
         return SLOTS["scheduler"]
     return SLOTS.get("init" if head == "parameters" and path.endswith(".init") else path)

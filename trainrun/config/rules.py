@@ -132,6 +132,9 @@ def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, 
 
 def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     task, loss = _target(s, "task"), _target(s, "loss")
+    if loss.endswith(".Distillation") and task != "trainrun.task.classification.Classification":
+        yield Problem("loss", "distillation compares the logits of classes; it needs task=classification")
+        return
     if not task.startswith("trainrun.task.") or not loss.startswith("trainrun.loss."):
         return
     name, chosen = task.split(".")[2], loss_option(loss)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trainrun.config.check_call import Trust, check_call
 from trainrun.config.diagnose import misfit_option
+from trainrun.config.paths import groups
 from trainrun.config.suggest import shown
 from trainrun.config.tree import value_at
+from trainrun.config.yaml_file import read_option
 from trainrun.vocabulary.errors import Problem
 
 Settings = Mapping[str, Any]
@@ -19,9 +22,8 @@ _POSSIBLE = (
     "read at each step are optimizer.weight_decay, momentum, betas.0, betas.1 and eps, "
     "model.dropout, loop.clip.*, and the numbers of loss.* and regularization.*"
 )
-_EXAMPLE = "scheduler.also={optimizer.weight_decay: {to: 0.1, by: cosine}}"
+_EXAMPLE = "'scheduler.also={optimizer.weight_decay: {to: 0.1, by: cosine}}'"
 _STATEFUL = ("plateau", "torch")
-_WHOLE = "schedule_free_adamw"  # whose points lie apart by the first beta
 
 
 def number_at(settings: Settings, key: str) -> Any:
@@ -43,14 +45,21 @@ def course_of(how: Any) -> tuple[float, Any]:
 def problems_of_also(s: Settings) -> Iterator[Problem]:
     """What cannot be scheduled, or has no effect."""
     for name, how in (s["scheduler"].get("also") or {}).items():
-        wrong = _misfit_key(s, str(name)) or _misfit_course(number_at(s, str(name)), how)
-        if wrong:
-            yield Problem(f"scheduler.also.{name}", wrong)
+        path, start = f"scheduler.also.{name}", number_at(s, str(name))
+        if wrong := _misfit_key(s, str(name)) or _misfit_course(start, how):
+            yield Problem(path, wrong)
+        elif isinstance(by := course_of(how)[1], Mapping) and "_target_" not in by:
+            [(option, values)] = by.items()
+            node = read_option(groups()["scheduler"][option], "scheduler")
+            for problem in check_call({**node, **values}, f"{path}.by", Trust((), None)):
+                yield Problem(problem.key, problem.text)
 
 
 def _misfit_key(s: Settings, key: str) -> str | None:
     """Why the number at `key` cannot be scheduled."""
     value, parts = number_at(s, key), key.split(".")
+    if "." not in key:
+        return f"must be a setting's whole key, such as {_EXAMPLE}"
     if key == "optimizer.lr":
         return "is what the scheduler itself plans; choose it by scheduler=..."
     if not key.startswith(_READ) or (key.startswith("model.") and key != "model.dropout"):
@@ -60,31 +69,40 @@ def _misfit_key(s: Settings, key: str) -> str | None:
         return f"must name a number that is set, {got}; {_POSSIBLE}"
     if key == "optimizer.weight_decay" and not value:
         return "is 0, so that no parameter would decay; set optimizer.weight_decay to where it starts"
-    if parts[:2] == ["optimizer", "betas"] and str(s["optimizer"]["_target_"]).endswith(_WHOLE):
+    if parts[:2] == ["optimizer", "betas"] and _keeps_beta(s["optimizer"]):
         return "cannot change: schedule_free's points lie apart by it"
     if key in DROPOUT and s["runtime"].get("compile"):
         return "would be compiled anew at each step; use runtime.compile=false"
     return None
 
 
+def _keeps_beta(optimizer: Settings) -> bool:
+    return str(optimizer["_target_"]).endswith(".schedule_free_adamw")
+
+
 def _misfit_course(start: float, how: Any) -> str | None:
     """What is wrong with the way that a number is said to go."""
     to, by = course_of(how)
-    if isinstance(how, Mapping) and {"to", "by"} & how.keys():
+    if by is not how:
         if unknown := [key for key in how if key not in ("to", "by")]:
             return f"takes to and by, got {unknown[0]}; such as {_EXAMPLE}"
         if isinstance(to, bool) or not isinstance(to, (int, float)):
             return f"must end at a number, got to: {shown(to)}"
-    if wrong := misfit_option("scheduler", by, "cosine or {polynomial: {power: 2}}"):
-        return wrong
-    option = next(iter(by)) if isinstance(by, Mapping) else by
-    values = by.get(option) if isinstance(by, Mapping) and option != "_target_" else None
+    if by is None:
+        return f"needs a schedule, such as {_EXAMPLE}"
+    wrong = misfit_option("scheduler", by, "cosine or {polynomial: {power: 2}}") or _misfit_schedule(by)
+    return wrong or (f"would stay at {start:g}: it starts there" if to == start else None)
+
+
+def _misfit_schedule(by: Any) -> str | None:
+    """What is wrong with an option of `scheduler` as the way of a number."""
+    option, values = next(iter(by.items())) if isinstance(by, Mapping) else (by, {})
+    if option == "_target_":
+        return None
     if option in _STATEFUL:
         return f"cannot follow {option}, which keeps state of its own; such as {_EXAMPLE}"
-    if not isinstance(values, (Mapping, type(None))):
+    if not isinstance(values, Mapping):
         return f"must give {option} its values by name, got {shown(values)}"
-    if ignored := [key for key in values or {} if key in ("min_lr", "also") or "momentum" in key]:
+    if ignored := [key for key in values if key in ("min_lr", "also") or "momentum" in key]:
         return f"{ignored[0]} has no effect on a number; `to` says where it ends: {_EXAMPLE}"
-    if option == "constant" and not values:
-        return f"would stay at {start:g}: constant changes nothing"
-    return f"would stay at {start:g}: it starts there" if to == start else None
+    return "would stay as it is: constant changes nothing" if option == "constant" and not values else None

@@ -20,6 +20,7 @@ from trainrun.config.call import StoredOrigin
 from trainrun.config.check import check
 from trainrun.config.compose.composer import Composer
 from trainrun.config.stored import parse_stored, stored_text
+from trainrun.config.suggest import hydra_value
 from trainrun.loss import Distillation
 from trainrun.run import signing
 from trainrun.run.files import object_in, read_json
@@ -92,7 +93,9 @@ def _require_same_samples(parts: Parts, make: Factory, stored: Mapping[str, Any]
     """Raise where teacher and run would see other inputs or classes, or split the data in another way."""
     ours, theirs = parts.settings["data"], make.settings["data"]
     for key in [key for key in {**theirs, **ours} if key not in _ANY and theirs.get(key) != ours.get(key)]:
-        text = f"was trained with data.{key}={theirs.get(key)}, this run has {ours.get(key)}"
+        name = "data" if key == "_target_" else f"data.{key}"
+        values = [hydra_value(settings.get(key)) for settings in (theirs, ours)]
+        text = f"was trained with {name}={values[0]}, this run has {values[1]}"
         raise ConfigError.of(_KEY, f"{text}; choose the same data")
     try:
         require_same_data(stored["data"], parts.state.data)
