@@ -23,7 +23,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 Put = Callable[[float], None]
 
-_INSIDE = ("options", "function", "arguments", "loss")  # where parts keep what they wrap
+_INSIDE = ("_modules", "options", "function", "arguments")  # where parts keep what they wrap
 
 
 def courses_over(make: Factory, pace: Pace) -> Callable[[int], dict[str, Course]]:
