@@ -79,7 +79,9 @@ class Distillation(CrossEntropy):
             raise ConfigError.of("loss.teacher", "is asked only where a run is trained")
         with torch.no_grad():
             taught = self.network(inputs)
-        _require_alike(taught, outputs)
+        if taught.shape != outputs.shape:
+            text = f"gives outputs of shape {tuple(taught.shape)}, the model {tuple(outputs.shape)}"
+            raise ConfigError.of("loss.teacher", text)
         ours, theirs = (F.log_softmax(logits / self.temperature, 1) for logits in (outputs, taught))
         soft = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1) * self.temperature**2
         losses: Tensor = (1 - self.alpha) * self(outputs, targets) + self.alpha * soft

@@ -18,9 +18,7 @@ def problems(*words: str) -> list[str]:
     "words",
     [
         ("scheduler.also={optimizer.weight_decay: cosine}",),
-        (
-            "scheduler.also={optimizer.betas.0: {to: 0.5, by: linear}, model.dropout: {to: 0.4, by: exponential}}",
-        ),
+        ("scheduler.also={optimizer.betas.0: {to: 0.5, by: linear}, model.dropout: {to: 0.4, by: step}}",),
         ("scheduler.also={optimizer.weight_decay: {to: 1, by: {polynomial: {power: 2}}}}",),
         ("scheduler.also={loop.clip.norm: wsd}", "loop.clip.norm=1"),
         ("scheduler.also={regularization.mixup.alpha: linear}", "regularization=[mixup]"),

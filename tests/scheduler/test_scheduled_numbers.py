@@ -1,4 +1,4 @@
-"""Numbers on a schedule: their ends exactly, their way by the formula, planned anew where the run's end moves."""
+"""Numbers on a schedule: exact ends, the formula between, planned anew where the end moves."""
 
 from __future__ import annotations
 

@@ -152,10 +152,7 @@ def build(
     seed_everything(settings["seed"])
     data, loss, task = _data_and_task(make)
     batch_spec, pace = _pace(settings, data.info)
-    make.pace = pace
-    make.check_durations("loop")
-    make.check_durations("checkpoint")
-    data = _augmented(make, pace, data)
+    data = _paced(make, pace, data)
     model = _model(make, data, task)
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
@@ -177,8 +174,6 @@ def build(
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
     state.stopper = _one_of(regularizers, kinds.Stopper)
-    clip = make.at("loop.clip", settings["loop"]["clip"])
-    state.numbers = scheduled_numbers(make, pace, state, {"loss": loss, "loop.clip": clip}, regularizers)
     state.data, state.fitted = data.info.identity, data.fitted()
     if isinstance(task, Lightning):
         task.progress = lambda: (state.step, state.position.epoch)
@@ -194,12 +189,13 @@ def build(
         param_configs=param_configs,
         monitor=monitor,
         state=state,
-        clip=clip,
+        clip=make.at("loop.clip", settings["loop"]["clip"]),
         budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,
         weights=weights,
         plan=(),
     )
+    state.numbers = scheduled_numbers(parts)
     tried = try_parts(parts)
     plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
@@ -231,7 +227,11 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     return data, loss, task
 
 
-def _augmented(make: Factory, pace: Pace, data: Data) -> Data:
+def _paced(make: Factory, pace: Pace, data: Data) -> Data:
+    """The data with their augmentation, once durations are known in steps."""
+    make.pace = pace
+    make.check_durations("loop")
+    make.check_durations("checkpoint")
     node = dict(make.settings["augment"])
     until = make.in_steps("augment.until", node.pop("until", None))
     return augmented(data, make.at("augment", node, {"info": data.info}), Until(until, pace))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -21,8 +21,12 @@ from trainrun.scheduler.scheduled_numbers import Course, ScheduledNumbers
 from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 
+if TYPE_CHECKING:
+    from trainrun.assembly.build import Parts
+
 Put = Callable[[float], None]
 
+_MOMENTUM = {"optimizer.momentum", "optimizer.betas.0"}
 _INSIDE = ("_modules", "options", "function", "arguments")  # where parts keep what they wrap
 
 
@@ -49,28 +53,23 @@ def _course(make: Factory, key: str, how: Any, total_steps: int) -> Course:
     return Course(number_at(make.settings, key), to, schedule)
 
 
-def scheduled_numbers(
-    make: Factory, pace: Pace, state: TrainState, parts: Mapping[str, Any], regularizers: Mapping[str, Any]
-) -> ScheduledNumbers | None:
-    """The numbers on a schedule, None where there are none. `parts` are live ones by the key of their call.
+def scheduled_numbers(parts: Parts) -> ScheduledNumbers | None:
+    """The numbers of a run that are on a schedule, None where there are none.
 
     Raises ConfigError for a number that its part does not keep, and for values out of its range.
     """
-    also, over = make.settings["scheduler"].get("also") or {}, courses_over(make, pace)
+    make, state, total = parts.make, parts.state, parts.state.total_steps
+    also, over = make.settings["scheduler"].get("also") or {}, courses_over(make, parts.pace)
     if not also:
         return None
-    sets_momentum = state.schedule(0)[1] is not None
-    if doubly := [
-        key for key in also if sets_momentum and key in ("optimizer.momentum", "optimizer.betas.0")
-    ]:
+    if state.schedule(0)[1] is not None and (doubly := _MOMENTUM & also.keys()):
         text = (
             "is what the scheduler itself moves; use scheduler.momentum_high=null scheduler.momentum_low=null"
         )
-        raise ConfigError.of(f"scheduler.also.{doubly[0]}", text)
-    live = {f"regularization.{name}": part for name, part in regularizers.items()}
-    live |= {"optimizer": state.optimizer, **parts}
+        raise ConfigError.of(f"scheduler.also.{min(doubly)}", text)
+    live = {f"regularization.{name}": part for name, part in parts.regularizers.items()}
+    live |= {"optimizer": state.optimizer, "loss": getattr(parts.task, "loss", None), "loop.clip": parts.clip}
     put = {key: _put(key, number_at(make.settings, key), state, live) for key in also}
-    total = state.total_steps
     for key, course in over(total).items():
         for update in (0, total // 2, total - 1):
             _check_range(make, key, course(update), update)

@@ -100,7 +100,9 @@ def _require_same_samples(parts: Parts, make: Factory, stored: Mapping[str, Any]
     try:
         require_same_data(stored["data"], parts.state.data)
     except DataError as error:
-        raise DataError(f"{_KEY}: {str(error).removeprefix('data: the run ').partition(';')[0]}") from None
+        raise DataError(
+            f"{_KEY}: {str(error).removeprefix('data: the run ').rpartition('; bring')[0]}"
+        ) from None
     if not _is_same(stored["fitted"], parts.state.fitted):
         raise DataError(f"{_KEY}: its inputs were standardised by other numbers; train it anew on these data")
 
