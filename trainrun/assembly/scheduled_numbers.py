@@ -45,7 +45,8 @@ def _course(make: Factory, key: str, how: Any, total_steps: int) -> Course:
     to, by = course_of(how)
     path = f"scheduler.also.{key}"
     node = node_of("scheduler", by, path)
-    node = {name: None if "momentum" in name else value for name, value in node.items() if name != "also"}
+    node |= {name: None for name in ("momentum_high", "momentum_low") if name in node}
+    node.pop("also", None)
     offered = {"total_steps": total_steps, "base_lr": 1.0, "maximize": True}
     schedule = make.at(f"{path}.by", node, offered)
     if isinstance(schedule, ObservingSchedule):
