@@ -17,6 +17,7 @@ from trainrun.loss import (
     BCEWithLogits,
     CrossEntropy,
     Custom,
+    Distillation,
     Focal,
     GaussianNLL,
     Huber,
@@ -245,3 +246,66 @@ def test_weights_are_no_part_of_a_checkpoint() -> None:
 def test_a_loss_without_its_formula_is_refused_when_it_is_made() -> None:
     with pytest.raises(TypeError, match="Can't instantiate abstract class Half"):
         type("Half", (Loss,), {})()
+
+
+class Teacher(nn.Module):
+    """Twice the inputs, with noise where it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+
+def distilled(alpha: float, temperature: float, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+    loss = Distillation("big", alpha, temperature)
+    loss.network = Teacher()
+    return loss.of_training(outputs, targets, inputs)
+
+
+@pytest.mark.parametrize(("alpha", "temperature"), [(0.9, 4.0), (1.0, 1.0), (0.3, 2.5)])
+@pytest.mark.parametrize("targets", [CLASSES, SOFT], ids=["classes", "soft"])
+def test_distillation_is_hintons_formula(alpha: float, temperature: float, targets: Tensor) -> None:
+    """Written out sum by sum: T^2 times the sum of p log(p / q), and the cross-entropy of q at T = 1."""
+    inputs = torch.randn(LOGITS.shape, generator=torch.Generator().manual_seed(1))
+    losses = distilled(
+        alpha,
+        temperature,
+        LOGITS.double(),
+        targets.double() if targets.ndim > 1 else targets,
+        inputs.double(),
+    )
+    for sample, (ours, theirs) in enumerate(
+        zip(LOGITS.double().tolist(), (2 * inputs).double().tolist(), strict=True)
+    ):
+        q = np.exp(np.array(ours) / temperature) / np.exp(np.array(ours) / temperature).sum()
+        p = np.exp(np.array(theirs) / temperature) / np.exp(np.array(theirs) / temperature).sum()
+        soft = temperature**2 * (p * np.log(p / q)).sum()
+        true = np.eye(4)[int(targets[sample])] if targets.ndim == 1 else targets[sample].double().numpy()
+        hard = -(true * np.log(np.exp(ours) / np.exp(ours).sum())).sum()
+        assert float(losses[sample]) == pytest.approx((1 - alpha) * hard + alpha * soft, rel=1e-9)
+
+
+def test_a_hot_teacher_pulls_by_the_difference_of_logits() -> None:
+    """For high T the gradient is (z - v) / C of centred logits (Hinton et al., 2015, equation 4)."""
+    outputs = LOGITS.double().requires_grad_()
+    inputs = SOFT.double()
+    distilled(1.0, 1e6, outputs, CLASSES, inputs).sum().backward()
+    centred = [logits - logits.mean(1, keepdim=True) for logits in (outputs.detach(), 2 * inputs)]
+    assert outputs.grad is not None
+    torch.testing.assert_close(outputs.grad, (centred[0] - centred[1]) / 4, rtol=1e-3, atol=1e-4)
+
+
+def test_the_teacher_gets_no_gradient_and_an_evaluation_does_not_need_it() -> None:
+    outputs = LOGITS.clone().requires_grad_()
+    loss = Distillation("big", 0.9, 4.0)
+    torch.testing.assert_close(loss(outputs, CLASSES), F.cross_entropy(outputs, CLASSES, reduction="none"))
+    with pytest.raises(ConfigError, match="is asked only where"):
+        loss.of_training(outputs, CLASSES, LOGITS)
+    loss.network = teacher = Teacher()
+    loss.of_training(outputs, CLASSES, LOGITS).sum().backward()
+    assert teacher.weight.grad is None and outputs.grad is not None
+    with pytest.raises(ConfigError, match="gives outputs of shape"):
+        loss.of_training(outputs, CLASSES, LOGITS[:, :3])

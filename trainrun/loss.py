@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from trainrun.config.call import PlainFunction, parameters_of
 from trainrun.vocabulary.errors import ConfigError
-from trainrun.vocabulary.ranges import NonNegative, Positive
+from trainrun.vocabulary.ranges import NonNegative, Positive, PositiveFraction
 
 
 class Loss(nn.Module, metaclass=ABCMeta):
@@ -32,6 +31,11 @@ class Loss(nn.Module, metaclass=ABCMeta):
 
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+    def of_training(self, outputs: Tensor, targets: Tensor, inputs: Any) -> Tensor:
+        """What training minimises, (N,); it may also depend on the inputs."""
+        losses: Tensor = self(outputs, targets)
+        return losses
 
 
 class CrossEntropy(Loss):
@@ -55,6 +59,33 @@ class CrossEntropy(Loss):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, self.class_weights, reduction="none")
+
+
+class Distillation(CrossEntropy):
+    """(1 - alpha) cross-entropy + alpha T^2 KL(teacher || model), both logits / T (Hinton et al., 2015).
+
+    T^2 keeps the size of the gradient. `teacher` names a run; `network` is its model, which sees the same
+    augmented and mixed inputs in evaluation mode. A split is evaluated by the cross-entropy alone, which
+    other runs can be compared by and no teacher is needed for.
+    """
+
+    def __init__(self, teacher: str, alpha: PositiveFraction, temperature: Positive) -> None:
+        super().__init__(None, ())
+        self.teacher, self.alpha, self.temperature = teacher, alpha, temperature
+        self.network: nn.Module | None = None
+
+    def of_training(self, outputs: Tensor, targets: Tensor, inputs: Any) -> Tensor:
+        if self.network is None:
+            raise ConfigError.of("loss.teacher", "is asked only where a run is trained")
+        with torch.no_grad():
+            taught = self.network(inputs)
+        if taught.shape != outputs.shape:
+            text = f"gives outputs of shape {tuple(taught.shape)}, the model {tuple(outputs.shape)}"
+            raise ConfigError.of("loss.teacher", text)
+        ours, theirs = (F.log_softmax(logits / self.temperature, 1) for logits in (outputs, taught))
+        soft = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1) * self.temperature**2
+        losses: Tensor = (1 - self.alpha) * self(outputs, targets) + self.alpha * soft
+        return losses
 
 
 class Focal(Loss):
@@ -111,11 +142,11 @@ class Elementwise(Loss):
 
     def __init__(self, function: Callable[..., Tensor], **options: float) -> None:
         super().__init__()
-        self.function = partial(function, reduction="none", **options)
+        self.function, self.options = function, options
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         _require_alike(outputs, targets)
-        return self.function(outputs, targets).mean(1)
+        return self.function(outputs, targets, reduction="none", **self.options).mean(1)
 
 
 class MSE(Elementwise):

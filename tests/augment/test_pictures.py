@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from trainrun.augment.draws import Draws
-from trainrun.augment.pictures import Colored, CropFlip, augmented
+from trainrun.augment.pictures import Colored, CropFlip, Until, augmented
 from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import BatchSpec, DataInfo, Position
+from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 
 CPU, START = torch.device("cpu"), Position()
@@ -53,6 +54,31 @@ def test_a_run_that_goes_on_draws_what_it_would_have_drawn() -> None:
     expected, resumed = epochs(7), epochs(7, start=Position(1, 14))
     assert len(resumed) == 48 - 14
     assert all(torch.equal(resumed[key], expected[key]) for key in resumed)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "ranks"), [(10, 1, 1), (5, 2, 1), (5, 1, 2), (1, 10, 1)]
+)
+def test_the_last_steps_see_samples_as_they_are_however_a_window_is_cut(
+    batch_size: int, accumulate: int, ranks: int
+) -> None:
+    """48 samples in windows of 10: steps 1 to 5 are epoch 0, the last of them 8 samples; 7 are augmented."""
+    plain = pictures_data()
+    until = Until(7, Pace(10, 48))
+    changed: dict[tuple[int, int], list[bool]] = {}
+    for rank in range(ranks):
+        data = augmented(plain, CropFlip(0.25, 0.5, plain.info), until)
+        spec = BatchSpec(batch_size, accumulate, ranks, rank)
+        pairs = zip(data.train_batches(START, spec, 5), plain.train_batches(START, spec, 5), strict=False)
+        for batch, same in pairs:
+            epoch = batch.position.epoch - (batch.position.offset == 0)
+            if epoch == 3:
+                break
+            offset = batch.position.offset or 48
+            step = epoch * 5 + -(-offset // 10)
+            changed.setdefault((epoch, step), []).append(not torch.equal(batch.inputs, same.inputs))
+    assert {step for (_, step), values in changed.items() if any(values)} == set(range(1, 8))
+    assert {step for _, step in changed} == set(range(1, 16))
 
 
 def test_an_epoch_draws_anew_and_evaluation_is_left_alone() -> None:

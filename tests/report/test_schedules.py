@@ -11,10 +11,15 @@ SCHEDULES = {"constant": [0.5] * 40, "linear": [0.5 * (1 - i / 40) for i in rang
 
 
 def test_the_picture_is_a_png_of_the_size_asked_for(tmp_path: Path) -> None:
-    schedules.picture(SCHEDULES, tmp_path / "a.png")
+    schedules.picture(SCHEDULES, {}, tmp_path / "a.png")
     head = (tmp_path / "a.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", head[16:24]) == (1350, 675)
+
+
+def test_a_further_number_has_a_panel_of_its_own(tmp_path: Path) -> None:
+    schedules.picture(SCHEDULES, {"optimizer.weight_decay": [0.1] * 40}, tmp_path / "a.png")
+    assert struct.unpack(">II", (tmp_path / "a.png").read_bytes()[16:24]) == (1350, 1050)
 
 
 def test_curves_fit_the_terminal_and_name_their_scale() -> None:

@@ -35,7 +35,7 @@ TAKES_EFFECT = """
     loop.clip._target_ loop.clip.norm loop.clip.value loop.clip.agc runtime.threads
     optimizer._target_ optimizer.lr optimizer.betas optimizer.eps optimizer.amsgrad optimizer.weight_decay
     optimizer.lr_scaling optimizer.base_batch_size
-    scheduler._target_ scheduler.warmup scheduler.warmup_start scheduler.min_lr
+    scheduler._target_ scheduler.warmup scheduler.warmup_start scheduler.min_lr scheduler.also
 """
 IDENTITY = """
     seed monitor monitor_mode run_dir resume init_from regularization
@@ -77,6 +77,10 @@ def test_every_setting_has_the_class_that_is_written_here() -> None:
         ("regularization", False),  # which there are is not a value
         ("data.root", True),
         ("data.path", False),
+        ("augment.until", True),
+        ("augment.flip", False),
+        ("scheduler.also.optimizer.weight_decay", True),
+        ("loss.teacher", False),
         ("precision", False),
         ("precision.init_scale", False),
         ("scheduler", True),

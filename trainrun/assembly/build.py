@@ -19,18 +19,20 @@ from torch.utils.data import Dataset
 
 from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
-from trainrun.assembly.factory import Factory, Settings, read_option
+from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.probes import probes_of
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
-from trainrun.augment.pictures import augmented
+from trainrun.assembly.scheduled_numbers import scheduled_numbers
+from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.call import StoredOrigin, call, misfit, parameters_of, resolve
 from trainrun.config.injection import COLLATE, SLOTS
 from trainrun.config.paths import CONF
+from trainrun.config.yaml_file import read_option
 from trainrun.data.dataset import from_dataset
 from trainrun.data.padding import pad
 from trainrun.data.samples import describe_error
@@ -38,7 +40,7 @@ from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
 from trainrun.loop.probes import Probe
-from trainrun.loop.step import Policy
+from trainrun.loop.step import Clip, Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
 from trainrun.model.calling import call_by_signature
@@ -74,10 +76,12 @@ class Parts:
     monitor: Monitor | None
     probes: tuple[Probe, ...]
     state: TrainState
+    clip: Clip
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
     plan: tuple[tuple[str, str], ...]
     weights: Weights | None  # that it started from
+    teacher: tuple[Path, str] | None = None  # the checkpoint that it learns from, and its hash
 
     @property
     def settings(self) -> Settings:
@@ -107,7 +111,8 @@ class Parts:
             self.data.limit_evaluation(self.evaluation_limit)  # type: ignore[attr-defined]
         node = {key: value for key, value in self.settings["loop"].items() if key != "probes"}
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
-        policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
+        del node["clip"]
+        policy = Policy(self.clip, **rules)
         offered: dict[str, Any] = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
         checkpoints = make("checkpoint", offered)
         offered = {"task": self.task, "policy": policy, "info": self.info, "seed": seed}
@@ -122,6 +127,10 @@ class Parts:
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
         loop: Loop = make.at("loop", node, offered)
         return loop
+
+    def another_model(self, make: Factory) -> nn.Module:
+        """The model that other settings name, for the same data."""
+        return _model(make, self.data, self.task)
 
     def loggers(self, run_dir: Path) -> dict[str, Callable[[Any], None]]:
         """The views of the run by name."""
@@ -146,9 +155,7 @@ def build(
     seed_everything(settings["seed"])
     data, loss, task = _data_and_task(make)
     batch_spec, pace = _pace(settings, data.info)
-    make.pace = pace
-    make.check_durations("loop")
-    make.check_durations("checkpoint")
+    data = _paced(make, pace, data)
     model = _model(make, data, task)
     regularizers = _regularizers(make, model, data.info)
     parameters: Parameters = make("parameters")
@@ -186,11 +193,13 @@ def build(
         monitor=monitor,
         probes=probes_of(make, monitor is not None),
         state=state,
+        clip=make.at("loop.clip", settings["loop"]["clip"]),
         budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,
         weights=weights,
         plan=(),
     )
+    state.numbers = scheduled_numbers(parts)
     tried = try_parts(parts)
     if isinstance(task, Lightning) and hasattr(model, "configure_optimizers"):
         tried += (
@@ -215,7 +224,7 @@ def _rates(make: Factory, pace: Pace, monitor: Monitor | None) -> tuple[Rates, s
 
 
 def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
-    """(data with their augmentation, loss, task)."""
+    """(data, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
         data = _data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
@@ -223,11 +232,21 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
-    changes = make("augment", {"info": data.info})
+    return data, loss, task
+
+
+def _paced(make: Factory, pace: Pace, data: Data) -> Data:
+    """The data with their augmentation, once durations are known in steps."""
+    make.pace = pace
+    make.check_durations("loop")
+    make.check_durations("checkpoint")
+    node = dict(make.settings["augment"])
+    until = make.in_steps("augment.until", node.pop("until", None))
+    changes = make.at("augment", node, {"info": data.info})
     if changes is not None and data.info.kind.startswith("step_"):
         text = "would change the inputs and not the target of each step or pixel; do it in the data set"
         raise ConfigError.of("augment", text, "augment=none")
-    return augmented(data, changes), loss, task
+    return augmented(data, changes, Until(until, pace))
 
 
 def _data(make: Factory) -> Data:

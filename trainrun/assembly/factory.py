@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from trainrun.config.call import StoredOrigin, annotation_of, call, resolve
 from trainrun.config.injection import SLOTS, slot_of
 from trainrun.config.paths import groups
 from trainrun.config.values import kind_of
+from trainrun.config.yaml_file import read_option
 from trainrun.runtime.machine import seeded
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError
@@ -69,12 +67,17 @@ class Factory:
     def _in_steps(self, target: str, path: str, key: str, value: Any) -> Any:
         if self.pace is None or key == "_target_" or not kind_of(annotation_of(target, key)).holds_steps:
             return value
+        return self.in_steps(f"{path}.{key}", value)
+
+    def in_steps(self, key: str, value: Any) -> Any:
+        """A duration, or each of a list, in optimizer steps. Raises ConfigError for one without a meaning."""
+        assert self.pace
         try:
             if isinstance(value, list):
                 return [to_steps(parse(item), self.pace) for item in value]
             return None if value is None else to_steps(parse(value), self.pace)
         except ValueError as error:
-            raise ConfigError.of(f"{path}.{key}", str(error)) from None
+            raise ConfigError.of(key, str(error)) from None
 
 
 def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
@@ -86,9 +89,3 @@ def node_of(group: str, wanted: Any, key: str) -> dict[str, Any]:
     if name not in options:
         raise ConfigError.of(key, f"no {group} is called {name}; there are {', '.join(options)}")
     return {**read_option(options[name], group), **values}
-
-
-def read_option(file: Path, group: str) -> dict[str, Any]:
-    """The call that an option's file holds, for what is called without having been composed."""
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return dict(content.get(group, content))  # a file that sets several groups names its own

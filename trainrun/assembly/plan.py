@@ -44,6 +44,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         *_batch_norm(parts),
         ("optimizer", optimizer),
         *_curve(parts.rates, parts.pace),
+        *_numbers(parts),
         *_restarts(parts.state, parts.pace),
         *_groups(parts.state),
         *_techniques(parts),
@@ -131,13 +132,31 @@ def _curve(rates: Rates, pace: Pace) -> list[tuple[str, str]]:
     total = pace.total_steps
     if total is None or isinstance(schedule := rates.over(total), ObservingSchedule):
         return []
-    few = total <= _POINTS
-    updates = range(total) if few else [point * (total - 1) // _POINTS for point in range(_POINTS + 1)]
-    lrs = [rates.lr * schedule(update)[0] for update in updates]
-    if len(set(lrs)) == 1:
+    lrs = [rates.lr * schedule(update)[0] for update in _updates(total)]
+    return [] if len(set(lrs)) == 1 else [("lr", _drawn(lrs))]
+
+
+def _numbers(parts: Parts) -> list[tuple[str, str]]:
+    """Further numbers on a schedule, drawn; by the clock only where they go."""
+    numbers, total = parts.state.numbers, parts.pace.total_steps
+    if numbers is None:
         return []
-    drawn = curve(lrs, max(1, len(lrs) // 2), 1, max(lrs))[0]
-    return [("lr", f"{lrs[0]:.3g} {drawn} {lrs[-1]:.3g}")]
+    if total is None:
+        return [("scheduled", ", ".join(numbers.also))]
+    values = [numbers.at(update, total) for update in _updates(total)]
+    return [("scheduled", f"{key} {_drawn([value[key] for value in values])}") for key in numbers.also]
+
+
+def _updates(total: int) -> Sequence[int]:
+    """The updates at which a curve is drawn, the first and the last among them."""
+    if total <= _POINTS:
+        return range(total)
+    return [point * (total - 1) // _POINTS for point in range(_POINTS + 1)]
+
+
+def _drawn(values: Sequence[float]) -> str:
+    drawn = curve(values, max(1, len(values) // 2), 1, max(values))[0]
+    return f"{values[0]:.3g} {drawn} {values[-1]:.3g}"
 
 
 def _restarts(state: TrainState, pace: Pace) -> list[tuple[str, str]]:
@@ -188,7 +207,9 @@ def _techniques(parts: Parts) -> list[tuple[str, str]]:
     rates = Counter(m.p for m in modules if isinstance(m, nn.modules.dropout._DropoutNd) and m.p)
     techniques += [f"dropout {p:g} in {n} layer{'s' if n > 1 else ''}" for p, n in rates.items()]
     if (augment := _short(settings["augment"])) != "none":
-        values = ", ".join(f"{key} {value}" for key, value in settings["augment"].items() if key[0] != "_")
+        given = {key: value for key, value in settings["augment"].items() if key[0] != "_"}
+        given |= {} if given.get("until") else {"until": None}
+        values = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
         techniques.append(f"augment {augment} ({values})" if values else f"augment {augment}")
     if (init := _short(settings["init"])) != "auto":
         techniques.append(f"init {init}")

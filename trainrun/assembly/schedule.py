@@ -57,14 +57,15 @@ def refuse_early_drops(schedule: Schedule) -> None:
 def schedule_over(make: Factory, pace: Pace, lr: float, maximize: bool) -> Callable[[int], Schedule]:
     """total steps -> the schedule planned over them; raises ConfigError where none is of that length."""
     thing = make.callable_of("scheduler")
+    call = {key: value for key, value in make.settings["scheduler"].items() if key != "also"}
 
     def over(total_steps: int) -> Schedule:
         offered: dict[str, Any] = {"total_steps": total_steps, "base_lr": lr, "maximize": maximize}
         if isinstance(thing, type) and issubclass(thing, LRScheduler):
-            node = {key: value for key, value in make.settings["scheduler"].items() if key != "_target_"}
+            node = {key: value for key, value in call.items() if key != "_target_"}
             asked = {key: offered[v[1:]] if str(v)[:1] == "@" else v for key, v in node.items()}
             return FromTorch(thing, lr, maximize, asked)
-        schedule: Schedule = make.over(replace(pace, total_steps=total_steps))("scheduler", offered)
+        schedule: Schedule = make.over(replace(pace, total_steps=total_steps)).at("scheduler", call, offered)
         return schedule
 
     return over

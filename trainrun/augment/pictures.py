@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from torch import Tensor
 from trainrun.augment.draws import Draws
 from trainrun.augment.geometry import crop_flip
 from trainrun.protocols import Batch, BatchSpec, Data, DataInfo, PixelRange, Position, Readable
+from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
-from trainrun.vocabulary.ranges import Fraction, Split
+from trainrun.vocabulary.ranges import Fraction, Period, Split
 
 Change = Callable[[Tensor, Draws], Tensor]  # of inputs (N, ...), as the model would take them
 
@@ -65,9 +66,21 @@ class Colored(CropFlip, ABC):
         """Change pictures from 0 to 1."""
 
 
-def augmented(data: Data, change: Change | None) -> Data:
+@dataclass(frozen=True)
+class Until:
+    """The last steps of a run train on samples as they are (Touvron et al., 2019: as they are tested)."""
+
+    until: Period | None  # steps that are augmented; None is all
+    pace: Pace
+
+    def __call__(self, position: Position) -> bool:
+        """Whether the batch that ends at `position` is augmented."""
+        return self.until is None or self.pace.steps_to(position.epoch, position.offset) <= self.until
+
+
+def augmented(data: Data, change: Change | None, until: Until | None = None) -> Data:
     """Data whose training samples are augmented, each by its own draws, on the device that trains."""
-    return data if change is None else _Augmented(data, change)
+    return data if change is None else _Augmented(data, change, until)
 
 
 def unaugmented(data: Data) -> Data:
@@ -76,8 +89,8 @@ def unaugmented(data: Data) -> Data:
 
 
 class _Augmented:
-    def __init__(self, data: Data, change: Change) -> None:
-        self.data, self.change = data, change
+    def __init__(self, data: Data, change: Change, until: Until | None) -> None:
+        self.data, self.change, self.until = data, change, until
         self.info, self.to = data.info, data.to
         self.eval_batches, self.fitted, self.restore = data.eval_batches, data.fitted, data.restore
         if isinstance(data, Readable):
@@ -85,7 +98,7 @@ class _Augmented:
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         for batch in self.data.train_batches(position, batch_spec, seed):
-            if len(batch):
+            if len(batch) and (self.until is None or self.until(batch.position)):
                 epoch = batch.position.epoch - batch.ends_epoch  # its end is the next one's start
                 draws = Draws(seed, epoch, batch.indices, batch.inputs.device)
                 batch = replace(batch, inputs=self.change(batch.inputs, draws))

@@ -23,6 +23,7 @@ from trainrun.session import session
 from trainrun.session.child import in_child
 from trainrun.session.open_run import open_run, targets_of
 from trainrun.session.session import RunOptions
+from trainrun.session.teacher import with_teacher
 from trainrun.vocabulary.duration import CLOCK_UNITS, parse
 from trainrun.vocabulary.errors import ConfigError, TrainrunError
 from trainrun.vocabulary.events import CheckpointSaved, Evaluated, Event, Started, StepsLogged
@@ -120,7 +121,7 @@ class Watch:
 
 def _start(composition: Composition, run_dir: Path, watch: Watch) -> int:
     run_dir.mkdir()
-    parts = build(composition.settings)
+    parts = with_teacher(build(composition.settings))
     watch.state = parts.state
     process = RunOptions(["trainrun", *composition.overrides], quiet=True, watch=watch)
     return session.start(composition, parts, process, run_dir).exit_code
@@ -130,9 +131,10 @@ def _resume(run_dir: Path, settings: Mapping[str, Any], watch: Watch) -> int:
     """Resume what `settings` began; all that they name was typed by the user."""
     trust, typed = settings["runtime"]["trust"], {target for _, target in targets_of(settings)}
     stored = open_run(run_dir, [f"runtime.trust={hydra_value(trust)}"] if trust else [], typed)
-    watch.state = stored.parts.state
+    parts = with_teacher(stored.parts, run_dir)
+    watch.state = parts.state
     process = RunOptions(["trainrun", "resume", str(run_dir)], quiet=True, watch=watch)
-    return session.continue_run(stored.parts, run_dir, stored.composition.storable, process).exit_code
+    return session.continue_run(parts, run_dir, stored.composition.storable, process).exit_code
 
 
 def _run_in_child(function: Callable[[], int]) -> int:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainrun.config.scheduled_numbers import OF_GROUPS
 from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
 from trainrun.regularization.kinds import Stopper, WeightAverage
+from trainrun.scheduler.scheduled_numbers import ScheduledNumbers
 from trainrun.task.metrics import Meter
 from trainrun.vocabulary.errors import DataError, ResumeError
 
@@ -33,6 +35,7 @@ class TrainState:
     total_steps: int
     weight_average: WeightAverage | None = None
     stopper: Stopper | None = None
+    numbers: ScheduledNumbers | None = None
     data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
     position: Position = field(default_factory=Position)
@@ -187,7 +190,7 @@ class TrainState:
         self.optimizer.load_state_dict(stored["state"])
         groups = zip(self.optimizer.param_groups, self._configured, stored["configured"], strict=True)
         for group, now, before in groups:
-            configured = {k: v for k, v in now.items() if before.get(k) != v or k in ("momentum", "betas")}
+            configured = {k: v for k, v in now.items() if before.get(k) != v or k in OF_GROUPS}
             group.update(configured)
 
     def _fit_memory(self, memory: Mapping[int, dict[str, Any]]) -> None:
@@ -266,6 +269,6 @@ def _misfits(ours: Any, stored: Any, path: str = "") -> Iterator[str]:
 
 _LATER = ("target_notation",)  # fitted by tables since they know notations; without it numbers are plain
 _UNKNOWN = ("best", "best_step", "stop_reason", "rolled_back_to")  # at first, and again after a rollback
-_PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper"}
+_PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper", "numbers"}
 _PARTS |= {"data", "fitted", "position", "meter"}
 _COUNTERS = tuple(field.name for field in fields(TrainState) if field.name not in _PARTS)

@@ -52,9 +52,11 @@ def _examine(words: Sequence[str], picture: Path | None, as_json: bool) -> int:
     from trainrun.check.finding import command_with_fixes
     from trainrun.report import checked
     from trainrun.session.stored_weights import weights_from
+    from trainrun.session.teacher import with_teacher
 
     source = composition.settings["init_from"]
     parts = build(composition.settings, weights=weights_from(source) if source else None)
+    parts = with_teacher(parts)
     drawn = draw(context_of(parts), picture) if picture else None
     sections = examine(parts)
     findings = [finding for section in sections for finding in section.findings]

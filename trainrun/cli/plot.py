@@ -54,15 +54,17 @@ def _scheduler(arguments: Namespace) -> Drawn:
     composed = compose("scheduler", *choices("scheduler", arguments.words))
     from trainrun.report import schedules
 
-    rates = schedules.rates_of_each(composed)
-    draw = partial(schedules.picture, rates)
+    rates, numbers = schedules.rates_of_each(composed)
+    draw = partial(schedules.picture, rates, numbers)
     if not arguments.at:
-        return schedules.curves(rates, shutil.get_terminal_size().columns), draw
+        drawn = [rates, *({key: values} for key, values in numbers.items())]
+        width = shutil.get_terminal_size().columns
+        return [line for panel in drawn for line in ["", *schedules.curves(panel, width)]][1:], draw
     total, steps = max(map(len, rates.values())), arguments.at.split(",")
     wrong = [word for word in steps if not word.isdigit() or not 1 <= int(word) <= total]
     if wrong:
         raise ConfigError.of("--at", f"must be steps from 1 to {total}, got {', '.join(wrong)}")
-    return schedules.table(rates, list(map(int, steps))), draw
+    return schedules.table({**rates, **numbers}, list(map(int, steps))), draw
 
 
 def _optimizer(arguments: Namespace) -> Drawn:

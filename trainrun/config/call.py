@@ -21,7 +21,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-from trainrun.config.injection import Slot
+from trainrun.config.injection import SLOTS, Slot
 from trainrun.config.paths import is_run
 from trainrun.config.signature import Parameter, Signature, names_in, signature, source_file
 from trainrun.config.suggest import did_you_mean
@@ -81,7 +81,7 @@ def call(
         needs, _ = parameters_of(adapter)
         part = adapter(part, **{name: offered[name] for name in list(needs)[1:]})
     bases = _bases(slot)
-    if bases and not isinstance(part, tuple(bases)) and path != "scheduler":
+    if bases and not isinstance(part, tuple(bases)) and slot is not SLOTS["scheduler"]:
         wanted = " or a ".join(base.__name__ for base in bases)
         raise ConfigError.of(path, f"{target} returned {type(part).__name__}, not a {wanted}")
     return part

@@ -73,6 +73,7 @@ SLOTS: dict[str, Slot] = {
     ),
     "augment": _slot(
         *("trainrun.augment torchvision.transforms", "", "info", "info"),
+        extras={"until": "trainrun.augment.pictures.Until"},
         plain=(1,),
         adapter="trainrun.augment.own.as_change",
     ),
@@ -89,6 +90,7 @@ SLOTS: dict[str, Slot] = {
         "trainrun.scheduler",
         "torch.optim.lr_scheduler.LRScheduler",
         "total_steps base_lr maximize optimizer",
+        extras={"also": "trainrun.scheduler.scheduled_numbers.ScheduledNumbers"},
         plain=(1,),
         adapter="trainrun.scheduler.own.as_schedule",
     ),
@@ -127,4 +129,6 @@ def slot_of(path: str) -> Slot | None:
     head, _, rest = path.partition(".")
     if head in ("regularization", "logger") and "." not in rest:
         return SLOTS[head]
+    if path.startswith("scheduler.also.") and path.endswith(".by"):
+        return SLOTS["scheduler"]
     return SLOTS.get("init" if head == "parameters" and path.endswith(".init") else path)

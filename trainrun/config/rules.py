@@ -10,6 +10,7 @@ from typing import Any
 
 from trainrun.config.diagnose import misfit_option
 from trainrun.config.overrides import Override
+from trainrun.config.scheduled_numbers import problems_of_also
 from trainrun.config.show import option
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
@@ -69,7 +70,7 @@ def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if not budget.is_clock:
         return
     reason = f"is not known beforehand under budget={s['budget']}"
-    for group in ("loop", "checkpoint", "regularization"):
+    for group in ("loop", "checkpoint", "regularization", "augment"):
         for key, value in leaves(s.get(group) or {}, group):
             if isinstance(value, str) and (share := _duration(value)) and share.unit == "%":
                 yield Problem(key, f"a share of the run {reason}; use ep, step or sample, got {value}")
@@ -131,6 +132,9 @@ def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, 
 
 def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     task, loss = _target(s, "task"), _target(s, "loss")
+    if loss.endswith(".Distillation") and task != "trainrun.task.classification.Classification":
+        yield Problem("loss", "distillation compares the logits of classes; it needs task=classification")
+        return
     if not task.startswith("trainrun.task.") or not loss.startswith("trainrun.loss."):
         return
     name, chosen = task.split(".")[2], loss_option(loss)
@@ -148,6 +152,10 @@ def _model_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if task == "MaskedLM" and model in ("trainrun.model.gpt.GPT", "trainrun.model.recurrent.Recurrent"):
         text = "sees only what comes before a hidden token; an encoder sees both sides"
         yield Problem("model", text, "model=transformer")
+
+
+def _also(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    yield from problems_of_also(s)
 
 
 def _balanced_twice(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
@@ -219,6 +227,9 @@ def _idle_settings(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         yield Problem("scheduler.gamma", f"has no effect in mode {scheduler['mode']}")
     if "loop.accumulate" in explicit and s["batch_size"] == "full" and s["loop"]["accumulate"] != 1:
         yield Problem("loop.accumulate", "has no effect because batch_size=full is the whole training set")
+    if _target(s, "augment").endswith(".none") and s["augment"].get("until"):
+        text = "has no effect because augment=none changes no sample"
+        yield Problem("augment.until", text, "augment.until=null")
     if "monitor" in explicit and data.get("val_fraction") == 0 and "val" not in data:
         yield Problem("monitor", "has no effect because data.val_fraction is 0")
 
@@ -332,5 +343,5 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
     *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
-    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _smoothing, _packages),
+    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _smoothing, _packages, _also),
 )

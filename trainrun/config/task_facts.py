@@ -12,7 +12,7 @@ _TARGET = re.compile(r"^\s*_target_: (\S+)", re.MULTILINE)
 
 # task -> the options of `loss` that fit it; the first is what `loss=auto` takes.
 TASK_LOSSES = {
-    "classification": ("cross_entropy", "focal"),
+    "classification": ("cross_entropy", "focal", "distillation"),
     "binary": ("bce_with_logits", "focal"),
     "multilabel": ("bce_with_logits", "focal"),
     "regression": ("mse", "l1", "huber", "smooth_l1", "gaussian_nll"),

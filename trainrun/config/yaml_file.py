@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -113,3 +114,9 @@ def _line(node: yaml.Node) -> int:
 
 def _name(file: Path) -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def read_option(file: Path, group: str) -> dict[str, Any]:
+    """The call that an option's file holds, for what is called without having been composed."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return dict(content.get(group, content))  # a file that sets several groups names its own

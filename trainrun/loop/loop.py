@@ -115,7 +115,7 @@ class Loop:
             spikes=state.meter.spikes.count,
             update_ratio=health.get("update_ratio", {}),
             dead_units=health.get("dead_units"),
-            metrics=self.evaluator.train_metrics(totals, state),
+            metrics=self.evaluator.train_metrics(totals, state) | _scheduled(state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
             machine=machine_use(state.precision.device),
@@ -152,3 +152,8 @@ class Loop:
             kept_weights=kept.weights,
             seconds=clock.seconds(),
         )
+
+
+def _scheduled(state: TrainState) -> dict[str, float]:
+    """Further numbers on a schedule, as of the last update."""
+    return state.numbers.at(max(0, state.applied - 1), state.total_steps) if state.numbers else {}

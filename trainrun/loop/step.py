@@ -295,7 +295,9 @@ def _restore_buffers(model: nn.Module, values: list[Tensor]) -> None:
 
 
 def set_learning_rates(state: TrainState) -> None:
-    """Set each group's learning rate, and momentum where the schedule has one, for the next update."""
+    """Set each group's learning rate, momentum where the schedule has one, and what else is scheduled."""
+    if state.numbers is not None:
+        state.numbers.set(state.applied, state.total_steps)
     factor, momentum = state.schedule(state.applied)
     for group in state.optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor * state.lr_factor

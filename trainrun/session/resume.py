@@ -33,7 +33,7 @@ FREE = (
 )
 TAKES_EFFECT = (
     *("budget", "scheduler*", "optimizer.*", "regularization.*", "loop.eval_every", "loop.stop_at"),
-    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads"),
+    *("loop.clip.*", "loop.nonfinite*", "loop.rollback_lr", "runtime.threads", "augment.until"),
 )
 _PLACE = ("run_dir", "resume")  # say where a run is, not what
 PLANS_LR = ("budget", "scheduler*", "optimizer.lr", "optimizer.lr_scaling", "optimizer.base_batch_size")
@@ -81,6 +81,7 @@ def resumed(
     from trainrun.assembly.build import rates_of
     from trainrun.session.open_run import open_run
     from trainrun.session.session import RunOptions, continue_run
+    from trainrun.session.teacher import with_teacher
 
     stored = open_run(run_dir, overrides, typed)
     status = read_json(run_dir / "status.json")  # after it: another process may have ended meanwhile
@@ -97,7 +98,7 @@ def resumed(
     notes = _notes(classed, is_replanned, environment, stored.parts)
     rates = rates_of(stored.before, stored.parts) if is_replanned else None
     options = RunOptions(command, quiet, classed, notes, rates, should_stop=should_stop)
-    result = continue_run(stored.parts, run_dir, stored.composition.storable, options)
+    result = continue_run(with_teacher(stored.parts, run_dir), run_dir, stored.composition.storable, options)
     return result, stored.composition.settings["budget"]
 
 

@@ -225,13 +225,14 @@ def _storage_errors(run_dir: Path) -> Iterator[None]:
 
 
 def _pinned(settings: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
-    """Pin what a resume on another machine must not change: the threads, and the initial weights' path.
+    """Pin what a resume must not change: the threads, and the paths of initial weights and teacher.
 
     The number of threads decides how sums are rounded.
     """
     runtime = {**settings["runtime"], "threads": parts.runtime.num_threads}
     weights = {"init_from": str(parts.weights.path)} if parts.weights else {}
-    return {**settings, "runtime": runtime, **weights}
+    loss = {**settings["loss"], **({"teacher": str(parts.teacher[0])} if parts.teacher else {})}
+    return {**settings, "runtime": runtime, "loss": loss, **weights}
 
 
 def _write_start(
@@ -243,6 +244,8 @@ def _write_start(
         if not (run_dir / "environment.json").exists():  # else an earlier start that was killed got as far
             content = environment(parts.runtime, parts.info, parts.samples_per_step, command)
             content["run_id"] = run_id
+            if parts.teacher:
+                content["teacher"] = {"path": str(parts.teacher[0]), "sha256": parts.teacher[1]}
             if parts.weights:
                 content["init_from"] = {"path": str(parts.weights.path), "sha256": parts.weights.sha256}
             replace_json(run_dir / "environment.json", content)

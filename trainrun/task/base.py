@@ -57,7 +57,8 @@ class Task:
         if self.has_steps:
             return self._of_steps(model, batch)
         outputs, targets = model(batch.inputs), self.targets(batch.targets)
-        terms = {"loss": sum_exactly(self.loss(outputs, targets))}
+        losses = self.loss.of_training(outputs, targets, batch.inputs) if model.training else None
+        terms = {"loss": sum_exactly(self.loss(outputs, targets) if losses is None else losses)}
         with torch.no_grad():
             if model.training:
                 quick = self.mixed_sums if batch.is_mixed else self.quick_sums

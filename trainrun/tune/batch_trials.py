@@ -21,6 +21,7 @@ from trainrun.config.compose.composer import Composer
 from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child
 from trainrun.session.stored_weights import weights_from
+from trainrun.session.teacher import with_teacher
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
@@ -151,6 +152,7 @@ class BatchTrials:
         settings = Composer().checked(words).settings
         source = settings["init_from"]
         parts = build(settings, weights=weights_from(source) if source else None)
+        parts = with_teacher(parts)
         device = parts.runtime.device
         if device.type == "cuda" and self.limit_bytes is not None:
             share = self.limit_bytes / torch.cuda.mem_get_info(device)[1]

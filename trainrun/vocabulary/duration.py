@@ -51,6 +51,10 @@ class Pace:
     def steps_per_epoch(self) -> int | None:
         return None if self.samples_per_epoch is None else math.ceil(self.samples_per_epoch / self.window)
 
+    def steps_to(self, epoch: int, offset: int) -> int:
+        """The steps begun when `offset` samples of an epoch have been read."""
+        return epoch * (self.steps_per_epoch or 0) + math.ceil(offset / self.window)
+
 
 def parse(text: object) -> Duration:
     """Parse a duration: `"5%"` -> Duration(5.0, "%"). Raises ValueError with the accepted forms."""
