@@ -32,6 +32,7 @@ REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
 FINDS = {"trainrun check model=cnn model.norm=batch batch_size=4": 3}
 TEXTS = ("experiment=gpt_stdlib", "experiment=transformer_lm", "experiment=masked_lm")
 UNSHORTENED = (
+    "trainrun new",
     "trainrun show",
     "trainrun plot",
     "trainrun resume",

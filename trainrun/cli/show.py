@@ -21,6 +21,7 @@ GUIDES = {  # topics that are no group
     "commands": "what each command does, and how to call it",
     "files": "what a run leaves in its folder; resume, loggers, exit codes",
     "sweeps": "many runs from one line: values, searches, where the jobs run",
+    "new": "a project of your own, and the files that `trainrun new` writes",
     "python": "your own model, data set, loss and task; trainrun in a script or notebook",
     "export": "predictions, and weights for other programs",
     "failures": "kills, numbers that are not finite, and too little memory",
@@ -189,7 +190,7 @@ def _option(group: str, name: str, file: Path) -> list[str]:
 def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
     if not arguments:
         return ["It has no arguments."]
-    return [f"InputParts, each set as {prefix}.NAME=VALUE", "", *_table(list(arguments))]
+    return [f"Arguments, each set as {prefix}.NAME=VALUE", "", *_table(list(arguments))]
 
 
 def _table(arguments: list[Argument]) -> list[str]:
