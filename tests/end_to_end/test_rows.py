@@ -159,7 +159,7 @@ def test_a_pages_own_code_and_commands_work(
             if match := re.match(r"# (\S+\.(?:py|yaml))\n", block):
                 file = tmp_path / match[1]
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(block)
+                file.write_text(block.partition("\n")[2])  # Hydra reads `# @package` in the first line alone
     shutil.copy(HERE / "houses.csv", tmp_path)
     _photos(tmp_path / "photos")
     small_cifar(tmp_path / "cifar")
