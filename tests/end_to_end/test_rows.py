@@ -180,7 +180,7 @@ def test_the_pages_hold_commands() -> None:
 
 @pytest.mark.parametrize("page", ["README", "python"])
 def test_a_pages_python_works(page: str, tmp_path: Path) -> None:
-    code = next(block for block in blocks(page, "python") if block.startswith("import trainrun"))
+    code = "".join(block for block in blocks(page, "python") if block.startswith("import trainrun"))
     code = textwrap.dedent(code).replace("budget=3ep", "budget=3step")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(

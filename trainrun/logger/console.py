@@ -1,4 +1,4 @@
-"""The terminal: live progress and one table line per evaluation; plain lines where it is none."""
+"""The terminal: live progress and one table line per evaluation; plain lines elsewhere; a notebook's line."""
 
 from __future__ import annotations
 
@@ -25,11 +25,25 @@ class Console:
     """Writes to stderr; stdout is for results."""
 
     def __init__(self, run_dir: Path) -> None:
-        terminal = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self.view = Live(terminal) if sys.stderr and sys.stderr.isatty() else PlainConsole()
+        self.view: Callable[[events.Event], None]
+        if (shell := _notebook()) is not None:
+            from trainrun.logger.notebook import NotebookConsole, publisher
+
+            self.view = NotebookConsole(publisher(shell))
+        elif sys.stderr and sys.stderr.isatty():
+            self.view = Live(RichConsole(stderr=True, highlight=False, soft_wrap=True))
+        else:
+            self.view = PlainConsole()
 
     def __call__(self, event: events.Event) -> None:
         self.view(event)
+
+
+def _notebook() -> Any:
+    """The shell of the notebook that calls; None elsewhere: IPython's in a terminal has no kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell if getattr(shell, "kernel", None) is not None else None
 
 
 class PlainConsole:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.run.directory import find_run
 from trainrun.run.files import object_in, read_json
-from trainrun.run.history import curves_of
+from trainrun.run.history import Curves, curves_of
 from trainrun.run.listing import state_in
+from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,11 +38,13 @@ class Run:
         return status | {"state": state_in(self.path, status)}
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """config.yaml, nested; references to the environment as they are written."""
         from trainrun.config.stored import load_stored
 
         return load_stored(self.path / "config.yaml")
+
+    settings = config
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -50,15 +53,18 @@ class Run:
         by_split = {"val": object_in(status, "metric"), "test": object_in(status, "test")}
         return {split: metrics for split, metrics in by_split.items() if metrics}
 
-    def history(self) -> dict[str, list[tuple[int, float]]]:
-        """The curves, (step, value) each, by the names that TensorBoard shows: "val/accuracy", "lr"."""
-        return curves_of(self.path)
+    def history(self, frame: bool = False) -> Any:
+        """The curves by the names that TensorBoard shows, as `trainrun.history` returns them."""
+        curves = curves_of(self.path)
+        return _as_frame(curves) if frame else curves
 
-    def load(self, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:
+    def model(self, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:
         """The model in evaluation mode, as `trainrun.load` returns it."""
         from trainrun.session.python import load
 
         return load(str(self.path), checkpoint, trust)
+
+    load = model
 
     def evaluate(
         self, split: str = "val", checkpoint: str = "best", overrides: Sequence[str] = (), tta: str = ""
@@ -68,10 +74,29 @@ class Run:
 
         return evaluate(str(self.path), split, checkpoint, overrides, tta)
 
+    def predictions(
+        self, split: str = "test", checkpoint: str = "best", overrides: Sequence[str] = (), tta: str = ""
+    ) -> list[dict[str, Any]]:
+        """A row for each sample of a split, as `trainrun.predict` returns them."""
+        from trainrun.session.python import predict
 
-def history(run: str) -> dict[str, list[tuple[int, float]]]:
+        return predict(str(self.path), None, split, checkpoint, overrides, tta)
+
+
+def history(run: str | os.PathLike[str], frame: bool = False) -> Any:
     """The curves of a stored run by the names that TensorBoard shows: {"val/accuracy": [(40, 0.91), ...]}.
 
     Each is (step, value) with rising steps. They are read from the run's records, without torch.
+    `frame`: a pandas.DataFrame instead, a row for each step and a column for each curve.
     """
-    return Run(run).history()
+    return Run(run).history(frame)
+
+
+def _as_frame(curves: Curves) -> Any:
+    try:
+        from pandas import DataFrame
+    except ImportError:
+        text = "a table needs pandas, which is not installed; pip install pandas, or leave frame out"
+        raise ConfigError.of("frame", text) from None
+    table = DataFrame({name: dict(points) for name, points in curves.items()})
+    return table.sort_index().rename_axis("step")

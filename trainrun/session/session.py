@@ -67,6 +67,12 @@ class Result:
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
     final_weights: str  # which weights it ended with, in words; empty where it was interrupted
 
+    def history(self, frame: bool = False) -> Any:
+        """The run's curves, as `trainrun.history` returns them."""
+        from trainrun.session.run import history
+
+        return history(self.run_dir, frame)
+
 
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
     """Claim a folder for a new run and train. `run_dir`: a sweep's job has its folder already."""
