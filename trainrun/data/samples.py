@@ -29,6 +29,12 @@ class FailedSample:
 
     message: str
     index: int | None = None  # the failed sample's place in its batch
+    traceback: str = ""  # of the user's code, for -v
+
+    @property
+    def cause(self) -> Exception | None:
+        """What carries the traceback below the error in our words."""
+        return RuntimeError(self.traceback) if self.traceback else None
 
 
 class Seeded(Dataset[Any]):
@@ -42,7 +48,8 @@ class Seeded(Dataset[Any]):
         try:
             return self.dataset[index]
         except (Exception, SystemExit) as error:
-            return FailedSample(_describe_failure(self.dataset, index, error))
+            text = "".join(traceback.format_exception(error))
+            return FailedSample(_describe_failure(self.dataset, index, error), traceback=text)
 
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
@@ -132,7 +139,7 @@ def unpacked(
     """Raises DataError for a batch that failed; `indices` are those of its samples."""
     if isinstance(batch, FailedSample):
         if batch.index is None:
-            raise DataError(batch.message)
+            raise DataError(batch.message) from batch.cause
         number = "" if indices is None else f" {int(indices[batch.index])}"
         raise DataError(f"data: sample{number} {batch.message}")
     return batch

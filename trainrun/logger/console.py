@@ -15,6 +15,7 @@ from rich.text import Text
 
 from trainrun.logger.lines import lines_of
 from trainrun.terminal.numbers import metrics_text, number
+from trainrun.terminal.streams import stop_before
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary import events
 
@@ -89,6 +90,7 @@ class Live:
         self.note = ""
         self.columns: list[str] = []
         self.monitor = ""
+        self.undo: Callable[[], None] = lambda: None  # what `breakpoint()` does meanwhile
 
     def __call__(self, event: events.Event) -> None:
         match event:
@@ -130,6 +132,7 @@ class Live:
         total, of = event.total_steps, f"/{event.total_steps}" if event.total_steps else ""
         self.task = self.progress.add_task("", total=total, completed=event.step, of=of, note="")
         self.progress.start()
+        self.undo = stop_before(self.progress.stop)
 
     def _advance(self, event: events.Progressed | events.StepsLogged) -> None:
         speed = f"{event.samples_per_s:,.0f} samples/s"
@@ -145,6 +148,7 @@ class Live:
 
     def _stop(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
         self.progress.stop()  # also gives the cursor back
+        self.undo()
         if isinstance(event, events.Interrupted):
             self.console.print(f"{event.signal}: saved at step {event.step}")
 
