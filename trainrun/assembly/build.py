@@ -31,6 +31,7 @@ from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
+from trainrun.data.own_sampler import OwnSampler
 from trainrun.data.padding import pad
 from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
@@ -54,6 +55,7 @@ from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 _FEWEST_EVALUATED = 256  # samples: of fewer the standard error hides what a change does
 
+_AFTERWARDS = ("_target_", "balanced", "sampler")  # of from_dataset's option, but no arguments of it
 _SAMPLE_KEYS = ("inputs", "targets", "collate")  # of a data set whose samples are the user's own
 
 
@@ -234,12 +236,14 @@ def _data(make: Factory) -> Data:
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}
-        data = from_dataset(**{k: value for k, value in values.items() if k not in ("_target_", "balanced")})
+        data = from_dataset(**{k: value for k, value in values.items() if k not in _AFTERWARDS})
     elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and name not in names]:
         text = f"has no effect on {data.info.name}, whose samples are (input, target) already"
         raise ConfigError.of(f"data.{unused[0]}", text, f"data.{unused[0]}=null")
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
+    if (name := extras.get("sampler")) is not None:
+        _sample_with(make, data, str(name), bool(extras.get("balanced")))
     return data  # type: ignore[no-any-return]
 
 
@@ -247,7 +251,27 @@ def _collate(make: Factory, name: str) -> Callable[[list[Any]], Any]:
     """`pad`, or a function of the user's by its dotted name."""
     if name == "pad":
         return pad
-    return resolve(name, "data.collate", SLOTS["data.collate"], make.trust, make.stored)
+    return _function(make, "data.collate", name)
+
+
+def _function(make: Factory, key: str, name: str) -> Callable[..., Any]:
+    """The user's function of a dotted name that is the setting `key` itself."""
+    try:
+        return resolve(name, key, SLOTS[key], make.trust, make.stored)
+    except ConfigError as error:
+        raise ConfigError.of(key, error.problems[0].text) from error
+
+
+def _sample_with(make: Factory, data: Any, name: str, is_balanced: bool) -> None:
+    """Draw each epoch by a function of the user's. Raises ConfigError for data that cannot."""
+    function = _function(make, "data.sampler", name)
+    if is_balanced:
+        text = "draws the epoch, and so does data.balanced; choose one of them"
+        raise ConfigError.of("data.sampler", text, "data.balanced=false")
+    if not hasattr(data, "sample_with"):
+        text = f"{type(data).__name__} draws its samples itself; it has no method sample_with"
+        raise ConfigError.of("data.sampler", text, "data.sampler=null")
+    data.sample_with(OwnSampler(function))
 
 
 def _balance(data: Any) -> None:

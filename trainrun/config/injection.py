@@ -47,7 +47,7 @@ def _slot(modules: str, bases: str = "", offers: str = "", reserved: str = "", *
     return Slot(names[0], names[1], names[2], reserved=names[3], **more)
 
 
-_LOADING = ("num_workers", "balanced", "inputs", "targets", "collate")
+_LOADING = ("num_workers", "balanced", "inputs", "targets", "collate", "sampler")
 _DATASET = _slot("trainrun.data", "torch.utils.data.Dataset")
 _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model", "params")
 
@@ -58,6 +58,7 @@ SLOTS: dict[str, Slot] = {
         extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),
     "data.collate": _slot("trainrun.data.padding", named=True),
+    "data.sampler": _slot("trainrun.data", named=True),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),
     "loss": _slot(
         *("trainrun.loss torch.nn.functional", "torch.nn.Module", "class_counts"),

@@ -23,6 +23,7 @@ from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
 from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
+from trainrun.data.own_sampler import OwnSampler
 from trainrun.data.prepared import prepared
 from trainrun.data.resident import Holdout, split
 from trainrun.data.sample_form import Key
@@ -58,6 +59,7 @@ class Loading:
     inputs: Key | list[Key] | None
     targets: Key | None
     collate: Any
+    sampler: Any
 
 
 def from_dataset(
@@ -137,7 +139,16 @@ class DatasetData:
         self.info, self.splits, self.reading = info, splits, reading
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
         self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
+        self.sampler: OwnSampler | None = None
         self.device = torch.device("cpu")
+
+    def sample_with(self, sampler: OwnSampler) -> None:
+        """Draw each epoch as the user's function says, which is tried once."""
+        indices = self.splits["train"][1]
+        if indices is None:
+            raise ConfigError.of("data.sampler", "has no meaning on a stream", "data.sampler=null")
+        sampler(indices, 0, 0)
+        self.sampler = sampler
 
     def balance(self) -> None:
         """Draw every class equally often in training; reads all samples of a dataset without `targets`."""
@@ -159,6 +170,8 @@ class DatasetData:
             return
         while True:
             order = epoch_order(indices, seed, position.epoch, self.classes)
+            if self.sampler:
+                order = self.sampler(indices, seed, position.epoch)
             parts = list(micro_batches(order, position, batch_spec))
             wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))

@@ -15,6 +15,7 @@ from trainrun.data.faults import first_unfit
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
+from trainrun.data.own_sampler import OwnSampler
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, PixelRange, Position, Samples, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
 
@@ -38,11 +39,19 @@ class IndexedData:
     eval_batch_size: int
     device = torch.device("cpu")
     classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
+    sampler: OwnSampler | None = None
+
+    def sample_with(self, sampler: OwnSampler) -> None:
+        """Draw each epoch as the user's function says, which is tried once."""
+        sampler(self.splits["train"], 0, 0)
+        self.sampler = sampler
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         while True:
-            order = epoch_order(self.splits["train"], seed, position.epoch, self.classes).to(self.device)
-            for indices, after in micro_batches(order, position, batch_spec):
+            order = epoch_order(self.splits["train"], seed, position.epoch, self.classes)
+            if self.sampler:
+                order = self.sampler(self.splits["train"], seed, position.epoch)
+            for indices, after in micro_batches(order.to(self.device), position, batch_spec):
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 

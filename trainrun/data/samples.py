@@ -44,7 +44,7 @@ class Seeded(Dataset[Any]):
         self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, index: int) -> Any:
-        _seed_all(derive(self.seed, index))
+        seed_all(derive(self.seed, index))
         try:
             return self.dataset[index]
         except (Exception, SystemExit) as error:
@@ -54,10 +54,10 @@ class Seeded(Dataset[Any]):
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
     """One pass over an iterable dataset; draws are seeded from the sample's number, from `start` on."""
-    _seed_all(derive(seed, start))
+    seed_all(derive(seed, start))
     samples = iter(cast(Any, dataset))
     for number in count(start):
-        _seed_all(derive(seed, number))
+        seed_all(derive(seed, number))
         try:
             sample = next(samples)
         except StopIteration:
@@ -231,7 +231,8 @@ def describe_value(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"[:80]
 
 
-def _seed_all(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed what the user's code may draw from."""
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     torch.default_generator.manual_seed(seed)
