@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.run.directory import find_run
 from trainrun.run.files import object_in, read_json
-from trainrun.run.history import Curves, curves_of
+from trainrun.run.history import history_of
 from trainrun.run.listing import state_in
-from trainrun.vocabulary.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,8 +54,7 @@ class Run:
 
     def history(self, frame: bool = False) -> Any:
         """The curves by the names that TensorBoard shows, as `trainrun.history` returns them."""
-        curves = curves_of(self.path)
-        return _as_frame(curves) if frame else curves
+        return history_of(self.path, frame)
 
     def model(self, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:
         """The model in evaluation mode, as `trainrun.load` returns it."""
@@ -90,13 +88,3 @@ def history(run: str | os.PathLike[str], frame: bool = False) -> Any:
     `frame`: a pandas.DataFrame instead, a row for each step and a column for each curve.
     """
     return Run(run).history(frame)
-
-
-def _as_frame(curves: Curves) -> Any:
-    try:
-        from pandas import DataFrame
-    except ImportError:
-        text = "a table needs pandas, which is not installed; pip install pandas, or leave frame out"
-        raise ConfigError.of("frame", text) from None
-    table = DataFrame({name: dict(points) for name, points in curves.items()})
-    return table.sort_index().rename_axis("step")

@@ -21,6 +21,7 @@ from trainrun.loop.loop import Loop
 from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
+from trainrun.run.history import history_of
 from trainrun.run.listing import num_bytes
 from trainrun.run.lock import lock
 from trainrun.run.record import Record, restore_status, write_status
@@ -69,9 +70,7 @@ class Result:
 
     def history(self, frame: bool = False) -> Any:
         """The run's curves, as `trainrun.history` returns them."""
-        from trainrun.session.run import history
-
-        return history(self.run_dir, frame)
+        return history_of(self.run_dir, frame)
 
 
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:
