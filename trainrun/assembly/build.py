@@ -31,7 +31,6 @@ from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
-from trainrun.data.own_sampler import OwnSampler
 from trainrun.data.padding import pad
 from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
@@ -264,6 +263,8 @@ def _function(make: Factory, key: str, name: str) -> Callable[..., Any]:
 
 def _sample_with(make: Factory, data: Any, name: str, is_balanced: bool) -> None:
     """Draw each epoch by a function of the user's. Raises ConfigError for data that cannot."""
+    from trainrun.data.own_sampler import OwnSampler
+
     function = _function(make, "data.sampler", name)
     if is_balanced:
         text = "draws the epoch, and so does data.balanced; choose one of them"

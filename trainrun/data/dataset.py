@@ -11,7 +11,7 @@ from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
 from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
-from trainrun.data.own_sampler import OwnSampler
 from trainrun.data.prepared import prepared
 from trainrun.data.resident import Holdout, split
 from trainrun.data.sample_form import Key
@@ -46,6 +45,9 @@ from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Sample
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive
+
+if TYPE_CHECKING:
+    from trainrun.data.own_sampler import OwnSampler
 
 _SCALED_FROM = 512  # samples: their mean is within 5 % of a standard deviation, and few enough to read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,11 @@ from trainrun.data.faults import first_unfit
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
-from trainrun.data.own_sampler import OwnSampler
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, PixelRange, Position, Samples, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from trainrun.data.own_sampler import OwnSampler
 
 
 @dataclass(frozen=True)
