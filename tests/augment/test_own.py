@@ -28,6 +28,12 @@ def test_a_torchvision_transform_draws_for_each_sample() -> None:
     assert not torch.equal(change(pictures, _draws(0, 64, epoch=1)), changed)
 
 
+def test_a_transform_that_always_flips_is_the_flip() -> None:
+    flip = import_torchvision("torchvision.transforms.v2").RandomHorizontalFlip(p=1.0)
+    pictures = torch.randn(5, 1, 4, 4)
+    assert torch.equal(as_change(flip, INFO)(pictures, _draws(0, 5)), pictures.flip(-1))
+
+
 def test_a_torchvision_transform_sees_black_as_0_and_white_as_1() -> None:
     from dataclasses import replace
 

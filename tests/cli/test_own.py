@@ -81,6 +81,9 @@ def test_a_schedule_of_the_step_or_of_progress_is_the_factor() -> None:
     assert rates == pytest.approx([0.1, 0.05, 0.025, 0.0125])
     rates = [record["lr"] for record in _records(_train("scheduler=line", "optimizer.lr=0.1"), "train")]
     assert rates == pytest.approx([0.1, 0.08, 0.06, 0.04])
+    _write("def fall(step, total_steps): return 1 - step / total_steps", scheduler__fall="_target_: my.fall")
+    rates = [record["lr"] for record in _records(_train("scheduler=fall", "optimizer.lr=0.1"), "train")]
+    assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
 def test_an_own_schedule_resumes_to_the_same_bits() -> None:
@@ -148,6 +151,29 @@ def test_an_augmentation_draws_by_the_seed_alone_and_spares_evaluation() -> None
         assert first.metrics == again.metrics
         assert first.metrics["val"] != plain.metrics["val"]
         assert trainrun.evaluate("last") == pytest.approx(dict(plain.metrics["val"]))
+
+
+def test_a_torchvision_transform_and_a_function_of_a_batch_that_do_the_same_train_the_same() -> None:
+    code = (
+        "from torchvision.transforms import v2\n"
+        "def flipped(batch): return batch.flip(-1)\ndef same(batch): return batch\n"
+        "def twice(p): return v2.Compose([v2.RandomHorizontalFlip(p), v2.RandomHorizontalFlip(p)])\n"
+    )
+    flip = "_target_: torchvision.transforms.v2.RandomHorizontalFlip\np: 1.0"
+    options = {"flipped": "_target_: my.flipped", "same": "_target_: my.same", "flip": flip}
+    options["twice"] = "_target_: my.twice\np: 1.0"
+    _write(code, **{f"augment__{name}": text for name, text in options.items()})
+    losses = {name: _train(f"augment={name}").metrics["val"]["loss"] for name in options}
+    assert losses["flip"] == pytest.approx(losses["flipped"], abs=1e-6)
+    assert losses["twice"] == pytest.approx(losses["same"], abs=1e-6)
+    assert abs(losses["flip"] - losses["same"]) > 1e-4
+
+
+def test_an_optimizer_may_be_a_function() -> None:
+    code = "def plain(params, lr): return torch.optim.SGD(params, lr=lr)"
+    _write(code, optimizer__plain="_target_: my.plain\nlr: 0.05")
+    expected = _train("optimizer=sgd", "optimizer.lr=0.05", "optimizer.weight_decay=0")
+    assert _train("optimizer=plain").metrics["val"]["loss"] == expected.metrics["val"]["loss"]
 
 
 def test_loggers_are_functions_or_objects_and_one_that_fails_stops_nothing(

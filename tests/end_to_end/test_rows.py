@@ -32,6 +32,7 @@ REFUSED = {"trainrun data=breast_cancer loss=bce": 2}  # with the reason
 FINDS = {"trainrun check model=cnn model.norm=batch batch_size=4": 3}
 TEXTS = ("experiment=gpt_stdlib", "experiment=transformer_lm", "experiment=masked_lm")
 UNSHORTENED = (
+    "trainrun new",
     "trainrun show",
     "trainrun plot",
     "trainrun resume",
@@ -163,7 +164,7 @@ def test_a_pages_own_code_and_commands_work(
             if match := re.match(r"# (\S+\.(?:py|yaml))\n", block):
                 file = tmp_path / match[1]
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(block)
+                file.write_text(block.partition("\n")[2])  # Hydra reads `# @package` in the first line alone
     shutil.copy(HERE / "houses.csv", tmp_path)
     _photos(tmp_path / "photos")
     small_cifar(tmp_path / "cifar")
@@ -184,7 +185,7 @@ def test_the_pages_hold_commands() -> None:
 
 @pytest.mark.parametrize("page", ["README", "python"])
 def test_a_pages_python_works(page: str, tmp_path: Path) -> None:
-    code = next(block for block in blocks(page, "python") if block.startswith("import trainrun"))
+    code = "".join(block for block in blocks(page, "python") if block.startswith("import trainrun"))
     code = textwrap.dedent(code).replace("budget=3ep", "budget=3step")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(

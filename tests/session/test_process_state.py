@@ -28,6 +28,7 @@ OF_PYTHON: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "another path": (lambda: id(sys.path), lambda: setattr(sys, "path", ["/x"])),
     "arguments": (lambda: list(sys.argv), lambda: sys.argv.append("x")),
     "hook": (lambda: sys.excepthook, lambda: setattr(sys, "excepthook", print)),
+    "debugger": (lambda: sys.breakpointhook, lambda: setattr(sys, "breakpointhook", print)),
     "gc": (gc.isenabled, gc.disable),
     "thresholds": (gc.get_threshold, lambda: gc.set_threshold(7, 7, 7)),
     "signal": (

@@ -30,14 +30,39 @@ def test_a_run_is_its_records_and_its_model(tmp_path: Path, monkeypatch: pytest.
     )
     assert run.path == result.run_dir.absolute()
     assert (run.status["state"], run.status["step"], run.status["name"]) == ("completed", 4, "mine")
-    assert run.settings["model"]["width"] == 8
+    assert run.config == run.settings and run.config["model"]["width"] == 8
     assert run.metrics == {split: dict(metrics) for split, metrics in result.metrics.items()}
-    assert run.history() == trainrun.history("mine")
+    assert run.history() == trainrun.history("mine") == result.history()
     assert [step for step, _ in run.history()["train/loss"]] == [2, 4]
     assert run.history()["val/accuracy"][-1] == (4, run.metrics["val"]["accuracy"])
     monkeypatch.chdir(tmp_path.parent)  # it stays the same run
-    assert isinstance(run.load("last"), nn.Module)
+    assert isinstance(run.load("last"), nn.Module) and isinstance(run.model(), nn.Module)
     assert run.evaluate("test", "last").keys() == run.metrics["test"].keys()
+    rows = run.predictions("val", "last")
+    hits = sum(row["predicted"] == row["target"] for row in rows)
+    assert hits / len(rows) == pytest.approx(run.evaluate("val", "last")["accuracy"])
+
+
+def test_a_history_is_a_table_of_pandas_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("outputs/a")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed: 0\n")
+    lines = [
+        {"event": "train", "step": 2, "loss": 0.5},
+        {"event": "train", "step": 4, "loss": 0.25},
+        {"event": "eval", "split": "val", "step": 3, "accuracy": 0.75},
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pandas", None)
+        with pytest.raises(trainrun.ConfigError, match=r"frame: a table needs pandas.*pip install pandas"):
+            trainrun.history("a", frame=True)
+    pandas = pytest.importorskip("pandas", reason="needs pip install pandas")
+    table = trainrun.history("a", frame=True)
+    assert isinstance(table, pandas.DataFrame)
+    assert (table.index.name, list(table.index)) == ("step", [2, 3, 4])
+    assert table["train/loss"].dropna().to_dict() == {2: 0.5, 4: 0.25}
+    assert table["val/accuracy"].dropna().to_dict() == {3: 0.75}
 
 
 def test_a_run_is_frozen_and_one_that_is_not_there_is_refused() -> None:

@@ -30,7 +30,7 @@ from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.config.call import StoredOrigin, call, misfit, parameters_of, resolve
-from trainrun.config.injection import COLLATE, SLOTS
+from trainrun.config.injection import NAMED, SLOTS
 from trainrun.config.paths import CONF
 from trainrun.config.yaml_file import read_option
 from trainrun.data.dataset import from_dataset
@@ -58,6 +58,12 @@ from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 _FEWEST_EVALUATED = 256  # samples: of fewer the standard error hides what a change does
 
+_AFTERWARDS = (
+    "_target_",
+    "balanced",
+    "collate",
+    "sampler",
+)  # of from_dataset's option, but no arguments of it
 _SAMPLE_KEYS = ("inputs", "targets", "collate")  # of a data set whose samples are the user's own
 
 
@@ -267,23 +273,43 @@ def _data(make: Factory) -> Data:
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}
-        unwanted = ("_target_", "balanced", "collate")
-        data = from_dataset(**{name: value for name, value in values.items() if name not in unwanted})
+        data = from_dataset(**{k: value for k, value in values.items() if k not in _AFTERWARDS})
     elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and not takes_samples]:
         text = f"has no effect on {data.info.name}, whose samples are (input, target) already"
         raise ConfigError.of(f"data.{unused[0]}", text, f"data.{unused[0]}=null")
     if extras.get("balanced") and "balanced" not in names:
         _balance(data)
+    if (name := extras.get("sampler")) is not None:
+        _sample_with(make, data, str(name), bool(extras.get("balanced")))
     return data  # type: ignore[no-any-return]
+
+
+def _function(make: Factory, key: str, name: str) -> Callable[..., Any]:
+    """The user's function of a dotted name that is the setting `key` itself."""
+    if text := misfit(name, NAMED, make.trust, make.stored):
+        raise ConfigError.of(key, text)
+    return resolve(name, key, NAMED, make.trust, make.stored)
 
 
 def _collate(make: Factory, name: str | None) -> Callable[[list[Any]], Any] | None:
     """Find `pad`, or a function of the user's by its dotted name."""
     if name is None or name == "pad":
         return None if name is None else pad
-    if text := misfit(name, COLLATE, make.trust, make.stored):
-        raise ConfigError.of("data.collate", text)
-    return resolve(name, "data.collate", COLLATE, make.trust, make.stored)
+    return _function(make, "data.collate", name)
+
+
+def _sample_with(make: Factory, data: Any, name: str, is_balanced: bool) -> None:
+    """Draw each epoch by a function of the user's. Raises ConfigError for data that cannot."""
+    from trainrun.data.own_sampler import OwnSampler
+
+    function = _function(make, "data.sampler", name)
+    if is_balanced:
+        text = "draws the epoch, and so does data.balanced; choose one of them"
+        raise ConfigError.of("data.sampler", text, "data.balanced=false")
+    if not hasattr(data, "sample_with"):
+        text = f"{type(data).__name__} draws its samples itself; it has no method sample_with"
+        raise ConfigError.of("data.sampler", text, "data.sampler=null")
+    data.sample_with(OwnSampler(function))
 
 
 def _balance(data: Any) -> None:

@@ -83,6 +83,7 @@ def _data(parts: Parts) -> str:
     # A data set that is read as it goes may scale them itself.
     text += f"; inputs {scaling}" if info.input_scaling or info.in_memory else ""
     text += "; every class drawn equally often" if settings["data"].get("balanced") else ""
+    text += f"; drawn by {settings['data']['sampler']}" if settings["data"].get("sampler") else ""
     if info.kind != "values":
         return text
     scaled = info.target_scaling is not None and settings["task"].get("standardize")

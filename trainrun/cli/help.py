@@ -20,7 +20,7 @@ EXAMPLES = {
 FLAGS = {
     "-m": "sweep: several values per key, apart by commas",
     "-q": "only the run's folder",
-    "-v": "also every layer, and every parameter's group, learning rate and decay",
+    "-v": "also every layer, every parameter's group, and the traceback of an error in your code",
     "--cfg job": "print the composed settings, and do not train",
     "--info": "how they were composed",
     "--version": "of trainrun",

@@ -19,7 +19,7 @@ from trainrun.config.paths import is_file, is_run
 from trainrun.config.suggest import did_you_mean
 from trainrun.runtime.signals import end_at_once
 from trainrun.session.exit_code import run_guarded
-from trainrun.terminal.streams import clear_sign, open_streams, show_sign
+from trainrun.terminal.streams import clear_sign, open_streams, show_sign, stop_before
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.version import __version__
 
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # the process is ours
         open_streams()
         end_at_once()
+        stop_before(clear_sign)
     words = list(sys.argv[1:] if argv is None else argv)
     gc.disable()  # until parts are built: composing makes many small objects and hardly any garbage
     # libgomp's threads spin at every barrier; where other processes want the cores a step then takes

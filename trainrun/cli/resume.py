@@ -25,7 +25,7 @@ def run(words: list[str]) -> int:
         print(_HELP)
         return 0
     quiet = "-q" in words
-    words = [word for word in words if word != "-q"]
+    words = [word for word in words if word not in ("-q", "-v")]
     if not words or "=" in words[0]:
         raise ConfigError.of("RUN", "name the run to resume: a path, the beginning of one, a name, or last")
     name, overrides = words[0], words[1:]

@@ -23,6 +23,7 @@ GUIDES = {  # topics that are no group
     "files": "what a run leaves in its folder; resume, loggers, exit codes",
     "sweeps": "many runs from one line: values, searches, where the jobs run",
     "batches": "dict samples, masks, padding; models that return their loss; LightningModules",
+    "new": "a project of your own, and the files that `trainrun new` writes",
     "python": "your own model, data set, loss and task; trainrun in a script or notebook",
     "export": "predictions, and weights for other programs",
     "failures": "kills, numbers that are not finite, and too little memory",

@@ -116,9 +116,14 @@ class PlainFunction:
 
 def failure(thing: Any, error: BaseException) -> str:
     """Describe what went wrong in the user's code, and in which line of it."""
-    file, frames = inspect.getsourcefile(thing) or "", traceback.extract_tb(error.__traceback__)
-    places = [f" ({Path(file).name}:{frame.lineno})" for frame in frames if frame.filename == file]
-    return f"{thing.__name__} failed: {type(error).__name__}: {error}{''.join(places[-1:])}"
+    place = _place(error, inspect.getsourcefile(thing))
+    return f"{thing.__name__} failed: {type(error).__name__}: {error}{place}"
+
+
+def _place(error: BaseException, file: str | Path | None) -> str:
+    """The last line of a file that an error passed: ` (my_net.py:12)`."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if file and Path(f.filename) == Path(file)]
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def resolve(
@@ -146,7 +151,9 @@ def misfit(
     except ModuleNotFoundError as error:
         return f"cannot import {target}: {error}"
     except (Exception, SystemExit) as error:  # the user's module runs at import, and may do anything
-        return f"importing {target} failed: {type(error).__name__}: {error}"
+        return (
+            f"importing {target} failed: {type(error).__name__}: {error}{_place(error, source_file(module))}"
+        )
     if thing is None:
         return f"{module} has no {name}{did_you_mean(name, names_in(module))}"
     if not inspect.isclass(thing) and not inspect.isfunction(thing):

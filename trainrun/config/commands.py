@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 COMMANDS = {
+    "new": "a project of your own, which trains at once: trainrun new FOLDER",
     "resume": "continue a run: trainrun resume RUN [overrides]",
     "eval": "evaluate a stored run: trainrun eval RUN [--checkpoint best|last|STEP] [--split train|val|test]",
     "predict": "predict samples, as CSV: trainrun predict RUN [--split SPLIT | --input FILE] [--out FILE]",

@@ -47,8 +47,8 @@ def _slot(modules: str, bases: str = "", offers: str = "", reserved: str = "", *
     return Slot(names[0], names[1], names[2], reserved=names[3], **more)
 
 
-COLLATE = _slot("trainrun.data.padding")  # of `data.collate`, a name rather than a call
-_LOADING = ("num_workers", "balanced", "inputs", "targets", "collate")
+NAMED = _slot("trainrun.data")  # of `data.collate` and `data.sampler`: names rather than calls
+_LOADING = ("num_workers", "balanced", "inputs", "targets", "collate", "sampler")
 _DATASET = _slot("trainrun.data", "torch.utils.data.Dataset")
 _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model", "params")
 

@@ -11,7 +11,7 @@ from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -54,6 +54,9 @@ from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive
 
+if TYPE_CHECKING:
+    from trainrun.data.own_sampler import OwnSampler
+
 _SCALED_FROM = 512  # samples: their mean is within 5 % of a standard deviation, and few enough to read
 
 
@@ -66,6 +69,7 @@ class Loading:
     inputs: Key | list[Key] | None
     targets: Key | None
     collate: str | None
+    sampler: str | None
 
 
 def from_dataset(
@@ -145,7 +149,16 @@ class DatasetData:
         self.info, self.splits, self.reading = info, splits, reading
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
         self.classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
+        self.sampler: OwnSampler | None = None
         self.device = torch.device("cpu")
+
+    def sample_with(self, sampler: OwnSampler) -> None:
+        """Draw each epoch as the user's function says, which is tried once."""
+        indices = self.splits["train"][1]
+        if indices is None:
+            raise ConfigError.of("data.sampler", "has no meaning on a stream", "data.sampler=null")
+        sampler(indices, 0, 0)
+        self.sampler = sampler
 
     def balance(self) -> None:
         """Draw every class equally often in training; reads all samples of a dataset without `targets`."""
@@ -167,6 +180,8 @@ class DatasetData:
             return
         while True:
             order = epoch_order(indices, seed, position.epoch, self.classes)
+            if self.sampler:
+                order = self.sampler(indices, seed, position.epoch)
             parts = list(micro_batches(order, position, batch_spec))
             wanted = [part if len(part) else order[:1] for part, _ in parts]  # none cannot be stacked
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import epoch_order, fold_of, hold_out, micro_batches
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, PixelRange, Position, Samples, Shard
 from trainrun.vocabulary.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from trainrun.data.own_sampler import OwnSampler
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,19 @@ class IndexedData:
     eval_batch_size: int
     device = torch.device("cpu")
     classes: Tensor | None = None  # of the training samples, where each is to be drawn equally often
+    sampler: OwnSampler | None = None
+
+    def sample_with(self, sampler: OwnSampler) -> None:
+        """Draw each epoch as the user's function says, which is tried once."""
+        sampler(self.splits["train"], 0, 0)
+        self.sampler = sampler
 
     def train_batches(self, position: Position, batch_spec: BatchSpec, seed: int) -> Iterator[Batch]:
         while True:
-            order = epoch_order(self.splits["train"], seed, position.epoch, self.classes).to(self.device)
-            for indices, after in micro_batches(order, position, batch_spec):
+            order = epoch_order(self.splits["train"], seed, position.epoch, self.classes)
+            if self.sampler:
+                order = self.sampler(self.splits["train"], seed, position.epoch)
+            for indices, after in micro_batches(order.to(self.device), position, batch_spec):
                 yield self._gather(indices, after)
             position = Position(position.epoch + 1)
 

@@ -29,6 +29,12 @@ class FailedSample:
 
     message: str
     index: int | None = None  # the failed sample's place in its batch
+    traceback: str = ""  # of the user's code, for -v
+
+    @property
+    def cause(self) -> Exception | None:
+        """What carries the traceback below the error in our words."""
+        return RuntimeError(self.traceback) if self.traceback else None
 
 
 class Seeded(Dataset[Any]):
@@ -38,19 +44,20 @@ class Seeded(Dataset[Any]):
         self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, index: int) -> Any:
-        _seed_all(derive(self.seed, index))
+        seed_all(derive(self.seed, index))
         try:
             return self.dataset[index]
         except (Exception, SystemExit) as error:
-            return FailedSample(_describe_failure(self.dataset, index, error))
+            text = "".join(traceback.format_exception(error))
+            return FailedSample(_describe_failure(self.dataset, index, error), traceback=text)
 
 
 def stream(dataset: Dataset[Any], seed: int, start: int = 0) -> Iterator[Any]:
     """One pass over an iterable dataset; draws are seeded from the sample's number, from `start` on."""
-    _seed_all(derive(seed, start))
+    seed_all(derive(seed, start))
     samples = iter(cast(Any, dataset))
     for number in count(start):
-        _seed_all(derive(seed, number))
+        seed_all(derive(seed, number))
         try:
             sample = next(samples)
         except StopIteration:
@@ -132,7 +139,7 @@ def unpacked(
     """Raises DataError for a batch that failed; `indices` are those of its samples."""
     if isinstance(batch, FailedSample):
         if batch.index is None:
-            raise DataError(batch.message)
+            raise DataError(batch.message) from batch.cause
         number = "" if indices is None else f" {int(indices[batch.index])}"
         raise DataError(f"data: sample{number} {batch.message}")
     return batch
@@ -224,7 +231,8 @@ def describe_value(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"[:80]
 
 
-def _seed_all(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed what the user's code may draw from."""
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     torch.default_generator.manual_seed(seed)

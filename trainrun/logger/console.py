@@ -1,4 +1,4 @@
-"""The terminal: live progress and one table line per evaluation; plain lines where it is none."""
+"""The terminal: live progress and one table line per evaluation; plain lines elsewhere; a notebook's line."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from trainrun.logger.lines import lines_of
 from trainrun.terminal.numbers import metrics_text, number
+from trainrun.terminal.streams import stop_before
 from trainrun.terminal.visible import visible
 from trainrun.vocabulary import events
 
@@ -25,11 +26,25 @@ class Console:
     """Writes to stderr; stdout is for results."""
 
     def __init__(self, run_dir: Path) -> None:
-        terminal = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self.view = Live(terminal) if sys.stderr and sys.stderr.isatty() else PlainConsole()
+        self.view: Callable[[events.Event], None]
+        if (shell := _notebook()) is not None:
+            from trainrun.logger.notebook import NotebookConsole, publisher
+
+            self.view = NotebookConsole(publisher(shell))
+        elif sys.stderr and sys.stderr.isatty():
+            self.view = Live(RichConsole(stderr=True, highlight=False, soft_wrap=True))
+        else:
+            self.view = PlainConsole()
 
     def __call__(self, event: events.Event) -> None:
         self.view(event)
+
+
+def _notebook() -> Any:
+    """The shell of the notebook that calls; None elsewhere: IPython's in a terminal has no kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell if getattr(shell, "kernel", None) is not None else None
 
 
 class PlainConsole:
@@ -75,6 +90,7 @@ class Live:
         self.note = ""
         self.columns: list[str] = []
         self.monitor = ""
+        self.undo: Callable[[], None] = lambda: None  # what `breakpoint()` does meanwhile
 
     def __call__(self, event: events.Event) -> None:
         match event:
@@ -117,6 +133,7 @@ class Live:
         total, of = event.total_steps, f"/{event.total_steps}" if event.total_steps else ""
         self.task = self.progress.add_task("", total=total, completed=event.step, of=of, note="")
         self.progress.start()
+        self.undo = stop_before(self.progress.stop)
 
     def _advance(self, event: events.Progressed | events.StepsLogged) -> None:
         speed = f"{event.samples_per_s:,.0f} samples/s"
@@ -132,6 +149,7 @@ class Live:
 
     def _stop(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
         self.progress.stop()  # also gives the cursor back
+        self.undo()
         if isinstance(event, events.Interrupted):
             self.console.print(f"{event.signal}: saved at step {event.step}")
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainrun.vocabulary.errors import ConfigError
+
 Curve = list[tuple[int, float]]  # (step, value), the steps rising
 Curves = dict[str, Curve]  # "train/loss", "val/accuracy", "lr", "speed/samples_per_s"
 
@@ -23,6 +25,20 @@ def curves_of(run_dir: Path) -> Curves:
     """
     computed = _curves(run_dir / "metrics.jsonl", "rollback", "to", _metric)
     return computed | _curves(run_dir / "timing.jsonl", "started", "step", _speed)
+
+
+def history_of(run_dir: Path, frame: bool) -> Any:
+    """The curves; with `frame` as a pandas.DataFrame, a row for each step and a column for each curve."""
+    curves = curves_of(run_dir)
+    if not frame:
+        return curves
+    try:
+        from pandas import DataFrame
+    except ImportError:
+        text = "a table needs pandas, which is not installed; pip install pandas, or leave frame out"
+        raise ConfigError.of("frame", text) from None
+    table = DataFrame({name: dict(points) for name, points in curves.items()})
+    return table.sort_index().rename_axis("step")
 
 
 def _curves(file: Path, back: str, to: str, curve_of: Callable[[Mapping[str, Any], str], str]) -> Curves:

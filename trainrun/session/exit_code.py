@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from trainrun import ranks
 from trainrun.config.commands import COMMANDS
@@ -15,6 +16,7 @@ from trainrun.config.suggest import corrected_line
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, OutOfMemoryError, StorageError, TrainrunError
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a disk, not of the code
 
 
@@ -36,21 +38,44 @@ def _exit_of(error: Exception, words: list[str]) -> int:
     failure = _as_trainrun_error(error)
     if failure is None:
         if ranks.report_failure(error):
-            lines: list[str] = []
-            for part in traceback.format_exception(error):  # what it says is one line, whatever it holds
-                lines += part.splitlines() if part.startswith("  ") else [part.strip("\n")]
-            say(*lines, "", f"{who}unexpected {type(error).__name__}: {error}")
+            say(*_lines(error), "", f"{who}unexpected {type(error).__name__}: {error}")
         return 1
     is_by_rank = failure is not error and not isinstance(failure, StorageError)  # memory differs by rank
     if is_by_rank or ranks.report_failure(error):
+        if "-v" in words and (lines := _own_traceback(failure)):
+            say(*lines, "")
         _report(failure, words, who)
     return failure.exit_code
+
+
+def _own_traceback(failure: TrainrunError) -> list[str]:
+    """The traceback of the user's code that an error in our words comes from; none where it is our own."""
+    error: BaseException | None = failure
+    while isinstance(error, TrainrunError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return []
+    if error.__traceback__ is None:  # a loader process sends its own as text
+        return str(error).splitlines()
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    mine = [file for file in files if Path.cwd() in file.parents and _PACKAGE not in file.parents]
+    return _lines(error) if any("site-packages" not in file.parts for file in mine) else []
+
+
+def _lines(error: BaseException) -> list[str]:
+    """A traceback, what the error says in one line, whatever it holds."""
+    lines: list[str] = []
+    for part in traceback.format_exception(error):
+        lines += part.splitlines() if part.startswith("  ") else [part.strip("\n")]
+    return lines
 
 
 def _as_trainrun_error(error: Exception) -> TrainrunError | None:
     """The error itself, or what a full disk, a lack of memory or a dead worker is called here."""
     if isinstance(error, TrainrunError):
         return error
+    if type(error).__name__ == "BdbQuit":  # of bdb, which only a debugger imports
+        return TrainrunError("the debugger was quit, and the run ended")
     if isinstance(error, OSError) and error.errno in _STORAGE:
         text = f"{error.filename or 'output'}: cannot be written: {error.strerror}"
         return StorageError(f"{text}; make room, or write elsewhere")

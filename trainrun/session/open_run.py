@@ -60,8 +60,8 @@ def targets_of(settings: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for key, value in settings.items():
             if key == "_target_":
                 yield path, str(value)
-            elif (path, key) == ("data", "collate") and isinstance(value, str):
-                yield "data.collate", value
+            elif path == "data" and key in ("collate", "sampler") and isinstance(value, str):
+                yield f"data.{key}", value
             else:
                 yield from targets_of(value, f"{path}.{key}" if path else str(key))
     elif isinstance(settings, list):

@@ -88,7 +88,7 @@ def _of_python() -> Iterator[Undo]:
         yield _undo_change(os.getcwd, os.chdir)
     yield _contents(sys.path)
     yield _contents(sys.argv)
-    for name in ("path", "argv", "excepthook", "stdout", "stderr"):
+    for name in ("path", "argv", "excepthook", "breakpointhook", "stdout", "stderr"):
         yield _attribute(sys, name)
     if module := sys.modules.get("hydra.core.global_hydra"):  # of a script under Hydra's own `main`
         yield _attribute(module.GlobalHydra.instance(), "hydra")

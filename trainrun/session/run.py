@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrun.run.directory import find_run
 from trainrun.run.files import object_in, read_json
-from trainrun.run.history import curves_of
+from trainrun.run.history import history_of
 from trainrun.run.listing import state_in
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ class Run:
         return status | {"state": state_in(self.path, status)}
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """config.yaml, nested; references to the environment as they are written."""
         from trainrun.config.stored import load_stored
 
         return load_stored(self.path / "config.yaml")
+
+    settings = config
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -50,15 +52,17 @@ class Run:
         by_split = {"val": object_in(status, "metric"), "test": object_in(status, "test")}
         return {split: metrics for split, metrics in by_split.items() if metrics}
 
-    def history(self) -> dict[str, list[tuple[int, float]]]:
-        """The curves, (step, value) each, by the names that TensorBoard shows: "val/accuracy", "lr"."""
-        return curves_of(self.path)
+    def history(self, frame: bool = False) -> Any:
+        """The curves by the names that TensorBoard shows, as `trainrun.history` returns them."""
+        return history_of(self.path, frame)
 
-    def load(self, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:
+    def model(self, checkpoint: str | None = "best", trust: Sequence[str] = ()) -> nn.Module:
         """The model in evaluation mode, as `trainrun.load` returns it."""
         from trainrun.session.python import load
 
         return load(str(self.path), checkpoint, trust)
+
+    load = model
 
     def evaluate(
         self, split: str = "val", checkpoint: str = "best", overrides: Sequence[str] = (), tta: str = ""
@@ -68,10 +72,19 @@ class Run:
 
         return evaluate(str(self.path), split, checkpoint, overrides, tta)
 
+    def predictions(
+        self, split: str = "test", checkpoint: str = "best", overrides: Sequence[str] = (), tta: str = ""
+    ) -> list[dict[str, Any]]:
+        """A row for each sample of a split, as `trainrun.predict` returns them."""
+        from trainrun.session.python import predict
 
-def history(run: str) -> dict[str, list[tuple[int, float]]]:
+        return predict(str(self.path), None, split, checkpoint, overrides, tta)
+
+
+def history(run: str | os.PathLike[str], frame: bool = False) -> Any:
     """The curves of a stored run by the names that TensorBoard shows: {"val/accuracy": [(40, 0.91), ...]}.
 
     Each is (step, value) with rising steps. They are read from the run's records, without torch.
+    `frame`: a pandas.DataFrame instead, a row for each step and a column for each curve.
     """
-    return Run(run).history()
+    return Run(run).history(frame)

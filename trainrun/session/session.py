@@ -21,6 +21,7 @@ from trainrun.loop.loop import Loop
 from trainrun.run import signing
 from trainrun.run.directory import ROOT, claim
 from trainrun.run.files import free_bytes, read_json, replace_json, replace_text, storage_failed
+from trainrun.run.history import history_of
 from trainrun.run.listing import num_bytes
 from trainrun.run.lock import lock
 from trainrun.run.record import Record, restore_status, write_status
@@ -66,6 +67,10 @@ class Result:
     seconds: float  # of training, over all processes of the run
     metrics: Mapping[str, Mapping[str, float]]  # the last of each split
     final_weights: str  # which weights it ended with, in words; empty where it was interrupted
+
+    def history(self, frame: bool = False) -> Any:
+        """The run's curves, as `trainrun.history` returns them."""
+        return history_of(self.run_dir, frame)
 
 
 def start(composition: Composition, parts: Parts, options: RunOptions, run_dir: Path | None = None) -> Result:

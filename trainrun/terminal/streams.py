@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _NAMES = ("stdin", "stdout", "stderr")
@@ -72,6 +72,28 @@ def clear_sign() -> None:
     file = getattr(sys.stderr, "buffer", None)
     if isinstance(file, _Unfailing) and file.is_sign_shown:
         file.write(b"")
+
+
+def stop_before(stop: Callable[[], object]) -> Callable[[], None]:
+    """Have `breakpoint()` call `stop` before it opens the debugger; returns what undoes this."""
+    current = sys.breakpointhook
+    debugger = getattr(current, "debugger", current)  # one that stands in a hook of ours is not wrapped twice
+
+    def hook(*args: Any, **keywords: Any) -> Any:
+        chosen = os.environ.get("PYTHONBREAKPOINT", "")
+        if chosen == "0":
+            return None
+        stop()
+        if chosen or debugger is not sys.__breakpointhook__:
+            return debugger(*args, **keywords)  # begins in this frame: `up` leads to the user's
+        import pdb
+
+        pdb.Pdb(nosigint=True).set_trace(sys._getframe(1))
+        return None
+
+    hook.debugger = debugger  # type: ignore[attr-defined]
+    sys.breakpointhook = hook
+    return lambda: setattr(sys, "breakpointhook", current)
 
 
 class _Unfailing(io.FileIO):

@@ -46,6 +46,10 @@ class TrainrunError(Exception):
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it, below the cell of a notebook: its text, as the command does."""
+        return [f"trainrun: {self}"]
+
 
 class ConfigError(TrainrunError):
     """All problems of a configuration at once."""

@@ -95,6 +95,13 @@ def own_part(group: str) -> list[str]:
     return [line for before, line in pairwise(["", *lines]) if before or line]  # one empty line is enough
 
 
+def files_of(topic: str) -> dict[str, str]:
+    """The files that a topic's fenced blocks hold, each without its first line, which is `# NAME`."""
+    text = (_FOLDER / f"{topic}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+\n# (\S+\.\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return dict(blocks)
+
+
 def about(topic: str, option: str) -> list[str]:
     """The bullets of a topic that are about one option."""
     mark = f"{option}: "
