@@ -1,131 +1,115 @@
-"""The script's loop: forward and backward over a window, clip, update, evaluate, keep the best weights."""
+"""The script's loss, evaluation and loop: forward and backward, clip, update, keep the best weights."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 from trainrun.assembly.build import Parts
-from trainrun.report.as_code.optimizer import rates_by_group
-from trainrun.report.as_code.refusals import problem
-from trainrun.report.as_code.task import loss_call, metric_of, per_sample
-from trainrun.report.as_code.text import Section
-from trainrun.vocabulary.duration import parse, to_steps
-from trainrun.vocabulary.errors import ConfigError
+from trainrun.report.as_code.refusals import refusal
+from trainrun.report.as_code.text import call
+
+_LOSSES = {"CrossEntropy": "CrossEntropyLoss", "BCEWithLogits": "BCEWithLogitsLoss", "MSE": "MSELoss"}
+_LOSSES |= {"L1": "L1Loss", "Huber": "HuberLoss", "SmoothL1": "SmoothL1Loss"}
+_METRICS = {  # of each task, with the sum over a batch that it is made of
+    "Classification": ("accuracy", "(outputs.argmax(1) == targets).sum()"),
+    "Binary": ("accuracy", "((outputs > 0) == (targets > 0.5)).sum()"),
+    "Regression": ("rmse", "(outputs - targets).square().sum(0)"),
+}
+_EVALUATE = '''@torch.inference_mode()
+def evaluate(net: nn.Module, rows: Tensor) -> tuple[float, float]:
+    """Mean loss and {metric} over a split: no mean of the means of its batches."""
+    net.eval()  # no dropout, and batch norm by its running statistics
+    loss = total = torch.zeros((), device=device)
+    for part in rows.split({size}):
+        inputs, targets = batch(part)
+        outputs = net(inputs)
+        loss = loss + criterion(outputs, targets)
+        total = total + {batch_sum}
+    return (loss / len(rows)).item(), {value}.item()'''
+_UPDATE = """for update, window in enumerate(itertools.islice(windows(), STEPS)):
+    model.train()  # evaluation has turned dropout off
+    for group in optimizer.param_groups:
+        group["lr"] = LR * lr_factor(update)
+    optimizer.zero_grad()
+    # Known before the first backward: a short window is the mean over what it holds.
+    count = sum(len(rows) for rows in window)
+    for micro, rows in enumerate(window):
+        inputs, targets = batch(rows)
+        # Dropout draws from (seed, micro-batch), whatever ran before.
+        torch.manual_seed(stream(SEED, update * ACCUMULATE + micro))
+        loss = {criterion}(model(inputs), targets) / count
+        loss.backward()
+    # Also stops at a gradient that is not finite, before it reaches the weights.
+    nn.utils.clip_grad_norm_(model.parameters(), {norm}, error_if_nonfinite=True)
+    optimizer.step()"""
+_VALIDATE = """
+    if (update + 1) % EVAL_EVERY == 0 or update + 1 == STEPS:
+        val_loss, {metric} = evaluate({net}, val)
+        print(f"step {{update + 1}}: val loss {{val_loss:.4f}}, {metric} {{{metric}:.4f}}")
+        score = {score}
+        if score {sign} best:
+            best = score
+            torch.save({net}.state_dict(), "best.pt")
+"""
+_TEST = """
+# Nothing was chosen on the test split, so its figure is an honest one.
+test_loss, {metric} = evaluate(model, test)
+print(f"test: loss {{test_loss:.4f}}, {metric} {{{metric}:.4f}}")"""
 
 
-def loop_section(parts: Parts) -> Section:
-    """Train, evaluating on the way."""
-    is_split = parts.batch_spec.accumulate > 1
-    steps, seed = parts.state.total_steps, parts.settings["seed"]
-    constants = [f"SEED = {seed}", f"STEPS = {steps}  # updates: {parts.settings['budget']}"]
-    what = "window in enumerate(itertools.islice(windows(), STEPS))" if is_split else ""
-    what = what or "rows in enumerate(itertools.islice(batches(), STEPS))"
-    lines = [f"for update, {what}:"]
-    lines.append("    model.train()  # evaluation has turned dropout off")
-    lines.append("    for group in optimizer.param_groups:")
-    factor = 'group["factor"] * ' if rates_by_group(parts) else ""
-    lines.append(f'        group["lr"] = {factor}LR * lr_factor(update)')
-    lines.append("    optimizer.zero_grad()")
-    lines += _window(parts) if is_split else _batch(parts)
-    lines += _clip(parts)
-    lines.append("    optimizer.step()")
-    if "ema" in (parts.settings["regularization"] or {}):
-        lines.append("    update_average(update + 1)")
-    if parts.monitor is not None:
-        every = to_steps(parse(parts.settings["loop"]["eval_every"]), parts.pace)
-        constants.append(f"EVAL_EVERY = {every}  # updates")
-        lines += _evaluation(parts)
-        lines.insert(0, f"best = {_WORST[parts.monitor.maximize]}")
-    return Section("\n".join(lines), tuple(constants))
+def evaluate_section(parts: Parts) -> str:
+    """The loss, a sum over samples, and the function that evaluates."""
+    metric, batch_sum = _METRICS[type(parts.task).__name__]
+    node = dict(parts.settings["loss"])
+    begin = f"nn.{_LOSSES[node.pop('_target_').rpartition('.')[2]]}"
+    values = {key: node[key] for key in ("delta", "beta") if key in node}
+    text = call(f"criterion = {begin}", values | {"reduction": "sum"}) + "\n"
+    is_entropy = begin.endswith("CrossEntropyLoss")
+    if parts.task.num_outputs > 1 and not is_entropy:
+        raise refusal("a loss over several outputs")
+    if (smoothing := _regularizer(parts, "label_smoothing")) is not None:
+        if not is_entropy:
+            raise refusal("regularization=label_smoothing without loss=cross_entropy")
+        smooth = {"label_smoothing": smoothing["amount"], "reduction": "sum"}
+        text += call(f"smoothed = {begin}", smooth) + "\n"
+    value = "(total / len(rows))"
+    if metric == "rmse":
+        own_units = " * std" if parts.settings["task"]["standardize"] else ""
+        value = f"({value}.sqrt(){own_units}).mean()"
+    names = {"metric": metric, "batch_sum": batch_sum, "value": value}
+    evaluation = _EVALUATE.format(size=parts.settings["data"]["eval_batch_size"], **names)
+    if (dtype := parts.state.precision.dtype) is not None:
+        evaluation = f"@torch.autocast(device.type, {dtype})\n{evaluation}"
+    return f"{text}\n\n{evaluation}"
 
 
-_WORST = {True: "(-math.inf, -math.inf)", False: "(math.inf, math.inf)"}
+def loop_section(parts: Parts) -> str:
+    """Train, evaluating on the way, and evaluate the best weights at the end."""
+    monitor, (metric, _) = parts.monitor, _METRICS[type(parts.task).__name__]
+    clip, dtype = parts.settings["loop"]["clip"]["norm"], parts.state.precision.dtype
+    names = {"criterion": "criterion" if _regularizer(parts, "label_smoothing") is None else "smoothed"}
+    names |= {"norm": "math.inf" if clip is None else repr(clip)}
+    text = _UPDATE.format(**names)
+    if dtype is not None:
+        under = rf"\1with torch.autocast(device.type, {dtype}):\n\1    \2"
+        text = re.sub(r"^( *)(loss = .*)$", under, text, flags=re.M)
+    net = "model" if _regularizer(parts, "ema") is None else "average"
+    text += "" if net == "model" else "\n    update_average(update + 1)"
+    end = '\ntorch.save(model.state_dict(), "last.pt")'
+    if monitor is not None:
+        if monitor.name not in ("loss", metric):
+            raise refusal(f"monitor=val/{monitor.name}")
+        sign, worst, loss = (
+            (">", "-math.inf", "-val_loss") if monitor.maximize else ("<", "math.inf", "val_loss")
+        )
+        score = f"{metric}, {loss}  # of equal ones the lower loss"
+        score, worst = ("val_loss", worst) if monitor.name == "loss" else (score, f"{worst}, {worst}")
+        text += _VALIDATE.format(metric=metric, net=net, score=score, sign=sign)
+        text = f"best = {worst}\n{text}"
+        end += '\nmodel.load_state_dict(torch.load("best.pt"))'
+    return text + end + (_TEST.format(metric=metric) if parts.info.sizes.get("test") else "")
 
 
-def _forward(parts: Parts, indent: str, loss: str) -> list[str]:
-    """Lines of the loss, under autocast where the run has it."""
-    if parts.state.precision.dtype is None:
-        return [f"{indent}loss = {loss}"]
-    head = f"{indent}with torch.autocast(device.type, {parts.state.precision.dtype}):"
-    return [head, f"{indent}    loss = {loss}"]
-
-
-def _smoothing(parts: Parts) -> float | None:
-    regularizer: dict[str, Any] | None = (parts.settings["regularization"] or {}).get("label_smoothing")
-    if regularizer is None:
-        return None
-    if not parts.settings["loss"]["_target_"].endswith(".CrossEntropy"):
-        raise ConfigError([problem("regularization=label_smoothing without loss=cross_entropy")])
-    return float(regularizer["amount"])
-
-
-def _batch(parts: Parts) -> list[str]:
-    """One batch is the window."""
-    step = "update" if (step := _accumulate(parts)) == 1 else f"update * {step}"
-    lines = ["    inputs, targets = batch(rows)"]
-    lines.append("    # Dropout draws from (seed, update), whatever ran before.")
-    lines.append(f"    torch.manual_seed(stream(SEED, {step}))")
-    lines += _forward(parts, "    ", loss_call(parts, "model(inputs)", smoothing=_smoothing(parts)))
-    return [*lines, "    loss.backward()"]
-
-
-def _window(parts: Parts) -> list[str]:
-    """Several micro-batches whose gradients add up."""
-    each = per_sample(parts)
-    lines = ["    # Known before the first backward: a short window is the mean over what it holds."]
-    lines.append(f"    count = sum(len(rows) for rows in window){each}")
-    lines += ["    for micro, rows in enumerate(window):", "        inputs, targets = batch(rows)"]
-    lines.append("        # Dropout draws from (seed, micro-batch), whatever ran before.")
-    lines.append("        torch.manual_seed(stream(SEED, update * ACCUMULATE + micro))")
-    lines += _forward(parts, "        ", loss_call(parts, "model(inputs)", "sum", _smoothing(parts)))
-    return [*lines, "        (loss / count).backward()"]
-
-
-def _accumulate(parts: Parts) -> int:
-    """By what random draws are counted; with batch_size=full it may differ from the window's."""
-    return int(parts.settings["loop"]["accumulate"])
-
-
-def _clip(parts: Parts) -> list[str]:
-    clip = parts.settings["loop"]["clip"]
-    limit = "math.inf" if clip["norm"] is None else repr(clip["norm"])
-    why = "# Stop at a gradient that is not finite, before it reaches the weights."
-    lines = [] if clip["norm"] is not None else [f"    {why}"]
-    lines.append(f"    nn.utils.clip_grad_norm_(model.parameters(), {limit}, error_if_nonfinite=True)")
-    if clip["value"] is not None:
-        lines.append(f"    nn.utils.clip_grad_value_(model.parameters(), {clip['value']!r})")
-    return lines
-
-
-def _evaluation(parts: Parts) -> list[str]:
-    """Evaluate on the validation split, and keep the best weights."""
-    monitor, metric = parts.monitor, metric_of(parts)
-    assert monitor is not None
-    if monitor.name not in ("loss", metric):
-        raise ConfigError([problem(f"monitor=val/{monitor.name}")])
-    net = "average" if "ema" in (parts.settings["regularization"] or {}) else "model"
-    lines = ["    if (update + 1) % EVAL_EVERY == 0 or update + 1 == STEPS:"]
-    lines.append(f"        loss, {metric} = evaluate({net}, val)")
-    shown = f"loss {{loss:.4f}}, {metric} {{{metric}:.4f}}"
-    lines.append(f'        print(f"step {{update + 1}}: {shown}")')
-    loss = "-loss" if monitor.maximize else "loss"
-    value = (f"-{monitor.name}" if False else monitor.name, loss)
-    sign = ">" if monitor.maximize else "<"
-    lines.append(f"        if ({value[0]}, {value[1]}) {sign} best:  # of equal ones the lower loss")
-    lines.append(f"            best = {value[0]}, {value[1]}")
-    lines.append(f'            torch.save({net}.state_dict(), "best.pt")')
-    return lines
-
-
-def end_section(parts: Parts) -> Section:
-    """Keep the last weights, and evaluate the best ones once on the test split."""
-    lines = ['torch.save(model.state_dict(), "last.pt")']
-    if parts.monitor is not None:
-        lines.append('model.load_state_dict(torch.load("best.pt"))')
-    if parts.info.sizes.get("test"):
-        if parts.monitor is not None:
-            lines.append("# Nothing was chosen on the test split, so its figure is an honest one.")
-        metric = metric_of(parts)
-        lines.append(f"loss, {metric} = evaluate(model, test)")
-        lines.append(f'print(f"test: loss {{loss:.4f}}, {metric} {{{metric}:.4f}}")')
-    return Section("\n".join(lines))
+def _regularizer(parts: Parts, name: str) -> dict[str, float] | None:
+    regularizers: dict[str, dict[str, float]] = parts.settings["regularization"] or {}
+    return regularizers.get(name)

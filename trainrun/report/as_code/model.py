@@ -1,4 +1,4 @@
-"""The script's model with its first weights, and the average of its weights where the run keeps one."""
+"""The script's machine and model, with its first weights, and the average of its weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from torch.nn.modules.dropout import _DropoutNd
 from trainrun.assembly.build import Parts, offered_to_model
 from trainrun.assembly.initial import is_from_trainrun
 from trainrun.config.call import arguments_of
-from trainrun.report.as_code.text import Imports, Section, call
+from trainrun.report.as_code.text import Imports, call
 
-_AVERAGE = '''average = copy.deepcopy(model).eval().requires_grad_(False)
+_CHANNELS_LAST = """
+for parameter in model.parameters():
+    if parameter.ndim == 4:  # kernels, in the memory order that convolutions like
+        kernel = parameter.data.contiguous(memory_format=torch.channels_last)
+        parameter.data = kernel"""
+_DROPOUT = """
+for layer in model.modules():
+    if isinstance(layer, ({kinds})):
+        layer.p = {p}"""
+AVERAGE = '''average = copy.deepcopy(model).eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -28,69 +37,43 @@ def update_average(updates: int) -> None:
             mean.copy_(value)'''
 
 
-def model_section(parts: Parts, imports: Imports) -> Section:
-    """Make the model and give it the run's initial weights."""
-    node, make = parts.settings["model"], parts.make
-    arguments = arguments_of(make.callable_of("model"), node, offered_to_model(parts.info, parts.task))
-    lines = ["# Each part draws from (seed, part) alone, whatever was drawn before it."]
-    lines += ['torch.manual_seed(derive(SEED, "model"))']
-    lines.append(call(imports.name(node["_target_"]), arguments, before="model = "))
-    lines += _dropout(parts)
-    lines += _init(parts, imports)
-    is_image = any(p.ndim == 4 for p in parts.state.model.parameters())
-    if parts.runtime.channels_last and is_image:
-        lines.append("# In the memory order that convolutions like.")
-        lines.append("model = model.to(device, memory_format=torch.channels_last)")
-    else:
-        lines.append("model = model.to(device)")
-    return Section("\n".join(lines))
-
-
-def average_section(decay: float) -> Section:
-    """The exponential moving average, a copy that is evaluated in the model's place."""
-    return Section(_AVERAGE, (f"EMA_DECAY = {decay!r}  # share of the average that stays",))
-
-
-def _dropout(parts: Parts) -> list[str]:
-    """Lines that set the rate of every dropout layer, where the run does."""
-    regularizer = (parts.settings["regularization"] or {}).get("dropout")
-    if regularizer is None:
-        return []
-    kinds = sorted({type(m).__name__ for m in parts.state.model.modules() if isinstance(m, _DropoutNd)})
-    names = [f"nn.{kind}" for kind in kinds]
-    kind = names[0] if len(names) == 1 else f"({', '.join(names)})"
-    loop = f"for layer in model.modules():\n    if isinstance(layer, {kind}):"
-    return [loop, f"        layer.p = {regularizer['p']!r}"]
-
-
-def _init(parts: Parts, imports: Imports) -> list[str]:
-    """Lines that initialise; none where the model keeps the weights that it gave itself."""
-    node, model = dict(parts.settings["init"]), parts.state.model
-    name = node.pop("_target_").rpartition(".")[2]
-    keeps = name == "auto" and not is_from_trainrun(model, parts.make.callable_of("model"))
-    if (keeps or name == "default") and not node["zero_residual"]:
-        return []
-    made = call(imports.name(f"trainrun.init.{name}"), node)
-    seed = 'torch.manual_seed(derive(SEED, "init"))'
-    return [seed, f"{made}.zero_branches(model)" if keeps else f"{made}(model)"]
-
-
-def machine_section(parts: Parts) -> Section:
-    """Device and threads."""
-    runtime, lines = parts.runtime, list[str]()
-    kind = runtime.device.type
-    if parts.settings["runtime"]["device"] == "auto" and kind != "mps":
-        lines.append('device = torch.device("cuda" if torch.cuda.is_available() else "cpu")')
-    else:
-        lines.append(f'device = torch.device("{runtime.device}")')
-    if kind == "cpu" and (runtime.threads or runtime.num_threads == 1):
+def machine_section(parts: Parts) -> str:
+    """Choose device and threads."""
+    runtime, name = parts.runtime, f'"{parts.runtime.device}"'
+    if parts.settings["runtime"]["device"] == "auto" and runtime.device.type != "mps":
+        name = '"cuda" if torch.cuda.is_available() else "cpu"'
+    text = f"device = torch.device({name})"
+    if runtime.device.type == "cpu" and (runtime.threads or runtime.num_threads == 1):
         why = "" if runtime.threads else "  # layers this small only lose time with more"
-        lines.append(f"torch.set_num_threads({runtime.num_threads}){why}")
-    if runtime.deterministic:
-        lines.append("torch.use_deterministic_algorithms(True)")
-    if kind == "cuda" and parts.state.precision.name != "tf32":
-        lines.append("torch.backends.cudnn.allow_tf32 = False  # float32 in convolutions, in full")
-    if parts.state.precision.name == "tf32":
-        lines.append('torch.set_float32_matmul_precision("high")  # TF32')
-    return Section("\n".join(lines))
+        text += f"\ntorch.set_num_threads({runtime.num_threads}){why}"
+    if runtime.device.type == "cuda":
+        text += "\ntorch.backends.cudnn.allow_tf32 = False  # float32 in convolutions, in full"
+    return text
 
+
+def model_section(parts: Parts, imports: Imports) -> str:
+    """Make the model, and give it the run's initial weights."""
+    node, make, model = parts.settings["model"], parts.make, parts.state.model
+    arguments = arguments_of(make.callable_of("model"), node, offered_to_model(parts.info, parts.task))
+    text = "# Each part draws from (seed, part) alone, whatever was drawn before it.\n"
+    text += 'torch.manual_seed(derive(SEED, "model"))\n'
+    text += call(f"model = {imports.name(node['_target_'])}", arguments)
+    if (dropout := (parts.settings["regularization"] or {}).get("dropout")) is not None:
+        kinds = sorted({f"nn.{type(m).__name__}" for m in model.modules() if isinstance(m, _DropoutNd)})
+        inner = kinds[0] if len(kinds) == 1 else f"({', '.join(kinds)})"
+        text += _DROPOUT.replace("({kinds})", inner).format(p=dropout["p"])
+    text += _init(parts, imports) + "\nmodel = model.to(device)"
+    has_kernels = any(p.ndim == 4 for p in model.parameters())
+    return text + (_CHANNELS_LAST if parts.runtime.channels_last and has_kernels else "")
+
+
+def _init(parts: Parts, imports: Imports) -> str:
+    """Lines that initialise; none where the model keeps the weights that it gave itself."""
+    node = dict(parts.settings["init"])
+    name = node.pop("_target_").rpartition(".")[2]
+    is_theirs = not is_from_trainrun(parts.state.model, parts.make.callable_of("model"))
+    keeps = name == "auto" and is_theirs
+    if (keeps or name == "default") and not node["zero_residual"]:
+        return ""
+    made = call(imports.name(f"trainrun.init.{name}"), node)
+    return f'\ntorch.manual_seed(derive(SEED, "init"))\n{made}{".zero_branches" if keeps else ""}(model)'

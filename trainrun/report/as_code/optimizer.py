@@ -1,4 +1,4 @@
-"""The script's optimizer: torch's own class with the run's values, and its parameter groups."""
+"""The script's optimizer, torch's own class with the run's values, and its learning rate as a formula."""
 
 from __future__ import annotations
 
@@ -7,17 +7,40 @@ from typing import Any
 
 from trainrun.assembly.build import Parts
 from trainrun.optimizer import needs_closure
-from trainrun.report.as_code.refusals import problem
-from trainrun.report.as_code.text import Section, bracketed, call, literal
-from trainrun.vocabulary.errors import ConfigError
+from trainrun.report.as_code.refusals import chosen, refusal
+from trainrun.report.as_code.text import call
+from trainrun.vocabulary.duration import parse, to_steps
+
+_GROUPS = """# Norms and biases are not decayed: smaller ones make no simpler model.
+matrices = [p for p in model.parameters() if p.ndim > 1]
+vectors = [p for p in model.parameters() if p.ndim < 2]
+groups = [
+    {{"params": matrices, "weight_decay": {decay!r}}},
+    {{"params": vectors, "weight_decay": 0.0}},
+]
+"""
+# Of the share of the run after the warm-up.
+_OF_PROGRESS = {
+    "cosine": "(1 + math.cos(math.pi * progress)) / 2",
+    "linear": "1 - progress",
+    "polynomial": "(1 - progress) ** POWER",
+}
+# Of the updates since the start, which the warm-up multiplies.
+_OF_UPDATE = {
+    "constant": "1.0",
+    "step": "GAMMA ** (update // DROP_EVERY)",
+    "multistep": "GAMMA ** sum(update >= drop for drop in DROPS)",
+    "exponential": "GAMMA ** (update / DROP_EVERY)",
+    "noam": "min(1.0, math.sqrt(WARMUP / (update + 1)))",
+}
 
 
-def optimizer_section(parts: Parts) -> Section:
+def optimizer_section(parts: Parts) -> str:
     """Make the parameter groups and the optimizer."""
     optimizer: Any = parts.state.optimizer
-    kind, node = type(optimizer), parts.settings["optimizer"]
+    kind, node, groups = type(optimizer), parts.settings["optimizer"], optimizer.param_groups
     if not kind.__module__.startswith("torch.optim.") or needs_closure(optimizer):
-        raise ConfigError([problem(f"optimizer={node['_target_'].rpartition('.')[2]}")])
+        raise refusal(chosen(parts.settings, "optimizer"))
     defaults = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
     values = {
         name: value
@@ -25,63 +48,52 @@ def optimizer_section(parts: Parts) -> Section:
         if name in defaults and name not in ("lr", "weight_decay")
         if (name in node and not isinstance(value, bool)) or value != defaults[name]
     }
-    groups, lines = _groups(parts)
-    if groups == "model.parameters()" and "weight_decay" in defaults:
-        values["weight_decay"] = optimizer.param_groups[0]["weight_decay"]
-    made = call(f"torch.optim.{kind.__name__}", {"lr": _LR} | values, groups, "optimizer = ")
-    return Section("\n".join([*lines, made]), (f"LR = {parts.rates.lr!r}",))
+    begin = f"optimizer = torch.optim.{kind.__name__}"
+    if len(groups) == 1:
+        decay = {"weight_decay": groups[0]["weight_decay"]} if "weight_decay" in defaults else {}
+        return call(begin, values | decay, ["model.parameters()", "lr=LR"])
+    names = {id(parameter): name for name, parameter in parts.state.model.named_parameters()}
+    decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
+    if decayed != {name for name, p in parts.state.model.named_parameters() if p.ndim > 1}:
+        raise refusal("a norm or bias that is a matrix")
+    return _GROUPS.format(decay=node["weight_decay"]) + call(begin, values, ["groups", "lr=LR"])
 
 
-class _Name:
-    """A name in place of a value."""
-
-    def __repr__(self) -> str:
-        return "LR"
-
-
-_LR = _Name()
-
-
-def _groups(parts: Parts) -> tuple[str, list[str]]:
-    """What the optimizer is given, and the lines before it."""
-    model, groups = parts.state.model, parts.state.optimizer.param_groups
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    listed = [[names[id(p)] for p in group["params"]] for group in groups]
-    if len(groups) == 1 and listed[0] == list(names.values()):
-        return "model.parameters()", []
-    factors = [group["base_lr"] / parts.rates.lr for group in groups]
-    decays = [group.get("weight_decay") for group in groups]
-    matrices = [name for name, p in model.named_parameters() if p.ndim > 1]
-    vectors = [name for name, p in model.named_parameters() if p.ndim < 2]
-    if factors == [1, 1] and sorted(listed) == sorted([matrices, vectors]):
-        by_names = dict(zip(map(tuple, listed), decays, strict=True))
-        is_first = listed[0] == matrices
-        pair = [
-            f'{{"params": matrices, "weight_decay": {by_names[tuple(matrices)]!r}}}',
-            f'{{"params": vectors, "weight_decay": {by_names[tuple(vectors)]!r}}}',
-        ]
-        lines = ["# Norms and biases are not decayed: a smaller scale or offset is no simpler model."]
-        lines.append("matrices = [p for p in model.parameters() if p.ndim > 1]")
-        lines.append("vectors = [p for p in model.parameters() if p.ndim < 2]")
-        return "groups", [*lines, bracketed("groups = [", pair if is_first else pair[::-1], "]")]
-    return "groups", _by_name(parts, listed, factors, decays)
+def schedule_section(parts: Parts) -> str:
+    """The factor of the learning rate, a function of the update."""
+    node, warmup = parts.settings["scheduler"], _warmup(parts)
+    name, start = node["_target_"].rpartition(".")[2], node["warmup_start"]
+    rise = "(update + 1) / WARMUP" if start == 0 else f"{start} + {1 - start} * (update + 1) / WARMUP"
+    lines = ["def lr_factor(update: int) -> float:"]
+    lines.append(f'    """The share of LR at an update, {name}: accumulation does not stretch it."""')
+    if name in _OF_PROGRESS:
+        shape = _OF_PROGRESS[name]
+        shape = f"FLOOR + (1 - FLOOR) * ({shape})" if node["min_lr"] else shape
+        lines += ["    if update < WARMUP:", f"        return {rise}"] if warmup else []
+        lines.append(
+            f"    progress = {'(update - WARMUP) / (STEPS - WARMUP)' if warmup else 'update / STEPS'}"
+        )
+    else:
+        shape = f"max(FLOOR, {_OF_UPDATE[name]})" if node.get("min_lr") else _OF_UPDATE[name]
+        lines += ["    if update < WARMUP:", f"        return {shape} * ({rise})"] if warmup else []
+    return "\n".join([*lines, f"    return {shape}"])
 
 
-def _by_name(parts: Parts, listed: list[list[str]], factors: list[float], decays: list[Any]) -> list[str]:
-    """Groups of any rules, their parameters by name."""
-    lines = ["named = dict(model.named_parameters())"]
-    trained = {name for group in listed for name in group}
-    if frozen := [name for name, _ in parts.state.model.named_parameters() if name not in trained]:
-        lines.append(bracketed("for name in [", list(map(literal, frozen)), "]:"))
-        lines.append("    named[name].requires_grad_(False)")
-    lines.append("groups = []")
-    for names, factor, decay in zip(listed, factors, decays, strict=True):
-        lines.append(bracketed("names = [", list(map(literal, names)), "]"))
-        settings = {"factor": factor} | ({} if decay is None else {"weight_decay": decay})
-        lines.append(f'groups.append({{"params": [named[n] for n in names], {literal(settings)[1:]})')
+def rate_constants(parts: Parts) -> list[str]:
+    """Lines of the numbers that optimizer and schedule need."""
+    node, warmup = parts.settings["scheduler"], _warmup(parts)
+    lines = [f"LR = {parts.rates.lr!r}  # the highest learning rate"]
+    lines += [f"WARMUP = {warmup}  # updates in which it rises"] if warmup else []
+    lines += [f"FLOOR = {node['min_lr']!r} / LR  # where the decay ends"] if node.get("min_lr") else []
+    lines += [f"{key.upper()} = {node[key]!r}" for key in ("power", "gamma") if key in node]
+    if "every" in node:
+        lines.append(f"DROP_EVERY = {to_steps(parse(node['every']), parts.pace)}  # updates")
+    if "at" in node:
+        drops = [to_steps(parse(point), parts.pace) for point in node["at"]]
+        lines.append(f"DROPS = {drops}  # updates")
     return lines
 
 
-def rates_by_group(parts: Parts) -> bool:
-    """Whether groups learn at rates of their own."""
-    return any(group["base_lr"] != parts.rates.lr for group in parts.state.optimizer.param_groups)
+def _warmup(parts: Parts) -> int:
+    schedule: Any = parts.state.schedule
+    return int(schedule.warmup)

@@ -2,62 +2,53 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
+import textwrap
 
 from trainrun.assembly.build import Parts
-from trainrun.report.as_code.data import data_section, order_section
-from trainrun.report.as_code.loop import end_section, loop_section
-from trainrun.report.as_code.model import average_section, machine_section, model_section
-from trainrun.report.as_code.optimizer import optimizer_section
-from trainrun.report.as_code.schedule import schedule_section
-from trainrun.report.as_code.task import evaluate_section
-from trainrun.report.as_code.text import Imports, Section
+from trainrun.report.as_code.data import data_section
+from trainrun.report.as_code.loop import evaluate_section, loop_section
+from trainrun.report.as_code.model import AVERAGE, machine_section, model_section
+from trainrun.report.as_code.optimizer import optimizer_section, rate_constants, schedule_section
+from trainrun.report.as_code.text import Imports
+from trainrun.vocabulary.duration import parse, to_steps
 
-_STANDARD = {"import copy": r"\bcopy\.", "import itertools": r"\bitertools\.", "import math": r"\bmath\."}
-_HEAD = '''"""{command}
+_HEAD = '''"""A run of trainrun as plain PyTorch: same data, first weights, order and updates.
 
-The same run as plain PyTorch: the same data, first weights, order and updates,
-so that `last.pt` and `best.pt` hold the weights that it would end with, to rounding.
+{command}
+
+It ends with the weights of that command, to rounding, in last.pt and best.pt.
 Left out are checkpoints, resuming, logs and reports.
-"""'''
+"""
+
+'''
+_TORCH = "import torch\nfrom torch import Tensor, nn\n"
 
 
 def script(parts: Parts, command: str) -> str:
     """The composed run as the text of a program. Raises ConfigError for what that cannot say."""
-    imports = Imports()
-    order, loop = order_section(parts), loop_section(parts)
-    ema = (parts.settings["regularization"] or {}).get("ema")
-    sections = [
-        machine_section(parts),
-        data_section(parts, imports),
-        order,
-        model_section(parts, imports),
-        *([average_section(ema["decay"])] if ema else []),
-        optimizer_section(parts),
-        schedule_section(parts),
-        evaluate_section(parts),
-        loop,
-        end_section(parts),
+    imports, ema = Imports(), (parts.settings["regularization"] or {}).get("ema")
+    start = (
+        model_section(parts, imports) + (f"\n\n{AVERAGE}\n\n\n" if ema else "\n\n") + optimizer_section(parts)
+    )
+    sections = [data_section(parts, imports), start, schedule_section(parts), evaluate_section(parts)]
+    body = f"{machine_section(parts)}\n\n" + "\n\n\n".join([*sections, loop_section(parts)])
+    standard = [f"import {name}\n" for name in ("copy", "itertools", "math") if f"{name}." in body]
+    top = "".join([*standard, "from collections.abc import Iterator\n\n", _TORCH])
+    numbers = [*_numbers(parts), *rate_constants(parts)]
+    numbers += [f"EMA_DECAY = {ema['decay']!r}  # share of the average that stays"] if ema else []
+    wrapped = textwrap.wrap(command, 80, break_long_words=False, break_on_hyphens=False)
+    head = _HEAD.format(command=textwrap.indent(" \\\\\n    ".join(wrapped), "    "))
+    return head + top + "\n".join([*imports.lines(), "", *numbers]) + f"\n\n{body}\n"
+
+
+def _numbers(parts: Parts) -> list[str]:
+    """Lines of the numbers that the loop needs."""
+    settings, spec = parts.settings, parts.batch_spec
+    lines = [
+        f"SEED = {settings['seed']}",
+        f"STEPS = {parts.state.total_steps}  # updates: {settings['budget']}",
     ]
-    body = _joined(sections)
-    standard = [line for line, used in _STANDARD.items() if re.search(used, body)]
-    standard.append("from collections.abc import Iterator")
-    torch = ["import torch", "from torch import Tensor, nn", "from torch.nn import functional as F"]
-    numbers = [line for section in (loop, order, *sections) for line in section.constants]
-    numbers = list(dict.fromkeys(numbers))
-    top = [_HEAD.format(command=command), *standard, "", *torch, *imports.lines(), "", *numbers]
-    top.insert(1, "")
-    return "\n".join(top) + "\n\n" + body + "\n"
-
-
-def _joined(sections: list[Section]) -> str:
-    """The texts, with two blank lines around functions."""
-    text = ""
-    for section in sections:
-        ends_in_function = bool(re.search(r"^(def|@).*(\n( .*)?)*\Z", text, re.M))
-        begins_with_one = re.match(r"def |@", section.text)
-        gap = "\n\n\n" if ends_in_function or begins_with_one else "\n\n"
-        text += (gap if text else "") + section.text
-    return text
+    lines.append(f"BATCH_SIZE = {spec.batch_size}")
+    lines.append(f"ACCUMULATE = {settings['loop']['accumulate']}  # micro-batches per update")
+    every = to_steps(parse(settings["loop"]["eval_every"]), parts.pace)
+    return [*lines, f"EVAL_EVERY = {every}  # updates"] if parts.monitor is not None else lines

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 _WIDTH = 88  # ruff's own, so that a formatter leaves the script as it is
-# What the script itself binds; a part of that name gets another.
-_OWN = frozenset(
-    "average batch batches best copy data device epoch evaluate groups itertools lr_factor math mean model"
-    " named nn optimizer outputs rows std step targets test torch train update update_average val window"
-    " windows F Iterator Tensor".split()
-)
-_ALWAYS = {
-    "derive": "trainrun.vocabulary.seeds.derive",
-    "epoch_order": "trainrun.data.order.epoch_order",
-    "stream": "trainrun.vocabulary.seeds.stream",
-}
+# What the script itself binds: a part of such a name gets another.
+_OWN = {"average", "batch", "best", "criterion", "data", "device", "evaluate", "groups"}
+_OWN |= {"lr_factor", "mean", "model", "optimizer", "std", "test", "train", "val", "windows"}
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the script, and the numbers that it needs, which stand together at the top."""
-
-    text: str
-    constants: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Imports:
     """The parts that the script imports, each under a name of its own."""
 
-    targets: dict[str, str] = field(default_factory=lambda: dict(_ALWAYS))  # name -> dotted name
+    def __init__(self) -> None:
+        seeds, order = "trainrun.vocabulary.seeds", "trainrun.data.order"
+        self.targets = {"derive": f"{seeds}.derive", "stream": f"{seeds}.stream"}  # name -> dotted name
+        self.targets["epoch_order"] = f"{order}.epoch_order"
 
     def name(self, target: str) -> str:
         """The name by which the script calls `target`."""
@@ -58,25 +43,17 @@ def literal(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, tuple):
-        inner = ", ".join(map(literal, value))
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
     return repr(value)
 
 
-def call(function: str, arguments: Mapping[str, Any], first: str = "", before: str = "") -> str:
-    """`before` and the call of a function with `first` and keyword arguments, on as few lines as fit."""
-    words = [first] * bool(first) + [f"{name}={literal(value)}" for name, value in arguments.items()]
-    return bracketed(f"{before}{function}(", words, ")")
-
-
-def bracketed(begin: str, words: Sequence[str], end: str) -> str:
-    """The words between brackets: on one line, on one of their own, or each on one."""
+def call(before: str, arguments: Mapping[str, Any], words: Sequence[str] = ()) -> str:
+    """The call that `before` begins, on one line, its arguments on one line, or each on its own."""
+    words = [*words, *(f"{name}={literal(value)}" for name, value in arguments.items())]
     inner = ", ".join(words)
-    if len(begin + inner + end) <= _WIDTH:
-        return begin + inner + end
-    if len(inner) <= _WIDTH - 4 and not begin.endswith(("[", "{")):
-        return f"{begin}\n    {inner}\n{end}"
-    return "\n".join([begin, *(f"    {word}," for word in words), end])
+    if len(before + inner) < _WIDTH - 1:
+        return f"{before}({inner})"
+    if len(inner) <= _WIDTH - 4:
+        return f"{before}(\n    {inner}\n)"
+    return "\n".join([f"{before}(", *(f"    {word}," for word in words), ")"])
