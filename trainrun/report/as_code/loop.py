@@ -60,14 +60,14 @@ print(f"test: loss {{test_loss:.4f}}, {metric} {{{metric}:.4f}}")"""
 def evaluate_section(parts: Parts) -> str:
     """The loss, a sum over samples, and the function that evaluates."""
     metric, batch_sum = _METRICS[type(parts.task).__name__]
-    node = dict(parts.settings["loss"])
-    begin = f"nn.{_LOSSES[node.pop('_target_').rpartition('.')[2]]}"
+    node = parts.settings["loss"]
+    begin = f"nn.{_LOSSES[node['_target_'].rpartition('.')[2]]}"
     values = {key: node[key] for key in ("delta", "beta") if key in node}
     text = call(f"criterion = {begin}", values | {"reduction": "sum"}) + "\n"
     is_entropy = begin.endswith("CrossEntropyLoss")
     if parts.task.num_outputs > 1 and not is_entropy:
         raise refusal("a loss over several outputs")
-    if (smoothing := _regularizer(parts, "label_smoothing")) is not None:
+    if (smoothing := (parts.settings["regularization"] or {}).get("label_smoothing")) is not None:
         if not is_entropy:
             raise refusal("regularization=label_smoothing without loss=cross_entropy")
         smooth = {"label_smoothing": smoothing["amount"], "reduction": "sum"}
@@ -87,29 +87,22 @@ def loop_section(parts: Parts) -> str:
     """Train, evaluating on the way, and evaluate the best weights at the end."""
     monitor, (metric, _) = parts.monitor, _METRICS[type(parts.task).__name__]
     clip, dtype = parts.settings["loop"]["clip"]["norm"], parts.state.precision.dtype
-    names = {"criterion": "criterion" if _regularizer(parts, "label_smoothing") is None else "smoothed"}
-    names |= {"norm": "math.inf" if clip is None else repr(clip)}
-    text = _UPDATE.format(**names)
+    regularizers = parts.settings["regularization"] or {}
+    criterion = "smoothed" if "label_smoothing" in regularizers else "criterion"
+    text = _UPDATE.format(criterion=criterion, norm="math.inf" if clip is None else repr(clip))
     if dtype is not None:
         under = rf"\1with torch.autocast(device.type, {dtype}):\n\1    \2"
         text = re.sub(r"^( *)(loss = .*)$", under, text, flags=re.M)
-    net = "model" if _regularizer(parts, "ema") is None else "average"
-    text += "" if net == "model" else "\n    update_average(update + 1)"
+    net = "average" if "ema" in regularizers else "model"
+    text += "\n    update_average(update + 1)" if "ema" in regularizers else ""
     end = '\ntorch.save(model.state_dict(), "last.pt")'
     if monitor is not None:
         if monitor.name not in ("loss", metric):
             raise refusal(f"monitor=val/{monitor.name}")
-        sign, worst, loss = (
-            (">", "-math.inf", "-val_loss") if monitor.maximize else ("<", "math.inf", "val_loss")
-        )
-        score = f"{metric}, {loss}  # of equal ones the lower loss"
+        sign, minus = (">", "-") if monitor.maximize else ("<", "")
+        score, worst = f"{metric}, {minus}val_loss  # of equal ones the lower loss", f"{minus}math.inf"
         score, worst = ("val_loss", worst) if monitor.name == "loss" else (score, f"{worst}, {worst}")
         text += _VALIDATE.format(metric=metric, net=net, score=score, sign=sign)
         text = f"best = {worst}\n{text}"
         end += '\nmodel.load_state_dict(torch.load("best.pt"))'
     return text + end + (_TEST.format(metric=metric) if parts.info.sizes.get("test") else "")
-
-
-def _regularizer(parts: Parts, name: str) -> dict[str, float] | None:
-    regularizers: dict[str, dict[str, float]] = parts.settings["regularization"] or {}
-    return regularizers.get(name)

@@ -16,7 +16,7 @@ for parameter in model.parameters():
         parameter.data = kernel"""
 _DROPOUT = """
 for layer in model.modules():
-    if isinstance(layer, ({kinds})):
+    if isinstance(layer, {kinds}):
         layer.p = {p}"""
 AVERAGE = '''average = copy.deepcopy(model).eval().requires_grad_(False)
 
@@ -60,8 +60,7 @@ def model_section(parts: Parts, imports: Imports) -> str:
     text += call(f"model = {imports.name(node['_target_'])}", arguments)
     if (dropout := (parts.settings["regularization"] or {}).get("dropout")) is not None:
         kinds = sorted({f"nn.{type(m).__name__}" for m in model.modules() if isinstance(m, _DropoutNd)})
-        inner = kinds[0] if len(kinds) == 1 else f"({', '.join(kinds)})"
-        text += _DROPOUT.replace("({kinds})", inner).format(p=dropout["p"])
+        text += _DROPOUT.format(kinds=" | ".join(kinds), p=dropout["p"])
     text += _init(parts, imports) + "\nmodel = model.to(device)"
     has_kernels = any(p.ndim == 4 for p in model.parameters())
     return text + (_CHANNELS_LAST if parts.runtime.channels_last and has_kernels else "")
@@ -71,8 +70,7 @@ def _init(parts: Parts, imports: Imports) -> str:
     """Lines that initialise; none where the model keeps the weights that it gave itself."""
     node = dict(parts.settings["init"])
     name = node.pop("_target_").rpartition(".")[2]
-    is_theirs = not is_from_trainrun(parts.state.model, parts.make.callable_of("model"))
-    keeps = name == "auto" and is_theirs
+    keeps = name == "auto" and not is_from_trainrun(parts.state.model, parts.make.callable_of("model"))
     if (keeps or name == "default") and not node["zero_residual"]:
         return ""
     made = call(imports.name(f"trainrun.init.{name}"), node)

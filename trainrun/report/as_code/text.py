@@ -16,9 +16,8 @@ class Imports:
     """The parts that the script imports, each under a name of its own."""
 
     def __init__(self) -> None:
-        seeds, order = "trainrun.vocabulary.seeds", "trainrun.data.order"
-        self.targets = {"derive": f"{seeds}.derive", "stream": f"{seeds}.stream"}  # name -> dotted name
-        self.targets["epoch_order"] = f"{order}.epoch_order"
+        self.targets = {"epoch_order": "trainrun.data.order.epoch_order"}  # name -> dotted name
+        self.targets |= {name: f"trainrun.vocabulary.seeds.{name}" for name in ("derive", "stream")}
 
     def name(self, target: str) -> str:
         """The name by which the script calls `target`."""
