@@ -12,7 +12,8 @@ from trainrun.vocabulary.errors import ConfigError
 def run(words: list[str]) -> int:
     """Print the script to stdout. Raises ConfigError for what it cannot say."""
     if words[:1] != ["loop"]:
-        fix = shlex.join(["trainrun", "show", "loop", "--as-code", *words])
+        overrides = [word for word in words if "=" in word]
+        fix = shlex.join(["trainrun", "show", "loop", "--as-code", *overrides])
         raise ConfigError.of("--as-code", "belongs to loop: trainrun show loop --as-code [overrides]", fix)
     composition = Composer().checked(words[1:])
     for note in composition.notes:
