@@ -375,20 +375,24 @@ def _pace(settings: Settings, info: DataInfo) -> tuple[BatchSpec, Pace]:
     return batch_spec, replace(pace, total_steps=total)
 
 
-def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
-    info, target = data.info, make.settings["model"]["_target_"]
-    if info.input_parts and target.startswith("trainrun."):
-        text = f"takes one tensor, an input of {info.name} is a {info.input_parts}"
-        fix = "join its parts by torch.cat in the data set, or take a model of your own for them"
-        raise ConfigError.of("model", f"{text}; {fix}")
-    offered = {
+def offered_to_model(info: DataInfo, task: TaskProtocol) -> dict[str, Any]:
+    """The runtime values that a model may ask for."""
+    return {
         "input_shape": info.input_shape,
         "num_outputs": task.num_outputs,
         "num_classes": task.num_outputs,
         "vocab_size": getattr(task, "vocab_size", None),
         "per_token": getattr(task, "per_token", False),
     }
-    model: nn.Module = make("model", offered)
+
+
+def _model(make: Factory, data: Data, task: TaskProtocol) -> nn.Module:
+    info, target = data.info, make.settings["model"]["_target_"]
+    if info.input_parts and target.startswith("trainrun."):
+        text = f"takes one tensor, an input of {info.name} is a {info.input_parts}"
+        fix = "join its parts by torch.cat in the data set, or take a model of your own for them"
+        raise ConfigError.of("model", f"{text}; {fix}")
+    model: nn.Module = make("model", offered_to_model(info, task))
     is_lazy = any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
     if is_lazy or info.input_parts or isinstance(task, ModelLoss):
         batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), make.settings["seed"])))

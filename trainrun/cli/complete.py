@@ -44,7 +44,7 @@ def run(words: list[str]) -> int:
         from trainrun.cli.show import TOPICS
 
         options = [f"{group}/{name}" for group, names in groups().items() for name in names]
-        _answer([*groups(), *TOPICS, *options], current)
+        _answer([*groups(), *TOPICS, *options] if current[:1] != "-" else ["--as-code"], current)
     elif command in _FLAGS and (current.startswith("-") or command == "runs"):
         _answer(_FLAGS[command], current)
     elif command == "plot" and len(typed) == 1:

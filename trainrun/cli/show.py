@@ -45,6 +45,10 @@ ELSEWHERE = {"trainer": "loop", "training": "loop", "train": "loop", "metrics": 
 def run(words: list[str]) -> int:
     """Print the pages asked for to stdout, or the overview."""
     words = [word for word in words if word not in ("-h", "--help")]
+    if "--as-code" in words:
+        from trainrun.cli import as_code
+
+        return as_code.run([word for word in words if word != "--as-code"])
     pages = [[*_page(word), *_layers(word)] for word in words] or [_overview()]
     print("\n".join(map(visible, "\n\n".join(map("\n".join, pages)).split("\n"))))
     return 0

@@ -60,11 +60,8 @@ def call(
     """
     target = node["_target_"]
     thing = resolve(target, path, slot, trust, stored)
-    arguments = {key: _asked(value, offered) for key, value in node.items() if key != "_target_"}
-    names, _ = parameters_of(thing)
+    arguments, (names, _) = arguments_of(thing, node, offered), parameters_of(thing)
     missing = [name for name, required in names.items() if required and name not in arguments]
-    arguments |= {name: offered[name] for name in missing if name in offered}
-    missing = [name for name in missing if name not in offered]
     is_users = not target.startswith("trainrun.")
     is_plain = is_users and inspect.isfunction(thing) and len(missing) in slot.plain
     try:
@@ -85,6 +82,15 @@ def call(
         wanted = " or a ".join(base.__name__ for base in bases)
         raise ConfigError.of(path, f"{target} returned {type(part).__name__}, not a {wanted}")
     return part
+
+
+def arguments_of(
+    thing: Callable[..., Any], node: Mapping[str, Any], offered: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a node's call: its own, with what they ask for, and what is offered."""
+    arguments = {key: _asked(value, offered) for key, value in node.items() if key != "_target_"}
+    missing = (name for name, required in parameters_of(thing)[0].items() if required)
+    return arguments | {name: offered[name] for name in missing if name not in arguments and name in offered}
 
 
 @dataclass(frozen=True)

@@ -118,5 +118,5 @@ def _name(file: Path) -> str:
 
 def read_option(file: Path, group: str) -> dict[str, Any]:
     """The call that an option's file holds, for what is called without having been composed."""
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}  # auto holds no call
     return dict(content.get(group, content))  # a file that sets several groups names its own
