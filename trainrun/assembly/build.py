@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from trainrun import ranks
+from trainrun.assembly.data import open_data
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize
@@ -29,13 +29,8 @@ from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights, start_from
-from trainrun.config.call import StoredOrigin, call, misfit, parameters_of, resolve
-from trainrun.config.injection import NAMED, SLOTS
-from trainrun.config.paths import CONF
-from trainrun.config.yaml_file import read_option
-from trainrun.data.dataset import from_dataset
-from trainrun.data.padding import pad
-from trainrun.data.samples import describe_error
+from trainrun.config.call import StoredOrigin, call, resolve
+from trainrun.config.injection import SLOTS
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
@@ -54,17 +49,9 @@ from trainrun.runtime.signals import Signals
 from trainrun.task.lightning import Lightning
 from trainrun.task.model_loss import ModelLoss, whole
 from trainrun.vocabulary.duration import Pace, parse, to_steps
-from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
+from trainrun.vocabulary.errors import ConfigError
 
 _FEWEST_EVALUATED = 256  # samples: of fewer the standard error hides what a change does
-
-_AFTERWARDS = (
-    "_target_",
-    "balanced",
-    "collate",
-    "sampler",
-)  # of from_dataset's option, but no arguments of it
-_SAMPLE_KEYS = ("inputs", "targets", "collate")  # of a data set whose samples are the user's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +219,7 @@ def _rates(make: Factory, pace: Pace, monitor: Monitor | None) -> tuple[Rates, s
 def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     """(data, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
-        data = _data(make)
+        data = open_data(make)
     loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
     node = dict(make.settings["task"])
     if "metrics" in node:
@@ -253,86 +240,6 @@ def _paced(make: Factory, pace: Pace, data: Data) -> Data:
         text = "would change the inputs and not the target of each step or pixel; do it in the data set"
         raise ConfigError.of("augment", text, "augment=none")
     return augmented(data, changes, Until(until, pace))
-
-
-def _data(make: Factory) -> Data:
-    node = dict(make.settings["data"])
-    extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
-    names, _ = parameters_of(make.callable_of("data"))
-    takes_samples = "collate_function" in names
-    node |= {name: value for name, value in extras.items() if name in names}
-    for split in ("train", "val", "test"):
-        if isinstance(node.get(split), Mapping):
-            node[split] = _opened(make, f"data.{split}", node[split])
-    target_kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
-    offered = {
-        "target_kind": target_kinds[0] if len(target_kinds) == 1 else None,  # None: of several
-        "collate_function": _collate(make, extras.get("collate")),
-    }
-    data = _opened(make, "data", node, offered)
-    if isinstance(data, Dataset):
-        option = read_option(CONF / "data" / "dataset.yaml", "data")
-        values = option | extras | {"train": data, **offered}
-        data = from_dataset(**{k: value for k, value in values.items() if k not in _AFTERWARDS})
-    elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and not takes_samples]:
-        text = f"has no effect on {data.info.name}, whose samples are (input, target) already"
-        raise ConfigError.of(f"data.{unused[0]}", text, f"data.{unused[0]}=null")
-    if extras.get("balanced") and "balanced" not in names:
-        _balance(data)
-    if (name := extras.get("sampler")) is not None:
-        _sample_with(make, data, str(name), bool(extras.get("balanced")))
-    return data  # type: ignore[no-any-return]
-
-
-def _function(make: Factory, key: str, name: str) -> Callable[..., Any]:
-    """The user's function of a dotted name that is the setting `key` itself."""
-    if text := misfit(name, NAMED, make.trust, make.stored):
-        raise ConfigError.of(key, text)
-    return resolve(name, key, NAMED, make.trust, make.stored)
-
-
-def _collate(make: Factory, name: str | None) -> Callable[[list[Any]], Any] | None:
-    """Find `pad`, or a function of the user's by its dotted name."""
-    if name is None or name == "pad":
-        return None if name is None else pad
-    return _function(make, "data.collate", name)
-
-
-def _sample_with(make: Factory, data: Any, name: str, is_balanced: bool) -> None:
-    """Draw each epoch by a function of the user's. Raises ConfigError for data that cannot."""
-    from trainrun.data.own_sampler import OwnSampler
-
-    function = _function(make, "data.sampler", name)
-    if is_balanced:
-        text = "draws the epoch, and so does data.balanced; choose one of them"
-        raise ConfigError.of("data.sampler", text, "data.balanced=false")
-    if not hasattr(data, "sample_with"):
-        text = f"{type(data).__name__} draws its samples itself; it has no method sample_with"
-        raise ConfigError.of("data.sampler", text, "data.sampler=null")
-    data.sample_with(OwnSampler(function))
-
-
-def _balance(data: Any) -> None:
-    """Draw every class equally often. Raises ConfigError for data that have none, or cannot."""
-    has_classes = data.info.kind == "classes"
-    if not has_classes or not hasattr(data, "balance"):
-        reason = f"those of {data.info.name} are {data.info.kind}"
-        reason = f"{type(data).__name__} has no method balance" if has_classes else reason
-        text = f"draws every class equally often, so targets must be classes; {reason}"
-        raise ConfigError.of("data.balanced", text, "data.balanced=false")
-    data.balance()
-
-
-def _opened(make: Factory, path: str, node: Settings, offered: Settings | None = None) -> Any:
-    """Data as their class makes them. Raises DataError for what goes wrong in a class of the user's."""
-    try:
-        return make.at(path, node, offered)
-    except (Exception, SystemExit) as error:
-        target = str(node["_target_"])
-        if isinstance(error, TrainrunError) or target.startswith("trainrun."):
-            raise
-        reason = describe_error(error, target.rpartition(".")[0])
-        raise DataError(f"{path}: {target} failed: {reason}") from error
 
 
 def _metric(make: Factory, metric: Any) -> Any:
