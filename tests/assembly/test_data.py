@@ -28,8 +28,8 @@ class Broken(Rows):
         raise RuntimeError("no server")
 
 
-def every_second(indices, epoch):
-    return indices[epoch % 2 :: 2]
+def backwards(indices, epoch):
+    return indices.flip(0)
 """
 OWN = ("data=dataset", "data.train._target_=mine.Rows", "model=linear", "logger=none", "run_dir=run")
 
@@ -50,7 +50,7 @@ OWN = ("data=dataset", "data.train._target_=mine.Rows", "model=linear", "logger=
             (
                 "data=dataset",
                 "data.train._target_=mine.Rows",
-                "data.sampler=mine.every_second",
+                "data.sampler=mine.backwards",
                 "data.balanced=true",
             ),
             "data.sampler: draws the epoch, and so does data.balanced",
@@ -71,12 +71,12 @@ def test_a_data_set_that_cannot_be_made_is_named(cli: Callable, folder: Path) ->
     write(folder, {"mine.py": MINE})
     answer = cli("data=dataset", "data.train._target_=mine.Broken", "run_dir=run")
     assert answer.code == 4
-    assert answer.err.strip().endswith("data.train: mine.Broken failed: RuntimeError: no server (mine.py:17)")
+    assert answer.err.strip().endswith("data.train: mine.Broken failed: RuntimeError: no server (mine.py:18)")
 
 
 def test_a_data_set_alone_takes_what_the_option_has(cli: Callable, folder: Path) -> None:
     write(folder, {"mine.py": MINE})
     words = ("data._target_=mine.Rows", "task=classification", "model=linear", "logger=none", "budget=1ep")
-    answer = cli(*words, "+data.sampler=mine.every_second", "run_dir=run")
+    answer = cli(*words, "+data.sampler=mine.backwards", "run_dir=run")
     assert answer.code == 0, answer.err
     assert "42 train, 9 val, 9 test" in answer.err
