@@ -20,13 +20,13 @@ from torch.utils.data import Dataset
 from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings, read_option
-from trainrun.assembly.initial import initialize
+from trainrun.assembly.initial import adapted, initialize, load_weights, preprocessing_for
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import augmented
 from trainrun.checkpoint.state import TrainState
-from trainrun.checkpoint.weights import Weights, start_from
+from trainrun.checkpoint.weights import Weights
 from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
@@ -151,7 +151,8 @@ def build(
     parameters: Parameters = make("parameters")
     param_configs = parameters.param_configs(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, param_configs, data, batch_spec)
-    reinitialized = start_from(model, weights) if weights else []
+    reinitialized = load_weights(model, weights, param_configs)
+    param_configs = adapted(make, parameters, model) or param_configs
     model = runtime.prepare(model, batch_spec.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
@@ -166,6 +167,7 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
+    state.freezing = parameters.freezing(model, param_configs)
     state.stopper = _one_of(regularizers, kinds.Stopper)
     state.data, state.fitted = data.info.identity, data.fitted()
     if isinstance(task, Lightning):
@@ -229,7 +231,10 @@ def _data(make: Factory) -> Data:
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
     target_kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
-    offered = {"target_kind": target_kinds[0] if len(target_kinds) == 1 else None}  # None: of several
+    offered: dict[str, Any] = {
+        "target_kind": target_kinds[0] if len(target_kinds) == 1 else None
+    }  # of several
+    offered["preprocessing"] = preprocessing_for(make.settings, "preprocessing" in names)
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -33,6 +33,7 @@ class TrainState:
     total_steps: int
     weight_average: WeightAverage | None = None
     stopper: Stopper | None = None
+    freezing: Callable[[nn.Module, int], None] | None = None  # by (model, step), where anything is frozen
     data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
     position: Position = field(default_factory=Position)
@@ -74,6 +75,13 @@ class TrainState:
     def eval_weights(self) -> str:
         average = self.weight_average
         return "raw" if average is None or average.model is None else average.name
+
+    def set_modes(self) -> None:
+        """Training mode, but for what is frozen at this step."""
+        if not self.model.training:
+            self.model.train()
+        if self.freezing is not None:
+            self.freezing(self.model, self.step)
 
     def is_better(self, value: float, loss: float, maximize: bool) -> bool:
         """Whether `value` would be the best so far; a value that is not finite never is.
@@ -249,6 +257,6 @@ def _misfits(ours: Any, stored: Any, path: str = "") -> Iterator[str]:
 
 _LATER = ("target_notation",)  # fitted by tables since they know notations; without it numbers are plain
 _UNKNOWN = ("best", "best_step", "stop_reason", "rolled_back_to")  # at first, and again after a rollback
-_PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper"}
+_PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper", "freezing"}
 _PARTS |= {"data", "fitted", "position", "meter"}
 _COUNTERS = tuple(field.name for field in fields(TrainState) if field.name not in _PARTS)

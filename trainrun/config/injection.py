@@ -54,7 +54,7 @@ _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model"
 SLOTS: dict[str, Slot] = {
     "runtime": _slot("trainrun.runtime"),
     "data": _slot(
-        *("trainrun.data", "trainrun.protocols.Data torch.utils.data.Dataset", "target_kind"),
+        *("trainrun.data", "trainrun.protocols.Data torch.utils.data.Dataset", "target_kind preprocessing"),
         extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),
     "data.collate": _slot("trainrun.data.padding", named=True),

@@ -23,7 +23,13 @@ _ENV = r"\$\{oc\.env:\w+(?:,[^${}]*)?\}"
 _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
 # The arguments that a call did not have when older runs began, with what they meant then.
 _ADDED_TO_TABLE = {"encoding": "utf-8", "header": True, "decimal": "plain", "thousands": "auto"}
-_ADDED = {"trainrun.data.table.table": _ADDED_TO_TABLE | {"missing_target": "refuse"}}
+_ADDED: dict[str, dict[str, Any]] = {
+    "trainrun.data.table.table": _ADDED_TO_TABLE | {"missing_target": "refuse"},
+    "trainrun.data.imagefolder.imagefolder": {"normalize": "train"},
+    "trainrun.parameters.Parameters": {"unfreeze_at": None, "lora": None},
+    "trainrun.model.torchvision.torchvision": {"preprocessing": None},
+    "trainrun.model.timm.timm": {"preprocessing": None},
+}
 _HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.
 _OTHER = re.compile(rf"(?<!\\)(?:\\\\)*(?!{_ACCEPTED})\$\{{")

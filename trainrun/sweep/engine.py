@@ -161,7 +161,7 @@ def _with_source(words: Sequence[str]) -> list[str]:
 def _is_name(source: Any) -> bool:
     """Whether a run is named, rather than a file, a folder or several."""
     text = "" if source is None else str(source)
-    return text != "" and "$" not in text and not Path(text).expanduser().exists()
+    return text not in ("", "pretrained") and "$" not in text and not Path(text).expanduser().exists()
 
 
 def _refuse_incomparable(jobs: Iterable[Composition]) -> None:

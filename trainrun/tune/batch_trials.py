@@ -17,7 +17,7 @@ from trainrun.assembly.costs import megabytes
 from trainrun.config.compose.composer import Composer
 from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child
-from trainrun.session.stored_weights import weights_from
+from trainrun.session.stored_weights import initial_weights
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
@@ -185,8 +185,7 @@ class BatchTrials:
 
     def _built(self, words: Sequence[str]) -> Parts:
         settings = Composer().checked(words).settings
-        source = settings["init_from"]
-        parts = build(settings, weights=weights_from(source) if source else None)
+        parts = build(settings, weights=initial_weights(settings))
         limit_gpu(parts.runtime.device, self.limit_bytes)
         return parts
 
