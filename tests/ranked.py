@@ -354,7 +354,16 @@ def dataset(train: Any, val: Any = None) -> Any:
     rest = {"val_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "limit": None}
     rest |= {"fold": None, "num_folds": 5}
     return from_dataset(
-        train=train, val=val, test=None, **rest, eval_batch_size=4, num_workers=0, target_kind=None
+        train=train,
+        val=val,
+        test=None,
+        **rest,
+        eval_batch_size=4,
+        num_workers=0,
+        inputs=None,
+        targets=None,
+        collate=None,
+        target_kind=None,
     )
 
 

@@ -52,10 +52,15 @@ def test_groups_say_how_many_parameters_follow_which_rule() -> None:
         (["optimizer=sgd"], 2, "0.0026 of weights, 0.0026 of gradients; "),
         (["optimizer=momentum"], 3, "0.0026 of gradients, 0.0026 of momentum; "),
         (["optimizer=adamw", "regularization=ema"], 5, "0.0052 of adamw, 0.0026 of ema; "),
-        (["optimizer=adafactor"], 2, "0.0026 of gradients and what adafactor keeps; "),
+        (
+            ["optimizer=adafactor"],
+            2.13,
+            "0.00034 of adafactor; ",
+        ),  # a row and a column of the matrix, the bias
+        (["optimizer=lbfgs", "batch_size=full"], 2, "0.0026 of gradients and what lbfgs keeps; "),
     ],
 )
-def test_memory_is_told_by_what_holds_it(words: list[str], numbers: int, said: str) -> None:
+def test_memory_is_told_by_what_holds_it(words: list[str], numbers: float, said: str) -> None:
     text = plan(*words)["memory"]
     assert text.startswith(f"{numbers * LINEAR * 4 / 1e6:.2g} MB: ") and said in text
 

@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     "monitor=val_acc": ("monitor", "must be a metric", "monitor=val/accuracy"),
     "monitor=train/loss": ("monitor", "must be a metric", "monitor=val/loss"),
     "monitor=val/f1": ("monitor", "did you mean val/f1_macro?", "monitor=val/f1_macro"),
-    "monitor=val/bleu": ("monitor", "val/loss, val/accuracy, val/f1_macro, val/top5", None),
+    "monitor=val/bleu": ("monitor", "val/loss, val/accuracy, val/f1_macro, val/mean_iou, val/top5", None),
     "data=wine data.fold=5": ("data.fold", "must be from 0 to 4, got 5", None),
     "data=wine data.fold=0 data.test_fraction=0.1": ("data.test_fraction", "has no effect", None),
     "data=diabetes monitor=val/accuracy": ("monitor", "val/rmse, val/mae, val/r2", None),

@@ -77,6 +77,9 @@ def make(train: Any, **changes: Any) -> DatasetData:
         "limit": None,
         "eval_batch_size": 8,
         "num_workers": 0,
+        "inputs": None,
+        "targets": None,
+        "collate": None,
         "target_kind": None,
     }
     return from_dataset(train, **{**settings, **changes})
@@ -327,14 +330,14 @@ def test_a_worker_told_to_end_before_its_first_batch_is_sent_says_nothing(
 @pytest.mark.parametrize(
     ("dataset", "text"),
     [
-        (TensorDataset(torch.rand(20, 4)), r"not \(input, target\)"),
+        (TensorDataset(torch.rand(20, 4)), "a sample is a single tuple; return an input and a target"),
         (Pictures(0), "is empty"),
         (Stream(0), "is empty"),
     ],
 )
 def test_datasets_that_cannot_be_read_are_data_errors(dataset: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
-        (streamed if isinstance(dataset, Stream) else make)(dataset)
+        (streamed if isinstance(dataset, Stream) else make)(dataset, target_kind="classes")
 
 
 def test_a_class_beyond_the_named_ones_is_a_data_error() -> None:

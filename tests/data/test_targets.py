@@ -88,8 +88,8 @@ REFUSED = [
     ("classes", torch.tensor([1, 0, 1]), r"use task=multilabel loss=bce_with_logits"),
     ("classes", TOKENS, r"\[17, 4, 9, 9, ...\] \(int64 of shape \(5,\)\); .*task=language_model"),
     ("classes", torch.tensor([0.7, 0.2, 0.1]), r"target\.argmax\(\) in the data set.*task=regression"),
-    ("classes", torch.zeros(4, 4).long(), r"of shape \(4, 4\)\); .*task of your own"),
-    ("values", torch.zeros(4, 4), r"learns one number or a vector .*of shape \(4, 4\)"),
+    ("labels", torch.zeros(4, 4).long(), r"of shape \(4, 4\)\); .*task of your own"),
+    ("classes", torch.zeros(4, 4), r"learns one class per sample; .*of shape \(4, 4\)"),
     ("labels", TOKENS, "learns labels, each 0 or 1; .*17"),
     ("labels", 0.37, "learns labels.*task=regression"),
     ("labels", 3, "task=classification"),
@@ -103,6 +103,24 @@ def test_what_the_task_cannot_learn_is_told_with_what_was_seen_and_what_to_do(
 ) -> None:
     with pytest.raises(ConfigError, match=f"task: .*{text}"):
         reading_of(stacked(target), kind, "Rows")
+
+
+@pytest.mark.parametrize(
+    ("task_kind", "target", "inputs", "kind"),
+    [
+        ("classes", torch.zeros(4, 4).long(), torch.zeros(1, 3, 4, 4), "step_classes"),
+        ("classes", torch.tensor([0, 1, 0]), torch.tensor([[7, 8, 9]]), "step_classes"),  # of tokens
+        ("classes", torch.tensor([0, 2, 1]), torch.zeros(1, 3, 5), "step_classes"),  # of a series
+        ("classes", torch.tensor([0, 1, 0]), torch.zeros(1, 3), "classes"),  # one-hot, of a row of a table
+        ("classes", torch.tensor([0, 1, 0]), torch.zeros(1, 3, 5), "classes"),  # one-hot wins
+        ("values", torch.zeros(4, 4), torch.zeros(1, 3, 4, 4), "step_values"),
+        ("values", torch.zeros(4), torch.zeros(1, 4), "values"),
+    ],
+)
+def test_targets_of_each_step_are_told_from_those_of_a_sample(
+    task_kind: str, target: Any, inputs: Any, kind: str
+) -> None:
+    assert reading_of(stacked(target), task_kind, "Rows", inputs).kind == kind
 
 
 UNREADABLE = [

@@ -60,6 +60,31 @@ class Texts(Dicts):
         return torch.full((1 + i % 5,), 1 + i % 3), i % 3
 
 
+SCENES = torch.rand(60, 2, 6, 6, generator=GENERATOR) - 0.5
+
+
+class Scenes(Dicts):
+    """The mask says where the first channel is bright; the border has no class."""
+
+    def __getitem__(self, i):
+        mask = (SCENES[i, 0] > 0).long()
+        mask[:, 0] = -100
+        return {"image": SCENES[i], "mask": mask}
+
+
+class Depths(Dicts):
+    def __getitem__(self, i):
+        return SCENES[i], 3 * SCENES[i, 0] + 1
+
+
+class Sentences(Dicts):
+    """A class for each token: whether it is even. Lengths differ."""
+
+    def __getitem__(self, i):
+        tokens = torch.arange(i, i + 3 + i % 4) % 8
+        return tokens, tokens % 2
+
+
 def joined(samples):
     return {"x": torch.stack([s["image"] for s in samples]), "y": torch.tensor([s["label"] for s in samples])}
 '''
@@ -76,6 +101,24 @@ class Two(nn.Module):
 
     def forward(self, image, age):
         return self.layer(torch.cat([image, age[:, None]], 1))
+
+
+class Pixels(nn.Module):
+    def __init__(self, outputs=2):
+        super().__init__()
+        self.layer = nn.Conv2d(2, outputs, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(8, 2)
+
+    def forward(self, x):
+        return self.embed(x)
 
 
 class Bag(nn.Module):
@@ -188,6 +231,31 @@ def test_samples_of_every_form_are_learned(
     assert evaluations(project)[-1]["accuracy"] >= 8 / 9
 
 
+@pytest.mark.parametrize(
+    ("words", "metric", "least"),
+    [
+        (("data.train._target_=mine.Scenes", "model._target_=nets.Pixels"), "mean_iou", 0.95),
+        (
+            ("data.train._target_=mine.Sentences", "data.collate=pad", "model._target_=nets.Tagger"),
+            "accuracy",
+            1,
+        ),
+        (
+            ("data.train._target_=mine.Depths", "model._target_=nets.Pixels", "+model.outputs=1")
+            + ("task=regression", "loss=mse"),
+            "r2",
+            0.999,
+        ),
+    ],
+)
+def test_a_target_for_each_pixel_or_token_is_learned(
+    words: tuple[str, ...], metric: str, least: float, command: Callable, project: Path
+) -> None:
+    """Each is a function of its own pixel or token alone, which one layer can give exactly."""
+    command(*OWN, *words, "budget=60ep", "optimizer.lr=0.1", "batch_size=8", "loop.accumulate=2")
+    assert evaluations(project)[-1][metric] >= least
+
+
 def by_hand(steps: int) -> list[float]:
     """Validation loss after each step of gradient descent on the same split, written out."""
     namespace: dict[str, Any] = {}
@@ -258,6 +326,14 @@ def test_a_run_of_own_batches_goes_on_to_the_same_bytes(command: Callable, proje
         (("data.inputs=[image,age]", "model=linear"), "model: takes one tensor"),
         (("task=lightning", "model._target_=nets.Bag"), "model: Bag has no training_step"),
         (("data.collate=mine.missing",), "data.collate"),
+        (
+            ("data.train._target_=mine.Scenes", "model._target_=nets.Pixels", "augment=crop_flip"),
+            "augment: would change the inputs and not the target of each step or pixel",
+        ),
+        (
+            ("data.train._target_=mine.Scenes", "model=cnn"),
+            "model: gives outputs of shape (2, 2) for targets of shape (2, 6, 6)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

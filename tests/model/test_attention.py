@@ -71,7 +71,7 @@ def test_initial_weights_are_gpt2s() -> None:
     depth, width = 3, 256
     model = nn.Sequential(nn.Embedding(50, width), *(block(width, 4, True, 0.0) for _ in range(depth)))
     torch.manual_seed(0)
-    initialize(model, depth)
+    initialize(model)
     ends = [residual.branch[2 if i == 0 else 3] for layer in model[1:] for i, residual in enumerate(layer)]
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Embedding)):

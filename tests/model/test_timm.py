@@ -92,7 +92,9 @@ def test_timm_finds_a_torchvision_that_can_be_imported(tmp_path: Path) -> None:
     """As the real one it imports torchvision, which beside a CPU-only torch is to be helped first."""
     stub = "import torchvision\nprint(torchvision.__name__)\nlist_models = list\n"
     (tmp_path / "timm.py").write_text(stub)
-    code = "from trainrun.model.timm import timm\ntry: timm('net', None, (3, 8, 8), 2)\nexcept ValueError: pass"
+    code = (
+        "from trainrun.model.timm import timm\ntry: timm('net', None, (3, 8, 8), 2)\nexcept ValueError: pass"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout == "torchvision\n", done.stderr

@@ -13,15 +13,7 @@ import pytest
 
 from trainrun.config.compose.composer import Composer
 from trainrun.run.lock import lock
-from trainrun.sweep.engine import (
-    _is_due,
-    _owned,
-    _short,
-    _stoppable,
-    _with_source,
-    planned,
-    resume,
-)
+from trainrun.sweep.engine import _is_due, _owned, _short, _stoppable, _with_source, planned, resume
 from trainrun.sweep.job import STOP
 from trainrun.vocabulary.errors import ConfigError, FolderBusyError
 

@@ -43,7 +43,7 @@ def test_a_hundred_candidates_cost_a_few_full_runs() -> None:
     search = halving(100)
     assert search.shares() == [1 / 64, 1 / 16, 1 / 4, 1]
     cost = 100 / 64 + 25 * (1 / 16 - 1 / 64) + 6 * (1 / 4 - 1 / 16) + 1 * (1 - 1 / 4)
-    assert f": {cost:.1f} full runs" in search.about() and cost < 5
+    assert f": {cost:.1f} full runs" in search.about and cost < 5
 
 
 @pytest.mark.parametrize(("count", "reduction", "shares"), [(3, 4, 1), (4, 4, 2), (27, 3, 4), (26, 3, 3)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,19 @@ from typing import Any
 import pytest
 
 from trainrun.run.lock import lock
+from trainrun.session.child import in_child
 from trainrun.sweep import job as jobs
-from trainrun.sweep.job import STOP, Job, _exit_of, _free, _record_exit, _saved_first, _wait_for_owner, stop
+from trainrun.sweep.job import (
+    STOP,
+    Job,
+    _exit_of,
+    _free,
+    _own_gpu,
+    _record_exit,
+    _saved_first,
+    _wait_for_owner,
+    stop,
+)
 from trainrun.sweep.outcome import JobOutcome, outcome
 from trainrun.vocabulary.errors import ConfigError, FolderBusyError
 
@@ -27,15 +40,10 @@ def write(folder: Path, **status: Any) -> Path:
 
 
 def job_of(folder: Path, **changes: Any) -> Job:
-    settings = {
-        "retries": 0,
-        "fail_fast": False,
-        "quiet": True,
-        "threads": None,
-        "gpus": [],
-        "is_local": True,
-    }
-    return Job(folder, {"key": "job 1 of 2:"}, {"key": 0}, **(settings | changes))
+    options = {"retries": 0, "fail_fast": False} | changes
+    share, threads = options.pop("share", None), options.pop("threads", None)
+    search = SimpleNamespace(threads=threads, gpus=[], is_local=True, pruner=None)
+    return Job(folder, {"key": "job 1 of 2:"}, {"key": 0}, options, search, True, share)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -232,3 +240,48 @@ def test_submitits_signal_saves_first(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         signal.signal(signal.SIGUSR2, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_what_all_jobs_share_is_imported_without_asking_cuda() -> None:
+    code = """
+import torch
+def ask(*words): raise AssertionError("asked CUDA, after which no fork can use it")
+for name in ("is_available", "device_count", "_lazy_init", "current_device"): setattr(torch.cuda, name, ask)
+from trainrun.sweep.job import _warm
+from trainrun.config.compose.composer import Composer
+_warm(Composer().checked([]).settings)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_jobs_at_once_take_different_gpus_and_free_them(tmp_path: Path) -> None:
+    def job() -> int:
+        with _own_gpu(tmp_path, ["0", "1"]):
+            (tmp_path / f"has-{os.getpid()}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+            while not (tmp_path / "go").exists():
+                time.sleep(0.01)
+        return 0
+
+    def two() -> int:
+        other = os.fork()
+        if other == 0:
+            os._exit(job())
+        third = os.fork()
+        if third == 0:
+            os._exit(job())
+        while len(list(tmp_path.glob("has-*"))) < 2:
+            time.sleep(0.01)
+        (tmp_path / "go").touch()
+        os.waitpid(other, 0)
+        os.waitpid(third, 0)
+        return job()
+
+    assert in_child(two, []) == 0
+    assert sorted(file.read_text() for file in tmp_path.glob("has-*")) == ["0", "0", "1"]
+
+
+def test_without_gpus_nothing_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with _own_gpu(tmp_path, []):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainrun.sweep.outcome import JobOutcome, evaluations_in, outcome
+from trainrun.sweep.outcome import JobOutcome, outcome
 
 BEST = {"step": 8, "metrics": {"accuracy": 0.75, "loss": 1.0}}
 
@@ -44,17 +44,3 @@ def test_a_folder_without_a_status_is_pending(tmp_path: Path) -> None:
 @pytest.mark.parametrize("best", [None, {}, {"metrics": None}, {"metrics": {"accuracy": None}}, 3])
 def test_a_job_without_a_number_has_no_value(tmp_path: Path, best: Any) -> None:
     assert outcome(write(tmp_path, state="completed", best=best)).value is None
-
-
-def test_every_evaluation_that_came_to_a_number_is_read(tmp_path: Path) -> None:
-    lines = [
-        {"event": "train", "step": 5, "loss": 2.0},
-        {"event": "eval", "step": 10, "split": "val", "accuracy": 0.5},
-        {"event": "eval", "step": 20, "split": "val", "accuracy": None, "nonfinite": True},
-        {"event": "eval", "step": 30, "split": "val", "accuracy": 0.25},
-        {"event": "eval", "step": 30, "split": "test", "accuracy": 0.125},
-    ]
-    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"event": "eval", "st'
-    (tmp_path / "metrics.jsonl").write_text(text)
-    assert evaluations_in(tmp_path, "val/accuracy") == [(10, 0.5), (30, 0.25)]
-    assert evaluations_in(tmp_path / "none", "val/accuracy") == []

@@ -11,10 +11,10 @@ import torch
 
 from trainrun.config.compose.composer import Composer, Space
 from trainrun.sweep import plugins
-from trainrun.sweep.grid import Grid
 from trainrun.sweep.halving import Halving
-from trainrun.sweep.plugins import Search, _shares, check_search, search_of
+from trainrun.sweep.plugins import Search, _shares, check_search, search_of, visible_gpus
 from trainrun.sweep.random import Random
+from trainrun.sweep.strategy import Strategy
 from trainrun.vocabulary.errors import ConfigError
 
 LR = "optimizer.lr=0.1,0.2"
@@ -25,7 +25,7 @@ def space(*words: str) -> Space:
     return Composer().space(list(words))
 
 
-def search(folder: Path, *words: str) -> Search:
+def search(folder: Path, *words: str) -> tuple[Search, Strategy]:
     varied = space(*words)
     return search_of(varied, varied.job(varied.samples[0]).settings, folder)
 
@@ -76,8 +76,8 @@ def test_slurm_needs_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_job_after_another_has_the_whole_machine(tmp_path: Path) -> None:
-    settings = search(tmp_path, LR)
-    assert isinstance(settings.strategy, Grid)
+    settings, strategy = search(tmp_path, LR)
+    assert type(strategy) is Strategy
     assert (settings.name, settings.monitor, settings.maximize) == ("basic", "val/accuracy", True)
     assert (settings.in_turn, settings.is_local, settings.threads, settings.chunk) == (True, True, None, 1)
     assert settings.pruner is None and not settings.launcher and not settings.gpus
@@ -90,12 +90,12 @@ def test_one_job_after_another_has_the_whole_machine(tmp_path: Path) -> None:
 def test_which_way_is_better_follows_from_the_metric_or_is_said(
     words: tuple[str, ...], maximize: bool, tmp_path: Path
 ) -> None:
-    assert search(tmp_path, LR, *words).maximize is maximize
+    assert search(tmp_path, LR, *words)[0].maximize is maximize
 
 
 @pytest.mark.parametrize(("sweeper", "kind"), [("random", Random), ("halving", Halving)])
 def test_a_strategy_is_called_with_what_varies(sweeper: str, kind: type, tmp_path: Path) -> None:
-    strategy: Any = search(tmp_path, f"hydra/sweeper={sweeper}", INTERVAL, "sweep.trials=5").strategy
+    strategy: Any = search(tmp_path, f"hydra/sweeper={sweeper}", INTERVAL, "sweep.trials=5")[1]
     assert isinstance(strategy, kind) and len(strategy.points) == 5  # type: ignore[attr-defined]
 
 
@@ -103,17 +103,61 @@ def test_jobs_at_once_share_the_cores(tmp_path: Path, monkeypatch: pytest.Monkey
     pytest.importorskip("joblib", reason="hydra-joblib-launcher is not installed")
     monkeypatch.setenv("OMP_NUM_THREADS", "12")
     words = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=3", LR, "runtime.device=cpu")
-    settings = search(tmp_path, *words)
+    settings, _ = search(tmp_path, *words)
     assert (settings.in_turn, settings.threads, dict(settings.launcher)) == (False, 4, {"n_jobs": 3})
 
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A build of torch for CUDA, which finds three GPUs."""
+    """A build of torch for CUDA, which finds three GPUs, or as many as are named of them."""
+
+    def count() -> int:
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return (
+            3 if named is None else sum(1 for name in named.split(",") if name in ("0", "1", "2", "GPU-ab"))
+        )
+
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "12")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "device_count", count)
+
+
+@pytest.mark.parametrize(
+    ("named", "names"),
+    [
+        (None, ["0", "1", "2"]),
+        ("", []),
+        ("-1", []),
+        ("2,0", ["2", "0"]),
+        ("1,7", ["1"]),
+        ("GPU-ab", ["GPU-ab"]),
+        ("MIG-cd,MIG-ef", ["MIG-cd", "MIG-ef"]),
+    ],
+    ids=str,
+)
+def test_gpus_have_the_names_that_cuda_takes(
+    named: str | None, names: list[str], gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus() == names
+
+
+def test_a_broken_driver_is_no_gpu(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1 // 0)
+    assert visible_gpus() == []
+
+
+def test_this_process_never_asks_cuda(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    mine, asked = os.getpid(), []
+    monkeypatch.setattr(
+        torch.cuda, "device_count", lambda: asked.append(os.getpid()) or (os.getpid() != mine) * 2
+    )
+    assert visible_gpus() == ["0", "1"]
+    assert not asked
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,14 @@ import pytest
 
 from trainrun.config.space import Point
 from trainrun.sweep.closing import close_sweep
-from trainrun.sweep.folder import read
+from trainrun.sweep.folder import SweptJob, read
 from trainrun.sweep.job import STOP
-from trainrun.sweep.sweep_json import RunningSweep, is_trusted, repeat_command, write_sweep_json
+from trainrun.sweep.sweep_json import (
+    RunningSweep,
+    is_trusted,
+    ranked,
+    write_sweep_json,
+)
 from trainrun.vocabulary.errors import StorageError
 
 TYPED = ["-m", "data=iris", "optimizer.lr=0.1,0.2", "seed=0,1", "sweep.retries=1", "name=mine"]
@@ -81,11 +86,6 @@ def test_a_disk_that_takes_nothing_is_a_storage_failure(
         write_sweep_json(sweep, "running")
 
 
-def test_a_command_repeats_one_job_alone(sweep: RunningSweep) -> None:
-    jobs, _ = write_sweep_json(sweep, "running")
-    assert repeat_command(sweep, jobs[3]) == "trainrun data=iris optimizer.lr=0.2 seed=1"
-
-
 @pytest.mark.parametrize(
     "word",
     [
@@ -107,6 +107,61 @@ def test_words_of_a_sweep_are_trusted(word: str) -> None:
 )
 def test_words_that_run_or_name_code_are_not(word: str) -> None:
     assert not is_trusted(word)
+
+
+# The ranking
+
+
+def entry(number: int, value: float | None, state: str = "completed", **swept: Any) -> SweptJob:
+    swept = {key.replace("_", "."): value for key, value in swept.items()}
+    key = f"key{number}"
+    return SweptJob(key, number, key, (), swept, state, value, 40, 1.5, 0, "", {})
+
+
+JOBS = [
+    entry(1, 0.5, lr=0.1, seed=0),
+    entry(2, 0.7, lr=0.1, seed=1),
+    entry(3, 0.9, lr=0.2, seed=0),
+    entry(4, 0.8, lr=0.2, seed=1),
+    entry(5, 0.99, "interrupted", lr=0.2, seed=2),
+    entry(6, None, "failed", lr=0.3, seed=0),
+]
+
+
+def test_seeds_are_replicates_of_one_setting() -> None:
+    best, second, none = ranked(JOBS, maximize=True)
+    assert (best.swept, best.values) == ({"lr": 0.2}, (0.9, 0.8))  # what did not come to its end is no value
+    assert abs(best.mean - 0.85) < 1e-12 and abs(best.std - 0.1 / 2**0.5) < 1e-12  # type: ignore[operator]
+    assert abs(second.mean - 0.6) < 1e-12  # type: ignore[operator]
+    assert (none.swept, none.mean, none.std) == ({"lr": 0.3}, None, None)
+    assert best.jobs == ("key3", "key4", "key5") and best.count == 2
+
+
+def test_less_is_better_where_it_is() -> None:
+    assert [setting.swept["lr"] for setting in ranked(JOBS, maximize=False)] == [0.1, 0.2, 0.3]
+
+
+def test_the_best_job_is_the_best_of_the_best_setting(tmp_path: Path) -> None:
+    for number, value in enumerate([0.5, 0.95, 0.9, 0.85]):  # the means of two are 0.725 and 0.875
+        end(tmp_path, number, value)
+    best = write_sweep_json(running(tmp_path), "completed").best
+    assert best is not None and (best.key, best.value) == ("key2", 0.9)
+
+
+def test_a_single_value_has_no_spread_and_folds_are_replicates_too() -> None:
+    (setting,) = ranked([entry(1, 0.5, data_fold=0), entry(2, 0.6, data_fold=1)], maximize=True)
+    assert setting.swept == {} and len(setting.values) == 2
+    (single,) = ranked([entry(1, 0.5, lr=1)], maximize=True)
+    assert single.std is None
+
+
+def test_1_and_true_are_two_settings() -> None:
+    assert len(ranked([entry(1, 0.5, a=1), entry(2, 0.6, a=True)], maximize=True)) == 2
+
+
+def test_a_setting_one_of_whose_seeds_failed_is_behind_those_that_hold() -> None:
+    jobs = [entry(1, 0.9, a=1, seed=0), entry(2, None, "failed", a=1, seed=1), entry(3, 0.5, a=2, seed=0)]
+    assert [setting.swept["a"] for setting in ranked(jobs, maximize=True)] == [2, 1]
 
 
 # The closing table

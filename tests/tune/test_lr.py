@@ -15,7 +15,7 @@ import trainrun
 from trainrun.assembly.build import Parts, build
 from trainrun.config.compose.composer import Composer
 from trainrun.loop.loop import Loop
-from trainrun.tune.lr import Divergence, Peak, peak, ramp
+from trainrun.tune.lr import Divergence, peak, ramp
 from trainrun.vocabulary.errors import ConfigError
 
 LOW, HIGH, STEPS = 1e-3, 0.3, 16
@@ -110,18 +110,19 @@ def test_a_step_of_the_users_own_has_no_second_loss(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("scheduler=warmup_cosine",), Peak(1.0, None)),
-        (("scheduler=one_cycle",), Peak(1.0, 0.85)),
-        (("scheduler=noam", "scheduler.d_model=64", "scheduler.warmup=100step"), Peak(64**-0.5 * 0.1, None)),
-        (("scheduler=wsd", "budget=20s"), Peak(1.0, None)),
-        (("scheduler=constant", "scheduler.warmup=400step", "budget=100step"), Peak(0.25, None)),
+        (("scheduler=warmup_cosine",), (1.0, None)),
+        (("scheduler=one_cycle",), (1.0, 0.85)),
+        (("scheduler=noam", "scheduler.d_model=64", "scheduler.warmup=100step"), (64**-0.5 * 0.1, None)),
+        (("scheduler=wsd", "budget=20s"), (1.0, None)),
+        (("scheduler=constant", "scheduler.warmup=400step", "budget=100step"), (0.25, None)),
     ],
     ids=["cosine", "one_cycle", "noam", "clock", "never reached"],
 )
-def test_the_peak_is_what_the_schedule_comes_to(words: tuple[str, ...], expected: Peak) -> None:
-    of = peak(build_run("data=wine", "budget=1000step", *words))
-    assert of.factor == pytest.approx(expected.factor, rel=0.01)
-    assert (of.momentum or 0.0) == pytest.approx(expected.momentum or 0.0, rel=0.01)
+def test_the_peak_is_what_the_schedule_comes_to(
+    words: tuple[str, ...], expected: tuple[float, float | None]
+) -> None:
+    factor, momentum = peak(build_run("data=wine", "budget=1000step", *words))
+    assert (factor, momentum or 0.0) == pytest.approx((expected[0], expected[1] or 0.0), rel=0.01)
 
 
 def test_its_momentum_is_that_of_the_peak() -> None:

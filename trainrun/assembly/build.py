@@ -217,7 +217,11 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
-    return augmented(data, make("augment", {"info": data.info})), loss, task
+    changes = make("augment", {"info": data.info})
+    if changes is not None and data.info.kind.startswith("step_"):
+        text = "would change the inputs and not the target of each step or pixel; do it in the data set"
+        raise ConfigError.of("augment", text, "augment=none")
+    return augmented(data, changes), loss, task
 
 
 def _data(make: Factory) -> Data:
@@ -238,7 +242,7 @@ def _data(make: Factory) -> Data:
     data = _opened(make, "data", node, offered)
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
-        values = option | extras | {"train": data, **offered}
+        values = option | extras | {"train": data, "target_kind": offered["target_kind"]}
         data = from_dataset(**{k: value for k, value in values.items() if k not in ("_target_", "balanced")})
     elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and name not in names]:
         text = f"has no effect on {data.info.name}, whose samples are (input, target) already"

@@ -126,3 +126,8 @@ def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
         raise DataError("data.train: a stream of tokens must say how many: give the dataset vocab_size")
     samples = (read_sample(dataset, index) for index in range(size_of(dataset)))
     return max((int(tokens.max()) for sample in samples for tokens in sample), default=0) + 1
+
+
+def num_step_classes(dataset: Dataset[Any]) -> int:
+    """One more than the largest class of any step or pixel of any sample; reads all of them."""
+    return 1 + max(int(read_sample(dataset, index)[1].max()) for index in range(size_of(dataset)))

@@ -18,7 +18,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainrun.data import scaling
-from trainrun.data.classes import Splits, all_classes, classes_of, counted, notes_of, num_tokens
+from trainrun.data.classes import (
+    Splits,
+    all_classes,
+    classes_of,
+    counted,
+    notes_of,
+    num_step_classes,
+    num_tokens,
+)
 from trainrun.data.faults import check_targets
 from trainrun.data.files import read_batches
 from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fingerprint
@@ -287,21 +295,22 @@ def _describe(dataset: Dataset[Any], target_kind: str | None) -> tuple[TargetRea
     sample = _first(dataset, name)
     inputs, targets = unpacked(collate_of(dataset)([sample]), [0])
     shape = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
-    reading = reading_of(targets, target_kind, name)
-    parts = (
-        "" if isinstance(inputs, Tensor) else describe_value(map_tensors(inputs, lambda tensor: tensor[0]))
-    )
+    reading = reading_of(targets, target_kind, name, inputs)
+    shown = sample[0] if isinstance(sample, (list, tuple)) and len(sample) == 2 else inputs
+    parts = "" if isinstance(inputs, Tensor) else describe_value(shown)
     info = DataInfo(name, shape, reading.kind, 0, {}, input_parts=parts)
-    if reading.kind in ("other", "whole"):
-        return reading, info
+    if reading.kind in ("other", "whole", "step_values"):
+        return reading, replace(info, num_targets=int(reading.kind == "step_values"))
     if reading.kind == "tokens":
         return reading, replace(info, num_targets=num_tokens(dataset, inputs, targets))
-    if reading.kind != "classes":
+    if reading.kind not in ("classes", "step_classes"):
         return reading, replace(info, num_targets=reading(targets, [0], name).shape[1])
     names = tuple(str(label) for label in getattr(dataset, "classes", ()))
     count = len(names) or int(getattr(dataset, "num_classes", 0))
     if not count and isinstance(dataset, IterableDataset):
         raise DataError("data.train: a stream of classes must say how many: give the dataset num_classes")
+    if not count and reading.kind == "step_classes":
+        count = num_step_classes(dataset)
     return reading, replace(info, num_targets=count, class_names=names)
 
 

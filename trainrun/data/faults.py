@@ -63,6 +63,11 @@ def _expected(targets: Tensor, info: DataInfo) -> tuple[str, Tensor | None]:
     if info.kind == "tokens":
         fits = (targets >= 0) & (targets < count) | (targets == IGNORED)
         return f"tokens from 0 to {count - 1}", fits if targets.ndim == 2 and not is_float else None
+    if info.kind == "step_classes":
+        fits = (targets >= 0) & (targets < count) | (targets == IGNORED)
+        return f"classes from 0 to {count - 1}, or -100 for none", fits if not is_float else None
+    if info.kind == "step_values":
+        return "finite numbers", torch.isfinite(targets) if is_float else None
     has_shape = targets.ndim == 2 and targets.shape[1] == count
     if info.kind == "labels":
         fits = (targets == 0) | (targets == 1)

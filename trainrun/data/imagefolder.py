@@ -143,6 +143,9 @@ def imagefolder(
         **vars(holdout),
         eval_batch_size=eval_batch_size,
         num_workers=num_workers,
+        inputs=None,
+        targets=None,
+        collate=None,
         target_kind="classes",
     )
     estimates, scaling_text = _scaling(wanted, splits["train"], loaded.splits["train"][1])

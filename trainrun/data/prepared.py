@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -11,7 +11,17 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from trainrun.data.padding import pad
 from trainrun.data.sample_form import WHOLE, Key, SampleForm, form_of
-from trainrun.data.samples import Collate, FailedSample, Pair, Seeded, collate, describe_error, stream, typed
+from trainrun.data.samples import (
+    Collate,
+    FailedSample,
+    Pair,
+    Seeded,
+    collate,
+    describe_error,
+    size_of,
+    stream,
+    typed,
+)
 from trainrun.vocabulary.errors import DataError
 
 PAIR = SampleForm((0,), 1)
@@ -120,7 +130,7 @@ def _each(
 def _first(dataset: Dataset[Any]) -> Any:
     if isinstance(dataset, IterableDataset):
         return next(stream(dataset, 0), None)
-    return Seeded(dataset, 0)[0] if hasattr(dataset, "__len__") and len(dataset) else None
+    return Seeded(dataset, 0)[0] if isinstance(dataset, Sized) and size_of(dataset) else None
 
 
 def _inputs_alone(samples: list[Pair]) -> Pair:

@@ -131,6 +131,8 @@ def _inputs_among(keys: Sequence[Key]) -> tuple[Key, ...]:
 def _whole(sample: Any) -> Any:
     """A sample as the arguments of a model: a dict, a tuple's parts in order, or a single value."""
     keys = _keys(sample)
+    if keys is None and isinstance(sample, tuple) and len(sample) == 1:
+        return sample[0]  # as a TensorDataset of inputs alone gives it
     if keys is None or isinstance(sample, Mapping):
         return sample
     values = [_entry(sample, key) for key in keys]

@@ -17,6 +17,10 @@ _ADVICE = {
     "labels": "for yes-or-no labels, each 0 or 1, use task=multilabel loss=bce_with_logits",
     "values": "for numbers use task=regression loss=mse",
 }
+_NOTES = {
+    "step_classes": "each step or pixel has a class, -100 is none",
+    "step_values": "each step or pixel has a value, all on one scale",
+}
 _LEARNS = {
     "classes": "one class per sample",
     "labels": "labels, each 0 or 1",
@@ -91,14 +95,17 @@ def _kind_and_shape(is_float: bool, shape: tuple[int, ...]) -> str:
     return f"{'floats' if is_float else 'integers'} of shape {shape}"
 
 
-def reading_of(targets: Any, task_kind: str | None, name: str) -> TargetReading:
+def reading_of(targets: Any, task_kind: str | None, name: str, inputs: Any = None) -> TargetReading:
     """Choose how the targets of dataset `name` are read, by the first: `targets`, a batch of one.
 
-    `task_kind` is the kind that the task learns; with None their type and shape decide.
+    `task_kind` is the kind that the task learns; with None their type and shape decide. `inputs` are the
+    sample's: a class beside each of their tokens is no one-hot vector.
     Raises DataError where no task could learn them, ConfigError where this one cannot.
     """
     if task_kind == "whole":
         return TargetReading("whole", "plain", (), False)
+    if isinstance(targets, Tensor) and (kind := _kind_of_steps(targets, task_kind, inputs)):
+        return TargetReading(kind, "plain", (), targets.is_floating_point(), _NOTES[kind])
     if not isinstance(targets, Tensor):
         if task_kind in (None, "other"):
             return TargetReading("other", "plain", (), False)
@@ -111,6 +118,21 @@ def reading_of(targets: Any, task_kind: str | None, name: str) -> TargetReading:
         text = f"learns {_LEARNS[kind]}; a target of {name} is {describe_target(targets)}; {_advice(targets)}"
         raise ConfigError.of("task", text)
     return TargetReading(kind, form, shape, is_float, _note(form, shape, is_float, targets))
+
+
+def _kind_of_steps(targets: Tensor, task_kind: str | None, inputs: Any) -> str | None:
+    """The kind of targets with a class or value for each step or pixel; None for one of a whole sample.
+
+    A vector of classes is one of steps where the inputs have as many steps.
+    """
+    num_axes, is_float = targets.ndim - 1, targets.is_floating_point()
+    if task_kind == "classes" and not is_float and num_axes:
+        has_steps = isinstance(inputs, Tensor) and inputs.shape[1:2] == targets.shape[1:2]
+        is_one_hot = targets.shape[1] == 1 or bool(_FORMS["one-hot"].fits(targets.flatten(1)).all())
+        of_tokens = has_steps and inputs.shape == targets.shape and not inputs.is_floating_point()
+        is_of_steps = num_axes > 1 or of_tokens or (has_steps and not is_one_hot and inputs.ndim > 2)
+        return "step_classes" if is_of_steps else None
+    return "step_values" if task_kind == "values" and is_float and num_axes > 1 else None
 
 
 def describe_target(targets: Tensor) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from trainrun.config.suggest import did_you_mean
-from trainrun.model.timm import import_timm
+from trainrun.model.timm import import_timm, names_like
 from trainrun.model.torchvision import refuse_unknown
 from trainrun.protocols import Preprocessing
 from trainrun.runtime.vision import import_torchvision
@@ -56,7 +56,7 @@ def download(model: Mapping[str, Any]) -> tuple[str, Mapping[str, Tensor]]:
     try:
         if library == "timm":
             timm = import_timm()
-            refuse_unknown(name, "timm", timm.list_models() + timm.list_pretrained())
+            refuse_unknown(name, "timm", names_like(name))
             return f"timm's {name}", timm.create_model(name, pretrained=True).state_dict()
         weights = _torchvision_weights(name).DEFAULT
         return f"torchvision's {weights}", weights.get_state_dict(progress=False, check_hash=True)
@@ -86,7 +86,7 @@ def _of_torchvision(weights: Any) -> Preprocessing:
 def _of_timm(name: str, tag: str) -> Preprocessing:
     """Of the weights `NAME.TAG`; of those that the name means by itself for `auto` and `DEFAULT`."""
     timm = import_timm()
-    refuse_unknown(name, "timm", timm.list_models() + timm.list_pretrained())
+    refuse_unknown(name, "timm", names_like(name))
     tagged = name if tag in ("auto", "DEFAULT") else f"{name.partition('.')[0]}.{tag}"
     if tagged != name and tagged not in timm.list_pretrained():
         tags = [other.partition(".")[2] for other in timm.list_pretrained(f"{name.partition('.')[0]}.*")]

@@ -32,7 +32,14 @@ def timm(name: str, preprocessing: str | None, input_shape: tuple[int, ...], num
                 raise
             return library.create_model(name, **options)  # takes any size
 
-    return named_model(make, name, "timm", library.list_models() + library.list_pretrained(), input_shape)
+    return named_model(make, name, "timm", names_like(name), input_shape)
+
+
+def names_like(name: str) -> list[str]:
+    """The names of timm's models; with the tags of their weights where `name` has one."""
+    library = import_timm()
+    names: list[str] = library.list_pretrained() if "." in name else library.list_models()
+    return names
 
 
 def import_timm() -> Any:

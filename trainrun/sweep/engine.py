@@ -32,16 +32,15 @@ from trainrun.config.overrides import key_of
 from trainrun.config.space import Point, PointBatch, Words
 from trainrun.config.suggest import hydra_value, together
 from trainrun.run import signing
-from trainrun.run.directory import ROOT
 from trainrun.run.files import read_json, storage_failed
 from trainrun.run.lock import is_held, lock
 from trainrun.session.child import ENDING, handled
 from trainrun.session.process_state import current_code
-from trainrun.sweep.closing import close_sweep
-from trainrun.sweep.folder import FILE, StoredSweep, read
+from trainrun.sweep.folder import FILE, PLACE, StoredSweep, read
 from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.job import STOP, Job, stop
 from trainrun.sweep.outcome import PAUSED, PRUNED, TriedPoint, outcome
+from trainrun.sweep.plugins import check_search, search_of
 from trainrun.sweep.sweep import counted
 from trainrun.sweep.sweep_json import RunningSweep, is_trusted, write_sweep_json
 from trainrun.terminal.lines import say
@@ -59,10 +58,9 @@ def resume(folder: Path, more: Sequence[str], quiet: bool) -> int:
     doubt = signing.doubt_words(stored.words, stored.signature)
     imports.admit(None if doubt is None else _trusted(more))
     line = shlex.join(["trainrun", *stored.words])
-    for word in stored.words:
-        if not is_trusted(word):
-            text = "is taken only from the command line; if you trust it, issue the line yourself"
-            raise ConfigError.of(key_of(word), text, line)
+    if word := next((word for word in stored.words if not is_trusted(word)), None):
+        text = "is taken only from the command line; if you trust it, issue the line yourself"
+        raise ConfigError.of(key_of(word), text, line)
     if other := [word for word in more if key_of(word) not in (*_RESUMED, "runtime.trust")]:
         text = f"makes another sweep; a stored one takes {', '.join(_RESUMED)}"
         raise ConfigError([Problem(key_of(word), text) for word in other])
@@ -87,58 +85,43 @@ def sweep(
     stored: StoredSweep | None = None,
     doubt: str | None = None,
 ) -> int:
-    """Check every job before the first starts, run what is left to do, and print the result.
-
-    `stored` is the sweep that is resumed, whose jobs must be the same ones still. `doubt` says why it
-    may be a stranger's.
-    """
-    from trainrun.sweep.plugins import search_of
-
+    """Check all jobs, run what is left to do, print the result. `doubt`: why `stored` may be a stranger's."""
     if ranks.size() > 1:
         text = "a sweep starts one process for each job; run it without torchrun, or its jobs one by one"
         raise ConfigError.of("-m", text)
     overrides, typed = _with_source(overrides), _with_source(typed)
-    origin, trust = StoredOrigin(stored.path, doubt) if stored else None, _trusted(overrides)
-    space, composed, folder = planned(composer, overrides, stored, origin, trust)
+    origin = StoredOrigin(stored.path, doubt) if stored else None
+    space, composed, folder = planned(composer, overrides, stored, origin)
     first = next(iter(composed.values())).settings
     with _owned(folder):
-        search = search_of(space, first, folder)
-        say(f"sweep {folder}: {search.strategy.about()}")
+        search, strategy = search_of(space, first, folder)
+        say(f"sweep {folder}: {strategy.about}")
         signature = signing.sign_words(typed) if doubt is None else None
-        options = first["sweep"]
-        running = RunningSweep(
-            space, folder, typed, options, search, quiet, composed, signature, origin, trust
-        )
+        about = (space, folder, typed, first["sweep"], search, quiet, composed, signature)
+        running = RunningSweep(*about, origin, _trusted(overrides))
         with composer.explained(overrides), _stoppable(folder):
-            for batch in search.strategy.batches():
-                _run(running, batch)
+            for batch in strategy.batches():
+                strategy.tell(_tried(running, batch))
                 if (folder / STOP).exists():
                     break
+        from trainrun.sweep.closing import close_sweep
+
         return close_sweep(running)
 
 
 def planned(
-    composer: Composer,
-    overrides: list[str],
-    stored: StoredSweep | None,
-    origin: StoredOrigin | None = None,
-    trust: Collection[str] = (),
+    composer: Composer, overrides: list[str], stored: StoredSweep | None, origin: StoredOrigin | None = None
 ) -> tuple[Space, dict[Words, Composition], Path]:
-    """The space of a sweep, its jobs that can be composed beforehand, and its folder.
-
-    Raises ConfigError with the problems of all jobs.
-    """
-    from trainrun.sweep.plugins import check_search
-
+    """A sweep's space, jobs composed beforehand, and folder. Raises ConfigError with all their problems."""
     space = composer.space(overrides)
     with composer.explained(overrides):
         composed = {words: space.job(words) for words in space.samples}
-    jobs = composed.values()
+    jobs = list(composed.values())
     with current_code({"jobs": [job.settings for job in jobs]}):
-        if problems := together([problems_of(job, origin, trust) for job in jobs]):
+        if problems := together([problems_of(job, origin, _trusted(overrides)) for job in jobs]):
             raise ConfigError(problems)
     _refuse_incomparable(jobs)
-    first = next(iter(jobs)).settings
+    first = jobs[0].settings
     folder = stored.path if stored else _folder(first, space)
     if stored and space.is_grid:
         _refuse_others(stored, jobs)
@@ -150,18 +133,14 @@ def _with_source(words: Sequence[str]) -> list[str]:
     """The words with the run that `init_from` means now: `last` would be another one for every job."""
     from trainrun.session.find_run import find_run
 
-    return [
-        f"init_from={hydra_value(str(find_run(str(value_of(word)))))}"
-        if key_of(word) == "init_from" and _is_name(value_of(word))
-        else word
-        for word in words
-    ]
-
-
-def _is_name(source: Any) -> bool:
-    """Whether a run is named, rather than a file, a folder or several."""
-    text = "" if source is None else str(source)
-    return text not in ("", "pretrained") and "$" not in text and not Path(text).expanduser().exists()
+    replaced = []
+    for word in words:
+        source = value_of(word) if key_of(word) == "init_from" else None
+        text = "" if source is None else str(source)
+        is_word = text in ("", "pretrained") or "$" in text  # nothing, the library's own, or several
+        is_run = not is_word and not Path(text).expanduser().exists()  # no file
+        replaced.append(f"init_from={hydra_value(str(find_run(text)))}" if is_run else word)
+    return replaced
 
 
 def _refuse_incomparable(jobs: Iterable[Composition]) -> None:
@@ -169,9 +148,8 @@ def _refuse_incomparable(jobs: Iterable[Composition]) -> None:
     monitors = {(job.settings["monitor"].removeprefix("val/"), job.settings["monitor_mode"]) for job in jobs}
     if len(monitors) > 1:
         names = " and ".join(sorted(f"val/{name}" for name, _ in monitors))
-        text = f"the jobs of a sweep are ranked by one metric; these monitor {names}"
-        advice = "set one that all have, such as monitor=val/loss, or start separate sweeps"
-        raise ConfigError.of("monitor", f"{text}; {advice}")
+        text = f"the jobs of a sweep are ranked by one metric; these monitor {names}; set one that all have"
+        raise ConfigError.of("monitor", f"{text}, such as monitor=val/loss, or start separate sweeps")
 
 
 def _refuse_others(stored: StoredSweep, jobs: Iterable[Composition]) -> None:
@@ -180,8 +158,7 @@ def _refuse_others(stored: StoredSweep, jobs: Iterable[Composition]) -> None:
     begun = [job for job in stored.jobs if outcome(stored.path / job.folder).state != "pending"]
     if lost := [job for job in begun if job.key not in today]:
         text = f"conf/ or an experiment's file has changed since: {len(lost)} of its jobs would be different"
-        line = shlex.join(["trainrun", *stored.words])
-        raise ResumeError(f"{stored.path}: {text}; as a new sweep: {line}")
+        raise ResumeError(f"{stored.path}: {text}; as a new sweep: {shlex.join(['trainrun', *stored.words])}")
 
 
 def _folder(settings: Mapping[str, Any], space: Space) -> Path:
@@ -189,20 +166,21 @@ def _folder(settings: Mapping[str, Any], space: Space) -> Path:
     if settings["run_dir"]:
         return Path(settings["run_dir"]).expanduser()
     if settings["name"]:
-        return ROOT / "multirun" / str(settings["name"])
+        return PLACE / str(settings["name"])
     fixed = sorted(word for word in space.fixed if not is_left_out(key_of(word)))
     varied = sorted(axis.key if space.is_grid else repr(axis) for axis in space.axes)
     swept = "-".join(sorted(key.rpartition(".")[2] for axis in space.axes for key in axis.key.split(",")))
     mark = digest([fixed, varied, space.sweeper.get("_target_")])[:6]
-    return ROOT / "multirun" / "-".join(filter(None, [swept[:40], mark]))
+    return PLACE / "-".join(filter(None, [swept[:40], mark]))
 
 
 @contextlib.contextmanager
 def _owned(folder: Path) -> Iterator[None]:
     """The folder, made where it is new, for this process alone."""
-    if (folder / "config.yaml").exists() or (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).exists() and not _is_begun(folder)
-    ):
+    files = [] if (folder / FILE).exists() or not folder.is_dir() else folder.iterdir()
+    # A start that was killed before it wrote its first record left only these.
+    is_foreign = not all(path.name.startswith((".", "study.db")) for path in files)
+    if is_foreign or (folder / "config.yaml").exists():
         raise FolderBusyError(f"run_dir: {folder} holds something else; name another folder for the sweep")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -216,48 +194,39 @@ def _owned(folder: Path) -> Iterator[None]:
         yield
 
 
-def _is_begun(folder: Path) -> bool:
-    """Whether a start was killed there before it wrote its first record."""
-    return all(path.name.startswith((".", "study.db")) for path in folder.iterdir())
-
-
-def _run(sweep: RunningSweep, batch: PointBatch) -> None:
-    """Run what is left to do of a batch, and give the search the outcomes of all its points."""
-    keys: dict[str, Point] = {}
-    folders: list[tuple[Point, Path]] = []
+def _tried(sweep: RunningSweep, batch: PointBatch) -> list[TriedPoint]:
+    """Run what is left to do of a batch; returns the outcomes of all its points."""
+    points: dict[str, Point] = {}
+    folders: list[Path] = []
     for point in batch.points:
-        job = sweep.composed.pop(point.words, None) or _composed(sweep, point)
+        job = sweep.composed.pop(point.words, None)
+        if job is None:
+            job = sweep.space.job(point.words)
+            if problems := problems_of(job, sweep.origin, sweep.trust):
+                raise ConfigError(problems)
         key = identity(job.settings)
-        keys.setdefault(key, point)
-        folders.append((point, sweep.folder / key))
+        points.setdefault(key, point)
+        folders.append(sweep.folder / key)
         sweep.planned.setdefault(key, (point, job))
-    todo = {key: point for key, point in keys.items() if _is_due(sweep, key, batch.share)}
-    _say_counts(sweep, keys, todo)
+    todo = {key: point for key, point in points.items() if _is_due(sweep, key, batch.share)}
+    _say_counts(sweep, points, todo)
     write_sweep_json(sweep, "running")
     if todo:
-        sweep.begun |= set(todo)
-        _launch(sweep, {key: point.words for key, point in todo.items()}, _job(sweep, todo, batch.share))
-    tried = [TriedPoint(point, folder, outcome(folder)) for point, folder in folders]
-    sweep.search.strategy.tell(tried)
+        sweep.begun |= todo.keys()
+        _launch(sweep, todo, _job(sweep, todo, batch.share))
+    return [TriedPoint(p, folder, outcome(folder)) for p, folder in zip(batch.points, folders, strict=True)]
 
 
-def _launch(sweep: RunningSweep, jobs: Mapping[str, Words], job: Job) -> None:
-    keys, size = list(jobs), sweep.search.chunk or len(jobs)
+def _launch(sweep: RunningSweep, todo: Mapping[str, Point], job: Job) -> None:
+    keys, size = list(todo), sweep.search.chunk or len(todo)
     for start in range(0, len(keys), size):
-        chunk = {key: jobs[key] for key in keys[start : start + size]}
+        chunk = {key: todo[key].words for key in keys[start : start + size]}
         try:
             sweep.space.launch(chunk, job, sweep.folder, sweep.search.launcher)
         except Exception:
             if not (sweep.folder / STOP).exists():
                 raise  # else the signal has ended the launcher's own processes as well
         write_sweep_json(sweep, "running")
-
-
-def _composed(sweep: RunningSweep, point: Point) -> Composition:
-    job = sweep.space.job(point.words)
-    if problems := problems_of(job, sweep.origin, sweep.trust):
-        raise ConfigError(problems)
-    return job
 
 
 def _is_due(sweep: RunningSweep, key: str, share: float | None) -> bool:
@@ -271,24 +240,13 @@ def _is_due(sweep: RunningSweep, key: str, share: float | None) -> bool:
 
 
 def _job(sweep: RunningSweep, todo: Mapping[str, Point], share: float | None) -> Job:
-    search, options = sweep.search, sweep.options
     numbers = {key: number for number, key in enumerate(sweep.planned, 1)}
     words = {key: shlex.join(map(_short, point.words)) for key, point in todo.items()}
-    total = options["trials"] if search.name == "optuna" else len(sweep.planned)
+    total = sweep.options["trials"] if sweep.search.name == "optuna" else len(sweep.planned)
     heads = {key: f"job {numbers[key]} of {total}{', ' * bool(text)}{text}:" for key, text in words.items()}
-    return Job(
-        sweep=sweep.folder,
-        heads=heads,
-        trials={key: point.trial or 0 for key, point in todo.items()},
-        retries=options["retries"],
-        fail_fast=options["fail_fast"],
-        quiet=sweep.quiet or not search.in_turn,
-        threads=search.threads,
-        gpus=search.gpus,
-        is_local=search.is_local,
-        share=share,
-        pruner=search.pruner,
-    )
+    trials = {key: point.trial or 0 for key, point in todo.items()}
+    quiet = sweep.quiet or not sweep.search.in_turn
+    return Job(sweep.folder, heads, trials, sweep.options, sweep.search, quiet, share)
 
 
 def _short(word: str) -> str:
@@ -297,21 +255,21 @@ def _short(word: str) -> str:
     return f"{key}={float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", value) else word
 
 
-def _say_counts(sweep: RunningSweep, keys: Mapping[str, Point], todo: Mapping[str, Point]) -> None:
+def _say_counts(sweep: RunningSweep, keys: Collection[str], todo: Collection[str]) -> None:
     """Print a line on a batch before it starts; where points come one at a time, on the first alone."""
+    if len(keys) == 1 and sweep.begun:
+        return
     states = {key: outcome(sweep.folder / key).state for key in keys}
-    due = [states[key] for key in todo]
-    failed = sum(states[key] == "failed" for key in keys if key not in todo)
+    due, done = [states[key] for key in todo], [states[key] for key in keys if key not in todo]
     parts = {
-        "done before": len(keys) - len(todo) - failed,
-        "failed before": failed,
-        "to go on with": sum(state in ("interrupted", PAUSED) for state in due),
+        "done before": len(done) - done.count("failed"),
+        "failed before": done.count("failed"),
+        "to go on with": due.count("interrupted") + due.count(PAUSED),
         "to repeat": due.count("failed"),
         "new": due.count("pending"),
     }
-    if len(keys) > 1 or not sweep.begun:
-        counts = ", ".join(f"{count} {kind}" for kind, count in parts.items() if count)
-        say(f"{counted(len(keys), 'job')}: {counts}")
+    counts = ", ".join(f"{count} {kind}" for kind, count in parts.items() if count)
+    say(f"{counted(len(keys), 'job')}: {counts}")
 
 
 @contextlib.contextmanager

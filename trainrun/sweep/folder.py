@@ -72,14 +72,14 @@ class StoredSweep:
 
     path: Path
     words: tuple[str, ...]  # of the command
+    signature: Any  # of the words, made and checked by `trainrun.run.signing`
     sweeper: str
     monitor: str  # "val/accuracy"
     mode: str  # max or min: which way is better
     state: str
-    jobs: tuple[SweptJob, ...]
-    settings: tuple[StoredSetting, ...]  # the best first, those without a value last
     best: Best | None
-    signature: Any = None  # of the words, made and checked by `trainrun.run.signing`
+    settings: tuple[StoredSetting, ...]  # the best first, those without a value last
+    jobs: tuple[SweptJob, ...]
 
 
 def find_sweep(sweep: str) -> Path:
@@ -105,8 +105,7 @@ def find_sweep(sweep: str) -> Path:
         shown = ", ".join(map(printable, matching[:4]))
         raise ConfigError.of("SWEEP", f"{sweep} begins the name of {len(matching)} sweeps: {shown}")
     if path.is_dir() or (PLACE / prefix).is_dir():
-        text = f"SWEEP: {sweep} has no {FILE}; the sweep's own line, issued again, completes it"
-        raise ResumeError(text)
+        raise ResumeError(f"SWEEP: {sweep} has no {FILE}; the sweep's own line, issued again, completes it")
     hint = did_you_mean(prefix, [folder.name for folder in folders])
     newest = ", ".join(map(printable, folders[-3:])) or "none"
     raise ResumeError(f"SWEEP: no sweep is called {sweep}{hint or f'; the newest: {newest}'}")
@@ -144,26 +143,22 @@ def read(path: Path) -> StoredSweep:
 
 
 def _sweep(path: Path, content: Mapping[str, Any]) -> StoredSweep:
-    if content.get("mode") not in ("max", "min"):
-        raise ValueError(f"mode must be max or min, got {_shown(content.get('mode'))}")
-    best = content.get("best")
-    jobs = _each(content, "jobs", _job)
-    settings = _each(content, "settings", _setting)
+    mode, signature = content.get("mode"), content.get("signature")
+    if mode not in ("max", "min"):
+        raise ValueError(f"mode must be max or min, got {_shown(mode)}")
+    jobs, settings = _each(content, "jobs", _job), _each(content, "settings", _setting)
     keys = {job.key for job in jobs}
     if lost := [key for setting in settings for key in setting.jobs if key not in keys]:
         raise ValueError(f"settings name a job that is not there, {lost[0]}")
-    return StoredSweep(
-        path=path,
-        words=_each(content, "words", printable),
-        sweeper=printable(content.get("sweeper")),
-        monitor=printable(content.get("monitor")),
-        mode=content["mode"],
-        state=printable(content.get("state")),
-        jobs=jobs,
-        settings=settings,
-        best=None if best is None else _best(_object(best, "best")),
-        signature=content.get("signature"),
-    )
+    words = _each(content, "words", printable)
+    sweeper, monitor, state = _texts(content, "sweeper", "monitor", "state")
+    best = None
+    if content.get("best") is not None:
+        stored_best = _object(content["best"], "best")
+        value = _number(stored_best.get("value"), "best.value")
+        key, folder, command = _texts(stored_best, "key", "folder", "command")
+        best = None if value is None else Best(key, folder, value, command)
+    return StoredSweep(path, words, signature, sweeper, monitor, mode, state, best, settings, jobs)
 
 
 def _job(content: Any) -> SweptJob:
@@ -171,43 +166,29 @@ def _job(content: Any) -> SweptJob:
     folder = job.get("folder")
     if not isinstance(folder, str) or folder in ("", ".", "..") or Path(folder).name != folder:
         raise ValueError(f"a job's folder must be one name, got {_shown(folder)}")
-    test = {
-        printable(name): _number(value, name)
-        for name, value in _object(job.get("test") or {}, "test").items()
-    }
-    return SweptJob(
-        key=printable(job.get("key")),
-        number=_int(job, "number") or 0,
-        folder=printable(folder),
-        overrides=_each(job, "overrides", printable),
-        swept=_swept(job),
-        state=printable(job.get("state")),
-        value=_number(job.get("value"), "value"),
-        step=_int(job, "step"),
-        seconds=_number(job.get("seconds"), "seconds"),
-        exit_code=_int(job, "exit_code"),
-        reason=printable(job.get("reason")),
-        test={name: value for name, value in test.items() if value is not None},
-    )
+    folder, overrides, swept = printable(folder), _each(job, "overrides", printable), _swept(job)
+    key, state, reason = _texts(job, "key", "state", "reason")
+    value, seconds = _number(job.get("value"), "value"), _number(job.get("seconds"), "seconds")
+    number, step, exit_code = (_int(job, name) for name in ("number", "step", "exit_code"))
+    test = {}
+    for name, figure in _object(job.get("test") or {}, "test").items():
+        if (finite := _number(figure, name)) is not None:
+            test[printable(name)] = finite
+    about = (key, number or 0, folder, overrides, swept, state)
+    return SweptJob(*about, value, step, seconds, exit_code, reason, test)
 
 
 def _setting(content: Any) -> StoredSetting:
     setting = _object(content, "a setting")
     values = _each(setting, "values", lambda value: _number(value, "values"))
-    return StoredSetting(
-        swept=_swept(setting),
-        mean=_number(setting.get("mean"), "mean"),
-        std=_number(setting.get("std"), "std"),
-        count=_int(setting, "count") or 0,
-        values=tuple(value for value in values if value is not None),
-        jobs=_each(setting, "jobs", printable),
-    )
+    mean, std = _number(setting.get("mean"), "mean"), _number(setting.get("std"), "std")
+    finite = tuple(value for value in values if value is not None)
+    jobs = _each(setting, "jobs", printable)
+    return StoredSetting(_swept(setting), mean, std, _int(setting, "count") or 0, finite, jobs)
 
 
-def _best(best: Mapping[str, Any]) -> Best | None:
-    value = _number(best.get("value"), "best.value")
-    texts = {name: printable(best.get(name)) for name in ("key", "folder", "command")}
-    return None if value is None else Best(value=value, **texts)
+def _texts(content: Mapping[str, Any], *names: str) -> list[str]:
+    return [printable(content.get(name)) for name in names]
 
 
 def _swept(content: Mapping[str, Any]) -> dict[str, Any]:

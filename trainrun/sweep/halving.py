@@ -10,17 +10,16 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replicates
-from trainrun.sweep.outcome import TriedPoint, evaluations_in
+from trainrun.run.history import curves_of
+from trainrun.sweep.outcome import TriedPoint
 from trainrun.sweep.random import draw, repeated
+from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Divisor, Seed
 
 
-class Halving:
-    """Rungs at `reduction`^-k, ..., 1 / `reduction` and all of the budget; k so that one candidate remains.
-
-    The candidates are `trials` draws, or without a number every combination of lists of values.
-    """
+class Halving(Strategy):
+    """Rungs at `reduction`^-k, ..., 1 / `reduction` and all of the budget, so that one candidate remains."""
 
     def __init__(
         self,
@@ -33,16 +32,16 @@ class Halving:
     ) -> None:
         searched, repeats = split_replicates(axes)
         if trials is None:
-            drawn = iter(grid([axis for axis in searched if isinstance(axis, Choices)]))
+            drawn = grid([axis for axis in searched if isinstance(axis, Choices)])  # every combination
         else:
-            drawn = (draw(searched, seed, number) for number in range(trials))
-        self.maximize = maximize
-        self.reduction = reduction
-        self.points = list(repeated(drawn, repeats))
-        self.results: list[TriedPoint] = []
+            drawn = [draw(searched, seed, number) for number in range(trials)]
+        self.reduction, self.maximize = reduction, maximize
+        self.tried: Sequence[TriedPoint] = []
+        super().__init__(repeated(drawn, repeats), "")
+        self.about = self._description()
 
-    def about(self) -> str:
-        """A description for people, with the cost in full runs if every candidate stops at its share."""
+    def _description(self) -> str:
+        """The rungs, with their cost in full runs if every candidate stops at its share."""
         count, before, cost, rungs = len(self.points), 0.0, 0.0, list[str]()
         for share in self.shares():
             rungs.append(f"{count} to {'the end' if share == 1 else f'{share:.1%} of the budget'}")
@@ -52,18 +51,22 @@ class Halving:
 
     def batches(self) -> Iterator[PointBatch]:
         """One rung after the other; the outcomes of the rung before decide which candidates go on."""
-        alive = list(self.points)
+        alive = self.points
         for share in self.shares():
             yield PointBatch(alive, None if share == 1 else share)
-            if any(result.outcome.state in ("interrupted", "pending") for result in self.results):
+            if any(result.outcome.state in ("interrupted", "pending") for result in self.tried):
                 return  # a rung is ranked once all have reached it
-            best = self._ranked(share)
-            keep = set(best[: max(1, len({point.trial for point in alive}) // self.reduction)])
-            alive = [point for point in alive if point.trial in keep]
+            values: dict[int, list[float]] = {}
+            for result in self.tried:
+                if (value := value_at(result, share, self.maximize)) is not None:
+                    values.setdefault(result.point.trial or 0, []).append(value)
+            means = {trial: statistics.mean(replicates) for trial, replicates in values.items()}
+            best = sorted(means, key=means.__getitem__, reverse=self.maximize)
+            most = max(1, len({point.trial for point in alive}) // self.reduction)
+            alive = [point for point in alive if point.trial in best[:most]]
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
-        """Note the outcomes of the last batch."""
-        self.results = list(tried)
+        self.tried = tried
 
     def shares(self) -> list[float]:
         """The shares of the budget where candidates wait; the last is all of it."""
@@ -73,26 +76,12 @@ class Halving:
             shares.insert(0, shares[0] / self.reduction)
         return shares
 
-    def _ranked(self, share: float) -> list[int]:
-        """The trials by their mean value so far, the best first; those without one are out."""
-        values: dict[int, list[float]] = {}
-        for result in self.results:
-            if (value := value_at(result, share, self.maximize)) is not None:
-                values.setdefault(result.point.trial or 0, []).append(value)
-        means = {trial: statistics.mean(replicates) for trial, replicates in values.items()}
-        return sorted(means, key=lambda trial: -means[trial] if self.maximize else means[trial])
-
 
 def value_at(tried: TriedPoint, share: float, maximize: bool) -> float | None:
-    """The best value until the first evaluation at or behind a share of the run.
-
-    So what a run came to later, before the sweep was issued again, does not change who goes on.
-    """
+    """The best value until the first evaluation at or behind a share of the run, whatever came later."""
     if tried.outcome.state == "failed":
         return None
-    values, until = [], share * (tried.outcome.total_steps or 0)
-    for step, value in evaluations_in(tried.folder, tried.outcome.monitor):
-        values.append(value)
-        if step >= until:
-            break
-    return (max if maximize else min)(values, default=None)
+    curve = curves_of(tried.folder).get(tried.outcome.monitor, [])
+    until = share * (tried.outcome.total_steps or 0)
+    last = next((index for index, (step, _) in enumerate(curve, 1) if step >= until), len(curve))
+    return (max if maximize else min)((value for _, value in curve[:last]), default=None)

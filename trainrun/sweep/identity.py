@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainrun.config.moved_names import with_first_names
-from trainrun.run.files import read_json
+from trainrun.run.files import object_in, read_json
 
 _LEFT_OUT = {
     *("run_dir", "resume", "name", "logger", "sweep", "hydra"),
@@ -24,16 +24,13 @@ _DIGITS = 10  # hexadecimal: of ten thousand jobs any two clash with a chance of
 
 
 def identity(settings: Mapping[str, Any]) -> str:
-    """Ten characters that settings share if and only if they describe the same experiment.
-
-    `settings` are resolved. The order of regularisers counts, for they are applied in it; the order of
-    other settings does not, nor does 1 differ from 1.0.
-    """
+    """Ten characters that resolved settings share if and only if they describe the same experiment."""
     out = set(_LEFT_OUT)
     if str((settings.get("data") or {}).get("_target_")).startswith(_PUBLISHED):
         out |= {"data.root", "data.download"}
     body = with_first_names(_clean(settings, "", out))
     body["init_from"] = _source(settings.get("init_from"))
+    # Regularisers are applied in their order; that of other settings does not count.
     body["regularization"] = [[name, node] for name, node in (body.get("regularization") or {}).items()]
     return digest(body)
 
@@ -46,8 +43,7 @@ def _source(source: Any) -> Any:
     if path.is_file():
         return [source, _sha256(path, path.stat().st_mtime_ns)]
     status, manifest = read_json(path / "status.json"), path / "manifest.json"
-    best = status.get("best")
-    step = best.get("step") if isinstance(best, dict) else None
+    step = object_in(status, "best").get("step")
     return [source, status.get("run_id"), step, manifest.read_text() if manifest.is_file() else None]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import fcntl
 import gc
 import importlib
 import os
@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -25,49 +26,40 @@ from trainrun.session.child import handled, in_child
 from trainrun.sweep.identity import identity, is_left_out
 from trainrun.sweep.outcome import PAUSED, PRUNED, JobOutcome, first_clause, outcome
 from trainrun.terminal.lines import say
-from trainrun.vocabulary.errors import (
-    INTERRUPTED,
-    ConfigError,
-    FolderBusyError,
-    OutOfMemoryError,
-    TrainrunError,
-)
+from trainrun.vocabulary import errors
 
 if TYPE_CHECKING:
     from trainrun.config.compose.composer import Composition
     from trainrun.session.session import ShouldStop
+    from trainrun.sweep.plugins import Search
 
 STOP = ".stop"  # in the sweep's folder, with the reason: no further job is begun
 _LATE = {  # what is imported only at first use: by every run, and by these modules
-    "": ("torch._dynamo", "torch.profiler._cupti_monitor", "torch.utils.serialization"),
-    "trainrun.data.sklearn": ("sklearn.datasets", "sklearn.datasets.data", "sklearn.datasets.descr"),
+    "": ("torch.profiler._cupti_monitor", "torch.utils.serialization"),
     "trainrun.logger.tensorboard": ("PIL.ImageDraw", "PIL.PngImagePlugin"),
 }
+_LOOK_S = 0.2  # between looks for a free slot: nothing beside a job's start of seconds
 OWNER_S = 10.0  # time for a job of an earlier start, which its sweep's end interrupts, to save and leave
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Job:
     """The settings that all jobs of one launch share; called with the run and folder of each."""
 
     sweep: Path
     heads: Mapping[str, str]  # by key: how lines about a job begin
     trials: Mapping[str, int]  # by key: the trial of a search
-    retries: int
-    fail_fast: bool
+    options: Mapping[str, Any]  # the group `sweep`
+    search: Search
     quiet: bool  # only how each job ended is printed
-    threads: int | None  # of each, where several run at once on this machine
-    gpus: Sequence[str]  # of these each takes one that no other has
-    is_local: bool  # on this machine: a signal to one job is meant for all
     share: float | None = None  # of the budget: where jobs stop and wait
-    pruner: Mapping[str, Any] | None = None  # the search's settings, if it prunes
-    starter: int = dataclasses.field(default_factory=os.getpid)
+    starter: int = field(default_factory=os.getpid)
 
     def __call__(self, composition: Composition, folder: Path) -> None:
         """Train a job; an error in it is not raised but recorded in its folder."""
         if os.getpid() != self.starter:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the starter and the job
-            if self.is_local:
+            if self.search.is_local:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # and so does who signals a whole group
                 _end_with_starter(signal.SIGKILL)
         if (self.sweep / STOP).exists():
@@ -76,7 +68,8 @@ class Job:
         head = self.heads[folder.name]
         if not self.quiet:
             say("", head)
-        for attempt in range(1 + self.retries):
+        retries = self.options["retries"]
+        for attempt in range(1 + retries):
             _wait_for_owner(folder)
             with _saved_first() as starter:
                 work = partial(self._work, composition, folder, head, starter)
@@ -84,32 +77,35 @@ class Job:
             _record_exit(folder, code, head)
             if outcome(folder).state != "failed" or (self.sweep / STOP).exists():
                 break
-            if attempt < self.retries:
-                say(f"{head} is tried again, {attempt + 1} of {self.retries}")
+            if attempt < retries:
+                say(f"{head} is tried again, {attempt + 1} of {retries}")
         self._after(outcome(folder), head)
 
     def _signal_before(self) -> int | None:
         """The signal that came while the job was prepared, and did not reach it."""
-        file = self.sweep / STOP
-        reason = file.read_text() if file.exists() else ""
-        return getattr(signal, reason) if reason in INTERRUPTED else None
+        reason = stop_reason(self.sweep)
+        return getattr(signal, reason) if reason in errors.INTERRUPTED else None
 
     def _after(self, ended: JobOutcome, head: str) -> None:
         """Stop the others where this one's end says so; print how it ended where nothing else did."""
-        if ended.state == "interrupted" and self.is_local and ended.reason in INTERRUPTED:
+        if ended.state == "interrupted" and self.search.is_local and ended.reason in errors.INTERRUPTED:
             stop(self.sweep, ended.reason)
-        if ended.state == "failed" and self.fail_fast:
+        if ended.state == "failed" and self.options["fail_fast"]:
             stop(self.sweep, "sweep.fail_fast")
         if ended.state != "failed" and (self.quiet or ended.state in (PRUNED, PAUSED)):
             value = "" if ended.value is None else f": {ended.monitor} {ended.value:.4g}"
             say(f"{head} {ended.state} at step {ended.step}{value}")
 
     def _work(self, composition: Composition, folder: Path, head: str, starter: str | None) -> int:
-        _prefer_as_victim()
+        with contextlib.suppress(OSError):  # when memory runs out the system kills this job before the sweep
+            Path("/proc/self/oom_score_adj").write_text("500")
+        _end_with_starter(signal.SIGTERM)  # saves first
         if starter:
             os.environ[STARTER] = starter
+        if self.search.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.search.threads)  # all the cores that the run finds
         try:
-            with self._own_share():
+            with _own_gpu(self.sweep, self.search.gpus):
                 return self._train(composition, folder)
         except Exception as error:
             code, cause = _exit_of(error)
@@ -117,7 +113,7 @@ class Job:
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(traceback.format_exc())
             say(f"{head} failed: {first_clause(cause)}", f"  its traceback: {log}")
-            if not isinstance(error, FolderBusyError):
+            if not isinstance(error, errors.FolderBusyError):
                 _write_end(folder, state="failed", exit_code=code, reason=cause)
             return code
 
@@ -129,12 +125,11 @@ class Job:
         command = ["trainrun", *composition.overrides]
         if identity(composition.settings) != folder.name:
             text = "conf/ or an experiment's file has changed since the sweep began; issue its line again"
-            raise ConfigError.of(folder.name, text)
+            raise errors.ConfigError.of(folder.name, text)
         should_stop = self._should_stop(folder, composition.settings["monitor"].removeprefix("val/"))
         if (folder / "config.yaml").is_file():
-            typed = {
-                target for _, target in targets_of(composition.settings)
-            }  # checked with the sweep's line
+            # Checked with the sweep's line.
+            typed = {target for _, target in targets_of(composition.settings)}
             ended = resumed(folder, _free(composition.overrides), self.quiet, command, should_stop, typed)
             return ended[0].exit_code if ended else 0
         return train_one(composition, command, self.quiet, False, folder, should_stop).exit_code
@@ -143,46 +138,46 @@ class Job:
         """Asked after every evaluation: whether the run pauses for others, or is pruned."""
         if (share := self.share) is not None:
             return lambda event, total: PAUSED if event.step >= share * total else None
-        if self.pruner is None:
+        if self.search.pruner is None:
             return None
         from trainrun.sweep.optuna import Pruner
 
-        is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.pruner)
+        is_hopeless = Pruner(self.sweep, self.trials[folder.name], **self.search.pruner)
         return lambda event, total: PRUNED if is_hopeless(event.step / total, event.metrics[metric]) else None
 
-    def _own_share(self) -> contextlib.AbstractContextManager[None]:
-        """Within, this process has its part of the machine: its threads, and a GPU."""
-        from trainrun.sweep.gpus import own_gpu
 
-        if self.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # all the cores that the run finds
-        return own_gpu(self.sweep, self.gpus)
+@contextlib.contextmanager
+def _own_gpu(sweep: Path, slots: Sequence[str]) -> Iterator[None]:
+    """Within, this process, which must not have asked CUDA yet, sees only the GPU of a free slot, if any."""
+    while slots:
+        for number, name in enumerate(slots):
+            with (sweep / f".gpu-{number}").open("a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue  # another job's
+                os.environ["CUDA_VISIBLE_DEVICES"] = name
+                yield
+                return
+        time.sleep(_LOOK_S)  # there are as many slots as jobs at once: one is just leaving
+    yield
 
 
 def _warm(settings: Mapping[str, Any]) -> None:
-    """Import once, for all jobs of this process, what every run imports: three seconds of each.
-
-    Frozen, it is no garbage that every job's collector looks through, nor that its end waits for.
-    """
+    """Import once, for all jobs of this process, what every run imports: three seconds of each."""
     from trainrun.session.provenance import packages
 
     nodes = [*settings.values(), *(settings["logger"] or {}).values()]
     targets = [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
     modules = [target.rpartition(".")[0] for target in targets if target.startswith("trainrun.")]
-    late = [name for module in ("", *modules) for name in _LATE.get(module, ())]
-    for name in (
-        *modules,
-        "trainrun.session.resume",
-        "trainrun.session.open_run",
-        "trainrun.session.session",
-    ):
+    for name in (*modules, *(f"trainrun.session.{name}" for name in ("resume", "open_run", "session"))):
         importlib.import_module(name)
-    for name in late:
+    for name in [name for module in ("", *modules) for name in _LATE.get(module, ())]:
         with contextlib.suppress(ModuleNotFoundError):  # another version's
             importlib.import_module(name)
     packages()
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # no garbage that every job's collector looks through, or that its end waits for
 
 
 def _free(words: Sequence[str]) -> list[str]:
@@ -198,12 +193,15 @@ def stop(sweep: Path, reason: str) -> None:
         file.write(reason)
 
 
+def stop_reason(sweep: Path) -> str:
+    """Why no further job begins; empty where they may."""
+    file = sweep / STOP
+    return file.read_text() if file.exists() else ""
+
+
 @contextlib.contextmanager
 def _saved_first() -> Iterator[str | None]:
-    """Under submitit: at its signal the run saves and ends before submitit restarts the job.
-
-    Yields who restarts it, None elsewhere.
-    """
+    """Under submitit, at its signal, the run saves and ends before its restart. Yields who restarts it."""
     number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
     handler = signal.getsignal(number)
     if "SUBMITIT_EXECUTOR" not in os.environ or not callable(handler):
@@ -236,8 +234,8 @@ def _record_exit(folder: Path, code: int, head: str) -> None:
     ended = outcome(folder)
     is_unexplained = ended.state in ("pending", "interrupted") and not ended.reason
     if is_unexplained or (code < 0 and ended.state != "completed"):  # a reason may be of an earlier start
-        if name in INTERRUPTED:
-            _write_end(folder, state="interrupted", exit_code=INTERRUPTED[name], reason=name)
+        if name in errors.INTERRUPTED:
+            _write_end(folder, state="interrupted", exit_code=errors.INTERRUPTED[name], reason=name)
         elif code:
             reason = f"killed by {name}" if name else "failed before training"
             _write_end(folder, state="failed", exit_code=128 - code if code < 0 else code, reason=reason)
@@ -254,18 +252,11 @@ def _exit_of(error: Exception) -> tuple[int, str]:
     """(exit code, cause in one line)."""
     from trainrun.runtime.machine import is_out_of_memory
 
-    if isinstance(error, TrainrunError):
+    if isinstance(error, errors.TrainrunError):
         return error.exit_code, " ".join(str(error).partition("\n")[0].split()).rstrip(":")
     if is_out_of_memory(error):
-        return OutOfMemoryError.exit_code, "out of memory before training began"
+        return errors.OutOfMemoryError.exit_code, "out of memory before training began"
     return 1, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _prefer_as_victim() -> None:
-    """Let the system kill this job before the sweep when memory runs out, and end it with the sweep."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
-    _end_with_starter(signal.SIGTERM)  # saves first
 
 
 def _end_with_starter(number: int) -> None:

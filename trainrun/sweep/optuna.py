@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
 from trainrun.sweep.outcome import PRUNED, JobOutcome, TriedPoint
+from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.errors import ConfigError, ResumeError
 from trainrun.vocabulary.ranges import Count, Fraction, Seed
@@ -23,7 +24,7 @@ STUDY = "study.db"  # in the sweep's folder: optuna-dashboard sqlite:///.../stud
 _WAIT_S = 60  # for other jobs that write to it: many at once on a slow disk took seconds
 
 
-class Optuna:
+class Optuna(Strategy):
     """`trials` points in all, those of earlier starts included; `at_once` are asked for together."""
 
     def __init__(
@@ -42,76 +43,59 @@ class Optuna:
     ) -> None:
         self.searched, self.repeats = split_replicates(axes)
         self.trials, self.at_once = trials, at_once
-        self.url = f"sqlite:///{folder / STUDY}"
         self.prunes = pruner != "none" and len(grid(self.repeats)) == 1
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = _storage(folder)
+        direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
         self.study = optuna.create_study(
-            storage=(storage := _storage(folder)),
-            study_name=_name(storage, folder),
-            direction="maximize" if maximize else "minimize",
-            load_if_exists=True,
+            storage=storage, study_name=_name(storage, folder), direction=direction, load_if_exists=True
         )
         self.space = {axis.key: _distribution(axis) for axis in self.searched}
         self._refuse_other_space()
         count = len(self._trials())
         self.study.sampler = _sampler(sampler, startup_trials, seed + count)  # else it drew the first again
-
-    def about(self) -> str:
-        """A description for people, with the command that shows the study."""
-        count = len(self._complete())
-        return f"{counted(self.trials, 'trial')} by optuna, {count} asked before; optuna-dashboard {self.url}"
+        dashboard = f"optuna-dashboard sqlite:///{folder / STUDY}"
+        before = f"{len(self._complete())} asked before"
+        super().__init__((), f"{counted(trials, 'trial')} by optuna, {before}; {dashboard}")
 
     def batches(self) -> Iterator[PointBatch]:
         """The points of earlier starts, finished or not; then new ones until there are `trials`."""
-        self._fail_incomplete()
-        if trials := self._complete():
-            yield PointBatch([point for trial in trials for point in self._points(trial)])
+        from optuna.trial import TrialState
+
+        complete = self._complete()
+        for trial in self._trials():  # a process that was killed, or refused, while it asked
+            if trial not in complete and not trial.state.is_finished():
+                self.study.tell(trial.number, state=TrialState.FAIL)
+        if complete:
+            yield self._batch(complete)
         while (missing := self.trials - len(self._complete())) > 0:
-            asked = [self.study.ask(dict(self.space)) for _ in range(min(missing, self.at_once))]
-            yield PointBatch([point for trial in asked for point in self._points(trial)])
+            yield self._batch([self.study.ask(dict(self.space)) for _ in range(min(missing, self.at_once))])
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
         """Tell the study the outcomes of trials; an interrupted one goes on at the next start."""
+        from optuna.trial import TrialState
+
         outcomes: dict[int, list[JobOutcome]] = {}
         for point in tried:
             outcomes.setdefault(point.point.trial or 0, []).append(point.outcome)
         for number, replicates in outcomes.items():
-            if not self._trials()[number].state.is_finished():
-                self._tell(number, replicates)
+            states = {outcome.state for outcome in replicates}
+            if self._trials()[number].state.is_finished():
+                continue
+            if "failed" in states or PRUNED in states:
+                self.study.tell(number, state=TrialState.FAIL if "failed" in states else TrialState.PRUNED)
+            elif all(outcome.is_over for outcome in replicates):
+                mean = statistics.mean(math.nan if job.value is None else job.value for job in replicates)
+                state = TrialState.COMPLETE if math.isfinite(mean) else TrialState.FAIL
+                self.study.tell(number, mean if math.isfinite(mean) else None, state)
 
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
     def _complete(self) -> list[optuna.trial.FrozenTrial]:
         """The trials that have a value of everything that is searched."""
-        return [trial for trial in self._trials() if self._is_complete(trial)]
-
-    def _is_complete(self, trial: optuna.trial.FrozenTrial) -> bool:
-        return all(axis.key in trial.params for axis in self.searched)
-
-    def _fail_incomplete(self) -> None:
-        """A trial that never got its point has failed: the process that asked was killed, or refused."""
-        from optuna.trial import TrialState
-
-        for trial in self._trials():
-            if not trial.state.is_finished() and not self._is_complete(trial):
-                self.study.tell(trial.number, state=TrialState.FAIL)
-
-    def _tell(self, number: int, outcomes: Sequence[JobOutcome]) -> None:
-        from optuna.trial import TrialState
-
-        states = {outcome.state for outcome in outcomes}
-        values = [outcome.value for outcome in outcomes if outcome.value is not None]
-        if "failed" in states:
-            self.study.tell(number, state=TrialState.FAIL)
-        elif PRUNED in states:
-            self.study.tell(number, state=TrialState.PRUNED)
-        elif all(outcome.is_over for outcome in outcomes):
-            is_number = len(values) == len(outcomes) and math.isfinite(statistics.mean(values))
-            state = TrialState.COMPLETE if is_number else TrialState.FAIL
-            self.study.tell(number, statistics.mean(values) if is_number else None, state)
+        return [trial for trial in self._trials() if self.space.keys() <= trial.params.keys()]
 
     def _refuse_other_space(self) -> None:
         """Raise ConfigError where a list of values is not the stored study's; intervals may change."""
@@ -125,9 +109,12 @@ class Optuna:
                     text = f"the study in {STUDY} has other values of {key}; give this sweep another name"
                     raise ConfigError.of("hydra/sweeper", text) from None
 
-    def _points(self, trial: optuna.trial.BaseTrial) -> list[Point]:
-        words = tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
-        return [Point(words + replicate, trial.number) for replicate in grid(self.repeats)]
+    def _batch(self, trials: Sequence[optuna.trial.BaseTrial]) -> PointBatch:
+        points: list[Point] = []
+        for trial in trials:
+            words = tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
+            points += (Point(words + replicate, trial.number) for replicate in grid(self.repeats))
+        return PointBatch(points)
 
 
 class Pruner:
@@ -140,8 +127,13 @@ class Pruner:
     def __init__(self, folder: Path, number: int, pruner: str, startup_trials: int, warmup: float) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        rule, storage = _pruner(pruner, startup_trials, warmup), _storage(folder)
+        rule: optuna.pruners.BasePruner
+        warmup_percent = round(100 * warmup)
+        if pruner == "halving":
+            rule = optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, warmup_percent))
+        else:
+            rule = optuna.pruners.MedianPruner(startup_trials, warmup_percent)
+        storage = _storage(folder)
         study = optuna.load_study(study_name=_name(storage, folder), storage=storage, pruner=rule)
         trial = study.get_trials(deepcopy=False)[number]
         is_over = trial.state.is_finished()  # of one that failed, and is repeated
@@ -160,12 +152,12 @@ class Pruner:
 def _storage(folder: Path) -> optuna.storages.RDBStorage:
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{(folder / STUDY).resolve()}"
-    arguments = {"connect_args": {"timeout": _WAIT_S}}
     try:
         with contextlib.redirect_stderr(None):
-            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+            return optuna.storages.RDBStorage(url, {"connect_args": {"timeout": _WAIT_S}})
     except Exception as error:  # the database raises many kinds
         text = f"cannot be read as a study: {str(error).splitlines()[0]}"
         raise ResumeError(f"{folder / STUDY}: {text}; move it away, and the search starts again") from None
@@ -195,15 +187,6 @@ def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseS
                 return samplers.QMCSampler(seed=seed, scramble=True)
             case _:
                 return samplers.RandomSampler(seed=seed)
-
-
-def _pruner(name: str, startup_trials: int, warmup: float) -> optuna.pruners.BasePruner:
-    from optuna import pruners
-
-    warmup_percent = round(100 * warmup)
-    if name == "halving":
-        return pruners.SuccessiveHalvingPruner(min_resource=max(1, warmup_percent))
-    return pruners.MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=warmup_percent)
 
 
 def _distribution(axis: Axis) -> optuna.distributions.BaseDistribution:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainrun.config.space import Point
-from trainrun.run.files import object_in, read_json
-from trainrun.run.history import curves_of, is_contradicted, is_number
+from trainrun.run.files import number_in, object_in, read_json
+from trainrun.run.history import is_contradicted, is_number
 
 PRUNED, PAUSED = "pruned", "paused"  # why a run that a search stopped waits to go on
 
@@ -29,7 +29,7 @@ class JobOutcome:
     exit_code: int = 0
     reason: str = ""
     monitor: str = ""
-    test: Mapping[str, float] | None = None
+    test: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the validation split, at its best
 
     @property
@@ -58,40 +58,16 @@ def outcome(folder: Path) -> JobOutcome:
     has_ended = state in ("completed", "failed", PRUNED, PAUSED)
     if not has_ended or (state == "completed" and is_contradicted(folder)):
         state = "interrupted"
-    test, metrics = status.get("test"), object_in(object_in(status, "best"), "metrics")
     monitor = str(status.get("monitor") or "")
-    return JobOutcome(
-        state=state,
-        value=_number(metrics.get(monitor.removeprefix("val/"))),
-        step=_int(status.get("step")) or 0,
-        total_steps=_int(status.get("total_steps")),
-        seconds=_number(status.get("seconds")),
-        exit_code=_int(status.get("exit_code")) or 0,
-        reason=reason,
-        monitor=monitor,
-        test=_floats(test) if isinstance(test, dict) else None,
-        metrics={name: value for name, value in metrics.items() if is_number(value)},
-    )
-
-
-def _floats(metrics: Mapping[str, object]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if isinstance(value, float)}
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and is_number(value) else None
-
-
-def _int(value: object) -> int | None:
-    figure = _number(value)
-    return None if figure is None else int(figure)
+    best = object_in(object_in(status, "best"), "metrics")
+    metrics = {name: float(value) for name, value in best.items() if is_number(value)}
+    test = {name: value for name, value in object_in(status, "test").items() if isinstance(value, float)}
+    step, code = (int(number_in(status, name) or 0) for name in ("step", "exit_code"))
+    total, seconds = number_in(status, "total_steps"), number_in(status, "seconds")
+    steps, value = None if total is None else int(total), metrics.get(monitor.removeprefix("val/"))
+    return JobOutcome(state, value, step, steps, seconds, code, reason, monitor, test, metrics)
 
 
 def first_clause(reason: str) -> str:
     """The cause in a reason, without the advice that follows."""
     return reason.partition("; ")[0].partition(" (samples")[0]
-
-
-def evaluations_in(folder: Path, monitor: str) -> list[tuple[int, float]]:
-    """(step, value) of every evaluation that came to a number."""
-    return curves_of(folder).get(monitor, [])

@@ -1,47 +1,39 @@
-"""Hydra's sweeper and launcher: the strategy that chooses points, and how jobs share the machine."""
+"""Hydra's sweeper and launcher: the strategy that chooses points, and how jobs share cores and GPUs."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from trainrun.config.call import call
 from trainrun.config.check import check_sweeper
 from trainrun.config.compose.composer import Space
-from trainrun.config.space import Choices, PointBatch, SearchInterval, split_replicates
+from trainrun.config.injection import SLOTS
+from trainrun.config.space import Choices, Point, SearchInterval, grid, split_replicates
 from trainrun.config.task_facts import metric_modes
-from trainrun.sweep.grid import Grid
-from trainrun.sweep.outcome import TriedPoint
+from trainrun.session.child import in_child
+from trainrun.sweep.strategy import Strategy
 from trainrun.vocabulary.errors import ConfigError
 
-_LOCAL = (".BasicLauncher", ".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine
+_AT_ONCE = (".JoblibLauncher", ".LocalLauncher")  # whose jobs run on this machine, several at once
 _SLURM = ".SlurmLauncher"
-_TIMEOUTS = (
-    100  # restarts of a job that ran out of its time: it resumes, so as many as a month of hours needs
-)
+_TIMEOUTS = 100  # restarts of a job that ran out of its time: as many as a month of hours needs
 _ELSEWHERE = 8  # trials asked for together where another scheduler runs them: more queue, fewer learn
 SWEEPERS = ("basic", "random", "optuna", "halving")
 
 
-class Strategy(Protocol):
-    """Chooses points in batches; each is asked for once `tell` has had the outcomes of the one before."""
-
-    def about(self) -> str: ...
-    def batches(self) -> Iterator[PointBatch]: ...
-    def tell(self, tried: Sequence[TriedPoint]) -> None: ...
-
-
 @dataclass(frozen=True)
 class Search:
-    """A search, and how its jobs run."""
+    """What a search is by, and how its jobs run."""
 
     name: str  # of the sweeper
-    strategy: Strategy
     monitor: str
     maximize: bool
     pruner: Mapping[str, Any] | None  # the settings of one that may stop trials while they train
@@ -53,42 +45,45 @@ class Search:
     chunk: int | None  # jobs that a launcher gets at a time; None: all of a batch
 
 
-def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> Search:
+def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> tuple[Search, Strategy]:
     """The search that the words ask for, with its study in `folder`; `settings` are its first job's."""
     name, launcher = _name(space), str(space.launcher.get("_target_"))
-    in_turn, is_local = launcher.endswith(".BasicLauncher"), launcher.endswith(_LOCAL)
+    in_turn, is_many = launcher.endswith(".BasicLauncher"), launcher.endswith(_AT_ONCE)
     at_once, threads, gpus = 1, None, list[str]()
     changes: dict[str, Any] = {}
-    is_many = launcher.endswith((".JoblibLauncher", ".LocalLauncher"))  # at once on this machine
     if is_many:
         at_once, threads, gpus = _shares(int(space.launcher.get("n_jobs", -1)), settings["runtime"]["device"])
         changes = {"n_jobs": at_once} if "n_jobs" in space.launcher else {}
-    if launcher.endswith(_SLURM):
+    elif launcher.endswith(_SLURM):
         changes = {"max_num_timeout": space.launcher.get("max_num_timeout") or _TIMEOUTS}
-    if launcher.endswith(".RayLauncher"):
+    elif launcher.endswith(".RayLauncher"):
         changes = {"ray": {"init": _quiet(space.launcher["ray"].get("init") or {})}}
     monitor, mode = "val/" + settings["monitor"].removeprefix("val/"), settings["monitor_mode"]
     maximize = mode == "max" or (mode == "auto" and metric_modes().get(monitor[4:]) == "max")
-    strategy = _strategy(space, name, settings, maximize, folder, at_once if is_local else _ELSEWHERE)
+    is_local = in_turn or is_many
+    if name == "basic":
+        combinations = grid([axis for axis in space.axes if isinstance(axis, Choices)])
+        strategy = Strategy(map(Point, combinations), "every combination")
+    else:
+        offered = {"axes": space.axes, "trials": settings["sweep"]["trials"], "maximize": maximize}
+        offered |= {"folder": folder, "at_once": at_once if is_local else _ELSEWHERE}
+        strategy = call(space.sweeper, "hydra.sweeper", SLOTS["hydra.sweeper"], offered)
     pruner = None
-    if name == "optuna" and getattr(strategy, "prunes", False):
+    if strategy.prunes:
         pruner = {key: space.sweeper[key] for key in ("pruner", "startup_trials", "warmup")}
     chunk = at_once if launcher.endswith(".LocalLauncher") else 1 if in_turn else None
-    return Search(name, strategy, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
+    search = Search(name, monitor, maximize, pruner, changes, in_turn, is_local, threads, gpus, chunk)
+    return search, strategy
 
 
 def _quiet(given: Mapping[str, Any]) -> dict[str, Any]:
     """Ray's settings as `given`, but it prints errors alone, and every line of every job unchanged."""
-    os.environ.setdefault(
-        "RAY_DEDUP_LOGS", "0"
-    )  # jobs' last lines differ only in numbers: it would merge them
+    # Jobs' last lines differ only in numbers: it would merge them.
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-    init: dict[str, Any] = {"logging_level": logging.ERROR}
-    if given.get("address") is None:
-        init["include_dashboard"] = False
-    else:
-        init["object_store_memory"] = None  # the launcher's own default is refused by a cluster that runs
-    return {**init, **given}
+    is_cluster = given.get("address") is not None  # which refuses the launcher's own default of memory
+    init = {"object_store_memory": None} if is_cluster else {"include_dashboard": False}
+    return {"logging_level": logging.ERROR, **init, **given}
 
 
 def _name(space: Space) -> str:
@@ -101,10 +96,7 @@ def _name(space: Space) -> str:
 
 
 def check_search(space: Space, trials: int | None) -> None:
-    """Raise ConfigError for a sweeper that lacks trials, cannot take what varies, or is not installed.
-
-    Also for a cluster's launcher where there is no cluster.
-    """
+    """Raise ConfigError for a search or launcher that lacks trials, what it could search, or a library."""
     name = _name(space)
     intervals = [axis.key for axis in space.axes if isinstance(axis, SearchInterval)]
     if name == "basic":
@@ -113,8 +105,7 @@ def check_search(space: Space, trials: int | None) -> None:
         if trials is None and (name != "halving" or intervals):
             text = f"hydra/sweeper={name} needs the number of points to try; sweep.trials=20"
             raise ConfigError.of("sweep.trials", text)
-        searched, _ = split_replicates(space.axes)
-        if not searched:
+        if not split_replicates(space.axes)[0]:
             raise ConfigError.of("hydra/sweeper", f"{name} has nothing to search; give a key several values")
         if problems := check_sweeper(space.sweeper):
             raise ConfigError(problems)
@@ -134,29 +125,35 @@ def _check_grid(intervals: Sequence[str], trials: int | None) -> None:
         raise ConfigError.of("sweep.trials", f"{text}; add hydra/sweeper=random, optuna or halving")
 
 
-def _strategy(
-    space: Space, name: str, settings: Mapping[str, Any], maximize: bool, folder: Path, at_once: int
-) -> Strategy:
-    if name == "basic":
-        return Grid([axis for axis in space.axes if isinstance(axis, Choices)])
-    from trainrun.config.call import call
-    from trainrun.config.injection import SLOTS
-
-    offered = {"axes": space.axes, "trials": settings["sweep"]["trials"], "maximize": maximize}
-    offered |= {"folder": folder, "at_once": at_once}
-    strategy: Strategy = call(space.sweeper, "hydra.sweeper", SLOTS["hydra.sweeper"], offered)
-    return strategy
-
-
 def _shares(n_jobs: int, device: str) -> tuple[int, int | None, list[str]]:
-    """(jobs at once, threads of each, their GPUs): a job for each GPU, else for each core.
-
-    A single job is not limited in threads: None.
-    """
+    """(jobs at once, threads of each or None, their GPUs): a job for each GPU, else for each core."""
     from trainrun.runtime.machine import cores
-    from trainrun.sweep.gpus import visible_gpus
 
     visible = visible_gpus() if device in ("auto", "cuda") else []
     at_once = n_jobs if n_jobs > 0 else len(visible) or cores()
     gpus = [visible[number % len(visible)] for number in range(at_once)] if visible else []
     return at_once, max(1, cores() // at_once) if at_once > 1 else None, gpus
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs as CUDA_VISIBLE_DEVICES names them, counted in a fork: this process must not ask CUDA."""
+    import torch
+
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not torch.version.cuda or names == "":
+        return []
+    if names is not None and names.startswith("MIG-"):  # parts of GPUs: a process sees only the first
+        return names.split(",")
+    count = in_child(_count, [])
+    return list(map(str, range(count))) if names is None else names.split(",")[:count]
+
+
+def _count() -> int:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no driver
+            return torch.cuda.device_count()
+    except Exception:  # a broken driver's; a run that needs the GPU reports it
+        return 0

@@ -31,15 +31,10 @@ def resume_sweep(name: str, words: list[str]) -> StoredSweep | None:
 
 
 def sweep_in_process(words: Sequence[str], folder: Path) -> StoredSweep:
-    """Run the command `trainrun WORDS` and read what it recorded in the sweep's folder.
-
-    Raises KeyboardInterrupt or SystemExit where a signal came meanwhile, once the jobs are saved.
-    """
+    """Run `trainrun WORDS` and read the sweep's record; a signal is raised again once the jobs are saved."""
     before, received = _stamp(folder), list[int]()
-    path = os.pathsep.join(filter(None, sys.path))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "trainrun", *words], env=os.environ | {"PYTHONPATH": path}
-    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    child = subprocess.Popen([sys.executable, "-m", "trainrun", *words], env=environment)
 
     def pass_on(number: int, frame: object) -> None:
         received.append(number)

@@ -5,34 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
-from trainrun.sweep.outcome import TriedPoint
+from trainrun.config.space import Axis, Choices, Point, Words, grid, split_replicates
+from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Seed
 
 _DIGITS = 4  # of a drawn number: enough to search, and short to read
 
 
-class Random:
+class Random(Strategy):
     """`trials` points, each with every replicate. More trials later add points and change none."""
 
     def __init__(self, seed: Seed, params: Mapping[str, str], axes: Sequence[Axis], trials: int) -> None:
         searched, repeats = split_replicates(axes)
-        drawn = (draw(searched, seed, number) for number in range(trials))
-        self.points = list(repeated(drawn, repeats))
-
-    def about(self) -> str:
-        """A description for people."""
-        return counted(len({point.trial for point in self.points}), "random point")
-
-    def batches(self) -> Iterator[PointBatch]:
-        """A single one."""
-        yield PointBatch(self.points)
-
-    def tell(self, tried: Sequence[TriedPoint]) -> None:
-        """Learn nothing from it."""
+        drawn = [draw(searched, seed, number) for number in range(trials)]
+        super().__init__(repeated(drawn, repeats), counted(trials, "random point"))
 
 
 def draw(axes: Sequence[Axis], seed: int, number: int) -> Words:
@@ -41,10 +30,9 @@ def draw(axes: Sequence[Axis], seed: int, number: int) -> Words:
     return tuple(itertools.chain(*(_draw_value(axis, generator) for axis in axes)))
 
 
-def repeated(drawn: Iterator[Words], repeats: Sequence[Choices]) -> Iterator[Point]:
+def repeated(drawn: Iterable[Words], repeats: Sequence[Choices]) -> Iterator[Point]:
     """Every point with every replicate."""
-    for trial, words in enumerate(drawn):
-        yield from (Point(words + more, trial) for more in grid(repeats))
+    return (Point(words + more, trial) for trial, words in enumerate(drawn) for more in grid(repeats))
 
 
 def _draw_value(axis: Axis, generator: random.Random) -> Words:

@@ -1,12 +1,12 @@
-"""sweep.json: a running sweep's jobs and settings, ranked, with the command that repeats the best."""
+"""sweep.json: a running sweep's jobs and settings, ranked by mean, and the command that repeats the best."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,10 @@ from trainrun.config.call import StoredOrigin
 from trainrun.config.compose.composer import Composition, Space
 from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
-from trainrun.config.space import Point, Words
+from trainrun.config.space import REPLICATES, Point, Words
 from trainrun.run.files import replace_json, storage_failed
-from trainrun.sweep.folder import FILE
+from trainrun.sweep.folder import FILE, Best, StoredSetting, StoredSweep, SweptJob
 from trainrun.sweep.outcome import outcome
-from trainrun.sweep.ranking import RankedJob, RankedSetting, best_of, ranked
 
 if TYPE_CHECKING:
     from trainrun.sweep.plugins import Search
@@ -40,64 +39,76 @@ class RunningSweep:
     signature: Mapping[str, Any] | None = None  # of the line, where it is the user's
     origin: StoredOrigin | None = None  # where the line comes from, if it was not typed
     trust: Sequence[str] = ()  # what the user lets such a line import
-    planned: dict[str, tuple[Point, Composition]] = dataclasses.field(
-        default_factory=dict
-    )  # by key, in order
-    begun: set[str] = dataclasses.field(default_factory=set)  # keys of jobs that this start has run
+    planned: dict[str, tuple[Point, Composition]] = field(default_factory=dict)  # by key, in order
+    begun: set[str] = field(default_factory=set)  # keys of jobs that this start has run
 
 
-def write_sweep_json(sweep: RunningSweep, state: str) -> tuple[list[RankedJob], list[RankedSetting]]:
-    """Write sweep.json; returns its jobs and settings. Raises StorageError where there is no room for it."""
-    maximize, file = sweep.search.maximize, sweep.folder / FILE
-    jobs = [
-        RankedJob(key, number, _of_job(job.overrides), _swept(point), outcome(sweep.folder / key))
-        for number, (key, (point, job)) in enumerate(sweep.planned.items(), 1)
-    ]
-    settings = ranked(jobs, maximize)
-    best = best_of(settings, maximize)
-    content = {
-        "words": list(sweep.typed),
-        "signature": sweep.signature,
-        "sweeper": sweep.search.name,
-        "monitor": sweep.search.monitor,
-        "mode": "max" if maximize else "min",
-        "state": state,
-        "best": best and {**_best(best), "command": repeat_command(sweep, best)},
-        "settings": [setting.record for setting in settings],
-        "jobs": [job.record for job in jobs],
-    }
+def write_sweep_json(sweep: RunningSweep, state: str) -> StoredSweep:
+    """Write sweep.json, and return what it holds. Raises StorageError where there is no room for it."""
+    search, file = sweep.search, sweep.folder / FILE
+    jobs = tuple(_swept_job(sweep, number, key) for number, key in enumerate(sweep.planned, 1))
+    settings = ranked(jobs, search.maximize)
+    about = (sweep.folder, tuple(sweep.typed), sweep.signature, search.name, search.monitor)
+    mode, best = "max" if search.maximize else "min", _best(sweep, jobs, settings)
+    stored = StoredSweep(*about, mode, state, best, settings, jobs)
+    content = asdict(stored)
+    del content["path"]
+    for job in content["jobs"]:
+        job |= {"reason": job["reason"] or None, "test": job["test"] or None}
     try:
         replace_json(file, content)
     except OSError as error:
         raise storage_failed(file, error) from None
-    return jobs, settings
+    return stored
 
 
-def _best(job: RankedJob) -> dict[str, Any]:
-    return {"key": job.key, "folder": job.key, "value": job.outcome.value}
+def _swept_job(sweep: RunningSweep, number: int, key: str) -> SweptJob:
+    point, job = sweep.planned[key]
+    swept = {key_of(word): value_of(word) for word in point.words}
+    ended = outcome(sweep.folder / key)
+    figures = (ended.state, ended.value, ended.step, ended.seconds, ended.exit_code, ended.reason)
+    return SweptJob(key, number, key, _of_job(job.overrides), swept, *figures, ended.test)
 
 
-def _swept(point: Point) -> dict[str, Any]:
-    """The settings that a point varies, with plain values."""
-    return {key_of(word): value_of(word) for word in point.words}
+def ranked(jobs: Sequence[SweptJob], maximize: bool) -> tuple[StoredSetting, ...]:
+    """The settings, best mean first; then those of which a replicate failed, and those without a mean."""
+    groups: dict[str, list[SweptJob]] = {}
+    for job in jobs:
+        groups.setdefault(repr(list(_setting(job).items())), []).append(job)
+    settings = []
+    for members in groups.values():
+        values = [job.value for job in members if job.is_completed and job.value is not None]
+        mean = statistics.mean(values) if values else None
+        std = statistics.stdev(values) if len(values) > 1 else None
+        keys = tuple(job.key for job in members)
+        settings.append(StoredSetting(_setting(members[0]), mean, std, len(values), tuple(values), keys))
+    failed, sign = {job.key for job in jobs if job.state == "failed"}, -1 if maximize else 1
+    with_mean = [setting for setting in settings if setting.mean is not None]
+    with_mean.sort(key=lambda setting: (not failed.isdisjoint(setting.jobs), sign * (setting.mean or 0.0)))
+    return (*with_mean, *(setting for setting in settings if setting.mean is None))
 
 
-def repeat_command(sweep: RunningSweep, job: RankedJob) -> str:
-    """The command that repeats one job: the line's own words, with the job's in place of what varies."""
-    point, _ = sweep.planned[job.key]
+def _setting(job: SweptJob) -> dict[str, Any]:
+    return {key: value for key, value in job.swept.items() if key not in REPLICATES}
+
+
+def _best(sweep: RunningSweep, jobs: Sequence[SweptJob], settings: Sequence[StoredSetting]) -> Best | None:
+    """The best job of the best setting, with the line's words but for what varies; None without any."""
+    if not settings or settings[0].mean is None:
+        return None
+    values = {job.key: job.value for job in jobs if job.is_completed and job.value is not None}
+    keys = filter(values.__contains__, settings[0].jobs)
+    best = (max if sweep.search.maximize else min)(keys, key=values.__getitem__)
+    point, _ = sweep.planned[best]
     varied = {key_of(word) for word in point.words}
     fixed = [word for word in _of_job(sweep.typed) if key_of(word) not in varied]
-    return shlex.join(["trainrun", *fixed, *point.words])
+    return Best(best, best, values[best], shlex.join(["trainrun", *fixed, *point.words]))
 
 
-def _of_job(words: Iterable[str]) -> list[str]:
+def _of_job(words: Iterable[str]) -> tuple[str, ...]:
     """The words that are not about the sweep as a whole."""
-    return [
-        word
-        for word in words
-        if word not in ("-m", "--multirun")
-        and ("=" not in word or key_of(word).split(".")[0] not in _OF_THE_SWEEP)
-    ]
+    words = (word for word in words if word not in ("-m", "--multirun"))
+    return tuple(w for w in words if "=" not in w or key_of(w).split(".")[0] not in _OF_THE_SWEEP)
 
 
 def is_trusted(word: str) -> bool:

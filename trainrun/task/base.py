@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainrun.protocols import Batch, DataInfo, Outcome
+from trainrun.protocols import IGNORED, Batch, DataInfo, Outcome
 from trainrun.task.own_metrics import OwnMetric, named
 from trainrun.vocabulary.errors import ConfigError
 
@@ -29,7 +29,9 @@ class Task:
     per_token = False  # whether the model gives outputs for each token of a sample, not for the whole
 
     def __init__(self, metrics: Sequence[OwnMetric], loss: Any, info: DataInfo) -> None:
-        if info.kind not in self.kinds:
+        takes_steps = type(self).step_rows is not Task.step_rows
+        self.has_steps = takes_steps and info.kind in [f"step_{kind}" for kind in self.kinds]
+        if info.kind not in self.kinds and not self.has_steps:
             name = type(self).__name__.lower()
             text = f"{name} learns {' or '.join(self.kinds)}, the targets of {info.name} are {info.kind}"
             raise ConfigError.of("task", text + _FITTING.get(info.kind, ""))
@@ -46,10 +48,14 @@ class Task:
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         targets = batch.targets if batch.unsmoothed is None else batch.unsmoothed
+        if self.has_steps:
+            return {"loss": self.step_weights(targets).sum()}
         weight = self.loss.weight(self.targets(targets))
         return {"loss": float(len(batch)) if weight is None else weight.sum()}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        if self.has_steps:
+            return self._of_steps(model, batch)
         outputs, targets = model(batch.inputs), self.targets(batch.targets)
         terms = {"loss": sum_exactly(self.loss(outputs, targets))}
         with torch.no_grad():
@@ -58,6 +64,31 @@ class Task:
                 return Outcome(terms, quick(outputs, targets), outputs)
             metric_inputs = self.metric_inputs(outputs, batch.targets) if self.own_metrics else (None, None)
             return Outcome(terms, self.sums(outputs, targets), *metric_inputs)
+
+    def _of_steps(self, model: nn.Module, batch: Batch) -> Outcome:
+        """The same where every step or pixel has a target: the loss is a mean over those that count."""
+        outputs, targets = self.step_rows(model(batch.inputs), batch.targets)
+        counted = has_target(targets)
+        losses = self.loss(outputs, self.targets(targets.where(counted, 0)))
+        terms = {"loss": sum_exactly(losses * counted.flatten())}
+        with torch.no_grad():
+            sums = {"steps": counted.sum()}
+            if model.training:
+                quick = self.quick_sums(outputs, targets)
+                return Outcome(terms, sums | quick if quick else {}, outputs, targets)
+            outputs, targets = outputs[counted.flatten()], targets[counted.flatten()]
+            metric_inputs = self.metric_inputs(outputs, targets) if self.own_metrics else (None, None)
+            return Outcome(terms, sums | self.sums(outputs, self.targets(targets)), *metric_inputs)
+
+    def step_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and targets as rows, one for each step."""
+        raise NotImplementedError
+
+    def step_weights(self, targets: Tensor) -> Tensor:
+        """What each step counts in the mean; 0 where it has no target."""
+        counted = has_target(targets)
+        weight = self.loss.weight(targets.where(counted, 0).flatten())
+        return counted if weight is None else weight * counted.flatten()
 
     def targets(self, targets: Tensor) -> Tensor:
         """Targets in the form that the loss takes."""
@@ -89,6 +120,11 @@ class Task:
         return outputs
 
 
+def has_target(targets: Tensor) -> Tensor:
+    """Which steps have a target; any number may be a value, so that all of those do."""
+    return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
+
+
 def sum_exactly(losses: Tensor) -> Tensor:
     """The sum in float32 or better: in 16 bits it would overflow."""
     return losses.sum(dtype=torch.promote_types(losses.dtype, torch.float32))
@@ -103,6 +139,13 @@ def confusion_matrix(predicted: Tensor, targets: Tensor, num_classes: int) -> Te
     """(num_classes, num_classes) int64: rows are true classes, columns predicted ones."""
     flat = targets * num_classes + predicted
     return torch.bincount(flat, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """The mean of TP / (TP + FP + FN) over the classes that occur (Everingham et al., 2010)."""
+    confusion = confusion.cpu().double()
+    hits, union = confusion.diag(), confusion.sum(0) + confusion.sum(1) - confusion.diag()
+    return float((hits[union > 0] / union[union > 0]).mean())
 
 
 def f1_macro(hits: Tensor, claimed: Tensor, real: Tensor) -> float:

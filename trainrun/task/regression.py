@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from trainrun.protocols import DataInfo
 from trainrun.task.base import Task
 from trainrun.task.own_metrics import OwnMetric
+from trainrun.task.steps import value_rows
 
 
 class Regression(Task):
     """Targets are (N, K) in their own units; with `standardize` the model learns (y - mean) / std.
 
     Mean and std are of the training split; the targets of a stream, which has none, stay as they are.
+    Targets of every step or pixel, (N, ...), are taken one by one, in their own units.
     Metrics, each the mean over the K outputs: rmse and mae in the targets' own units, r2 = 1 - SSE / SST
     about the split's own mean.
     """
@@ -48,6 +50,7 @@ class Regression(Task):
         }
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
+        num_samples = int(sums.get("steps", num_samples))
         sse = sums["squared"]
         sst = sums["target_squared"] - sums["target"].square() / num_samples
         r2 = torch.where(sst > 0, 1 - sse / sst.clamp(min=1e-300), torch.zeros_like(sse))
@@ -57,9 +60,12 @@ class Regression(Task):
             "r2": float(r2.mean()),
         }
 
+    def step_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return value_rows(outputs, targets)
+
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Values in the targets' own units, (N, K)."""
-        return self._own_units(model(inputs))
+        return model(inputs).cpu().double() if self.has_steps else self._own_units(model(inputs))
 
     def _own_units(self, outputs: Tensor) -> Tensor:
         means = self._means(outputs)

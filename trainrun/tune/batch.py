@@ -53,16 +53,13 @@ Sizes = dict[int, int]  # size -> how many make the window, from the smallest up
 
 def cuts(window: int) -> Sizes:
     """Every micro-batch that divides the window."""
-    small = [n for n in range(1, math.isqrt(window) + 1) if window % n == 0]
-    return {size: window // size for size in sorted({*small, *(window // n for n in small)})}
+    return {size: window // size for size in range(1, window + 1) if window % size == 0}
 
 
 def cuts_of_all(size: int) -> Sizes:
     """Every way to cut the whole training set into parts of one size, of which the last may be short."""
-    root = math.isqrt(size) + 1
-    sizes = {*range(1, root + 1), *(math.ceil(size / pieces) for pieces in range(1, root + 1))}
-    cut = {part: math.ceil(size / part) for part in sorted(sizes)}
-    return {part: pieces for part, pieces in cut.items() if math.ceil(size / pieces) == part}  # the smallest
+    parts = sorted({math.ceil(size / pieces) for pieces in range(1, size + 1)})
+    return {part: math.ceil(size / part) for part in parts}
 
 
 def rounded(most: int) -> Sizes:
@@ -110,15 +107,14 @@ def largest(sizes: Sequence[int], first: int, fits: Callable[[int], bool | None]
 
 def _next(sizes: Sequence[int], low: int, high: int, last: int) -> int:
     """The index to try next, between `low` and `high`; `last` was tried without an answer so far."""
-    if high == len(sizes):
-        if low < 0:
-            return min(last, high - 1)
-        doubled = (index for index in range(low + 1, high) if sizes[index] >= 2 * sizes[low])
-        after = next(doubled, high - 1)
+    if low >= 0 and high < len(sizes):
+        return (low + high) // 2
+    if low >= 0:
+        after = next((index for index in range(low + 1, high) if sizes[index] >= 2 * sizes[low]), high - 1)
         return high - 1 if 2 * sizes[after] > sizes[-1] else after  # not two that are almost the same
-    if low < 0:
+    if high < len(sizes):
         return next((index for index in range(high - 1, -1, -1) if 2 * sizes[index] <= sizes[high]), 0)
-    return (low + high) // 2
+    return min(last, high - 1)
 
 
 def are_alike(first: TriedSize, second: TriedSize) -> bool:

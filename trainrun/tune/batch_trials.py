@@ -7,10 +7,13 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from trainrun.assembly.build import Parts, build
 from trainrun.assembly.costs import megabytes
@@ -21,21 +24,13 @@ from trainrun.session.stored_weights import initial_weights
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
 from trainrun.tune.memory import SPARED, available_bytes, held_bytes, watched
-from trainrun.tune.trial import (
-    Measured,
-    Survey,
-    is_for_memory,
-    limit_gpu,
-    survey,
-    time_evaluation,
-    together,
-    train,
-)
+from trainrun.tune.trial import Measured, Survey, is_for_memory, survey, time_evaluation, together, train
 from trainrun.vocabulary.errors import INTERRUPTED, OutOfMemoryError
 
 _STOPS = {129, 130, 143} | {-getattr(signal, name) for name in INTERRUPTED}
+Answer = dict[str, Any]  # of a child: its measurements, or whether the size fits and why not
+Work = Callable[[Parts], Survey | Measured]
 _OVER_LIMIT = "takes more than the limit"
-_CAUTIONS = ("batch norm", "caution")  # lines of the plan that depend on how the window is cut
 
 
 class BatchTrialError(Exception):
@@ -47,17 +42,12 @@ class BatchTrialError(Exception):
 
 
 class BatchTrials:
-    """The run of `overrides`, in one size after another. `words` are the command as it was typed.
-
-    This process never computes, and never asks for a GPU: a fork after that could not use one.
-    """
+    """The run of `overrides` in one size after another, each in a fork: this process never asks for a GPU."""
 
     def __init__(self, words: Sequence[str], overrides: Sequence[str], limit_bytes: int | None) -> None:
-        import torch._dynamo  # noqa: F401  every optimizer asks for it: once, for all children
-
         self.words, self.overrides, self.limit_bytes = ["find-batch", *words], list(overrides), limit_bytes
         self.lengths_differ = False
-        self.cautions: dict[int, list[list[str]]] = {}  # size -> cautions of the plan for it
+        self.cautions: dict[int, list[str]] = {}  # size -> cautions of the plan for it
         available = available_bytes(Path("/"))
         self._host_bytes = None if available is None else round(available * (1 - SPARED)) + held_bytes()
         self.limit = ""  # in words
@@ -65,7 +55,7 @@ class BatchTrials:
     def survey(self) -> Survey:
         """Describe the run. Raises BatchTrialError if it cannot be built, OutOfMemoryError without room."""
         replaceable("building the run")
-        code, answer = self._ask(self.overrides, lambda parts: asdict(survey(parts)), catches=False)
+        code, answer = self._ask(self.overrides, survey, catches=False)
         replaceable("")
         if code < 0:
             text = f"out of memory before training began ({signal.Signals(-code).name})"
@@ -95,71 +85,41 @@ class BatchTrials:
 
     def train(self, size: int, pieces: int, is_beyond: bool = False) -> TriedSize:
         """Try steps of a window of `pieces` micro-batches."""
-        cut = cut_of(size, pieces)
-        replaceable(f"training with {' '.join(cut)}")
-
-        def work(parts: Parts) -> Mapping[str, Any]:
-            cautions = [list(row) for row in parts.plan if row[0] in _CAUTIONS]
-            return {**asdict(train(parts)), "cautions": cautions}
-
-        return self._tried(size, pieces, is_beyond, *self._ask(replaced(self.overrides, cut), work))
+        cut, tried = cut_of(size, pieces), TriedSize(size, pieces, None, is_beyond=is_beyond)
+        return self._tried(tried, f"training with {' '.join(cut)}", cut, train)
 
     def time_evaluation(self, size: int, pieces: int, cut: Sequence[str]) -> TriedSize:
         """Try batches of an evaluation, in a run whose window is cut by the overrides `cut`."""
-        override = f"data.eval_batch_size={size}"
-        replaceable(f"evaluating with {override}")
-        words = replaced(self.overrides, [*cut, override])
-        answer = self._ask(words, lambda parts: asdict(time_evaluation(parts, self.run.split)))
-        return self._tried(size, pieces, False, *answer, is_evaluation=True)
+        override, work = f"data.eval_batch_size={size}", partial(time_evaluation, split=self.run.split)
+        least = size if self.run.split_size is None else 0
+        tried = TriedSize(size, pieces, None)
+        return self._tried(tried, f"evaluating with {override}", [*cut, override], work, least)
 
     def together(self, words: Sequence[str]) -> TriedSize:
         """Try steps and an evaluation of the run with those overrides."""
-        replaceable(f"training and evaluating with {' '.join(words)}")
-        words = replaced(self.overrides, words)
-        answer = self._ask(words, lambda parts: asdict(together(parts, self.run.split)))
-        return self._tried(0, 0, False, *answer)
+        work = partial(together, split=self.run.split)
+        about = f"training and evaluating with {' '.join(words)}"
+        return self._tried(TriedSize(0, 0, None), about, words, work)
 
     def _tried(
-        self,
-        size: int,
-        pieces: int,
-        is_beyond: bool,
-        code: int,
-        answer: dict[str, Any] | None,
-        is_evaluation: bool = False,
+        self, tried: TriedSize, about: str, words: Sequence[str], work: Work, least: int = 0
     ) -> TriedSize:
-        """Read the child's answer, or its exit code where it gave none."""
+        """Fill in the answer of a child, or what its exit code means. `least` samples make the batch."""
+        replaceable(about)
+        code, answer = self._ask(replaced(self.overrides, words), work)
         replaceable("")
-        if answer is None:
-            return TriedSize(size, pieces, *_meaning_of(code), is_beyond=is_beyond)
+        answer = answer or _meaning_of(code)
         if "fits" in answer:
-            return TriedSize(size, pieces, answer["fits"], answer["why"], is_beyond=is_beyond)
-        self.cautions[size] = answer.pop("cautions", self.cautions.get(size, []))
-        measured = Measured(**answer)
-        self.lengths_differ |= measured.lengths_differ
-        if is_evaluation and self.run.split_size is None and measured.samples < size:
-            return TriedSize(size, pieces, False, f"the stream has {measured.samples} samples")
-        limit = None if self.run.on_gpu else self._host_bytes
-        fits = limit is None or measured.peak_bytes <= limit
-        return TriedSize(
-            size=size,
-            pieces=pieces,
-            fits=fits,
-            why="" if fits else _OVER_LIMIT,
-            samples_per_s=measured.samples_per_s,
-            noise=measured.noise,
-            peak_bytes=measured.peak_bytes,
-            reserved_bytes=measured.reserved_bytes,
-            is_beyond=is_beyond,
-        )
+            return replace(tried, **answer)
+        self.cautions.setdefault(tried.size, answer.pop("cautions"))  # training is tried first
+        self.lengths_differ |= answer.pop("lengths_differ")
+        if (samples := answer.pop("samples")) < least:
+            return replace(tried, fits=False, why=f"the stream has {samples} samples")
+        fits = self.run.on_gpu or self._host_bytes is None or answer["peak_bytes"] <= self._host_bytes
+        return replace(tried, fits=fits, why="" if fits else _OVER_LIMIT, **answer)
 
-    def _ask(
-        self, words: Sequence[str], work: Callable[[Parts], Mapping[str, Any]], catches: bool = True
-    ) -> tuple[int, dict[str, Any] | None]:
-        """(exit code, answer) of a fork that builds the run of `words`. Raises TrialEnd for an interruption.
-
-        With `catches` it prints nothing itself, and its errors are answers.
-        """
+    def _ask(self, words: Sequence[str], work: Work, catches: bool = True) -> tuple[int, Answer | None]:
+        """(exit code, answer) of a fork with the run of `words`; with `catches` its errors are answers."""
         with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
 
             def child() -> int:
@@ -167,11 +127,15 @@ class BatchTrials:
                     _silence()
                 try:
                     with watched(self._host_bytes if catches else None):
-                        json.dump(work(self._built(words)), file)
+                        parts = self._built(words)
+                        answer = asdict(work(parts))
+                        if catches:
+                            answer["cautions"] = [text for label, text in parts.plan if label == "caution"]
                 except Exception as error:
                     if not catches:
                         raise
-                    json.dump(_failure(error), file)
+                    answer = _failure(error)
+                json.dump(answer, file)
                 file.flush()
                 return 0
 
@@ -186,7 +150,10 @@ class BatchTrials:
     def _built(self, words: Sequence[str]) -> Parts:
         settings = Composer().checked(words).settings
         parts = build(settings, weights=initial_weights(settings))
-        limit_gpu(parts.runtime.device, self.limit_bytes)
+        device = parts.runtime.device
+        if device.type == "cuda" and self.limit_bytes is not None:
+            share = self.limit_bytes / torch.cuda.mem_get_info(device)[1]
+            torch.cuda.set_per_process_memory_fraction(min(1.0, share), device)
         return parts
 
 
@@ -202,16 +169,18 @@ def replaced(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(line), *(override for override in overrides if override not in line)]
 
 
-def _meaning_of(code: int) -> tuple[bool | None, str]:
-    """(fits, why not) of the exit code of a process without an answer."""
+def _meaning_of(code: int) -> Answer:
+    """The answer that the exit code of a process without one stands for."""
     if code == OutOfMemoryError.exit_code:
-        return False, _OVER_LIMIT
+        return {"fits": False, "why": _OVER_LIMIT}
     if code == -signal.SIGKILL:
-        return False, "killed by the system, out of memory"
-    return (False, f"died of {signal.Signals(-code).name}") if code < 0 else (None, f"ended with exit {code}")
+        return {"fits": False, "why": "killed by the system, out of memory"}
+    if code < 0:
+        return {"fits": False, "why": f"died of {signal.Signals(-code).name}"}
+    return {"fits": None, "why": f"ended with exit {code}"}
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def _failure(error: Exception) -> Answer:
     """The answer of a child that failed; an error of trainrun's own needs no name of its type."""
     if is_for_memory(error):
         return {"fits": False, "why": "out of memory"}

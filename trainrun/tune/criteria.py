@@ -37,12 +37,8 @@ class LRCurve:
 
     @property
     def lowest(self) -> int:
-        """The index of the lowest loss before it rises again.
-
-        What comes after is another descent, of weights that a large rate has thrown elsewhere.
-        """
-        end = int(self.smooth.argmin())
-        top = float(self.smooth[: end + 1].max())
+        """The index of the lowest loss before it rises: what follows are weights thrown elsewhere."""
+        top = float(self.smooth[: int(self.smooth.argmin()) + 1].max())
         low = np.minimum.accumulate(self.smooth)
         depth = top - float(low[-1])
         has_risen = (top - low > depth / 2) & (self.smooth - low > _RISE * depth)
@@ -52,16 +48,13 @@ class LRCurve:
 
 @dataclass(frozen=True)
 class LRVerdict:
-    """The criteria's rates, None where one has none; the suggestion, or why there is none.
-
-    `instead`: another range, or more steps, by the names of the command's flags, that may give one.
-    """
+    """The criteria's rates, and the suggestion or why there is none."""
 
     criteria: Mapping[str, float | None]
     agreeing: tuple[str, ...]  # from the lowest rate to the largest
     suggestion: float | None
     reason: str
-    instead: Mapping[str, float]
+    instead: Mapping[str, float]  # the command's flags for another range, or more steps, that may give one
 
 
 def curve(lr: Sequence[float], loss: Sequence[float], start: Sequence[float]) -> LRCurve:
@@ -117,21 +110,15 @@ def minimum(of: LRCurve) -> float | None:
 
 
 def valley(of: LRCurve) -> float | None:
-    """Two thirds into the valley, along the logarithm of the rate.
-
-    The valley is the longest decreasing subsequence of losses, without its flat ends.
-    """
+    """Two thirds into the valley: the longest decreasing subsequence of losses, without its flat ends."""
     path = longest_fall(of.smooth[: of.lowest + 1])
     heights = of.smooth[path]
     depth = heights[0] - heights[-1]
-    inside = [
-        index
-        for index, height in zip(path, heights, strict=True)
-        if heights[-1] + _ENDS * depth <= height <= heights[0] - _ENDS * depth
-    ]
-    if len(inside) < 2:
+    is_inside = (heights[-1] + _ENDS * depth <= heights) & (heights <= heights[0] - _ENDS * depth)
+    rates = of.lr[path][is_inside]
+    if len(rates) < 2:
         return None
-    begin, end = math.log10(of.lr[inside[0]]), math.log10(of.lr[inside[-1]])
+    begin, end = math.log10(rates[0]), math.log10(rates[-1])
     return float(10 ** (begin + _INTO * (end - begin)))
 
 
@@ -151,10 +138,7 @@ def longest_fall(values: Values) -> list[int]:
 
 
 def slide(of: LRCurve) -> float | None:
-    """The largest rate before the minimum at which the loss still falls a quarter as fast as anywhere.
-
-    None where the curve ends there.
-    """
+    """The largest rate before the minimum at which the loss still falls a quarter as fast as anywhere."""
     falls = slopes(of)[: of.lowest + 1]
     index = int(np.flatnonzero(falls <= _STILL * falls.min())[-1])
     return None if _is_at_end(of, index) else float(of.lr[index])
@@ -189,10 +173,7 @@ def suggest_lr(of: LRCurve, diverged: bool) -> LRVerdict:
 
 
 def agreed(rates: Mapping[str, float]) -> tuple[str, ...]:
-    """The most names whose rates lie within a factor of 15, from the lowest rate to the largest.
-
-    Of several such sets, the closest together.
-    """
+    """The most names whose rates lie within a factor of 15, the lowest first; of several sets the closest."""
     names = sorted(rates, key=lambda name: rates[name])
     groups = [tuple(names[a:b]) for a in range(len(names)) for b in range(a + 1, len(names) + 1)]
     factors = {group: rates[group[-1]] / rates[group[0]] for group in groups}

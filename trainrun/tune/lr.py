@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from trainrun.assembly.build import Parts
 from trainrun.assembly.schedule import schedule_over
@@ -22,28 +21,17 @@ from trainrun.runtime.signals import Signals
 from trainrun.vocabulary.errors import ConfigError
 
 _MEMORY = 0.8  # of the running mean of losses: about the last five, so that one hard batch does not end it
-_THROWN = 3.0  # times the first loss above the best mean: noise and the usual ripples stay below
+_THROWN = 3.0  # times the first loss, or a larger best mean, above the best mean: noise stays below
 _PLANNED = 1000  # steps of a schedule that are searched for its peak: finer than any warm-up needs
 
 
 @dataclass(frozen=True)
 class LRPoint:
-    """One step: its learning rate, and the loss of its window before the update; inf where not finite.
-
-    `start` is the loss that the first weights have on the same samples, with the same random draws.
-    """
+    """One step: its learning rate, and the losses of its window before the update."""
 
     lr: float
-    loss: float
-    start: float
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The schedule at its largest learning rate."""
-
-    factor: float
-    momentum: float | None  # that the schedule sets there
+    loss: float  # inf where not finite
+    start: float  # of the first weights on the same samples, with the same random draws
 
 
 def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]:
@@ -53,20 +41,11 @@ def ramp(parts: Parts, low: float, high: float, steps: int) -> Iterator[LRPoint]
     rates are those of a group whose factor is 1. Ends early where the loss diverges. Trains the
     parts themselves. Raises ConfigError where there is no rate to find, as `peak` does.
     """
-    state, base, momentum = parts.state, parts.rates.lr, peak(parts).momentum
+    state, base, (_, momentum) = parts.state, parts.rates.lr, peak(parts)
     ratio = (high / low) ** (1 / (steps - 1))
     state.schedule = lambda update: (low * ratio**update / base, momentum)
     state.weight_average = None  # nothing is evaluated
-    watch = Divergence()
-    for update, loss, start in _stepped(parts, copy.deepcopy(state.model), steps):
-        yield LRPoint(low * ratio**update, loss, start)
-        if watch.seen(loss):
-            return
-
-
-def _stepped(parts: Parts, first: nn.Module, steps: int) -> Iterator[tuple[int, float, float]]:
-    """(update, loss, start) of each update. Steps that the fp16 loss scaler skips are repeated."""
-    state, loop = parts.state, parts.loop(Path(), "", None, Signals())
+    first, loop, watch = copy.deepcopy(state.model), parts.loop(Path(), "", None, Signals()), Divergence()
     windows = loop.windows(state)
     try:
         while state.applied < steps:
@@ -75,12 +54,14 @@ def _stepped(parts: Parts, first: nn.Module, steps: int) -> Iterator[tuple[int, 
             result = loop.step(state, window)
             loss = loss_in(result)
             if not result.applied and state.precision.skips and not math.isinf(loss):
-                continue
+                continue  # fp16's loss scaler skips the step, which is repeated
             if not result.applied or math.isinf(loss):
-                yield update, math.inf, start
+                loss = math.inf
+            elif math.isnan(loss):
+                continue  # nothing to average, such as no masked token
+            yield LRPoint(low * ratio**update, loss, start)
+            if watch.seen(loss):
                 return
-            if not math.isnan(loss):  # nan: nothing to average, such as no masked token
-                yield update, loss, start
     finally:
         windows.close()
         loop.checkpoints.close()
@@ -99,10 +80,7 @@ def _start(step: Any, state: TrainState, window: Window) -> float:
 
 
 class Divergence:
-    """Detects a diverged loss: not finite, or its running mean far above the best one.
-
-    Far is three times the size of the first loss, or of the best mean where that is larger.
-    """
+    """Detects a diverged loss: not finite, or its running mean far above the best one."""
 
     def __init__(self) -> None:
         self.count, self.sum, self.best, self.size = 0, 0.0, math.inf, 0.0
@@ -118,22 +96,18 @@ class Divergence:
         return mean > self.best + _THROWN * max(self.size, abs(self.best))
 
 
-def peak(parts: Parts) -> Peak:
-    """The largest factor of the schedule.
-
-    Raises ConfigError where there is no rate to find: the optimizer searches, or the schedule sets it.
-    """
+def peak(parts: Parts) -> tuple[float, float | None]:
+    """The schedule's largest factor, and its momentum there. Raises ConfigError without a rate to find."""
     if isinstance(parts.state.optimizer, torch.optim.LBFGS):
         text = "L-BFGS has no rate to find: it searches the length of each step itself, from lr 1"
         raise ConfigError.of("optimizer", text)
     total = parts.pace.total_steps or _PLANNED
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)
-    planned = [schedule(update) for update in updates]
-    highest = Peak(*max(planned, key=lambda factors: factors[0]))
+    factor, momentum = max(map(schedule, updates), key=lambda factors: factors[0])
     maximize = parts.monitor is None or parts.monitor.maximize
     other = schedule_over(parts.make, parts.pace, 2 * parts.rates.lr, maximize)(total)
-    if max(other(update)[0] for update in updates) < 0.75 * highest.factor:
+    if max(other(update)[0] for update in updates) < 0.75 * factor:
         text = "sets the learning rates itself, whatever optimizer.lr is: there is no rate to find"
         raise ConfigError.of("scheduler", text)
-    return highest
+    return factor, momentum

@@ -10,6 +10,8 @@ from trainrun.config.overrides import key_of
 from trainrun.tune.criteria import LRCurve, LRVerdict, curve, suggest_lr
 from trainrun.tune.lr import Divergence, LRPoint, peak, ramp
 
+Follow = Callable[[Iterable[LRPoint]], Iterable[LRPoint]]
+
 
 @dataclass(frozen=True)
 class RangeTest:
@@ -21,32 +23,18 @@ class RangeTest:
     setting: str | None = None  # of optimizer.lr, with which the schedule reaches the suggestion
 
 
-def search_lr(
-    parts: Parts,
-    low: float,
-    high: float,
-    steps: int,
-    follow: Callable[[Iterable[LRPoint]], Iterable[LRPoint]] = iter,
-) -> RangeTest:
-    """Train the run's first steps while the rate rises from `low` to `high`, and read off which suits it.
-
-    The parts are trained. `follow` passes the points on, such as to show how many there are.
-    """
-    per_setting = _per_setting(parts)
+def search_lr(parts: Parts, low: float, high: float, steps: int, follow: Follow = iter) -> RangeTest:
+    """Train the run's first steps at rising rates, and read off which suits it; `follow` passes points on."""
+    rate, factor = parts.rates.lr, peak(parts)[0]
+    per_setting = rate / float(parts.settings["optimizer"].get("lr", rate)) * factor
     points = list(follow(ramp(parts, low, high, steps)))
-    losses = [point.loss for point in points]
-    measured = curve([point.lr for point in points], losses, [point.start for point in points])
     watch = Divergence()
-    diverged = any(watch.seen(loss) for loss in losses)
+    losses = [point.loss for point in points]
+    diverged = any(map(watch.seen, losses))
+    measured = curve([point.lr for point in points], losses, [point.start for point in points])
     verdict = suggest_lr(measured, diverged)
     setting = f"{verdict.suggestion / per_setting:.2g}" if verdict.suggestion else None
     return RangeTest(measured, verdict, diverged, setting)
-
-
-def _per_setting(parts: Parts) -> float:
-    """The run's largest learning rate per unit of `optimizer.lr`: its scaling, and its schedule."""
-    rate = parts.rates.lr
-    return rate / float(parts.settings["optimizer"].get("lr", rate)) * peak(parts).factor
 
 
 def with_setting(overrides: Sequence[str], setting: str) -> list[str]:

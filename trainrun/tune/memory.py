@@ -28,21 +28,21 @@ def parse_bytes(text: str) -> int:
 
 
 def available_bytes(root: Path) -> int | None:
-    """The memory that a new process could take without swapping; None where the system does not say.
+    """What a process can take without swapping, of the machine or its control groups (cgroups), if known."""
+    limits = [*_of_groups(root)]
+    if (available := _number_in(root / "proc/meminfo", "MemAvailable")) is not None:
+        limits.append(available)
+    else:
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(limits, default=None)
 
-    Of the machine, or of this process's control groups (cgroups) where they have less. `root` is that of
-    the file system.
-    """
-    limits = [_of_machine(root), *_of_groups(root)]
-    return min((limit for limit in limits if limit is not None), default=None)
 
-
-def _of_machine(root: Path) -> int | None:
+def _number_in(file: Path, name: str) -> int | None:
+    """The bytes that a file of the system gives in kB under a name; None where it does not."""
     with contextlib.suppress(OSError):
-        if match := re.search(r"^MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text(), re.M):
+        if match := re.search(rf"^{name}:\s+(\d+) kB", file.read_text(), re.M):
             return int(match[1]) * 1024
-    with contextlib.suppress(OSError, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
@@ -76,15 +76,8 @@ def taken_bytes() -> int:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return peak + sum(_share(child.pid) for child in multiprocessing.active_children())
-
-
-def _share(pid: int | None) -> int:
-    """The memory of a process, with its part of what it shares; 0 where the system does not say."""
-    with contextlib.suppress(OSError):
-        if match := re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M):
-            return int(match[1]) * 1024
-    return 0
+    loaders = [Path(f"/proc/{child.pid}/smaps_rollup") for child in multiprocessing.active_children()]
+    return peak + sum(_number_in(file, "Pss") or 0 for file in loaders)  # each its part of what is shared
 
 
 def held_bytes() -> int:
@@ -96,11 +89,8 @@ def held_bytes() -> int:
 
 @contextlib.contextmanager
 def watched(limit_bytes: int | None) -> Iterator[None]:
-    """Within, this process exits with OutOfMemory's code when it holds more than the limit.
-
-    Where the system runs out of memory before that, this is the process that is killed.
-    """
-    with contextlib.suppress(OSError):
+    """Within, this process exits with OutOfMemory's code when it holds more than the limit."""
+    with contextlib.suppress(OSError):  # the one to be killed where the system runs out of memory first
         Path("/proc/self/oom_score_adj").write_text("1000")
     done = threading.Event()
 

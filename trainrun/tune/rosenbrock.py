@@ -47,7 +47,6 @@ class Plane(nn.Module):
         self.point = nn.Parameter(torch.tensor(START, dtype=torch.float64))
 
     def place(self) -> Place:
-        """The point as plain numbers."""
         x, y = self.point.tolist()
         return x, y
 
@@ -85,14 +84,13 @@ def descend(make: Make, lr: float, steps: int) -> RacePath:
         plane.point.grad = torch.tensor(gradient, dtype=torch.float64)
         return rosenbrock(x, y)
 
-    places = [plane.place()]
+    places, diverged = [plane.place()], False
     for _ in range(steps):
         optimizer.step(evaluate)
         if weight_average is not None:
             weight_average.update(plane)
-        shown = weight_average.model if weight_average is not None else plane
-        assert isinstance(shown, Plane)
-        if not rosenbrock(*shown.place()) < _LOST:
-            return RacePath(lr, gradients, places, diverged=True)
+        shown: Any = plane if weight_average is None else weight_average.model
+        if diverged := not rosenbrock(*shown.place()) < _LOST:
+            break
         places.append(shown.place())
-    return RacePath(lr, gradients, places, diverged=False)
+    return RacePath(lr, gradients, places, diverged)

@@ -1,7 +1,4 @@
-"""Try one micro-batch size: time a built run's steps or its evaluation, and measure the memory they take.
-
-Meant for a process of its own, whose peak it measures.
-"""
+"""Try one micro-batch size, in a process of its own: time steps or an evaluation, and measure the memory."""
 
 from __future__ import annotations
 
@@ -67,14 +64,14 @@ class Measured:
 
 def survey(parts: Parts) -> Survey:
     """Describe a run as it was composed."""
-    info, settings, device = parts.info, parts.settings, parts.runtime.device
-    sizes = {name: info.sizes[name] for name in ("val", "test") if info.sizes.get(name, 0) != 0}
+    settings, device, spec = parts.settings, parts.runtime.device, parts.batch_spec
+    sizes = {name: parts.info.sizes[name] for name in ("val", "test") if parts.info.sizes.get(name, 0) != 0}
     split = max(sizes, key=lambda name: float("inf") if sizes[name] is None else sizes[name] or 0, default="")
     eval_batch_size = settings["data"].get("eval_batch_size")
     on_gpu = device.type == "cuda"
     return Survey(
-        batch_size=parts.batch_spec.batch_size,
-        window=parts.batch_spec.window,
+        batch_size=spec.batch_size,
+        window=spec.window,
         samples_per_step=parts.samples_per_step,
         is_full=settings["batch_size"] == "full",
         scales_lr=settings["optimizer"].get("lr_scaling", "none") != "none",
@@ -89,22 +86,14 @@ def survey(parts: Parts) -> Survey:
     )
 
 
-def limit_gpu(device: torch.device, limit_bytes: int | None) -> None:
-    """Let torch take no more of a GPU than that; on other devices do nothing."""
-    if device.type == "cuda" and limit_bytes is not None:
-        total_bytes = torch.cuda.mem_get_info(device)[1]
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total_bytes), device)
-
-
 def train(parts: Parts) -> Measured:
     """Time whole steps. Raises NonFiniteError where the run would stop in its first ones."""
     with closing(_Run(parts)) as run:
         run.warm_up(3, 3.0)
-        pace = StepTiming(parts.runtime.device)
-        pace.begin()
-        while not pace.is_enough:
-            pace.passed(run.step(False).num_samples)
-        return pace.measured(run.lengths_differ)
+        timing = StepTiming(parts.runtime.device)
+        while not timing.is_enough:
+            timing.passed(run.step(False).num_samples)
+        return timing.measured(run.lengths_differ)
 
 
 def time_evaluation(parts: Parts, split: str) -> Measured:
@@ -118,18 +107,14 @@ def time_evaluation(parts: Parts, split: str) -> Measured:
 
 
 def together(parts: Parts, split: str) -> Measured:
-    """Time steps before and after an evaluation, where there is a split: the peak is the run's.
-
-    The peak of each alone may be less: memory that one frees may be no use to the other.
-    """
+    """Time steps before and after an evaluation: memory that one frees may be no use to the other."""
     with closing(_Run(parts)) as run:
         run.warm_up(6, 5.0)
         if split:
             run.evaluate(split)
-        pace = StepTiming(parts.runtime.device)
-        pace.begin()
-        run.warm_up(6, 5.0, pace)
-        return pace.measured(run.lengths_differ)
+        timing = StepTiming(parts.runtime.device)
+        run.warm_up(6, 5.0, timing)
+        return timing.measured(run.lengths_differ)
 
 
 class _Run:
@@ -140,7 +125,7 @@ class _Run:
         self.loop = parts.loop(Path(), "", None, Signals())
         self.state.schedule = lambda update: (_LR, None)
         self._windows = self.loop.windows(self.state)
-        self._shapes: set[tuple[int, ...]] = set()
+        self._shapes: set[tuple[int, ...]] = set()  # of a sample, where a batch's inputs are one tensor
         self._held: Any = None  # keeps in memory what a run would
 
     def close(self) -> None:
@@ -163,44 +148,42 @@ class _Run:
             self._held = _saved(self.state), _history(self.state.optimizer)
         return result
 
-    def warm_up(self, same: int, most_s: float, pace: StepTiming | None = None) -> None:
+    def warm_up(self, same: int, most_s: float, timing: StepTiming | None = None) -> None:
         """Step at least twice, until `same` steps in turn take no more memory or the time is up."""
-        device, began = self.parts.runtime.device, time.perf_counter()
-        peak, count, unchanged = 0, 0, 0
+        began, peak, count, unchanged = time.perf_counter(), 0, 0, 0
         while count < 2 or (unchanged < same and time.perf_counter() - began < most_s):
             result = self.step(self.loop.health)
-            if pace is not None:
-                pace.passed(result.num_samples)
-            now = _peak(device)
+            if timing is not None:
+                timing.passed(result.num_samples)
+            now = _peak(self.parts.runtime.device)
             unchanged = unchanged + 1 if now <= peak else 0
             peak, count = max(now, peak), count + 1
 
     def evaluate(self, split: str) -> StepTiming:
         """Time an evaluation of some batches."""
-        pace = StepTiming(self.parts.runtime.device)
-        batches = self._batches(split, pace)
+        timing = StepTiming(self.parts.runtime.device)
+        batches = self._batches(split, timing)
         evaluate(self.state.eval_model, self.parts.task, batches, self.state.precision)
-        return pace
+        return timing
 
-    def _batches(self, split: str, pace: StepTiming) -> Iterator[Batch]:
+    def _batches(self, split: str, timing: StepTiming) -> Iterator[Batch]:
         """The split's batches, again from its beginning until enough are timed; the first is not."""
         is_first = True
-        while not pace.is_enough:
+        while not timing.is_enough:
             for batch in self.parts.data.eval_batches(split):
                 self._note_shapes([batch])
                 yield batch
                 if is_first:  # it sets up what the next ones find ready
                     is_first = False
-                    pace.begin()
+                    timing.begin()
                     continue
-                pace.passed(len(batch))
-                if pace.is_enough:
+                timing.passed(len(batch))
+                if timing.is_enough:
                     return
             if is_first:
                 raise DataError(f"data: the {split} split is empty")
 
     def _note_shapes(self, window: Window) -> None:
-        """Note the shape of a sample, of each batch whose inputs are one tensor."""
         self._shapes |= {tuple(batch.inputs.shape[1:]) for batch in window if hasattr(batch.inputs, "shape")}
 
 
@@ -210,17 +193,15 @@ class StepTiming:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.pieces: list[tuple[int, float]] = []  # samples, seconds
-        self._began = self._last = 0.0
+        self.begin()
 
     def begin(self) -> None:
         """Start the first piece."""
-        self._synchronize()
-        self._began = self._last = time.perf_counter()
+        self._began = self._last = self._now()
 
     def passed(self, samples: int) -> None:
         """End a piece, and start the next one."""
-        self._synchronize()
-        now = time.perf_counter()
+        now = self._now()
         self.pieces.append((samples, now - self._last))
         self._last = now
 
@@ -240,9 +221,10 @@ class StepTiming:
         noise = (upper - lower) / middle / math.sqrt(len(rates))
         return Measured(most, middle, noise, _peak(self.device), reserved, lengths_differ)
 
-    def _synchronize(self) -> None:
+    def _now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
 def is_for_memory(error: BaseException) -> bool:

@@ -1,26 +1,33 @@
-"""The closing table of a sweep, at several widths."""
+"""The closing table of a sweep at several widths, and the exit code that its jobs decide."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 
-from trainrun.sweep.outcome import JobOutcome
-from trainrun.sweep.ranking import RankedJob, ranked
-from trainrun.sweep.standings import table
+from trainrun.sweep.closing import exit_code, table
+from trainrun.sweep.folder import StoredSweep, SweptJob
+from trainrun.sweep.sweep_json import ranked
 
 
 def entry(
-    number: int, value: float | None, state: str = "completed", reason: str = "", **swept: Any
-) -> RankedJob:
+    number: int, value: float | None, state: str = "completed", reason: str = "", code: int = 0, **swept: Any
+) -> SweptJob:
     swept = {key.replace("__", "."): value for key, value in swept.items()}
-    done = JobOutcome(state, value, step=40, seconds=2.0 * number, reason=reason, monitor="val/accuracy")
-    return RankedJob(f"{number:010x}", number, (), swept, done)
+    key = f"{number:010x}"
+    return SweptJob(key, number, key, (), swept, state, value, 40, 2.0 * number, code, reason, {})
 
 
-def lines(entries: list[RankedJob], width: int | None = None) -> list[str]:
-    return [line.plain for line in table(entries, ranked(entries, True), "val/accuracy", width)]
+def sweep_of(jobs: list[SweptJob], monitor: str, mode: str) -> StoredSweep:
+    settings = ranked(jobs, mode == "max")
+    return StoredSweep(Path(), (), None, "basic", monitor, mode, "completed", None, settings, tuple(jobs))
+
+
+def lines(jobs: list[SweptJob], width: int | None = None) -> list[str]:
+    sweep = sweep_of(jobs, "val/accuracy", "max")
+    return [line.plain for line in table(sweep, {job.key: {} for job in jobs}, width)]
 
 
 def test_a_line_per_setting_best_first() -> None:
@@ -81,10 +88,16 @@ def test_without_a_result_there_is_no_empty_table() -> None:
 
 
 def test_a_sweep_that_ranks_by_its_loss_shows_the_accuracy_beside_it() -> None:
-    jobs = []
-    for number, (loss, accuracy) in enumerate([(0.4, 0.75), (0.2, 1.0)], 1):
-        done = JobOutcome("completed", loss, seconds=2.0, metrics={"loss": loss, "accuracy": accuracy})
-        jobs.append(RankedJob(f"{number:010x}", number, (), {"data.fold": number}, done))
-    heads, row = (line.plain.split() for line in table(jobs, ranked(jobs, False), "val/loss", None))
+    jobs = [entry(1, 0.4, data__fold=1), entry(2, 0.2, data__fold=2)]
+    metrics = {"0000000001": {"loss": 0.4, "accuracy": 0.75}, "0000000002": {"loss": 0.2, "accuracy": 1.0}}
+    text = table(sweep_of(jobs, "val/loss", "min"), metrics, None)
+    heads, row = (line.plain.split() for line in text)
     assert heads == ["val/loss", "over", "val/accuracy", "time"]
-    assert row == ["1", "0.3000", "+/-", "0.1414", "2", "of", "2", "0.8750", "2.0", "s"]
+    assert row == ["1", "0.3000", "+/-", "0.1414", "2", "of", "2", "0.8750", "3.0", "s"]
+
+
+def test_the_exit_code_is_the_first_failures_then_an_interruptions() -> None:
+    jobs = [entry(1, 0.5), entry(2, 0.9, "interrupted", code=130), entry(3, None, "failed", code=7)]
+    assert [exit_code(jobs[:count]) for count in (1, 2, 3)] == [0, 130, 7]
+    assert exit_code([entry(1, None, "pruned"), entry(2, None, "paused")]) == 0
+    assert exit_code([entry(1, 0.5), entry(2, None, "pending")]) == 1  # what never began is no success
