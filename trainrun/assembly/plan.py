@@ -179,7 +179,9 @@ def _frozen(parts: Parts) -> list[tuple[str, str]]:
     if frozen:
         until = f"; {sum(held):,} of them until {node['unfreeze_at']}, then trained" if held else ""
         until = f", until {node['unfreeze_at']}, then trained" if sum(held) == sum(frozen) else until
-        lines.append(("frozen", f"{sum(frozen):,} parameters and the running statistics of their layers{until}"))
+        lines.append(
+            ("frozen", f"{sum(frozen):,} parameters and the running statistics of their layers{until}")
+        )
     if lora := node.get("lora"):
         adapters = sum(math.prod(c.shape) for c in parts.param_configs if is_adapter(c.name))
         lines.append(("lora", f"{adapters:,} parameters in adapters of rank {lora['rank']}"))

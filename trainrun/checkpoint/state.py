@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainrun.parameters.freezing import Freezing
 from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
 from trainrun.regularization.kinds import Stopper, WeightAverage
@@ -33,7 +34,7 @@ class TrainState:
     total_steps: int
     weight_average: WeightAverage | None = None
     stopper: Stopper | None = None
-    freezing: Callable[[nn.Module, int], None] | None = None  # by (model, step), where anything is frozen
+    freezing: Freezing | None = None  # where anything is frozen; a function of the step
     data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
     position: Position = field(default_factory=Position)

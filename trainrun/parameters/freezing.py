@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 
 from torch import nn
 
@@ -10,22 +10,22 @@ from torch import nn
 class Freezing:
     """Holds a model's frozen parts still: their weights, and by evaluation mode their statistics.
 
-    `held` are the parameters that are trained from step `until` on. A phase is a function of the step
-    alone, so that a resumed run is in the right one.
+    `held` are the names of parameters that are trained from step `until` on. The phase is a function of
+    the step alone, so that a resumed run is in the right one.
     """
 
-    def __init__(self, held: Sequence[nn.Parameter], until: int | None) -> None:
+    def __init__(self, held: Collection[str], until: int | None) -> None:
         self.held, self.until = held, until
-        self._is_held: bool | None = None  # as of the last step; None before the first
+        self._brought: tuple[nn.Module, bool] | None = None  # the model, and whether it is held now
         self._still: list[nn.Module] = []
 
     def __call__(self, model: nn.Module, step: int) -> None:
         """Bring a model in training mode into the phase of `step`."""
         is_held = self.until is not None and step < self.until
-        if is_held != self._is_held:
-            self._is_held = is_held
-            for parameter in self.held:
-                parameter.requires_grad_(not is_held)
+        if self._brought != (model, is_held):
+            self._brought = model, is_held
+            for name in self.held:
+                model.get_parameter(name).requires_grad_(not is_held)
             model.train()
             self._still = frozen_modules(model)
         for module in self._still:  # an evaluation leaves all in training mode
@@ -33,7 +33,7 @@ class Freezing:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """The modules inside those whose parameters are all frozen, these included."""
+    """The modules whose parameters are all frozen, and those inside them."""
     frozen: dict[nn.Module, None] = {}
     for module in model.modules():
         parameters = list(module.parameters())
@@ -42,8 +42,7 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
     return list(frozen)
 
 
-def freezing_of(model: nn.Module, held: Iterable[nn.Parameter], until: int | None) -> Freezing | None:
+def freezing_of(model: nn.Module, held: Collection[str], until: int | None) -> Freezing | None:
     """The freezing of a model; None where every parameter is trained from the first step."""
-    held = list(held)
     is_whole = not held and all(parameter.requires_grad for parameter in model.parameters())
     return None if is_whole else Freezing(held, until)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
+from trainrun.parameters.names import nearest_name
 from trainrun.runtime.vision import declare_missing_operators
 from trainrun.vocabulary.errors import ConfigError
 
@@ -63,6 +63,7 @@ def merge(model: nn.Module) -> None:
             layer.merge()
             plain = layer.get_base_layer()
         setattr(model.get_submodule(parent), name, plain)
+    vars(model).pop("peft_config", None)
 
 
 def _has(model: nn.Module, path: str) -> bool:
@@ -85,9 +86,6 @@ def _matched(model: nn.Module, head: Collection[str], patterns: Sequence[str]) -
             within += (f"{name}.",) if isinstance(module, nn.MultiheadAttention) else ()
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern.strip("*"), names, 1, 0.0)
-            text = f"{pattern} matches no layer that adapters exist for" + (
-                f"; nearest is {near[0]}" * bool(near)
-            )
-            raise ConfigError.of("parameters.lora.targets", text)
+            near = f"nearest is {nearest_name(pattern, names)}" if names else "there is none but the head"
+            raise ConfigError.of("parameters.lora.targets", f"{pattern} matches no layer; {near}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from trainrun.parameters.freezing import Freezing, freezing_of
 from trainrun.parameters.lora import adapt, is_adapter
+from trainrun.parameters.names import head_of, nearest_name
 from trainrun.vocabulary.errors import ConfigError, Problem
 from trainrun.vocabulary.ranges import Period, PositiveFraction
 
@@ -79,7 +79,8 @@ class Parameters:
         matches = {rule: {name for name in named if fnmatchcase(name, rule)} for rule in self.rules}
         matches |= {rule: parts[rule] for rule in parts.keys() & self.rules.keys() if not matches[rule]}
         if unmatched := [pattern for pattern, names in matches.items() if not names]:
-            texts = {rule: f"matches no parameter; nearest is {_nearest(rule, named)}" for rule in unmatched}
+            near = {rule: nearest_name(rule, named) for rule in unmatched}
+            texts = {rule: f"matches no parameter; nearest is {name}" for rule, name in near.items()}
             raise ConfigError([Problem(f"parameters.rules.{rule}", text) for rule, text in texts.items()])
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
         layer_of = _layers(model)
@@ -118,27 +119,11 @@ class Parameters:
 
     def freezing(self, model: nn.Module, configs: list[ParamConfig]) -> Freezing | None:
         """What stays as it is while it is frozen; raises ConfigError for an end of what never began."""
-        held = [model.get_parameter(config.name) for config in configs if config.is_held]
+        held = [config.name for config in configs if config.is_held]
         if self.unfreeze_at is not None and not held:
             text = "has no effect because no rule freezes anything; freeze all but the head with"
             raise ConfigError.of("parameters.unfreeze_at", text, "parameters.rules.backbone.freeze=true")
         return freezing_of(model, held, self.unfreeze_at)
-
-
-def head_of(model: nn.Module) -> set[str]:
-    """The output layer's parameters by name: timm's `get_classifier`, else the last layer with a matrix."""
-    classifier = getattr(model, "get_classifier", None)
-    heads = classifier() if callable(classifier) else ()
-    heads = [
-        head for head in (heads if isinstance(heads, tuple) else (heads,)) if isinstance(head, nn.Module)
-    ]
-    members = {id(parameter) for head in heads for parameter in head.parameters()}
-    names = [name for name, _ in model.named_parameters()]
-    if members:
-        return {name for name in names if id(model.get_parameter(name)) in members}
-    last = [name for name, p in model.named_parameters() if p.ndim > 1 or len(names) == 1]
-    layer = (last or names)[-1].rpartition(".")[0]
-    return {name for name in names if name.rpartition(".")[0] == layer}
 
 
 def _layers(model: nn.Module) -> dict[str, int]:
@@ -171,11 +156,3 @@ def _norms_and_biases(model: nn.Module) -> set[str]:
         if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # those that may have more than one dimension
             names |= {n for n, _ in module.named_parameters(path, recurse=False)}
     return names
-
-
-def _nearest(pattern: str, names: Iterable[str]) -> str:
-    """The parameter name, or a leading or last part of one, that is most similar to a pattern."""
-    parts = [name.split(".") for name in names]
-    candidates = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
-    candidates |= {part[-1] for part in parts}
-    return difflib.get_close_matches(pattern.strip("*.?"), sorted(candidates), 1, 0.0)[0]
