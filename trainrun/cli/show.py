@@ -22,6 +22,7 @@ GUIDES = {  # topics that are no group
     "files": "what a run leaves in its folder; resume, loggers, exit codes",
     "sweeps": "many runs from one line: values, searches, where the jobs run",
     "python": "your own model, data set, loss and task; trainrun in a script or notebook",
+    "finetuning": "pretrained networks on your own pictures: frozen parts, small rates, LoRA",
     "export": "predictions, and weights for other programs",
     "failures": "kills, numbers that are not finite, and too little memory",
     "gpus": "several GPUs, on one machine or more",
