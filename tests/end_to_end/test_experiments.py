@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_rows import photos
 
+from tests.end_to_end.conftest import write_photos
 from trainrun.runtime.vision import import_torchvision
 
 HERE = Path(__file__).resolve().parent
@@ -32,7 +32,7 @@ def test_an_experiment_trains(
     is_text = "/data: text" in file.read_text()
     short = [f"data.path={HERE / 'rows.md'}"] if is_text else []
     if file.stem == "finetune":  # a file in place of the download
-        photos(tmp_path / "photos")
+        write_photos(tmp_path / "photos")
         weights = import_torchvision("torchvision.models").resnet18(num_classes=7).state_dict()
         torch.save(weights, tmp_path / "resnet18.pth")
         short = ["init_from=resnet18.pth", "data.image_size=32", "batch_size=8"]

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.io import savemat
 from waiting import HANG_S, wait_until
+
+from tests.end_to_end.conftest import write_photos
 
 HERE = Path(__file__).parent
 GUIDE = HERE.parents[1] / "trainrun/cli/guide"
@@ -125,7 +126,7 @@ def test_a_row_works_as_printed(
     if row == "K1":
         shutil.copy(HERE / "houses.csv", tmp_path)
     if row == "K2":
-        photos(tmp_path / "photos")
+        write_photos(tmp_path / "photos")
     if row == "K3":
         small_cifar(tmp_path / "cifar")
         _small_svhn(tmp_path / "svhn")
@@ -161,7 +162,7 @@ def test_a_pages_own_code_and_commands_work(
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block)
     shutil.copy(HERE / "houses.csv", tmp_path)
-    photos(tmp_path / "photos")
+    write_photos(tmp_path / "photos")
     small_cifar(tmp_path / "cifar")
     is_adaptable = find_spec("peft") is not None
     for line in page_commands(page):
@@ -202,16 +203,6 @@ def test_the_readmes_mistakes_are_answered_as_it_says(server: Callable, tmp_path
     assert done.code == 2
     assert done.err.strip() == answer.strip()
     assert not list(tmp_path.glob("outputs"))
-
-
-def photos(folder: Path) -> None:
-    """Ten small pictures of each of two classes: noise, brighter in one than in the other."""
-    random = np.random.default_rng(0)
-    for name, brightness in (("day", 100), ("night", 0)):
-        (folder / name).mkdir(parents=True)
-        for n in range(10):
-            pixels = random.integers(0, 128, (20 + n, 24, 3)) + brightness
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{n}.png")
 
 
 def _small_svhn(folder: Path) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from trainrun import ranks
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings, read_option
-from trainrun.assembly.initial import adapted, initialize, load_weights, preprocessing_for
+from trainrun.assembly.initial import initialize, load_and_adapt, preprocessing_for
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
@@ -151,8 +151,7 @@ def build(
     parameters: Parameters = make("parameters")
     param_configs = parameters.param_configs(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, param_configs, data, batch_spec)
-    reinitialized = load_weights(model, weights, param_configs)
-    param_configs = adapted(make, parameters, model) or param_configs
+    reinitialized, param_configs = load_and_adapt(make, parameters, model, weights, param_configs)
     model = runtime.prepare(model, batch_spec.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
@@ -167,9 +166,8 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
-    state.freezing = parameters.freezing(model, param_configs)
-    state.stopper = _one_of(regularizers, kinds.Stopper)
-    state.data, state.fitted = data.info.identity, data.fitted()
+    state.stopper, state.data = _one_of(regularizers, kinds.Stopper), data.info.identity
+    state.freezing, state.fitted = parameters.freezing(model, param_configs), data.fitted()
     if isinstance(task, Lightning):
         task.progress = lambda: (state.step, state.position.epoch)
     budget = parse(settings["budget"])

@@ -65,19 +65,24 @@ def preprocessing_for(settings: Settings, is_taken: bool) -> Preprocessing | Non
     return preprocessing
 
 
-def load_weights(model: nn.Module, weights: Weights | None, configs: Sequence[ParamConfig]) -> list[str]:
-    """Copy stored weights into a model, but for what rules initialise; returns a line of each that is not."""
-    anew = {config.name for config in configs if config.init is not None}
-    return start_from(model, weights, anew) if weights else []
+def load_and_adapt(
+    make: Factory,
+    parameters: Parameters,
+    model: nn.Module,
+    weights: Weights | None,
+    param_configs: list[ParamConfig],
+) -> tuple[list[str], list[ParamConfig]]:
+    """Copy stored weights into a model, but for what rules initialise; then put in LoRA's adapters.
 
-
-def adapted(make: Factory, parameters: Parameters, model: nn.Module) -> list[ParamConfig]:
-    """Put LoRA's adapters into a model that has its weights; returns what is trained then, none without."""
+    Returns a line of each parameter that is not from the file, and how all are trained.
+    """
+    anew = {config.name for config in param_configs if config.init is not None}
+    reinitialized = start_from(model, weights, anew) if weights else []
     if parameters.lora is None:
-        return []
+        return reinitialized, param_configs
     with make.seeded("parameters.lora"):
         parameters.adapt(model)
-    return parameters.param_configs(model, make.settings["optimizer"].get("weight_decay"))
+    return reinitialized, parameters.param_configs(model, make.settings["optimizer"].get("weight_decay"))
 
 
 def is_from_trainrun(model: nn.Module, maker: Callable[..., Any]) -> bool:
