@@ -362,7 +362,7 @@ def dataset(train: Any, val: Any = None) -> Any:
         num_workers=0,
         inputs=None,
         targets=None,
-        collate=None,
+        collate_function=None,
         target_kind=None,
     )
 

@@ -37,7 +37,7 @@ def test_the_floors_are_order_their_order() -> None:
 def test_a_change_is_one_line_and_begins_with_a_noun() -> None:
     lines = text("CHANGELOG.md").splitlines()
     assert re.fullmatch(
-        r"## \d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", next(line for line in lines if line[:3] == "## ")
+        r"## Unreleased|## \d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", next(line for line in lines if line[:3] == "## ")
     )
     for line in lines:
         assert not line.startswith(" ") and len(line) <= 125, line

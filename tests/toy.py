@@ -18,6 +18,7 @@ from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor
 from trainrun.loop.loop import Loop
+from trainrun.loop.probes import Probe
 from trainrun.loop.step import Clip, Policy, Step
 from trainrun.loop.windows import Windows
 from trainrun.precision import Precision
@@ -227,6 +228,7 @@ class Toy:
     keep_best: int = 1
     health: bool = True
     stop_at: float | None = None
+    probes: Sequence[Probe] = ()
     monitor: Monitor | None = ACCURACY
     seed: int = 1
     budget: Callable[[], ClockBudget] | None = None
@@ -273,7 +275,9 @@ class Toy:
             step=step,
             policy=step.policy,
             budget=budget,
-            evaluator=Evaluator(task=task, monitor=self.monitor, stop_at=self.stop_at, **shared),
+            evaluator=Evaluator(
+                task=task, monitor=self.monitor, stop_at=self.stop_at, probes=self.probes, **shared
+            ),
             **shared,
         )
         events = []

@@ -327,7 +327,8 @@ def test_the_last_the_best_and_every_nth_are_kept(
 ) -> None:
     owner = checkpoints(tmp_path, **changes)
     for step, best_step in enumerate(best_steps, 1):
-        commit(owner, state_at(step, best=0.5, best_step=best_step))
+        ranking = [] if best_step is None else [[0.5, 1.0, best_step]]
+        commit(owner, state_at(step, best=0.5, best_step=best_step, ranking=ranking))
     assert steps_on_disk(tmp_path) == expected
     assert all(problem_of(tmp_path / "checkpoints" / f"step-{s:09d}", "this run") is None for s in expected)
 

@@ -68,6 +68,10 @@ def test_what_a_page_shows_trains_as_it_stands(group: str) -> None:
     result = _train(f"{group}=[mine]" if group in COMBINES else f"{group}=mine")
     assert (result.state, result.step) == ("completed", 4)
     assert trainrun.evaluate("last")["loss"] == pytest.approx(result.metrics["val"]["loss"])
+    if group == "logger":
+        lines = [line.split() for line in (result.run_dir / "notes.txt").read_text().splitlines()]
+        told = {split: float(loss) for _, split, loss in lines}
+        assert told == {split: metrics["loss"] for split, metrics in result.metrics.items()}
 
 
 def test_a_schedule_of_the_step_or_of_progress_is_the_factor() -> None:
@@ -164,6 +168,19 @@ def test_loggers_are_functions_or_objects_and_one_that_fails_stops_nothing(
     assert f"hello {run.run_dir}" in printed.out
     assert "broken failed: TypeError" in printed.err
     assert "my.py:7" in printed.err
+
+
+def test_a_logger_receives_every_event_in_order() -> None:
+    code = (
+        "names = []\ndef every(event): names.append(type(event).__name__)\n"
+        "def probe(model, batches, step): return {'x': step}\n"
+    )
+    _write(code, logger__every="_target_: my.every")
+    _train("logger=[every,tensorboard]", "loop.eval_every=2step", "loop.probes=[my.probe]")
+    names = [name for name in sys.modules["my"].names if name not in ("Progressed", "CheckpointSaved")]
+    logged = ["StepsLogged", "StepsLogged", "Evaluated", "Probed"]
+    assert names == ["Started", *logged, *logged, "Evaluated", "Finished"]
+    assert "CheckpointSaved" in sys.modules["my"].names
 
 
 MISTAKES: dict[str, tuple[str, str, str]] = {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trainrun.config.compose.composer import Composer, problems_of
@@ -141,3 +145,32 @@ def test_the_loss_follows_a_task_that_was_chosen() -> None:
     assert "Focal" in Composer().compose([*MINE, "loss=focal", "task=binary"]).settings["loss"]["_target_"]
     typed = problems_of(Composer().compose([*MINE, "loss=cross_entropy", "task=regression"]))
     assert [problem.fix for problem in typed if problem.key == "loss"] == ["loss=mse"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.arange(12) % 2, ("Binary", "BCEWithLogits", "val/accuracy")),
+        (np.arange(12) % 3, ("Classification", "CrossEntropy", "val/accuracy")),
+        ((np.arange(12) % 3)[:, None] > 0, ("Binary", "BCEWithLogits", "val/accuracy")),
+        (np.array([[0, 1], [1, 1]] * 6), ("Multilabel", "BCEWithLogits", "val/f1_macro")),
+        (np.eye(3)[np.arange(12) % 3], ("Classification", "CrossEntropy", "val/accuracy")),
+        (np.arange(12) / 3, ("Regression", "MSE", "val/rmse")),
+    ],
+)
+def test_the_target_of_arrays_chooses_without_torch(
+    tmp_path: Path, values: np.ndarray, expected: tuple[str, ...]
+) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((12, 2)), y=values)
+    code = f"""
+import json, sys
+from trainrun.config.compose.composer import Composer
+job = Composer().checked(["data=arrays", "data.path={tmp_path / "x.npz"}"])
+assert "torch" not in sys.modules
+names = [job.settings[group]["_target_"].rpartition(".")[2] for group in ("task", "loss")]
+print(json.dumps([*names, job.settings["monitor"]]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert tuple(json.loads(done.stdout)) == expected
+    words = ("data=arrays", f"data.path={tmp_path / 'x.npz'}", "task=regression")
+    assert composed(*words)["loss"]["_target_"].endswith(".MSE")

@@ -38,7 +38,13 @@ class Listed(Rows):
 def make(train: Any, **changes: Any) -> DatasetData:
     settings: dict[str, Any] = {"val": None, "test": None, "val_fraction": 0.2, "test_fraction": 0.0}
     settings |= {"split_seed": 0, "fold": None, "num_folds": 5, "limit": None, "eval_batch_size": 8}
-    settings |= {"num_workers": 0, "target_kind": "classes", "inputs": None, "targets": None, "collate": None}
+    settings |= {
+        "num_workers": 0,
+        "target_kind": "classes",
+        "inputs": None,
+        "targets": None,
+        "collate_function": None,
+    }
     return from_dataset(train, **settings | changes)
 
 

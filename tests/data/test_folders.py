@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trainrun.data.folders import class_folders, split_of, walked
+from trainrun.data.folders import class_folders, walked
+from trainrun.tables.names import split_of
 from trainrun.vocabulary.errors import DataError
 
 

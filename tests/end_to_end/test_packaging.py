@@ -71,7 +71,9 @@ def test_the_metadata_are_complete(installed: dict[str, Path]) -> None:
         r"^(\S+);.*extra == '(\w+)'$", "\n".join(about.get_all("Requires-Dist") or []), re.M
     ):
         extras.setdefault(extra, set()).add(requirement)
-    assert all(extras[extra] <= extras["dev"] for extra in ("sweep", "export", "slurm", "tables", "wandb"))
+    assert all(
+        extras[extra] <= extras["dev"] for extra in ("arrays", "sweep", "export", "slurm", "tables", "wandb")
+    )
 
 
 @pytest.mark.parametrize("source", ["wheel", "sdist", "checkout"])

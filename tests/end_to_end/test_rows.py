@@ -127,6 +127,11 @@ def test_a_row_works_as_printed(
         shutil.copy(HERE / "houses.csv", tmp_path)
     if row == "K2":
         write_photos(tmp_path / "photos")
+    if row == "K5":
+        inputs, labels = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+        np.savez(tmp_path / "x.npz", x=inputs, y=labels)
+        np.save(tmp_path / "inputs.npy", inputs)
+        np.save(tmp_path / "labels.npy", labels)
     if row == "K3":
         small_cifar(tmp_path / "cifar")
         _small_svhn(tmp_path / "svhn")

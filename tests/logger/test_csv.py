@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainrun.logger.csv import CSV
-from trainrun.vocabulary.events import Evaluated, Progressed, RolledBack, Started
+from trainrun.vocabulary.events import Evaluated, Probed, Progressed, RolledBack, Started
 
 
 def started(step: int = 0, resumed_from: int | None = None) -> Started:
@@ -105,3 +105,34 @@ def test_what_a_kill_left_of_a_line_goes_and_every_step_is_there_once(tail: str,
     assert [row[0] for row in rows(tmp_path)] == ["step", "5", "10", "15"]
     assert rows(tmp_path)[-1][-1] == "0.2"
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def probed(step: int, **numbers: float) -> Probed:
+    return Probed(step=step, numbers=numbers, pictures={}, texts={}, tables={})
+
+
+def test_what_probes_return_stands_in_the_line_of_their_evaluation(tmp_path: Path) -> None:
+    logger = CSV(tmp_path)
+    for event in (
+        started(),
+        evaluated(5, loss=0.5),
+        probed(5),
+        evaluated(10, loss=0.4),
+        probed(10, spread=1.5),
+    ):
+        logger(event)
+    second = CSV(tmp_path)
+    for event in (
+        started(10),
+        evaluated(15, loss=0.3),
+        probed(15, spread=2.5),
+        evaluated(15, "test", loss=0.2),
+    ):
+        second(event)
+    assert rows(tmp_path) == [
+        ["step", "epoch", "split", "loss", "probe_spread"],
+        ["5", "1.0", "val", "0.5", ""],
+        ["10", "2.0", "val", "0.4", "1.5"],
+        ["15", "3.0", "val", "0.3", "2.5"],
+        ["15", "3.0", "test", "0.2", ""],
+    ]

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from toy import FINISHED
 
-from trainrun.logger.lines import describe_kept_weights, lines_of
+from trainrun.logger.lines import describe_kept_weights, lines_of, markdown_table
 from trainrun.terminal.numbers import number
 from trainrun.vocabulary.events import (
     CheckpointSaved,
     Failed,
     Interrupted,
+    Probed,
     Progressed,
     Replanned,
     Sampled,
@@ -76,3 +77,22 @@ def test_a_run_says_which_weights_it_ends_with(
 def test_a_sample_is_shown_line_by_line_and_cannot_steer_the_terminal() -> None:
     text = "\nif é:\n\tred \x1b[31m \x07"
     assert lines_of(Sampled(step=7, text=text)) == ["step 7 sample:", "  | if é:", "  |  red ?[31m ?"]
+
+
+def test_what_probes_return_is_a_line_and_their_texts() -> None:
+    probed = Probed(step=5, numbers={}, pictures={}, texts={}, tables={})
+    assert lines_of(probed) == []
+    assert lines_of(replace(probed, texts={"note": "a\nb"})) == ["step 5 probe note:", "  | a", "  | b"]
+    shown = replace(probed, numbers={"spread": 0.5}, pictures={"grid": (b"", (1, 1))}, tables={"worst": []})
+    assert lines_of(shown) == ["step 5 probe spread 0.5000 pictures and tables: grid, worst"]
+
+
+def test_a_table_of_markdown_has_the_columns_of_all_rows() -> None:
+    rows = [{"a": 1, "b": "x|y\nz"}, {"a": 2.5, "c": None}]
+    assert markdown_table(rows).split("\n") == [
+        "| a | b | c |",
+        "| --- | --- | --- |",
+        "| 1 | x\\|y z |  |",
+        "| 2.5 |  | None |",
+    ]
+    assert markdown_table([]) == "no rows"

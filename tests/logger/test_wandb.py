@@ -14,6 +14,7 @@ import pytest
 import toy
 
 from trainrun.config.compose.composer import Composer
+from trainrun.logger import drawing
 from trainrun.logger.wandb import WandB
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import (
@@ -23,6 +24,7 @@ from trainrun.vocabulary.events import (
     Failed,
     Interrupted,
     Pictured,
+    Probed,
     RolledBack,
     Sampled,
     Started,
@@ -68,7 +70,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
         begun.append(Run(**given))
         return begun[-1]
 
-    fake = SimpleNamespace(init=init, Settings=dict, Image=lambda image: image.size)
+    fake = SimpleNamespace(init=init, Settings=dict, Image=lambda image: image.size, Table=dict)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     return begun
 
@@ -173,3 +175,23 @@ def test_what_a_rollback_takes_back_is_not_told(runs: list[Run], tmp_path: Path)
     for event in (STARTED, evaluated(5), saved(5), evaluated(10), back, evaluated(10), toy.FINISHED):
         logger(event)
     assert [line["step"] for line in runs[0].lines] == [5, 10]
+
+
+def test_what_probes_return_waits_for_its_checkpoint(runs: list[Run], tmp_path: Path) -> None:
+    logger = WandB(tmp_path, "mine", "offline", 0)
+    probed = Probed(
+        step=5,
+        numbers={"spread": 0.5},
+        pictures={"grid": drawing.samples([bytes(4)], (2, 2, 1), ["a"])},
+        texts={"note": "hello"},
+        tables={"worst": [{"i": 1}, {"i": 2, "p": 0.5}]},
+    )
+    for event in (STARTED, probed, saved(4)):
+        logger(event)
+    assert runs[0].lines == []
+    logger(saved(5))
+    (line,) = runs[0].lines
+    picture = line.pop("probe/grid")
+    assert picture[0] >= 64
+    table = {"columns": ["i", "p"], "data": [[1, None], [2, 0.5]]}
+    assert line == {"step": 5, "probe/spread": 0.5, "probe/note": "hello", "probe/worst": table}

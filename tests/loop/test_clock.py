@@ -71,8 +71,13 @@ def test_nothing_is_said_of_little(time: Time, windows: list[tuple[float, float]
 
 
 def test_the_remedy_fits_the_data(time: Time) -> None:
-    resident, loading = ToyData(), ToyData()
+    resident, on_disk, loading = ToyData(), ToyData(), ToyData()
     resident.info = replace(resident.info, in_memory=True)
+    on_disk.info = replace(resident.info, files="0123")
     loading.num_workers = 4  # type: ignore[attr-defined]
-    for data, word in ((resident, "batch_size"), (loading, "4 loader processes on 4 cores")):
+    for data, word in (
+        (resident, "batch_size"),
+        (on_disk, "data.memory_mib"),
+        (loading, "4 loader processes on 4 cores"),
+    ):
         assert word in str(warnings_after(time, [(1, 1), (9, 1)], data)[-1])

@@ -208,3 +208,38 @@ def test_evaluate_is_what_the_loop_reports(tmp_path: Path) -> None:
     trained = Toy(tmp_path / "run", state={"total_steps": 4}).train()
     metrics = evaluate(trained.state.model, ToyTask(), ToyData().eval_batches("val"), trained.state.precision)
     assert trained.of(Evaluated)[0].metrics == metrics
+
+
+def test_the_best_few_are_kept_by_metric_then_loss_then_step(tmp_path: Path) -> None:
+    values = (
+        (0.5, 1.0),
+        (0.7, 2.0),
+        (0.7, 1.0),
+        (0.2, 0.1),
+        (0.7, 1.0),
+        (0.6, 1.0),
+        (math.nan, 0.1),
+        (0.1, 1.0),
+    )
+    run = Toy(
+        tmp_path / "run", task=scripted(*values), eval_every=2, save_every=100, keep_last=1, keep_best=3
+    )
+    stopped = run.train(signal_at=7)
+    assert stopped.state.ranking == [[0.7, 1.0, 6], [0.7, 2.0, 4], [0.5, 1.0, 2]]
+    rest = run.but(task=scripted(*values[stopped.state.step // 2 :]))
+    trained = rest.train()
+    assert trained.state.best_steps(3) == [6, 10, 4]
+    assert trained.state.best_step == 6
+    kept = {int(path.name[5:]) for path in (run.folder / "checkpoints").glob("step-*")}
+    assert kept == {4, 6, 10, 16}
+    assert [event.step for event in trained.of(CheckpointSaved)] == [10, 16]  # none of what is no better
+
+
+def test_a_checkpoint_of_before_rankings_knows_its_best(tmp_path: Path) -> None:
+    run = Toy(tmp_path / "run", task=scripted(0.5, 0.25), keep_best=2)
+    trained = run.train()
+    parts = trained.state.state_dict()
+    assert parts["counters"].pop("ranking") == [[0.5, 1.0, 4], [0.25, 1.0, 8]]
+    parts["contents"] = [name for name in parts["contents"] if "ranking" not in name]
+    trained.state.load_state_dict(parts)
+    assert trained.state.ranking == [[0.5, 1.0, 4]]

@@ -45,7 +45,7 @@ def test_every_optimizer_of_torch_steps_to_the_same_bits_without_the_compiler():
 
 HOOKS = """
 import torch
-from trainrun.optimizer.eager import skip_compiler_import
+from trainrun.optimizer.eager import skip_compiler_import, unmark
 skip_compiler_import()
 weight = torch.nn.Parameter(torch.ones(2))
 optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -59,6 +59,10 @@ assert seen == ["closure", True] and loss == 3.0, (seen, loss)
 compiled = torch.compile(lambda x: x * 2, backend="eager")
 assert compiled(torch.ones(1)) == 2
 optimizer.step()
+unmark()
+optimizer.zero_grad()
+plain = torch.optim.Optimizer.zero_grad.__wrapped__
+assert plain.__dynamo_disable is not plain
 """
 
 

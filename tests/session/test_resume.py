@@ -23,7 +23,7 @@ from trainrun.vocabulary.errors import ConfigError
 # Every setting of the default run. What may be a matter of taste elsewhere is not one here: a setting that
 # decides what is learned, from which data, in which arithmetic, makes another run.
 FREE = """
-    batch_size loop.accumulate loop.log_every loop.health name
+    batch_size loop.accumulate loop.log_every loop.health loop.probes name
     checkpoint._target_ checkpoint.every checkpoint.keep_last checkpoint.keep_best checkpoint.keep_every
     data.num_workers data.eval_batch_size
     logger.console._target_ logger.tensorboard._target_ logger.tensorboard.samples
@@ -44,7 +44,8 @@ IDENTITY = """
     data.balanced
     model._target_ model.widths model.depth model.hidden model.activation model.norm model.dropout
     init._target_ init.zero_residual task._target_ task.metrics loss._target_ loss.class_weights
-    parameters._target_ parameters.decay_norm_and_bias parameters.layer_decay parameters.lora parameters.rules parameters.unfreeze_at
+    parameters._target_ parameters.decay_norm_and_bias parameters.layer_decay parameters.lora
+    parameters.rules parameters.unfreeze_at
     runtime._target_ runtime.device runtime.deterministic runtime.compile runtime.channels_last
     runtime.sync_batch_norm
     sweep._target_ sweep.zip sweep.trials sweep.fail_fast sweep.retries sweep.repeat_failed

@@ -40,6 +40,7 @@ PLAIN = of()
         "optimizer.lr=2e-3",
         "optimizer.lr=0.0020",
         "batch_size=32",
+        "loop.probes=[my.probe]",
     ],
 )
 def test_places_views_and_cadence_do_not_count(words: str) -> None:
@@ -87,7 +88,7 @@ def test_every_setting_of_the_default_run_counts_or_is_left_out_on_purpose() -> 
     assert free == {
         *("run_dir", "resume", "name", "sweep._target_", "sweep.zip", "sweep.trials", "sweep.fail_fast"),
         *("sweep.retries", "sweep.repeat_failed", "checkpoint.every", "checkpoint.keep_last"),
-        *("checkpoint.keep_every", "loop.log_every", "loop.health", "data.num_workers"),
+        *("checkpoint.keep_every", "loop.log_every", "loop.health", "loop.probes", "data.num_workers"),
         *("data.eval_batch_size", "runtime.device", "runtime.threads", "runtime.trust"),
         *("runtime.preemption_signal", "runtime.time_limit"),
         *(path for path in leaves(settings) if path.startswith("logger.")),

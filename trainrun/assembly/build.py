@@ -23,12 +23,13 @@ from trainrun.assembly.factory import Factory, Settings, read_option
 from trainrun.assembly.initial import initialize, load_and_adapt, preprocessing_for
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
+from trainrun.assembly.probes import probes_of
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.augment.pictures import augmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
-from trainrun.config.call import StoredOrigin, call, parameters_of, resolve
-from trainrun.config.injection import SLOTS
+from trainrun.config.call import StoredOrigin, call, misfit, parameters_of, resolve
+from trainrun.config.injection import COLLATE, SLOTS
 from trainrun.config.paths import CONF
 from trainrun.data.dataset import from_dataset
 from trainrun.data.padding import pad
@@ -36,6 +37,7 @@ from trainrun.data.samples import describe_error
 from trainrun.loop.budget import FAR, ClockBudget
 from trainrun.loop.evaluator import Evaluator, Monitor, monitor_of
 from trainrun.loop.loop import Loop
+from trainrun.loop.probes import Probe
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.loss import as_loss
@@ -70,6 +72,7 @@ class Parts:
     pace: Pace
     param_configs: list[ParamConfig]
     monitor: Monitor | None
+    probes: tuple[Probe, ...]
     state: TrainState
     budget: ClockBudget | None  # None: counted in steps
     rates: Rates
@@ -102,7 +105,7 @@ class Parts:
         make, seed, regularizers = self.make, self.settings["seed"], self.regularizers
         if self.evaluation_limit is not None:
             self.data.limit_evaluation(self.evaluation_limit)  # type: ignore[attr-defined]
-        node = dict(self.settings["loop"])
+        node = {key: value for key, value in self.settings["loop"].items() if key != "probes"}
         rules = {key: node.pop(key) for key in ("nonfinite", "nonfinite_limit", "rollback_lr")}
         policy = Policy(make.at("loop.clip", node.pop("clip")), **rules)
         offered: dict[str, Any] = {"folder": folder / "checkpoints", "run_id": run_id, "record": record}
@@ -114,7 +117,8 @@ class Parts:
         step = make.at("loop.step", node.pop("step"), offered)
         windows = Windows(self.data, self.batch_spec, seed)
         shared = {"windows": windows, "checkpoints": checkpoints, "signals": signals}
-        evaluator = Evaluator(task=self.task, monitor=self.monitor, stop_at=node.pop("stop_at"), **shared)
+        rules = {"monitor": self.monitor, "stop_at": node.pop("stop_at"), "probes": self.probes}
+        evaluator = Evaluator(task=self.task, **rules, **shared)
         offered = shared | {"step": step, "policy": policy, "budget": self.budget, "evaluator": evaluator}
         loop: Loop = make.at("loop", node, offered)
         return loop
@@ -133,8 +137,7 @@ def build(
 ) -> Parts:
     """Build every part in order.
 
-    `stored`: the run that the settings come from, not the user, so that only what the user names in
-    `trust` may be imported beyond torch's own.
+    `stored`: the run that settings come from; beyond torch's own only what `trust` names is imported then.
     Raises ConfigError and DataError; nothing has been written when it does.
     """
     gc.enable()  # the command line turned it off while composing
@@ -181,6 +184,7 @@ def build(
         pace=pace,
         param_configs=param_configs,
         monitor=monitor,
+        probes=probes_of(make, monitor is not None),
         state=state,
         budget=ClockBudget(budget.seconds, rates.over) if budget.is_clock else None,
         rates=rates,
@@ -188,6 +192,10 @@ def build(
         plan=(),
     )
     tried = try_parts(parts)
+    if isinstance(task, Lightning) and hasattr(model, "configure_optimizers"):
+        tried += (
+            ("lightning", "configure_optimizers is not called: the optimizer and schedule are those above"),
+        )
     plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
 
@@ -226,23 +234,24 @@ def _data(make: Factory) -> Data:
     node = dict(make.settings["data"])
     extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
     names, _ = parameters_of(make.callable_of("data"))
-    if extras.get("collate") is not None:
-        extras["collate"] = _collate(make, str(extras["collate"]))
+    takes_samples = "collate_function" in names
     node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
             node[split] = _opened(make, f"data.{split}", node[split])
     target_kinds: tuple[str, ...] = getattr(make.callable_of("task"), "kinds", ())
-    offered: dict[str, Any] = {
-        "target_kind": target_kinds[0] if len(target_kinds) == 1 else None
-    }  # of several
-    offered["preprocessing"] = preprocessing_for(make.settings, "preprocessing" in names)
-    data = _opened(make, "data", node, offered)
+    offered = {
+        "target_kind": target_kinds[0] if len(target_kinds) == 1 else None,  # None: of several
+        "collate_function": _collate(make, extras.get("collate")),
+    }
+    preprocessing = preprocessing_for(make.settings, "preprocessing" in names)
+    data = _opened(make, "data", node, offered | {"preprocessing": preprocessing})
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
-        values = option | extras | {"train": data, "target_kind": offered["target_kind"]}
-        data = from_dataset(**{k: value for k, value in values.items() if k not in ("_target_", "balanced")})
-    elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and name not in names]:
+        values = option | extras | {"train": data, **offered}
+        unwanted = ("_target_", "balanced", "collate")
+        data = from_dataset(**{name: value for name, value in values.items() if name not in unwanted})
+    elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and not takes_samples]:
         text = f"has no effect on {data.info.name}, whose samples are (input, target) already"
         raise ConfigError.of(f"data.{unused[0]}", text, f"data.{unused[0]}=null")
     if extras.get("balanced") and "balanced" not in names:
@@ -250,11 +259,13 @@ def _data(make: Factory) -> Data:
     return data  # type: ignore[no-any-return]
 
 
-def _collate(make: Factory, name: str) -> Callable[[list[Any]], Any]:
-    """`pad`, or a function of the user's by its dotted name."""
-    if name == "pad":
-        return pad
-    return resolve(name, "data.collate", SLOTS["data.collate"], make.trust, make.stored)
+def _collate(make: Factory, name: str | None) -> Callable[[list[Any]], Any] | None:
+    """Find `pad`, or a function of the user's by its dotted name."""
+    if name is None or name == "pad":
+        return None if name is None else pad
+    if text := misfit(name, COLLATE, make.trust, make.stored):
+        raise ConfigError.of("data.collate", text)
+    return resolve(name, "data.collate", COLLATE, make.trust, make.stored)
 
 
 def _balance(data: Any) -> None:

@@ -29,7 +29,8 @@ def checkpoints(settings: Settings, state: TrainState) -> str:
     node = settings["checkpoint"]
     size = _size(state.model) + (state_bytes(state.optimizer) or 0) + _averaged(state)
     retained = [f"the last {node['keep_last']}" if node["keep_last"] > 1 else "the last"]
-    retained += ["the best"] if node["keep_best"] else []
+    if best := int(node["keep_best"]):
+        retained.append("the best" if best == 1 else f"the best {best}")
     retained += [f"every {node['keep_every']}"] if node["keep_every"] else []
     are = "are" if len(retained) > 1 or node["keep_last"] > 1 else "is"
     return f"{megabytes(size)} MB each, every {node['every']}; {listed(retained)} {are} kept"

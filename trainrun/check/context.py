@@ -183,20 +183,19 @@ class Fixed(nn.Module):
 
 
 def blank_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
-    """The loss where all outputs are 0; nan where the task gets no tensors from the model."""
+    """The loss where all outputs are 0; nan where it is not made of outputs, as a model's own loss."""
     fixed = Fixed(model)
-    with torch.no_grad():
-        loss = float(loss_of(task, fixed, batch))
-    return loss if fixed.rows else math.nan
+    loss = loss_of(task, fixed, batch)
+    return float(loss.detach()) if fixed.rows and loss.requires_grad else math.nan
 
 
 def blind_loss(task: TaskProtocol, model: nn.Module, batch: Batch) -> float:
     """The least loss with the same outputs for all samples, as without inputs; nan as of `blank_loss`."""
     fixed = Fixed(model)
-    loss_of(task, fixed, batch)  # which tells what the outputs are
-    free = [row for row in fixed.rows if row.requires_grad]
-    if not free:
+    loss = loss_of(task, fixed, batch)  # which tells what the outputs are
+    if not fixed.rows or not loss.requires_grad:
         return math.nan
+    free = [row for row in fixed.rows if row.requires_grad]
     optimizer = torch.optim.LBFGS(free, max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

@@ -70,7 +70,7 @@ def overfit(context: CheckContext, retries: bool) -> CheckSection:
         return CheckSection("overfit", [(samples, text)])
     blind = blind_loss(context.parts.task, context.still, batch)
     if math.isnan(blind):
-        text = "no verdict: the task gets no tensors from the model's forward"
+        text = "no verdict: the loss is not made of what the model's forward returns"
         return CheckSection("overfit", [(samples, text)])
     if not blind > 1e-3:
         text = f"{samples} have a loss of {blind:.2g} without their inputs: nothing to overfit"

@@ -48,6 +48,7 @@ class TrainState:
     best: float | None = None  # of the monitored metric
     best_loss: float = math.inf  # and the validation loss beside it
     best_step: int | None = None
+    ranking: list[list[float]] = field(default_factory=list)  # [metric, loss, step] of the best to keep
     logged_at: int = 0
     evaluated_at: int = 0
     stop_reason: str | None = None  # set when a metric ends the run before its budget
@@ -96,6 +97,18 @@ class TrainState:
             return self.best is None or loss < self.best_loss
         return value > self.best if maximize else value < self.best
 
+    def rank(self, value: float, loss: float, maximize: bool, size: int) -> None:
+        """Remember this step's evaluation if it is among the best `size`; of equals the earlier is."""
+        if math.isfinite(value):
+            entry = [value, math.inf if math.isnan(loss) else loss, self.step]
+            self.ranking.append(entry)
+            self.ranking.sort(key=lambda entry: (-entry[0] if maximize else entry[0], entry[1]))
+        self.ranking = self.ranking[:size]
+
+    def best_steps(self, count: int) -> list[int]:
+        """The steps of the best evaluations so far, the best first, at most `count`."""
+        return [int(step) for _, _, step in self.ranking[:count]]
+
     def state_dict(self) -> dict[str, Any]:
         """Plain containers and tensors only, by part; `contents` names everything in them."""
         schedule = self.schedule.state_dict() if isinstance(self.schedule, ObservingSchedule) else {}
@@ -128,8 +141,12 @@ class TrainState:
             is_same_kind = parts["schedule"]["kind"] == type(self.schedule).__name__
             if is_same_kind and isinstance(self.schedule, ObservingSchedule):
                 self.schedule.load_state_dict(parts["schedule"]["state"])
+            counters = parts["counters"]
+            if "ranking" not in counters:  # of before more than the best could be kept
+                first = [[counters["best"], counters["best_loss"], counters["best_step"]]]
+                counters = {**counters, "ranking": first if counters["best_step"] is not None else []}
             for name in _COUNTERS:
-                setattr(self, name, parts["counters"][name])
+                setattr(self, name, counters[name])
             self.position = Position(**parts["position"])
             self.fitted = dict(parts["fitted"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -44,7 +44,7 @@ from trainrun.run.files import storage_failed
 from trainrun.run.record import Record
 from trainrun.vocabulary.errors import NonFiniteError, ResumeError
 from trainrun.vocabulary.events import CheckpointSaved
-from trainrun.vocabulary.ranges import Count, Period, Switch
+from trainrun.vocabulary.ranges import Count, Natural, Period
 from trainrun.vocabulary.version import __version__
 
 
@@ -52,7 +52,7 @@ class Checkpoints:
     """The checkpoints of one run's folder.
 
     Committed every `every`, at a better metric, at an interruption and at the end; kept are the
-    last `keep_last`, the best if `keep_best`, and every one at a multiple of `keep_every`.
+    last `keep_last`, the best `keep_best`, and every one at a multiple of `keep_every`.
     A save is begun by `begin`, and whatever went wrong with it is raised by `finished` or `wait`:
     StorageError with the system's reason, NonFiniteError rather than weights that are not finite.
     Without `record`, on all ranks but the first, nothing is written.
@@ -62,7 +62,7 @@ class Checkpoints:
         self,
         every: Period,
         keep_last: Count,
-        keep_best: Switch,
+        keep_best: Natural | bool,
         keep_every: Period | None,
         folder: Path,
         run_id: str,
@@ -94,8 +94,9 @@ class Checkpoints:
         parts = self._snapshot.take(state.state_dict())
         about = {"step": state.step, "weights": state.eval_weights, "best": state.best}
         about |= {"best_step": state.best_step, "metrics_bytes": record.metrics_bytes()}
-        blocked_s = time.perf_counter() - began
-        self._writing = self._thread.submit(self._write, record, parts, about, began, blocked_s)
+        timing = began, time.perf_counter() - began
+        kept = state.best_steps(self.keep_best)
+        self._writing = self._thread.submit(self._write, record, parts, about, kept, timing)
         return before
 
     def finished(self) -> tuple[CheckpointSaved, ...]:
@@ -144,9 +145,15 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
     def _write(
-        self, record: Record, parts: dict[str, Any], about: dict[str, Any], began: float, blocked_s: float
+        self,
+        record: Record,
+        parts: dict[str, Any],
+        about: dict[str, Any],
+        best_steps: list[int],
+        timing: tuple[float, float],
     ) -> CheckpointSaved | None:
         """In the thread: pack, hash and commit a copy of the state, then forget the old ones."""
+        began, blocked_s = timing
         final = path_of(self.folder, about["step"])
         body = io.BytesIO()  # memory first: clean error numbers, and bytes that do not depend on a name
         try:
@@ -161,7 +168,7 @@ class Checkpoints:
             packed = body.getbuffer()
             record.sync()  # the lines before the checkpoint that counts their bytes
             num_bytes = commit(final, {"state.pt": packed, "manifest.json": self._manifest(about, packed)})
-            self._forget_old(about["step"], about["best_step"])
+            self._forget_old(about["step"], best_steps)
         except OSError as error:
             raise storage_failed(final, error, body.tell()) from None
         step, path, seconds = about["step"], str(final), time.perf_counter() - began
@@ -177,9 +184,9 @@ class Checkpoints:
         content["sha256"] = manifest_hash(content)
         return json.dumps(content, indent=1).encode()
 
-    def _forget_old(self, step: int, best_step: int | None) -> None:
+    def _forget_old(self, step: int, best_steps: list[int]) -> None:
         steps = [stored for stored in steps_in(self.folder) if stored <= step]  # a later one is damaged
-        keep = {*steps[-self.keep_last :], *((best_step,) if self.keep_best else ())}
+        keep = {*steps[-self.keep_last :], *best_steps}
         if self.keep_every:
             keep |= {stored for stored in steps if stored % self.keep_every == 0}
         for old in set(steps) - keep:

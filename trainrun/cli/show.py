@@ -19,8 +19,10 @@ from trainrun.vocabulary.errors import ConfigError
 
 GUIDES = {  # topics that are no group
     "commands": "what each command does, and how to call it",
+    "logging": "own numbers, pictures and tables; loggers, memory, the best checkpoints",
     "files": "what a run leaves in its folder; resume, loggers, exit codes",
     "sweeps": "many runs from one line: values, searches, where the jobs run",
+    "batches": "dict samples, masks, padding; models that return their loss; LightningModules",
     "python": "your own model, data set, loss and task; trainrun in a script or notebook",
     "finetuning": "pretrained networks on your own pictures: frozen parts, small rates, LoRA",
     "export": "predictions, and weights for other programs",
@@ -190,7 +192,7 @@ def _option(group: str, name: str, file: Path) -> list[str]:
 def _arguments(prefix: str, arguments: tuple[Argument, ...]) -> list[str]:
     if not arguments:
         return ["It has no arguments."]
-    return [f"InputParts, each set as {prefix}.NAME=VALUE", "", *_table(list(arguments))]
+    return [f"Arguments, each set as {prefix}.NAME=VALUE", "", *_table(list(arguments))]
 
 
 def _table(arguments: list[Argument]) -> list[str]:

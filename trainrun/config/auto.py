@@ -1,4 +1,4 @@
-"""Choose what is left to the data: `task=auto`, `loss=auto`, and a table's kind of target."""
+"""Choose what is left to the data: `task=auto`, `loss=auto`, and the kind of a table's target."""
 
 from __future__ import annotations
 
@@ -52,9 +52,15 @@ def _is_left_behind(cfg: DictConfig, task: str) -> bool:
 
 
 def _of_target(node: Any, kind: Any) -> tuple[str, str]:
-    """(kind, task) of a table's target. Whoever loads a table reports that it cannot be read."""
+    """(kind, task) of a table's or an array's target. Whoever loads it reports that it cannot be read."""
     count = 0
     with suppress(TrainrunError, KeyError, TypeError, ValueError):
+        if node["_target_"] == "trainrun.data.arrays.arrays":
+            from trainrun.tables import arrays  # rarely needed: other runs start without it
+
+            chosen = arrays.read(node["path"], node["inputs"], node["targets"])
+            kind, count = arrays.target_kind(chosen.targets["train"])
+            return kind, _task_of(kind, count)
         written = tables.Format(node["separator"], node["encoding"], node["header"])
         style = Style(node["decimal"], node["thousands"])
         read = tables.read(node["path"], written, node["missing"], only=node["target"])
@@ -64,4 +70,6 @@ def _of_target(node: Any, kind: Any) -> tuple[str, str]:
 
 
 def _task_of(kind: Any, num_classes: int) -> str:
-    return "regression" if kind == "values" else "binary" if num_classes == 2 else "classification"
+    if kind in ("values", "labels"):
+        return "regression" if kind == "values" else "multilabel"
+    return "binary" if num_classes == 2 else "classification"

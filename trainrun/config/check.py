@@ -50,7 +50,7 @@ def check(
     """
     run_groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"experiment", "hydra"}
     own = value_at(settings, "runtime.trust")
-    trusted = Trust(own if isinstance(own, list) else (), None)
+    trusted = Trust(list(map(str, own)) if isinstance(own, list) else (), None)
     if trust is not None:
         trusted = Trust(trust, stored or StoredOrigin(Path("outputs"), "nothing is known of it"))
     unknown = list(_unknown_keys(settings, run_groups, explicit))

@@ -37,7 +37,7 @@ _KINDS = ("ModelChange", "BatchChange", "Penalty", "WeightAverage", "Stopper")
 _LOOP_EXTRAS = {
     "accumulate": "trainrun.protocols.BatchSpec",
     **dict.fromkeys(("clip", "nonfinite", "nonfinite_limit", "rollback_lr"), "trainrun.loop.step.Policy"),
-    "stop_at": "trainrun.loop.evaluator.Evaluator",
+    **dict.fromkeys(("stop_at", "probes"), "trainrun.loop.evaluator.Evaluator"),
 }
 
 
@@ -47,6 +47,7 @@ def _slot(modules: str, bases: str = "", offers: str = "", reserved: str = "", *
     return Slot(names[0], names[1], names[2], reserved=names[3], **more)
 
 
+COLLATE = _slot("trainrun.data.padding")  # of `data.collate`, a name rather than a call
 _LOADING = ("num_workers", "balanced", "inputs", "targets", "collate")
 _DATASET = _slot("trainrun.data", "torch.utils.data.Dataset")
 _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model", "params")
@@ -54,10 +55,13 @@ _OPTIMIZER = _slot("trainrun.optimizer", "torch.optim.Optimizer", "params model"
 SLOTS: dict[str, Slot] = {
     "runtime": _slot("trainrun.runtime"),
     "data": _slot(
-        *("trainrun.data", "trainrun.protocols.Data torch.utils.data.Dataset", "target_kind preprocessing"),
+        *(
+            "trainrun.data",
+            "trainrun.protocols.Data torch.utils.data.Dataset",
+            "target_kind collate_function preprocessing",
+        ),
         extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),
-    "data.collate": _slot("trainrun.data.padding", named=True),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _DATASET),
     "loss": _slot(
         *("trainrun.loss torch.nn.functional", "torch.nn.Module", "class_counts"),
@@ -101,6 +105,7 @@ SLOTS: dict[str, Slot] = {
     "loop": _slot("trainrun.loop", "trainrun.loop.Loop", f"step {_LIVE}", _LIVE, extras=_LOOP_EXTRAS),
     "loop.clip": _slot("trainrun.loop.step", "trainrun.loop.step.Clip", main="norm"),
     "loop.step": _slot("trainrun.loop.step", "", _STEP, _STEP),
+    "loop.probes": _slot("trainrun.loop.probes", plain=(3,), named=True),
     "checkpoint": _slot("trainrun.checkpoint", "trainrun.checkpoint.Checkpoints", _CHECKPOINT, _CHECKPOINT),
     "sweep": _slot("trainrun.sweep", "trainrun.sweep.Sweep"),
     "hydra.sweeper": _slot("trainrun.sweep", "", _SEARCH, _SEARCH),

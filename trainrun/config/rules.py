@@ -118,7 +118,7 @@ def _task_of_data(s: Settings, explicit: Collection[str], choices: Mapping[str, 
     selected = {word.key: word.value for word in map(Override.parse, option("data", str(data)).selects)}
     fitting = selected.get("task") or ""
     kind, learned = s["data"].get("kind", kind_of_target(fitting)), kind_of_target(task)
-    if kind == "auto" or not kind or not learned or learned == kind:
+    if kind == "auto" or not kind or learned in (None, kind, "whole"):
         return  # auto: a table that cannot be read, which is reported where it is loaded
     better = fitting if kind_of_target(fitting) == kind else None
     hint = f"; use task={better}" if better else ""
@@ -345,10 +345,10 @@ def _regularizers(settings: Settings) -> Settings:
 
 
 def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
-    if "wandb" in (s.get("logger") or {}):
-        spec = find_spec("wandb")
+    for name in {"wandb", "mlflow"} & {*(s.get("logger") or {})}:
+        spec = find_spec(name)
         if spec is None or spec.origin is None:  # a folder of that name, such as wandb's own, is no package
-            yield Problem("logger.wandb", "needs a package: pip install 'trainrun[wandb]'")
+            yield Problem(f"logger.{name}", f"needs a package: pip install 'trainrun[{name}]'")
 
 
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (

@@ -29,6 +29,7 @@ _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.parameters.Parameters": {"unfreeze_at": None, "lora": None},
     "trainrun.model.torchvision.torchvision": {"preprocessing": None},
     "trainrun.model.timm.timm": {"preprocessing": None},
+    "trainrun.loop.Loop": {"probes": []},
 }
 _HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")
 # A `${` behind an even number of backslashes is read; behind an odd one it is text.

@@ -18,6 +18,8 @@ TASK_LOSSES = {
     "regression": ("mse", "l1", "huber", "smooth_l1", "gaussian_nll"),
     "language_model": ("cross_entropy",),
     "masked_lm": ("cross_entropy",),
+    "model_loss": (),  # the model brings its own
+    "lightning": (),
 }
 
 

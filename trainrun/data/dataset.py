@@ -33,7 +33,6 @@ from trainrun.data.fingerprint import files_of, fingerprint_of_files, sampled_fi
 from trainrun.data.order import epoch_order, evenly_spaced, micro_batches
 from trainrun.data.prepared import prepared
 from trainrun.data.resident import Holdout, split
-from trainrun.data.sample_form import Key
 from trainrun.data.samples import (
     Seeded,
     chunks,
@@ -50,6 +49,7 @@ from trainrun.data.samples import (
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.data.workers import workers_error
 from trainrun.protocols import ALL, Batch, BatchSpec, DataInfo, Position, Samples, Shard, TargetScaling
+from trainrun.tables.names import Key
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Split
 from trainrun.vocabulary.seeds import derive
@@ -65,7 +65,7 @@ class Loading:
     balanced: bool
     inputs: Key | list[Key] | None
     targets: Key | None
-    collate: Any
+    collate: str | None
 
 
 def from_dataset(
@@ -82,13 +82,13 @@ def from_dataset(
     num_workers: Natural,
     inputs: Key | list[Key] | None,
     targets: Key | None,
-    collate: Callable[[list[Any]], Any] | None,
+    collate_function: Callable[[list[Any]], Any] | None,
     target_kind: str | None,
 ) -> DatasetData:
     """Data from datasets of any samples: pairs, longer tuples, dicts, dataclasses, single values.
 
-    `inputs` and `targets` name their entries, by default the usual ones are found. `collate` makes a
-    batch of a list of samples; `pad` fills up shorter ones.
+    `inputs` and `targets` name their entries, by default the usual ones are found. `collate_function`
+    makes a batch of a list of samples, such as `padding.pad`; None stacks them.
 
     Without a `val` or `test` dataset that share is held out of `train`, by class where the dataset
     lists its `targets`. `fold` replaces the test split, or the validation split where there is a
@@ -100,7 +100,7 @@ def from_dataset(
     """
     given = {"train": train, "val": val, "test": test}
     datasets = {name: dataset for name, dataset in given.items() if dataset is not None}
-    datasets, form_note = prepared(datasets, inputs, targets, collate, target_kind)
+    datasets, form_note = prepared(datasets, inputs, targets, collate_function, target_kind)
     train = datasets["train"]
     reading, info = _describe(train, target_kind)
     if isinstance(train, IterableDataset):

@@ -12,16 +12,9 @@ from shlex import quote
 
 from trainrun.data.faults import first_few
 from trainrun.data.pictures import SUFFIXES
+from trainrun.tables.names import SPLITS, split_of
 from trainrun.vocabulary.errors import DataError
 
-SPLITS = ("train", "val", "test")
-_SPELLINGS = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), "val"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
-    **dict.fromkeys(("eval", "evaluation", "holdout"), "val or test"),
-}
-_FILLER = r"(data|dataset|set|images?|imgs?|pictures?|photos?|samples?|split|folder|dir)"
 # Folders and files that systems and tools leave behind; so are all whose name begins with a dot.
 _LEFTOVERS = {
     *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
@@ -84,15 +77,6 @@ def class_folders(folder: Path) -> ClassFolders:
 def not_used(unused: Sequence[Path], folder: Path) -> list[str]:
     """A note that names unused files by their path in `folder`; none where there are none."""
     return [f"not used: {_few([str(path.relative_to(folder)) for path in unused])}"] if unused else []
-
-
-def split_of(name: str) -> str | None:
-    """`train`, `val`, `test` or `val or test` where a folder's name is a spelling of one, else None."""
-    letters = re.sub(r"[^a-z]", "", name.lower())
-    for bare in (letters, re.sub(f"{_FILLER}$", "", letters), re.sub(f"^{_FILLER}", "", letters)):
-        if bare in _SPELLINGS:
-            return _SPELLINGS[bare]
-    return None
 
 
 def walked(place: Path) -> tuple[list[Path], list[Path], set[str]]:

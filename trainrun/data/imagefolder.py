@@ -14,12 +14,13 @@ from torch.utils.data import Dataset
 
 from trainrun.data import scaling
 from trainrun.data.dataset import DatasetData, from_dataset
-from trainrun.data.folders import SPLITS, class_folders, not_used, walked
+from trainrun.data.folders import class_folders, not_used, walked
 from trainrun.data.order import evenly_spaced
 from trainrun.data.pictures import SUFFIXES, decoded, forms_of, is_deep, notes_of
 from trainrun.data.published import normalized
 from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Preprocessing, Samples
+from trainrun.tables.names import SPLITS
 from trainrun.vocabulary.errors import ConfigError, DataError
 from trainrun.vocabulary.ranges import Count, Natural, Normalize, NormalizeOwn, Split
 
@@ -145,7 +146,7 @@ def imagefolder(
         num_workers=num_workers,
         inputs=None,
         targets=None,
-        collate=None,
+        collate_function=None,
         target_kind="classes",
     )
     estimates, scaling_text = _scaling(wanted, splits["train"], loaded.splits["train"][1])

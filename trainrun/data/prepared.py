@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from trainrun.data.padding import pad
-from trainrun.data.sample_form import WHOLE, Key, SampleForm, form_of
+from trainrun.data.sample_form import WHOLE, SampleForm, form_of
 from trainrun.data.samples import (
     Collate,
     FailedSample,
@@ -22,6 +22,7 @@ from trainrun.data.samples import (
     stream,
     typed,
 )
+from trainrun.tables.names import Key
 from trainrun.vocabulary.errors import DataError
 
 PAIR = SampleForm((0,), 1)

@@ -7,17 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainrun.protocols import InputParts
+from trainrun.tables.names import Key, inputs_among, listed, target_among
 from trainrun.vocabulary.errors import ConfigError, DataError
-
-Key = str | int
-
-# The usual names, as in torchvision, Hugging Face, Keras and MONAI; the first group that fits is taken.
-_INPUTS = {"inputs", "input", "x", "image", "images", "img", "pixel_values", "input_ids", "tokens"}
-_INPUTS |= {"attention_mask", "features", "data", "text", "sequence", "signal", "audio", "waveform"}
-_TARGETS = (
-    ("targets", "target", "labels", "label", "y", "class", "class_id"),
-    ("mask", "masks", "segmentation"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +37,9 @@ class SampleForm:
         """Say in the plan what was taken for what; empty for a pair."""
         if self.inputs == (0,) and self.target == 1 and not self.left_out:
             return ""
-        parts = f"inputs are {_listed(self.inputs)}" if self.inputs else "a sample is one input"
+        parts = f"inputs are {listed(self.inputs)}" if self.inputs else "a sample is one input"
         target = f", the target is {self.target}" if self.target is not None else ", without targets"
-        left_out = f"; left out: {_listed(self.left_out)}" if self.left_out else ""
+        left_out = f"; left out: {listed(self.left_out)}" if self.left_out else ""
         return f"{parts}{target}{left_out}" if self.inputs else parts + target
 
 
@@ -68,13 +59,13 @@ def form_of(
     chosen = _as_tuple(inputs)
     for key, name in [*((key, "inputs") for key in chosen), (target, "targets")]:
         if key is not None and key not in keys:
-            raise ConfigError.of(f"data.{name}", f"{key!r} is no entry of a sample; it has {_listed(keys)}")
+            raise ConfigError.of(f"data.{name}", f"{key!r} is no entry of a sample; it has {listed(keys)}")
     if target is None and (needs_target or not chosen):
-        target = _target_among([key for key in keys if key not in chosen])
+        target = target_among([key for key in keys if key not in chosen])
     if target is None and needs_target:
-        text = f"cannot tell which entry is the target, a sample has {_listed(keys)}"
+        text = f"cannot tell which entry is the target, a sample has {listed(keys)}"
         raise ConfigError.of("data.targets", f"{text}; name it: data.targets={keys[-1]}")
-    chosen = chosen or _inputs_among([key for key in keys if key != target])
+    chosen = chosen or inputs_among([key for key in keys if key != target])
     return SampleForm(chosen, target, tuple(key for key in keys if key not in (*chosen, target)))
 
 
@@ -99,33 +90,8 @@ def _keys(sample: Any) -> list[Key] | None:
         return [field.name for field in dataclasses.fields(sample)]
     if isinstance(sample, (tuple, list)) and len(sample) > 1:
         names = getattr(sample, "_fields", ())
-        return list(names) if _target_among(list(names)) is not None else list(range(len(sample)))
+        return list(names) if target_among(list(names)) is not None else list(range(len(sample)))
     return None
-
-
-def _target_among(keys: Sequence[Key]) -> Key | None:
-    """The target by its usual name, or the last place of a tuple. Raises ConfigError where two would do."""
-    if keys and all(isinstance(key, int) for key in keys):
-        return keys[-1]
-    for usual in _TARGETS:
-        targets = [key for key in keys if str(key).lower() in usual]
-        if len(targets) > 1:
-            text = f"{_listed(targets)} may all be the target"
-            raise ConfigError.of("data.targets", f"{text}; name it: data.targets={targets[0]}")
-        if targets:
-            return targets[0]
-    return None
-
-
-def _inputs_among(keys: Sequence[Key]) -> tuple[Key, ...]:
-    """All places of a tuple; in a dict what has a usual name, or the only entry there is."""
-    if len(keys) == 1 or all(isinstance(key, int) for key in keys):
-        return tuple(keys)
-    usual = tuple(key for key in keys if str(key).lower() in _INPUTS)
-    if not usual:
-        text = f"cannot tell which entries are inputs, a sample has {_listed(keys)} beside its target"
-        raise ConfigError.of("data.inputs", f"{text}; name them: 'data.inputs=[{_listed(keys)}]'")
-    return usual
 
 
 def _whole(sample: Any) -> Any:
@@ -145,13 +111,9 @@ def _entry(sample: Any, key: Key) -> Any:
         return getattr(sample, str(key)) if by_attribute else sample[key]
     except (KeyError, IndexError, TypeError, AttributeError):
         keys = _keys(sample)
-        got = f"it has {_listed(keys)}" if keys else f"it is a {type(sample).__name__}"
+        got = f"it has {listed(keys)}" if keys else f"it is a {type(sample).__name__}"
         raise DataError(f"data: a sample has no entry {key!r}; {got}") from None
 
 
 def _as_tuple(keys: Key | Sequence[Key] | None) -> tuple[Key, ...]:
     return () if keys is None else (keys,) if isinstance(keys, (str, int)) else tuple(keys)
-
-
-def _listed(keys: Sequence[Key]) -> str:
-    return ", ".join(map(str, keys))

@@ -91,8 +91,9 @@ class Live:
                 self._evaluated(event)
             case events.Warned() | events.NotFinite() | events.RolledBack():
                 self._print(lines_of(event), "yellow")
-            case events.Sampled():
-                self._print(lines_of(event)[1:], "dim")
+            case events.Sampled() | events.Probed():
+                head = isinstance(event, events.Sampled)  # which the row above it makes needless
+                self._print(lines_of(event)[head:], "dim")
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._stop(event)
             case events.Pictured() | events.Weighed() | events.CheckpointSaved():

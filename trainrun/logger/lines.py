@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
 from trainrun.terminal.numbers import metrics_text, number, printable
 from trainrun.vocabulary import events
@@ -23,6 +24,8 @@ def lines_of(event: events.Event) -> list[str]:
         case events.Sampled():
             lines = printable(event.text).strip("\n").split("\n")
             return [f"step {event.step} sample:", *(f"  | {line}" for line in lines)]
+        case events.Probed():
+            return _probed(event)
         case events.Replanned():
             planned = f"step {event.step} planned: about {event.total_steps:,} steps in all"
             return [planned] if event.is_first else []
@@ -73,6 +76,18 @@ def _logged(event: events.StepsLogged) -> str:
     return f"{' '.join(line.split())} {event.samples_per_s:,.0f} samples/s"
 
 
+def _probed(event: events.Probed) -> list[str]:
+    """The numbers and what else there is in one line, then the texts."""
+    files = ", ".join((*event.pictures, *event.tables))
+    parts = [metrics_text(event.numbers), f"pictures and tables: {files}" if files else ""]
+    line = " ".join(filter(None, parts))
+    lines = [f"step {event.step} probe {printable(line)}"] if line else []
+    for name, text in event.texts.items():
+        lines += [f"step {event.step} probe {printable(name)}:"]
+        lines += [f"  | {line}" for line in printable(text).strip("\n").split("\n")]
+    return lines
+
+
 def describe_kept_weights(event: events.Finished) -> str:
     """Which weights a run ends with: `restored the ema weights of step 40, best on val/accuracy (0.9812)`."""
     done = "kept" if event.kept_step == event.step else "restored"
@@ -95,9 +110,23 @@ def logged_curves(event: events.StepsLogged) -> dict[str, float]:
     curves |= {} if event.dead_units is None else {"train/dead_units": event.dead_units}
     curves |= {"lr": max(event.lr.values())} | {f"lr/{group}": value for group, value in rates.items()}
     curves |= {"train/epoch": event.epoch} if event.epoch is not None else {}
+    curves |= {f"machine/{name}": value for name, value in event.machine.items()}
     return curves | {"speed/samples_per_s": event.samples_per_s, "speed/data_wait": event.data_wait}
 
 
 def evaluated_curves(event: events.Evaluated) -> dict[str, float]:
     """`val/accuracy` and the like."""
     return {f"{event.split}/{name}": value for name, value in event.metrics.items()}
+
+
+def probed_curves(event: events.Probed) -> dict[str, float]:
+    """`probe/spread` and the like."""
+    return {f"probe/{name}": value for name, value in event.numbers.items()}
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table of Markdown, whose columns are the keys of all rows."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---"] * len(columns), *([row.get(key, "") for key in columns] for row in rows)]
+    cells = ([" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) if rows else "no rows"

@@ -1,8 +1,10 @@
-"""The settings of a run as one flat table, which is how runs are compared."""
+"""The settings of a run as one flat table, which is how runs are compared, and the run's id."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -19,3 +21,11 @@ def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             table[path] = value
     return table
+
+
+def run_id_in(run_dir: Path) -> str | None:
+    """The run's own, so that a resume finds it; None where the folder has none."""
+    try:
+        return str(json.loads((run_dir / "status.json").read_text(encoding="utf-8"))["run_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -19,7 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trainrun.logger import drawing
 from trainrun.logger.event_files import rewrite
-from trainrun.logger.lines import evaluated_curves, logged_curves
+from trainrun.logger.lines import evaluated_curves, logged_curves, markdown_table, probed_curves
 from trainrun.logger.settings import flat
 from trainrun.vocabulary import events
 from trainrun.vocabulary.ranges import Natural
@@ -71,9 +71,8 @@ class TensorBoard:
             case events.Pictured():
                 picture = drawing.samples(event.pictures, event.shape, event.labels)
                 self._picture("samples", picture, event.step)
-            case events.Sampled():
-                indented = "\n".join(f"    {line}" for line in event.text.split("\n"))  # Markdown's code
-                self._write(_text("sample", indented), event.step)
+            case events.Sampled() | events.Probed():
+                self._written(event)
             case events.Finished():
                 self._finish(event)
             case (
@@ -94,6 +93,18 @@ class TensorBoard:
         self.best = event if event.is_best else self.best
         if event.split == "test":
             self._confusion(event)
+
+    def _written(self, event: events.Sampled | events.Probed) -> None:
+        if isinstance(event, events.Sampled):
+            self._write(_text("sample", _as_code(event.text)), event.step)
+            return
+        self._scalars(probed_curves(event), event.step)
+        for name, picture in event.pictures.items():
+            self._picture(f"probe/{name}", picture, event.step)
+        for name, text in event.texts.items():
+            self._write(_text(f"probe/{name}", _as_code(text)), event.step)
+        for name, rows in event.tables.items():
+            self._write(_text(f"probe/{name}", markdown_table(rows)), event.step)
 
     def _start(self, event: events.Started) -> None:
         """What a process before this one wrote after the checkpoint, or before there was one, is no more."""
@@ -159,6 +170,11 @@ def _drawn(histogram: events.Histogram) -> HistogramProto:
     ends = {"min": edges[0], "max": edges[-1], "num": sum(counts)}
     sums = {"sum": histogram.total, "sum_squares": histogram.total_squares}
     return HistogramProto(bucket_limit=edges[1:], bucket=counts, **ends, **sums)
+
+
+def _as_code(text: str) -> str:
+    """A text as it stands, which Markdown shows indented."""
+    return "\n".join(f"    {line}" for line in text.split("\n"))
 
 
 def _text(tag: str, text: str) -> Summary:

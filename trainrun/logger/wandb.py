@@ -5,18 +5,17 @@ Written offline, below the run's folder, unless `mode` says otherwise: nothing l
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
 import yaml
 
 from trainrun.logger import drawing
-from trainrun.logger.lines import evaluated_curves, logged_curves
-from trainrun.logger.settings import flat
+from trainrun.logger.lines import evaluated_curves, logged_curves, probed_curves
+from trainrun.logger.pending import PendingRows
+from trainrun.logger.settings import flat, run_id_in
 from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Natural
@@ -40,8 +39,7 @@ class WandB:
             raise ConfigError.of("logger.wandb", "needs a package: pip install 'trainrun[wandb]'") from None
         self.wandb: Any = wandb
         self.run: Any = None
-        self.file = run_dir / "wandb" / "pending.jsonl"
-        self.pending: list[dict[str, Any]] = []  # rows of curves that no checkpoint is behind yet
+        self.pending = PendingRows(run_dir / "wandb" / "pending.jsonl", lambda row: self.run.log(row))
         self.at_end: list[dict[str, Any]] = []
         self.class_names: Sequence[str] = ()
 
@@ -54,18 +52,18 @@ class WandB:
             case events.Started():
                 self._start(event)
             case events.StepsLogged():
-                self._wait({**logged_curves(event), "step": event.step})
+                self.pending.add({**logged_curves(event), "step": event.step})
             case events.Evaluated():
                 self._evaluated(event)
-            case events.Sampled():
-                self._wait({"sample": event.text, "step": event.step})
+            case events.Sampled() | events.Probed():
+                self._written(event)
             case events.Pictured():
                 picture = drawing.samples(event.pictures, event.shape, event.labels)
                 self.run.log({**self._picture("samples", picture), "step": event.step})
             case events.CheckpointSaved():
-                self._log_until(event.step)
+                self.pending.log_until(event.step)
             case events.RolledBack():
-                self._keep_until(event.to)
+                self.pending.forget_after(event.to)
             case events.Finished() | events.Interrupted() | events.Failed():
                 self._end(event)
             case (
@@ -79,38 +77,25 @@ class WandB:
             case _:
                 assert_never(event)
 
-    def _wait(self, row: dict[str, Any]) -> None:
-        self.pending.append(row)
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def _log_until(self, step: int) -> None:
-        """Log what waited for a checkpoint of this step."""
-        for row in (row for row in self.pending if row["step"] <= step):
-            self.run.log(row)
-        self._keep([row for row in self.pending if row["step"] > step])
-
-    def _keep_until(self, step: int) -> None:
-        self._keep([row for row in self.pending if row["step"] <= step])
-
-    def _keep(self, rows: list[dict[str, Any]]) -> None:
-        self.pending = rows
-        self.file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-    def _read_pending(self) -> Iterator[dict[str, Any]]:
-        """What a process before this one left, but for half lines."""
-        text = self.file.read_text(encoding="utf-8", errors="replace") if self.file.is_file() else ""
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and isinstance(row.get("step"), int):
-                    yield row
+    def _written(self, event: events.Sampled | events.Probed) -> None:
+        if isinstance(event, events.Sampled):
+            self.pending.add({"sample": event.text, "step": event.step})
+            return
+        objects: dict[str, Any] = {}
+        for name, picture in event.pictures.items():
+            objects |= self._picture(f"probe/{name}", picture)
+        for name, rows in event.tables.items():
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            data = [[row.get(key) for key in columns] for row in rows]
+            objects[f"probe/{name}"] = self.wandb.Table(columns=columns, data=data)
+        texts = {f"probe/{name}": text for name, text in event.texts.items()}
+        self.pending.add({**probed_curves(event), **texts, "step": event.step}, **objects)
 
     def _evaluated(self, event: events.Evaluated) -> None:
         """The test split waits for the end of the run, which a resume may move."""
         row = {**evaluated_curves(event), "step": event.step}
         if event.split != "test":
-            self._wait(row)
+            self.pending.add(row)
             return
         self.at_end = [row]
         if event.confusion is not None:
@@ -119,7 +104,12 @@ class WandB:
 
     def _start(self, event: events.Started) -> None:
         self.class_names = event.class_names
-        where = {"id": _run_id(self.run_dir), "dir": str(self.run_dir), "mode": self.mode, "resume": "allow"}
+        where = {
+            "id": run_id_in(self.run_dir),
+            "dir": str(self.run_dir),
+            "mode": self.mode,
+            "resume": "allow",
+        }
         config = flat(yaml.safe_load(event.config) or {})
         quiet = self.wandb.Settings(console="off", silent=True)
         self.run = self.wandb.init(
@@ -127,16 +117,13 @@ class WandB:
         )
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
-        self.file.parent.mkdir(exist_ok=True)
-        self.pending = list(self._read_pending())
-        self._log_until(event.step)
-        self._keep([])
+        self.pending.start(event.step)
 
     def _end(self, event: events.Finished | events.Interrupted | events.Failed) -> None:
         if isinstance(event, events.Failed):
             self.run.finish(exit_code=event.exit_code)
             return
-        self._log_until(event.step)
+        self.pending.log_until(event.step)
         if isinstance(event, events.Finished):
             for row in self.at_end:
                 self.run.log(row)
@@ -149,11 +136,3 @@ class WandB:
         from PIL import Image
 
         return {tag: self.wandb.Image(Image.open(io.BytesIO(picture[0])))}
-
-
-def _run_id(run_dir: Path) -> str | None:
-    """The run's own, so that a resume finds it; None where the folder has none."""
-    try:
-        return str(json.loads((run_dir / "status.json").read_text(encoding="utf-8"))["run_id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -75,6 +75,8 @@ class Clock:
 
 
 def _remedy(data: Data) -> str:
+    if data.info.in_memory and data.info.files:
+        return "they are read from disk by the run itself: a larger data.memory_mib keeps them in memory"
     if data.info.in_memory:
         return "they are in memory already: a larger batch_size or a simpler augment costs less a sample"
     workers, most = getattr(data, "num_workers", 0), os.cpu_count() or 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.data.faults import refuse_not_finite
 from trainrun.loop.evaluate import MetricError, confusion_of, evaluate, shared_batches
+from trainrun.loop.probes import Probe
 from trainrun.loop.windows import Windows
 from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.regularization.penalty import near_zero
@@ -67,6 +68,7 @@ class Evaluator:
     windows: Windows
     monitor: Monitor | None  # None: there is no validation split
     stop_at: float | None
+    probes: Sequence[Probe]  # the user's, run after each evaluation
     checkpoints: Checkpoints
     signals: Signals
 
@@ -84,6 +86,7 @@ class Evaluator:
             raise MetricError(f"monitor: the metrics of step {state.step} have no {monitor.name}")
         value, loss = metrics[monitor.name], metrics["loss"]
         is_best = state.is_better(value, loss, monitor.maximize)
+        state.rank(value, loss, monitor.maximize, max(1, self.checkpoints.keep_best))
         if is_best:
             state.best, state.best_step = value, state.step
             state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trainrun import ranks
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.store import Checkpoints
 from trainrun.loop.budget import ClockBudget
@@ -13,11 +14,13 @@ from trainrun.loop.clock import Clock
 from trainrun.loop.evaluate import sample_text
 from trainrun.loop.evaluator import Evaluator, last_weights
 from trainrun.loop.health import measure_health
+from trainrun.loop.probes import run_probes
 from trainrun.loop.rollback import handle_nonfinite
 from trainrun.loop.step import Policy
 from trainrun.loop.windows import Windows
 from trainrun.protocols import Step, StepResult, Window
 from trainrun.runtime.signals import Signals, Stopped
+from trainrun.runtime.usage import machine_use
 from trainrun.vocabulary import events
 from trainrun.vocabulary.errors import ResumeError
 from trainrun.vocabulary.ranges import Period
@@ -84,8 +87,11 @@ class Loop:
         improved, monitor = False, self.evaluator.monitor
         if monitor and step > state.evaluated_at and (is_last or step % self.eval_every == 0):
             event = self.evaluator.validate(state, monitor)
-            clock.evaluation_s, improved = event.seconds, event.is_best
+            is_kept = step in state.best_steps(self.checkpoints.keep_best)
+            clock.evaluation_s, improved = event.seconds, event.is_best or is_kept
             yield event
+            if self.evaluator.probes and ranks.is_main_process():
+                yield run_probes(self.evaluator.probes, state, self.windows.data)
             if text := sample_text(state.eval_model, self.evaluator.task, state.precision):
                 yield events.Sampled(step=step, text=text)
         asked = self.signals.take_save()
@@ -112,6 +118,7 @@ class Loop:
             metrics=self.evaluator.train_metrics(totals, state),
             samples_per_s=clock.samples_per_s(state),
             data_wait=clock.data_wait(),
+            machine=machine_use(state.precision.device),
         )
         clock.restart(state)
         return logged

@@ -60,7 +60,7 @@ def refuse_unknown(name: str, library: str, names: Sequence[str]) -> None:
 
 
 def _arguments(name: str, size: tuple[int, ...]) -> dict[str, Any]:
-    """InputParts that only some models take: the pictures' size, and no auxiliary outputs."""
+    """Arguments that only some models take: the pictures' size, and no auxiliary outputs."""
     if name.startswith("vit_"):
         return {"image_size": size[0]}
     if name.startswith("maxvit"):

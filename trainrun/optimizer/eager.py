@@ -25,14 +25,25 @@ def skip_compiler_import() -> None:
     """
     if "torch._dynamo" in sys.modules:
         return
-    for name in _NOT_COMPILED:
-        plain = getattr(getattr(Optimizer, name), "__wrapped__", None)
-        if plain is not None:
-            plain.__dynamo_disable = plain
+    for plain in _marked_functions():
+        plain.__dynamo_disable = plain
     for optimizer in vars(torch.optim).values():
         step = vars(optimizer).get("step") if isinstance(optimizer, type) else None
         if getattr(getattr(step, "__code__", None), "co_name", "") == "_use_grad":
             optimizer.step = _eager_step(step)
+
+
+def unmark() -> None:
+    """Let a compiler that is imported later mark the functions itself; eager steps ask for it each time."""
+    for plain in _marked_functions():
+        if vars(plain).get("__dynamo_disable") is plain:
+            del plain.__dynamo_disable
+
+
+def _marked_functions() -> list[Any]:
+    """The functions below torch's mark "do not compile"."""
+    functions = (getattr(getattr(Optimizer, name), "__wrapped__", None) for name in _NOT_COMPILED)
+    return [function for function in functions if function is not None]
 
 
 def _eager_step(step: Any) -> Callable[..., Any]:

@@ -33,7 +33,7 @@ def _curves(file: Path, back: str, to: str, curve_of: Callable[[Mapping[str, Any
         if record["event"] == back and isinstance(first := record.get(to), int):
             for name, points in curves.items():
                 curves[name] = {point: value for point, value in points.items() if point <= first}
-        elif record["event"] in ("train", "eval") and step is not None:
+        elif record["event"] in ("train", "eval", "probe") and step is not None:
             for name, value in _numbers(record):
                 if curve := curve_of(record, name):
                     curves.setdefault(curve, {})[step] = value
@@ -42,7 +42,7 @@ def _curves(file: Path, back: str, to: str, curve_of: Callable[[Mapping[str, Any
 
 def _metric(record: Mapping[str, Any], name: str) -> str:
     is_rate = record["event"] == "train" and name.split("/")[0] == "lr"
-    split = "train" if record["event"] == "train" else record.get("split")
+    split = record["event"] if record["event"] in ("train", "probe") else record.get("split")
     return name if is_rate else f"{split}/{name}"
 
 

@@ -66,7 +66,7 @@ def targets_of(settings: Any, path: str = "") -> Iterator[tuple[str, str]]:
                 yield from targets_of(value, f"{path}.{key}" if path else str(key))
     elif isinstance(settings, list):
         for value in settings:
-            if path == "task.metrics" and isinstance(value, str):
+            if path in ("task.metrics", "loop.probes") and isinstance(value, str):
                 yield path, value
             else:
                 yield from targets_of(value, path)

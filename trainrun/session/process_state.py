@@ -124,6 +124,9 @@ def _of_torch() -> Iterator[Undo]:
 
     yield _undo(np.random.get_state(), np.random.set_state)
     yield _undo_change(np.geterr, lambda answers: np.seterr(**answers))
+    from trainrun.optimizer.eager import unmark
+
+    yield unmark
     yield _undo(torch.get_rng_state(), torch.set_rng_state)
     if torch.cuda.is_available():
         if torch.cuda.is_initialized():

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # What a resumed run may change; everything else makes it another run.
 FREE = (
     *("batch_size", "loop.accumulate"),  # of these and the ranks the product is the run's, its cut is free
-    *("logger*", "checkpoint*", "loop.log_every", "loop.health", "data.num_workers", "data.root"),
+    *("logger*", "checkpoint*", "loop.log_every", "loop.health", "loop.probes"),
+    *("data.num_workers", "data.root"),
     *("data.eval_batch_size", "runtime.preemption_signal", "runtime.time_limit", "runtime.trust", "name"),
 )
 TAKES_EFFECT = (

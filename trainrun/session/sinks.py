@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainrun.logger.lines import lines_of
 from trainrun.run.files import replacing
 from trainrun.run.record import Record
+from trainrun.session.probe_files import probe_files
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import TrainrunError
 from trainrun.vocabulary.events import Event, Histogram, NotFinite, StepsLogged, Weighed
@@ -30,6 +31,7 @@ _BINS = 40  # enough to see two modes or a long tail, and few enough for a line 
 def sinks_of(record: Record, loggers: Mapping[str, Sink], run_dir: Path, options: RunOptions) -> list[Sink]:
     """All sinks of a run in their order; with -q without the console."""
     views: list[Sink] = [_log_of(run_dir / "trainrun.log"), _failures_of(run_dir / "failures")]
+    views += [probe_files(run_dir / "probes")]
     views += [logger for name, logger in loggers.items() if name != "console" or not options.quiet]
     return [record, *map(FailSafeLogger, views), *([options.watch] if options.watch else [])]
 

@@ -15,6 +15,7 @@ from trainrun.run.files import object_in, read_json
 _LEFT_OUT = {
     *("run_dir", "resume", "name", "logger", "sweep", "hydra"),
     *("checkpoint.every", "checkpoint.keep_last", "checkpoint.keep_every", "loop.log_every", "loop.health"),
+    "loop.probes",
     *("data.num_workers", "data.eval_batch_size", "runtime.device", "runtime.threads", "runtime.trust"),
     *("runtime.preemption_signal", "runtime.time_limit"),
 }

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+Picture = tuple[bytes, tuple[int, int]]  # PNG, and its width and height
+
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
@@ -61,6 +63,7 @@ class StepsLogged:
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples_per_s: float
     data_wait: float  # share of the window's time spent waiting for data
+    machine: Mapping[str, float] = field(default_factory=dict)  # rss_bytes, gpu_bytes, gpu_use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,17 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What the user's probes returned after the evaluation of `step`, by name."""
+
+    step: int
+    numbers: Mapping[str, float]
+    pictures: Mapping[str, Picture]
+    texts: Mapping[str, str]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]  # rows of numbers and texts
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replanned:
     """A budget by the clock: the run's length as its pace at `step` tells it."""
 
@@ -191,7 +205,7 @@ class Failed:
     exit_code: int
 
 
-_Computed = StepsLogged | Weighed | NotFinite | RolledBack | Evaluated | Sampled
+_Computed = StepsLogged | Weighed | NotFinite | RolledBack | Evaluated | Sampled | Probed
 _Happened = Started | Pictured | Progressed | Replanned | CheckpointSaved | Warned
 Event = _Computed | _Happened | Interrupted | Finished | Failed
 
@@ -212,6 +226,8 @@ def metrics_record(event: Event) -> dict[str, Any] | None:
             fields |= event.metrics
         case Sampled():
             name, fields = "sample", {"text": event.text}
+        case Probed() if event.numbers:
+            name, fields = "probe", dict(event.numbers)
         case Finished():
             name, fields = "finished", {"reason": event.reason, "monitor": event.monitor}
             fields |= {"best": event.best, "best_step": event.best_step}
@@ -242,6 +258,7 @@ def timing_record(event: Event) -> dict[str, Any] | None:
             name, fields = "started", {"resumed_from": event.resumed_from}
         case StepsLogged(samples_per_s=speed, data_wait=wait):
             name, fields = "train", {"samples_per_s": round(speed, 1), "data_wait": round(wait, 4)}
+            fields |= event.machine
         case Evaluated():
             name, fields = "eval", {"split": event.split, "seconds": event.seconds}
         case Replanned(total_steps=total, seconds=seconds):

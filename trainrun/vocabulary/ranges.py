@@ -52,7 +52,6 @@ Betas = tuple[Rate, Rate]
 Count = Annotated[int, Interval(1)]
 Natural = Annotated[int, Interval(0)]
 Divisor = Annotated[int, Interval(2)]  # what makes less of something
-Switch = Annotated[int, Interval(0, 1)]  # 1 on, 0 off
 Seed = Annotated[int, Interval(0, 2**63 - 1)]
 Steps = Annotated[int, InSteps()]
 Period = Annotated[int, InSteps(1)]
