@@ -87,6 +87,18 @@ class PixelRange:
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """What weights were trained to see: the shorter side resized, the middle cut out, standardised."""
+
+    source: str  # whose it is, for people
+    size: int  # pixels of the square that is cut out
+    resize: int  # pixels of the shorter side before
+    mean: tuple[float, ...]  # of each channel, white being 1
+    std: tuple[float, ...]
+    interpolation: str  # "bilinear" or "bicubic"
+
+
+@dataclass(frozen=True)
 class Shard:
     """Which batches of a split are one rank's: every `num_ranks`-th, from the `rank`-th on."""
 

@@ -163,7 +163,7 @@ def test_torchvisions_trained_weights_serve_other_classes_and_channels(
     for norm in (module for module in theirs.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.running_mean.normal_()  # as training leaves it
     torch.save(theirs.state_dict(), tmp_path / "resnet18-f37072fd.pth")  # what their server gives
-    ours = torchvision("resnet18", (channels, 32, 32), 7)
+    ours = torchvision("resnet18", None, (channels, 32, 32), 7)
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
     lines = start_from(ours, read_file(tmp_path / "resnet18-f37072fd.pth"))
     assert [line.partition(":")[0] for line in lines] == [*reinitialized, "fc.weight", "fc.bias"]

@@ -36,6 +36,7 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
     "Sequence[float]": ([[0.1, 1]], [0.1, ["a"]]),
     "tuple[float, float]": ([[0.1, 1]], [[0.1], [1, 2, 3], 0.1]),
     "tuple[int, ...]": ([[], [1, 2, 3]], [[1.5], 1]),
+    "Normalize": (["train", None, [0.5, 0.5], [[0.1, 0.2], 1]], ["auto", [0.5, 0], [0.5], 0.5, True]),
     "dict[str, Any]": ([{}, {"a": 1}], [[], 1]),
     "Mapping[str, float]": ([{"a": 1}], ["a"]),
     "'int | None'": ([3, None], ["a"]),

@@ -45,7 +45,7 @@ def photos(folder: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int =
 
 def load(folder: Path, memory_mib: int = 100, **changed: Any) -> Any:
     values = SHARES | {"eval_batch_size": 4, "num_workers": 0} | changed
-    return imagefolder(str(folder), 16, memory_mib, **values)
+    return imagefolder(str(folder), 16, "train", None, memory_mib, **values)
 
 
 def read_all(load: Callable[[Path, int], Any], folder: Path, memory_mib: int) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from trainrun.data.published import PUBLISHED, download_file, normalized
 from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo, PixelRange
 from trainrun.runtime.vision import import_torchvision
-from trainrun.vocabulary.errors import DataError
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 KNOWN = {  # as pytorch's examples, answers to kuangliu/pytorch-cifar and many papers' code have them
     "mnist": ("0.1307", "0.3081"),
@@ -84,3 +85,26 @@ def test_a_network_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(urllib.request, "urlopen", fail)
     with pytest.raises(DataError, match="cannot fetch toy: unreachable"):
         download_file("toy", "https://example.invalid/a.bin", "", tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize(
+    ("normalize", "mean", "std"),
+    [
+        ("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ((0.5, [0.1, 0.2, 0.4]), (0.5, 0.5, 0.5), (0.1, 0.2, 0.4)),
+        (None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    ],
+)
+def test_given_constants_are_torchvisions_normalize(normalize: Any, mean: Any, std: Any) -> None:
+    data = normalized(pictures("cifar10"), normalize)
+    transforms = import_torchvision().transforms
+    wanted = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+    batch = next(data.eval_batches("test"))
+    for index, picture in zip(batch.indices, batch.inputs, strict=True):
+        torch.testing.assert_close(picture, wanted(data.inputs[index].permute(1, 2, 0).numpy()))
+    assert data.info.input_scaling == ("" if normalize is None else data.info.input_scaling)
+
+
+def test_as_many_values_as_channels_or_one() -> None:
+    with pytest.raises(ConfigError, match=r"data\.normalize: has 3 values, the pictures have 1 channel"):
+        normalized(pictures("mnist"), "imagenet")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,13 @@ def write_small_cifar(folder: Path) -> None:
     for file in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
         labels, pixels = np.arange(20)[:, None] % 10, generator.integers(0, 256, (20, 3072))
         np.hstack([labels, pixels]).astype(np.uint8).tofile(folder / file)
+
+
+def write_photos(folder: Path) -> None:
+    """Ten small pictures of each of two classes: noise, brighter in one than in the other."""
+    random = np.random.default_rng(0)
+    for name, brightness in (("day", 100), ("night", 0)):
+        (folder / name).mkdir(parents=True)
+        for n in range(10):
+            pixels = random.integers(0, 128, (20 + n, 24, 3)) + brightness
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{n}.png")

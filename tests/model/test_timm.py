@@ -60,7 +60,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
 def test_a_model_is_made_for_the_pictures_and_outputs(name: str, called: list[dict[str, Any]]) -> None:
-    model = timm(name, (1, 16, 8), 7)
+    model = timm(name, None, (1, 16, 8), 7)
     assert model(torch.randn(2, 1, 16, 8)).shape == (2, 7)
     assert model.training
     wanted = {"pretrained": False, "num_classes": 7, "in_chans": 1}  # nothing is fetched from anywhere
@@ -79,20 +79,22 @@ def test_a_model_is_made_for_the_pictures_and_outputs(name: str, called: list[di
 )
 def test_what_does_not_fit_is_a_config_error(name: str, shape: tuple[int, ...], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        timm(name, shape, 10)
+        timm(name, None, shape, 10)
 
 
 def test_without_timm_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)  # an import of it fails
     with pytest.raises(ConfigError, match="model: timm is not installed; install it with: pip install timm"):
-        timm("resnet18", (3, 32, 32), 10)
+        timm("resnet18", None, (3, 32, 32), 10)
 
 
 def test_timm_finds_a_torchvision_that_can_be_imported(tmp_path: Path) -> None:
     """As the real one it imports torchvision, which beside a CPU-only torch is to be helped first."""
     stub = "import torchvision\nprint(torchvision.__name__)\nlist_models = list\n"
     (tmp_path / "timm.py").write_text(stub)
-    code = "from trainrun.model.timm import timm\ntry: timm('net', (3, 8, 8), 2)\nexcept ValueError: pass"
+    code = (
+        "from trainrun.model.timm import timm\ntry: timm('net', None, (3, 8, 8), 2)\nexcept ValueError: pass"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout == "torchvision\n", done.stderr

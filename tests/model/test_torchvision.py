@@ -13,7 +13,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 def test_a_model_of_three_channels_is_torchvisions_own() -> None:
     models = import_torchvision("torchvision.models")
-    ours, theirs = torchvision("squeezenet1_1", (3, 32, 32), 7), models.squeezenet1_1(num_classes=7)
+    ours, theirs = torchvision("squeezenet1_1", None, (3, 32, 32), 7), models.squeezenet1_1(num_classes=7)
     shapes = [{name: p.shape for name, p in model.named_parameters()} for model in (ours, theirs)]
     assert shapes[0] == shapes[1]
     assert ours.training
@@ -21,7 +21,7 @@ def test_a_model_of_three_channels_is_torchvisions_own() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "googlenet", "swin_t"])
 def test_models_take_one_channel_and_give_one_tensor_of_outputs(name: str) -> None:
-    model = torchvision(name, (1, 32, 32), 7)
+    model = torchvision(name, None, (1, 32, 32), 7)
     first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
     assert first.in_channels == 1
     with torch.no_grad():
@@ -29,14 +29,14 @@ def test_models_take_one_channel_and_give_one_tensor_of_outputs(name: str) -> No
 
 
 def test_a_replaced_convolution_keeps_its_other_settings() -> None:
-    original, replaced = (torchvision("resnet18", (c, 32, 32), 7).conv1 for c in (3, 1))
+    original, replaced = (torchvision("resnet18", None, (c, 32, 32), 7).conv1 for c in (3, 1))
     for setting in ("out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
         assert getattr(original, setting) == getattr(replaced, setting)
     assert replaced.bias is None and original.bias is None
 
 
 def test_a_vision_transformer_is_made_for_the_pictures_size() -> None:
-    model = torchvision("vit_b_32", (1, 64, 64), 3)
+    model = torchvision("vit_b_32", None, (1, 64, 64), 3)
     assert model.get_parameter("encoder.pos_embedding").shape[1] == (64 // 32) ** 2 + 1
 
 
@@ -52,4 +52,4 @@ def test_a_vision_transformer_is_made_for_the_pictures_size() -> None:
 )
 def test_what_does_not_fit_is_a_config_error(name: str, shape: tuple[int, ...], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        torchvision(name, shape, 10)
+        torchvision(name, None, shape, 10)

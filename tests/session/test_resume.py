@@ -44,7 +44,8 @@ IDENTITY = """
     data.balanced
     model._target_ model.widths model.depth model.hidden model.activation model.norm model.dropout
     init._target_ init.zero_residual task._target_ task.metrics loss._target_ loss.class_weights
-    parameters._target_ parameters.decay_norm_and_bias parameters.layer_decay parameters.rules
+    parameters._target_ parameters.decay_norm_and_bias parameters.layer_decay parameters.lora
+    parameters.rules parameters.unfreeze_at
     runtime._target_ runtime.device runtime.deterministic runtime.compile runtime.channels_last
     runtime.sync_batch_norm
     sweep._target_ sweep.zip sweep.trials sweep.fail_fast sweep.retries sweep.repeat_failed

@@ -20,7 +20,7 @@ from trainrun import ranks
 from trainrun.assembly.data import open_data
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
-from trainrun.assembly.initial import initialize
+from trainrun.assembly.initial import initialize, load_and_adapt
 from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.probes import probes_of
@@ -28,7 +28,7 @@ from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
 from trainrun.assembly.scheduled_numbers import scheduled_numbers
 from trainrun.augment.pictures import Until, augmented
 from trainrun.checkpoint.state import TrainState
-from trainrun.checkpoint.weights import Weights, start_from
+from trainrun.checkpoint.weights import Weights
 from trainrun.config.call import StoredOrigin, call, resolve
 from trainrun.config.injection import SLOTS
 from trainrun.loop.budget import FAR, ClockBudget
@@ -154,7 +154,7 @@ def build(
     parameters: Parameters = make("parameters")
     param_configs = parameters.param_configs(model, settings["optimizer"].get("weight_decay"))
     initialized = initialize(make, model, param_configs, data, batch_spec)
-    reinitialized = start_from(model, weights) if weights else []
+    reinitialized, param_configs = load_and_adapt(make, parameters, model, weights, param_configs)
     model = runtime.prepare(model, batch_spec.batch_size)
     ranks.broadcast([*model.parameters(), *model.buffers()])
     data.to(runtime.device)
@@ -169,10 +169,8 @@ def build(
     state = TrainState(model, optimizer, rates.over(total), precision, total, weight_average)
     if stored is None:  # a run that exists goes on as it began
         refuse_early_drops(state.schedule)
-    state.stopper = _one_of(regularizers, kinds.Stopper)
-    state.data, state.fitted = data.info.identity, data.fitted()
-    if isinstance(task, Lightning):
-        task.progress = lambda: (state.step, state.position.epoch)
+    state.stopper, state.data = _one_of(regularizers, kinds.Stopper), data.info.identity
+    state.freezing, state.fitted = parameters.freezing(model, param_configs), data.fitted()
     budget = parse(settings["budget"])
     parts = Parts(
         make=make,
@@ -193,13 +191,18 @@ def build(
         plan=(),
     )
     state.numbers = scheduled_numbers(parts)
-    tried = try_parts(parts)
-    if isinstance(task, Lightning) and hasattr(model, "configure_optimizers"):
-        tried += (
-            ("lightning", "configure_optimizers is not called: the optimizer and schedule are those above"),
-        )
+    tried = _follow_run(task, model, state) + try_parts(parts)
     plan = plan_of(parts, lr_arithmetic) + tried + evaluation(parts.evaluation_limit, data.info)
     return replace(parts, plan=plan + initialized + started_from(weights, reinitialized))
+
+
+def _follow_run(task: TaskProtocol, model: nn.Module, state: TrainState) -> tuple[tuple[str, str], ...]:
+    """Let a LightningModule read how far the run is. Returns a line for the plan."""
+    if not isinstance(task, Lightning):
+        return ()
+    task.progress = lambda: (state.step, state.position.epoch)
+    text = "configure_optimizers is not called: the optimizer and schedule are those above"
+    return (("lightning", text),) if hasattr(model, "configure_optimizers") else ()
 
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:

@@ -30,7 +30,7 @@ _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 
 def cautions(parts: Parts) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
-    checks = [_decayed_twice, _tiny_batches, _no_warm_up, _noisy_curvature, _mirrored_digits]
+    checks = [_decayed_twice, _tiny_batches, _no_warm_up, _noisy_curvature, _mirrored_digits, _frozen_noise]
     if not parse(parts.settings["budget"]).is_clock:
         checks += [_long_warm_up, _late_drops, _ends_high]
     return tuple(("caution", text) for check in checks for text in check(parts))
@@ -68,6 +68,14 @@ def _mirrored_digits(parts: Parts) -> Iterator[str]:
     names = parts.info.class_names
     if parts.settings["augment"].get("flip") and names and all(map(str.isdigit, names)):
         yield f"augment.flip mirrors {parts.info.name}, whose classes are digits: augment.flip=0"
+
+
+def _frozen_noise(parts: Parts) -> Iterator[str]:
+    """A network that is frozen before it has learned anything; one of the user's may bring its weights."""
+    is_built_in = str(parts.settings["model"]["_target_"]).startswith("trainrun.")
+    is_new = parts.weights is None and parts.make.stored is None and is_built_in
+    if is_new and any(config.frozen for config in parts.param_configs):
+        yield "what is frozen has random weights: init_from=FILE, a run, or pretrained"
 
 
 def _long_warm_up(parts: Parts) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from trainrun.assembly.factory import Factory, Settings
+from trainrun.assembly.initial import preprocessing_for
 from trainrun.config.call import misfit, parameters_of, resolve
 from trainrun.config.injection import NAMED, SLOTS
 from trainrun.config.paths import CONF
@@ -38,7 +39,8 @@ def open_data(make: Factory) -> Data:
         "target_kind": target_kinds[0] if len(target_kinds) == 1 else None,  # None: of several
         "collate_function": _collate(make, extras.get("collate")),
     }
-    data = _opened(make, "data", node, offered)
+    preprocessing = preprocessing_for(make.settings, "preprocessing" in names)
+    data = _opened(make, "data", node, offered | {"preprocessing": preprocessing})
     if isinstance(data, Dataset):
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}

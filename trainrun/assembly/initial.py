@@ -7,10 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from trainrun.assembly.factory import Factory, node_of
+from trainrun.assembly.factory import Factory, Settings, node_of
+from trainrun.checkpoint.weights import Weights, start_from
 from trainrun.init import LSUV, Fitting, Init, fitted_layers
-from trainrun.parameters import ParamConfig
-from trainrun.protocols import BatchSpec, Data, Position
+from trainrun.model.pretrained import preprocessing_of
+from trainrun.parameters import ParamConfig, Parameters
+from trainrun.protocols import BatchSpec, Data, Position, Preprocessing
+from trainrun.vocabulary.errors import ConfigError
 
 _SHOWN = 4  # parameters named in the plan
 
@@ -49,6 +52,37 @@ def initialize(
         names = [f"{name} by {next(iter(i)) if isinstance(i, Mapping) else i}" for name, i in ruled.items()]
         lines.append(f"parameters.rules sets {_shown(names)}")
     return tuple(zip(("init", ""), lines, strict=False))
+
+
+def preprocessing_for(settings: Settings, is_taken: bool) -> Preprocessing | None:
+    """What the model's weights were trained to see; raises ConfigError where it is asked for in vain."""
+    model = settings["model"]
+    preprocessing = preprocessing_of(model, settings["init_from"]) if is_taken else None
+    if not is_taken and model.get("preprocessing") not in (None, "auto"):
+        name = settings["data"]["_target_"].rpartition(".")[2]
+        text = f"has no effect on data={name}; data=imagefolder takes it, others data.normalize=imagenet"
+        raise ConfigError.of("model.preprocessing", text, "model.preprocessing=auto")
+    return preprocessing
+
+
+def load_and_adapt(
+    make: Factory,
+    parameters: Parameters,
+    model: nn.Module,
+    weights: Weights | None,
+    param_configs: list[ParamConfig],
+) -> tuple[list[str], list[ParamConfig]]:
+    """Copy stored weights into a model, but for what rules initialise; then put in LoRA's adapters.
+
+    Returns a line of each parameter that is not from the file, and how all are trained.
+    """
+    anew = {config.name for config in param_configs if config.init is not None}
+    reinitialized = start_from(model, weights, anew) if weights else []
+    if parameters.lora is None:
+        return reinitialized, param_configs
+    with make.seeded("parameters.lora"):
+        parameters.adapt(model)
+    return reinitialized, parameters.param_configs(model, make.settings["optimizer"].get("weight_decay"))
 
 
 def is_from_trainrun(model: nn.Module, maker: Callable[..., Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,6 +17,7 @@ from trainrun.assembly.schedule import Rates
 from trainrun.checkpoint.state import TrainState
 from trainrun.checkpoint.weights import Weights
 from trainrun.loop.evaluator import Monitor
+from trainrun.parameters.lora import is_adapter
 from trainrun.precision import has_bf16_units
 from trainrun.protocols import DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
@@ -47,6 +49,7 @@ def plan_of(parts: Parts, lr_arithmetic: str) -> tuple[tuple[str, str], ...]:
         *_numbers(parts),
         *_restarts(parts.state, parts.pace),
         *_groups(parts.state),
+        *_frozen(parts),
         *_techniques(parts),
         ("compute", _compute(parts)),
         ("memory", costs.memory(parts.settings, parts.state)),
@@ -185,6 +188,24 @@ def _groups(state: TrainState) -> list[tuple[str, str]]:
     shown = [f"{size:,} with {name}" for name, size in groups[:_MOST_GROUPS]]
     more = f" and {len(groups) - _MOST_GROUPS} more groups" if len(groups) > _MOST_GROUPS else ""
     return [("groups", "; ".join(shown) + more)]
+
+
+def _frozen(parts: Parts) -> list[tuple[str, str]]:
+    """What stays as it is, and until when."""
+    held = [math.prod(config.shape) for config in parts.param_configs if config.is_held]
+    frozen = [math.prod(config.shape) for config in parts.param_configs if config.frozen]
+    node = parts.settings["parameters"]
+    lines = []
+    if frozen:
+        until = f"; {sum(held):,} of them until {node['unfreeze_at']}, then trained" if held else ""
+        until = f", until {node['unfreeze_at']}, then trained" if sum(held) == sum(frozen) else until
+        lines.append(
+            ("frozen", f"{sum(frozen):,} parameters and the running statistics of their layers{until}")
+        )
+    if lora := node.get("lora"):
+        adapters = sum(math.prod(c.shape) for c in parts.param_configs if is_adapter(c.name))
+        lines.append(("lora", f"{adapters:,} parameters in adapters of rank {lora['rank']}"))
+    return lines
 
 
 def _batch_norm(parts: Parts) -> list[tuple[str, str]]:

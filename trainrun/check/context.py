@@ -86,6 +86,8 @@ def fresh_state(
     make = copy.copy(parts.make)
     make.settings = {**parts.settings, "optimizer": optimizer}
     parameters: Parameters = make("parameters")
+    for name in parts.state.freezing.held if parts.state.freezing else ():
+        model.get_parameter(name).requires_grad_()  # as when the run was built
     groups = parameters.groups(model, parameters.param_configs(model, optimizer.get("weight_decay")), lr)
     new_optimizer = optimizer_over(make, model, groups, lr)
     averages = (part for part in parts.regularizers.values() if isinstance(part, WeightAverage))
@@ -94,6 +96,7 @@ def fresh_state(
         weight_average.start(model)
     schedule, precision = copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
     state = TrainState(model, new_optimizer, schedule, precision, parts.state.total_steps, weight_average)
+    state.freezing = parts.state.freezing
     state.stopper = copy.deepcopy(parts.state.stopper)
     state.data, state.fitted = parts.state.data, parts.state.fitted
     return state

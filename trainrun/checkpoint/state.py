@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainrun.config.scheduled_numbers import OF_GROUPS
+from trainrun.parameters.freezing import Freezing
 from trainrun.precision import Precision
 from trainrun.protocols import ObservingSchedule, Position, Schedule
 from trainrun.regularization.kinds import Stopper, WeightAverage
@@ -36,6 +37,7 @@ class TrainState:
     weight_average: WeightAverage | None = None
     stopper: Stopper | None = None
     numbers: ScheduledNumbers | None = None
+    freezing: Freezing | None = None  # where anything is frozen; a function of the step
     data: dict[str, Any] = field(default_factory=dict)  # `DataInfo.identity`
     fitted: dict[str, Any] = field(default_factory=dict)  # what the data estimated
     position: Position = field(default_factory=Position)
@@ -78,6 +80,13 @@ class TrainState:
     def eval_weights(self) -> str:
         average = self.weight_average
         return "raw" if average is None or average.model is None else average.name
+
+    def set_modes(self) -> None:
+        """Training mode, but for what is frozen at this step."""
+        if not self.model.training:
+            self.model.train()
+        if self.freezing is not None:
+            self.freezing(self.model, self.step)
 
     def is_better(self, value: float, loss: float, maximize: bool) -> bool:
         """Whether `value` would be the best so far; a value that is not finite never is.
@@ -269,6 +278,6 @@ def _misfits(ours: Any, stored: Any, path: str = "") -> Iterator[str]:
 
 _LATER = ("target_notation",)  # fitted by tables since they know notations; without it numbers are plain
 _UNKNOWN = ("best", "best_step", "stop_reason", "rolled_back_to")  # at first, and again after a rollback
-_PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper", "numbers"}
+_PARTS = {"model", "optimizer", "schedule", "precision", "weight_average", "stopper", "numbers", "freezing"}
 _PARTS |= {"data", "fitted", "position", "meter"}
 _COUNTERS = tuple(field.name for field in fields(TrainState) if field.name not in _PARTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,16 @@ def read_file(path: Path) -> Weights:
 
 
 @torch.no_grad()
-def start_from(model: nn.Module, weights: Weights) -> list[str]:
+def start_from(model: nn.Module, weights: Weights, anew: Collection[str] = ()) -> list[str]:
     """Copy what has a model's name and shape into it; returns a line of each that keeps its init.
 
+    So do the layers of the parameters named in `anew`, which the settings initialise.
     Raises ResumeError where no parameter is found, with the names of both sides.
     """
     current, reinitialized = model.state_dict(), []
-    fitting = {name for name, tensor in current.items() if _fits(weights.tensors.get(name), tensor)}
+    layers = {name.rpartition(".")[0] for name in anew}
+    kept = {name for name in current if name.rpartition(".")[0] in layers}
+    fitting = {name for name, tensor in current.items() if _fits(weights.tensors.get(name), tensor)} - kept
     matrices = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
     if not fitting & (matrices or current.keys()):  # a bias of that name alone is a coincidence
         text = f"there are {_listed(weights.tensors)}; the model has {_listed(current)}"
@@ -70,6 +73,7 @@ def start_from(model: nn.Module, weights: Weights) -> list[str]:
             tensor.copy_(stored)
         else:
             was = "not stored" if stored is None else f"{tuple(stored.shape)} stored"
+            was = "by parameters.rules" if name in kept else was
             reinitialized.append(f"{name}: {was}, {tuple(tensor.shape)} here: initialised anew")
     return reinitialized
 
@@ -85,6 +89,11 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ResumeError(f"init_from: {path} holds no weights by name")
+    if any(".base_layer." in name for name in tensors):
+        text = (
+            "holds LoRA adapters beside the weights; merge them first: trainrun export RUN merged.safetensors"
+        )
+        raise ResumeError(f"init_from: {path} {text}")
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in tensors):
             tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
@@ -93,10 +102,12 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
 
 def _unpacked(path: Path) -> Mapping[str, Any]:
     try:
-        content = unpacked(path)
+        # The zip of today, or the older format, which cannot be compressed.
+        is_zip = is_zipfile(path)
+        content = unpacked(path) if is_zip else torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damage shows as a dozen types; all mean the same here
         more = "holds more than tensors, which would run code"
-        reason = more if is_zipfile(path) else "was not written by torch.save"
+        reason = more if is_zip else "was not written by torch.save"
         advice = "store a state dict, torch.save(model.state_dict(), FILE)"
         raise ResumeError(f"init_from: {path} {reason}, or is damaged; {advice}") from None
     if not isinstance(content, Mapping):

@@ -51,12 +51,10 @@ def _examine(words: Sequence[str], picture: Path | None, as_json: bool) -> int:
     from trainrun.check.context import context_of
     from trainrun.check.finding import command_with_fixes
     from trainrun.report import checked
-    from trainrun.session.stored_weights import weights_from
+    from trainrun.session.stored_weights import initial_weights
     from trainrun.session.teacher import with_teacher
 
-    source = composition.settings["init_from"]
-    parts = build(composition.settings, weights=weights_from(source) if source else None)
-    parts = with_teacher(parts)
+    parts = with_teacher(build(composition.settings, weights=initial_weights(composition.settings)))
     drawn = draw(context_of(parts), picture) if picture else None
     sections = examine(parts)
     findings = [finding for section in sections for finding in section.findings]

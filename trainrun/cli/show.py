@@ -25,6 +25,7 @@ GUIDES = {  # topics that are no group
     "batches": "dict samples, masks, padding; models that return their loss; LightningModules",
     "new": "a project of your own, and the files that `trainrun new` writes",
     "python": "your own model, data set, loss and task; trainrun in a script or notebook",
+    "finetuning": "pretrained networks on your own pictures: frozen parts, small rates, LoRA",
     "export": "predictions, and weights for other programs",
     "failures": "kills, numbers that are not finite, and too little memory",
     "gpus": "several GPUs, on one machine or more",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainrun.config.call import StoredOrigin, distrust, imported_signature, is_function, misfit
-from trainrun.config.diagnose import unknown_argument
+from trainrun.config.diagnose import WEIGHTS, unknown_argument
 from trainrun.config.injection import Slot, extra_parameters, slot_of
 from trainrun.config.signature import Signature, locate, module_exists, names_in, signature, source_signature
 from trainrun.config.suggest import did_you_mean, hydra_value
@@ -127,6 +127,9 @@ def _unknown(name: str, value: Any, arguments: Arguments) -> Problem:
     text, near = unknown_argument(arguments.path, name, usable, arguments.target)
     fits = near and not complaint(value, usable[near].annotation)
     fix = f"{arguments.key(near)}={hydra_value(value)}" if near and fits else None
+    if arguments.path == "model" and name in WEIGHTS and value:
+        is_file = isinstance(value, str) and ("." in value or "/" in value)
+        fix = f"init_from={hydra_value(value) if is_file else 'pretrained'}"
     return Problem(arguments.key(name), text, fix)
 
 

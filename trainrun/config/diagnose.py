@@ -97,6 +97,9 @@ def _nearest_option(group: str, value: str, options: Collection[str]) -> str | N
     return renamed or nearest(value, options)
 
 
+WEIGHTS = ("weights", "pretrained", "checkpoint")  # of a model, in other tools; here init_from
+
+
 def unknown_key(key: str, value: Any, paths: Collection[str], groups: Groups) -> Problem:
     """A key whose first part no setting has: another tool's spelling, a bare leaf, or a misspelling."""
     return (
@@ -117,8 +120,11 @@ def unknown_argument(path: str, key: str, usable: Collection[str], target: str) 
     group = path.split(".")[0]
     others = options_with(key).get(group)
     text = f"{name} takes no {key!r}" + (f", {group}={_either(others)} does" if others else "")
-    if path == "model" and key in ("weights", "pretrained", "checkpoint"):
-        return f"{text}; init_from=FILE starts from stored weights, nothing is fetched", None
+    if path == "model" and key in WEIGHTS:
+        return (
+            f"{text}; init_from=FILE starts from stored weights, init_from=pretrained from the library's own",
+            None,
+        )
     if near:
         text += f"; did you mean {near}?"
     elif not others:

@@ -58,7 +58,7 @@ SLOTS: dict[str, Slot] = {
         *(
             "trainrun.data",
             "trainrun.protocols.Data torch.utils.data.Dataset",
-            "target_kind collate_function",
+            "target_kind collate_function preprocessing",
         ),
         extras=dict.fromkeys(_LOADING, "trainrun.data.dataset.Loading"),
     ),

@@ -70,7 +70,7 @@ def _budget(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     if not budget.is_clock:
         return
     reason = f"is not known beforehand under budget={s['budget']}"
-    for group in ("loop", "checkpoint", "regularization", "augment"):
+    for group in ("loop", "checkpoint", "regularization", "augment", "parameters"):
         for key, value in leaves(s.get(group) or {}, group):
             if isinstance(value, str) and (share := _duration(value)) and share.unit == "%":
                 yield Problem(key, f"a share of the run {reason}; use ep, step or sample, got {value}")
@@ -305,6 +305,28 @@ def _parameter_rules(s: Settings, explicit: Collection[str]) -> Iterator[Problem
             yield Problem(f"{key}.weight_decay", "has no effect because the optimizer has no weight_decay")
 
 
+def _lora(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """What adapters are put where; beside them nothing else of the network is trained."""
+    lora = s["parameters"].get("lora")
+    if not isinstance(lora, Mapping):
+        return
+    targets = lora.get("targets")
+    patterns = targets if isinstance(targets, list) else [targets]
+    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        text = f"must be a pattern of layers such as '*attn*', or a list of them, got {targets!r}"
+        yield Problem("parameters.lora.targets", text)
+    rank, alpha = lora.get("rank"), lora.get("alpha", 1)
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+        yield Problem("parameters.lora.rank", f"must be a whole number of at least 1, got {rank!r}")
+    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or alpha <= 0:
+        yield Problem("parameters.lora.alpha", f"must be a number greater than 0, got {alpha!r}")
+    for key in lora.keys() - {"rank", "targets", "alpha"}:
+        yield Problem(f"parameters.lora.{key}", "no such setting; lora takes rank, targets, alpha")
+    if s["parameters"].get("unfreeze_at") is not None:
+        text = "has no effect because parameters.lora trains adapters in place of what it freezes"
+        yield Problem("parameters.unfreeze_at", text, "parameters.unfreeze_at=null")
+
+
 def _smoothing(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     """Regularizers that make probabilities of classes."""
     task, chosen = _target(s, "task"), _regularizers(s)
@@ -343,5 +365,5 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
     *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
-    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _smoothing, _packages, _also),
+    *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages, _also),
 )

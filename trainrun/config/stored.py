@@ -25,6 +25,10 @@ _ACCEPTED = rf"{_ENV}|\$\{{oc\.decode:{_ENV}\}}|\$\{{run_dir\}}"
 _ADDED_TO_TABLE = {"encoding": "utf-8", "header": True, "decimal": "plain", "thousands": "auto"}
 _ADDED: dict[str, dict[str, Any]] = {
     "trainrun.data.table.table": _ADDED_TO_TABLE | {"missing_target": "refuse"},
+    "trainrun.data.imagefolder.imagefolder": {"normalize": "train"},
+    "trainrun.parameters.Parameters": {"unfreeze_at": None, "lora": None},
+    "trainrun.model.torchvision.torchvision": {"preprocessing": None},
+    "trainrun.model.timm.timm": {"preprocessing": None},
     "trainrun.loop.Loop": {"probes": []},
 }
 _HEAD = re.compile(r"# trainrun config\.yaml, format (\d{1,9})\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import types
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -126,8 +127,12 @@ def _from_typing(form: Any) -> Kind:
         return _choice(list(arguments))
     if typing.get_origin(form) is tuple:
         return _fixed([_from_typing(part) for part in arguments])
+    if typing.get_origin(form) is list:
+        return _many(_from_typing(arguments[0]))
+    if typing.get_origin(form) in (typing.Union, types.UnionType):
+        return _union([_from_typing(part) for part in arguments])
     if not arguments:
-        return UNKNOWN
+        return _SIMPLE.get("None" if form is type(None) else form.__name__, UNKNOWN)
     base, note = arguments
     if isinstance(note, ranges.InSteps):
         return _duration(note)

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from trainrun.data.published import Normalize, download_file, published
+from trainrun.data.published import download_file, published
 from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.vocabulary.errors import DataError
-from trainrun.vocabulary.ranges import Count, Natural, Split
+from trainrun.vocabulary.ranges import Count, Natural, Normalize, Split
 
 _PIXELS = 3 * 32 * 32
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from trainrun.data.files import read_idx
-from trainrun.data.published import Normalize, download_file, published
+from trainrun.data.published import download_file, published
 from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import DataError
-from trainrun.vocabulary.ranges import Count, Natural, Split
+from trainrun.vocabulary.ranges import Count, Natural, Normalize, Split
 
 _FILES = (
     *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

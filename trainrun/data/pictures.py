@@ -54,11 +54,11 @@ _BEGINNINGS = {
 }
 
 
-def decoded(file: Path, size: int) -> Tensor:
+def decoded(file: Path, size: int, resize: int | None = None, interpolation: str = "bilinear") -> Tensor:
     """(3, size, size), 0 black and 255 white: turned as EXIF says, shorter side resized, middle cut out.
 
-    uint8, but float32 where the file has more than 8 bits a channel. Raises DataError naming a file
-    that cannot be decoded whole, or whose mode has no known range.
+    The shorter side becomes `size`, or `resize`. uint8, but float32 where the file has more than 8 bits a
+    channel. Raises DataError naming a file that cannot be decoded whole, or whose mode has no known range.
     """
     from PIL import Image, ImageOps
 
@@ -71,8 +71,8 @@ def decoded(file: Path, size: int) -> Tensor:
     if max(image.size) > _LONGEST * short:  # cut first: only the middle is needed
         middle = (max(0, (side - _LONGEST * short) // 2) for side in image.size)
         image = ImageOps.crop(image, tuple(middle))
-    width, height = (size * side // short for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    width, height = ((resize or size) * side // short for side in image.size)
+    image = image.resize((width, height), Image.Resampling[interpolation.upper()])
     left, top = round((width - size) / 2), round((height - size) / 2)
     pixels = torch.from_numpy(np.array(image.crop((left, top, left + size, top + size))))
     return pixels.expand(3, size, size).clone() if pixels.ndim == 2 else pixels.permute(2, 0, 1)

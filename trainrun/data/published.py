@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,8 +16,7 @@ from trainrun.data import scaling
 from trainrun.data.resident import Holdout, InMemoryData, resident
 from trainrun.protocols import DataInfo
 from trainrun.vocabulary.errors import DataError
-
-Normalize = Literal["train", "published"]
+from trainrun.vocabulary.ranges import Normalize
 
 # Per channel (mean, std) of the pixels of all training pictures, white being 1.
 PUBLISHED = {
@@ -49,14 +47,14 @@ def published(
 
 
 def normalized(data: InMemoryData, normalize: Normalize) -> InMemoryData:
-    """Pictures of bytes, standardised by the training split's mean and std or by the published ones."""
+    """Pictures of bytes, standardised by the training split's mean and std, or by given ones."""
     if normalize == "train":
         return data
-    mean, std = PUBLISHED[data.info.name]
-    shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
-    data.restore(data.fitted() | {"shift": 255 * shift, "scale": 1 / (255 * scale)})
-    text = f"the published mean {scaling.listed(mean)} and std {scaling.listed(std)}, white being 1"
-    data.info = replace(data.info, input_scaling=text)
+    published = PUBLISHED[data.info.name] if normalize == "published" else None
+    mean, std, whose = (*published, "the published") if published else scaling.constants(normalize)
+    shift, scale = scaling.given_scaling(mean, std, data.info.input_shape[0])
+    data.restore(data.fitted() | {"shift": shift, "scale": scale})
+    data.info = replace(data.info, input_scaling=scaling.describe_given(mean, std, whose))
     return data
 
 

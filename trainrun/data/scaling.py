@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from trainrun.protocols import TargetScaling
+from trainrun.vocabulary.errors import ConfigError
+
+Values = float | Sequence[float]  # of every channel, or one of each
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std, as its weights were trained with
 
 _ROWS = 4096  # turned into float64 at a time: a copy of everything may not fit in memory
 
@@ -30,6 +35,42 @@ def standardization(inputs: Tensor, per_feature: bool) -> tuple[Tensor, Tensor]:
     std = (squares / count).sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature stays 0
     return mean.float(), (1 / std).float()
+
+
+def constants(
+    normalize: Literal["published", "imagenet"] | tuple[Values, Values] | None,
+) -> tuple[Values, Values, str]:
+    """(mean, std, whose) of `data.normalize`: imagenet, [mean, std], or null, which leaves 0 to 1."""
+    if normalize is None:
+        return 0.0, 1.0, ""
+    if normalize == "imagenet":
+        return IMAGENET[0], IMAGENET[1], "ImageNet's"
+    assert normalize != "published"  # what each data set knows of itself
+    mean, std = normalize
+    return mean, std, "the given"
+
+
+def given_scaling(mean: Values, std: Values, channels: int) -> tuple[Tensor, Tensor]:
+    """(shift, scale) of pictures from 0 to 255 by a mean and std that take white as 1, (1, C, 1, 1).
+
+    Raises ConfigError for other than one value, or one of each channel.
+    """
+    columns = []
+    for values in (mean, std):
+        column = [values] if isinstance(values, (int, float)) else list(values)
+        if len(column) not in (1, channels):
+            text = f"has {len(column)} values, the pictures have {channels} channel{'s' * (channels > 1)}"
+            raise ConfigError.of("data.normalize", text)
+        columns.append(torch.tensor(column).expand(channels).reshape(1, -1, 1, 1))
+    return 255 * columns[0], 1 / (255 * columns[1])
+
+
+def describe_given(mean: Values, std: Values, whose: str) -> str:
+    """`ImageNet's mean 0.485, 0.456, 0.406 and std 0.229, 0.224, 0.225, white being 1`; "" of nobody's."""
+    if not whose:
+        return ""
+    texts = [listed([v] if isinstance(v, (int, float)) else v) for v in (mean, std)]
+    return f"{whose} mean {texts[0]} and std {texts[1]}, white being 1"
 
 
 def describe_scaling(shift: Tensor, scale: Tensor, per_feature: bool) -> str:

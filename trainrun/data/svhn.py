@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainrun.data.published import Normalize, download_file, published
+from trainrun.data.published import download_file, published
 from trainrun.data.resident import Holdout, InMemoryData
 from trainrun.vocabulary.errors import DataError
-from trainrun.vocabulary.ranges import Count, Natural, Split
+from trainrun.vocabulary.ranges import Count, Natural, Normalize, Split
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
 MD5 = {  # as torchvision has them

@@ -77,7 +77,8 @@ class Evaluator:
         began = time.perf_counter()
         if state.weight_average is not None:
             with self.signals.interruptible():
-                state.weight_average.update_bn(self.windows.first_epoch(), state.precision.autocast)
+                batches, autocast = self.windows.first_epoch(), state.precision.autocast
+                state.weight_average.update_bn(batches, autocast, state.model)
         event = self.evaluate(state, last_weights(state), "val")
         metrics, totals = event.metrics, state.meter.read_eval()
         state.evaluated_at = state.step

@@ -173,8 +173,7 @@ class WindowGradients:
         """
         state = self.state
         state.optimizer.zero_grad(set_to_none=True)
-        if not state.model.training:
-            state.model.train()
+        state.set_modes()
         terms, sums, loss = [], [], torch.zeros((), device=state.precision.device)
         for micro, batch in enumerate(self.window):
             if not len(batch) and not syncs_batch_norm(state.model):

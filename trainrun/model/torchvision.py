@@ -14,11 +14,14 @@ from trainrun.runtime.vision import import_torchvision
 from trainrun.vocabulary.errors import ConfigError
 
 
-def torchvision(name: str, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+def torchvision(
+    name: str, preprocessing: str | None, input_shape: tuple[int, ...], num_outputs: int
+) -> nn.Module:
     """The model `name` of `torchvision.models`, untrained, with `num_outputs` outputs.
 
-    Its first convolution is replaced where the pictures have other than 3 channels. Raises
-    ConfigError for an unknown name, and for pictures that the model cannot take.
+    `preprocessing` is what data=imagefolder does to pictures (`trainrun.model.pretrained`). Its first
+    convolution is replaced where the pictures have other than 3 channels. Raises ConfigError for an
+    unknown name, and for pictures that the model cannot take.
     """
     channels, *size = picture_shape(input_shape, "torchvision")
     models = import_torchvision("torchvision.models")
@@ -37,9 +40,7 @@ def named_model(
     make: Callable[[], nn.Module], name: str, library: str, names: Sequence[str], input_shape: tuple[int, ...]
 ) -> nn.Module:
     """The model that `make` makes, one of `names`; raises ConfigError where it cannot take the pictures."""
-    if name not in names:
-        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
-        raise ConfigError.of("model.name", f"{library} has no model {name!r}{hint}")
+    refuse_unknown(name, library, names)
     try:
         model = make()
         with torch.no_grad():
@@ -49,6 +50,13 @@ def named_model(
         text = f"{name} cannot take pictures of {input_shape}: {reason}"
         raise ConfigError.of("model.name", text) from None
     return model.train()
+
+
+def refuse_unknown(name: str, library: str, names: Sequence[str]) -> None:
+    """Raise ConfigError for a name that a library does not have."""
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; one of {', '.join(names[:8])} ..."
+        raise ConfigError.of("model.name", f"{library} has no model {name!r}{hint}")
 
 
 def _arguments(name: str, size: tuple[int, ...]) -> dict[str, Any]:

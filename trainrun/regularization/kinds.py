@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
@@ -95,11 +95,18 @@ class WeightAverage(ABC):
         """After an applied optimizer step."""
 
     def update_bn(
-        self, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+        self,
+        batches: Iterable[Batch],
+        autocast: Callable[[], AbstractContextManager[Any]],
+        raw: nn.Module | None = None,
     ) -> None:
-        """Estimate batch norm's statistics of the copy from training batches, before an evaluation."""
+        """Estimate batch norm's statistics of the copy from training batches, before an evaluation.
+
+        Those of norms that are frozen in the `raw` model stay.
+        """
         if self.model is not None and self.bn_batches != 0:
-            estimate_batch_norm(self.model, islice(batches, self.bn_batches), autocast)
+            frozen = _frozen_norms(raw) if raw else set()
+            estimate_batch_norm(self.model, islice(batches, self.bn_batches), autocast, frozen)
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.started_copy.state_dict()}
@@ -126,10 +133,17 @@ class Stopper(ABC):
 
 @torch.no_grad()
 def estimate_batch_norm(
-    model: nn.Module, batches: Iterable[Batch], autocast: Callable[[], AbstractContextManager[Any]]
+    model: nn.Module,
+    batches: Iterable[Batch],
+    autocast: Callable[[], AbstractContextManager[Any]],
+    left_out: Collection[str] = (),
 ) -> None:
-    """Set batch norm's running statistics to their mean over the batches; reads none without batch norm."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    """Set batch norm's running statistics to their mean over the batches; reads none without batch norm.
+
+    Norms whose names are `left_out` keep theirs.
+    """
+    modules = {name: module for name, module in model.named_modules() if name not in left_out}
+    norms = [module for module in modules.values() if isinstance(module, _BatchNorm)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -151,3 +165,9 @@ def estimate_batch_norm(
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         model.eval()
+
+
+def _frozen_norms(model: nn.Module) -> set[str]:
+    """The names of batch norms whose own parameters are frozen."""
+    norms = {name: list(m.parameters()) for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    return {name for name, own in norms.items() if own and not any(p.requires_grad for p in own)}

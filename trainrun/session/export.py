@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainrun.parameters.lora import merge
 from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.run.files import replacing
 from trainrun.session.load_run import LoadedRun
@@ -65,9 +66,10 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
 
     The file appears whole and only once its outputs are the model's: the same bits from .safetensors,
     which holds weights alone, and nearly the same from .pt2 and .onnx, which hold the computation for
-    any number of samples. Raises ConfigError for a model that a format cannot hold, TrainrunError for
-    outputs that differ, StorageError.
+    any number of samples. LoRA's adapters are merged into the model first. Raises ConfigError for a
+    model that a format cannot hold, TrainrunError for outputs that differ, StorageError.
     """
+    merge(model)
     model, inputs = model.eval(), torch.cat([inputs, inputs]) if len(inputs) == 1 else inputs
     write, read = _FORMATS[path.suffix]
     try:

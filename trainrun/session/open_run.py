@@ -50,7 +50,7 @@ def open_run(run_dir: Path, overrides: Sequence[str] = (), typed: Collection[str
     imports.admit(None if doubt is None else {*trust, *named})
     if problems := check(settings, trust=trust, stored=stored):
         raise ConfigError(problems)
-    weights = stored_weights(before.settings["init_from"], run_dir)
+    weights = stored_weights(before.settings, run_dir)
     return StoredRun(build(settings, stored, trust, weights), before.settings, composition)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from trainrun.assembly.build import Parts
 from trainrun.checkpoint import reader
 from trainrun.checkpoint.weights import Weights, read_checkpoint, read_file
+from trainrun.model.pretrained import PRETRAINED, download
 from trainrun.run.files import object_in, read_json
 from trainrun.session.find_run import find_run
 from trainrun.vocabulary.errors import ResumeError
@@ -77,15 +83,31 @@ def weights_from(source: str) -> Weights:
         raise ResumeError(re.sub("^(RUN|checkpoint):", "init_from:", str(error))) from None
 
 
-def stored_weights(source: str | None, run_dir: Path) -> Weights | None:
+def initial_weights(settings: Mapping[str, Any]) -> Weights | None:
+    """The weights that settings start from; None where `init_from` is null. Raises as `weights_from` does."""
+    source = settings["init_from"]
+    if source != PRETRAINED:
+        return weights_from(source) if source else None
+    description, tensors = download(settings["model"])
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return Weights(Path(PRETRAINED), digest.hexdigest(), description, tensors)
+
+
+def stored_weights(settings: Mapping[str, Any], run_dir: Path) -> Weights | None:
     """The weights that a stored run began with, which it needs until its first checkpoint.
 
     Raises ResumeError where the file has changed since.
     """
-    if source is None or reader.steps_in(run_dir / "checkpoints"):
+    if settings["init_from"] is None or reader.steps_in(run_dir / "checkpoints"):
         return None
-    weights = weights_from(source)
+    weights = initial_weights(settings)
+    assert weights is not None
     environment = read_json(run_dir / "environment.json")
     if object_in(environment, "init_from").get("sha256", weights.sha256) != weights.sha256:
-        raise ResumeError(f"init_from: {source} has changed since the run began; start a new run")
+        raise ResumeError(
+            f"init_from: {settings['init_from']} has changed since the run began; start a new run"
+        )
     return weights

@@ -112,14 +112,12 @@ def train_one(
     """
     from trainrun.assembly.build import build
     from trainrun.session.session import RunOptions, start
-    from trainrun.session.stored_weights import weights_from
+    from trainrun.session.stored_weights import initial_weights
     from trainrun.session.teacher import with_teacher
 
     for note in composition.notes:
         say(note)
-    source = composition.settings["init_from"]
-    parts = build(composition.settings, weights=weights_from(source) if source else None)
-    parts = with_teacher(parts)
+    parts = with_teacher(build(composition.settings, weights=initial_weights(composition.settings)))
     if verbose:
         from trainrun.assembly.coverage import coverage
         from trainrun.assembly.layers import table

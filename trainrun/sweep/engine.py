@@ -137,7 +137,8 @@ def _with_source(words: Sequence[str]) -> list[str]:
     for word in words:
         source = value_of(word) if key_of(word) == "init_from" else None
         text = "" if source is None else str(source)
-        is_run = text and "$" not in text and not Path(text).expanduser().exists()  # no file, and not several
+        is_word = text in ("", "pretrained") or "$" in text  # nothing, the library's own, or several
+        is_run = not is_word and not Path(text).expanduser().exists()  # no file
         replaced.append(f"init_from={hydra_value(str(find_run(text)))}" if is_run else word)
     return replaced
 

@@ -20,7 +20,7 @@ from trainrun.assembly.costs import megabytes
 from trainrun.config.compose.composer import Composer
 from trainrun.config.overrides import key_of
 from trainrun.session.child import in_child
-from trainrun.session.stored_weights import weights_from
+from trainrun.session.stored_weights import initial_weights
 from trainrun.session.teacher import with_teacher
 from trainrun.terminal.lines import replaceable
 from trainrun.tune.batch import TriedSize
@@ -150,9 +150,7 @@ class BatchTrials:
 
     def _built(self, words: Sequence[str]) -> Parts:
         settings = Composer().checked(words).settings
-        source = settings["init_from"]
-        parts = build(settings, weights=weights_from(source) if source else None)
-        parts = with_teacher(parts)
+        parts = with_teacher(build(settings, weights=initial_weights(settings)))
         device = parts.runtime.device
         if device.type == "cuda" and self.limit_bytes is not None:
             share = self.limit_bytes / torch.cuda.mem_get_info(device)[1]

@@ -57,6 +57,11 @@ Steps = Annotated[int, InSteps()]
 Period = Annotated[int, InSteps(1)]
 Length = Annotated[str, InSteps(1, by_clock=True)]
 
+# Mean and std of pictures, white being 1: of every channel, or a list with one of each.
+MeanAndStd = tuple[float | list[float], Positive | list[Positive]]
+Normalize = Literal["train", "published", "imagenet"] | MeanAndStd | None
+NormalizeOwn = Literal["auto", "train", "imagenet"] | MeanAndStd | None
+
 # Choices that several models share.
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid"]
 Norm = Literal["none", "batch", "layer"]

@@ -26,7 +26,7 @@ Rules = dict[str, dict[str, Any]]
 def table(
     rules: Rules | None = None, decay_norm_and_bias: bool = False, weight_decay: float | None = 0.1
 ) -> dict[str, ParamConfig]:
-    configs = Parameters(decay_norm_and_bias, 1.0, rules or {}).param_configs(Net(), weight_decay)
+    configs = Parameters(decay_norm_and_bias, 1.0, rules or {}, None, None).param_configs(Net(), weight_decay)
     return {config.name: config for config in configs}
 
 
@@ -36,7 +36,7 @@ MATRICES = ("body.0.weight", "body.3.weight", "head.weight")
 
 
 def test_every_parameter_has_one_entry_in_the_models_order() -> None:
-    configs = Parameters(False, 1.0, {}).param_configs(Net(), 0.1)
+    configs = Parameters(False, 1.0, {}, None, None).param_configs(Net(), 0.1)
     assert [config.name for config in configs] == NAMES
     assert [config.shape for config in configs] == [(3, 4), (3,), (3,), (3,), (3, 3), (2, 3), (2,)]
 
@@ -59,12 +59,12 @@ def test_norms_and_biases_are_not_decayed() -> None:
 )
 def test_a_norm_is_not_decayed_whatever_its_shape(model: nn.Module) -> None:
     for whole in (model, nn.Sequential(nn.Identity(), model)):
-        configs = Parameters(False, 1.0, {}).param_configs(whole, 0.1)
+        configs = Parameters(False, 1.0, {}, None, None).param_configs(whole, 0.1)
         assert configs and {config.weight_decay for config in configs} == {0.0}
 
 
 def test_the_biases_of_recurrent_layers_are_not_decayed() -> None:
-    configs = Parameters(False, 1.0, {}).param_configs(nn.LSTM(3, 4), 0.1)
+    configs = Parameters(False, 1.0, {}, None, None).param_configs(nn.LSTM(3, 4), 0.1)
     assert {config.name: config.weight_decay for config in configs} == {
         "weight_ih_l0": 0.1,
         "weight_hh_l0": 0.1,
@@ -165,7 +165,7 @@ def test_what_the_model_froze_itself_stays_frozen_unless_a_rule_thaws_it() -> No
     for rules, frozen in ({}, True), ({"head*": {"freeze": False}}, False):
         model = Net()
         model.head.requires_grad_(False)
-        parameters = Parameters(False, 1.0, rules)  # type: ignore[arg-type]
+        parameters = Parameters(False, 1.0, rules, None, None)  # type: ignore[arg-type]
         param_configs = parameters.param_configs(model, 0.1)
         assert [config.frozen for config in param_configs] == [False] * 5 + [frozen] * 2
         parameters.groups(model, param_configs, 0.1)
@@ -175,7 +175,7 @@ def test_what_the_model_froze_itself_stays_frozen_unless_a_rule_thaws_it() -> No
 def test_groups_feed_an_optimizer() -> None:
     model = Net()
     rules: Rules = {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}}
-    parameters = Parameters(False, 1.0, rules)
+    parameters = Parameters(False, 1.0, rules, None, None)
     groups = parameters.groups(model, parameters.param_configs(model, 0.1), 0.2)
     optimizer = torch.optim.SGD(groups, lr=123.0)
     rows = {
@@ -202,7 +202,7 @@ def test_groups_feed_an_optimizer() -> None:
 
 def test_a_step_moves_what_is_trained_at_its_own_rate_and_nothing_frozen() -> None:
     model = Net()
-    parameters = Parameters(False, 1.0, {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}})
+    parameters = Parameters(False, 1.0, {"head*": {"lr": 0.5}, "body.0*": {"freeze": True}}, None, None)
     groups = parameters.groups(model, parameters.param_configs(model, 0.1), 0.2)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.SGD(groups, lr=123.0)
@@ -219,14 +219,14 @@ def test_a_step_moves_what_is_trained_at_its_own_rate_and_nothing_frozen() -> No
 
 def test_one_group_where_nothing_differs() -> None:
     model = Net()
-    parameters = Parameters(False, 1.0, {})
+    parameters = Parameters(False, 1.0, {}, None, None)
     (group,) = parameters.groups(model, parameters.param_configs(model, None), 0.1)
     assert group["name"] == "all" and len(group["params"]) == 7 and "weight_decay" not in group
 
 
 def test_factors_that_print_alike_are_still_two_groups() -> None:
     model = Net()
-    parameters = Parameters(True, 1.0, {"body*": {"lr": 0.12345671}, "head*": {"lr": 0.12345672}})
+    parameters = Parameters(True, 1.0, {"body*": {"lr": 0.12345671}, "head*": {"lr": 0.12345672}}, None, None)
     groups = parameters.groups(model, parameters.param_configs(model, 0.1), 1.0)
     assert [group["lr"] for group in groups] == [0.12345671, 0.12345672]
 
@@ -234,7 +234,7 @@ def test_factors_that_print_alike_are_still_two_groups() -> None:
 def test_a_shared_weight_is_trained_once() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
-    parameters = Parameters(False, 1.0, {})
+    parameters = Parameters(False, 1.0, {}, None, None)
     (group,) = parameters.groups(model, parameters.param_configs(model, 0.1), 0.1)
     assert len(group["params"]) == 1
 
@@ -254,7 +254,7 @@ class Deep(nn.Module):
 
 
 def test_layer_decay_lowers_the_rate_with_the_distance_from_the_output() -> None:
-    decayed = Parameters(False, 0.5, {"blocks.0.up.*": {"lr": 2.0}}).param_configs(Deep(), None)
+    decayed = Parameters(False, 0.5, {"blocks.0.up.*": {"lr": 2.0}}, None, None).param_configs(Deep(), None)
     factors = {config.name: config.lr_factor for config in decayed}
     assert factors.pop("blocks.0.up.weight") == factors.pop("blocks.0.up.bias") == 2.0
     wanted = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5, "norm": 0.5, "head": 1.0}
@@ -264,7 +264,7 @@ def test_layer_decay_lowers_the_rate_with_the_distance_from_the_output() -> None
 
 def test_layer_decay_reaches_the_optimizers_groups() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
-    rules = Parameters(True, 0.1, {})
+    rules = Parameters(True, 0.1, {}, None, None)
     groups = rules.groups(model, rules.param_configs(model, None), 0.5)
     assert [group["lr"] for group in groups] == pytest.approx([0.005, 0.05, 0.5])
     assert [len(group["params"]) for group in groups] == [2, 4, 2]

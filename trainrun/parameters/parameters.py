@@ -1,17 +1,19 @@
-"""Parameter groups by name pattern: learning-rate factor, weight decay, freezing, init."""
+"""Parameter groups by name pattern: learning-rate factor, weight decay, freezing and its end, init."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
+from trainrun.parameters.freezing import Freezing, freezing_of
+from trainrun.parameters.lora import adapt, is_adapter
+from trainrun.parameters.names import head_of, nearest_name
 from trainrun.vocabulary.errors import ConfigError, Problem
-from trainrun.vocabulary.ranges import PositiveFraction
+from trainrun.vocabulary.ranges import Period, PositiveFraction
 
 # A rule's keys, and the fields of ParamConfig that they set.
 _FIELDS = {"lr": "lr_factor", "weight_decay": "weight_decay", "freeze": "frozen", "init": "init"}
@@ -27,11 +29,12 @@ class ParamConfig:
     weight_decay: float | None  # None where the optimizer has no decay
     frozen: bool
     init: Any = None  # a rule's init; None means that of the run
+    is_held: bool = False  # frozen by a rule at first, and trained later
 
     @property
     def group(self) -> str:
         """The parameter group's name: how it differs from the others."""
-        if self.frozen:
+        if self.frozen and not self.is_held:
             return "frozen"
         lr = "" if self.lr_factor == 1 else f"lr x {self.lr_factor:g}"
         decay = "" if self.weight_decay is None else f"decay {self.weight_decay:g}"
@@ -41,25 +44,43 @@ class ParamConfig:
 class Parameters:
     """Rules of the form `pattern: {lr: factor, weight_decay: value, freeze: true, init: scheme}`.
 
-    Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names. Where several match,
-    later ones win, setting by setting. Norms, biases and other 1-D parameters are not decayed unless
-    `decay_norm_and_bias` or a rule says so. A rule's init skips them where it also matches matrices.
+    Patterns are shell-style (`head*`, `*.bias`) and match whole parameter names; `head` alone is the
+    output layer of any model, `backbone` all else. Where several match, later ones win, setting by
+    setting. What rules freeze is trained from step `unfreeze_at` on.
+    Norms, biases and other 1-D parameters are not decayed unless `decay_norm_and_bias` or a rule says
+    so. A rule's init skips them where it also matches matrices.
     Each layer's learning rate is `layer_decay` times that of the next, the last layer's the full one
-    (Clark et al., 2020). A rule's `lr` replaces that factor.
+    (Clark et al., 2020). A rule's `lr` replaces that factor. `lora` trains adapters in place of layers.
     """
 
     def __init__(
-        self, decay_norm_and_bias: bool, layer_decay: PositiveFraction, rules: Mapping[str, Mapping[str, Any]]
+        self,
+        decay_norm_and_bias: bool,
+        layer_decay: PositiveFraction,
+        rules: Mapping[str, Mapping[str, Any]],
+        unfreeze_at: Period | None,
+        lora: Mapping[str, Any] | None,
     ) -> None:
         self.decay_norm_and_bias, self.layer_decay = decay_norm_and_bias, layer_decay
-        self.rules = rules
+        self.rules, self.unfreeze_at, self.lora = rules, unfreeze_at, lora
+
+    def adapt(self, model: nn.Module) -> None:
+        """Put the adapters of `lora` into a model, once it has its weights; they and the head are trained."""
+        if self.lora is not None:
+            adapt(model, head_of(model), **self.lora)
 
     def param_configs(self, model: nn.Module, weight_decay: float | None) -> list[ParamConfig]:
         """One entry per parameter, in the model's order. Raises ConfigError for a pattern without a match."""
         named = dict(model.named_parameters())
+        parts = {"head": head_of(model)} if {"head", "backbone"} & self.rules.keys() else {}
+        parts |= (
+            {"backbone": {n for n in named if n not in parts["head"] and not is_adapter(n)}} if parts else {}
+        )
         matches = {rule: {name for name in named if fnmatchcase(name, rule)} for rule in self.rules}
+        matches |= {rule: parts[rule] for rule in parts.keys() & self.rules.keys() if not matches[rule]}
         if unmatched := [pattern for pattern, names in matches.items() if not names]:
-            texts = {rule: f"matches no parameter; nearest is {_nearest(rule, named)}" for rule in unmatched}
+            near = {rule: nearest_name(rule, named) for rule in unmatched}
+            texts = {rule: f"matches no parameter; nearest is {name}" for rule, name in near.items()}
             raise ConfigError([Problem(f"parameters.rules.{rule}", text) for rule, text in texts.items()])
         spared = set() if self.decay_norm_and_bias else _norms_and_biases(model)
         layer_of = _layers(model)
@@ -75,7 +96,8 @@ class Parameters:
                     has_init = parameter.ndim > 1 or all(named[other].ndim < 2 for other in matches[pattern])
                     keys = rule.keys() - (() if has_init else {"init"})
                     fields |= {field: rule[key] for key, field in _FIELDS.items() if key in keys}
-            configs.append(ParamConfig(name, tuple(parameter.shape), **fields))
+            is_held = fields["frozen"] and parameter.requires_grad and self.unfreeze_at is not None
+            configs.append(ParamConfig(name, tuple(parameter.shape), **fields, is_held=is_held))
         if all(config.frozen for config in configs):
             raise ConfigError.of("parameters.rules", "freeze every parameter; nothing is left to train")
         return configs
@@ -86,7 +108,7 @@ class Parameters:
         groups: dict[tuple[float, float | None], dict[str, Any]] = {}
         for config in configs:
             parameter = named[config.name].requires_grad_(not config.frozen)
-            if config.frozen:
+            if config.frozen and not config.is_held:
                 continue
             settings: dict[str, Any] = {"params": [], "name": config.group, "lr": lr * config.lr_factor}
             if config.weight_decay is not None:
@@ -94,6 +116,14 @@ class Parameters:
             group = groups.setdefault((config.lr_factor, config.weight_decay), settings)
             group["params"].append(parameter)
         return list(groups.values())
+
+    def freezing(self, model: nn.Module, configs: list[ParamConfig]) -> Freezing | None:
+        """What stays as it is while it is frozen; raises ConfigError for an end of what never began."""
+        held = [config.name for config in configs if config.is_held]
+        if self.unfreeze_at is not None and not held:
+            text = "has no effect because no rule freezes anything; freeze all but the head with"
+            raise ConfigError.of("parameters.unfreeze_at", text, "parameters.rules.backbone.freeze=true")
+        return freezing_of(model, held, self.unfreeze_at)
 
 
 def _layers(model: nn.Module) -> dict[str, int]:
@@ -126,11 +156,3 @@ def _norms_and_biases(model: nn.Module) -> set[str]:
         if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):  # those that may have more than one dimension
             names |= {n for n, _ in module.named_parameters(path, recurse=False)}
     return names
-
-
-def _nearest(pattern: str, names: Iterable[str]) -> str:
-    """The parameter name, or a leading or last part of one, that is most similar to a pattern."""
-    parts = [name.split(".") for name in names]
-    candidates = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
-    candidates |= {part[-1] for part in parts}
-    return difflib.get_close_matches(pattern.strip("*.?"), sorted(candidates), 1, 0.0)[0]
