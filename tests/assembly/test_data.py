@@ -76,7 +76,7 @@ def test_a_data_set_that_cannot_be_made_is_named(cli: Callable, folder: Path) ->
 
 def test_a_data_set_alone_takes_what_the_option_has(cli: Callable, folder: Path) -> None:
     write(folder, {"mine.py": MINE})
-    words = ("data._target_=mine.Rows", "task=classification", "model=linear", "logger=none", "budget=1ep")
+    words = ("data._target_=mine.Rows", "task=classification", "model=linear", "logger=console", "budget=1ep")
     answer = cli(*words, "+data.sampler=mine.backwards", "run_dir=run")
     assert answer.code == 0, answer.err
     assert "42 train, 9 val, 9 test" in answer.err
