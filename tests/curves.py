@@ -50,6 +50,7 @@ def from_yaml(option: str, total: int, per_epoch: int = 10, **changes: Any) -> A
     """The schedule of a YAML option as a run of `total` steps would build it, at base lr 1."""
     node = yaml.safe_load((CONF / f"{option}.yaml").read_text()) | changes
     function = getattr(scheduler, node.pop("_target_").rpartition(".")[2])
+    node.pop("also")  # which the run's composer reads
     pace = Pace(window=1, samples_per_epoch=per_epoch, total_steps=total)
     notes = inspect.get_annotations(function)
     for key, value in node.items():

@@ -47,7 +47,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_loss_and_gradient(form: str) -> None:
-    model, task = Returns(FORMS[form]), ModelLoss(INFO)
+    model, task = Returns(FORMS[form]), ModelLoss(INFO, -100)
     outcome = task(model, batch())
     assert outcome.terms["loss"].item() == pytest.approx(MEAN * 3)
     (outcome.terms["loss"] / task.count(batch())["loss"]).backward()
@@ -60,7 +60,7 @@ def test_every_form_gives_the_same_loss_and_gradient(form: str) -> None:
 
 
 def test_the_batch_says_what_its_loss_is_a_mean_of() -> None:
-    task = ModelLoss(INFO)
+    task = ModelLoss(INFO, -100)
     counted = batch({"x": X, "count": torch.tensor([1, 2, 4])})
     assert task.count(counted)["loss"] == 7
     assert task(Returns(FORMS["tensor"]), counted).terms["loss"].item() == pytest.approx(MEAN * 7)
@@ -72,7 +72,7 @@ def test_built_in_data_are_given_as_inputs_and_targets() -> None:
     seen = []
     model = Returns(FORMS["tensor"])
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    ModelLoss(INFO)(model, batch(X, torch.ones(3)))
+    ModelLoss(INFO, -100)(model, batch(X, torch.ones(3)))
     assert isinstance(seen[0], InputParts) and len(seen[0]) == 2
 
 
@@ -89,7 +89,7 @@ class Detector(nn.Module):
 
 
 def test_a_model_that_gives_its_loss_only_in_training_is_evaluated_without_changing_it() -> None:
-    model, task = Detector().eval(), ModelLoss(INFO)
+    model, task = Detector().eval(), ModelLoss(INFO, -100)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         outcome = task(model, batch())
@@ -110,13 +110,24 @@ def test_a_model_that_gives_its_loss_only_in_training_is_evaluated_without_chang
 )
 def test_no_loss_is_refused_with_what_came(returned: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=f"must return its loss: .*{said}"):
-        ModelLoss(INFO)(Returns(returned), batch())
+        ModelLoss(INFO, -100)(Returns(returned), batch())
 
 
 def test_predictions_are_the_outputs_beside_the_loss() -> None:
-    task = ModelLoss(INFO)
+    task = ModelLoss(INFO, -100)
     for form in ("logits and loss", "loss first", "object", "dict with loss"):
         assert torch.equal(task.predict(Returns(FORMS[form]), X), 2 * X)
     assert torch.equal(task.predict(Returns(lambda y: y), X), 2 * X)
     with pytest.raises(ConfigError, match="cannot predict"):
         task.predict(Returns(FORMS["tensor"]), X)
+
+
+def test_a_target_that_is_none_is_called_as_the_model_calls_it() -> None:
+    class Tokens(nn.Module):
+        def forward(self, parts: Any) -> Any:
+            logits = torch.zeros(4, 5, requires_grad=True)
+            return logits, nn.functional.cross_entropy(logits, parts[1].flatten(), ignore_index=-1)
+
+    tokens = Batch(torch.zeros(2, 2), torch.tensor([[1, 2], [3, -100]]), torch.arange(2), Position())
+    outcome = ModelLoss(INFO, -1)(Tokens(), tokens)
+    assert outcome.terms["loss"].item() == pytest.approx(2 * torch.tensor(5.0).log().item())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from trainrun.protocols import Batch, DataInfo, InputParts, Outcome
+from trainrun.protocols import IGNORED, Batch, DataInfo, InputParts, Outcome
 from trainrun.vocabulary.errors import ConfigError
 
 # How a batch may say what its loss is a mean of; the second is Hugging Face's.
@@ -30,9 +31,9 @@ class ModelLoss:
     metric_modes: Mapping[str, str] = {"loss": "min"}
     own_metrics: Mapping[str, Any] = {}
 
-    def __init__(self, info: DataInfo) -> None:
-        self.info = info
-        self.num_outputs = info.num_targets
+    def __init__(self, info: DataInfo, ignore_index: int) -> None:
+        self.info, self.num_outputs, self.ignore_index = info, info.num_targets, ignore_index
+        self.vocab_size = len(info.vocabulary) or (info.num_targets if info.kind == "tokens" else None)
 
     def count(self, batch: Batch) -> Mapping[str, float | Tensor]:
         entries = batch.inputs if isinstance(batch.inputs, Mapping) else {}
@@ -40,6 +41,7 @@ class ModelLoss:
         return {"loss": count.sum() if isinstance(count, Tensor) else float(count)}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        batch = self._ignoring(batch)
         returned = model(whole(batch))
         losses = losses_in(returned, len(batch))
         if losses is None and not model.training:
@@ -51,6 +53,13 @@ class ModelLoss:
         total = torch.stack(list(means.values())).sum()
         sums = {name: mean.detach() * len(batch) for name, mean in means.items() if name != "loss"}
         return Outcome({"loss": total * self.count(batch)["loss"]}, sums)
+
+    def _ignoring(self, batch: Batch) -> Batch:
+        """The batch with targets that are none as the model calls them."""
+        targets = batch.targets
+        if self.ignore_index == IGNORED or not isinstance(targets, Tensor) or targets.is_floating_point():
+            return batch
+        return replace(batch, targets=targets.masked_fill(targets == IGNORED, self.ignore_index))
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
         """Each loss of a dict, by its mean over the samples."""
