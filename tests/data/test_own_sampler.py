@@ -121,8 +121,8 @@ def test_a_resume_draws_what_the_whole_run_drew() -> None:
         ),
         (["data.sampler=my_sampler.stranger"], "data.sampler: stranger must return indices that it is given"),
         (["data.sampler=turned"], "data.sampler: must be a plain dotted name"),
-        (["data.sampler=3"], "data.sampler: must be a plain dotted name"),
-        (["data.sampler=[a,b]"], "data.sampler: must be a dotted name"),
+        (["data.sampler=3"], "data.sampler: must be text or null, got 3"),
+        (["data.sampler=[a,b]"], "data.sampler: must be text or null, got"),
     ],
 )
 def test_what_cannot_be_drawn_by_it_is_refused_before_a_folder_exists(words: list[str], text: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
-from trainrun.data.samples import FailedSample, Seeded, chunks, collate, endless, stream, unpacked
+from trainrun.data.samples import Seeded, chunks, collate, endless, stream, unpacked
 from trainrun.vocabulary.errors import DataError
 
 
@@ -62,7 +62,8 @@ def test_a_failing_sample_is_named() -> None:
     failed = Seeded(Drawing(), 0)[13]
     place = inspect.getsourcelines(Drawing)[1] + 3
     what = f"KeyError: 'thirteen' (test_samples.py:{place})"
-    assert failed == FailedSample(f"data: sample 13 of Drawing failed: {what}")
+    assert (failed.message, failed.index) == (f"data: sample 13 of Drawing failed: {what}", None)
+    assert failed.traceback.endswith("KeyError: 'thirteen'\n")
     assert collate([Seeded(Drawing(), 0)[1], failed]) == failed
     with pytest.raises(DataError, match="sample 13 of Drawing"):
         unpacked(failed)

@@ -29,7 +29,7 @@ def open_data(make: Factory) -> Data:
     node = dict(make.settings["data"])
     extras = {name: node.pop(name) for name in SLOTS["data"].extras if name in node}
     names, _ = parameters_of(make.callable_of("data"))
-    takes_samples = "collate_function" in names
+    taken = {*names, "collate"} if "collate_function" in names else names
     node |= {name: value for name, value in extras.items() if name in names}
     for split in ("train", "val", "test"):
         if isinstance(node.get(split), Mapping):
@@ -45,7 +45,7 @@ def open_data(make: Factory) -> Data:
         option = read_option(CONF / "data" / "dataset.yaml", "data")
         values = option | extras | {"train": data, **offered}
         data = from_dataset(**{k: value for k, value in values.items() if k not in _AFTERWARDS})
-    elif unused := [name for name in _SAMPLE_KEYS if extras.get(name) is not None and not takes_samples]:
+    elif unused := [key for key in _SAMPLE_KEYS if extras.get(key) is not None and key not in taken]:
         text = f"has no effect on {data.info.name}, whose samples are (input, target) already"
         raise ConfigError.of(f"data.{unused[0]}", text, f"data.{unused[0]}=null")
     if extras.get("balanced") and "balanced" not in names:
