@@ -104,6 +104,6 @@ def test_the_console_script_is_installed() -> None:
 def test_the_version_is_the_changelogs() -> None:
     from trainrun import __version__
 
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    newest = re.search(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest
     assert newest[1] == __version__
