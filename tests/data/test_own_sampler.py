@@ -120,7 +120,7 @@ def test_a_resume_draws_what_the_whole_run_drew() -> None:
             "data.sampler: draws the epoch, and so does data.balanced",
         ),
         (["data.sampler=my_sampler.stranger"], "data.sampler: stranger must return indices that it is given"),
-        (["data.sampler=turned"], "data.sampler: must be a plain dotted name"),
+        (["data.sampler=turned"], "data.sampler: must be the dotted name of a function"),
         (["data.sampler=3"], "data.sampler: must be text or null, got 3"),
         (["data.sampler=[a,b]"], "data.sampler: must be text or null, got"),
     ],

@@ -64,7 +64,7 @@ def test_without_targets_all_of_a_single_value_is_input() -> None:
     assert form_of("text", None, None, needs_target=False) == WHOLE
     assert WHOLE("text") == ("text", None)
     assert WHOLE(("in",)) == ("in", None)
-    assert WHOLE.note == "a sample is one input, without targets"
+    assert WHOLE.note == "the model gets all entries of a sample"
     assert form_of({"x": 1, "id": 2}, "x", None, needs_target=False)({"x": 1, "id": 2}) == (1, None)
 
 

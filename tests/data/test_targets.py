@@ -111,6 +111,7 @@ def test_what_the_task_cannot_learn_is_told_with_what_was_seen_and_what_to_do(
         ("classes", torch.zeros(4, 4).long(), torch.zeros(1, 3, 4, 4), "step_classes"),
         ("classes", torch.tensor([0, 1, 0]), torch.tensor([[7, 8, 9]]), "step_classes"),  # of tokens
         ("classes", torch.tensor([0, 2, 1]), torch.zeros(1, 3, 5), "step_classes"),  # of a series
+        ("classes", torch.tensor([0, 2, 1]), {"a": torch.tensor([[7, 8, 9]])}, "step_classes"),  # in a dict
         ("classes", torch.tensor([0, 1, 0]), torch.zeros(1, 3), "classes"),  # one-hot, of a row of a table
         ("classes", torch.tensor([0, 1, 0]), torch.zeros(1, 3, 5), "classes"),  # one-hot wins
         ("values", torch.zeros(4, 4), torch.zeros(1, 3, 4, 4), "step_values"),

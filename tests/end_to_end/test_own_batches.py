@@ -253,7 +253,17 @@ def test_a_target_for_each_pixel_or_token_is_learned(
 ) -> None:
     """Each is a function of its own pixel or token alone, which one layer can give exactly."""
     command(*OWN, *words, "budget=60ep", "optimizer.lr=0.1", "batch_size=8", "loop.accumulate=2")
-    assert evaluations(project)[-1][metric] >= least
+    last = evaluations(project)[-1]
+    assert last[metric] >= least
+    again = json.loads(command("eval", "run", "--split", "val").out)
+    assert again[metric] == pytest.approx(last[metric], abs=0.01)  # of the best weights
+    assert "no table" in command("predict", "run", code=2).err
+
+
+def test_a_mask_with_255_for_none_is_told(command: Callable, project: Path) -> None:
+    (project / "mine.py").write_text(DATA.replace("-100\n", "255\n"))
+    words = ("data.train._target_=mine.Scenes", "model._target_=nets.Pixels")
+    assert "if 255 means no class, give -100" in command(*OWN, *words, code=2).err
 
 
 def by_hand(steps: int) -> list[float]:

@@ -113,6 +113,13 @@ def test_no_loss_is_refused_with_what_came(returned: Any, said: str) -> None:
         ModelLoss(INFO, -100)(Returns(returned), batch())
 
 
+def test_a_loss_without_a_gradient_is_refused_in_training() -> None:
+    with pytest.raises(ConfigError, match="its loss does not depend on its weights"):
+        ModelLoss(INFO, -100)(Returns(lambda y: y.mean().detach()), batch())
+    with torch.no_grad():
+        ModelLoss(INFO, -100)(Returns(lambda y: y.mean().detach()), batch())
+
+
 def test_predictions_are_the_outputs_beside_the_loss() -> None:
     task = ModelLoss(INFO, -100)
     for form in ("logits and loss", "loss first", "object", "dict with loss"):

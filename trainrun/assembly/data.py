@@ -57,6 +57,9 @@ def open_data(make: Factory) -> Data:
 
 def _function(make: Factory, key: str, name: str) -> Callable[..., Any]:
     """The user's function of a dotted name that is the setting `key` itself."""
+    if "." not in name:
+        known = "pad, or " if key == "data.collate" else ""
+        raise ConfigError.of(key, f"must be {known}the dotted name of a function of yours, got {name!r}")
     if text := misfit(name, NAMED, make.trust, make.stored):
         raise ConfigError.of(key, text)
     return resolve(name, key, NAMED, make.trust, make.stored)

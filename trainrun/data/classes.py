@@ -129,5 +129,18 @@ def num_tokens(dataset: Dataset[Any], inputs: Any, targets: Tensor) -> int:
 
 
 def num_step_classes(dataset: Dataset[Any]) -> int:
-    """One more than the largest class of any step or pixel of any sample; reads all of them."""
-    return 1 + max(int(read_sample(dataset, index)[1].max()) for index in range(size_of(dataset)))
+    """One more than the largest class of any step or pixel of any sample; reads all of them.
+
+    Raises ConfigError where that is 255 and far above the others: such pixels usually have no class.
+    """
+    occurs = torch.zeros(256, dtype=torch.bool)
+    largest = 0
+    for index in range(size_of(dataset)):
+        classes = read_sample(dataset, index)[1].unique()
+        largest = max(largest, int(classes.max()))
+        occurs[classes[(classes >= 0) & (classes < 256)]] = True
+    if largest == 255 and not bool(occurs[128:255].any()):
+        text = f"the targets of {name_of(dataset)} have the class 255 and none from 128 to 254"
+        fix = "if 255 means no class, give -100 in its place; else give the dataset num_classes=256"
+        raise ConfigError.of("task", f"{text}; {fix}")
+    return largest + 1

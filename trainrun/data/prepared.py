@@ -23,7 +23,7 @@ from trainrun.data.samples import (
     typed,
 )
 from trainrun.tables.names import Key
-from trainrun.vocabulary.errors import DataError
+from trainrun.vocabulary.errors import ConfigError, DataError
 
 PAIR = SampleForm((0,), 1)
 
@@ -105,6 +105,9 @@ def prepared(
     sample = _first(datasets["train"])
     if sample is None or isinstance(sample, FailedSample):
         return datasets, ""  # what is wrong with it is said where it is described
+    if target_kind == "whole" and target is not None:
+        text = "has no meaning where the model gets all entries; name those it needs in data.inputs"
+        raise ConfigError.of("data.targets", text, "data.targets=null")
     is_own = function is not None and function is not pad
     shown = batch_of(function, [sample]) if function is not None and is_own else sample
     if target_kind == "whole" and inputs is None and target is None:

@@ -37,10 +37,12 @@ class SampleForm:
         """Say in the plan what was taken for what; empty for a pair."""
         if self.inputs == (0,) and self.target == 1 and not self.left_out:
             return ""
-        parts = f"inputs are {listed(self.inputs)}" if self.inputs else "a sample is one input"
+        if not self.inputs:
+            return "the model gets all entries of a sample"
+        parts = f"inputs are {listed(self.inputs)}"
         target = f", the target is {self.target}" if self.target is not None else ", without targets"
         left_out = f"; left out: {listed(self.left_out)}" if self.left_out else ""
-        return f"{parts}{target}{left_out}" if self.inputs else parts + target
+        return f"{parts}{target}{left_out}"
 
 
 WHOLE = SampleForm((), None)

@@ -218,7 +218,8 @@ def _why(sample: Any, error: Exception) -> str:
         if hasattr(part, "getbands"):  # a Pillow picture
             fix = "return torchvision.transforms.functional.to_tensor of it"
             return f"its {what} is a {type(part).__name__} picture; {fix}"
-    return f"{error}; it has input {describe_value(sample[0])} and target {describe_value(sample[1])}"
+    advice = "; data.collate=pad fills up shorter samples" if "equal size" in str(error) else ""
+    return f"{error}{advice}; it has input {describe_value(sample[0])} and target {describe_value(sample[1])}"
 
 
 def describe_value(value: Any) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainrun.data.faults import first_unfit
+from trainrun.data.samples import tensors_in
 from trainrun.vocabulary.errors import ConfigError, DataError
 
 _ADVICE = {
@@ -127,10 +128,11 @@ def _kind_of_steps(targets: Tensor, task_kind: str | None, inputs: Any) -> str |
     """
     num_axes, is_float = targets.ndim - 1, targets.is_floating_point()
     if task_kind == "classes" and not is_float and num_axes:
-        has_steps = isinstance(inputs, Tensor) and inputs.shape[1:2] == targets.shape[1:2]
+        alike = [tensor for tensor in tensors_in(inputs) if tensor.shape[1:2] == targets.shape[1:2]]
         is_one_hot = targets.shape[1] == 1 or bool(_FORMS["one-hot"].fits(targets.flatten(1)).all())
-        of_tokens = has_steps and inputs.shape == targets.shape and not inputs.is_floating_point()
-        is_of_steps = num_axes > 1 or of_tokens or (has_steps and not is_one_hot and inputs.ndim > 2)
+        of_tokens = any(t.shape == targets.shape and not t.is_floating_point() for t in alike)
+        of_series = not is_one_hot and any(tensor.ndim > 2 for tensor in alike)
+        is_of_steps = num_axes > 1 or of_tokens or of_series
         return "step_classes" if is_of_steps else None
     return "step_values" if task_kind == "values" and is_float and num_axes > 1 else None
 

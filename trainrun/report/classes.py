@@ -60,7 +60,10 @@ class ClassReport:
 
     def see(self, outputs: Tensor, batch: Batch) -> None:
         """Count a batch as the task counts it for its metrics."""
-        sums = self.task.sums(outputs, self.task.targets(batch.targets))
+        targets = batch.targets
+        if self.task.has_steps:
+            outputs, targets = self.task.counted_rows(outputs, targets)
+        sums = self.task.sums(outputs, self.task.targets(targets))
         self.confusion += sums["confusion"].cpu().numpy()
 
     def lines(self, width: int) -> list[Text]:

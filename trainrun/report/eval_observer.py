@@ -20,7 +20,9 @@ def report_on(task: TaskProtocol) -> ClassReport | ResidualReport | None:
     """The empty report that suits a task; None for other tasks, the user's own among them."""
     if isinstance(task, (Classification, Binary)) and type(task) in (Classification, Binary):
         return ClassReport(task)
-    return ResidualReport(task) if isinstance(task, Regression) and type(task) is Regression else None
+    if isinstance(task, Regression) and type(task) is Regression and not task.has_steps:
+        return ResidualReport(task)
+    return None
 
 
 def watched(

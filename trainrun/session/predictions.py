@@ -100,6 +100,9 @@ def numbers_in(heads: Sequence[str], task: TaskProtocol) -> dict[str, Callable[[
 
 
 def _kind(task: TaskProtocol, info: DataInfo, outputs: Tensor) -> Classes | Labels | Values:
+    if getattr(task, "has_steps", False):
+        text = "predictions of every step or pixel are no table"
+        raise ConfigError.of("predict", f"{text}; take the model itself, trainrun.load(RUN)")
     if isinstance(task, (Classification, Binary)):
         return Classes(info)
     if isinstance(task, Multilabel):

@@ -81,6 +81,12 @@ class Task:
             metric_inputs = self.metric_inputs(outputs, targets) if self.own_metrics else (None, None)
             return Outcome(terms, sums | self.sums(outputs, self.targets(targets)), *metric_inputs)
 
+    def counted_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of outputs and targets (N, ...) whose steps have a target."""
+        outputs, targets = self.step_rows(outputs, targets)
+        counted = has_target(targets).flatten()
+        return outputs[counted], targets[counted]
+
     def step_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and targets as rows, one for each step."""
         raise NotImplementedError

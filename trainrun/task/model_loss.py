@@ -21,10 +21,10 @@ _FORMS = "a tensor, (logits, loss), (loss, ...), a dict of losses, or an object 
 class ModelLoss:
     """The model is called with all entries of a batch and returns its loss.
 
-    The loss is a mean over the batch, or has one value per sample. It may come as a tensor, in a tuple
-    with the outputs, as `.loss` of an object or entry of a dict, or as a dict of losses, which are summed
-    and become curves. A batch with an entry `count` or `num_items_in_batch` says what its loss is a
-    mean of, so that windows of unequal batches stay exact; else it is the number of samples.
+    The loss is a mean over the batch; alone it may also have one value per sample. It may come as a
+    tensor, in a tuple with the outputs, as `.loss` of an object or entry of a dict, or as a dict of
+    losses, which are summed and become curves. A batch with an entry `count` or `num_items_in_batch`
+    says what its loss is a mean of, so that windows of unequal batches stay exact; else samples count.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("whole",)
@@ -51,6 +51,8 @@ class ModelLoss:
             raise ConfigError.of("model", f"must return its loss: {_FORMS}; got {_described(returned)}")
         means = {name: loss.float().mean() for name, loss in losses.items()}
         total = torch.stack(list(means.values())).sum()
+        if model.training and torch.is_grad_enabled() and not total.requires_grad:
+            raise ConfigError.of("model", "its loss does not depend on its weights; is it detached?")
         sums = {name: mean.detach() * len(batch) for name, mean in means.items() if name != "loss"}
         return Outcome({"loss": total * self.count(batch)["loss"]}, sums)
 

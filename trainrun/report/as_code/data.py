@@ -43,6 +43,8 @@ def data_section(parts: Parts, imports: Imports) -> str:
         raise refusal("data.balanced=true")
     thing = parts.make.callable_of("data")
     names, _ = parameters_of(thing)  # what else the node holds concerns loader processes
+    if "target_kind" in names:  # what the run offers, a script does not
+        raise refusal(chosen(parts.settings, "data"))
     arguments = arguments_of(thing, {name: value for name, value in node.items() if name in names}, {})
     splits = [name for name in ("train", "val", "test") if name in data.splits]
     targets, scaling = "data.targets[rows]", ""
