@@ -184,6 +184,9 @@ class Lit(LightningModule):
         self.log("val_mae", (self(x) - y).abs().mean())
         self.log("val_loss", F.mse_loss(self(x), y))
 
+    def test_step(self, batch, batch_idx):
+        self.log("test_loss", self(batch[0]).mean() * 0 + 7)
+
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.5)
 '''
@@ -311,6 +314,14 @@ def test_a_model_that_brings_its_loss_learns_as_by_hand(
         assert 0 < evaluations(project)[-1]["mae"] < 1
 
 
+def test_every_way_to_evaluate_calls_a_modules_own_test_step(command: Callable, project: Path) -> None:
+    given = ("task=lightning", "model._target_=lit.Lit", "data.train._target_=mine.Pairs")
+    command(*OWN, *PLAIN, *given, "budget=2step")
+    assert evaluations(project, "test")[-1]["loss"] == 7
+    assert json.loads(command("eval", "run", "--split", "test").out)["loss"] == 7
+    assert json.loads(command("eval", "run", "--split", "val").out)["loss"] < 7
+
+
 def test_a_run_of_own_batches_goes_on_to_the_same_bytes(command: Callable, project: Path) -> None:
     words = (
         *OWN[:-1],
@@ -334,6 +345,10 @@ def test_a_run_of_own_batches_goes_on_to_the_same_bytes(command: Callable, proje
         ),
         (("data.targets=grade",), "data.targets: 'grade' is no entry of a sample"),
         (("data.inputs=[image,age]", "model=linear"), "model: takes one tensor"),
+        (
+            ("task=model_loss", "loss=focal", "model._target_=nets.Two"),
+            "loss: has no effect with task=model_loss",
+        ),
         (("task=lightning", "model._target_=nets.Bag"), "model: Bag has no training_step"),
         (("data.collate=mine.missing",), "data.collate"),
         (

@@ -94,6 +94,17 @@ def test_the_test_split_has_its_own_step_and_batches_are_counted(package: Any) -
     assert seen == [("test", 4)]
 
 
+def test_a_validation_step_without_a_loss_is_not_given_another_metric_for_it() -> None:
+    """An accuracy in its place would have the worst weights chosen."""
+
+    def validation_step(self: Any, batch: Any, batch_idx: int) -> None:
+        self.log("val_acc", self(batch[0]).mean())
+
+    model = module(stand_in(), validation_step=validation_step).eval()
+    with pytest.raises(ConfigError, match=r"validation_step must return its loss, .*or log one whose name"):
+        Lightning(INFO)(model, batch(split="val"))
+
+
 def test_what_is_not_supplied_is_refused_by_name() -> None:
     class Manual(stand_in().LightningModule):  # type: ignore[misc, name-defined]
         def training_step(self, batch: Any) -> None:

@@ -37,7 +37,7 @@ from trainrun.loop.loop import Loop
 from trainrun.loop.probes import Probe
 from trainrun.loop.step import Clip, Policy
 from trainrun.loop.windows import Windows
-from trainrun.loss import as_loss
+from trainrun.loss import Distillation, as_loss
 from trainrun.model.calling import call_by_signature
 from trainrun.parameters import ParamConfig, Parameters
 from trainrun.precision import Precision
@@ -228,6 +228,8 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
+    if isinstance(loss, Distillation) and data.info.kind.startswith("step_"):
+        raise ConfigError.of("loss", "distillation compares samples, the targets are of steps or pixels")
     return data, loss, task
 
 

@@ -139,6 +139,8 @@ def _loss_of_task(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         return
     name, chosen = task.split(".")[2], loss_option(loss)
     fitting = TASK_LOSSES.get(name, ())
+    if name in TASK_LOSSES and not fitting and any(key.partition(".")[0] == "loss" for key in explicit):
+        yield Problem("loss", f"has no effect with task={name}, whose model brings its own")
     if fitting and chosen and chosen not in fitting:
         text = f"{chosen} does not fit task={name}; choose one of {', '.join(fitting)}"
         yield Problem("loss", text, f"loss={fitting[0]}")

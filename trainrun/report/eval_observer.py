@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
-from trainrun.loop.evaluate import evaluate
+from trainrun.loop.evaluate import evaluate, shared_batches
 from trainrun.protocols import Batch, TaskProtocol
 from trainrun.report.classes import ClassReport
 from trainrun.report.residuals import ResidualReport
@@ -47,7 +47,7 @@ def evaluate_split(
 ) -> tuple[dict[str, float], ClassReport | ResidualReport | None]:
     """Evaluate a split of a loaded run: its metrics, and the report that suits its task."""
     parts = loaded.parts
-    batches, report = parts.data.eval_batches(split), report_on(parts.task)
+    batches, report = shared_batches(parts.data, split), report_on(parts.task)
     if report is not None:
         batches = watched(model, batches, report.see)
     return evaluate(model, parts.task, batches, parts.state.precision), report

@@ -97,11 +97,11 @@ def evaluate(
     `overrides` such as ["runtime.device=cpu", "data.root=FOLDER"]; `tta` flip, crop or flip,crop.
     """
     with _loaded(run, "eval", checkpoint, overrides) as loaded:
-        from trainrun.loop.evaluate import evaluate
+        from trainrun.loop.evaluate import evaluate, shared_batches
 
         _require_split(loaded, split)
         parts, model = loaded.parts, loaded.model_over(views_of(tta))
-        return evaluate(model, parts.task, parts.data.eval_batches(split), parts.state.precision)
+        return evaluate(model, parts.task, shared_batches(parts.data, split), parts.state.precision)
 
 
 def predict(

@@ -77,15 +77,13 @@ class Task:
             if model.training:
                 quick = self.quick_sums(outputs, targets)
                 return Outcome(terms, sums | quick if quick else {}, outputs, targets)
-            outputs, targets = outputs[counted.flatten()], targets[counted.flatten()]
+            outputs, targets = _with_target(outputs, targets)
             metric_inputs = self.metric_inputs(outputs, targets) if self.own_metrics else (None, None)
             return Outcome(terms, sums | self.sums(outputs, self.targets(targets)), *metric_inputs)
 
     def counted_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of outputs and targets (N, ...) whose steps have a target."""
-        outputs, targets = self.step_rows(outputs, targets)
-        counted = has_target(targets).flatten()
-        return outputs[counted], targets[counted]
+        return _with_target(*self.step_rows(outputs, targets))
 
     def step_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and targets as rows, one for each step."""
@@ -130,6 +128,11 @@ class Task:
 def has_target(targets: Tensor) -> Tensor:
     """Which steps have a target; any number may be a value, so that all of those do."""
     return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
+
+
+def _with_target(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    counted = has_target(targets).flatten()
+    return outputs[counted], targets[counted]
 
 
 def sum_exactly(losses: Tensor) -> Tensor:

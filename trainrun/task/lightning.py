@@ -74,10 +74,11 @@ class Lightning:
             returned = _call(model, f"{kind}_step", _whole(batch), index)
         losses = losses_in(returned, len(batch))
         if losses is None and not model.training and logged:
-            losses = {"loss": _loss_among(logged)}  # such steps often log their loss and return nothing
+            losses = _loss_among(logged)  # such steps often log their loss and return nothing
         if losses is None:
             text = f"{kind}_step must return its loss, got {type(returned).__name__}"
-            raise ConfigError.of("model", text)
+            more = "" if model.training else ", or log one whose name has 'loss' in it"
+            raise ConfigError.of("model", f"{text}{more}")
         loss = torch.stack([value.float().mean() for value in losses.values()]).sum()
         sums = {_plain(name): value.detach().float().mean() * len(batch) for name, value in logged.items()}
         return Outcome({"loss": loss * len(batch)}, sums)
@@ -130,8 +131,9 @@ def _call(model: nn.Module, name: str, batch: Any, index: int) -> Any:
     return step(batch, index) if len(inspect.signature(step).parameters) > 1 else step(batch)
 
 
-def _loss_among(logged: Mapping[str, Tensor]) -> Tensor:
-    return next((value for name, value in logged.items() if "loss" in name), next(iter(logged.values())))
+def _loss_among(logged: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The first logged loss by its name; None where there is none: another metric may be better if larger."""
+    return next(({"loss": value} for name, value in logged.items() if "loss" in name.lower()), None)
 
 
 def _plain(name: str) -> str:
