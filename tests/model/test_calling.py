@@ -47,6 +47,13 @@ def test_a_dict_becomes_the_arguments_of_its_names() -> None:
     assert copy.deepcopy(model)(PARTS) == 12
 
 
+def test_an_entry_that_a_batch_lacks_is_left_to_the_models_default() -> None:
+    model = Optional()
+    call_by_signature(model, {"idx": 1, "targets": 2})
+    assert model({"idx": 1, "targets": 2}) == (1, 2)
+    assert model({"idx": 1}) == (1, None)
+
+
 def test_parts_in_order_become_arguments() -> None:
     model = Two()
     call_by_signature(model, InputParts(PARTS.values()))

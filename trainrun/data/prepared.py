@@ -28,11 +28,20 @@ from trainrun.vocabulary.errors import ConfigError, DataError
 PAIR = SampleForm((0,), 1)
 
 
-class Prepared(Dataset[Any]):
-    """A map-style dataset, each sample read by `form`; all other attributes are the dataset's own."""
+class _Prepared:
+    """What both kinds of dataset share: samples are read by `form`, all other attributes are the user's."""
 
     def __init__(self, dataset: Dataset[Any], form: SampleForm | None, collate: Collate) -> None:
         self.unprepared, self.form, self.collate_prepared = dataset, form, collate
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "unprepared":  # while a loader process unpickles it
+            raise AttributeError(name)
+        return getattr(self.unprepared, name)
+
+
+class Prepared(_Prepared, Dataset[Any]):
+    """A map-style dataset of (input, target) samples."""
 
     def __len__(self) -> int:
         return len(cast(Any, self.unprepared))
@@ -41,26 +50,13 @@ class Prepared(Dataset[Any]):
         sample = self.unprepared[index]
         return sample if self.form is None else self.form(sample)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "unprepared":  # while a loader process unpickles it
-            raise AttributeError(name)
-        return getattr(self.unprepared, name)
 
-
-class PreparedStream(IterableDataset[Any]):
+class PreparedStream(_Prepared, IterableDataset[Any]):
     """The same for a stream."""
-
-    def __init__(self, dataset: Dataset[Any], form: SampleForm | None, collate: Collate) -> None:
-        self.unprepared, self.form, self.collate_prepared = dataset, form, collate
 
     def __iter__(self) -> Iterator[Any]:
         samples = iter(cast(Any, self.unprepared))
         return samples if self.form is None else map(self.form, samples)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "unprepared":
-            raise AttributeError(name)
-        return getattr(self.unprepared, name)
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def prepared(
         raise ConfigError.of("data.targets", text, "data.targets=null")
     is_own = function is not None and function is not pad
     shown = batch_of(function, [sample]) if function is not None and is_own else sample
-    if target_kind == "whole" and inputs is None and target is None:
+    if target_kind == "whole" and inputs is None:
         form = WHOLE
     else:
         form = form_of(shown, inputs, target, needs_target=target_kind not in (None, "whole"))
