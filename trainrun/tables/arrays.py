@@ -216,7 +216,7 @@ def _npy(file: Path) -> dict[str, Entry]:
 
     with file.open("rb") as stream:
         shape, _, dtype = _header(stream)
-    return {file.stem: Entry(file, file.stem, shape, dtype, partial(np.load, file, "r"))}
+    return {file.stem: Entry(file, file.stem, shape, dtype, partial(np.load, file, "r", allow_pickle=False))}
 
 
 def _npz(file: Path) -> dict[str, Entry]:
@@ -233,7 +233,7 @@ def _npz(file: Path) -> dict[str, Entry]:
             start += sum(struct.unpack("<HH", raw.read(4)))  # its name, and what tools add
             is_packed, name = member.compress_type != zipfile.ZIP_STORED, member.filename[:-4]
             load = partial(np.memmap, file, dtype, "r", start, shape, "F" if is_fortran else "C")
-            load = partial(lambda name: np.load(file)[name], name) if is_packed else load
+            load = partial(lambda name: np.load(file, allow_pickle=False)[name], name) if is_packed else load
             entries[name] = Entry(file, name, shape, dtype, load, is_packed)
     return entries
 
