@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from multiprocessing import get_context
+from multiprocessing import Pipe, get_context
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
 
 import pytest
 
@@ -44,3 +46,23 @@ def test_a_broken_connection_is_explained_by_the_process_behind_it() -> None:
     other.start()
     other.join()
     assert "exit code 3" in str(workers_error(EOFError(), [other]))
+
+
+class Closing:
+    """A process whose pipe has closed already, and that the system lets be collected a moment later."""
+
+    def __init__(self) -> None:
+        self.exitcode: int | None = None
+        self.sentinel, other_end = Pipe()
+        other_end.close()
+
+    def join(self, timeout: float) -> None:
+        self.exitcode = -signal.SIGKILL
+
+
+def test_a_process_is_waited_for_between_its_closed_pipe_and_its_exit_code() -> None:
+    ended: Any = get_context("fork").Process(target=int)
+    ended.start()
+    ended.join()
+    workers = [ended, cast(BaseProcess, Closing())]
+    assert "SIGKILL" in str(workers_error(EOFError(), workers))

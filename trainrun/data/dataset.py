@@ -234,7 +234,9 @@ class DatasetData:
         others, workers = set(active_children()), set[BaseProcess]()
         try:
             batches = iter(loader)
-            workers = set(active_children()) - others
+            workers = set(
+                getattr(batches, "_workers", ())
+            )  # active_children() forgets those that died already
             for part, batch in zip(parts, batches, strict=True):
                 yield self._moved(batch, part, dataset)
         except BaseException as error:  # a stop, while a loader process may be stuck in a sample

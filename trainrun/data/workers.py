@@ -22,13 +22,21 @@ def workers_error(error: BaseException, workers: Collection[BaseProcess] = ()) -
     match = _BY_TORCH.match(str(error)) if isinstance(error, RuntimeError) else None
     if match is None and not (workers and isinstance(error, (OSError, EOFError))):
         return None
-    wait([worker.sentinel for worker in workers], _NOTICED_S)
-    codes = [worker.exitcode for worker in workers if worker.exitcode]
+    codes = _exit_codes(workers)
     if not codes and match is None:
         return None
     words = match[1] if match else None  # `Killed`, as the system calls a signal
     numbers = (number for number in signal.valid_signals() if words and signal.strsignal(number) == words)
     return _died(codes[0] if codes else -next(numbers, 0))
+
+
+def _exit_codes(workers: Collection[BaseProcess]) -> list[int]:
+    """The exit codes other than 0; a process can be collected only a moment after its pipe has closed."""
+    if not any(worker.exitcode for worker in workers):
+        running = {worker.sentinel: worker for worker in workers if worker.exitcode is None}
+        for sentinel in wait(list(running), _NOTICED_S) if running else ():
+            running[sentinel].join(_NOTICED_S)  # type: ignore[index]
+    return [worker.exitcode for worker in workers if worker.exitcode]
 
 
 def _died(code: int) -> TrainrunError:
