@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from trainrun.parameters import Parameters
 from trainrun.parameters.names import head_of
 from trainrun.vocabulary.errors import ConfigError
 
-pytest.importorskip("peft", reason="needs the extra: pip install 'trainrun[lora]'")
+pytestmark = pytest.mark.skipif(
+    find_spec("peft") is None, reason="needs the extra: pip install 'trainrun[lora]'"
+)
 
 
 def net() -> nn.Sequential:
@@ -84,6 +87,10 @@ def test_attention_of_torch_is_adapted_and_merged_whole() -> None:
     after = dict(model.named_parameters())
     assert all(torch.equal(after[name], value) for name, value in base.items())
     outputs = model.eval()(x)
+    torch.testing.assert_close(
+        copy.deepcopy(model)(x), outputs, rtol=0, atol=0
+    )  # as an average of weights does
+    assert all(torch.equal(dict(model.named_parameters())[name], value) for name, value in base.items())
     assert not torch.allclose(outputs, plain.eval()(x))
     merge(model)
     assert model.state_dict().keys() == plain.state_dict().keys()

@@ -14,6 +14,9 @@ from trainrun.runtime.vision import declare_missing_operators
 from trainrun.vocabulary.errors import ConfigError
 
 _ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding, nn.MultiheadAttention)
+_ATTENTION = (
+    "unload_and_optionally_merge_module"  # only peft's attention, which holds a second adapter, has it
+)
 _MARK = "lora_"  # in the names of adapters' parameters, as peft gives them
 
 
@@ -41,6 +44,22 @@ def adapt(
     inject_adapter_in_model(LoraConfig(**settings), model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_adapter(name) or name in head)
+    for layer in model.modules():
+        if hasattr(layer, _ATTENTION):
+            layer.register_forward_pre_hook(_hold_weights)
+            layer.register_forward_hook(_restore_weights)
+
+
+def _hold_weights(layer: Any, inputs: object) -> None:
+    """Keep an attention's own weights: peft adds the adapters and subtracts them again, which rounds."""
+    base = layer.get_base_layer()
+    output = base.out_proj.get_base_layer()
+    layer.held = ((base, "in_proj_weight", base.in_proj_weight), (output, "weight", output.weight))
+
+
+def _restore_weights(layer: Any, inputs: object, outputs: object) -> None:
+    for module, name, weight in vars(layer).pop("held"):
+        module.register_parameter(name, weight)
 
 
 def is_adapter(name: str) -> bool:
@@ -58,7 +77,7 @@ def merge(model: nn.Module) -> None:
         if not isinstance(layer, BaseTunerLayer) or not _has(model, path):
             continue
         parent, _, name = path.rpartition(".")
-        if hasattr(layer, "unload_and_optionally_merge_module"):  # attention, which holds a second adapter
+        if hasattr(layer, _ATTENTION):
             plain = layer.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
         else:
             layer.merge()
