@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+import trainrun
+
 DATA = '''
 import dataclasses
 import torch
@@ -261,6 +263,26 @@ def test_a_target_for_each_pixel_or_token_is_learned(
     again = json.loads(command("eval", "run", "--split", "val").out)
     assert again[metric] == pytest.approx(last[metric], abs=0.01)  # of the best weights
     assert "no table" in command("predict", "run", code=2).err
+
+
+@pytest.mark.parametrize(("given", "names"), [("Dicts", ["image", "age"]), ("Triples", ["0", "1"])])
+def test_a_model_of_several_arguments_is_exported_with_them(
+    given: str, names: list[str], command: Callable, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    inputs = ("data.inputs=[image,age]",) if given == "Dicts" else ()
+    words = (f"data.train._target_=mine.{given}", *inputs, "model._target_=nets.Two")
+    command(*OWN, *words, "budget=1ep")
+    said = command("export", "run", "m.pt2").err
+    assert "image float32 (N, 3), age float32 (N): " in said or "float32 (N, 3), float32 (N): " in said
+    command("export", "run", "m.onnx")
+    files = {"trainrun.json": ""}
+    program = torch.export.load(project / "m.pt2", extra_files=files).module()
+    assert json.loads(files["trainrun.json"])["input"]["shape"] == {names[0]: ["N", 3], names[1]: ["N"]}
+    image, age = torch.randn(5, 3), torch.rand(5)
+    layer = trainrun.load("run").layer
+    outputs = program(image=image, age=age) if inputs else program(image, age)
+    torch.testing.assert_close(outputs, layer(torch.cat([image, age[:, None]], 1)))
 
 
 def test_a_mask_with_255_for_none_is_told(command: Callable, project: Path) -> None:

@@ -50,7 +50,8 @@ def tied_model() -> Tied:
 
 def saved(path: Path, model: nn.Module | None = None, **changed: Any) -> Any:
     torch.manual_seed(1)
-    return export(model or tied_model(), changed.get("inputs", torch.randn(7, 5)), path, ABOUT)
+    inputs = changed.get("inputs", torch.randn(7, 5))
+    return export(model or tied_model(), ((inputs,), {}), path, ABOUT)
 
 
 def test_safetensors_holds_every_weight_bit_for_bit(tmp_path: Path) -> None:

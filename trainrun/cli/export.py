@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trainrun.cli.stored_run import load_named_run, parsed, parser_of
-from trainrun.session.export import PORTABLE, about_run, inputs_of
+from trainrun.session.export import PORTABLE, about_run, sample_arguments
 from trainrun.session.load_run import LoadedRun
 from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError
@@ -24,17 +26,28 @@ def run(words: list[str]) -> int:
     path: Path = arguments.path.expanduser()
     check_path(path)
     loaded = load_named_run(arguments, PORTABLE)
-    metadata, inputs = about_run(loaded), inputs_of(loaded)
-    shape = ", ".join(map(str, metadata["input"]["shape"]))
-    expects = f"{str(inputs.dtype).removeprefix('torch.')} ({shape}): {metadata['input']['expects']}"
+    samples = sample_arguments(loaded)
+    metadata = about_run(loaded, samples)
+    expects = f"{_shapes(*samples)}: {metadata['input']['expects']}"
     loaded.introduce()
     for label, line in {"input": expects, **_values(loaded), "output": metadata["output"]}.items():
         say(f"  {label:<10} {line}")
-    compared = export(loaded.parts.state.model, inputs, path, metadata)
+    compared = export(loaded.parts.state.model, samples, path, metadata)
     same = f"on {compared.num_samples} samples the largest difference is {compared.difference:.3g}"
     say(f"  {'compared':<10} {same}, of outputs up to {compared.largest:.3g}")
     say(f"{path.stat().st_size:,} bytes: {path}")
     return 0
+
+
+def _shapes(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> str:
+    """The type and shape of each of the model's arguments, such as `image float32 (N, 1, 8, 8)`."""
+    from torch.utils._pytree import tree_leaves
+
+    named = [("", tensor) for tensor in tree_leaves(args)] + [(f"{key} ", keywords[key]) for key in keywords]
+    return ", ".join(
+        f"{name}{str(tensor.dtype).removeprefix('torch.')} ({', '.join(map(str, ('N', *tensor.shape[1:])))})"
+        for name, tensor in named
+    )
 
 
 def _values(loaded: LoadedRun) -> dict[str, str]:

@@ -12,8 +12,6 @@ from trainrun.protocols import InputParts
 from trainrun.vocabulary.errors import ConfigError
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
 _WHOLE_BATCH = {"batch", "samples", "sample", "data", "inputs", "examples"}
 
 
@@ -30,6 +28,14 @@ def call_by_signature(model: nn.Module, inputs: Any, drops: bool = False) -> Non
         model.register_forward_pre_hook(_ByName(names), with_kwargs=True)
     if isinstance(inputs, InputParts):
         model.register_forward_pre_hook(_InOrder(_count_for(model, len(inputs), drops)), with_kwargs=True)
+
+
+def arguments_of(model: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that `forward` gets from `inputs`: those of `call_by_signature`, else `inputs` alone."""
+    for hook in model._forward_pre_hooks.values():
+        if isinstance(hook, (_ByName, _InOrder)) and (arguments := hook(model, (inputs,), {})) is not None:
+            return arguments  # type: ignore[no-any-return]
+    return (inputs,), {}
 
 
 class _ByName:

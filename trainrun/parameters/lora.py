@@ -78,7 +78,7 @@ def merge(model: nn.Module) -> None:
             continue
         parent, _, name = path.rpartition(".")
         if hasattr(layer, _ATTENTION):
-            plain = layer.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
+            plain = getattr(layer, _ATTENTION)(merge=True, safe_merge=False, adapter_names=None)
         else:
             layer.merge()
             plain = layer.get_base_layer()

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
+from trainrun.model.calling import arguments_of
 from trainrun.parameters.lora import merge
 from trainrun.protocols import DataInfo, TaskProtocol
 from trainrun.run.files import replacing
@@ -33,8 +35,9 @@ _INSIDE = "trainrun.json"  # where a .pt2 file says what it holds
 _COMPARED = 256  # samples at most: enough to meet every branch of a model, and evaluated in seconds
 PORTABLE = ("runtime.device=cpu", "runtime.compile=false")  # it runs anywhere, and is traced as it is written
 
-Forward = Callable[[Tensor], Tensor]
-Write = Callable[[nn.Module, Tensor, Path, str], None]
+Forward = Callable[..., Tensor]  # takes the model's arguments
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Write = Callable[[nn.Module, Arguments, Path, str], None]
 Read = Callable[[Path, nn.Module], Forward]
 
 
@@ -61,8 +64,10 @@ def check_path(path: Path) -> None:
         raise ConfigError.of("PATH", text) from None
 
 
-def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any]) -> Compared:
-    """Write a model in evaluation mode with its description `about`; compare outputs on `inputs` (N, ...).
+def export(model: nn.Module, arguments: Arguments, path: Path, about: Mapping[str, Any]) -> Compared:
+    """Write a model in evaluation mode with its description `about`; compare outputs on samples.
+
+    `arguments`: (args, keywords) of tensors (N, ...), which `forward` takes, and so does what is written.
 
     The file appears whole and only once its outputs are the model's: the same bits from .safetensors,
     which holds weights alone, and nearly the same from .pt2 and .onnx, which hold the computation for
@@ -70,13 +75,15 @@ def export(model: nn.Module, inputs: Tensor, path: Path, about: Mapping[str, Any
     model that a format cannot hold, TrainrunError for outputs that differ, StorageError.
     """
     merge(model)
-    model, inputs = model.eval(), torch.cat([inputs, inputs]) if len(inputs) == 1 else inputs
+    model.eval()
+    if _size(arguments) == 1:  # no number to trace with
+        arguments = tree_map(lambda tensor: torch.cat([tensor, tensor]), arguments)
     write, read = _FORMATS[path.suffix]
     try:
         with replacing(path) as part, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' are meant for their own authors
-            _write(write, model, inputs, part, json.dumps(about))
-            compared = _compare(model, read(part, model), inputs)
+            _write(write, model, arguments, part, json.dumps(about))
+            compared = _compare(model, read(part, model), arguments)
             allowed = _TOLERANCE * compared.largest if path.suffix != ".safetensors" else 0.0
             if not compared.difference <= allowed:
                 text = f"its outputs differ from the model's by up to {compared.difference:.3g}"
@@ -122,9 +129,14 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, Tensor) else value
 
 
-def _write(write: Write, model: nn.Module, inputs: Tensor, part: Path, text: str) -> None:
+def _size(arguments: Arguments) -> int:
+    """The number of samples in a model's arguments."""
+    return len(tree_leaves(arguments)[0])
+
+
+def _write(write: Write, model: nn.Module, arguments: Arguments, part: Path, text: str) -> None:
     try:
-        write(model, inputs, part, text)
+        write(model, arguments, part, text)
     except (OSError, ConfigError):
         raise
     except Exception as error:  # a model that cannot be traced shows as a dozen types
@@ -134,18 +146,21 @@ def _write(write: Write, model: nn.Module, inputs: Tensor, part: Path, text: str
 
 
 @torch.inference_mode()
-def _compare(model: nn.Module, forward: Forward, inputs: Tensor) -> Compared:
+def _compare(model: nn.Module, forward: Forward, arguments: Arguments) -> Compared:
     """Compare on all samples at once, and on the first alone."""
     differences = []
-    for part in (inputs[:1], inputs):
-        expected, outputs = model(part), forward(part)
+    for args, keywords in (tree_map(lambda tensor: tensor[:1], arguments), arguments):
+        expected, outputs = model(*args, **keywords), forward(*args, **keywords)
+        if not isinstance(expected, Tensor):
+            text = f"the outputs of {type(model).__name__} are not one tensor"
+            raise ConfigError.of("RUN", f"{text}; take trainrun.load and torch's own exporters")
         if outputs.shape != expected.shape:
             raise TrainrunError(f"the file gives {tuple(outputs.shape)}, the model {tuple(expected.shape)}")
         differences.append(float((outputs - expected).abs().max()))
-    return Compared(len(inputs), max(differences), float(expected.abs().max()))
+    return Compared(_size(arguments), max(differences), float(expected.abs().max()))
 
 
-def _write_safetensors(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
+def _write_safetensors(model: nn.Module, arguments: Arguments, path: Path, text: str) -> None:
     from safetensors.torch import save
 
     # Copies: the format refuses two names of one memory, which tied weights are.
@@ -163,18 +178,28 @@ def _read_safetensors(path: Path, model: nn.Module) -> Forward:
     return fresh
 
 
-def _write_pt2(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
-    shapes = ({0: torch.export.Dim("batch")},)
-    program = torch.export.export(model, (inputs,), dynamic_shapes=shapes)
+def _batch_sizes(arguments: Arguments) -> Any:
+    """Of each tensor in the arguments, that its first dimension is any number of samples."""
+    batch = torch.export.Dim("batch")
+    args, keywords = tree_map(lambda tensor: {0: batch}, arguments)
+    return keywords or args
+
+
+def _write_pt2(model: nn.Module, arguments: Arguments, path: Path, text: str) -> None:
+    program = torch.export.export(model, *arguments, dynamic_shapes=_batch_sizes(arguments))
     torch.export.save(program, path, extra_files={_INSIDE: text})
 
 
-def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, text: str) -> None:
+def _write_onnx(model: nn.Module, arguments: Arguments, path: Path, text: str) -> None:
     if sum(int(tensor.nbytes) for tensor in model.state_dict().values()) > _LARGEST_ONNX_BYTES:
         raise ConfigError.of("PATH", "an .onnx file holds at most 2 GiB; .pt2 and .safetensors hold more")
-    names: dict[str, Any] = {"input_names": ["inputs"], "output_names": ["outputs"]}
-    shapes = ({0: torch.export.Dim("batch")},)
-    program = torch.onnx.export(model, (inputs,), dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
+    args, keywords = arguments
+    names: dict[str, Any] = {"output_names": ["outputs"]}
+    names["input_names"] = list(keywords) if keywords else ["inputs"] if len(args) == 1 else None
+    shapes = _batch_sizes(arguments)
+    program = torch.onnx.export(
+        model, args, kwargs=keywords, dynamo=True, dynamic_shapes=shapes, verbose=False, **names
+    )
     assert program is not None
     program.model.metadata_props["trainrun"] = text
     program.save(path)
@@ -184,7 +209,13 @@ def _read_onnx(path: Path, model: nn.Module) -> Forward:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda inputs: torch.from_numpy(session.run(None, {"inputs": inputs.numpy()})[0])
+    names = [item.name for item in session.get_inputs()]
+
+    def forward(*args: Any, **keywords: Any) -> Tensor:
+        arrays = [tensor.numpy() for tensor in tree_leaves((args, keywords))]
+        return torch.from_numpy(session.run(None, dict(zip(names, arrays, strict=True)))[0])
+
+    return forward
 
 
 _FORMATS: dict[str, tuple[Write, Read]] = {
@@ -194,19 +225,26 @@ _FORMATS: dict[str, tuple[Write, Read]] = {
 }
 
 
-def about_run(run: LoadedRun) -> dict[str, Any]:
+def about_run(run: LoadedRun, arguments: Arguments) -> dict[str, Any]:
     """The description of a run's exported file, with the origin of its weights."""
     parts = run.parts
-    origin = {"version": __version__, "step": run.choice.step, "weights": run.weights}
-    return about(parts.task, parts.info, parts.data.fitted()) | origin
+    description = about(parts.task, parts.info, parts.data.fitted())
+    if parts.info.input_parts:
+        args, keywords = arguments
+        named = keywords or {str(index): tensor for index, tensor in enumerate(tree_leaves(args))}
+        description["input"]["shape"] = {name: ["N", *tensor.shape[1:]] for name, tensor in named.items()}
+    return description | {"version": __version__, "step": run.choice.step, "weights": run.weights}
 
 
-def inputs_of(run: LoadedRun) -> Tensor:
-    """Samples that the run did not learn from, where it has any."""
+def sample_arguments(run: LoadedRun) -> Arguments:
+    """The model's arguments for samples that the run did not learn from, where it has any."""
     info = run.parts.info
     split = next(split for split in ("val", "test", "train") if info.sizes.get(split, 0) != 0)
     inputs = next(iter(run.parts.data.eval_batches(split))).inputs
-    if not isinstance(inputs, Tensor):
-        text = f"the inputs of {info.name} are not one tensor; take trainrun.load and torch's own exporters"
+    arguments = arguments_of(run.parts.state.model, inputs)
+    if not all(isinstance(leaf, Tensor) for leaf in tree_leaves(arguments)):
+        text = (
+            f"the inputs of {info.name} are not tensors alone; take trainrun.load and torch's own exporters"
+        )
         raise ConfigError.of("RUN", text)
-    return inputs[:_COMPARED].cpu()
+    return tree_map(lambda tensor: tensor[:_COMPARED].cpu(), arguments)  # type: ignore[no-any-return]

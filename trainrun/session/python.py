@@ -137,11 +137,12 @@ def predict(
 
 def export(run: str, path: str | Path, checkpoint: str = "best", overrides: Sequence[str] = ()) -> Path:
     """Write a stored run's model as .safetensors, .pt2 or .onnx and compare them; returns the file."""
-    from trainrun.session.export import about_run, export, inputs_of
+    from trainrun.session.export import about_run, export, sample_arguments
 
     file = Path(path).expanduser()
     with _loaded(run, "export", checkpoint, overrides, file) as loaded:
-        export(loaded.parts.state.model, inputs_of(loaded), file, about_run(loaded))
+        arguments = sample_arguments(loaded)
+        export(loaded.parts.state.model, arguments, file, about_run(loaded, arguments))
     return file
 
 
