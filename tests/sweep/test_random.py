@@ -6,19 +6,24 @@ import math
 import statistics
 from collections import Counter
 
+import pytest
+
+from trainrun.config.compose.exclusion import Exclusion, exclusion
 from trainrun.config.space import Choices, SearchInterval
 from trainrun.sweep.random import Random, draw
+from trainrun.vocabulary.errors import ConfigError
 
 LR = SearchInterval("lr", 1e-5, 1e-1, is_log=True, is_int=False)
 P = SearchInterval("p", 0.1, 0.5, is_log=False, is_int=False)
 WIDTH = SearchInterval("width", 1, 4, is_log=False, is_int=True)
 DEPTH = SearchInterval("depth", 1, 64, is_log=True, is_int=True)
 SIZE = Choices("size", (("size=32",), ("size=64",)))
+NONE = Exclusion()
 SEED = Choices("seed", (("seed=0",), ("seed=1",)))
 
 
 def values(axis: SearchInterval, count: int = 4000) -> list[float]:
-    return [float(draw([axis], 0, number)[0].partition("=")[2]) for number in range(count)]
+    return [float(draw([axis], NONE, 0, number)[0][0].partition("=")[2]) for number in range(count)]
 
 
 def test_draws_are_uniform_or_uniform_in_the_logarithm() -> None:
@@ -46,20 +51,47 @@ def test_a_log_scale_gives_every_factor_of_two_the_same_share_of_whole_numbers()
 
 
 def test_choices_are_equally_likely() -> None:
-    drawn = Counter(draw([SIZE], 0, number) for number in range(4000))
+    drawn = Counter(draw([SIZE], NONE, 0, number)[0] for number in range(4000))
     assert set(drawn) == set(SIZE.values)
     assert abs(drawn["size=32",] - 2000) < 5 * math.sqrt(1000)
 
 
 def test_a_point_follows_from_seed_and_number_alone() -> None:
-    ten, twenty = (Random(3, {}, [LR, SIZE], n).points for n in (10, 20))
+    ten, twenty = (Random(3, {}, [LR, SIZE], NONE, n).points for n in (10, 20))
     assert twenty[:10] == ten
     assert len(set(twenty)) == 20
-    assert Random(4, {}, [LR, SIZE], 10).points != ten
+    assert Random(4, {}, [LR, SIZE], NONE, 10).points != ten
 
 
 def test_every_point_is_tried_with_every_replicate() -> None:
-    points = Random(0, {}, [SEED, LR], 3).points
+    points = Random(0, {}, [SEED, LR], NONE, 3).points
     assert [point.trial for point in points] == [0, 0, 1, 1, 2, 2]
     assert [point.words[-1] for point in points] == ["seed=0", "seed=1"] * 3
     assert len({point.words[0] for point in points}) == 3
+
+
+def test_an_excluded_point_is_drawn_anew_and_the_others_stay() -> None:
+    excludes = exclusion(["lr<0.001 and size=64"], [LR, SIZE], False)
+    before, now = Random(0, {}, [SEED, LR, SIZE], NONE, 50), Random(0, {}, [SEED, LR, SIZE], excludes, 50)
+    left_out = {
+        point.trial for point in before.points if rate(point.words) < 1e-3 and "size=64" in point.words
+    }
+    assert 5 < len(left_out) < 20  # a quarter of 50
+    for old, new in zip(before.points, now.points, strict=True):
+        assert (old == new) is (old.trial not in left_out)
+        assert rate(new.words) >= 1e-3 or "size=32" in new.words
+    count = int(now.about.removeprefix("50 random points; ").partition(" ")[0])
+    assert count >= len(left_out) and now.about.endswith(f"{count} excluded by sweep.exclude, drawn anew")
+    assert Random(0, {}, [SEED, LR, SIZE], excludes, 20).points == now.points[:40]
+
+
+def rate(words: tuple[str, ...]) -> float:
+    return next(float(word.partition("=")[2]) for word in words if word.startswith("lr="))
+
+
+def test_rules_that_no_point_meets_are_said_and_those_that_all_meet_refused() -> None:
+    assert Random(0, {}, [LR], exclusion(["lr>1"], [LR], False), 3).about.endswith(
+        "; none excluded by sweep.exclude"
+    )
+    with pytest.raises(ConfigError, match=r"sweep\.exclude: left out all of 1000 points"):
+        Random(0, {}, [LR], exclusion(["lr<1"], [LR], False), 3)

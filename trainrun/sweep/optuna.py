@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainrun.config.compose.exclusion import Exclusion
 from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
 from trainrun.sweep.outcome import PRUNED, JobOutcome, TriedPoint
+from trainrun.sweep.random import too_many
 from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, ResumeError
 from trainrun.vocabulary.ranges import Count, Fraction, Seed
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 STUDY = "study.db"  # in the sweep's folder: optuna-dashboard sqlite:///.../study.db
 _WAIT_S = 60  # for other jobs that write to it: many at once on a slow disk took seconds
+
+_DRAWS, _OWN_DRAWS = 100, 10  # for a trial that is not excluded: in all, by the sampler that was chosen
 
 
 class Optuna(Strategy):
@@ -36,13 +41,14 @@ class Optuna(Strategy):
         seed: Seed,
         params: Mapping[str, str],
         axes: Sequence[Axis],
+        excludes: Exclusion,
         trials: int,
         maximize: bool,
         folder: Path,
         at_once: int,
     ) -> None:
         self.searched, self.repeats = split_replicates(axes)
-        self.trials, self.at_once = trials, at_once
+        self.trials, self.at_once, self.excludes = trials, at_once, excludes
         self.prunes = pruner != "none" and len(grid(self.repeats)) == 1
         import optuna
 
@@ -70,7 +76,31 @@ class Optuna(Strategy):
         if complete:
             yield self._batch(complete)
         while (missing := self.trials - len(self._complete())) > 0:
-            yield self._batch([self.study.ask(dict(self.space)) for _ in range(min(missing, self.at_once))])
+            yield self._batch([self._ask() for _ in range(min(missing, self.at_once))])
+        count = sum(map(self._is_excluded, self._trials()))
+        if note := self.excludes.note(count, ", drawn anew"):
+            say(f"of {counted(len(self._trials()), 'trial')}{note}")
+
+    def _ask(self) -> optuna.Trial:
+        """A trial that no rule leaves out; TPE learns from the others, which are told as pruned."""
+        from optuna.trial import TrialState
+
+        sampler = self.study.sampler
+        for count in range(_DRAWS):
+            if count == _OWN_DRAWS:  # a Gaussian process learns nothing from them
+                self.study.sampler = _sampler("random", 0, len(self._trials()))
+            trial = self.study.ask(dict(self.space))
+            if not self._is_excluded(trial):
+                self.study.sampler = sampler
+                return trial
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+        raise too_many(_DRAWS)
+
+    def _is_excluded(self, trial: optuna.trial.BaseTrial) -> bool:
+        return self.space.keys() <= trial.params.keys() and self.excludes(self._point(trial))
+
+    def _point(self, trial: optuna.trial.BaseTrial) -> Words:
+        return tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
         """Tell the study the outcomes of trials; an interrupted one goes on at the next start."""
@@ -94,8 +124,9 @@ class Optuna(Strategy):
         return self.study.get_trials(deepcopy=False)
 
     def _complete(self) -> list[optuna.trial.FrozenTrial]:
-        """The trials that have a value of everything that is searched."""
-        return [trial for trial in self._trials() if self.space.keys() <= trial.params.keys()]
+        """The trials that have a value of everything that is searched, and are not excluded."""
+        complete = [trial for trial in self._trials() if self.space.keys() <= trial.params.keys()]
+        return [trial for trial in complete if not self.excludes(self._point(trial))]
 
     def _refuse_other_space(self) -> None:
         """Raise ConfigError where a list of values is not the stored study's; intervals may change."""
@@ -112,7 +143,7 @@ class Optuna(Strategy):
     def _batch(self, trials: Sequence[optuna.trial.BaseTrial]) -> PointBatch:
         points: list[Point] = []
         for trial in trials:
-            words = tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
+            words = self._point(trial)
             points += (Point(words + replicate, trial.number) for replicate in grid(self.repeats))
         return PointBatch(points)
 

@@ -18,6 +18,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainrun.config.compose.composition import Composition, composition, plain
+from trainrun.config.compose.exclusion import Exclusion, exclusion
 from trainrun.config.compose.grammar import readable
 from trainrun.config.compose.loader import Loader
 from trainrun.config.compose.precedence import words_of
@@ -39,6 +40,7 @@ class Space:
     axes: tuple[Axis, ...]
     sweeper: Mapping[str, Any]
     launcher: Mapping[str, Any]
+    excludes: Exclusion
     loader: Loader = field(repr=False)
     _cfg: DictConfig = field(repr=False)
 
@@ -49,9 +51,10 @@ class Space:
 
     @property
     def samples(self) -> list[Words]:
-        """Every point of a grid; where points are searched, each value at least once."""
+        """Every point of a grid; where points are searched, each value at least once. None is excluded."""
         lists = [axis for axis in self.axes if isinstance(axis, Choices)]
-        return grid(lists) if self.is_grid and len(lists) == len(self.axes) else list(corners(self.axes))
+        points = grid(lists) if self.is_grid and len(lists) == len(self.axes) else corners(self.axes)
+        return [words for words in points if not self.excludes(words)]
 
     def job(self, words: Words) -> Composition:
         """The run of one point."""
@@ -93,7 +96,8 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
     if swept := [axis.key for axis in axes if axis.key.split(".")[0] in _UNSWEPT]:
         raise ConfigError([Problem(key, "cannot be swept") for key in swept])
     axes = zipped(axes, paired(plain(cfg.sweep).get("zip")))
-    return Space(tuple(fixed), tuple(axes), sweeper, launcher, loader, cfg)
+    excludes = exclusion(plain(cfg.sweep).get("exclude"), axes, sweeper.get("_target_") == BASIC)
+    return Space(tuple(fixed), tuple(axes), sweeper, launcher, excludes, loader, cfg)
 
 
 _UNSWEPT = ("sweep", "hydra", "run_dir", "resume", "name")  # belong to the sweep as a whole
