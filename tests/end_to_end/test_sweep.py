@@ -11,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
+from scipy import stats
 from waiting import HANG_S, wait_until
 
 QUICK = ("data=synthetic_table", "model=linear", "budget=2ep", "data.limit=200", "logger=[]")
@@ -568,7 +570,7 @@ def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
         ("sweep.exclude=[seed=1] seed=1", "sweep.exclude: is a setting of a sweep; start one with -m"),
         (
             "-m sweep.exclude=[batch_size>0] batch_size=1,2 hydra/sweeper=random sweep.trials=2",
-            "left out all of 1000 points that were drawn",
+            "leaves out all but 0 of 1000 points that were drawn",
         ),
         ("-m sweep.retries=0,1", "sweep.retries: cannot be swept"),
         ("-m name=a,b", "name: cannot be swept"),
@@ -651,10 +653,11 @@ def test_a_rule_leaves_out_jobs_and_the_others_stay_what_they_are(command: Calla
     assert "3 jobs: 3 done before" in command("resume", "mine").err
     whole = command(*words)
     assert "4 jobs: 3 done before, 1 new" in whole.err
-    assert jobs.items() < {
-        job["key"]: tuple(job["swept"].values()) for job in sweep_of(tmp_path)[1]["jobs"]
-    }.items()
-    assert "1 more job lie here" in command(*words, rule).err
+    assert (
+        jobs.items()
+        < {job["key"]: tuple(job["swept"].values()) for job in sweep_of(tmp_path)[1]["jobs"]}.items()
+    )
+    assert "1 more job" in command(*words, rule).err
 
 
 def test_a_rule_may_leave_out_what_would_be_refused(command: Callable, tmp_path: Path) -> None:
@@ -672,3 +675,34 @@ def test_a_search_draws_anew_what_a_rule_leaves_out(command: Callable, tmp_path:
     assert "excluded by sweep.exclude, drawn anew" in done.err
     rates = [job["swept"]["optimizer.lr"] for job in sweep_of(tmp_path)[1]["jobs"]]
     assert len(rates) == 5 and min(rates) >= 0.01
+
+
+def test_a_sweep_over_seeds_is_compared_with_intervals_and_a_paired_test(
+    command: Callable, tmp_path: Path
+) -> None:
+    """The numbers of each job by its own records, the statistics by scipy."""
+    done = command(*QUICK, "-m", "name=mine", "optimizer.lr=0.001,0.1", "seed=range(4)")
+    assert "all metrics:\n  trainrun compare outputs/multirun/mine" in done.err
+    folder, content = sweep_of(tmp_path)
+    best, other = (
+        [json.loads((folder / key / "status.json").read_text()) for key in setting["jobs"]]
+        for setting in content["settings"]
+    )
+    text = [" ".join(line.split()) for line in command("compare", "mine").out.splitlines()]
+    for split, name in (("val", "rmse"), ("val", "r2"), ("test", "mae")):
+        first, second = (
+            [job["best"]["metrics"][name] if split == "val" else job["test"][name] for job in jobs]
+            for jobs in (best, other)
+        )
+        cells = [
+            f"{mean(row):.4f} +/- {stats.t.ppf(0.975, 3) * stats.sem(row):.4f}" for row in (first, second)
+        ]
+        assert f"{split}/{name} {' '.join(cells)}" in text
+        test = stats.ttest_rel(first, second)
+        half = test.confidence_interval(0.95).high - mean(first) + mean(second)
+        difference = f"{mean(first) - mean(second):+.4g} +/- {half:.2g}"
+        assert f"{split}/{name} 4 {difference} {test.statistic:.3g} {test.pvalue:.2g}" in text
+    assert command("compare", "mine", "--latex").out.count(r"\\") == 3
+    assert command("compare", "mine", "--csv").out.startswith(
+        "setting,optimizer.lr,metric,jobs,mean,ci95\n1,0.1,val/rmse,4,"
+    )

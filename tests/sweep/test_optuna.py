@@ -202,7 +202,7 @@ def test_an_excluded_trial_is_told_as_pruned_and_drawn_anew(
     trials = study(tmp_path).get_trials()
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
     assert all(0.05 < trial.params["x"] < 0.3 for trial in pruned) and len(trials) == 6 + len(pruned)
-    note = f"of {len(trials)} trials; {len(pruned) or 'none'} excluded by sweep.exclude"
+    note = f"6 trials; {len(pruned) or 'none'} excluded by sweep.exclude"
     assert note in capsys.readouterr().err
     again = followed(search(tmp_path, 7, **rules), completed)  # type: ignore[arg-type]
     assert [len(batch) for batch in again] == [6, 1]
@@ -211,7 +211,7 @@ def test_an_excluded_trial_is_told_as_pruned_and_drawn_anew(
 def test_a_rule_that_leaves_out_every_trial_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainrun.sweep.optuna._DRAWS", 12)
+    monkeypatch.setattr("trainrun.sweep.optuna._EXCLUDED", 5)
     excludes = exclusion(["x<2"], [X], False)
-    with pytest.raises(ConfigError, match=r"sweep\.exclude: left out all of 12 points"):
+    with pytest.raises(ConfigError, match=r"sweep\.exclude: left out 11 points that the study"):
         followed(search(tmp_path, 2, axes=[X], excludes=excludes), completed)

@@ -23,7 +23,7 @@ SEED = Choices("seed", (("seed=0",), ("seed=1",)))
 
 
 def values(axis: SearchInterval, count: int = 4000) -> list[float]:
-    return [float(draw([axis], NONE, 0, number)[0][0].partition("=")[2]) for number in range(count)]
+    return [float(draw([axis], 0, number)[0].partition("=")[2]) for number in range(count)]
 
 
 def test_draws_are_uniform_or_uniform_in_the_logarithm() -> None:
@@ -51,7 +51,7 @@ def test_a_log_scale_gives_every_factor_of_two_the_same_share_of_whole_numbers()
 
 
 def test_choices_are_equally_likely() -> None:
-    drawn = Counter(draw([SIZE], NONE, 0, number)[0] for number in range(4000))
+    drawn = Counter(draw([SIZE], 0, number) for number in range(4000))
     assert set(drawn) == set(SIZE.values)
     assert abs(drawn["size=32",] - 2000) < 5 * math.sqrt(1000)
 
@@ -70,28 +70,24 @@ def test_every_point_is_tried_with_every_replicate() -> None:
     assert len({point.words[0] for point in points}) == 3
 
 
-def test_an_excluded_point_is_drawn_anew_and_the_others_stay() -> None:
-    excludes = exclusion(["lr<0.001 and size=64"], [LR, SIZE], False)
-    before, now = Random(0, {}, [SEED, LR, SIZE], NONE, 50), Random(0, {}, [SEED, LR, SIZE], excludes, 50)
-    left_out = {
-        point.trial for point in before.points if rate(point.words) < 1e-3 and "size=64" in point.words
-    }
-    assert 5 < len(left_out) < 20  # a quarter of 50
-    for old, new in zip(before.points, now.points, strict=True):
-        assert (old == new) is (old.trial not in left_out)
-        assert rate(new.words) >= 1e-3 or "size=32" in new.words
-    count = int(now.about.removeprefix("50 random points; ").partition(" ")[0])
-    assert count >= len(left_out) and now.about.endswith(f"{count} excluded by sweep.exclude, drawn anew")
-    assert Random(0, {}, [SEED, LR, SIZE], excludes, 20).points == now.points[:40]
-
-
 def rate(words: tuple[str, ...]) -> float:
     return next(float(word.partition("=")[2]) for word in words if word.startswith("lr="))
 
 
+def test_excluded_points_are_drawn_anew_and_the_others_stay() -> None:
+    excludes = exclusion(["lr<0.001 and size=64"], [LR, SIZE], False)
+    wide = [point.words for point in Random(0, {}, [LR, SIZE], NONE, 60).points]
+    allowed = [words for words in wide if not (rate(words) < 1e-3 and "size=64" in words)]
+    search = Random(0, {}, [LR, SIZE], excludes, 30)
+    assert [point.words for point in search.points] == allowed[:30]
+    count = wide.index(allowed[29]) + 1 - 30
+    assert count > 3 and search.about == f"30 random points; {count} excluded by sweep.exclude, drawn anew"
+    replicated = Random(0, {}, [SEED, LR, SIZE], excludes, 30).points
+    assert [point.words for point in replicated[::2]] == [(*words, "seed=0") for words in allowed[:30]]
+
+
 def test_rules_that_no_point_meets_are_said_and_those_that_all_meet_refused() -> None:
-    assert Random(0, {}, [LR], exclusion(["lr>1"], [LR], False), 3).about.endswith(
-        "; none excluded by sweep.exclude"
-    )
-    with pytest.raises(ConfigError, match=r"sweep\.exclude: left out all of 1000 points"):
+    search = Random(0, {}, [LR], exclusion(["lr>1"], [LR], False), 3)
+    assert search.about == "3 random points; none excluded by sweep.exclude"
+    with pytest.raises(ConfigError, match=r"sweep\.exclude: leaves out all but 0 of 3000 points"):
         Random(0, {}, [LR], exclusion(["lr<1"], [LR], False), 3)

@@ -13,7 +13,7 @@ from trainrun.config.compose.exclusion import Exclusion
 from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replicates
 from trainrun.run.history import curves_of
 from trainrun.sweep.outcome import TriedPoint
-from trainrun.sweep.random import draw_each, repeated
+from trainrun.sweep.random import draw_allowed, repeated
 from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Divisor, Seed
@@ -38,7 +38,7 @@ class Halving(Strategy):
             drawn = [words for words in every if not excludes(words)]
             note = excludes.note(len(every) - len(drawn))
         else:
-            drawn, note = draw_each(searched, excludes, seed, trials)
+            drawn, note = draw_allowed(searched, excludes, seed, trials)
         self.reduction, self.maximize = reduction, maximize
         self.tried: Sequence[TriedPoint] = []
         super().__init__(repeated(drawn, repeats), "")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainrun.config.compose.exclusion import Exclusion
 from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
 from trainrun.sweep.outcome import PRUNED, JobOutcome, TriedPoint
-from trainrun.sweep.random import too_many
 from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
 from trainrun.terminal.lines import say
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 STUDY = "study.db"  # in the sweep's folder: optuna-dashboard sqlite:///.../study.db
 _WAIT_S = 60  # for other jobs that write to it: many at once on a slow disk took seconds
-
-_DRAWS, _OWN_DRAWS = 100, 10  # for a trial that is not excluded: in all, by the sampler that was chosen
 
 
 class Optuna(Strategy):
@@ -69,35 +66,25 @@ class Optuna(Strategy):
         """The points of earlier starts, finished or not; then new ones until there are `trials`."""
         from optuna.trial import TrialState
 
-        complete = self._complete()
+        complete, sampler, count = self._complete(), self.study.sampler, 0
         for trial in self._trials():  # a process that was killed, or refused, while it asked
             if trial not in complete and not trial.state.is_finished():
                 self.study.tell(trial.number, state=TrialState.FAIL)
         if complete:
             yield self._batch(complete)
         while (missing := self.trials - len(self._complete())) > 0:
-            yield self._batch([self._ask() for _ in range(min(missing, self.at_once))])
-        count = sum(map(self._is_excluded, self._trials()))
+            asked = [self.study.ask(dict(self.space)) for _ in range(min(missing, self.at_once))]
+            excluded = [new for new in asked if self.excludes(self._point(new))]
+            for refused in excluded:
+                self.study.tell(refused.number, state=TrialState.PRUNED)  # from which TPE learns
+            count += len(excluded)
+            # A Gaussian process learns nothing of it, and would ask for the same again.
+            is_stuck = len(excluded) == len(asked)
+            self.study.sampler = _sampler("random", 0, len(self._trials())) if is_stuck else sampler
+            if not is_stuck:
+                yield self._batch([new for new in asked if new not in excluded])
         if note := self.excludes.note(count, ", drawn anew"):
-            say(f"of {counted(len(self._trials()), 'trial')}{note}")
-
-    def _ask(self) -> optuna.Trial:
-        """A trial that no rule leaves out; TPE learns from the others, which are told as pruned."""
-        from optuna.trial import TrialState
-
-        sampler = self.study.sampler
-        for count in range(_DRAWS):
-            if count == _OWN_DRAWS:  # a Gaussian process learns nothing from them
-                self.study.sampler = _sampler("random", 0, len(self._trials()))
-            trial = self.study.ask(dict(self.space))
-            if not self._is_excluded(trial):
-                self.study.sampler = sampler
-                return trial
-            self.study.tell(trial.number, state=TrialState.PRUNED)
-        raise too_many(_DRAWS)
-
-    def _is_excluded(self, trial: optuna.trial.BaseTrial) -> bool:
-        return self.space.keys() <= trial.params.keys() and self.excludes(self._point(trial))
+            say(f"{counted(self.trials, 'trial')}{note}")
 
     def _point(self, trial: optuna.trial.BaseTrial) -> Words:
         return tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))

@@ -15,7 +15,7 @@ from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Seed
 
 _DIGITS = 4  # of a drawn number: enough to search, and short to read
-_DRAWS = 1000  # of which one must not be excluded: a second's work
+_DRAWS = 1000  # for each trial, before a search gives up: a second's work
 
 
 class Random(Strategy):
@@ -25,30 +25,26 @@ class Random(Strategy):
         self, seed: Seed, params: Mapping[str, str], axes: Sequence[Axis], excludes: Exclusion, trials: int
     ) -> None:
         searched, repeats = split_replicates(axes)
-        drawn, note = draw_each(searched, excludes, seed, trials)
+        drawn, note = draw_allowed(searched, excludes, seed, trials)
         super().__init__(repeated(drawn, repeats), f"{counted(trials, 'random point')}{note}")
 
 
-def draw_each(axes: Sequence[Axis], excludes: Exclusion, seed: int, trials: int) -> tuple[list[Words], str]:
-    """(the points of all trials, what to say of those that were excluded)."""
-    drawn = [draw(axes, excludes, seed, number) for number in range(trials)]
-    return [words for words, _ in drawn], excludes.note(sum(count for _, count in drawn), ", drawn anew")
+def draw_allowed(
+    axes: Sequence[Axis], excludes: Exclusion, seed: int, trials: int
+) -> tuple[list[Words], str]:
+    """(the first points that no rule leaves out, what to say of the others)."""
+    numbers = (number for number in range(_DRAWS * trials) if not excludes(draw(axes, seed, number)))
+    if len(allowed := list(itertools.islice(numbers, trials))) < trials:
+        text = f"leaves out all but {len(allowed)} of {_DRAWS * trials} points that were drawn"
+        raise ConfigError.of("sweep.exclude", f"{text}; change the rules or what is swept")
+    note = excludes.note(max(allowed) + 1 - trials, ", drawn anew")
+    return [draw(axes, seed, number) for number in allowed], note
 
 
-def draw(axes: Sequence[Axis], excludes: Exclusion, seed: int, number: int) -> tuple[Words, int]:
-    """(the point of trial `number`, how many were excluded before it)."""
+def draw(axes: Sequence[Axis], seed: int, number: int) -> Words:
+    """The point of trial `number`."""
     generator = random.Random(f"{seed}/{number}")  # text seeds are hashed, the same in every process
-    for count in range(_DRAWS):
-        words = tuple(itertools.chain(*(_draw_value(axis, generator) for axis in axes)))
-        if not excludes(words):
-            return words, count
-    raise too_many(_DRAWS)
-
-
-def too_many(draws: int) -> ConfigError:
-    """What a search raises that found no point."""
-    text = f"left out all of {draws} points that were drawn for one trial"
-    return ConfigError.of("sweep.exclude", f"{text}; change the rules or what is swept")
+    return tuple(itertools.chain(*(_draw_value(axis, generator) for axis in axes)))
 
 
 def repeated(drawn: Iterable[Words], repeats: Sequence[Choices]) -> Iterator[Point]:

@@ -6,13 +6,12 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from hydra.errors import HydraException
 
-from trainrun.config.compose.grammar import parse, readable
+from trainrun.config.compose.grammar import value_of
 from trainrun.config.overrides import key_of
 from trainrun.config.space import Axis, Choices, Words, grid, split_replicates
 from trainrun.config.suggest import did_you_mean
@@ -21,24 +20,22 @@ from trainrun.vocabulary.errors import ConfigError
 Condition = Callable[[Mapping[str, Any]], bool]  # of a job's values by their keys
 
 _EQUALS = re.compile(r"""("[^"]*"|'[^']*')|(?<![<>=!])=(?!=)""")  # one sign, outside of quotes
-_SAME = (ast.Eq, ast.NotEq)
-_ORDER = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
+_SIGNS: dict[Any, Any] = {ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt}
+_SIGNS |= {ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 _FORM = "compare KEY=VALUE, !=, <, <=, > or >=; join with and, or, not, ( ); put quotes around other texts"
+_value_of = cache(value_of)
 
 
-@dataclass(frozen=True)
-class Exclusion:
-    """The rules of `sweep.exclude`; called with a job's overrides: whether one of them leaves it out."""
-
-    rules: Mapping[str, Condition] = field(default_factory=dict)
+class Exclusion(dict[str, Condition]):
+    """The rules by their texts; called with a job's overrides: whether one of them leaves it out."""
 
     def __call__(self, words: Words) -> bool:
-        values = {key_of(word): _value_of(word) for word in words} if self.rules else {}
-        return any(rule(values) for rule in self.rules.values())
+        values = {key_of(word): _value_of(word) for word in words} if self else {}
+        return any(rule(values) for rule in self.values())
 
     def note(self, count: int, then: str = "") -> str:
         """What a sweep says of the `count` points that were left out, and of what it did `then`."""
-        return f"; {count or 'none'} excluded by sweep.exclude{then * bool(count)}" if self.rules else ""
+        return f"; {count or 'none'} excluded by sweep.exclude{then * bool(count)}" if self else ""
 
 
 def exclusion(rules: Any, axes: Sequence[Axis], is_grid: bool) -> Exclusion:
@@ -48,15 +45,15 @@ def exclusion(rules: Any, axes: Sequence[Axis], is_grid: bool) -> Exclusion:
     """
     texts = [rule for rule in rules if isinstance(rule, str)] if isinstance(rules, list) else []
     keys = [key for axis in (axes if is_grid else split_replicates(axes)[0]) for key in axis.key.split(",")]
-    conditions = {text: _read(text, keys) for text in texts}
+    excludes = Exclusion({text: _read(text, keys) for text in texts})
     lists = [axis for axis in axes if isinstance(axis, Choices)]
-    if texts and is_grid and len(lists) == len(axes):
-        jobs = grid(lists)
-        for parts in [*({text: conditions[text]} for text in texts), conditions]:
-            if (count := sum(map(Exclusion(parts), jobs))) in (0, len(jobs)):
-                which = f"excludes {'all' if count else 'none'} of the {len(jobs)} jobs"
-                raise _fault("' with '".join(parts), f"{which}; change the rule or what is swept")
-    return Exclusion(conditions)
+    jobs = grid(lists) if texts and is_grid and len(lists) == len(axes) else []
+    for parts in [*([text] for text in texts), texts] if jobs else ():
+        count = sum(map(Exclusion({text: excludes[text] for text in parts}), jobs))
+        if count in (0, len(jobs)):
+            which = f"excludes {'all' if count else 'none'} of the {len(jobs)} jobs"
+            raise _fault("' with '".join(parts), f"{which}; change the rule or what is swept")
+    return excludes
 
 
 def _fault(rule: str, text: str) -> ConfigError:
@@ -69,46 +66,28 @@ def _read(rule: str, keys: Sequence[str]) -> Condition:
 
     def condition(node: ast.AST) -> Condition:
         match node:
-            case ast.BoolOp(values=parts):
-                conditions, join = list(map(condition, parts)), all if isinstance(node.op, ast.And) else any
-                return lambda values: join(part(values) for part in conditions)
+            case ast.BoolOp(values=nodes):
+                parts, join = list(map(condition, nodes)), all if isinstance(node.op, ast.And) else any
+                return lambda values: join(part(values) for part in parts)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = condition(operand)
                 return lambda values: not inner(values)
-            case ast.Compare(left=left, ops=[sign], comparators=[right]):
-                texts = [str(ast.get_source_segment(source, side)) for side in (left, right)]
-                return _comparison(rule, texts[0], sign, texts[1], keys)
+            case ast.Compare(ops=[sign], comparators=[right]):
+                texts = [str(ast.get_source_segment(source, side)) for side in (node.left, right)]
+                return _comparison(rule, texts[0], type(sign), texts[1], keys)
         raise _fault(rule, f"cannot be read at {ast.unparse(node)}; {_FORM}")
 
     try:
         return condition(ast.parse(source, mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (HydraException, SyntaxError, ValueError, RecursionError, MemoryError):
         raise _fault(rule, f"cannot be read; {_FORM}") from None
 
 
-def _comparison(rule: str, key: str, sign: ast.cmpop, text: str, keys: Sequence[str]) -> Condition:
+def _comparison(rule: str, key: str, sign: type[ast.cmpop], text: str, keys: Sequence[str]) -> Condition:
     if key not in keys:
         tried = f"{', '.join(keys) or 'nothing'}{did_you_mean(key, keys)}"
         raise _fault(rule, f"names {key}; a rule is about what this sweep tries: {tried}")
-    value = _value_of(f"x={text}")
-    if isinstance(sign, _SAME):
-        return lambda values: (values[key] == value) is isinstance(sign, ast.Eq)
-    if (compare := _ORDER.get(type(sign))) is None or not _is_number(value):
+    value, kinds = _value_of(f"x={text}"), object if sign in (ast.Eq, ast.NotEq) else (int, float)
+    if sign not in _SIGNS or not isinstance(value, kinds):
         raise _fault(rule, f"must compare {key} with a number there, got {text}")
-    return lambda values: _is_number(values[key]) and compare(values[key], value)
-
-
-@cache
-def _value_of(word: str) -> Any:
-    """The value of an override as the command line reads it. Raises ValueError where it is not one."""
-    try:
-        override = parse(readable(word))
-    except HydraException:
-        override = None
-    if override is None or override.is_sweep_override():
-        raise ValueError(word)
-    return override.value()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return lambda values: isinstance(values[key], kinds) and bool(_SIGNS[sign](values[key], value))
