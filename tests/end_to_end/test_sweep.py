@@ -572,6 +572,10 @@ def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
             "-m sweep.exclude=[batch_size>0] batch_size=1,2 hydra/sweeper=random sweep.trials=2",
             "leaves out all but 0 of 1000 points that were drawn",
         ),
+        (
+            "-m sweep.exclude=[batch_size>0] batch_size=1,2 hydra/sweeper=optuna sweep.trials=2",
+            "leaves out all but 0 of 1000 points that were drawn",
+        ),
         ("-m sweep.retries=0,1", "sweep.retries: cannot be swept"),
         ("-m name=a,b", "name: cannot be swept"),
         ("-m sweep.retries=-1 seed=0,1", "sweep.retries: must be"),

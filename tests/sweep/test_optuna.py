@@ -206,12 +206,3 @@ def test_an_excluded_trial_is_told_as_pruned_and_drawn_anew(
     assert note in capsys.readouterr().err
     again = followed(search(tmp_path, 7, **rules), completed)  # type: ignore[arg-type]
     assert [len(batch) for batch in again] == [6, 1]
-
-
-def test_a_rule_that_leaves_out_every_trial_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trainrun.sweep.optuna._EXCLUDED", 5)
-    excludes = exclusion(["x<2"], [X], False)
-    with pytest.raises(ConfigError, match=r"sweep\.exclude: left out 11 points that the study"):
-        followed(search(tmp_path, 2, axes=[X], excludes=excludes), completed)
