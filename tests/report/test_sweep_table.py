@@ -141,7 +141,7 @@ def test_latex_is_a_tabular_of_booktabs_with_its_signs_escaped(tmp_path: Path) -
         r"\midrule",
     ]
     half = stats.t.ppf(0.975, 4) * stats.sem(SGD)
-    assert text[5].startswith(rf"2 & s\_g\%d & 5 & {statistics.fmean(SGD):.4f} $\pm$ {half:.4f} & ")
+    assert text[5].startswith(rf"2 & s\_g\%d & $5$ & ${statistics.fmean(SGD):.4f} \pm {half:.4f}$ & ")
     assert text[-2:] == [r"\bottomrule", r"\end{tabular}"]
     assert all(row.count(" & ") == 5 and row.endswith(r" \\") for row in text[2:3] + text[4:6])
 
@@ -153,3 +153,13 @@ def test_a_csv_has_a_line_for_each_metric_in_full_precision(tmp_path: Path) -> N
     assert [row[:4] for row in rows[3:5]] == [[2, "s_g%d", "val/accuracy", 5], [2, "s_g%d", "val/loss", 5]]
     half = stats.t.ppf(0.975, 4) * stats.sem(SGD)
     assert rows[3][4:] == pytest.approx([statistics.fmean(SGD), half], rel=1e-12)
+
+
+def test_latex_has_negative_and_small_numbers_as_mathematics(tmp_path: Path) -> None:
+    sweep = two(tmp_path, (-0.5, -0.5), (-0.00002, -0.00004))
+    values = [row.split(" & ")[3] for row in latex(sweep, measured(sweep))[4:6]]
+    half = f"{12.7062047 * 0.00001:.3g}"  # t at 97.5 % and one degree of freedom
+    assert sorted(values) == [
+        r"$-0.5000 \pm 0.0000$",
+        r"$-3 \cdot 10^{-5} \pm " + f"{half}$",
+    ]

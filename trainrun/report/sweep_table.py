@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -44,11 +45,13 @@ def measured(sweep: StoredSweep) -> list[Measured]:
     for setting in sweep.settings:
         metrics: dict[str, dict[str, float]] = {}
         for job in [jobs[key] for key in setting.jobs if key in jobs]:
-            own = outcome(sweep.path / job.folder).metrics
-            values = {sweep.monitor: job.value or 0.0} | {f"val/{name}": value for name, value in own.items()}
+            own = {f"val/{name}": value for name, value in outcome(sweep.path / job.folder).metrics.items()}
+            values = {sweep.monitor: job.value or 0.0} | own
             values |= {f"test/{name}": value for name, value in job.test.items()}
             for name, value in values.items():
-                metrics.setdefault(name, {})[text_of([job.swept.get(key) for key in REPLICATES])] = value
+                metrics.setdefault(printable(name), {})[
+                    text_of([job.swept.get(key) for key in REPLICATES])
+                ] = value
         settings += [(setting.swept, metrics)] if metrics else []
     return settings
 
@@ -65,10 +68,18 @@ def lines(sweep: StoredSweep, settings: Sequence[Measured], width: int) -> list[
 
 def latex(sweep: StoredSweep, settings: Sequence[Measured]) -> list[str]:
     """A tabular with the rules of the package booktabs, a row per setting."""
-    cells = [[cell.translate(_LATEX) for cell in row] for row in _cells(sweep, settings)]
-    head, *body = (" & ".join(row).replace(" +/- ", r" $\pm$ ") + r" \\" for row in cells)
-    begin = rf"\begin{{tabular}}{{{'l' * (1 + len(keys_of(sweep))):r<{len(cells[0])}}}}"
-    return [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    words = 1 + len(keys_of(sweep))
+    head, *body = ([cell.translate(_LATEX) for cell in row] for row in _cells(sweep, settings))
+    rows = [head, *([*row[:words], *map(_in_math, row[words:])] for row in body)]
+    first, *others = (" & ".join(row) + r" \\" for row in rows)
+    begin = rf"\begin{{tabular}}{{{'l' * words:r<{len(rows[0])}}}}"
+    return [begin, r"\toprule", first, r"\midrule", *others, r"\bottomrule", r"\end{tabular}"]
+
+
+def _in_math(figure: str) -> str:
+    r"""`$-0.5 \pm 3 \cdot 10^{-5}$`; empty where there is none."""
+    figure = re.sub(r"e([+-])0*(\d+)", r" \\cdot 10^{\1\2}", figure.replace("+/-", r"\pm"))
+    return f"${figure}$" if figure else ""
 
 
 def records(sweep: StoredSweep, settings: Sequence[Measured]) -> Iterator[list[Any]]:
