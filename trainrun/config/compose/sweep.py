@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +18,6 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainrun.config.compose.composition import Composition, composition, plain
-from trainrun.config.compose.exclusion import Exclusion, exclusion
 from trainrun.config.compose.grammar import readable
 from trainrun.config.compose.loader import Loader
 from trainrun.config.compose.precedence import words_of
@@ -26,6 +25,9 @@ from trainrun.config.overrides import key_of
 from trainrun.config.space import Axis, Choices, SearchInterval, Words, corners, grid, paired, zipped
 from trainrun.config.suggest import hydra_value
 from trainrun.vocabulary.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from trainrun.config.compose.exclusion import Exclusion
 
 Task = Callable[[Composition, Path], Any]
 
@@ -96,6 +98,8 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
     if swept := [axis.key for axis in axes if axis.key.split(".")[0] in _UNSWEPT]:
         raise ConfigError([Problem(key, "cannot be swept") for key in swept])
     axes = zipped(axes, paired(plain(cfg.sweep).get("zip")))
+    from trainrun.config.compose.exclusion import exclusion  # of a sweep alone
+
     excludes = exclusion(plain(cfg.sweep).get("exclude"), axes, sweeper.get("_target_") == BASIC)
     return Space(tuple(fixed), tuple(axes), sweeper, launcher, excludes, loader, cfg)
 
