@@ -56,7 +56,7 @@ def options(group: str) -> list[str]:
         ("trainrun plot run las", []),
         ("trainrun plot sweep las", []),
         ("trainrun compare demo other", []),
-        ("trainrun compare demo last --", ["--json", "--out"]),
+        ("trainrun compare demo last --", ["--csv", "--json", "--latex", "--out", "--pair"]),
         ("trainrun plot init xavier_", ["xavier_normal", "xavier_uniform"]),
         ("trainrun plot optimizer adam optim", ["optimizer.", "optimizer="]),
         ("trainrun plot init --d", ["--depth"]),

@@ -11,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
+from scipy import stats
 from waiting import HANG_S, wait_until
 
 QUICK = ("data=synthetic_table", "model=linear", "budget=2ep", "data.limit=200", "logger=[]")
@@ -561,6 +563,19 @@ def test_null_is_no_option(command: Callable, tmp_path: Path) -> None:
             "sweep.zip: needs lists of the same length",
         ),
         ("-m sweep.zip=[seed,nope] seed=0,1", "nope is not swept"),
+        ("-m sweep.exclude=[seed=3] seed=0,1", "'seed=3' excludes none of the 2 jobs"),
+        ("-m sweep.exclude=[seeed=1] seed=0,1", "did you mean seed?"),
+        ("-m sweep.exclude=[batch_size<9] batch_size=1,2", "excludes all of the 2 jobs"),
+        ("-m sweep.exclude=seed=1 seed=0,1", "sweep.exclude: must be a list"),
+        ("sweep.exclude=[seed=1] seed=1", "sweep.exclude: is a setting of a sweep; start one with -m"),
+        (
+            "-m sweep.exclude=[batch_size>0] batch_size=1,2 hydra/sweeper=random sweep.trials=2",
+            "leaves out all but 0 of 1000 points that were drawn",
+        ),
+        (
+            "-m sweep.exclude=[batch_size>0] batch_size=1,2 hydra/sweeper=optuna sweep.trials=2",
+            "leaves out all but 0 of 1000 points that were drawn",
+        ),
         ("-m sweep.retries=0,1", "sweep.retries: cannot be swept"),
         ("-m name=a,b", "name: cannot be swept"),
         ("-m sweep.retries=-1 seed=0,1", "sweep.retries: must be"),
@@ -627,3 +642,71 @@ def test_a_folder_with_something_else_in_it_stays_as_it_is(command: Callable, tm
     (tmp_path / "mine/thesis.txt").write_text("precious")
     assert "holds something else" in command(*QUICK, "-m", "seed=0,1", "run_dir=mine", code=6).err
     assert [one.name for one in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+# Exclusion rules
+
+
+def test_a_rule_leaves_out_jobs_and_the_others_stay_what_they_are(command: Callable, tmp_path: Path) -> None:
+    words = [*QUICK, "-m", "name=mine", "optimizer=sgd,adamw", "optimizer.lr=0.001,0.01"]
+    rule = 'sweep.exclude=["optimizer=sgd and optimizer.lr<0.01"]'
+    first = command(*words, rule)
+    assert "every combination; 1 excluded by sweep.exclude" in first.err and "3 jobs: 3 new" in first.err
+    jobs = {job["key"]: tuple(job["swept"].values()) for job in sweep_of(tmp_path)[1]["jobs"]}
+    assert set(jobs.values()) == {("sgd", 0.01), ("adamw", 0.001), ("adamw", 0.01)}
+    assert "3 jobs: 3 done before" in command("resume", "mine").err
+    whole = command(*words)
+    assert "4 jobs: 3 done before, 1 new" in whole.err
+    assert (
+        jobs.items()
+        < {job["key"]: tuple(job["swept"].values()) for job in sweep_of(tmp_path)[1]["jobs"]}.items()
+    )
+    assert "1 more job" in command(*words, rule).err
+
+
+def test_a_rule_may_leave_out_what_would_be_refused(command: Callable, tmp_path: Path) -> None:
+    """L-BFGS takes no clipping: that job alone is a mistake."""
+    words = [*QUICK, "-m", "optimizer=lbfgs,adamw", "loop.clip.norm=null,1", "batch_size=full"]
+    assert "loop.clip" in command(*words, code=2).err
+    done = command(*words, 'sweep.exclude=["optimizer=lbfgs and loop.clip.norm!=null"]')
+    assert "3 jobs: 3 completed" in done.err
+
+
+def test_a_search_draws_anew_what_a_rule_leaves_out(command: Callable, tmp_path: Path) -> None:
+    rate = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
+    words = [*QUICK, "-m", "hydra/sweeper=random", "sweep.trials=5", rate]
+    done = command(*words, 'sweep.exclude=["optimizer.lr<0.01"]')
+    assert "excluded by sweep.exclude, drawn anew" in done.err
+    rates = [job["swept"]["optimizer.lr"] for job in sweep_of(tmp_path)[1]["jobs"]]
+    assert len(rates) == 5 and min(rates) >= 0.01
+
+
+def test_a_sweep_over_seeds_is_compared_with_intervals_and_a_paired_test(
+    command: Callable, tmp_path: Path
+) -> None:
+    """The numbers of each job by its own records, the statistics by scipy."""
+    done = command(*QUICK, "-m", "name=mine", "optimizer.lr=0.001,0.1", "seed=range(4)")
+    assert "all metrics:\n  trainrun compare outputs/multirun/mine" in done.err
+    folder, content = sweep_of(tmp_path)
+    best, other = (
+        [json.loads((folder / key / "status.json").read_text()) for key in setting["jobs"]]
+        for setting in content["settings"]
+    )
+    text = [" ".join(line.split()) for line in command("compare", "mine").out.splitlines()]
+    for split, name in (("val", "rmse"), ("val", "r2"), ("test", "mae")):
+        first, second = (
+            [job["best"]["metrics"][name] if split == "val" else job["test"][name] for job in jobs]
+            for jobs in (best, other)
+        )
+        cells = [
+            f"{mean(row):.4f} +/- {stats.t.ppf(0.975, 3) * stats.sem(row):.4f}" for row in (first, second)
+        ]
+        assert f"{split}/{name} {' '.join(cells)}" in text
+        test = stats.ttest_rel(first, second)
+        half = test.confidence_interval(0.95).high - mean(first) + mean(second)
+        difference = f"{mean(first) - mean(second):+.4g} +/- {half:.2g}"
+        assert f"{split}/{name} 4 {difference} {test.statistic:.3g} {test.pvalue:.2g}" in text
+    assert command("compare", "mine", "--latex").out.count(r"\\") == 3
+    assert command("compare", "mine", "--csv").out.startswith(
+        "setting,optimizer.lr,metric,jobs,mean,ci95\n1,0.1,val/rmse,4,"
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trainrun.config.compose.exclusion import exclusion
 from trainrun.config.space import Choices, Point, SearchInterval
 from trainrun.sweep.halving import Halving, value_at
 from trainrun.sweep.outcome import TriedPoint, outcome
@@ -15,9 +17,10 @@ LR = SearchInterval("lr", 1e-5, 1e-1, is_log=True, is_int=False)
 
 
 def halving(
-    trials: int | None, reduction: int = 4, axes: list | None = None, maximize: bool = True
+    trials: int | None, reduction: int = 4, axes: list | None = None, maximize: bool = True, rules: Any = None
 ) -> Halving:
-    return Halving(reduction, 0, {}, axes or [LR], trials, maximize)
+    axes = axes or [LR]
+    return Halving(reduction, 0, {}, axes, exclusion(rules, axes, False), trials, maximize)
 
 
 def trained(folder: Path, values: list[float], total: int = 100, **status: object) -> Path:
@@ -100,3 +103,13 @@ def test_what_came_after_the_rung_does_not_count(tmp_path: Path) -> None:
 def test_a_candidate_that_failed_does_not_go_on(tmp_path: Path) -> None:
     folder = trained(tmp_path / "job", [0.9], state="failed")
     assert value_at(TriedPoint(Point(()), folder, outcome(folder)), 0.1, maximize=True) is None
+
+
+def test_candidates_that_a_rule_leaves_out_are_none() -> None:
+    size = Choices("size", tuple((f"size={n}",) for n in (1, 2, 4, 8)))
+    search = halving(None, axes=[size], rules=["size>4"])
+    assert [point.words for point in search.points] == [("size=1",), ("size=2",), ("size=4",)]
+    assert search.about.endswith("full runs; 1 excluded by sweep.exclude")
+    drawn = halving(9, axes=[LR], rules=["lr<0.01"])
+    assert len(drawn.points) == 9
+    assert all(float(point.words[0].partition("=")[2]) >= 0.01 for point in drawn.points)

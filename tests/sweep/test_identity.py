@@ -87,7 +87,13 @@ def test_every_setting_of_the_default_run_counts_or_is_left_out_on_purpose() -> 
     free = {path for path in leaves(settings) if identity(changed(settings, path)) == PLAIN}
     assert free == {
         *("run_dir", "resume", "name", "sweep._target_", "sweep.zip", "sweep.trials", "sweep.fail_fast"),
-        *("sweep.retries", "sweep.repeat_failed", "checkpoint.every", "checkpoint.keep_last"),
+        *(
+            "sweep.exclude",
+            "sweep.retries",
+            "sweep.repeat_failed",
+            "checkpoint.every",
+            "checkpoint.keep_last",
+        ),
         *("checkpoint.keep_every", "loop.log_every", "loop.health", "loop.probes", "data.num_workers"),
         *("data.eval_batch_size", "runtime.device", "runtime.threads", "runtime.trust"),
         *("runtime.preemption_signal", "runtime.time_limit"),

@@ -11,6 +11,7 @@ optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 
 from optuna.trial import TrialState  # noqa: E402
 
+from trainrun.config.compose.exclusion import Exclusion, exclusion  # noqa: E402
 from trainrun.config.space import Choices, Point, SearchInterval  # noqa: E402
 from trainrun.sweep.optuna import STUDY, Optuna, Pruner  # noqa: E402
 from trainrun.sweep.outcome import JobOutcome, TriedPoint  # noqa: E402
@@ -30,6 +31,7 @@ def search(folder: Path, trials: int, axes: list | None = None, at_once: int = 1
         "warmup": 0.0,
         "seed": 0,
         "params": {},
+        "excludes": Exclusion(),
     } | more
     settings |= {"maximize": False, "folder": folder, "at_once": at_once}
     return Optuna(axes=axes or [X, N, SIZE], trials=trials, **settings)  # type: ignore[arg-type]
@@ -185,3 +187,22 @@ def test_what_is_no_study_is_said(tmp_path: Path) -> None:
     (tmp_path / STUDY).write_text("this is no database, though it is long enough to be taken for one")
     with pytest.raises(ResumeError, match=r"study\.db: cannot be read as a study"):
         search(tmp_path, 1)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_an_excluded_trial_is_told_as_pruned_and_drawn_anew(
+    tmp_path: Path, sampler: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The minimum lies where no trial may go: a sampler without chance would ask for nothing else."""
+    excludes = exclusion(["x>0.05 and x<0.3"], [X], False)
+    rules = {"sampler": sampler, "axes": [X], "excludes": excludes}
+    batches = followed(search(tmp_path, 6, startup_trials=3, **rules), completed)  # type: ignore[arg-type]
+    values = [float(point.words[0].partition("=")[2]) for batch in batches for point in batch]
+    assert len(values) == 6 and not any(0.05 < value < 0.3 for value in values)
+    trials = study(tmp_path).get_trials()
+    pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
+    assert all(0.05 < trial.params["x"] < 0.3 for trial in pruned) and len(trials) == 6 + len(pruned)
+    note = f"6 trials; {len(pruned) or 'none'} excluded by sweep.exclude"
+    assert note in capsys.readouterr().err
+    again = followed(search(tmp_path, 7, **rules), completed)  # type: ignore[arg-type]
+    assert [len(batch) for batch in again] == [6, 1]

@@ -12,7 +12,7 @@ from trainrun.config.paths import groups
 
 _OWN_FLAGS = ("-q", "-v")
 _FLAGS = {
-    "compare": ("--json", "--out"),
+    "compare": ("--csv", "--json", "--latex", "--out", "--pair"),
     "check": ("--exact", "--steps"),
     "find-batch": ("--json", "--max", "--memory", "--out"),
     "eval": ("--checkpoint", "--split", "--tta"),

@@ -12,7 +12,7 @@ COMMANDS = {
     "find-lr": "a learning rate for the run: trainrun find-lr [--min LR] [--max LR] [--apply] [overrides]",
     "find-batch": "the largest batch that fits: trainrun find-batch [--memory SIZE] [--out FILE] [overrides]",
     "doctor": "what went wrong in a run, and what to try: trainrun doctor RUN [--json]",
-    "compare": "what differs: trainrun compare RUN RUN ... [--out FILE.png] [--json]",
+    "compare": "what differs: trainrun compare RUN RUN ... [--out FILE.png] [--json] | SWEEP [--latex]",
     "runs": "list the stored runs: trainrun runs [--failed] [--json] [--clean]",
     "plot": "side by side: trainrun plot scheduler|optimizer|init NAME ... [overrides] | run RUN ... | sweep",
     "show": "what can be chosen: trainrun show [TOPIC | GROUP | GROUP/OPTION]",

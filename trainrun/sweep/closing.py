@@ -45,6 +45,8 @@ def close_sweep(sweep: RunningSweep) -> int:
     if best := stored.best:
         say("", *_test_line(stored, metrics))
         say(f"best: {folder / best.folder}", "again:", f"  {best.command}")
+        if any(setting.count > 1 for setting in stored.settings):
+            say("all metrics:", f"  trainrun compare {shlex.quote(str(folder))}")
         if sweep.quiet:
             answer(folder / best.folder)
     if others := sum(file.parent.name not in sweep.planned for file in folder.glob("*/status.json")):

@@ -41,6 +41,7 @@ from trainrun.sweep.identity import digest, identity, is_left_out
 from trainrun.sweep.job import STOP, Job, stop
 from trainrun.sweep.outcome import PAUSED, PRUNED, TriedPoint, outcome
 from trainrun.sweep.plugins import check_search, search_of
+from trainrun.sweep.random import draw_allowed
 from trainrun.sweep.sweep import counted
 from trainrun.sweep.sweep_json import RunningSweep, is_trusted, write_sweep_json
 from trainrun.terminal.lines import say
@@ -115,7 +116,8 @@ def planned(
     """A sweep's space, jobs composed beforehand, and folder. Raises ConfigError with all their problems."""
     space = composer.space(overrides)
     with composer.explained(overrides):
-        composed = {words: space.job(words) for words in space.samples}
+        drawn = [] if space.is_grid else draw_allowed(space.axes, space.excludes, 0, 1)[0]
+        composed = {words: space.job(words) for words in space.samples or drawn}
     jobs = list(composed.values())
     with current_code({"jobs": [job.settings for job in jobs]}):
         if problems := together([problems_of(job, origin, _trusted(overrides)) for job in jobs]):

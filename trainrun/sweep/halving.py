@@ -9,10 +9,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from trainrun.config.compose.exclusion import Exclusion
 from trainrun.config.space import Axis, Choices, PointBatch, grid, split_replicates
 from trainrun.run.history import curves_of
 from trainrun.sweep.outcome import TriedPoint
-from trainrun.sweep.random import draw, repeated
+from trainrun.sweep.random import draw_allowed, repeated
 from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
 from trainrun.vocabulary.ranges import Divisor, Seed
@@ -27,18 +28,21 @@ class Halving(Strategy):
         seed: Seed,
         params: Mapping[str, str],
         axes: Sequence[Axis],
+        excludes: Exclusion,
         trials: int | None,
         maximize: bool,
     ) -> None:
         searched, repeats = split_replicates(axes)
         if trials is None:
-            drawn = grid([axis for axis in searched if isinstance(axis, Choices)])  # every combination
+            every = grid([axis for axis in searched if isinstance(axis, Choices)])
+            drawn = [words for words in every if not excludes(words)]
+            note = excludes.note(len(every) - len(drawn))
         else:
-            drawn = [draw(searched, seed, number) for number in range(trials)]
+            drawn, note = draw_allowed(searched, excludes, seed, trials)
         self.reduction, self.maximize = reduction, maximize
         self.tried: Sequence[TriedPoint] = []
         super().__init__(repeated(drawn, repeats), "")
-        self.about = self._description()
+        self.about = self._description() + note
 
     def _description(self) -> str:
         """The rungs, with their cost in full runs if every candidate stops at its share."""

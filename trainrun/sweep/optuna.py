@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainrun.config.compose.exclusion import Exclusion
 from trainrun.config.space import Axis, Choices, Point, PointBatch, Words, grid, split_replicates
 from trainrun.sweep.outcome import PRUNED, JobOutcome, TriedPoint
 from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
+from trainrun.terminal.lines import say
 from trainrun.vocabulary.errors import ConfigError, ResumeError
 from trainrun.vocabulary.ranges import Count, Fraction, Seed
 
@@ -36,13 +38,14 @@ class Optuna(Strategy):
         seed: Seed,
         params: Mapping[str, str],
         axes: Sequence[Axis],
+        excludes: Exclusion,
         trials: int,
         maximize: bool,
         folder: Path,
         at_once: int,
     ) -> None:
         self.searched, self.repeats = split_replicates(axes)
-        self.trials, self.at_once = trials, at_once
+        self.trials, self.at_once, self.excludes = trials, at_once, excludes
         self.prunes = pruner != "none" and len(grid(self.repeats)) == 1
         import optuna
 
@@ -63,14 +66,28 @@ class Optuna(Strategy):
         """The points of earlier starts, finished or not; then new ones until there are `trials`."""
         from optuna.trial import TrialState
 
-        complete = self._complete()
+        complete, sampler, count = self._complete(), self.study.sampler, 0
         for trial in self._trials():  # a process that was killed, or refused, while it asked
             if trial not in complete and not trial.state.is_finished():
                 self.study.tell(trial.number, state=TrialState.FAIL)
         if complete:
             yield self._batch(complete)
         while (missing := self.trials - len(self._complete())) > 0:
-            yield self._batch([self.study.ask(dict(self.space)) for _ in range(min(missing, self.at_once))])
+            asked = [self.study.ask(dict(self.space)) for _ in range(min(missing, self.at_once))]
+            excluded = [new for new in asked if self.excludes(self._point(new))]
+            for refused in excluded:
+                self.study.tell(refused.number, state=TrialState.PRUNED)  # from which TPE learns
+            count += len(excluded)
+            # A Gaussian process learns nothing of it, and would ask for the same again.
+            is_stuck = len(excluded) == len(asked)
+            self.study.sampler = _sampler("random", 0, len(self._trials())) if is_stuck else sampler
+            if not is_stuck:
+                yield self._batch([new for new in asked if new not in excluded])
+        if note := self.excludes.note(count, ", drawn anew"):
+            say(f"{counted(self.trials, 'trial')}{note}")
+
+    def _point(self, trial: optuna.trial.BaseTrial) -> Words:
+        return tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
 
     def tell(self, tried: Sequence[TriedPoint]) -> None:
         """Tell the study the outcomes of trials; an interrupted one goes on at the next start."""
@@ -94,8 +111,9 @@ class Optuna(Strategy):
         return self.study.get_trials(deepcopy=False)
 
     def _complete(self) -> list[optuna.trial.FrozenTrial]:
-        """The trials that have a value of everything that is searched."""
-        return [trial for trial in self._trials() if self.space.keys() <= trial.params.keys()]
+        """The trials that have a value of everything that is searched, and are not excluded."""
+        complete = [trial for trial in self._trials() if self.space.keys() <= trial.params.keys()]
+        return [trial for trial in complete if not self.excludes(self._point(trial))]
 
     def _refuse_other_space(self) -> None:
         """Raise ConfigError where a list of values is not the stored study's; intervals may change."""
@@ -112,7 +130,7 @@ class Optuna(Strategy):
     def _batch(self, trials: Sequence[optuna.trial.BaseTrial]) -> PointBatch:
         points: list[Point] = []
         for trial in trials:
-            words = tuple(word for axis in self.searched for word in _words(axis, trial.params[axis.key]))
+            words = self._point(trial)
             points += (Point(words + replicate, trial.number) for replicate in grid(self.repeats))
         return PointBatch(points)
 

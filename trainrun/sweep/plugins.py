@@ -62,11 +62,11 @@ def search_of(space: Space, settings: Mapping[str, Any], folder: Path) -> tuple[
     maximize = mode == "max" or (mode == "auto" and metric_modes().get(monitor[4:]) == "max")
     is_local = in_turn or is_many
     if name == "basic":
-        combinations = grid([axis for axis in space.axes if isinstance(axis, Choices)])
-        strategy = Strategy(map(Point, combinations), "every combination")
+        count = len(grid([axis for axis in space.axes if isinstance(axis, Choices)])) - len(space.samples)
+        strategy = Strategy(map(Point, space.samples), f"every combination{space.excludes.note(count)}")
     else:
-        offered = {"axes": space.axes, "trials": settings["sweep"]["trials"], "maximize": maximize}
-        offered |= {"folder": folder, "at_once": at_once if is_local else _ELSEWHERE}
+        offered = {"axes": space.axes, "excludes": space.excludes, "maximize": maximize, "folder": folder}
+        offered |= {"trials": settings["sweep"]["trials"], "at_once": at_once if is_local else _ELSEWHERE}
         strategy = call(space.sweeper, "hydra.sweeper", SLOTS["hydra.sweeper"], offered)
     pruner = None
     if strategy.prunes:

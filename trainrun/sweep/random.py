@@ -7,21 +7,38 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from trainrun.config.compose.exclusion import Exclusion
 from trainrun.config.space import Axis, Choices, Point, Words, grid, split_replicates
 from trainrun.sweep.strategy import Strategy
 from trainrun.sweep.sweep import counted
+from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.ranges import Seed
 
 _DIGITS = 4  # of a drawn number: enough to search, and short to read
+_DRAWS = 1000  # for each trial, before a search gives up: a second's work
 
 
 class Random(Strategy):
     """`trials` points, each with every replicate. More trials later add points and change none."""
 
-    def __init__(self, seed: Seed, params: Mapping[str, str], axes: Sequence[Axis], trials: int) -> None:
+    def __init__(
+        self, seed: Seed, params: Mapping[str, str], axes: Sequence[Axis], excludes: Exclusion, trials: int
+    ) -> None:
         searched, repeats = split_replicates(axes)
-        drawn = [draw(searched, seed, number) for number in range(trials)]
-        super().__init__(repeated(drawn, repeats), counted(trials, "random point"))
+        drawn, note = draw_allowed(searched, excludes, seed, trials)
+        super().__init__(repeated(drawn, repeats), f"{counted(trials, 'random point')}{note}")
+
+
+def draw_allowed(
+    axes: Sequence[Axis], excludes: Exclusion, seed: int, trials: int
+) -> tuple[list[Words], str]:
+    """(the first points that no rule leaves out, what to say of the others)."""
+    numbers = (number for number in range(_DRAWS * trials) if not excludes(draw(axes, seed, number)))
+    if len(allowed := list(itertools.islice(numbers, trials))) < trials:
+        text = f"leaves out all but {len(allowed)} of {_DRAWS * trials} points that were drawn"
+        raise ConfigError.of("sweep.exclude", f"{text}; change the rules or what is swept")
+    note = excludes.note(max(allowed) + 1 - trials, ", drawn anew")
+    return [draw(axes, seed, number) for number in allowed], note
 
 
 def draw(axes: Sequence[Axis], seed: int, number: int) -> Words:

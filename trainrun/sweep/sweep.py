@@ -17,6 +17,7 @@ class Sweep:
     """The settings of a sweep; what they mean stands in `conf/sweep/default.yaml`."""
 
     zip: list[str] | list[list[str]]
+    exclude: list[str]
     trials: Count | None
     fail_fast: bool
     retries: Natural

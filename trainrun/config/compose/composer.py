@@ -105,7 +105,11 @@ class Composer:
         self._refuse_misread(overrides, multirun=True)
         with self.explained(overrides):
             cfg = self.hydra.compose_config(NAME, overrides, RunMode.MULTIRUN, with_log_configuration=False)
-            return space_of(cfg, self.loader)
+            try:
+                return space_of(cfg, self.loader)
+            except ConfigError as error:
+                words, files = list(map(key_of, overrides)), self.loader.files
+                raise ConfigError([located(problem, words, files) for problem in error.problems]) from None
 
     def compose_sweep(self, overrides: list[str]) -> list[Composition]:
         """The jobs of a sweep that is taken in full, or where one is searched every value at least once."""

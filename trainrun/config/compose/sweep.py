@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
@@ -26,6 +26,9 @@ from trainrun.config.space import Axis, Choices, SearchInterval, Words, corners,
 from trainrun.config.suggest import hydra_value
 from trainrun.vocabulary.errors import ConfigError, Problem
 
+if TYPE_CHECKING:
+    from trainrun.config.compose.exclusion import Exclusion
+
 Task = Callable[[Composition, Path], Any]
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # every combination
@@ -39,6 +42,7 @@ class Space:
     axes: tuple[Axis, ...]
     sweeper: Mapping[str, Any]
     launcher: Mapping[str, Any]
+    excludes: Exclusion
     loader: Loader = field(repr=False)
     _cfg: DictConfig = field(repr=False)
 
@@ -49,9 +53,10 @@ class Space:
 
     @property
     def samples(self) -> list[Words]:
-        """Every point of a grid; where points are searched, each value at least once."""
+        """Every point of a grid; where points are searched, each value at least once. None is excluded."""
         lists = [axis for axis in self.axes if isinstance(axis, Choices)]
-        return grid(lists) if self.is_grid and len(lists) == len(self.axes) else list(corners(self.axes))
+        points = grid(lists) if self.is_grid and len(lists) == len(self.axes) else corners(self.axes)
+        return [words for words in points if not self.excludes(words)]
 
     def job(self, words: Words) -> Composition:
         """The run of one point."""
@@ -93,7 +98,10 @@ def space_of(cfg: DictConfig, loader: Loader) -> Space:
     if swept := [axis.key for axis in axes if axis.key.split(".")[0] in _UNSWEPT]:
         raise ConfigError([Problem(key, "cannot be swept") for key in swept])
     axes = zipped(axes, paired(plain(cfg.sweep).get("zip")))
-    return Space(tuple(fixed), tuple(axes), sweeper, launcher, loader, cfg)
+    from trainrun.config.compose.exclusion import exclusion  # of a sweep alone
+
+    excludes = exclusion(plain(cfg.sweep).get("exclude"), axes, sweeper.get("_target_") == BASIC)
+    return Space(tuple(fixed), tuple(axes), sweeper, launcher, excludes, loader, cfg)
 
 
 _UNSWEPT = ("sweep", "hydra", "run_dir", "resume", "name")  # belong to the sweep as a whole
