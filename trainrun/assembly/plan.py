@@ -111,6 +111,8 @@ def _steps(parts: Parts) -> str:
     factors += [f"{batch_spec.accumulate} accumulated"] if batch_spec.accumulate > 1 else []
     factors += [f"{batch_spec.num_ranks} ranks"] if batch_spec.num_ranks > 1 else []
     window = " x ".join(factors) + (f" = {batch_spec.window}" if len(factors) > 1 else "")
+    if parts.samples_per_step < batch_spec.window:
+        window = f"all {parts.samples_per_step}"
     if pace.total_steps is None:
         outside = "the clock plans their number, so no second run has the same bits"
         return f"for {budget} of training, {per_epoch}, {window} samples a step; {outside}"
