@@ -23,6 +23,7 @@ from trainrun.protocols import DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.kinds import Stopper
 from trainrun.scheduler import Restarting
+from trainrun.scheduler.configured import Configured
 from trainrun.terminal.braille import curve
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
@@ -121,6 +122,8 @@ def _steps(parts: Parts) -> str:
 
 def _schedule(parts: Parts) -> str:
     node, pace = parts.settings["scheduler"], parts.pace
+    if isinstance(parts.state.schedule, Configured):
+        return str(parts.state.schedule)
     name, warmup = _short(node), node.get("warmup")
     text = f"{node['name'] if name == 'from_torch' else name} schedule"
     if warmup is None or not node["_target_"].startswith("trainrun."):
