@@ -15,12 +15,13 @@ from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import describe_error, describe_value
-from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect, own_metrics
+from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect, evaluate, own_metrics
 from trainrun.loop.evaluator import Monitor
 from trainrun.loop.probes import ProbeError, run_probes
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
 from trainrun.regularization.kinds import Penalty, combine_batch_changes
 from trainrun.runtime.machine import is_out_of_memory
+from trainrun.scheduler.configured import Configured
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 if TYPE_CHECKING:
@@ -47,9 +48,21 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
             parameter.data = parameter.data.contiguous()
         _try_once(parts)
         lines = [("channels_last", "off: the model fails with it, as one does that flattens with .view")]
+    if isinstance(state.schedule, Configured) and state.schedule.monitor:
+        _check_followed(parts, state.schedule.monitor)
     if parts.probes:
         _try_probes(parts)
     return tuple(lines)
+
+
+def _check_followed(parts: Parts, name: str) -> None:
+    """Raise ConfigError where configure_optimizers follows a metric that no validation gives."""
+    if parts.monitor is None:
+        raise ConfigError.of("optimizer", f"own follows {name}, and there is no validation split")
+    batches = islice(parts.data.eval_batches("val"), 1)
+    metrics = evaluate(parts.state.model, parts.task, batches, parts.state.precision)
+    if name not in metrics:
+        raise ConfigError.of("optimizer", f"own follows {name}; validation gives {', '.join(metrics)}")
 
 
 def _try_once(parts: Parts) -> None:

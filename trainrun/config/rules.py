@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
-from trainrun.config.diagnose import misfit_option
+from trainrun.config.diagnose import NO_EFFECT, misfit_option
 from trainrun.config.overrides import Override
 from trainrun.config.paths import groups
 from trainrun.config.scheduled_numbers import problems_of_also
@@ -219,14 +219,13 @@ def _configure_optimizers(s: Settings, explicit: Collection[str]) -> Iterator[Pr
         text = "own calls the configure_optimizers of a LightningModule, with task=lightning"
         yield Problem("optimizer", f"{text}; name an optimizer of yours by optimizer._target_=my_code.MyOptimizer")
         return
-    text = "has no effect because optimizer=own takes what configure_optimizers returns"
     if _target(s, "scheduler") != "trainrun.scheduler.constant":
-        yield Problem("scheduler", text, "scheduler=constant")
+        yield Problem("scheduler", NO_EFFECT, "scheduler=constant")
         return
     for group, name in (("scheduler", "constant"), ("parameters", "default")):
         plain = read_option(groups()[group][name], group)
-        yield from (Problem(f"{group}.{k}", text) for k, v in s[group].items() if v != plain.get(k, v))
-    yield from (Problem(f"optimizer.{key}", text) for key in s["optimizer"] if key != "_target_")
+        yield from (Problem(f"{group}.{k}", NO_EFFECT) for k, v in s[group].items() if v != plain.get(k, v))
+    yield from (Problem(f"optimizer.{key}", NO_EFFECT) for key in s["optimizer"] if key != "_target_")
 
 
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
