@@ -20,7 +20,7 @@ from trainrun.runtime.vision import declare_missing_operators
 from trainrun.vocabulary.errors import ConfigError
 from trainrun.vocabulary.events import Evaluated, StepsLogged
 
-CODE = '''
+CODE = """
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -75,7 +75,7 @@ class Net(LightningModule):
             return [sgd], [{"scheduler": warm, "interval": "step"}, S.ExponentialLR(sgd, 0.7)]
         plateau = S.ReduceLROnPlateau(adam, factor=0.3, patience=0, threshold=0.5)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": plateau, "monitor": "val_mae"}}
-'''
+"""
 BASES = {
     "lit": "import torch\nclass LightningModule(torch.nn.Module):\n    log = lambda *_: None\n"
     "LightningModule.__module__ = 'lightning.pytorch.core.module'\n",
@@ -169,7 +169,9 @@ def test_weights_are_those_of_lightnings_trainer(kind: str, module: Any) -> None
             return iter([(real.X[part], real.Y[part]) for part in rows])
 
     loader = torch.utils.data.DataLoader(Epochs(), batch_size=None)
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     trainer = pl.Trainer(max_epochs=EPOCHS, accelerator="cpu", num_sanity_val_steps=0, **quiet)
     net = real.Net(kind)
     val = torch.utils.data.DataLoader([(real.X[VAL], real.Y[VAL])], batch_size=None)  # type: ignore[arg-type]
@@ -215,8 +217,13 @@ def test_a_metric_that_no_validation_gives_is_refused_before_training(module: An
     module("lit")
     with pytest.raises(ConfigError, match="own follows mae, and there is no validation split"):
         parts_of("plateau", "data.val_fraction=0")
-    for monitor, said in {"val_iou": "own follows iou; validation gives loss, mae", "train_loss": "of validation"}.items():
-        (folder / "other.py").write_text((BASES["lit"] + CODE).replace('"monitor": "val_mae"', f'"monitor": "{monitor}"'))
+    for monitor, said in {
+        "val_iou": "own follows iou; validation gives loss, mae",
+        "train_loss": "of validation",
+    }.items():
+        (folder / "other.py").write_text(
+            (BASES["lit"] + CODE).replace('"monitor": "val_mae"', f'"monitor": "{monitor}"')
+        )
         importlib.invalidate_caches()
         with pytest.raises(ConfigError, match=said):
             parts_of("plateau", name="other")

@@ -97,7 +97,11 @@ def test_what_cannot_be_told_is_asked_for(sample: Any, inputs: Any, target: Any,
 def test_all_wrong_names_are_said_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         form_of({"x": 1, "label": 3}, ["image", "x", "age"], "grade")
-    assert [problem.key for problem in raised.value.problems] == ["data.inputs", "data.inputs", "data.targets"]
+    assert [problem.key for problem in raised.value.problems] == [
+        "data.inputs",
+        "data.inputs",
+        "data.targets",
+    ]
     assert [problem.text.split()[0] for problem in raised.value.problems] == ["'image'", "'age'", "'grade'"]
 
 

@@ -102,7 +102,10 @@ def fresh_state(
     weight_average = weight_average_of(copy.deepcopy(next(averages, None)), new_optimizer)
     if weight_average is not None:
         weight_average.start(model)
-    schedule, precision = schedule or copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
+    schedule, precision = (
+        schedule or copy.deepcopy(parts.state.schedule),
+        copy.deepcopy(parts.state.precision),
+    )
     state = TrainState(model, new_optimizer, schedule, precision, parts.state.total_steps, weight_average)
     state.freezing = parts.state.freezing
     state.stopper = copy.deepcopy(parts.state.stopper)

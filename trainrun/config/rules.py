@@ -217,7 +217,9 @@ def _configure_optimizers(s: Settings, explicit: Collection[str]) -> Iterator[Pr
         return
     if _target(s, "task") != "trainrun.task.lightning.Lightning":
         text = "own calls the configure_optimizers of a LightningModule, with task=lightning"
-        yield Problem("optimizer", f"{text}; name an optimizer of yours by optimizer._target_=my_code.MyOptimizer")
+        yield Problem(
+            "optimizer", f"{text}; name an optimizer of yours by optimizer._target_=my_code.MyOptimizer"
+        )
         return
     if _target(s, "scheduler") != "trainrun.scheduler.constant":
         yield Problem("scheduler", NO_EFFECT, "scheduler=constant")
@@ -385,6 +387,16 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
-    *(_lbfgs, _sam, _schedule_free, _configure_optimizers, _clipping, _idle_settings, _monitor, _validation, _best_kept),
+    *(
+        _lbfgs,
+        _sam,
+        _schedule_free,
+        _configure_optimizers,
+        _clipping,
+        _idle_settings,
+        _monitor,
+        _validation,
+        _best_kept,
+    ),
     *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages, _also),
 )

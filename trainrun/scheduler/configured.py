@@ -15,7 +15,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """What Lightning's dict of a scheduler says: it steps after every so many steps or epochs."""
+    """Lightning's dict of a scheduler: it steps after every so many steps or epochs."""
 
     scheduler: Any
     interval: str = "epoch"
@@ -29,14 +29,9 @@ class SchedulerConfig:
     def follows_metric(self) -> bool:
         return self.reduce_on_plateau or isinstance(self.scheduler, ReduceLROnPlateau)
 
-    @property
-    def fault(self) -> str:
-        """What is wrong with it, in words."""
-        if not isinstance(self.scheduler, LRScheduler):
-            return f"a {type(self.scheduler).__name__} as a scheduler"
-        if self.interval not in ("step", "epoch") or not isinstance(self.frequency, int) or self.frequency < 1:
-            return f"interval {self.interval!r} with frequency {self.frequency!r}"
-        return "no monitor for ReduceLROnPlateau" if self.follows_metric and not self.monitor else ""
+    def __str__(self) -> str:
+        every = self.interval if self.frequency == 1 else f"{self.frequency} {self.interval}s"
+        return f"{type(self.scheduler).__name__} every {every}"
 
     def is_due(self, update: int, steps_per_epoch: int | None) -> bool:
         """Whether it steps after that many updates; Lightning counts steps within their epoch."""
@@ -53,39 +48,31 @@ class Configured:
     """
 
     def __init__(self, optimizer: Optimizer, entries: Sequence[Any], steps_per_epoch: int | None) -> None:
-        self.optimizer, self.steps_per_epoch, self.update, self.metric = optimizer, steps_per_epoch, 0, math.nan
+        self.optimizer, self.steps_per_epoch = optimizer, steps_per_epoch
         self.configs = [_config(entry) for entry in entries]
+        self.update, self.metric = 0, math.nan  # as of the last call, and the last evaluation
         if steps_per_epoch is None and any(config.interval == "epoch" for config in self.configs):
             raise _refusal("a scheduler by epochs, of which a stream has none; return interval 'step'")
-        monitors = [config.monitor for config in self.configs if config.follows_metric]
-        self.monitor, self.needs_metric = next(iter(monitors), None), bool(monitors)
-        if len(set(monitors)) > 1:
+        monitors = list(dict.fromkeys(c.monitor for c in self.configs if c.follows_metric))
+        if len(monitors) > 1:
             raise _refusal(f"several monitors, {' and '.join(map(str, monitors))}")
-
-    def __str__(self) -> str:
-        texts = [
-            f"{type(c.scheduler).__name__} every {c.interval if c.frequency == 1 else f'{c.frequency} {c.interval}s'}"
-            for c in self.configs
-        ]
-        return " and ".join(texts) or "no schedule"
+        self.monitor, self.needs_metric = next(iter(monitors), None), bool(monitors)
 
     def __call__(self, update: int) -> tuple[float, float | None]:
-        while self.update < update:
-            self.update += 1
-            if due := [c for c in self.configs if c.is_due(self.update, self.steps_per_epoch)]:
-                self._step(due)
+        if update < self.update:
+            raise ValueError(f"a torch scheduler cannot go back from update {self.update} to {update}")
+        for count in range(self.update + 1, update + 1):
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["base_lr"]  # without the factor of a rollback
+            for config in (c for c in self.configs if c.is_due(count, self.steps_per_epoch)):
+                if not config.follows_metric:
+                    config.scheduler.step()
+                elif math.isfinite(self.metric):
+                    config.scheduler.step(self.metric)
+            for group in self.optimizer.param_groups:
+                group["base_lr"] = group["lr"]
+        self.update = update
         return 1.0, None
-
-    def _step(self, due: Sequence[SchedulerConfig]) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"]  # without the factor of a rollback
-        for config in due:
-            if not config.follows_metric:
-                config.scheduler.step()
-            elif math.isfinite(self.metric):
-                config.scheduler.step(self.metric)
-        for group in self.optimizer.param_groups:
-            group["base_lr"] = group["lr"]
 
     def observe(self, metric: float) -> None:
         self.metric = metric
@@ -98,7 +85,7 @@ class Configured:
         self.update, self.metric = state["update"], state["metric"]
         for config, stored in zip(self.configs, state["schedulers"], strict=True):
             config.scheduler.load_state_dict(stored)
-        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # torch warns of a step before the first
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of its next step
 
 
 def _config(entry: Any) -> SchedulerConfig:
@@ -106,8 +93,12 @@ def _config(entry: Any) -> SchedulerConfig:
         config = SchedulerConfig(**(entry if isinstance(entry, Mapping) else {"scheduler": entry}))
     except TypeError as error:
         raise _refusal(f"in a scheduler's dict, {str(error).partition(') ')[2]}") from None
-    if config.fault:
-        raise _refusal(config.fault)
+    if not isinstance(config.scheduler, LRScheduler):
+        raise _refusal(f"a {type(config.scheduler).__name__} as a scheduler")
+    if config.interval not in ("step", "epoch") or config.frequency not in range(1, 10**9):
+        raise _refusal(f"interval {config.interval!r} with frequency {config.frequency!r}")
+    if config.follows_metric and config.monitor is None:
+        raise _refusal("no monitor for ReduceLROnPlateau")
     return config
 
 

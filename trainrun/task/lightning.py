@@ -80,7 +80,9 @@ class Lightning:
             more = "" if model.training else ", or log one whose name has 'loss' in it"
             raise ConfigError.of("model", f"{text}{more}")
         loss = torch.stack([value.float().mean() for value in losses.values()]).sum()
-        sums = {plain_name(name): value.detach().float().mean() * len(batch) for name, value in logged.items()}
+        sums = {
+            plain_name(name): value.detach().float().mean() * len(batch) for name, value in logged.items()
+        }
         return Outcome({"loss": loss * len(batch)}, sums)
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
