@@ -215,11 +215,11 @@ def test_the_plan_says_whose_optimizer_and_when_schedulers_step(module: Any) -> 
 
 def test_a_metric_that_no_validation_gives_is_refused_before_training(module: Any, folder: Path) -> None:
     module("lit")
-    with pytest.raises(ConfigError, match="own follows mae, and there is no validation split"):
+    with pytest.raises(ConfigError, match="own follows mae, validation gives nothing"):
         parts_of("plateau", "data.val_fraction=0")
     for monitor, said in {
-        "val_iou": "own follows iou; validation gives loss, mae",
-        "train_loss": "of validation",
+        "val_iou": "own follows iou, validation gives loss, mae",
+        "train_loss": "own follows train_loss, validation",
     }.items():
         (folder / "other.py").write_text(
             (BASES["lit"] + CODE).replace('"monitor": "val_mae"', f'"monitor": "{monitor}"')

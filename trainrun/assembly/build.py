@@ -17,12 +17,11 @@ import torch
 from torch import nn
 
 from trainrun import ranks
-from trainrun.assembly.configured import configured
 from trainrun.assembly.data import open_data
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize, load_and_adapt
-from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
+from trainrun.assembly.optimizer import configured, lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.probes import probes_of
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over

@@ -49,20 +49,14 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
         _try_once(parts)
         lines = [("channels_last", "off: the model fails with it, as one does that flattens with .view")]
     if isinstance(state.schedule, Configured) and state.schedule.monitor:
-        _check_followed(parts, state.schedule.monitor)
+        first = islice(parts.data.eval_batches("val"), 1) if parts.monitor else None
+        metrics = evaluate(state.model, parts.task, first, state.precision) if first else {}
+        if state.schedule.monitor not in metrics:
+            text = f"own follows {state.schedule.monitor}, validation gives {', '.join(metrics) or 'nothing'}"
+            raise ConfigError.of("optimizer", text)
     if parts.probes:
         _try_probes(parts)
     return tuple(lines)
-
-
-def _check_followed(parts: Parts, name: str) -> None:
-    """Raise ConfigError where configure_optimizers follows a metric that no validation gives."""
-    if parts.monitor is None:
-        raise ConfigError.of("optimizer", f"own follows {name}, and there is no validation split")
-    batches = islice(parts.data.eval_batches("val"), 1)
-    metrics = evaluate(parts.state.model, parts.task, batches, parts.state.precision)
-    if name not in metrics:
-        raise ConfigError.of("optimizer", f"own follows {name}; validation gives {', '.join(metrics)}")
 
 
 def _try_once(parts: Parts) -> None:

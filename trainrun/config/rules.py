@@ -217,16 +217,15 @@ def _configure_optimizers(s: Settings, explicit: Collection[str]) -> Iterator[Pr
         return
     if _target(s, "task") != "trainrun.task.lightning.Lightning":
         text = "own calls the configure_optimizers of a LightningModule, with task=lightning"
-        yield Problem(
-            "optimizer", f"{text}; name an optimizer of yours by optimizer._target_=my_code.MyOptimizer"
-        )
-        return
-    if _target(s, "scheduler") != "trainrun.scheduler.constant":
-        yield Problem("scheduler", NO_EFFECT, "scheduler=constant")
+        yield Problem("optimizer", f"{text}; name another by optimizer._target_=my_code.MyOptimizer")
         return
     for group, name in (("scheduler", "constant"), ("parameters", "default")):
         plain = read_option(groups()[group][name], group)
-        yield from (Problem(f"{group}.{k}", NO_EFFECT) for k, v in s[group].items() if v != plain.get(k, v))
+        changed = [key for key, value in s[group].items() if value != plain.get(key)]
+        if "_target_" in changed:
+            yield Problem(group, NO_EFFECT, f"{group}={name}")
+        else:
+            yield from (Problem(f"{group}.{key}", NO_EFFECT) for key in changed)
     yield from (Problem(f"optimizer.{key}", NO_EFFECT) for key in s["optimizer"] if key != "_target_")
 
 
@@ -387,16 +386,7 @@ def _packages(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
 
 _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
-    *(
-        _lbfgs,
-        _sam,
-        _schedule_free,
-        _configure_optimizers,
-        _clipping,
-        _idle_settings,
-        _monitor,
-        _validation,
-        _best_kept,
-    ),
+    *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
     *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages, _also),
+    _configure_optimizers,
 )

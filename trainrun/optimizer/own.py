@@ -20,7 +20,8 @@ def configure_optimizers(model: nn.Module) -> tuple[Optimizer, list[Any]]:
     optimizers, schedulers = _parts(method and method())
     names = " and ".join(type(optimizer).__name__ for optimizer in optimizers)
     if len(optimizers) != 1 or not isinstance(optimizers[0], Optimizer):
-        text = f"own needs one optimizer of {type(model).__name__}.configure_optimizers, got {names or 'nothing'}"
+        whose = f"{type(model).__name__}.configure_optimizers"
+        text = f"own needs one optimizer of {whose}, got {names or 'nothing'}"
         raise ConfigError.of("optimizer", f"{text}; for several write loop.step._target_")
     if isinstance(optimizers[0], LBFGS):
         raise ConfigError.of("optimizer", "own cannot be LBFGS, which clipping breaks; use optimizer=lbfgs")

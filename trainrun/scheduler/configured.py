@@ -1,4 +1,4 @@
-"""Schedulers of a LightningModule's `configure_optimizers`, which step when Lightning's Trainer steps them."""
+"""Schedulers of a LightningModule's `configure_optimizers`, stepped when Lightning's Trainer steps them."""
 
 from __future__ import annotations
 
@@ -42,10 +42,7 @@ class SchedulerConfig:
 
 
 class Configured:
-    """Steps torch's schedulers on the run's own optimizer, by the count of applied updates.
-
-    They set each group's learning rate themselves, as its `base_lr`, so the factor is always 1.
-    """
+    """Steps torch's schedulers, which set each group's `base_lr` themselves: the factor is always 1."""
 
     def __init__(self, optimizer: Optimizer, entries: Sequence[Any], steps_per_epoch: int | None) -> None:
         self.optimizer, self.steps_per_epoch = optimizer, steps_per_epoch
@@ -57,10 +54,11 @@ class Configured:
         if len(monitors) > 1:
             raise _refusal(f"several monitors, {' and '.join(map(str, monitors))}")
         self.monitor, self.needs_metric = next(iter(monitors), None), bool(monitors)
+        for number, group in enumerate(optimizer.param_groups):
+            group["base_lr"] = group["lr"]
+            group.setdefault("name", f"group {number}" if len(optimizer.param_groups) > 1 else "all")
 
     def __call__(self, update: int) -> tuple[float, float | None]:
-        if update < self.update:
-            raise ValueError(f"a torch scheduler cannot go back from update {self.update} to {update}")
         for count in range(self.update + 1, update + 1):
             for group in self.optimizer.param_groups:
                 group["lr"] = group["base_lr"]  # without the factor of a rollback

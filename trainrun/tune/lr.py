@@ -18,7 +18,6 @@ from trainrun.checkpoint.state import TrainState
 from trainrun.loop.step import Step, WindowGradients
 from trainrun.protocols import Window
 from trainrun.runtime.signals import Signals
-from trainrun.scheduler.configured import Configured
 from trainrun.vocabulary.errors import ConfigError
 
 _MEMORY = 0.8  # of the running mean of losses: about the last five, so that one hard batch does not end it
@@ -102,9 +101,8 @@ def peak(parts: Parts) -> tuple[float, float | None]:
     if isinstance(parts.state.optimizer, torch.optim.LBFGS):
         text = "L-BFGS has no rate to find: it searches the length of each step itself, from lr 1"
         raise ConfigError.of("optimizer", text)
-    if isinstance(parts.state.schedule, Configured):
-        text = "own sets the learning rates that configure_optimizers says: there is no rate to find"
-        raise ConfigError.of("optimizer", text)
+    if str(parts.settings["optimizer"]["_target_"]).endswith(".configure_optimizers"):
+        raise ConfigError.of("optimizer", "own has no rate to find: configure_optimizers sets it")
     total = parts.pace.total_steps or _PLANNED
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)

@@ -11,13 +11,9 @@ from trainrun.report.as_code.refusals import chosen, refusal
 from trainrun.report.as_code.text import call
 from trainrun.vocabulary.duration import parse, to_steps
 
-_GROUPS = """# Norms and biases are not decayed: smaller ones make no simpler model.
-matrices = [p for p in model.parameters() if p.ndim > 1]
+_GROUPS = """matrices = [p for p in model.parameters() if p.ndim > 1]  # norms and biases are not decayed
 vectors = [p for p in model.parameters() if p.ndim < 2]
-groups = [
-    {{"params": matrices, "weight_decay": {decay!r}}},
-    {{"params": vectors, "weight_decay": 0.0}},
-]
+groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 """
 # Of the share of the run after the warm-up.
 _OF_PROGRESS = {
@@ -25,13 +21,13 @@ _OF_PROGRESS = {
     "linear": "1 - progress",
     "polynomial": "(1 - progress) ** POWER",
 }
-# Of the updates since the start, which the warm-up multiplies.
-_OF_UPDATE = {
-    "constant": "1.0",
-    "step": "GAMMA ** (update // DROP_EVERY)",
-    "multistep": "GAMMA ** sum(update >= drop for drop in DROPS)",
-    "exponential": "GAMMA ** (update / DROP_EVERY)",
-    "noam": "min(1.0, math.sqrt(WARMUP / (update + 1)))",
+# Of the steps since the start.
+_OF_STEP = {
+    "constant": "",
+    "step": "GAMMA ** (step // DROP_EVERY)",
+    "multistep": "GAMMA ** sum(step >= drop for drop in DROPS)",
+    "exponential": "GAMMA ** (step / DROP_EVERY)",
+    "noam": "min(1.0, math.sqrt(WARMUP / (step + 1)))",
 }
 
 
@@ -46,7 +42,7 @@ def optimizer_section(parts: Parts) -> str:
         name: value
         for name, value in optimizer.defaults.items()
         if name in defaults and name not in ("lr", "weight_decay")
-        if (name in node and not isinstance(value, bool)) or value != defaults[name]
+        if value != defaults[name]
     }
     begin = f"optimizer = torch.optim.{kind.__name__}"
     if len(groups) == 1:
@@ -56,42 +52,38 @@ def optimizer_section(parts: Parts) -> str:
     decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
     if decayed != {name for name, p in parts.state.model.named_parameters() if p.ndim > 1}:
         raise refusal("a norm or bias that is a matrix")
-    return _GROUPS.format(decay=node["weight_decay"]) + call(begin, values, ["groups", "lr=LR"])
+    return _GROUPS + call(begin, {"weight_decay": node["weight_decay"]} | values, ["groups", "lr=LR"])
 
 
-def schedule_section(parts: Parts) -> str:
-    """The factor of the learning rate, a function of the update."""
+def rate_lines(parts: Parts) -> list[str]:
+    """Lines that set the learning rate before a step; none where it stays."""
     node, warmup = parts.settings["scheduler"], _warmup(parts)
     name, start = node["_target_"].rpartition(".")[2], node["warmup_start"]
-    rise = "(update + 1) / WARMUP" if start == 0 else f"{start} + {1 - start} * (update + 1) / WARMUP"
-    lines = ["def lr_factor(update: int) -> float:"]
-    lines.append(f'    """The share of LR at an update, {name}: accumulation does not stretch it."""')
-    if name in _OF_PROGRESS:
-        shape = _OF_PROGRESS[name]
-        shape = f"FLOOR + (1 - FLOOR) * ({shape})" if node["min_lr"] else shape
-        lines += ["    if update < WARMUP:", f"        return {rise}"] if warmup else []
-        lines.append(
-            f"    progress = {'(update - WARMUP) / (STEPS - WARMUP)' if warmup else 'update / STEPS'}"
-        )
-    else:
-        shape = f"max(FLOOR, {_OF_UPDATE[name]})" if node.get("min_lr") else _OF_UPDATE[name]
-        lines += ["    if update < WARMUP:", f"        return {shape} * ({rise})"] if warmup else []
-    return "\n".join([*lines, f"    return {shape}"])
+    shape = _OF_PROGRESS.get(name) or _OF_STEP[name]
+    if node.get("min_lr"):
+        shape = f"FLOOR + (1 - FLOOR) * ({shape})" if name in _OF_PROGRESS else f"max(FLOOR, {shape})"
+    rise = "min(1, (step + 1) / WARMUP)"
+    rise = rise if start == 0 else f"({start} + {1 - start} * {rise})"
+    factors = [*([rise] if warmup else []), *([f"({shape})"] if shape else [])]
+    if not factors:
+        return []
+    share = "max(0, step - WARMUP) / max(1, STEPS - WARMUP)" if warmup else "step / STEPS"
+    lines = [f"progress = {share}"] if name in _OF_PROGRESS else []
+    lines.append(f"lr = LR * {' * '.join(factors)}")
+    return [*lines, "for group in optimizer.param_groups:", '    group["lr"] = lr']
 
 
-def rate_constants(parts: Parts) -> list[str]:
-    """Lines of the numbers that optimizer and schedule need."""
+def rate_constants(parts: Parts) -> dict[str, str]:
+    """The numbers that optimizer and schedule need, by name."""
     node, warmup = parts.settings["scheduler"], _warmup(parts)
-    lines = [f"LR = {parts.rates.lr!r}  # the highest learning rate"]
-    lines += [f"WARMUP = {warmup}  # updates in which it rises"] if warmup else []
-    lines += [f"FLOOR = {node['min_lr']!r} / LR  # where the decay ends"] if node.get("min_lr") else []
-    lines += [f"{key.upper()} = {node[key]!r}" for key in ("power", "gamma") if key in node]
+    values = {"LR": repr(parts.rates.lr)} | ({"WARMUP": repr(warmup)} if warmup else {})
+    values |= {"FLOOR": f"{node['min_lr']!r} / {parts.rates.lr!r}"} if node.get("min_lr") else {}
+    values |= {key.upper(): repr(node[key]) for key in ("power", "gamma") if key in node}
     if "every" in node:
-        lines.append(f"DROP_EVERY = {to_steps(parse(node['every']), parts.pace)}  # updates")
+        values["DROP_EVERY"] = repr(to_steps(parse(node["every"]), parts.pace))
     if "at" in node:
-        drops = [to_steps(parse(point), parts.pace) for point in node["at"]]
-        lines.append(f"DROPS = {drops}  # updates")
-    return lines
+        values["DROPS"] = repr([to_steps(parse(point), parts.pace) for point in node["at"]])
+    return values
 
 
 def _warmup(parts: Parts) -> int:
