@@ -12,13 +12,13 @@ from trainrun.config.yaml_file import read_option
 from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.resident import InMemoryData
 from trainrun.report.as_code.refusals import chosen, refusal
-from trainrun.report.as_code.text import Imports, call
+from trainrun.report.as_code.text import Imports, call, constants
 from trainrun.task.binary import Binary
 
 _BATCH = '''
 
 def batch(rows: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples of these rows, stacked; their own random draws are of (seed, row) alone."""
+    """Samples of these rows, whose own random draws are of (seed, row) alone."""
     samples = Seeded(data.splits["train"][0], seed)
     inputs, targets = collate([samples[row] for row in rows.tolist()])
     targets = data.reading(targets, rows, "").to(device)
@@ -51,7 +51,8 @@ def data_section(parts: Parts, imports: Imports) -> str:
     if not is_in_memory:
         return text + _BATCH.format(targets=scaled.format("targets"))
     standardised = "(data.inputs.float() - data.shift) * data.scale"
-    return f"{text}\ninputs, targets = {standardised}, {scaled.format('data.targets')}"
+    values = {"inputs": standardised, "targets": scaled.format("data.targets")}
+    return f"{text}\n{constants(values)}"
 
 
 def _is_of_pairs(data: Any) -> bool:
@@ -89,8 +90,8 @@ def _own(parts: Parts, imports: Imports) -> str:
     return call(f"data = {imports.name('trainrun.data.dataset.from_dataset')}", values, [f"train={train}"])
 
 
-def read(parts: Parts, seed: str) -> tuple[str, str, str]:
+def read(parts: Parts, rows: str, seed: str) -> tuple[str, str, str]:
     """(a line that reads `rows`, inputs, targets) as the loop and the evaluation name them."""
     if isinstance(unaugmented(parts.data), DatasetData):
-        return f"inputs, targets = batch(rows, {seed})\n", "inputs", "targets"
-    return "", "inputs[rows]", "targets[rows]"
+        return f"inputs, targets = batch({rows}, {seed})\n", "inputs", "targets"
+    return "", f"inputs[{rows}]", f"targets[{rows}]"

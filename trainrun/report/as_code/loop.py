@@ -27,13 +27,12 @@ def evaluate(rows: torch.Tensor) -> tuple[float, float]:
     return criterion(outputs, {targets}).item(), {metric}.item()"""
 _LOOP = """for step in range(STEPS):
     epoch, index = divmod(step, math.ceil(len(train) / {window}))
-    if index == 0:  # a new order, drawn from (seed, epoch) alone; its last part may be short
+    if index == 0:  # of (seed, epoch) alone; the last part may be short
         order = epoch_order(train, SEED, epoch, classes=None).split({window})
 {rates}    model.train()
     optimizer.zero_grad()
 """
-_STEP = """    rows = order[index]
-{read}{draw}    loss = {criterion}(model({inputs}), {targets})
+_STEP = """{read}{draw}    loss = {criterion}(model({inputs}), {targets})
     loss.backward()
 """
 _STEPS = """    for micro, rows in enumerate(order[index].split(BATCH_SIZE)):
@@ -63,7 +62,7 @@ def evaluate_section(parts: Parts) -> str:
         if not is_entropy:
             raise refusal("regularization=label_smoothing without loss=cross_entropy")
         text += call(f"smoothed = {begin}", {"label_smoothing": smoothing["amount"]}) + "\n"
-    line, inputs, targets = read(parts, "0")
+    line, inputs, targets = read(parts, "rows", "0")
     own_units = " * std" if parts.settings["task"].get("standardize") else ""
     evaluation = _EVALUATE.format(
         metric=metric,
@@ -86,7 +85,7 @@ def loop_section(parts: Parts) -> str:
     criterion = "smoothed" if "label_smoothing" in regularizers else "criterion"
     rates = textwrap.indent("".join(f"{line}\n" for line in rate_lines(parts)), "    ")
     window = "WINDOW" if is_cut else "BATCH_SIZE"
-    line, inputs, targets = read(parts, "derive(SEED, epoch)")
+    line, inputs, targets = read(parts, "rows" if is_cut else "order[index]", "derive(SEED, epoch)")
     draw = (
         f"torch.manual_seed(stream(SEED, step{' * ACCUMULATE + micro' if is_cut else ''}))  # for dropout\n"
     )

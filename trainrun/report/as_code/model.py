@@ -9,6 +9,9 @@ from trainrun.assembly.initial import is_from_trainrun
 from trainrun.config.call import arguments_of
 from trainrun.report.as_code.text import Imports, call
 
+_CHANNELS_LAST = """
+for kernel in (p for p in model.parameters() if p.ndim == 4):
+    kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)"""
 _DROPOUT = """
 for layer in model.modules():
     if isinstance(layer, {kinds}):
@@ -54,8 +57,7 @@ def model_section(parts: Parts, imports: Imports) -> str:
         kinds = sorted({f"torch.nn.{type(m).__name__}" for m in model.modules() if isinstance(m, _DropoutNd)})
         text += _DROPOUT.format(kinds=" | ".join(kinds), p=dropout["p"])
     is_last = parts.runtime.channels_last and any(p.ndim == 4 for p in model.parameters())
-    layout = ", memory_format=torch.channels_last" if is_last else ""
-    return f"{text}{_init(parts, imports)}\nmodel.to(device{layout})"
+    return f"{text}{_init(parts, imports)}\nmodel.to(device){_CHANNELS_LAST if is_last else ''}"
 
 
 def _init(parts: Parts, imports: Imports) -> str:

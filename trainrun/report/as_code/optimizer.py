@@ -11,7 +11,7 @@ from trainrun.report.as_code.refusals import chosen, refusal
 from trainrun.report.as_code.text import call
 from trainrun.vocabulary.duration import parse, to_steps
 
-_GROUPS = """matrices = [p for p in model.parameters() if p.ndim > 1]  # norms and biases are not decayed
+_GROUPS = """matrices = [p for p in model.parameters() if p.ndim > 1]  # not norms and biases
 vectors = [p for p in model.parameters() if p.ndim < 2]
 groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 """

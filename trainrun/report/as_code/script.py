@@ -18,7 +18,7 @@ def script(parts: Parts, command: str) -> str:
     imports, ema = Imports(), (parts.settings["regularization"] or {}).get("ema")
     data, model = data_section(parts, imports), model_section(parts, imports)
     start = f"{model}\n{optimizer_section(parts)}\n" + (f"\n{AVERAGE}\n\n\n" if ema else "")
-    body = f"{data}\n\n{start}{evaluate_section(parts)}\n\n\n{loop_section(parts)}\n"
+    body = f"{data}\n{start}{evaluate_section(parts)}\n\n\n{loop_section(parts)}\n"
     standard = "".join(f"import {name}\n" for name in ("copy", "math") if f"{name}." in body)
     rates = rate_constants(parts) | ({"EMA_DECAY": repr(ema["decay"])} if ema else {})
     numbers = f"{constants(_numbers(parts))}\n{constants(rates)}\n{machine_section(parts)}"
