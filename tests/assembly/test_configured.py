@@ -1,4 +1,4 @@
-"""A LightningModule's own optimizer and schedulers give what a hand-written loop and Lightning's Trainer give."""
+"""A LightningModule's own optimizer and schedulers: as a loop by hand and as Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -56,13 +56,15 @@ class Net(LightningModule):
 
     def configure_optimizers(self):
         adam = torch.optim.Adam(self.parameters(), lr=0.1)
-        sgd = torch.optim.SGD([{"params": [self.layer.weight]}, {"params": [self.layer.bias], "lr": 0.5}], lr=0.1)
+        groups = [{"params": [self.layer.weight]}, {"params": [self.layer.bias], "lr": 0.5}]
+        sgd = torch.optim.SGD(groups, lr=0.1)
         if self.kind == "alone":
             return adam
         if self.kind == "lists":
             return [adam], [S.ExponentialLR(adam, 0.7)]
         if self.kind == "groups":
-            return {"optimizer": sgd, "lr_scheduler": S.LambdaLR(sgd, [lambda t: 1 / (t + 1), lambda t: 0.8**t])}
+            factors = [lambda t: 1 / (t + 1), lambda t: 0.8**t]
+            return {"optimizer": sgd, "lr_scheduler": S.LambdaLR(sgd, factors)}
         if self.kind == "step":
             once = S.OneCycleLR(adam, max_lr=0.3, total_steps=13)
             return {"optimizer": adam, "lr_scheduler": {"scheduler": once, "interval": "step", "name": "lr"}}

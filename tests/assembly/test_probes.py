@@ -104,5 +104,5 @@ def test_a_probe_is_tried_on_the_first_batch_and_on_all_where_that_is_too_little
     probes("loop.probes=[my_probes.counts]", "data.eval_batch_size=5")
     assert sys.modules["my_probes"].SEEN == [5]
     probes("loop.probes=[my_probes.second]", "data.eval_batch_size=5")
-    with pytest.raises(ConfigError, match="my_probes.second failed"):
+    with pytest.raises(ConfigError, match=r"my_probes\.second failed"):
         probes("loop.probes=[my_probes.second]", "data.eval_batch_size=1024")

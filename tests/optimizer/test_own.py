@@ -1,4 +1,4 @@
-"""Every form of Lightning's configure_optimizers is read, and what is not one optimizer is refused by name."""
+"""Every form of Lightning's configure_optimizers is read; what is not one optimizer is refused by name."""
 
 from __future__ import annotations
 

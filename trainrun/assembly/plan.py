@@ -123,7 +123,7 @@ def _steps(parts: Parts) -> str:
 def _schedule(parts: Parts) -> str:
     node, pace = parts.settings["scheduler"], parts.pace
     if isinstance(parts.state.schedule, Configured):
-        return " and ".join(map(str, parts.state.schedule.configs)) or "no schedule"
+        return str(parts.state.schedule)
     name, warmup = _short(node), node.get("warmup")
     text = f"{node['name'] if name == 'from_torch' else name} schedule"
     if warmup is None or not node["_target_"].startswith("trainrun."):

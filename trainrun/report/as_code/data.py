@@ -36,13 +36,16 @@ def data_section(parts: Parts, imports: Imports) -> str:
         raise refusal(*names)
     is_in_memory = isinstance(data, InMemoryData) and type(data)._gather is InMemoryData._gather
     if not is_in_memory and not _is_of_pairs(data):
-        raise refusal(chosen(parts.settings, "data"))
+        is_own = isinstance(data, DatasetData)
+        raise refusal(
+            "a data set of other samples or with splits of its own"
+            if is_own
+            else chosen(parts.settings, "data")
+        )
     text = _in_memory(parts, imports) if is_in_memory else _own(parts, imports)
-    rows = (
-        'data.splits[name] for name in ("{}")' if is_in_memory else 'data.splits[name][1] for name in ("{}")'
-    )
     splits = [name for name in ("train", "val", "test") if parts.info.sizes.get(name)]
-    rows = rows.format('", "'.join(splits))
+    names = '", "'.join(splits)
+    rows = f'data.splits[name]{"" if is_in_memory else "[1]"} for name in ("{names}")'
     text += f"\ndata.to(device)\n{', '.join(splits)} = ({rows})"
     if data.info.target_scaling is not None and parts.settings["task"]["standardize"]:
         text += "\nmean, std = data.info.target_scaling.mean, data.info.target_scaling.std"

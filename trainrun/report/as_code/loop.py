@@ -64,15 +64,9 @@ def evaluate_section(parts: Parts) -> str:
         text += call(f"smoothed = {begin}", {"label_smoothing": smoothing["amount"]}) + "\n"
     line, inputs, targets = read(parts, "rows", "0")
     own_units = " * std" if parts.settings["task"].get("standardize") else ""
-    evaluation = _EVALUATE.format(
-        metric=metric,
-        net=_net(parts),
-        read=textwrap.indent(line, "    "),
-        inputs=inputs,
-        targets=targets,
-        size=parts.settings["data"].get("eval_batch_size", 256),
-        value=value.format(targets, own_units),
-    )
+    names = {"metric": metric, "net": _net(parts), "inputs": inputs, "targets": targets}
+    names |= {"read": textwrap.indent(line, "    "), "value": value.format(targets, own_units)}
+    evaluation = _EVALUATE.format(size=parts.settings["data"].get("eval_batch_size", 256), **names)
     if (dtype := parts.state.precision.dtype) is not None:
         evaluation = f"@torch.autocast(device.type, {dtype})\n{evaluation}"
     return f"{text}\n\n{evaluation}"

@@ -38,12 +38,8 @@ def optimizer_section(parts: Parts) -> str:
     if not kind.__module__.startswith("torch.optim.") or needs_closure(optimizer):
         raise refusal(chosen(parts.settings, "optimizer"))
     defaults = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
-    values = {
-        name: value
-        for name, value in optimizer.defaults.items()
-        if name in defaults and name not in ("lr", "weight_decay")
-        if value != defaults[name]
-    }
+    values = {key: value for key, value in optimizer.defaults.items() if value != defaults.get(key, value)}
+    values = {key: value for key, value in values.items() if key not in ("lr", "weight_decay")}
     begin = f"optimizer = torch.optim.{kind.__name__}"
     if len(groups) == 1:
         decay = {"weight_decay": groups[0]["weight_decay"]} if "weight_decay" in defaults else {}
@@ -57,7 +53,7 @@ def optimizer_section(parts: Parts) -> str:
 
 def rate_lines(parts: Parts) -> list[str]:
     """Lines that set the learning rate before a step; none where it stays."""
-    node, warmup = parts.settings["scheduler"], _warmup(parts)
+    node, warmup = parts.settings["scheduler"], getattr(parts.state.schedule, "warmup", 0)
     name, start = node["_target_"].rpartition(".")[2], node["warmup_start"]
     shape = _OF_PROGRESS.get(name) or _OF_STEP[name]
     if node.get("min_lr"):
@@ -75,7 +71,7 @@ def rate_lines(parts: Parts) -> list[str]:
 
 def rate_constants(parts: Parts) -> dict[str, str]:
     """The numbers that optimizer and schedule need, by name."""
-    node, warmup = parts.settings["scheduler"], _warmup(parts)
+    node, warmup = parts.settings["scheduler"], getattr(parts.state.schedule, "warmup", 0)
     values = {"LR": repr(parts.rates.lr)} | ({"WARMUP": repr(warmup)} if warmup else {})
     values |= {"FLOOR": f"{node['min_lr']!r} / {parts.rates.lr!r}"} if node.get("min_lr") else {}
     values |= {key.upper(): repr(node[key]) for key in ("power", "gamma") if key in node}
@@ -84,8 +80,3 @@ def rate_constants(parts: Parts) -> dict[str, str]:
     if "at" in node:
         values["DROPS"] = repr([to_steps(parse(point), parts.pace) for point in node["at"]])
     return values
-
-
-def _warmup(parts: Parts) -> int:
-    schedule: Any = parts.state.schedule
-    return int(schedule.warmup)

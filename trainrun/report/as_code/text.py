@@ -8,21 +8,8 @@ from typing import Any
 
 _WIDTH = 88  # what fits most windows
 # What the script itself binds: a part of such a name gets another.
-_OWN = {"average", "batch", "best", "criterion", "data", "dataset", "device", "epoch", "evaluate", "groups"}
-_OWN |= {
-    "index",
-    "inputs",
-    "loss",
-    "lr",
-    "matrices",
-    "mean",
-    "model",
-    "optimizer",
-    "order",
-    "progress",
-    "rows",
-}
-_OWN |= {"score", "smoothed", "std", "step", "targets", "test", "train", "val", "vectors"}
+_OWN = """average batch best criterion data device epoch evaluate groups index inputs kernel loss lr matrices
+    mean micro model optimizer order progress rows score smoothed std step targets test train val vectors"""
 
 
 class Imports:
@@ -36,7 +23,7 @@ class Imports:
     def name(self, target: str) -> str:
         """The name by which the script calls `target`."""
         module, _, name = target.rpartition(".")
-        if name in _OWN or self.targets.get(name, target) != target:
+        if name in _OWN.split() or self.targets.get(name, target) != target:
             name = f"{module.replace('.', '_')}_{name}"
         self.targets[name] = target
         return name
@@ -48,9 +35,7 @@ class Imports:
         for name, target in sorted(used.items()):
             module, _, own = target.rpartition(".")
             by_module.setdefault(module, []).append(own if own == name else f"{own} as {name}")
-        return "\n".join(
-            f"from {module} import {', '.join(by_module[module])}" for module in sorted(by_module)
-        )
+        return "\n".join(f"from {name} import {', '.join(by_module[name])}" for name in sorted(by_module))
 
 
 def literal(value: Any) -> str:
