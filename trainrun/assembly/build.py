@@ -161,11 +161,10 @@ def build(
     data.to(runtime.device)
     loss.to(runtime.device)
     monitor = monitor_of(settings, data.info, task)
-    if (own := configured(make, model, pace)) is not None:
-        optimizer, rates, lr_arithmetic = own
-    else:
-        rates, lr_arithmetic = _rates(make, pace, monitor)
-        optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, rates.lr), rates.lr)
+    own = configured(make, model, pace)
+    rates, lr_arithmetic = own[1:] if own else _rates(make, pace, monitor)
+    groups = parameters.groups(model, param_configs, rates.lr)
+    optimizer = own[0] if own else optimizer_over(make, model, groups, rates.lr)
     weight_average = _averager(make, regularizers, optimizer, model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})

@@ -12,7 +12,7 @@ from trainrun.vocabulary.errors import ConfigError
 
 
 def configure_optimizers(model: nn.Module) -> tuple[Optimizer, list[Any]]:
-    """(optimizer, its schedulers or dicts of them) of a LightningModule, in any of Lightning's forms.
+    """The optimizer that a LightningModule's method returns, and its schedulers, in any of Lightning's forms.
 
     Raises ConfigError for a module without the method, and where it returns anything but one optimizer.
     """

@@ -73,7 +73,8 @@ def _is_due(config: Mapping[str, Any], update: int, steps_per_epoch: int | None)
 
 def _config(entry: Any, steps_per_epoch: int | None) -> dict[str, Any]:
     """Lightning's dict of a scheduler with all its settings. Raises ConfigError for what it cannot be."""
-    config = {"scheduler": None} | _DEFAULTS | (entry if isinstance(entry, Mapping) else {"scheduler": entry})
+    given = entry if isinstance(entry, Mapping) else {"scheduler": entry}
+    config: dict[str, Any] = {"scheduler": None, **_DEFAULTS, **given}
     scheduler, every = config["scheduler"], (config["interval"], config["frequency"])
     config["reduce_on_plateau"] |= isinstance(scheduler, ReduceLROnPlateau)
     if unknown := config.keys() - {"scheduler", *_DEFAULTS, *_IGNORED}:

@@ -7,6 +7,7 @@ from typing import Any
 from trainrun.assembly.build import Parts
 from trainrun.augment.pictures import unaugmented
 from trainrun.config.call import arguments_of, parameters_of
+from trainrun.config.injection import SLOTS
 from trainrun.config.paths import CONF
 from trainrun.config.yaml_file import read_option
 from trainrun.data.dataset import DatasetData, from_dataset
@@ -32,16 +33,12 @@ _OWN = CONF / "data" / "dataset.yaml"
 def data_section(parts: Parts, imports: Imports) -> str:
     """Load, split and standardise."""
     data, node, scaled = unaugmented(parts.data), parts.settings["data"], "{}"
-    if names := [f"data.{name}={node[name]}" for name in _UNWRITTEN if node.get(name)]:
-        raise refusal(*names)
+    if unwritten := [f"data.{name}={node[name]}" for name in _UNWRITTEN if node.get(name)]:
+        raise refusal(*unwritten)
     is_in_memory = isinstance(data, InMemoryData) and type(data)._gather is InMemoryData._gather
     if not is_in_memory and not _is_of_pairs(data):
-        is_own = isinstance(data, DatasetData)
-        raise refusal(
-            "a data set of other samples or with splits of its own"
-            if is_own
-            else chosen(parts.settings, "data")
-        )
+        other = "a data set of other samples than pairs, or with splits of its own"
+        raise refusal(other if isinstance(data, DatasetData) else chosen(parts.settings, "data"))
     text = _in_memory(parts, imports) if is_in_memory else _own(parts, imports)
     splits = [name for name in ("train", "val", "test") if parts.info.sizes.get(name)]
     names = '", "'.join(splits)
@@ -80,17 +77,15 @@ def _in_memory(parts: Parts, imports: Imports) -> str:
 
 def _own(parts: Parts, imports: Imports) -> str:
     """The user's own data set, split as the run splits it."""
-    given, option = dict(parts.settings["data"]), read_option(_OWN, "data")
-    own = given if option["_target_"] != given["_target_"] else dict(given["train"])
-    values = option | {key: value for key, value in given.items() if key in option}
-    kinds = getattr(parts.make.callable_of("task"), "kinds", ())
+    given, values, extras = parts.settings["data"], read_option(_OWN, "data"), SLOTS["data"].extras
+    own = {key: value for key, value in given.items() if key not in extras}
+    if given["_target_"] == values["_target_"]:
+        own, values = dict(given["train"]), values | given
+    kinds: tuple[str, ...] = getattr(parts.make.callable_of("task"), "kinds", ())
     values |= {"collate_function": None, "target_kind": kinds[0] if len(kinds) == 1 else None}
-    names, _ = parameters_of(from_dataset)
-    train = call(
-        imports.name(own["_target_"]), {k: v for k, v in own.items() if k not in {*option, "_target_"}}
-    )
-    values = {name: values[name] for name in names if name != "train"}
-    return call(f"data = {imports.name('trainrun.data.dataset.from_dataset')}", values, [f"train={train}"])
+    values = {name: values[name] for name in parameters_of(from_dataset)[0] if name != "train"}
+    train = call(f"train={imports.name(own.pop('_target_'))}", own)
+    return call(f"data = {imports.name('trainrun.data.dataset.from_dataset')}", values, [train])
 
 
 def read(parts: Parts, rows: str, seed: str) -> tuple[str, str, str]:
