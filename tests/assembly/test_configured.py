@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from trainrun.assembly.build import Parts, build
+from trainrun.assembly.coverage import coverage
 from trainrun.config.compose.composer import Composer
 from trainrun.data.order import epoch_order, hold_out
 from trainrun.runtime.signals import Signals
@@ -198,6 +199,12 @@ def test_a_run_goes_on_from_any_step_to_the_same_bits(kind: str, module: Any) ->
         assert str(parts.state.state_dict()["optimizer"]) == str(expected["optimizer"])
         for name, weight in whole.state.model.state_dict().items():
             assert torch.equal(parts.state.model.state_dict()[name], weight)
+
+
+def test_every_parameter_has_its_groups_rate(module: Any) -> None:
+    module("lit")
+    rows = [line.split() for line in coverage(parts_of("groups")).splitlines()]
+    assert [(row[0], row[-2]) for row in rows[1:]] == [("layer.weight", "0.1"), ("layer.bias", "0.5")]
 
 
 def test_a_rollbacks_factor_does_not_compound(module: Any) -> None:
