@@ -109,6 +109,8 @@ DROPOUT = ["model=mlp", "regularization=dropout", "regularization.dropout.p=0.2"
     ("words", "label", "text"),
     [
         (["model.dropout=0.3"], "with", "dropout 0.3 in 1 layer"),
+        (["batch_size=64"], "steps", "1 an epoch, all 40 samples a step"),
+        (["batch_size=40"], "steps", "1 an epoch, 40 samples a step"),
         (DROPOUT, "with", "dropout 0.2 in 2 layers"),
         (["augment=crop_flip"], "with", "augment CropFlip (shift 0.125, flip 0.5)"),
         (["augment=crop_flip"], "caution", MIRRORED),

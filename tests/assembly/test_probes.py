@@ -18,20 +18,37 @@ def plain(model, batches, step):
     return {"x": step}
 
 def scaled(model, batches, step, factor):
-    return {"x": factor * step}
+    return {"y": factor * step}
 
 class Counted:
     def __init__(self, start):
         self.start = start
 
     def __call__(self, model, batches, step):
-        return {"x": self.start + step}
+        return {"z": self.start + step}
 
 def two(model, batches):
     return {}
 
 class Silent:
     pass
+
+def missing(model, batches, step):
+    return {"x": model.no_such_layer}
+
+def trains(model, batches, step):
+    next(model.parameters()).fill_(1)
+    return batches[2]
+
+def second(model, batches, step):
+    _, batch, *_ = batches
+    return {"x": len(batch)}
+
+SEEN = []
+
+def counts(model, batches, step):
+    SEEN.append(sum(len(batch) for batch in batches))
+    return {"x": SEEN[-1]}
 """
 
 
@@ -53,7 +70,7 @@ def test_functions_calls_and_objects_keep_their_order_and_names() -> None:
     word = "{_target_: my_probes.scaled, factor: 10}, {_target_: my_probes.Counted, start: 5}"
     named = probes(f"loop.probes=[my_probes.plain, {word}]")
     assert [probe.name for probe in named] == ["my_probes.plain", "my_probes.scaled", "my_probes.Counted"]
-    assert [probe.function(None, (), 3)["x"] for probe in named] == [3, 30, 8]
+    assert [probe.function(None, (), 3) for probe in named] == [{"x": 3}, {"y": 30}, {"z": 8}]
     assert {probe.module for probe in named} == {"my_probes"}
     assert probes() == ()
 
@@ -73,8 +90,19 @@ def test_functions_calls_and_objects_keep_their_order_and_names() -> None:
             ["loop.probes=[my_probes.plain]", "data.val_fraction=0"],
             "run on the validation split, and there is none",
         ),
+        (["loop.probes=[my_probes.missing]"], r"^loop\.probes: my_probes\.missing failed .*no_such_layer"),
+        (["loop.probes=[my_probes.plain,my_probes.plain]"], "is the name of another result already"),
+        (["loop.probes=[my_probes.trains]"], r"my_probes\.trains changed the model that is trained"),
     ],
 )
 def test_what_cannot_be_a_probe_is_told(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         probes(*words)
+
+
+def test_a_probe_is_tried_on_the_first_batch_and_on_all_where_that_is_too_little() -> None:
+    probes("loop.probes=[my_probes.counts]", "data.eval_batch_size=5")
+    assert sys.modules["my_probes"].SEEN == [5]
+    probes("loop.probes=[my_probes.second]", "data.eval_batch_size=5")
+    with pytest.raises(ConfigError, match=r"my_probes\.second failed"):
+        probes("loop.probes=[my_probes.second]", "data.eval_batch_size=1024")

@@ -484,6 +484,9 @@ def test_every_option_checks_clean(
     changed = {**defaults, group: {member: node} if member else node}
     if file.stem == "schedule_free":  # which chooses its schedule
         changed["scheduler"] = node_of(file.parents[1] / "scheduler" / "warmup_constant.yaml")[1]
+    if place == "optimizer" and file.stem == "own":  # which belongs to a LightningModule
+        changed["scheduler"] = node_of(file.parents[1] / "scheduler" / "constant.yaml")[1]
+        changed |= {"task": node_of(file.parents[1] / "task" / "lightning.yaml")[1], "monitor": "val/loss"}
     if group in ("task", "loss"):  # each of the two is judged beside the other
         fitting = {"task": "loss", "loss": "task"}[group]
         changed[fitting] = {"_target_": f"my_{fitting}.Anything"}

@@ -94,6 +94,31 @@ def test_what_cannot_be_told_is_asked_for(sample: Any, inputs: Any, target: Any,
         form_of(sample, inputs, target)
 
 
+def test_all_wrong_names_are_said_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        form_of({"x": 1, "label": 3}, ["image", "x", "age"], "grade")
+    assert [problem.key for problem in raised.value.problems] == [
+        "data.inputs",
+        "data.inputs",
+        "data.targets",
+    ]
+    assert [problem.text.split()[0] for problem in raised.value.problems] == ["'image'", "'age'", "'grade'"]
+
+
+@pytest.mark.parametrize(
+    ("sample", "end"),
+    [
+        ({"image": 1, "grade": 2}, "name it by data.targets=grade"),
+        ({"grade": 1, "image": 2}, "name it by data.targets=grade"),
+        ({"image": 1, "age": 2, "grade": 3}, "name it by data.targets"),
+        ({"label": 1, "target": 2}, "name the right one by data.targets"),
+    ],
+)
+def test_a_target_is_proposed_only_where_one_alone_is_possible(sample: Any, end: str) -> None:
+    with pytest.raises(ConfigError, match=f"{end}$"):
+        form_of(sample, None, None)
+
+
 def test_a_single_value_needs_a_target() -> None:
     with pytest.raises(DataError, match="a sample is a single str; return an input and a target"):
         form_of("text", None, None)

@@ -124,7 +124,7 @@ def test_a_resumed_run_has_the_same_records_and_may_change_its_probes(
     ("name", "code", "message"),
     [
         ("fails", 1, "loop.probes: my_probes.fails failed at step 2: IndexError: list index out of range"),
-        ("trains", 1, "loop.probes: my_probes.trains changed the model that is trained"),
+        ("trains", 2, "loop.probes: my_probes.trains changed the model that is trained"),
         ("draws", 2, "loop.probes: my_probes.draws must take (model, batches, step)"),
         ("nothing", 2, "loop.probes: my_probes has no nothing"),
     ],

@@ -21,7 +21,7 @@ from trainrun.assembly.data import open_data
 from trainrun.assembly.dry_run import try_parts
 from trainrun.assembly.factory import Factory, Settings
 from trainrun.assembly.initial import initialize, load_and_adapt
-from trainrun.assembly.optimizer import lr_of, optimizer_over, weight_average_of
+from trainrun.assembly.optimizer import configured, lr_of, optimizer_over, weight_average_of
 from trainrun.assembly.plan import evaluation, plan_of, started_from
 from trainrun.assembly.probes import probes_of
 from trainrun.assembly.schedule import Rates, refuse_early_drops, schedule_over
@@ -46,6 +46,7 @@ from trainrun.regularization import kinds
 from trainrun.run.record import Record
 from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
+from trainrun.scheduler.configured import Configured
 from trainrun.task.lightning import Lightning
 from trainrun.task.model_loss import ModelLoss, whole
 from trainrun.vocabulary.duration import Pace, parse, to_steps
@@ -160,8 +161,10 @@ def build(
     data.to(runtime.device)
     loss.to(runtime.device)
     monitor = monitor_of(settings, data.info, task)
-    rates, lr_arithmetic = _rates(make, pace, monitor)
-    optimizer = optimizer_over(make, model, parameters.groups(model, param_configs, rates.lr), rates.lr)
+    own = configured(make, model, pace)
+    rates, lr_arithmetic = own[1:] if own else _rates(make, pace, monitor)
+    groups = parameters.groups(model, param_configs, rates.lr)
+    optimizer = own[0] if own else optimizer_over(make, model, groups, rates.lr)
     weight_average = _averager(make, regularizers, optimizer, model)
     runtime.optimize(model)
     precision: Precision = make("precision", {"device": runtime.device})
@@ -201,12 +204,15 @@ def _follow_run(task: TaskProtocol, model: nn.Module, state: TrainState) -> tupl
     if not isinstance(task, Lightning):
         return ()
     task.progress = lambda: (state.step, state.position.epoch)
-    text = "configure_optimizers is not called: the optimizer and schedule are those above"
-    return (("lightning", text),) if hasattr(model, "configure_optimizers") else ()
+    text = "configure_optimizers is not called: optimizer=own takes its optimizer and schedule"
+    is_ignored = hasattr(model, "configure_optimizers") and not isinstance(state.schedule, Configured)
+    return (("lightning", text),) if is_ignored else ()
 
 
 def rates_of(settings: Settings, parts: Parts) -> Rates:
     """The learning rates that other settings of the same stored run plan."""
+    if isinstance(parts.state.schedule, Configured):
+        return parts.rates
     make = Factory(settings, parts.make.stored, parts.make.trust)
     _, pace = _pace(settings, parts.info)
     return _rates(make, pace, parts.monitor)[0]

@@ -15,6 +15,7 @@ from trainrun.assembly.factory import Settings
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
 from trainrun.scheduler import Plateau
+from trainrun.scheduler.configured import Configured
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _tiny_batches(parts: Parts) -> Iterator[str]:
 def _no_warm_up(parts: Parts) -> Iterator[str]:
     warmup, name = parts.settings["scheduler"].get("warmup"), _scheduler(parts)
     attends = any(isinstance(m, (Attention, nn.MultiheadAttention)) for m in parts.state.model.modules())
+    if isinstance(parts.state.schedule, Configured):
+        return
     if attends and warmup is not None and parse(warmup).value == 0 and name not in _RISING:
         yield "transformers often diverge without a warm-up: scheduler.warmup=5%"
 

@@ -7,11 +7,12 @@ from trainrun.assembly.build import Parts
 
 def coverage(parts: Parts) -> str:
     """One line per parameter: name, shape, group, learning rate, decay, init."""
-    rates = {group["name"]: group["base_lr"] for group in parts.state.optimizer.param_groups}
+    rates = {p: group["base_lr"] for group in parts.state.optimizer.param_groups for p in group["params"]}
+    weights = dict(parts.state.model.named_parameters())
     default = str(parts.settings["init"]["_target_"]).rpartition(".")[2]
     rows = [("parameter", "shape", "group", "lr", "decay", "init")]
     for config in parts.param_configs:
-        lr = "frozen" if config.frozen else f"{rates[config.group]:.3g}"
+        lr = "frozen" if config.frozen else f"{rates.get(weights[config.name], 0):.3g}"
         decay = "" if config.weight_decay is None or config.frozen else f"{config.weight_decay:g}"
         init = default if config.init is None else str(config.init)
         rows.append((config.name, " x ".join(map(str, config.shape)), config.group, lr, decay, init))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,11 +15,13 @@ from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
 from trainrun.data.dataset import DatasetData
 from trainrun.data.samples import describe_error, describe_value
-from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect, own_metrics
+from trainrun.loop.evaluate import MetricError, OutputsAndTargets, collect, evaluate, own_metrics
 from trainrun.loop.evaluator import Monitor
+from trainrun.loop.probes import ProbeError, run_probes
 from trainrun.protocols import Batch, BatchSpec, Data, Position, TaskProtocol
 from trainrun.regularization.kinds import Penalty, combine_batch_changes
 from trainrun.runtime.machine import is_out_of_memory
+from trainrun.scheduler.configured import Configured
 from trainrun.vocabulary.errors import ConfigError, DataError, TrainrunError
 
 if TYPE_CHECKING:
@@ -25,8 +29,11 @@ if TYPE_CHECKING:
 
 
 def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
-    """`_try_once`; where that fails on kernels in `channels_last`, without. Returns a line for the plan."""
-    state = parts.state
+    """`_try_once`; where that fails on kernels in `channels_last`, without. Then the user's probes.
+
+    Returns a line for the plan.
+    """
+    state, lines = parts.state, list[tuple[str, str]]()
     with torch.no_grad():
         for regularizer in parts.regularizers.values():
             if isinstance(regularizer, Penalty):
@@ -40,8 +47,16 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
         for parameter in (*state.model.parameters(), *(average.parameters() if average else ())):
             parameter.data = parameter.data.contiguous()
         _try_once(parts)
-        return (("channels_last", "off: the model fails with it, as one does that flattens with .view"),)
-    return ()
+        lines = [("channels_last", "off: the model fails with it, as one does that flattens with .view")]
+    if isinstance(state.schedule, Configured) and state.schedule.monitor:
+        first = islice(parts.data.eval_batches("val"), 1) if parts.monitor else None
+        metrics = evaluate(state.model, parts.task, first, state.precision) if first else {}
+        if state.schedule.monitor not in metrics:
+            text = f"own follows {state.schedule.monitor}, validation gives {', '.join(metrics) or 'nothing'}"
+            raise ConfigError.of("optimizer", text)
+    if parts.probes:
+        _try_probes(parts)
+    return tuple(lines)
 
 
 def _try_once(parts: Parts) -> None:
@@ -82,6 +97,24 @@ def _try_metrics(parts: Parts) -> None:
         raise ConfigError.of(key, text) from error.__cause__
     finally:
         parts.state.model.train()
+
+
+def _try_probes(parts: Parts) -> None:
+    """The user's probes on the first batch, or on the whole split where they fail on that.
+
+    Raises ConfigError naming the probe that fails.
+    """
+    first: Any = SimpleNamespace(eval_batches=lambda split: islice(parts.data.eval_batches(split), 1))
+    try:
+        try:
+            run_probes(parts.probes, parts.state, first)
+        except ProbeError as error:
+            if error.__cause__ is None:  # it changed the weights
+                raise
+            run_probes(parts.probes, parts.state, parts.data)
+    except ProbeError as error:
+        key, _, text = str(error).partition(": ")
+        raise ConfigError.of(key, text) from error.__cause__
 
 
 def _try_on_split(parts: Parts, split: str, monitor: Monitor | None) -> None:

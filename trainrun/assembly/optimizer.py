@@ -10,10 +10,14 @@ import torch
 from torch import nn
 
 from trainrun.assembly.factory import Factory, Settings, node_of
-from trainrun.optimizer import ScheduleFreeAdamW, scaled_lr
+from trainrun.assembly.schedule import Rates
+from trainrun.optimizer import ScheduleFreeAdamW, configure_optimizers, scaled_lr
 from trainrun.optimizer.eager import skip_compiler_import
 from trainrun.regularization.kinds import WeightAverage
 from trainrun.regularization.schedule_free import ScheduleFreeAverage
+from trainrun.scheduler.configured import Configured
+from trainrun.task.lightning import plain_name
+from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 
 
@@ -46,6 +50,18 @@ def optimizer_over(make: Factory, model: nn.Module, params: list[dict[str, Any]]
     if isinstance(optimizer, torch.optim.LBFGS) and len(optimizer.param_groups) > 1:
         raise ConfigError.of("optimizer", "L-BFGS takes one group of parameters")
     return optimizer
+
+
+def configured(make: Factory, model: nn.Module, pace: Pace) -> tuple[Any, Rates, str] | None:
+    """(optimizer, rates, whose they are) of a module's configure_optimizers; None unless settings say so."""
+    if make.callable_of("optimizer") is not configure_optimizers:
+        return None
+    skip_compiler_import()
+    optimizer, entries = configure_optimizers(model)
+    schedule, lr = Configured(optimizer, entries, pace.steps_per_epoch), optimizer.param_groups[0]["lr"]
+    if schedule.monitor and not schedule.monitor.startswith("train"):
+        schedule.monitor = plain_name(schedule.monitor)
+    return optimizer, Rates(lr, lambda total_steps: schedule), f"{lr:g} of {type(optimizer).__name__}"
 
 
 def _base_optimizer(make: Factory, model: nn.Module, wanted: Any) -> Callable[[Any, float, float], Any]:

@@ -23,6 +23,7 @@ from trainrun.protocols import DataInfo, ObservingSchedule
 from trainrun.regularization.early_stopping import EarlyStopping
 from trainrun.regularization.kinds import Stopper
 from trainrun.scheduler import Restarting
+from trainrun.scheduler.configured import Configured
 from trainrun.terminal.braille import curve
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
@@ -111,6 +112,8 @@ def _steps(parts: Parts) -> str:
     factors += [f"{batch_spec.accumulate} accumulated"] if batch_spec.accumulate > 1 else []
     factors += [f"{batch_spec.num_ranks} ranks"] if batch_spec.num_ranks > 1 else []
     window = " x ".join(factors) + (f" = {batch_spec.window}" if len(factors) > 1 else "")
+    if parts.samples_per_step < batch_spec.window:
+        window = f"all {parts.samples_per_step}"
     if pace.total_steps is None:
         outside = "the clock plans their number, so no second run has the same bits"
         return f"for {budget} of training, {per_epoch}, {window} samples a step; {outside}"
@@ -119,6 +122,8 @@ def _steps(parts: Parts) -> str:
 
 def _schedule(parts: Parts) -> str:
     node, pace = parts.settings["scheduler"], parts.pace
+    if isinstance(parts.state.schedule, Configured):
+        return str(parts.state.schedule)
     name, warmup = _short(node), node.get("warmup")
     text = f"{node['name'] if name == 'from_torch' else name} schedule"
     if warmup is None or not node["_target_"].startswith("trainrun."):

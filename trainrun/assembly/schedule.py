@@ -12,6 +12,7 @@ from trainrun.assembly.factory import Factory
 from trainrun.checkpoint.state import TrainState
 from trainrun.protocols import ObservingSchedule, Schedule
 from trainrun.scheduler import FromTorch
+from trainrun.scheduler.configured import Configured
 from trainrun.vocabulary.duration import Pace
 from trainrun.vocabulary.errors import ConfigError
 
@@ -38,6 +39,8 @@ class Rates:
         first, schedule = min(state.step + 1, last), self.over(max(last, 1))
         shares = (0, 0.25, 0.5, 0.75, 1) if first < last else (0,)
         steps = [first + round(share * (last - first)) for share in shares]
+        if isinstance(schedule, Configured):
+            return [(first, state.optimizer.param_groups[0]["lr"])]
         if isinstance(schedule, ObservingSchedule):
             if memory["kind"] == type(schedule).__name__:
                 schedule.load_state_dict(memory["state"])

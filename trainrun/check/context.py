@@ -18,7 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from trainrun.assembly.build import Parts
-from trainrun.assembly.optimizer import optimizer_over, weight_average_of
+from trainrun.assembly.optimizer import configured, optimizer_over, weight_average_of
 from trainrun.augment.pictures import unaugmented
 from trainrun.checkpoint.state import TrainState
 from trainrun.config.tree import value_at
@@ -89,12 +89,16 @@ def fresh_state(
     for name in parts.state.freezing.held if parts.state.freezing else ():
         model.get_parameter(name).requires_grad_()  # as when the run was built
     groups = parameters.groups(model, parameters.param_configs(model, optimizer.get("weight_decay")), lr)
-    new_optimizer = optimizer_over(make, model, groups, lr)
+    own = configured(make, model, parts.pace)
+    new_optimizer = own[0] if own else optimizer_over(make, model, groups, lr)
+    for group in own[0].param_groups if own else ():
+        group["base_lr"] *= lr / parts.rates.lr
     averages = (part for part in parts.regularizers.values() if isinstance(part, WeightAverage))
     weight_average = weight_average_of(copy.deepcopy(next(averages, None)), new_optimizer)
     if weight_average is not None:
         weight_average.start(model)
-    schedule, precision = copy.deepcopy(parts.state.schedule), copy.deepcopy(parts.state.precision)
+    schedule = own[1].over(parts.state.total_steps) if own else copy.deepcopy(parts.state.schedule)
+    precision = copy.deepcopy(parts.state.precision)
     state = TrainState(model, new_optimizer, schedule, precision, parts.state.total_steps, weight_average)
     state.freezing = parts.state.freezing
     state.stopper = copy.deepcopy(parts.state.stopper)

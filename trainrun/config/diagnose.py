@@ -97,6 +97,7 @@ def _nearest_option(group: str, value: str, options: Collection[str]) -> str | N
     return renamed or nearest(value, options)
 
 
+NO_EFFECT = "has no effect because optimizer=own takes what configure_optimizers returns"
 WEIGHTS = ("weights", "pretrained", "checkpoint")  # of a model, in other tools; here init_from
 
 
@@ -114,6 +115,8 @@ def unknown_key(key: str, value: Any, paths: Collection[str], groups: Groups) ->
 def unknown_argument(path: str, key: str, usable: Collection[str], target: str) -> tuple[str, str | None]:
     """(what is wrong, the name that was meant) of an argument that `target` does not take."""
     name = target.rpartition(".")[2] if target.startswith("trainrun.") else target
+    if name == "configure_optimizers":
+        return NO_EFFECT, None
     spelling = SPELLINGS.get(key, ("",))[0]
     ours = spelling.removeprefix(f"{path}.") if spelling.startswith(f"{path}.") else ""
     near = ours if ours in usable else nearest(key, usable)

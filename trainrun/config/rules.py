@@ -8,13 +8,15 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
-from trainrun.config.diagnose import misfit_option
+from trainrun.config.diagnose import NO_EFFECT, misfit_option
 from trainrun.config.overrides import Override
+from trainrun.config.paths import groups
 from trainrun.config.scheduled_numbers import problems_of_also
 from trainrun.config.show import option
 from trainrun.config.suggest import hydra_value, nearest, shown
 from trainrun.config.task_facts import TASK_LOSSES, kind_of_target, loss_option, metric_modes, metrics_of
 from trainrun.config.tree import ReadableSettings, leaves, until_faulty
+from trainrun.config.yaml_file import read_option
 from trainrun.tables.source import is_encoding, no_encoding
 from trainrun.tables.tables import DELIMITERS
 from trainrun.terminal.visible import visible
@@ -209,6 +211,24 @@ def _schedule_free(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
         yield Problem("regularization", text)
 
 
+def _configure_optimizers(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
+    """A module's own optimizer and schedules, and what would have no effect beside them."""
+    if not _target(s, "optimizer").endswith(".configure_optimizers"):
+        return
+    if _target(s, "task") != "trainrun.task.lightning.Lightning":
+        text = "own calls the configure_optimizers of a LightningModule, with task=lightning"
+        yield Problem("optimizer", f"{text}; name another by optimizer._target_=my_code.MyOptimizer")
+        return
+    for group, name in (("scheduler", "constant"), ("parameters", "default")):
+        plain = read_option(groups()[group][name], group)
+        changed = [key for key, value in s[group].items() if value != plain.get(key)]
+        if "_target_" in changed:
+            yield Problem(group, NO_EFFECT, f"{group}={name}")
+        else:
+            yield from (Problem(f"{group}.{key}", NO_EFFECT) for key in changed)
+    yield from (Problem(f"optimizer.{key}", NO_EFFECT) for key in s["optimizer"] if key != "_target_")
+
+
 def _clipping(s: Settings, explicit: Collection[str]) -> Iterator[Problem]:
     clip = s["loop"].get("clip")
     kinds = _CLIPS if isinstance(clip, Mapping) else ()
@@ -368,4 +388,5 @@ _RULES: tuple[Callable[[Settings, Collection[str]], Iterator[Problem]], ...] = (
     *(_name, _resume, _budget, _splits, _table, _loss_of_task, _model_of_task, _balanced_twice),
     *(_lbfgs, _sam, _schedule_free, _clipping, _idle_settings, _monitor, _validation, _best_kept),
     *(_monitor_mode, _averages_and_dropout, _parameter_rules, _lora, _smoothing, _packages, _also),
+    _configure_optimizers,
 )

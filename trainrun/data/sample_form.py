@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainrun.protocols import InputParts
-from trainrun.tables.names import Key, inputs_among, listed, target_among
-from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.tables.names import Key, asked_for_target, inputs_among, listed, target_among
+from trainrun.vocabulary.errors import ConfigError, DataError, Problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +59,15 @@ def form_of(
     if keys is None:
         return _form_of_single(sample, inputs, target, needs_target)
     chosen = _as_tuple(inputs)
-    for key, name in [*((key, "inputs") for key in chosen), (target, "targets")]:
-        if key is not None and key not in keys:
-            raise ConfigError.of(f"data.{name}", f"{key!r} is no entry of a sample; it has {listed(keys)}")
+    names = [*((key, "inputs") for key in chosen), *([(target, "targets")] if target is not None else [])]
+    text = f"is no entry of a sample; it has {listed(keys)}"
+    if wrong := [Problem(f"data.{name}", f"{key!r} {text}") for key, name in names if key not in keys]:
+        raise ConfigError(wrong)
     if target is None and (needs_target or not chosen):
         target = target_among([key for key in keys if key not in chosen])
     if target is None and needs_target:
         text = f"cannot tell which entry is the target, a sample has {listed(keys)}"
-        raise ConfigError.of("data.targets", f"{text}; name it: data.targets={keys[-1]}")
+        raise ConfigError.of("data.targets", f"{text}; name it by {asked_for_target(keys)}")
     chosen = chosen or inputs_among([key for key in keys if key != target])
     return SampleForm(chosen, target, tuple(key for key in keys if key not in (*chosen, target)))
 

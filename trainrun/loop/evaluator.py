@@ -82,8 +82,9 @@ class Evaluator:
         event = self.evaluate(state, last_weights(state), "val")
         metrics, totals = event.metrics, state.meter.read_eval()
         state.evaluated_at = state.step
-        if monitor.name not in metrics:
-            raise MetricError(f"monitor: the metrics of step {state.step} have no {monitor.name}")
+        followed = getattr(state.schedule, "monitor", None) or monitor.name
+        if missing := {monitor.name, followed} - metrics.keys():
+            raise MetricError(f"monitor: the metrics of step {state.step} have no {' and no '.join(missing)}")
         value, loss = metrics[monitor.name], metrics["loss"]
         is_best = state.is_better(value, loss, monitor.maximize)
         state.rank(value, loss, monitor.maximize, max(1, self.checkpoints.keep_best))
@@ -91,7 +92,7 @@ class Evaluator:
             state.best, state.best_step = value, state.step
             state.best_loss = math.inf if math.isnan(loss) else loss  # any number is better than none
         if observe := getattr(state.schedule, "observe", None):
-            observe(value)
+            observe(metrics[followed])
         goal = self.stop_at
         if goal is not None and (value >= goal if monitor.maximize else value <= goal):
             state.stop_reason = "stop_at"

@@ -54,11 +54,13 @@ def run_probes(probes: Sequence[Probe], state: TrainState, data: Data) -> Probed
     models = list(dict.fromkeys((state.model, state.eval_model)))
     before = digests(models)
     for probe in probes:
-        with sandbox(models, derive(0, "probe", probe.name)):  # the same draws at each evaluation
-            _run_probe(probe, state, data, results)
-        if changed := [name for name, digest in digests(models).items() if before.get(name) != digest]:
-            text = f"changed the model that is trained ({changed[0]}) at step {state.step}"
-            raise ProbeError(f"loop.probes: {probe.name} {text}; work on a copy: copy.deepcopy(model)")
+        try:
+            with sandbox(models, derive(0, "probe", probe.name)):  # the same draws at each evaluation
+                _run_probe(probe, state, data, results)
+        finally:  # one that fails may have changed them before
+            if changed := [name for name, digest in digests(models).items() if before.get(name) != digest]:
+                text = f"changed the model that is trained ({changed[0]}) at step {state.step}"
+                raise ProbeError(f"loop.probes: {probe.name} {text}; work on a copy: copy.deepcopy(model)")
     return results.event(state.step)
 
 

@@ -20,4 +20,5 @@ from trainrun.optimizer.of_torch import (
     scaled_lr,
     sgd,
 )
+from trainrun.optimizer.own import configure_optimizers
 from trainrun.optimizer.sam import SAM, needs_closure, sam

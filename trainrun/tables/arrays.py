@@ -13,8 +13,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from trainrun.tables.names import SPLITS, inputs_among, listed, split_of, target_among
-from trainrun.vocabulary.errors import ConfigError, DataError
+from trainrun.tables.names import SPLITS, asked_for_target, inputs_among, listed, split_of, target_among
+from trainrun.vocabulary.errors import ConfigError, DataError, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,15 +174,17 @@ def _grouped(names: Sequence[str], given: Sequence[str | None] = ()) -> dict[str
 
 def _choose(path: str, names: list[str], inputs: str | None, target: str | None) -> tuple[str, str]:
     """The names of inputs and target. Raises ConfigError where they do not tell."""
-    for key, name in (("inputs", inputs), ("targets", target)):
-        if name is not None and name not in names:
-            raise ConfigError.of(f"data.{key}", f"{path} has no entry {name}; it has {listed(names)}")
+    wrong = {"inputs": inputs, "targets": target}
+    wrong = {key: name for key, name in wrong.items() if name not in (None, *names)}
+    texts = {key: f"{path} has no entry {name}; it has {listed(names)}" for key, name in wrong.items()}
+    if texts:
+        raise ConfigError([Problem(f"data.{key}", text) for key, text in texts.items()])
     if target is None:
         is_plain = all(re.fullmatch(r"(arr_)?\d+", name) for name in names)  # np.savez(file, x, y), a tuple
         rest = [name for name in names if name != inputs]
         usual = rest[-1] if is_plain and len(names) > 1 else target_among(rest)
         if usual is None:
-            fix = "data.targets=FILE" if len(names) == 1 else f"data.targets={names[-1]}"
+            fix = "data.targets=FILE" if len(names) == 1 else asked_for_target(names)
             raise ConfigError.of("data.targets", f"{path} has {listed(names)}; name the targets: {fix}")
         target = str(usual)
     others = [inputs] if inputs else [name for name in names if name != target]

@@ -43,10 +43,16 @@ def target_among(keys: Sequence[Key]) -> Key | None:
         targets = [key for key in keys if str(key).lower() in usual]
         if len(targets) > 1:
             text = f"{listed(targets)} may all be the target"
-            raise ConfigError.of("data.targets", f"{text}; name it: data.targets={targets[0]}")
+            raise ConfigError.of("data.targets", f"{text}; name the right one by data.targets")
         if targets:
             return targets[0]
     return None
+
+
+def asked_for_target(keys: Sequence[Key]) -> str:
+    """`data.targets=KEY` where one entry alone has no usual name of inputs, else `data.targets`."""
+    others = [key for key in keys if str(key).lower() not in _INPUTS]
+    return f"data.targets={others[0]}" if len(others) == 1 else "data.targets"
 
 
 def inputs_among(keys: Sequence[Key]) -> tuple[Key, ...]:

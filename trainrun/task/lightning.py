@@ -80,7 +80,9 @@ class Lightning:
             more = "" if model.training else ", or log one whose name has 'loss' in it"
             raise ConfigError.of("model", f"{text}{more}")
         loss = torch.stack([value.float().mean() for value in losses.values()]).sum()
-        sums = {_plain(name): value.detach().float().mean() * len(batch) for name, value in logged.items()}
+        sums = {
+            plain_name(name): value.detach().float().mean() * len(batch) for name, value in logged.items()
+        }
         return Outcome({"loss": loss * len(batch)}, sums)
 
     def summarize(self, sums: Mapping[str, Tensor], num_samples: int) -> dict[str, float]:
@@ -136,7 +138,7 @@ def _loss_among(logged: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     return next(({"loss": value} for name, value in logged.items() if "loss" in name.lower()), None)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """`val_acc` and `val/acc` become `acc`: the split is in front of it already."""
     for split in ("train", "val", "valid", "validation", "test"):
         if name.lower().startswith((f"{split}_", f"{split}/", f"{split}-")):

@@ -101,6 +101,8 @@ def peak(parts: Parts) -> tuple[float, float | None]:
     if isinstance(parts.state.optimizer, torch.optim.LBFGS):
         text = "L-BFGS has no rate to find: it searches the length of each step itself, from lr 1"
         raise ConfigError.of("optimizer", text)
+    if str(parts.settings["optimizer"]["_target_"]).endswith(".configure_optimizers"):
+        raise ConfigError.of("optimizer", "own has no rate to find: configure_optimizers sets it")
     total = parts.pace.total_steps or _PLANNED
     updates = range(0, total, max(1, total // _PLANNED))
     schedule = parts.rates.over(total)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainrun.assembly.build import Parts, build
@@ -23,12 +22,11 @@ def test_loss_and_accuracy_are_means_over_samples_whatever_the_batches() -> None
     parts = built("task=classification", "loss=cross_entropy", "data.eval_batch_size=4")
     data: Any = parts.data
     inputs, targets = (data.inputs.float() - data.shift) * data.scale, data.targets
-    names = {"torch": torch, "nn": nn, "Tensor": Tensor, "device": "cpu"}
-    names |= {"batch": lambda rows: (inputs[rows], targets[rows])}
-    exec(evaluate_section(parts), names)
     model, rows = parts.state.model, data.splits["val"]
+    names: dict[str, Any] = {"torch": torch, "inputs": inputs, "targets": targets, "model": model}
+    exec(evaluate_section(parts), names)
     assert len(rows) % 4
-    written = names["evaluate"](model, rows)  # type: ignore[operator]
+    written = names["evaluate"](rows)
     outputs = model.eval()(inputs[rows])
     accuracy = (outputs.argmax(1) == targets[rows]).double().mean().item()
     assert written == pytest.approx((F.cross_entropy(outputs, targets[rows]).item(), accuracy), rel=1e-6)
@@ -37,15 +35,15 @@ def test_loss_and_accuracy_are_means_over_samples_whatever_the_batches() -> None
 @pytest.mark.parametrize(
     ("words", "score", "comparison"),
     [
-        ((), "accuracy, -val_loss  # of equal ones the lower loss", "score > best"),
-        (("monitor=val/loss",), "val_loss", "score < best"),
+        ((), "(accuracy, -val_loss)", ">"),
+        (("monitor=val/loss",), "val_loss", "<"),
     ],
 )
 def test_the_best_weights_are_those_of_the_monitored_metric(
     words: tuple[str, ...], score: str, comparison: str
 ) -> None:
     text = loop_section(built("monitor=val/accuracy", *words))
-    assert f"        score = {score}\n        if {comparison}:" in text
+    assert f"        if (score := {score}) {comparison} best:" in text
 
 
 def test_without_a_validation_split_the_last_weights_are_kept() -> None:
@@ -56,3 +54,10 @@ def test_without_a_validation_split_the_last_weights_are_kept() -> None:
 def test_a_metric_that_the_script_does_not_compute_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"monitor=val/f1_macro is not in the plain script"):
         loop_section(built("monitor=val/f1_macro"))
+
+
+def test_what_does_not_apply_is_not_printed() -> None:
+    text = loop_section(built("model.dropout=0", "scheduler=constant", "loop.clip.norm=null"))
+    assert not any(word in text for word in ("manual_seed", "lr", "clip", "micro", "average", "autocast"))
+    text = loop_section(built("model.dropout=0.5", "loop.clip.norm=1", "loop.accumulate=2", "precision=bf16"))
+    assert all(word in text for word in ("manual_seed", "lr", "clip", "micro", "autocast"))

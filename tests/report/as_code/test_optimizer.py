@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from trainrun.assembly.build import build
 from trainrun.config.compose.composer import Composer
-from trainrun.report.as_code.optimizer import optimizer_section, rate_constants, schedule_section
+from trainrun.report.as_code.optimizer import optimizer_section, rate_constants, rate_lines
+from trainrun.report.as_code.text import constants
 from trainrun.vocabulary.errors import ConfigError
 
 QUICK = ["data=iris", "budget=40step", "data.limit=64"]
@@ -32,13 +34,13 @@ QUICK = ["data=iris", "budget=40step", "data.limit=64"]
 )
 def test_the_formula_is_the_schedule(words: list[str]) -> None:
     parts = build(Composer().checked([*QUICK, *words]).settings)
-    script = "\n".join(["STEPS = 40", *rate_constants(parts), schedule_section(parts)])
-    names = {"math": math}
-    exec(script, names)
-    factor = names["lr_factor"]
-    written = [factor(update) for update in range(40)]  # type: ignore[operator]
-    assert written == pytest.approx([parts.state.schedule(update)[0] for update in range(40)], rel=1e-12)
+    names: dict[str, Any] = {"math": math, "STEPS": 40, "optimizer": parts.state.optimizer}
+    exec(constants(rate_constants(parts)), names)
     assert names["LR"] == parts.rates.lr
+    for step in range(40):
+        exec("\n".join(rate_lines(parts)), names | {"step": step})
+        written = parts.state.optimizer.param_groups[0]["lr"]
+        assert written == pytest.approx(parts.rates.lr * parts.state.schedule(step)[0], rel=1e-12)
 
 
 @pytest.mark.parametrize("option", ["sgd", "nesterov", "adam", "rmsprop", "radam", "adagrad", "nadam"])

@@ -102,8 +102,8 @@ def _targets(cfg: DictConfig, load: Load, experiment: Mapping[str, Any]) -> list
             left_out = [key for key in old if key not in stays and key not in slot.extras]
             for key in left_out:
                 new.pop(key, None)
-            if left_out:
-                whose = f"{path}={_text(cfg.hydra.runtime.choices.get(path, 'the option'))}"
+            if left_out and path in written:  # of an option that nobody typed, nothing is missed
+                whose = f"{path}={_text(cfg.hydra.runtime.choices[path])}"
                 notes.append(f"{path}._target_ is yours: {', '.join(left_out)} of {whose} are left out")
     return notes
 

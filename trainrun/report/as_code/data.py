@@ -1,58 +1,95 @@
-"""The script's data: the data set as the run has it, its batches, and their order."""
+"""The script's data: the data set as the run has it, its splits, and how rows become a batch."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from trainrun.assembly.build import Parts
 from trainrun.augment.pictures import unaugmented
 from trainrun.config.call import arguments_of, parameters_of
+from trainrun.config.injection import SLOTS
+from trainrun.config.paths import CONF
+from trainrun.config.yaml_file import read_option
+from trainrun.data.dataset import DatasetData, from_dataset
 from trainrun.data.resident import InMemoryData
 from trainrun.report.as_code.refusals import chosen, refusal
-from trainrun.report.as_code.text import Imports, call
+from trainrun.report.as_code.text import Imports, call, constants
 from trainrun.task.binary import Binary
 
 _BATCH = '''
-data.to(device)
-{splits} = {rows}
-{scaling}
 
-def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs, standardised by the mean and std of the training split, and targets."""
-    rows = rows.to(device)
-    inputs = (data.inputs[rows].float() - data.shift) * data.scale
-    return inputs, {targets}
-
+def batch(rows: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples of these rows, whose own random draws are of (seed, row) alone."""
+    samples = Seeded(data.splits["train"][0], seed)
+    inputs, targets = collate([samples[row] for row in rows.tolist()])
+    targets = data.reading(targets, rows, "").to(device)
+    return inputs.to(device), {targets}
 
 '''
-_WINDOWS = '''def windows() -> Iterator[tuple[Tensor, ...]]:
-    """Rows of the micro-batches of one update after another, epoch after epoch."""
-    for epoch in itertools.count():
-        # A random permutation, drawn from (seed, epoch) alone.
-        order = epoch_order(train, SEED, epoch, classes=None)
-        micro_batches = order.split(BATCH_SIZE)
-        # No window crosses the end of an epoch: the last one may be short.
-        for first in range(0, len(micro_batches), ACCUMULATE):
-            yield micro_batches[first : first + ACCUMULATE]'''
+_UNWRITTEN = ("balanced", "sampler", "inputs", "targets", "collate")
+_OWN = CONF / "data" / "dataset.yaml"
 
 
 def data_section(parts: Parts, imports: Imports) -> str:
-    """Load, split, standardise, shuffle and batch."""
-    data, node = unaugmented(parts.data), parts.settings["data"]
-    if not isinstance(data, InMemoryData) or type(data)._gather is not InMemoryData._gather:
-        raise refusal(chosen(parts.settings, "data"))
-    if node.get("balanced"):
-        raise refusal("data.balanced=true")
-    thing = parts.make.callable_of("data")
-    names, _ = parameters_of(thing)  # what else the node holds concerns loader processes
+    """Load, split and standardise."""
+    data, node, scaled = unaugmented(parts.data), parts.settings["data"], "{}"
+    if unwritten := [f"data.{name}={node[name]}" for name in _UNWRITTEN if node.get(name)]:
+        raise refusal(*unwritten)
+    is_in_memory = isinstance(data, InMemoryData) and type(data)._gather is InMemoryData._gather
+    if not is_in_memory and not _is_of_pairs(data):
+        other = "a data set of other samples than pairs, or with splits of its own"
+        raise refusal(other if isinstance(data, DatasetData) else chosen(parts.settings, "data"))
+    text = _in_memory(parts, imports) if is_in_memory else _own(parts, imports)
+    splits = [name for name in ("train", "val", "test") if parts.info.sizes.get(name)]
+    names = '", "'.join(splits)
+    rows = f'data.splits[name]{"" if is_in_memory else "[1]"} for name in ("{names}")'
+    text += f"\ndata.to(device)\n{', '.join(splits)} = ({rows})"
+    if data.info.target_scaling is not None and parts.settings["task"]["standardize"]:
+        text += "\nmean, std = data.info.target_scaling.mean, data.info.target_scaling.std"
+        scaled = "({} - mean) / std"
+    scaled = "{}.float()[:, None]" if isinstance(parts.task, Binary) else scaled
+    if not is_in_memory:
+        return text + _BATCH.format(targets=scaled.format("targets"))
+    standardised = "(data.inputs.float() - data.shift) * data.scale"
+    values = {"inputs": standardised, "targets": scaled.format("data.targets")}
+    return f"{text}\n{constants(values)}"
+
+
+def _is_of_pairs(data: Any) -> bool:
+    """Whether it is the user's own data set of (input, target), which the other splits are taken from."""
+    return (
+        isinstance(data, DatasetData)
+        and not data.info.input_parts
+        and len({id(dataset) for dataset, _ in data.splits.values()}) == 1
+        and not any(rows is None or hasattr(dataset, "unprepared") for dataset, rows in data.splits.values())
+    )
+
+
+def _in_memory(parts: Parts, imports: Imports) -> str:
+    """The call of the data set with what it takes; what else the settings hold concerns loader processes."""
+    node, thing = parts.settings["data"], parts.make.callable_of("data")
+    names, _ = parameters_of(thing)
     if "target_kind" in names:  # what the run offers, a script does not
         raise refusal(chosen(parts.settings, "data"))
-    arguments = arguments_of(thing, {name: value for name, value in node.items() if name in names}, {})
-    splits = [name for name in ("train", "val", "test") if name in data.splits]
-    targets, scaling = "data.targets[rows]", ""
-    if data.info.target_scaling is not None and parts.settings["task"]["standardize"]:
-        scaling = "mean, std = data.info.target_scaling.mean, data.info.target_scaling.std\n"
-        targets = f"({targets} - mean) / std"
-    if isinstance(parts.task, Binary):
-        targets = f"{targets}.float()[:, None]"
-    rows = ", ".join(f'data.splits["{name}"]' for name in splits)
-    text = _BATCH.format(splits=", ".join(splits), rows=rows, scaling=scaling, targets=targets)
-    return call(f"data = {imports.name(node['_target_'])}", arguments) + text + _WINDOWS
+    arguments = arguments_of(thing, {key: value for key, value in node.items() if key in names}, {})
+    return call(f"data = {imports.name(node['_target_'])}", arguments)
+
+
+def _own(parts: Parts, imports: Imports) -> str:
+    """The user's own data set, split as the run splits it."""
+    given, values, extras = parts.settings["data"], read_option(_OWN, "data"), SLOTS["data"].extras
+    own = {key: value for key, value in given.items() if key not in extras}
+    if given["_target_"] == values["_target_"]:
+        own, values = dict(given["train"]), values | given
+    kinds: tuple[str, ...] = getattr(parts.make.callable_of("task"), "kinds", ())
+    values |= {"collate_function": None, "target_kind": kinds[0] if len(kinds) == 1 else None}
+    values = {name: values[name] for name in parameters_of(from_dataset)[0] if name != "train"}
+    train = call(f"train={imports.name(own.pop('_target_'))}", own)
+    return call(f"data = {imports.name('trainrun.data.dataset.from_dataset')}", values, [train])
+
+
+def read(parts: Parts, rows: str, seed: str) -> tuple[str, str, str]:
+    """(a line that reads `rows`, inputs, targets) as the loop and the evaluation name them."""
+    if isinstance(unaugmented(parts.data), DatasetData):
+        return f"inputs, targets = batch({rows}, {seed})\n", "inputs", "targets"
+    return "", f"inputs[{rows}]", f"targets[{rows}]"

@@ -3,81 +3,70 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from trainrun.assembly.build import Parts
+from trainrun.assembly.initial import is_from_trainrun
+from trainrun.report.as_code.data import read
+from trainrun.report.as_code.optimizer import rate_lines
 from trainrun.report.as_code.refusals import refusal
 from trainrun.report.as_code.text import call
 
 _LOSSES = {"CrossEntropy": "CrossEntropyLoss", "BCEWithLogits": "BCEWithLogitsLoss", "MSE": "MSELoss"}
 _LOSSES |= {"L1": "L1Loss", "Huber": "HuberLoss", "SmoothL1": "SmoothL1Loss"}
-_METRICS = {  # of each task, with the sum over a batch that it is made of
-    "Classification": ("accuracy", "(outputs.argmax(1) == targets).sum()"),
-    "Binary": ("accuracy", "((outputs > 0) == (targets > 0.5)).sum()"),
-    "Regression": ("rmse", "(outputs - targets).square().sum(0)"),
+_METRICS = {  # of each task
+    "Classification": ("accuracy", "(outputs.argmax(1) == {}).float().mean()"),
+    "Binary": ("accuracy", "((outputs > 0) == ({} > 0.5)).float().mean()"),
+    "Regression": ("rmse", "((outputs - {}).square().mean(0).sqrt(){}).mean()"),
 }
-_EVALUATE = '''@torch.inference_mode()
-def evaluate(net: nn.Module, rows: Tensor) -> tuple[float, float]:
-    """Mean loss and {metric} over a split: no mean of the means of its batches."""
-    net.eval()  # no dropout, and batch norm by its running statistics
-    loss = total = torch.zeros((), device=device)
-    for part in rows.split({size}):
-        inputs, targets = batch(part)
-        outputs = net(inputs)
-        loss = loss + criterion(outputs, targets)
-        total = total + {batch_sum}
-    return (loss / len(rows)).item(), {value}.item()'''
-_UPDATE = """for update, window in enumerate(itertools.islice(windows(), STEPS)):
-    model.train()  # evaluation has turned dropout off
-    for group in optimizer.param_groups:
-        group["lr"] = LR * lr_factor(update)
+_EVALUATE = """@torch.inference_mode()
+def evaluate(rows: torch.Tensor) -> tuple[float, float]:
+    {net}.eval()  # no dropout, and batch norm by its running statistics
+{read}    outputs = torch.cat([{net}(part) for part in {inputs}.split({size})])
+    {metric} = {value}
+    return criterion(outputs, {targets}).item(), {metric}.item()"""
+_LOOP = """for step in range(STEPS):
+    epoch, index = divmod(step, math.ceil(len(train) / {window}))
+    if index == 0:  # of (seed, epoch) alone; the last part may be short
+        order = epoch_order(train, SEED, epoch, classes=None).split({window})
+{rates}    model.train()
     optimizer.zero_grad()
-    # Known before the first backward: a short window is the mean over what it holds.
-    count = sum(len(rows) for rows in window)
-    for micro, rows in enumerate(window):
-        inputs, targets = batch(rows)
-        # Dropout draws from (seed, micro-batch), whatever ran before.
-        torch.manual_seed(stream(SEED, update * ACCUMULATE + micro))
-        loss = {criterion}(model(inputs), targets) / count
-        loss.backward()
-    # Also stops at a gradient that is not finite, before it reaches the weights.
-    nn.utils.clip_grad_norm_(model.parameters(), {norm}, error_if_nonfinite=True)
-    optimizer.step()"""
-_VALIDATE = """
-    if (update + 1) % EVAL_EVERY == 0 or update + 1 == STEPS:
-        val_loss, {metric} = evaluate({net}, val)
-        print(f"step {{update + 1}}: val loss {{val_loss:.4f}}, {metric} {{{metric}:.4f}}")
-        score = {score}
-        if score {sign} best:
+"""
+_STEP = """{read}{draw}    loss = {criterion}(model({inputs}), {targets})
+    loss.backward()
+"""
+_STEPS = """    for micro, rows in enumerate(order[index].split(BATCH_SIZE)):
+{read}{draw}        loss = {criterion}(model({inputs}), {targets})
+        (loss * len(rows) / len(order[index])).backward()  # a mean over the whole step
+"""
+_VALIDATE = """    if (step + 1) % EVAL_EVERY == 0 or step + 1 == STEPS:
+        val_loss, {metric} = evaluate(val)
+        print(f"step {{step + 1}}: val loss {{val_loss:.4f}}, {metric} {{{metric}:.4f}}")
+        if (score := {score}) {sign} best:{why}
             best = score
             torch.save({net}.state_dict(), "best.pt")
 """
 _TEST = """
-# Nothing was chosen on the test split, so its figure is an honest one.
-test_loss, {metric} = evaluate(model, test)
-print(f"test: loss {{test_loss:.4f}}, {metric} {{{metric}:.4f}}")"""
+print("test: loss {{:.4f}}, {metric} {{:.4f}}".format(*evaluate(test)))"""
 
 
 def evaluate_section(parts: Parts) -> str:
-    """The loss, a sum over samples, and the function that evaluates."""
-    metric, batch_sum = _METRICS[type(parts.task).__name__]
-    node = parts.settings["loss"]
-    begin = f"nn.{_LOSSES[node['_target_'].rpartition('.')[2]]}"
-    values = {key: node[key] for key in ("delta", "beta") if key in node}
-    text = call(f"criterion = {begin}", values | {"reduction": "sum"}) + "\n"
-    is_entropy = begin.endswith("CrossEntropyLoss")
+    """The loss, a mean over samples, and the function that evaluates."""
+    node, (metric, value) = parts.settings["loss"], _METRICS[type(parts.task).__name__]
+    begin = f"torch.nn.{_LOSSES[node['_target_'].rpartition('.')[2]]}"
+    text = call(f"criterion = {begin}", {key: node[key] for key in ("delta", "beta") if key in node}) + "\n"
+    regularizers, is_entropy = parts.settings["regularization"] or {}, begin.endswith("CrossEntropyLoss")
     if parts.task.num_outputs > 1 and not is_entropy:
         raise refusal("a loss over several outputs")
-    if (smoothing := (parts.settings["regularization"] or {}).get("label_smoothing")) is not None:
+    if (smoothing := regularizers.get("label_smoothing")) is not None:
         if not is_entropy:
             raise refusal("regularization=label_smoothing without loss=cross_entropy")
-        smooth = {"label_smoothing": smoothing["amount"], "reduction": "sum"}
-        text += call(f"smoothed = {begin}", smooth) + "\n"
-    value = "(total / len(rows))"
-    if metric == "rmse":
-        own_units = " * std" if parts.settings["task"]["standardize"] else ""
-        value = f"({value}.sqrt(){own_units}).mean()"
-    names = {"metric": metric, "batch_sum": batch_sum, "value": value}
-    evaluation = _EVALUATE.format(size=parts.settings["data"]["eval_batch_size"], **names)
+        text += call(f"smoothed = {begin}", {"label_smoothing": smoothing["amount"]}) + "\n"
+    line, inputs, targets = read(parts, "rows", "0")
+    own_units = " * std" if parts.settings["task"].get("standardize") else ""
+    names = {"metric": metric, "net": _net(parts), "inputs": inputs, "targets": targets}
+    names |= {"read": textwrap.indent(line, "    "), "value": value.format(targets, own_units)}
+    evaluation = _EVALUATE.format(size=parts.settings["data"].get("eval_batch_size", 256), **names)
     if (dtype := parts.state.precision.dtype) is not None:
         evaluation = f"@torch.autocast(device.type, {dtype})\n{evaluation}"
     return f"{text}\n\n{evaluation}"
@@ -85,24 +74,46 @@ def evaluate_section(parts: Parts) -> str:
 
 def loop_section(parts: Parts) -> str:
     """Train, evaluating on the way, and evaluate the best weights at the end."""
-    monitor, (metric, _) = parts.monitor, _METRICS[type(parts.task).__name__]
-    clip, dtype = parts.settings["loop"]["clip"]["norm"], parts.state.precision.dtype
-    regularizers = parts.settings["regularization"] or {}
+    monitor, (metric, _), net = parts.monitor, _METRICS[type(parts.task).__name__], _net(parts)
+    regularizers, is_cut = parts.settings["regularization"] or {}, parts.batch_spec.accumulate > 1
     criterion = "smoothed" if "label_smoothing" in regularizers else "criterion"
-    text = _UPDATE.format(criterion=criterion, norm="math.inf" if clip is None else repr(clip))
-    if dtype is not None:
+    rates = textwrap.indent("".join(f"{line}\n" for line in rate_lines(parts)), "    ")
+    window = "WINDOW" if is_cut else "BATCH_SIZE"
+    line, inputs, targets = read(parts, "rows" if is_cut else "order[index]", "derive(SEED, epoch)")
+    draw = (
+        f"torch.manual_seed(stream(SEED, step{' * ACCUMULATE + micro' if is_cut else ''}))  # for dropout\n"
+    )
+    draw, line = (textwrap.indent(text, "        " if is_cut else "    ") for text in (draw, line))
+    names = {"criterion": criterion, "inputs": inputs, "targets": targets, "read": line}
+    step = (_STEPS if is_cut else _STEP).format(draw=draw if _draws(parts) else "", **names)
+    text = _LOOP.format(window=window, rates=rates)
+    if (dtype := parts.state.precision.dtype) is not None:
         under = rf"\1with torch.autocast(device.type, {dtype}):\n\1    \2"
-        text = re.sub(r"^( *)(loss = .*)$", under, text, flags=re.M)
-    net = "average" if "ema" in regularizers else "model"
-    text += "\n    update_average(update + 1)" if "ema" in regularizers else ""
-    end = '\ntorch.save(model.state_dict(), "last.pt")'
+        step = re.sub(r"^( *)(loss = .*)$", under, step, flags=re.M)
+    if (norm := parts.settings["loop"]["clip"]["norm"]) is not None:
+        step += f"    torch.nn.utils.clip_grad_norm_(model.parameters(), {norm!r})\n"
+    text += f"{step}    optimizer.step()\n" + ("    update_average(step + 1)\n" if net == "average" else "")
+    end = 'torch.save(model.state_dict(), "last.pt")'
     if monitor is not None:
         if monitor.name not in ("loss", metric):
             raise refusal(f"monitor=val/{monitor.name}")
         sign, minus = (">", "-") if monitor.maximize else ("<", "")
-        score, worst = f"{metric}, {minus}val_loss  # of equal ones the lower loss", f"{minus}math.inf"
-        score, worst = ("val_loss", worst) if monitor.name == "loss" else (score, f"{worst}, {worst}")
-        text += _VALIDATE.format(metric=metric, net=net, score=score, sign=sign)
+        score, worst, why = "val_loss", f"{minus}math.inf", ""
+        if monitor.name != "loss":
+            score, worst = f"({metric}, {minus}val_loss)", f"{worst}, {worst}"
+            why = "  # of equal ones the lower loss"
+        text += _VALIDATE.format(metric=metric, net=net, score=score, sign=sign, why=why)
         text = f"best = {worst}\n{text}"
-        end += '\nmodel.load_state_dict(torch.load("best.pt"))'
+        end += f'\n{net}.load_state_dict(torch.load("best.pt"))'
     return text + end + (_TEST.format(metric=metric) if parts.info.sizes.get("test") else "")
+
+
+def _draws(parts: Parts) -> bool:
+    """Whether a forward pass of training may draw: dropout, or what a model of the user's does."""
+    model, maker = parts.state.model, parts.make.callable_of("model")
+    return any(getattr(m, "p", 0) for m in model.modules()) or not is_from_trainrun(model, maker)
+
+
+def _net(parts: Parts) -> str:
+    """Which weights are evaluated."""
+    return "average" if "ema" in (parts.settings["regularization"] or {}) else "model"

@@ -10,10 +10,8 @@ from trainrun.config.call import arguments_of
 from trainrun.report.as_code.text import Imports, call
 
 _CHANNELS_LAST = """
-for parameter in model.parameters():
-    if parameter.ndim == 4:  # kernels, in the memory order that convolutions like
-        kernel = parameter.data.contiguous(memory_format=torch.channels_last)
-        parameter.data = kernel"""
+for kernel in (p for p in model.parameters() if p.ndim == 4):
+    kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)"""
 _DROPOUT = """
 for layer in model.modules():
     if isinstance(layer, {kinds}):
@@ -43,9 +41,7 @@ def machine_section(parts: Parts) -> str:
     if parts.settings["runtime"]["device"] == "auto" and runtime.device.type != "mps":
         name = '"cuda" if torch.cuda.is_available() else "cpu"'
     text = f"device = torch.device({name})"
-    if runtime.device.type == "cpu" and (runtime.threads or runtime.num_threads == 1):
-        why = "" if runtime.threads else "  # layers this small only lose time with more"
-        text += f"\ntorch.set_num_threads({runtime.num_threads}){why}"
+    text += f"\ntorch.set_num_threads({runtime.threads})" if runtime.threads else ""
     if runtime.device.type == "cuda":
         text += "\ntorch.backends.cudnn.allow_tf32 = False  # float32 in convolutions, in full"
     return text
@@ -55,15 +51,13 @@ def model_section(parts: Parts, imports: Imports) -> str:
     """Make the model, and give it the run's initial weights."""
     node, make, model = parts.settings["model"], parts.make, parts.state.model
     arguments = arguments_of(make.callable_of("model"), node, offered_to_model(parts.info, parts.task))
-    text = "# Each part draws from (seed, part) alone, whatever was drawn before it.\n"
-    text += 'torch.manual_seed(derive(SEED, "model"))\n'
+    text = 'torch.manual_seed(derive(SEED, "model"))  # each part draws from (seed, part) alone\n'
     text += call(f"model = {imports.name(node['_target_'])}", arguments)
     if (dropout := (parts.settings["regularization"] or {}).get("dropout")) is not None:
-        kinds = sorted({f"nn.{type(m).__name__}" for m in model.modules() if isinstance(m, _DropoutNd)})
+        kinds = sorted({f"torch.nn.{type(m).__name__}" for m in model.modules() if isinstance(m, _DropoutNd)})
         text += _DROPOUT.format(kinds=" | ".join(kinds), p=dropout["p"])
-    text += _init(parts, imports) + "\nmodel = model.to(device)"
-    has_kernels = any(p.ndim == 4 for p in model.parameters())
-    return text + (_CHANNELS_LAST if parts.runtime.channels_last and has_kernels else "")
+    is_last = parts.runtime.channels_last and any(p.ndim == 4 for p in model.parameters())
+    return f"{text}{_init(parts, imports)}\nmodel.to(device){_CHANNELS_LAST if is_last else ''}"
 
 
 def _init(parts: Parts, imports: Imports) -> str:

@@ -11,13 +11,9 @@ from trainrun.report.as_code.refusals import chosen, refusal
 from trainrun.report.as_code.text import call
 from trainrun.vocabulary.duration import parse, to_steps
 
-_GROUPS = """# Norms and biases are not decayed: smaller ones make no simpler model.
-matrices = [p for p in model.parameters() if p.ndim > 1]
+_GROUPS = """matrices = [p for p in model.parameters() if p.ndim > 1]  # not norms and biases
 vectors = [p for p in model.parameters() if p.ndim < 2]
-groups = [
-    {{"params": matrices, "weight_decay": {decay!r}}},
-    {{"params": vectors, "weight_decay": 0.0}},
-]
+groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 """
 # Of the share of the run after the warm-up.
 _OF_PROGRESS = {
@@ -25,13 +21,13 @@ _OF_PROGRESS = {
     "linear": "1 - progress",
     "polynomial": "(1 - progress) ** POWER",
 }
-# Of the updates since the start, which the warm-up multiplies.
-_OF_UPDATE = {
-    "constant": "1.0",
-    "step": "GAMMA ** (update // DROP_EVERY)",
-    "multistep": "GAMMA ** sum(update >= drop for drop in DROPS)",
-    "exponential": "GAMMA ** (update / DROP_EVERY)",
-    "noam": "min(1.0, math.sqrt(WARMUP / (update + 1)))",
+# Of the steps since the start.
+_OF_STEP = {
+    "constant": "",
+    "step": "GAMMA ** (step // DROP_EVERY)",
+    "multistep": "GAMMA ** sum(step >= drop for drop in DROPS)",
+    "exponential": "GAMMA ** (step / DROP_EVERY)",
+    "noam": "min(1.0, math.sqrt(WARMUP / (step + 1)))",
 }
 
 
@@ -42,12 +38,8 @@ def optimizer_section(parts: Parts) -> str:
     if not kind.__module__.startswith("torch.optim.") or needs_closure(optimizer):
         raise refusal(chosen(parts.settings, "optimizer"))
     defaults = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
-    values = {
-        name: value
-        for name, value in optimizer.defaults.items()
-        if name in defaults and name not in ("lr", "weight_decay")
-        if (name in node and not isinstance(value, bool)) or value != defaults[name]
-    }
+    values = {key: value for key, value in optimizer.defaults.items() if value != defaults.get(key, value)}
+    values = {key: value for key, value in values.items() if key not in ("lr", "weight_decay")}
     begin = f"optimizer = torch.optim.{kind.__name__}"
     if len(groups) == 1:
         decay = {"weight_decay": groups[0]["weight_decay"]} if "weight_decay" in defaults else {}
@@ -56,44 +48,35 @@ def optimizer_section(parts: Parts) -> str:
     decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
     if decayed != {name for name, p in parts.state.model.named_parameters() if p.ndim > 1}:
         raise refusal("a norm or bias that is a matrix")
-    return _GROUPS.format(decay=node["weight_decay"]) + call(begin, values, ["groups", "lr=LR"])
+    return _GROUPS + call(begin, {"weight_decay": node["weight_decay"]} | values, ["groups", "lr=LR"])
 
 
-def schedule_section(parts: Parts) -> str:
-    """The factor of the learning rate, a function of the update."""
-    node, warmup = parts.settings["scheduler"], _warmup(parts)
+def rate_lines(parts: Parts) -> list[str]:
+    """Lines that set the learning rate before a step; none where it stays."""
+    node, warmup = parts.settings["scheduler"], getattr(parts.state.schedule, "warmup", 0)
     name, start = node["_target_"].rpartition(".")[2], node["warmup_start"]
-    rise = "(update + 1) / WARMUP" if start == 0 else f"{start} + {1 - start} * (update + 1) / WARMUP"
-    lines = ["def lr_factor(update: int) -> float:"]
-    lines.append(f'    """The share of LR at an update, {name}: accumulation does not stretch it."""')
-    if name in _OF_PROGRESS:
-        shape = _OF_PROGRESS[name]
-        shape = f"FLOOR + (1 - FLOOR) * ({shape})" if node["min_lr"] else shape
-        lines += ["    if update < WARMUP:", f"        return {rise}"] if warmup else []
-        lines.append(
-            f"    progress = {'(update - WARMUP) / (STEPS - WARMUP)' if warmup else 'update / STEPS'}"
-        )
-    else:
-        shape = f"max(FLOOR, {_OF_UPDATE[name]})" if node.get("min_lr") else _OF_UPDATE[name]
-        lines += ["    if update < WARMUP:", f"        return {shape} * ({rise})"] if warmup else []
-    return "\n".join([*lines, f"    return {shape}"])
+    shape = _OF_PROGRESS.get(name) or _OF_STEP[name]
+    if node.get("min_lr"):
+        shape = f"FLOOR + (1 - FLOOR) * ({shape})" if name in _OF_PROGRESS else f"max(FLOOR, {shape})"
+    rise = "min(1, (step + 1) / WARMUP)"
+    rise = rise if start == 0 else f"({start} + {1 - start} * {rise})"
+    factors = [*([rise] if warmup else []), *([f"({shape})"] if shape else [])]
+    if not factors:
+        return []
+    share = "max(0, step - WARMUP) / max(1, STEPS - WARMUP)" if warmup else "step / STEPS"
+    lines = [f"progress = {share}"] if name in _OF_PROGRESS else []
+    lines.append(f"lr = LR * {' * '.join(factors)}")
+    return [*lines, "for group in optimizer.param_groups:", '    group["lr"] = lr']
 
 
-def rate_constants(parts: Parts) -> list[str]:
-    """Lines of the numbers that optimizer and schedule need."""
-    node, warmup = parts.settings["scheduler"], _warmup(parts)
-    lines = [f"LR = {parts.rates.lr!r}  # the highest learning rate"]
-    lines += [f"WARMUP = {warmup}  # updates in which it rises"] if warmup else []
-    lines += [f"FLOOR = {node['min_lr']!r} / LR  # where the decay ends"] if node.get("min_lr") else []
-    lines += [f"{key.upper()} = {node[key]!r}" for key in ("power", "gamma") if key in node]
+def rate_constants(parts: Parts) -> dict[str, str]:
+    """The numbers that optimizer and schedule need, by name."""
+    node, warmup = parts.settings["scheduler"], getattr(parts.state.schedule, "warmup", 0)
+    values = {"LR": repr(parts.rates.lr)} | ({"WARMUP": repr(warmup)} if warmup else {})
+    values |= {"FLOOR": f"{node['min_lr']!r} / {parts.rates.lr!r}"} if node.get("min_lr") else {}
+    values |= {key.upper(): repr(node[key]) for key in ("power", "gamma") if key in node}
     if "every" in node:
-        lines.append(f"DROP_EVERY = {to_steps(parse(node['every']), parts.pace)}  # updates")
+        values["DROP_EVERY"] = repr(to_steps(parse(node["every"]), parts.pace))
     if "at" in node:
-        drops = [to_steps(parse(point), parts.pace) for point in node["at"]]
-        lines.append(f"DROPS = {drops}  # updates")
-    return lines
-
-
-def _warmup(parts: Parts) -> int:
-    schedule: Any = parts.state.schedule
-    return int(schedule.warmup)
+        values["DROPS"] = repr([to_steps(parse(point), parts.pace) for point in node["at"]])
+    return values

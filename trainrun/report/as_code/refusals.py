@@ -64,8 +64,6 @@ def _options(settings: Settings, choices: Mapping[str, Any]) -> Iterator[str]:
         target = settings[group]["_target_"]
         if not target.startswith("trainrun.") or target.rpartition(".")[2] not in names.split():
             yield chosen(settings, group, choices)
-    if not settings["data"]["_target_"].startswith("trainrun.data."):
-        yield chosen(settings, "data", choices)
     regularizers = settings["regularization"] or {}
     yield from (f"regularization={name}" for name in regularizers if name not in _REGULARIZERS)
 
