@@ -228,6 +228,9 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]
     task: TaskProtocol = make.at("task", node, {"loss": loss, "info": data.info})
+    if make.settings["data"].get("weights") is not None and not getattr(task, "takes_weights", False):
+        text = f"has no meaning with {type(task).__name__}, which counts its loss in its own way"
+        raise ConfigError.of("data.weights", text, "data.weights=null")
     if isinstance(loss, Distillation) and data.info.kind.startswith("step_"):
         raise ConfigError.of("loss", "distillation compares samples, the targets are of steps or pixels")
     return data, loss, task

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from trainrun.data import scaling
+from trainrun.data.extra_columns import ExtraColumns
 from trainrun.data.faults import check_targets, first_few, first_unfit
 from trainrun.data.fingerprint import fingerprint_of_files
 from trainrun.data.order import evenly_spaced
-from trainrun.data.resident import Holdout, InMemoryData, described, split
+from trainrun.data.resident import Holdout, InMemoryData, described
 from trainrun.data.samples import typed
 from trainrun.data.targets import TargetReading, reading_of, resolve_classes
 from trainrun.protocols import Batch, DataInfo, PixelRange, Position, Samples
@@ -101,6 +102,9 @@ def arrays(
     inputs: str | None,
     targets: str | None,
     memory_mib: Natural,
+    group: str | None,
+    time: str | None,
+    weights: str | None,
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
@@ -125,7 +129,8 @@ def arrays(
     given = dict(zip(chosen.inputs, numbers, strict=True))
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     classes = values if reading.kind == "classes" else None
-    splits = split(len(given.pop("train")), holdout, classes, given) | given
+    extra = ExtraColumns(group, time, weights, chosen.column)
+    splits = extra.split(len(given.pop("train")), holdout, classes, given) | given
     stored: Any = RowsOnDisk(entries, layout)
     if disk_note := _on_disk(entries, memory_mib):
         seen = stored.index_select(0, evenly_spaced(splits["train"], _SCALED_FROM))
@@ -143,8 +148,9 @@ def arrays(
         input_scaling=scaling.describe_scaling(shift, scale, per_feature=len(layout.shape) < 3),
         files=fingerprint_of_files(sorted({entry.file for entry in entries}), 1) if disk_note else "",
     )
+    info = extra.described(info, splits)
     data = ArrayData(info, stored, values, splits, shift, scale, eval_batch_size)
-    data.chosen, data.layout, data.reading = chosen, layout, reading
+    data.chosen, data.layout, data.reading, data.weights = chosen, layout, reading, extra.weights
     return data
 
 

@@ -19,10 +19,12 @@ from torch import Tensor
 from trainrun.config.suggest import override
 from trainrun.data import encoding
 from trainrun.data.encoding import Column, Feature, encode, fit
+from trainrun.data.extra_columns import ExtraColumns
 from trainrun.data.faults import first_few
-from trainrun.data.resident import Holdout, InMemoryData, described, split
+from trainrun.data.resident import Holdout, InMemoryData, described
 from trainrun.protocols import Batch, DataInfo, Position, Samples
 from trainrun.tables import tables
+from trainrun.tables.names import Key
 from trainrun.tables.notation import (
     PLAIN,
     Notation,
@@ -108,6 +110,9 @@ def table(
     missing_target: Literal["refuse", "drop"],
     max_categories: Count,
     min_count: Count,
+    group: str | None,
+    time: str | None,
+    weights: str | None,
     val_fraction: Split,
     test_fraction: Split,
     split_seed: Natural,
@@ -125,7 +130,9 @@ def table(
     """
     gone, format, style = frozenset(missing), Format(separator, encoding, header), Style(decimal, thousands)
     read = tables.read(path, format, gone)
-    for key, names in (("target", [target]), ("ignore", ignore), ("categorical", categorical)):
+    beside = {key: [name] for key, name in (("group", group), ("time", time), ("weights", weights)) if name}
+    lists = {"target": [target], "ignore": ignore, "categorical": categorical, **beside}
+    for key, names in lists.items():
         for name in names:
             if name not in read.columns:
                 raise ConfigError.of(f"data.{key}", f"{read.path} has no column {name}; {_near(name, read)}")
@@ -133,7 +140,8 @@ def table(
     target_kind, _, why = tables.target_kind(read, target, gone, style)
     kind = target_kind if kind == "auto" else kind  # type: ignore[assignment]
     targets, class_names, notation = _targets(read, target, kind, gone, style)
-    left_out = {target: ""} | dict.fromkeys(ignore, "data.ignore")
+    left_out = {name: f"data.{key}" for key, [name] in beside.items() if name not in categorical}
+    left_out |= {target: ""} | dict.fromkeys(ignore, "data.ignore")
     columns: list[Column] = []
     for name in [name for name in read.columns if name not in left_out]:
         column = _column(read, name, name in categorical, gone, style, max_categories)
@@ -144,7 +152,8 @@ def table(
     notations = {column.name: column.notation for column in columns if not column.categories}
     written = _written(read, target, {target: notation} | notations, style)
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
-    splits = split(len(targets), holdout, targets if kind == "classes" else None)
+    extra = ExtraColumns(group, time, weights, partial(_texts, read, gone))
+    splits = extra.split(len(targets), holdout, targets if kind == "classes" else None)
     features = [fit(column, splits["train"].numpy(), min_count) for column in columns]
     if not any(feature.inputs for feature in features):
         text = f"has no column to predict {target} from{_left_out_text(left_out)}"
@@ -155,9 +164,15 @@ def table(
     has_numbers = any(not column.categories for column in columns)
     by = "mean and std of each column over the training split" if has_numbers else ""
     info = DataInfo(read.path.name, (inputs.shape[1],), kind, count, {}, class_names, notes=notes)
-    info = described(replace(info, input_scaling=by), inputs, targets, splits)
+    info = extra.described(described(replace(info, input_scaling=by), inputs, targets, splits), splits)
     layout = Layout(target, format, missing, notation)
-    return TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
+    data = TableData(info, inputs, targets, splits, eval_batch_size, columns, features, layout)
+    data.weights = extra.weights
+    return data
+
+
+def _texts(read: Table, missing: Collection[str], name: Key) -> list[str]:
+    return ["" if text in missing else text for text in read.columns[str(name)]]
 
 
 def _with_targets(
