@@ -48,6 +48,7 @@ from trainrun.runtime.machine import Runtime, seed_everything
 from trainrun.runtime.signals import Signals
 from trainrun.task.lightning import Lightning
 from trainrun.task.model_loss import ModelLoss, whole
+from trainrun.task.steps import class_counts
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 from trainrun.vocabulary.errors import ConfigError
 
@@ -223,7 +224,11 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     """(data, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
         data = open_data(make)
-    loss = as_loss(make("loss", {"class_counts": data.info.class_counts}))
+    counts = data.info.class_counts
+    is_balanced = make.settings["loss"].get("class_weights") == "balanced"
+    if is_balanced and data.info.kind == "step_classes" and data.info.sizes["train"] is not None:
+        counts = class_counts(data.eval_batches("train"), data.info.num_targets)
+    loss = as_loss(make("loss", {"class_counts": counts}))
     node = dict(make.settings["task"])
     if "metrics" in node:
         node["metrics"] = [_metric(make, metric) for metric in node["metrics"] or []]

@@ -120,12 +120,12 @@ def from_dataset(
         settings = {"fold": fold, "limit": limit, "group": group, "time": time, "weights": weights}
         _refuse_on_stream(datasets, {"val": val_fraction, "test": test_fraction}, settings)
         splits: Splits = {name: (dataset, _all_of(dataset)) for name, dataset in datasets.items()}
-        classes, parts, extra = None, {}, ExtraColumns(None, None, None, list)
+        classes, parts, extra = None, {}, ExtraColumns(None, None, None, partial(column_of, train))
     else:
         classes = classes_of(train, info, reading) if info.kind == "classes" else None
         if classes is not None:
             reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
-            info = replace(info, num_targets=count)
+            info = replace(info, num_targets=count, class_names=info.class_names or reading.class_names)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
         extra = ExtraColumns(group, time, weights, partial(column_of, train))
         parts = extra.split(size_of(train), holdout, classes, datasets)
@@ -204,8 +204,8 @@ class DatasetData:
             loaded = self._load(dataset, wanted, derive(seed, position.epoch))
             for (part, after), batch in zip(parts, loaded, strict=True):
                 inputs, targets = batch if len(part) else map_tensors(batch, lambda t: t[:0])
-                batch = Batch(inputs, targets, part, after)
-                yield batch.weighed(self.weights.get("train"), self.device)
+                own = self.weights.get("train")
+                yield Batch(inputs, targets, part, after).weighed(own, self.device)
             position = Position(position.epoch + 1)
 
     def eval_batches(self, split: str, share: Shard = ALL) -> Iterator[Batch]:

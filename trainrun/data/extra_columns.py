@@ -59,13 +59,15 @@ class ExtraColumns:
         if "val" in given or not (shares or holdout.fold is not None):
             text = "has no effect because the validation split is given, or none is held out"
             raise ConfigError.of(f"data.{self.setting}", text, f"data.{self.setting}=null")
+        values = self.values[:count]  # those of given splits follow
+        groups = values.unique()
         if self.setting == "time":
-            splits = self._latest(self.values, shares, holdout)
+            splits = self._latest(values, shares, holdout)
         else:
-            parts = split(len(set(self.texts)), replace(holdout, limit=None), None, given)
-            splits = {name: torch.isin(self.values, part).nonzero()[:, 0] for name, part in parts.items()}
+            parts = split(len(groups), replace(holdout, limit=None), None, given)
+            splits = {name: torch.isin(values, groups[part]).nonzero()[:, 0] for name, part in parts.items()}
         for name in filter(lambda name: not len(splits[name]), ("train", *shares)):
-            text = f"{self.name} has {len(set(self.texts))} different values, which leaves none for {name}"
+            text = f"{self.name} has {len(groups)} different values, which leaves none for {name}"
             raise DataError(f"data.{self.setting}: {text}; choose another share: data.val_fraction=0.3")
         if holdout.limit is not None and holdout.limit < len(splits["train"]):
             splits["train"] = hold_out(splits["train"], holdout.limit, holdout.split_seed, "limit", classes)[
@@ -92,7 +94,7 @@ class ExtraColumns:
 
         Raises DataError for a split whose samples all weigh 0.
         """
-        splits = {name: part for name, part in splits.items() if len(part)}
+        splits = {name: splits[name] for name in ("train", "val", "test") if len(splits.get(name, ()))}
         for name, part in splits.items():
             if self.weights is not None and not bool(self.weights[part].any()):
                 raise DataError(f"data.weights: all samples of {name} weigh 0")
