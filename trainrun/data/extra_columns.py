@@ -85,8 +85,10 @@ class ExtraColumns:
         for name, share in shares.items():
             number = max(round(share * len(times)), 1)
             first = times[rest].sort().values[-min(number, len(rest)) :][:1]
-            is_later = times[rest] >= first  # also those of the same time
-            rest, splits[name] = rest[~is_later], rest[is_later]
+            # Those of the same time stay together, on the side that comes nearer to the number.
+            with_first, later = times[rest] >= first, times[rest] > first
+            is_held = later if 2 * number < with_first.sum() + later.sum() and later.any() else with_first
+            rest, splits[name] = rest[~is_held], rest[is_held]
         return {"train": rest, **splits}
 
     def described(self, info: DataInfo, splits: dict[str, Tensor]) -> DataInfo:

@@ -146,6 +146,9 @@ def imagefolder(
         num_workers=num_workers,
         inputs=None,
         targets=None,
+        group=None,
+        time=None,
+        weights=None,
         collate_function=None,
         target_kind="classes",
     )

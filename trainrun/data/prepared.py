@@ -92,7 +92,7 @@ def prepared(
     target: Key | None,
     function: Callable[[list[Any]], Any] | None,
     target_kind: str | None,
-    special: Collection[Key],
+    special: Collection[Key] = (),
 ) -> tuple[dict[str, Dataset[Any]], str]:
     """(datasets of (input, target) samples, a note for the plan), by the first sample of `train`.
 
