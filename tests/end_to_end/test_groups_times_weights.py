@@ -138,7 +138,7 @@ def indices(command: Callable, split: str) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_patient_is_in_two_splits(kind: str, command: Callable, project: Path) -> None:
     said = command(*PLAIN[:3], "model=linear", *KINDS[kind], "data.group=patient", "budget=1step").err
-    assert "no patient is in two splits: " in said
+    assert "no patient is in two splits" in said
     splits = [indices(command, split) for split in ("train", "val", "test")]
     patients = [{PATIENTS[index] for index in split} for split in splits]
     assert all(patients) and sum(map(len, patients)) == len(set(PATIENTS))
@@ -150,11 +150,7 @@ def test_what_is_judged_by_is_later_than_what_is_learned(kind: str, command: Cal
     said = command(*PLAIN[:3], "model=linear", *KINDS[kind], "data.time=date", "budget=1step").err
     train, val, test = ([DATES[i] for i in indices(command, name)] for name in ("train", "val", "test"))
     assert max(train) < min(val) and max(val) < min(test)
-    ends = (
-        f"{name} {min(part)} to {max(part)}"
-        for name, part in zip(("train", "val"), (train, val), strict=True)
-    )
-    assert f"split by date: {', '.join(ends)}" in said
+    assert "the latest date is held out" in said
 
 
 def test_a_column_that_splits_is_learned_from_only_when_told(command: Callable, project: Path) -> None:
@@ -264,7 +260,11 @@ def test_a_weighted_run_split_by_group_goes_on_to_the_same_bytes(command: Callab
         ),
         (("data.time=date", "data.fold=1"), 2, "data.fold: takes a part by chance"),
         (("data.time=patient",), 4, "data.time: patient must hold numbers, or dates such as 2026-12-31"),
-        (("data.weights=patient",), 4, "data.weights: sample 0 must have a number of at least 0 as patient"),
+        (
+            ("data.weights=patient",),
+            4,
+            "data.weights: patient must hold numbers of at least 0: could not convert",
+        ),
         (("data.weights=weight", "loss._target_=mine.one_mean"), 2, "loss: returns one mean for a batch"),
         (("data=digits", "data.group=patient"), 2, "data.group: has no effect on digits"),
         (("data=text", "data.time=date"), 2, "data.time: has no effect on"),
@@ -272,7 +272,7 @@ def test_a_weighted_run_split_by_group_goes_on_to_the_same_bytes(command: Callab
         (
             ("data=arrays", "data.path=scans.npz", "data.group=doctor"),
             2,
-            "scans.npz has no entry doctor with a value for each row; it has x, y, patient, date, weight",
+            "scans.npz has no entry doctor with a number, text or date for each row; it has x, y, patient",
         ),
         (
             (*KINDS["dataset"], "data.group=doctor"),
@@ -293,7 +293,7 @@ def test_a_weighted_run_split_by_group_goes_on_to_the_same_bytes(command: Callab
                 "loss=mse",
             ),
             4,
-            "data.weights: sample 0 must have a number of at least 0 as weight, got -1.0",
+            "data.weights: sample 0 must have at least 0 as weight, got -1.0",
         ),
         (
             ("data=dataset", "data.train._target_=mine.Stream", "data.val_fraction=0", "data.test_fraction=0")
@@ -408,4 +408,9 @@ def test_a_sigmoid_before_a_loss_of_logits_is_told(command: Callable, project: P
     np.savez(project / "two.npz", x=INPUTS, y=VALUES > 0)
     words = ("data=arrays", "data.path=two.npz", "model._target_=mine.yes", "logger=console", "budget=2step")
     assert "the model ends in a sigmoid, which the loss applies too" in command(*words, "run_dir=run").err
-    assert "found: sigmoid twice" in command("check", *words, code=3).out
+    code = "\n\nclass Own(nn.Linear):\n    def forward(self, x):\n        return {}\n"
+    for output, said in (("super().forward(x).sigmoid()", 1), ("super().forward(x).sigmoid() * 9", 0)):
+        (project / "mine.py").write_text(OWN + code.format(output))
+        model = ("model._target_=mine.Own", "+model.in_features=3", "+model.out_features=1")
+        printed = command(*words, *model, f"run_dir=own{said}").err
+        assert printed.count("the model ends in a sigmoid") == said

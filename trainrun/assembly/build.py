@@ -224,10 +224,9 @@ def _data_and_task(make: Factory) -> tuple[Data, Any, TaskProtocol]:
     """(data, loss, task)."""
     with ranks.local_first():  # one downloads, the others find it
         data = open_data(make)
-    counts = data.info.class_counts
-    is_balanced = make.settings["loss"].get("class_weights") == "balanced"
-    if is_balanced and data.info.kind == "step_classes" and data.info.sizes["train"] is not None:
-        counts = class_counts(data.eval_batches("train"), data.info.num_targets)
+    info, counts = data.info, data.info.class_counts
+    if info.kind == "step_classes" and make.settings["loss"].get("class_weights") == "balanced":
+        counts = class_counts(data.eval_batches("train"), info.num_targets) if info.sizes["train"] else ()
     loss = as_loss(make("loss", {"class_counts": counts}))
     node = dict(make.settings["task"])
     if "metrics" in node:

@@ -15,8 +15,6 @@ from trainrun.assembly.factory import Settings
 from trainrun.model.attention import Attention
 from trainrun.model.layers import DropPath
 from trainrun.scheduler import Plateau
-from trainrun.task.binary import Binary
-from trainrun.task.multilabel import Multilabel
 from trainrun.vocabulary.duration import Pace, parse, to_steps
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ _RISING = ("one_cycle", "cyclic")  # begin low by themselves
 def cautions(parts: Parts) -> tuple[tuple[str, str], ...]:
     """(label, text) lines for people; mostly none."""
     checks = [_decayed_twice, _tiny_batches, _no_warm_up, _noisy_curvature, _mirrored_digits, _frozen_noise]
-    checks += [_squashed_twice]
     if not parse(parts.settings["budget"]).is_clock:
         checks += [_long_warm_up, _late_drops, _ends_high]
     return tuple(("caution", text) for check in checks for text in check(parts))
@@ -79,13 +76,6 @@ def _frozen_noise(parts: Parts) -> Iterator[str]:
     is_new = parts.weights is None and parts.make.stored is None and is_built_in
     if is_new and any(config.frozen for config in parts.param_configs):
         yield "what is frozen has random weights: init_from=FILE, a run, or pretrained"
-
-
-def _squashed_twice(parts: Parts) -> Iterator[str]:
-    """A last layer that the loss contains already; its outputs above 0 all mean yes."""
-    *_, last = parts.state.model.modules()
-    if isinstance(parts.task, (Binary, Multilabel)) and isinstance(last, nn.Sigmoid):
-        yield "the model ends in a sigmoid, which the loss applies too: leave it out of the model"
 
 
 def _long_warm_up(parts: Parts) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from trainrun import ranks
 from trainrun.augment.pictures import unaugmented
@@ -31,20 +32,42 @@ def try_parts(parts: Parts) -> tuple[tuple[str, str], ...]:
         for regularizer in parts.regularizers.values():
             if isinstance(regularizer, Penalty):
                 regularizer.penalty(state.model)
+    squashes = _Squashes()
     try:
-        _try_once(parts)
+        _try_once(parts, squashes)
     except ConfigError:
         if not parts.runtime.channels_last:
             raise
         average = state.weight_average.model if state.weight_average else None
         for parameter in (*state.model.parameters(), *(average.parameters() if average else ())):
             parameter.data = parameter.data.contiguous()
-        _try_once(parts)
-        return (("channels_last", "off: the model fails with it, as one does that flattens with .view"),)
-    return ()
+        _try_once(parts, squashes)
+        text = "off: the model fails with it, as one does that flattens with .view"
+        return (*squashes.cautions, ("channels_last", text))
+    return tuple(squashes.cautions)
 
 
-def _try_once(parts: Parts) -> None:
+class _Squashes(TorchFunctionMode):
+    """Notice a sigmoid or softmax whose result goes into a loss that begins with the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, tuple[str, Tensor]] = {}  # kept, so that nothing else gets its place in memory
+        self.cautions: list[tuple[str, str]] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, as without this mode."""
+        if function.__name__ in ("binary_cross_entropy_with_logits", "cross_entropy") and args:
+            name, _ = self.made.get(args[0].data_ptr(), ("", None))
+            text = f"the model ends in a {name}, which the loss applies too: leave it out of the model"
+            self.cautions = [("caution", text)] if name else self.cautions
+        result = function(*args, **(kwargs or {}))
+        if function.__name__ in ("sigmoid", "softmax") and isinstance(result, Tensor):
+            self.made[result.data_ptr()] = function.__name__, result
+        return result
+
+
+def _try_once(parts: Parts, squashes: _Squashes) -> None:
     """Make one forward pass of two samples, so that a misfit is reported before anything is written.
 
     First the regularisers change the inputs, as in training. Two samples of each split that is a
@@ -54,7 +77,9 @@ def _try_once(parts: Parts) -> None:
     batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
     for change in combine_batch_changes(parts.regularizers.values()):
         change.change_batch(batch, data.info, torch.Generator())
-    if misfit := _misfit(parts, batch):
+    with squashes:
+        misfit = _misfit(parts, batch)
+    if misfit:
         raise ConfigError.of("model", misfit[0]) from misfit[1]
     given = unaugmented(data)
     for split, other in given.first_given() if isinstance(given, DatasetData) else ():

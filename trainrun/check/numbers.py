@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,25 +17,20 @@ from trainrun.protocols import Batch, Outcome
 
 _LARGEST = torch.finfo(torch.float16).max
 _TIMES, _MORE = 3.0, 2.0  # of what is expected, and on top of it: wide, because a small batch scatters
-_OPERATIONS = 20  # between the loss and the model's output there are fewer
-_SHAPING = ("view", "squeeze", "unsqueeze", "tocopy", "select", "slice")
 _MOST_S = 4.0  # of an evaluation: the whole check is to take seconds
 
 
 def numbers(context: CheckContext) -> CheckSection:
     """The loss of one batch and the norm of its gradient, in 32 bits and as the run computes them."""
     name, dtype = context.parts.state.precision.name, context.parts.state.precision.dtype
-    plain, where, squash = _pass(context, None)
+    plain, where = _pass(context, None)
     section = CheckSection("numbers", [("fp32", _describe(plain))], values={"fp32": plain})
-    if squash:
-        measured = f"the model ends in a {squash}, and the loss applies it again"
-        section.add(f"{squash} twice", measured, "logits", advice=f"leave the {squash} out of the model")
     if not all(map(math.isfinite, plain)):
         advice = "a division by 0, a logarithm or root of what is not positive, or inputs too large"
         measured = f"{where} is not finite in the first step"
         section.add("not finite", measured, "finite numbers", advice=f"look there: {advice}")
     elif dtype is not None:
-        reduced, where, _ = _pass(context, dtype)
+        reduced, where = _pass(context, dtype)
         section.lines.append((name, _describe(reduced)))
         if not all(map(math.isfinite, reduced)):
             most, module = _largest(context)
@@ -48,20 +42,8 @@ def numbers(context: CheckContext) -> CheckSection:
     return section
 
 
-def _squash(loss: torch.Tensor) -> str:
-    """`sigmoid` or `softmax` where that made what a loss of logits is given; else ""."""
-    node: Any = loss.grad_fn
-    names: list[str] = []  # from the loss back to the model, along the first input of each operation
-    while node is not None and node.next_functions and len(names) < _OPERATIONS:
-        names.append(type(node).__name__.removesuffix("Backward0").lower())
-        node = node.next_functions[0][0]
-    names = [name for name in names if not name.endswith(_SHAPING)]
-    pairs = (("binarycrossentropywithlogits", "sigmoid"), ("logsoftmax", "softmax"))
-    return next((squash for pair in pairs if pair in pairwise(names) for squash in pair[1:]), "")
-
-
-def _pass(context: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float, float], str, str]:
-    """((loss, norm of its gradient), what first was not finite, what the loss applies again)."""
+def _pass(context: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float, float], str]:
+    """((loss, norm of its gradient), what first was not finite)."""
     model, task, device = context.still, context.parts.task, context.parts.runtime.device
 
     def forward(_: int, batch: Batch) -> Outcome:
@@ -71,13 +53,11 @@ def _pass(context: CheckContext, dtype: torch.dtype | None) -> tuple[tuple[float
 
     counts, terms = task.count(context.batch), forward(0, context.batch).terms
     loss = torch.stack([term / counts[name] for name, term in terms.items()]).sum()
-    squash = _squash(loss)
     loss.backward()
     norm = float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     values = float(loss.detach()), norm
     is_finite = all(map(math.isfinite, values))
-    where = "" if is_finite else locate_nonfinite(model, [context.batch], norm, forward).where
-    return values, where, squash
+    return values, "" if is_finite else locate_nonfinite(model, [context.batch], norm, forward).where
 
 
 def _largest(context: CheckContext) -> tuple[float, str]:

@@ -130,8 +130,7 @@ def arrays(
     holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
     classes = values if reading.kind == "classes" else None
     extra = ExtraColumns(group, time, weights, chosen.column)
-    held_out = extra.split(len(given.pop("train")), holdout, classes, given)
-    splits = held_out | given
+    splits = extra.split(len(given.pop("train")), holdout, classes, given) | given
     stored: Any = RowsOnDisk(entries, layout)
     if disk_note := _on_disk(entries, memory_mib):
         seen = stored.index_select(0, evenly_spaced(splits["train"], _SCALED_FROM))
@@ -142,7 +141,7 @@ def arrays(
     shift, scale = scaling.standardization(by_feature, per_feature=False)
     ends = (0.0, 255.0) if entries[0].dtype == np.uint8 else (min(0.0, float(seen.min())), float(seen.max()))
     notes = tuple(filter(None, (*_notes(chosen, layout, reading, num_targets), reading.note, disk_note)))
-    names = reading.class_names
+    names = tuple(map(str, reading.labels))
     info = DataInfo(Path(path).name, layout.shape, reading.kind, num_targets, {}, names, notes=notes)
     info = replace(
         described(info, seen if disk_note else stored, values, splits),
@@ -150,8 +149,7 @@ def arrays(
         input_scaling=scaling.describe_scaling(shift, scale, per_feature=len(layout.shape) < 3),
         files=fingerprint_of_files(sorted({entry.file for entry in entries}), 1) if disk_note else "",
     )
-    info = extra.described(info, held_out)
-    data = ArrayData(info, stored, values, splits, shift, scale, eval_batch_size)
+    data = ArrayData(extra.described(info, splits), stored, values, splits, shift, scale, eval_batch_size)
     data.chosen, data.layout, data.reading, data.weights = chosen, layout, reading, extra.weights
     return data
 

@@ -125,7 +125,9 @@ def from_dataset(
         classes = classes_of(train, info, reading) if info.kind == "classes" else None
         if classes is not None:
             reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
-            info = replace(info, num_targets=count, class_names=info.class_names or reading.class_names)
+            info = replace(
+                info, num_targets=count, class_names=info.class_names or tuple(map(str, reading.labels))
+            )
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
         extra = ExtraColumns(group, time, weights, partial(column_of, train))
         parts = extra.split(size_of(train), holdout, classes, datasets)

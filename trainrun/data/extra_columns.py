@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainrun.data.faults import first_unfit
 from trainrun.data.fingerprint import fingerprint
 from trainrun.data.order import hold_out
 from trainrun.data.resident import Holdout, split
@@ -36,14 +36,13 @@ class ExtraColumns:
             text = "decides the splits, and so does data.group; choose one of them"
             raise ConfigError.of("data.time", text, "data.time=null")
         self.setting, self.name = ("group", group) if time is None else ("time", time)
-        self.values = self.weights = None  # (N,): what is not parted by the splits; what each loss counts
+        self.values = None  # (N,): a group's number, or the time
         if self.name is not None:
-            self.texts = [str(value) for value in _complete(column, self.setting, self.name)]
-            places = {text: place for place, text in enumerate(sorted(set(self.texts)))}
-            moments = [places[text] for text in self.texts] if time is None else _moments(self.texts, time)
+            texts = list(map(str, _complete(column, self.setting, self.name)))
+            places = {text: place for place, text in enumerate(sorted(set(texts)))}
+            moments = [places[text] for text in texts] if time is None else _moments(texts, time)
             self.values = torch.tensor(moments, dtype=torch.float64)
-        if weights is not None:
-            self.weights = torch.tensor(_weights(_complete(column, "weights", weights), weights))
+        self.weights = None if weights is None else _weights(_complete(column, "weights", weights), weights)
 
     def split(
         self, count: int, holdout: Holdout, classes: Tensor | None, given: Collection[str] = ()
@@ -54,67 +53,37 @@ class ExtraColumns:
         """
         if self.values is None:
             return split(count, holdout, classes, given)
+        key, values = f"data.{self.setting}", self.values[:count]  # those of given splits follow
         shares = {"test": holdout.test_fraction, "val": holdout.val_fraction}
         shares = {name: share for name, share in shares.items() if share and name not in given}
         if "val" in given or not (shares or holdout.fold is not None):
             text = "has no effect because the validation split is given, or none is held out"
-            raise ConfigError.of(f"data.{self.setting}", text, f"data.{self.setting}=null")
-        values = self.values[:count]  # those of given splits follow
-        groups = values.unique()
-        if self.setting == "time":
-            splits = self._latest(values, shares, holdout)
-        else:
-            parts = split(len(groups), replace(holdout, limit=None), None, given)
-            splits = {name: torch.isin(values, groups[part]).nonzero()[:, 0] for name, part in parts.items()}
-        for name in filter(lambda name: not len(splits[name]), ("train", *shares)):
-            text = f"{self.name} has {len(groups)} different values, which leaves none for {name}"
-            raise DataError(f"data.{self.setting}: {text}; choose another share: data.val_fraction=0.3")
-        if holdout.limit is not None and holdout.limit < len(splits["train"]):
-            splits["train"] = hold_out(splits["train"], holdout.limit, holdout.split_seed, "limit", classes)[
-                1
-            ]
-        return splits
-
-    @staticmethod
-    def _latest(times: Tensor, shares: dict[str, float], holdout: Holdout) -> dict[str, Tensor]:
-        if holdout.fold is not None:
+            raise ConfigError.of(key, text, f"{key}=null")
+        if self.setting == "time" and holdout.fold is not None:
             text = "takes a part by chance, and data.time the latest; choose one of them"
             raise ConfigError.of("data.fold", text, "data.fold=null")
-        rest = torch.arange(len(times))
-        splits = {"test": rest[:0], "val": rest[:0]}
-        for name, share in shares.items():
-            number = max(round(share * len(times)), 1)
-            first = times[rest].sort().values[-min(number, len(rest)) :][:1]
-            # Those of the same time stay together, on the side that comes nearer to the number.
-            with_first, later = times[rest] >= first, times[rest] > first
-            is_held = later if 2 * number < with_first.sum() + later.sum() and later.any() else with_first
-            rest, splits[name] = rest[~is_held], rest[is_held]
-        return {"train": rest, **splits}
+        groups, whole = values.unique(), replace(holdout, limit=None)
+        parts = _latest(values, shares) if self.setting == "time" else split(len(groups), whole, None, given)
+        if self.setting == "group":
+            parts = {name: torch.isin(values, groups[part]).nonzero()[:, 0] for name, part in parts.items()}
+        for name in filter(lambda name: not len(parts[name]), ("train", *shares)):
+            text = f"{self.name} has {len(groups)} different values, which leaves none for {name}"
+            raise DataError(f"{key}: {text}; choose another share: data.val_fraction=0.3")
+        if holdout.limit is not None and holdout.limit < len(parts["train"]):
+            parts["train"] = hold_out(parts["train"], holdout.limit, holdout.split_seed, "limit", classes)[1]
+        return parts
 
-    def described(self, info: DataInfo, splits: dict[str, Tensor]) -> DataInfo:
-        """`info` with a note on the splits, and with these columns in its fingerprint.
-
-        Raises DataError for a split whose samples all weigh 0.
-        """
-        splits = {name: splits[name] for name in ("train", "val", "test") if len(splits.get(name, ()))}
+    def described(self, info: DataInfo, splits: Mapping[str, Tensor]) -> DataInfo:
+        """`info` with a note on the splits, and these columns in its fingerprint. Raises for weights of 0."""
         for name, part in splits.items():
-            if self.weights is not None and not bool(self.weights[part].any()):
+            if self.weights is not None and len(part) and not self.weights[part].any():
                 raise DataError(f"data.weights: all samples of {name} weigh 0")
-        if self.values is not None:
-            info = replace(info, notes=(*info.notes, self._note(self.values, splits)))
+        notes = {"group": f"no {self.name} is in two splits", "time": f"the latest {self.name} is held out"}
+        note = () if self.values is None else (notes[self.setting],)
         columns = [column for column in (self.values, self.weights) if column is not None]
         first = torch.tensor(list(info.fingerprint.encode()))
-        return replace(info, fingerprint=fingerprint([first, *columns])) if columns else info
-
-    def _note(self, values: Tensor, splits: dict[str, Tensor]) -> str:
-        if self.setting == "group":
-            counts = (f"{len(values[part].unique())} in {name}" for name, part in splits.items())
-            return f"no {self.name} is in two splits: {', '.join(counts)}"
-        ends = {
-            name: (part[values[part].argmin()], part[values[part].argmax()]) for name, part in splits.items()
-        }
-        texts = (f"{name} {self.texts[first]} to {self.texts[last]}" for name, (first, last) in ends.items())
-        return f"split by {self.name}: {', '.join(texts)}"
+        mark = fingerprint([first, *columns]) if columns else info.fingerprint
+        return replace(info, notes=(*info.notes, *note), fingerprint=mark)
 
 
 def column_of(dataset: Dataset[Any], name: Key) -> Sequence[Any]:
@@ -125,6 +94,19 @@ def column_of(dataset: Dataset[Any], name: Key) -> Sequence[Any]:
         return list(listed)
     samples = Seeded(source, 0)
     return [entry(unpacked(samples[index]), name, f"sample {index}") for index in range(size)]
+
+
+def _latest(times: Tensor, shares: dict[str, float]) -> dict[str, Tensor]:
+    rest = torch.arange(len(times))
+    splits = {"test": rest[:0], "val": rest[:0]}
+    for name, share in shares.items():
+        number = min(max(round(share * len(times)), 1), len(rest))
+        first = times[rest].sort().values[-number:][:1]
+        # Those of the same time stay together, on the side that comes nearer to the number.
+        with_first, later = times[rest] >= first, times[rest] > first
+        is_held = later if 2 * number < with_first.sum() + later.sum() and later.any() else with_first
+        rest, splits[name] = rest[~is_held], rest[is_held]
+    return {"train": rest, **splits}
 
 
 def _complete(column: Column, setting: str, name: Key) -> list[Any]:
@@ -148,12 +130,11 @@ def _seconds(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _weights(values: Sequence[Any], name: Key) -> list[float]:
-    weights = []
-    for index, value in enumerate(values):
-        with suppress(TypeError, ValueError):
-            weights.append(float(value))
-        if len(weights) == index or not 0 <= weights[-1] < math.inf:
-            text = f"sample {index} must have a number of at least 0 as {name}, got {value!r}"
-            raise DataError(f"data.weights: {text}")
+def _weights(values: Sequence[Any], name: Key) -> Tensor:
+    try:
+        weights = torch.tensor(list(map(float, values)))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"data.weights: {name} must hold numbers of at least 0: {error}") from None
+    if (index := first_unfit((weights >= 0) & weights.isfinite())) is not None:
+        raise DataError(f"data.weights: sample {index} must have at least 0 as {name}, got {values[index]!r}")
     return weights

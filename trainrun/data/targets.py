@@ -64,9 +64,8 @@ _FORMS = {
 
 
 def _pair(low: int, high: int) -> _Form:
-    return _Form(
-        f"{low} or {high}", lambda t: (t == low) | (t == high), lambda t: (t == high).long().reshape(-1)
-    )
+    expected = f"{low} or {high}"
+    return _Form(expected, lambda t: (t == low) | (t == high), lambda t: (t == high).long().reshape(-1))
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,6 @@ class TargetReading:
     is_float: bool
     note: str = ""  # says in the plan what is converted
     labels: tuple[int, ...] = ()  # the two of the form "pair", which are read as classes 0 and 1
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """What the classes are called, where they are not counted from 0."""
-        return tuple(map(str, self.labels))
 
     def __call__(self, targets: Any, indices: Sequence[int] | Tensor, name: str) -> Any:
         """Convert a batch of stacked targets. Raises DataError for the first that does not fit."""

@@ -91,11 +91,11 @@ def rows_of(
         raise DataError("there is no sample to predict")
     kind, names = _kind(task, info, first[1]), iter(samples.names)
     has_targets, has_steps = first[0].targets is not None, getattr(task, "has_steps", False)
-    batches = (_as_rows(*pair, info, has_steps) for pair in chain([first], predictions))
-    for number, (batch, outputs, places) in enumerate(batches):
-        if number == 0:
-            heads = ["index", *(["name"] if samples.names else []), *_PLACES[places.shape[1]]]
-            yield [*heads, *(kind.targets if has_targets else []), *kind.heads]
+    axes = _PLACES[_as_rows(*first, info, has_steps)[2].shape[1]]
+    heads = ["index", *(["name"] if samples.names else []), *axes]
+    yield [*heads, *(kind.targets if has_targets else []), *kind.heads]
+    for pair in chain([first], predictions):
+        batch, outputs, places = _as_rows(*pair, info, has_steps)
         rows = kind.predicted(outputs)
         true = kind.true(batch.targets) if has_targets else [[]] * len(rows)
         for index, place, target, row in zip(batch.indices, places.tolist(), true, rows, strict=True):

@@ -70,14 +70,10 @@ class ArraySplits:
         values: list[Any] = []
         for split, inputs in self.inputs.items():
             entry = self.entries[split].get(str(name))
-            if entry is None or entry.shape not in (inputs.shape[:1], (*inputs.shape[:1], 1)):
-                text = (
-                    f"has no entry {name} with a value for each row; it has {listed([*self.entries[split]])}"
-                )
-                raise ConfigError.of("data", f"{inputs.file} {text}")
-            if entry.dtype.hasobject:
-                raise DataError(f"data: {entry} holds Python objects, which {_NO_CODE}")
-            values += np.asarray(entry.load()).reshape(-1).tolist()
+            if entry is None or entry.dtype.hasobject or entry.shape[:1] != inputs.shape[:1]:
+                text = f"has no entry {name} with a number, text or date for each row"
+                raise ConfigError.of("data", f"{inputs.file} {text}; it has {listed([*self.entries[split]])}")
+            values += np.asarray(entry.load()).reshape(entry.shape[0], -1)[:, 0].tolist()
         return values
 
 

@@ -19,8 +19,6 @@ _FITTING = {
     "values": "; use task=regression loss=mse",
     "tokens": "; use task=language_model loss=cross_entropy",
 }
-
-
 _LEAST = torch.finfo(torch.float32).tiny  # of a step's weights: one in which all are 0 has a loss of 0
 
 

@@ -41,6 +41,8 @@ def data_section(parts: Parts, imports: Imports) -> str:
         raise refusal(chosen(parts.settings, "data"))
     if node.get("balanced"):
         raise refusal("data.balanced=true")
+    if node.get("weights"):
+        raise refusal(f"data.weights={node['weights']}")
     thing = parts.make.callable_of("data")
     names, _ = parameters_of(thing)  # what else the node holds concerns loader processes
     if "target_kind" in names:  # what the run offers, a script does not
