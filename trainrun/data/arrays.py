@@ -141,8 +141,7 @@ def arrays(
     shift, scale = scaling.standardization(by_feature, per_feature=False)
     ends = (0.0, 255.0) if entries[0].dtype == np.uint8 else (min(0.0, float(seen.min())), float(seen.max()))
     notes = tuple(filter(None, (*_notes(chosen, layout, reading, num_targets), reading.note, disk_note)))
-    names = tuple(map(str, reading.labels))
-    info = DataInfo(Path(path).name, layout.shape, reading.kind, num_targets, {}, names, notes=notes)
+    info = DataInfo(Path(path).name, layout.shape, reading.kind, num_targets, {}, reading.names, notes=notes)
     info = replace(
         described(info, seen if disk_note else stored, values, splits),
         pixels=PixelRange(*map(torch.tensor, ends)) if seen.ndim == 4 else None,

@@ -125,9 +125,7 @@ def from_dataset(
         classes = classes_of(train, info, reading) if info.kind == "classes" else None
         if classes is not None:
             reading, classes, count = resolve_classes(reading, classes, info.num_targets, info.name)
-            info = replace(
-                info, num_targets=count, class_names=info.class_names or tuple(map(str, reading.labels))
-            )
+            info = replace(info, num_targets=count, class_names=info.class_names or reading.names)
         holdout = Holdout(val_fraction, test_fraction, split_seed, limit, fold, num_folds)
         extra = ExtraColumns(group, time, weights, partial(column_of, train))
         parts = extra.split(size_of(train), holdout, classes, datasets)
@@ -138,18 +136,26 @@ def from_dataset(
         elif info.kind == "values":
             info = replace(info, target_scaling=_target_scaling(train, splits["train"][1], info, reading))
     notes = (form_note, reading.note, *notes_of(datasets, splits, info, reading, classes))
+    info = _identified(replace(info, notes=tuple(filter(None, notes))), datasets, splits, num_workers)
+    info = extra.described(info, parts)
+    data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
+    if extra.weights is not None:
+        data.weights = {name: _weights(datasets.get(name, train), weights) for name in splits}
+    return data
+
+
+def _weights(dataset: Dataset[Any], name: Key | None) -> Tensor | None:
+    return ExtraColumns(None, None, name, partial(column_of, dataset)).weights
+
+
+def _identified(info: DataInfo, datasets: Mapping[str, Any], splits: Splits, num_workers: int) -> DataInfo:
+    """`info` with the splits' sizes and the fingerprints of samples and files."""
     sizes: dict[str, int | None] = {"train": 0, "val": 0, "test": 0}
     sizes |= {name: None if part is None else len(part) for name, (_, part) in splits.items()}
     whole = [dataset for dataset in datasets.values() if _all_of(dataset) is not None]
     info = replace(info, sizes=sizes, fingerprint=sampled_fingerprint(whole) if whole else "")
-    if files := [file for dataset in datasets.values() for file in files_of(dataset)]:
-        info = replace(info, files=fingerprint_of_files(files, max(num_workers, 1)))
-    info = extra.described(replace(info, notes=tuple(filter(None, notes))), parts)
-    data = DatasetData(info, splits, eval_batch_size, num_workers, reading)
-    if extra.weights is not None:
-        own = {n: ExtraColumns(None, None, weights, partial(column_of, d)) for n, d in datasets.items()}
-        data.weights = {name: own.get(name, extra).weights for name in splits}
-    return data
+    files = [file for dataset in datasets.values() for file in files_of(dataset)]
+    return replace(info, files=fingerprint_of_files(files, max(num_workers, 1))) if files else info
 
 
 class DatasetData:

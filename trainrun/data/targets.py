@@ -77,13 +77,13 @@ class TargetReading:
     shape: tuple[int, ...]  # of one target
     is_float: bool
     note: str = ""  # says in the plan what is converted
-    labels: tuple[int, ...] = ()  # the two of the form "pair", which are read as classes 0 and 1
+    names: tuple[str, ...] = ()  # of the form "pair": two numbers, which are read as classes 0 and 1
 
     def __call__(self, targets: Any, indices: Sequence[int] | Tensor, name: str) -> Any:
         """Convert a batch of stacked targets. Raises DataError for the first that does not fit."""
         if self.form == "plain" or not isinstance(targets, Tensor):
             return targets
-        form = _pair(*self.labels) if self.form == "pair" else _FORMS[self.form]
+        form = _pair(*map(int, self.names)) if self.form == "pair" else _FORMS[self.form]
         if tuple(targets.shape[1:]) != self.shape or targets.is_floating_point() != self.is_float:
             got = _kind_and_shape(targets.is_floating_point(), tuple(targets.shape[1:]))
             text = f"have targets of {got}, not {_kind_and_shape(self.is_float, self.shape)}"
@@ -165,7 +165,7 @@ def resolve_classes(
     is_pair = are_all and len(labels) == 2 and reading.form != "one-hot"
     if not num_classes and (labels == [-1, 1] or (is_pair and labels != [0, 1])):
         note = f"the labels {labels[0]} and {labels[1]} are read as two classes"
-        reading = replace(reading, form="pair", note=note, labels=tuple(labels))
+        reading = replace(reading, form="pair", note=note, names=tuple(map(str, labels)))
         return reading, (classes == labels[1]).long(), 2
     count = reading.shape[0] if reading.form == "one-hot" else num_classes or max(labels[-1], 0) + 1
     if num_classes not in (0, count):
