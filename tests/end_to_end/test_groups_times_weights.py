@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ranked
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
@@ -414,3 +415,17 @@ def test_a_sigmoid_before_a_loss_of_logits_is_told(command: Callable, project: P
         model = ("model._target_=mine.Own", "+model.in_features=3", "+model.out_features=1")
         printed = command(*words, *model, f"run_dir=own{said}").err
         assert printed.count("the model ends in a sigmoid") == said
+
+
+@pytest.mark.parametrize("kind", ["csv", "dataset"])
+def test_two_ranks_weigh_as_one_process_that_accumulates(kind: str, project: Path) -> None:
+    """84 samples in windows of 16 and one of 4, of which the second rank's part weighs otherwise."""
+    words = [*KINDS[kind], "data.weights=weight", "model=linear", "logger=none", "budget=3ep", "batch_size=8"]
+    with ranked.serving() as in_ranks:
+        ended = in_ranks(2, ranked.command, project, *words, "run_dir=together")
+        assert [rank.value and rank.value.code for rank in ended] == [0, 0], ended
+        alone = in_ranks(1, ranked.command, project, *words, "loop.accumulate=2", "run_dir=run")
+        assert alone[0].value.code == 0, alone
+    expected = [line["loss"] for line in evaluations(project)]
+    (project / "run").rename(project / "alone"), (project / "together").rename(project / "run")
+    assert [line["loss"] for line in evaluations(project)] == pytest.approx(expected, rel=1e-5)
