@@ -429,3 +429,13 @@ def test_two_ranks_weigh_as_one_process_that_accumulates(kind: str, project: Pat
     expected = [line["loss"] for line in evaluations(project)]
     (project / "run").rename(project / "alone"), (project / "together").rename(project / "run")
     assert [line["loss"] for line in evaluations(project)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_question_before_a_run_takes_weights(command: Callable, project: Path) -> None:
+    words = (*KINDS["csv"], "data.weights=weight", "model=linear", "budget=2ep")
+    done = command("check", *words)
+    assert "fails" not in done.out and "each sample's loss counts weight" in done.out
+    assert (
+        "--as-code: data.weights=weight is not in the plain script"
+        in command(*("show", "loop", "--as-code", *words), code=2).err
+    )
