@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,13 +58,14 @@ class _Squashes(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function, as without this mode."""
-        if function.__name__ in ("binary_cross_entropy_with_logits", "cross_entropy") and args:
+        called = getattr(function, "__name__", "")
+        if called in ("binary_cross_entropy_with_logits", "cross_entropy") and type(args[0]) is Tensor:
             name, _ = self.made.get(args[0].data_ptr(), ("", None))
             text = f"the model ends in a {name}, which the loss applies too: leave it out of the model"
             self.cautions = [("caution", text)] if name else self.cautions
         result = function(*args, **(kwargs or {}))
-        if function.__name__ in ("sigmoid", "softmax") and isinstance(result, Tensor):
-            self.made[result.data_ptr()] = function.__name__, result
+        if called in ("sigmoid", "softmax") and type(result) is Tensor:
+            self.made[result.data_ptr()] = called, result
         return result
 
 
@@ -77,7 +79,7 @@ def _try_once(parts: Parts, squashes: _Squashes) -> None:
     batch = next(iter(data.train_batches(Position(), BatchSpec(2, 1), seed)))
     for change in combine_batch_changes(parts.regularizers.values()):
         change.change_batch(batch, data.info, torch.Generator())
-    with squashes:
+    with nullcontext() if parts.runtime.compile else squashes:  # it would be compiled, too
         misfit = _misfit(parts, batch)
     if misfit:
         raise ConfigError.of("model", misfit[0]) from misfit[1]
