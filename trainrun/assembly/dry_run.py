@@ -59,8 +59,9 @@ class _Squashes(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function, as without this mode."""
         called = getattr(function, "__name__", "")
-        if called in ("binary_cross_entropy_with_logits", "cross_entropy") and type(args[0]) is Tensor:
-            name, _ = self.made.get(args[0].data_ptr(), ("", None))
+        first = args[0] if args and type(args[0]) is Tensor else None
+        if called in ("binary_cross_entropy_with_logits", "cross_entropy") and first is not None:
+            name, _ = self.made.get(first.data_ptr(), ("", None))
             text = f"the model ends in a {name}, which the loss applies too: leave it out of the model"
             self.cautions = [("caution", text)] if name else self.cautions
         result = function(*args, **(kwargs or {}))
